@@ -1,0 +1,68 @@
+# make demo · make test · make lint: each sets up .venv by itself first.
+#
+# PYTHON=/path/to/python chooses the interpreter; otherwise the first of CANDIDATES that is 3.11,
+# 3.12 or 3.13 is taken. Needs make, Python with pip, and nothing else.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?=
+CANDIDATES := python3.13 python3.12 python3.11 python3 python
+PROJECTS := pyproject.toml runtimes/pyproject.toml
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+DURATIONS ?= 15
+
+export PIP_NO_INPUT := 1
+
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint clean
+
+help:
+	@echo "make demo   export the shipped 9x9 model, solve puzzles with it, compare it with Keras"
+	@echo "make test   every test this machine allows"
+	@echo "make lint   ruff and mypy"
+	@echo "make clean  remove the virtual environment and the caches"
+
+demo: $(VENV)/installed
+	@$(BIN)/trm-export demo
+
+test: $(VENV)/installed-dev
+	@$(BIN)/python -m pytest --durations=$(DURATIONS)
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+
+# Both distributions go into one command, so that trm-runtime is found here and not on an index.
+$(VENV)/installed: $(PROJECTS) | $(BIN)/python
+	@echo "Installing trm-export and trm-runtime into $(VENV) (TensorFlow is large: some minutes) ..."
+	@$(PIP) --editable "./runtimes[onnx]" --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(PROJECTS) | $(BIN)/python
+	@echo "Installing trm-export, trm-runtime and the test tools into $(VENV) (some minutes) ..."
+	@$(PIP) --editable "./runtimes[onnx]" --editable ".[dev]"
+	@touch $(VENV)/installed $@
+
+# Debian's python3 has no ensurepip without python3-venv; its pip can install into the bare
+# environment from outside.
+$(BIN)/python:
+	@set -eu; \
+	supported='import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'; \
+	for python in $(if $(PYTHON),"$(PYTHON)",$(CANDIDATES)); do \
+	    "$$python" -c "$$supported" >/dev/null 2>&1 || continue; \
+	    echo "Creating $(VENV) with $$("$$python" --version) ..."; \
+	    rm -rf $(VENV); \
+	    "$$python" -m venv $(VENV) >/dev/null 2>&1 && exit 0; \
+	    rm -rf $(VENV); \
+	    "$$python" -m venv --without-pip $(VENV) && \
+	    "$$python" -m pip --python $@ --disable-pip-version-check --quiet install pip && exit 0; \
+	    rm -rf $(VENV); \
+	    echo "$$python cannot create a virtual environment with pip; trying the next one." >&2; \
+	done; \
+	echo "No usable Python 3.11, 3.12 or 3.13 found$(if $(PYTHON), (PYTHON=$(PYTHON)),); install one with pip (Debian: python3 python3-pip), or name it: make PYTHON=/path/to/python3.12" >&2; \
+	exit 1

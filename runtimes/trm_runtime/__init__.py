@@ -1,0 +1,81 @@
+"""Run an exported Tiny Recursive Model with numpy and one inference engine.
+
+Everything below is loaded when it is first used: `import trm_runtime` costs next to nothing, and
+the contract can be read without numpy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trm_runtime.contract import CarrySpec, HaltRule, MadeBy, StepContract, TensorSpec
+    from trm_runtime.errors import (
+        ContractError,
+        ContractMismatchError,
+        MissingExtraError,
+        ParityError,
+        RejectedInputError,
+        TRMError,
+        UsageError,
+    )
+    from trm_runtime.loop import solve
+    from trm_runtime.open import open_runner
+    from trm_runtime.runner import StepOutput, StepRunner, initial_carry
+    from trm_runtime.solution import Solution, StepEvent
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CarrySpec",
+    "ContractError",
+    "ContractMismatchError",
+    "HaltRule",
+    "MadeBy",
+    "MissingExtraError",
+    "ParityError",
+    "RejectedInputError",
+    "Solution",
+    "StepContract",
+    "StepEvent",
+    "StepOutput",
+    "StepRunner",
+    "TRMError",
+    "TensorSpec",
+    "UsageError",
+    "__version__",
+    "initial_carry",
+    "open_runner",
+    "solve",
+]
+
+_MODULES = {
+    "contract": ("CarrySpec", "HaltRule", "MadeBy", "StepContract", "TensorSpec"),
+    "errors": (
+        "ContractError",
+        "ContractMismatchError",
+        "MissingExtraError",
+        "ParityError",
+        "RejectedInputError",
+        "TRMError",
+        "UsageError",
+    ),
+    "loop": ("solve",),
+    "open": ("open_runner",),
+    "runner": ("StepOutput", "StepRunner", "initial_carry"),
+    "solution": ("Solution", "StepEvent"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,146 @@
+"""`python -m trm_runtime MODEL PUZZLES`: solve puzzles on a device, print a line for each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from trm_runtime import __version__
+from trm_runtime.errors import TRMError
+
+if TYPE_CHECKING:
+    from trm_runtime.contract import StepContract
+    from trm_runtime.solution import Solution, StepEvent
+
+INTERRUPTED = 130
+
+
+def _halt(text: str) -> str | float:
+    if text in ("learned", "max_steps"):
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected learned, max_steps or a number, got {text!r}"
+        ) from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m trm_runtime",
+        description="Solve puzzles with an exported Tiny Recursive Model.",
+        epilog="A line of the output: answer, steps, why it stopped, q_halt; separated by tabs.",
+    )
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="exported model, such as model.onnx")
+    add("puzzles", metavar="PUZZLES", help="text file with one puzzle a line; - is standard input")
+    add("--halt", type=_halt, default="learned", metavar="RULE",
+        help="learned (default), max_steps, or a threshold for the halt logit")  # fmt: skip
+    add("--max-steps", type=int, metavar="N", help="stop every puzzle after N steps")
+    add("--deadline", type=float, metavar="SECONDS", help="stop everything after so long")
+    add("--batch-size", type=int, metavar="N", help="puzzles thought about at once (default 64)")
+    add("--threads", type=int, metavar="N", help="threads of the engine (default: its own choice)")
+    add("--json", action="store_true", help="print one JSON object instead of lines")
+    add("--version", action="version", version=f"trm-runtime {__version__}")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        _run(options)
+        sys.stdout.flush()
+    except TRMError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    from trm_runtime.loop import solve
+    from trm_runtime.open import open_runner
+    from trm_runtime.puzzles import read_puzzles
+
+    runner = open_runner(options.model, threads=options.threads)
+    puzzles = read_puzzles(options.puzzles, runner.contract)
+    progress = _Progress(len(puzzles))
+    started = time.monotonic()
+    solution = solve(
+        runner,
+        puzzles,
+        halt=options.halt,
+        max_steps=options.max_steps,
+        deadline=options.deadline,
+        batch_size=options.batch_size,
+        on_step=progress,
+    )
+    seconds = time.monotonic() - started
+    progress.clear()
+    _print(solution, runner.contract, options.json)
+    print(_summary(solution, seconds), file=sys.stderr)
+
+
+class _Progress:
+    """A counter on a terminal, silent elsewhere."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._done = total, 0
+        self._shown = sys.stderr.isatty()
+
+    def __call__(self, event: StepEvent) -> None:
+        self._done += int(event.finished.sum())
+        if self._shown:
+            text = f"\r{self._done}/{self._total} puzzles"
+            print(text, end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if self._shown:
+            print("\r\033[K", end="", file=sys.stderr)
+
+
+def _print(solution: Solution, contract: StepContract, as_json: bool) -> None:
+    from trm_runtime.puzzles import answer_text
+    from trm_runtime.solution import finite_or_none
+
+    texts = [answer_text(ids, contract) for ids in solution.answers.tolist()]
+    steps, q_halt = solution.steps.tolist(), solution.q_halt.tolist()
+    if not as_json:
+        for row in zip(texts, steps, solution.stop_reasons, (f"{q:.4f}" for q in q_halt)):
+            print(*row, sep="\t")
+        return
+    puzzles = [
+        {"answer": text, "ids": ids, "steps": n, "stop_reason": reason, "q_halt": q}
+        for text, ids, n, reason, q in zip(
+            texts,
+            solution.answers.tolist(),
+            steps,
+            solution.stop_reasons,
+            map(finite_or_none, q_halt),
+        )
+    ]
+    fields = {"model_name": contract.model_name, "precision": contract.precision}
+    print(json.dumps({**fields, "puzzles": puzzles}, ensure_ascii=False))
+
+
+def _summary(solution: Solution, seconds: float) -> str:
+    reasons = Counter(solution.stop_reasons)
+    counts = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+    mean = float(solution.steps.mean())
+    return f"{len(solution)} puzzles in {seconds:.2f} s: {counts}; {mean:.2f} steps on average"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

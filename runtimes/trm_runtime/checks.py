@@ -1,0 +1,123 @@
+"""Checks on arrays, made before any engine sees them, with the same words from every driver.
+
+Knows the contract and numpy; knows no engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from trm_runtime.contract import StepContract
+from trm_runtime.errors import ContractMismatchError, RejectedInputError
+from trm_runtime.tensors import AnySpec, shape_text
+
+Arrays = Mapping[str, "np.ndarray[Any, Any]"]
+
+MAX_LISTED = 5
+
+
+def first_few(problems: Sequence[str], limit: int = MAX_LISTED) -> list[str]:
+    """The first `limit` problems and, when there are more, how many."""
+    more = len(problems) - limit
+    return [*problems[:limit], *([f"... and {more} more"] if more > 0 else [])]
+
+
+def check_inputs(
+    contract: StepContract, inputs: Arrays, rows: int | None = None
+) -> dict[str, np.ndarray[Any, Any]]:
+    """The inputs as int32 arrays, `inputs` (N, S) and, if in the contract, the others (N,).
+
+    `rows` demands that N; without it any N goes, the same for all. Raises RejectedInputError,
+    listing every problem: names, an integer dtype, the shape, then 0 <= id < its limit, where the
+    first few wrong ids are named by row, column, value and allowed range.
+    """
+    problems = _name_problems("input", [spec.name for spec in contract.inputs], list(inputs))
+    found = {s.name: np.asarray(inputs[s.name]) for s in contract.inputs if s.name in inputs}
+    if rows is None:
+        rows = next((len(array) for array in found.values() if array.ndim), 0)
+    for spec in contract.inputs:
+        if spec.name in found:
+            limit = _id_limit(contract, spec.name)
+            problems += _id_problems(spec, found[spec.name], rows, limit)
+    if problems:
+        raise RejectedInputError("the puzzles do not fit the model:", problems)
+    return {name: np.ascontiguousarray(array, dtype=np.int32) for name, array in found.items()}
+
+
+def check_carry(contract: StepContract, carry: Arrays, rows: int) -> None:
+    """Raise RejectedInputError, listing every wrong name, dtype and shape, for a bad carry."""
+    wanted = {spec.name: spec for spec in contract.carry}
+    problems = _array_problems("carry", wanted, carry, rows)
+    if problems:
+        raise RejectedInputError("the carry does not fit the model:", problems)
+
+
+def check_step_call(
+    contract: StepContract, inputs: Arrays, carry: Arrays
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Everything a driver checks on entry of `step`: returns the inputs, as `check_inputs` does.
+
+    The batch is the contract's, or, where that is free, the number of rows of `inputs`.
+    """
+    rows = contract.batch
+    checked = check_inputs(contract, inputs, rows)
+    check_carry(contract, carry, len(checked["inputs"]))
+    return checked
+
+
+def check_step_output(contract: StepContract, carry: Arrays, outputs: Arrays, rows: int) -> None:
+    """Raise ContractMismatchError, listing all, when a step returned something else."""
+    problems = _array_problems("output", {s.name: s for s in contract.outputs}, outputs, rows)
+    problems += _array_problems("next carry", {s.name: s for s in contract.carry}, carry, rows)
+    if problems:
+        raise ContractMismatchError("a step did not return what the contract says:", problems)
+
+
+def _name_problems(role: str, wanted: Sequence[str], found: Sequence[str]) -> list[str]:
+    problems = [f"{role} {name!r}: missing" for name in wanted if name not in found]
+    known = ", ".join(wanted)
+    return problems + [
+        f"{role} {name!r}: unknown; expected {known}" for name in found if name not in wanted
+    ]
+
+
+def _array_problems(
+    role: str, wanted: Mapping[str, AnySpec], found: Arrays, rows: int
+) -> list[str]:
+    problems = _name_problems(role, list(wanted), list(found))
+    for name in (name for name in wanted if name in found):
+        spec, array = wanted[name], np.asarray(found[name])
+        shape = (rows, *spec.shape[1:])
+        if array.dtype.name != spec.dtype:
+            problems.append(f"{role} {name!r}: expected dtype {spec.dtype}, got {array.dtype}")
+        if array.shape != shape:
+            got = shape_text(array.shape)
+            problems.append(f"{role} {name!r}: expected shape {shape_text(shape)}, got {got}")
+    return problems
+
+
+def _id_limit(contract: StepContract, name: str) -> int:
+    return contract.vocab_size if name == "inputs" else (contract.num_puzzle_identifiers or 0)
+
+
+def _id_problems(spec: AnySpec, array: np.ndarray[Any, Any], rows: int, limit: int) -> list[str]:
+    shape = (rows, *spec.shape[1:])
+    if array.dtype.kind not in "iu":
+        return [f"input {spec.name!r}: expected an integer dtype such as int32, got {array.dtype}"]
+    if array.shape != shape:
+        wanted, got = shape_text(shape), shape_text(array.shape)
+        return [f"input {spec.name!r}: expected shape {wanted}, got {got}"]
+    wrong = np.argwhere((array < 0) | (array >= limit))
+    places = [tuple(int(i) for i in place) for place in wrong[:MAX_LISTED]]
+    texts = [_id_text(spec.name, place, int(array[place]), limit) for place in places]
+    more = len(wrong) - len(texts)
+    return texts + ([f"... and {more} more in {spec.name!r}"] if more else [])
+
+
+def _id_text(name: str, place: tuple[int, ...], value: int, limit: int) -> str:
+    words = ("row", "column")
+    where = ", ".join(f"{word} {index}" for word, index in zip(words, place))
+    return f"input {name!r}, {where}: id {value} is not in 0..{limit - 1}"

@@ -1,0 +1,229 @@
+"""The step contract: everything a driver must know about an exported step, and its JSON form.
+
+One call of an exported graph is one ACT step. The contract names every tensor that goes in and
+comes out, how the carry of one step becomes the input of the next, and when a row is done. It
+travels inside the exported file and beside it; a driver in any language can be written from it.
+
+Standard library only. Knows nothing about numpy, engines or puzzles.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Callable, TypeVar
+
+from trm_runtime import strict_json
+from trm_runtime.contract_rules import GRANULARITIES, HALT_KINDS, SCHEMA_VERSION, contract_problems
+from trm_runtime.errors import ContractError
+from trm_runtime.strict_json import Fields
+from trm_runtime.tensors import (
+    DTYPES,
+    AnySpec,
+    CarrySpec,
+    Scalar,
+    Shape,
+    TensorSpec,
+    tensor_problems,
+)
+
+__all__ = [
+    "HALT_KINDS",
+    "METADATA_KEY",
+    "SCHEMA_VERSION",
+    "CarrySpec",
+    "HaltRule",
+    "MadeBy",
+    "StepContract",
+    "TensorSpec",
+]
+
+METADATA_KEY = "trm_contract"  # where an artifact keeps its contract (ONNX metadata_props)
+
+
+@dataclass(frozen=True)
+class HaltRule:
+    """The learned halt rule: a row is done when its score is above the threshold.
+
+    The score is `q_halt`, or `q_halt - q_continue` for kind "q_halt_minus_q_continue" (logits).
+    """
+
+    kind: str = "q_halt"  # one of HALT_KINDS
+    threshold: float = 0.0
+
+
+@dataclass(frozen=True)
+class MadeBy:
+    """Where an exported file comes from."""
+
+    tool: str
+    versions: Mapping[str, str]  # package -> version
+    weights_sha256: str
+    config_digest: str
+
+
+@dataclass(frozen=True)
+class StepContract:
+    """The whole truth about one exported step.
+
+    B is the batch, S the sequence length, V the vocabulary. Always present: the input `inputs`
+    int32 (B, S); the carry `steps` int32 (B,) fill 0, `halted` bool (B,) fill True and one
+    `current_<input>` for every input; the outputs `logits` float32 (B, S, V), `q_halt_logits` and
+    `q_continue_logits` float32 (B,). `puzzle_identifiers` int32 (B,) is an optional input. The
+    other carry tensors are the model's own.
+
+    Raises ContractError, listing every broken rule, when built inconsistently.
+    """
+
+    model_name: str
+    precision: str
+    batch: int | None  # None: any batch
+    inputs: tuple[TensorSpec, ...]
+    carry: tuple[CarrySpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    halt: HaltRule
+    max_steps: int  # the graph itself ends a row here
+    made_by: MadeBy
+    granularity: str = "step"
+    alphabet: tuple[str, ...] | None = None  # [id]: characters read as that id, the first printed
+    num_puzzle_identifiers: int | None = None  # ids are 0..this-1; None without that input
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        problems = contract_problems(self)
+        if problems:
+            raise ContractError("the step contract breaks its own rules:", problems)
+
+    @property
+    def seq_len(self) -> int:
+        """S, the number of cells of a puzzle."""
+        return _size(self.inputs, "inputs", 1)
+
+    @property
+    def vocab_size(self) -> int:
+        """V, the number of token ids."""
+        return _size(self.outputs, "logits", 2)
+
+    def to_json(self) -> str:
+        """The contract as indented JSON text, ending in a newline."""
+        fields = asdict(self)
+        ordered = {"schema_version": fields.pop("schema_version"), **fields}
+        return json.dumps(ordered, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "the step contract") -> StepContract:
+        """Read what `to_json` wrote, strictly; `where` names the origin in messages.
+
+        Raises ContractError, listing everything wrong: bad JSON, a newer schema, unknown or
+        missing keys, wrong types, broken rules.
+        """
+        try:
+            value = strict_json.parse(text)
+        except ValueError as error:
+            raise ContractError(f"{where} is not valid JSON: {error}") from error
+        return _read_contract(value, where)
+
+
+def _size(specs: Sequence[AnySpec], name: str, axis: int) -> int:
+    shape = next((spec.shape for spec in specs if spec.name == name), ())
+    return (shape[axis] if len(shape) > axis else None) or 0
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+_CONTRACT_KEYS = tuple(StepContract.__dataclass_fields__)
+_TENSOR_KEYS = tuple(TensorSpec.__dataclass_fields__)
+_CARRY_KEYS = tuple(CarrySpec.__dataclass_fields__)
+_HALT_KEYS = tuple(HaltRule.__dataclass_fields__)
+_MADE_BY_KEYS = tuple(MadeBy.__dataclass_fields__)
+
+_Spec = TypeVar("_Spec", TensorSpec, CarrySpec)
+
+
+def _read_contract(value: object, where: str) -> StepContract:
+    _refuse_other_schema(value, where)
+    problems: list[str] = []
+    fields = Fields(value, "", _CONTRACT_KEYS, problems)
+    parts: dict[str, Any] = {
+        "batch": fields.whole_or_null("batch"),
+        "model_name": fields.text("model_name"),
+        "precision": fields.text("precision"),
+        "halt": _read_halt(fields),
+        "max_steps": fields.whole("max_steps"),
+        "made_by": _read_made_by(fields),
+        "granularity": fields.choice("granularity", GRANULARITIES),
+        "alphabet": fields.texts_or_null("alphabet"),
+        "num_puzzle_identifiers": fields.whole_or_null("num_puzzle_identifiers"),
+    }
+    batch_is_known = not any(problem.startswith("batch:") for problem in problems)
+    inputs = tuple(_read_all(fields, "inputs", _TENSOR_KEYS, _read_tensor))
+    carry = tuple(_read_all(fields, "carry", _CARRY_KEYS, _read_carry))
+    outputs = tuple(_read_all(fields, "outputs", _TENSOR_KEYS, _read_tensor))
+    if problems:
+        if batch_is_known:
+            problems += tensor_problems(parts["batch"], inputs, carry, outputs)
+        raise ContractError(f"{where} is not valid:", problems)
+    try:
+        return StepContract(inputs=inputs, carry=carry, outputs=outputs, **parts)
+    except ContractError as error:
+        raise ContractError(f"{where} is not valid:", error.problems) from None
+
+
+def _refuse_other_schema(value: object, where: str) -> None:
+    """A newer schema may have other keys, so it is the only complaint about such a file."""
+    version = value.get("schema_version") if isinstance(value, dict) else None
+    if type(version) is int and version > SCHEMA_VERSION:
+        raise ContractError(
+            f"{where} has schema_version {version}, but this trm-runtime reads up to "
+            f"{SCHEMA_VERSION}; upgrade it with: pip install --upgrade trm-runtime"
+        )
+    if version != SCHEMA_VERSION or type(version) is not int:
+        problem = f"schema_version: expected {SCHEMA_VERSION}, got {version!r:.60}"
+        raise ContractError(f"{where} is not valid:", [problem])
+
+
+def _read_all(
+    fields: Fields, key: str, keys: Sequence[str], read: Callable[[Fields], _Spec]
+) -> Iterator[_Spec]:
+    """The sound tensors of a list; the others are only reported."""
+    for index, value in enumerate(fields.items(key)):
+        before = len(fields.problems)
+        spec = read(Fields(value, f"{key}[{index}]", keys, fields.problems))
+        if len(fields.problems) == before:
+            yield spec
+
+
+def _read_tensor(fields: Fields) -> TensorSpec:
+    dtype = fields.choice("dtype", DTYPES)
+    return TensorSpec(fields.text("name"), dtype, _read_shape(fields))
+
+
+def _read_carry(fields: Fields) -> CarrySpec:
+    dtype = fields.choice("dtype", DTYPES)
+    readers: dict[str, Callable[[str], Scalar]] = {
+        "bool": fields.boolean,
+        "int32": fields.whole,
+        "float32": fields.number,
+    }
+    names = (fields.text("name"), fields.text("next"))
+    return CarrySpec(*names, dtype, _read_shape(fields), readers[dtype]("fill"))
+
+
+def _read_shape(fields: Fields) -> Shape:
+    sizes = fields.items("shape")
+    if any(type(size) not in (int, type(None)) for size in sizes):
+        fields.problems.append(f"{fields.at('shape')}: expected whole numbers or null, got {sizes}")
+        return ()
+    return tuple(sizes)
+
+
+def _read_halt(parent: Fields) -> HaltRule:
+    fields = parent.object("halt", _HALT_KEYS)
+    return HaltRule(fields.choice("kind", HALT_KINDS), fields.number("threshold"))
+
+
+def _read_made_by(parent: Fields) -> MadeBy:
+    fields = parent.object("made_by", _MADE_BY_KEYS)
+    texts = (fields.text("weights_sha256"), fields.text("config_digest"))
+    return MadeBy(fields.text("tool"), fields.text_map("versions"), *texts)

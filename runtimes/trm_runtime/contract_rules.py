@@ -1,0 +1,105 @@
+"""The rules that make a step contract whole: tensors every step has, and values that make sense.
+
+Standard library only. What a single tensor must obey is in `tensors`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from trm_runtime.tensors import AnySpec, Shape, shape_text, tensor_problems
+
+if TYPE_CHECKING:
+    from trm_runtime.contract import StepContract
+
+SCHEMA_VERSION = 1
+HALT_KINDS = ("q_halt", "q_halt_minus_q_continue")
+GRANULARITIES = ("step",)
+
+Wanted = Mapping[str, tuple[str, Shape]]  # name -> (dtype, shape)
+
+
+def contract_problems(contract: StepContract) -> list[str]:
+    """Every rule the contract breaks; empty for a sound one."""
+    problems = tensor_problems(contract.batch, contract.inputs, contract.carry, contract.outputs)
+    return problems + _structure_problems(contract) + _meaning_problems(contract)
+
+
+def _structure_problems(contract: StepContract) -> list[str]:
+    """Tensors that every step has: missing, unknown, or of the wrong dtype or shape."""
+    batch, seq, vocab = contract.batch, contract.seq_len, contract.vocab_size
+    known = {"inputs": ("int32", (batch, seq)), "puzzle_identifiers": ("int32", (batch,))}
+    problems = [
+        f"{spec.name}: not a known input; known are {', '.join(known)}"
+        for spec in contract.inputs
+        if spec.name not in known
+    ]
+    given = {spec.name: known[spec.name] for spec in contract.inputs if spec.name in known}
+    problems += _expect("input", contract.inputs, {**given, "inputs": known["inputs"]})
+    wanted: dict[str, tuple[str, Shape]] = {"steps": ("int32", (batch,))}
+    wanted["halted"] = ("bool", (batch,))
+    wanted.update({f"current_{name}": what for name, what in given.items()})
+    problems += _expect("carry", contract.carry, wanted)
+    heads: dict[str, tuple[str, Shape]] = {"logits": ("float32", (batch, seq, vocab))}
+    heads["q_halt_logits"] = heads["q_continue_logits"] = ("float32", (batch,))
+    problems += _expect("output", contract.outputs, heads)
+    fills = {spec.name: spec.fill for spec in contract.carry}
+    if fills.get("halted", True) is not True:
+        problems.append("halted: fill must be true, so that the first step resets every row")
+    return problems
+
+
+def _expect(
+    role: str, specs: Sequence[AnySpec], wanted: Mapping[str, tuple[str, Shape]]
+) -> list[str]:
+    found = {spec.name: spec for spec in specs}
+    problems = []
+    for name, (dtype, shape) in wanted.items():
+        if name not in found:
+            problems.append(f"{name}: the contract has no such {role} tensor")
+        elif (found[name].dtype, found[name].shape) != (dtype, shape):
+            got = f"{found[name].dtype} {shape_text(found[name].shape)}"
+            problems.append(f"{name}: expected {dtype} {shape_text(shape)}, got {got}")
+    return problems
+
+
+def _meaning_problems(contract: StepContract) -> list[str]:
+    problems = []
+    if contract.schema_version != SCHEMA_VERSION:
+        got = contract.schema_version
+        problems.append(f"schema_version: expected {SCHEMA_VERSION}, got {got}")
+    if contract.granularity not in GRANULARITIES:
+        problems.append(f"granularity: {contract.granularity!r} is not {', '.join(GRANULARITIES)}")
+    if contract.halt.kind not in HALT_KINDS:
+        problems.append(f"halt.kind: {contract.halt.kind!r} is not one of {', '.join(HALT_KINDS)}")
+    if not math.isfinite(contract.halt.threshold):
+        problems.append(f"halt.threshold: expected a finite number, got {contract.halt.threshold}")
+    if contract.max_steps < 1:
+        problems.append(f"max_steps: expected 1 or more, got {contract.max_steps}")
+    problems += _identifier_problems(contract)
+    return problems + _alphabet_problems(contract.alphabet, contract.vocab_size)
+
+
+def _identifier_problems(contract: StepContract) -> list[str]:
+    count = contract.num_puzzle_identifiers
+    takes_them = any(spec.name == "puzzle_identifiers" for spec in contract.inputs)
+    if takes_them and (count is None or count < 1):
+        return [f"num_puzzle_identifiers: expected 1 or more with that input, got {count}"]
+    if not takes_them and count is not None:
+        return [f"num_puzzle_identifiers: {count}, but puzzle_identifiers is not an input"]
+    return []
+
+
+def _alphabet_problems(alphabet: tuple[str, ...] | None, vocab: int) -> list[str]:
+    if alphabet is None:
+        return []
+    problems = []
+    if vocab and len(alphabet) != vocab:
+        problems.append(f"alphabet: {len(alphabet)} entries for {vocab} token ids")
+    characters = "".join(alphabet)
+    twice = sorted({c for c in characters if characters.count(c) > 1})
+    problems += [f"alphabet: {c!r} stands for more than one token id" for c in twice]
+    bad = sorted({c for c in characters if not c.isprintable()})
+    return problems + [f"alphabet: {c!r} is not a printable character" for c in bad]

@@ -1,0 +1,100 @@
+"""Look into an ONNX file without the onnx package: find tensors kept in other files.
+
+An engine would open such files on its own, by a path written in the model; an untrusted model
+could name any. Walks the protobuf wire format (https://protobuf.dev/programming-guides/encoding/)
+along the messages of onnx.proto that can hold a tensor, and skips all others unread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from mmap import mmap
+from typing import Union
+
+# message -> field number -> message of that field, from onnx.proto
+_CHILDREN = {
+    "ModelProto": {7: "GraphProto", 20: "TrainingInfoProto", 25: "FunctionProto"},
+    "TrainingInfoProto": {1: "GraphProto", 2: "GraphProto"},
+    "FunctionProto": {7: "NodeProto", 11: "AttributeProto"},
+    "GraphProto": {1: "NodeProto", 5: "TensorProto", 15: "SparseTensorProto"},
+    "NodeProto": {5: "AttributeProto"},
+    "AttributeProto": {
+        5: "TensorProto",
+        6: "GraphProto",
+        10: "TensorProto",
+        11: "GraphProto",
+        22: "SparseTensorProto",
+        23: "SparseTensorProto",
+    },
+    "SparseTensorProto": {1: "TensorProto", 2: "TensorProto"},
+    "TensorProto": {},
+}
+_TENSOR_NAME, _EXTERNAL_DATA, _DATA_LOCATION = 8, 13, 14
+_FIXED_SIZE = {1: 8, 5: 4}  # wire type -> bytes
+
+_Value = Union[int, memoryview]
+
+
+def external_tensors(model: bytes | mmap) -> list[str]:
+    """Names of the tensors whose data lie outside the model.
+
+    Raises ValueError when the bytes are not a whole protobuf message.
+    """
+    found = []
+    waiting = [("ModelProto", memoryview(model))]
+    while waiting:
+        kind, message = waiting.pop()
+        fields = list(_fields(message))
+        if kind == "TensorProto" and any(_is_external(field, value) for field, value in fields):
+            found.append(_text(fields, _TENSOR_NAME))
+        children = _CHILDREN[kind]
+        waiting += [
+            (children[field], value)
+            for field, value in fields
+            if field in children and isinstance(value, memoryview)
+        ]
+    return sorted(found)
+
+
+def _is_external(field: int, value: _Value) -> bool:
+    return field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value == 1)
+
+
+def _text(fields: list[tuple[int, _Value]], wanted: int) -> str:
+    values = [value for field, value in fields if field == wanted and isinstance(value, memoryview)]
+    return bytes(values[-1]).decode("utf-8", "replace") if values else "(unnamed)"
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, _Value]]:
+    """Every field of one message: its number, and a number or the bytes of it."""
+    at = 0
+    while at < len(message):
+        key, at = _varint(message, at)
+        field, wire_type = key >> 3, key & 7
+        if wire_type == 0:
+            value, at = _varint(message, at)
+            yield field, value
+            continue
+        if wire_type == 2:
+            size, at = _varint(message, at)
+        elif wire_type in _FIXED_SIZE:
+            size = _FIXED_SIZE[wire_type]
+        else:
+            raise ValueError(f"unknown wire type {wire_type}")
+        if size > len(message) - at or field == 0:
+            raise ValueError("it ends in the middle of a field")
+        yield field, message[at : at + size]
+        at += size
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(message):
+            raise ValueError("it ends in the middle of a number")
+        byte = message[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+    raise ValueError("a number has more than ten bytes")

@@ -1,0 +1,66 @@
+"""Every error this project raises on purpose, with the exit code a command ends with.
+
+    TRMError                     1  a known failure; the message is for the user
+     +- UsageError               2  the caller asked for something that makes no sense
+     +- MissingExtraError        3  an optional package is not installed
+     +- RejectedInputError       4  a file or an array is damaged, refused or simply wrong
+     |   +- ContractError           a step contract that breaks its own rules
+     |   +- ContractMismatchError   an engine that does not offer what its contract says
+     +- ParityError              5  two runners do not give the same answers
+
+A message says which file or tensor, what was expected, what was found and what to do about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class TRMError(Exception):
+    """A known failure. `exit_code` is what a command line ends with."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(TRMError):
+    """An option or argument that is unknown, out of range or contradicts another."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class MissingExtraError(TRMError):
+    """An optional package is needed and absent; the message holds the exact install line."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class RejectedInputError(TRMError):
+    """A file or an array that is damaged, refused or does not fit.
+
+    `problems` are complaints found together; each becomes one line under `summary`.
+    """
+
+    exit_code: ClassVar[int] = 4
+
+    def __init__(self, summary: str, problems: Sequence[str] = ()) -> None:
+        self.summary = summary
+        self.problems = tuple(problems)
+        super().__init__("\n  - ".join((summary, *self.problems)))
+
+    def __reduce__(self) -> tuple[type[RejectedInputError], tuple[str, tuple[str, ...]]]:
+        return type(self), (self.summary, self.problems)
+
+
+class ContractError(RejectedInputError):
+    """A step contract that breaks its own rules; `problems` lists every broken rule."""
+
+
+class ContractMismatchError(RejectedInputError):
+    """An engine that differs from its contract; `problems` lists every difference."""
+
+
+class ParityError(TRMError):
+    """A candidate that does not reproduce its reference."""
+
+    exit_code: ClassVar[int] = 5

@@ -1,0 +1,146 @@
+"""The adaptive loop, written once: an engine supplies `step`, everything else is here.
+
+Puzzles flow through the slots of a batch. A slot whose puzzle is done gets the next one: its
+`halted` goes in as True together with the new tokens, which makes the graph reset that row.
+Answers are latched: they are read at the step where a puzzle stops and never after it, because
+calling the graph once more on a halted row restarts it.
+
+Knows numpy and the contract; knows no engine and no task.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import time
+from typing import Any, Callable, Union
+
+import numpy as np
+
+from trm_runtime.checks import Arrays, check_inputs
+from trm_runtime.contract import StepContract
+from trm_runtime.errors import UsageError
+from trm_runtime.rollout import HaltPolicy, Rollout
+from trm_runtime.runner import StepOutput, StepRunner, initial_carry
+from trm_runtime.solution import STOP_REASONS, Solution, StepEvent
+
+__all__ = [
+    "DEFAULT_BATCH_SIZE",
+    "STOP_REASONS",
+    "Solution",
+    "StepEvent",
+    "StepOutput",
+    "StepRunner",
+    "initial_carry",
+    "solve",
+]
+
+DEFAULT_BATCH_SIZE = 64
+
+Halt = Union[str, float]
+OnStep = Callable[[StepEvent], object]
+
+
+def solve(
+    runner: StepRunner,
+    inputs: np.ndarray[Any, Any] | Arrays,
+    *,
+    halt: Halt = "learned",
+    max_steps: int | None = None,
+    deadline: float | None = None,
+    on_step: OnStep | None = None,
+    batch_size: int | None = None,
+) -> Solution:
+    """Solve N puzzles and return each one's answer from the step at which it stopped.
+
+    `inputs` is an (N, S) integer array, or a mapping with every input of the contract. A bare
+    array for a model with `puzzle_identifiers` gives every puzzle identifier 0.
+    `halt` is "learned" (the contract's rule), "max_steps" (run all steps), or a number: the
+    contract's score against this threshold, in logits. A puzzle also stops after `max_steps`,
+    at most (and by default) the contract's, where the graph itself restarts a row.
+    `deadline` is in seconds from this call and looked at before every engine call, so one step
+    may run over it; what is unfinished then keeps its latest answer.
+    `on_step` gets a StepEvent after every engine call; returning False cancels the rest.
+    `batch_size` is the number of slots (default: 64 or N), only for a model with a free batch.
+
+    Raises RejectedInputError for puzzles that do not fit the model, UsageError for bad options,
+    ContractMismatchError when the engine returns other tensors than the contract says.
+    """
+    started = time.monotonic()
+    contract = runner.contract
+    tokens = check_inputs(contract, _as_mapping(contract, inputs))
+    policy = _policy(contract, halt, max_steps)
+    slots = _slots(contract, batch_size, len(tokens["inputs"]))
+    limit = started + _seconds(deadline)
+    rollout = Rollout(runner, tokens, policy, slots)
+    while rollout.active:
+        if time.monotonic() >= limit:
+            rollout.stop("deadline")
+            break
+        event = rollout.advance()
+        if on_step is not None and on_step(event) is False:
+            rollout.stop("cancelled")
+            break
+        rollout.refill()
+    return rollout.solution()
+
+
+def _as_mapping(contract: StepContract, inputs: np.ndarray[Any, Any] | Arrays) -> Arrays:
+    if isinstance(inputs, np.ndarray):
+        named = {"inputs": inputs}
+        if any(spec.name == "puzzle_identifiers" for spec in contract.inputs):
+            named["puzzle_identifiers"] = np.zeros(inputs.shape[:1], dtype=np.int32)
+        return named
+    return inputs
+
+
+def _policy(contract: StepContract, halt: Halt, max_steps: int | None) -> HaltPolicy:
+    minus_continue = contract.halt.kind == "q_halt_minus_q_continue"
+    steps = contract.max_steps if max_steps is None else _whole("max_steps", max_steps)
+    if steps > contract.max_steps:
+        raise UsageError(
+            f"max_steps: got {steps}, but this model was exported with {contract.max_steps} and "
+            "restarts a puzzle after them; give at most that or export it again"
+        )
+    return HaltPolicy(_threshold(contract, halt), minus_continue, steps)
+
+
+def _threshold(contract: StepContract, halt: Halt) -> float | None:
+    if halt == "learned":
+        return contract.halt.threshold
+    if halt == "max_steps":
+        return None
+    if isinstance(halt, (int, float)) and not isinstance(halt, bool) and math.isfinite(halt):
+        return float(halt)
+    raise UsageError(f"halt: expected 'learned', 'max_steps' or a finite number, got {halt!r}")
+
+
+def _slots(contract: StepContract, batch_size: int | None, count: int) -> int:
+    if batch_size is not None:
+        batch_size = _whole("batch_size", batch_size)
+    if contract.batch is None:
+        return min(count, batch_size or DEFAULT_BATCH_SIZE)
+    if batch_size not in (None, contract.batch):
+        raise UsageError(
+            f"batch_size: got {batch_size}, but this model was exported with the fixed batch "
+            f"{contract.batch}; leave it out or export with a free batch"
+        )
+    return contract.batch
+
+
+def _seconds(deadline: float | None) -> float:
+    if deadline is None:
+        return math.inf
+    if isinstance(deadline, (int, float)) and deadline >= 0:
+        return float(deadline)
+    raise UsageError(f"deadline: expected seconds, 0 or more, got {deadline!r}")
+
+
+def _whole(name: str, value: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise UsageError(f"{name}: expected a whole number, got {value!r}") from None
+    if number < 1 or isinstance(value, bool):
+        raise UsageError(f"{name}: expected 1 or more, got {value!r}")
+    return number

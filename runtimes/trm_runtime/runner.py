@@ -1,0 +1,54 @@
+"""What an engine must supply so that the loop can run on it: one step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from trm_runtime.contract import StepContract
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """What one step returns; every array has the batch on axis 0."""
+
+    carry: dict[str, np.ndarray[Any, Any]]  # by incoming names: z_H, not z_H_next
+    outputs: dict[str, np.ndarray[Any, Any]]  # logits, q_halt_logits, q_continue_logits
+
+
+class StepRunner(Protocol):
+    """One engine with one model: the reference and every candidate look like this.
+
+    A step neither changes the arrays it is given nor keeps or reuses those it returned.
+    """
+
+    @property
+    def contract(self) -> StepContract:
+        """The contract of the model; the engine has been verified against it."""
+        ...
+
+    def step(
+        self,
+        inputs: Mapping[str, np.ndarray[Any, Any]],
+        carry: Mapping[str, np.ndarray[Any, Any]],
+    ) -> StepOutput:
+        """One ACT step for every row of the batch; names, dtypes and shapes as in the contract.
+
+        Raises RejectedInputError for arrays that do not fit, before the engine sees them.
+        """
+        ...
+
+
+def initial_carry(contract: StepContract, batch: int) -> dict[str, np.ndarray[Any, Any]]:
+    """The carry before the first step: each tensor (batch, ...) full of its `fill`."""
+    return {
+        spec.name: np.full((batch, *_row_shape(spec.shape)), spec.fill, dtype=spec.dtype)
+        for spec in contract.carry
+    }
+
+
+def _row_shape(shape: tuple[int | None, ...]) -> tuple[int, ...]:
+    return tuple(size for size in shape[1:] if size is not None)

@@ -1,0 +1,138 @@
+"""Read a JSON object strictly and collect every complaint instead of stopping at the first.
+
+Knows nothing about contracts. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+
+class _DuplicateKeyError(ValueError):
+    pass
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        raise _DuplicateKeyError(f"the key {twice[0]!r} appears twice in one object")
+    return found
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def parse(text: str) -> Any:
+    """The value of a JSON text; ValueError for bad syntax, a key given twice, NaN or Infinity."""
+    try:
+        return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def kind(value: object) -> str:
+    """The JSON word for a parsed value, for messages."""
+    if value is None:
+        return "null"
+    names = {bool: "boolean", int: "whole number", float: "number", str: "string", list: "list"}
+    return names.get(type(value), "object")
+
+
+class Fields:
+    """One JSON object being read.
+
+    Missing and unknown keys are reported on construction. A getter reports a value of the wrong
+    type and then returns a harmless stand-in, so that reading goes on; the caller looks at
+    `problems` before it uses what it got.
+    """
+
+    def __init__(self, value: Any, where: str, keys: Sequence[str], problems: list[str]) -> None:
+        self.where = where
+        self.problems = problems
+        self.values: dict[str, Any] = value if isinstance(value, dict) else {}
+        if not isinstance(value, dict):
+            problems.append(f"{where}: expected an object, got {kind(value)}")
+            return
+        problems.extend(f"{self.at(k)}: missing" for k in keys if k not in value)
+        problems.extend(f"{self.at(k)}: unknown key" for k in value if k not in keys)
+
+    def at(self, key: str) -> str:
+        """The dotted place of a key, for messages."""
+        return f"{self.where}.{key}" if self.where else key
+
+    def _typed(self, key: str, types: tuple[type, ...], expected: str, stand_in: Any) -> Any:
+        if key not in self.values:
+            return stand_in
+        value = self.values[key]
+        if type(value) in types:
+            return value
+        self.problems.append(
+            f"{self.at(key)}: expected {expected}, got {kind(value)} {value!r:.60}"
+        )
+        return stand_in
+
+    def text(self, key: str) -> str:
+        """A string; stands in with ''."""
+        return str(self._typed(key, (str,), "a string", ""))
+
+    def choice(self, key: str, allowed: Sequence[str]) -> str:
+        """One of the allowed strings; stands in with the first of them."""
+        before = len(self.problems)
+        value = self.text(key)
+        if value not in allowed and len(self.problems) == before and key in self.values:
+            words = ", ".join(allowed)
+            self.problems.append(f"{self.at(key)}: expected one of {words}; got {value!r:.60}")
+        return value if value in allowed else allowed[0]
+
+    def whole(self, key: str) -> int:
+        """A whole number; stands in with 1."""
+        return int(self._typed(key, (int,), "a whole number", 1))
+
+    def whole_or_null(self, key: str) -> int | None:
+        """A whole number or null; stands in with null."""
+        value: int | None = self._typed(key, (int, type(None)), "a whole number or null", None)
+        return value
+
+    def number(self, key: str) -> float:
+        """A finite number; stands in with 0."""
+        value = self._typed(key, (int, float), "a number", 0.0)
+        if abs(value) <= 1e300:
+            return float(value)
+        self.problems.append(f"{self.at(key)}: {value!r:.60} is out of range")
+        return 0.0
+
+    def boolean(self, key: str) -> bool:
+        """True or false; stands in with False."""
+        return bool(self._typed(key, (bool,), "true or false", False))
+
+    def items(self, key: str) -> list[Any]:
+        """A list of anything; stands in with an empty one."""
+        return list(self._typed(key, (list,), "a list", []))
+
+    def texts_or_null(self, key: str) -> tuple[str, ...] | None:
+        """A list of strings, or null; stands in with null."""
+        values = self._typed(key, (list, type(None)), "a list of strings or null", None)
+        if values is None:
+            return None
+        if any(type(value) is not str for value in values):
+            self.problems.append(f"{self.at(key)}: expected strings only")
+            return None
+        return tuple(values)
+
+    def text_map(self, key: str) -> dict[str, str]:
+        """An object whose values are all strings; stands in with an empty one."""
+        values = self._typed(key, (dict,), "an object of strings", {})
+        wrong = [k for k, v in values.items() if type(v) is not str]
+        self.problems.extend(f"{self.at(key)}.{k}: expected a string" for k in wrong)
+        return {} if wrong else dict(values)
+
+    def object(self, key: str, keys: Sequence[str]) -> Fields:
+        """A nested object with its own keys; stands in with an empty one."""
+        if key in self.values:
+            return Fields(self.values[key], self.at(key), keys, self.problems)
+        return Fields({}, self.at(key), (), self.problems)

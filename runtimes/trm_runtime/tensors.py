@@ -1,0 +1,103 @@
+"""What one tensor of a step graph looks like, and the rules that tensors obey by themselves.
+
+Standard library only. Knows nothing about what the tensors mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Optional, Union
+
+DTYPES = ("float32", "int32", "bool")
+
+Shape = tuple[Optional[int], ...]
+"""Sizes of a tensor's axes. None stands for the free batch, on axis 0 only."""
+
+Scalar = Union[bool, int, float]
+
+EngineTensors = Mapping[str, tuple[str, Shape]]
+"""What an engine says of itself: name -> (dtype, shape); None for a size it leaves open."""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One tensor of the step graph."""
+
+    name: str
+    dtype: str  # one of DTYPES
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class CarrySpec:
+    """One tensor of the state between steps: goes in as `name`, comes out as `next`."""
+
+    name: str
+    next: str  # always name + "_next"
+    dtype: str  # one of DTYPES
+    shape: Shape
+    fill: Scalar  # every element of it before the first step
+
+
+AnySpec = Union[TensorSpec, CarrySpec]
+
+
+def shape_text(shape: Sequence[int | None]) -> str:
+    """A shape for people: (batch, 81)."""
+    sizes = ["batch" if size is None else str(size) for size in shape]
+    return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
+
+
+def tensor_problems(
+    batch: int | None,
+    inputs: Sequence[TensorSpec],
+    carry: Sequence[CarrySpec],
+    outputs: Sequence[TensorSpec],
+) -> list[str]:
+    """Every rule that the tensors break one by one, or by sharing a name."""
+    problems = [] if batch is None or batch >= 1 else [f"batch: expected 1 or more, got {batch}"]
+    every: tuple[AnySpec, ...] = (*inputs, *carry, *outputs)
+    for spec in every:
+        problems += _one(spec, batch)
+    names = list(chain((spec.name for spec in every), (spec.next for spec in carry)))
+    twice = sorted({name for name in names if names.count(name) > 1})
+    return problems + [f"{name!r}: more than one tensor has this name" for name in twice]
+
+
+def _one(spec: AnySpec, batch: int | None) -> list[str]:
+    name = spec.name
+    problems = [] if name else ["a tensor has an empty name"]
+    if spec.dtype not in DTYPES:
+        problems.append(f"{name}: dtype {spec.dtype!r} is not one of {', '.join(DTYPES)}")
+    if not isinstance(spec.shape, tuple) or not spec.shape:
+        problems.append(f"{name}: expected a shape that starts with the batch, got {spec.shape!r}")
+    else:
+        problems += _shape(name, spec.shape, batch)
+    if isinstance(spec, CarrySpec):
+        problems += _carried(spec)
+    return problems
+
+
+def _shape(name: str, shape: Shape, batch: int | None) -> list[str]:
+    problems = []
+    if shape[0] != batch:
+        wanted = "free (null)" if batch is None else str(batch)
+        found = "free (null)" if shape[0] is None else str(shape[0])
+        problems.append(f"{name}: axis 0 is {found}, but the batch of the contract is {wanted}")
+    if any(size is None or size < 1 for size in shape[1:]):
+        problems.append(f"{name}: sizes after the batch must be 1 or more, got {shape_text(shape)}")
+    return problems
+
+
+def _carried(spec: CarrySpec) -> list[str]:
+    problems = []
+    if spec.next != spec.name + "_next":
+        problems.append(f"{spec.name}: next must be {spec.name + '_next'!r}, got {spec.next!r}")
+    wanted = {"bool": (bool,), "int32": (int,), "float32": (int, float)}.get(spec.dtype)
+    if wanted and type(spec.fill) not in wanted:
+        problems.append(f"{spec.name}: fill {spec.fill!r} is not a {spec.dtype} value")
+    elif type(spec.fill) is int and not -(2**31) <= spec.fill < 2**31:
+        problems.append(f"{spec.name}: fill {spec.fill!r} is out of range")
+    return problems

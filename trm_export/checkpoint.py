@@ -1,0 +1,117 @@
+"""Load a `.keras` file strictly: every weight of the model, and none besides, comes from the file.
+
+Keras itself only warns when a part of the model is missing from a file, and keeps fresh random
+weights there. Here the file is inspected first (`trm_export.keras_file`), its weights are compared
+by name, dtype and shape with what Keras would save for the model, and the loaded values are
+compared with the file's.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import keras
+
+from trm_export.errors import CheckpointError, TRMError
+from trm_export.keras_file import KerasFile, KerasFileInfo, inspect_keras, open_keras
+from trm_export.model import TRM
+from trm_export.weights import Arrays, TensorInfo, describe, digest, read_weights
+
+__all__ = ["KerasFileInfo", "inspect_keras", "load_model", "weights_sha256"]
+
+
+def load_model(path: str | os.PathLike[str]) -> TRM:
+    """The TRM saved at `path`, uncompiled, on the running Keras backend.
+
+    Raises CheckpointError, listing every reason, for a file that `open_keras` refuses, whose
+    configuration cannot be built, or whose weights do not fit the model exactly.
+    """
+    file = open_keras(path)
+    model = _build(file)
+    problems = list(_differences(describe(_saved(model)), file.info.tensors))
+    if problems:
+        saved_by = f"saved by Keras {file.info.keras_version}, this is {keras.__version__}"
+        raise CheckpointError(f"{path}: the weights do not fit the model ({saved_by}):", problems)
+    _load(model, file)
+    if weights_sha256(model) != file.info.weights_sha256:
+        raise CheckpointError(f"{path}: Keras did not load the weights as they are in the file.")
+    return model
+
+
+def weights_sha256(model: keras.Model) -> str:
+    """SHA-256 of the model's weights by structural name, dtype, shape and value.
+
+    The same number as `inspect_keras(...).weights_sha256` of the model's `.keras` file; it does
+    not depend on the backend, on compilation or on the names of layers. Random-number state is
+    left out.
+    """
+    return digest(_saved(model))
+
+
+def _build(file: KerasFile) -> TRM:
+    """The model with fresh weights; first without any, to see that the file is large enough."""
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            skeleton = _deserialize(file)
+        wanted = sum(_size(variable) for variable in skeleton.weights)
+        if wanted > file.info.parameters + _size(skeleton.exploration.state):
+            found = f"{file.info.parameters:,} values in the file"
+            raise CheckpointError(f"the model needs {wanted:,} values, there are {found}")
+        return _deserialize(file)
+    except (TRMError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{file.info.path}: cannot be built: {error}") from error
+
+
+def _deserialize(file: KerasFile) -> TRM:
+    model = keras.saving.deserialize_keras_object(file.config, safe_mode=True)
+    if not isinstance(model, TRM):
+        raise TypeError(f"it describes a {type(model).__name__}")
+    return model
+
+
+def _size(variable: keras.Variable) -> int:
+    size = 1
+    for axis in variable.shape:
+        size *= int(axis)
+    return size
+
+
+def _saved(model: keras.Model) -> Arrays:
+    """The model's weights under the names Keras saves them by."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "model.weights.h5")
+        model.save_weights(path)
+        return read_weights(path, "the model")
+
+
+def _load(model: TRM, file: KerasFile) -> None:
+    with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        path = Path(directory, "model.weights.h5")
+        path.write_bytes(file.weights)
+        try:
+            model.load_weights(path)
+        except (ValueError, KeyError, OSError, Warning) as error:
+            raise CheckpointError(f"{file.info.path}: Keras refuses its weights: {error}") from error
+
+
+def _differences(
+    wanted: Sequence[TensorInfo], found: Sequence[TensorInfo]
+) -> Iterator[str]:
+    expected = {tensor.path: tensor for tensor in wanted}
+    present = {tensor.path: tensor for tensor in found}
+    for path in sorted({*expected, *present}):
+        if path not in present:
+            yield f"{expected[path]}: missing, would stay random"
+        elif path not in expected:
+            yield f"{present[path]}: the model has no such weight"
+        elif expected[path] != present[path]:
+            yield f"{present[path]}: expected {_kind(expected[path])}"
+
+
+def _kind(tensor: TensorInfo) -> str:
+    return f"{tensor.dtype} {list(tensor.shape)}"

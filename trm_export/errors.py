@@ -1,0 +1,53 @@
+"""Every error the host toolchain raises on purpose; the tree continues the device's.
+
+    TRMError                      1  (trm_runtime.errors)
+     +- TargetError               1  a file that cannot or must not be written
+     |   +- OverwriteError        1  it would replace something this tool did not make
+     +- UsageError                2  (trm_runtime.errors)
+     |   +- BackendError          2  Keras runs on a backend that cannot do this
+     +- MissingExtraError         3  (trm_runtime.errors)
+     +- RejectedInputError        4  (trm_runtime.errors)
+     |   +- CheckpointError       4  a `.keras` file that is damaged, foreign or refused
+     +- ParityError               5  (trm_runtime.errors)
+
+The number is the exit code a command ends with. A message says which file or tensor, what was
+expected, what was found and what to do about it.
+"""
+
+from __future__ import annotations
+
+from trm_runtime.errors import (
+    MissingExtraError,
+    ParityError,
+    RejectedInputError,
+    TRMError,
+    UsageError,
+)
+
+__all__ = [
+    "BackendError",
+    "CheckpointError",
+    "MissingExtraError",
+    "OverwriteError",
+    "ParityError",
+    "RejectedInputError",
+    "TRMError",
+    "TargetError",
+    "UsageError",
+]
+
+
+class TargetError(TRMError):
+    """A file cannot be written where it was asked for."""
+
+
+class OverwriteError(TargetError):
+    """The target exists and was not made by this tool; `--force` replaces it all the same."""
+
+
+class BackendError(UsageError):
+    """`KERAS_BACKEND` names a backend that this operation does not run on."""
+
+
+class CheckpointError(RejectedInputError):
+    """A `.keras` file that is damaged, foreign or refused; `problems` lists every reason."""

@@ -1,0 +1,182 @@
+"""Write files so that a killed process leaves the old one or the new one, and nothing else.
+
+A file is *ours*, and may be replaced without `force`, when it says so itself:
+
+- `.keras`  its `config.json` names `trm_export>TRM`;
+- `.onnx`   the step contract is embedded in it, or lies beside it as `<file>.json`;
+- `.json`   it is a step contract, or an object whose `tool` begins with `trm-export`.
+
+Every other existing file belongs to somebody else. Knows nothing about models or puzzles.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+import secrets
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from trm_export.errors import OverwriteError, RejectedInputError, TargetError
+from trm_runtime.contract import METADATA_KEY, StepContract
+
+TOOL = "trm-export"
+MODEL_CLASS = "trm_export>TRM"  # the name Keras registers our model under
+STALE_SECONDS = 3600.0  # a temporary file untouched for so long was left by a killed writer
+_MAX_JSON_BYTES = 1 << 24
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside `path` with the same suffix; on success it becomes `path`.
+
+    The caller writes one file there. When the block ends it is flushed to disk and renamed; when
+    the block raises, `KeyboardInterrupt` included, it is removed and `path` stays as it was. To
+    commit two files, nest two blocks: the inner one lands first.
+
+    Raises OverwriteError for a file this tool did not make (without `force`), TargetError where
+    nothing can be written. The parent directory is created.
+    """
+    target = refuse_overwrite(path, force=force)
+    with _explained(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(target)
+        temporary = _temporary(target)
+        temporary.touch()
+    try:
+        yield temporary
+        with _explained(target):
+            _flush(temporary)
+            temporary.replace(target)
+            _flush(target.parent)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Path:
+    """The file that writing to `path` would replace, symbolic links followed.
+
+    Call it before long work, so that a refusal does not come after it. Raises OverwriteError for
+    an existing file that is not ours unless `force`, TargetError for anything but a plain file.
+    """
+    target = Path(path)
+    with _explained(target):
+        if target.is_symlink():
+            target = Path(os.path.realpath(target))
+        if target.is_dir():
+            raise TargetError(f"{target} is a directory; name a file in it instead.")
+        if not target.exists():
+            return target
+        if not target.is_file():
+            raise TargetError(f"{target} is not a plain file and will not be replaced.")
+    if not force and not is_ours(target):
+        raise OverwriteError(
+            f"{target} exists and was not made by {TOOL}; choose another name or add --force."
+        )
+    return target
+
+
+def is_ours(path: Path) -> bool:
+    """Whether an existing file was made by this tool, by the rules at the top of this module."""
+    recognise = _RECOGNISERS.get(path.suffix.lower())
+    return recognise is not None and recognise(path)
+
+
+def sha256_file(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_our_keras(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("config.json") as member:
+            config = json.loads(member.read(_MAX_JSON_BYTES))
+    except (OSError, KeyError, ValueError, RecursionError, NotImplementedError, RuntimeError):
+        return False
+    except zipfile.BadZipFile:
+        return False
+    return isinstance(config, dict) and config.get("registered_name") == MODEL_CLASS
+
+
+def _is_our_onnx(path: Path) -> bool:
+    sidecar = path.with_name(path.name + ".json")
+    return _contains(path, METADATA_KEY.encode()) or _is_contract(sidecar)
+
+
+def _is_our_json(path: Path) -> bool:
+    if _is_contract(path):
+        return True
+    value = _read_json(path)
+    return isinstance(value, dict) and str(value.get("tool", "")).startswith(TOOL)
+
+
+def _is_contract(path: Path) -> bool:
+    try:
+        StepContract.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, RejectedInputError):
+        return False
+    return True
+
+
+def _read_json(path: Path) -> object:
+    try:
+        with path.open(encoding="utf-8") as file:
+            return json.loads(file.read(_MAX_JSON_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _contains(path: Path, marker: bytes) -> bool:
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return data.find(marker) >= 0
+    except (OSError, ValueError):  # ValueError: an empty file
+        return False
+
+
+_RECOGNISERS: dict[str, Callable[[Path], bool]] = {
+    ".json": _is_our_json,
+    ".keras": _is_our_keras,
+    ".onnx": _is_our_onnx,
+}
+
+
+def _temporary(target: Path) -> Path:
+    """A hidden name of our own; the suffix stays, because writers choose a format by it."""
+    return target.with_name(f".{target.stem}.{secrets.token_hex(4)}.part{target.suffix}")
+
+
+def _remove_stale(target: Path) -> None:
+    prefix, suffix = f".{target.stem}.", f".part{target.suffix}"
+    for left in target.parent.iterdir():
+        if not (left.name.startswith(prefix) and left.name.endswith(suffix)):
+            continue
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > STALE_SECONDS:
+                left.unlink()
+
+
+def _flush(path: Path) -> None:
+    """Force a file, or a directory's list of names, to disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no directories
+    handle = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _explained(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TargetError(f"{target} cannot be written: {error.strerror or error}.") from error

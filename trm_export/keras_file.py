@@ -1,0 +1,179 @@
+"""Look into a `.keras` file without Keras and refuse whatever our own models do not need.
+
+A `.keras` file is untrusted: it names classes to import and may carry more than weights. Accepted
+is a zip of exactly `config.json`, `metadata.json` and `model.weights.h5`, of bounded size, that
+describes one `trm_export>TRM` and nothing else. Knows nothing about what the model computes.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from trm_export.errors import CheckpointError
+from trm_export.files import MODEL_CLASS, sha256_file
+from trm_export.weights import TensorInfo, describe, digest, not_finite, read_weights
+from trm_runtime import strict_json
+
+CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+LIMITS = {CONFIG: 1 << 20, METADATA: 1 << 16, WEIGHTS: 1 << 31}  # bytes, uncompressed
+_MAX_EXPANSION = 100  # uncompressed over compressed; Keras itself stores without compression
+_MODEL = ("TRM", MODEL_CLASS)
+_POLICY = ("DTypePolicy", None)
+_ENCRYPTED = 0x1
+_MAX_SIZES = {"h_layers": 256, "l_layers": 256, "seq_len": 1 << 17, "puzzle_emb_len": 1 << 17}
+
+
+@dataclass(frozen=True)
+class KerasFileInfo:
+    """What a `.keras` file says of itself."""
+
+    path: str
+    size: int  # bytes
+    sha256: str  # of the whole file
+    keras_version: str
+    date_saved: str
+    model_class: str
+    dtype_policy: str
+    config: dict[str, Any]  # constructor arguments of the model
+    tensors: tuple[TensorInfo, ...]
+    weights_sha256: str  # of names and values alone, see `trm_export.weights.digest`
+
+    @property
+    def parameters(self) -> int:
+        """Number of stored values, optimizer state left out."""
+        return sum(tensor.size for tensor in self.tensors)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields and the number of parameters, ready for `json.dumps`."""
+        return {"kind": "keras", "parameters": self.parameters, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class KerasFile:
+    """An inspected file: `config` as Keras deserialises it, `weights` the HDF5 bytes."""
+
+    info: KerasFileInfo
+    config: dict[str, Any]
+    weights: bytes
+
+
+def inspect_keras(path: str | os.PathLike[str]) -> KerasFileInfo:
+    """What `path` holds, without importing Keras; raises CheckpointError as `open_keras` does."""
+    return open_keras(path).info
+
+
+def open_keras(path: str | os.PathLike[str]) -> KerasFile:
+    """Read a `.keras` file whole and check it.
+
+    Raises CheckpointError, listing every reason, for a file that is missing, damaged, too large,
+    holds other members or classes, or weights that are foreign or not finite.
+    """
+    where = str(path)
+    members = _members(Path(path), where)
+    config = _json_object(members[CONFIG], f"{where}: {CONFIG}")
+    metadata = _json_object(members[METADATA], f"{where}: {METADATA}")
+    problems = [*_foreign(config), *_oversized(config)]
+    if problems:
+        raise CheckpointError(f"{where}: not one of our models:", problems)
+    arrays = read_weights(io.BytesIO(members[WEIGHTS]), f"{where}: {WEIGHTS}")
+    problems = not_finite(arrays)
+    if problems:
+        raise CheckpointError(f"{where}: the weights are spoilt; train or save again:", problems)
+    info = KerasFileInfo(
+        path=where,
+        size=Path(path).stat().st_size,
+        sha256=sha256_file(path),
+        keras_version=str(metadata.get("keras_version", "unknown")),
+        date_saved=str(metadata.get("date_saved", "unknown")),
+        model_class=MODEL_CLASS,
+        dtype_policy=_policy_name(config["config"].get("dtype")),
+        config={key: value for key, value in config["config"].items() if key != "dtype"},
+        tensors=describe(arrays),
+        weights_sha256=digest(arrays),
+    )
+    return KerasFile(info, {**config, "compile_config": None}, members[WEIGHTS])
+
+
+def _members(path: Path, where: str) -> dict[str, bytes]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            problems = list(_zip_problems(archive.infolist()))
+            if problems:
+                raise CheckpointError(f"{where}: refused unopened:", problems)
+            return {name: archive.read(name) for name in LIMITS}
+    except OSError as error:
+        raise CheckpointError(f"{where}: cannot be read: {error.strerror or error}") from error
+    except zipfile.BadZipFile as error:
+        summary = f"{where}: not a .keras file, or a damaged one: {error}"
+        raise CheckpointError(summary) from error
+    except (RuntimeError, NotImplementedError, EOFError, ValueError) as error:
+        raise CheckpointError(f"{where}: a damaged .keras file: {error}") from error
+
+
+def _zip_problems(members: list[zipfile.ZipInfo]) -> Iterator[str]:
+    names = [member.filename for member in members]
+    yield from (f"{name}: missing" for name in LIMITS if name not in names)
+    yield from (f"{name!r}: does not belong there" for name in names if name not in LIMITS)
+    yield from (f"{name}: more than once" for name in LIMITS if names.count(name) > 1)
+    for member in members:
+        limit = LIMITS.get(member.filename, 0)
+        if member.flag_bits & _ENCRYPTED:
+            yield f"{member.filename!r}: encrypted"
+        if limit and member.file_size > limit:
+            yield f"{member.filename}: {member.file_size:,} bytes, at most {limit:,} are accepted"
+        elif member.file_size > _MAX_EXPANSION * max(member.compress_size, 1):
+            yield f"{member.filename!r}: expands more than {_MAX_EXPANSION} times (a zip bomb)"
+
+
+def _json_object(data: bytes, where: str) -> dict[str, Any]:
+    try:
+        value = strict_json.parse(data.decode("utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{where} is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{where} is not a JSON object but a {strict_json.kind(value)}")
+    return value
+
+
+def _foreign(config: dict[str, Any]) -> Iterator[str]:
+    """Complaints about the model's class and about every class named inside its configuration."""
+    named = config.get("class_name"), config.get("registered_name")
+    inner = config.get("config")
+    if named != _MODEL or not isinstance(inner, dict):
+        yield f"{CONFIG} names the class {named[1] or named[0]!r}, expected {MODEL_CLASS!r}"
+    for path, found in _classes(inner, "config"):
+        named = found.get("class_name"), found.get("registered_name")
+        if path != "config.dtype" or named != _POLICY or found.get("module") != "keras":
+            yield f"{CONFIG}: {path} names the class {named[1] or named[0]!r}, which is not ours"
+
+
+def _classes(value: object, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(value, dict):
+        if "class_name" in value:
+            yield path, value
+        for key, item in value.items():
+            yield from _classes(item, f"{path}.{key}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _classes(item, f"{path}[{index}]")
+
+
+def _oversized(config: dict[str, Any]) -> Iterator[str]:
+    """Sizes that make a model slow or large to build whatever its weights are."""
+    inner = config.get("config")
+    for name, limit in _MAX_SIZES.items() if isinstance(inner, dict) else ():
+        value = inner.get(name)
+        if isinstance(value, int) and value > limit:
+            yield f"{CONFIG}: {name} is {value}, at most {limit} is accepted"
+
+
+def _policy_name(dtype: object) -> str:
+    if isinstance(dtype, dict):
+        dtype = dtype.get("config", {}).get("name")
+    return str(dtype or "float32")

@@ -1,0 +1,16 @@
+"""The Tiny Recursive Model in Keras: two families behind one configuration."""
+
+from trm_export.model.config import ConfigurationError, TRMConfig
+from trm_export.model.inner import TRMInner, TRMReasoningModule
+from trm_export.model.presets import PRESETS, preset
+from trm_export.model.trm import TRM
+
+__all__ = [
+    "PRESETS",
+    "TRM",
+    "ConfigurationError",
+    "TRMConfig",
+    "TRMInner",
+    "TRMReasoningModule",
+    "preset",
+]

@@ -1,0 +1,188 @@
+"""The one configuration behind both TRM families; knows nothing about tensors.
+
+``family="seed"`` is the two-stack model of the user's API document, ``family="paper"`` the
+single shared network of arXiv 2510.04871.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from trm_runtime.errors import UsageError
+
+
+class ConfigurationError(UsageError, ValueError):
+    """A model configuration that cannot be built."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TRMConfig:
+    """Everything that defines a TRM apart from its weights.
+
+    Attributes:
+        vocab_size: number of token ids, padding (0) included.
+        hidden_size: width ``D`` of the states and embeddings.
+        num_heads: attention heads; ``hidden_size`` is a multiple of it.
+        expansion: width of the feed-forward layers relative to their input.
+        seq_len: tokens of one puzzle, ``S``.
+        puzzle_emb_len: prefix positions ``P`` before the tokens; 0 means
+            ``ceil(puzzle_emb_ndim / hidden_size)``. Zeros where there is no puzzle embedding.
+        puzzle_emb_ndim: width of one puzzle-identifier embedding; 0 for none.
+        num_puzzle_identifiers: rows of the puzzle-identifier table.
+        h_layers, l_layers: blocks of the H and the L stack. The paper's family has one shared
+            stack of ``l_layers`` blocks.
+        h_cycles, l_cycles: one step runs ``h_cycles`` times (``l_cycles`` L updates, one H update).
+        halt_max_steps: ACT steps after which every row halts.
+        halt_exploration_prob: chance that a training row draws a minimum number of steps.
+        no_act_continue: halt on ``q_halt > 0``; otherwise on ``q_halt > q_continue``.
+        halt_threshold: what replaces that 0 when a driver halts by the learned rule, tuned on
+            validation puzzles after training; training itself always uses 0.
+        normalization_position: ``"pre"`` or ``"post"``.
+        normalization_type: ``"rms_norm"`` or ``"layer_norm"``.
+        ffn_type: ``"swiglu"`` or ``"mlp"``.
+        ffn_activation: activation of the ``"mlp"`` feed-forward layer.
+        mixer: ``"attention"``, or ``"mlp"`` for the SwiGLU over positions.
+        pos_encodings: ``"rope"``, ``"learned"`` or ``"none"``.
+        rope_theta: base of the rotary frequencies.
+        dropout_rate: dropout after mixer and feed-forward layer, in training.
+        alphabet: for each token id the characters that stand for it in a puzzle file, the first
+            one being printed; it travels into the step contract.
+
+    Raises:
+        ConfigurationError: naming every field that is out of range.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    num_heads: int
+    expansion: float
+    seq_len: int
+    family: str = "seed"
+    puzzle_emb_len: int = 16
+    puzzle_emb_ndim: int = 0
+    num_puzzle_identifiers: int = 1
+    h_layers: int = 2
+    l_layers: int = 2
+    h_cycles: int = 1
+    l_cycles: int = 1
+    halt_max_steps: int = 16
+    halt_exploration_prob: float = 0.1
+    no_act_continue: bool = True
+    halt_threshold: float = 0.0
+    normalization_position: str = "post"
+    normalization_type: str = "rms_norm"
+    ffn_type: str = "swiglu"
+    ffn_activation: str = "gelu"
+    mixer: str = "attention"
+    pos_encodings: str = "rope"
+    rope_theta: float = 10000.0
+    dropout_rate: float = 0.0
+    alphabet: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.alphabet is not None:
+            object.__setattr__(self, "alphabet", tuple(self.alphabet))
+        problems = [*self._wrong_numbers(), *self._wrong_choices()]
+        if not problems:
+            problems = self._wrong_combinations()
+        if problems:
+            raise ConfigurationError("This TRM cannot be built: " + "; ".join(problems) + ".")
+
+    def _wrong_numbers(self) -> list[str]:
+        integers = {
+            "vocab_size": 2, "hidden_size": 1, "num_heads": 1, "seq_len": 1, "puzzle_emb_len": 0,
+            "puzzle_emb_ndim": 0, "num_puzzle_identifiers": 1, "h_layers": 1, "l_layers": 1,
+            "h_cycles": 1, "l_cycles": 1, "halt_max_steps": 1,
+        }  # fmt: skip
+        problems = []
+        for name, least in integers.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                problems.append(f"{name} must be a whole number of at least {least}, got {value!r}")
+        for name in ("expansion", "rope_theta"):
+            value = getattr(self, name)
+            if not _is_real(value) or value <= 0:
+                problems.append(f"{name} must be a positive number, got {value!r}")
+        if not _is_real(self.halt_threshold):
+            problems.append(f"halt_threshold must be a number, got {self.halt_threshold!r}")
+        for name in ("halt_exploration_prob", "dropout_rate"):
+            value = getattr(self, name)
+            if not _is_real(value) or not 0 <= value < 1:
+                problems.append(f"{name} must lie in [0, 1), got {value!r}")
+        return problems
+
+    def _wrong_choices(self) -> list[str]:
+        choices = {
+            "family": ("seed", "paper"),
+            "normalization_position": ("pre", "post"),
+            "normalization_type": ("rms_norm", "layer_norm"),
+            "ffn_type": ("swiglu", "mlp"),
+            "mixer": ("attention", "mlp"),
+            "pos_encodings": ("rope", "learned", "none"),
+            "no_act_continue": (True, False),
+        }
+        return [
+            f"{name} must be one of {', '.join(map(repr, allowed))}, got {getattr(self, name)!r}"
+            for name, allowed in choices.items()
+            if getattr(self, name) not in allowed
+        ]
+
+    def _wrong_combinations(self) -> list[str]:
+        problems = []
+        if self.mixer == "attention" and self.hidden_size % self.num_heads:
+            problems.append(
+                f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}"
+            )
+        elif self.pos_encodings == "rope" and self.mixer == "attention" and self.head_dim % 2:
+            problems.append(f"rotary positions need an even head size, got {self.head_dim}")
+        if self.mixer == "mlp" and self.pos_encodings == "rope":
+            problems.append(
+                'the "mlp" mixer has no queries to rotate: use pos_encodings="none" or "learned"'
+            )
+        if self.family == "paper" and self.h_layers != self.l_layers:
+            problems.append(
+                "the paper's family has one shared stack, so h_layers must equal l_layers, "
+                f"got {self.h_layers} and {self.l_layers}"
+            )
+        if self.puzzle_emb_ndim > self.prefix_len * self.hidden_size:
+            problems.append(
+                f"puzzle_emb_ndim {self.puzzle_emb_ndim} does not fit into "
+                f"{self.prefix_len} prefix positions of {self.hidden_size}"
+            )
+        if self.alphabet is not None and len(self.alphabet) != self.vocab_size:
+            problems.append(
+                f"alphabet has {len(self.alphabet)} entries for a vocab_size of {self.vocab_size}"
+            )
+        return problems
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.hidden_size // self.num_heads
+
+    @property
+    def prefix_len(self) -> int:
+        """Positions before the tokens, ``P``."""
+        return self.puzzle_emb_len or math.ceil(self.puzzle_emb_ndim / self.hidden_size)
+
+    @property
+    def positions(self) -> int:
+        """Positions of a state, ``L = P + S``."""
+        return self.prefix_len + self.seq_len
+
+    @property
+    def passes(self) -> int:
+        """Passes of a reasoning stack in one step."""
+        return self.h_cycles * (self.l_cycles + 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as JSON-ready keyword arguments."""
+        config = dataclasses.asdict(self)
+        config["alphabet"] = None if self.alphabet is None else list(self.alphabet)
+        return config
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

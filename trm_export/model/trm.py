@@ -1,0 +1,155 @@
+"""``TRM``, the Keras model: one call is one ACT step over an explicit carry.
+
+Holds the outer state machine (reset, step counter, halting) and leaves the loop to its caller.
+Knows nothing about tasks, losses or export.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from trm_export.model.config import ConfigurationError, TRMConfig
+from trm_export.model.inner import TRMInner
+
+Carry = dict[str, Any]
+
+
+@keras.saving.register_keras_serializable(package="trm_export")
+class TRM(keras.Model):
+    """Tiny Recursive Model (arXiv 2510.04871): ``carry, outputs = model(carry, batch)``.
+
+    The carry maps ``z_H`` and ``z_L`` (batch, positions, hidden) float32, ``steps`` (batch,)
+    int32, ``halted`` (batch,) bool, ``current_inputs`` (batch, seq) int32 and, with a puzzle
+    embedding, ``current_puzzle_identifiers`` (batch,) int32.
+
+    Args:
+        vocab_size, hidden_size, num_heads, expansion, seq_len: sizes, see `TRMConfig`.
+        dtype: Keras dtype or policy of the computation; carry and outputs stay float32.
+        name: Keras name.
+        **options: every other field of `TRMConfig`, by keyword.
+
+    Raises:
+        ConfigurationError: for a configuration that cannot be built, every reason listed.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        hidden_size: int,
+        num_heads: int,
+        expansion: float,
+        seq_len: int,
+        *,
+        dtype: Any = None,
+        name: str = "trm",
+        trainable: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(dtype=dtype, name=name, trainable=trainable, autocast=False)
+        try:
+            c = TRMConfig(vocab_size, hidden_size, num_heads, expansion, seq_len, **options)
+        except TypeError as error:
+            unknown = sorted(set(options) - set(TRMConfig.__dataclass_fields__))
+            raise ConfigurationError(f"TRM has no option named {', '.join(unknown)}.") from error
+        self.config = c
+        self.vocab_size, self.hidden_size, self.seq_len = c.vocab_size, c.hidden_size, c.seq_len
+        self.halt_max_steps, self.no_act_continue = c.halt_max_steps, c.no_act_continue
+        self.inner = TRMInner(c, dtype=self.dtype_policy, name="inner")
+        self.exploration = keras.random.SeedGenerator(name="exploration")
+        self.built = True
+
+    def initial_carry(self, batch: dict[str, Any]) -> Carry:
+        """A carry of ``len(batch["inputs"])`` rows, all halted: the first call resets them."""
+        c, rows = self.config, ops.shape(batch["inputs"])[0]
+        state = (rows, c.positions, c.hidden_size)
+        carry = {
+            "z_H": ops.zeros(state, "float32"),
+            "z_L": ops.zeros(state, "float32"),
+            "steps": ops.zeros((rows,), "int32"),
+            "halted": ops.ones((rows,), "bool"),
+            "current_inputs": ops.zeros((rows, c.seq_len), "int32"),
+        }
+        if c.puzzle_emb_ndim:
+            carry["current_puzzle_identifiers"] = ops.zeros((rows,), "int32")
+        return carry
+
+    def call(
+        self,
+        carry: Carry,
+        batch: dict[str, Any],
+        training: bool | None = None,
+        rolled: bool = False,
+    ) -> tuple[Carry, dict[str, Any]]:
+        """One ACT step.
+
+        Args:
+            carry: see the class.
+            batch: ``inputs`` (batch, seq) integers and, with a puzzle embedding,
+                ``puzzle_identifiers`` (batch,). Rows that are not halted ignore them.
+            training: with True rows halt by the learned rule and explore; otherwise only at
+                ``halt_max_steps``, early halting being the caller's policy.
+            rolled: one loop instead of unrolled passes, see `TRMInner.recurse`.
+
+        Returns:
+            The next carry and the outputs ``logits`` (batch, seq, vocab), ``q_halt_logits`` and
+            ``q_continue_logits`` (batch,), float32; in training without ``no_act_continue`` also
+            ``target_q_continue`` (batch,), the bootstrapped value of going on.
+        """
+        halted = carry["halted"]
+        z_H, z_L = self.inner.reset(halted, carry["z_H"], carry["z_L"])
+        current = self._current(carry, batch)
+        puzzle = (current["current_inputs"], current.get("current_puzzle_identifiers"))
+        z_H, z_L, outputs = self.inner(z_H, z_L, *puzzle, training=training, rolled=rolled)
+        steps = ops.where(halted, ops.zeros_like(carry["steps"]), carry["steps"]) + 1
+        last = steps >= self.config.halt_max_steps
+        if training and not self.config.no_act_continue:
+            outputs["target_q_continue"] = self._value_of_going_on(z_H, z_L, puzzle, last)
+        halted = self._learned_halt(outputs, steps, last) if training else last
+        new = {"z_H": z_H, "z_L": z_L, "steps": steps, "halted": halted, **current}
+        return new, outputs
+
+    def _current(self, carry: Carry, batch: dict[str, Any]) -> Carry:
+        halted = carry["halted"]
+        inputs = ops.cast(batch["inputs"], "int32")
+        fresh = ops.broadcast_to(ops.expand_dims(halted, -1), ops.shape(inputs))
+        current = {"current_inputs": ops.where(fresh, inputs, carry["current_inputs"])}
+        if self.config.puzzle_emb_ndim:
+            name = "current_puzzle_identifiers"
+            identifiers = ops.cast(batch["puzzle_identifiers"], "int32")
+            current[name] = ops.where(halted, identifiers, carry[name])
+        return current
+
+    def _learned_halt(self, outputs: dict[str, Any], steps: Any, last: Any) -> Any:
+        """Rows that halt in training: learned rule or last step, unless they explore."""
+        threshold = 0.0 if self.config.no_act_continue else outputs["q_continue_logits"]
+        wants = outputs["q_halt_logits"] > threshold
+        shape, limit = ops.shape(steps), self.config.halt_max_steps
+        explores = (
+            keras.random.uniform(shape, seed=self.exploration) < self.config.halt_exploration_prob
+        )
+        least = keras.random.randint(shape, 2, max(limit, 2) + 1, seed=self.exploration)
+        least = ops.where(explores, ops.cast(least, "int32"), 0)
+        return ops.logical_or(last, ops.logical_and(wants, steps >= least))
+
+    def _value_of_going_on(self, z_H: Any, z_L: Any, puzzle: tuple[Any, Any], last: Any) -> Any:
+        """Target of ``q_continue``: the better q of the next step, or its ``q_halt`` if last."""
+        _, _, ahead = self.inner(z_H, z_L, *puzzle, training=False)
+        halt, go_on = ahead["q_halt_logits"], ahead["q_continue_logits"]
+        value = ops.where(last, halt, ops.maximum(halt, go_on))
+        return ops.stop_gradient(ops.sigmoid(value))
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {**super().get_config(), **self.config.to_dict()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> TRM:
+        """Rebuilds the model; ``dtype`` may be a serialised policy."""
+        config = dict(config)
+        policy = config.pop("dtype", None)
+        if isinstance(policy, dict):
+            policy = keras.dtype_policies.deserialize(policy)
+        return cls(**config, dtype=policy)

@@ -1,0 +1,39 @@
+"""Task data: puzzles with exactly one solution, their splits, augmentation, checks and readers.
+
+Needs numpy alone; no Keras, no TensorFlow. `get_task("sudoku9")` is the way in.
+"""
+
+from __future__ import annotations
+
+from trm_export.tasks.boards import Checks, check_answers, render
+from trm_export.tasks.solver import count_solutions, solve
+from trm_export.tasks.task import Blanks, PuzzleSet, Task
+from trm_runtime.errors import UsageError
+
+__all__ = [
+    "TASKS",
+    "Blanks",
+    "Checks",
+    "PuzzleSet",
+    "Task",
+    "check_answers",
+    "count_solutions",
+    "get_task",
+    "render",
+    "solve",
+]
+
+
+def _sudoku(side: int, blanks_range: tuple[int, int]) -> Task:
+    digits = tuple(str(digit) for digit in range(1, side + 1))
+    return Task(f"sudoku{side}", side, ("", ".0_", *digits), blanks_range)
+
+
+TASKS = {task.name: task for task in (_sudoku(4, (4, 12)), _sudoku(9, (30, 60)))}
+
+
+def get_task(name: str) -> Task:
+    """The task of that name ("sudoku4", "sudoku9"); UsageError lists the names otherwise."""
+    if name not in TASKS:
+        raise UsageError(f"unknown task {name!r}; expected one of {', '.join(TASKS)}")
+    return TASKS[name]

@@ -1,0 +1,1 @@
+"""ACT training: trainer, losses, recipes, evaluation."""

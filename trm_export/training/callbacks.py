@@ -1,0 +1,114 @@
+"""What happens between the epochs of a training run: validation, saving, the learning curve."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from trm_export.files import atomic_write
+from trm_export.model import TRM
+from trm_export.tasks import PuzzleSet
+from trm_export.training.evaluate import HaltingPoint, compiled_step, trace, tune_threshold
+
+
+class Validate(keras.callbacks.Callback):
+    """Every so many epochs: traces the validation puzzles and offers the model for saving.
+
+    Adds ``val_exact``, ``val_exact_all_steps``, ``val_steps`` and ``val_threshold`` to the epoch's
+    logs. Expects the averaged weights in the model (`keras.callbacks.SwapEMAWeights`).
+    """
+
+    def __init__(
+        self,
+        model: TRM,
+        puzzles: PuzzleSet,
+        every: int,
+        epochs: int,
+        save: Callable[[HaltingPoint], None],
+    ) -> None:
+        super().__init__()
+        self.trm, self.puzzles, self.every, self.epochs = model, puzzles, every, epochs
+        self.save, self.best = save, -1.0
+        self.step = compiled_step(model)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Validates when it is the epoch's turn; the last epoch always is."""
+        logs = {} if logs is None else logs
+        names = ("val_exact", "val_exact_all_steps", "val_steps", "val_threshold")
+        logs.update(dict.fromkeys(names, float("nan")))
+        if (epoch + 1) % self.every and epoch + 1 != self.epochs:
+            return
+        point = self.measure()
+        values = (point.exact, point.exact_all_steps, point.mean_steps, point.threshold)
+        logs.update(zip(names, values, strict=True))
+        if point.exact_all_steps >= self.best:
+            self.best = point.exact_all_steps
+            self.save(point)
+
+    def measure(self) -> HaltingPoint:
+        """The tuned halting point of the model's present weights."""
+        rows = min(64, len(self.puzzles))
+        traced = trace(self.trm, self.puzzles.inputs, batch_size=rows, step=self.step)
+        return tune_threshold(traced, self.puzzles.labels)
+
+
+class Clock(keras.callbacks.Callback):
+    """Adds the wall-clock ``minutes`` since training began to each epoch's logs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Stamps the epoch."""
+        if logs is not None:
+            logs["minutes"] = (time.monotonic() - self.start) / 60
+
+
+class LearningCurve(keras.callbacks.Callback):
+    """Draws the CSV log as a PNG after every epoch that was validated."""
+
+    def __init__(self, log: Path, picture: Path) -> None:
+        super().__init__()
+        self.log, self.picture = log, picture
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Redraws the curve when there is something new to see."""
+        value = (logs or {}).get("val_exact")
+        if value is not None and value == value:
+            draw_curve(self.log, self.picture)
+
+
+def draw_curve(log: Path, picture: Path) -> None:
+    """Loss, accuracies and steps of a training log (CSV) as one PNG."""
+    from matplotlib.figure import Figure
+
+    with log.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    figure = Figure(figsize=(9, 7), layout="constrained")
+    axes = figure.subplots(3, 1, sharex=True)
+    panels = (
+        ("loss", {"ce": "answer loss", "q_loss": "halting loss"}),
+        ("exact", {"exact": "training, at halt", "val_exact": "validation, tuned halt",
+                   "val_exact_all_steps": "validation, all steps"}),
+        ("steps at halt", {"steps": "training", "val_steps": "validation"}),
+    )  # fmt: skip
+    for axis, (title, lines) in zip(axes, panels, strict=True):
+        for column, label in lines.items():
+            points = [(int(r["epoch"]) + 1, float(r[column])) for r in rows if r.get(column)]
+            points = [p for p in points if p[1] == p[1]]
+            marker = "o" if column.startswith("val_") else None
+            axis.plot(*zip(*points, strict=True) if points else ([], []), marker=marker,
+                      markersize=3, label=label)  # fmt: skip
+        axis.set_ylabel(title)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    axes[1].set_ylim(0, 1.02)
+    axes[2].set_xlabel("epoch")
+    with atomic_write(picture, force=True) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")

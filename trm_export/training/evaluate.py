@@ -1,0 +1,108 @@
+"""What a TRM answers at every ACT step, and what each halting policy would make of it.
+
+A trace runs every puzzle to its last step once; every policy is then a matter of picking rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from trm_export.model import TRM
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trace:
+    """Answers and halting scores of ``N`` puzzles over all ``T`` steps."""
+
+    answers: Array  # (T, N, S) int32
+    scores: Array  # (T, N) float32: q_halt, or q_halt - q_continue
+
+    def latched_steps(self, threshold: float) -> Array:
+        """First step (N,), counted from 1, whose score exceeds the threshold, else the last."""
+        hits = self.scores > threshold
+        hits[-1] = True
+        return np.argmax(hits, axis=0) + 1
+
+    def latched_answers(self, threshold: float) -> Array:
+        """The answers (N, S) of those steps."""
+        steps = self.latched_steps(threshold)
+        return self.answers[steps - 1, np.arange(len(steps))]
+
+
+@dataclasses.dataclass(frozen=True)
+class HaltingPoint:
+    """One halting threshold on one set of puzzles."""
+
+    threshold: float
+    exact: float  # share of puzzles answered right at the latched step
+    exact_all_steps: float  # the same when every puzzle runs all steps
+    mean_steps: float
+    mean_steps_solved: float  # over the puzzles answered right
+
+
+def compiled_step(model: TRM) -> Callable[[Any, Any], Any]:
+    """``(carry, batch) -> (carry, outputs)`` at inference, compiled where the backend can."""
+
+    def step(carry: Any, batch: Any) -> Any:
+        return model(carry, batch, training=False)
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(step, jit_compile=True)
+    return step
+
+
+def trace(model: TRM, inputs: Array, *, batch_size: int = 64, step: Any = None) -> Trace:
+    """Runs ``inputs`` (N, S) int32 through all ``halt_max_steps`` steps of the model."""
+    step = step or compiled_step(model)
+    rows = len(inputs)
+    padded = np.resize(inputs, (-(-rows // batch_size) * batch_size, inputs.shape[1]))
+    parts = [
+        _trace_batch(model, padded[start : start + batch_size], step)
+        for start in range(0, len(padded), batch_size)
+    ]
+    answers = np.concatenate([part[0] for part in parts], axis=1)[:, :rows]
+    return Trace(answers, np.concatenate([part[1] for part in parts], axis=1)[:, :rows])
+
+
+def _trace_batch(model: TRM, inputs: Array, step: Callable[[Any, Any], Any]) -> Any:
+    batch = {"inputs": ops.convert_to_tensor(inputs, "int32")}
+    carry, answers, scores = model.initial_carry(batch), [], []
+    for _ in range(model.halt_max_steps):
+        carry, outputs = step(carry, batch)
+        answers.append(np.argmax(ops.convert_to_numpy(outputs["logits"]), -1).astype(np.int32))
+        score = outputs["q_halt_logits"]
+        if not model.no_act_continue:
+            score = score - outputs["q_continue_logits"]
+        scores.append(ops.convert_to_numpy(score))
+    return np.stack(answers), np.stack(scores)
+
+
+def halting_point(traced: Trace, labels: Array, threshold: float) -> HaltingPoint:
+    """Accuracy and cost of one threshold; ``labels`` (N, S) int32."""
+    steps = traced.latched_steps(threshold)
+    exact = (traced.latched_answers(threshold) == labels).all(axis=1)
+    full = (traced.answers[-1] == labels).all(axis=1)
+    solved = float(steps[exact].mean()) if exact.any() else float("nan")
+    return HaltingPoint(
+        threshold, float(exact.mean()), float(full.mean()), float(steps.mean()), solved
+    )
+
+
+def tune_threshold(traced: Trace, labels: Array, *, allowed_loss: float = 0.002) -> HaltingPoint:
+    """The threshold with the fewest steps that costs at most ``allowed_loss`` of accuracy.
+
+    Accuracy is measured against running all steps; thresholds are halves of a logit in [-6, 8].
+    """
+    points = [halting_point(traced, labels, float(t)) for t in np.arange(-6, 8.5, 0.5)]
+    good = [p for p in points if p.exact >= p.exact_all_steps - allowed_loss]
+    return min(good or points[-1:], key=lambda p: p.mean_steps)

@@ -1,0 +1,109 @@
+"""ACT training as a Keras model: plain ``fit()`` performs one ACT step a batch.
+
+The carry lives in non-trainable weights, one slot a batch row. A slot that has halted takes its row
+of the incoming batch, the others go on with their puzzle and ignore it (arXiv 2510.04871, deep
+supervision). Knows nothing about tasks, files or progress.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from trm_export.model import TRM
+from trm_export.training.losses import exact_rows, q_cross_entropy, row_cross_entropy
+
+
+class ACTTrainer(keras.Model):
+    """Wraps a TRM; train with ``fit`` on ``{"inputs": (batch, seq), "labels": (batch, seq)}``.
+
+    Args:
+        model: the TRM to train; its weights are the trainer's trainable weights.
+        batch_size: slots of the carry, and rows of every batch.
+        loss_kind: ``"stablemax"`` or ``"softmax"``.
+        q_weight: weight of the halting loss.
+        ponder_cost: added loss for each expected further step (Graves 2016), 0 for none.
+    """
+
+    def __init__(
+        self,
+        model: TRM,
+        batch_size: int,
+        *,
+        loss_kind: str = "stablemax",
+        q_weight: float = 0.5,
+        ponder_cost: float = 0.0,
+    ) -> None:
+        super().__init__(name="act_trainer", autocast=False)
+        self.trm, self.loss_kind = model, loss_kind
+        self.q_weight, self.ponder_cost = q_weight, ponder_cost
+        seq = (batch_size, model.seq_len)
+        carry = model.initial_carry({"inputs": ops.zeros(seq, "int32")})
+        self.slots = {name: self._slot(name, value) for name, value in carry.items()}
+        self.labels = self._slot("labels", ops.zeros(seq, "int32"))
+        names = ("ce", "q_loss", "exact", "cells", "steps", "halted")
+        self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
+        self.built = True
+
+    def _slot(self, name: str, value: Any) -> Any:
+        dtype = keras.backend.standardize_dtype(value.dtype)
+        start = "ones" if dtype == "bool" else "zeros"
+        return self.add_weight(
+            value.shape, start, dtype=dtype, trainable=False, name=f"carry_{name}"
+        )
+
+    def call(self, batch: dict[str, Any], training: bool | None = None) -> dict[str, Any]:
+        """One ACT step of all slots -> the TRM's outputs with ``labels``, ``steps``, ``halted``.
+
+        The carry advances in training only.
+        """
+        carry = {name: slot.value for name, slot in self.slots.items()}
+        fresh = ops.broadcast_to(ops.expand_dims(carry["halted"], -1), self.labels.shape)
+        labels = ops.where(fresh, ops.cast(batch["labels"], "int32"), self.labels.value)
+        carry, outputs = self.trm(carry, batch, training=training)
+        if training:
+            for name, slot in self.slots.items():
+                slot.assign(carry[name])
+            self.labels.assign(labels)
+        return {**outputs, "labels": labels, "steps": carry["steps"], "halted": carry["halted"]}
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """Answer loss + ``q_weight`` x halting loss + ponder cost, averaged over the rows."""
+        labels, logits, q_halt = y_pred["labels"], y_pred["logits"], y_pred["q_halt_logits"]
+        exact = ops.cast(exact_rows(labels, logits), "float32")
+        ce = row_cross_entropy(labels, logits, kind=self.loss_kind)
+        q_loss = q_cross_entropy(exact, q_halt)
+        if "target_q_continue" in y_pred:
+            q_loss = q_loss + q_cross_entropy(
+                y_pred["target_q_continue"], y_pred["q_continue_logits"]
+            )
+        self._track(y_pred, ce, q_loss, exact)
+        total = ops.mean(ce) + self.q_weight * ops.mean(q_loss)
+        if self.ponder_cost:
+            total = total + self.ponder_cost * ops.mean(1 - ops.sigmoid(q_halt))
+        return total
+
+    def _track(self, y_pred: dict[str, Any], ce: Any, q_loss: Any, exact: Any) -> None:
+        halted = ops.cast(y_pred["halted"], "float32")
+        cells = ops.equal(
+            ops.cast(ops.argmax(y_pred["logits"], axis=-1), "int32"), y_pred["labels"]
+        )
+        self.trackers["ce"].update_state(ce)
+        self.trackers["q_loss"].update_state(q_loss)
+        self.trackers["halted"].update_state(halted)
+        self.trackers["exact"].update_state(exact, sample_weight=halted)
+        self.trackers["cells"].update_state(
+            ops.mean(ops.cast(cells, "float32"), axis=-1), sample_weight=halted
+        )
+        self.trackers["steps"].update_state(
+            ops.cast(y_pred["steps"], "float32"), sample_weight=halted
+        )
