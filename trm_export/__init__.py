@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trm_export.model import TRM, TRMInner, TRMReasoningModule
 
+TOOL = "trm-export"
 __version__ = "0.1.0"
 
-__all__ = ["TRM", "TRMInner", "TRMReasoningModule", "__version__"]
+__all__ = ["TOOL", "TRM", "TRMInner", "TRMReasoningModule", "__version__"]
 
 _MODEL_CLASSES = ("TRM", "TRMInner", "TRMReasoningModule")
 

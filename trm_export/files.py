@@ -22,10 +22,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from trm_export import TOOL
 from trm_export.errors import OverwriteError, RejectedInputError, TargetError
 from trm_runtime.contract import METADATA_KEY, StepContract
 
-TOOL = "trm-export"
 MODEL_CLASS = "trm_export>TRM"  # the name Keras registers our model under
 STALE_SECONDS = 3600.0  # a temporary file untouched for so long was left by a killed writer
 _MAX_JSON_BYTES = 1 << 24

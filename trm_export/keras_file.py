@@ -56,7 +56,7 @@ class KerasFileInfo:
 
 @dataclass(frozen=True)
 class KerasFile:
-    """An inspected file: `config` as Keras deserialises it, `weights` the HDF5 bytes."""
+    """An inspected file: `config` for `TRM.from_config`, `weights` the HDF5 bytes."""
 
     info: KerasFileInfo
     config: dict[str, Any]
@@ -78,7 +78,7 @@ def open_keras(path: str | os.PathLike[str]) -> KerasFile:
     members = _members(Path(path), where)
     config = _json_object(members[CONFIG], f"{where}: {CONFIG}")
     metadata = _json_object(members[METADATA], f"{where}: {METADATA}")
-    problems = [*_foreign(config), *_oversized(config)]
+    problems = [*_foreign(config)] or [*_unbuildable(config["config"])]
     if problems:
         raise CheckpointError(f"{where}: not one of our models:", problems)
     arrays = read_weights(io.BytesIO(members[WEIGHTS]), f"{where}: {WEIGHTS}")
@@ -92,12 +92,12 @@ def open_keras(path: str | os.PathLike[str]) -> KerasFile:
         keras_version=str(metadata.get("keras_version", "unknown")),
         date_saved=str(metadata.get("date_saved", "unknown")),
         model_class=MODEL_CLASS,
-        dtype_policy=_policy_name(config["config"].get("dtype")),
+        dtype_policy=_policy_name(config["config"]) or "",
         config={key: value for key, value in config["config"].items() if key != "dtype"},
         tensors=describe(arrays),
         weights_sha256=digest(arrays),
     )
-    return KerasFile(info, {**config, "compile_config": None}, members[WEIGHTS])
+    return KerasFile(info, config["config"], members[WEIGHTS])
 
 
 def _members(path: Path, where: str) -> dict[str, bytes]:
@@ -164,16 +164,18 @@ def _classes(value: object, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from _classes(item, f"{path}[{index}]")
 
 
-def _oversized(config: dict[str, Any]) -> Iterator[str]:
-    """Sizes that make a model slow or large to build whatever its weights are."""
-    inner = config.get("config")
-    for name, limit in _MAX_SIZES.items() if isinstance(inner, dict) else ():
-        value = inner.get(name)
+def _unbuildable(arguments: dict[str, Any]) -> Iterator[str]:
+    """A precision that is not spelled out; sizes that cost dearly whatever the weights are."""
+    if _policy_name(arguments) is None:
+        yield f"{CONFIG}: config.dtype is not a serialised precision: {arguments.get('dtype')!r}"
+    for name, limit in _MAX_SIZES.items():
+        value = arguments.get(name)
         if isinstance(value, int) and value > limit:
             yield f"{CONFIG}: {name} is {value}, at most {limit} is accepted"
 
 
-def _policy_name(dtype: object) -> str:
-    if isinstance(dtype, dict):
-        dtype = dtype.get("config", {}).get("name")
-    return str(dtype or "float32")
+def _policy_name(arguments: dict[str, Any]) -> str | None:
+    dtype = arguments.get("dtype")
+    options = dtype.get("config") if isinstance(dtype, dict) else None
+    name = options.get("name") if isinstance(options, dict) else None
+    return name if isinstance(name, str) else None

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import operator
 import time
+from collections.abc import Mapping
 from typing import Any, Callable, Union
 
 import numpy as np
@@ -86,12 +87,12 @@ def solve(
 
 
 def _as_mapping(contract: StepContract, inputs: np.ndarray[Any, Any] | Arrays) -> Arrays:
-    if isinstance(inputs, np.ndarray):
-        named = {"inputs": inputs}
-        if any(spec.name == "puzzle_identifiers" for spec in contract.inputs):
-            named["puzzle_identifiers"] = np.zeros(inputs.shape[:1], dtype=np.int32)
-        return named
-    return inputs
+    if isinstance(inputs, Mapping):
+        return inputs
+    named = {"inputs": np.asarray(inputs)}
+    if any(spec.name == "puzzle_identifiers" for spec in contract.inputs):
+        named["puzzle_identifiers"] = np.zeros(named["inputs"].shape[:1], dtype=np.int32)
+    return named
 
 
 def _policy(contract: StepContract, halt: Halt, max_steps: int | None) -> HaltPolicy:

@@ -108,8 +108,7 @@ class Rollout:
         self._rows[taken] = np.arange(self._next, self._next + len(taken))
         self._fed[taken] = self._rows[taken]
         self._next += len(taken)
-        done[:] = done | (self._rows == _IDLE)
-        self._carry = {**self._carry, "halted": done}
+        self._carry = {**self._carry, "halted": done | (self._rows == _IDLE)}
         if self._runner.contract.batch is None:
             self._keep(self._rows != _IDLE)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
 from trm_runtime import (
     CarrySpec,
     HaltRule,
@@ -132,3 +133,12 @@ def _frozen(arrays: dict[str, Array]) -> dict[str, Array]:
     for array in arrays.values():
         array.setflags(write=False)
     return arrays
+
+
+def assert_solved(solution: Any, puzzles: Any, steps: Any) -> None:
+    """Every puzzle stopped after `steps` and has the answer of exactly that step."""
+    np.testing.assert_array_equal(solution.steps, steps)
+    np.testing.assert_array_equal(solution.answers, expected_answers(puzzles, solution.steps))
+    np.testing.assert_allclose(solution.q_halt, solution.steps - puzzles[:, 0] + 0.5)
+    assert solution.answers.dtype == solution.steps.dtype == np.int32
+    assert solution.q_halt.dtype == solution.q_continue.dtype == np.float32

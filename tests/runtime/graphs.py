@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper, save
-from trm_runtime import StepContract
 
-from .fakes import MAX_STEPS, Q_CONTINUE, SEQ, VOCAB, WIDTH, make_contract
+from tests.runtime.fakes import MAX_STEPS, Q_CONTINUE, SEQ, VOCAB, WIDTH, make_contract
+from trm_runtime import StepContract
 
 OPSET, IR_VERSION = 17, 8  # what onnxruntime 1.18 and older open
 

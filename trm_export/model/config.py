@@ -12,6 +12,11 @@ from typing import Any
 
 from trm_runtime.errors import UsageError
 
+ACTIVATIONS = (
+    "gelu", "relu", "silu", "swish", "tanh", "sigmoid", "elu", "selu", "softplus", "leaky_relu",
+    "relu6", "mish", "hard_silu",
+)  # fmt: skip
+
 
 class ConfigurationError(UsageError, ValueError):
     """A model configuration that cannot be built."""
@@ -42,7 +47,7 @@ class TRMConfig:
         normalization_position: ``"pre"`` or ``"post"``.
         normalization_type: ``"rms_norm"`` or ``"layer_norm"``.
         ffn_type: ``"swiglu"`` or ``"mlp"``.
-        ffn_activation: activation of the ``"mlp"`` feed-forward layer.
+        ffn_activation: activation of the ``"mlp"`` feed-forward layer, one of `ACTIVATIONS`.
         mixer: ``"attention"``, or ``"mlp"`` for the SwiGLU over positions.
         pos_encodings: ``"rope"``, ``"learned"`` or ``"none"``.
         rope_theta: base of the rotary frequencies.
@@ -82,7 +87,7 @@ class TRMConfig:
     alphabet: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.alphabet is not None:
+        if isinstance(self.alphabet, list):
             object.__setattr__(self, "alphabet", tuple(self.alphabet))
         problems = [*self._wrong_numbers(), *self._wrong_choices()]
         if not problems:
@@ -119,15 +124,19 @@ class TRMConfig:
             "normalization_position": ("pre", "post"),
             "normalization_type": ("rms_norm", "layer_norm"),
             "ffn_type": ("swiglu", "mlp"),
+            "ffn_activation": ACTIVATIONS,
             "mixer": ("attention", "mlp"),
             "pos_encodings": ("rope", "learned", "none"),
             "no_act_continue": (True, False),
         }
-        return [
+        problems = [
             f"{name} must be one of {', '.join(map(repr, allowed))}, got {getattr(self, name)!r}"
             for name, allowed in choices.items()
             if getattr(self, name) not in allowed
         ]
+        if self.alphabet is not None and not _are_strings(self.alphabet):
+            problems.append(f"alphabet must be a list of strings, got {self.alphabet!r}")
+        return problems
 
     def _wrong_combinations(self) -> list[str]:
         problems = []
@@ -182,6 +191,10 @@ class TRMConfig:
         config = dataclasses.asdict(self)
         config["alphabet"] = None if self.alphabet is None else list(self.alphabet)
         return config
+
+
+def _are_strings(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(entry, str) for entry in value)
 
 
 def _is_real(value: object) -> bool:

@@ -6,6 +6,7 @@ Needs numpy alone; no Keras, no TensorFlow. `get_task("sudoku9")` is the way in.
 from __future__ import annotations
 
 from trm_export.tasks.boards import Checks, check_answers, render
+from trm_export.tasks.readers import read_puzzles
 from trm_export.tasks.solver import count_solutions, solve
 from trm_export.tasks.task import Blanks, PuzzleSet, Task
 from trm_runtime.errors import UsageError
@@ -19,6 +20,7 @@ __all__ = [
     "check_answers",
     "count_solutions",
     "get_task",
+    "read_puzzles",
     "render",
     "solve",
 ]

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -125,20 +126,21 @@ def minimal_masks(grids: npt.NDArray[np.integer], rng: np.random.Generator) -> B
 
 def save_bases(path: Path, bases: Mapping[str, Bases], seed: int) -> None:
     """Write 9x9 bases: digits as nibbles, clues as bits, and the seed; the same bytes each time."""
-    arrays: dict[str, npt.NDArray[np.generic]] = {"seed": np.array(seed, np.int64)}
+    arrays: dict[str, Any] = {"seed": np.array(seed, np.int64)}
     for split, part in bases.items():
         digits = np.pad(part.solutions - 2, ((0, 0), (0, 1)))
         arrays[f"{split}_solutions"] = (digits[:, ::2] << 4 | digits[:, 1::2]).astype(np.uint8)
         arrays[f"{split}_clues"] = np.packbits(part.clues, axis=1)
     with path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        np.savez(file, **arrays)
 
 
 @cache
 def _enumerate_4x4() -> dict[str, Bases]:
     """Every one-solution 4x4 puzzle up to symmetry, split by class within each clue count."""
     parts = [_classes_4x4(np.array([int(d) - 1 for d in grid])) for grid in _GRIDS_4X4]
-    every = Bases(*(np.concatenate(field) for field in zip(*parts, strict=True)))
+    solutions, clues, minimal = (np.concatenate(field) for field in zip(*parts, strict=True))
+    every = Bases(solutions, clues, minimal, restorable=False)
     rng = np.random.default_rng(_SEED)
     order = rng.permutation(len(every))
     order = order[np.argsort(every.blanks[order], kind="stable")]
@@ -148,7 +150,9 @@ def _enumerate_4x4() -> dict[str, Bases]:
         split: order[(lane >= ends[i]) & (lane < ends[i + 1])] for i, split in enumerate(_SHARES)
     }
     return {
-        split: Bases(every.solutions[rows], every.clues[rows], every.minimal[rows], False)
+        split: Bases(
+            every.solutions[rows], every.clues[rows], every.minimal[rows], restorable=False
+        )
         for split, rows in chosen.items()
     }
 

@@ -43,7 +43,8 @@ def clue_clashes(puzzles: Tokens) -> Bools:
     """(N, S) tokens -> (N,) bool: a digit stands twice in a row, column or box."""
     side = round(puzzles.shape[1] ** 0.5)
     units = np.sort(puzzles[:, unit_cells(side)], axis=2)
-    clashes: Bools = ((units[:, :, 1:] == units[:, :, :-1]) & (units[:, :, 1:] > 1)).any(axis=(1, 2))
+    again = (units[:, :, 1:] == units[:, :, :-1]) & (units[:, :, 1:] > 1)
+    clashes: Bools = again.any(axis=(1, 2))
     return clashes
 
 

@@ -130,13 +130,16 @@ def _pair_types(digits: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def _cycle_type(permutation: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """(N, 9) permutations -> (N,) sum over elements of the length of their cycle."""
-    start = np.arange(9, dtype=np.uint8)[None]
-    position, length = permutation.copy(), np.zeros(permutation.shape, np.uint8)
-    for step in range(1, 10):
-        length[(position == start) & (length == 0)] = step
-        position = np.take_along_axis(permutation, position.astype(np.intp), axis=1)
-    total: npt.NDArray[np.uint8] = length.sum(axis=1, dtype=np.uint8)
+    """(N, 9) permutations of 0..8 -> (N,) sum of the squared lengths of their cycles."""
+    flat = permutation.astype(np.intp)
+    base, start = np.arange(len(flat))[:, None] * 9, np.arange(9)
+    flat += base
+    position, length = flat, np.zeros(flat.shape, np.uint8)
+    for step in range(1, 5):
+        length[(position == base + start) & (length == 0)] = step
+        position = flat.ravel()[position]
+    rest = (length == 0).sum(axis=1, dtype=np.uint8)  # all in one cycle: two of 5 need ten digits
+    total: npt.NDArray[np.uint8] = length.sum(axis=1, dtype=np.uint8) + rest * rest
     return total
 
 

@@ -73,10 +73,10 @@ class Task:
         """A fixed set of puzzles with exactly one solution each; no base is used twice.
 
         split: "train", "validation" or "test"; boards of different splits stay different under
-        every symmetry. blanks: an exact number; a (least, most) range, in which each puzzle gets
-        a random number (at most what its base allows); "minimal" for puzzles that lose their one
-        solution with any further clue; None for the task's default range. count: None gives all
-        there are. The same arguments give the same puzzles.
+        every symmetry. blanks: an exact number; a (least, most) range, in which each 9x9 puzzle
+        gets a random number (at most what its base allows) and each 4x4 puzzle has its own;
+        "minimal" for puzzles of which no clue can be taken away; None for the task's default
+        range. count: None gives all there are. The same arguments give the same puzzles.
 
         Raises UsageError for an unknown split, blanks out of range, or more than there are.
         """
@@ -181,10 +181,13 @@ def _cut(
     blanks: npt.NDArray[np.integer],
     rng: np.random.Generator,
 ) -> PuzzleSet:
-    """Puzzles from the named bases with (at most) so many blanks, each in a random symmetry."""
+    """Puzzles from the named bases, each in a random symmetry.
+
+    Restorable bases get (at most) so many blanks; the others stand for themselves alone.
+    """
     solutions, shown = bases.solutions[rows], bases.clues[rows]
     most = (~shown).sum(axis=1, dtype=np.int32)
-    kept = np.minimum(blanks, most).astype(np.int32)
+    kept = np.minimum(blanks, most).astype(np.int32) if bases.restorable else most
     hidden = _lowest(rng, shown, kept) if (kept < most).any() else ~shown
     cells, tokens = random_symmetries(len(rows), round(solutions.shape[1] ** 0.5), rng)
     labels = apply(solutions, cells, tokens)

@@ -64,11 +64,11 @@ class Recipe:
 
 RECIPES = {
     "sudoku4": Recipe(
-        "sudoku4", "sudoku4", steps=12000, batch_size=64, learning_rate=2e-3,
-        validation_blanks=None, validation_count=500, steps_per_epoch=500, validate_every=2,
+        "sudoku4", "sudoku4", steps=8000, batch_size=64, learning_rate=2e-3, ema=0.998,
+        validation_count=400, steps_per_epoch=500, validate_every=4,
     ),
     "sudoku9": Recipe(
-        "sudoku9", "sudoku9", steps=4500, blanks=(35, 60), validation_blanks=50,
+        "sudoku9", "sudoku9", steps=4500, ema=0.99, blanks=(35, 60), validation_blanks=50,
     ),
 }  # fmt: skip
 

@@ -85,6 +85,8 @@ def train(
         )  # fmt: skip
     except KeyboardInterrupt:
         interrupted = True
+        if keras.backend.backend() == "jax":
+            trainer.jax_state_sync()  # in `fit` JAX keeps the weights outside the model
         trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
     point = validate.measure()
     if interrupted and point.exact_all_steps >= validate.best:

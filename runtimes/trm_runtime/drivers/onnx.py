@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
@@ -19,6 +20,11 @@ from trm_runtime.runner import StepOutput
 from trm_runtime.tensors import Shape
 from trm_runtime.verify import verify
 
+_NOISE = re.compile(
+    r"^\[ONNXRuntimeError\] : \d+ : \w+ : "  # its own error code
+    r"(Load model from .*? failed:)?"  # the path, which the message has already
+    r"(\S+\.(cc|h):\d+ .*?\) )?"  # a place in its source
+)
 _FATAL_ONLY = 4  # onnxruntime's log severity: what matters arrives as an exception
 
 
@@ -92,7 +98,7 @@ def _open(engine: Any, path: Path, threads: int | None) -> Any:
 def _rejected(path: Path, what: str, error: Exception) -> RejectedInputError:
     """onnxruntime has no common base for its exceptions, and puts the reason first."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return RejectedInputError(f"{path}: {what}: {reason}")
+    return RejectedInputError(f"{path}: {what}: {_NOISE.sub('', reason)}")
 
 
 def _contract(path: Path, session: Any) -> StepContract:

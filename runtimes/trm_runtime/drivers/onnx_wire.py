@@ -44,25 +44,17 @@ def external_tensors(model: bytes | mmap) -> list[str]:
     waiting = [("ModelProto", memoryview(model))]
     while waiting:
         kind, message = waiting.pop()
-        fields = list(_fields(message))
-        if kind == "TensorProto" and any(_is_external(field, value) for field, value in fields):
-            found.append(_text(fields, _TENSOR_NAME))
         children = _CHILDREN[kind]
-        waiting += [
-            (children[field], value)
-            for field, value in fields
-            if field in children and isinstance(value, memoryview)
-        ]
+        name, outside = "(unnamed)", False
+        for field, value in _fields(message):
+            if isinstance(value, memoryview) and field in children:
+                waiting.append((children[field], value))
+            elif isinstance(value, memoryview) and field == _TENSOR_NAME:
+                name = bytes(value).decode("utf-8", "replace")
+            outside |= field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value == 1)
+        if kind == "TensorProto" and outside:
+            found.append(name)
     return sorted(found)
-
-
-def _is_external(field: int, value: _Value) -> bool:
-    return field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value == 1)
-
-
-def _text(fields: list[tuple[int, _Value]], wanted: int) -> str:
-    values = [value for field, value in fields if field == wanted and isinstance(value, memoryview)]
-    return bytes(values[-1]).decode("utf-8", "replace") if values else "(unnamed)"
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, _Value]]:
@@ -71,6 +63,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, _Value]]:
     while at < len(message):
         key, at = _varint(message, at)
         field, wire_type = key >> 3, key & 7
+        if field == 0:
+            raise ValueError("a field has the number 0")
         if wire_type == 0:
             value, at = _varint(message, at)
             yield field, value
@@ -81,7 +75,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, _Value]]:
             size = _FIXED_SIZE[wire_type]
         else:
             raise ValueError(f"unknown wire type {wire_type}")
-        if size > len(message) - at or field == 0:
+        if size > len(message) - at:
             raise ValueError("it ends in the middle of a field")
         yield field, message[at : at + size]
         at += size

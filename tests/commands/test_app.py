@@ -1,0 +1,231 @@
+"""The manners of the command line: speed, exit codes, `--json`, one way out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import trm_export
+from trm_export import errors
+from trm_export.commands import app as app_module
+from trm_export.commands.app import COMMANDS, app, run
+from trm_export.commands.failures import DEBUG
+
+ROOT = Path(trm_export.__file__).parent.parent
+LAUNCHER = [sys.executable, str(ROOT / "cli.py")]
+HELP_BUDGET = 0.5  # seconds
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
+    """Make `trm-export inspect` raise a given exception."""
+
+    def fail_with(error: BaseException) -> None:
+        def inspect_file(path: Path) -> None:
+            raise error
+
+        monkeypatch.setattr("trm_export.inspection.inspect_file", inspect_file)
+
+    return fail_with
+
+
+# --- help -----------------------------------------------------------------------------------------
+
+
+def test_help_is_fast() -> None:
+    def seconds() -> float:
+        start = time.perf_counter()
+        subprocess.run([*LAUNCHER, "--help"], check=True, capture_output=True)
+        return time.perf_counter() - start
+
+    assert min(seconds() for _ in range(5)) < HELP_BUDGET
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_loads_nothing_heavy(command: str) -> None:
+    code = (
+        "import json, sys; from trm_export.commands.app import run;"
+        f"code = run({[*filter(None, [command])]!r} + ['--help']);"
+        "sys.stderr.write(json.dumps([code, *{n.partition('.')[0] for n in sys.modules}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    code_, *loaded = json.loads(done.stderr)
+    assert code_ == 0
+    heavy = {"h5py", "jax", "keras", "matplotlib", "numpy", "onnx", "onnxruntime", "rich"}
+    assert not (heavy | {"tensorflow", "tf2onnx", "torch"}) & set(loaded)
+    assert f"Usage: trm-export {command}" in done.stdout
+
+
+def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 0
+    shown = capsys.readouterr().out
+    assert "Usage: trm-export" in shown
+    assert all(f"\n  {command} " in shown for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_offers_json(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command, "--help"]) == 0
+    assert "--json" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"trm-export {trm_export.__version__}\n"
+
+
+# --- failures -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["inspct"], "No such command 'inspct'. Did you mean 'inspect'?"),
+        (["inspect"], "Missing argument"),
+        (["inspect", "a", "b"], "unexpected extra argument"),
+        (["inspect", "--colour"], "No such option"),
+        (["--debug"], "Missing command"),
+    ],
+)
+def test_usage_errors(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("Error: ")
+    assert said in captured.err
+    assert "--help)\n" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.TRMError("known"), 1),
+        (errors.OverwriteError("known"), 1),
+        (errors.UsageError("known"), 2),
+        (errors.BackendError("known"), 2),
+        (errors.MissingExtraError("known"), 3),
+        (errors.RejectedInputError("known"), 4),
+        (errors.CheckpointError("known"), 4),
+        (errors.ParityError("known"), 5),
+        (OSError(28, "No space left on device", "known"), 1),
+        (MemoryError(), 1),
+        (ValueError("known"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else str(value),
+)
+def test_exit_codes(
+    error: BaseException,
+    code: int,
+    failing: Callable[[BaseException], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failing(error)
+    assert run(["inspect", "x.keras"]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1
+    assert "Traceback" not in captured.err
+    assert run(["inspect", "x.keras", "--json"]) == code
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    document = json.loads(captured.out)
+    assert set(document) == {"error"}
+    assert document["error"]["exit_code"] == code
+    assert document["error"]["type"] == type(error).__name__
+
+
+def test_all_problems_are_listed(
+    failing: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(errors.CheckpointError("a.keras: refused:", ["first", "second"]))
+    assert run(["inspect", "a.keras"]) == 4
+    assert capsys.readouterr().err == "Error: a.keras: refused:\n  - first\n  - second\n"
+    run(["inspect", "a.keras", "--json"])
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert (error["message"], error["problems"]) == ("a.keras: refused:", ["first", "second"])
+
+
+def test_messages_are_neither_markup_nor_terminal_codes(
+    failing: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "[bold red]dir[/]/[link=x]" + "long/" * 40 + "\x1b[2J\x07.keras"
+    failing(errors.RejectedInputError(f"{name}: refused"))
+    run(["inspect", "x.keras"])
+    spelled = name.replace("\x1b", "\\x1b").replace("\x07", "\\x07")
+    assert capsys.readouterr().err == f"Error: {spelled}: refused\n"
+
+
+def test_a_traceback_on_demand(
+    failing: Callable[[BaseException], None],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failing(ZeroDivisionError("oops"))
+    assert run(["inspect", "x.keras"]) == 1
+    assert f"Unexpected ZeroDivisionError: oops (a bug; {DEBUG}=1 shows" in capsys.readouterr().err
+    monkeypatch.setenv(DEBUG, "")  # so that the option's change is undone
+    assert run(["--debug", "inspect", "x.keras"]) == 1
+    assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
+def test_a_command_may_choose_its_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import typer
+
+    def inspect_file(path: Path) -> None:
+        raise typer.Exit(errors.ParityError.exit_code)
+
+    monkeypatch.setattr("trm_export.inspection.inspect_file", inspect_file)
+    assert run(["inspect", "x.keras"]) == 5
+    assert capsys.readouterr() == ("", "")
+
+
+# --- as a process ---------------------------------------------------------------------------------
+
+
+def test_the_launcher_and_the_entry_point_are_one(tiny_keras: Path) -> None:
+    by_launcher = subprocess.run([*LAUNCHER, "inspect", str(tiny_keras)], capture_output=True)
+    entry = "from trm_export.commands import main; main()"
+    command = [sys.executable, "-c", entry, "inspect", str(tiny_keras)]
+    by_entry = subprocess.run(command, capture_output=True, cwd=ROOT)
+    assert by_launcher.returncode == by_entry.returncode == 0
+    assert by_launcher.stdout == by_entry.stdout
+
+
+def test_a_reader_that_leaves_is_no_error(tiny_keras: Path) -> None:
+    command = [*LAUNCHER, "inspect", "--json", str(tiny_keras)]
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as pipe:
+        done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == ""
+
+
+def test_an_interrupt_ends_with_130(tmp_path: Path) -> None:
+    fifo = tmp_path / "waits.json"
+    os.mkfifo(fifo)
+    command = [*LAUNCHER, "inspect", str(fifo)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        writer = os.open(fifo, os.O_WRONLY)  # returns once the command has opened it to read
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+        os.close(writer)
+    assert process.returncode == 130
+    assert said == "Interrupted.\n"
+
+
+def test_commands_are_what_the_application_offers() -> None:
+    assert [command.name for command in app.registered_commands] == list(COMMANDS)
+    assert app_module.TOOL == "trm-export"

@@ -1,0 +1,102 @@
+"""What commands print with."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trm_export.commands import console
+from trm_runtime.contract import TensorSpec
+
+
+def test_a_document_is_strict_json(capsys: pytest.CaptureFixture[str]) -> None:
+    document = {
+        "path": Path("a/b.onnx"),
+        "array": np.array([[1, 2]], np.int32),
+        "scalar": np.float32(0.5),
+        "flag": np.bool_(True),
+        "missing": float("nan"),
+        "spec": TensorSpec("inputs", "int32", (None, 81)),
+        3: ("tuple", None, True),
+        "text": "naïve ✓",
+    }
+    console.emit(document)
+    written = capsys.readouterr().out
+    assert written.isascii()
+    assert json.loads(written) == {
+        "path": "a/b.onnx",
+        "array": [[1, 2]],
+        "scalar": 0.5,
+        "flag": True,
+        "missing": None,
+        "spec": {"name": "inputs", "dtype": "int32", "shape": [None, 81]},
+        "3": ["tuple", None, True],
+        "text": "naïve ✓",
+    }
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (20_700_000, "20.7 MB"), (5 * 10**15, "5e+03 TB")],
+)
+def test_bytes_text(size: int, text: str) -> None:
+    assert console.bytes_text(size) == text
+
+
+def test_tables_fit_the_terminal_and_break_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    console.show_table("[title]", [("digest", "f" * 64), ("[b]name[/b]", "x\x1b[31m" * 30)])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any("f" * 64 in line for line in lines)
+    assert "[title]" in lines[0]
+    assert "[b]name[/b]" in "\n".join(lines)
+    assert "\x1b" not in "".join(lines)
+
+
+def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.progress("Working", total=3) as advance:
+        advance(1)
+        advance(2, "loss 0.5")
+    assert capsys.readouterr() == ("", "")
+
+
+SHOW_PROGRESS = """
+from trm_export.commands.console import progress, remark
+with progress("Working", total=2) as advance:
+    advance(2, "loss 0.5")
+remark("done")
+print("result")
+"""
+
+
+def on_a_terminal(environment: dict[str, str]) -> tuple[str, str]:
+    """stdout, piped, and stderr, a terminal, of the script above."""
+    terminal, end = pty.openpty()
+    command = [sys.executable, "-c", SHOW_PROGRESS]
+    full = {**os.environ, "TERM": "xterm-256color", **environment}
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=end, text=True, env=full)
+    os.close(end)
+    shown = os.read(terminal, 1 << 16).decode()
+    os.close(terminal)
+    return done.stdout, shown
+
+
+def test_progress_goes_to_the_terminal_and_never_to_stdout() -> None:
+    out, shown = on_a_terminal({})
+    assert out == "result\n"
+    assert "Working" in shown
+    assert "loss 0.5" in shown
+    assert "\x1b[3" in shown  # colour
+
+
+def test_no_color_is_honoured() -> None:
+    _, shown = on_a_terminal({"NO_COLOR": "1"})
+    assert "Working" in shown
+    assert "\x1b[3" not in shown

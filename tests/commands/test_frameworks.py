@@ -1,0 +1,61 @@
+"""Bringing up Keras: quiet, on the right backend, loud when it fails."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from trm_export.commands import frameworks
+from trm_export.errors import BackendError
+
+LOAD = "from trm_export.commands.frameworks import load_keras; load_keras({options});"
+SHOW = "import keras; keras.ops.zeros(3); print(keras.backend.backend())"
+
+
+def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {k: v for k, v in os.environ.items() if k not in ("KERAS_BACKEND", "TRM_EXPORT_DEBUG")}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, env={**clean, **environment})
+
+
+def test_tensorflow_says_nothing() -> None:
+    done = run(LOAD.format(options="") + SHOW)
+    assert (done.stdout, done.stderr) == ("tensorflow\n", "")
+
+
+def test_another_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    with pytest.raises(BackendError, match="runs on TensorFlow, but KERAS_BACKEND is 'jax'"):
+        frameworks.load_keras()
+
+
+def test_another_backend_where_any_will_do() -> None:
+    pytest.importorskip("jax")
+    done = run(LOAD.format(options="any_backend=True") + SHOW, KERAS_BACKEND="jax")
+    assert done.stdout == "jax\n"
+
+
+def test_an_unknown_backend_is_a_sentence() -> None:
+    done = run(LOAD.format(options="any_backend=True"), KERAS_BACKEND="theano")
+    assert done.returncode == 1
+    assert "KERAS_BACKEND is 'theano'" in done.stderr.splitlines()[-1]
+
+
+def test_a_backend_that_is_not_installed() -> None:
+    hide = "import sys; sys.modules['jax'] = None;"
+    done = run(hide + LOAD.format(options="any_backend=True"), KERAS_BACKEND="jax")
+    assert "needs jax, which is not installed; install it with: pip install jax" in done.stderr
+
+
+def test_what_was_held_back_is_shown_when_it_fails(capfd: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        with frameworks._stderr_held_back():
+            os.write(2, b"the reason\n")
+            raise ImportError
+
+    with pytest.raises(ImportError):
+        fail()
+    assert capfd.readouterr().err == "the reason\n"

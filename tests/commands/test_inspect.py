@@ -1,0 +1,161 @@
+"""`trm-export inspect`: every kind of file, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from tests.runtime.fakes import make_contract
+from tests.runtime.graphs import build, rename_input, write
+from trm_export.commands.app import run
+
+
+def as_json(path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    assert run(["inspect", str(path), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return json.loads(captured.out)
+
+
+def as_text(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    assert run(["inspect", str(path)]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert max(map(len, captured.out.splitlines())) <= 80
+    return captured.out
+
+
+def with_sidecar(path: Path, **changes: Any) -> Path:
+    path.with_name(path.name + ".json").write_text(make_contract(**changes).to_json())
+    return path
+
+
+def test_keras(tiny_keras: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = as_json(tiny_keras, capsys)
+    assert found["kind"] == "keras"
+    assert found["config"]["seq_len"] == 16
+    assert found["tensors"][0].keys() == {"path", "dtype", "shape"}
+    shown = as_text(tiny_keras, capsys)
+    assert found["sha256"] in shown
+    assert found["weights_sha256"] in shown
+    assert f"{found['parameters']:,} in {len(found['tensors'])} tensors" in shown
+    assert f"Keras {found['keras_version']}" in shown
+
+
+def test_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = with_sidecar(write(tmp_path / "toy.onnx"))
+    found = as_json(path, capsys)
+    assert found["kind"] == "onnx"
+    assert (found["ir_version"], found["opsets"]) == (8, {"": 17})
+    assert found["oldest_onnxruntime"] == "1.14"
+    assert found["contract"] == json.loads(make_contract().to_json())
+    assert (found["contract_problems"], found["sidecar"]) == ([], "same")
+    assert found["nodes"]["Add"] == 6
+    assert found["weight_bytes"]["int64"] == 48
+    shown = as_text(path, capsys)
+    for words in ("fits the graph; the same beside", "onnxruntime 1.14 or later", "z_L", "(batch,"):
+        assert words in shown
+
+
+def test_a_sidecar_that_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = with_sidecar(write(tmp_path / "toy.onnx"), model_name="another")
+    assert as_json(path, capsys)["sidecar"] == "differs"
+    assert "the one beside the file is another" in as_text(path, capsys)
+    path.with_name("toy.onnx.json").write_text("{")
+    assert "not valid JSON" in as_json(path, capsys)["sidecar"]
+
+
+def test_a_graph_that_its_contract_does_not_fit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = build()
+    rename_input(model.graph, "z_H", "z_X")
+    path = write(tmp_path / "toy.onnx", model)
+    found = as_json(path, capsys)
+    assert len(found["contract_problems"]) == 2
+    assert "does not fit this graph" in as_text(path, capsys)
+
+
+def test_somebody_elses_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = build()
+    del model.metadata_props[:]
+    model.ir_version = 11
+    found = as_json(write(tmp_path / "other.onnx", model), capsys)
+    assert found["contract"] is None
+    assert found["oldest_onnxruntime"] is None
+    shown = as_text(tmp_path / "other.onnx", capsys)
+    assert "no driver will run it" in shown
+    assert "newer than 1.20" in shown
+
+
+def test_bodies_of_loops_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = build()
+    inner = numpy_helper.from_array(np.zeros((3, 5), np.float16), "inner")
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["inner"], ["out"])], "b", [], [], [inner]
+    )
+    model.graph.node.append(
+        helper.make_node("If", ["q"], ["r"], then_branch=body, else_branch=body)
+    )
+    found = as_json(write(tmp_path / "loop.onnx", model), capsys)
+    assert found["nodes"]["Identity"] == 2
+    assert found["weight_bytes"]["float16"] == 60
+
+
+def test_tensors_in_other_files_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = build()
+    tensor = numpy_helper.from_array(np.zeros(300, np.float32), "far_away")
+    model.graph.initializer.append(tensor)
+    path = tmp_path / "split.onnx"
+    onnx.save(model, path, save_as_external_data=True, size_threshold=1000)
+    assert as_json(path, capsys)["external_tensors"] == ["far_away"]
+    assert "tensors kept in other files: far_away" in as_text(path, capsys)
+
+
+def test_contract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "toy.onnx.json"
+    path.write_text(make_contract().to_json())
+    found = as_json(path, capsys)
+    assert found["kind"] == "contract"
+    assert found["contract"]["max_steps"] == 8
+    shown = as_text(path, capsys)
+    assert "q_halt > 0, or step 8" in shown
+    assert "current_inputs" in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.onnx", b"not protobuf at all", "not an ONNX file"),
+        ("a.onnx", b"", "not an ONNX file"),
+        ("a.json", b"{", "not valid JSON"),
+        ("a.json", b"\xff", "not UTF-8"),
+        ("a.keras", b"", "not a .keras file"),
+        ("a.h5", b"", "expected a .keras, .onnx or .json file, got .h5"),
+        ("a", b"", "got no suffix"),
+        ("none.onnx", None, "No such file"),
+        ("none.json", None, "No such file"),
+    ],
+)
+def test_refusals(
+    tmp_path: Path,
+    name: str,
+    content: bytes | None,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    assert run(["inspect", str(path)]) == 4
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert said in captured.err

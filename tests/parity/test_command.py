@@ -1,0 +1,92 @@
+"""`trm-export parity` on real files: what it prints, writes and exits with."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.parity.conftest import Exports
+from tests.parity.faults import one_weight_off_by_5_percent
+from trm_export.commands.app import run
+
+pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture(scope="session")
+def files(exports: Exports, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
+    """A model, its export, and an export with a wrong weight."""
+    exported = exports("mlp")
+    folder = tmp_path_factory.mktemp("command")
+    model, good, bad = (folder / name for name in ("m.keras", "good.onnx", "bad.onnx"))
+    exported.model.save(model)
+    good.write_bytes(exported.proto.SerializeToString())
+    broken = copy.deepcopy(exported.proto)
+    one_weight_off_by_5_percent(exported, broken)
+    bad.write_bytes(broken.SerializeToString())
+    return str(model), str(good), str(bad)
+
+
+def test_a_good_file(files: tuple[str, str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    model, good, _ = files
+    assert run(["parity", model, good, "--count", "6"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("PASSED")
+    for words in ("forced values", "Relative L2 error by step", "Accuracy on 6 puzzles", "95 %"):
+        assert words in text
+    assert max(map(len, text.replace(good, "").replace(model, "").splitlines())) <= 80
+
+
+def test_a_bad_file_ends_with_5(
+    files: tuple[str, str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, _, bad = files
+    assert run(["parity", model, bad, "--count", "6"]) == 5
+    text = capsys.readouterr().out
+    assert text.startswith("FAILED at forced values")
+    assert "step 1, z_H: relative L2" in text
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_one_json_document_and_the_same_in_a_file(
+    files: tuple[str, str, str], number: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "report.json"
+    options = ["--count", "6", "--blanks", "8", "--json", "-o", str(report)]
+    code = run(["parity", files[0], files[number], *options])
+    document = json.loads(capsys.readouterr().out)
+    assert document == json.loads(report.read_text())
+    assert (document["passed"], code) == ((True, 0) if number == 1 else (False, 5))
+    assert document["puzzles"] == 6
+    assert len(document["forced"]) == 4 * 8
+    assert run(["parity", files[0], files[number], *options]) == code  # replaces its own report
+
+
+def test_puzzles_of_a_file(
+    files: tuple[str, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = tmp_path / "puzzles.txt"
+    lines.write_text("1234341221434321\n1.34341221434321\n")
+    assert run(["parity", files[0], files[1], "--puzzles", str(lines), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["puzzles"], document["accuracy"]) == (2, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--blanks", "some"], "expected a number of blanks, or minimal"),
+        (["--task", "sudoku5"], "unknown task 'sudoku5'"),
+        (["--puzzles", "x.txt", "--blanks", "5"], "leave it out with --puzzles"),
+    ],
+)
+def test_wrong_options(
+    files: tuple[str, str, str],
+    options: list[str],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["parity", files[0], files[1], *options]) == 2
+    assert words in capsys.readouterr().err.replace("\n", " ")

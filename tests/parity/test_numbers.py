@@ -1,0 +1,141 @@
+"""The arithmetic under parity: error sums, Wilson's interval, McNemar's test, gates."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from trm_export.errors import UsageError
+from trm_export.parity import GATES, Gates, gates_for
+from trm_export.parity.counts import mcnemar, wilson
+from trm_export.parity.decisions import tolerance
+from trm_export.parity.tensors import TensorError, TensorSum, relative
+
+
+def summed(expected: list, got: list, dtype: str = "float32", batches: int = 1) -> TensorError:
+    total = TensorSum(3, "z_H", dtype)
+    x, y = np.array(expected, dtype), np.array(got, dtype)
+    for rows in np.array_split(np.arange(len(x)), batches):
+        total.add(x[rows], y[rows], rows, refilled=False)
+    return total.error()
+
+
+def test_equal_tensors_have_no_error() -> None:
+    error = summed([[1, 2], [3, 4]], [[1, 2], [3, 4]])
+    assert (error.max_abs, error.mean_abs, error.relative_l2) == (0, 0, 0)
+    assert error.cosine == pytest.approx(1)
+    assert error.worst is None
+    assert error.problem(Gates(relative_l2=0.0)) is None
+
+
+@pytest.mark.parametrize("batches", [1, 2, 4])
+def test_errors_do_not_depend_on_the_batches(batches: int) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4, 5)).astype("float32")
+    y = x + rng.normal(size=(4, 5)).astype("float32")
+    error = summed(x.tolist(), y.tolist(), batches=batches)
+    gap = y.astype(float) - x
+    assert error.max_abs == pytest.approx(np.abs(gap).max())
+    assert error.mean_abs == pytest.approx(np.abs(gap).mean())
+    assert error.relative_l2 == pytest.approx(np.linalg.norm(gap) / np.linalg.norm(x))
+    norms = np.linalg.norm(x) * np.linalg.norm(y)
+    assert error.cosine == pytest.approx((x * y).sum() / norms)
+    row, column = np.unravel_index(np.abs(gap).argmax(), gap.shape)
+    assert error.worst is not None
+    assert (error.worst.puzzle, error.worst.position) == (row, (column,))
+    assert (error.worst.expected, error.worst.got) == (x[row, column], y[row, column])
+
+
+@pytest.mark.parametrize("batches", [1, 3])
+def test_nan_is_found_and_named_before_any_larger_gap(batches: int) -> None:
+    error = summed([[1, 2], [3, 4], [5, 6]], [[1, 2], [3, math.nan], [500, 6]], batches=batches)
+    assert error.nonfinite == 1
+    assert error.worst is not None
+    assert (error.worst.puzzle, error.worst.position) == (1, (1,))
+    assert error.problem(Gates()) == "1 NaN or infinite values"
+    assert math.isfinite(error.relative_l2)
+
+
+def test_a_reference_that_is_not_finite_is_no_reference() -> None:
+    error = summed([[1, math.inf]], [[1, math.inf]])
+    assert error.problem(Gates()) == "the reference itself has 1 NaN or infinite values"
+
+
+@pytest.mark.parametrize("dtype", ["int32", "bool"])
+def test_integers_must_be_equal(dtype: str) -> None:
+    error = summed([1, 0, 1], [1, 1, 1], dtype)
+    assert error.unequal == 1
+    assert error.problem(Gates()) == "1 of 3 values differ"
+
+
+def test_zeros_against_anything() -> None:
+    assert relative(0.0, 0.0) == 0.0
+    assert relative(1.0, 0.0) == math.inf
+    assert summed([[0, 0]], [[0, 0]]).cosine == 1
+    assert summed([[0, 0]], [[0, 1]]).problem(Gates(relative_l2=1e-4)) is not None
+
+
+def test_gates_at_their_edge() -> None:
+    error = summed([[100.0]], [[100.01]])
+    assert error.problem(Gates(relative_l2=2e-4)) is None
+    assert error.problem(Gates(relative_l2=5e-5)) == "relative L2 1.00e-04 is above 5e-05"
+    turned = summed([[1.0, 0.0]], [[1.0, 0.1]])
+    assert turned.problem(Gates(cosine=0.99)) is None
+    assert turned.problem(Gates(cosine=0.999)) == "cosine 0.995037 is below 0.999"
+
+
+def test_the_gates_are_those_of_the_design() -> None:
+    assert list(GATES) == ["fp32", "fp16", "int8", "int8-static"]
+    assert gates_for("fp32").relative_l2 == 1e-4
+    assert gates_for("fp32").answers == gates_for("fp32").halting_steps == 1.0
+    fp16 = gates_for("fp16")
+    assert (fp16.cosine, fp16.cells, fp16.halting_steps) == (0.9999, 0.999, 0.99)
+    int8 = gates_for("int8")
+    assert (int8.cosine, int8.exact_drop, int8.mean_steps) == (0.998, 0.005, 0.25)
+    static = gates_for("int8-static")
+    assert (static.cosine, static.exact_drop, static.carry_clipping) == (0.99, 0.01, 0.001)
+    assert not any(gates.near_ties_excused for gates in (fp16, int8, static))
+
+
+def test_an_unknown_precision_has_no_gates() -> None:
+    with pytest.raises(UsageError, match="'int4'; expected one of fp32, fp16, int8"):
+        gates_for("int4")
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "low", "high"),
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+        (20, 20, 0.8389, 1.0),
+    ],
+)
+def test_wilson_intervals_of_newcombe_1998(hits: int, n: int, low: float, high: float) -> None:
+    assert wilson(hits, n) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_wilson_knows_nothing_without_puzzles() -> None:
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("lost", "won", "p"),
+    [(0, 0, 1.0), (1, 0, 1.0), (5, 0, 0.0625), (6, 0, 0.03125), (8, 2, 0.109375), (4, 4, 1.0)],
+)
+def test_mcnemar_is_the_exact_binomial_test(lost: int, won: int, p: float) -> None:
+    assert mcnemar(lost, won) == pytest.approx(p)
+    assert mcnemar(won, lost) == pytest.approx(p)
+
+
+def test_mcnemar_of_many() -> None:
+    assert mcnemar(1200, 900) < 1e-9
+
+
+def test_near_tie_tolerance_follows_the_forced_error_within_limits() -> None:
+    assert tolerance(1e-7) == 1e-3
+    assert tolerance(1e-4) == pytest.approx(1e-2)
+    assert tolerance(1.0) == 0.1

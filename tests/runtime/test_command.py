@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import trm_runtime
+from tests.runtime.fakes import make_contract
+from tests.runtime.graphs import build, write
+from trm_runtime.__main__ import main
+
+pytest.importorskip("onnxruntime")
+
+PUZZLES = "# first cell + 1 is the step at which it halts\n.123\n3 1 1 1\n"
+
+
+def run(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "trm_runtime", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+
+
+@pytest.fixture
+def puzzles(tmp_path: Path) -> Path:
+    path = tmp_path / "puzzles.txt"
+    path.write_text(PUZZLES)
+    return path
+
+
+def test_a_line_for_every_puzzle(toy_onnx: Path, puzzles: Path) -> None:
+    done = run(toy_onnx, puzzles)
+    assert done.stdout == "1234\t1\thalted\t0.5000\n?333\t3\thalted\t0.5000\n"
+    assert done.stderr.startswith("2 puzzles in ")
+    assert done.stderr.endswith(" s: 2 halted; 2.00 steps on average\n")
+    assert done.returncode == 0
+
+
+def test_puzzles_from_standard_input(toy_onnx: Path) -> None:
+    assert run(toy_onnx, "-", input=".123\n").stdout == "1234\t1\thalted\t0.5000\n"
+
+
+def test_json(toy_onnx: Path, puzzles: Path) -> None:
+    value = json.loads(run(toy_onnx, puzzles, "--json", "--deadline", 0).stdout)
+    unsolved = {"answer": "????", "ids": [0] * 4, "steps": 0, "q_halt": None}
+    assert value == {
+        "model_name": "toy",
+        "precision": "fp32",
+        "puzzles": [{**unsolved, "stop_reason": "deadline"}] * 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        (["--halt", "max_steps"], [8, 8]),
+        (["--halt", "max_steps", "--max-steps", "5"], [5, 5]),
+        (["--halt", "1.0"], [2, 4]),
+        (["--halt", "-1.5", "--batch-size", "1", "--threads", "1"], [1, 2]),
+    ],
+)
+def test_options(toy_onnx: Path, puzzles: Path, options: list[str], steps: list[int]) -> None:
+    value = json.loads(run(toy_onnx, puzzles, "--json", *options).stdout)
+    assert [puzzle["steps"] for puzzle in value["puzzles"]] == steps
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "complaint"),
+    [
+        (["--halt", "never"], 2, "expected learned, max_steps or a number, got 'never'"),
+        (["--colour"], 2, "unrecognized arguments: --colour"),
+        (["--max-steps", "9"], 2, "error: max_steps: got 9, but this model was exported with 8"),
+        (["--batch-size", "0"], 2, "error: batch_size: expected 1 or more"),
+        (["--threads", "0"], 2, "error: threads: expected 1 or more"),
+        (["--deadline", "-1"], 2, "error: deadline: expected seconds, 0 or more"),
+    ],
+)
+def test_bad_options_exit_with_2(
+    toy_onnx: Path, puzzles: Path, options: list[str], code: int, complaint: str
+) -> None:
+    done = run(toy_onnx, puzzles, *options)
+    assert done.returncode == code
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_rejected_files_exit_with_4(toy_onnx: Path, puzzles: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.txt"
+    bad.write_text("12\n")
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(toy_onnx.read_bytes()[:-9])
+    for model, rows, complaint in (
+        (toy_onnx, bad, f"{bad}:1: expected 4 cells, got 2 characters"),
+        (toy_onnx, tmp_path / "none.txt", "none.txt: cannot be read: No such file"),
+        (damaged, puzzles, f"error: {damaged}: not an ONNX file, or a damaged one"),
+        (tmp_path / "none.onnx", puzzles, "none.onnx: cannot be read: No such file"),
+    ):
+        done = run(model, rows)
+        assert (done.returncode, done.stdout) == (4, "")
+        assert complaint in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_missing_engine_exits_with_3(toy_onnx: Path, puzzles: Path, tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.mkdir()
+    (blocked / "sitecustomize.py").write_text("import sys; sys.modules['onnxruntime'] = None\n")
+    path = os.pathsep.join([str(blocked), os.environ.get("PYTHONPATH", "")])
+    done = run(toy_onnx, puzzles, env={**os.environ, "PYTHONPATH": path})
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1
+    assert 'pip install "trm-runtime[onnx]"' in done.stderr
+
+
+def test_a_model_without_an_alphabet_prints_ids(tmp_path: Path) -> None:
+    model = write(tmp_path / "toy.onnx", build(make_contract(alphabet=None)))
+    assert run(model, "-", input="1 2 3 4\n").stdout == "2 3 4 5\t1\thalted\t0.5000\n"
+
+
+def test_a_closed_pipe_is_no_error(toy_onnx: Path) -> None:
+    command = [sys.executable, "-m", "trm_runtime", str(toy_onnx), "-"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stdin.write(b".123\n" * 5000)
+        process.stdin.close()
+        complaint = process.stderr.read()
+    assert process.returncode == 0
+    assert b"Broken" not in complaint
+    assert b"Traceback" not in complaint
+
+
+def test_an_interrupt_exits_with_130(
+    toy_onnx: Path, puzzles: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trm_runtime.loop.solve", interrupted)
+    assert main([str(toy_onnx), str(puzzles)]) == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
+
+
+def test_a_terminal_sees_progress(
+    toy_onnx: Path, puzzles: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert main([str(toy_onnx), str(puzzles)]) == 0
+    out, err = capsys.readouterr()
+    assert out.count("\n") == 2
+    assert err.startswith("\r1/2 puzzles\r1/2 puzzles\r2/2 puzzles\r\033[K2 puzzles in ")
+
+
+def test_version_and_help() -> None:
+    assert run("--version").stdout == f"trm-runtime {trm_runtime.__version__}\n"
+    assert "MODEL PUZZLES" in run("--help").stdout

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.runtime.fakes import make_contract
+from trm_runtime import (
+    CarrySpec,
+    ContractError,
+    HaltRule,
+    RejectedInputError,
+    StepContract,
+    TensorSpec,
+)
+
+Edit = Callable[[dict[str, Any]], object]
+
+
+def edited(edit: Edit, **fields: Any) -> str:
+    """The JSON of a sound contract after an edit of its parsed value."""
+    value = json.loads(make_contract(**fields).to_json())
+    edit(value)
+    return json.dumps(value)
+
+
+def tensor(value: dict[str, Any], name: str) -> dict[str, Any]:
+    every = [*value["inputs"], *value["carry"], *value["outputs"]]
+    return next(spec for spec in every if spec["name"] == name)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"batch": 3},
+        {"num_puzzle_identifiers": 7},
+        {"alphabet": None},
+        {"alphabet": ("", "#", " ", "S", "G", "é")},
+        {"halt": HaltRule("q_halt_minus_q_continue", -1.5)},
+    ],
+)
+def test_json_round_trip(fields: dict[str, Any]) -> None:
+    contract = make_contract(**fields)
+    again = StepContract.from_json(contract.to_json())
+    assert again == contract
+    assert again.to_json() == contract.to_json()
+
+
+def test_json_is_plain_and_starts_with_its_schema() -> None:
+    value = json.loads(make_contract().to_json())
+    assert next(iter(value.items())) == ("schema_version", 1)
+    assert tensor(value, "z_H")["shape"] == [None, 4, 3]
+    assert tensor(value, "halted")["fill"] is True
+
+
+def test_sizes_come_from_the_tensors() -> None:
+    contract = make_contract()
+    assert (contract.seq_len, contract.vocab_size) == (4, 6)
+
+
+def test_another_writer_may_give_whole_numbers_for_floats() -> None:
+    text = edited(lambda value: tensor(value, "z_H").update(fill=0))
+    assert StepContract.from_json(text) == make_contract()
+
+
+REFUSED: dict[str, tuple[Edit, str]] = {
+    "unknown key": (lambda v: v.update(colour="red"), "colour: unknown key"),
+    "unknown tensor key": (lambda v: v["inputs"][0].update(scale=1), "inputs[0].scale: unknown"),
+    "missing key": (lambda v: v.pop("halt"), "halt: missing"),
+    "missing tensor key": (lambda v: v["carry"][1].pop("fill"), "carry[1].fill: missing"),
+    "no schema": (lambda v: v.pop("schema_version"), "schema_version: expected 1, got None"),
+    "old schema": (lambda v: v.update(schema_version=0), "schema_version: expected 1, got 0"),
+    "schema is text": (lambda v: v.update(schema_version="1"), "schema_version: expected 1"),
+    "schema is true": (lambda v: v.update(schema_version=True), "schema_version: expected 1"),
+    "name is a number": (lambda v: v.update(model_name=7), "model_name: expected a string"),
+    "steps is a float": (lambda v: v.update(max_steps=8.0), "max_steps: expected a whole number"),
+    "steps is true": (lambda v: v.update(max_steps=True), "max_steps: expected a whole number"),
+    "no steps": (lambda v: v.update(max_steps=0), "max_steps: expected 1 or more"),
+    "batch is text": (lambda v: v.update(batch="4"), "batch: expected a whole number or null"),
+    "batch is zero": (lambda v: v.update(batch=0), "batch: expected 1 or more"),
+    "batch differs": (lambda v: v.update(batch=2), "inputs: axis 0 is free (null), but the batch"),
+    "inputs is an object": (lambda v: v.update(inputs={}), "inputs: expected a list"),
+    "tensor is text": (lambda v: v["carry"].append("z"), "carry[5]: expected an object"),
+    "dtype": (lambda v: tensor(v, "logits").update(dtype="float16"), "outputs[0].dtype: expected"),
+    "dtype is null": (lambda v: tensor(v, "logits").update(dtype=None), "dtype: expected a string"),
+    "empty name": (lambda v: tensor(v, "z_L").update(name=""), "a tensor has an empty name"),
+    "duplicate name": (lambda v: tensor(v, "z_L").update(name="z_H"), "'z_H': more than one"),
+    "name of a next": (
+        lambda v: v["outputs"].append({"name": "z_H_next", "dtype": "bool", "shape": [None]}),
+        "'z_H_next': more than one",
+    ),
+    "next": (lambda v: tensor(v, "z_L").update(next="z_L_out"), "z_L: next must be 'z_L_next'"),
+    "size is text": (lambda v: tensor(v, "z_H").update(shape=[None, "4", 3]), "expected whole num"),
+    "size is zero": (lambda v: tensor(v, "z_H").update(shape=[None, 0, 3]), "must be 1 or more"),
+    "free size": (lambda v: tensor(v, "z_H").update(shape=[None, None, 3]), "must be 1 or more"),
+    "scalar": (lambda v: tensor(v, "z_H").update(shape=[]), "z_H: expected a shape that starts"),
+    "fill": (lambda v: tensor(v, "steps").update(fill=0.5), "fill: expected a whole number"),
+    "fill is wide": (lambda v: tensor(v, "steps").update(fill=2**31), "steps: fill 2147483648"),
+    "fill of halted": (lambda v: tensor(v, "halted").update(fill=False), "halted: fill must be"),
+    "no logits": (lambda v: v["outputs"].pop(0), "logits: the contract has no such output"),
+    "no steps tensor": (lambda v: v["carry"].pop(2), "steps: the contract has no such carry"),
+    "no current inputs": (lambda v: v["carry"].pop(4), "current_inputs: the contract has no such"),
+    "no inputs": (lambda v: v["inputs"].clear(), "inputs: the contract has no such input"),
+    "strange input": (
+        lambda v: v["inputs"].append({"name": "clock", "dtype": "int32", "shape": [None]}),
+        "clock: not a known input",
+    ),
+    "shape of a head": (
+        lambda v: tensor(v, "q_halt_logits").update(shape=[None, 1]),
+        "q_halt_logits: expected float32 (batch,), got float32 (batch, 1)",
+    ),
+    "shape of current": (
+        lambda v: tensor(v, "current_inputs").update(shape=[None, 5]),
+        "current_inputs: expected int32 (batch, 4), got int32 (batch, 5)",
+    ),
+    "identifiers without input": (
+        lambda v: v.update(num_puzzle_identifiers=3),
+        "puzzle_identifiers is not an input",
+    ),
+    "halt kind": (lambda v: v["halt"].update(kind="vibes"), "halt.kind: expected one of q_halt"),
+    "threshold is text": (lambda v: v["halt"].update(threshold="0"), "halt.threshold: expected a"),
+    "threshold is huge": (lambda v: v["halt"].update(threshold=10**400), "is out of range"),
+    "halt is text": (lambda v: v.update(halt="q_halt"), "halt: expected an object"),
+    "granularity": (lambda v: v.update(granularity="loop"), "granularity: expected one of step"),
+    "alphabet is text": (lambda v: v.update(alphabet="abc"), "alphabet: expected a list"),
+    "alphabet of numbers": (lambda v: v.update(alphabet=[1, 2]), "alphabet: expected strings"),
+    "short alphabet": (lambda v: v.update(alphabet=["a"]), "alphabet: 1 entries for 6 token ids"),
+    "ambiguous alphabet": (
+        lambda v: v.update(alphabet=["a", "b", "c", "d", "e", "fa"]),
+        "alphabet: 'a' stands for more than one",
+    ),
+    "alphabet with a line end": (
+        lambda v: v.update(alphabet=["a", "b", "c", "d", "e", "\n"]),
+        "alphabet: '\\n' is not a printable",
+    ),
+    "versions": (lambda v: v["made_by"]["versions"].update(x=1), "versions.x: expected a string"),
+}
+
+
+@pytest.mark.parametrize(("edit", "complaint"), REFUSED.values(), ids=REFUSED.keys())
+def test_refused(edit: Edit, complaint: str) -> None:
+    with pytest.raises(ContractError) as caught:
+        StepContract.from_json(edited(edit), "toy.onnx: its step contract")
+    assert complaint in str(caught.value)
+    assert str(caught.value).startswith("toy.onnx: its step contract")
+    assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "not valid JSON"),
+        ("{", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
+        ('{"a": 1, "a": 2}', "the key 'a' appears twice"),
+        ('{"a": NaN}', "NaN is not a JSON number"),
+        ('{"a": -Infinity}', "-Infinity is not a JSON number"),
+        ("[]", "schema_version: expected 1"),
+        ("null", "schema_version: expected 1"),
+    ],
+)
+def test_bad_json_is_refused(text: str, complaint: str) -> None:
+    with pytest.raises(ContractError, match=complaint):
+        StepContract.from_json(text)
+
+
+def test_a_newer_schema_is_the_only_complaint() -> None:
+    text = edited(lambda value: value.update(schema_version=2, colour="red"))
+    with pytest.raises(ContractError, match="pip install --upgrade trm-runtime") as caught:
+        StepContract.from_json(text)
+    assert "colour" not in str(caught.value)
+
+
+def test_all_complaints_come_at_once() -> None:
+    def spoil(value: dict[str, Any]) -> None:
+        value.update(colour="red", max_steps="8")
+        value.pop("precision")
+        tensor(value, "logits").update(dtype="int64")
+        tensor(value, "z_L").update(name="z_H")
+        tensor(value, "z_H").update(shape=[9, 4, 3])
+
+    with pytest.raises(ContractError) as caught:
+        StepContract.from_json(edited(spoil))
+    text = "\n".join(caught.value.problems)
+    for complaint in ("colour", "max_steps", "precision", "outputs[0].dtype", "'z_H'", "axis 0"):
+        assert complaint in text
+
+
+def test_an_unreadable_batch_blames_no_tensor() -> None:
+    with pytest.raises(ContractError) as caught:
+        StepContract.from_json(edited(lambda value: value.update(batch="4")))
+    assert len(caught.value.problems) == 1
+
+
+def test_a_contract_cannot_be_built_broken() -> None:
+    contract = make_contract()
+    with pytest.raises(RejectedInputError, match="max_steps: expected 1 or more") as caught:
+        replace(contract, max_steps=0, halt=HaltRule("vibes", float("nan")))
+    assert len(caught.value.problems) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"inputs": (TensorSpec("inputs", "int64", (None, 4)),)}, "'int64' is not one of"),
+        ({"carry": (CarrySpec("steps", "steps_next", "int32", (None,), True),)}, "fill True"),
+        ({"granularity": "loop"}, "granularity: 'loop'"),
+        ({"schema_version": 2}, "schema_version: expected 1, got 2"),
+        ({"num_puzzle_identifiers": 0}, "puzzle_identifiers is not an input"),
+    ],
+)
+def test_parts_that_json_could_not_hold(change: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ContractError) as caught:
+        replace(make_contract(), **change)
+    assert complaint in str(caught.value)

@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trm_export.tasks import PuzzleSet, get_task, read_puzzles
+from trm_runtime.errors import RejectedInputError, UsageError
+
+PUZZLE = "1..........4.2.."
+SOLUTION = "1234341221434321"
+SOLVABLE = "1234.........3.."
+
+
+@pytest.fixture(scope="module")
+def nine() -> PuzzleSet:
+    return get_task("sudoku9").puzzles("test", 50, 12)
+
+
+@pytest.fixture(scope="module")
+def four() -> PuzzleSet:
+    return get_task("sudoku4").puzzles("test", (4, 9), 12)
+
+
+def text(tokens: np.ndarray, blank: str = ".") -> str:
+    return "".join(blank if token == 1 else str(token - 1) for token in tokens)
+
+
+def write(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def folder(path: Path, puzzles: PuzzleSet, **changes: object) -> Path:
+    path.mkdir(parents=True)
+    seq_len = puzzles.inputs.shape[1]
+    facts = {"sets": ["all"], "seq_len": seq_len, "vocab_size": 11, "pad_id": 0}
+    (path / "dataset.json").write_text(json.dumps(facts | changes))
+    np.save(path / "all__inputs.npy", puzzles.inputs.astype(np.uint8))
+    np.save(path / "all__labels.npy", puzzles.labels.astype(np.uint8))
+    np.save(path / "all__puzzle_identifiers.npy", np.zeros(len(puzzles), np.int32))
+    return path
+
+
+def assert_same(read: PuzzleSet, expected: PuzzleSet, labels: bool = True) -> None:
+    assert read.inputs.dtype == np.int32
+    assert (read.inputs == expected.inputs).all()
+    assert (read.blanks == expected.blanks).all()
+    if labels:
+        assert read.labels is not None
+        assert read.labels.dtype == np.int32
+        assert (read.labels == expected.labels).all()
+    else:
+        assert read.labels is None
+
+
+def refusal(path: Path, **options: object) -> str:
+    with pytest.raises(RejectedInputError) as caught:
+        read_puzzles(path, **options)  # type: ignore[arg-type]
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("header", ["quizzes,solutions", "Puzzle,Solution", "question,answer"])
+def test_csv_with_a_header(tmp_path: Path, nine: PuzzleSet, header: str) -> None:
+    rows = [f"{text(a, '0')},{text(b)}" for a, b in zip(nine.inputs, nine.labels, strict=True)]
+    assert_same(read_puzzles(write(tmp_path / "puzzles.csv", header, *rows)), nine)
+
+
+def test_csv_columns_are_found_by_name(tmp_path: Path, nine: PuzzleSet) -> None:
+    pairs = zip(nine.inputs, nine.labels, strict=True)
+    rows = [f'"puzzles, hard",{text(a)},{text(b)},{7}' for a, b in pairs]
+    path = write(tmp_path / "test.csv", "source,question,answer,rating", *rows)
+    assert_same(read_puzzles(path), nine)
+    assert_same(
+        read_puzzles(write(tmp_path / "bare.csv", "quizzes", *map(text, nine.inputs))), nine, False
+    )
+
+
+@pytest.mark.parametrize("gap", [",", "\t", "  ", ", ", ";"])
+@pytest.mark.parametrize("blank", [".", "0", "_"])
+def test_lines_with_solutions(tmp_path: Path, four: PuzzleSet, gap: str, blank: str) -> None:
+    pairs = zip(four.inputs, four.labels, strict=True)
+    rows = [f"{text(a, blank)}{gap}{text(b)}" for a, b in pairs]
+    assert_same(read_puzzles(write(tmp_path / "puzzles.txt", *rows)), four)
+
+
+def test_lines_with_comments_empty_lines_and_windows_ends(tmp_path: Path, nine: PuzzleSet) -> None:
+    lines = ["# by level", "", *map(text, nine.inputs), "", "# end"]
+    path = tmp_path / "puzzles.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
+    assert_same(read_puzzles(path), nine, False)
+
+
+def test_official_folders(tmp_path: Path, nine: PuzzleSet) -> None:
+    folder(tmp_path / "data" / "test", nine)
+    assert_same(read_puzzles(tmp_path / "data" / "test"), nine)
+    assert_same(read_puzzles(tmp_path / "data", split="test"), nine)
+    assert_same(read_puzzles(tmp_path / "data" / "test", split="test"), nine)
+
+
+def test_official_folders_of_several_sets(tmp_path: Path, nine: PuzzleSet) -> None:
+    path = folder(tmp_path / "train", nine, sets=["easy", "hard"])
+    for name, part in (("easy", slice(0, 5)), ("hard", slice(5, None))):
+        np.save(path / f"{name}__inputs.npy", nine.inputs[part])
+        np.save(path / f"{name}__labels.npy", nine.labels[part])
+    assert_same(read_puzzles(path), nine)
+    assert len(read_puzzles(path, limit=7)) == 7
+    assert len(read_puzzles(path, limit=3)) == 3
+
+
+def test_npz(tmp_path: Path, four: PuzzleSet) -> None:
+    np.savez(tmp_path / "both.npz", inputs=four.inputs, labels=four.labels)
+    assert_same(read_puzzles(tmp_path / "both.npz"), four)
+    np.savez(tmp_path / "inputs.npz", inputs=four.inputs.astype(np.int64))
+    assert_same(read_puzzles(tmp_path / "inputs.npz"), four, False)
+
+
+def test_a_limit_reads_only_the_first_rows(tmp_path: Path, nine: PuzzleSet) -> None:
+    path = write(tmp_path / "p.txt", *map(text, nine.inputs[:3]), "rubbish")
+    assert len(read_puzzles(path, limit=3)) == 3
+    with pytest.raises(UsageError, match="limit=0"):
+        read_puzzles(path, limit=0)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (PUZZLE[:-1], "expected 16 characters, got 15"),
+        ("." * 81, "expected 16 characters, got 81"),
+        ("1x" + PUZZLE[2:], "'x' at position 2; expected a digit 1-4 or a blank (. 0 _)"),
+        ("15" + PUZZLE[2:], "'5' at position 2; expected a digit 1-4"),
+        ("1é" + PUZZLE[2:], "'é' at position 2"),
+        ("1..1" + "." * 12, "the clue 1 stands twice in row 1"),
+        ("1" + "." * 11 + "1...", "the clue 1 stands twice in column 1"),
+        ("1....1" + "." * 10, "the clue 1 stands twice in box 1"),
+        (f"{SOLVABLE},{SOLUTION}", "a solution, though the first row has none"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, line: str, reason: str) -> None:
+    path = write(tmp_path / "puzzles.txt", "# comment", SOLVABLE, "", line, SOLVABLE)
+    message = refusal(path)
+    assert f"puzzles.txt line 4: {reason}" in message
+    assert "1 of 3 rows" in message
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (f"{PUZZLE},{SOLUTION[:-1]}", "expected 16 characters in the solution, got 15"),
+        (
+            f"{SOLVABLE},{SOLUTION[:-1]}.",
+            "'.' at position 16 in the solution; expected a digit 1-4",
+        ),
+        (f"2{SOLVABLE[1:].replace('2', '.')},{SOLUTION}", "1 instead of the clue 2"),
+        (f"{SOLVABLE},{SOLUTION[:-2]}22", "the digit of the solution 2 stands twice in row 4"),
+        (f"{SOLVABLE}", "no solution, though the first row has one"),
+        ("", ""),
+    ],
+)
+def test_a_bad_solution_is_named(tmp_path: Path, row: str, reason: str) -> None:
+    good = f"....{'.' * 12},{SOLUTION}"
+    path = write(tmp_path / "puzzles.csv", "quizzes,solutions", good, row, good)
+    if not row:
+        assert len(read_puzzles(path)) == 2
+        return
+    message = refusal(path)
+    assert "puzzles.csv line 3: " in message
+    assert reason in message
+
+
+def test_only_five_bad_rows_are_listed_in_order(tmp_path: Path) -> None:
+    lines = [SOLVABLE, "11..", *["11" + "." * 14] * 7, "1"]
+    message = refusal(write(tmp_path / "puzzles.txt", *lines))
+    assert message.startswith("puzzles.txt: 9 of 10 rows cannot be used")
+    named = [line for line in message.splitlines() if " line " in line]
+    assert [line.split(" line ")[1].split(":")[0] for line in named] == ["2", "3", "4", "5", "6"]
+    assert "and 4 more" in message
+
+
+def test_rows_of_large_files_are_counted_on(
+    tmp_path: Path, four: PuzzleSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trm_export.tasks.row_checks._CHUNK", 5)
+    inputs = four.inputs.copy()
+    inputs[[1, 7, 11], 0] = 9
+    np.savez(tmp_path / "p.npz", inputs=inputs)
+    message = refusal(tmp_path / "p.npz")
+    assert "3 of 12 rows" in message
+    assert all(f"row {row}: token 9" in message for row in (1, 7, 11))
+
+
+def test_sizes_must_fit_the_task(tmp_path: Path, four: PuzzleSet) -> None:
+    path = write(tmp_path / "puzzles.txt", *map(text, four.inputs))
+    assert len(read_puzzles(path, get_task("sudoku4"))) == 12
+    message = refusal(path, task=get_task("sudoku9"))
+    assert "puzzles.txt line 1: expected 81 characters, got 16" in message
+    np.savez(tmp_path / "p.npz", inputs=four.inputs)
+    assert "expected (rows, 81)" in refusal(tmp_path / "p.npz", task=get_task("sudoku9"))
+
+
+def test_a_file_of_one_row(tmp_path: Path) -> None:
+    assert "its only row cannot be used" in refusal(write(tmp_path / "p.txt", "123"))
+
+
+@pytest.mark.parametrize("content", ["", "\n\n# nothing\n", "quizzes,solutions\n"])
+def test_empty_files(tmp_path: Path, content: str) -> None:
+    (tmp_path / "empty.csv").write_text(content)
+    assert "empty.csv holds no puzzle" in refusal(tmp_path / "empty.csv")
+
+
+def test_files_that_are_not_puzzle_files(tmp_path: Path) -> None:
+    (tmp_path / "image.txt").write_bytes(b"\x89PNG\xff\xfe")
+    assert "image.txt is not a text file" in refusal(tmp_path / "image.txt")
+    assert "has the columns solution, rating" in refusal(
+        write(tmp_path / "half.csv", "solution,rating", "1,2")
+    )
+    assert "line 1 has more than 100000 characters" in refusal(
+        write(tmp_path / "long.txt", "1" * 200000)
+    )
+    assert "does not exist" in refusal(tmp_path / "nowhere.csv")
+    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 no zip")
+    assert "broken.npz is not a readable .npz" in refusal(tmp_path / "broken.npz")
+    np.save(tmp_path / "array.npy", np.ones((2, 16), np.int32))
+    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
+    assert "array.npz is not a readable .npz" in refusal(tmp_path / "array.npz")
+    np.savez(tmp_path / "other.npz", x=np.zeros(3))
+    assert "other.npz holds x; expected inputs" in refusal(tmp_path / "other.npz")
+    np.savez(tmp_path / "pickle.npz", inputs=np.array([{"a": 1}], dtype=object))
+    assert "pickle.npz is not a readable .npz" in refusal(tmp_path / "pickle.npz")
+
+
+def test_arrays_of_wrong_shape_or_dtype(tmp_path: Path, four: PuzzleSet) -> None:
+    np.savez(tmp_path / "p.npz", inputs=four.inputs.astype(np.float32), labels=four.labels[:3])
+    message = refusal(tmp_path / "p.npz")
+    assert "labels of shape (3, 16); expected (12, 16)" in message
+    assert "inputs of dtype float32; expected integer tokens" in message
+    np.savez(tmp_path / "q.npz", inputs=np.ones((3, 900), np.int32))
+    assert "shape (3, 900); expected (rows, 16) or (rows, 81)" in refusal(tmp_path / "q.npz")
+    np.savez(tmp_path / "r.npz", inputs=np.ones((0, 81), np.int32))
+    assert "at least one row" in refusal(tmp_path / "r.npz")
+
+
+def test_bad_rows_of_arrays_are_named(tmp_path: Path, nine: PuzzleSet) -> None:
+    inputs = nine.inputs.copy()
+    inputs[3, 10], inputs[5, 0] = 0, 11
+    path = folder(tmp_path / "test", PuzzleSet(inputs, nine.labels, nine.blanks))
+    message = refusal(path)
+    assert (
+        "all__inputs.npy row 3: token 0 at position 11 of the puzzle; expected 1 to 10" in message
+    )
+    assert "all__inputs.npy row 5: token 11 at position 1" in message
+    labels = nine.labels.copy()
+    labels[2, 7] = 1
+    path = folder(tmp_path / "labels", PuzzleSet(nine.inputs, labels, nine.blanks))
+    assert "row 2: token 1 at position 8 of the solution; expected 2 to 10" in refusal(path)
+
+
+def test_damaged_official_folders(tmp_path: Path, nine: PuzzleSet) -> None:
+    folder(tmp_path / "data" / "test", nine)
+    assert "it has the splits test: name one" in refusal(tmp_path / "data")
+    assert "has no dataset.json" in refusal(tmp_path / "data", split="train")
+    with pytest.raises(UsageError, match="plain name of a folder"):
+        read_puzzles(tmp_path / "data", split="../test")
+    path = folder(tmp_path / "escape", nine, sets=["../test/all"])
+    assert "expected a list of names `sets`" in refusal(path)
+    path = folder(tmp_path / "length", nine, seq_len=900)
+    assert "says seq_len 900, but all__inputs.npy has rows of 81" in refusal(path)
+    (path / "dataset.json").write_text("{")
+    assert "is not JSON" in refusal(path)
+    path = folder(tmp_path / "cut", nine)
+    (path / "all__inputs.npy").write_bytes((path / "all__inputs.npy").read_bytes()[:200])
+    assert "all__inputs.npy is not a readable .npy file" in refusal(path)
+    (path / "all__inputs.npy").unlink()
+    assert "all__inputs.npy is not a readable .npy file" in refusal(path)

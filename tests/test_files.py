@@ -1,0 +1,177 @@
+"""Atomic writes, and which files count as ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.runtime.fakes import make_contract
+from tests.runtime.graphs import build, write
+from trm_export.errors import OverwriteError, TargetError
+from trm_export.files import STALE_SECONDS, atomic_write, is_ours, refuse_overwrite, sha256_file
+from trm_runtime.contract import METADATA_KEY
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_a_block_that_ends_puts_the_file_in_place(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "deeper" / "model.onnx"
+    with atomic_write(target) as temporary:
+        assert temporary.parent == target.parent
+        assert temporary.suffix == ".onnx"
+        temporary.write_bytes(b"all of it")
+        assert not target.exists()
+    assert target.read_bytes() == b"all of it"
+    assert names(target.parent) == ["model.onnx"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_block_that_raises_changes_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+    target = tmp_path / "contract.json"
+    target.write_text(make_contract().to_json())
+    before = target.read_bytes()
+
+    def write_half() -> None:
+        with atomic_write(target) as temporary:
+            temporary.write_text("half of")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
+    assert target.read_bytes() == before
+    assert names(tmp_path) == ["contract.json"]
+
+
+def test_nested_blocks_commit_the_inner_file_first(tmp_path: Path) -> None:
+    model, contract = tmp_path / "m.onnx", tmp_path / "m.onnx.json"
+    with atomic_write(contract) as second:
+        with atomic_write(model) as first:
+            first.write_bytes(b"model")
+            second.write_bytes(b"contract")
+        assert model.exists()
+        assert not contract.exists()
+    assert contract.exists()
+
+
+def test_a_killed_writer_leaves_the_old_file_and_a_hidden_rest(tmp_path: Path) -> None:
+    target = tmp_path / "contract.json"
+    target.write_text(make_contract().to_json())
+    before = target.read_bytes()
+    code = f"""
+        import sys, time
+        from trm_export.files import atomic_write
+        with atomic_write({str(target)!r}) as temporary:
+            temporary.write_text("half of")
+            print("writing", flush=True)
+            time.sleep(60)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        process.send_signal(signal.SIGKILL)
+    assert target.read_bytes() == before
+    left, kept = names(tmp_path)
+    assert left.startswith(".contract.")
+    assert kept == "contract.json"
+
+    with atomic_write(target) as temporary:  # too fresh: it may belong to a living writer
+        temporary.write_text("new")
+    assert left in names(tmp_path)
+    long_ago = time.time() - STALE_SECONDS - 1
+    os.utime(tmp_path / left, (long_ago, long_ago))
+    with atomic_write(target, force=True) as temporary:
+        temporary.write_text("newer")
+    assert names(tmp_path) == ["contract.json"]
+    assert target.read_text() == "newer"
+
+
+def test_a_stranger_is_not_replaced_without_force(tmp_path: Path) -> None:
+    target = tmp_path / "thesis.onnx"
+    target.write_bytes(b"somebody else's")
+    with pytest.raises(OverwriteError, match=r"thesis\.onnx exists .* add --force"):
+        refuse_overwrite(target)
+    with pytest.raises(OverwriteError), atomic_write(target):
+        pytest.fail("the block must not run")
+    assert names(tmp_path) == ["thesis.onnx"]
+    with atomic_write(target, force=True) as temporary:
+        temporary.write_bytes(b"ours")
+    assert target.read_bytes() == b"ours"
+
+
+def test_ours_are_recognised(tmp_path: Path, tiny_keras: Path) -> None:
+    assert is_ours(tiny_keras)
+    assert is_ours(write(tmp_path / "embedded.onnx", build()))
+    bare = build()
+    del bare.metadata_props[:]
+    beside = write(tmp_path / "beside.onnx", bare)
+    assert METADATA_KEY.encode() not in beside.read_bytes()
+    assert not is_ours(beside)
+    sidecar = tmp_path / "beside.onnx.json"
+    sidecar.write_text(make_contract().to_json())
+    assert is_ours(beside)
+    assert is_ours(sidecar)
+    report = tmp_path / "report.json"
+    report.write_text(json.dumps({"tool": "trm-export 0.1.0"}))
+    assert is_ours(report)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("empty.onnx", b""),
+        ("empty.json", b""),
+        ("other.json", b'{"tool": "another"}'),
+        ("list.json", b"[1, 2]"),
+        ("deep.json", b"[" * 100_000),
+        ("not.keras", b"PK\x03\x04 not a zip"),
+        ("notes.txt", b"trm-export trm_contract"),
+        ("nosuffix", b"trm_contract"),
+    ],
+)
+def test_others_are_not(tmp_path: Path, name: str, content: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert not is_ours(path)
+
+
+def test_targets_that_cannot_be_files(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match=r"is a directory; name a file in it"):
+        refuse_overwrite(tmp_path)
+    with pytest.raises(TargetError, match="not a plain file"):
+        refuse_overwrite("/dev/null", force=True)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TargetError, match="cannot be written"), atomic_write(tmp_path / "file/x"):
+        pytest.fail("the block must not run")
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_directory(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    with pytest.raises(TargetError, match="Permission denied"), atomic_write(tmp_path / "x.json"):
+        pytest.fail("the block must not run")
+
+
+def test_a_symbolic_link_is_written_through(tmp_path: Path) -> None:
+    real, link = tmp_path / "real.onnx", tmp_path / "link.onnx"
+    link.symlink_to(real)
+    with atomic_write(link) as temporary:
+        temporary.write_bytes(b"data")
+    assert link.is_symlink()
+    assert real.read_bytes() == b"data"
+
+
+def test_sha256(tmp_path: Path) -> None:
+    path = tmp_path / "abc"
+    path.write_bytes(b"abc")
+    assert sha256_file(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -1,0 +1,97 @@
+"""Whole training runs in processes of their own: killed, resumed, interrupted."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trm_export.checkpoint import load_model
+from trm_export.training.recipe import Recipe, recipe_for
+from trm_export.training.run import train
+from trm_runtime.errors import UsageError
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+ROOT = Path(__file__).parents[2]
+EPOCH = 12  # steps, as in run_worker.py
+
+
+def worker(output: Path, mode: str, number: int = 0) -> subprocess.CompletedProcess[str]:
+    script = str(Path(__file__).with_name("run_worker.py"))
+    paths = [str(ROOT), str(ROOT / "runtimes"), os.environ.get("PYTHONPATH", "")]
+    return subprocess.run(
+        [sys.executable, script, str(output), mode, str(number)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+def arrays(path: Path) -> list[Any]:
+    return list(np.load(path).values())
+
+
+def epochs(output: Path) -> list[int]:
+    with output.with_suffix(".csv").open(newline="") as file:
+        return [int(row["epoch"]) for row in csv.DictReader(file)]
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    output = tmp_path / "model.keras"
+    killed = worker(output, "start", signal.SIGKILL)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+    left = epochs(output)
+    assert left == list(range(len(left)))
+    assert len(left) in (1, 2)
+    assert load_model(output).config.alphabet is not None
+    at_kill = arrays(tmp_path / "end.npz")
+    assert int(at_kill[0]) == len(left) * EPOCH
+    assert sum(np.abs(array).sum() > 0 for array in at_kill) > 10  # momenta and averages
+
+    resumed = worker(output, "resume")
+    assert resumed.returncode == 0, resumed.stderr[-2000:]
+    assert "epochs=4 interrupted=False" in resumed.stdout
+    assert epochs(output) == [0, 1, 2, 3]
+    for found, wanted in zip(arrays(tmp_path / "begin.npz"), at_kill, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    assert int(arrays(tmp_path / "end.npz")[0]) == 4 * EPOCH
+    load_model(output)
+
+
+def test_ctrl_c_saves_and_ends_cleanly(tmp_path: Path) -> None:
+    output = tmp_path / "model.keras"
+    done = worker(output, "start", signal.SIGINT)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "interrupted=True" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert load_model(output).halt_max_steps == 8
+    assert len(epochs(output)) < 4
+    assert not list(tmp_path.glob("*.tmp*"))
+
+
+def small(**changes: Any) -> Recipe:
+    return recipe_for("sudoku4", steps=1, steps_per_epoch=1, **changes)
+
+
+def test_resuming_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no run to resume"):
+        train(small(), tmp_path / "model.keras", resume=True)
+
+
+def test_bad_recipes_are_refused() -> None:
+    with pytest.raises(UsageError, match="sudoku9"):
+        recipe_for("chess")
+    with pytest.raises(UsageError, match="batch_size"):
+        small(batch_size=0)
+
+
+def test_a_recipe_rounds_its_epochs_up() -> None:
+    assert recipe_for("sudoku4", steps=101, steps_per_epoch=50).epochs == 3
+    assert recipe_for("sudoku4", steps=None) == recipe_for("sudoku4")

@@ -1,0 +1,146 @@
+"""`trm-export demo`: the whole road in one command, on the shipped 9x9 checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trm_export.commands.options import AsJson
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from trm_export.tasks import PuzzleSet
+    from trm_runtime.runner import StepRunner
+
+BLANKS = 50
+
+
+def demo(
+    count: Annotated[int, typer.Option(min=1, help="Puzzles to solve and to compare on.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Export the shipped 9x9 model, watch it think on ONNX Runtime, compare it with Keras."""
+    from trm_export.commands.console import emit, progress, remark
+    from trm_export.commands.frameworks import load_keras
+    from trm_export.shipped import shipped_checkpoint
+
+    source = shipped_checkpoint("sudoku9")
+    remark(f"1. Loading {source.name} and exporting one ACT step to ONNX ...")
+    load_keras()
+    from trm_export.checkpoint import load_model
+    from trm_export.export.onnx import export_onnx
+    from trm_export.export.probe import probe_puzzles
+    from trm_export.parity import compare
+    from trm_export.reference import KerasRunner
+    from trm_export.tasks import get_task
+    from trm_runtime import open_runner
+
+    model = load_model(source)
+    export = export_onnx(model, Path("artifacts") / "sudoku9.onnx", probe_puzzles(model))
+    puzzles = get_task("sudoku9").puzzles("test", BLANKS, count)
+    runner = open_runner(export.path)
+    remark(f"2. Solving {count} unseen puzzles with {BLANKS} blanks on ONNX Runtime alone ...")
+    solved = _solve(runner, puzzles)
+    if not as_json:
+        _watch(runner, puzzles, solved.pop("longest"))
+    remark("3. Comparing every step with Keras ...")
+    with progress("Parity") as advance:
+        result = compare(
+            KerasRunner(model), runner, puzzles,
+            progress=lambda done, total: advance(100 * done / total),
+        )  # fmt: skip
+    if as_json:
+        solved.pop("longest")
+        emit({"model": source, "export": export.path, "contract": export.sidecar, **solved,
+              "parity": result.to_json()})  # fmt: skip
+    else:
+        _report(solved, result.verdict, export)
+    if not result:
+        from trm_export.errors import ParityError
+
+        raise ParityError(result.verdict)
+
+
+def _solve(runner: StepRunner, puzzles: PuzzleSet) -> dict[str, Any]:
+    import numpy as np
+
+    from trm_export.tasks import check_answers
+    from trm_runtime import solve
+
+    solution = solve(runner, puzzles.inputs)
+    exact = check_answers(puzzles.inputs, solution.answers, puzzles.labels).exact
+    by_length = np.where(exact, solution.steps, 0)
+    return {
+        "puzzles": len(puzzles),
+        "exact": int(exact.sum()),
+        "mean_steps": float(solution.steps.mean()),
+        "max_steps": runner.contract.max_steps,
+        "longest": int(by_length.argmax()),  # the solved puzzle that took the most thinking
+    }
+
+
+def _watch(runner: StepRunner, puzzles: PuzzleSet, row: int) -> None:
+    """Shows one puzzle's board after every thinking step, three boards abreast."""
+    from rich.columns import Columns
+    from rich.console import Group
+    from rich.text import Text
+
+    from trm_export.commands.console import stdout
+    from trm_runtime import solve
+    from trm_runtime.solution import StepEvent
+
+    clues, label = puzzles.inputs[row], puzzles.labels[row]
+    boards: list[Any] = []
+    before = clues
+
+    def keep(event: StepEvent) -> None:
+        nonlocal before
+        answer = event.answers[0]
+        wrong = int((answer != label).sum())
+        state = "solved" if not wrong else f"{wrong} cells wrong"
+        done = " - halts" if event.finished[0] else ""
+        title = Text(f"step {int(event.steps[0])}: {state}{done}\nq_halt {event.q_halt[0]:+.1f}")
+        boards.append(Group(title, _board(clues, answer, before), Text("")))
+        before = answer
+
+    solve(runner, puzzles.inputs[row : row + 1], on_step=keep)
+    console = stdout()
+    console.print(Text("The puzzle that took the most thinking; new digits are highlighted."))
+    console.print(Columns(boards, padding=(0, 2)), soft_wrap=False)
+
+
+def _board(clues: Any, answer: Any, before: Any) -> Text:
+    """The board of `answer`: clues bold, digits that changed since `before` highlighted."""
+    from rich.text import Text
+
+    from trm_export.tasks import render
+
+    text, cells = Text(), iter(range(len(clues)))
+    for sign in render(clues, answer):
+        if not (sign.isdigit() or sign == "."):
+            text.append(sign, style="dim")
+            continue
+        cell = next(cells)
+        changed = answer[cell] != before[cell] and clues[cell] == 1
+        text.append(sign, style="bold" if clues[cell] != 1 else "green" if changed else "")
+    return text
+
+
+def _report(solved: dict[str, Any], verdict: str, export: Any) -> None:
+    from trm_export.commands.console import bytes_text, show_table
+
+    show_table(
+        "Verdict",
+        [
+            ("solved", f"{solved['exact']} of {solved['puzzles']}, in {solved['mean_steps']:.1f} "
+                       f"steps on average (of at most {solved['max_steps']})"),
+            ("parity", verdict),
+            ("forced error", f"{export.forced_error:.1e} relative, worst tensor of the export"),
+            ("model", f"{export.path} ({bytes_text(export.bytes)})"),
+            ("contract", str(export.sidecar)),
+            ("run it", f"python -m trm_runtime {export.path} puzzles.txt"),
+        ],
+    )  # fmt: skip

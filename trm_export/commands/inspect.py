@@ -1,0 +1,127 @@
+"""`trm-export inspect FILE`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trm_export.commands.options import AsJson
+
+if TYPE_CHECKING:
+    from trm_export.inspection import ContractFileInfo
+    from trm_export.keras_file import KerasFileInfo
+    from trm_export.onnx_file import OnnxFileInfo
+    from trm_runtime.contract import StepContract
+
+Rows = list[tuple[str, str]]
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A .keras, .onnx or contract (.json) file.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show what a file holds: contract, sizes, versions, weights. Loads no TensorFlow."""
+    from trm_export.commands.console import emit, show_table
+    from trm_export.inspection import inspect_file
+
+    info = inspect_file(file)
+    if as_json:
+        emit(info.to_json())
+        return
+    for title, rows in _tables(info):
+        show_table(title, rows)
+
+
+def _tables(info: KerasFileInfo | OnnxFileInfo | ContractFileInfo) -> list[tuple[str, Rows]]:
+    from trm_export.inspection import ContractFileInfo
+    from trm_export.keras_file import KerasFileInfo
+
+    if isinstance(info, KerasFileInfo):
+        return [(info.path, _keras(info)), ("Configuration", _plain(info.config))]
+    tables = [] if isinstance(info, ContractFileInfo) else [(info.path, _onnx(info))]
+    if info.contract is not None:
+        tables.append(("Step contract", _contract(info.contract)))
+        tables.append(("Tensors", _tensors(info.contract)))
+    return tables
+
+
+def _keras(info: KerasFileInfo) -> Rows:
+    from trm_export.commands.console import bytes_text
+
+    return [
+        ("kind", f"Keras model, {info.model_class}"),
+        ("size", f"{bytes_text(info.size)} ({info.size:,} bytes)"),
+        ("sha256", info.sha256),
+        ("saved", f"{info.date_saved} by Keras {info.keras_version}"),
+        ("parameters", f"{info.parameters:,} in {len(info.tensors)} tensors"),
+        ("precision", info.dtype_policy),
+        ("weights sha256", info.weights_sha256),
+    ]
+
+
+def _onnx(info: OnnxFileInfo) -> Rows:
+    from trm_export.commands.console import bytes_text
+
+    opsets = ", ".join(f"{name or 'ai.onnx'} {version}" for name, version in info.opsets.items())
+    operators = ", ".join(f"{name} {count}" for name, count in list(info.nodes.items())[:8])
+    weights = (f"{dtype} {bytes_text(size)}" for dtype, size in info.weight_bytes.items())
+    rows = [
+        ("kind", "ONNX model"),
+        ("size", f"{bytes_text(info.size)} ({info.size:,} bytes)"),
+        ("sha256", info.sha256),
+        ("made by", info.producer or "unknown"),
+        ("opset", f"{opsets}; IR {info.ir_version}"),
+        ("opens in", f"onnxruntime {info.oldest_onnxruntime or 'newer than 1.20'} or later"),
+        ("nodes", f"{sum(info.nodes.values()):,} ({operators})"),
+        ("weights", ", ".join(weights) or "none"),
+        ("contract", _contract_state(info)),
+    ]
+    if info.external_tensors:
+        named = ", ".join(info.external_tensors[:8])
+        rows.append(("refused", f"tensors kept in other files: {named}"))
+    return rows
+
+
+def _contract_state(info: OnnxFileInfo) -> str:
+    if info.contract_problems:
+        return "\n- ".join(("does not fit this graph:", *info.contract_problems))
+    if info.contract is None:
+        return "none: not an export of this tool, no driver will run it"
+    states = {"same": "fits the graph; the same beside the file", "missing": "fits the graph"}
+    other = "fits the graph; the one beside the file is another: "
+    return states.get(info.sidecar, f"{other}{info.sidecar}")
+
+
+def _contract(contract: StepContract) -> Rows:
+    made_by, halt = contract.made_by, contract.halt
+    versions = ", ".join(f"{name} {version}" for name, version in made_by.versions.items())
+    return [
+        ("model", f"{contract.model_name}, one {contract.granularity} per call"),
+        ("precision", contract.precision),
+        ("batch", "free" if contract.batch is None else str(contract.batch)),
+        ("puzzle", f"{contract.seq_len} tokens of {contract.vocab_size}"),
+        ("halts", f"{halt.kind} > {halt.threshold:g}, or step {contract.max_steps}"),
+        ("alphabet", " ".join(entry or "-" for entry in contract.alphabet or ()) or "none"),
+        ("made by", f"{made_by.tool} ({versions})"),
+        ("weights sha256", made_by.weights_sha256),
+        ("config digest", made_by.config_digest),
+    ]
+
+
+def _tensors(contract: StepContract) -> Rows:
+    from trm_runtime.tensors import shape_text
+
+    def row(role: str, name: str, dtype: str, shape: tuple[int | None, ...]) -> tuple[str, str]:
+        return name, f"{role:<7}{dtype:<8} {shape_text(shape)}"
+
+    return [
+        *(row("input", t.name, t.dtype, t.shape) for t in contract.inputs),
+        *(row("carry", t.name, t.dtype, t.shape) for t in contract.carry),
+        *(row("output", t.name, t.dtype, t.shape) for t in contract.outputs),
+    ]
+
+
+def _plain(config: dict[str, object]) -> Rows:
+    return [(name, str(value)) for name, value in config.items()]

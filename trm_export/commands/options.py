@@ -1,0 +1,17 @@
+"""Options that mean the same in every command, written once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document instead of text, errors included.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace a file that this tool did not make.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="The file to write; artifacts/<name> if not given."),
+]

@@ -1,0 +1,157 @@
+"""`trm-export parity MODEL ARTIFACT`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trm_export.commands.options import AsJson, Force
+
+if TYPE_CHECKING:
+    from trm_export.parity import ParityResult
+    from trm_export.tasks import Blanks, PuzzleSet, Task
+    from trm_runtime.contract import StepContract
+    from trm_runtime.runner import StepRunner
+
+_MIX = (30, 40, 45, 50, 55)  # blanks of the 9x9 puzzles if none are named
+
+ModelFile = Annotated[Path, typer.Argument(help="The .keras file: what is true.")]
+Artifact = Annotated[Path, typer.Argument(help="The exported file to judge.")]
+PuzzleFile = Annotated[
+    Path | None, typer.Option("--puzzles", help="Puzzles of your own: CSV, lines, .npz or folder.")
+]
+TaskName = Annotated[
+    str | None, typer.Option("--task", help="Shipped test puzzles; those that fit, if not given.")
+]
+BlanksOption = Annotated[
+    str | None, typer.Option(help="Blanks of the shipped puzzles: a number, or minimal.")
+]
+Count = Annotated[int, typer.Option(min=1, help="How many puzzles, at most.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Rows a step, where the files allow any.")]
+Report = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Also write the JSON document to this file.")
+]
+
+
+def parity(
+    model: ModelFile,
+    artifact: Artifact,
+    puzzles: PuzzleFile = None,
+    task: TaskName = None,
+    blanks: BlanksOption = None,
+    count: Count = 200,
+    batch_size: BatchSize = 64,
+    report: Report = None,
+    as_json: AsJson = False,
+    force: Force = False,
+) -> None:
+    """Judge whether an exported file still thinks the same thoughts as its model.
+
+    Exit code 5 when it does not; the first thing that went wrong is named.
+    """
+    from trm_export.commands.console import emit
+    from trm_export.commands.parity_tables import show_result
+    from trm_export.errors import ParityError
+    from trm_export.files import refuse_overwrite
+    from trm_runtime.open import open_runner
+
+    if report is not None:
+        refuse_overwrite(report, force=force)
+    candidate = open_runner(artifact)
+    chosen = _puzzles(candidate.contract, puzzles, task, blanks, count)
+    result = _compared(model, candidate, chosen, batch_size)
+    if report is not None:
+        _write(result, report, force=force)
+    if as_json:
+        emit(result.to_json())
+    else:
+        show_result(result, str(model), str(artifact))
+    if not result:
+        raise typer.Exit(ParityError.exit_code)
+
+
+def _compared(
+    model: Path, candidate: StepRunner, puzzles: PuzzleSet, batch_size: int
+) -> ParityResult:
+    from trm_export.commands.console import progress
+    from trm_export.commands.frameworks import load_keras
+
+    load_keras(any_backend=True)
+    from trm_export.checkpoint import load_model
+    from trm_export.parity import compare
+    from trm_export.reference import KerasRunner
+
+    with progress("Comparing", 1.0) as advance:
+        return compare(
+            KerasRunner(load_model(model)),
+            candidate,
+            puzzles,
+            batch_size=batch_size,
+            progress=lambda done, total: advance(done / total),
+        )
+
+
+def _puzzles(
+    contract: StepContract, file: Path | None, name: str | None, blanks: str | None, count: int
+) -> PuzzleSet:
+    from trm_export.errors import UsageError
+    from trm_export.tasks import get_task, read_puzzles
+
+    task = _fitting(contract) if name is None else get_task(name)
+    if file is not None:
+        if blanks is not None:
+            raise UsageError("--blanks is for the shipped puzzles; leave it out with --puzzles.")
+        return read_puzzles(file, task, split="test" if file.is_dir() else None, limit=count)
+    if task is None:
+        raise UsageError("No shipped puzzles fit this model; name yours with --puzzles FILE.")
+    return _shipped(task, blanks, count)
+
+
+def _fitting(contract: StepContract) -> Task | None:
+    from trm_export.tasks import TASKS
+
+    kind = contract.alphabet, contract.seq_len
+    return next((task for task in TASKS.values() if (task.alphabet, task.seq_len) == kind), None)
+
+
+def _shipped(task: Task, blanks: str | None, count: int) -> PuzzleSet:
+    """Test puzzles with these blanks; without a wish a mix from easy to hard."""
+    import numpy as np
+
+    from trm_export.tasks import PuzzleSet
+
+    if blanks is not None:
+        return task.puzzles("test", _blanks(blanks), count)
+    if task.name != "sudoku9":
+        return task.puzzles("test", count=count)
+    shares = [len(part) for part in np.array_split(np.arange(count), len(_MIX))]
+    sets = [task.puzzles("test", b, n) for b, n in zip(_MIX, shares, strict=True) if n]
+    labels = [part.labels for part in sets if part.labels is not None]
+    return PuzzleSet(
+        np.concatenate([part.inputs for part in sets]),
+        np.concatenate(labels),
+        np.concatenate([part.blanks for part in sets]),
+    )
+
+
+def _blanks(text: str) -> Blanks:
+    from trm_export.errors import UsageError
+
+    if text == "minimal":
+        return "minimal"
+    if not text.isdecimal():
+        raise UsageError(f"--blanks {text}: expected a number of blanks, or minimal.")
+    return int(text)
+
+
+def _write(result: ParityResult, path: Path, *, force: bool) -> None:
+    import json
+
+    from trm_export.commands.console import json_ready
+    from trm_export.files import atomic_write
+
+    text = json.dumps(json_ready(result.to_json()), indent=2, allow_nan=False)
+    with atomic_write(path, force=force) as new:
+        new.write_text(text + "\n")

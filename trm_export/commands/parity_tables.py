@@ -1,0 +1,140 @@
+"""A parity result for people: the verdict first, then the tables behind it; fits 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from trm_export.commands.console import printable, stdout
+
+if TYPE_CHECKING:
+    from trm_export.parity import Accuracy, Decisions, Difference, Drift, ParityResult, Score
+
+_STYLES = {"ok": "green", "failed": "bold red", "reported": "", "not judged": "dim"}
+_MARKS = {"ok": "ok", "failed": "FAILED", "reported": "reported", "not judged": "not judged"}
+_LISTED = 10
+_STATES = ("z_H", "z_L", "logits")
+
+Row = Sequence[str]
+
+
+def show_result(result: ParityResult, model: str, artifact: str) -> None:
+    """Print the verdict, the ladder, the errors by step, accuracy and differences to stdout."""
+    from rich.text import Text
+
+    console = stdout()
+    style = "bold green" if result else "bold red"
+    console.print(Text(printable(result.verdict), style=style), soft_wrap=False)
+    console.print(Text(f"\n{printable(artifact)} ({result.precision})\nagainst {printable(model)}"))
+    _ladder(result)
+    if result.broken is not None:
+        _list("What is wrong", result.broken.problems)
+    if result.free:
+        _errors(result)
+    if result.accuracy is not None and result.decisions is not None:
+        _accuracy(result.accuracy, result.decisions)
+    if result.decisions is not None:
+        _list("Different decisions", [_difference(d) for d in result.decisions.differences])
+
+
+def _ladder(result: ParityResult) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, title="\nLadder", title_justify="left", show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for rung in result.rungs:
+        mark = Text(_MARKS[rung.status], style=_STYLES[rung.status])
+        table.add_row(rung.name, mark, Text(printable(rung.summary)))
+    stdout().print(table, soft_wrap=False)
+
+
+def _errors(result: ParityResult) -> None:
+    """Forced errors over all rows; free ones over settled puzzles, and over the others."""
+    from rich.text import Text
+
+    forced = {(error.step, error.tensor): error.relative_l2 for error in result.forced}
+    rows = []
+    for step in result.free:
+        ours = [_short(forced[step.step, name]) for name in (*_STATES, "q_halt_logits")]
+        drifts: list[Drift] = [step.drift["z_H"], step.drift["logits"]]
+        free = [_short(drift.settled) for drift in drifts]
+        others = _short(step.drift["logits"].unsettled)
+        rows.append((str(step.step), *ours, *free, others, f"{step.cells_equal:.2%}"))
+    heads = (
+        "step",
+        "z_H",
+        "z_L",
+        "logits",
+        "q_halt",
+        "z_H free",
+        "logits free",
+        "others",
+        "cells equal",
+    )
+    _print(
+        "Relative L2 error by step: forced, then free on settled puzzles and others", heads, rows
+    )
+    text = "Forced: from the model's own carry. Settled: the model solves the puzzle."
+    stdout().print(Text(text, style="dim"))
+
+
+def _accuracy(accuracy: Accuracy, decisions: Decisions) -> None:
+    rows = [
+        _score("model", accuracy.reference, decisions.mean_steps),
+        _score("file", accuracy.candidate, decisions.candidate_mean_steps),
+    ]
+    heads = ("", "exact", "95 % interval", "cells", "valid", "mean steps")
+    _print(f"Accuracy on {accuracy.n} puzzles", heads, rows)
+    lost, won = (_rows(rows) for rows in (accuracy.lost, accuracy.won))
+    _list("Lost and won", [f"lost {lost}; won {won}; McNemar's exact p = {accuracy.p_value:.2g}"])
+
+
+def _score(side: str, score: Score, mean_steps: float) -> Row:
+    low, high = score.interval
+    valid = "-" if score.valid is None else f"{score.valid:.2%}"
+    interval = f"{low * 100:.1f} to {high * 100:.1f} %"
+    return side, f"{score.exact:.2%}", interval, f"{score.cells:.2%}", valid, f"{mean_steps:.2f}"
+
+
+def _rows(rows: Sequence[int]) -> str:
+    if not rows:
+        return "none"
+    more = f" and {len(rows) - _LISTED} more" if len(rows) > _LISTED else ""
+    return f"{len(rows)} (rows {', '.join(map(str, rows[:_LISTED]))}{more})"
+
+
+def _difference(d: Difference) -> str:
+    kind = "near-tie" if d.near_tie else "difference"
+    place = f" in {len(d.cells)} cells, first cell {d.cells[0]}" if d.cells else ""
+    whose = "settled" if d.settled else "unsettled: judged by accuracy alone"
+    values = f"expected {d.expected}, got {d.got}"
+    return f"row {d.puzzle}, {d.kind}{place}: {values}; {kind}, {d.margin:.2g} logits ({whose})"
+
+
+def _list(title: str, lines: Sequence[str]) -> None:
+    from rich.text import Text
+
+    if not lines:
+        return
+    more = [f"... and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
+    text = "\n".join(f"  - {printable(line)}" for line in (*lines[:_LISTED], *more))
+    stdout().print(Text(f"\n{title}", style="italic"))
+    stdout().print(Text(text), soft_wrap=False)
+
+
+def _print(title: str, heads: Row, rows: Sequence[Row]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, title=f"\n{title}", title_justify="left", padding=(0, 1, 0, 0))
+    for head in heads:
+        table.add_column(head, justify="left" if head in ("", "side") else "right")
+    for row in rows:
+        table.add_row(*row)
+    stdout().print(table, soft_wrap=False)
+
+
+def _short(error: float | None) -> str:
+    return "-" if error is None else f"{error:.1e}"

@@ -1,0 +1,28 @@
+"""Puzzles to check an export on: real ones where the model's task is known, else random tokens."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trm_export.model import TRM
+from trm_export.tasks import TASKS, PuzzleSet, Task
+
+
+def task_of(model: TRM) -> Task | None:
+    """The task whose boards have the model's length and alphabet (or vocabulary), if any."""
+    c = model.config
+    for task in TASKS.values():
+        same = c.alphabet == task.alphabet if c.alphabet else c.vocab_size == task.vocab_size
+        if same and c.seq_len == task.seq_len:
+            return task
+    return None
+
+
+def probe_puzzles(model: TRM, count: int = 16) -> PuzzleSet:
+    """Validation puzzles of the model's task; random tokens, unlabelled, without one."""
+    task = task_of(model)
+    if task is not None:
+        return task.puzzles("validation", count=count)
+    c = model.config
+    tokens = np.random.default_rng(0).integers(0, c.vocab_size, (count, c.seq_len), dtype=np.int32)
+    return PuzzleSet(tokens, None, np.zeros(count, np.int32))

@@ -1,0 +1,68 @@
+"""How many puzzles each side gets right, and whether the difference means anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trm_export.parity.counts import mcnemar, wilson
+from trm_export.tasks import TASKS, check_answers
+from trm_runtime.contract import StepContract
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One side's answers against the labels of n puzzles."""
+
+    exact: float  # share of puzzles answered in full
+    interval: tuple[float, float]  # of that share, Wilson, 95 %
+    cells: float  # share of right cells: the blank ones of a Sudoku, all of another task
+    valid: float | None  # share of answers that obey the rules, for a Sudoku
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Both sides, and the puzzles on which they differ (rows of the puzzles)."""
+
+    n: int
+    reference: Score
+    candidate: Score
+    lost: tuple[int, ...]  # only the reference solves these
+    won: tuple[int, ...]  # only the candidate does
+    p_value: float  # McNemar, exact, two-sided: chance of such a difference between equals
+
+    @property
+    def drop(self) -> float:
+        """Share of puzzles by which the candidate is worse."""
+        return self.reference.exact - self.candidate.exact
+
+
+def accuracy(
+    contract: StepContract, inputs: Array, labels: Array, expected: Array, got: Array
+) -> Accuracy:
+    """Judge the answers of both sides; all arrays (N, S) int32 tokens."""
+    right = (expected == labels).all(axis=1), (got == labels).all(axis=1)
+    lost, won = np.flatnonzero(right[0] & ~right[1]), np.flatnonzero(right[1] & ~right[0])
+    return Accuracy(
+        n=len(labels),
+        reference=_score(contract, inputs, labels, expected),
+        candidate=_score(contract, inputs, labels, got),
+        lost=tuple(lost.tolist()),
+        won=tuple(won.tolist()),
+        p_value=mcnemar(len(lost), len(won)),
+    )
+
+
+def _score(contract: StepContract, inputs: Array, labels: Array, answers: Array) -> Score:
+    n, right = len(labels), answers == labels
+    hits = int(right.all(axis=1).sum())
+    cells, valid = float(right.mean()), None
+    kind = contract.alphabet, contract.seq_len
+    if any(kind == (task.alphabet, task.seq_len) for task in TASKS.values()):
+        checks = check_answers(inputs, answers, labels)
+        cells, valid = float(checks.cell_accuracy.mean()), float(checks.valid.mean())
+    return Score(hits / n, wilson(hits, n), cells, valid)

@@ -1,0 +1,208 @@
+"""`compare`: climb the ladder of parity with two runners, neither of which is special.
+
+The puzzles go through in batches; at any time the tensors of one batch are held, and a few numbers
+a puzzle and step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from trm_export.errors import UsageError
+from trm_export.parity.accuracy import Accuracy, accuracy
+from trm_export.parity.contracts import CHECKS
+from trm_export.parity.decisions import decide, settled_puzzles
+from trm_export.parity.free import FreeRuns
+from trm_export.parity.gates import Gates, gates_for
+from trm_export.parity.judge import contract_rungs, value_rungs
+from trm_export.parity.result import ParityResult
+from trm_export.parity.slots import (
+    Slots,
+    all_slots,
+    disturbed,
+    puzzle_rows,
+    refilled_count,
+    shown,
+)
+from trm_export.parity.tensors import TensorError, TensorSum
+from trm_runtime.checks import check_inputs, check_step_output
+from trm_runtime.contract import StepContract
+from trm_runtime.runner import StepOutput, StepRunner, initial_carry
+from trm_runtime.tensors import AnySpec
+
+Array = np.ndarray[Any, Any]
+Progress = Callable[[int, int], object]  # engine calls done, and of how many
+
+
+class Puzzles(Protocol):
+    """What is needed of puzzles: a `trm_export.tasks.PuzzleSet` will do."""
+
+    @property
+    def inputs(self) -> Array:
+        """(N, S) int32 tokens."""
+        ...
+
+    @property
+    def labels(self) -> Array | None:
+        """(N, S) int32 tokens of the solutions, if known."""
+        ...
+
+
+def compare(
+    reference: StepRunner,
+    candidate: StepRunner,
+    puzzles: Puzzles,
+    *,
+    gates: Gates | None = None,
+    batch_size: int = 64,
+    progress: Progress | None = None,
+) -> ParityResult:
+    """Whether `candidate` thinks the same as `reference` on these puzzles; see the package.
+
+    Args:
+        reference, candidate: runners of the same model.
+        puzzles: real ones, at least one; a model with puzzle identifiers gets identifier 0.
+        gates: what to demand; by default those of the precision in the candidate's contract.
+        batch_size: rows a step, where neither runner has a fixed batch.
+        progress: told of every finished step.
+
+    Raises:
+        RejectedInputError: the puzzles do not fit the reference.
+        ContractMismatchError: a runner returns other tensors than its contract says.
+        UsageError: no gates for the precision, a batch size below 1.
+    """
+    if batch_size < 1:
+        raise UsageError(f"batch_size: expected 1 or more, got {batch_size}")
+    expected, found = reference.contract, candidate.contract
+    gates = gates or gates_for(found.precision)
+    tokens = _tokens(expected, puzzles.inputs)
+    count = len(tokens["inputs"])
+    problems = {name: check(expected, found) for name, check in CHECKS.items()}
+    head: dict[str, Any] = {
+        "precision": found.precision,
+        "gates": gates,
+        "puzzles": count,
+        "refilled_slots": refilled_count(count),
+        "same_weights": expected.made_by.weights_sha256 == found.made_by.weights_sha256,
+    }
+    if any(problems.values()):
+        return ParityResult(**head, rungs=contract_rungs(problems))
+    climb = _Climb(reference, candidate, tokens)
+    climb.run(batch_size, progress or _silent)
+    forced = climb.errors()
+    settled = settled_puzzles(climb.free.reference, puzzles.labels)
+    decisions = decide(climb.free, settled, expected.halt.threshold, *_largest(forced))
+    score = _accuracy(expected, tokens["inputs"], puzzles.labels, climb.free)
+    broken_rows = int(climb.free.nonfinite.sum())
+    return ParityResult(
+        **head,
+        rungs=(
+            *contract_rungs(problems),
+            *value_rungs(gates, forced, climb.free.steps(settled), broken_rows, decisions, score),
+        ),
+        forced=forced,
+        free=climb.free.steps(settled),
+        decisions=decisions,
+        accuracy=score,
+    )
+
+
+def _silent(done: int, total: int) -> None:
+    pass
+
+
+def _tokens(contract: StepContract, inputs: Array) -> dict[str, Array]:
+    named = {"inputs": np.asarray(inputs)}
+    if any(spec.name == "puzzle_identifiers" for spec in contract.inputs):
+        named["puzzle_identifiers"] = np.zeros(named["inputs"].shape[:1], dtype=np.int32)
+    tokens = check_inputs(contract, named)
+    if len(tokens["inputs"]) == 0:
+        raise UsageError("parity needs at least one puzzle, got none")
+    return tokens
+
+
+def _largest(forced: tuple[TensorError, ...]) -> tuple[float, float]:
+    """The largest forced error of a logit, and of a halting score."""
+    logits = [error.max_abs for error in forced if error.tensor == "logits"]
+    scores = [error.max_abs for error in forced if error.tensor.startswith("q_")]
+    return max(logits), 2 * max(scores)  # a score may be the difference of two
+
+
+def _accuracy(
+    contract: StepContract, inputs: Array, labels: Array | None, runs: FreeRuns
+) -> Accuracy | None:
+    if labels is None:
+        return None
+    return accuracy(contract, inputs, labels, runs.reference.answers, runs.candidate.answers)
+
+
+class _Climb:
+    """All values of one comparison, forced and free in one pass over the reference."""
+
+    def __init__(
+        self, reference: StepRunner, candidate: StepRunner, tokens: Mapping[str, Array]
+    ) -> None:
+        self._sides, self._tokens = (reference, candidate), tokens
+        self._contract = reference.contract
+        self._count = len(tokens["inputs"])
+        self._sums = _sums(self._contract)
+        self.free = FreeRuns(self._contract, candidate.contract, self._count)
+
+    def run(self, batch_size: int, progress: Progress) -> None:
+        """Run every batch to the last step."""
+        fixed = next((side.contract for side in self._sides if side.contract.batch), self._contract)
+        batches = list(all_slots(fixed, self._count, fixed.batch or batch_size))
+        steps = self._contract.max_steps
+        for number, slots in enumerate(batches):
+            for step in self._batch(slots):
+                progress(number * steps + step, len(batches) * steps)
+
+    def _batch(self, slots: Slots) -> Iterator[int]:
+        """Every step of one batch, each yielded when it is done."""
+        reference, candidate = self._sides
+        carry = own = initial_carry(self._contract, len(slots.numbers))
+        for step in range(1, self._contract.max_steps + 1):
+            inputs = shown(self._contract, slots, step, self._tokens)
+            carry = disturbed(self._contract, slots, step, carry)
+            expected = _stepped(reference, inputs, carry)
+            forced = _stepped(candidate, inputs, carry)
+            rows = puzzle_rows(slots, step, self._count)[: slots.count]
+            self._judge(step, rows, expected, forced, slots.refilled)
+            if not slots.refilled:
+                alone = forced if step == 1 else _stepped(candidate, inputs, own)
+                self.free.add(step, rows, expected, alone)
+                own = alone.carry
+            carry = expected.carry
+            yield step
+
+    def _judge(
+        self, step: int, rows: Array, expected: StepOutput, got: StepOutput, refilled: bool
+    ) -> None:
+        n = len(rows)
+        pairs = ((expected.carry, got.carry), (expected.outputs, got.outputs))
+        for ours, theirs in pairs:
+            for name, array in ours.items():
+                self._sums[step, name].add(array[:n], theirs[name][:n], rows, refilled)
+
+    def errors(self) -> tuple[TensorError, ...]:
+        """Every forced error, by step, integers first: a wrong counter explains a wrong state."""
+        return tuple(total.error() for total in self._sums.values())
+
+
+def _sums(contract: StepContract) -> dict[tuple[int, str], TensorSum]:
+    specs: list[AnySpec] = [*contract.carry, *contract.outputs]
+    specs.sort(key=lambda spec: spec.dtype == "float32")
+    return {
+        (step, spec.name): TensorSum(step, spec.name, spec.dtype)
+        for step in range(1, contract.max_steps + 1)
+        for spec in specs
+    }
+
+
+def _stepped(runner: StepRunner, inputs: dict[str, Array], carry: dict[str, Array]) -> StepOutput:
+    output = runner.step(inputs, carry)
+    check_step_output(runner.contract, output.carry, output.outputs, len(inputs["inputs"]))
+    return output

@@ -1,0 +1,96 @@
+"""The first three rungs: do two contracts describe the same step? Values are not looked at here.
+
+The order of tensors is nobody's business (they are bound by name), and a free batch fits any
+fixed one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import zip_longest
+
+from trm_runtime.contract import CarrySpec, StepContract
+from trm_runtime.tensors import AnySpec, Scalar, shape_text
+
+_RULES = ("granularity", "max_steps", "num_puzzle_identifiers")
+
+
+def name_problems(reference: StepContract, candidate: StepContract) -> list[str]:
+    """Tensors under other names or roles, and other rules: halting, steps, alphabet."""
+    expected, found = _specs(reference), _specs(candidate)
+    problems = [f"{name}: missing" for name in expected if name not in found]
+    problems += [f"{name}: unknown to the reference" for name in found if name not in expected]
+    problems += [
+        f"{spec.name}: expected next {spec.next!r}, got {other.next!r}"
+        for spec, other in _pairs(reference, candidate)
+        if isinstance(spec, CarrySpec) and isinstance(other, CarrySpec) and spec.next != other.next
+    ]
+    return [*problems, *_rule_problems(reference, candidate)]
+
+
+def dtype_problems(reference: StepContract, candidate: StepContract) -> list[str]:
+    """Tensors of another dtype or, in the carry, with another value before the first step."""
+    problems = []
+    for spec, other in _pairs(reference, candidate):
+        if spec.dtype != other.dtype:
+            problems.append(f"{spec.name}: expected {spec.dtype}, got {other.dtype}")
+        elif _fill(spec) != _fill(other):
+            problems.append(f"{spec.name}: expected fill {_fill(spec)}, got {_fill(other)}")
+    return problems
+
+
+def shape_problems(reference: StepContract, candidate: StepContract) -> list[str]:
+    """Tensors of another shape; on axis 0 only two different fixed batches are a difference."""
+    return [
+        f"{spec.name}: expected {shape_text(spec.shape)}, got {shape_text(other.shape)}"
+        for spec, other in _pairs(reference, candidate)
+        if spec.shape[1:] != other.shape[1:] or not _fits(spec.shape[0], other.shape[0])
+    ]
+
+
+Check = Callable[[StepContract, StepContract], list[str]]
+CHECKS: dict[str, Check] = {
+    "names": name_problems,
+    "dtypes": dtype_problems,
+    "shapes": shape_problems,
+}
+
+
+def _fill(spec: AnySpec) -> Scalar | None:
+    return spec.fill if isinstance(spec, CarrySpec) else None
+
+
+def _fits(one: int | None, other: int | None) -> bool:
+    return one is None or other is None or one == other
+
+
+def _specs(contract: StepContract) -> dict[str, AnySpec]:
+    """Every tensor by its role and name, so that an input is no output."""
+    roles: dict[str, tuple[AnySpec, ...]] = {
+        "input": contract.inputs,
+        "carry": contract.carry,
+        "output": contract.outputs,
+    }
+    return {f"{role} {spec.name}": spec for role, specs in roles.items() for spec in specs}
+
+
+def _pairs(reference: StepContract, candidate: StepContract) -> Iterator[tuple[AnySpec, AnySpec]]:
+    found = _specs(candidate)
+    for name, spec in _specs(reference).items():
+        if name in found:
+            yield spec, found[name]
+
+
+def _rule_problems(reference: StepContract, candidate: StepContract) -> Iterator[str]:
+    for name in _RULES:
+        expected, got = getattr(reference, name), getattr(candidate, name)
+        if expected != got:
+            yield f"{name}: expected {expected}, got {got}"
+    for name in ("kind", "threshold"):
+        expected, got = getattr(reference.halt, name), getattr(candidate.halt, name)
+        if expected != got:
+            yield f"halt rule, {name}: expected {expected}, got {got}"
+    pairs = zip_longest(reference.alphabet or (), candidate.alphabet or ())
+    for token, (characters, other) in enumerate(pairs):
+        if characters != other:
+            yield f"alphabet, token {token}: expected {characters!r}, got {other!r}"

@@ -1,0 +1,29 @@
+"""How far counts can be trusted: Wilson's interval and McNemar's exact test, standard library."""
+
+from __future__ import annotations
+
+import math
+
+_Z95 = 1.959963984540054  # the normal quantile of 0.975
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """The 95 % score interval of a share `hits / n` (Wilson 1927); (0, 1) when n is 0."""
+    if n == 0:
+        return 0.0, 1.0
+    share, weight = hits / n, _Z95**2 / n
+    centre = (share + weight / 2) / (1 + weight)
+    half = _Z95 * math.sqrt(share * (1 - share) / n + weight / (4 * n)) / (1 + weight)
+    low = 0.0 if hits == 0 else max(0.0, centre - half)
+    return low, 1.0 if hits == n else min(1.0, centre + half)
+
+
+def mcnemar(lost: int, won: int) -> float:
+    """The two-sided exact p value that as many puzzles are lost as won (McNemar 1947).
+
+    Under the null hypothesis a puzzle on which the two sides disagree falls either way with
+    probability one half; p is 1.0 where they never disagree.
+    """
+    n, fewer = lost + won, min(lost, won)
+    tail = sum(math.comb(n, k) for k in range(fewer + 1))
+    return min(1.0, 2 * tail / 2**n)

@@ -1,0 +1,169 @@
+"""Turn measurements into rungs: this is where the gates are applied, and where blaming stops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from trm_export.parity.accuracy import Accuracy
+from trm_export.parity.contracts import CHECKS
+from trm_export.parity.decisions import Decisions, Difference
+from trm_export.parity.free import FreeStep
+from trm_export.parity.gates import Gates
+from trm_export.parity.result import FAILED, NOT_JUDGED, OK, REPORTED, Rung
+from trm_export.parity.tensors import TensorError
+
+VALUES = ("forced values", "free drift", "answers", "halting steps", "task accuracy")
+
+
+def contract_rungs(problems: Mapping[str, Sequence[str]]) -> tuple[Rung, ...]:
+    """The first three rungs, from what each check found; with a broken one, all the others."""
+    rungs = [_contract_rung(name, problems[name]) for name in CHECKS]
+    if any(problems.values()):
+        rungs += [Rung(name, OK, "") for name in VALUES]
+    return _stopped(rungs)
+
+
+def _contract_rung(name: str, problems: Sequence[str]) -> Rung:
+    if not problems:
+        return Rung(name, OK, "the two contracts agree")
+    more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+    return Rung(name, FAILED, f"{problems[0]}{more}", tuple(problems))
+
+
+def value_rungs(
+    gates: Gates,
+    forced: Sequence[TensorError],
+    free: Sequence[FreeStep],
+    broken_rows: int,
+    decisions: Decisions,
+    score: Accuracy | None,
+) -> tuple[Rung, ...]:
+    """The other five. `broken_rows`: puzzles on which only the candidate becomes non-finite."""
+    return _stopped(
+        [
+            _forced(gates, forced),
+            _free(free, broken_rows),
+            _answers(gates, decisions),
+            _steps(gates, decisions),
+            _accuracy(gates, score, decisions),
+        ]
+    )
+
+
+def _stopped(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
+    """Nothing above the first broken rung is judged."""
+    broken = next((i for i, rung in enumerate(rungs) if rung.status == FAILED), len(rungs))
+    above = (Rung(r.name, NOT_JUDGED, "a lower rung is broken") for r in rungs[broken + 1 :])
+    return (*rungs[: broken + 1], *above)
+
+
+def _forced(gates: Gates, forced: Sequence[TensorError]) -> Rung:
+    name = VALUES[0]
+    bad = [(error, problem) for error in forced if (problem := error.problem(gates))]
+    if bad:
+        problems = tuple(f"step {e.step}, {e.tensor}: {text}{_place(e)}" for e, text in bad)
+        return Rung(name, FAILED, problems[0], problems)
+    floats = [error for error in forced if error.dtype == "float32"]
+    if gates.cosine is not None:
+        least = min(floats, key=lambda error: error.cosine)
+        limit = f"{least.cosine:.6f} >= {gates.cosine}"
+        return Rung(name, OK, f"least cosine {limit} ({least.tensor}, step {least.step})")
+    most = max(floats, key=lambda error: error.relative_l2)
+    limit = "" if gates.relative_l2 is None else f" <= {gates.relative_l2:.0e}"
+    text = f"worst relative L2 {most.relative_l2:.1e}{limit} ({most.tensor}, step {most.step})"
+    return Rung(name, OK if limit else REPORTED, text)
+
+
+def _place(error: TensorError) -> str:
+    worst = error.worst
+    if worst is None:
+        return ""
+    where = "".join(f"[{i}]" for i in worst.position)
+    slot = ", refilled slot" if worst.refilled else ""
+    values = f"expected {worst.expected:.6g}, got {worst.got:.6g}"
+    return f"; worst at puzzle {worst.puzzle}{slot}, {error.tensor}{where}: {values}"
+
+
+def _free(free: Sequence[FreeStep], broken_rows: int) -> Rung:
+    name, last = VALUES[1], free[-1]
+    if broken_rows:
+        return Rung(name, FAILED, f"NaN or infinite values arise on {broken_rows} puzzles")
+    drift = last.drift["logits"]
+    shown = drift.all if drift.settled is None else drift.settled
+    which = "all puzzles" if drift.settled is None else "settled puzzles"
+    text = f"logits drift to {shown:.1e} by step {last.step} ({which})"
+    return Rung(name, REPORTED, f"{text}, {last.cells_equal:.2%} of all cells equal")
+
+
+def _answers(gates: Gates, d: Decisions) -> Rung:
+    name, equal = VALUES[2], f"{d.answers_equal} of {d.settled} settled puzzles equal"
+    text = f"{equal}{_ties(d.answers_near_tie)}; {_unsettled(d, d.unsettled_answers_equal)}"
+    if d.settled == 0:
+        return Rung(name, NOT_JUDGED, f"the reference settles no puzzle; {text}")
+    if gates.answers is None and gates.cells is None:
+        return Rung(name, REPORTED, text)
+    problems = []
+    excused = d.answers_near_tie if gates.near_ties_excused else 0
+    if gates.answers is not None and (d.answers_equal + excused) / d.settled < gates.answers:
+        problems += [_difference(x) for x in _real(d, "answer", gates)]
+    if gates.cells is not None and d.cells_equal < gates.cells:
+        problems.append(f"{d.cells_equal:.3%} of cells equal, expected {gates.cells:.1%}")
+    return Rung(name, FAILED if problems else OK, text, tuple(problems))
+
+
+def _steps(gates: Gates, d: Decisions) -> Rung:
+    name, equal = VALUES[3], f"{d.steps_equal} of {d.settled} settled puzzles equal"
+    means = f"mean {d.mean_steps:.2f} and {d.candidate_mean_steps:.2f}"
+    ties = _ties(d.steps_near_tie)
+    text = f"{equal}{ties}; {_unsettled(d, d.unsettled_steps_equal)}; {means}"
+    problems = []
+    gap = abs(d.candidate_mean_steps - d.mean_steps)
+    if gates.mean_steps is not None and gap > gates.mean_steps:
+        problems.append(f"mean steps differ by {gap:.2f}, expected at most {gates.mean_steps}")
+    excused = d.steps_near_tie if gates.near_ties_excused else 0
+    share = (d.steps_equal + excused) / max(d.settled, 1)
+    if gates.halting_steps is not None and d.settled and share < gates.halting_steps:
+        problems += [_difference(x) for x in _real(d, "halting step", gates)]
+    if problems:
+        return Rung(name, FAILED, text, tuple(problems))
+    if gates.mean_steps is None and d.settled == 0:
+        return Rung(name, NOT_JUDGED, f"the reference settles no puzzle; {text}")
+    judged = gates.mean_steps is not None or gates.halting_steps is not None
+    return Rung(name, OK if judged else REPORTED, text)
+
+
+def _accuracy(gates: Gates, score: Accuracy | None, d: Decisions) -> Rung:
+    name = VALUES[4]
+    if score is None:
+        return Rung(name, NOT_JUDGED, "the puzzles have no solutions")
+    sides = f"exact {score.reference.exact:.2%} and {score.candidate.exact:.2%}"
+    text = f"{sides}, {len(score.lost)} lost, {len(score.won)} won, p = {score.p_value:.2g}"
+    if gates.exact_drop is None:
+        return Rung(name, REPORTED, text)
+    ties = {x.puzzle for x in d.differences if x.near_tie} if gates.near_ties_excused else set()
+    drop = (len([row for row in score.lost if row not in ties]) - len(score.won)) / score.n
+    if drop <= gates.exact_drop:
+        return Rung(name, OK, text)
+    limit = f"expected at most {gates.exact_drop * 100:g}"
+    return Rung(name, FAILED, text, (f"exact accuracy drops {drop * 100:.2f} points, {limit}",))
+
+
+def _ties(count: int) -> str:
+    return f", {count} near-ties" if count else ""
+
+
+def _unsettled(d: Decisions, equal: int) -> str:
+    return f"{equal} of {d.puzzles - d.settled} others"
+
+
+def _real(d: Decisions, kind: str, gates: Gates) -> Iterator[Difference]:
+    """The differences on settled puzzles that the gates do not excuse."""
+    for x in d.differences:
+        if x.kind == kind and x.settled and not (x.near_tie and gates.near_ties_excused):
+            yield x
+
+
+def _difference(x: Difference) -> str:
+    where = f" in {len(x.cells)} cells, first cell {x.cells[0]}" if x.cells else ""
+    values = f"expected {x.expected}, got {x.got}"
+    return f"puzzle {x.puzzle}, {x.kind}{where}: {values} (margin {x.margin:.2g} logits)"

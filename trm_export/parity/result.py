@@ -1,0 +1,106 @@
+"""What a comparison found: the ladder, the numbers behind it, and a verdict in words."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import trm_export
+from trm_export.parity.accuracy import Accuracy
+from trm_export.parity.decisions import Decisions
+from trm_export.parity.free import FreeStep
+from trm_export.parity.gates import Gates
+from trm_export.parity.tensors import TensorError
+
+OK, FAILED, REPORTED, NOT_JUDGED = "ok", "failed", "reported", "not judged"
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One rung of the ladder.
+
+    `status` is OK, FAILED, REPORTED (measured, no gate of this precision applies) or NOT_JUDGED
+    (a lower rung is broken, or these puzzles do not allow it).
+    """
+
+    name: str
+    status: str
+    summary: str  # the key number, or why there is none
+    problems: tuple[str, ...] = ()  # everything wrong on it
+
+
+@dataclass(frozen=True)
+class ParityResult:
+    """A comparison of two runners; truthy when no rung failed.
+
+    What was measured is there whether it was judged or not. `forced`, `free` and the two after
+    them are empty or None when the contracts already differ.
+    """
+
+    precision: str  # of the candidate
+    gates: Gates
+    puzzles: int
+    refilled_slots: int  # extra rows whose puzzle changes in mid-flight, forced only
+    rungs: tuple[Rung, ...]
+    forced: tuple[TensorError, ...] = ()  # by step, integers before floats
+    free: tuple[FreeStep, ...] = ()
+    decisions: Decisions | None = None
+    accuracy: Accuracy | None = None
+    same_weights: bool = True  # by the checksums in the two contracts
+
+    @property
+    def broken(self) -> Rung | None:
+        """The rung that failed, if any."""
+        return next((rung for rung in self.rungs if rung.status == FAILED), None)
+
+    @property
+    def passed(self) -> bool:
+        """Whether no rung failed."""
+        return self.broken is None
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    @property
+    def forced_error(self) -> float:
+        """The largest forced relative L2 of any float tensor at any step."""
+        errors = [e.relative_l2 for e in self.forced if e.dtype == "float32"]
+        return max(errors, default=0.0)
+
+    @property
+    def first_divergence(self) -> TensorError | None:
+        """The first forced tensor, by step, that its gate refuses."""
+        return next((error for error in self.forced if error.problem(self.gates)), None)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence for people."""
+        if self.broken is not None:
+            return f"FAILED at {self.broken.name}: {self.broken.summary}.{self._hint()}"
+        d = self.decisions
+        if d is None or d.settled == 0:
+            return (
+                "PASSED on every single step, but the reference settles none of these puzzles, "
+                "so answers and halting steps could not be judged."
+            )
+        return (
+            f"PASSED: the candidate thinks the same on {self.puzzles} puzzles; of the {d.settled} "
+            f"that the reference settles {d.answers_equal} answers and {d.steps_equal} halting "
+            "steps are equal."
+        )
+
+    def _hint(self) -> str:
+        if self.same_weights:
+            return ""
+        return " It was made from other weights than this model's; export the model again."
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain JSON types, infinities and NaN apart."""
+        head = {"tool": f"trm-export {trm_export.__version__}", "kind": "parity"}
+        words = {"passed": self.passed, "verdict": self.verdict}
+        first = self.first_divergence
+        derived = {
+            "forced_error": self.forced_error,
+            "first_divergence": None if first is None else asdict(first),
+        }
+        return {**head, **words, **derived, **asdict(self)}

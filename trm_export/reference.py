@@ -1,0 +1,52 @@
+"""The reference is just another runner: a Keras TRM behind the device's step protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, final
+
+import keras
+import numpy as np
+from keras import ops
+
+from trm_export.export.signature import contract_for, step_function
+from trm_export.model import TRM
+from trm_runtime.checks import check_step_call
+from trm_runtime.runner import StepOutput
+
+
+@final
+class KerasRunner:
+    """A `trm_runtime.StepRunner` over a Keras model, on whatever backend Keras runs.
+
+    Args:
+        model: the TRM.
+        batch: fixed number of rows, or None for any.
+    """
+
+    def __init__(self, model: TRM, *, batch: int | None = None) -> None:
+        self.contract = contract_for(model, batch=batch)
+        self._step = _compiled(step_function(model, self.contract))
+
+    def step(
+        self,
+        inputs: Mapping[str, np.ndarray[Any, Any]],
+        carry: Mapping[str, np.ndarray[Any, Any]],
+    ) -> StepOutput:
+        """One ACT step; arrays as in the contract, RejectedInputError for others."""
+        feeds = {**check_step_call(self.contract, inputs, carry), **carry}
+        given = {name: ops.convert_to_tensor(array) for name, array in feeds.items()}
+        found = {name: np.array(ops.convert_to_numpy(x)) for name, x in self._step(**given).items()}
+        return StepOutput(
+            carry={spec.name: found[spec.next] for spec in self.contract.carry},
+            outputs={spec.name: found[spec.name] for spec in self.contract.outputs},
+        )
+
+
+def _compiled(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A traced graph on TensorFlow (plain, not XLA: any batch size), eager elsewhere."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(step, reduce_retracing=True)
+    return step

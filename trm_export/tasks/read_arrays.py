@@ -1,0 +1,115 @@
+"""Arrays to tokens: `.npz` files and the folders of the official data sets.
+
+An official folder holds one folder a split ("train", "test"), and that holds `dataset.json` and,
+for each set it lists (usually only "all"), `<set>__inputs.npy`, `<set>__labels.npy` and index
+files that are not needed here. Tokens are already ours: 0 pad, 1 blank, 2.. digits. Nothing is
+unpickled, and the arrays are mapped, not loaded, so that `limit` rows cost only `limit` rows.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trm_export.tasks.row_checks import find_bad_rows, reject
+from trm_runtime.errors import RejectedInputError
+
+__all__ = ["read_folder", "read_npz"]
+
+_SIZES = (16, 81)
+_DAMAGED = (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError)
+Pair = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32] | None]
+
+
+def read_npz(path: Path, seq_len: int | None, limit: int | None) -> Pair:
+    """The arrays `inputs` and (optional) `labels` of an .npz, checked: (N, S) int32 tokens."""
+    try:
+        with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as data:
+            names = list(data.files)
+            inputs = data["inputs"] if "inputs" in names else None
+            labels = data["labels"] if "labels" in names else None
+    except _DAMAGED as error:
+        raise RejectedInputError(f"{path.name} is not a readable .npz file: {error}") from error
+    if inputs is None:
+        found = ", ".join(names) or "nothing"
+        raise RejectedInputError(f"{path.name} holds {found}; expected inputs (and labels)")
+    return _checked(f"{path.name} inputs", inputs, labels, seq_len, limit)
+
+
+def read_folder(path: Path, split: str | None, seq_len: int | None, limit: int | None) -> Pair:
+    """All sets of an official data-set folder: the split folder itself, or its parent + `split`."""
+    folder = path if split is None or (path / "dataset.json").is_file() else path / split
+    facts = _dataset_facts(folder)
+    pairs: list[Pair] = []
+    for name in facts["sets"]:
+        inputs, labels = (_map(folder / f"{name}__{kind}.npy") for kind in ("inputs", "labels"))
+        if inputs.ndim == 2 and inputs.shape[1] != facts["seq_len"]:
+            raise RejectedInputError(
+                f"{folder.name}/dataset.json says seq_len {facts['seq_len']}, "
+                f"but {name}__inputs.npy has rows of {inputs.shape[1]}"
+            )
+        left = None if limit is None else limit - sum(len(pair[0]) for pair in pairs)
+        if left is None or left > 0:
+            pairs.append(_checked(f"{name}__inputs.npy", inputs, labels, seq_len, left))
+    all_labels = [labels for _, labels in pairs if labels is not None]
+    return np.concatenate([inputs for inputs, _ in pairs]), np.concatenate(all_labels)
+
+
+def _dataset_facts(folder: Path) -> dict[str, Any]:
+    """`sets` and `seq_len` of dataset.json; the names of sets must be plain names."""
+    file = folder / "dataset.json"
+    if not file.is_file():
+        splits = sorted(p.parent.name for p in folder.glob("*/dataset.json"))
+        hint = f"; it has the splits {', '.join(splits)}: name one" if splits else ""
+        raise RejectedInputError(f"{folder} has no dataset.json{hint}")
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RejectedInputError(f"{file} is not JSON: {error}") from error
+    sets = facts.get("sets") if isinstance(facts, dict) else None
+    plain = isinstance(sets, list) and all(isinstance(s, str) and s.isidentifier() for s in sets)
+    if not sets or not plain or not isinstance(facts.get("seq_len"), int):
+        raise RejectedInputError(f"{file}: expected a list of names `sets` and a number `seq_len`")
+    return {"sets": sets, "seq_len": facts["seq_len"]}
+
+
+def _map(path: Path) -> npt.NDArray[Any]:
+    try:
+        mapped: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except _DAMAGED as error:
+        raise RejectedInputError(f"{path} is not a readable .npy file: {error}") from error
+    return mapped
+
+
+def _checked(
+    name: str,
+    inputs: npt.NDArray[Any],
+    labels: npt.NDArray[Any] | None,
+    seq_len: int | None,
+    limit: int | None,
+) -> Pair:
+    """Shapes, dtypes and rows checked, the first `limit` rows copied as int32."""
+    sizes = _SIZES if seq_len is None else (seq_len,)
+    problems = []
+    if inputs.ndim != 2 or inputs.shape[1] not in sizes or not len(inputs):
+        wanted = " or ".join(f"(rows, {size})" for size in sizes)
+        problems.append(f"shape {inputs.shape}; expected {wanted} with at least one row")
+    if labels is not None and labels.shape != inputs.shape:
+        problems.append(f"labels of shape {labels.shape}; expected {inputs.shape} like the inputs")
+    for kind, array in (("inputs", inputs), ("labels", labels)):
+        if array is not None and array.dtype.kind not in "iu":
+            problems.append(f"{kind} of dtype {array.dtype}; expected integer tokens")
+    if problems:
+        raise RejectedInputError(f"{name} cannot be read as Sudoku puzzles", problems)
+    puzzles = inputs[:limit]
+    solutions = None if labels is None else labels[:limit]
+    count, found = find_bad_rows(puzzles, solutions)
+    if found:
+        named = [f"{name} row {row}: {reason}" for row, reason in found]
+        raise reject(name, len(puzzles), count, named)
+    return puzzles.astype(np.int32), None if solutions is None else solutions.astype(np.int32)

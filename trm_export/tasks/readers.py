@@ -1,0 +1,53 @@
+"""Read the puzzle files people have, whatever their kind, into token arrays.
+
+Every row is checked, so that what comes out can go straight into a model; up to five bad rows
+are named in one error. Whether a puzzle has one solution is not checked (`count_solutions`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from trm_export.tasks.read_arrays import read_folder, read_npz
+from trm_export.tasks.read_text import read_text
+from trm_export.tasks.task import PuzzleSet, Task
+from trm_runtime.errors import RejectedInputError, UsageError
+
+__all__ = ["read_puzzles"]
+
+
+def read_puzzles(
+    path: str | Path,
+    task: Task | None = None,
+    *,
+    split: str | None = None,
+    limit: int | None = None,
+) -> PuzzleSet:
+    """Puzzles of a file or folder.
+
+    path: CSV with a header (`quizzes,solutions`, `puzzle,solution`, `question,answer`; other
+    columns are ignored); text with one board of 16 or 81 characters a line, `.`, `0` or `_` for a
+    blank, optionally followed by a comma or blank space and the solution, `#` for comments; an
+    .npz with `inputs` and perhaps `labels`; or a folder of an official data set.
+    task: refuse boards of another size. split: which folder of an official data set. limit: only
+    the first so many puzzles.
+
+    Returns a PuzzleSet whose labels are None where the file has no solutions. Raises
+    RejectedInputError with file and line of what is wrong.
+    """
+    path, seq_len = Path(path), None if task is None else task.seq_len
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit={limit}: expected at least 1")
+    if split is not None and not split.isidentifier():
+        raise UsageError(f"split {split!r}: expected the plain name of a folder, such as test")
+    if not path.exists():
+        raise RejectedInputError(f"{path} does not exist; expected a file or folder of puzzles")
+    if path.is_dir():
+        inputs, labels = read_folder(path, split, seq_len, limit)
+    elif path.suffix == ".npz":
+        inputs, labels = read_npz(path, seq_len, limit)
+    else:
+        inputs, labels = read_text(path, seq_len, limit)
+    return PuzzleSet(inputs, labels, (inputs == 1).sum(axis=1, dtype=np.int32))
