@@ -9,9 +9,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from trm_export.export.signature import contract_for, step_function
+from trm_export.export.signature import contract_for, incoming, step_function
 from trm_export.model import TRM
 from trm_runtime.checks import check_step_call
+from trm_runtime.contract import StepContract
 from trm_runtime.runner import StepOutput
 
 
@@ -26,7 +27,7 @@ class KerasRunner:
 
     def __init__(self, model: TRM, *, batch: int | None = None) -> None:
         self.contract = contract_for(model, batch=batch)
-        self._step = _compiled(step_function(model, self.contract))
+        self._step = _compiled(model, self.contract)
 
     def step(
         self,
@@ -43,10 +44,12 @@ class KerasRunner:
         )
 
 
-def _compiled(step: Callable[..., Any]) -> Callable[..., Any]:
-    """A traced graph on TensorFlow (plain, not XLA: any batch size), eager elsewhere."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
+def _compiled(model: TRM, contract: StepContract) -> Callable[..., Any]:
+    """A graph traced once for every batch size on TensorFlow, eager elsewhere."""
+    step = step_function(model, contract)
+    if keras.backend.backend() != "tensorflow":
+        return step
+    import tensorflow as tf
 
-        return tf.function(step, reduce_retracing=True)
-    return step
+    specs = {spec.name: tf.TensorSpec(spec.shape, spec.dtype) for spec in incoming(contract)}
+    return tf.function(step).get_concrete_function(**specs)

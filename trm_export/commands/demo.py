@@ -71,7 +71,7 @@ def _solve(runner: StepRunner, puzzles: PuzzleSet) -> dict[str, Any]:
     from trm_runtime import solve
 
     solution = solve(runner, puzzles.inputs)
-    exact = check_answers(puzzles.inputs, solution.answers, puzzles.labels).exact
+    exact = check_answers(puzzles.inputs, solution.answers, puzzles.solutions).exact
     by_length = np.where(exact, solution.steps, 0)
     return {
         "puzzles": len(puzzles),
@@ -92,7 +92,7 @@ def _watch(runner: StepRunner, puzzles: PuzzleSet, row: int) -> None:
     from trm_runtime import solve
     from trm_runtime.solution import StepEvent
 
-    clues, label = puzzles.inputs[row], puzzles.labels[row]
+    clues, label = puzzles.inputs[row], puzzles.solutions[row]
     boards: list[Any] = []
     before = clues
 

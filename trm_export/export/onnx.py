@@ -15,7 +15,7 @@ from typing import Any
 import keras
 
 from trm_export.errors import BackendError, ParityError, UsageError
-from trm_export.export.signature import contract_for, sidecar, step_function
+from trm_export.export.signature import contract_for, incoming, sidecar, step_function
 from trm_export.files import atomic_write, refuse_overwrite
 from trm_export.model import TRM
 from trm_export.parity import Puzzles, compare
@@ -124,23 +124,30 @@ def convert(model: TRM, contract: StepContract, *, rolled: bool = False) -> Any:
     import tf2onnx
 
     step = step_function(model, contract, rolled=rolled)
-    incoming = [*contract.inputs, *contract.carry]
+    entering = incoming(contract)
 
     def positional(*tensors: Any) -> dict[str, Any]:
-        return step(**{spec.name: x for spec, x in zip(incoming, tensors, strict=True)})
+        return step(**{spec.name: x for spec, x in zip(entering, tensors, strict=True)})
 
     proto, _ = tf2onnx.convert.from_function(
         tf.function(positional),
-        input_signature=[tf.TensorSpec(s.shape, s.dtype, name=s.name) for s in incoming],
+        input_signature=[tf.TensorSpec(s.shape, s.dtype, name=s.name) for s in entering],
         opset=OPSET,
+        custom_op_handlers={"SelectV2": (_select_as_where, [])},
     )
-    _declare(proto.graph.input, incoming)
+    _declare(proto.graph.input, entering)
     _declare(proto.graph.output, [*contract.outputs, *_next_tensors(contract)])
     proto.ir_version = min(proto.ir_version, MAX_IR_VERSION)
-    proto.producer_name, proto.doc_string = contract.made_by.tool, "One ACT step of a TRM."
+    proto.producer_name, _, proto.producer_version = contract.made_by.tool.partition(" ")
+    proto.doc_string = "One ACT step of a TRM."
     entry = proto.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, contract.to_json()
     return proto
+
+
+def _select_as_where(ctx: Any, node: Any, name: str, args: Any) -> None:
+    """A select stays a select: tf2onnx's own `c * x + (1 - c) * y` lets a stale NaN through."""
+    node.type = "Where"
 
 
 def _next_tensors(contract: StepContract) -> list[TensorSpec]:

@@ -87,6 +87,11 @@ def _made_by(model: TRM, packages: Sequence[str]) -> MadeBy:
     )
 
 
+def incoming(contract: StepContract) -> tuple[TensorSpec | CarrySpec, ...]:
+    """Every tensor that enters the step, inputs first, then the carry."""
+    return (*contract.inputs, *contract.carry)
+
+
 def step_function(
     model: TRM, contract: StepContract, *, rolled: bool = False
 ) -> Callable[..., dict[str, Any]]:

@@ -76,9 +76,8 @@ class TRMInner(keras.layers.Layer):
             )
         self.embed_pos = None
         if c.pos_encodings == "learned":
-            self.embed_pos = self.add_weight(
-                (c.positions, c.hidden_size), truncated_normal(c.hidden_size**-0.5), name="embed_pos"
-            )
+            start = truncated_normal(c.hidden_size**-0.5)
+            self.embed_pos = self.add_weight((c.positions, c.hidden_size), start, name="embed_pos")
         self.L_level = self._stack(c.l_layers, "L_level")
         self.H_level = self.L_level if c.family == "paper" else self._stack(c.h_layers, "H_level")
         self.lm_head = self._head(c.vocab_size, "lm_head", use_bias=False)

@@ -131,9 +131,7 @@ class Attention(keras.layers.Layer):
         positions, size = x.shape[1], x.shape[2]
         heads = ops.reshape(self.qkv(x), (-1, positions, 3 * self.heads, self.head_dim))
         heads = ops.transpose(heads, (0, 2, 1, 3))
-        query, key, value = (
-            heads[:, i * self.heads : (i + 1) * self.heads] for i in range(3)
-        )
+        query, key, value = (heads[:, i * self.heads : (i + 1) * self.heads] for i in range(3))
         if self.rope is not None:
             query, key = _rotate(query, self.rope), _rotate(key, self.rope)
         scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))) / math.sqrt(self.head_dim)

@@ -2,9 +2,9 @@
 
 A plain slot keeps its puzzle for all steps. A refilled one is what a busy server does, and worse:
 every third step it enters halted, with a new puzzle and a carry that holds the state of the last
-one or, in every other slot, finite garbage; on all other steps the puzzle beside its carry is
-another than the one in it. So a step that forgets to reset, or looks at the wrong puzzle, cannot
-hide. Everything is deterministic.
+one or, in every other slot, garbage, half of it NaN; on all other steps the puzzle beside its
+carry is another than the one in it. So a step that forgets to reset, or looks at the wrong puzzle,
+cannot hide. Everything is deterministic.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ def disturbed(contract: StepContract, slots: Slots, step: int, carry: Arrays) ->
         array = carry[spec.name]
         if spec.dtype == "float32":
             array[garbage] = rng.normal(0.0, _GARBAGE, array[garbage].shape)
+            array[garbage & (slots.numbers % 2 == 1)] = np.nan
         elif spec.name == "steps":
             array[garbage] = contract.max_steps + step
     carry["halted"][reset] = True

@@ -39,6 +39,13 @@ class PuzzleSet:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    @property
+    def solutions(self) -> Ints:
+        """The labels (N, S) int32; UsageError where the puzzles came without."""
+        if self.labels is None:
+            raise UsageError("these puzzles have no solutions to compare with")
+        return self.labels
+
 
 @dataclass(frozen=True)
 class Task:

@@ -54,7 +54,7 @@ class Validate(keras.callbacks.Callback):
         """The tuned halting point of the model's present weights."""
         rows = min(64, len(self.puzzles))
         traced = trace(self.trm, self.puzzles.inputs, batch_size=rows, step=self.step)
-        return tune_threshold(traced, self.puzzles.labels)
+        return tune_threshold(traced, self.puzzles.solutions)
 
 
 class Clock(keras.callbacks.Callback):

@@ -50,8 +50,4 @@ def exact_rows(labels: Any, logits: Any) -> Any:
 
 def q_cross_entropy(targets: Any, q_logits: Any) -> Any:
     """Binary cross-entropy ``(batch,)`` of a q logit against a target in [0, 1]."""
-    return (
-        ops.relu(q_logits)
-        - q_logits * targets
-        + ops.log1p(ops.exp(-ops.absolute(q_logits)))
-    )
+    return ops.relu(q_logits) - q_logits * targets + ops.log1p(ops.exp(-ops.absolute(q_logits)))

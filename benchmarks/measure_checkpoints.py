@@ -1,0 +1,115 @@
+"""Measure the shipped checkpoints and write artifacts/manifest.json.
+
+    python benchmarks/measure_checkpoints.py [--count 2000] [--full 500]
+
+For every difficulty: exact accuracy at the learned halting step, with n and its 95 % Wilson
+interval, mean steps, and on the first `--full` puzzles what running all steps would have given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+
+from trm_export.checkpoint import load_model
+from trm_export.files import atomic_write, sha256_file
+from trm_export.model import TRM
+from trm_export.parity.counts import wilson
+from trm_export.reference import KerasRunner
+from trm_export.tasks import check_answers, get_task
+from trm_export.training.evaluate import compiled_step, halting_point, trace
+from trm_runtime import solve
+
+ARTIFACTS = Path(__file__).resolve().parent.parent / "artifacts"
+LEVELS: dict[str, tuple[Any, ...]] = {
+    "sudoku4": (None,),
+    "sudoku9": (30, 40, 45, 50, 55, "minimal"),
+}
+
+
+def main() -> None:
+    """Write the manifest of every checkpoint that is there."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=2000, help="puzzles a difficulty")
+    parser.add_argument("--full", type=int, default=500, help="of these also run all steps")
+    options = parser.parse_args()
+    manifest = {
+        name: measured(name, options.count, options.full)
+        for name in LEVELS
+        if (ARTIFACTS / f"{name}.keras").exists()
+    }
+    with atomic_write(ARTIFACTS / "manifest.json", force=True) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def measured(name: str, count: int, full: int) -> dict[str, Any]:
+    """The manifest's entry of one checkpoint."""
+    path = ARTIFACTS / f"{name}.keras"
+    model = load_model(path)
+    return {
+        "file": path.name,
+        "sha256": sha256_file(path),
+        "parameters": sum(int(np.prod(w.shape)) for w in model.trainable_weights),
+        "halt_threshold": model.config.halt_threshold,
+        "halt_max_steps": model.halt_max_steps,
+        **training_of(path),
+        "accuracy": [level(model, name, blanks, count, full) for blanks in LEVELS[name]],
+    }
+
+
+def training_of(path: Path) -> dict[str, Any]:
+    """Recipe and minutes of the run that made a checkpoint, from the files beside it."""
+    recipe, log = path.with_suffix(".recipe.json"), path.with_suffix(".csv")
+    if not recipe.exists() or not log.exists():
+        known = json.loads((ARTIFACTS / "manifest.json").read_text())[path.stem]
+        return {name: known[name] for name in ("command", "recipe", "training_minutes")}
+    with log.open(newline="") as file:
+        minutes = [float(row["minutes"]) for row in csv.DictReader(file)]
+    runs = [b for b, after in zip(minutes, [*minutes[1:], 0.0], strict=True) if after < b]
+    return {
+        "command": f"trm-export train {path.stem} -o artifacts/{path.name}",
+        "recipe": json.loads(recipe.read_text()),
+        "training_minutes": round(sum(runs), 1),
+    }
+
+
+def level(model: TRM, name: str, blanks: Any, count: int, full: int) -> dict[str, Any]:
+    """Accuracy at one difficulty."""
+    puzzles = get_task(name).puzzles("test", blanks, count if name == "sudoku9" else None)
+    solution = solve(KerasRunner(model), puzzles.inputs, batch_size=256)
+    exact = check_answers(puzzles.inputs, solution.answers, puzzles.labels).exact
+    steps = np.asarray(solution.steps)
+    some = slice(0, full)
+    traced = trace(model, puzzles.inputs[some], step=compiled_step(model))
+    point = halting_point(traced, puzzles.labels[some], model.config.halt_threshold)
+    entry = {
+        "blanks": "all" if blanks is None else blanks,
+        "n": len(puzzles),
+        "exact": float(exact.mean()),
+        "interval_95": wilson(int(exact.sum()), len(puzzles)),
+        "mean_steps": float(steps.mean()),
+        "mean_steps_solved": float(steps[exact].mean()) if exact.any() else None,
+        "n_all_steps": len(puzzles.inputs[some]),
+        "exact_halted": point.exact,
+        "exact_all_steps": point.exact_all_steps,
+    }
+    if blanks == "minimal":
+        clues = 81 - puzzles.blanks
+        entry["by_clues"] = {
+            int(c): {"n": int((clues == c).sum()), "exact": float(exact[clues == c].mean())}
+            for c in np.unique(clues)
+        }
+    print(json.dumps(entry), flush=True)
+    return entry
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""The main road as a user walks it, on the shipped checkpoints: onnx, run, parity, demo, train."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SUDOKU4 = ROOT / "artifacts" / "sudoku4.keras"
+SUDOKU9 = ROOT / "artifacts" / "sudoku9.keras"
+
+
+def run(*arguments: str, cwd: Path, module: str = "") -> subprocess.CompletedProcess[str]:
+    program = ["-m", module] if module else [str(ROOT / "cli.py")]
+    return subprocess.run(
+        [sys.executable, *program, *arguments], cwd=cwd, capture_output=True, text=True,
+        check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("spine")
+    done = run("onnx", str(SUDOKU4), "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["forced_error"] < 1e-4
+    return folder / "artifacts" / "sudoku4.onnx"
+
+
+def test_device_command_line_gives_the_answers_of_the_task(exported: Path, tmp_path: Path) -> None:
+    from trm_export.tasks import get_task
+
+    puzzles = get_task("sudoku4").puzzles("test", count=50)
+    assert puzzles.labels is not None
+    lines = ["".join(".1234"[max(t - 1, 0)] for t in row) for row in puzzles.inputs.tolist()]
+    (tmp_path / "puzzles.txt").write_text("\n".join(lines) + "\n")
+    done = run(str(exported), "puzzles.txt", "--json", cwd=tmp_path, module="trm_runtime")
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout)["answers"]
+    right = sum(a == b for a, b in zip(answers, puzzles.labels.tolist(), strict=True))
+    assert right >= 48
+
+
+def test_parity_passes_on_the_export(exported: Path, tmp_path: Path) -> None:
+    done = run("parity", str(SUDOKU4), str(exported), "--count", "64", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert json.loads(done.stdout)["passed"] is True
+
+
+def test_parity_with_another_model_fails_with_5(exported: Path, tmp_path: Path) -> None:
+    import zipfile
+
+    done = run("train", "sudoku4", "-o", "other.keras", "--steps", "2", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert zipfile.is_zipfile(tmp_path / "other.keras")
+    done = run("parity", "other.keras", str(exported), "--count", "8", cwd=tmp_path)
+    assert done.returncode == 5, done.stderr + done.stdout
+
+
+@pytest.mark.skipif(not SUDOKU9.exists(), reason="artifacts/sudoku9.keras is not shipped")
+def test_demo_reaches_its_verdict(tmp_path: Path) -> None:
+    done = run("demo", "--count", "6", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr + done.stdout
+    document = json.loads(done.stdout)
+    assert document["parity"]["passed"] is True
+    assert (tmp_path / "artifacts" / "sudoku9.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["train", "chess"], 2, "chess"),
+        (["train", "sudoku4", "--resume", "-o", "none.keras"], 2, "no run to resume"),
+        (["onnx", "missing.keras"], 4, "missing.keras"),
+        (["onnx", str(SUDOKU4), "--batch", "many"], 2, "--batch"),
+        (["onnx", str(SUDOKU4), "--recursion", "sideways"], 2, "sideways"),
+        (["parity", str(SUDOKU4), "missing.onnx"], 4, "missing.onnx"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    arguments: list[str], code: int, sentence: str, tmp_path: Path
+) -> None:
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.rglob("*.onnx")) == []

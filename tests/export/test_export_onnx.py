@@ -1,0 +1,132 @@
+"""The ONNX exporter: names, contract, limits, and what it leaves behind when it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from trm_export.errors import OverwriteError, ParityError, UsageError
+from trm_export.export import onnx as exporter
+from trm_export.export.probe import probe_puzzles, task_of
+from trm_export.export.signature import contract_for
+from trm_export.model import TRM
+from trm_runtime.contract import METADATA_KEY, StepContract
+from trm_runtime.drivers.onnx import OnnxRunner
+
+PAPER = {"family": "paper", "halt_max_steps": 3, "h_cycles": 2, "l_cycles": 1, "l_layers": 1,
+         "h_layers": 1}  # fmt: skip
+MODELS: dict[str, dict[str, Any]] = {
+    "mlp": {**PAPER, "mixer": "mlp", "pos_encodings": "none", "puzzle_emb_len": 1},
+    "identifiers": {
+        **PAPER, "puzzle_emb_len": 2, "puzzle_emb_ndim": 20, "num_puzzle_identifiers": 3,
+    },
+    "seed": {"halt_max_steps": 3, "no_act_continue": False, "puzzle_emb_len": 1},
+}  # fmt: skip
+
+
+def built(kind: str) -> TRM:
+    import keras
+
+    keras.utils.set_random_seed(5)
+    return TRM(6, 16, 2, 1.0, 16, **MODELS[kind])
+
+
+@pytest.mark.parametrize(
+    ("kind", "recursion", "batch"),
+    [
+        ("mlp", "unrolled", None),
+        ("mlp", "rolled", 2),
+        ("identifiers", "rolled", None),
+        ("seed", "unrolled", 4),
+    ],
+)
+def test_export_is_what_its_contract_says(
+    kind: str, recursion: str, batch: int | None, tmp_path: Path
+) -> None:
+    import onnx
+
+    model = built(kind)
+    result = exporter.export_onnx(
+        model, tmp_path / "m.onnx", probe_puzzles(model), batch=batch, recursion=recursion
+    )
+    assert result.forced_error < 1e-4
+    proto = onnx.load(result.path)
+    assert proto.ir_version <= 10
+    assert {entry.domain: entry.version for entry in proto.opset_import}[""] == exporter.OPSET
+    embedded = {entry.key: entry.value for entry in proto.metadata_props}[METADATA_KEY]
+    assert embedded == result.sidecar.read_text(encoding="utf-8")
+    contract = StepContract.from_json(embedded)
+    assert contract == result.contract
+    assert contract.batch == batch
+    assert [value.name for value in proto.graph.input] == [
+        spec.name for spec in (*contract.inputs, *contract.carry)
+    ]
+    assert ("Loop" in {node.op_type for node in proto.graph.node}) == (recursion == "rolled")
+    assert OnnxRunner(result.path).contract == contract
+
+
+def test_a_file_that_computes_something_else_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from onnx import numpy_helper
+
+    honest = exporter.convert
+
+    def wrong(*args: Any, **options: Any) -> Any:
+        proto = honest(*args, **options)
+        largest = max(proto.graph.initializer, key=lambda t: len(t.raw_data))
+        values = numpy_helper.to_array(largest) * np.float32(1.05)
+        largest.CopyFrom(numpy_helper.from_array(values, largest.name))
+        return proto
+
+    monkeypatch.setattr(exporter, "convert", wrong)
+    model = built("mlp")
+    with pytest.raises(ParityError, match="was not written: FAILED at forced values") as failure:
+        exporter.export_onnx(model, tmp_path / "m.onnx", probe_puzzles(model))
+    assert failure.value.exit_code == 5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:
+    model = built("seed")
+    puzzles = probe_puzzles(model)
+    with pytest.raises(UsageError, match="the seed family has two"):
+        exporter.export_onnx(model, tmp_path / "m.onnx", puzzles, recursion="rolled")
+    with pytest.raises(UsageError, match="unrolled or rolled, got 'both'"):
+        exporter.export_onnx(model, tmp_path / "m.onnx", puzzles, recursion="both")
+    with pytest.raises(UsageError, match="batch must be at least 1, got 0"):
+        exporter.export_onnx(model, tmp_path / "m.onnx", puzzles, batch=0)
+    mine = tmp_path / "mine.onnx"
+    mine.write_text("not an export")
+    with pytest.raises(OverwriteError, match=r"mine\.onnx exists"):
+        exporter.export_onnx(model, mine, puzzles)
+    assert mine.read_text() == "not an export"
+
+
+def test_contract_carries_the_tuned_threshold_and_survives_json() -> None:
+    model = TRM.from_config({**built("seed").get_config(), "halt_threshold": 1.5})
+    contract = contract_for(model)
+    assert contract.halt.kind == "q_halt_minus_q_continue"
+    assert contract.halt.threshold == 1.5
+    assert json.loads(contract.to_json())["max_steps"] == 3
+    assert StepContract.from_json(contract.to_json()) == contract
+
+
+def test_probe_uses_the_task_of_the_model() -> None:
+    model = TRM(6, 16, 2, 1.0, 16)
+    task = task_of(model)
+    assert task is not None
+    assert task.name == "sudoku4"
+    puzzles = probe_puzzles(model, 4)
+    assert puzzles.labels is not None
+    stranger = TRM(7, 16, 2, 1.0, 5)
+    assert task_of(stranger) is None
+    assert probe_puzzles(stranger, 4).inputs.shape == (4, 5)
