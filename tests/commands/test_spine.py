@@ -40,7 +40,7 @@ def test_device_command_line_gives_the_answers_of_the_task(exported: Path, tmp_p
     (tmp_path / "puzzles.txt").write_text("\n".join(lines) + "\n")
     done = run(str(exported), "puzzles.txt", "--json", cwd=tmp_path, module="trm_runtime")
     assert done.returncode == 0, done.stderr
-    answers = json.loads(done.stdout)["answers"]
+    answers = [puzzle["ids"] for puzzle in json.loads(done.stdout)["puzzles"]]
     right = sum(a == b for a, b in zip(answers, puzzles.labels.tolist(), strict=True))
     assert right >= 48
 

@@ -19,10 +19,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.runtime.fakes import expected_answers, make_puzzles
-from tests.runtime.graphs import write
-
-RUNTIMES = Path(__file__).parents[2] / "runtimes"
+ROOT = Path(__file__).parents[2]
+RUNTIMES = ROOT / "runtimes"
+CHECKPOINT = ROOT / "artifacts" / "sudoku4.keras"
 HOST_ONLY = ("jax", "keras", "onnx", "tensorflow", "tf2onnx", "trm_export", "typer")
 UNREACHABLE = re.compile(r"No matching distribution found for [^\n]*|NewConnectionError|\w*Timeout")
 
@@ -39,9 +38,21 @@ class Exported:
 
 @pytest.fixture(scope="module")
 def exported_model(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    puzzles = make_puzzles(20)
-    model = write(tmp_path_factory.mktemp("model") / "toy.onnx")
-    return Exported(model, puzzles, expected_answers(puzzles, puzzles[:, 0]), puzzles[:, 0])
+    """The shipped 4x4 checkpoint as ONNX, and what Keras answers on puzzles of its test set."""
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    from trm_export.checkpoint import load_model
+    from trm_export.export.onnx import export_onnx
+    from trm_export.export.probe import probe_puzzles
+    from trm_export.reference import KerasRunner
+    from trm_export.tasks import get_task
+    from trm_runtime import solve
+
+    model = load_model(CHECKPOINT)
+    target = tmp_path_factory.mktemp("model") / "sudoku4.onnx"
+    export_onnx(model, target, probe_puzzles(model))
+    puzzles = get_task("sudoku4").puzzles("test", count=200).inputs
+    solution = solve(KerasRunner(model), puzzles)
+    return Exported(target, puzzles, solution.answers, solution.steps)
 
 
 @pytest.fixture(scope="module")

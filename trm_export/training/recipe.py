@@ -15,7 +15,8 @@ class Recipe:
     Attributes:
         task: name of the task the puzzles come from.
         preset: name of the model configuration.
-        steps: optimizer steps; each is one ACT step of ``batch_size`` rows.
+        steps: optimizer steps, rounded up to whole epochs; each is one ACT step of
+            ``batch_size`` rows.
         batch_size: slots of the carry.
         learning_rate: peak; warmed up linearly, then a cosine down to a tenth.
         warmup_steps: steps of the warm-up.
@@ -58,8 +59,13 @@ class Recipe:
 
     @property
     def epochs(self) -> int:
-        """Epochs of ``steps_per_epoch``, the last one included however short it would be."""
-        return -(-self.steps // self.steps_per_epoch)
+        """Epochs of the whole run."""
+        return -(-self.steps // self.epoch_steps)
+
+    @property
+    def epoch_steps(self) -> int:
+        """Steps of one epoch: ``steps_per_epoch``, or all of them in a shorter run."""
+        return min(self.steps_per_epoch, self.steps)
 
 
 RECIPES = {

@@ -80,7 +80,7 @@ def train(
     start, interrupted = time.monotonic(), False
     try:
         trainer.fit(
-            _batches(task, recipe, files), steps_per_epoch=recipe.steps_per_epoch,
+            _batches(task, recipe, files), steps_per_epoch=recipe.epoch_steps,
             epochs=recipe.epochs, callbacks=callbacks, verbose=verbose, shuffle=False,
         )  # fmt: skip
     except KeyboardInterrupt:
@@ -155,7 +155,7 @@ def _batches(task: Task, recipe: Recipe, files: _Files) -> Iterator[tuple[dict[s
             recipe.batch_size, recipe.blanks, seed=recipe.seed * 1_000_003 + epoch,
             minimal_fraction=recipe.minimal_fraction,
         )  # fmt: skip
-        for inputs, labels in itertools.islice(stream, recipe.steps_per_epoch):
+        for inputs, labels in itertools.islice(stream, recipe.epoch_steps):
             yield ({"inputs": inputs, "labels": labels},)
 
 
