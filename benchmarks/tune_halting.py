@@ -1,0 +1,52 @@
+"""Tune a checkpoint's halting threshold on validation puzzles of several difficulties.
+
+    python benchmarks/tune_halting.py artifacts/sudoku9.keras sudoku9 --blanks 40 50
+
+Prints the curve of accuracy against mean steps and rewrites the checkpoint with the threshold that
+needs the fewest steps and loses at most `--allowed-loss` against running all steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+
+from trm_export.checkpoint import load_model
+from trm_export.files import atomic_write
+from trm_export.model import TRM
+from trm_export.tasks import get_task
+from trm_export.training.evaluate import halting_point, trace, tune_threshold
+
+
+def main() -> None:
+    """Tune and rewrite one checkpoint."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("task")
+    parser.add_argument("--blanks", type=int, nargs="+", required=True)
+    parser.add_argument("--count", type=int, default=256, help="puzzles a difficulty")
+    parser.add_argument("--allowed-loss", type=float, default=0.002)
+    options = parser.parse_args()
+    model = load_model(options.checkpoint)
+    task = get_task(options.task)
+    sets = [task.puzzles("validation", blanks, options.count) for blanks in options.blanks]
+    inputs = np.concatenate([puzzles.inputs for puzzles in sets])
+    labels = np.concatenate([puzzles.solutions for puzzles in sets])
+    traced = trace(model, inputs)
+    for threshold in range(-6, 9):
+        print(halting_point(traced, labels, float(threshold)))
+    best = tune_threshold(traced, labels, allowed_loss=options.allowed_loss)
+    print("chosen:", best)
+    tuned = TRM.from_config({**model.get_config(), "halt_threshold": best.threshold})
+    tuned.set_weights(model.get_weights())
+    with atomic_write(options.checkpoint) as temporary:
+        tuned.save(temporary)
+
+
+if __name__ == "__main__":
+    main()
