@@ -52,7 +52,7 @@ def train(
 
     Raises:
         UsageError: nothing to resume, or resuming another recipe.
-        OverwriteError: ``output`` is not ours, or a run is there that could be resumed.
+        OverwriteError: ``output`` is not ours. A backup of an earlier run beside it is discarded.
     """
     files = _Files(output)
     refuse_overwrite(output, force=force or resume)
