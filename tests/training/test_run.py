@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trm_export.checkpoint import load_model
+from trm_export.checkpoint import load_model, weights_sha256
+from trm_export.errors import OverwriteError
 from trm_export.training.recipe import Recipe, recipe_for
 from trm_export.training.run import train
 from trm_runtime.errors import UsageError
@@ -95,3 +97,43 @@ def test_bad_recipes_are_refused() -> None:
 def test_a_recipe_rounds_its_epochs_up() -> None:
     assert recipe_for("sudoku4", steps=101, steps_per_epoch=50).epochs == 3
     assert recipe_for("sudoku4", steps=None) == recipe_for("sudoku4")
+
+
+def test_training_begins_with_the_weights_of_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Any] = []
+
+    class Stopped(Exception):
+        pass
+
+    def stop(trainer: Any, *args: Any, **options: Any) -> None:
+        begun.extend(trainer.trm.get_weights())
+        raise Stopped
+
+    monkeypatch.setattr("trm_export.training.run.ACTTrainer.fit", stop)
+    start = ROOT / "artifacts" / "sudoku4.keras"
+    with pytest.raises(Stopped):
+        train(small(), tmp_path / "model.keras", start=start)
+    for found, wanted in zip(begun, load_model(start).get_weights(), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    assert json.loads((tmp_path / "model.recipe.json").read_text())["start"] == weights_sha256(
+        load_model(start)
+    )
+
+
+def test_a_start_of_another_kind_is_refused(tmp_path: Path) -> None:
+    other = ROOT / "artifacts" / "sudoku9.keras"
+    with pytest.raises(UsageError, match="another model.*hidden_size is 128, not 32"):
+        train(small(), tmp_path / "model.keras", start=other)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_could_be_resumed_is_not_discarded(tmp_path: Path) -> None:
+    output = tmp_path / "model.keras"
+    left = tmp_path / "model.backup" / "training_metadata.json"
+    left.parent.mkdir()
+    left.write_text('{"epoch": 7, "batch": 0}')
+    with pytest.raises(OverwriteError, match="holds a run of 7 epochs.*--resume.*--force"):
+        train(small(), output)
+    assert left.exists()

@@ -13,6 +13,9 @@ from trm_export.commands.options import AsJson, Force, Output
 def train(
     task: Annotated[str, typer.Argument(help="What to train on: sudoku4 or sudoku9.")],
     output: Output = None,
+    start: Annotated[
+        Path | None, typer.Option("--from", help="Begin with the weights of this .keras file.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps, one ACT step each.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Puzzles in the carry at a time.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
@@ -40,7 +43,7 @@ def train(
 
     shown = 0 if as_json else 1 if sys.stdout.isatty() else 2
     target = output or Path("artifacts") / f"{task}.keras"
-    result = run(recipe, target, resume=resume, force=force, verbose=shown)
+    result = run(recipe, target, start=start, resume=resume, force=force, verbose=shown)
     if as_json:
         emit({"recipe": recipe, **vars(result)})
         return

@@ -31,6 +31,7 @@ class Recipe:
         steps_per_epoch: steps between two lines of the log and two backups.
         validate_every: epochs between two validations.
         seed: of weights, puzzles, augmentation and exploration.
+        start: SHA-256 of the weights it starts from; None for random ones.
     """
 
     task: str
@@ -50,6 +51,7 @@ class Recipe:
     steps_per_epoch: int = 100
     validate_every: int = 5
     seed: int = 0
+    start: str | None = None
 
     def __post_init__(self) -> None:
         whole = ("steps", "batch_size", "validation_count", "steps_per_epoch", "validate_every")

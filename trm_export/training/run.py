@@ -12,6 +12,8 @@ from typing import Any
 
 import keras
 
+from trm_export.checkpoint import load_model, weights_sha256
+from trm_export.errors import OverwriteError
 from trm_export.files import atomic_write, refuse_overwrite
 from trm_export.model import TRM, preset
 from trm_export.tasks import Task, get_task
@@ -39,6 +41,7 @@ def train(
     recipe: Recipe,
     output: Path,
     *,
+    start: Path | None = None,
     resume: bool = False,
     force: bool = False,
     verbose: int | str = 0,
@@ -48,18 +51,23 @@ def train(
 
     The model on disk always holds the averaged weights of the best validation so far and the
     halting threshold tuned there. A killed run goes on with ``resume=True`` from its last epoch.
-    KeyboardInterrupt ends training cleanly and saves.
+    KeyboardInterrupt ends training cleanly and saves. ``start`` is a .keras file of the recipe's
+    preset whose weights, in place of random ones, are where training begins.
 
     Raises:
-        UsageError: nothing to resume, or resuming another recipe.
-        OverwriteError: ``output`` is not ours. A backup of an earlier run beside it is discarded.
+        UsageError: nothing to resume, resuming another recipe, or a start that does not fit.
+        OverwriteError: ``output`` is not ours, or beside it lies the backup of a run that could
+            be resumed, and neither ``resume`` nor ``force`` says what to do with it.
+        CheckpointError: ``start`` is damaged or refused.
     """
     files = _Files(output)
     refuse_overwrite(output, force=force or resume)
-    _start_or_resume(files, recipe, resume)
     keras.utils.set_random_seed(recipe.seed)
     task = get_task(recipe.task)
     model = TRM(**preset(recipe.preset, alphabet=task.alphabet))
+    if start is not None:
+        recipe = dataclasses.replace(recipe, start=_begin_with(model, start))
+    _start_or_resume(files, recipe, resume=resume, force=force)
     trainer = ACTTrainer(
         model, recipe.batch_size, loss_kind=recipe.loss, ponder_cost=recipe.ponder_cost
     )
@@ -71,13 +79,13 @@ def train(
     )  # fmt: skip
     callbacks = [
         Clock(),
-        keras.callbacks.BackupAndRestore(files.backup, delete_checkpoint=False),
+        keras.callbacks.BackupAndRestore(files.backup),
         keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
         validate,
         keras.callbacks.CSVLogger(files.log, append=resume),
         LearningCurve(files.log, files.curve),
     ]
-    start, interrupted = time.monotonic(), False
+    began, interrupted = time.monotonic(), False
     try:
         trainer.fit(
             _batches(task, recipe, files), steps_per_epoch=recipe.epoch_steps,
@@ -91,8 +99,8 @@ def train(
     point = validate.measure()
     if interrupted and point.exact_all_steps >= validate.best:
         _save(model, point, output)
-    minutes = (time.monotonic() - start) / 60
-    done = _finished_epochs(files)
+    minutes = (time.monotonic() - began) / 60
+    done = _finished_epochs(files) if interrupted else recipe.epochs
     return TrainResult(output, files.log, files.curve, done, interrupted, minutes, point)
 
 
@@ -119,7 +127,22 @@ class _Files:
         return self.output.with_suffix(".backup")
 
 
-def _start_or_resume(files: _Files, recipe: Recipe, resume: bool) -> None:
+def _begin_with(model: TRM, start: Path) -> str:
+    """Puts the weights of a checkpoint into the fresh model; returns their SHA-256."""
+    given = load_model(start)
+    wanted, found = model.config.to_dict(), given.config.to_dict()
+    tuned = "halt_threshold"  # training sets it anew
+    differing = [name for name in wanted if name != tuned and wanted[name] != found[name]]
+    if differing:
+        raise UsageError(
+            f"{start} is another model than this recipe trains: "
+            + ", ".join(f"{name} is {found[name]!r}, not {wanted[name]!r}" for name in differing)
+        )
+    model.set_weights(given.get_weights())
+    return weights_sha256(given)
+
+
+def _start_or_resume(files: _Files, recipe: Recipe, *, resume: bool, force: bool) -> None:
     described = json.dumps(dataclasses.asdict(recipe), indent=2) + "\n"
     if resume:
         if not files.recipe.exists() or not any(files.backup.glob("*")):
@@ -131,6 +154,11 @@ def _start_or_resume(files: _Files, recipe: Recipe, resume: bool) -> None:
             )
         return
     files.output.parent.mkdir(parents=True, exist_ok=True)
+    if not force and _finished_epochs(files):
+        raise OverwriteError(
+            f"{files.backup} holds a run of {_finished_epochs(files)} epochs; go on with it by "
+            "--resume, discard it by --force, or choose another name."
+        )
     for old in files.backup.glob("*"):
         old.unlink()
     with atomic_write(files.recipe, force=True) as temporary:
