@@ -3,7 +3,8 @@
 A file is *ours*, and may be replaced without `force`, when it says so itself:
 
 - `.keras`  its `config.json` names `trm_export>TRM`;
-- `.onnx`   the step contract is embedded in it, or lies beside it as `<file>.json`;
+- `.onnx`, `.tflite`, and the folder of a SavedModel: the step contract is embedded in it, or lies
+  beside it as `<file>.json`;
 - `.json`   it is a step contract, or an object whose `tool` begins with `trm-export`.
 
 Every other existing file belongs to somebody else. Knows nothing about models or puzzles.
@@ -16,6 +17,7 @@ import json
 import mmap
 import os
 import secrets
+import shutil
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -29,15 +31,16 @@ from trm_runtime.contract import METADATA_KEY, StepContract
 MODEL_CLASS = "trm_export>TRM"  # the name Keras registers our model under
 STALE_SECONDS = 3600.0  # a temporary file untouched for so long was left by a killed writer
 _MAX_JSON_BYTES = 1 << 24
+_SAVED_MODEL = "saved_model.pb"  # what makes a folder a SavedModel
 
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path` with the same suffix; on success it becomes `path`.
 
-    The caller writes one file there. When the block ends it is flushed to disk and renamed; when
-    the block raises, `KeyboardInterrupt` included, it is removed and `path` stays as it was. To
-    commit two files, nest two blocks: the inner one lands first.
+    The caller writes one file there, or puts a folder in its place. When the block ends it is
+    flushed to disk and renamed; when the block raises, `KeyboardInterrupt` included, it is removed
+    and `path` stays as it was. To commit two files, nest two blocks: the inner one lands first.
 
     Raises OverwriteError for a file this tool did not make (without `force`), TargetError where
     nothing can be written. The parent directory is created.
@@ -51,12 +54,11 @@ def atomic_write(path: str | os.PathLike[str], *, force: bool = False) -> Iterat
     try:
         yield temporary
         with _explained(target):
-            _flush(temporary)
-            temporary.replace(target)
+            _flush_all(temporary)
+            _rename(temporary, target)
             _flush(target.parent)
     finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
 
 
 def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Path:
@@ -69,11 +71,11 @@ def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Pa
     with _explained(target):
         if target.is_symlink():
             target = Path(os.path.realpath(target))
-        if target.is_dir():
-            raise TargetError(f"{target} is a directory; name a file in it instead.")
         if not target.exists():
             return target
-        if not target.is_file():
+        if target.is_dir() and not (target / _SAVED_MODEL).is_file():
+            raise TargetError(f"{target} is a directory; name a file in it instead.")
+        if not target.is_file() and not target.is_dir():
             raise TargetError(f"{target} is not a plain file and will not be replaced.")
     if not force and not is_ours(target):
         raise OverwriteError(
@@ -84,8 +86,19 @@ def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Pa
 
 def is_ours(path: Path) -> bool:
     """Whether an existing file was made by this tool, by the rules at the top of this module."""
+    if path.is_dir():
+        return _is_our_saved_model(path)
     recognise = _RECOGNISERS.get(path.suffix.lower())
     return recognise is not None and recognise(path)
+
+
+def size_on_disk(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    return sum(file.stat().st_size for file in _files(path))
+
+
+def _files(path: Path) -> list[Path]:
+    return [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:
@@ -105,9 +118,14 @@ def _is_our_keras(path: Path) -> bool:
     return isinstance(config, dict) and config.get("registered_name") == MODEL_CLASS
 
 
-def _is_our_onnx(path: Path) -> bool:
+def _is_our_artifact(path: Path) -> bool:
+    """The contract is found by the name it is kept under, or beside the file."""
     sidecar = path.with_name(path.name + ".json")
     return _contains(path, METADATA_KEY.encode()) or _is_contract(sidecar)
+
+
+def _is_our_saved_model(path: Path) -> bool:
+    return _is_contract(path / "assets.extra" / f"{METADATA_KEY}.json")
 
 
 def _is_our_json(path: Path) -> bool:
@@ -144,7 +162,8 @@ def _contains(path: Path, marker: bytes) -> bool:
 _RECOGNISERS: dict[str, Callable[[Path], bool]] = {
     ".json": _is_our_json,
     ".keras": _is_our_keras,
-    ".onnx": _is_our_onnx,
+    ".onnx": _is_our_artifact,
+    ".tflite": _is_our_artifact,
 }
 
 
@@ -160,7 +179,30 @@ def _remove_stale(target: Path) -> None:
             continue
         with suppress(OSError):
             if time.time() - left.stat().st_mtime > STALE_SECONDS:
-                left.unlink()
+                _remove(left)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def _rename(temporary: Path, target: Path) -> None:
+    """A folder cannot replace another in one call: the old one steps aside and is removed."""
+    if not target.is_dir():
+        temporary.replace(target)
+        return
+    aside = _temporary(target)
+    target.replace(aside)
+    temporary.replace(target)
+    _remove(aside)
+
+
+def _flush_all(path: Path) -> None:
+    for file in _files(path):
+        _flush(file)
 
 
 def _flush(path: Path) -> None:

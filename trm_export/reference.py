@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from trm_export.export.signature import contract_for, incoming, step_function
+from trm_export.export.signature import contract_for, graph_function, incoming
 from trm_export.model import TRM
 from trm_runtime.checks import check_step_call
 from trm_runtime.contract import StepContract
@@ -46,7 +46,7 @@ class KerasRunner:
 
 def _compiled(model: TRM, contract: StepContract) -> Callable[..., Any]:
     """A graph traced once for every batch size on TensorFlow, eager elsewhere."""
-    step = step_function(model, contract)
+    step = graph_function(model, contract)
     if keras.backend.backend() != "tensorflow":
         return step
     import tensorflow as tf

@@ -4,6 +4,11 @@ One call of an exported graph is one ACT step. The contract names every tensor t
 comes out, how the carry of one step becomes the input of the next, and when a row is done. It
 travels inside the exported file and beside it; a driver in any language can be written from it.
 
+That is granularity "step". Of granularity "block" a call is one pass of the reasoning network,
+and `passes` calls, each fed the carry of the one before, are one step; only the last one's outputs
+count. Of granularity "loop" a call is the whole ACT loop by the learned rule: there is no carry,
+and the outputs are those of the latched step, with the answers and how many steps they took.
+
 Standard library only. Knows nothing about numpy, engines or puzzles.
 """
 
@@ -29,6 +34,7 @@ from trm_runtime.tensors import (
 )
 
 __all__ = [
+    "GRANULARITIES",
     "HALT_KINDS",
     "METADATA_KEY",
     "SCHEMA_VERSION",
@@ -71,7 +77,9 @@ class StepContract:
     int32 (B, S); the carry `steps` int32 (B,) fill 0, `halted` bool (B,) fill True and one
     `current_<input>` for every input; the outputs `logits` float32 (B, S, V), `q_halt_logits` and
     `q_continue_logits` float32 (B,). `puzzle_identifiers` int32 (B,) is an optional input. The
-    other carry tensors are the model's own.
+    other carry tensors are the model's own. A block also carries `passes` int32 (B,) fill 0, the
+    calls made of the present step. A loop has no carry, and also the outputs `answers` int32
+    (B, S) and `steps` int32 (B,).
 
     Raises ContractError, listing every broken rule, when built inconsistently.
     """
@@ -85,7 +93,8 @@ class StepContract:
     halt: HaltRule
     max_steps: int  # the graph itself ends a row here
     made_by: MadeBy
-    granularity: str = "step"
+    granularity: str = "step"  # one of GRANULARITIES
+    passes: int = 1  # calls that make one step; more than 1 only in a block
     alphabet: tuple[str, ...] | None = None  # [id]: characters read as that id, the first printed
     num_puzzle_identifiers: int | None = None  # ids are 0..this-1; None without that input
     schema_version: int = SCHEMA_VERSION
@@ -99,6 +108,11 @@ class StepContract:
     def seq_len(self) -> int:
         """S, the number of cells of a puzzle."""
         return _size(self.inputs, "inputs", 1)
+
+    @property
+    def signature(self) -> str:
+        """The name of the exported function, where a format names functions."""
+        return f"act_{self.granularity}"
 
     @property
     def vocab_size(self) -> int:
@@ -153,6 +167,7 @@ def _read_contract(value: object, where: str) -> StepContract:
         "max_steps": fields.whole("max_steps"),
         "made_by": _read_made_by(fields),
         "granularity": fields.choice("granularity", GRANULARITIES),
+        "passes": fields.whole("passes"),
         "alphabet": fields.texts_or_null("alphabet"),
         "num_puzzle_identifiers": fields.whole_or_null("num_puzzle_identifiers"),
     }

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 HALT_KINDS = ("q_halt", "q_halt_minus_q_continue")
-GRANULARITIES = ("step",)
+GRANULARITIES = ("step", "loop", "block")
 
 Wanted = Mapping[str, tuple[str, Shape]]  # name -> (dtype, shape)
 
@@ -38,16 +38,25 @@ def _structure_problems(contract: StepContract) -> list[str]:
     ]
     given = {spec.name: known[spec.name] for spec in contract.inputs if spec.name in known}
     problems += _expect("input", contract.inputs, {**given, "inputs": known["inputs"]})
-    wanted: dict[str, tuple[str, Shape]] = {"steps": ("int32", (batch,))}
-    wanted["halted"] = ("bool", (batch,))
+    rows: tuple[str, Shape] = ("int32", (batch,))
+    wanted: dict[str, tuple[str, Shape]] = {"steps": rows, "halted": ("bool", (batch,))}
     wanted.update({f"current_{name}": what for name, what in given.items()})
-    problems += _expect("carry", contract.carry, wanted)
     heads: dict[str, tuple[str, Shape]] = {"logits": ("float32", (batch, seq, vocab))}
     heads["q_halt_logits"] = heads["q_continue_logits"] = ("float32", (batch,))
+    if contract.granularity == "loop":
+        problems += [f"{spec.name}: a loop carries nothing" for spec in contract.carry]
+        problems += _expect("output", contract.outputs, {**heads, "answers": known["inputs"],
+                                                         "steps": rows})  # fmt: skip
+        return problems
+    if contract.granularity == "block":
+        wanted["passes"] = rows
+    problems += _expect("carry", contract.carry, wanted)
     problems += _expect("output", contract.outputs, heads)
     fills = {spec.name: spec.fill for spec in contract.carry}
     if fills.get("halted", True) is not True:
         problems.append("halted: fill must be true, so that the first step resets every row")
+    if fills.get("passes", 0) != 0:
+        problems.append("passes: fill must be 0, so that the first call begins a step")
     return problems
 
 
@@ -78,6 +87,10 @@ def _meaning_problems(contract: StepContract) -> list[str]:
         problems.append(f"halt.threshold: expected a finite number, got {contract.halt.threshold}")
     if contract.max_steps < 1:
         problems.append(f"max_steps: expected 1 or more, got {contract.max_steps}")
+    least, most = (1, math.inf) if contract.granularity == "block" else (1, 1)
+    if not least <= contract.passes <= most:
+        wanted = "1 or more" if most > 1 else f"1 in a {contract.granularity}"
+        problems.append(f"passes: expected {wanted}, got {contract.passes}")
     problems += _identifier_problems(contract)
     return problems + _alphabet_problems(contract.alphabet, contract.vocab_size)
 

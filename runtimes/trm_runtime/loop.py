@@ -24,6 +24,7 @@ from trm_runtime.errors import UsageError
 from trm_runtime.rollout import HaltPolicy, Rollout
 from trm_runtime.runner import StepOutput, StepRunner, initial_carry
 from trm_runtime.solution import STOP_REASONS, Solution, StepEvent
+from trm_runtime.whole import solve_whole
 
 __all__ = [
     "DEFAULT_BATCH_SIZE",
@@ -64,6 +65,10 @@ def solve(
     `on_step` gets a StepEvent after every engine call; returning False cancels the rest.
     `batch_size` is the number of slots (default: 64 or N), only for a model with a free batch.
 
+    A model of granularity "loop" halts inside by its own rule, so that `halt` and `max_steps`
+    cannot be chosen; there is one engine call, and one event, a batch, and `deadline` is looked
+    at between them.
+
     Raises RejectedInputError for puzzles that do not fit the model, UsageError for bad options,
     ContractMismatchError when the engine returns other tensors than the contract says.
     """
@@ -73,6 +78,9 @@ def solve(
     policy = _policy(contract, halt, max_steps)
     slots = _slots(contract, batch_size, len(tokens["inputs"]))
     limit = started + _seconds(deadline)
+    if contract.granularity == "loop":
+        _refuse_choice(halt, policy, contract)
+        return solve_whole(runner, tokens, policy, slots, limit, on_step)
     rollout = Rollout(runner, tokens, policy, slots)
     while rollout.active:
         if time.monotonic() >= limit:
@@ -84,6 +92,15 @@ def solve(
             break
         rollout.refill()
     return rollout.solution()
+
+
+def _refuse_choice(halt: Halt, policy: HaltPolicy, contract: StepContract) -> None:
+    if halt != "learned" or policy.max_steps != contract.max_steps:
+        raise UsageError(
+            "halt and max_steps: this model holds the whole loop and halts inside by its own rule "
+            f"(threshold {contract.halt.threshold:g}, at most {contract.max_steps} steps); leave "
+            "them out, or export it with granularity step"
+        )
 
 
 def _as_mapping(contract: StepContract, inputs: np.ndarray[Any, Any] | Arrays) -> Arrays:

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
+from typing import Any
 
+from trm_runtime.block import BlockRunner
 from trm_runtime.errors import RejectedInputError
 from trm_runtime.runner import StepRunner
+
+_DRIVERS = {
+    ".onnx": ("onnx", "OnnxRunner"),
+    ".tflite": ("litert", "LiteRTRunner"),
+}
+_FOLDER_DRIVER = ("saved_model", "SavedModelRunner")
 
 
 def open_runner(path: str | os.PathLike[str], threads: int | None = None) -> StepRunner:
     """A runner for the model at `path`; `threads` is how many the engine may use in one step.
 
+    A model of granularity "block" comes wrapped, so that its `step` is a whole step.
+
     Raises RejectedInputError for a file that is missing, of unknown kind, damaged or not what its
     contract says, MissingExtraError when the engine is not installed.
     """
     path = Path(path)
-    if path.suffix.lower() == ".onnx":
-        from trm_runtime.drivers.onnx import OnnxRunner
+    runner: StepRunner = _driver(path)(path, threads=threads)
+    return BlockRunner(runner) if runner.contract.granularity == "block" else runner
 
-        return OnnxRunner(path, threads=threads)
-    found = path.suffix or "no suffix"
-    raise RejectedInputError(f"{path}: {found} is not a kind of model known here; expected .onnx")
+
+def _driver(path: Path) -> Any:
+    if (path / "saved_model.pb").is_file():
+        module, name = _FOLDER_DRIVER
+    elif path.suffix.lower() in _DRIVERS:
+        module, name = _DRIVERS[path.suffix.lower()]
+    else:
+        found = path.suffix or "no suffix"
+        raise RejectedInputError(
+            f"{path}: {found} is not a kind of model known here; expected .onnx, .tflite or the "
+            "folder of a SavedModel"
+        )
+    return getattr(importlib.import_module(f"trm_runtime.drivers.{module}"), name)

@@ -15,6 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from trm_export.errors import OverwriteError, ParityError, UsageError
 from trm_export.export import onnx as exporter
+from trm_export.export.export import Choices, ExportResult, export, format_named
 from trm_export.export.probe import probe_puzzles, task_of
 from trm_export.export.signature import contract_for
 from trm_export.model import TRM
@@ -30,6 +31,13 @@ MODELS: dict[str, dict[str, Any]] = {
     },
     "seed": {"halt_max_steps": 3, "no_act_continue": False, "puzzle_emb_len": 1},
 }  # fmt: skip
+
+
+def export_onnx(
+    model: TRM, path: Path, *, batch: int | None = None, recursion: str = "unrolled"
+) -> ExportResult:
+    choices = Choices(batch=batch, recursion=recursion)
+    return export(model, path, probe_puzzles(model), format_named("onnx"), choices)
 
 
 def built(kind: str) -> TRM:
@@ -54,9 +62,7 @@ def test_export_is_what_its_contract_says(
     import onnx
 
     model = built(kind)
-    result = exporter.export_onnx(
-        model, tmp_path / "m.onnx", probe_puzzles(model), batch=batch, recursion=recursion
-    )
+    result = export_onnx(model, tmp_path / "m.onnx", batch=batch, recursion=recursion)
     assert result.forced_error < 1e-4
     proto = onnx.load(result.path)
     assert proto.ir_version <= 10
@@ -90,24 +96,23 @@ def test_a_file_that_computes_something_else_is_not_left_behind(
     monkeypatch.setattr(exporter, "convert", wrong)
     model = built("mlp")
     with pytest.raises(ParityError, match="was not written: FAILED at forced values") as failure:
-        exporter.export_onnx(model, tmp_path / "m.onnx", probe_puzzles(model))
+        export_onnx(model, tmp_path / "m.onnx")
     assert failure.value.exit_code == 5
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:
     model = built("seed")
-    puzzles = probe_puzzles(model)
     with pytest.raises(UsageError, match="the seed family has two"):
-        exporter.export_onnx(model, tmp_path / "m.onnx", puzzles, recursion="rolled")
-    with pytest.raises(UsageError, match="unrolled or rolled, got 'both'"):
-        exporter.export_onnx(model, tmp_path / "m.onnx", puzzles, recursion="both")
-    with pytest.raises(UsageError, match="batch must be at least 1, got 0"):
-        exporter.export_onnx(model, tmp_path / "m.onnx", puzzles, batch=0)
+        export_onnx(model, tmp_path / "m.onnx", recursion="rolled")
+    with pytest.raises(UsageError, match="recursion must be unrolled or rolled, got 'both'"):
+        export_onnx(model, tmp_path / "m.onnx", recursion="both")
+    with pytest.raises(UsageError, match="batch must be at least 1, or free, got 0"):
+        export_onnx(model, tmp_path / "m.onnx", batch=0)
     mine = tmp_path / "mine.onnx"
     mine.write_text("not an export")
     with pytest.raises(OverwriteError, match=r"mine\.onnx exists"):
-        exporter.export_onnx(model, mine, puzzles)
+        export_onnx(model, mine)
     assert mine.read_text() == "not an export"
 
 

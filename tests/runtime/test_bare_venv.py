@@ -41,7 +41,7 @@ def exported_model(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """The shipped 4x4 checkpoint as ONNX, and what Keras answers on puzzles of its test set."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     from trm_export.checkpoint import load_model
-    from trm_export.export.onnx import export_onnx
+    from trm_export.export.export import export, format_named
     from trm_export.export.probe import probe_puzzles
     from trm_export.reference import KerasRunner
     from trm_export.tasks import get_task
@@ -49,7 +49,7 @@ def exported_model(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
     model = load_model(CHECKPOINT)
     target = tmp_path_factory.mktemp("model") / "sudoku4.onnx"
-    export_onnx(model, target, probe_puzzles(model))
+    export(model, target, probe_puzzles(model), format_named("onnx"))
     puzzles = get_task("sudoku4").puzzles("test", count=200).inputs
     solution = solve(KerasRunner(model), puzzles)
     return Exported(target, puzzles, solution.answers, solution.steps)

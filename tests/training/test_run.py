@@ -104,16 +104,16 @@ def test_training_begins_with_the_weights_of_a_checkpoint(
 ) -> None:
     begun: list[Any] = []
 
-    class Stopped(Exception):
+    class StoppedError(Exception):
         pass
 
     def stop(trainer: Any, *args: Any, **options: Any) -> None:
         begun.extend(trainer.trm.get_weights())
-        raise Stopped
+        raise StoppedError
 
     monkeypatch.setattr("trm_export.training.run.ACTTrainer.fit", stop)
     start = ROOT / "artifacts" / "sudoku4.keras"
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         train(small(), tmp_path / "model.keras", start=start)
     for found, wanted in zip(begun, load_model(start).get_weights(), strict=True):
         np.testing.assert_array_equal(found, wanted)
@@ -124,7 +124,7 @@ def test_training_begins_with_the_weights_of_a_checkpoint(
 
 def test_a_start_of_another_kind_is_refused(tmp_path: Path) -> None:
     other = ROOT / "artifacts" / "sudoku9.keras"
-    with pytest.raises(UsageError, match="another model.*hidden_size is 128, not 32"):
+    with pytest.raises(UsageError, match=r"another model.*hidden_size is 128, not 32"):
         train(small(), tmp_path / "model.keras", start=other)
     assert list(tmp_path.iterdir()) == []
 
@@ -134,6 +134,6 @@ def test_a_run_that_could_be_resumed_is_not_discarded(tmp_path: Path) -> None:
     left = tmp_path / "model.backup" / "training_metadata.json"
     left.parent.mkdir()
     left.write_text('{"epoch": 7, "batch": 0}')
-    with pytest.raises(OverwriteError, match="holds a run of 7 epochs.*--resume.*--force"):
+    with pytest.raises(OverwriteError, match=r"holds a run of 7 epochs.*--resume.*--force"):
         train(small(), output)
     assert left.exists()

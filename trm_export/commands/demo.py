@@ -31,7 +31,7 @@ def demo(
     remark(f"1. Loading {source.name} and exporting one ACT step to ONNX ...")
     load_keras()
     from trm_export.checkpoint import load_model
-    from trm_export.export.onnx import export_onnx
+    from trm_export.export.export import export, format_named
     from trm_export.export.probe import probe_puzzles
     from trm_export.parity import compare
     from trm_export.reference import KerasRunner
@@ -39,9 +39,10 @@ def demo(
     from trm_runtime import open_runner
 
     model = load_model(source)
-    export = export_onnx(model, Path("artifacts") / "sudoku9.onnx", probe_puzzles(model))
+    target = Path("artifacts") / "sudoku9.onnx"
+    made = export(model, target, probe_puzzles(model), format_named("onnx"))
     puzzles = get_task("sudoku9").puzzles("test", BLANKS, count)
-    runner = open_runner(export.path)
+    runner = open_runner(made.path)
     remark(f"2. Solving {count} unseen puzzles with {BLANKS} blanks on ONNX Runtime alone ...")
     solved = _solve(runner, puzzles)
     if not as_json:
@@ -54,10 +55,10 @@ def demo(
         )  # fmt: skip
     if as_json:
         solved.pop("longest")
-        emit({"model": source, "export": export.path, "contract": export.sidecar, **solved,
+        emit({"model": source, "export": made.path, "contract": made.sidecar, **solved,
               "parity": result.to_json()})  # fmt: skip
     else:
-        _report(solved, result.verdict, export)
+        _report(solved, result.verdict, made)
     if not result:
         from trm_export.errors import ParityError
 

@@ -1,1 +1,1 @@
-"""Exporters: one file a format, all built on the step graph and the contract of `signature`."""
+"""Exporters: one file a format, all built on the graph and the contract of `signature`."""

@@ -6,128 +6,35 @@ an IR and an opset that onnxruntime 1.18 opens, and no external data.
 
 from __future__ import annotations
 
-import dataclasses
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
-
-from trm_export.errors import BackendError, ParityError, UsageError
-from trm_export.export.signature import contract_for, incoming, sidecar, step_function
-from trm_export.files import atomic_write, refuse_overwrite
+from trm_export.export.format import Format, Job
+from trm_export.export.signature import graph_function, incoming, outgoing
 from trm_export.model import TRM
-from trm_export.parity import Puzzles, compare
-from trm_export.reference import KerasRunner
 from trm_runtime.contract import METADATA_KEY, CarrySpec, StepContract, TensorSpec
-from trm_runtime.drivers.onnx import OnnxRunner
 
 OPSET = 17
 MAX_IR_VERSION = 10
-RECURSIONS = ("unrolled", "rolled")
 
 
-@dataclasses.dataclass(frozen=True)
-class ExportResult:
-    """A finished export."""
-
-    path: Path
-    contract: StepContract
-    recursion: str
-    bytes: int
-    seconds: float  # conversion, without the check
-    check_seconds: float
-    forced_error: float  # worst relative L2 of any tensor of any checked step
-
-    @property
-    def sidecar(self) -> Path:
-        """The contract beside the file."""
-        return sidecar(self.path)
-
-
-def export_onnx(
-    model: TRM,
-    path: Path,
-    puzzles: Puzzles,
-    *,
-    batch: int | None = None,
-    recursion: str = "unrolled",
-    force: bool = False,
-) -> ExportResult:
-    """Writes the step as ONNX, re-opens it with the device's driver and checks forced parity.
-
-    Args:
-        model: the TRM, on the TensorFlow backend.
-        path: target; its contract lands beside it as ``<path>.json``.
-        puzzles: real puzzles for the check.
-        batch: fixed number of rows, or None for any.
-        recursion: ``"unrolled"``, or ``"rolled"`` for a `Loop` over the shared stack.
-        force: replace a file this tool did not make.
-
-    Raises:
-        BackendError: Keras does not run on TensorFlow.
-        UsageError: a recursion or batch this model cannot have.
-        ParityError: the file does not compute what Keras computes; nothing is left behind.
-    """
-    _refuse(model, batch, recursion)
-    refuse_overwrite(path, force=force)
-    contract = contract_for(model, batch=batch, packages=("keras", "tensorflow", "tf2onnx", "onnx"))
-    start = time.perf_counter()
-    proto = convert(model, contract, rolled=recursion == "rolled")
-    seconds = time.perf_counter() - start
-    with atomic_write(sidecar(path), force=force) as beside, atomic_write(path, force=force) as new:
-        new.write_bytes(proto.SerializeToString())
-        start = time.perf_counter()
-        error = _checked(model, new, puzzles, path)
-        check_seconds = time.perf_counter() - start
-        beside.write_text(contract.to_json(), encoding="utf-8")
-    return ExportResult(
-        path, contract, recursion, path.stat().st_size, seconds, check_seconds, error
-    )
-
-
-def _checked(model: TRM, written: Path, puzzles: Puzzles, path: Path) -> float:
-    """The worst forced error of the written file, opened as a device would.
-
-    Only single steps are judged here, so that an untrained model exports too; `trm-export parity`
-    judges answers and halting.
-    """
-    result = compare(KerasRunner(model), OnnxRunner(written), puzzles)
-    first, broken = result.first_divergence, result.broken
-    if first is not None or (broken is not None and not result.forced):
-        raise ParityError(f"{path} was not written: {result.verdict}")
-    return result.forced_error
-
-
-def _refuse(model: TRM, batch: int | None, recursion: str) -> None:
-    backend = keras.backend.backend()
-    if backend != "tensorflow":
-        raise BackendError(
-            f"Export needs the TensorFlow backend and Keras runs on {backend}; "
-            "start again with KERAS_BACKEND=tensorflow."
-        )
-    if recursion not in RECURSIONS:
-        raise UsageError(f"recursion must be unrolled or rolled, got {recursion!r}.")
-    if recursion == "rolled" and model.config.family != "paper":
-        raise UsageError(
-            "A rolled recursion needs one shared stack, and the seed family has two; "
-            "export it unrolled."
-        )
-    if batch is not None and batch < 1:
-        raise UsageError(f"batch must be at least 1, got {batch}.")
+def write(job: Job, path: Path) -> None:
+    """Writes the graph as one `.onnx` file."""
+    proto = convert(job.model, job.contract, rolled=job.rolled)
+    path.write_bytes(proto.SerializeToString())
 
 
 def convert(model: TRM, contract: StepContract, *, rolled: bool = False) -> Any:
-    """The step as an `onnx.ModelProto` in the contract's names, the contract in its metadata."""
+    """The graph as an `onnx.ModelProto` in the contract's names, the contract in its metadata."""
     import tensorflow as tf
     import tf2onnx
 
-    step = step_function(model, contract, rolled=rolled)
+    function = graph_function(model, contract, rolled=rolled)
     entering = incoming(contract)
 
     def positional(*tensors: Any) -> dict[str, Any]:
-        return step(**{spec.name: x for spec, x in zip(entering, tensors, strict=True)})
+        return function(**{spec.name: x for spec, x in zip(entering, tensors, strict=True)})
 
     proto, _ = tf2onnx.convert.from_function(
         tf.function(positional),
@@ -136,10 +43,10 @@ def convert(model: TRM, contract: StepContract, *, rolled: bool = False) -> Any:
         custom_op_handlers={"SelectV2": (_select_as_where, [])},
     )
     _declare(proto.graph.input, entering)
-    _declare(proto.graph.output, [*contract.outputs, *_next_tensors(contract)])
+    _declare(proto.graph.output, outgoing(contract))
     proto.ir_version = min(proto.ir_version, MAX_IR_VERSION)
     proto.producer_name, _, proto.producer_version = contract.made_by.tool.partition(" ")
-    proto.doc_string = "One ACT step of a TRM."
+    proto.doc_string = f"A TRM, one call is one ACT {contract.granularity}."
     entry = proto.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, contract.to_json()
     return proto
@@ -148,10 +55,6 @@ def convert(model: TRM, contract: StepContract, *, rolled: bool = False) -> Any:
 def _select_as_where(ctx: Any, node: Any, name: str, args: Any) -> None:
     """A select stays a select: tf2onnx's own `c * x + (1 - c) * y` lets a stale NaN through."""
     node.type = "Where"
-
-
-def _next_tensors(contract: StepContract) -> list[TensorSpec]:
-    return [TensorSpec(spec.next, spec.dtype, spec.shape) for spec in contract.carry]
 
 
 def _declare(values: Any, specs: Sequence[TensorSpec | CarrySpec]) -> None:
@@ -166,3 +69,25 @@ def _declare(values: Any, specs: Sequence[TensorSpec | CarrySpec]) -> None:
                 dim.dim_param = "batch"
             else:
                 dim.dim_value = size
+
+
+def _refusals(job: Job) -> Iterator[str]:
+    if job.contract.precision != "fp32":
+        yield f"onnx: {job.contract.precision} is not written yet."
+
+
+def _rolls(contract: StepContract) -> bool:
+    """onnxruntime shares packed weights, so unrolled passes cost no memory and run faster."""
+    return False
+
+
+FORMAT = Format(
+    name="onnx",
+    suffix=".onnx",
+    packages=("tf2onnx", "onnx"),
+    engines=("onnxruntime",),
+    batch=None,
+    write=write,
+    rolls=_rolls,
+    refusals=_refusals,
+)

@@ -166,17 +166,22 @@ class TRMInner(keras.layers.Layer):
         return z_H + emb if self.trm_config.family == "paper" else emb
 
     def _rolled(self, z_H: Any, z_L: Any, emb: Any) -> tuple[Any, Any]:
-        cycle = self.trm_config.l_cycles + 1
-
         def one_pass(i: Any, states: tuple[Any, Any]) -> tuple[Any, Any]:
-            z_H, z_L = states
-            updates_h = ops.broadcast_to(ops.equal(i % cycle, cycle - 1), ops.shape(z_H))
-            state = ops.where(updates_h, z_H, z_L)
-            injection = ops.where(updates_h, z_L, z_H + emb)
-            new = self.L_level(state, injection, training=False)
-            return ops.where(updates_h, new, z_H), ops.where(updates_h, z_L, new)
+            return self.one_pass(i, *states, emb)
 
         return ops.fori_loop(0, self.trm_config.passes, one_pass, (z_H, z_L))
+
+    def one_pass(self, i: Any, z_H: Any, z_L: Any, emb: Any) -> tuple[Any, Any]:
+        """Pass ``i`` of a step (inference, paper family): updates ``z_H`` or ``z_L``.
+
+        ``i`` counts from 0 and is an int32 scalar, or ``(batch, 1, 1)`` for one number a row.
+        """
+        cycle = self.trm_config.l_cycles + 1
+        updates_h = ops.broadcast_to(ops.equal(i % cycle, cycle - 1), ops.shape(z_H))
+        state = ops.where(updates_h, z_H, z_L)
+        injection = ops.where(updates_h, z_L, z_H + emb)
+        new = self.L_level(state, injection, training=False)
+        return ops.where(updates_h, new, z_H), ops.where(updates_h, z_L, new)
 
     def call(
         self,
@@ -204,15 +209,19 @@ class TRMInner(keras.layers.Layer):
         emb = self.embed(inputs, puzzle_identifiers)
         states = ops.cast(z_H, self.compute_dtype), ops.cast(z_L, self.compute_dtype)
         z_H, z_L = self.recurse(*states, emb, training=training, rolled=rolled)
+        outputs = self.heads(z_H)
+        z_H, z_L = (ops.stop_gradient(ops.cast(z, "float32")) for z in (z_H, z_L))
+        return z_H, z_L, outputs
+
+    def heads(self, z_H: Any) -> dict[str, Any]:
+        """The outputs read off ``z_H`` (batch, positions, hidden), see `call`."""
         logits = self.lm_head(z_H[:, self.trm_config.prefix_len :])
         q = ops.cast(self.q_head(z_H[:, 0]), "float32")
-        outputs = {
+        return {
             "logits": ops.cast(logits, "float32"),
             "q_halt_logits": q[:, 0],
             "q_continue_logits": q[:, 1],
         }
-        z_H, z_L = (ops.stop_gradient(ops.cast(z, "float32")) for z in (z_H, z_L))
-        return z_H, z_L, outputs
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""

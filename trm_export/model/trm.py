@@ -111,6 +111,29 @@ class TRM(keras.Model):
         new = {"z_H": z_H, "z_L": z_L, "steps": steps, "halted": halted, **current}
         return new, outputs
 
+    def one_pass(self, carry: Carry, batch: dict[str, Any]) -> tuple[Carry, dict[str, Any]]:
+        """One pass of the reasoning network; ``config.passes`` of them are one step (inference).
+
+        For the paper family, whose passes share one stack. The carry holds ``passes`` (batch,)
+        int32 besides the tensors of `call`: how many passes of the step are done. The outputs are
+        those of `call`, and mean something after the last pass only.
+        """
+        halted, done = carry["halted"], carry["passes"]
+        z_H, z_L = self.inner.reset(halted, carry["z_H"], carry["z_L"])
+        current = self._current(carry, batch)
+        emb = self.inner.embed(current["current_inputs"], current.get("current_puzzle_identifiers"))
+        z_H, z_L = (ops.cast(z, self.compute_dtype) for z in (z_H, z_L))
+        z_H, z_L = self.inner.one_pass(ops.reshape(done, (-1, 1, 1)), z_H, z_L, emb)
+        outputs = self.inner.heads(z_H)
+        z_H, z_L = (ops.cast(z, "float32") for z in (z_H, z_L))
+        begun = ops.where(halted, ops.zeros_like(carry["steps"]), carry["steps"])
+        steps = begun + ops.cast(ops.equal(done, 0), "int32")
+        last = ops.equal(done, self.config.passes - 1)
+        halted = ops.logical_and(last, steps >= self.config.halt_max_steps)
+        passes = ops.where(last, ops.zeros_like(done), done + 1)
+        new = {"z_H": z_H, "z_L": z_L, "steps": steps, "halted": halted, "passes": passes}
+        return {**new, **current}, outputs
+
     def _current(self, carry: Carry, batch: dict[str, Any]) -> Carry:
         halted = carry["halted"]
         inputs = ops.cast(batch["inputs"], "int32")

@@ -1,0 +1,47 @@
+"""Steps made of passes: runs the recursion over a graph that holds one pass of the network.
+
+Knows the contract; knows no engine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, final
+
+import numpy as np
+
+from trm_runtime.contract import StepContract
+from trm_runtime.runner import StepOutput, StepRunner
+
+PASSES = "passes"
+
+
+@final
+class BlockRunner:
+    """A StepRunner over another one whose contract has granularity "block".
+
+    Its contract is that of the step: granularity "step", and a carry without `passes`.
+    """
+
+    def __init__(self, block: StepRunner) -> None:
+        self._block, self._passes = block, block.contract.passes
+        self.contract: StepContract = dataclasses.replace(
+            block.contract,
+            granularity="step",
+            passes=1,
+            carry=tuple(spec for spec in block.contract.carry if spec.name != PASSES),
+        )
+
+    def step(
+        self,
+        inputs: Mapping[str, np.ndarray[Any, Any]],
+        carry: Mapping[str, np.ndarray[Any, Any]],
+    ) -> StepOutput:
+        """One ACT step, which is `passes` calls of the block; see StepRunner.step."""
+        rows = len(inputs["inputs"])
+        output = StepOutput({**carry, PASSES: np.zeros(rows, dtype=np.int32)}, {})
+        for _ in range(self._passes):
+            output = self._block.step(inputs, output.carry)
+        kept = {name: array for name, array in output.carry.items() if name != PASSES}
+        return StepOutput(kept, output.outputs)

@@ -1,0 +1,117 @@
+"""SavedModel driver: one call of the named signature of an exported folder, on TensorFlow.
+
+The only place of the device package that may load TensorFlow, and it does so when it opens a model.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from trm_runtime.checks import check_step_call
+from trm_runtime.contract import METADATA_KEY, StepContract
+from trm_runtime.errors import RejectedInputError, UsageError
+from trm_runtime.extras import load_extra
+from trm_runtime.runner import StepOutput
+from trm_runtime.tensors import Shape
+from trm_runtime.verify import verify
+
+CONTRACT_FILE = Path("assets.extra", f"{METADATA_KEY}.json")
+
+
+@final
+class SavedModelRunner:
+    """A StepRunner over TensorFlow.
+
+    `threads` is the number of threads of one operator; TensorFlow takes it once a process, so that
+    a second runner cannot have another number.
+
+    Raises MissingExtraError without TensorFlow, RejectedInputError for a folder that is damaged,
+    has no contract, or is not what its contract says.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, threads: int | None = None) -> None:
+        self._path = Path(path)
+        self.contract: StepContract = _contract(self._path)
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        self._tf = load_extra("tensorflow", "tensorflow")
+        _set_threads(self._tf, threads)
+        try:
+            self._loaded = self._tf.saved_model.load(str(self._path))
+        except Exception as error:
+            raise RejectedInputError(
+                f"{self._path}: TensorFlow cannot open it: {_first_line(error)}"
+            ) from error
+        self._call = _signature(self._path, self._loaded, self.contract)
+
+    def step(
+        self,
+        inputs: Mapping[str, np.ndarray[Any, Any]],
+        carry: Mapping[str, np.ndarray[Any, Any]],
+    ) -> StepOutput:
+        """One call; see StepRunner.step."""
+        feeds = {**check_step_call(self.contract, inputs, carry), **carry}
+        try:
+            found = self._call(**{name: self._tf.constant(x) for name, x in feeds.items()})
+        except Exception as error:
+            raise RejectedInputError(
+                f"{self._path}: TensorFlow could not run a step: {_first_line(error)}"
+            ) from error
+        return StepOutput(
+            carry={spec.name: found[spec.next].numpy() for spec in self.contract.carry},
+            outputs={spec.name: found[spec.name].numpy() for spec in self.contract.outputs},
+        )
+
+
+def _contract(folder: Path) -> StepContract:
+    file = folder / CONTRACT_FILE
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RejectedInputError(
+            f"{folder}: holds no step contract ({CONTRACT_FILE}), so nothing is known of its "
+            "carry; export it again with: trm-export saved-model MODEL.keras"
+        ) from error
+    return StepContract.from_json(text, f"{file}")
+
+
+def _set_threads(tf: Any, threads: int | None) -> None:
+    if threads is None:
+        return
+    if threads < 1:
+        raise UsageError(f"threads: expected 1 or more, got {threads}")
+    if tf.config.threading.get_intra_op_parallelism_threads() == threads:
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError as error:
+        raise UsageError(
+            f"threads: TensorFlow already runs in this process and cannot change to {threads}"
+        ) from error
+
+
+def _signature(folder: Path, loaded: Any, contract: StepContract) -> Any:
+    known = list(loaded.signatures)
+    if contract.signature not in known:
+        raise RejectedInputError(
+            f"{folder}: has no signature {contract.signature!r}; "
+            f"it has {', '.join(known) or 'none'}"
+        )
+    call = loaded.signatures[contract.signature]
+    inputs = {name: _described(spec) for name, spec in call.structured_input_signature[1].items()}
+    outputs = {name: _described(spec) for name, spec in call.structured_outputs.items()}
+    verify(contract, inputs, outputs, str(folder))
+    return call
+
+
+def _described(spec: Any) -> tuple[str, Shape]:
+    return spec.dtype.name, tuple(spec.shape)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

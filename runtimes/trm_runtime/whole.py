@@ -1,0 +1,67 @@
+"""Solve with a graph that holds the whole ACT loop: one call takes puzzles and gives answers.
+
+Private to `loop`. Halting and latching have happened inside; here puzzles are cut into batches.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Callable
+
+import numpy as np
+
+from trm_runtime.checks import check_step_output
+from trm_runtime.rollout import HaltPolicy, finite_rows
+from trm_runtime.runner import StepRunner
+from trm_runtime.solution import STOP_REASONS, Solution, StepEvent
+
+Array = np.ndarray[Any, Any]
+
+
+def solve_whole(
+    runner: StepRunner,
+    tokens: Mapping[str, Array],
+    policy: HaltPolicy,
+    slots: int,
+    limit: float,
+    on_step: Callable[[StepEvent], object] | None,
+) -> Solution:
+    """The answers to N puzzles, `slots` at a call; `limit` is a time of `time.monotonic`.
+
+    A puzzle that no call has reached when time is up, or `on_step` returns False, has steps 0.
+    """
+    count, seq = tokens["inputs"].shape
+    answers, steps = np.zeros((count, seq), np.int32), np.zeros(count, np.int32)
+    q_halt, q_continue = (np.full(count, np.nan, np.float32) for _ in range(2))
+    reasons = np.full(count, STOP_REASONS.index("deadline"), np.int8)
+    for start in range(0, count, slots):
+        if time.monotonic() >= limit:
+            break
+        rows = np.arange(start, min(start + slots, count))
+        fed = rows if runner.contract.batch is None else np.resize(rows, slots)
+        output = runner.step({name: array[fed] for name, array in tokens.items()}, {})
+        check_step_output(runner.contract, output.carry, output.outputs, len(fed))
+        found = {name: array[: len(rows)] for name, array in output.outputs.items()}
+        answers[rows], steps[rows] = found["answers"], found["steps"]
+        q_halt[rows], q_continue[rows] = found["q_halt_logits"], found["q_continue_logits"]
+        reasons[rows] = policy.reasons(steps[rows], q_halt[rows], q_continue[rows])
+        broken = ~finite_rows(runner.contract, output)[: len(rows)]
+        reasons[rows[broken]] = STOP_REASONS.index("nonfinite")
+        event = StepEvent(
+            rows=rows,
+            slots=np.arange(len(rows)),
+            steps=steps[rows],
+            answers=answers[rows],
+            q_halt=q_halt[rows],
+            q_continue=q_continue[rows],
+            finished=np.ones(len(rows), dtype=bool),
+            outputs=output.outputs,
+            carry=output.carry,
+        )
+        if on_step is not None and on_step(event) is False:
+            reasons[rows[-1] + 1 :] = STOP_REASONS.index("cancelled")
+            break
+    return Solution(
+        answers, steps, q_halt, q_continue, tuple(STOP_REASONS[code] for code in reasons.tolist())
+    )

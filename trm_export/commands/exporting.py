@@ -1,0 +1,78 @@
+"""What the export commands share: their options, and the one way they run an export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from trm_export.export.export import ExportResult
+
+ModelFile = Annotated[Path, typer.Argument(help="A .keras file.")]
+Precision = Annotated[str, typer.Option(help="fp32, fp16, int8 or int8-static.")]
+Batch = Annotated[str | None, typer.Option(help="Rows of a call: a number, or free.")]
+Granularity = Annotated[
+    str, typer.Option(help="What one call does: step, the whole loop, or block (one pass).")
+]
+Recursion = Annotated[
+    str | None, typer.Option(help="unrolled or rolled; what measured best if not given.")
+]
+
+
+def run_export(
+    kind: str,
+    model: Path,
+    output: Path | None,
+    *,
+    precision: str,
+    batch: str | None,
+    granularity: str,
+    recursion: str | None,
+    engine: str | None = None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Export one file, say what came of it and print its paths."""
+    from trm_export.commands.console import emit
+    from trm_export.commands.frameworks import load_keras
+    from trm_export.errors import UsageError
+
+    if batch not in (None, "free") and not str(batch).isdecimal():
+        raise UsageError(f"--batch is a number or free, got {batch!r}.")
+    load_keras()
+    from trm_export.checkpoint import load_model
+    from trm_export.export.export import Choices, export, format_named
+    from trm_export.export.probe import probe_puzzles
+
+    known = format_named(kind)
+    rows = int(batch) if batch is not None and batch.isdecimal() else batch
+    choices = Choices(precision, rows, granularity, recursion, engine)
+    trm = load_model(model)
+    target = output or default_target(model, known.suffix or "_saved_model", choices.precision,
+                                      choices.granularity)  # fmt: skip
+    result = export(trm, target, probe_puzzles(trm), known, choices, force=force)
+    if as_json:
+        emit({**vars(result), "sidecar": result.sidecar})
+        return
+    say(result)
+    print(result.path)
+    print(result.sidecar)
+
+
+def default_target(model: Path, ending: str, precision: str, granularity: str) -> Path:
+    """``artifacts/<stem><ending>``; what is not the default of its kind is in the name."""
+    marks = [precision] if precision != "fp32" else []
+    marks += [granularity] if granularity != "step" else []
+    return Path("artifacts") / ("-".join([model.stem, *marks]) + ending)
+
+
+def say(result: ExportResult) -> None:
+    """A remark on a finished export."""
+    from trm_export.commands.console import bytes_text, remark
+
+    remark(
+        f"Exported in {result.seconds:.1f} s, {bytes_text(result.bytes)}, {result.recursion}; "
+        f"checked in {result.check_seconds:.1f} s: {result.verdict}"
+    )

@@ -1,0 +1,187 @@
+"""`export`: the way every file takes, whatever its format, from a Keras TRM to a checked artifact.
+
+The choices are judged, the file is written under a temporary name, opened again with the device's
+own driver and compared with Keras on real puzzles; only then it gets its name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+
+from trm_export.errors import BackendError, ParityError, UsageError
+from trm_export.export.format import PRECISIONS, RECURSIONS, Format, Job
+from trm_export.export.signature import contract_for, sidecar
+from trm_export.files import atomic_write, refuse_overwrite, size_on_disk
+from trm_export.model import TRM
+from trm_export.parity import Puzzles, compare
+from trm_export.reference import KerasRunner
+from trm_runtime.contract import GRANULARITIES, StepContract
+from trm_runtime.open import open_runner
+
+FORMATS = ("saved-model", "onnx", "tflite")
+"""One module of this package each (`-` becomes `_`), whose `FORMAT` says what it can do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportResult:
+    """A finished export."""
+
+    path: Path
+    contract: StepContract
+    format: str
+    recursion: str
+    bytes: int
+    seconds: float  # conversion, without the check
+    check_seconds: float
+    forced_error: float  # worst relative L2 of any tensor of any checked step; 0 for a loop
+    verdict: str  # of the check, in words
+
+    @property
+    def sidecar(self) -> Path:
+        """The contract beside the file."""
+        return sidecar(self.path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """What to make. ``None`` leaves a choice to the format.
+
+    Attributes:
+        precision: one of `PRECISIONS`.
+        batch: fixed number of rows of a call, ``"free"`` for any number, or None.
+        granularity: ``"step"``, ``"loop"`` or ``"block"``.
+        recursion: ``"unrolled"``, ``"rolled"``, or None for what measures best.
+        engine: one of the format's engines.
+    """
+
+    precision: str = "fp32"
+    batch: int | str | None = None
+    granularity: str = "step"
+    recursion: str | None = None
+    engine: str | None = None
+
+
+def format_named(name: str) -> Format:
+    """The format of that name; UsageError for an unknown one."""
+    if name not in FORMATS:
+        raise UsageError(f"There is no format {name!r}; choose from {', '.join(FORMATS)}.")
+    module = importlib.import_module(f"trm_export.export.{name.replace('-', '_')}")
+    found: Format = module.FORMAT
+    return found
+
+
+def export(
+    model: TRM,
+    path: Path,
+    puzzles: Puzzles,
+    kind: Format,
+    choices: Choices = Choices(),
+    *,
+    force: bool = False,
+) -> ExportResult:
+    """Writes the model as one file, re-opens it with the device's driver and checks it.
+
+    Args:
+        model: the TRM, on the TensorFlow backend.
+        path: target; its contract lands beside it as ``<path>.json``.
+        puzzles: real puzzles for calibration and check.
+        kind: see `format_named`.
+        choices: see `Choices`.
+        force: replace a file this tool did not make.
+
+    Raises:
+        BackendError: Keras does not run on TensorFlow.
+        UsageError: choices that this format or this model cannot honour, with the reasons.
+        ParityError: the file does not compute what Keras computes; nothing is left behind.
+    """
+    job = plan(model, puzzles, kind, choices)
+    refuse_overwrite(path, force=force)
+    with atomic_write(sidecar(path), force=force) as beside, atomic_write(path, force=force) as new:
+        start = time.perf_counter()
+        kind.write(job, new)
+        written = time.perf_counter()
+        error, verdict = _checked(job, new, path)
+        checked = time.perf_counter()
+        beside.write_text(job.contract.to_json(), encoding="utf-8")
+    return ExportResult(
+        path, job.contract, kind.name, RECURSIONS[job.rolled], size_on_disk(path),
+        written - start, checked - written, error, verdict,
+    )  # fmt: skip
+
+
+def plan(model: TRM, puzzles: Puzzles, kind: Format, choices: Choices) -> Job:
+    """The job that `export` would do; raises what it raises for choices that cannot be honoured."""
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise BackendError(
+            f"Export needs the TensorFlow backend and Keras runs on {backend}; "
+            "start again with KERAS_BACKEND=tensorflow."
+        )
+    problems = list(_wrong_words(kind, choices))
+    if problems:
+        raise UsageError(" ".join(problems))
+    batch = kind.batch if choices.batch is None else choices.batch
+    contract = contract_for(
+        model,
+        batch=batch if isinstance(batch, int) else None,
+        precision=choices.precision,
+        granularity=choices.granularity,
+        packages=("keras", "tensorflow", *kind.packages),
+    )
+    paper = model.config.family == "paper"
+    rolled = choices.recursion == "rolled" if choices.recursion else paper and kind.rolls(contract)
+    job = Job(model, contract, rolled, choices.engine or kind.engines[0], puzzles)
+    problems = [*_refusals(job), *kind.refusals(job)]
+    if problems:
+        raise UsageError(" ".join(problems))
+    return job
+
+
+def _wrong_words(kind: Format, choices: Choices) -> Iterator[str]:
+    words = {
+        "precision": (choices.precision, PRECISIONS),
+        "granularity": (choices.granularity, GRANULARITIES),
+        "recursion": (choices.recursion or RECURSIONS[0], RECURSIONS),
+        "target": (choices.engine or kind.engines[0], kind.engines),
+    }
+    for name, (word, known) in words.items():
+        if word not in known:
+            yield f"{kind.name}: {name} must be {' or '.join(known)}, got {word!r}."
+    batch = choices.batch
+    if batch not in (None, "free") and (not isinstance(batch, int) or batch < 1):
+        yield f"batch must be at least 1, or free, got {batch}."
+
+
+def _refusals(job: Job) -> Iterator[str]:
+    """What no format can do with this model."""
+    if job.model.config.family == "paper":
+        return
+    if job.rolled:
+        yield (
+            "A rolled recursion needs one shared stack, and the seed family has two; "
+            "export it unrolled."
+        )
+    if job.contract.granularity == "block":
+        yield (
+            "A block is one pass of one shared stack, and the seed family has two; "
+            "export it with granularity step."
+        )
+
+
+def _checked(job: Job, written: Path, path: Path) -> tuple[float, str]:
+    """The worst forced error of the written file, opened as a device would, and the verdict.
+
+    Only single steps are judged here (of a loop, which has none, its answers and halting steps),
+    so that an untrained model exports too; `trm-export parity` judges everything.
+    """
+    result = compare(KerasRunner(job.model), open_runner(written), job.puzzles)
+    broken = result.broken
+    if broken is not None and (not result.forced or result.first_divergence is not None):
+        raise ParityError(f"{path} was not written: {result.verdict}")
+    return result.forced_error, result.verdict

@@ -1,0 +1,59 @@
+"""What an exporter is: a format says what it can make, and writes one job to one path."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from trm_export.model import TRM
+from trm_export.parity import Puzzles
+from trm_runtime.contract import StepContract
+
+PRECISIONS = ("fp32", "fp16", "int8", "int8-static")
+RECURSIONS = ("unrolled", "rolled")
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One file to write.
+
+    Attributes:
+        model: the TRM, on the TensorFlow backend.
+        contract: what the file must be; precision, batch and granularity are in it.
+        rolled: one loop over the shared stack instead of unrolled passes.
+        engine: the engine the file is for, where a format has more than one.
+        puzzles: real ones, for calibration.
+    """
+
+    model: TRM
+    contract: StepContract
+    rolled: bool
+    engine: str
+    puzzles: Puzzles
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """One kind of file.
+
+    Attributes:
+        name: the command's name.
+        suffix: of the file; empty for a folder.
+        packages: distributions whose versions go into the contract.
+        engines: what the files can be made for, the usual one first.
+        batch: rows of a call where none are asked for; None leaves them free.
+        write: writes a job to a path that does not exist yet, in the contract's names and with
+            the contract inside.
+        rolls: whether this job is better off with a rolled recursion, by measurement.
+        refusals: why this job cannot be done, a sentence a reason.
+    """
+
+    name: str
+    suffix: str
+    packages: tuple[str, ...]
+    engines: tuple[str, ...]
+    batch: int | None
+    write: Callable[[Job, Path], None]
+    rolls: Callable[[StepContract], bool]
+    refusals: Callable[[Job], Iterator[str]]
