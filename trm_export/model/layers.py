@@ -91,8 +91,7 @@ class SwiGLU(keras.layers.Layer):
         else:
             kernel = ops.cast(self.gate_up.kernel, x.dtype)
             gate, up = (
-                ops.matmul(x, half)
-                for half in (kernel[:, : self.width], kernel[:, self.width :])
+                ops.matmul(x, half) for half in (kernel[:, : self.width], kernel[:, self.width :])
             )
         return self.down(ops.silu(gate) * up)
 
