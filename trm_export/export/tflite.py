@@ -18,8 +18,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from trm_export.export.format import Format, Job
+from trm_export.export.format import Documents, Format, Job
 from trm_export.export.saved_model import save_graph
+from trm_export.export.tflite_calibration import ENDING, calibrate
+from trm_export.export.tflite_static import quantise
 from trm_export.model import TRM
 from trm_export.model.layers import SwiGLU
 from trm_runtime.contract import StepContract
@@ -28,14 +30,21 @@ from trm_runtime.drivers.tflite_file import append_contract
 LITERT, OLD = "litert", "tflite-runtime"
 
 
-def write(job: Job, path: Path) -> None:
-    """Writes the flatbuffer with the contract in its tail."""
-    path.write_bytes(convert(job))
+def write(job: Job, path: Path) -> Documents:
+    """Writes the flatbuffer with the contract in its tail; int8-static comes with its manifest."""
+    documents = {}
+    if job.contract.precision == "int8-static":
+        calibration = calibrate(job, convert)
+        path.write_bytes(quantise(convert(job), calibration.products))
+        documents[ENDING] = calibration.manifest
+    else:
+        path.write_bytes(convert(job))
     append_contract(path, job.contract.to_json())
+    return documents
 
 
 def convert(job: Job) -> bytes:
-    """The flatbuffer in the contract's names, without the contract."""
+    """The flatbuffer in the contract's names, without the contract; in float for int8-static."""
     with tempfile.TemporaryDirectory(prefix="trm-") as folder, _split_gates(job.model):
         saved = Path(folder) / "saved_model"
         save_graph(job, saved)

@@ -1,0 +1,112 @@
+"""Read and write the flatbuffer of a `.tflite` file as Python objects, and find its matrices.
+
+The schema comes with ai-edge-litert (https://ai.google.dev/edge/litert, `schema.fbs`). Knows
+nothing about the model but that its matrices are FULLY_CONNECTED operators.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+Array = np.ndarray[Any, Any]
+
+FLOAT32 = schema.TensorType.FLOAT32
+INT8 = schema.TensorType.INT8
+INT32 = schema.TensorType.INT32
+
+
+@dataclasses.dataclass(frozen=True)
+class Matrix:
+    """One product with a constant float32 matrix.
+
+    Attributes:
+        operator: the `OperatorT`.
+        entering, weights, leaving: numbers of tensors of its subgraph.
+        bias: the number of a tensor, or -1.
+        key: digest of the matrix, `digest_of` its ``(out, in)`` float32 values.
+        linear: nothing is added to the product or done to it.
+    """
+
+    operator: Any
+    entering: int
+    weights: int
+    bias: int
+    leaving: int
+    key: str
+    linear: bool
+
+
+def load(data: bytes) -> Any:
+    """The `ModelT` of a flatbuffer; bytes after its end are ignored."""
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
+
+
+def dump(model: Any) -> bytes:
+    """The flatbuffer of a `ModelT`."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def digest_of(matrix: Array) -> str:
+    """What identifies a float32 matrix ``(out, in)`` wherever the converter put it."""
+    return hashlib.sha256(np.ascontiguousarray(matrix, "<f4").tobytes()).hexdigest()
+
+
+def values(model: Any, graph: Any, tensor: int) -> Array | None:
+    """The float32 values of a constant tensor, None for any other tensor."""
+    found = graph.tensors[tensor]
+    data = model.buffers[found.buffer].data
+    if data is None or len(data) == 0 or found.type != FLOAT32:
+        return None
+    return np.frombuffer(bytes(data), "<f4").reshape(found.shape)
+
+
+def matrices(model: Any, graph: Any) -> Iterator[Matrix]:
+    """Every product of a subgraph with a constant float32 matrix, in order."""
+    digests: dict[int, str] = {}
+    for operator in graph.operators:
+        if not _is(model, operator, schema.BuiltinOperator.FULLY_CONNECTED):
+            continue
+        entering, weights, *rest = (int(number) for number in operator.inputs)
+        if weights not in digests:
+            found = values(model, graph, weights)
+            if found is None:
+                continue
+            digests[weights] = digest_of(found)
+        bias = rest[0] if rest else -1
+        linear = bias < 0 and not operator.builtinOptions.fusedActivationFunction
+        yield Matrix(
+            operator, entering, weights, bias, int(operator.outputs[0]), digests[weights], linear
+        )
+
+
+def gated(model: Any, graph: Any) -> dict[str, str]:
+    """The last matrix of every SwiGLU -> the matrix of its up; keys, both linear.
+
+    Its input is a MUL of something and the product with that matrix.
+    """
+    makers = {int(out): operator for operator in graph.operators for out in operator.outputs}
+    found = list(matrices(model, graph))
+    products = {m.leaving: m.key for m in found if m.linear}
+    pairs = {}
+    for matrix in found:
+        maker = makers.get(matrix.entering)
+        if maker is None or not _is(model, maker, schema.BuiltinOperator.MUL):
+            continue
+        ups = [products[number] for number in map(int, maker.inputs) if number in products]
+        if len(ups) == 1:
+            pairs[matrix.key] = ups[0]
+    return pairs
+
+
+def _is(model: Any, operator: Any, builtin: int) -> bool:
+    return bool(model.operatorCodes[operator.opcodeIndex].builtinCode == builtin)

@@ -1,0 +1,191 @@
+"""Static int8 for TFLite, written into the flatbuffer: int8 products between float operators.
+
+Every product with a matrix of the reasoning stacks, and the one of the answers, becomes QUANTIZE,
+FULLY_CONNECTED in int8, DEQUANTIZE: weights symmetric with one scale a row (int8, -127..127),
+activations with one calibrated scale and zero point, as TFLite's quantisation specification
+(https://ai.google.dev/edge/litert/models/quantization_spec) wants it; between them go the exact
+rewritings of `tflite_recipe`. Norms, residual sums, gates and the products of attention stay in
+float32: a sum of squares in eight bits costs more than it saves. So does the halting head, whose
+one number a row is compared with a threshold.
+
+TensorFlow's own calibrator crashes on the body of a WHILE, so that its quantiser would need the
+passes unrolled, with the weights packed once a pass. Editing the file knows neither trouble: it
+treats every subgraph alike. No operator is newer than what tflite-runtime 2.14 runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from trm_export.export.tflite_flatbuffer import (
+    FLOAT32,
+    INT8,
+    INT32,
+    Array,
+    Matrix,
+    dump,
+    load,
+    matrices,
+    values,
+)
+from trm_export.export.tflite_recipe import Product, Range, scale_and_zero_point
+
+_QUANTIZE = (schema.BuiltinOperator.QUANTIZE, 1)
+_DEQUANTIZE = (schema.BuiltinOperator.DEQUANTIZE, 2)
+_MUL = (schema.BuiltinOperator.MUL, 1)
+
+
+def quantise(data: bytes, products: Mapping[str, Product]) -> bytes:
+    """A float32 flatbuffer with the products of these matrices in int8."""
+    model = load(data)
+    done: dict[int, Array] = {}
+    for graph in model.subgraphs:
+        _Editor(model, graph, done).run(products)
+    return dump(model)
+
+
+def quantised_rows(matrix: Array) -> tuple[Array, Array]:
+    """``(out, in)`` float32 -> the same in int8, and one float32 scale a row."""
+    scales = np.abs(matrix).max(axis=1) / 127
+    scales = np.where(scales > 0, scales, 1.0).astype(np.float32)
+    return np.rint(matrix / scales[:, None]).clip(-127, 127).astype(np.int8), scales
+
+
+class _Editor:
+    """Edits one subgraph of a model; ``done`` maps buffers that are int8 already to scales."""
+
+    def __init__(self, model: Any, graph: Any, done: dict[int, Array]) -> None:
+        self._model, self._graph, self._done = model, graph, done
+        self._integers: dict[tuple[int, bytes, Range], int] = {}  # float tensor -> its int8 twin
+        self._constants: dict[bytes, int] = {}
+
+    def run(self, products: Mapping[str, Product]) -> None:
+        found = {id(m.operator): m for m in matrices(self._model, self._graph) if m.key in products}
+        operators: list[Any] = []
+        for operator in self._graph.operators:
+            matrix = found.get(id(operator))
+            if matrix is None:
+                operators.append(operator)
+            else:
+                operators += self._product(matrix, products[matrix.key])
+        self._graph.operators = operators
+
+    def _product(self, matrix: Matrix, how: Product) -> list[Any]:
+        """The operators that take the place of a float product."""
+        before, integer = self._rounded(matrix.entering, how)
+        scales = self._weights(matrix, how)
+        bias = self._bias(matrix, scales * np.float32(scale_and_zero_point(how.entering)[0]))
+        result = self._twin(matrix.leaving, how.leaving)
+        matrix.operator.inputs = np.array([integer, matrix.weights, bias], np.int32)
+        matrix.operator.outputs = np.array([result], np.int32)
+        if (how.rows == 1).all():
+            return [*before, matrix.operator, self._one(_DEQUANTIZE, result, matrix.leaving)]
+        scaled = self._like(matrix.leaving, b"_scaled", FLOAT32)
+        after = [
+            self._one(_DEQUANTIZE, result, scaled),
+            self._times(scaled, how.rows, matrix.leaving),
+        ]
+        return [*before, matrix.operator, *after]
+
+    def _rounded(self, entering: int, how: Product) -> tuple[list[Any], int]:
+        """What makes the int8 twin of a tensor, once, and the twin."""
+        key = (entering, how.rows.tobytes(), how.entering)
+        if key in self._integers:
+            return [], self._integers[key]
+        self._integers[key] = twin = self._twin(entering, how.entering)
+        if (how.rows == 1).all():
+            return [self._one(_QUANTIZE, entering, twin)], twin
+        scaled = self._like(entering, b"_scaled", FLOAT32)
+        return [
+            self._times(entering, 1 / how.rows, scaled),
+            self._one(_QUANTIZE, scaled, twin),
+        ], twin
+
+    def _weights(self, matrix: Matrix, how: Product) -> Array:
+        """Makes the matrix int8; its scales. Tensors of several subgraphs may share a buffer."""
+        tensor = self._graph.tensors[matrix.weights]
+        if tensor.buffer not in self._done:
+            floats = np.asarray(values(self._model, self._graph, matrix.weights))
+            floats = floats * how.columns / how.outputs[:, None]
+            integers, self._done[tensor.buffer] = quantised_rows(floats)
+            self._model.buffers[tensor.buffer].data = integers.view(np.uint8).ravel()
+        scales = self._done[tensor.buffer]
+        tensor.type, tensor.quantization = INT8, _parameters(scales, np.zeros(len(scales)))
+        return scales
+
+    def _bias(self, matrix: Matrix, scales: Array) -> int:
+        if matrix.bias < 0:
+            return -1
+        floats = np.asarray(values(self._model, self._graph, matrix.bias))
+        made = self._like(matrix.bias, b"_int32", INT32)
+        self._graph.tensors[made].buffer = self._buffer(np.rint(floats / scales).astype("<i4"))
+        self._graph.tensors[made].quantization = _parameters(scales, np.zeros(len(scales)))
+        return made
+
+    def _twin(self, tensor: int, limits: Range) -> int:
+        """A new int8 tensor in the likeness of a float one."""
+        scale, zero = scale_and_zero_point(limits)
+        made = self._like(tensor, b"_int8", INT8)
+        self._graph.tensors[made].quantization = _parameters(np.array([scale]), np.array([zero]))
+        return made
+
+    def _like(self, tensor: int, mark: bytes, kind: int) -> int:
+        """A new tensor of the name and shape of another."""
+        old, new = self._graph.tensors[tensor], schema.TensorT()
+        new.name, new.type, new.hasRank = old.name + mark, kind, True
+        new.shape, new.shapeSignature = old.shape, old.shapeSignature
+        self._graph.tensors.append(new)
+        return len(self._graph.tensors) - 1
+
+    def _constant(self, floats: Array) -> int:
+        content = floats.astype("<f4").tobytes()
+        if content not in self._constants:
+            tensor = schema.TensorT()
+            tensor.name, tensor.type, tensor.hasRank = b"row_scales", FLOAT32, True
+            tensor.shape = np.array(floats.shape, np.int32)
+            tensor.buffer = self._buffer(floats.astype("<f4"))
+            self._graph.tensors.append(tensor)
+            self._constants[content] = len(self._graph.tensors) - 1
+        return self._constants[content]
+
+    def _buffer(self, content: Array) -> int:
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(content.tobytes(), np.uint8)
+        self._model.buffers.append(buffer)
+        return len(self._model.buffers) - 1
+
+    def _times(self, tensor: int, floats: Array, into: int) -> Any:
+        operator = self._one(_MUL, tensor, into)
+        operator.inputs = np.array([tensor, self._constant(floats)], np.int32)
+        operator.builtinOptionsType = schema.BuiltinOptions.MulOptions
+        operator.builtinOptions = schema.MulOptionsT()
+        return operator
+
+    def _one(self, code: tuple[int, int], entering: int, leaving: int) -> Any:
+        operator = schema.OperatorT()
+        operator.opcodeIndex = self._opcode(*code)
+        operator.inputs = np.array([entering], np.int32)
+        operator.outputs = np.array([leaving], np.int32)
+        return operator
+
+    def _opcode(self, builtin: int, version: int) -> int:
+        codes = self._model.operatorCodes
+        for number, code in enumerate(codes):
+            if code.builtinCode == builtin:
+                code.version = max(code.version, version)
+                return number
+        code = schema.OperatorCodeT()
+        code.builtinCode, code.version = builtin, version
+        code.deprecatedBuiltinCode = builtin  # all of ours are below 127, where it counts
+        codes.append(code)
+        return len(codes) - 1
+
+
+def _parameters(scales: Array, zeros: Array) -> Any:
+    parameters = schema.QuantizationParametersT()
+    parameters.scale, parameters.zeroPoint = scales.astype(np.float32), zeros.astype(np.int64)
+    return parameters
