@@ -20,17 +20,17 @@ import trm_export
 from trm_export.errors import TRMError
 from trm_export.export.format import Job
 from trm_export.export.probe import task_of
-from trm_export.export.rollouts import rollout_samples
+from trm_export.export.rollouts import StepSamples, rollout_samples
 from trm_export.export.signature import contract_for
-from trm_export.export.tflite_flatbuffer import Array, digest_of, gated, load
-from trm_export.export.tflite_observe import Observer, Seen, statistics
-from trm_export.export.tflite_recipe import Product, products
+from trm_export.export.tflite_flatbuffer import Array, digest_of, gated, load, values
+from trm_export.export.tflite_observe import Observer, statistics
+from trm_export.export.tflite_recipe import Observed, Product, products
 from trm_export.model import TRM
 from trm_export.model.layers import SwiGLU
 from trm_export.reference import KerasRunner
 
 BATCH = 8
-PUZZLES, HELD_OUT = 16, 8  # multiples of the batch
+PUZZLES, SCRAMBLED, HELD_OUT = 16, 8, 8  # multiples of the batch
 ENDING = ".calibration.json"
 
 Convert = Callable[[Job], bytes]
@@ -46,37 +46,39 @@ class Calibration:
 
 def calibrate(job: Job, convert: Convert) -> Calibration:
     """Calibrates the job's model; ``convert`` makes the flatbuffer of a float job."""
-    model = job.model
-    names = matrix_names(model)
-    block = model.config.family == "paper"
-    contract = contract_for(model, batch=BATCH, granularity="block" if block else "step")
+    names = matrix_names(job.model)
+    block = job.model.config.family == "paper"
+    contract = contract_for(job.model, batch=BATCH, granularity="block" if block else "step")
     data = convert(dataclasses.replace(job, contract=contract, rolled=False))
     observer = Observer(data, contract)
-    seen_names = {names.get(matrix.key, "") for matrix in observer.matrices}
-    missing = sorted(set(names.values()) - seen_names)
-    if missing:
-        raise TRMError(
-            f"int8-static: the TFLite converter left no product with {', '.join(missing)} in the "
-            "graph, so its activations cannot be calibrated; use int8 instead."
-        )
+    _all_there(names, observer)
     puzzles, held_out = _puzzles(job)
-    runner = KerasRunner(model)
-    calls = model.config.halt_max_steps * model.config.passes * len(puzzles) // BATCH
-    seen = statistics(observer.run(rollout_samples(runner, puzzles)), calls)
-    whole = {matrix.key for matrix in observer.matrices if not matrix.linear}
+    found = _products(data, names, observer, job.model, puzzles)
+    rolled_out = rollout_samples(KerasRunner(job.model), held_out)
+    return Calibration(found, _manifest(job, names, found, _clipping(found, observer, rolled_out)))
+
+
+def _all_there(names: Mapping[str, str], observer: Observer) -> None:
+    missing = sorted(set(names) - {matrix.key for matrix in observer.matrices})
+    if missing:
+        listed = ", ".join(names[key] for key in missing)
+        raise TRMError(
+            f"int8-static: the TFLite converter left no product with {listed} in the graph, so "
+            "that its activations cannot be calibrated; use int8 instead."
+        )
+
+
+def _products(
+    data: bytes, names: Mapping[str, str], observer: Observer, model: TRM, puzzles: Array
+) -> dict[str, Product]:
     parsed = load(data)
-    found = products({key: seen[key] for key in names}, gated(parsed, parsed.subgraphs[0]), whole)
-    clipped = _clipping(found, observer.run(rollout_samples(runner, held_out)))
-    facts = {
-        "puzzles": len(puzzles),
-        "steps": model.config.halt_max_steps,
-        "passes_a_step": model.config.passes,
-        "samples_a_step": len(puzzles) * model.config.passes,
-        "held_out_puzzles": len(held_out),
-        "source": "training puzzles; held out: validation puzzles" if task_of(model)
-        else "the puzzles of the export, halved",
-    }  # fmt: skip
-    return Calibration(found, _manifest(facts, names, found, clipped))
+    graph = parsed.subgraphs[0]
+    calls = model.config.halt_max_steps * model.config.passes * len(puzzles) // BATCH
+    seen = statistics(observer.run(rollout_samples(KerasRunner(model), puzzles)), calls)
+    kernels = {m.key: np.asarray(values(parsed, graph, m.weights)) for m in observer.matrices}
+    observed = {key: Observed(kernels[key], *seen[key]) for key in names}
+    whole = {matrix.key for matrix in observer.matrices if not matrix.linear}
+    return products(observed, gated(parsed, graph), whole)
 
 
 def matrix_names(model: TRM) -> dict[str, str]:
@@ -88,7 +90,8 @@ def matrix_names(model: TRM) -> dict[str, str]:
     for layer in model._flatten_layers():
         if isinstance(layer, SwiGLU):
             kernel = np.asarray(layer.gate_up.kernel)
-            path = names.pop(_key(kernel))
+            path = layer.gate_up.kernel.path
+            names.pop(_key(kernel), None)
             names[_key(kernel[:, : layer.width])] = f"{path}[gate]"
             names[_key(kernel[:, layer.width :])] = f"{path}[up]"
     return names
@@ -99,25 +102,33 @@ def _key(kernel: Any) -> str:
 
 
 def _puzzles(job: Job) -> tuple[Array, Array]:
-    """To calibrate on, and held out."""
+    """To calibrate on, and held out.
+
+    Some of the former are scrambled, tokens shifted: a user may ask for anything, and ranges that
+    fit only what has a solution saturate on the rest.
+    """
     task = task_of(job.model)
     if task is not None:
-        split = (task.puzzles("train", count=PUZZLES), task.puzzles("validation", count=HELD_OUT))
-        return split[0].inputs, split[1].inputs
-    half = len(job.puzzles.inputs) // 2
-    parts = (job.puzzles.inputs[:half], job.puzzles.inputs[half:])
-    first, second = (np.resize(part, (n, part.shape[1])) for part, n in
-                     zip(parts, (PUZZLES, HELD_OUT), strict=True))  # fmt: skip
-    return first, second
+        real = task.puzzles("train", count=PUZZLES).inputs
+        held_out = task.puzzles("validation", count=HELD_OUT).inputs
+    else:
+        real, held_out = (
+            np.resize(job.puzzles.inputs[part::2], (count, job.model.config.seq_len))
+            for part, count in ((0, PUZZLES), (-1, HELD_OUT))
+        )
+    scrambled = [np.roll(row, 1 + shift) for shift, row in enumerate(real[:SCRAMBLED])]
+    return np.concatenate([real, scrambled]), held_out
 
 
 Clipped = dict[str, dict[str, list[float]]]
 """Key of a matrix -> "entering" or "leaving" -> share of values out of range, a number a step."""
 
 
-def _clipping(found: Mapping[str, Product], seen: Iterable[Seen]) -> Clipped:
+def _clipping(
+    found: Mapping[str, Product], observer: Observer, samples: Iterable[StepSamples]
+) -> Clipped:
     totals: dict[tuple[str, str, int], list[int]] = defaultdict(lambda: [0, 0])
-    for one in seen:
+    for one in observer.run(samples):
         how = found.get(one.key)
         if how is None:
             continue
@@ -136,21 +147,31 @@ def _clipping(found: Mapping[str, Product], seen: Iterable[Seen]) -> Clipped:
 
 
 def _manifest(
-    facts: Mapping[str, Any], names: Mapping[str, str], found: Mapping[str, Product], clips: Clipped
+    job: Job, names: Mapping[str, str], found: Mapping[str, Product], clipped: Clipped
 ) -> str:
-    tensors = [
+    config = job.model.config
+    known = task_of(job.model) is not None
+    facts = {
+        "tool": f"trm-export {trm_export.__version__}",
+        "weights_sha256": job.contract.made_by.weights_sha256,
+        "puzzles": PUZZLES,
+        "scrambled_puzzles": SCRAMBLED,
+        "held_out_puzzles": HELD_OUT,
+        "source": "training puzzles; held out: validation puzzles" if known
+        else "the puzzles of the export; held out: every other one",
+        "steps": config.halt_max_steps,
+        "passes_a_step": config.passes,
+        "samples_a_step": (PUZZLES + SCRAMBLED) * config.passes,
+    }  # fmt: skip
+    matrices = [
         {
             "matrix": names[key],
-            "side": side,
-            "range": list(limits),
+            "error": how.error,
+            "entering": how.entering,
+            "leaving": how.leaving,
             "row_scales": [float(how.rows.min()), float(how.rows.max())],
-            "rounding_error": error,
-            "clipped": clips[key][side],
+            "clipped": clipped[key],
         }
         for key, how in found.items()
-        for side, limits, error in (
-            ("entering", how.entering, how.errors[0]), ("leaving", how.leaving, how.errors[1])
-        )
-    ]  # fmt: skip
-    tool = f"trm-export {trm_export.__version__}"
-    return json.dumps({"tool": tool, **facts, "tensors": tensors}, indent=1) + "\n"
+    ]
+    return json.dumps({**facts, "matrices": matrices}, indent=1) + "\n"

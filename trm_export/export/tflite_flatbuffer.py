@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -90,19 +91,20 @@ def matrices(model: Any, graph: Any) -> Iterator[Matrix]:
 
 
 def gated(model: Any, graph: Any) -> dict[str, str]:
-    """The last matrix of every SwiGLU -> the matrix of its up; keys, both linear.
+    """The last matrix of every SwiGLU -> the matrix of its up; keys, the latter linear.
 
-    Its input is a MUL of something and the product with that matrix.
+    What enters the one is a MUL, whose factor is the product with the other and goes nowhere else.
     """
     makers = {int(out): operator for operator in graph.operators for out in operator.outputs}
+    uses = Counter(int(number) for operator in graph.operators for number in operator.inputs)
     found = list(matrices(model, graph))
-    products = {m.leaving: m.key for m in found if m.linear}
+    factors = {m.leaving: m.key for m in found if m.linear and uses[m.leaving] == 1}
     pairs = {}
     for matrix in found:
         maker = makers.get(matrix.entering)
         if maker is None or not _is(model, maker, schema.BuiltinOperator.MUL):
             continue
-        ups = [products[number] for number in map(int, maker.inputs) if number in products]
+        ups = [factors[number] for number in map(int, maker.inputs) if number in factors]
         if len(ups) == 1:
             pairs[matrix.key] = ups[0]
     return pairs

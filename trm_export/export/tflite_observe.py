@@ -17,7 +17,7 @@ from trm_export.export.rollouts import StepSamples
 from trm_export.export.tflite_flatbuffer import Array, Matrix, load, matrices
 from trm_runtime.contract import StepContract
 
-_KEPT = 24  # arrays of one tensor kept whole, about
+_KEPT = 12  # arrays of one tensor kept whole, about
 _LEAST = 1e-6  # nothing is divided by less
 
 

@@ -32,7 +32,12 @@ from trm_export.export.tflite_flatbuffer import (
     matrices,
     values,
 )
-from trm_export.export.tflite_recipe import Product, Range, scale_and_zero_point
+from trm_export.export.tflite_recipe import (
+    Product,
+    Range,
+    quantised_rows,
+    scale_and_zero_point,
+)
 
 _QUANTIZE = (schema.BuiltinOperator.QUANTIZE, 1)
 _DEQUANTIZE = (schema.BuiltinOperator.DEQUANTIZE, 2)
@@ -48,19 +53,13 @@ def quantise(data: bytes, products: Mapping[str, Product]) -> bytes:
     return dump(model)
 
 
-def quantised_rows(matrix: Array) -> tuple[Array, Array]:
-    """``(out, in)`` float32 -> the same in int8, and one float32 scale a row."""
-    scales = np.abs(matrix).max(axis=1) / 127
-    scales = np.where(scales > 0, scales, 1.0).astype(np.float32)
-    return np.rint(matrix / scales[:, None]).clip(-127, 127).astype(np.int8), scales
-
-
 class _Editor:
     """Edits one subgraph of a model; ``done`` maps buffers that are int8 already to scales."""
 
     def __init__(self, model: Any, graph: Any, done: dict[int, Array]) -> None:
         self._model, self._graph, self._done = model, graph, done
-        self._integers: dict[tuple[int, bytes, Range], int] = {}  # float tensor -> its int8 twin
+        self._integers: dict[tuple[int, Range], int] = {}  # float tensor -> its int8 twin
+        self._scaled: dict[tuple[int, bytes], int] = {}  # tensor -> itself with scaled rows
         self._constants: dict[bytes, int] = {}
 
     def run(self, products: Mapping[str, Product]) -> None:
@@ -76,34 +75,39 @@ class _Editor:
 
     def _product(self, matrix: Matrix, how: Product) -> list[Any]:
         """The operators that take the place of a float product."""
-        before, integer = self._rounded(matrix.entering, how)
         scales = self._weights(matrix, how)
+        before, entering = self._times(matrix.entering, 1 / how.rows)
+        rounding, integer = self._rounded(entering, how.entering)
         bias = self._bias(matrix, scales * np.float32(scale_and_zero_point(how.entering)[0]))
         result = self._twin(matrix.leaving, how.leaving)
         matrix.operator.inputs = np.array([integer, matrix.weights, bias], np.int32)
         matrix.operator.outputs = np.array([result], np.int32)
-        if (how.rows == 1).all():
-            return [*before, matrix.operator, self._one(_DEQUANTIZE, result, matrix.leaving)]
-        scaled = self._like(matrix.leaving, b"_scaled", FLOAT32)
-        after = [
-            self._one(_DEQUANTIZE, result, scaled),
-            self._times(scaled, how.rows, matrix.leaving),
-        ]
-        return [*before, matrix.operator, *after]
+        floats = self._like(matrix.leaving, b"_product", FLOAT32)
+        after, _ = self._times(floats, how.rows)
+        last = [self._one(_DEQUANTIZE, result, floats), *after]
+        last[-1].outputs = np.array([matrix.leaving], np.int32)
+        return [*before, *rounding, matrix.operator, *last]
 
-    def _rounded(self, entering: int, how: Product) -> tuple[list[Any], int]:
+    def _rounded(self, entering: int, limits: Range) -> tuple[list[Any], int]:
         """What makes the int8 twin of a tensor, once, and the twin."""
-        key = (entering, how.rows.tobytes(), how.entering)
-        if key in self._integers:
-            return [], self._integers[key]
-        self._integers[key] = twin = self._twin(entering, how.entering)
-        if (how.rows == 1).all():
-            return [self._one(_QUANTIZE, entering, twin)], twin
-        scaled = self._like(entering, b"_scaled", FLOAT32)
-        return [
-            self._times(entering, 1 / how.rows, scaled),
-            self._one(_QUANTIZE, scaled, twin),
-        ], twin
+        if (entering, limits) in self._integers:
+            return [], self._integers[entering, limits]
+        self._integers[entering, limits] = twin = self._twin(entering, limits)
+        return [self._one(_QUANTIZE, entering, twin)], twin
+
+    def _times(self, tensor: int, rows: Array) -> tuple[list[Any], int]:
+        """The tensor with its rows scaled, made once; itself where there is nothing to scale."""
+        if (rows == 1).all():
+            return [], tensor
+        key = (tensor, rows.tobytes())
+        if key in self._scaled:
+            return [], self._scaled[key]
+        self._scaled[key] = scaled = self._like(tensor, b"_scaled", FLOAT32)
+        operator = self._one(_MUL, tensor, scaled)
+        operator.inputs = np.array([tensor, self._constant(rows)], np.int32)
+        operator.builtinOptionsType = schema.BuiltinOptions.MulOptions
+        operator.builtinOptions = schema.MulOptionsT()
+        return [operator], scaled
 
     def _weights(self, matrix: Matrix, how: Product) -> Array:
         """Makes the matrix int8; its scales. Tensors of several subgraphs may share a buffer."""
@@ -157,13 +161,6 @@ class _Editor:
         buffer.data = np.frombuffer(content.tobytes(), np.uint8)
         self._model.buffers.append(buffer)
         return len(self._model.buffers) - 1
-
-    def _times(self, tensor: int, floats: Array, into: int) -> Any:
-        operator = self._one(_MUL, tensor, into)
-        operator.inputs = np.array([tensor, self._constant(floats)], np.int32)
-        operator.builtinOptionsType = schema.BuiltinOptions.MulOptions
-        operator.builtinOptions = schema.MulOptionsT()
-        return operator
 
     def _one(self, code: tuple[int, int], entering: int, leaving: int) -> Any:
         operator = schema.OperatorT()
