@@ -1,4 +1,4 @@
-"""Look into any file this tool writes: `.keras`, `.onnx` or a step contract."""
+"""Look into any file this tool writes: `.keras`, `.onnx`, `.tflite` or a step contract."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from trm_runtime.contract import StepContract
 if TYPE_CHECKING:
     from trm_export.keras_file import KerasFileInfo
     from trm_export.onnx_file import OnnxFileInfo
+    from trm_export.tflite_file import TFLiteFileInfo
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class ContractFileInfo:
 
 def inspect_file(
     path: str | os.PathLike[str],
-) -> KerasFileInfo | OnnxFileInfo | ContractFileInfo:
+) -> KerasFileInfo | OnnxFileInfo | TFLiteFileInfo | ContractFileInfo:
     """What the file at `path` holds, by its suffix.
 
     Raises RejectedInputError for a file that is missing, damaged, refused or of another kind.
@@ -45,10 +46,16 @@ def inspect_file(
         from trm_export.onnx_file import inspect_onnx
 
         return inspect_onnx(file)
+    if kind == ".tflite":
+        from trm_export.tflite_file import inspect_tflite
+
+        return inspect_tflite(file)
     if kind == ".json":
         return _inspect_contract(file)
     found = file.suffix or "no suffix"
-    raise RejectedInputError(f"{file}: expected a .keras, .onnx or .json file, got {found}")
+    raise RejectedInputError(
+        f"{file}: expected a .keras, .onnx, .tflite or .json file, got {found}"
+    )
 
 
 def _inspect_contract(file: Path) -> ContractFileInfo:

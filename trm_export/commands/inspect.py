@@ -13,13 +13,16 @@ if TYPE_CHECKING:
     from trm_export.inspection import ContractFileInfo
     from trm_export.keras_file import KerasFileInfo
     from trm_export.onnx_file import OnnxFileInfo
+    from trm_export.tflite_file import TFLiteFileInfo
     from trm_runtime.contract import StepContract
 
 Rows = list[tuple[str, str]]
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A .keras, .onnx or contract (.json) file.")],
+    file: Annotated[
+        Path, typer.Argument(help="A .keras, .onnx, .tflite or contract (.json) file.")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Show what a file holds: contract, sizes, versions, weights. Loads no TensorFlow."""
@@ -34,13 +37,20 @@ def inspect(
         show_table(title, rows)
 
 
-def _tables(info: KerasFileInfo | OnnxFileInfo | ContractFileInfo) -> list[tuple[str, Rows]]:
+def _tables(
+    info: KerasFileInfo | OnnxFileInfo | TFLiteFileInfo | ContractFileInfo,
+) -> list[tuple[str, Rows]]:
     from trm_export.inspection import ContractFileInfo
     from trm_export.keras_file import KerasFileInfo
+    from trm_export.tflite_file import TFLiteFileInfo
 
     if isinstance(info, KerasFileInfo):
         return [(info.path, _keras(info)), ("Configuration", _plain(info.config))]
-    tables = [] if isinstance(info, ContractFileInfo) else [(info.path, _onnx(info))]
+    tables = []
+    if isinstance(info, TFLiteFileInfo):
+        tables.append((info.path, _tflite(info)))
+    elif not isinstance(info, ContractFileInfo):
+        tables.append((info.path, _onnx(info)))
     if info.contract is not None:
         tables.append(("Step contract", _contract(info.contract)))
         tables.append(("Tensors", _tensors(info.contract)))
@@ -84,7 +94,29 @@ def _onnx(info: OnnxFileInfo) -> Rows:
     return rows
 
 
-def _contract_state(info: OnnxFileInfo) -> str:
+def _tflite(info: TFLiteFileInfo) -> Rows:
+    from trm_export.commands.console import bytes_text
+
+    operators = ", ".join(f"{name} {count}" for name, count in list(info.operators.items())[:8])
+    weights = (f"{dtype} {bytes_text(size)}" for dtype, size in info.weight_bytes.items())
+    old = "and in tflite-runtime 2.14" if info.opens_in_tflite_runtime else "not in tflite-runtime"
+    rows = [
+        ("kind", "TFLite model"),
+        ("size", f"{bytes_text(info.size)} ({info.size:,} bytes)"),
+        ("sha256", info.sha256),
+        ("signatures", ", ".join(info.signatures) or "none"),
+        ("opens in", f"LiteRT, {old}"),
+        ("operators", f"{sum(info.operators.values()):,} in {info.subgraphs} graphs ({operators})"),
+        ("weights", ", ".join(weights) or "none"),
+        ("contract", _contract_state(info)),
+    ]
+    if info.custom_operators:
+        named = ", ".join(info.custom_operators[:8])
+        rows.append(("needs", f"operators that no plain interpreter has: {named}"))
+    return rows
+
+
+def _contract_state(info: OnnxFileInfo | TFLiteFileInfo) -> str:
     if info.contract_problems:
         return "\n- ".join(("does not fit this graph:", *info.contract_problems))
     if info.contract is None:

@@ -87,6 +87,11 @@ def _refusals(job: Job) -> Iterator[str]:
             "know FULLY_CONNECTED version 12, that is int8 weights with one scale a channel; "
             "use int8-static, fp16 or fp32 there, or --target litert."
         )
+    if precision == "int8-static" and job.contract.batch is None:
+        yield (
+            "tflite: int8-static needs a fixed batch, because its scales belong to rows, which a "
+            "free batch mixes with the rows of other puzzles; give --batch a number, or use int8."
+        )
 
 
 def _rolls(contract: StepContract) -> bool:
