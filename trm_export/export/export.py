@@ -24,7 +24,7 @@ from trm_export.reference import KerasRunner
 from trm_runtime.contract import GRANULARITIES, StepContract
 from trm_runtime.open import open_runner
 
-FORMATS = ("saved-model", "onnx", "tflite")
+FORMATS = ("saved-model", "onnx")
 """One module of this package each (`-` becomes `_`), whose `FORMAT` says what it can do."""
 
 
@@ -181,7 +181,6 @@ def _checked(job: Job, written: Path, path: Path) -> tuple[float, str]:
     so that an untrained model exports too; `trm-export parity` judges everything.
     """
     result = compare(KerasRunner(job.model), open_runner(written), job.puzzles)
-    broken = result.broken
-    if broken is not None and (not result.forced or result.first_divergence is not None):
+    if result.broken is not None and (not result.forced or result.first_divergence is not None):
         raise ParityError(f"{path} was not written: {result.verdict}")
     return result.forced_error, result.verdict

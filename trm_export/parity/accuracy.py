@@ -42,9 +42,11 @@ class Accuracy:
 
 
 def accuracy(
-    contract: StepContract, inputs: Array, labels: Array, expected: Array, got: Array
-) -> Accuracy:
-    """Judge the answers of both sides; all arrays (N, S) int32 tokens."""
+    contract: StepContract, inputs: Array, labels: Array | None, expected: Array, got: Array
+) -> Accuracy | None:
+    """Judge the answers of both sides, if there are labels; all arrays (N, S) int32 tokens."""
+    if labels is None:
+        return None
     right = (expected == labels).all(axis=1), (got == labels).all(axis=1)
     lost, won = np.flatnonzero(right[0] & ~right[1]), np.flatnonzero(right[1] & ~right[0])
     return Accuracy(
