@@ -1,8 +1,8 @@
 """Does ONNX Runtime's I/O binding make a step faster than a plain `run`?
 
-    python benchmarks/measure_io_binding.py MODEL.onnx [--rows 1,64] [--rounds 30]
+    python benchmarks/measure_io_binding.py MODEL.onnx [--rows 1,64] [--rounds 20]
 
-Three ways to do the same ten steps, taking turns in one process, on one session:
+Three ways to do the same four steps, taking turns in one process, on one session:
 
 - `runner`: `OnnxRunner.step`, as the loop calls it, with all its checks;
 - `run`: the bare `InferenceSession.run`;
@@ -28,11 +28,11 @@ import onnxruntime
 from trm_runtime import StepContract, initial_carry
 from trm_runtime.drivers.onnx import OnnxRunner
 
-STEPS = 10
+STEPS = 4
 
 
 class Bound:
-    """A step on pre-allocated buffers: the carry written by one step is read in place by the next."""
+    """Steps on pre-allocated buffers: what one step writes, the next reads in place."""
 
     def __init__(self, session: Any, contract: StepContract, rows: int, *, copies: bool) -> None:
         self._session, self._contract, self._copies = session, contract, copies
@@ -54,7 +54,7 @@ class Bound:
         return binding
 
     def steps(self, inputs: dict[str, Any], carry: dict[str, Any]) -> dict[str, Any]:
-        """Ten steps from a carry; the last outputs."""
+        """Four steps from a carry; the last outputs."""
         for name, array in inputs.items():
             self._tokens[name][...] = array
         for name, array in carry.items():
@@ -120,8 +120,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("--rows", default="1,64", help="batch sizes, separated by commas")
-    parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--threads", type=int)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     runner = OnnxRunner(options.model, threads=options.threads)
     for rows in map(int, options.rows.split(",")):
