@@ -136,8 +136,6 @@ def _loop_function(model: TRM, contract: StepContract, rolled: bool) -> Graph:
     A row's outputs follow its steps until it halts and stand still from then on: the latch. The
     loop ends when every row has halted.
     """
-    import tensorflow as tf
-
     heads = ("logits", "q_halt_logits", "q_continue_logits")
     carried = [spec.name for spec in _carry_specs(model.config, contract.batch)]
 
@@ -166,8 +164,8 @@ def _loop_function(model: TRM, contract: StepContract, rolled: bool) -> Graph:
         first = (ops.convert_to_tensor(0, "int32"), rows, *latched)
         found = ops.while_loop(running, step, (*first, *(start[name] for name in carried)))
         outputs = dict(zip(heads, found[2:], strict=False))
-        # Keras's own argmax looks at the bits of negative zeros, which ONNX cannot
-        answers = tf.argmax(outputs["logits"], axis=-1, output_type=tf.int32)
+        # Not argmax, for which Keras looks at the sign bit of zeros: no format has that operator.
+        answers = ops.cast(ops.top_k(outputs["logits"], 1)[1][..., 0], "int32")
         return {"answers": answers, "steps": found[1], **outputs}
 
     return act_loop

@@ -99,8 +99,9 @@ def _signature(folder: Path, loaded: Any, contract: StepContract) -> Any:
     known = list(loaded.signatures)
     if contract.signature not in known:
         raise RejectedInputError(
-            f"{folder}: has no signature {contract.signature!r}; "
-            f"it has {', '.join(known) or 'none'}"
+            f"{folder}: expected the signature {contract.signature!r}, got "
+            f"{', '.join(known) or 'none'}; export it again with: trm-export saved-model "
+            "MODEL.keras"
         )
     call = loaded.signatures[contract.signature]
     inputs = {name: _described(spec) for name, spec in call.structured_input_signature[1].items()}
