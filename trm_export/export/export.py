@@ -10,6 +10,7 @@ import dataclasses
 import importlib
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import keras
@@ -41,6 +42,7 @@ class ExportResult:
     check_seconds: float
     forced_error: float  # worst relative L2 of any tensor of any checked step; 0 for a loop
     verdict: str  # of the check, in words
+    documents: tuple[Path, ...] = ()  # what the exporter has to say of the file, as JSON
 
     @property
     def sidecar(self) -> Path:
@@ -89,7 +91,8 @@ def export(
 
     Args:
         model: the TRM, on the TensorFlow backend.
-        path: target; its contract lands beside it as ``<path>.json``.
+        path: target; its contract lands beside it as ``<path>.json``, and what else the exporter
+            has to say as `Documents`.
         puzzles: real puzzles for calibration and check.
         kind: see `format_named`.
         choices: see `Choices`.
@@ -102,16 +105,22 @@ def export(
     """
     job = plan(model, puzzles, kind, choices)
     refuse_overwrite(path, force=force)
-    with atomic_write(sidecar(path), force=force) as beside, atomic_write(path, force=force) as new:
+    with ExitStack() as files:  # closed in reverse: the contract lands last
+        beside = files.enter_context(atomic_write(sidecar(path), force=force))
+        new = files.enter_context(atomic_write(path, force=force))
         start = time.perf_counter()
-        kind.write(job, new)
+        texts = kind.write(job, new) or {}
         written = time.perf_counter()
         error, verdict = _checked(job, new, path)
         checked = time.perf_counter()
+        documents = {path.with_name(path.name + ending): text for ending, text in texts.items()}
+        for target, text in documents.items():
+            document = files.enter_context(atomic_write(target, force=force))
+            document.write_text(text, encoding="utf-8")
         beside.write_text(job.contract.to_json(), encoding="utf-8")
     return ExportResult(
         path, job.contract, kind.name, RECURSIONS[job.rolled], size_on_disk(path),
-        written - start, checked - written, error, verdict,
+        written - start, checked - written, error, verdict, tuple(documents),
     )  # fmt: skip
 
 

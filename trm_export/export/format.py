@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from trm_export.model import TRM
@@ -12,6 +12,10 @@ from trm_runtime.contract import StepContract
 
 PRECISIONS = ("fp32", "fp16", "int8", "int8-static")
 RECURSIONS = ("unrolled", "rolled")
+
+Documents = Mapping[str, str]
+"""What an exporter has to say besides its file: ending -> JSON text, with a `tool` of ours in it.
+Each is kept beside the artifact as ``<artifact><ending>``, ending ``.calibration.json`` say."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Format:
         engines: what the files can be made for, the usual one first.
         batch: rows of a call where none are asked for; None leaves them free.
         write: writes a job to a path that does not exist yet, in the contract's names and with
-            the contract inside.
+            the contract inside; returns the documents that go with the file, if any.
         rolls: whether this job is better off with a rolled recursion, by measurement.
         refusals: why this job cannot be done, a sentence a reason.
     """
@@ -54,6 +58,6 @@ class Format:
     packages: tuple[str, ...]
     engines: tuple[str, ...]
     batch: int | None
-    write: Callable[[Job, Path], None]
+    write: Callable[[Job, Path], Documents | None]
     rolls: Callable[[StepContract], bool]
     refusals: Callable[[Job], Iterator[str]]
