@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -16,6 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from trm_export.errors import OverwriteError, ParityError, UsageError
 from trm_export.export import onnx as exporter
 from trm_export.export.export import Choices, ExportResult, export, format_named
+from trm_export.export.format import Documents, Job
 from trm_export.export.probe import probe_puzzles, task_of
 from trm_export.export.signature import contract_for
 from trm_export.model import TRM
@@ -135,3 +137,25 @@ def test_probe_uses_the_task_of_the_model() -> None:
     stranger = TRM(7, 16, 2, 1.0, 5)
     assert task_of(stranger) is None
     assert probe_puzzles(stranger, 4).inputs.shape == (4, 5)
+
+
+def test_documents_of_an_exporter_land_beside_the_file(tmp_path: Path) -> None:
+    text = json.dumps({"tool": "trm-export 0", "puzzles": 3})
+    model, path = built("mlp"), tmp_path / "m.onnx"
+    graph = exporter.convert(model, contract_for(model)).SerializeToString()
+
+    def write(job: Job, path: Path) -> Documents:
+        path.write_bytes(graph)
+        return {".calibration.json": text}
+
+    kind = dataclasses.replace(format_named("onnx"), write=write)
+    for _ in range(2):  # ours, so that a second export replaces it without force
+        result = export(model, path, probe_puzzles(model), kind)
+    document = tmp_path / "m.onnx.calibration.json"
+    assert result.documents == (document,)
+    assert document.read_text(encoding="utf-8") == text
+    document.write_text("{}")
+    before = path.read_bytes()
+    with pytest.raises(OverwriteError, match=r"calibration\.json exists"):
+        export(model, path, probe_puzzles(model), kind)
+    assert path.read_bytes() == before
