@@ -171,7 +171,8 @@ def _loop_function(model: TRM, contract: StepContract, rolled: bool) -> Graph:
         first = (ops.convert_to_tensor(0, "int32"), rows, *latched)
         found = ops.while_loop(running, step, (*first, *(start[name] for name in carried)))
         outputs = dict(zip(heads, found[2:], strict=False))
-        answers = ops.cast(ops.argmax(outputs["logits"], axis=-1), "int32")
+        # Not argmax, for which Keras looks at the sign bit of zeros: no format has that operator.
+        answers = ops.cast(ops.top_k(outputs["logits"], 1)[1][..., 0], "int32")
         return {"answers": answers, "steps": found[1], **outputs}
 
     return act_loop
