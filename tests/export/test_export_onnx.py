@@ -18,6 +18,7 @@ from trm_export.errors import OverwriteError, ParityError, UsageError
 from trm_export.export import onnx as exporter
 from trm_export.export.export import Choices, ExportResult, export, format_named
 from trm_export.export.format import Documents, Job
+from trm_export.export.onnx_convert import OPSET
 from trm_export.export.probe import probe_puzzles, task_of
 from trm_export.export.signature import contract_for
 from trm_export.model import TRM
@@ -68,7 +69,7 @@ def test_export_is_what_its_contract_says(
     assert result.forced_error < 1e-4
     proto = onnx.load(result.path)
     assert proto.ir_version <= 10
-    assert {entry.domain: entry.version for entry in proto.opset_import}[""] == exporter.OPSET
+    assert {entry.domain: entry.version for entry in proto.opset_import}[""] == OPSET
     embedded = {entry.key: entry.value for entry in proto.metadata_props}[METADATA_KEY]
     assert embedded == result.sidecar.read_text(encoding="utf-8")
     contract = StepContract.from_json(embedded)

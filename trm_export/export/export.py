@@ -25,7 +25,7 @@ from trm_export.reference import KerasRunner
 from trm_runtime.contract import GRANULARITIES, StepContract
 from trm_runtime.open import open_runner
 
-FORMATS = ("saved-model", "onnx")
+FORMATS = ("saved-model", "onnx", "tflite")
 """One module of this package each (`-` becomes `_`), whose `FORMAT` says what it can do."""
 
 
