@@ -169,7 +169,7 @@ class _Turn:
     def run(self, number: int, incoming: list[str]) -> list[str]:
         """One turn; takes and returns the names of the condition and the carried values."""
         count = f"turn_{number}/{self._body.input[0].name}"
-        self.known[count] = np.int64(number)
+        self.known[count] = np.array(number)
         self.constants.append(numpy_helper.from_array(np.array(number), count))
         values = zip(self._body.input, [count, *incoming], strict=True)
         bound = {value.name: name for value, name in values}
