@@ -190,7 +190,6 @@ def _checked(job: Job, written: Path, path: Path) -> tuple[float, str]:
     so that an untrained model exports too; `trm-export parity` judges everything.
     """
     result = compare(KerasRunner(job.model), open_runner(written), job.puzzles)
-    broken = result.broken
-    if broken is not None and (not result.forced or result.first_divergence is not None):
+    if result.broken is not None and (not result.forced or result.first_divergence is not None):
         raise ParityError(f"{path} was not written: {result.verdict}")
     return result.forced_error, result.verdict
