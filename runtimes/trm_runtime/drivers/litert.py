@@ -27,6 +27,8 @@ from trm_runtime.verify import verify
 ENGINES = {"ai_edge_litert.interpreter": "litert", "tflite_runtime.interpreter": "tflite"}
 """Module -> the extra it comes with, the preferred one first."""
 
+_HINT = "the second only for Python 3.11 and older"
+
 MOST_THREADS = 4  # by default; the matrices of a small step do not feed more
 
 
@@ -47,7 +49,7 @@ class LiteRTRunner:
 
     def __init__(self, path: str | os.PathLike[str], *, threads: int | None = None) -> None:
         self._path = Path(path)
-        engine = load_first_extra(ENGINES)
+        engine = load_first_extra(ENGINES, _HINT)
         self.contract: StepContract = StepContract.from_json(
             read_contract(self._path), f"{self._path}: its step contract"
         )
