@@ -72,6 +72,8 @@ def _split_gates(model: TRM) -> Iterator[None]:
 
 def _refusals(job: Job) -> Iterator[str]:
     precision = job.contract.precision
+    if precision == "int8-static":
+        yield "tflite: int8-static is not written yet; use int8, fp16 or fp32."
     if job.engine == OLD and precision == "int8":
         yield (
             "tflite: int8 cannot be had for tflite-runtime, whose last release (2.14) does not "
