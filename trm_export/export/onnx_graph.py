@@ -144,7 +144,7 @@ def _inlined(loop: NodeProto, graph: GraphProto, known: dict[str, Array]) -> lis
     if len(body.output) - 1 != len(loop.output) or any(list(bodies(n)) for n in body.node):
         return None
     limit = known.get(loop.input[0], _MOST_TURNS) if loop.input[0] else _MOST_TURNS
-    going = known.get(loop.input[1]) if loop.input[1] else np.bool_(True)
+    going = known.get(loop.input[1]) if loop.input[1] else np.array(True)
     turn, names = _Turn(body, known | _small(body)), [loop.input[1], *loop.input[2:]]
     for number in itertools.count():
         if going is None or number >= _MOST_TURNS:
@@ -169,7 +169,7 @@ class _Turn:
     def run(self, number: int, incoming: list[str]) -> list[str]:
         """One turn; takes and returns the names of the condition and the carried values."""
         count = f"turn_{number}/{self._body.input[0].name}"
-        self.known[count] = np.int64(number)
+        self.known[count] = np.array(number)
         self.constants.append(numpy_helper.from_array(np.array(number), count))
         values = zip(self._body.input, [count, *incoming], strict=True)
         bound = {value.name: name for value, name in values}
