@@ -60,11 +60,15 @@ def check_step_call(
 ) -> dict[str, np.ndarray[Any, Any]]:
     """Everything a driver checks on entry of `step`: returns the inputs, as `check_inputs` does.
 
-    The batch is the contract's, or, where that is free, the number of rows of `inputs`.
+    The batch is the contract's, or, where that is free, the number of rows of `inputs`: 1 or
+    more, since an engine may crash without any.
     """
-    rows = contract.batch
-    checked = check_inputs(contract, inputs, rows)
-    check_carry(contract, carry, len(checked["inputs"]))
+    checked = check_inputs(contract, inputs, contract.batch)
+    rows = len(checked["inputs"])
+    if not rows:
+        problem = "input 'inputs': expected 1 or more rows, got 0"
+        raise RejectedInputError("the puzzles do not fit the model:", [problem])
+    check_carry(contract, carry, rows)
     return checked
 
 

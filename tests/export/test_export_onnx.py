@@ -19,9 +19,10 @@ from trm_export.export import onnx as exporter
 from trm_export.export.export import Choices, ExportResult, export, format_named
 from trm_export.export.format import Documents, Job
 from trm_export.export.onnx_convert import OPSET
-from trm_export.export.probe import probe_puzzles, task_of
+from trm_export.export.probe import probe_puzzles
 from trm_export.export.signature import contract_for
 from trm_export.model import TRM
+from trm_export.tasks import find_task
 from trm_runtime.contract import METADATA_KEY, StepContract
 from trm_runtime.drivers.onnx import OnnxRunner
 
@@ -130,13 +131,13 @@ def test_contract_carries_the_tuned_threshold_and_survives_json() -> None:
 
 def test_probe_uses_the_task_of_the_model() -> None:
     model = TRM(6, 16, 2, 1.0, 16)
-    task = task_of(model)
+    task = find_task(model.config)
     assert task is not None
     assert task.name == "sudoku4"
     puzzles = probe_puzzles(model, 4)
     assert puzzles.labels is not None
     stranger = TRM(7, 16, 2, 1.0, 5)
-    assert task_of(stranger) is None
+    assert find_task(stranger.config) is None
     assert probe_puzzles(stranger, 4).inputs.shape == (4, 5)
 
 

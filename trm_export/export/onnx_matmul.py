@@ -34,7 +34,7 @@ def straighten(graph: GraphProto) -> None:
 
 
 def _undoes_flattening(node: NodeProto, made: Makers, constants: Mapping[str, Array]) -> bool:
-    """``Reshape(MatMul(Reshape(x, (-1, K)), w), (*x.shape[:-1], N))``, the shape in pieces."""
+    """``Reshape(MatMul(Reshape(x, (-1, K)), w), (*x.shape[:-1], N))``, its shape in pieces."""
     product = made.get(node.input[0])
     flat = made.get(product.input[0]) if product and product.op_type == "MatMul" else None
     if flat is None or flat.op_type != "Reshape":

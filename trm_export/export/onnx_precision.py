@@ -29,7 +29,7 @@ import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from trm_export.export.calibration import TensorRange
-from trm_export.export.onnx_graph import bodies, graphs, prune, replace
+from trm_export.export.onnx_graph import bodies, prune, replace
 
 Array = np.ndarray[Any, Any]
 
@@ -42,7 +42,7 @@ _LEAST_HALVED = 256  # elements of a matrix that is worth a cast
 
 @dataclass(frozen=True)
 class Weight:
-    """A stored matrix, and the graph that it lies in."""
+    """A stored matrix, and the graph that it lies in: the outermost one."""
 
     tensor: TensorProto  # float32
     home: GraphProto
@@ -69,11 +69,10 @@ Multiply = Callable[[NodeProto, Weight], list[NodeProto]]
 
 
 def matrices(graph: GraphProto, names: set[str]) -> dict[str, Weight]:
-    """The matrices among the named initializers, wherever they lie."""
+    """The matrices among the named initializers; loop bodies read them from outside."""
     return {
-        tensor.name: Weight(tensor, part)
-        for part in graphs(graph)
-        for tensor in part.initializer
+        tensor.name: Weight(tensor, graph)
+        for tensor in graph.initializer
         if tensor.name in names and len(tensor.dims) == 2
     }
 
@@ -99,22 +98,21 @@ def multiplications(graph: GraphProto, names: set[str]) -> Iterator[NodeProto]:
             yield node
 
 
-def quantise(graph: GraphProto, names: set[str], multiply: Multiply) -> int:
-    """Puts what ``multiply`` makes in the place of every such multiplication; returns how many."""
-    count = _quantise(graph, matrices(graph, names), multiply)
+def quantise(graph: GraphProto, names: set[str], multiply: Multiply) -> None:
+    """Puts what ``multiply`` makes in the place of every such multiplication."""
+    _quantise(graph, matrices(graph, names), multiply)
     prune(graph)
-    return count
 
 
-def _quantise(graph: GraphProto, known: Mapping[str, Weight], multiply: Multiply) -> int:
-    count = sum(_quantise(b, known, multiply) for node in graph.node for b in bodies(node))
+def _quantise(graph: GraphProto, known: Mapping[str, Weight], multiply: Multiply) -> None:
+    for body in [body for node in graph.node for body in bodies(node)]:  # before they are copied
+        _quantise(body, known, multiply)
     found = {node.output[0] for node in multiplications(graph, set(known))}
     nodes: list[NodeProto] = []
     for node in graph.node:
         wanted = not found.isdisjoint(node.output)
         nodes += multiply(node, known[node.input[1]]) if wanted else [node]
     replace(graph, nodes)
-    return count + len(found)
 
 
 def quantised_weight(values: Array) -> tuple[Array, Array]:

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.runtime.fakes import FakeRunner, make_contract, make_puzzles
+from tests.runtime.tf_graphs import write_saved_model
+from trm_runtime import (
+    ContractError,
+    ContractMismatchError,
+    MissingExtraError,
+    RejectedInputError,
+    UsageError,
+    initial_carry,
+    open_runner,
+    solve,
+)
+from trm_runtime.drivers.saved_model import CONTRACT_FILE, SavedModelRunner
+
+tf = pytest.importorskip("tensorflow")
+
+
+def test_a_step_is_the_fakes_step(toy_saved_model: Path) -> None:
+    runner, fake = SavedModelRunner(toy_saved_model), FakeRunner()
+    inputs = {"inputs": make_puzzles(3)}
+    carry = wanted = initial_carry(runner.contract, 3)
+    for _ in range(10):  # two more than max_steps: the graph restarts rows by itself
+        out, expected = runner.step(inputs, carry), fake.step(inputs, wanted)
+        carry, wanted = out.carry, expected.carry
+        for found, sure in ((out.carry, expected.carry), (out.outputs, expected.outputs)):
+            assert found.keys() == sure.keys()
+            for name, array in sure.items():
+                np.testing.assert_array_equal(found[name], array)
+                assert found[name].dtype == array.dtype
+
+
+def test_the_contract_comes_from_the_folder(toy_saved_model: Path) -> None:
+    assert open_runner(toy_saved_model).contract == make_contract()
+    assert isinstance(open_runner(str(toy_saved_model)), SavedModelRunner)
+
+
+# --- broken folders ------------------------------------------------------------------------------
+
+
+def refused(path: Path) -> RejectedInputError:
+    with pytest.raises(RejectedInputError) as caught:
+        SavedModelRunner(path)
+    assert str(caught.value).startswith(str(path))
+    return caught.value
+
+
+def test_a_folder_without_a_contract_is_refused(toy_saved_model: Path) -> None:
+    shutil.rmtree(toy_saved_model / CONTRACT_FILE.parent)
+    assert f"holds no step contract ({CONTRACT_FILE})" in str(refused(toy_saved_model))
+    assert "trm-export saved-model MODEL.keras" in str(refused(toy_saved_model))
+    assert "holds no step contract" in str(refused(toy_saved_model / "absent"))
+
+
+def test_a_contract_that_is_no_text_or_no_json_is_refused(toy_saved_model: Path) -> None:
+    file = toy_saved_model / CONTRACT_FILE
+    file.write_bytes(b"\xff\xfe")
+    assert "holds no step contract" in str(refused(toy_saved_model))
+    file.write_text(make_contract().to_json()[:-5])
+    error = refused(toy_saved_model)
+    assert type(error) is ContractError
+    assert "is not valid JSON" in str(error)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.9])
+def test_a_truncated_graph_is_refused_in_one_sentence(toy_saved_model: Path, part: float) -> None:
+    file = toy_saved_model / "saved_model.pb"
+    data = file.read_bytes()
+    file.write_bytes(data[: int(len(data) * part)])
+    error = refused(toy_saved_model)
+    assert "TensorFlow cannot open it: " in str(error)
+    assert "\n" not in str(error)
+
+
+def test_lost_weights_are_refused(toy_saved_model: Path) -> None:
+    shutil.rmtree(toy_saved_model / "variables")
+    assert "TensorFlow cannot open it: " in str(refused(toy_saved_model))
+
+
+def test_a_missing_signature_names_the_ones_there_are(tmp_path: Path) -> None:
+    contract = make_contract()
+    path = write_saved_model(tmp_path / "toy", contract, "serving_default")
+    assert "expected the signature 'act_step', got serving_default" in str(refused(path))
+
+
+def test_every_difference_from_the_contract_is_listed(toy_saved_model: Path) -> None:
+    file = toy_saved_model / CONTRACT_FILE
+    text = file.read_text().replace('"z_L', '"z_X').replace("      3\n", "      7\n")
+    file.write_text(text)
+    error = refused(toy_saved_model)
+    assert type(error) is ContractMismatchError
+    assert error.problems == (
+        "input 'z_X': the engine has no such tensor",
+        "input 'z_L': the contract has no such tensor",
+        "input 'z_H': expected shape (batch, 4, 7), got (batch, 4, 3)",
+        "output 'z_X_next': the engine has no such tensor",
+        "output 'z_L_next': the contract has no such tensor",
+        "output 'z_H_next': expected shape (batch, 4, 7), got (batch, 4, 3)",
+    )
+
+
+def test_a_failing_step_is_one_sentence(
+    toy_saved_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = SavedModelRunner(toy_saved_model)
+
+    def fail(**_: Any) -> None:
+        raise tf.errors.InvalidArgumentError(None, None, "indices out of range\n\t [[Node: g]]")
+
+    monkeypatch.setattr(runner, "_call", fail)
+    with pytest.raises(RejectedInputError, match="could not run a step: indices") as caught:
+        solve(runner, make_puzzles(3))
+    assert "\n" not in str(caught.value)
+
+
+# --- the engine itself ---------------------------------------------------------------------------
+
+
+def test_threads(toy_saved_model: Path) -> None:
+    with pytest.raises(UsageError, match="threads: expected 1 or more, got 0"):
+        open_runner(toy_saved_model, threads=0)
+    SavedModelRunner(toy_saved_model)  # from here on TensorFlow runs
+    with pytest.raises(UsageError, match="already runs in this process and cannot change to 77"):
+        open_runner(toy_saved_model, threads=77)
+
+
+def test_a_missing_engine_names_the_install_line(
+    toy_saved_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "trm-runtime\[tensorflow\]"'):
+        open_runner(toy_saved_model)

@@ -1,0 +1,39 @@
+"""`trm-export tflite MODEL`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from trm_export.commands.exporting import (
+    Batch,
+    Granularity,
+    ModelFile,
+    Precision,
+    Recursion,
+    run_export,
+)
+from trm_export.commands.options import AsJson, Force, Output
+
+Target = Annotated[
+    str, typer.Option(help="The interpreter it is for: litert, or tflite-runtime (2.14).")
+]
+
+
+def tflite(
+    model: ModelFile,
+    output: Output = None,
+    precision: Precision = "fp32",
+    batch: Batch = None,
+    granularity: Granularity = "step",
+    recursion: Recursion = None,
+    target: Target = "litert",
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Export to TFLite (LiteRT) and check the file against Keras on real puzzles."""
+    run_export(
+        "tflite", model, output, precision=precision, batch=batch, granularity=granularity,
+        recursion=recursion, engine=target, force=force, as_json=as_json,
+    )  # fmt: skip
