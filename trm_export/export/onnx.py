@@ -10,16 +10,37 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trm_export.export.format import Format, Job
-from trm_export.export.onnx_convert import converted
+from trm_export.export import onnx_precision
+from trm_export.export.format import Documents, Format, Job
+from trm_export.export.onnx_calibrate import calibrate
+from trm_export.export.onnx_convert import converted, weight_names
 from trm_export.model import TRM
 from trm_runtime.contract import METADATA_KEY, StepContract
 
+CALIBRATION = ".calibration.json"  # what the document beside an int8-static file ends in
 
-def write(job: Job, path: Path) -> None:
-    """Writes the graph as one `.onnx` file."""
+
+def write(job: Job, path: Path) -> Documents:
+    """Writes the graph as one `.onnx` file; tells of int8-static where its ranges come from."""
     proto = convert(job.model, job.contract, rolled=job.rolled)
+    documents = _shrink(job, proto.graph)
     path.write_bytes(proto.SerializeToString())
+    return documents
+
+
+def _shrink(job: Job, graph: Any) -> Documents:
+    """Brings the graph to the precision of the contract."""
+    precision, names = job.contract.precision, weight_names(job.model)
+    if precision == "fp16":
+        onnx_precision.halve(graph, names)
+    elif precision == "int8":
+        onnx_precision.quantise(graph, names, onnx_precision.dynamic)
+    elif precision == "int8-static":
+        calibration = calibrate(job.model, job.puzzles)
+        ranges = {found.tensor: found for found in calibration.tensors}
+        onnx_precision.quantise(graph, names, onnx_precision.static(ranges))
+        return {CALIBRATION: calibration.to_json()}
+    return {}
 
 
 def convert(model: TRM, contract: StepContract, *, rolled: bool = False) -> Any:
@@ -33,8 +54,11 @@ def convert(model: TRM, contract: StepContract, *, rolled: bool = False) -> Any:
 
 
 def _refusals(job: Job) -> Iterator[str]:
-    if job.contract.precision != "fp32":
-        yield f"onnx: {job.contract.precision} is not written yet."
+    if job.model.compute_dtype != "float32":
+        yield (
+            f"onnx: the model computes in {job.model.compute_dtype}, and a file computes in "
+            "float32; build the model with dtype float32 and load the weights into it."
+        )
 
 
 def _rolls(contract: StepContract) -> bool:

@@ -40,7 +40,7 @@ def converted(model: TRM, contract: StepContract, *, rolled: bool) -> onnx.Model
     proto = _from_tensorflow(model, contract, rolled=loops)
     graph = proto.graph
     fixed = {spec.name for spec in (*incoming(contract), *outgoing(contract))}
-    onnx_graph.rename(graph, _Names(fixed, _weight_names(model, graph)))
+    onnx_graph.rename(graph, _Names(fixed, _recognised(model, graph)))
     onnx_graph.capture_invariants(graph)
     straighten(graph)
     onnx_graph.prune(graph)
@@ -121,7 +121,12 @@ class _Names:
         yield from (f"{short}_{i}" for i in range(2, 1 << 20))
 
 
-def _weight_names(model: TRM, graph: onnx.GraphProto) -> dict[str, str]:
+def weight_names(model: TRM) -> set[str]:
+    """The names that the model's weights have in a graph, ``H_level/block_1/ffn/down`` say."""
+    return {_short(name) for name in saved_weights(model)}
+
+
+def _recognised(model: TRM, graph: onnx.GraphProto) -> dict[str, str]:
     """Initializer -> name of the Keras weight that it is, recognised by its values."""
     left = {_short(name): values for name, values in saved_weights(model).items()}
     found = {}

@@ -144,7 +144,7 @@ def _inlined(loop: NodeProto, graph: GraphProto, known: dict[str, Array]) -> lis
     if len(body.output) - 1 != len(loop.output) or any(list(bodies(n)) for n in body.node):
         return None
     limit = known.get(loop.input[0], _MOST_TURNS) if loop.input[0] else _MOST_TURNS
-    going = known.get(loop.input[1]) if loop.input[1] else np.bool_(True)
+    going = known.get(loop.input[1]) if loop.input[1] else np.array(True)
     turn, names = _Turn(body, known | _small(body)), [loop.input[1], *loop.input[2:]]
     for number in itertools.count():
         if going is None or number >= _MOST_TURNS:
