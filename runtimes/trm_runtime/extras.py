@@ -35,8 +35,6 @@ def load_first_extra(
 
     Raises MissingExtraError when all are absent, or the first that is present is broken.
     """
-    if len(extras) == 1:
-        return load_extra(*next(iter(extras.items())), distribution)
     for module, extra in extras.items():
         if importlib.util.find_spec(module.partition(".")[0]) is not None:
             return load_extra(module, extra, distribution)

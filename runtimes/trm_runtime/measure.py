@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from trm_runtime.extras import load_first_extra
 from trm_runtime.loop import solve
 from trm_runtime.open import driver_of, open_runner
 from trm_runtime.runner import StepRunner, initial_carry
@@ -64,7 +63,7 @@ def _load_engine(path: Path) -> str:
     """Loads what the driver of `path` needs; its distribution and version."""
     module, _ = driver_of(path)
     driver = importlib.import_module(f"trm_runtime.drivers.{module}")
-    name = load_first_extra(driver.ENGINES).__name__.partition(".")[0]
+    name = driver.load_engine().__name__.partition(".")[0]
     distribution = _DISTRIBUTIONS.get(name, name)
     return f"{distribution} {importlib.metadata.version(distribution)}"
 

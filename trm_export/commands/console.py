@@ -80,7 +80,10 @@ def show_columns(
 
     table = Table(box=None, title=f"\n{title}", title_justify="left", padding=(0, 1, 0, 0))
     for head in heads:
-        table.add_column(head, justify="left" if head in words else "right")
+        left = head in words
+        table.add_column(
+            head, justify="left" if left else "right", overflow="fold", no_wrap=not left
+        )
     for row in rows:
         table.add_row(*row)
     stdout().print(table, soft_wrap=False)

@@ -11,6 +11,7 @@ from trm_export.export.export import FORMATS, Choices, ExportResult, export, for
 from trm_export.export.format import PRECISIONS, Format
 from trm_export.model import TRM
 from trm_export.parity import Puzzles
+from trm_export.reference import KerasRunner, Remembered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +45,7 @@ def export_all(
 
     Raises what `export` raises, but for refusals and failed checks, which are entries.
     """
+    reference = Remembered(KerasRunner(model))
     for kind in map(format_named, FORMATS):
         for precision in PRECISIONS:
             path = folder / target_name(stem, kind, precision, granularity)
@@ -55,7 +57,7 @@ def export_all(
                 yield dataclasses.replace(entry, refused=str(error))
                 continue
             try:
-                made = export(model, path, puzzles, kind, choices, force=force)
+                made = export(model, path, puzzles, kind, choices, force=force, reference=reference)
             except ParityError as error:
                 yield dataclasses.replace(entry, failed=str(error))
             else:

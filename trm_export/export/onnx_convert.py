@@ -47,13 +47,18 @@ def converted(model: TRM, contract: StepContract, *, rolled: bool) -> onnx.Model
     if not rolled:
         onnx_graph.unroll(graph)
     onnx_graph.prune(graph)
-    for part in onnx_graph.graphs(graph):
-        for node in part.node:
-            node.ClearField("name")
+    _number_nodes(graph)
     _declare(graph.input, incoming(contract))
     _declare(graph.output, outgoing(contract))
     proto.ir_version = min(proto.ir_version, MAX_IR_VERSION)
     return proto
+
+
+def _number_nodes(graph: onnx.GraphProto) -> None:
+    """Short names, each its own: onnxruntime 1.18 builds names of fused nodes from them."""
+    nodes = (node for part in onnx_graph.graphs(graph) for node in part.node)
+    for number, node in enumerate(nodes):
+        node.name = f"{node.op_type}_{number}"
 
 
 def _from_tensorflow(model: TRM, contract: StepContract, *, rolled: bool) -> onnx.ModelProto:

@@ -19,7 +19,7 @@ from trm_export.parity.contracts import CHECKS
 from trm_export.parity.decisions import decide, settled_puzzles
 from trm_export.parity.free import Decided, FreeRuns, FreeStep, Latch
 from trm_export.parity.gates import Gates, gates_for
-from trm_export.parity.judge import contract_rungs, value_rungs
+from trm_export.parity.judge import contract_rungs, step_rungs, value_rungs
 from trm_export.parity.result import ParityResult
 from trm_export.parity.slots import (
     Slots,
@@ -62,6 +62,7 @@ def compare(
     gates: Gates | None = None,
     batch_size: int = 64,
     progress: Progress | None = None,
+    steps_only: bool = False,
 ) -> ParityResult:
     """Whether `candidate` thinks the same as `reference` on these puzzles; see the package.
 
@@ -71,6 +72,8 @@ def compare(
         gates: what to demand; by default those of the precision in the candidate's contract.
         batch_size: rows a step, where neither runner has a fixed batch.
         progress: told of every finished step.
+        steps_only: stop after the forced values, for a quick look; a candidate that holds the
+            whole loop has none and is compared in full.
 
     Raises:
         RejectedInputError: the puzzles do not fit the reference.
@@ -95,6 +98,12 @@ def compare(
     }
     if any(problems.values()):
         return ParityResult(**head, rungs=contract_rungs(problems))
+    if steps_only and not inside:
+        climb = _Climb(reference, candidate, tokens, free=False)
+        climb.run(batch_size, progress or _silent)
+        forced = climb.errors()
+        rungs = (*contract_rungs(problems), *step_rungs(gates, forced))
+        return ParityResult(**head, rungs=rungs, forced=forced)
     measure = _inside if inside else _climb
     found_out = measure(reference, candidate, tokens, batch_size, progress or _silent)
     expected_run, run = found_out.reference, found_out.candidate
@@ -133,7 +142,7 @@ def _climb(
     progress: Progress,
 ) -> _Measured:
     """Both sides step by step, forced and free."""
-    climb = _Climb(reference, candidate, tokens)
+    climb = _Climb(reference, candidate, tokens, free=True)
     climb.run(batch_size, progress)
     runs = climb.free
     broken = int(runs.nonfinite.sum())
@@ -189,15 +198,21 @@ def _largest(forced: tuple[TensorError, ...]) -> tuple[float, float]:
 
 
 class _Climb:
-    """All values of one comparison, forced and free in one pass over the reference."""
+    """All values of one comparison, forced and, if asked, free in one pass over the reference."""
 
     def __init__(
-        self, reference: StepRunner, candidate: StepRunner, tokens: Mapping[str, Array]
+        self,
+        reference: StepRunner,
+        candidate: StepRunner,
+        tokens: Mapping[str, Array],
+        *,
+        free: bool,
     ) -> None:
         self._sides, self._tokens = (reference, candidate), tokens
         self._contract = reference.contract
         self._count = len(tokens["inputs"])
         self._sums = _sums(self._contract)
+        self._runs_free = free
         self.free = FreeRuns(self._contract, candidate.contract, self._count)
 
     def run(self, batch_size: int, progress: Progress) -> None:
@@ -220,7 +235,7 @@ class _Climb:
             forced = _stepped(candidate, inputs, carry)
             rows = puzzle_rows(slots, step, self._count)[: slots.count]
             self._judge(step, rows, expected, forced, slots.refilled)
-            if not slots.refilled:
+            if self._runs_free and not slots.refilled:
                 alone = forced if step == 1 else _stepped(candidate, inputs, own)
                 self.free.add(step, rows, expected, alone)
                 own = alone.carry

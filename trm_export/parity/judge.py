@@ -14,6 +14,7 @@ from trm_export.parity.tensors import TensorError
 
 INSIDE = "the graph holds the whole loop, and its steps cannot be seen"
 VALUES = ("forced values", "free drift", "answers", "halting steps", "task accuracy")
+DECISIONS = VALUES[2:]  # what a puzzle comes to, which takes many puzzles to judge in int8
 
 
 def contract_rungs(problems: Mapping[str, Sequence[str]]) -> tuple[Rung, ...]:
@@ -49,6 +50,12 @@ def value_rungs(
             _accuracy(gates, score, decisions),
         ]
     )
+
+
+def step_rungs(gates: Gates, forced: Sequence[TensorError]) -> tuple[Rung, ...]:
+    """The other five where only single steps were compared."""
+    rest = (Rung(name, NOT_JUDGED, "only single steps were compared") for name in VALUES[1:])
+    return _stopped([_forced(gates, forced), *rest])
 
 
 def _stopped(rungs: Sequence[Rung]) -> tuple[Rung, ...]:

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, final
 
 import numpy as np
@@ -15,13 +16,10 @@ from trm_runtime.checks import check_step_call, first_few
 from trm_runtime.contract import METADATA_KEY, StepContract
 from trm_runtime.drivers.onnx_wire import external_tensors
 from trm_runtime.errors import RejectedInputError, UsageError
-from trm_runtime.extras import load_first_extra
+from trm_runtime.extras import load_extra
 from trm_runtime.runner import StepOutput
 from trm_runtime.tensors import Shape
 from trm_runtime.verify import verify
-
-ENGINES = {"onnxruntime": "onnx"}
-"""Module -> the extra it comes with."""
 
 _NOISE = re.compile(
     r"^\[ONNXRuntimeError\] : \d+ : \w+ : "  # its own error code
@@ -29,6 +27,11 @@ _NOISE = re.compile(
     r"(\S+\.(cc|h):\d+ .*?\) )?"  # a place in its source
 )
 _FATAL_ONLY = 4  # onnxruntime's log severity: what matters arrives as an exception
+
+
+def load_engine() -> ModuleType:
+    """onnxruntime, or MissingExtraError."""
+    return load_extra("onnxruntime", "onnx")
 
 
 @final
@@ -44,7 +47,7 @@ class OnnxRunner:
 
     def __init__(self, path: str | os.PathLike[str], *, threads: int | None = None) -> None:
         self._path = Path(path)
-        engine = load_first_extra(ENGINES)
+        engine = load_engine()
         _inspect(self._path)
         self._session = _open(engine, self._path, threads)
         self.contract: StepContract = _contract(self._path, self._session)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, final
 
 import numpy as np
@@ -15,15 +16,17 @@ import numpy as np
 from trm_runtime.checks import check_step_call
 from trm_runtime.contract import METADATA_KEY, StepContract
 from trm_runtime.errors import RejectedInputError, UsageError
-from trm_runtime.extras import load_first_extra
+from trm_runtime.extras import load_extra
 from trm_runtime.runner import StepOutput
 from trm_runtime.tensors import Shape
 from trm_runtime.verify import verify
 
-ENGINES = {"tensorflow": "tensorflow"}
-"""Module -> the extra it comes with."""
-
 CONTRACT_FILE = Path("assets.extra", f"{METADATA_KEY}.json")
+
+
+def load_engine() -> ModuleType:
+    """TensorFlow, or MissingExtraError."""
+    return load_extra("tensorflow", "tensorflow")
 
 
 @final
@@ -41,7 +44,7 @@ class SavedModelRunner:
         self._path = Path(path)
         self.contract: StepContract = _contract(self._path)
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        self._tf = load_first_extra(ENGINES)
+        self._tf = load_engine()
         _set_threads(self._tf, threads)
         try:
             self._loaded = self._tf.saved_model.load(str(self._path))
