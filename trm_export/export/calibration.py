@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 
 from trm_export import TOOL
-from trm_export.export.probe import task_of
 from trm_export.model import TRM
 from trm_export.parity import Puzzles
-from trm_export.tasks import Task
+from trm_export.tasks import Task, find_task
 from trm_runtime.contract import StepContract
 from trm_runtime.runner import StepRunner, initial_carry
 
@@ -92,7 +91,7 @@ def puzzle_tokens(model: TRM, given: Puzzles) -> tuple[Array, Array]:
     Training and validation puzzles of the model's task, half of them with many blanks; for a
     model without a shipped task the given puzzles, every third of which is held out.
     """
-    task = task_of(model)
+    task = find_task(model.config)
     if task is not None:
         return _both_kinds(task, "train", PUZZLES), _both_kinds(task, "validation", HELD_OUT)
     rows = np.arange(len(given.inputs))
