@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
 
 from trm_export.checkpoint import load_model
 from trm_export.errors import UsageError
@@ -124,3 +127,19 @@ def test_a_model_in_half_precision_is_refused() -> None:
     model = TRM(6, 16, 2, 1.0, 16, dtype="mixed_bfloat16")
     with pytest.raises(UsageError, match="the model computes in bfloat16"):
         plan(model, probe_puzzles(model, 2), format_named("onnx"), Choices(precision="int8"))
+
+
+@pytest.mark.parametrize("options", [{"puzzle_emb_len": 1}, {"ffn_type": "mlp", "h_cycles": 2}])
+def test_attention_and_separate_stacks_are_quantised_too(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    keras.utils.set_random_seed(5)
+    model = TRM(6, 16, 2, 1.0, 16, halt_max_steps=2, **options)
+    result = export(
+        model, tmp_path / "m.onnx", probe_puzzles(model), format_named("onnx"), Choices("int8")
+    )
+    c = model.config
+    feed_forward = 2 * 16 * 16 if c.ffn_type == "mlp" else 3 * 16 * 256
+    matrices = (c.l_layers + c.h_layers) * (4 * 16 * 16 + feed_forward)
+    stored = inspect_onnx(result.path).weight_bytes
+    assert matrices <= stored["int8"] < 1.3 * matrices + 2000
