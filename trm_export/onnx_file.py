@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 
 from trm_export.errors import RejectedInputError
 from trm_export.files import sha256_file
+from trm_export.inspection import sidecar_state
 from trm_runtime.contract import METADATA_KEY, StepContract
 from trm_runtime.drivers.onnx_wire import external_tensors
 from trm_runtime.verify import differences
@@ -78,7 +79,7 @@ def inspect_onnx(path: str | os.PathLike[str]) -> OnnxFileInfo:
         external_tensors=outside,
         contract=contract,
         contract_problems=problems,
-        sidecar=_sidecar(file, contract),
+        sidecar=sidecar_state(file, contract),
     )
 
 
@@ -139,14 +140,3 @@ def _described(values: Any) -> dict[str, tuple[str, tuple[int | None, ...]]]:
         shape = (d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
         found[value.name] = (_NUMPY_NAMES.get(name, name), tuple(shape))
     return found
-
-
-def _sidecar(file: Path, contract: StepContract | None) -> str:
-    beside = file.with_name(file.name + ".json")
-    if not beside.exists():
-        return "missing"
-    try:
-        other = StepContract.from_json(beside.read_text(encoding="utf-8"), str(beside))
-    except (OSError, UnicodeDecodeError, RejectedInputError) as error:
-        return str(error)
-    return "same" if other == contract else "differs"

@@ -59,7 +59,8 @@ def run_export(
         return
     say(result)
     print(result.path)
-    print(result.sidecar)
+    for document in (result.sidecar, *result.documents):
+        print(document)
 
 
 def say(result: ExportResult) -> None:

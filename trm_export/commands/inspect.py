@@ -10,7 +10,7 @@ import typer
 from trm_export.commands.options import AsJson
 
 if TYPE_CHECKING:
-    from trm_export.inspection import ContractFileInfo
+    from trm_export.inspection import ContractInfo
     from trm_export.keras_file import KerasFileInfo
     from trm_export.onnx_file import OnnxFileInfo
     from trm_runtime.contract import StepContract
@@ -19,7 +19,9 @@ Rows = list[tuple[str, str]]
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A .keras, .onnx or contract (.json) file.")],
+    file: Annotated[
+        Path, typer.Argument(help="A .keras, .onnx, .tflite or .json file, or a folder.")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Show what a file holds: contract, sizes, versions, weights. Loads no TensorFlow."""
@@ -34,13 +36,16 @@ def inspect(
         show_table(title, rows)
 
 
-def _tables(info: KerasFileInfo | OnnxFileInfo | ContractFileInfo) -> list[tuple[str, Rows]]:
-    from trm_export.inspection import ContractFileInfo
+def _tables(info: KerasFileInfo | OnnxFileInfo | ContractInfo) -> list[tuple[str, Rows]]:
+    from trm_export.inspection import ContractInfo
     from trm_export.keras_file import KerasFileInfo
 
     if isinstance(info, KerasFileInfo):
         return [(info.path, _keras(info)), ("Configuration", _plain(info.config))]
-    tables = [] if isinstance(info, ContractFileInfo) else [(info.path, _onnx(info))]
+    if isinstance(info, ContractInfo):
+        tables = [(info.path, _export(info))] if info.sidecar else []
+    else:
+        tables = [(info.path, _onnx(info))]
     if info.contract is not None:
         tables.append(("Step contract", _contract(info.contract)))
         tables.append(("Tensors", _tensors(info.contract)))
@@ -58,6 +63,17 @@ def _keras(info: KerasFileInfo) -> Rows:
         ("parameters", f"{info.parameters:,} in {len(info.tensors)} tensors"),
         ("precision", info.dtype_policy),
         ("weights sha256", info.weights_sha256),
+    ]
+
+
+def _export(info: ContractInfo) -> Rows:
+    from trm_export.commands.console import bytes_text
+
+    names = {"tflite": "TFLite model", "saved-model": "SavedModel folder"}
+    return [
+        ("kind", names[info.kind]),
+        ("size", f"{bytes_text(info.size)} ({info.size:,} bytes)"),
+        ("contract beside", info.sidecar or ""),
     ]
 
 

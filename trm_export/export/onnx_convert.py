@@ -48,6 +48,8 @@ def converted(model: TRM, contract: StepContract, *, rolled: bool) -> onnx.Model
         onnx_graph.unroll(graph)
     onnx_graph.prune(graph)
     _number_nodes(graph)
+    for domain in [opset for opset in proto.opset_import if opset.domain]:
+        proto.opset_import.remove(domain)  # tf2onnx names one that no node of ours is from
     _declare(graph.input, incoming(contract))
     _declare(graph.output, outgoing(contract))
     proto.ir_version = min(proto.ir_version, MAX_IR_VERSION)
