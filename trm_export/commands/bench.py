@@ -117,9 +117,8 @@ def _rows(
 def _document(
     name: str, trm: TRM, puzzles: PuzzleSet, reference: Any, rows: Sequence[BenchRow]
 ) -> dict[str, Any]:
-    from trm_runtime.doctor import examine
-
     import trm_export
+    from trm_runtime.doctor import examine
 
     exact = None
     if reference is not None and puzzles.labels is not None:
