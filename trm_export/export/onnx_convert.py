@@ -86,7 +86,7 @@ def _from_tensorflow(model: TRM, contract: StepContract, *, rolled: bool) -> onn
         found = process_tf_graph(
             graph,
             opset=OPSET,
-            custom_op_handlers={"SelectV2": (_select_as_where, [])},
+            custom_op_handlers={"SelectV2": (_select_as_where, []), "Erfc": (_erfc, [])},
             input_names=inputs,
             output_names=list(outputs),
             tensors_to_rename=names | outputs,
@@ -100,6 +100,18 @@ def _from_tensorflow(model: TRM, contract: StepContract, *, rolled: bool) -> onn
 def _select_as_where(ctx: Any, node: Any, name: str, args: Any) -> None:
     """A select stays a select: tf2onnx's own `c * x + (1 - c) * y` lets a stale NaN through."""
     node.type = "Where"
+
+
+def _erfc(ctx: Any, node: Any, name: str, args: Any) -> None:
+    """``1 - erf(x)``, of which Keras makes the exact GELU and which tf2onnx does not know."""
+    one = ctx.make_const(f"{name}_one", np.array(1, np.float32))
+    shapes, dtypes = node.output_shapes, node.output_dtypes
+    ctx.remove_node(node.name)
+    erf = ctx.make_node("Erf", node.input, shapes=shapes, dtypes=dtypes)
+    ctx.make_node(
+        "Sub", [one.output[0], erf.output[0]], name=name, outputs=node.output, shapes=shapes,
+        dtypes=dtypes,
+    )  # fmt: skip
 
 
 class _Names:
