@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -26,6 +27,7 @@ from trm_export.parity.counts import wilson
 from trm_export.reference import KerasRunner
 from trm_export.tasks import check_answers, get_task
 from trm_export.training.evaluate import compiled_step, halting_point, trace
+from trm_export.training.recipe import recipe_for
 from trm_runtime import solve
 
 ARTIFACTS = Path(__file__).resolve().parent.parent / "artifacts"
@@ -66,19 +68,35 @@ def measured(name: str, count: int, full: int) -> dict[str, Any]:
 
 
 def training_of(path: Path) -> dict[str, Any]:
-    """Recipe and minutes of the run that made a checkpoint, from the files beside it."""
-    recipe, log = path.with_suffix(".recipe.json"), path.with_suffix(".csv")
-    if not recipe.exists() or not log.exists():
-        known = json.loads((ARTIFACTS / "manifest.json").read_text())[path.stem]
-        return {name: known[name] for name in ("command", "recipe", "training_minutes")}
+    """The runs that made a checkpoint: those of the manifest, and one whose files lie beside it."""
+    manifest = ARTIFACTS / "manifest.json"
+    known = json.loads(manifest.read_text()).get(path.stem, {}) if manifest.exists() else {}
+    runs = list(known.get("runs", []))
+    recipe_file, log = path.with_suffix(".recipe.json"), path.with_suffix(".csv")
+    if recipe_file.exists() and log.exists():
+        recipe = json.loads(recipe_file.read_text())
+        runs = runs if recipe["start"] else []
+        runs += [{"command": command(path, recipe), "minutes": minutes(log), "recipe": recipe}]
+    return {"runs": runs}
+
+
+def command(path: Path, recipe: dict[str, Any]) -> str:
+    """The command line of a run, with the options that its recipe does not have by itself."""
+    usual = dataclasses.asdict(recipe_for(recipe["task"]))
+    named = ("steps", "batch_size", "learning_rate", "loss", "ponder_cost", "seed")
+    options = [f"--{n.replace('_', '-')} {recipe[n]}" for n in named if recipe[n] != usual[n]]
+    if recipe["start"]:
+        options.insert(0, "--from FIRST.keras")
+    target = f"-o artifacts/{path.name}"
+    return " ".join(["trm-export train", recipe["task"], target, *options])
+
+
+def minutes(log: Path) -> float:
+    """Minutes of a run and of those it resumed."""
     with log.open(newline="") as file:
-        minutes = [float(row["minutes"]) for row in csv.DictReader(file)]
-    runs = [b for b, after in zip(minutes, [*minutes[1:], 0.0], strict=True) if after < b]
-    return {
-        "command": f"trm-export train {path.stem} -o artifacts/{path.name}",
-        "recipe": json.loads(recipe.read_text()),
-        "training_minutes": round(sum(runs), 1),
-    }
+        stamps = [float(row["minutes"]) for row in csv.DictReader(file)]
+    ends = [one for one, after in zip(stamps, [*stamps[1:], 0.0], strict=True) if after < one]
+    return round(sum(ends), 1)
 
 
 def level(model: TRM, name: str, blanks: Any, count: int, full: int) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from trm_export.keras_file import KerasFile, KerasFileInfo, inspect_keras, open_
 from trm_export.model import TRM
 from trm_export.weights import Arrays, TensorInfo, describe, digest, read_weights
 
-__all__ = ["KerasFileInfo", "inspect_keras", "load_model", "weights_sha256"]
+__all__ = ["KerasFileInfo", "inspect_keras", "load_model", "saved_weights", "weights_sha256"]
 
 _SLACK = 1 << 20  # weights a model may want beyond twice those in its file before it is built
 
@@ -34,7 +34,7 @@ def load_model(path: str | os.PathLike[str]) -> TRM:
     """
     file = open_keras(path)
     model = _build(file)
-    problems = list(_differences(describe(_saved(model)), file.info.tensors))
+    problems = list(_differences(describe(saved_weights(model)), file.info.tensors))
     if problems:
         saved_by = f"saved by Keras {file.info.keras_version}, this is {keras.__version__}"
         raise CheckpointError(f"{path}: the weights do not fit the model ({saved_by}):", problems)
@@ -51,7 +51,7 @@ def weights_sha256(model: keras.Model) -> str:
     not depend on the backend, on compilation or on the names of layers. Random-number state is
     left out.
     """
-    return digest(_saved(model))
+    return digest(saved_weights(model))
 
 
 def _build(file: KerasFile) -> TRM:
@@ -77,8 +77,8 @@ def _size(variable: keras.Variable) -> int:
     return size
 
 
-def _saved(model: keras.Model) -> Arrays:
-    """The model's weights under the names Keras saves them by."""
+def saved_weights(model: keras.Model) -> Arrays:
+    """The model's weights under the names Keras saves them by, ``inner/lm_head/vars/0`` say."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "model.weights.h5")
         model.save_weights(path)

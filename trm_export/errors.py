@@ -5,6 +5,7 @@
      |   +- OverwriteError        1  it would replace something this tool did not make
      +- UsageError                2  (trm_runtime.errors)
      |   +- BackendError          2  Keras runs on a backend that cannot do this
+     |   +- ConfigurationError    2  a model configuration that cannot be built
      +- MissingExtraError         3  (trm_runtime.errors)
      +- RejectedInputError        4  (trm_runtime.errors)
      |   +- CheckpointError       4  a `.keras` file that is damaged, foreign or refused
@@ -27,6 +28,7 @@ from trm_runtime.errors import (
 __all__ = [
     "BackendError",
     "CheckpointError",
+    "ConfigurationError",
     "MissingExtraError",
     "OverwriteError",
     "ParityError",
@@ -47,6 +49,10 @@ class OverwriteError(TargetError):
 
 class BackendError(UsageError):
     """`KERAS_BACKEND` names a backend that this operation does not run on."""
+
+
+class ConfigurationError(UsageError, ValueError):
+    """A model configuration that cannot be built; a ValueError too, as Keras users expect."""
 
 
 class CheckpointError(RejectedInputError):

@@ -1,4 +1,4 @@
-"""Look into any file this tool writes: `.keras`, `.onnx`, `.tflite` or a step contract."""
+"""Look into what this tool writes: `.keras`, `.onnx`, `.tflite`, a SavedModel, a contract."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trm_export.errors import RejectedInputError
+from trm_export.files import size_on_disk
 from trm_runtime.contract import StepContract
+from trm_runtime.drivers.saved_model import CONTRACT_FILE
 
 if TYPE_CHECKING:
     from trm_export.keras_file import KerasFileInfo
@@ -17,27 +19,29 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ContractFileInfo:
-    """A step contract in a file of its own."""
+class ContractInfo:
+    """A step contract, and the file or folder that holds it."""
 
+    kind: str  # "contract" or "saved-model"
     path: str
     size: int  # bytes
     contract: StepContract
+    sidecar: str | None = None  # of an export, as in `OnnxFileInfo`
 
     def to_json(self) -> dict[str, Any]:
         """The fields, ready for `json.dumps`."""
-        return {"kind": "contract", **asdict(self)}
+        return asdict(self)
 
 
 def inspect_file(
     path: str | os.PathLike[str],
-) -> KerasFileInfo | OnnxFileInfo | TFLiteFileInfo | ContractFileInfo:
-    """What the file at `path` holds, by its suffix.
+) -> KerasFileInfo | OnnxFileInfo | TFLiteFileInfo | ContractInfo:
+    """What the file or SavedModel folder at `path` holds, by its kind.
 
     Raises RejectedInputError for a file that is missing, damaged, refused or of another kind.
     """
     file = Path(path)
-    kind = file.suffix.lower()
+    kind = "folder" if file.is_dir() else file.suffix.lower()
     if kind == ".keras":
         from trm_export.keras_file import inspect_keras
 
@@ -50,19 +54,43 @@ def inspect_file(
         from trm_export.tflite_file import inspect_tflite
 
         return inspect_tflite(file)
+    if kind == "folder":
+        inside = file / CONTRACT_FILE
+        return _export("saved-model", file, _text(inside), str(inside))
     if kind == ".json":
-        return _inspect_contract(file)
+        text = _text(file)
+        contract = StepContract.from_json(text, str(file))
+        return ContractInfo("contract", str(file), len(text.encode()), contract)
     found = file.suffix or "no suffix"
     raise RejectedInputError(
-        f"{file}: expected a .keras, .onnx, .tflite or .json file, got {found}"
+        f"{file}: expected a .keras, .onnx, .tflite or .json file or a SavedModel folder, "
+        f"got {found}"
     )
 
 
-def _inspect_contract(file: Path) -> ContractFileInfo:
+def sidecar_state(file: Path, contract: StepContract | None) -> str:
+    """How the contract beside a file compares: "same", "differs", "missing", or the complaint."""
+    beside = file.with_name(file.name + ".json")
+    if not beside.exists():
+        return "missing"
     try:
-        text = file.read_text(encoding="utf-8")
+        other = StepContract.from_json(_text(beside), str(beside))
+    except RejectedInputError as error:
+        return str(error)
+    return "same" if other == contract else "differs"
+
+
+def _export(kind: str, path: Path, text: str, where: str) -> ContractInfo:
+    contract = StepContract.from_json(text, f"{where}: its step contract")
+    return ContractInfo(
+        kind, str(path), size_on_disk(path), contract, sidecar_state(path, contract)
+    )
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
     except OSError as error:
         raise RejectedInputError(f"{file}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise RejectedInputError(f"{file}: not UTF-8 text: {error}") from error
-    return ContractFileInfo(str(file), len(text.encode()), StepContract.from_json(text, str(file)))

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 
 from trm_export.errors import RejectedInputError
 from trm_export.files import sha256_file
-from trm_export.sidecar import compare_sidecar
+from trm_export.inspection import sidecar_state
 from trm_runtime.contract import METADATA_KEY, StepContract
 from trm_runtime.drivers.onnx_wire import external_tensors
 from trm_runtime.verify import differences
@@ -79,7 +79,7 @@ def inspect_onnx(path: str | os.PathLike[str]) -> OnnxFileInfo:
         external_tensors=outside,
         contract=contract,
         contract_problems=problems,
-        sidecar=compare_sidecar(file, contract),
+        sidecar=sidecar_state(file, contract),
     )
 
 

@@ -17,7 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from trm_export.errors import RejectedInputError
 from trm_export.files import sha256_file
-from trm_export.sidecar import compare_sidecar
+from trm_export.inspection import sidecar_state
 from trm_runtime.contract import StepContract
 from trm_runtime.drivers.tflite_file import read_contract
 from trm_runtime.tensors import Shape
@@ -85,7 +85,7 @@ def inspect_tflite(path: str | os.PathLike[str]) -> TFLiteFileInfo:
         weight_bytes=_weight_bytes(model),
         contract=contract,
         contract_problems=problems,
-        sidecar=compare_sidecar(file, contract),
+        sidecar=sidecar_state(file, contract),
     )
 
 

@@ -1,4 +1,7 @@
-"""`python -m trm_runtime MODEL PUZZLES`: solve puzzles on a device, print a line for each."""
+"""`python -m trm_runtime MODEL PUZZLES`: solve puzzles on a device, print a line for each.
+
+`python -m trm_runtime doctor` says instead what this device can run.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m trm_runtime",
         description="Solve puzzles with an exported Tiny Recursive Model.",
-        epilog="A line of the output: answer, steps, why it stopped, q_halt; separated by tabs.",
+        epilog="A line of the output: answer, steps, why it stopped, q_halt; separated by tabs. "
+        "With `doctor` in place of both: which engines are installed and what they open.",
     )
     add = parser.add_argument
     add("model", metavar="MODEL", help="exported model, such as model.onnx")
@@ -52,11 +56,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _doctor_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m trm_runtime doctor",
+        description="Say which engines are installed, what they open, and what is missing.",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead")
+    return parser
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["doctor"]:
+        parser, run, given = _doctor_parser(), _doctor, given[1:]
+    else:
+        parser, run = _parser(), _run
+    options = parser.parse_args(given)
     try:
-        _run(options)
+        run(options)
         sys.stdout.flush()
     except TRMError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -67,6 +85,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _doctor(options: argparse.Namespace) -> None:
+    from dataclasses import asdict
+
+    from trm_runtime.doctor import examine, report_text
+
+    report = examine()
+    print(json.dumps(asdict(report)) if options.json else report_text(report))
 
 
 def _run(options: argparse.Namespace) -> None:

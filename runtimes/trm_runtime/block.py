@@ -11,6 +11,7 @@ from typing import Any, final
 
 import numpy as np
 
+from trm_runtime.checks import check_step_call
 from trm_runtime.contract import StepContract
 from trm_runtime.runner import StepOutput, StepRunner
 
@@ -39,9 +40,10 @@ class BlockRunner:
         carry: Mapping[str, np.ndarray[Any, Any]],
     ) -> StepOutput:
         """One ACT step, which is `passes` calls of the block; see StepRunner.step."""
-        rows = len(inputs["inputs"])
-        output = StepOutput({**carry, PASSES: np.zeros(rows, dtype=np.int32)}, {})
+        checked = check_step_call(self.contract, inputs, carry)
+        begun = np.zeros(len(checked["inputs"]), dtype=np.int32)
+        output = StepOutput({**carry, PASSES: begun}, {})
         for _ in range(self._passes):
-            output = self._block.step(inputs, output.carry)
+            output = self._block.step(checked, output.carry)
         kept = {name: array for name, array in output.carry.items() if name != PASSES}
         return StepOutput(kept, output.outputs)

@@ -26,8 +26,12 @@ def load_extra(module: str, extra: str, distribution: str = "trm-runtime") -> Mo
         raise _broken(module, install, error) from error
 
 
-def load_first_extra(extras: Mapping[str, str], distribution: str = "trm-runtime") -> ModuleType:
+def load_first_extra(
+    extras: Mapping[str, str], hint: str, distribution: str = "trm-runtime"
+) -> ModuleType:
     """Import the first installed module of {module: extra}, any of which would do.
+
+    `hint` helps to choose one, in the message.
 
     Raises MissingExtraError when all are absent, or the first that is present is broken.
     """
@@ -36,7 +40,7 @@ def load_first_extra(extras: Mapping[str, str], distribution: str = "trm-runtime
             return load_extra(module, extra, distribution)
     names = " nor ".join(module.partition(".")[0] for module in extras)
     lines = " or: ".join(_install_line(extra, distribution) for extra in extras.values())
-    raise MissingExtraError(f"neither {names} is installed; install one with: {lines}")
+    raise MissingExtraError(f"neither {names} is installed; install one with: {lines} ({hint})")
 
 
 def _install_line(extra: str, distribution: str) -> str:

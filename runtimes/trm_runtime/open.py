@@ -27,19 +27,20 @@ def open_runner(path: str | os.PathLike[str], threads: int | None = None) -> Ste
     contract says, MissingExtraError when the engine is not installed.
     """
     path = Path(path)
-    runner: StepRunner = _driver(path)(path, threads=threads)
+    module, name = driver_of(path)
+    driver: Any = getattr(importlib.import_module(f"trm_runtime.drivers.{module}"), name)
+    runner: StepRunner = driver(path, threads=threads)
     return BlockRunner(runner) if runner.contract.granularity == "block" else runner
 
 
-def _driver(path: Path) -> Any:
+def driver_of(path: Path) -> tuple[str, str]:
+    """The module of `trm_runtime.drivers` and the class in it that open such a file."""
     if (path / "saved_model.pb").is_file():
-        module, name = _FOLDER_DRIVER
-    elif path.suffix.lower() in _DRIVERS:
-        module, name = _DRIVERS[path.suffix.lower()]
-    else:
-        found = path.suffix or "no suffix"
-        raise RejectedInputError(
-            f"{path}: {found} is not a kind of model known here; expected .onnx, .tflite or the "
-            "folder of a SavedModel"
-        )
-    return getattr(importlib.import_module(f"trm_runtime.drivers.{module}"), name)
+        return _FOLDER_DRIVER
+    if path.suffix.lower() in _DRIVERS:
+        return _DRIVERS[path.suffix.lower()]
+    found = path.suffix or "no suffix"
+    raise RejectedInputError(
+        f"{path}: {found} is not a kind of model known here; expected .onnx, .tflite or the "
+        "folder of a SavedModel"
+    )

@@ -30,12 +30,13 @@ def solve_whole(
     """The answers to N puzzles, `slots` at a call; `limit` is a time of `time.monotonic`.
 
     A puzzle that no call has reached when time is up, or `on_step` returns False, has steps 0.
+    One with a NaN or Inf in its outputs has no answer: no earlier step of it is known.
     """
     count, seq = tokens["inputs"].shape
     answers, steps = np.zeros((count, seq), np.int32), np.zeros(count, np.int32)
     q_halt, q_continue = (np.full(count, np.nan, np.float32) for _ in range(2))
     reasons = np.full(count, STOP_REASONS.index("deadline"), np.int8)
-    for start in range(0, count, slots):
+    for start in range(0, count, max(slots, 1)):
         if time.monotonic() >= limit:
             break
         rows = np.arange(start, min(start + slots, count))
@@ -43,11 +44,13 @@ def solve_whole(
         output = runner.step({name: array[fed] for name, array in tokens.items()}, {})
         check_step_output(runner.contract, output.carry, output.outputs, len(fed))
         found = {name: array[: len(rows)] for name, array in output.outputs.items()}
-        answers[rows], steps[rows] = found["answers"], found["steps"]
-        q_halt[rows], q_continue[rows] = found["q_halt_logits"], found["q_continue_logits"]
-        reasons[rows] = policy.reasons(steps[rows], q_halt[rows], q_continue[rows])
-        broken = ~finite_rows(runner.contract, output)[: len(rows)]
-        reasons[rows[broken]] = STOP_REASONS.index("nonfinite")
+        steps[rows], reasons[rows] = found["steps"], STOP_REASONS.index("nonfinite")
+        finite = finite_rows(runner.contract, output)[: len(rows)]
+        kept = rows[finite]
+        answers[kept] = found["answers"][finite]
+        q_halt[kept] = found["q_halt_logits"][finite]
+        q_continue[kept] = found["q_continue_logits"][finite]
+        reasons[kept] = policy.reasons(steps[kept], q_halt[kept], q_continue[kept])
         event = StepEvent(
             rows=rows,
             slots=np.arange(len(rows)),

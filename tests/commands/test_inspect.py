@@ -139,7 +139,7 @@ def test_contract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("a.json", b"{", "not valid JSON"),
         ("a.json", b"\xff", "not UTF-8"),
         ("a.keras", b"", "not a .keras file"),
-        ("a.h5", b"", "expected a .keras, .onnx or .json file, got .h5"),
+        ("a.h5", b"", ".tflite or .json file or a SavedModel folder, got .h5"),
         ("a", b"", "got no suffix"),
         ("none.onnx", None, "No such file"),
         ("none.json", None, "No such file"),
@@ -159,3 +159,21 @@ def test_refusals(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert said in captured.err
+
+
+def test_other_exports_show_their_contract(tmp_path: Path) -> None:
+    from trm_export.inspection import inspect_file
+    from trm_runtime.drivers.tflite_file import append_contract
+
+    contract = make_contract()
+    model = tmp_path / "m.tflite"
+    model.write_bytes(b"\x1c\0\0\0TFL3" + bytes(64))
+    append_contract(model, contract.to_json())
+    folder = tmp_path / "m_saved_model"
+    (folder / "assets.extra").mkdir(parents=True)
+    (folder / "assets.extra" / "trm_contract.json").write_text(contract.to_json())
+    (tmp_path / "m.tflite.json").write_text(contract.to_json())
+    for path, kind, beside in ((model, "tflite", "same"), (folder, "saved-model", "missing")):
+        info = inspect_file(path).to_json()
+        assert (info["kind"], info["sidecar"]) == (kind, beside)
+        assert info["contract"]["max_steps"] == contract.max_steps

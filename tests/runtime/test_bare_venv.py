@@ -1,7 +1,7 @@
-"""The device wheel alone: built, installed with its engine in a bare environment, and solving.
+"""The device wheel alone: built, installed with one engine in a bare environment, and solving.
 
-Python 3.9 is taken where there is one (TRM_BARE_PYTHON, PATH, pyenv), because it is the oldest
-that trm-runtime supports; otherwise 3.11 or the Python of the tests.
+An environment takes the first Python there is of those it names (on PATH or in pyenv), so that
+the oldest supported one, the newest and the last of tflite-runtime are all tried.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,51 +27,98 @@ UNREACHABLE = re.compile(r"No matching distribution found for [^\n]*|NewConnecti
 
 
 @dataclass(frozen=True)
-class Exported:
-    """An exported model and what it must answer."""
+class Engine:
+    """What one bare environment is made of."""
 
-    model: Path
+    extra: str
+    pythons: tuple[str, ...]  # versions, the wanted one first
+    distribution: str  # the engine's
+    format: str  # of trm-export
+    target: str  # among the engines of that format
+
+
+ENGINES = (
+    Engine("onnx", ("3.9", "3.10", "3.11"), "onnxruntime", "onnx", "onnxruntime"),
+    Engine("litert", ("3.13", "3.12", "3.11"), "ai-edge-litert", "tflite", "litert"),
+    Engine("tflite", ("3.11", "3.10", "3.9"), "tflite-runtime", "tflite", "tflite-runtime"),
+)
+
+
+@dataclass(frozen=True)
+class Solved:
+    """Puzzles and what Keras makes of them."""
+
     puzzles: np.ndarray  # (N, S) int32 token ids
     answers: np.ndarray  # (N, S) int32
     steps: np.ndarray  # (N,) int32
 
 
+@dataclass(frozen=True)
+class Bare:
+    """An environment that holds the wheel, one engine and nothing else, and a model for it."""
+
+    engine: Engine
+    python: Path
+    model: Path
+
+
 @pytest.fixture(scope="module")
-def exported_model(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """The shipped 4x4 checkpoint as ONNX, and what Keras answers on puzzles of its test set."""
+def solved() -> Solved:
+    """What Keras answers with the shipped 4x4 checkpoint on puzzles of its test set."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     from trm_export.checkpoint import load_model
-    from trm_export.export.export import export, format_named
-    from trm_export.export.probe import probe_puzzles
     from trm_export.reference import KerasRunner
     from trm_export.tasks import get_task
     from trm_runtime import solve
 
-    model = load_model(CHECKPOINT)
-    target = tmp_path_factory.mktemp("model") / "sudoku4.onnx"
-    export(model, target, probe_puzzles(model), format_named("onnx"))
     puzzles = get_task("sudoku4").puzzles("test", count=200).inputs
-    solution = solve(KerasRunner(model), puzzles)
-    return Exported(target, puzzles, solution.answers, solution.steps)
+    solution = solve(KerasRunner(load_model(CHECKPOINT)), puzzles)
+    return Solved(puzzles, solution.answers, solution.steps)
 
 
 @pytest.fixture(scope="module")
-def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of an environment that holds the wheel, its ONNX extra and nothing else."""
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The device package, built from this checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip("wheel", "--no-deps", "--wheel-dir", str(folder), str(RUNTIMES))
+    (built,) = folder.glob("trm_runtime-*.whl")
+    return built
+
+
+@pytest.fixture(scope="module", params=ENGINES, ids=[engine.distribution for engine in ENGINES])
+def bare(
+    request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Bare:
+    """Each environment in turn, with the shipped 4x4 checkpoint exported for its engine."""
+    engine: Engine = request.param
     folder = tmp_path_factory.mktemp("bare")
-    pip = [sys.executable, "-m", "pip"]
-    install([*pip, "wheel", "--no-deps", "--wheel-dir", str(folder), str(RUNTIMES)])
-    (wheel,) = folder.glob("trm_runtime-*.whl")
-    python = make_environment(oldest_python(), folder / "venv")
-    install([str(python), "-m", "pip", "install", f"{wheel}[onnx]"])
-    return python
+    python = make_environment(find_python(engine), folder / "venv")
+    pip("--python", str(python), "install", "--no-compile", f"{wheel}[{engine.extra}]")
+    return Bare(engine, python, export_for(engine, folder))
 
 
-def oldest_python() -> str:
-    named = os.environ.get("TRM_BARE_PYTHON") or shutil.which("python3.9")
-    pyenv = sorted(Path.home().glob(".pyenv/versions/3.9*/bin/python"))
-    candidates = [named, *map(str, pyenv), shutil.which("python3.11"), sys.executable]
-    return next(python for python in candidates if python and works(python))
+def export_for(engine: Engine, folder: Path) -> Path:
+    from trm_export.checkpoint import load_model
+    from trm_export.export.export import Choices, export, format_named
+    from trm_export.export.probe import probe_puzzles
+
+    model, kind = load_model(CHECKPOINT), format_named(engine.format)
+    choices = Choices(engine=engine.target)
+    return export(model, folder / f"sudoku4{kind.suffix}", probe_puzzles(model), kind, choices).path
+
+
+def find_python(engine: Engine) -> str:
+    for version in engine.pythons:
+        for python in pythons(version):
+            if works(python):
+                return python
+    pytest.skip(f"{engine.distribution}: no Python {', '.join(engine.pythons)} is installed here")
+
+
+def pythons(version: str) -> Iterator[str]:
+    on_path = shutil.which(f"python{version}")
+    yield from [on_path] if on_path else []
+    yield from map(str, sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python")))
 
 
 def works(python: str) -> bool:
@@ -83,15 +130,18 @@ def works(python: str) -> bool:
 
 
 def make_environment(python: str, folder: Path) -> Path:
+    """The Python of a new environment, without a pip of its own, which takes longest to make."""
     inside = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    done = subprocess.run([python, "-m", "venv", str(folder)], capture_output=True, text=True)
+    command = [python, "-m", "venv", "--without-pip", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         pytest.skip(f"{python} cannot make a virtual environment: {done.stdout}{done.stderr}")
     return inside
 
 
-def install(command: Sequence[str]) -> None:
+def pip(*arguments: str) -> None:
     """Run pip; without a package index the test is skipped, with pip's own words."""
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=clean_environment())
     unreachable = UNREACHABLE.search(done.stderr) if done.returncode else None
     if unreachable:
@@ -108,22 +158,24 @@ def run(python: Path, *arguments: str, text: str = "") -> subprocess.CompletedPr
     return subprocess.run(command, input=text, capture_output=True, text=True, timeout=300)
 
 
-def test_the_environment_is_bare(bare_python: Path) -> None:
+def test_the_environment_is_bare(bare: Bare) -> None:
+    others = {engine.distribution for engine in ENGINES} - {bare.engine.distribution}
+    names = (*HOST_ONLY, *(name.replace("-", "_") for name in others))
     code = f"""
 import importlib.util, json
-print(json.dumps([name for name in {HOST_ONLY!r} if importlib.util.find_spec(name)]))
+print(json.dumps([name for name in {names!r} if importlib.util.find_spec(name)]))
 """
-    done = run(bare_python, "-c", code)
+    done = run(bare.python, "-c", code)
     assert json.loads(done.stdout) == [], done.stderr
 
 
-def test_the_wheel_carries_its_types_and_licence(bare_python: Path) -> None:
+def test_the_wheel_carries_its_types_and_licence(bare: Bare) -> None:
     code = """
 from importlib.metadata import distribution
 files = [str(path) for path in distribution("trm-runtime").files]
 print("\\n".join(sorted(files)))
 """
-    files = run(bare_python, "-c", code).stdout.split()
+    files = run(bare.python, "-c", code).stdout.split()
     assert "trm_runtime/py.typed" in files
     assert "trm_runtime/drivers/onnx.py" in files
     assert any(name.endswith("LICENSE") for name in files)
@@ -131,23 +183,41 @@ print("\\n".join(sorted(files)))
     assert [name for name in files if not name.startswith(allowed)] == []
 
 
-def test_it_solves_puzzles_with_the_same_answers(
-    bare_python: Path, exported_model: Exported
-) -> None:
-    text = "\n".join(" ".join(map(str, row)) for row in exported_model.puzzles.tolist())
-    command = ("-m", "trm_runtime", str(exported_model.model), "-", "--json")
-    done = run(bare_python, *command, text=text)
+def test_the_doctor_finds_the_engine(bare: Bare) -> None:
+    done = run(bare.python, "-m", "trm_runtime", "doctor", "--json")
+    found = json.loads(done.stdout)["engines"]
+    installed = [engine["name"] for engine in found if engine["version"]]
+    assert installed == [bare.engine.distribution]
+
+
+def test_every_module_loads(bare: Bare) -> None:
+    """On the oldest Python too."""
+    code = """
+import importlib, pathlib, trm_runtime
+package = pathlib.Path(trm_runtime.__file__).parent
+for path in package.rglob("*.py"):
+    parts = path.relative_to(package).with_suffix("").parts
+    importlib.import_module(".".join(("trm_runtime", *parts)))
+"""
+    done = run(bare.python, "-W", "error", "-c", code)
     assert done.returncode == 0, done.stderr
-    solved = json.loads(done.stdout)["puzzles"]
-    np.testing.assert_array_equal([puzzle["ids"] for puzzle in solved], exported_model.answers)
-    np.testing.assert_array_equal([puzzle["steps"] for puzzle in solved], exported_model.steps)
 
 
-def test_it_refuses_a_broken_model_there_too(
-    bare_python: Path, exported_model: Exported, tmp_path: Path
-) -> None:
-    damaged = tmp_path / "damaged.onnx"
-    damaged.write_bytes(exported_model.model.read_bytes()[:-9])
-    done = run(bare_python, "-m", "trm_runtime", str(damaged), "-")
-    assert done.returncode == 4
-    assert "not an ONNX file, or a damaged one" in done.stderr
+def test_it_solves_puzzles_with_the_same_answers(bare: Bare, solved: Solved) -> None:
+    text = "\n".join(" ".join(map(str, row)) for row in solved.puzzles.tolist())
+    done = run(bare.python, "-m", "trm_runtime", str(bare.model), "-", "--json", text=text)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["puzzles"]
+    np.testing.assert_array_equal([puzzle["ids"] for puzzle in found], solved.answers)
+    np.testing.assert_array_equal([puzzle["steps"] for puzzle in found], solved.steps)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "scrambled"])
+def test_it_refuses_a_broken_model_there_too(bare: Bare, tmp_path: Path, damage: str) -> None:
+    data = bare.model.read_bytes()
+    damaged = tmp_path / f"damaged{bare.model.suffix}"
+    damaged.write_bytes(data[:-9] if damage == "truncated" else data[:99] + data[199:])
+    done = run(bare.python, "-m", "trm_runtime", str(damaged), "-")
+    assert done.returncode == 4, done.stderr
+    assert done.stderr.startswith(f"error: {damaged}: ")
+    assert "damaged" in done.stderr or "cut short" in done.stderr

@@ -304,7 +304,8 @@ def test_missing_engines_name_both_install_lines(
         LiteRTRunner(toy_tflite)
     assert str(caught.value) == (
         "neither ai_edge_litert nor tflite_runtime is installed; install one with: "
-        'pip install "trm-runtime[litert]" or: pip install "trm-runtime[tflite]"'
+        'pip install "trm-runtime[litert]" or: pip install "trm-runtime[tflite]" '
+        "(the second only for Python 3.11 and older)"
     )
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from trm_runtime import (
     open_runner,
     solve,
 )
-from trm_runtime.drivers import saved_model
 from trm_runtime.drivers.saved_model import CONTRACT_FILE, SavedModelRunner
 
 tf = pytest.importorskip("tensorflow")
@@ -61,7 +61,7 @@ def test_a_folder_without_a_contract_is_refused(toy_saved_model: Path) -> None:
     assert "holds no step contract" in str(refused(toy_saved_model / "absent"))
 
 
-def test_a_contract_that_is_no_text_or_too_long_is_refused(toy_saved_model: Path) -> None:
+def test_a_contract_that_is_no_text_or_no_json_is_refused(toy_saved_model: Path) -> None:
     file = toy_saved_model / CONTRACT_FILE
     file.write_bytes(b"\xff\xfe")
     assert "holds no step contract" in str(refused(toy_saved_model))
@@ -136,9 +136,6 @@ def test_threads(toy_saved_model: Path) -> None:
 def test_a_missing_engine_names_the_install_line(
     toy_saved_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def absent(*_: Any) -> None:
-        raise MissingExtraError("no")
-
-    monkeypatch.setattr(saved_model, "load_extra", absent)
-    with pytest.raises(MissingExtraError):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "trm-runtime\[tensorflow\]"'):
         open_runner(toy_saved_model)

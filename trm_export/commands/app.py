@@ -18,7 +18,7 @@ import typer
 from trm_export import TOOL, __version__
 from trm_export.commands.failures import DEBUG, INTERRUPTED, report
 
-COMMANDS = ("demo", "train", "onnx", "tflite", "saved-model", "parity", "inspect")
+COMMANDS = ("demo", "train", "onnx", "tflite", "saved-model", "all", "bench", "parity", "inspect")
 """One module of this package each, with a function of the same name (`-` becomes `_`)."""
 
 app = typer.Typer(

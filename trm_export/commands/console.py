@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from rich.console import Console
 
+Row = Sequence[str]
+
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -67,6 +69,23 @@ def show_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
     table.add_column(overflow="fold")
     for name, value in rows:
         table.add_row(Text(printable(name)), Text(printable(value)))
+    stdout().print(table, soft_wrap=False)
+
+
+def show_columns(
+    title: str, heads: Row, rows: Sequence[Row], words: Sequence[str] = ("", "side")
+) -> None:
+    """A titled table with a head on stdout; columns of `words` to the left, the others right."""
+    from rich.table import Table
+
+    table = Table(box=None, title=f"\n{title}", title_justify="left", padding=(0, 1, 0, 0))
+    for head in heads:
+        left = head in words
+        table.add_column(
+            head, justify="left" if left else "right", overflow="fold", no_wrap=not left
+        )
+    for row in rows:
+        table.add_row(*row)
     stdout().print(table, soft_wrap=False)
 
 

@@ -43,6 +43,7 @@ def run_export(
         raise UsageError(f"--batch is a number or free, got {batch!r}.")
     load_keras()
     from trm_export.checkpoint import load_model
+    from trm_export.export.every import target_name
     from trm_export.export.export import Choices, export, format_named
     from trm_export.export.probe import probe_puzzles
 
@@ -50,22 +51,16 @@ def run_export(
     rows = int(batch) if batch is not None and batch.isdecimal() else batch
     choices = Choices(precision, rows, granularity, recursion, engine)
     trm = load_model(model)
-    target = output or default_target(model, known.suffix or "_saved_model", choices.precision,
-                                      choices.granularity)  # fmt: skip
+    name = target_name(model.stem, known, choices.precision, choices.granularity)
+    target = output or Path("artifacts") / name
     result = export(trm, target, probe_puzzles(trm), known, choices, force=force)
     if as_json:
         emit({**vars(result), "sidecar": result.sidecar})
         return
     say(result)
     print(result.path)
-    print(result.sidecar)
-
-
-def default_target(model: Path, ending: str, precision: str, granularity: str) -> Path:
-    """``artifacts/<stem><ending>``; what is not the default of its kind is in the name."""
-    marks = [precision] if precision != "fp32" else []
-    marks += [granularity] if granularity != "step" else []
-    return Path("artifacts") / ("-".join([model.stem, *marks]) + ending)
+    for document in (result.sidecar, *result.documents):
+        print(document)
 
 
 def say(result: ExportResult) -> None:

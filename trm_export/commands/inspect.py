@@ -10,7 +10,7 @@ import typer
 from trm_export.commands.options import AsJson
 
 if TYPE_CHECKING:
-    from trm_export.inspection import ContractFileInfo
+    from trm_export.inspection import ContractInfo
     from trm_export.keras_file import KerasFileInfo
     from trm_export.onnx_file import OnnxFileInfo
     from trm_export.tflite_file import TFLiteFileInfo
@@ -21,7 +21,7 @@ Rows = list[tuple[str, str]]
 
 def inspect(
     file: Annotated[
-        Path, typer.Argument(help="A .keras, .onnx, .tflite or contract (.json) file.")
+        Path, typer.Argument(help="A .keras, .onnx, .tflite or .json file, or a folder.")
     ],
     as_json: AsJson = False,
 ) -> None:
@@ -38,19 +38,20 @@ def inspect(
 
 
 def _tables(
-    info: KerasFileInfo | OnnxFileInfo | TFLiteFileInfo | ContractFileInfo,
+    info: KerasFileInfo | OnnxFileInfo | TFLiteFileInfo | ContractInfo,
 ) -> list[tuple[str, Rows]]:
-    from trm_export.inspection import ContractFileInfo
+    from trm_export.inspection import ContractInfo
     from trm_export.keras_file import KerasFileInfo
-    from trm_export.tflite_file import TFLiteFileInfo
+    from trm_export.onnx_file import OnnxFileInfo
 
     if isinstance(info, KerasFileInfo):
         return [(info.path, _keras(info)), ("Configuration", _plain(info.config))]
-    tables = []
-    if isinstance(info, TFLiteFileInfo):
-        tables.append((info.path, _tflite(info)))
-    elif not isinstance(info, ContractFileInfo):
-        tables.append((info.path, _onnx(info)))
+    if isinstance(info, ContractInfo):
+        tables = [(info.path, _export(info))] if info.sidecar else []
+    elif isinstance(info, OnnxFileInfo):
+        tables = [(info.path, _onnx(info))]
+    else:
+        tables = [(info.path, _tflite(info))]
     if info.contract is not None:
         tables.append(("Step contract", _contract(info.contract)))
         tables.append(("Tensors", _tensors(info.contract)))
@@ -68,6 +69,16 @@ def _keras(info: KerasFileInfo) -> Rows:
         ("parameters", f"{info.parameters:,} in {len(info.tensors)} tensors"),
         ("precision", info.dtype_policy),
         ("weights sha256", info.weights_sha256),
+    ]
+
+
+def _export(info: ContractInfo) -> Rows:
+    from trm_export.commands.console import bytes_text
+
+    return [
+        ("kind", "SavedModel folder"),
+        ("size", f"{bytes_text(info.size)} ({info.size:,} bytes)"),
+        ("contract beside", info.sidecar or ""),
     ]
 
 

@@ -97,26 +97,19 @@ def _puzzles(
     contract: StepContract, file: Path | None, name: str | None, blanks: str | None, count: int
 ) -> PuzzleSet:
     from trm_export.errors import UsageError
-    from trm_export.tasks import get_task, read_puzzles
+    from trm_export.tasks import find_task, get_task, read_puzzles
 
-    task = _fitting(contract) if name is None else get_task(name)
+    task = find_task(contract) if name is None else get_task(name)
     if file is not None:
         if blanks is not None:
             raise UsageError("--blanks is for the shipped puzzles; leave it out with --puzzles.")
         return read_puzzles(file, task, split="test" if file.is_dir() else None, limit=count)
     if task is None:
         raise UsageError("No shipped puzzles fit this model; name yours with --puzzles FILE.")
-    return _shipped(task, blanks, count)
+    return shipped_puzzles(task, blanks, count)
 
 
-def _fitting(contract: StepContract) -> Task | None:
-    from trm_export.tasks import TASKS
-
-    kind = contract.alphabet, contract.seq_len
-    return next((task for task in TASKS.values() if (task.alphabet, task.seq_len) == kind), None)
-
-
-def _shipped(task: Task, blanks: str | None, count: int) -> PuzzleSet:
+def shipped_puzzles(task: Task, blanks: str | None, count: int) -> PuzzleSet:
     """Test puzzles with these blanks; without a wish a mix from easy to hard."""
     import numpy as np
 

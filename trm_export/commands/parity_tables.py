@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from trm_export.commands.console import printable, stdout
+from trm_export.commands.console import Row, printable, show_columns, stdout
 
 if TYPE_CHECKING:
     from trm_export.parity import Accuracy, Decisions, Difference, Drift, ParityResult, Score
@@ -14,8 +14,6 @@ _STYLES = {"ok": "green", "failed": "bold red", "reported": "", "not judged": "d
 _MARKS = {"ok": "ok", "failed": "FAILED", "reported": "reported", "not judged": "not judged"}
 _LISTED = 10
 _STATES = ("z_H", "z_L", "logits")
-
-Row = Sequence[str]
 
 
 def show_result(result: ParityResult, model: str, artifact: str) -> None:
@@ -74,7 +72,7 @@ def _errors(result: ParityResult) -> None:
         "others",
         "cells equal",
     )
-    _print(
+    show_columns(
         "Relative L2 error by step: forced, then free on settled puzzles and others", heads, rows
     )
     text = "Forced: from the model's own carry. Settled: the model solves the puzzle."
@@ -87,7 +85,7 @@ def _accuracy(accuracy: Accuracy, decisions: Decisions) -> None:
         _score("file", accuracy.candidate, decisions.candidate_mean_steps),
     ]
     heads = ("", "exact", "95 % interval", "cells", "valid", "mean steps")
-    _print(f"Accuracy on {accuracy.n} puzzles", heads, rows)
+    show_columns(f"Accuracy on {accuracy.n} puzzles", heads, rows)
     lost, won = (_rows(rows) for rows in (accuracy.lost, accuracy.won))
     _list("Lost and won", [f"lost {lost}; won {won}; McNemar's exact p = {accuracy.p_value:.2g}"])
 
@@ -123,17 +121,6 @@ def _list(title: str, lines: Sequence[str]) -> None:
     text = "\n".join(f"  - {printable(line)}" for line in (*lines[:_LISTED], *more))
     stdout().print(Text(f"\n{title}", style="italic"))
     stdout().print(Text(text), soft_wrap=False)
-
-
-def _print(title: str, heads: Row, rows: Sequence[Row]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, title=f"\n{title}", title_justify="left", padding=(0, 1, 0, 0))
-    for head in heads:
-        table.add_column(head, justify="left" if head in ("", "side") else "right")
-    for row in rows:
-        table.add_row(*row)
-    stdout().print(table, soft_wrap=False)
 
 
 def _short(error: float | None) -> str:

@@ -5,22 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from trm_export.model import TRM
-from trm_export.tasks import TASKS, PuzzleSet, Task
+from trm_export.tasks import PuzzleSet, find_task
 
 
-def task_of(model: TRM) -> Task | None:
-    """The task whose boards have the model's length and alphabet (or vocabulary), if any."""
-    c = model.config
-    for task in TASKS.values():
-        same = c.alphabet == task.alphabet if c.alphabet else c.vocab_size == task.vocab_size
-        if same and c.seq_len == task.seq_len:
-            return task
-    return None
-
-
-def probe_puzzles(model: TRM, count: int = 16) -> PuzzleSet:
+def probe_puzzles(model: TRM, count: int = 8) -> PuzzleSet:
     """Validation puzzles of the model's task; random tokens, unlabelled, without one."""
-    task = task_of(model)
+    task = find_task(model.config)
     if task is not None:
         return task.puzzles("validation", count=count)
     c = model.config

@@ -16,6 +16,7 @@ from keras import ops
 
 import trm_export
 from trm_export.checkpoint import weights_sha256
+from trm_export.granularity import as_block, as_loop
 from trm_export.model import TRM, TRMConfig
 from trm_runtime.contract import CarrySpec, HaltRule, MadeBy, StepContract, TensorSpec
 
@@ -45,38 +46,32 @@ def contract_for(
     inputs = [TensorSpec("inputs", "int32", (batch, c.seq_len))]
     if c.puzzle_emb_ndim:
         inputs.append(TensorSpec("puzzle_identifiers", "int32", (batch,)))
-    return StepContract(
+    outputs = (
+        TensorSpec("logits", "float32", (batch, c.seq_len, c.vocab_size)),
+        TensorSpec("q_halt_logits", "float32", (batch,)),
+        TensorSpec("q_continue_logits", "float32", (batch,)),
+    )
+    step = StepContract(
         model_name=model.name,
         precision=precision,
         batch=batch,
         inputs=tuple(inputs),
-        carry=() if granularity == "loop" else _carry_specs(c, batch, granularity),
-        outputs=_output_specs(c, batch, granularity),
+        carry=_carry_specs(c, batch),
+        outputs=outputs,
         halt=HaltRule(
             "q_halt" if c.no_act_continue else "q_halt_minus_q_continue", c.halt_threshold
         ),
         max_steps=c.halt_max_steps,
         made_by=_made_by(model, packages),
-        granularity=granularity,
-        passes=c.passes if granularity == "block" else 1,
         alphabet=c.alphabet,
         num_puzzle_identifiers=c.num_puzzle_identifiers if c.puzzle_emb_ndim else None,
     )
+    if granularity == "loop":
+        return as_loop(step)
+    return as_block(step, c.passes) if granularity == "block" else step
 
 
-def _output_specs(c: TRMConfig, batch: int | None, granularity: str) -> tuple[TensorSpec, ...]:
-    heads = (
-        TensorSpec("logits", "float32", (batch, c.seq_len, c.vocab_size)),
-        TensorSpec("q_halt_logits", "float32", (batch,)),
-        TensorSpec("q_continue_logits", "float32", (batch,)),
-    )
-    if granularity != "loop":
-        return heads
-    answers = TensorSpec("answers", "int32", (batch, c.seq_len))
-    return (answers, TensorSpec("steps", "int32", (batch,)), *heads)
-
-
-def _carry_specs(c: TRMConfig, batch: int | None, granularity: str) -> tuple[CarrySpec, ...]:
+def _carry_specs(c: TRMConfig, batch: int | None) -> tuple[CarrySpec, ...]:
     state = (batch, c.positions, c.hidden_size)
     rows: list[tuple[str, str, tuple[int | None, ...], float | int | bool]] = [
         ("z_H", "float32", state, 0.0),
@@ -87,8 +82,6 @@ def _carry_specs(c: TRMConfig, batch: int | None, granularity: str) -> tuple[Car
     ]
     if c.puzzle_emb_ndim:
         rows.append(("current_puzzle_identifiers", "int32", (batch,), 0))
-    if granularity == "block":
-        rows.append(("passes", "int32", (batch,), 0))
     return tuple(
         CarrySpec(name, name + NEXT, dtype, shape, fill) for name, dtype, shape, fill in rows
     )
@@ -144,7 +137,7 @@ def _loop_function(model: TRM, contract: StepContract, rolled: bool) -> Graph:
     loop ends when every row has halted.
     """
     heads = ("logits", "q_halt_logits", "q_continue_logits")
-    carried = [spec.name for spec in _carry_specs(model.config, contract.batch, "step")]
+    carried = [spec.name for spec in _carry_specs(model.config, contract.batch)]
 
     def act_loop(**batch: Any) -> dict[str, Any]:
         start = model.initial_carry(batch)

@@ -1,8 +1,8 @@
 """Calibrate a TFLite export on real rollouts, and say in a manifest what was seen.
 
-Keras rolls puzzles out to the last step; a float graph of the same model, a pass at a time where it
-has one stack, is fed every one of these carries, so that every pass of every step counts alike.
-Other puzzles tell how much the ranges clip.
+A float graph of the model, a pass at a time where it has one stack, is fed what `rollouts` takes
+from every step, so that every pass of every step counts alike. Held-out puzzles tell how much the
+ranges clip.
 """
 
 from __future__ import annotations
@@ -10,27 +10,28 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
-import trm_export
-from trm_export.errors import TRMError
+from trm_export import TOOL
+from trm_export.checkpoint import saved_weights
+from trm_export.errors import ParityError, TRMError
+from trm_export.export.calibration import StepSample, puzzle_tokens, rollouts
 from trm_export.export.format import Job
-from trm_export.export.probe import task_of
-from trm_export.export.rollouts import StepSamples, rollout_samples
 from trm_export.export.signature import contract_for
 from trm_export.export.tflite_flatbuffer import Array, digest_of, gated, load, values
 from trm_export.export.tflite_observe import Observer, statistics
 from trm_export.export.tflite_recipe import Observed, Product, products
 from trm_export.model import TRM
 from trm_export.model.layers import SwiGLU
+from trm_export.parity.gates import gates_for
 from trm_export.reference import KerasRunner
 
 BATCH = 8
-PUZZLES, SCRAMBLED, HELD_OUT = 16, 8, 8  # multiples of the batch
+PER_STEP, SCRAMBLED = 16, 8  # rows a step: of real puzzles, and of scrambled ones
 ENDING = ".calibration.json"
 
 Convert = Callable[[Job], bytes]
@@ -44,18 +45,52 @@ class Calibration:
     manifest: str  # JSON
 
 
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """What the graph is fed."""
+
+    seen: list[StepSample]
+    judged: list[StepSample]  # of held-out puzzles
+
+
 def calibrate(job: Job, convert: Convert) -> Calibration:
-    """Calibrates the job's model; ``convert`` makes the flatbuffer of a float job."""
+    """Calibrates the job's model; ``convert`` makes the flatbuffer of a float job.
+
+    Raises ParityError where more than the gate of a state is clipped at any step, TRMError for a
+    graph that lacks one of the model's matrices.
+    """
     names = matrix_names(job.model)
     block = job.model.config.family == "paper"
     contract = contract_for(job.model, batch=BATCH, granularity="block" if block else "step")
     data = convert(dataclasses.replace(job, contract=contract, rolled=False))
     observer = Observer(data, contract)
     _all_there(names, observer)
-    puzzles, held_out = _puzzles(job)
-    found = _products(data, names, observer, job.model, puzzles)
-    rolled_out = rollout_samples(KerasRunner(job.model), held_out)
-    return Calibration(found, _manifest(job, names, found, _clipping(found, observer, rolled_out)))
+    samples = _samples(job)
+    ups = gated(*_graph(data))
+    found = _products(data, names, ups, observer, job.model, samples.seen)
+    clipped = _clipping(found, observer, samples.judged)
+    _refuse_clipping({names[key]: clipped[key] for key in found if key not in ups})
+    return Calibration(found, _manifest(names, found, clipped, samples))
+
+
+def matrix_names(model: TRM) -> dict[str, str]:
+    """Key of every matrix to quantise -> its name in the checkpoint; gate and up apart."""
+    saved = {digest_of(array): name for name, array in saved_weights(model).items()}
+    names = {}
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Dense) and layer is not model.inner.q_head:
+            kernel = np.asarray(layer.kernel)
+            names[digest_of(kernel.T)] = saved[digest_of(kernel)]
+    for layer in model._flatten_layers():
+        if isinstance(layer, SwiGLU):
+            kernel = np.asarray(layer.gate_up.kernel)
+            names.pop(digest_of(kernel.T), None)
+            for half, part in (
+                ("gate", kernel[:, : layer.width]),
+                ("up", kernel[:, layer.width :]),
+            ):
+                names[digest_of(part.T)] = f"{saved[digest_of(kernel)]}[{half}]"
+    return names
 
 
 def _all_there(names: Mapping[str, str], observer: Observer) -> None:
@@ -68,101 +103,91 @@ def _all_there(names: Mapping[str, str], observer: Observer) -> None:
         )
 
 
+def _samples(job: Job) -> Samples:
+    """Real puzzles, and scrambled ones, tokens shifted.
+
+    A user may ask for anything, and ranges that fit only what has a solution saturate on the rest.
+    """
+    runner = KerasRunner(job.model)
+    real, held_out = puzzle_tokens(job.model, job.puzzles)
+    scrambled = np.stack([np.roll(row, 1 + shift) for shift, row in enumerate(real[:SCRAMBLED])])
+    seen = [*rollouts(runner, real, PER_STEP), *rollouts(runner, scrambled, SCRAMBLED)]
+    return Samples(seen, list(rollouts(runner, held_out, BATCH)))
+
+
+def _graph(data: bytes) -> tuple[Any, Any]:
+    model = load(data)
+    return model, model.subgraphs[0]
+
+
 def _products(
-    data: bytes, names: Mapping[str, str], observer: Observer, model: TRM, puzzles: Array
+    data: bytes,
+    names: Mapping[str, str],
+    ups: Mapping[str, str],
+    observer: Observer,
+    model: TRM,
+    samples: list[StepSample],
 ) -> dict[str, Product]:
-    parsed = load(data)
-    graph = parsed.subgraphs[0]
-    calls = model.config.halt_max_steps * model.config.passes * len(puzzles) // BATCH
-    seen = statistics(observer.run(rollout_samples(KerasRunner(model), puzzles)), calls)
+    parsed, graph = _graph(data)
+    rows = sum(len(sample.inputs["inputs"]) for sample in samples)
+    seen = statistics(observer.run(samples), rows * model.config.passes // BATCH)
     kernels = {m.key: np.asarray(values(parsed, graph, m.weights)) for m in observer.matrices}
     observed = {key: Observed(kernels[key], *seen[key]) for key in names}
     whole = {matrix.key for matrix in observer.matrices if not matrix.linear}
-    return products(observed, gated(parsed, graph), whole)
+    return products(observed, ups, whole)
 
 
-def matrix_names(model: TRM) -> dict[str, str]:
-    """Key of every matrix to quantise -> its name, that of Keras; gate and up apart."""
-    names = {}
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.Dense) and layer is not model.inner.q_head:
-            names[_key(layer.kernel)] = layer.kernel.path
-    for layer in model._flatten_layers():
-        if isinstance(layer, SwiGLU):
-            kernel = np.asarray(layer.gate_up.kernel)
-            path = layer.gate_up.kernel.path
-            names.pop(_key(kernel), None)
-            names[_key(kernel[:, : layer.width])] = f"{path}[gate]"
-            names[_key(kernel[:, layer.width :])] = f"{path}[up]"
-    return names
-
-
-def _key(kernel: Any) -> str:
-    return digest_of(np.asarray(kernel).T)
-
-
-def _puzzles(job: Job) -> tuple[Array, Array]:
-    """To calibrate on, and held out.
-
-    Some of the former are scrambled, tokens shifted: a user may ask for anything, and ranges that
-    fit only what has a solution saturate on the rest.
-    """
-    task = task_of(job.model)
-    if task is not None:
-        real = task.puzzles("train", count=PUZZLES).inputs
-        held_out = task.puzzles("validation", count=HELD_OUT).inputs
-    else:
-        real, held_out = (
-            np.resize(job.puzzles.inputs[part::2], (count, job.model.config.seq_len))
-            for part, count in ((0, PUZZLES), (-1, HELD_OUT))
-        )
-    scrambled = [np.roll(row, 1 + shift) for shift, row in enumerate(real[:SCRAMBLED])]
-    return np.concatenate([real, scrambled]), held_out
-
-
-Clipped = dict[str, dict[str, list[float]]]
-"""Key of a matrix -> "entering" or "leaving" -> share of values out of range, a number a step."""
+Clipped = dict[str, list[float]]
+"""Side of a product -> share of values out of range, a number a step."""
 
 
 def _clipping(
-    found: Mapping[str, Product], observer: Observer, samples: Iterable[StepSamples]
-) -> Clipped:
+    found: Mapping[str, Product], observer: Observer, samples: list[StepSample]
+) -> dict[str, Clipped]:
     totals: dict[tuple[str, str, int], list[int]] = defaultdict(lambda: [0, 0])
     for one in observer.run(samples):
-        how = found.get(one.key)
-        if how is None:
-            continue
-        sides = {
-            "entering": (one.entering / (how.rows * how.columns), how.entering),
-            "leaving": (one.leaving / (how.rows * how.outputs), how.leaving),
-        }
-        for side, (array, (low, high)) in sides.items():
+        for side, outside in _outside(found.get(one.key), one.entering, one.leaving):
             total = totals[one.key, side, one.step]
-            total[0] += int(((array < low) | (array > high)).sum())
-            total[1] += array.size
-    rates: Clipped = defaultdict(lambda: defaultdict(list))
-    for (key, side, _), (outside, size) in sorted(totals.items()):
-        rates[key][side].append(outside / size)
+            total[0] += int(outside.sum())
+            total[1] += outside.size
+    rates: dict[str, Clipped] = defaultdict(lambda: defaultdict(list))
+    for (key, side, _), (outside_count, size) in sorted(totals.items()):
+        rates[key][side].append(outside_count / size)
     return rates
 
 
+def _outside(how: Product | None, entering: Array, leaving: Array) -> Iterator[tuple[str, Array]]:
+    """For both sides of a product, which values are out of range."""
+    if how is None:
+        return
+    x, y = entering / (how.rows * how.columns), leaving / (how.rows * how.outputs)
+    for side, array, (low, high) in (("entering", x, how.entering), ("leaving", y, how.leaving)):
+        yield side, (array < low) | (array > high)
+
+
+def _refuse_clipping(states: Mapping[str, Clipped]) -> None:
+    limit = gates_for("int8-static").carry_clipping or 0.0
+    name = max(states, key=lambda found: max(states[found]["entering"]))
+    shares = states[name]["entering"]
+    if max(shares) > limit:
+        raise ParityError(
+            f"Calibration failed: {max(shares):.2%} of the held-out values that enter {name} at "
+            f"step {1 + shares.index(max(shares))} are out of the calibrated range, expected at "
+            f"most {limit:.1%}; calibrate on puzzles like those the model will see."
+        )
+
+
 def _manifest(
-    job: Job, names: Mapping[str, str], found: Mapping[str, Product], clipped: Clipped
+    names: Mapping[str, str],
+    found: Mapping[str, Product],
+    clipped: Mapping[str, Clipped],
+    samples: Samples,
 ) -> str:
-    config = job.model.config
-    known = task_of(job.model) is not None
-    facts = {
-        "tool": f"trm-export {trm_export.__version__}",
-        "weights_sha256": job.contract.made_by.weights_sha256,
-        "puzzles": PUZZLES,
-        "scrambled_puzzles": SCRAMBLED,
-        "held_out_puzzles": HELD_OUT,
-        "source": "training puzzles; held out: validation puzzles" if known
-        else "the puzzles of the export; held out: every other one",
-        "steps": config.halt_max_steps,
-        "passes_a_step": config.passes,
-        "samples_a_step": (PUZZLES + SCRAMBLED) * config.passes,
-    }  # fmt: skip
+    counts: dict[int, int] = defaultdict(int)
+    stopped: dict[int, int] = defaultdict(int)
+    for sample in samples.seen:
+        counts[sample.step] += len(sample.inputs["inputs"])
+        stopped[sample.step] += sample.stopped
     matrices = [
         {
             "matrix": names[key],
@@ -174,4 +199,11 @@ def _manifest(
         }
         for key, how in found.items()
     ]
+    facts = {
+        "tool": TOOL,
+        "scrambled_per_step": SCRAMBLED,
+        "samples_per_step": list(counts.values()),
+        "stopped_per_step": list(stopped.values()),
+        "held_out_per_step": [len(sample.inputs["inputs"]) for sample in samples.judged],
+    }
     return json.dumps({**facts, "matrices": matrices}, indent=1) + "\n"

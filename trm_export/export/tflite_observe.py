@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from trm_export.export.rollouts import StepSamples
+from trm_export.export.calibration import StepSample
 from trm_export.export.tflite_flatbuffer import Array, Matrix, load, matrices
 from trm_runtime.contract import StepContract
 
@@ -97,14 +97,15 @@ class Observer:
         """The products that are observed: those whose activations have rows."""
         return self._matrices
 
-    def run(self, samples: Iterable[StepSamples]) -> Iterator[Seen]:
-        """Every product of every pass, for rows in multiples of the batch."""
-        rows = self._contract.batch or 1
+    def run(self, samples: Iterable[StepSample]) -> Iterator[Seen]:
+        """Every product of every pass; rows are repeated where they do not fill a batch."""
+        batch = self._contract.batch or 1
         for sample in samples:
-            for start in range(0, len(sample.inputs["inputs"]), rows):
-                part = slice(start, start + rows)
-                inputs = {name: array[part] for name, array in sample.inputs.items()}
-                carry = {name: array[part] for name, array in sample.carry.items()}
+            count = len(sample.inputs["inputs"])
+            for start in range(0, count, batch):
+                rows = np.arange(start, start + batch) % count
+                inputs = {name: array[rows] for name, array in sample.inputs.items()}
+                carry = {name: array[rows] for name, array in sample.carry.items()}
                 yield from self._step(sample.step, inputs, carry)
 
     def _step(self, step: int, inputs: dict[str, Array], carry: dict[str, Any]) -> Iterator[Seen]:

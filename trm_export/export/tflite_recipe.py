@@ -18,7 +18,7 @@ A product with a bias keeps its rows as they are. Knows numbers, and no file for
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import numpy as np
 
@@ -31,6 +31,7 @@ Range = tuple[float, float]
 LEVELS = 255
 _FRACTIONS = (1.0, 0.8, 0.65, 0.5, 0.35, 0.25, 0.18, 0.12)  # of the extremes; the rest is clipped
 _GAIN = 0.98  # a clip must lower the error to less than this share to be worth it
+_MOST_CLIPPED = 0.0002  # share of a state; the gate on held-out puzzles is five times that
 _LEAST_SIZE = 1e-3  # mean square of a row below which errors do not matter
 
 
@@ -101,7 +102,7 @@ def products(
     for key, one in observed.items():
         out, into = (np.ones(size, np.float32) for size in one.matrix.shape)
         trial = _Trial(one, rows[key], columns.get(key, into), outputs.get(key, out))
-        found[key] = trial.plain() if key in whole else trial.fitted()
+        found[key] = trial.plain() if key in whole else trial.fitted(is_state=key not in ups)
     return found
 
 
@@ -144,18 +145,27 @@ class _Trial:
         error = self._error(rounded(self._x, self._entering) @ self._w)
         return Product(*self._scales, self._entering, self._leaving, error)
 
-    def fitted(self) -> Product:
-        """The ranges that round best."""
-        entering = self._fitted(self._entering, lambda limits: rounded(self._x, limits) @ self._w)
+    def fitted(self, is_state: bool) -> Product:
+        """The ranges that round best; hardly anything of a state may be clipped for that."""
+        shares = [share for share in _FRACTIONS if not is_state or self._spares(share)]
+        entering = self._best(
+            self._entering, shares, lambda tried: rounded(self._x, tried) @ self._w
+        )
         product = rounded(self._x, entering) @ self._w
-        leaving = self._fitted(self._leaving, lambda limits: rounded(product, limits))
+        leaving = self._best(self._leaving, _FRACTIONS, lambda tried: rounded(product, tried))
         return Product(*self._scales, entering, leaving, self._error(rounded(product, leaving)))
 
-    def _fitted(self, extremes: Range, passage: Callable[[Range], Array]) -> Range:
+    def _spares(self, share: float) -> bool:
+        low, high = (share * limit for limit in self._entering)
+        return float(np.mean((self._x < low) | (self._x > high))) <= _MOST_CLIPPED
+
+    def _best(
+        self, extremes: Range, shares: Iterable[float], passage: Callable[[Range], Array]
+    ) -> Range:
         """The share of the extremes that rounds best; a clip must be worth it."""
         best, limits = np.inf, extremes
-        for fraction in _FRACTIONS:
-            tried = (extremes[0] * fraction, extremes[1] * fraction)
+        for share in shares:
+            tried = (extremes[0] * share, extremes[1] * share)
             error = self._error(passage(tried))
             if error < best * _GAIN:
                 best, limits = error, tried

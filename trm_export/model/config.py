@@ -10,16 +10,12 @@ import dataclasses
 import math
 from typing import Any
 
-from trm_runtime.errors import UsageError
+from trm_export.errors import ConfigurationError
 
 ACTIVATIONS = (
     "gelu", "relu", "silu", "swish", "tanh", "sigmoid", "elu", "selu", "softplus", "leaky_relu",
     "relu6", "mish", "hard_silu",
 )  # fmt: skip
-
-
-class ConfigurationError(UsageError, ValueError):
-    """A model configuration that cannot be built."""
 
 
 @dataclasses.dataclass(frozen=True)

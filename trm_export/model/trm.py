@@ -11,7 +11,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from trm_export.model.config import ConfigurationError, TRMConfig
+from trm_export.errors import ConfigurationError
+from trm_export.model.config import TRMConfig
 from trm_export.model.inner import TRMInner
 
 Carry = dict[str, Any]

@@ -23,6 +23,9 @@ counted and listed and judged by what they do to accuracy; that every single ste
 them, too, is what the forced rung proves. In fp32 a difference that is a near-tie of the reference
 itself (`decisions`) does not fail either; it is counted and listed.
 
+A candidate that holds the whole loop in its graph shows no steps: rungs 2 and 3 cannot be judged,
+its answers and halting steps are compared with what the reference decides in the driver's loop.
+
 Neither side is special: both are `trm_runtime.StepRunner`s. Knows no engine and no Keras.
 """
 

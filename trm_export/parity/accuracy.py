@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trm_export.parity.counts import mcnemar, wilson
-from trm_export.tasks import TASKS, check_answers
+from trm_export.tasks import check_answers, find_task
 from trm_runtime.contract import StepContract
 
 Array = np.ndarray[Any, Any]
@@ -42,9 +42,11 @@ class Accuracy:
 
 
 def accuracy(
-    contract: StepContract, inputs: Array, labels: Array, expected: Array, got: Array
-) -> Accuracy:
-    """Judge the answers of both sides; all arrays (N, S) int32 tokens."""
+    contract: StepContract, inputs: Array, labels: Array | None, expected: Array, got: Array
+) -> Accuracy | None:
+    """Judge the answers of both sides, if there are labels; all arrays (N, S) int32 tokens."""
+    if labels is None:
+        return None
     right = (expected == labels).all(axis=1), (got == labels).all(axis=1)
     lost, won = np.flatnonzero(right[0] & ~right[1]), np.flatnonzero(right[1] & ~right[0])
     return Accuracy(
@@ -61,8 +63,7 @@ def _score(contract: StepContract, inputs: Array, labels: Array, answers: Array)
     n, right = len(labels), answers == labels
     hits = int(right.all(axis=1).sum())
     cells, valid = float(right.mean()), None
-    kind = contract.alphabet, contract.seq_len
-    if any(kind == (task.alphabet, task.seq_len) for task in TASKS.values()):
+    if find_task(contract) is not None:
         checks = check_answers(inputs, answers, labels)
         cells, valid = float(checks.cell_accuracy.mean()), float(checks.valid.mean())
     return Score(hits / n, wilson(hits, n), cells, valid)

@@ -7,17 +7,19 @@ a puzzle and step.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from trm_export.errors import UsageError
-from trm_export.parity.accuracy import Accuracy, accuracy
+from trm_export.granularity import as_loop
+from trm_export.parity.accuracy import accuracy
 from trm_export.parity.contracts import CHECKS
 from trm_export.parity.decisions import decide, settled_puzzles
-from trm_export.parity.free import FreeRuns
+from trm_export.parity.free import Decided, FreeRuns, FreeStep, Latch
 from trm_export.parity.gates import Gates, gates_for
-from trm_export.parity.judge import contract_rungs, value_rungs
+from trm_export.parity.judge import contract_rungs, step_rungs, value_rungs
 from trm_export.parity.result import ParityResult
 from trm_export.parity.slots import (
     Slots,
@@ -30,6 +32,7 @@ from trm_export.parity.slots import (
 from trm_export.parity.tensors import TensorError, TensorSum
 from trm_runtime.checks import check_inputs, check_step_output
 from trm_runtime.contract import StepContract
+from trm_runtime.loop import solve
 from trm_runtime.runner import StepOutput, StepRunner, initial_carry
 from trm_runtime.tensors import AnySpec
 
@@ -59,6 +62,7 @@ def compare(
     gates: Gates | None = None,
     batch_size: int = 64,
     progress: Progress | None = None,
+    steps_only: bool = False,
 ) -> ParityResult:
     """Whether `candidate` thinks the same as `reference` on these puzzles; see the package.
 
@@ -68,6 +72,8 @@ def compare(
         gates: what to demand; by default those of the precision in the candidate's contract.
         batch_size: rows a step, where neither runner has a fixed batch.
         progress: told of every finished step.
+        steps_only: stop after the forced values, for a quick look; a candidate that holds the
+            whole loop has none and is compared in full.
 
     Raises:
         RejectedInputError: the puzzles do not fit the reference.
@@ -80,34 +86,92 @@ def compare(
     gates = gates or gates_for(found.precision)
     tokens = _tokens(expected, puzzles.inputs)
     count = len(tokens["inputs"])
-    problems = {name: check(expected, found) for name, check in CHECKS.items()}
+    inside = found.granularity == "loop"
+    wanted = as_loop(expected) if inside else expected
+    problems = {name: check(wanted, found) for name, check in CHECKS.items()}
     head: dict[str, Any] = {
         "precision": found.precision,
         "gates": gates,
         "puzzles": count,
-        "refilled_slots": refilled_count(count),
+        "refilled_slots": 0 if inside else refilled_count(count),
         "same_weights": expected.made_by.weights_sha256 == found.made_by.weights_sha256,
     }
     if any(problems.values()):
         return ParityResult(**head, rungs=contract_rungs(problems))
-    climb = _Climb(reference, candidate, tokens)
-    climb.run(batch_size, progress or _silent)
-    forced = climb.errors()
-    settled = settled_puzzles(climb.free.reference, puzzles.labels)
-    decisions = decide(climb.free, settled, expected.halt.threshold, *_largest(forced))
-    score = _accuracy(expected, tokens["inputs"], puzzles.labels, climb.free)
-    broken_rows = int(climb.free.nonfinite.sum())
+    if steps_only and not inside:
+        climb = _Climb(reference, candidate, tokens, free=False)
+        climb.run(batch_size, progress or _silent)
+        forced = climb.errors()
+        rungs = (*contract_rungs(problems), *step_rungs(gates, forced))
+        return ParityResult(**head, rungs=rungs, forced=forced)
+    measure = _inside if inside else _climb
+    found_out = measure(reference, candidate, tokens, batch_size, progress or _silent)
+    expected_run, run = found_out.reference, found_out.candidate
+    settled = settled_puzzles(expected_run, puzzles.labels)
+    forced, free = found_out.forced, found_out.free(settled)
+    threshold = expected.halt.threshold
+    decisions = decide(expected_run, run, settled, threshold, *_largest(forced))
+    score = accuracy(expected, tokens["inputs"], puzzles.labels, expected_run.answers, run.answers)
+    values = value_rungs(gates, forced, free, found_out.broken_rows, decisions, score)
     return ParityResult(
         **head,
-        rungs=(
-            *contract_rungs(problems),
-            *value_rungs(gates, forced, climb.free.steps(settled), broken_rows, decisions, score),
-        ),
+        rungs=(*contract_rungs(problems), *values),
         forced=forced,
-        free=climb.free.steps(settled),
+        free=free,
         decisions=decisions,
         accuracy=score,
     )
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What running both sides gave."""
+
+    reference: Latch
+    candidate: Decided
+    broken_rows: int  # puzzles on which only the candidate becomes non-finite
+    forced: tuple[TensorError, ...] = ()
+    free: Callable[[Array], tuple[FreeStep, ...]] = lambda settled: ()
+
+
+def _climb(
+    reference: StepRunner,
+    candidate: StepRunner,
+    tokens: Mapping[str, Array],
+    batch_size: int,
+    progress: Progress,
+) -> _Measured:
+    """Both sides step by step, forced and free."""
+    climb = _Climb(reference, candidate, tokens, free=True)
+    climb.run(batch_size, progress)
+    runs = climb.free
+    broken = int(runs.nonfinite.sum())
+    return _Measured(runs.reference, runs.candidate, broken, climb.errors(), runs.steps)
+
+
+def _inside(
+    reference: StepRunner,
+    candidate: StepRunner,
+    tokens: Mapping[str, Array],
+    batch_size: int,
+    progress: Progress,
+) -> _Measured:
+    """A candidate that holds the whole loop: only its decisions can be seen."""
+    contract, count = reference.contract, len(tokens["inputs"])
+    latch, fixed = Latch(contract, count), contract.batch or batch_size
+    batches = [b for b in all_slots(contract, count, fixed) if not b.refilled]
+    for number, slots in enumerate(batches):
+        carry = initial_carry(contract, len(slots.numbers))
+        inputs = {name: array[slots.numbers] for name, array in tokens.items()}
+        for step in range(1, contract.max_steps + 1):
+            output = _stepped(reference, inputs, carry)
+            rows = slots.numbers[: slots.count]
+            latch.add(step, rows, {k: x[: slots.count] for k, x in output.outputs.items()})
+            carry = output.carry
+            progress(number * contract.max_steps + step, len(batches) * contract.max_steps)
+    free = candidate.contract.batch is None
+    solution = solve(candidate, tokens, batch_size=batch_size if free else None)
+    return _Measured(latch, solution, solution.stop_reasons.count("nonfinite"))
 
 
 def _silent(done: int, total: int) -> None:
@@ -128,27 +192,27 @@ def _largest(forced: tuple[TensorError, ...]) -> tuple[float, float]:
     """The largest forced error of a logit, and of a halting score."""
     logits = [error.max_abs for error in forced if error.tensor == "logits"]
     scores = [error.max_abs for error in forced if error.tensor.startswith("q_")]
-    return max(logits), 2 * max(scores)  # a score may be the difference of two
-
-
-def _accuracy(
-    contract: StepContract, inputs: Array, labels: Array | None, runs: FreeRuns
-) -> Accuracy | None:
-    if labels is None:
-        return None
-    return accuracy(contract, inputs, labels, runs.reference.answers, runs.candidate.answers)
+    return max(logits, default=0.0), 2 * max(
+        scores, default=0.0
+    )  # a score may be the difference of two
 
 
 class _Climb:
-    """All values of one comparison, forced and free in one pass over the reference."""
+    """All values of one comparison, forced and, if asked, free in one pass over the reference."""
 
     def __init__(
-        self, reference: StepRunner, candidate: StepRunner, tokens: Mapping[str, Array]
+        self,
+        reference: StepRunner,
+        candidate: StepRunner,
+        tokens: Mapping[str, Array],
+        *,
+        free: bool,
     ) -> None:
         self._sides, self._tokens = (reference, candidate), tokens
         self._contract = reference.contract
         self._count = len(tokens["inputs"])
         self._sums = _sums(self._contract)
+        self._runs_free = free
         self.free = FreeRuns(self._contract, candidate.contract, self._count)
 
     def run(self, batch_size: int, progress: Progress) -> None:
@@ -171,7 +235,7 @@ class _Climb:
             forced = _stepped(candidate, inputs, carry)
             rows = puzzle_rows(slots, step, self._count)[: slots.count]
             self._judge(step, rows, expected, forced, slots.refilled)
-            if not slots.refilled:
+            if self._runs_free and not slots.refilled:
                 alone = forced if step == 1 else _stepped(candidate, inputs, own)
                 self.free.add(step, rows, expected, alone)
                 own = alone.carry

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from trm_export.parity.free import FreeRuns, Latch
+from trm_export.parity.free import Decided, Latch
 
 Array = np.ndarray[Any, Any]
 
@@ -68,14 +68,18 @@ def settled_puzzles(reference: Latch, labels: Array | None) -> Array:
 
 
 def decide(
-    runs: FreeRuns, settled: Array, threshold: float, logit_error: float, score_error: float
+    expected: Latch,
+    got: Decided,
+    settled: Array,
+    threshold: float,
+    logit_error: float,
+    score_error: float,
 ) -> Decisions:
     """Compare the latched answers and halting steps of two finished runs.
 
     `threshold` is that of the halt rule, the errors are the largest forced ones.
     """
     logit_limit, score_limit = tolerance(logit_error), tolerance(score_error)
-    expected, got = runs.reference, runs.candidate
     steps = _step_differences(expected, got, settled, threshold, score_limit)
     close = {d.puzzle for d in steps if d.near_tie}
     answers = _answer_differences(expected, got, settled, logit_limit, close)
@@ -104,7 +108,7 @@ def _count(differences: list[Difference], *, settled: bool) -> int:
 
 
 def _step_differences(
-    expected: Latch, got: Latch, settled: Array, threshold: float, limit: float
+    expected: Latch, got: Decided, settled: Array, threshold: float, limit: float
 ) -> list[Difference]:
     """The margin is that of the earlier of the two steps: there one side halts and one does not."""
     found = []
@@ -117,7 +121,7 @@ def _step_differences(
 
 
 def _answer_differences(
-    expected: Latch, got: Latch, settled: Array, limit: float, close: set[int]
+    expected: Latch, got: Decided, settled: Array, limit: float, close: set[int]
 ) -> list[Difference]:
     """The margin is that of the clearest differing cell; a near-tie in the step excuses it too."""
     found = []

@@ -7,7 +7,7 @@ nothing halts early here, and a row's history does not depend on its neighbours'
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -35,6 +35,20 @@ class FreeStep:
     step: int
     cells_equal: float  # share of equal argmax cells, all puzzles
     drift: dict[str, Drift]  # every float tensor
+
+
+class Decided(Protocol):
+    """What one side decided on N puzzles: a `Latch`, or a `trm_runtime.Solution`."""
+
+    @property
+    def steps(self) -> Array:
+        """(N,) int32: the step at which each stopped."""
+        ...
+
+    @property
+    def answers(self) -> Array:
+        """(N, S) int32: the answer of that step."""
+        ...
 
 
 class Latch:

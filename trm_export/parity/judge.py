@@ -12,7 +12,9 @@ from trm_export.parity.gates import Gates
 from trm_export.parity.result import FAILED, NOT_JUDGED, OK, REPORTED, Rung
 from trm_export.parity.tensors import TensorError
 
+INSIDE = "the graph holds the whole loop, and its steps cannot be seen"
 VALUES = ("forced values", "free drift", "answers", "halting steps", "task accuracy")
+DECISIONS = VALUES[2:]  # what a puzzle comes to, which takes many puzzles to judge in int8
 
 
 def contract_rungs(problems: Mapping[str, Sequence[str]]) -> tuple[Rung, ...]:
@@ -50,6 +52,12 @@ def value_rungs(
     )
 
 
+def step_rungs(gates: Gates, forced: Sequence[TensorError]) -> tuple[Rung, ...]:
+    """The other five where only single steps were compared."""
+    rest = (Rung(name, NOT_JUDGED, "only single steps were compared") for name in VALUES[1:])
+    return _stopped([_forced(gates, forced), *rest])
+
+
 def _stopped(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
     """Nothing above the first broken rung is judged."""
     broken = next((i for i, rung in enumerate(rungs) if rung.status == FAILED), len(rungs))
@@ -59,6 +67,8 @@ def _stopped(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
 
 def _forced(gates: Gates, forced: Sequence[TensorError]) -> Rung:
     name = VALUES[0]
+    if not forced:
+        return Rung(name, NOT_JUDGED, INSIDE)
     bad = [(error, problem) for error in forced if (problem := error.problem(gates))]
     if bad:
         problems = tuple(f"step {e.step}, {e.tensor}: {text}{_place(e)}" for e, text in bad)
@@ -85,9 +95,12 @@ def _place(error: TensorError) -> str:
 
 
 def _free(free: Sequence[FreeStep], broken_rows: int) -> Rung:
-    name, last = VALUES[1], free[-1]
+    name = VALUES[1]
     if broken_rows:
         return Rung(name, FAILED, f"NaN or infinite values arise on {broken_rows} puzzles")
+    if not free:
+        return Rung(name, NOT_JUDGED, INSIDE)
+    last = free[-1]
     drift = last.drift["logits"]
     shown = drift.all if drift.settled is None else drift.settled
     which = "all puzzles" if drift.settled is None else "settled puzzles"

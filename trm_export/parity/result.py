@@ -78,9 +78,12 @@ class ParityResult:
         if self.broken is not None:
             return f"FAILED at {self.broken.name}: {self.broken.summary}.{self._hint()}"
         d = self.decisions
-        if d is None or d.settled == 0:
+        if d is None:
+            return f"PASSED on every single step of {self.puzzles} puzzles."
+        if d.settled == 0:
+            judged = "on every single step" if self.forced else "on names, dtypes and shapes"
             return (
-                "PASSED on every single step, but the reference settles none of these puzzles, "
+                f"PASSED {judged}, but the reference settles none of these puzzles, "
                 "so answers and halting steps could not be judged."
             )
         return (

@@ -5,6 +5,8 @@ Needs numpy alone; no Keras, no TensorFlow. `get_task("sudoku9")` is the way in.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from trm_export.tasks.boards import Checks, check_answers, render
 from trm_export.tasks.readers import read_puzzles
 from trm_export.tasks.solver import count_solutions, solve
@@ -19,6 +21,7 @@ __all__ = [
     "Task",
     "check_answers",
     "count_solutions",
+    "find_task",
     "get_task",
     "read_puzzles",
     "render",
@@ -32,6 +35,35 @@ def _sudoku(side: int, blanks_range: tuple[int, int]) -> Task:
 
 
 TASKS = {task.name: task for task in (_sudoku(4, (4, 12)), _sudoku(9, (30, 60)))}
+
+
+class Described(Protocol):
+    """What tells the task of a model: its `TRMConfig`, or the contract of its export."""
+
+    @property
+    def alphabet(self) -> tuple[str, ...] | None:
+        """For each token id its characters, if known."""
+        ...
+
+    @property
+    def vocab_size(self) -> int:
+        """How many token ids there are."""
+        ...
+
+    @property
+    def seq_len(self) -> int:
+        """Cells of a puzzle."""
+        ...
+
+
+def find_task(model: Described) -> Task | None:
+    """The task whose boards have the model's length and alphabet (else its vocabulary), if any."""
+    for task in TASKS.values():
+        known = model.alphabet is not None
+        same = model.alphabet == task.alphabet if known else model.vocab_size == task.vocab_size
+        if same and model.seq_len == task.seq_len:
+            return task
+    return None
 
 
 def get_task(name: str) -> Task:

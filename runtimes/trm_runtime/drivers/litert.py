@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, final
 
 import numpy as np
@@ -27,7 +28,14 @@ from trm_runtime.verify import verify
 ENGINES = {"ai_edge_litert.interpreter": "litert", "tflite_runtime.interpreter": "tflite"}
 """Module -> the extra it comes with, the preferred one first."""
 
+_HINT = "the second only for Python 3.11 and older"
+
 MOST_THREADS = 4  # by default; the matrices of a small step do not feed more
+
+
+def load_engine() -> ModuleType:
+    """The interpreter of ai-edge-litert, else of tflite-runtime, else MissingExtraError."""
+    return load_first_extra(ENGINES, _HINT)
 
 
 @final
@@ -47,7 +55,7 @@ class LiteRTRunner:
 
     def __init__(self, path: str | os.PathLike[str], *, threads: int | None = None) -> None:
         self._path = Path(path)
-        engine = load_first_extra(ENGINES)
+        engine = load_engine()
         self.contract: StepContract = StepContract.from_json(
             read_contract(self._path), f"{self._path}: its step contract"
         )

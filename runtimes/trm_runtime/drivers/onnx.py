@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, final
 
 import numpy as np
@@ -28,6 +29,11 @@ _NOISE = re.compile(
 _FATAL_ONLY = 4  # onnxruntime's log severity: what matters arrives as an exception
 
 
+def load_engine() -> ModuleType:
+    """onnxruntime, or MissingExtraError."""
+    return load_extra("onnxruntime", "onnx")
+
+
 @final
 class OnnxRunner:
     """A StepRunner over onnxruntime.
@@ -41,7 +47,7 @@ class OnnxRunner:
 
     def __init__(self, path: str | os.PathLike[str], *, threads: int | None = None) -> None:
         self._path = Path(path)
-        engine = load_extra("onnxruntime", "onnx")
+        engine = load_engine()
         _inspect(self._path)
         self._session = _open(engine, self._path, threads)
         self.contract: StepContract = _contract(self._path, self._session)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, final
 
 import numpy as np
@@ -21,6 +22,11 @@ from trm_runtime.tensors import Shape
 from trm_runtime.verify import verify
 
 CONTRACT_FILE = Path("assets.extra", f"{METADATA_KEY}.json")
+
+
+def load_engine() -> ModuleType:
+    """TensorFlow, or MissingExtraError."""
+    return load_extra("tensorflow", "tensorflow")
 
 
 @final
@@ -38,7 +44,7 @@ class SavedModelRunner:
         self._path = Path(path)
         self.contract: StepContract = _contract(self._path)
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        self._tf = load_extra("tensorflow", "tensorflow")
+        self._tf = load_engine()
         _set_threads(self._tf, threads)
         try:
             self._loaded = self._tf.saved_model.load(str(self._path))

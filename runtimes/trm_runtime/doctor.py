@@ -1,0 +1,146 @@
+"""`python -m trm_runtime doctor`: which engines are here, what they open, on what machine.
+
+Asks the metadata of installed packages, so that no engine is loaded; standard library only.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from trm_runtime import __version__
+from trm_runtime.cores import available_cores
+
+FEATURES = (
+    "sse4_1", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16",
+    "neon", "asimd", "asimddp", "i8mm", "bf16", "sve", "fphp", "asimdhp",
+)  # fmt: skip
+"""What speeds up a step, in the words of Linux: `asimd` is NEON, `asimddp` its dot products."""
+
+_MACOS = {"neon": "hw.optional.neon", "asimddp": "hw.optional.arm.FEAT_DotProd"}
+_OPENED = {
+    ".onnx": ("onnx", ("onnxruntime", "onnxruntime-gpu")),
+    ".tflite": ("litert", ("ai-edge-litert", "tflite-runtime")),
+    "SavedModel folder": ("tensorflow", ("tensorflow", "tensorflow-cpu")),
+}
+"""Kind of file -> the extra to install, and the distributions that open it, the first preferred."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One engine that may be installed."""
+
+    name: str  # its distribution
+    version: str | None  # None: not installed
+    opens: str  # a kind of file
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `doctor` knows."""
+
+    trm_runtime: str  # version
+    python: str  # implementation and version
+    numpy: str | None
+    platform: str  # operating system and machine
+    cpu: str
+    cpu_features: tuple[str, ...]  # those of FEATURES, as far as the machine tells
+    cores: int  # that this process may use
+    engines: tuple[Engine, ...]
+    missing: tuple[str, ...]  # kinds of file nothing here opens, each with its install line
+
+
+def examine() -> Report:
+    """Look around; nothing is loaded and nothing changed."""
+    engines = tuple(
+        Engine(name, _version(name), kind) for kind, (_, names) in _OPENED.items() for name in names
+    )
+    opened = {engine.opens for engine in engines if engine.version}
+    return Report(
+        trm_runtime=__version__,
+        python=f"{platform.python_implementation()} {platform.python_version()}",
+        numpy=_version("numpy"),
+        platform=f"{platform.system()} {platform.machine()}",
+        cpu=_cpu_model(),
+        cpu_features=_cpu_features(),
+        cores=available_cores(),
+        engines=engines,
+        missing=tuple(
+            f'{kind}: pip install "trm-runtime[{extra}]"'
+            for kind, (extra, _) in _OPENED.items()
+            if kind not in opened
+        ),
+    )
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+# --- the processor -------------------------------------------------------------------------------
+
+
+def _cpu_model() -> str:
+    """As the machine names it; a Raspberry Pi keeps the name in its device tree."""
+    named = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", _cpuinfo(), re.MULTILINE)
+    if named:
+        return named[1].strip()
+    board = _text(Path("/proc/device-tree/model")).strip("\0\n ")
+    return board or _sysctl("machdep.cpu.brand_string") or platform.processor() or "unknown"
+
+
+def _cpu_features() -> tuple[str, ...]:
+    line = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", _cpuinfo(), re.MULTILINE)
+    known = set(line[1].split()) if line else set()
+    known.update(name for name, key in _MACOS.items() if _sysctl(key) == "1")
+    return tuple(name for name in FEATURES if name in known)
+
+
+def _cpuinfo() -> str:
+    return _text(Path("/proc/cpuinfo"))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _sysctl(name: str) -> str:
+    """What macOS says; elsewhere nothing."""
+    if platform.system() != "Darwin":
+        return ""
+    command = ["/usr/sbin/sysctl", "-n", name]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+# --- in words ------------------------------------------------------------------------------------
+
+
+def report_text(report: Report) -> str:
+    """The report for people: a line a fact."""
+    lines = [
+        ("trm-runtime", report.trm_runtime),
+        ("python", report.python),
+        ("numpy", report.numpy or "not installed"),
+        ("machine", f"{report.platform}, {report.cpu}"),
+        ("threads", f"{report.cores} cores available to this process"),
+        ("features", " ".join(report.cpu_features) or "unknown"),
+    ]
+    installed = [engine for engine in report.engines if engine.version]
+    lines += [(engine.name, f"{engine.version}, opens {engine.opens}") for engine in installed]
+    text = [f"{name:<16} {value}" for name, value in lines]
+    if report.missing:
+        text += ["", "To open what nothing here opens:", *(f"  {x}" for x in report.missing)]
+    return "\n".join(text)

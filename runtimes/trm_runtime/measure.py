@@ -1,0 +1,107 @@
+"""What one exported model costs on this machine: `python -m trm_runtime.measure MODEL TOKENS.npy`.
+
+Meant for a process of its own, because memory is that of the process: the engine is loaded first,
+and what opening and running the model adds to that is counted. Prints one JSON object. Knows numpy
+and the drivers; memory is read where Linux tells it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.metadata
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trm_runtime.loop import solve
+from trm_runtime.open import driver_of, open_runner
+from trm_runtime.runner import StepRunner, initial_carry
+
+Array = np.ndarray[Any, Any]
+
+WARM_UP, MEASURED = 3, 20  # calls
+_DISTRIBUTIONS = {
+    "ai_edge_litert": "ai-edge-litert",
+    "tflite_runtime": "tflite-runtime",
+}  # where they are called otherwise than their module
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """One model on one engine, one puzzle (or one fixed batch) at a time."""
+
+    engine: str  # name and version
+    batch: int  # rows of the calls that were timed
+    load_ms: float  # to open the model, the engine being loaded
+    step_ms: float  # median of one ACT step; of a loop, its call over the steps it took
+    resident_mb: float | None  # added by opening and running, 10^6 bytes
+
+
+def measure(path: Path, tokens: Array, threads: int | None = None) -> Measurement:
+    """Opens `path` and times steps on the first puzzles of `tokens` (N, S) int32.
+
+    Raises what `open_runner` raises.
+    """
+    engine = _load_engine(path)
+    before, started = _resident(), time.perf_counter()
+    runner = open_runner(path, threads=threads)
+    loaded = time.perf_counter() - started
+    batch = runner.contract.batch or 1
+    step = _step_seconds(runner, np.resize(tokens, (batch, tokens.shape[1])))
+    after = _resident()
+    added = None if before is None or after is None else (after - before) / 1e6
+    return Measurement(engine, batch, loaded * 1e3, step * 1e3, added)
+
+
+def _load_engine(path: Path) -> str:
+    """Loads what the driver of `path` needs; its distribution and version."""
+    module, _ = driver_of(path)
+    driver = importlib.import_module(f"trm_runtime.drivers.{module}")
+    name = driver.load_engine().__name__.partition(".")[0]
+    distribution = _DISTRIBUTIONS.get(name, name)
+    return f"{distribution} {importlib.metadata.version(distribution)}"
+
+
+def _step_seconds(runner: StepRunner, tokens: Array) -> float:
+    """The median over calls that go through all steps of the same puzzles, again and again."""
+    contract, seconds = runner.contract, []
+    inputs = {"inputs": tokens}
+    if contract.num_puzzle_identifiers is not None:
+        inputs["puzzle_identifiers"] = np.zeros(len(tokens), dtype=np.int32)
+    carry = initial_carry(contract, len(tokens))
+    for _ in range(WARM_UP + MEASURED):
+        started = time.perf_counter()
+        output = runner.step(inputs, carry)
+        taken = time.perf_counter() - started
+        steps = output.outputs["steps"].max() if contract.granularity == "loop" else 1
+        seconds.append(taken / int(steps))
+        carry = output.carry
+    return float(np.median(seconds[WARM_UP:]))
+
+
+def _resident() -> int | None:
+    """Bytes of memory of this process; None where there is no /proc."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def main() -> None:
+    """Measure what the arguments name, solve all puzzles, print one JSON object."""
+    path, tokens = Path(sys.argv[1]), np.load(sys.argv[2])
+    found = dataclasses.asdict(measure(path, tokens))
+    solution = solve(open_runner(path), tokens)
+    decided = {"answers": solution.answers.tolist(), "steps": solution.steps.tolist()}
+    sys.stdout.write(json.dumps({**found, **decided}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""What each exported file costs and answers, measured in a process of its own.
+
+The process is `python -m trm_runtime.measure`: numpy and one engine, as on a device. Knows no
+format; the reference's answers come from the caller.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trm_export.errors import TRMError
+from trm_export.files import size_on_disk
+from trm_export.parity.counts import wilson
+from trm_runtime.errors import RejectedInputError
+from trm_runtime.solution import Solution
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchRow:
+    """One file on one engine of this machine."""
+
+    file: str
+    engine: str  # name and version
+    bytes: int
+    batch: int  # rows of the calls that were timed
+    load_ms: float
+    step_ms: float  # median of one ACT step at that batch
+    resident_mb: float | None  # memory added by opening and running, 10^6 bytes
+    puzzles: int
+    mean_steps: float
+    answers_equal: float | None  # share of puzzles answered as the reference answers them
+    steps_equal: float | None  # share of puzzles that halt at the reference's step
+    exact: float | None  # share of puzzles solved
+    exact_interval: tuple[float, float] | None  # of that share, Wilson, 95 %
+    export_seconds: float | None = None
+
+
+def bench(
+    path: Path, tokens: Array, labels: Array | None = None, reference: Solution | None = None
+) -> BenchRow:
+    """Measures one artifact on puzzles ``tokens`` (N, S) int32.
+
+    Raises:
+        TRMError: the measuring process failed; its last line says why.
+    """
+    found = _measured(path, tokens)
+    answers, steps = np.array(found.pop("answers")), np.array(found.pop("steps"))
+    solved = None if labels is None else (answers == labels).all(axis=1)
+    same = None if reference is None else (answers == reference.answers).all(axis=1)
+    return BenchRow(
+        file=path.name,
+        bytes=size_on_disk(path),
+        puzzles=len(tokens),
+        mean_steps=float(steps.mean()),
+        answers_equal=None if same is None else float(same.mean()),
+        steps_equal=None if reference is None else float((steps == reference.steps).mean()),
+        exact=None if solved is None else float(solved.mean()),
+        exact_interval=None if solved is None else wilson(int(solved.sum()), len(solved)),
+        **found,
+    )
+
+
+def _measured(path: Path, tokens: Array) -> dict[str, Any]:
+    if not path.exists():
+        raise RejectedInputError(f"{path}: there is no such file")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "tokens.npy")
+        np.save(file, tokens)
+        done = subprocess.run(
+            [sys.executable, "-m", "trm_runtime.measure", str(path), str(file)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    if done.returncode:
+        last = (done.stderr.strip() or "no reason given").splitlines()[-1]
+        raise TRMError(f"{path}: could not be measured: {last}")
+    measured: dict[str, Any] = json.loads(done.stdout)
+    return measured

@@ -1,0 +1,168 @@
+"""`trm-export bench MODEL [FILE...]`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trm_export.commands.options import AsJson, Force
+
+if TYPE_CHECKING:
+    from trm_export.benchmark import BenchRow
+    from trm_export.model import TRM
+    from trm_export.tasks import PuzzleSet
+
+Model = Annotated[
+    str, typer.Argument(help="A .keras file, or a preset such as paper-sudoku-mlp (cost only).")
+]
+Files = Annotated[
+    list[Path] | None, typer.Argument(help="Exported files; without any the whole set is made.")
+]
+Count = Annotated[int, typer.Option(min=1, help="How many puzzles to solve.")]
+Report = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Also write the JSON document to this file.")
+]
+
+
+def bench(
+    model: Model,
+    files: Files = None,
+    count: Count = 200,
+    report: Report = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure load and step time, memory, accuracy and equality with Keras, file by file."""
+    import tempfile
+
+    from trm_export.commands.console import emit, progress
+    from trm_export.commands.frameworks import load_keras
+    from trm_export.files import refuse_overwrite
+
+    if report is not None:
+        refuse_overwrite(report, force=force)
+    load_keras()
+    trained, trm, stem = _model(model)
+    puzzles = _puzzles(trm, count)
+    reference = _reference(trm, puzzles) if trained else None
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, progress("Measuring") as advance:
+        for row in _rows(trm, stem, files, Path(folder), puzzles, reference):
+            rows.append(row)
+            advance(len(rows), row.file)
+    document = _document(model, trm, puzzles, reference, rows)
+    if report is not None:
+        _write(document, report, force=force)
+    if as_json:
+        emit(document)
+    else:
+        _show(rows, trained)
+
+
+def _model(name: str) -> tuple[bool, TRM, str]:
+    """Whether it is trained, the model, and the stem for the names of its files."""
+    from trm_export.checkpoint import load_model
+    from trm_export.model import PRESETS, TRM, preset
+
+    if name in PRESETS:
+        return False, TRM(**preset(name)), name
+    return True, load_model(name), Path(name).stem
+
+
+def _puzzles(trm: TRM, count: int) -> PuzzleSet:
+    from trm_export.commands.parity import shipped_puzzles
+    from trm_export.export.probe import probe_puzzles
+    from trm_export.tasks import find_task
+
+    task = find_task(trm.config)
+    return probe_puzzles(trm, count) if task is None else shipped_puzzles(task, None, count)
+
+
+def _reference(trm: TRM, puzzles: PuzzleSet) -> Any:
+    from trm_export.reference import KerasRunner
+    from trm_runtime import solve
+
+    return solve(KerasRunner(trm), puzzles.inputs, batch_size=256)
+
+
+def _rows(
+    trm: TRM,
+    stem: str,
+    files: Sequence[Path] | None,
+    folder: Path,
+    puzzles: PuzzleSet,
+    reference: Any,
+) -> Iterator[BenchRow]:
+    import dataclasses
+
+    from trm_export.benchmark import bench as measured
+    from trm_export.export.every import export_all
+    from trm_export.export.probe import probe_puzzles
+
+    labels = puzzles.labels if reference is not None else None
+    tokens = puzzles.inputs if reference is not None else puzzles.inputs[:1]
+    for file in files or ():
+        yield measured(file, tokens, labels, reference)
+    if files:
+        return
+    for made in export_all(trm, stem, folder, probe_puzzles(trm)):
+        if made.result is not None:
+            row = measured(made.path, tokens, labels, reference)
+            yield dataclasses.replace(row, export_seconds=made.result.seconds)
+
+
+def _document(
+    name: str, trm: TRM, puzzles: PuzzleSet, reference: Any, rows: Sequence[BenchRow]
+) -> dict[str, Any]:
+    import trm_export
+    from trm_runtime.doctor import examine
+
+    exact = None
+    if reference is not None and puzzles.labels is not None:
+        exact = float((reference.answers == puzzles.labels).all(axis=1).mean())
+    return {
+        "tool": f"trm-export {trm_export.__version__}",
+        "kind": "bench",
+        "model": name,
+        "parameters": trm.count_params(),
+        "machine": examine(),
+        "reference": {
+            "exact": exact,
+            "mean_steps": None if reference is None else float(reference.steps.mean()),
+        },
+        "rows": list(rows),
+    }
+
+
+def _write(document: dict[str, Any], path: Path, *, force: bool) -> None:
+    import json
+
+    from trm_export.commands.console import json_ready
+    from trm_export.files import atomic_write
+
+    with atomic_write(path, force=force) as new:
+        new.write_text(json.dumps(json_ready(document), indent=2, allow_nan=False) + "\n")
+
+
+def _show(rows: Sequence[BenchRow], trained: bool) -> None:
+    from trm_export.commands.console import bytes_text, remark, show_columns
+
+    heads = ["file", "engine", "size", "export s", "load ms", "ms/step", "memory MB"]
+    heads += ["exact", "answers =", "steps =", "mean steps"] if trained else []
+    table = []
+    for row in rows:
+        line = [row.file, row.engine, bytes_text(row.bytes), _number(row.export_seconds, ".1f")]
+        line += [f"{row.load_ms:.0f}", f"{row.step_ms:.1f}", _number(row.resident_mb, ".0f")]
+        if trained:
+            line += [_number(row.exact, ".1%"), _number(row.answers_equal, ".1%"),
+                     _number(row.steps_equal, ".1%"), f"{row.mean_steps:.2f}"]  # fmt: skip
+        table.append(line)
+    show_columns("What each file costs and answers", heads, table, ("file", "engine"))
+    remark(f"{rows[0].puzzles} puzzles; '=' is the share equal to Keras; one process a row.")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

@@ -1,0 +1,64 @@
+"""The whole set: one model in every format and precision that it can have."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+from trm_export.errors import ParityError, UsageError
+from trm_export.export.export import FORMATS, Choices, ExportResult, export, format_named, plan
+from trm_export.export.format import PRECISIONS, Format
+from trm_export.model import TRM
+from trm_export.parity import Puzzles
+from trm_export.reference import KerasRunner, Remembered
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """One entry of the set: a finished export, or the reason why there is none."""
+
+    format: str
+    precision: str
+    path: Path
+    result: ExportResult | None = None
+    refused: str | None = None  # this format or model cannot have it
+    failed: str | None = None  # it did not compute what Keras computes, and was not kept
+
+
+def target_name(stem: str, kind: Format, precision: str, granularity: str) -> str:
+    """``<stem>.<suffix>``; what is not the default of its kind is in the name."""
+    marks = [word for word, usual in ((precision, "fp32"), (granularity, "step")) if word != usual]
+    return "-".join([stem, *marks]) + (kind.suffix or "_saved_model")
+
+
+def export_all(
+    model: TRM,
+    stem: str,
+    folder: Path,
+    puzzles: Puzzles,
+    *,
+    granularity: str = "step",
+    force: bool = False,
+) -> Iterator[Made]:
+    """Exports the set into ``folder``, an entry at a time, as ``<stem>-<precision>.<suffix>``.
+
+    Raises what `export` raises, but for refusals and failed checks, which are entries.
+    """
+    reference = Remembered(KerasRunner(model))
+    for kind in map(format_named, FORMATS):
+        for precision in PRECISIONS:
+            path = folder / target_name(stem, kind, precision, granularity)
+            entry = Made(kind.name, precision, path)
+            choices = Choices(precision, granularity=granularity)
+            try:
+                plan(model, puzzles, kind, choices)
+            except UsageError as error:
+                yield dataclasses.replace(entry, refused=str(error))
+                continue
+            try:
+                made = export(model, path, puzzles, kind, choices, force=force, reference=reference)
+            except ParityError as error:
+                yield dataclasses.replace(entry, failed=str(error))
+            else:
+                yield dataclasses.replace(entry, result=made)

@@ -1,0 +1,126 @@
+"""Ranges of the activations in an ONNX step, seen by onnxruntime on real rollouts.
+
+One range a weight, over all passes and steps, so that the same ranges serve the unrolled step, a
+loop body and a single pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from trm_export.errors import ParityError
+from trm_export.export.calibration import (
+    Calibration,
+    StepSample,
+    TensorRange,
+    puzzle_tokens,
+    rollouts,
+    tensor_range,
+)
+from trm_export.export.onnx_convert import converted, weight_names
+from trm_export.export.onnx_precision import multiplications
+from trm_export.export.signature import contract_for
+from trm_export.model import TRM
+from trm_export.parity import Puzzles
+from trm_export.parity.gates import gates_for
+from trm_export.reference import KerasRunner
+
+Array = np.ndarray[Any, Any]
+
+
+def calibrate(model: TRM, puzzles: Puzzles) -> Calibration:
+    """The grid of every activation, and how much of held-out rollouts it cuts off.
+
+    Raises ParityError where that is more than the gate allows at any step.
+    """
+    runner, watched = KerasRunner(model), _Watched(model)
+    seen, judged = puzzle_tokens(model, puzzles)
+    samples = list(rollouts(runner, seen))
+    tensors = _clipped(watched.ranges(samples), watched, list(rollouts(runner, judged)))
+    _refuse_clipping(tensors)
+    return Calibration(
+        engine=f"onnxruntime {onnxruntime.__version__}",
+        puzzles=len(seen),
+        held_out=len(judged),
+        samples_per_step=tuple(len(sample.inputs["inputs"]) for sample in samples),
+        stopped_per_step=tuple(sample.stopped for sample in samples),
+        tensors=tensors,
+    )
+
+
+class _Watched:
+    """The float32 step with every activation that enters a weight among its outputs."""
+
+    def __init__(self, model: TRM) -> None:
+        proto = converted(model, contract_for(model), rolled=False)
+        self._inputs: dict[str, list[str]] = {}  # weight -> the tensors it is multiplied by
+        for node in multiplications(proto.graph, weight_names(model)):
+            self._inputs.setdefault(node.input[1], []).append(node.input[0])
+        names = dict.fromkeys(name for found in self._inputs.values() for name in found)
+        for name in names:
+            value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+            proto.graph.output.append(value)
+        self._names = list(names)
+        self._session = onnxruntime.InferenceSession(
+            proto.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+
+    def activations(self, sample: StepSample) -> Iterator[tuple[str, Array]]:
+        """Each weight with each tensor that it is multiplied by, float32."""
+        found = self._session.run(self._names, {**sample.inputs, **sample.carry})
+        arrays = dict(zip(self._names, found, strict=True))
+        for weight, names in self._inputs.items():
+            yield from ((weight, arrays[name]) for name in names)
+
+    def ranges(self, samples: Sequence[StepSample]) -> dict[str, TensorRange]:
+        """What the samples show of every weight's activation."""
+        seen: dict[str, list[tuple[float, float, float, int]]] = {name: [] for name in self._inputs}
+        for sample in samples:
+            for weight, x in self.activations(sample):
+                squares = float(np.square(x, dtype=np.float64).sum())
+                seen[weight].append((float(x.min()), float(x.max()), squares, x.size))
+        return {weight: _range(weight, rows) for weight, rows in seen.items()}
+
+
+def _range(weight: str, rows: Sequence[tuple[float, float, float, int]]) -> TensorRange:
+    lows, highs, squares, sizes = zip(*rows, strict=True)
+    return tensor_range(weight, min(lows), max(highs), math.sqrt(sum(squares) / sum(sizes)))
+
+
+def _clipped(
+    ranges: Mapping[str, TensorRange], watched: _Watched, samples: Sequence[StepSample]
+) -> tuple[TensorRange, ...]:
+    """The ranges with the share of values beyond them at every step."""
+    beyond = np.zeros((len(ranges), len(samples)))
+    total = np.zeros_like(beyond)
+    row = {name: i for i, name in enumerate(ranges)}
+    for column, sample in enumerate(samples):
+        for weight, x in watched.activations(sample):
+            found = ranges[weight]
+            q = x / found.scale + found.zero_point
+            beyond[row[weight], column] += np.count_nonzero((q < -0.5) | (q > 255.5))
+            total[row[weight], column] += x.size
+    shares = beyond / total
+    return tuple(
+        replace(found, clipping=tuple(share.tolist()))
+        for found, share in zip(ranges.values(), shares, strict=True)
+    )
+
+
+def _refuse_clipping(tensors: Sequence[TensorRange]) -> None:
+    limit = gates_for("int8-static").carry_clipping or 0.0
+    worst = max(tensors, key=lambda found: max(found.clipping))
+    share = max(worst.clipping)
+    if share > limit:
+        raise ParityError(
+            f"Calibration failed: {share:.2%} of held-out values entering {worst.tensor} at step "
+            f"{worst.clipping.index(share) + 1} are beyond the calibrated range, expected at most "
+            f"{limit:.1%}; calibrate on puzzles like those the model will see."
+        )

@@ -1,0 +1,177 @@
+"""From TensorFlow to ONNX: one float32 graph in the contract's names.
+
+The recursion is converted as a loop, whose body is one reasoning pass, and inlined afterwards:
+tf2onnx needs time for every node, and most of its optimizers only look for patterns that a TRM
+does not have (on sudoku9 2 s instead of 16 s, on a 5 M-parameter model with 21 passes much more).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from trm_export.checkpoint import saved_weights
+from trm_export.export import onnx_graph
+from trm_export.export.onnx_matmul import straighten
+from trm_export.export.signature import graph_function, incoming, outgoing
+from trm_export.model import TRM
+from trm_runtime.contract import CarrySpec, StepContract, TensorSpec
+
+OPSET = 17
+MAX_IR_VERSION = 10
+_OPTIMIZERS = ("fold_constants", "merge_duplication", "reshape_optimizer", "remove_identity",
+               "remove_back_to_back")  # fmt: skip
+
+
+def converted(model: TRM, contract: StepContract, *, rolled: bool) -> onnx.ModelProto:
+    """The graph, weights under their Keras paths; no metadata yet.
+
+    Args:
+        model: the TRM.
+        contract: names, shapes and granularity.
+        rolled: leaves the recursion in a loop.
+    """
+    loops = rolled or (model.config.family == "paper" and contract.granularity != "block")
+    proto = _from_tensorflow(model, contract, rolled=loops)
+    graph = proto.graph
+    fixed = {spec.name for spec in (*incoming(contract), *outgoing(contract))}
+    onnx_graph.rename(graph, _Names(fixed, _recognised(model, graph)))
+    onnx_graph.capture_invariants(graph)
+    straighten(graph)
+    onnx_graph.prune(graph)
+    if not rolled:
+        onnx_graph.unroll(graph)
+    onnx_graph.prune(graph)
+    _number_nodes(graph)
+    for domain in [opset for opset in proto.opset_import if opset.domain]:
+        proto.opset_import.remove(domain)  # tf2onnx names one that no node of ours is from
+    _declare(graph.input, incoming(contract))
+    _declare(graph.output, outgoing(contract))
+    proto.ir_version = min(proto.ir_version, MAX_IR_VERSION)
+    return proto
+
+
+def _number_nodes(graph: onnx.GraphProto) -> None:
+    """Short names, each its own: onnxruntime 1.18 builds names of fused nodes from them."""
+    nodes = (node for part in onnx_graph.graphs(graph) for node in part.node)
+    for number, node in enumerate(nodes):
+        node.name = f"{node.op_type}_{number}"
+
+
+def _from_tensorflow(model: TRM, contract: StepContract, *, rolled: bool) -> onnx.ModelProto:
+    import tensorflow as tf
+    from tf2onnx import optimizer, tf_loader
+    from tf2onnx.tfonnx import process_tf_graph
+
+    function = graph_function(model, contract, rolled=rolled)
+    entering = incoming(contract)
+
+    def positional(*tensors: Any) -> dict[str, Any]:
+        return function(**{spec.name: x for spec, x in zip(entering, tensors, strict=True)})
+
+    specs = [tf.TensorSpec(s.shape, s.dtype, name=s.name) for s in entering]
+    traced = tf.function(positional, autograph=False).get_concrete_function(*specs)
+    inputs = [x.name for x in traced.inputs if x.dtype != tf.resource]
+    names = dict(zip(inputs, (spec.name for spec in entering), strict=True))
+    outputs = {x.name: name for name, x in traced.structured_outputs.items()}
+    with tf.device("/cpu:0"):
+        frozen = tf_loader.from_function(traced, inputs, list(outputs))
+    with tf.Graph().as_default() as graph, tf.device("/cpu:0"):
+        tf.import_graph_def(frozen, name="")
+        found = process_tf_graph(
+            graph,
+            opset=OPSET,
+            custom_op_handlers={"SelectV2": (_select_as_where, []), "Erfc": (_erfc, [])},
+            input_names=inputs,
+            output_names=list(outputs),
+            tensors_to_rename=names | outputs,
+        )
+    known = optimizer._get_optimizers()
+    chosen = {name: known[name] for name in _OPTIMIZERS}
+    found = optimizer.optimize_graph(found, catch_errors=False, optimizers=chosen)
+    return found.make_model(f"act_{contract.granularity}")
+
+
+def _select_as_where(ctx: Any, node: Any, name: str, args: Any) -> None:
+    """A select stays a select: tf2onnx's own `c * x + (1 - c) * y` lets a stale NaN through."""
+    node.type = "Where"
+
+
+def _erfc(ctx: Any, node: Any, name: str, args: Any) -> None:
+    """``1 - erf(x)``, of which Keras makes the exact GELU and which tf2onnx does not know."""
+    one = ctx.make_const(f"{name}_one", np.array(1, np.float32))
+    shapes, dtypes = node.output_shapes, node.output_dtypes
+    ctx.remove_node(node.name)
+    erf = ctx.make_node("Erf", node.input, shapes=shapes, dtypes=dtypes)
+    ctx.make_node(
+        "Sub", [one.output[0], erf.output[0]], name=name, outputs=node.output, shapes=shapes,
+        dtypes=dtypes,
+    )  # fmt: skip
+
+
+class _Names:
+    """Short names instead of tf2onnx's long ones, which outweigh the weights of a small model."""
+
+    def __init__(self, fixed: set[str], weights: dict[str, str]) -> None:
+        self._new = {**{name: name for name in fixed}, **weights}
+        self._taken = set(self._new.values())
+
+    def __call__(self, name: str) -> str:
+        if name not in self._new:
+            self._new[name] = next(x for x in self._candidates(name) if x not in self._taken)
+            self._taken.add(self._new[name])
+        return self._new[name]
+
+    @staticmethod
+    def _candidates(name: str) -> Iterator[str]:
+        parts = [re.sub(r"(_+\d+)+$", "", part) for part in name.partition(":")[0].split("/")]
+        short = "/".join(parts[-3:])
+        yield short
+        yield from (f"{short}_{i}" for i in range(2, 1 << 20))
+
+
+def weight_names(model: TRM) -> set[str]:
+    """The names that the model's weights have in a graph, ``H_level/block_1/ffn/down`` say."""
+    return {_short(name) for name in saved_weights(model)}
+
+
+def _recognised(model: TRM, graph: onnx.GraphProto) -> dict[str, str]:
+    """Initializer -> name of the Keras weight that it is, recognised by its values."""
+    left = {_short(name): values for name, values in saved_weights(model).items()}
+    found = {}
+    for part in onnx_graph.graphs(graph):
+        for tensor in part.initializer:
+            if tensor.data_type != onnx.TensorProto.FLOAT or len(tensor.dims) == 0:
+                continue
+            values = numpy_helper.to_array(tensor)
+            same = (name for name, weight in left.items() if np.array_equal(weight, values))
+            name = next(same, None)
+            if name is not None:
+                found[tensor.name] = name
+                del left[name]
+    return found
+
+
+def _short(name: str) -> str:
+    """``inner/L_level/blocks/transformer_layer_1/ffn/down/vars/0`` without the list of lists."""
+    name = re.sub(r"/vars/0$", "", name.removeprefix("inner/"))
+    return re.sub(r"blocks/transformer_layer", "block", name)
+
+
+def _declare(values: Any, specs: Sequence[TensorSpec | CarrySpec]) -> None:
+    """Writes the contract's shapes on the graph's tensors; tf2onnx may have lost some."""
+    shapes = {spec.name: spec.shape for spec in specs}
+    for value in values:
+        dims = value.type.tensor_type.shape
+        dims.ClearField("dim")
+        for size in shapes[value.name]:
+            dim = dims.dim.add()
+            if size is None:
+                dim.dim_param = "batch"
+            else:
+                dim.dim_value = size

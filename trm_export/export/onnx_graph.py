@@ -1,0 +1,208 @@
+"""Small edits of ONNX graphs: loops inlined or slimmed, dead nodes dropped, names shortened.
+
+Works on `onnx.GraphProto` in place, bodies of loops included. Knows nothing about models.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from onnx import GraphProto, NodeProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+Array = np.ndarray[Any, Any]
+
+_TINY = 8  # elements of a value that is worth computing here
+_MOST_TURNS = 1000
+
+
+def bodies(node: NodeProto) -> Iterator[GraphProto]:
+    """The graphs inside a node."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+
+
+def graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    """The graph and every graph inside it, outer ones first."""
+    yield graph
+    for node in graph.node:
+        for body in bodies(node):
+            yield from graphs(body)
+
+
+def replace(graph: GraphProto, nodes: Iterable[NodeProto]) -> None:
+    """Puts these nodes in the place of the graph's own."""
+    kept = list(nodes)
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def rename(graph: GraphProto, name: Callable[[str], str]) -> None:
+    """Gives every value of the graph and its bodies a new name."""
+    for part in graphs(graph):
+        for value in (*part.input, *part.output, *part.initializer):
+            value.name = name(value.name)
+        for node in part.node:
+            node.input[:] = [name(x) if x else x for x in node.input]
+            node.output[:] = [name(x) if x else x for x in node.output]
+
+
+def capture_invariants(graph: GraphProto) -> None:
+    """Lets loop bodies read what never changes from outside, instead of carrying it around.
+
+    A weight that is carried is no constant to an engine, which then cannot pack it once, and no
+    weight to a quantizer.
+    """
+    for part in graphs(graph):  # outer graphs first, so that a weight travels all the way in
+        same: dict[str, str] = {}
+        for node in part.node:
+            if node.op_type == "Loop":
+                same |= _captured(node)
+        if same:
+            rename(part, lambda name, same=same: same.get(name, name))  # type: ignore[misc]
+
+
+def _captured(loop: NodeProto) -> dict[str, str]:
+    """Slims one loop; returns which of its former outputs are which of its inputs."""
+    body = next(bodies(loop))
+    copies = {n.output[0]: n.input[0] for n in body.node if n.op_type == "Identity"}
+    ends = [copies.get(value.name, value.name) for value in body.output]
+    fixed = [k for k in range(len(loop.input) - 2) if ends[k + 1] == body.input[k + 2].name]
+    inside = {body.input[k + 2].name: loop.input[k + 2] for k in fixed}
+    after = {loop.output[k]: loop.input[k + 2] for k in fixed if loop.output[k]}
+    for k in reversed(fixed):
+        del loop.input[k + 2], loop.output[k], body.input[k + 2], body.output[k + 1]
+    rename(body, lambda name: inside.get(name, name))
+    return after
+
+
+def prune(graph: GraphProto) -> None:
+    """Drops nodes and initializers that nothing needs, in the graph and its bodies."""
+    for node in graph.node:
+        for body in bodies(node):
+            prune(body)
+    needed = {value.name for value in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(_uses(node))
+    replace(graph, reversed(kept))
+    used = [tensor for tensor in graph.initializer if tensor.name in needed]
+    del graph.initializer[:], graph.value_info[:]
+    graph.initializer.extend(used)
+
+
+def _uses(node: NodeProto) -> Iterator[str]:
+    yield from node.input
+    for body in bodies(node):
+        yield from (value.name for value in body.output)
+        for inner in body.node:
+            yield from _uses(inner)
+
+
+def unroll(graph: GraphProto, outside: Mapping[str, Array] | None = None) -> None:
+    """Inlines every loop whose number of turns is known, one copy of its body a turn.
+
+    What depends on the turn alone is computed here, and a select by it becomes the chosen side.
+    Its mask must have the shape of the sides, as in `TRMInner.one_pass`. Values must have
+    different names in all bodies. Leaves nodes that nothing needs behind, see `prune`.
+    """
+    known = dict(outside or {}) | _small(graph)
+    nodes: list[NodeProto] = []
+    for node in graph.node:
+        for body in bodies(node):
+            unroll(body, known)
+        inlined = _inlined(node, graph, known) if node.op_type == "Loop" else None
+        nodes += [node] if inlined is None else inlined
+        _compute(node, known)
+    replace(graph, nodes)
+
+
+def _small(graph: GraphProto) -> dict[str, Array]:
+    small = (t for t in graph.initializer if np.prod(t.dims) <= _TINY)
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in small}
+
+
+def _compute(node: NodeProto, known: dict[str, Array]) -> None:
+    """Adds the node's outputs to the known values if it has nothing but known inputs."""
+    names = [name for name in node.input if name]
+    if not names or list(bodies(node)) or any(name not in known for name in names):
+        return
+    found = ReferenceEvaluator(node).run(None, {name: known[name] for name in names})
+    small = (pair for pair in zip(node.output, found, strict=True) if np.size(pair[1]) <= _TINY)
+    known.update((name, np.asarray(value)) for name, value in small)
+
+
+def _inlined(loop: NodeProto, graph: GraphProto, known: dict[str, Array]) -> list[NodeProto] | None:
+    """The copies of the body, or None where the number of turns is not known."""
+    body = next(bodies(loop))
+    if len(body.output) - 1 != len(loop.output) or any(list(bodies(n)) for n in body.node):
+        return None
+    limit = known.get(loop.input[0], _MOST_TURNS) if loop.input[0] else _MOST_TURNS
+    going = known.get(loop.input[1]) if loop.input[1] else np.array(True)
+    turn, names = _Turn(body, known | _small(body)), [loop.input[1], *loop.input[2:]]
+    for number in itertools.count():
+        if going is None or number >= _MOST_TURNS:
+            return None
+        if not going or number >= limit:
+            break
+        names = turn.run(number, names)
+        going = turn.known.get(names[0])
+    graph.initializer.extend([*body.initializer, *turn.constants])
+    return [*_named(turn.nodes, dict(zip(names[1:], loop.output, strict=True)))]
+
+
+class _Turn:
+    """Copies a loop body turn by turn."""
+
+    def __init__(self, body: GraphProto, known: dict[str, Array]) -> None:
+        self._body, self.known = body, known
+        self._everywhere: dict[str, Array] = {}  # the one value of all elements of a mask
+        self.nodes: list[NodeProto] = []
+        self.constants: list[Any] = []
+
+    def run(self, number: int, incoming: list[str]) -> list[str]:
+        """One turn; takes and returns the names of the condition and the carried values."""
+        count = f"turn_{number}/{self._body.input[0].name}"
+        self.known[count] = np.array(number)
+        self.constants.append(numpy_helper.from_array(np.array(number), count))
+        values = zip(self._body.input, [count, *incoming], strict=True)
+        bound = {value.name: name for value, name in values}
+        for node in self._body.node:
+            self._add(node, number, bound)
+        return [bound.get(value.name, value.name) for value in self._body.output]
+
+    def _add(self, node: NodeProto, number: int, bound: dict[str, str]) -> None:
+        inputs = [bound.get(name, name) for name in node.input]
+        if node.op_type == "Identity":
+            bound[node.output[0]] = inputs[0]
+        elif node.op_type == "Where" and inputs[0] in self._everywhere:
+            bound[node.output[0]] = inputs[1 if self._everywhere[inputs[0]] else 2]
+        else:
+            copy = NodeProto()
+            copy.CopyFrom(node)
+            copy.input[:] = inputs
+            copy.output[:] = [f"turn_{number}/{name}" if name else "" for name in node.output]
+            bound.update(zip(node.output, copy.output, strict=True))
+            self.nodes.append(copy)
+            _compute(copy, self.known)
+            if node.op_type == "Expand" and np.size(self.known.get(inputs[0], ())) == 1:
+                self._everywhere[copy.output[0]] = self.known[inputs[0]].reshape(())
+
+
+def _named(nodes: list[NodeProto], outputs: dict[str, str]) -> Iterator[NodeProto]:
+    """The nodes, with the names of the loop's outputs on what they are now computed by."""
+    made = {name for node in nodes for name in node.output}
+    own = {name: output for name, output in outputs.items() if name in made and output}
+    for node in nodes:
+        node.input[:] = [own.get(name, name) for name in node.input]
+        node.output[:] = [own.get(name, name) for name in node.output]
+        yield node
+    for name, output in outputs.items():
+        if output and name not in own:
+            yield helper.make_node("Identity", [name], [output])
