@@ -136,6 +136,8 @@ def test_contract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("a.onnx", b"not protobuf at all", "not an ONNX file"),
         ("a.onnx", b"", "not an ONNX file"),
+        ("a.tflite", b"", "not a TFLite file"),
+        ("a.tflite", b"\x1c\0\0\0TFL3" + bytes(64), "a damaged TFLite file"),
         ("a.json", b"{", "not valid JSON"),
         ("a.json", b"\xff", "not UTF-8"),
         ("a.keras", b"", "not a .keras file"),
@@ -163,17 +165,11 @@ def test_refusals(
 
 def test_other_exports_show_their_contract(tmp_path: Path) -> None:
     from trm_export.inspection import inspect_file
-    from trm_runtime.drivers.tflite_file import append_contract
 
     contract = make_contract()
-    model = tmp_path / "m.tflite"
-    model.write_bytes(b"\x1c\0\0\0TFL3" + bytes(64))
-    append_contract(model, contract.to_json())
     folder = tmp_path / "m_saved_model"
     (folder / "assets.extra").mkdir(parents=True)
     (folder / "assets.extra" / "trm_contract.json").write_text(contract.to_json())
-    (tmp_path / "m.tflite.json").write_text(contract.to_json())
-    for path, kind, beside in ((model, "tflite", "same"), (folder, "saved-model", "missing")):
-        info = inspect_file(path).to_json()
-        assert (info["kind"], info["sidecar"]) == (kind, beside)
-        assert info["contract"]["max_steps"] == contract.max_steps
+    info = inspect_file(folder).to_json()
+    assert (info["kind"], info["sidecar"]) == ("saved-model", "missing")
+    assert info["contract"]["max_steps"] == contract.max_steps

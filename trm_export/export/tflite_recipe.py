@@ -18,10 +18,11 @@ A product with a bias keeps its rows as they are. Knows numbers, and no file for
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
+from trm_export.export.calibration import MARGIN
 from trm_export.export.tflite_flatbuffer import Array
 from trm_export.export.tflite_observe import Statistics
 
@@ -29,9 +30,8 @@ Range = tuple[float, float]
 """Least and greatest value of an activation."""
 
 LEVELS = 255
-_FRACTIONS = (1.0, 0.8, 0.65, 0.5, 0.35, 0.25, 0.18, 0.12)  # of the extremes; the rest is clipped
+_SHARES = (1.0, 0.8, 0.65, 0.5, 0.35, 0.25, 0.18, 0.12)  # of the extremes; the rest is clipped
 _GAIN = 0.98  # a clip must lower the error to less than this share to be worth it
-_MOST_CLIPPED = 0.0002  # share of a state; the gate on held-out puzzles is five times that
 _LEAST_SIZE = 1e-3  # mean square of a row below which errors do not matter
 
 
@@ -146,25 +146,19 @@ class _Trial:
         return Product(*self._scales, self._entering, self._leaving, error)
 
     def fitted(self, is_state: bool) -> Product:
-        """The ranges that round best; hardly anything of a state may be clipped for that."""
-        shares = [share for share in _FRACTIONS if not is_state or self._spares(share)]
-        entering = self._best(
-            self._entering, shares, lambda tried: rounded(self._x, tried) @ self._w
-        )
+        """The ranges that round best; nothing of a state may be clipped for that."""
+        if is_state:
+            entering = (self._entering[0] * MARGIN, self._entering[1] * MARGIN)
+        else:
+            entering = self._best(self._entering, lambda tried: rounded(self._x, tried) @ self._w)
         product = rounded(self._x, entering) @ self._w
-        leaving = self._best(self._leaving, _FRACTIONS, lambda tried: rounded(product, tried))
+        leaving = self._best(self._leaving, lambda tried: rounded(product, tried))
         return Product(*self._scales, entering, leaving, self._error(rounded(product, leaving)))
 
-    def _spares(self, share: float) -> bool:
-        low, high = (share * limit for limit in self._entering)
-        return float(np.mean((self._x < low) | (self._x > high))) <= _MOST_CLIPPED
-
-    def _best(
-        self, extremes: Range, shares: Iterable[float], passage: Callable[[Range], Array]
-    ) -> Range:
+    def _best(self, extremes: Range, passage: Callable[[Range], Array]) -> Range:
         """The share of the extremes that rounds best; a clip must be worth it."""
         best, limits = np.inf, extremes
-        for share in shares:
+        for share in _SHARES:
             tried = (extremes[0] * share, extremes[1] * share)
             error = self._error(passage(tried))
             if error < best * _GAIN:
