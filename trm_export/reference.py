@@ -1,4 +1,4 @@
-"""The reference is just another runner: a Keras TRM behind the device's step protocol."""
+"""The reference is just another runner: a Keras model behind the device's step protocol."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from trm_export.export.signature import contract_for, graph_function, incoming
-from trm_export.model import TRM
+from trm_export.protocol import AnyModel, StepModel, adapt
 from trm_runtime.checks import check_step_call
 from trm_runtime.contract import StepContract
 from trm_runtime.runner import StepOutput, StepRunner
@@ -22,13 +22,14 @@ class KerasRunner:
     """A `trm_runtime.StepRunner` over a Keras model, on whatever backend Keras runs.
 
     Args:
-        model: the TRM.
+        model: one that follows the protocol.
         batch: fixed number of rows, or None for any.
     """
 
-    def __init__(self, model: TRM, *, batch: int | None = None) -> None:
-        self.contract = contract_for(model, batch=batch)
-        self._step = _compiled(model, self.contract)
+    def __init__(self, model: AnyModel, *, batch: int | None = None) -> None:
+        stepping = adapt(model)
+        self.contract = contract_for(stepping, batch=batch)
+        self._step = _compiled(stepping, self.contract)
 
     def step(
         self,
@@ -45,7 +46,7 @@ class KerasRunner:
         )
 
 
-def _compiled(model: TRM, contract: StepContract) -> Callable[..., Any]:
+def _compiled(model: StepModel, contract: StepContract) -> Callable[..., Any]:
     """A graph traced once for every batch size on TensorFlow, eager elsewhere."""
     step = graph_function(model, contract)
     if keras.backend.backend() != "tensorflow":

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from trm_export import TOOL
-from trm_export.model import TRM
 from trm_export.parity import Puzzles
+from trm_export.protocol import AnyModel, adapt
 from trm_export.tasks import Task, find_task
 from trm_runtime.contract import StepContract
 from trm_runtime.runner import StepRunner, initial_carry
@@ -85,13 +85,13 @@ def tensor_range(tensor: str, low: float, high: float, rms: float) -> TensorRang
     return TensorRange(tensor, low, high, rms, scale, zero, bool(fine))
 
 
-def puzzle_tokens(model: TRM, given: Puzzles) -> tuple[Array, Array]:
+def puzzle_tokens(model: AnyModel, given: Puzzles) -> tuple[Array, Array]:
     """Tokens (n, S) int32 to calibrate on, and others to judge by.
 
     Training and validation puzzles of the model's task, half of them with many blanks; for a
     model without a shipped task the given puzzles, every third of which is held out.
     """
-    task = find_task(model.config)
+    task = find_task(adapt(model))
     if task is not None:
         return _both_kinds(task, "train", PUZZLES), _both_kinds(task, "validation", HELD_OUT)
     rows = np.arange(len(given.inputs))

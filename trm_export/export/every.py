@@ -9,8 +9,8 @@ from pathlib import Path
 from trm_export.errors import ParityError, UsageError
 from trm_export.export.export import FORMATS, Choices, ExportResult, export, format_named, plan
 from trm_export.export.format import PRECISIONS, Format
-from trm_export.model import TRM
 from trm_export.parity import Puzzles
+from trm_export.protocol import AnyModel, adapt
 from trm_export.reference import KerasRunner, Remembered
 
 
@@ -33,7 +33,7 @@ def target_name(stem: str, kind: Format, precision: str, granularity: str) -> st
 
 
 def export_all(
-    model: TRM,
+    model: AnyModel,
     stem: str,
     folder: Path,
     puzzles: Puzzles,
@@ -45,6 +45,7 @@ def export_all(
 
     Raises what `export` raises, but for refusals and failed checks, which are entries.
     """
+    model = adapt(model)
     reference = Remembered(KerasRunner(model))
     for kind in map(format_named, FORMATS):
         for precision in PRECISIONS:

@@ -1,4 +1,4 @@
-"""`export`: the way every file takes, whatever its format, from a Keras TRM to a checked artifact.
+"""`export`: the way every file takes, whatever its format, from a Keras model to a checked artifact.
 
 The choices are judged, the file is written under a temporary name, opened again with the device's
 own driver and compared with Keras on real puzzles; only then it gets its name.
@@ -22,6 +22,7 @@ from trm_export.files import atomic_write, refuse_overwrite, size_on_disk
 from trm_export.model import TRM
 from trm_export.parity import Puzzles, compare
 from trm_export.parity.judge import DECISIONS
+from trm_export.protocol import AnyModel, adapt
 from trm_export.reference import KerasRunner
 from trm_runtime.contract import GRANULARITIES, StepContract
 from trm_runtime.open import open_runner
@@ -81,7 +82,7 @@ def format_named(name: str) -> Format:
 
 
 def export(
-    model: TRM,
+    model: AnyModel,
     path: Path,
     puzzles: Puzzles,
     kind: Format,
@@ -93,7 +94,7 @@ def export(
     """Writes the model as one file, re-opens it with the device's driver and checks it.
 
     Args:
-        model: the TRM, on the TensorFlow backend.
+        model: one that follows the protocol, on the TensorFlow backend.
         path: target; its contract lands beside it as ``<path>.json``, and what else the exporter
             has to say as `Documents`.
         puzzles: real puzzles for calibration and check.
@@ -107,6 +108,7 @@ def export(
         UsageError: choices that this format or this model cannot honour, with the reasons.
         ParityError: the file does not compute what Keras computes; nothing is left behind.
     """
+    model = adapt(model)
     job = plan(model, puzzles, kind, choices)
     refuse_overwrite(path, force=force)
     with ExitStack() as files:  # closed in reverse: the contract lands last
@@ -128,7 +130,7 @@ def export(
     )  # fmt: skip
 
 
-def plan(model: TRM, puzzles: Puzzles, kind: Format, choices: Choices) -> Job:
+def plan(model: AnyModel, puzzles: Puzzles, kind: Format, choices: Choices) -> Job:
     """The job that `export` would do; raises what it raises for choices that cannot be honoured."""
     backend = keras.backend.backend()
     if backend != "tensorflow":
@@ -139,6 +141,7 @@ def plan(model: TRM, puzzles: Puzzles, kind: Format, choices: Choices) -> Job:
     problems = list(_wrong_words(kind, choices))
     if problems:
         raise UsageError(" ".join(problems))
+    model = adapt(model)
     batch = kind.batch if choices.batch is None else choices.batch
     contract = contract_for(
         model,
@@ -147,8 +150,8 @@ def plan(model: TRM, puzzles: Puzzles, kind: Format, choices: Choices) -> Job:
         granularity=choices.granularity,
         packages=("keras", "tensorflow", *kind.packages),
     )
-    paper = model.config.family == "paper"
-    rolled = choices.recursion == "rolled" if choices.recursion else paper and kind.rolls(contract)
+    rolls = model.passes is not None and kind.rolls(contract)
+    rolled = choices.recursion == "rolled" if choices.recursion else rolls
     job = Job(model, contract, rolled, choices.engine or kind.engines[0], puzzles)
     problems = [*_refusals(job), *kind.refusals(job)]
     if problems:
@@ -173,16 +176,15 @@ def _wrong_words(kind: Format, choices: Choices) -> Iterator[str]:
 
 def _refusals(job: Job) -> Iterator[str]:
     """What no format can do with this model."""
-    if job.model.config.family == "paper":
+    if job.model.passes is not None:
         return
+    own = isinstance(job.model.keras, TRM)
+    why = "the seed family has two" if own else f"{type(job.model.keras).__name__} shows none"
     if job.rolled:
-        yield (
-            "A rolled recursion needs one shared stack, and the seed family has two; "
-            "export it unrolled."
-        )
+        yield f"A rolled recursion needs one shared stack, and {why}; export it unrolled."
     if job.contract.granularity == "block":
         yield (
-            "A block is one pass of one shared stack, and the seed family has two; "
+            f"A block is one pass of one shared stack, and {why}; "
             "export it with granularity step."
         )
 

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from trm_export.model import TRM
 from trm_export.parity import Puzzles
+from trm_export.protocol import StepModel
 from trm_runtime.contract import StepContract
 
 PRECISIONS = ("fp32", "fp16", "int8", "int8-static")
@@ -23,14 +23,14 @@ class Job:
     """One file to write.
 
     Attributes:
-        model: the TRM, on the TensorFlow backend.
+        model: what is exported, on the TensorFlow backend.
         contract: what the file must be; precision, batch and granularity are in it.
         rolled: one loop over the shared stack instead of unrolled passes.
         engine: the engine the file is for, where a format has more than one.
         puzzles: real ones, for calibration.
     """
 
-    model: TRM
+    model: StepModel
     contract: StepContract
     rolled: bool
     engine: str

@@ -14,7 +14,7 @@ from trm_export.export import onnx_precision
 from trm_export.export.format import Documents, Format, Job
 from trm_export.export.onnx_calibrate import calibrate
 from trm_export.export.onnx_convert import converted, weight_names
-from trm_export.model import TRM
+from trm_export.protocol import AnyModel
 from trm_runtime.contract import METADATA_KEY, StepContract
 
 CALIBRATION = ".calibration.json"  # what the document beside an int8-static file ends in
@@ -43,7 +43,7 @@ def _shrink(job: Job, graph: Any) -> Documents:
     return {}
 
 
-def convert(model: TRM, contract: StepContract, *, rolled: bool = False) -> Any:
+def convert(model: AnyModel, contract: StepContract, *, rolled: bool = False) -> Any:
     """The graph as an `onnx.ModelProto` in the contract's names, the contract in its metadata."""
     proto = converted(model, contract, rolled=rolled)
     proto.producer_name, _, proto.producer_version = contract.made_by.tool.partition(" ")
@@ -54,9 +54,9 @@ def convert(model: TRM, contract: StepContract, *, rolled: bool = False) -> Any:
 
 
 def _refusals(job: Job) -> Iterator[str]:
-    if job.model.compute_dtype != "float32":
+    if job.model.keras.compute_dtype != "float32":
         yield (
-            f"onnx: the model computes in {job.model.compute_dtype}, and a file computes in "
+            f"onnx: the model computes in {job.model.keras.compute_dtype}, and a file computes in "
             "float32; build the model with dtype float32 and load the weights into it."
         )
 

@@ -27,19 +27,20 @@ from trm_export.export.calibration import (
 from trm_export.export.onnx_convert import converted, weight_names
 from trm_export.export.onnx_precision import multiplications
 from trm_export.export.signature import contract_for
-from trm_export.model import TRM
 from trm_export.parity import Puzzles
 from trm_export.parity.gates import gates_for
+from trm_export.protocol import AnyModel, StepModel, adapt
 from trm_export.reference import KerasRunner
 
 Array = np.ndarray[Any, Any]
 
 
-def calibrate(model: TRM, puzzles: Puzzles) -> Calibration:
+def calibrate(model: AnyModel, puzzles: Puzzles) -> Calibration:
     """The grid of every activation, and how much of held-out rollouts it cuts off.
 
     Raises ParityError where that is more than the gate allows at any step.
     """
+    model = adapt(model)
     runner, watched = KerasRunner(model), _Watched(model)
     seen, judged = puzzle_tokens(model, puzzles)
     samples = list(rollouts(runner, seen))
@@ -58,7 +59,7 @@ def calibrate(model: TRM, puzzles: Puzzles) -> Calibration:
 class _Watched:
     """The float32 step with every activation that enters a weight among its outputs."""
 
-    def __init__(self, model: TRM) -> None:
+    def __init__(self, model: StepModel) -> None:
         proto = converted(model, contract_for(model), rolled=False)
         self._inputs: dict[str, list[str]] = {}  # weight -> the tensors it is multiplied by
         for node in multiplications(proto.graph, weight_names(model)):

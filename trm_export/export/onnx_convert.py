@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import onnx
 from onnx import numpy_helper
@@ -19,7 +20,7 @@ from trm_export.checkpoint import saved_weights
 from trm_export.export import onnx_graph
 from trm_export.export.onnx_matmul import straighten
 from trm_export.export.signature import graph_function, incoming, outgoing
-from trm_export.model import TRM
+from trm_export.protocol import AnyModel, StepModel, adapt
 from trm_runtime.contract import CarrySpec, StepContract, TensorSpec
 
 OPSET = 17
@@ -28,19 +29,20 @@ _OPTIMIZERS = ("fold_constants", "merge_duplication", "reshape_optimizer", "remo
                "remove_back_to_back")  # fmt: skip
 
 
-def converted(model: TRM, contract: StepContract, *, rolled: bool) -> onnx.ModelProto:
+def converted(model: AnyModel, contract: StepContract, *, rolled: bool) -> onnx.ModelProto:
     """The graph, weights under their Keras paths; no metadata yet.
 
     Args:
-        model: the TRM.
+        model: one that follows the protocol.
         contract: names, shapes and granularity.
         rolled: leaves the recursion in a loop.
     """
-    loops = rolled or (model.config.family == "paper" and contract.granularity != "block")
+    model = adapt(model)
+    loops = rolled or (model.passes is not None and contract.granularity != "block")
     proto = _from_tensorflow(model, contract, rolled=loops)
     graph = proto.graph
     fixed = {spec.name for spec in (*incoming(contract), *outgoing(contract))}
-    onnx_graph.rename(graph, _Names(fixed, _recognised(model, graph)))
+    onnx_graph.rename(graph, _Names(fixed, _recognised(model.keras, graph)))
     onnx_graph.capture_invariants(graph)
     straighten(graph)
     onnx_graph.prune(graph)
@@ -63,7 +65,7 @@ def _number_nodes(graph: onnx.GraphProto) -> None:
         node.name = f"{node.op_type}_{number}"
 
 
-def _from_tensorflow(model: TRM, contract: StepContract, *, rolled: bool) -> onnx.ModelProto:
+def _from_tensorflow(model: StepModel, contract: StepContract, *, rolled: bool) -> onnx.ModelProto:
     import tensorflow as tf
     from tf2onnx import optimizer, tf_loader
     from tf2onnx.tfonnx import process_tf_graph
@@ -135,12 +137,12 @@ class _Names:
         yield from (f"{short}_{i}" for i in range(2, 1 << 20))
 
 
-def weight_names(model: TRM) -> set[str]:
+def weight_names(model: AnyModel) -> set[str]:
     """The names that the model's weights have in a graph, ``H_level/block_1/ffn/down`` say."""
-    return {_short(name) for name in saved_weights(model)}
+    return {_short(name) for name in saved_weights(adapt(model).keras)}
 
 
-def _recognised(model: TRM, graph: onnx.GraphProto) -> dict[str, str]:
+def _recognised(model: keras.Model, graph: onnx.GraphProto) -> dict[str, str]:
     """Initializer -> name of the Keras weight that it is, recognised by its values."""
     left = {_short(name): values for name, values in saved_weights(model).items()}
     found = {}

@@ -32,7 +32,7 @@ def save_graph(job: Job, path: Path, *, half: bool = False) -> None:
     import tensorflow as tf
 
     module = tf.Module()
-    floats = [w for w in job.model.weights if w.dtype.startswith("float")]
+    floats = [w for w in job.model.keras.weights if w.dtype.startswith("float")]
     module.stored = [_stored(w, half) for w in floats]
     function = graph_function(job.model, job.contract, rolled=job.rolled)
 

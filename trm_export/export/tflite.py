@@ -18,11 +18,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import keras
+
 from trm_export.export.format import Documents, Format, Job
 from trm_export.export.saved_model import save_graph
 from trm_export.export.tflite_calibration import ENDING, calibrate
 from trm_export.export.tflite_static import quantise
-from trm_export.model import TRM
 from trm_export.model.layers import SwiGLU
 from trm_runtime.contract import StepContract
 from trm_runtime.drivers.tflite_file import append_contract
@@ -45,7 +46,7 @@ def write(job: Job, path: Path) -> Documents:
 
 def convert(job: Job) -> bytes:
     """The flatbuffer in the contract's names, without the contract; in float for int8-static."""
-    with tempfile.TemporaryDirectory(prefix="trm-") as folder, _split_gates(job.model):
+    with tempfile.TemporaryDirectory(prefix="trm-") as folder, _split_gates(job.model.keras):
         saved = Path(folder) / "saved_model"
         save_graph(job, saved)
         return _converted(saved, job.contract)
@@ -67,7 +68,7 @@ def _converted(saved: Path, contract: StepContract) -> bytes:
 
 
 @contextmanager
-def _split_gates(model: TRM) -> Iterator[None]:
+def _split_gates(model: keras.Model) -> Iterator[None]:
     """Every SwiGLU computes gate and up apart."""
     layers = [layer for layer in model._flatten_layers() if isinstance(layer, SwiGLU)]
     for layer in layers:

@@ -17,6 +17,7 @@ __all__ = [
     "TASKS",
     "Blanks",
     "Checks",
+    "Described",
     "PuzzleSet",
     "Task",
     "check_answers",

@@ -29,12 +29,13 @@ class PuzzleSet:
     """Puzzles with their solutions, row by row.
 
     inputs: (N, S) int32 tokens. labels: (N, S) int32 tokens of the solutions, or None where a
-    file gave none. blanks: (N,) int32 number of blanks.
+    file gave none. blanks: (N,) int32 number of blanks. kind: what the rows are, in words.
     """
 
     inputs: Ints
     labels: Ints | None
     blanks: Ints
+    kind: str = "puzzles"
 
     def __len__(self) -> int:
         return len(self.inputs)
