@@ -18,13 +18,17 @@ from onnx import numpy_helper
 
 from trm_export.checkpoint import saved_weights
 from trm_export.export import onnx_graph
+from trm_export.export.onnx_einsum import multiply_plainly
 from trm_export.export.onnx_matmul import straighten
 from trm_export.export.signature import graph_function, incoming, outgoing
+from trm_export.model import TRM
 from trm_export.protocol import AnyModel, StepModel, adapt
 from trm_runtime.contract import CarrySpec, StepContract, TensorSpec
 
 OPSET = 17
 MAX_IR_VERSION = 10
+HEADS = ("lm_head", "q_head")  # of our own model
+_SCORES = 2  # at most, q_halt and q_continue
 _OPTIMIZERS = ("fold_constants", "merge_duplication", "reshape_optimizer", "remove_identity",
                "remove_back_to_back")  # fmt: skip
 
@@ -44,6 +48,7 @@ def converted(model: AnyModel, contract: StepContract, *, rolled: bool) -> onnx.
     fixed = {spec.name for spec in (*incoming(contract), *outgoing(contract))}
     onnx_graph.rename(graph, _Names(fixed, _recognised(model.keras, graph)))
     onnx_graph.capture_invariants(graph)
+    multiply_plainly(graph)
     straighten(graph)
     onnx_graph.prune(graph)
     if not rolled:
@@ -140,6 +145,23 @@ class _Names:
 def weight_names(model: AnyModel) -> set[str]:
     """The names that the model's weights have in a graph, ``H_level/block_1/ffn/down`` say."""
     return {_short(name) for name in saved_weights(adapt(model).keras)}
+
+
+def body_names(model: AnyModel) -> set[str]:
+    """The same without the heads, which decide answers and halting and are small.
+
+    Those of our own model are known by name; other models' by their width, that of the vocabulary
+    or of the halting scores.
+    """
+    model = adapt(model)
+    saved = {_short(name): array for name, array in saved_weights(model.keras).items()}
+    if isinstance(model.keras, TRM):
+        return set(saved) - set(HEADS)
+    return {name for name, array in saved.items() if not _is_head(array.shape, model.vocab_size)}
+
+
+def _is_head(shape: tuple[int, ...], vocab_size: int) -> bool:
+    return len(shape) == 2 and (shape[1] <= _SCORES or shape[1] == vocab_size)
 
 
 def _recognised(model: keras.Model, graph: onnx.GraphProto) -> dict[str, str]:

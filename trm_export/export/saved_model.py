@@ -32,13 +32,13 @@ def save_graph(job: Job, path: Path, *, half: bool = False) -> None:
     import tensorflow as tf
 
     module = tf.Module()
-    floats = [w for w in job.model.keras.weights if w.dtype.startswith("float")]
-    module.stored = [_stored(w, half) for w in floats]
+    weights = job.model.keras.weights
+    module.stored = [_stored(weight, half) for weight in weights]
     function = graph_function(job.model, job.contract, rolled=job.rolled)
 
     def named(**tensors: Any) -> dict[str, Any]:
-        values = [tf.cast(variable, "float32") for variable in module.stored]
-        with keras.StatelessScope(state_mapping=list(zip(floats, values, strict=True))):
+        values = [_used(variable) for variable in module.stored]
+        with keras.StatelessScope(state_mapping=list(zip(weights, values, strict=True))):
             return function(**tensors)
 
     specs = {s.name: tf.TensorSpec(s.shape, s.dtype, name=s.name) for s in incoming(job.contract)}
@@ -50,8 +50,17 @@ def save_graph(job: Job, path: Path, *, half: bool = False) -> None:
 def _stored(weight: Any, half: bool) -> Any:
     import tensorflow as tf
 
-    value = tf.cast(weight.value, "float16" if half else "float32")
+    value = tf.convert_to_tensor(weight.value)
+    if value.dtype.is_floating:
+        value = tf.cast(value, "float16" if half else "float32")
     return tf.Variable(value, trainable=False, name=weight.name)
+
+
+def _used(variable: Any) -> Any:
+    """What the step reads: numbers in float32, whole ones as they are."""
+    import tensorflow as tf
+
+    return tf.cast(variable, "float32") if variable.dtype.is_floating else tf.identity(variable)
 
 
 def _refusals(job: Job) -> Iterator[str]:

@@ -31,6 +31,7 @@ from trm_export.protocol import AnyModel, StepModel, adapt
 from trm_export.reference import KerasRunner
 
 BATCH = 8
+_SCORES = 2  # units of a halting head, which stays in float
 PER_STEP, SCRAMBLED = 16, 8  # rows a step: of real puzzles, and of scrambled ones
 ENDING = ".calibration.json"
 
@@ -79,7 +80,7 @@ def matrix_names(model: AnyModel) -> dict[str, str]:
     saved = {digest_of(array): name for name, array in saved_weights(own).items()}
     names = {}
     for layer in own._flatten_layers():
-        if isinstance(layer, keras.layers.Dense) and layer is not own.inner.q_head:
+        if isinstance(layer, keras.layers.Dense) and layer.units > _SCORES:
             kernel = np.asarray(layer.kernel)
             names[digest_of(kernel.T)] = saved[digest_of(kernel)]
     for layer in own._flatten_layers():

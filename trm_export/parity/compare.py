@@ -93,6 +93,7 @@ def compare(
         "precision": found.precision,
         "gates": gates,
         "puzzles": count,
+        "kind": getattr(puzzles, "kind", "puzzles"),
         "refilled_slots": 0 if inside else refilled_count(count),
         "same_weights": expected.made_by.weights_sha256 == found.made_by.weights_sha256,
     }
