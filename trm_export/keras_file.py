@@ -91,7 +91,7 @@ def open_keras(path: str | os.PathLike[str], trusted: Sequence[str] = ()) -> Ker
     config.pop("compile_config", None)
     ours = (config.get("class_name"), config.get("registered_name")) == OUR_MODEL
     if trusted and not ours:
-        problems, summary = [*untrusted(config, trusted)], "more than the trusted packages:"
+        problems, summary = [*untrusted(config, trusted)], "holds classes that are not trusted:"
     else:
         problems = [*_foreign(config)] or [*_unbuildable(config["config"])]
         summary = "not one of our models:"

@@ -47,14 +47,23 @@ class KerasRunner:
 
 
 def _compiled(model: StepModel, contract: StepContract) -> Callable[..., Any]:
-    """A graph traced once for every batch size on TensorFlow, eager elsewhere."""
+    """A graph traced once for every batch size on TensorFlow, eager elsewhere.
+
+    A model that reads the number of rows as a Python number gets a graph a batch size.
+    """
     step = graph_function(model, contract)
     if keras.backend.backend() != "tensorflow":
         return step
     import tensorflow as tf
 
     specs = {spec.name: tf.TensorSpec(spec.shape, spec.dtype) for spec in incoming(contract)}
-    return tf.function(step).get_concrete_function(**specs)
+    traced = tf.function(step)
+    try:
+        return traced.get_concrete_function(**specs)
+    except (TypeError, ValueError):
+        if contract.batch is not None:
+            raise
+        return traced
 
 
 @final

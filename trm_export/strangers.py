@@ -96,7 +96,7 @@ class _Watch(keras.StatelessScope):
     """Sees every Keras variable whose value is asked for."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(initialize_variables=False)
         self.seen: dict[int, keras.Variable] = {}
 
     def get_current_value(self, variable: keras.Variable) -> Any:

@@ -8,6 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trm_export.commands.exporting import Granularity, ModelFile
+from trm_export.commands.models import (
+    HaltRule,
+    Identifiers,
+    MaxSteps,
+    Said,
+    SeqLen,
+    TaskName,
+    TrustModule,
+    opened,
+)
 from trm_export.commands.options import AsJson, Force
 
 if TYPE_CHECKING:
@@ -24,6 +34,12 @@ def all(
     model: ModelFile,
     output: Folder = Path("artifacts"),
     granularity: Granularity = "step",
+    trust_module: TrustModule = None,
+    seq_len: SeqLen = None,
+    max_steps: MaxSteps = None,
+    halt_rule: HaltRule = None,
+    identifiers: Identifiers = None,
+    task: TaskName = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -33,13 +49,13 @@ def all(
     from trm_export.errors import ParityError
 
     load_keras()
-    from trm_export.checkpoint import load_model
     from trm_export.export.every import export_all
     from trm_export.export.export import FORMATS
     from trm_export.export.format import PRECISIONS
     from trm_export.export.probe import probe_puzzles
 
-    trm, entries = load_model(model), []
+    said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task)
+    trm, entries = opened(model, said), []
     with progress("Exporting", len(FORMATS) * len(PRECISIONS)) as advance:
         for entry in export_all(
             trm, model.stem, output, probe_puzzles(trm), granularity=granularity, force=force

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trm_export.commands.models import Said, opened
+
 if TYPE_CHECKING:
     from trm_export.export.export import ExportResult
 
@@ -25,6 +27,7 @@ def run_export(
     kind: str,
     model: Path,
     output: Path | None,
+    said: Said,
     *,
     precision: str,
     batch: str | None,
@@ -42,7 +45,6 @@ def run_export(
     if batch not in (None, "free") and not str(batch).isdecimal():
         raise UsageError(f"--batch is a number or free, got {batch!r}.")
     load_keras()
-    from trm_export.checkpoint import load_model
     from trm_export.export.every import target_name
     from trm_export.export.export import Choices, export, format_named
     from trm_export.export.probe import probe_puzzles
@@ -50,7 +52,7 @@ def run_export(
     known = format_named(kind)
     rows = int(batch) if batch is not None and batch.isdecimal() else batch
     choices = Choices(precision, rows, granularity, recursion, engine)
-    trm = load_model(model)
+    trm = opened(model, said)
     name = target_name(model.stem, known, choices.precision, choices.granularity)
     target = output or Path("artifacts") / name
     result = export(trm, target, probe_puzzles(trm), known, choices, force=force)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trm_export.commands.models import TrustModule
 from trm_export.commands.options import AsJson
 
 if TYPE_CHECKING:
@@ -23,13 +24,14 @@ def inspect(
     file: Annotated[
         Path, typer.Argument(help="A .keras, .onnx, .tflite or .json file, or a folder.")
     ],
+    trust_module: TrustModule = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what a file holds: contract, sizes, versions, weights. Loads no TensorFlow."""
     from trm_export.commands.console import emit, show_table
     from trm_export.inspection import inspect_file
 
-    info = inspect_file(file)
+    info = inspect_file(file, trust_module or ())
     if as_json:
         emit(info.to_json())
         return
@@ -67,7 +69,7 @@ def _keras(info: KerasFileInfo) -> Rows:
         ("sha256", info.sha256),
         ("saved", f"{info.date_saved} by Keras {info.keras_version}"),
         ("parameters", f"{info.parameters:,} in {len(info.tensors)} tensors"),
-        ("precision", info.dtype_policy),
+        ("precision", info.dtype_policy or "not said"),
         ("weights sha256", info.weights_sha256),
     ]
 

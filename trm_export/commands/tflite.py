@@ -14,6 +14,15 @@ from trm_export.commands.exporting import (
     Recursion,
     run_export,
 )
+from trm_export.commands.models import (
+    HaltRule,
+    Identifiers,
+    MaxSteps,
+    Said,
+    SeqLen,
+    TaskName,
+    TrustModule,
+)
 from trm_export.commands.options import AsJson, Force, Output
 
 Target = Annotated[
@@ -29,11 +38,18 @@ def tflite(
     granularity: Granularity = "step",
     recursion: Recursion = None,
     target: Target = "litert",
+    trust_module: TrustModule = None,
+    seq_len: SeqLen = None,
+    max_steps: MaxSteps = None,
+    halt_rule: HaltRule = None,
+    identifiers: Identifiers = None,
+    task: TaskName = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Export to TFLite (LiteRT) and check the file against Keras on real puzzles."""
+    said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task)
     run_export(
-        "tflite", model, output, precision=precision, batch=batch, granularity=granularity,
+        "tflite", model, output, said, precision=precision, batch=batch, granularity=granularity,
         recursion=recursion, engine=target, force=force, as_json=as_json,
     )  # fmt: skip

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import keras
 
-from trm_export.errors import BackendError, ParityError, UsageError
-from trm_export.export.format import PRECISIONS, RECURSIONS, Format, Job
+from trm_export.errors import BackendError, ParityError, TRMError, UsageError
+from trm_export.export.format import PRECISIONS, RECURSIONS, Documents, Format, Job
 from trm_export.export.signature import contract_for, sidecar
 from trm_export.files import atomic_write, refuse_overwrite, size_on_disk
 from trm_export.model import TRM
 from trm_export.parity import Puzzles, compare
 from trm_export.parity.judge import DECISIONS
-from trm_export.protocol import AnyModel, adapt
+from trm_export.protocol import AnyModel, adapt, gist
 from trm_export.reference import KerasRunner
 from trm_runtime.contract import GRANULARITIES, StepContract
 from trm_runtime.open import open_runner
@@ -115,7 +115,7 @@ def export(
         beside = files.enter_context(atomic_write(sidecar(path), force=force))
         new = files.enter_context(atomic_write(path, force=force))
         start = time.perf_counter()
-        texts = kind.write(job, new) or {}
+        texts = _written(job, kind, new)
         written = time.perf_counter()
         error, verdict = _checked(job, new, path, reference or KerasRunner(model))
         checked = time.perf_counter()
@@ -187,6 +187,20 @@ def _refusals(job: Job) -> Iterator[str]:
             f"A block is one pass of one shared stack, and {why}; "
             "export it with granularity step."
         )
+
+
+def _written(job: Job, kind: Format, path: Path) -> Documents:
+    """Writes the job; explains where somebody else's model cannot be traced."""
+    try:
+        return kind.write(job, path) or {}
+    except (TypeError, ValueError) as error:
+        if isinstance(job.model.keras, TRM) or isinstance(error, TRMError):
+            raise
+        free = "" if job.contract.batch else (
+            "; if its call reads the number of rows as a Python number, give --batch a number"
+        )
+        name = type(job.model.keras).__name__
+        raise UsageError(f"{name} cannot be traced: {gist(error)}{free}.") from error
 
 
 def _checked(job: Job, written: Path, path: Path, reference: StepRunner) -> tuple[float, str]:

@@ -38,7 +38,8 @@ def save_graph(job: Job, path: Path, *, half: bool = False) -> None:
 
     def named(**tensors: Any) -> dict[str, Any]:
         values = [_used(variable) for variable in module.stored]
-        with keras.StatelessScope(state_mapping=list(zip(weights, values, strict=True))):
+        mapping = list(zip(weights, values, strict=True))
+        with keras.StatelessScope(state_mapping=mapping, initialize_variables=False):
             return function(**tensors)
 
     specs = {s.name: tf.TensorSpec(s.shape, s.dtype, name=s.name) for s in incoming(job.contract)}

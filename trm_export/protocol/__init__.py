@@ -6,5 +6,6 @@ outputs; a row that enters with `halted` starts a new puzzle. See docs/strangers
 
 from trm_export.protocol.adapt import AnyModel, StepModel, adapt, select
 from trm_export.protocol.facts import Asked, Facts, facts_of
+from trm_export.protocol.form import gist
 
-__all__ = ["AnyModel", "Asked", "Facts", "StepModel", "adapt", "facts_of", "select"]
+__all__ = ["AnyModel", "Asked", "Facts", "StepModel", "adapt", "facts_of", "gist", "select"]

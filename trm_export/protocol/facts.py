@@ -22,7 +22,7 @@ _OPTIONS = {
     "seq_len": ("--seq-len", "tokens of a puzzle"),
     "max_steps": ("--max-steps", "ACT steps after which a row halts"),
     "num_puzzle_identifiers": ("--puzzle-identifiers", "how many puzzle identifiers there are"),
-    "halt_rule": ("--halt-rule", f"the score that halts a row, {' or '.join(HALT_KINDS)}"),
+    "halt_rule": ("--halt-rule", f"the score that halts a row, {' or '.join(HALT_KINDS)}, if it has both"),
 }
 
 
@@ -120,6 +120,9 @@ def _contradictions(model: Any, asked: Asked) -> Iterator[str]:
             yield f"{option} must be 1 or more, got {said}"
         elif said is not None and stated is not None and said != stated:
             yield f"{option} is {said}, but its own {name} is {stated}"
+    alphabet = _stated(model, "alphabet", (tuple, list))
+    if asked.task is not None and alphabet not in (None, get_task(asked.task).alphabet):
+        yield f"--task is {asked.task}, but it has another alphabet of its own"
 
 
 def _number(model: Any, asked: Asked, name: str) -> int | None:

@@ -7,6 +7,7 @@ come out alike. Knows Keras and no file format.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -76,7 +77,7 @@ def call_once(model: Any, facts: Facts, rows: int = _ROWS) -> tuple[tuple[str, .
             raise identifiers_question(model) from error
         raise ProtocolError(f"{_kind(model)} does not follow the protocol:", [
             f"initial_carry(batch) and call(carry, batch, training=False) with a batch of "
-            f"{' and '.join(batch)} raise {type(error).__name__}: {_gist(error)}"
+            f"{' and '.join(batch)} raise {type(error).__name__}: {gist(error)}"
         ]) from error  # fmt: skip
     return tuple(batch), carry
 
@@ -273,8 +274,9 @@ def _kind(model: Any) -> str:
     return type(model).__name__
 
 
-def _gist(error: Exception) -> str:
-    """The first telling line of a message; Keras wraps messages in several."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+def gist(error: Exception) -> str:
+    """The first telling line of a message; Keras wraps messages in several, and in colour."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     told = [line for line in lines if not line.startswith(("Exception encountered", "Arguments "))]
     return (told or lines or ["no reason given"])[0]
