@@ -25,7 +25,7 @@ def refusal(path: Path, *trusted: str) -> str:
     from trm_export.opening import open_model
 
     with pytest.raises(CheckpointError) as caught:
-        open_model(path, trusted, ASKED)
+        open_model(path, trusted, ASKED if trusted == (ODDITIES,) else None)
     assert caught.value.exit_code == 4
     return str(caught.value)
 
@@ -47,7 +47,7 @@ def test_a_package_that_is_not_there(stranger: Stranger, tmp_path: Path) -> None
     from trm_export.opening import open_model
 
     path = with_config(stranger.file, tmp_path / "m.keras", _elsewhere)
-    with pytest.raises(UsageError, match="nowhere cannot be imported .* set PYTHONPATH"):
+    with pytest.raises(UsageError, match=r"nowhere cannot be imported .* set PYTHONPATH"):
         open_model(path, ["nowhere"])
 
 
@@ -59,7 +59,10 @@ def _elsewhere(config: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("planted", "complaint"),
     [
-        ({"module": "os", "class_name": "system", "config": {}}, "names the class 'system' of 'os'"),
+        (
+            {"module": "os", "class_name": "system", "config": {}},
+            "names the class 'system' of 'os'",
+        ),
         ({"module": "keras.utils", "class_name": "get_file", "config": {}}, "of 'keras.utils'"),
         ({"module": "keras.layers", "class_name": "Lambda", "config": {}}, "Lambda holds code"),
         ({"class_name": "__lambda__", "config": {}}, "__lambda__ holds code"),
@@ -94,7 +97,7 @@ def test_every_weight_is_the_files(stranger: Stranger) -> None:
 def test_a_missing_container_is_no_warning(strangers: Any, tmp_path: Path) -> None:
     stranger = strangers("gridthink")
     found = [t.path for t in inspect_keras(stranger.file, [stranger.package]).tensors]
-    container = next(path.split("/")[0] for path in found if path.startswith("low"))
+    container = next(path.split("/")[0] for path in found if "/block_1/" in path)
 
     def drop(file: Any) -> None:
         del file[container]

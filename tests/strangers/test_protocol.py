@@ -61,8 +61,10 @@ def test_what_cannot_be_inferred_is_asked_for_by_name() -> None:
         adapt(odd("Named"))
     with pytest.raises(UsageError, match=r"HRM: it does not say its halt_rule; give --halt-rule"):
         adapt(HRM())
+    silent = HRM(num_puzzle_identifiers=3)
+    del silent.settings["puzzle_emb_ndim"], silent.settings["num_puzzle_identifiers"]
     with pytest.raises(UsageError, match=r"give --puzzle-identifiers"):
-        adapt(HRM(puzzle_emb_ndim=0), Asked(halt_rule="q_halt"))
+        adapt(silent, Asked(halt_rule="q_halt"))
     with pytest.raises(UsageError, match=r"--seq-len is 9, but its own seq_len is 16; --max-st"):
         adapt(HRM(), Asked(seq_len=9, max_steps=5))
     with pytest.raises(UsageError, match=r"expected q_halt or q_halt_minus_q_continue, got 'max'"):

@@ -72,5 +72,7 @@ def opened(model: Path, said: Said, assumed: StepContract | None = None) -> Step
     )
     if found.left_out:
         names = ", ".join(found.left_out)
-        remark(f"Outputs without rows are left out, because no step contract can hold them: {names}")
+        remark(
+            f"Outputs without rows are left out, because no step contract can hold them: {names}"
+        )
     return found

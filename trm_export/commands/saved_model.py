@@ -41,6 +41,6 @@ def saved_model(
     """Export to a SavedModel folder and check it against Keras on real puzzles."""
     said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task)
     run_export(
-        "saved-model", model, output, said, precision=precision, batch=batch, granularity=granularity,
-        recursion=recursion, force=force, as_json=as_json,
+        "saved-model", model, output, said, precision=precision, batch=batch,
+        granularity=granularity, recursion=recursion, force=force, as_json=as_json,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""`export`: the way every file takes, whatever its format, from a Keras model to a checked artifact.
+"""`export`: the way every file takes, whatever its format, from Keras to a checked artifact.
 
 The choices are judged, the file is written under a temporary name, opened again with the device's
 own driver and compared with Keras on real puzzles; only then it gets its name.
@@ -184,8 +184,7 @@ def _refusals(job: Job) -> Iterator[str]:
         yield f"A rolled recursion needs one shared stack, and {why}; export it unrolled."
     if job.contract.granularity == "block":
         yield (
-            f"A block is one pass of one shared stack, and {why}; "
-            "export it with granularity step."
+            f"A block is one pass of one shared stack, and {why}; export it with granularity step."
         )
 
 
@@ -196,8 +195,12 @@ def _written(job: Job, kind: Format, path: Path) -> Documents:
     except (TypeError, ValueError) as error:
         if isinstance(job.model.keras, TRM) or isinstance(error, TRMError):
             raise
-        free = "" if job.contract.batch else (
-            "; if its call reads the number of rows as a Python number, give --batch a number"
+        free = (
+            ""
+            if job.contract.batch
+            else (
+                "; if its call reads the number of rows as a Python number, give --batch a number"
+            )
         )
         name = type(job.model.keras).__name__
         raise UsageError(f"{name} cannot be traced: {gist(error)}{free}.") from error

@@ -18,7 +18,6 @@ from onnx import numpy_helper
 
 from trm_export.checkpoint import saved_weights
 from trm_export.export import onnx_graph
-from trm_export.export.onnx_einsum import multiply_plainly
 from trm_export.export.onnx_matmul import straighten
 from trm_export.export.signature import graph_function, incoming, outgoing
 from trm_export.model import TRM
@@ -48,7 +47,6 @@ def converted(model: AnyModel, contract: StepContract, *, rolled: bool) -> onnx.
     fixed = {spec.name for spec in (*incoming(contract), *outgoing(contract))}
     onnx_graph.rename(graph, _Names(fixed, _recognised(model.keras, graph)))
     onnx_graph.capture_invariants(graph)
-    multiply_plainly(graph)
     straighten(graph)
     onnx_graph.prune(graph)
     if not rolled:
@@ -165,15 +163,19 @@ def _is_head(shape: tuple[int, ...], vocab_size: int) -> bool:
 
 
 def _recognised(model: keras.Model, graph: onnx.GraphProto) -> dict[str, str]:
-    """Initializer -> name of the Keras weight that it is, recognised by its values."""
+    """Initializer -> name of the Keras weight that it is, recognised by its values.
+
+    Its shape may be another: Keras's attention layers keep matrices as (hidden, heads, size), which
+    tf2onnx flattens.
+    """
     left = {_short(name): values for name, values in saved_weights(model).items()}
     found = {}
     for part in onnx_graph.graphs(graph):
         for tensor in part.initializer:
             if tensor.data_type != onnx.TensorProto.FLOAT or len(tensor.dims) == 0:
                 continue
-            values = numpy_helper.to_array(tensor)
-            same = (name for name, weight in left.items() if np.array_equal(weight, values))
+            values = numpy_helper.to_array(tensor).ravel()
+            same = (name for name, weight in left.items() if np.array_equal(weight.ravel(), values))
             name = next(same, None)
             if name is not None:
                 found[tensor.name] = name

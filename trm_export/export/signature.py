@@ -73,9 +73,8 @@ def _made_by(model: keras.Model, packages: Sequence[str]) -> MadeBy:
 
 def _config_text(model: keras.Model) -> str:
     """What the model was built from; its class alone where it cannot say."""
-    own = getattr(model, "config", None)
     try:
-        config = own.to_dict() if isinstance(model, TRM) else model.get_config()
+        config = model.config.to_dict() if isinstance(model, TRM) else model.get_config()
         return json.dumps(config, sort_keys=True)
     except (NotImplementedError, TypeError, ValueError):
         return type(model).__name__

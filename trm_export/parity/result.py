@@ -89,9 +89,9 @@ class ParityResult:
                 "so answers and halting steps could not be judged."
             )
         return (
-            f"PASSED: the candidate thinks the same on {self.puzzles} {self.kind}; of the {d.settled} "
-            f"that the reference settles {d.answers_equal} answers and {d.steps_equal} halting "
-            "steps are equal."
+            f"PASSED: the candidate thinks the same on {self.puzzles} {self.kind}; of the "
+            f"{d.settled} that the reference settles {d.answers_equal} answers and "
+            f"{d.steps_equal} halting steps are equal."
         )
 
     def _hint(self) -> str:

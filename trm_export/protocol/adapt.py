@@ -1,4 +1,4 @@
-"""`adapt`: any Keras model that follows the seed's protocol as flat tensors with a contract's names.
+"""`adapt`: any Keras model that follows the seed's protocol, as flat tensors under short names.
 
 Every exporter and the reference go through here, with our own `TRM` as with anybody else's model.
 What only our own can do (a rolled recursion, a single pass) it says itself.
@@ -7,7 +7,7 @@ What only our own can do (a rolled recursion, a single pass) it says itself.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import keras
 from keras import ops
@@ -121,7 +121,7 @@ class StepModel:
         return found
 
 
-AnyModel = keras.Model | StepModel
+AnyModel: TypeAlias = keras.Model | StepModel
 
 
 def adapt(model: AnyModel, asked: Asked | None = None) -> StepModel:
@@ -153,7 +153,8 @@ def _tensor(found: Mapping[Any, Any], leaf: Leaf) -> Any:
 
 
 def _cast(value: Any, dtype: str) -> Any:
-    return value if keras.backend.standardize_dtype(value.dtype) == dtype else ops.cast(value, dtype)
+    same = keras.backend.standardize_dtype(value.dtype) == dtype
+    return value if same else ops.cast(value, dtype)
 
 
 def select(rows: Any, new: Any, old: Any) -> Any:

@@ -22,7 +22,7 @@ _OPTIONS = {
     "seq_len": ("--seq-len", "tokens of a puzzle"),
     "max_steps": ("--max-steps", "ACT steps after which a row halts"),
     "num_puzzle_identifiers": ("--puzzle-identifiers", "how many puzzle identifiers there are"),
-    "halt_rule": ("--halt-rule", f"the score that halts a row, {' or '.join(HALT_KINDS)}, if it has both"),
+    "halt_rule": ("--halt-rule", f"which of its scores halts a row, {' or '.join(HALT_KINDS)}"),
 }
 
 
@@ -175,5 +175,3 @@ def _sources(model: Any) -> Iterator[Any]:
         yield model.get_config()
     except (NotImplementedError, TypeError, AttributeError):
         return
-
-

@@ -9,7 +9,7 @@ from tests.strangers.gridthink.blocks import Block
 class Ponderer(keras.Model):
     """What all models of this package share: the outer state machine."""
 
-    def initial_carry(self, batch):  # noqa: ANN001, ANN201
+    def initial_carry(self, batch):
         inputs = batch["inputs"]
         rows = ops.shape(inputs)[0]
         return {
@@ -19,7 +19,7 @@ class Ponderer(keras.Model):
             "current_data": {"inputs": ops.zeros_like(inputs)},
         }
 
-    def call(self, carry, batch, training=None):  # noqa: ANN001, ANN201
+    def call(self, carry, batch, training=None):
         halted = carry["halted"]
         tokens = ops.where(halted[:, None], batch["inputs"], carry["current_data"]["inputs"])
         states, outputs = self.think(halted, carry["inner_carry"], tokens, training)
@@ -40,9 +40,9 @@ class Ponderer(keras.Model):
 class GridThinker(Ponderer):
     """Separate stacks; besides the three heads it says how sure it is of every cell."""
 
-    def __init__(  # noqa: ANN204
-        self, vocab_size=6, width=16, seq_len=16, heads=4, groups=2, norm="scale",  # noqa: ANN001
-        halt_max_steps=3, no_act_continue=True, **kwargs,  # noqa: ANN001, ANN003
+    def __init__(
+        self, vocab_size=6, width=16, seq_len=16, heads=4, groups=2, norm="scale",
+        halt_max_steps=3, no_act_continue=True, **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
         self.vocab_size, self.width, self.seq_len = vocab_size, width, seq_len
@@ -57,11 +57,11 @@ class GridThinker(Ponderer):
         self.start_H = self.add_weight(shape=(width,), initializer="random_normal", name="start_H")
         self.start_L = self.add_weight(shape=(width,), initializer="random_normal", name="start_L")
 
-    def empty_states(self, rows):  # noqa: ANN001, ANN201
+    def empty_states(self, rows):
         shape = (rows, self.seq_len, self.width)
         return {"z_H": ops.zeros(shape), "z_L": ops.zeros(shape)}
 
-    def think(self, halted, states, tokens, training):  # noqa: ANN001, ANN201
+    def think(self, halted, states, tokens, training):
         again = halted[:, None, None]
         high = ops.where(again, self.start_H, states["z_H"])
         low = ops.where(again, self.start_L, states["z_L"])
@@ -83,7 +83,7 @@ class GridThinker(Ponderer):
         }
         return {"z_H": ops.stop_gradient(high), "z_L": ops.stop_gradient(low)}, outputs
 
-    def get_config(self):  # noqa: ANN201
+    def get_config(self):
         names = ("vocab_size", "width", "seq_len", "heads", "groups", "norm")
         own = {name: getattr(self, name) for name in names}
         halting = {"halt_max_steps": self.halt_max_steps, "no_act_continue": self.no_act_continue}

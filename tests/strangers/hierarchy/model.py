@@ -11,10 +11,10 @@ from tests.strangers.hierarchy.layers import ReasoningModule
 
 @keras.saving.register_keras_serializable(package="hierarchy")
 class HRM(keras.Model):
-    def __init__(  # noqa: ANN204
-        self, vocab_size=6, hidden_size=16, seq_len=16, num_heads=2, h_layers=1, l_layers=1,  # noqa: ANN001
-        h_cycles=2, l_cycles=2, puzzle_emb_ndim=16, num_puzzle_identifiers=3,  # noqa: ANN001
-        halt_max_steps=3, **kwargs,  # noqa: ANN001, ANN003
+    def __init__(
+        self, vocab_size=6, hidden_size=16, seq_len=16, num_heads=2, h_layers=1, l_layers=1,
+        h_cycles=2, l_cycles=2, puzzle_emb_ndim=16, num_puzzle_identifiers=3,
+        halt_max_steps=3, **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
         self.settings = {
@@ -35,7 +35,7 @@ class HRM(keras.Model):
         self.H_init = self.add_weight(name="H_init", **start)
         self.L_init = self.add_weight(name="L_init", **start)
 
-    def initial_carry(self, batch):  # noqa: ANN001, ANN201
+    def initial_carry(self, batch):
         rows = ops.shape(batch["inputs"])[0]
         shape = (rows, self.positions, self.settings["hidden_size"])
         return {
@@ -45,7 +45,7 @@ class HRM(keras.Model):
             "current_data": {name: ops.zeros_like(x) for name, x in batch.items()},
         }
 
-    def call(self, carry, batch, training=None):  # noqa: ANN001, ANN201
+    def call(self, carry, batch, training=None):
         s, halted = self.settings, carry["halted"]
         data = {
             name: ops.where(ops.reshape(halted, (-1, *[1] * (len(x.shape) - 1))), batch[name], x)
@@ -75,5 +75,5 @@ class HRM(keras.Model):
         new = {"inner_carry": states, "steps": steps, "halted": done, "current_data": data}
         return new, outputs
 
-    def get_config(self):  # noqa: ANN201
+    def get_config(self):
         return {**super().get_config(), **self.settings}

@@ -11,7 +11,7 @@ class Plain(keras.Model):
     Its carry is a list; it reads the number of rows as a Python number.
     """
 
-    def __init__(self, vocab=7, width=16, cells=9, last=3, **kwargs):  # noqa: ANN001, ANN003, ANN204
+    def __init__(self, vocab=7, width=16, cells=9, last=3, **kwargs):
         super().__init__(**kwargs)
         self.vocab, self.width, self.cells, self.last = vocab, width, cells, last
         self.look = keras.layers.Embedding(vocab, width)
@@ -19,18 +19,18 @@ class Plain(keras.Model):
         self.say = keras.layers.Dense(vocab)
         self.stop = keras.layers.Dense(1)
 
-    def initial_carry(self, batch):  # noqa: ANN001, ANN201
+    def initial_carry(self, batch):
         rows = batch["inputs"].shape[0]
         state = ops.zeros((rows, self.cells, self.width))
         return [{"state": state, "steps": ops.zeros((rows,), "int64")}, ops.ones((rows,), "bool")]
 
-    def fresh(self, halted, state):  # noqa: ANN001, ANN201
+    def fresh(self, halted, state):
         return ops.where(halted[:, None, None], ops.zeros_like(state), state)
 
-    def think(self, x):  # noqa: ANN001, ANN201
+    def think(self, x):
         return self.mix(x)
 
-    def call(self, carry, batch, training=None):  # noqa: ANN001, ANN201
+    def call(self, carry, batch, training=None):
         inner, halted = carry
         rows = int(batch["inputs"].shape[0])
         state = self.fresh(halted, inner["state"])
@@ -39,7 +39,7 @@ class Plain(keras.Model):
         outputs = {"logits": self.say(state), "q_halt_logits": self.stop(state[:, 0])}
         return [{"state": state, "steps": steps}, steps >= self.last], outputs
 
-    def get_config(self):  # noqa: ANN201
+    def get_config(self):
         own = {"vocab": self.vocab, "width": self.width, "cells": self.cells, "last": self.last}
         return {**super().get_config(), **own}
 
@@ -47,11 +47,11 @@ class Plain(keras.Model):
 class Named(Plain):
     """The same with a dictionary for a carry."""
 
-    def initial_carry(self, batch):  # noqa: ANN001, ANN201
+    def initial_carry(self, batch):
         inner, halted = super().initial_carry(batch)
         return {**inner, "halted": halted}
 
-    def call(self, carry, batch, training=None):  # noqa: ANN001, ANN201
+    def call(self, carry, batch, training=None):
         (inner, halted), outputs = super().call([carry, carry["halted"]], batch, training)
         return {**inner, "halted": halted}, outputs
 
@@ -60,7 +60,7 @@ class Named(Plain):
 class Arithmetic(Named):
     """Resets by arithmetic, so that a NaN survives."""
 
-    def fresh(self, halted, state):  # noqa: ANN001, ANN201
+    def fresh(self, halted, state):
         return state * ops.cast(~halted[:, None, None], "float32")
 
 
@@ -68,7 +68,7 @@ class Arithmetic(Named):
 class Forgetful(Named):
     """Resets nothing."""
 
-    def fresh(self, halted, state):  # noqa: ANN001, ANN201
+    def fresh(self, halted, state):
         return state
 
 
@@ -76,10 +76,10 @@ class Forgetful(Named):
 class Secretive(keras.layers.Dense):
     """A layer that saves nothing."""
 
-    def save_own_variables(self, store):  # noqa: ANN001, ANN201
+    def save_own_variables(self, store):
         pass
 
-    def load_own_variables(self, store):  # noqa: ANN001, ANN201
+    def load_own_variables(self, store):
         pass
 
 
@@ -87,11 +87,11 @@ class Secretive(keras.layers.Dense):
 class Unsaved(Named):
     """Has a layer that Keras sees and does not save."""
 
-    def __init__(self, **kwargs):  # noqa: ANN003, ANN204
+    def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.secret = Secretive(self.width)
 
-    def think(self, x):  # noqa: ANN001, ANN201
+    def think(self, x):
         return self.mix(self.secret(x))
 
 
@@ -102,12 +102,12 @@ class Untracked(Named):
     class Box:
         layer = None
 
-    def __init__(self, **kwargs):  # noqa: ANN003, ANN204
+    def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.box = self.Box()
         self.box.layer = keras.layers.Dense(self.width)
 
-    def think(self, x):  # noqa: ANN001, ANN201
+    def think(self, x):
         return self.mix(self.box.layer(x))
 
 
@@ -115,12 +115,12 @@ class Untracked(Named):
 class Tuned(Named):
     """Sound: with every fact in an attribute, and a counter that is no float among its weights."""
 
-    def __init__(self, **kwargs):  # noqa: ANN003, ANN204
+    def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.seq_len, self.halt_max_steps = self.cells, self.last
         self.shift = self.add_weight(
             shape=(), dtype="int32", initializer="ones", trainable=False, name="shift"
         )
 
-    def think(self, x):  # noqa: ANN001, ANN201
+    def think(self, x):
         return self.mix(x) * ops.cast(self.shift, "float32")
