@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 import keras
 import numpy as np
 from keras import ops
 
+from trm_export.errors import ProtocolError
 from trm_export.export.signature import contract_for, graph_function, incoming
 from trm_export.protocol import AnyModel, StepModel, adapt
 from trm_runtime.checks import check_step_call
@@ -57,13 +58,26 @@ def _compiled(model: StepModel, contract: StepContract) -> Callable[..., Any]:
     import tensorflow as tf
 
     specs = {spec.name: tf.TensorSpec(spec.shape, spec.dtype) for spec in incoming(contract)}
-    traced = tf.function(step)
+    traced = tf.function(step, autograph=False)
     try:
-        return traced.get_concrete_function(**specs)
+        graph = traced.get_concrete_function(**specs)
     except (TypeError, ValueError):
         if contract.batch is not None:
             raise
         return traced
+    _refuse_foreign(model, graph.variables)
+    return graph
+
+
+def _refuse_foreign(model: StepModel, used: Sequence[Any]) -> None:
+    """TensorFlow's own variables, of which Keras knows nothing, are in no `.keras` file."""
+    known = {id(variable.value) for variable in model.keras.variables}
+    foreign = [variable.name for variable in used if id(variable) not in known]
+    if foreign:
+        raise ProtocolError(
+            f"{type(model.keras).__name__} uses variables that are no Keras weights, so that no "
+            "file holds them; make them with add_weight:", foreign,
+        )  # fmt: skip
 
 
 @final

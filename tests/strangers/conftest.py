@@ -71,7 +71,7 @@ def strangers(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Stran
         from trm_export.opening import open_model
         from trm_export.reference import KerasRunner, Remembered
 
-        keras.utils.set_random_seed(4)
+        keras.utils.set_random_seed(1)
         path, asked = MAKERS[name](tmp_path_factory.mktemp(name) / f"{name}.keras")
         package = f"{PACKAGES}.{name}"
         model = open_model(path, [package], asked)

@@ -94,6 +94,15 @@ def test_every_weight_is_the_files(stranger: Stranger) -> None:
     assert weights_sha256(stranger.model.keras) == info.weights_sha256
 
 
+def test_a_variable_that_keras_does_not_know_is_told() -> None:
+    from trm_export.errors import ProtocolError
+    from trm_export.protocol import adapt
+    from trm_export.reference import KerasRunner
+
+    with pytest.raises(ProtocolError, match="Raw uses variables that are no Keras weights"):
+        KerasRunner(adapt(odd("Raw"), ASKED), batch=2)
+
+
 def test_a_missing_container_is_no_warning(strangers: Any, tmp_path: Path) -> None:
     stranger = strangers("gridthink")
     found = [t.path for t in inspect_keras(stranger.file, [stranger.package]).tensors]

@@ -29,6 +29,7 @@ _LOOP = ("answers", "passes")  # tensors of the other granularities
 _ROWS = 5
 _STALE, _BROKEN = 1, 2  # rows whose carry is finite garbage, and NaN
 _GARBAGE = 10.0
+_WRAPPING = ("Exception encountered", "Arguments ", "in user code", "File ")
 _LEAK = 1e-2  # of a tensor's largest value; equal rows differ by rounding alone
 
 
@@ -278,5 +279,5 @@ def gist(error: Exception) -> str:
     """The first telling line of a message; Keras wraps messages in several, and in colour."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(("Exception encountered", "Arguments "))]
+    told = [line for line in lines if not line.startswith(_WRAPPING)]
     return (told or lines or ["no reason given"])[0]

@@ -41,16 +41,16 @@ class GridThinker(Ponderer):
     """Separate stacks; besides the three heads it says how sure it is of every cell."""
 
     def __init__(
-        self, vocab_size=6, width=16, seq_len=16, heads=4, groups=2, norm="scale",
+        self, vocab_size=6, width=16, seq_len=16, heads=4, groups=2, depth=2, norm="scale",
         halt_max_steps=3, no_act_continue=True, **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
         self.vocab_size, self.width, self.seq_len = vocab_size, width, seq_len
-        self.heads, self.groups, self.norm = heads, groups, norm
+        self.heads, self.groups, self.depth, self.norm = heads, groups, depth, norm
         self.halt_max_steps, self.no_act_continue = halt_max_steps, no_act_continue
         self.tokens = keras.layers.Embedding(vocab_size, width)
         self.places = keras.layers.Embedding(seq_len, width)
-        self.low = [Block(width, heads, groups, norm, name=f"low_{i}") for i in range(2)]
+        self.low = [Block(width, heads, groups, norm, name=f"low_{i}") for i in range(depth)]
         self.high = [Block(width, heads, groups, norm, name="high_0")]
         self.answer = keras.layers.Dense(vocab_size)
         self.verdict = keras.layers.Dense(2)
@@ -72,7 +72,7 @@ class GridThinker(Ponderer):
         high = high + low
         for block in self.high:
             high = block(high, training=training)
-        q = self.verdict(ops.mean(high, axis=1))
+        q = self.verdict(high[:, 0])
         logits = self.answer(high)
         outputs = {
             "logits": logits,
@@ -84,7 +84,7 @@ class GridThinker(Ponderer):
         return {"z_H": ops.stop_gradient(high), "z_L": ops.stop_gradient(low)}, outputs
 
     def get_config(self):
-        names = ("vocab_size", "width", "seq_len", "heads", "groups", "norm")
+        names = ("vocab_size", "width", "seq_len", "heads", "groups", "depth", "norm")
         own = {name: getattr(self, name) for name in names}
         halting = {"halt_max_steps": self.halt_max_steps, "no_act_continue": self.no_act_continue}
         return {**super().get_config(), **own, **halting}

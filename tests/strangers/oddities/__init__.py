@@ -112,6 +112,20 @@ class Untracked(Named):
 
 
 @keras.saving.register_keras_serializable(package="oddities")
+class Raw(Named):
+    """Has a variable that Keras knows nothing of."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        import tensorflow as tf
+
+        self.bag = {"scale": [tf.Variable(2.0)].__iter__}
+
+    def think(self, x):
+        return self.mix(x) * next(self.bag["scale"]())
+
+
+@keras.saving.register_keras_serializable(package="oddities")
 class Tuned(Named):
     """Sound: with every fact in an attribute, and a counter that is no float among its weights."""
 
