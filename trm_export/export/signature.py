@@ -154,6 +154,8 @@ def _loop_function(model: StepModel, contract: StepContract, rolled: bool) -> Gr
 def _full(spec: TensorSpec | CarrySpec, value: Any, rows: Any) -> Any:
     """A tensor of that kind full of one value, with as many rows as ``rows`` (batch,) has."""
     shape = (ops.shape(rows)[0], *spec.shape[1:])
+    if value in (0, 1):  # a constant of a known shape, which `full` is not
+        return (ops.ones if value else ops.zeros)(shape, spec.dtype)
     return ops.full(shape, value, spec.dtype)
 
 
