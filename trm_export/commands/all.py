@@ -62,15 +62,16 @@ def _show(entries: Sequence[Made]) -> None:
     for entry in entries:
         made = entry.result
         if made is None:
-            text = "FAILED" if entry.failed else "not to be had"
-            rows.append((entry.format, entry.precision, "-", "-", "-", "-", text))
+            verdict = "FAILED" if entry.failed else "refused"
+            rows.append((entry.format, entry.precision, "-", "-", "-", verdict))
             continue
-        error = f"{made.forced_error:.1e}" if made.forced_error else "-"
-        seconds = (f"{made.seconds:.1f}", f"{made.check_seconds:.1f}")
+        error = "-" if made.forced_error is None else f"{made.forced_error:.1e}"
+        seconds = f"{made.seconds:.1f} + {made.check_seconds:.1f}"
         size = bytes_text(made.bytes)
-        rows.append((entry.path.name, entry.precision, size, *seconds, error, "PASSED"))
-    heads = ("file", "precision", "size", "export s", "check s", "forced error", "verdict")
+        rows.append((entry.path.name, entry.precision, size, seconds, error, "PASSED"))
+    heads = ("file", "precision", "size", "seconds", "error", "verdict")
     show_columns(str(entries[0].path.parent), heads, rows, ("file", "precision", "verdict"))
-    for entry in entries:
-        if entry.refused or entry.failed:
-            remark(entry.refused or entry.failed or "")
+    remark("Seconds of export + check; error: the worst of a single step, relative L2.")
+    for reason in dict.fromkeys(entry.refused or entry.failed for entry in entries):
+        if reason:
+            remark(reason)

@@ -28,8 +28,8 @@ from trm_runtime.runner import StepRunner, initial_carry
 Array = np.ndarray[Any, Any]
 Arrays = dict[str, Array]
 
-PUZZLES, HELD_OUT = 64, 32  # puzzles that are rolled out; the latter only judge
-PER_STEP = 16  # rows taken at every step
+PUZZLES, HELD_OUT = 32, 16  # puzzles that are rolled out; the latter only judge
+PER_STEP = 8  # rows taken at every step
 OTHERS_PER_STEP = 8  # of scrambled puzzles, and of held-out ones
 MARGIN = 1.2  # ranges are wider than what was seen by this factor
 FINE_ABOVE = 0.02  # rounding error, relative to a tensor's own size, that asks for a second product

@@ -41,7 +41,7 @@ class ExportResult:
     bytes: int
     seconds: float  # conversion, without the check
     check_seconds: float
-    forced_error: float  # worst relative L2 of any tensor of any checked step; 0 for a loop
+    forced_error: float | None  # worst relative L2 of any tensor and checked step; no loop has one
     verdict: str  # of the check, in words
     documents: tuple[Path, ...] = ()  # what the exporter has to say of the file, as JSON
 
@@ -197,7 +197,7 @@ def _refusals(job: Job) -> Iterator[str]:
         )
 
 
-def _checked(job: Job, written: Path, path: Path) -> tuple[float, str]:
+def _checked(job: Job, written: Path, path: Path) -> tuple[float | None, str]:
     """The worst forced error of the written file, opened as a device would, and the verdict.
 
     Only single steps are judged here (of a loop, which has none, its answers and halting steps),
@@ -210,5 +210,5 @@ def _checked(job: Job, written: Path, path: Path) -> tuple[float, str]:
         return result.forced_error, result.verdict
     integer = job.contract.precision.startswith("int8")
     if integer and not result.forced and broken.name in DECISIONS:
-        return 0.0, f"{result.puzzles} puzzles are too few to judge {broken.name} of an int8 loop."
+        return None, f"{result.puzzles} puzzles are too few to judge {broken.name} of an int8 loop."
     raise ParityError(f"{path} was not written: {result.verdict}")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import weakref
 from collections.abc import Callable, Hashable
+from pathlib import Path
 from typing import Any, TypeVar, final
 
 from trm_export.model import TRM
@@ -33,3 +37,9 @@ class Shared:
             self._made[key] = make()
         found: Made = self._made[key]
         return found
+
+    def folder(self) -> Path:
+        """A new temporary folder, removed with this object or at the end of the process."""
+        made = Path(tempfile.mkdtemp(prefix="trm-"))
+        weakref.finalize(self, shutil.rmtree, made, ignore_errors=True)
+        return made
