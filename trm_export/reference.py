@@ -58,7 +58,7 @@ def _compiled(model: TRM, contract: StepContract) -> Callable[..., Any]:
     import tensorflow as tf
 
     specs = {spec.name: tf.TensorSpec(spec.shape, spec.dtype) for spec in incoming(contract)}
-    return tf.function(step).get_concrete_function(**specs)
+    return tf.function(step, autograph=False).get_concrete_function(**specs)
 
 
 @final

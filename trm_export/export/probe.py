@@ -8,7 +8,7 @@ from trm_export.model import TRM
 from trm_export.tasks import PuzzleSet, find_task
 
 
-def probe_puzzles(model: TRM, count: int = 8) -> PuzzleSet:
+def probe_puzzles(model: TRM, count: int = 6) -> PuzzleSet:
     """Validation puzzles of the model's task; random tokens, unlabelled, without one."""
     task = find_task(model.config)
     if task is not None:

@@ -42,7 +42,7 @@ def save_graph(job: Job, path: Path, *, half: bool = False) -> None:
             return function(**tensors)
 
     specs = {s.name: tf.TensorSpec(s.shape, s.dtype, name=s.name) for s in incoming(job.contract)}
-    signature = tf.function(named).get_concrete_function(**specs)
+    signature = tf.function(named, autograph=False).get_concrete_function(**specs)
     path.unlink(missing_ok=True)
     tf.saved_model.save(module, str(path), signatures={job.contract.signature: signature})
 
