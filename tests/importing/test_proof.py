@@ -1,0 +1,67 @@
+"""PyTorch -> import -> Keras -> ONNX and TFLite: two steps of every variant agree.
+
+What PyTorch computed is recorded (`make_golden.py`), so that these tests need none; where it is
+installed, the records themselves are made again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.importing.golden import FLOATS, TOLERANCE, checkpoint, errors, recorded
+from tests.importing.variants import STEPS, VARIANTS
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def imported(request: pytest.FixtureRequest) -> tuple[str, Any, Any]:
+    """A variant, its Keras model, and that as a runner."""
+    from trm_export.importing import import_checkpoint
+    from trm_export.reference import KerasRunner, Remembered
+
+    model, _ = import_checkpoint(checkpoint(request.param))
+    return request.param, model, Remembered(KerasRunner(model))
+
+
+def agrees(found: dict[str, float]) -> None:
+    assert set(found) == {f"{step}.{name}" for step in range(1, STEPS + 1) for name in FLOATS}
+    assert max(found.values()) <= TOLERANCE, found
+
+
+def test_keras_computes_what_pytorch_computed(imported: tuple[str, Any, Any]) -> None:
+    name, _, reference = imported
+    agrees(errors(reference, recorded(name)))
+
+
+@pytest.mark.parametrize("kind", ["onnx", "tflite"])
+def test_exports_compute_what_pytorch_computed(
+    imported: tuple[str, Any, Any], kind: str, tmp_path: Path
+) -> None:
+    from trm_export.export.export import export, format_named
+    from trm_export.export.probe import probe_puzzles
+    from trm_runtime import open_runner
+
+    name, model, reference = imported
+    path, puzzles = tmp_path / f"m.{kind}", probe_puzzles(model, 2)
+    made = export(model, path, puzzles, format_named(kind), reference=reference)
+    agrees(errors(open_runner(made.path), recorded(name)))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_records_are_what_pytorch_computes(name: str) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    from tests.importing.official import Official
+
+    variant, golden = VARIANTS[name], recorded(name)
+    network = Official(variant.arch, variant.sizes, seed=list(VARIANTS).index(name))
+    tokens, identifiers = (
+        torch.from_numpy(golden[key]) for key in ("inputs", "puzzle_identifiers")
+    )
+    for step, found in enumerate(network.rollout(tokens, identifiers, STEPS), start=1):
+        for key, values in found.items():
+            np.testing.assert_allclose(
+                values.numpy(), golden[f"{step}.{key}"], rtol=1e-4, atol=1e-5, err_msg=key
+            )
