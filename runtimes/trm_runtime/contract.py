@@ -122,14 +122,17 @@ class StepContract:
         """V, the number of token ids."""
         return _size(self.outputs, "logits", 2)
 
-    def to_json(self) -> str:
-        """The contract as indented JSON text, ending in a newline."""
+    def document(self) -> dict[str, Any]:
+        """The contract in JSON types; a key that is optional and None is left out."""
         fields = asdict(self)
         for key in _OPTIONAL:
             if fields[key] is None:
                 del fields[key]
-        ordered = {"schema_version": fields.pop("schema_version"), **fields}
-        return json.dumps(ordered, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return {"schema_version": fields.pop("schema_version"), **fields}
+
+    def to_json(self) -> str:
+        """The contract as indented JSON text, ending in a newline."""
+        return json.dumps(self.document(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, where: str = "the step contract") -> StepContract:
@@ -178,7 +181,7 @@ def _read_contract(value: object, where: str) -> StepContract:
         "passes": fields.whole("passes"),
         "alphabet": fields.texts_or_null("alphabet"),
         "num_puzzle_identifiers": fields.whole_or_null("num_puzzle_identifiers"),
-        **{key: fields.text(key) for key in given},
+        **{key: fields.text(key) for key in given if fields.values[key] is not None},
     }
     batch_is_known = not any(problem.startswith("batch:") for problem in problems)
     inputs = tuple(_read_all(fields, "inputs", _TENSOR_KEYS, _read_tensor))

@@ -96,6 +96,8 @@ def test_the_key_is_in_the_json_only_where_it_means_something() -> None:
     inside = make_contract(num_puzzle_identifiers=ROWS)
     assert "puzzle_table_sha256" not in json.loads(inside.to_json())
     assert StepContract.from_json(inside.to_json()) == inside
+    null = json.dumps({**inside.document(), "puzzle_table_sha256": None})
+    assert StepContract.from_json(null) == inside
 
 
 @pytest.mark.parametrize(
