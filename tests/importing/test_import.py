@@ -99,6 +99,12 @@ def test_it_says_whether_weights_are_averaged() -> None:
     assert words["learned"].startswith("not known")
 
 
+def test_a_prefix_of_zeros_is_told_of() -> None:
+    (note,) = do(checkpoint("rope_plain"))[1].notes
+    assert note.startswith("puzzle_emb_len is 3 without puzzle embeddings")
+    assert do(checkpoint("rope"))[1].notes == ()
+
+
 @pytest.mark.parametrize(
     "prefix", ["", "model.", "_orig_mod.", "model._orig_mod.", "_orig_mod.model."]
 )

@@ -94,7 +94,7 @@ def resolve(facts: Mapping[str, Fact], folder: Folder, given: Mapping[str, Setti
         problems.append(f"{EMBED}: missing, so that no size is known")
     fields = [name for name in TRMConfig.__dataclass_fields__ if name in found]
     values = tuple(found[name] for name in fields)
-    return Settings(values, tuple(problems), tuple(_notes(folder)))
+    return Settings(values, tuple(problems), (*_notes(folder), *_oddities(found)))
 
 
 def _said(folder: Folder, problems: list[str]) -> dict[str, Setting]:
@@ -230,6 +230,16 @@ def _notes(folder: Folder) -> Iterator[str]:
     unknown = [f"arch.{key}" for key in folder.arch if key not in _ARCH and key not in _UNUSED]
     if unknown:
         yield f"{CONFIG}: not known here and not used: {', '.join(unknown)}"
+
+
+def _oddities(found: Mapping[str, Setting]) -> Iterator[str]:
+    """What can be built, and is not what the official code runs."""
+    prefix, ndim = (found.get(name) for name in ("puzzle_emb_len", "puzzle_emb_ndim"))
+    if prefix and prefix.value and ndim and not ndim.value:
+        yield (
+            f"puzzle_emb_len is {prefix.value} without puzzle embeddings, which the official code "
+            "does not run: the prefix is of zeros"
+        )
 
 
 def alphabet(values: Mapping[str, Any], folder: Folder) -> Setting | None:
