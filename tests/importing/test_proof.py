@@ -7,13 +7,15 @@ installed, the records themselves are made again.
 from __future__ import annotations
 
 import functools
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
-from tests.importing.golden import FLOATS, TOLERANCE, checkpoint, errors, recorded
+from tests.importing.golden import FLOATS, GOLDEN, TOLERANCE, checkpoint, errors, recorded
 from tests.importing.variants import STEPS, VARIANTS
 
 EXPORTED = ("mixer", "mixer_plain", "rope", "rope_plain", "learned")
@@ -51,6 +53,26 @@ def test_exports_compute_what_pytorch_computed(name: str, kind: str, tmp_path: P
     path, puzzles = tmp_path / f"m.{kind}", probe_puzzles(model, 2)
     made = export(model, path, puzzles, format_named(kind), reference=reference)
     agrees(errors(open_runner(made.path), recorded(name)))
+
+
+BLOCK = "model.inner.L_level.layers.0."
+MISPLACED: dict[str, tuple[str, Any]] = {
+    "o_proj transposed": (f"{BLOCK}self_attn.o_proj.weight", lambda a: a.T.copy()),
+    "gate for up": (f"{BLOCK}mlp.gate_up_proj.weight", lambda a: np.roll(a, len(a) // 2, axis=0)),
+    "identifiers off by one": ("model.inner.puzzle_emb.weights", lambda a: np.roll(a, 1, axis=0)),
+}
+
+
+@pytest.mark.parametrize("name", MISPLACED)
+def test_a_tensor_in_the_wrong_place_would_show(name: str, tmp_path: Path) -> None:
+    from trm_export.importing import import_checkpoint
+    from trm_export.reference import KerasRunner
+
+    folder = shutil.copytree(GOLDEN / "rope", tmp_path / "rope")
+    tensors, (key, change) = load_file(checkpoint("rope")), MISPLACED[name]
+    save_file({**tensors, key: change(tensors[key])}, folder / "step_10.safetensors")
+    model, _ = import_checkpoint(folder / "step_10.safetensors")
+    assert max(errors(KerasRunner(model), recorded("rope")).values()) > 0.1
 
 
 @pytest.mark.parametrize("name", VARIANTS)
