@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, final
 
 import keras
@@ -28,7 +29,11 @@ class KerasRunner:
 
     def __init__(self, model: TRM, *, batch: int | None = None) -> None:
         self.contract = contract_for(model, batch=batch)
-        self._step = _compiled(model, self.contract)
+        self._model = model
+
+    @cached_property
+    def _step(self) -> Callable[..., Any]:
+        return _compiled(self._model, self.contract)
 
     def step(
         self,

@@ -46,13 +46,20 @@ def sudoku() -> Any:
     return model
 
 
-def export(model: Any, path: Path, kind: str, force: bool = False, **choices: Any) -> Any:
+@pytest.fixture(scope="module")
+def shared(sudoku: Any) -> Any:
+    from trm_export.export.shared import Shared
+
+    return Shared(sudoku)
+
+
+def export(model: Any, path: Path, kind: str, shared: Any = None, **choices: Any) -> Any:
     from trm_export.export.export import Choices, format_named
     from trm_export.export.export import export as run
     from trm_export.export.probe import probe_puzzles
 
     wanted = Choices(puzzle_table="external", **choices)
-    return run(model, path, probe_puzzles(model, 3), format_named(kind), wanted, force=force)
+    return run(model, path, probe_puzzles(model, 3), format_named(kind), wanted, shared=shared)
 
 
 def test_it_computes_what_pytorch_computed(imported: Any, tmp_path: Path) -> None:
@@ -64,24 +71,21 @@ def test_it_computes_what_pytorch_computed(imported: Any, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("kind", SIZES)
 def test_the_table_is_beside_the_graph_and_parity_holds(
-    sudoku: Any, kind: str, tmp_path: Path
+    sudoku: Any, shared: Any, kind: str, tmp_path: Path
 ) -> None:
     from trm_export.parity import compare
-    from trm_export.reference import KerasRunner
     from trm_export.tasks import get_task
     from trm_runtime import open_runner
 
-    made = export(sudoku, tmp_path / f"m.{kind}", kind)
+    made = export(sudoku, tmp_path / f"m.{kind}", kind, shared)
     table = np.load(tmp_path / f"m.{kind}.puzzle_table.npy")
     assert made.puzzle_table == tmp_path / f"m.{kind}.puzzle_table.npy"
     assert is_ours(made.puzzle_table)
     np.testing.assert_array_equal(table, np.asarray(sudoku.inner.puzzle_emb.embeddings))
     assert made.bytes < SIZES[kind] < table.nbytes + 20_001
     assert [spec.name for spec in made.contract.inputs] == ["inputs", "puzzle_embedding"]
-    candidate = open_runner(made.path)
-    reference = KerasRunner(sudoku, batch=candidate.contract.batch)
     puzzles = get_task("sudoku4").puzzles("test", count=24)
-    result = compare(reference, candidate, puzzles, batch_size=8)
+    result = compare(shared.reference, open_runner(made.path), puzzles, batch_size=8)
     assert result, result.verdict
 
 
@@ -90,13 +94,13 @@ def test_the_table_is_beside_the_graph_and_parity_holds(
     [("onnx", "int8", "loop"), ("onnx", "fp16", "block"), ("tflite", "int8", "block")],
 )
 def test_with_other_precisions_and_granularities(
-    sudoku: Any, kind: str, precision: str, granularity: str, tmp_path: Path
+    sudoku: Any, shared: Any, kind: str, precision: str, granularity: str, tmp_path: Path
 ) -> None:
     from trm_export.tasks import get_task
     from trm_runtime import open_runner, solve
 
     path = tmp_path / f"m.{kind}"
-    made = export(sudoku, path, kind, precision=precision, granularity=granularity)
+    made = export(sudoku, path, kind, shared, precision=precision, granularity=granularity)
     assert made.bytes < SIZES[kind]
     puzzles = get_task("sudoku4").puzzles("test", count=4).inputs
     rows = {"inputs": puzzles[[0, 0, 0, 0]], "puzzle_identifiers": np.array([0, 7, IDS - 1, 7])}
@@ -145,3 +149,15 @@ def test_from_the_command_line_to_the_device(
     )  # fmt: skip
     first, second, third = (puzzle["q_halt"] for puzzle in json.loads(done.stdout)["puzzles"])
     assert first == third != second
+
+
+def test_one_model_can_have_it_both_ways(sudoku: Any, shared: Any, tmp_path: Path) -> None:
+    from trm_export.export.export import export as run
+    from trm_export.export.export import format_named
+    from trm_export.export.probe import probe_puzzles
+
+    puzzles, kind = probe_puzzles(sudoku, 3), format_named("onnx")
+    outside = export(sudoku, tmp_path / "outside.onnx", "onnx", shared)
+    inside = run(sudoku, tmp_path / "inside.onnx", puzzles, kind, shared=shared)
+    assert inside.bytes > outside.bytes + IDS * 40 * 4 - 20_000
+    assert inside.puzzle_table is None

@@ -24,12 +24,12 @@ EXPORTED = ("mixer", "mixer_plain", "rope", "rope_plain", "learned")
 
 @functools.cache
 def imported(name: str) -> tuple[Any, Any]:
-    """The Keras model of a variant, and that as a runner."""
+    """The Keras model of a variant, and what its exports share."""
+    from trm_export.export.shared import Shared
     from trm_export.importing import import_checkpoint
-    from trm_export.reference import KerasRunner, Remembered
 
     model, _ = import_checkpoint(checkpoint(name))
-    return model, Remembered(KerasRunner(model))
+    return model, Shared(model)
 
 
 def agrees(found: dict[str, float]) -> None:
@@ -39,7 +39,7 @@ def agrees(found: dict[str, float]) -> None:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_keras_computes_what_pytorch_computed(name: str) -> None:
-    agrees(errors(imported(name)[1], recorded(name)))
+    agrees(errors(imported(name)[1].reference, recorded(name)))
 
 
 @pytest.mark.parametrize("kind", ["onnx", "tflite"])
@@ -49,9 +49,9 @@ def test_exports_compute_what_pytorch_computed(name: str, kind: str, tmp_path: P
     from trm_export.export.probe import probe_puzzles
     from trm_runtime import open_runner
 
-    model, reference = imported(name)
+    model, shared = imported(name)
     path, puzzles = tmp_path / f"m.{kind}", probe_puzzles(model, 2)
-    made = export(model, path, puzzles, format_named(kind), reference=reference)
+    made = export(model, path, puzzles, format_named(kind), shared=shared)
     agrees(errors(open_runner(made.path), recorded(name)))
 
 

@@ -18,16 +18,15 @@ import keras
 from trm_export.errors import BackendError, ParityError, UsageError
 from trm_export.export.format import PRECISIONS, RECURSIONS, Format, Job
 from trm_export.export.puzzle_table import PLACES, table_bytes, table_sha256
+from trm_export.export.shared import Shared
 from trm_export.export.signature import contract_for, sidecar
 from trm_export.files import atomic_write, refuse_overwrite, size_on_disk
 from trm_export.model import TRM
 from trm_export.parity import Puzzles, compare
 from trm_export.parity.judge import DECISIONS
-from trm_export.reference import KerasRunner
 from trm_runtime.contract import GRANULARITIES, StepContract
 from trm_runtime.open import open_runner
 from trm_runtime.puzzle_table import table_beside
-from trm_runtime.runner import StepRunner
 
 FORMATS = ("saved-model", "onnx", "tflite")
 """One module of this package each (`-` becomes `_`), whose `FORMAT` says what it can do."""
@@ -94,7 +93,7 @@ def export(
     choices: Choices = Choices(),
     *,
     force: bool = False,
-    reference: StepRunner | None = None,
+    shared: Shared | None = None,
 ) -> ExportResult:
     """Writes the model as one file, re-opens it with the device's driver and checks it.
 
@@ -106,14 +105,18 @@ def export(
         kind: see `format_named`.
         choices: see `Choices`.
         force: replace a file this tool did not make.
-        reference: what to check it against; the model itself if not given.
+        shared: of the same model, if there are more exports of it.
 
     Raises:
         BackendError: Keras does not run on TensorFlow.
         UsageError: choices that this format or this model cannot honour, with the reasons.
         ParityError: the file does not compute what Keras computes; nothing is left behind.
     """
-    job = plan(model, puzzles, kind, choices)
+    return produce(plan(model, puzzles, kind, choices, shared), path, kind, force=force)
+
+
+def produce(job: Job, path: Path, kind: Format, *, force: bool = False) -> ExportResult:
+    """Does a planned job; see `export`."""
     refuse_overwrite(path, force=force)
     with ExitStack() as files:  # closed in reverse: the contract lands last
         beside = files.enter_context(atomic_write(sidecar(path), force=force))
@@ -122,7 +125,7 @@ def export(
         start = time.perf_counter()
         texts = kind.write(job, new) or {}
         written = time.perf_counter()
-        error, verdict = _checked(job, (new, table), path, reference or KerasRunner(model))
+        error, verdict = _checked(job, (new, table), path)
         checked = time.perf_counter()
         documents = {path.with_name(path.name + ending): text for ending, text in texts.items()}
         for target, text in documents.items():
@@ -145,7 +148,13 @@ def _table(files: ExitStack, job: Job, path: Path, *, force: bool) -> Path | Non
     return new
 
 
-def plan(model: TRM, puzzles: Puzzles, kind: Format, choices: Choices) -> Job:
+def plan(
+    model: TRM,
+    puzzles: Puzzles,
+    kind: Format,
+    choices: Choices = Choices(),
+    shared: Shared | None = None,
+) -> Job:
     """The job that `export` would do; raises what it raises for choices that cannot be honoured."""
     backend = keras.backend.backend()
     if backend != "tensorflow":
@@ -168,7 +177,8 @@ def plan(model: TRM, puzzles: Puzzles, kind: Format, choices: Choices) -> Job:
     )
     paper = model.config.family == "paper"
     rolled = choices.recursion == "rolled" if choices.recursion else paper and kind.rolls(contract)
-    job = Job(model, contract, rolled, choices.engine or kind.engines[0], puzzles)
+    engine = choices.engine or kind.engines[0]
+    job = Job(model, contract, rolled, engine, puzzles, shared or Shared(model))
     problems = [*_refusals(job), *kind.refusals(job)]
     if problems:
         raise UsageError(" ".join(problems))
@@ -212,9 +222,7 @@ def _refusals(job: Job) -> Iterator[str]:
         )
 
 
-def _checked(
-    job: Job, written: tuple[Path, Path | None], path: Path, reference: StepRunner
-) -> tuple[float, str]:
+def _checked(job: Job, written: tuple[Path, Path | None], path: Path) -> tuple[float, str]:
     """The worst forced error of the written file, opened as a device would, and the verdict.
 
     Only single steps are judged here (of a loop, which has none, its answers and halting steps),
@@ -222,7 +230,7 @@ def _checked(
     """
     file, table = written
     candidate = open_runner(file, puzzle_table=table)
-    result = compare(reference, candidate, job.puzzles, steps_only=True)
+    result = compare(job.shared.reference, candidate, job.puzzles, steps_only=True)
     broken = result.broken
     if broken is None:
         return result.forced_error, result.verdict

@@ -66,7 +66,8 @@ def _refusals(job: Job) -> Iterator[str]:
 
 
 def _rolls(contract: StepContract) -> bool:
-    return False
+    """A loop runs as fast, and is traced, written and opened in a tenth of the time."""
+    return contract.granularity != "block"
 
 
 FORMAT = Format(
