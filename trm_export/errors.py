@@ -8,7 +8,7 @@
      |   +- ConfigurationError    2  a model configuration that cannot be built
      +- MissingExtraError         3  (trm_runtime.errors)
      +- RejectedInputError        4  (trm_runtime.errors)
-     |   +- CheckpointError       4  a `.keras` file that is damaged, foreign or refused
+     |   +- CheckpointError       4  a checkpoint that is damaged, foreign or refused
      +- ParityError               5  (trm_runtime.errors)
 
 The number is the exit code a command ends with. A message says which file or tensor, what was
@@ -56,4 +56,7 @@ class ConfigurationError(UsageError, ValueError):
 
 
 class CheckpointError(RejectedInputError):
-    """A `.keras` file that is damaged, foreign or refused; `problems` lists every reason."""
+    """A `.keras` file or an official checkpoint that is damaged, foreign or refused.
+
+    `problems` lists every reason.
+    """

@@ -61,7 +61,8 @@ class TFLiteFileInfo:
 
     def to_json(self) -> dict[str, Any]:
         """The fields, ready for `json.dumps`."""
-        return {"kind": "tflite", **asdict(self)}
+        contract = None if self.contract is None else self.contract.document()
+        return {"kind": "tflite", **asdict(self), "contract": contract}
 
 
 def inspect_tflite(path: str | os.PathLike[str]) -> TFLiteFileInfo:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trm_export.commands.exporting import Granularity, ModelFile
+from trm_export.commands.exporting import Granularity, ModelFile, PuzzleTable
 from trm_export.commands.options import AsJson, Force
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def all(
     model: ModelFile,
     output: Folder = Path("artifacts"),
     granularity: Granularity = "step",
+    puzzle_table: PuzzleTable = "internal",
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -42,8 +43,9 @@ def all(
     trm, entries = load_model(model), []
     with progress("Exporting", len(FORMATS) * len(PRECISIONS)) as advance:
         for entry in export_all(
-            trm, model.stem, output, probe_puzzles(trm), granularity=granularity, force=force
-        ):
+            trm, model.stem, output, probe_puzzles(trm), granularity=granularity,
+            puzzle_table=puzzle_table, force=force,
+        ):  # fmt: skip
             entries.append(entry)
             advance(len(entries), f"{entry.format} {entry.precision}")
     if as_json:

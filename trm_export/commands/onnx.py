@@ -7,6 +7,7 @@ from trm_export.commands.exporting import (
     Granularity,
     ModelFile,
     Precision,
+    PuzzleTable,
     Recursion,
     run_export,
 )
@@ -20,11 +21,12 @@ def onnx(
     batch: Batch = None,
     granularity: Granularity = "step",
     recursion: Recursion = None,
+    puzzle_table: PuzzleTable = "internal",
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Export to ONNX and check the file against Keras on real puzzles."""
     run_export(
         "onnx", model, output, precision=precision, batch=batch, granularity=granularity,
-        recursion=recursion, force=force, as_json=as_json,
+        recursion=recursion, puzzle_table=puzzle_table, force=force, as_json=as_json,
     )  # fmt: skip

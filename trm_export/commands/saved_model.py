@@ -7,6 +7,7 @@ from trm_export.commands.exporting import (
     Granularity,
     ModelFile,
     Precision,
+    PuzzleTable,
     Recursion,
     run_export,
 )
@@ -20,11 +21,12 @@ def saved_model(
     batch: Batch = None,
     granularity: Granularity = "step",
     recursion: Recursion = None,
+    puzzle_table: PuzzleTable = "internal",
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Export to a SavedModel folder and check it against Keras on real puzzles."""
     run_export(
         "saved-model", model, output, precision=precision, batch=batch, granularity=granularity,
-        recursion=recursion, force=force, as_json=as_json,
+        recursion=recursion, puzzle_table=puzzle_table, force=force, as_json=as_json,
     )  # fmt: skip

@@ -11,6 +11,7 @@ from trm_export.commands.exporting import (
     Granularity,
     ModelFile,
     Precision,
+    PuzzleTable,
     Recursion,
     run_export,
 )
@@ -28,6 +29,7 @@ def tflite(
     batch: Batch = None,
     granularity: Granularity = "step",
     recursion: Recursion = None,
+    puzzle_table: PuzzleTable = "internal",
     target: Target = "litert",
     force: Force = False,
     as_json: AsJson = False,
@@ -35,5 +37,5 @@ def tflite(
     """Export to TFLite (LiteRT) and check the file against Keras on real puzzles."""
     run_export(
         "tflite", model, output, precision=precision, batch=batch, granularity=granularity,
-        recursion=recursion, engine=target, force=force, as_json=as_json,
+        recursion=recursion, puzzle_table=puzzle_table, engine=target, force=force, as_json=as_json,
     )  # fmt: skip

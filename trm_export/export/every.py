@@ -39,6 +39,7 @@ def export_all(
     puzzles: Puzzles,
     *,
     granularity: str = "step",
+    puzzle_table: str = "internal",
     force: bool = False,
 ) -> Iterator[Made]:
     """Exports the set into ``folder``, an entry at a time, as ``<stem>-<precision>.<suffix>``.
@@ -50,7 +51,7 @@ def export_all(
         for precision in PRECISIONS:
             path = folder / target_name(stem, kind, precision, granularity)
             entry = Made(kind.name, precision, path)
-            choices = Choices(precision, granularity=granularity)
+            choices = Choices(precision, granularity=granularity, puzzle_table=puzzle_table)
             try:
                 job = plan(model, puzzles, kind, choices, shared)
             except UsageError as error:

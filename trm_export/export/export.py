@@ -17,6 +17,7 @@ import keras
 
 from trm_export.errors import BackendError, ParityError, UsageError
 from trm_export.export.format import PRECISIONS, RECURSIONS, Format, Job
+from trm_export.export.puzzle_table import PLACES, table_bytes, table_sha256
 from trm_export.export.shared import Shared
 from trm_export.export.signature import contract_for, sidecar
 from trm_export.files import atomic_write, refuse_overwrite, size_on_disk
@@ -25,6 +26,7 @@ from trm_export.parity import Puzzles, compare
 from trm_export.parity.judge import DECISIONS
 from trm_runtime.contract import GRANULARITIES, StepContract
 from trm_runtime.open import open_runner
+from trm_runtime.puzzle_table import table_beside
 
 FORMATS = ("saved-model", "onnx", "tflite")
 """One module of this package each (`-` becomes `_`), whose `FORMAT` says what it can do."""
@@ -44,6 +46,7 @@ class ExportResult:
     forced_error: float | None  # worst relative L2 of any tensor and checked step; no loop has one
     verdict: str  # of the check, in words
     documents: tuple[Path, ...] = ()  # what the exporter has to say of the file, as JSON
+    puzzle_table: Path | None = None  # the embeddings that the graph does without
 
     @property
     def sidecar(self) -> Path:
@@ -61,6 +64,8 @@ class Choices:
         granularity: ``"step"``, ``"loop"`` or ``"block"``.
         recursion: ``"unrolled"``, ``"rolled"``, or None for what measures best.
         engine: one of the format's engines.
+        puzzle_table: ``"internal"``, or ``"external"`` for a graph that takes the rows of the
+            puzzle embeddings, and a file of them beside it.
     """
 
     precision: str = "fp32"
@@ -68,6 +73,7 @@ class Choices:
     granularity: str = "step"
     recursion: str | None = None
     engine: str | None = None
+    puzzle_table: str = "internal"
 
 
 def format_named(name: str) -> Format:
@@ -93,8 +99,8 @@ def export(
 
     Args:
         model: the TRM, on the TensorFlow backend.
-        path: target; its contract lands beside it as ``<path>.json``, and what else the exporter
-            has to say as `Documents`.
+        path: target; its contract lands beside it as ``<path>.json``, what else the exporter has
+            to say as `Documents`, and an external puzzle table as `table_beside` says.
         puzzles: real puzzles for calibration and check.
         kind: see `format_named`.
         choices: see `Choices`.
@@ -115,10 +121,11 @@ def produce(job: Job, path: Path, kind: Format, *, force: bool = False) -> Expor
     with ExitStack() as files:  # closed in reverse: the contract lands last
         beside = files.enter_context(atomic_write(sidecar(path), force=force))
         new = files.enter_context(atomic_write(path, force=force))
+        table = _table(files, job, path, force=force)
         start = time.perf_counter()
         texts = kind.write(job, new) or {}
         written = time.perf_counter()
-        error, verdict = _checked(job, new, path)
+        error, verdict = _checked(job, (new, table), path)
         checked = time.perf_counter()
         documents = {path.with_name(path.name + ending): text for ending, text in texts.items()}
         for target, text in documents.items():
@@ -128,7 +135,17 @@ def produce(job: Job, path: Path, kind: Format, *, force: bool = False) -> Expor
     return ExportResult(
         path, job.contract, kind.name, RECURSIONS[job.rolled], size_on_disk(path),
         written - start, checked - written, error, verdict, tuple(documents),
+        None if table is None else table_beside(path),
     )  # fmt: skip
+
+
+def _table(files: ExitStack, job: Job, path: Path, *, force: bool) -> Path | None:
+    """Writes the external puzzle table, if it is one, under a temporary name."""
+    if job.contract.puzzle_table_sha256 is None:
+        return None
+    new = files.enter_context(atomic_write(table_beside(path), force=force))
+    new.write_bytes(table_bytes(job.model))
+    return new
 
 
 def plan(
@@ -148,6 +165,7 @@ def plan(
     problems = list(_wrong_words(kind, choices))
     if problems:
         raise UsageError(" ".join(problems))
+    external = choices.puzzle_table == "external"
     batch = kind.batch if choices.batch is None else choices.batch
     contract = contract_for(
         model,
@@ -155,6 +173,7 @@ def plan(
         precision=choices.precision,
         granularity=choices.granularity,
         packages=("keras", "tensorflow", *kind.packages),
+        puzzle_table_sha256=table_sha256(model) if external else None,
     )
     paper = model.config.family == "paper"
     rolled = choices.recursion == "rolled" if choices.recursion else paper and kind.rolls(contract)
@@ -172,6 +191,7 @@ def _wrong_words(kind: Format, choices: Choices) -> Iterator[str]:
         "granularity": (choices.granularity, GRANULARITIES),
         "recursion": (choices.recursion or RECURSIONS[0], RECURSIONS),
         "target": (choices.engine or kind.engines[0], kind.engines),
+        "puzzle table": (choices.puzzle_table, PLACES),
     }
     for name, (word, known) in words.items():
         if word not in known:
@@ -183,6 +203,11 @@ def _wrong_words(kind: Format, choices: Choices) -> Iterator[str]:
 
 def _refusals(job: Job) -> Iterator[str]:
     """What no format can do with this model."""
+    if job.contract.puzzle_table_sha256 is not None and job.contract.precision == "int8-static":
+        yield (
+            "int8-static is calibrated on a graph with its puzzle table inside; "
+            "leave the table internal, or use int8."
+        )
     if job.model.config.family == "paper":
         return
     if job.rolled:
@@ -197,13 +222,14 @@ def _refusals(job: Job) -> Iterator[str]:
         )
 
 
-def _checked(job: Job, written: Path, path: Path) -> tuple[float | None, str]:
+def _checked(job: Job, written: tuple[Path, Path | None], path: Path) -> tuple[float | None, str]:
     """The worst forced error of the written file, opened as a device would, and the verdict.
 
     Only single steps are judged here (of a loop, which has none, its answers and halting steps),
     so that an untrained model exports too; `trm-export parity` judges everything.
     """
-    candidate = open_runner(written)
+    file, table = written
+    candidate = open_runner(file, puzzle_table=table)
     result = compare(job.shared.reference, candidate, job.puzzles, steps_only=True)
     broken = result.broken
     if broken is None:

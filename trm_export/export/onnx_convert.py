@@ -37,7 +37,8 @@ def converted(job: Job, contract: StepContract, *, rolled: bool) -> onnx.ModelPr
         contract: names, shapes and granularity.
         rolled: leaves the recursion in a loop.
     """
-    key = ("onnx", contract.granularity, contract.batch, rolled)
+    external = contract.puzzle_table_sha256 is not None
+    key = ("onnx", contract.granularity, contract.batch, rolled, external)
     made = job.shared.once(key, lambda: _converted(job.model, contract, rolled))
     copy = onnx.ModelProto()
     copy.CopyFrom(made)

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 
 from trm_export.export.format import Format, Job
+from trm_export.export.puzzle_table import table_of
 from trm_export.export.signature import graph_function, incoming
 from trm_runtime.contract import METADATA_KEY, StepContract
 
@@ -33,6 +34,8 @@ def save_graph(job: Job, path: Path, *, half: bool = False) -> None:
 
     module = tf.Module()
     floats = [w for w in job.model.weights if w.dtype.startswith("float")]
+    if job.contract.puzzle_table_sha256 is not None:
+        floats = [w for w in floats if w is not table_of(job.model)]
     module.stored = [_stored(w, half) for w in floats]
     function = graph_function(job.model, job.contract, rolled=job.rolled)
 

@@ -32,6 +32,7 @@ def contract_for(
     precision: str = "fp32",
     granularity: str = "step",
     packages: Sequence[str] = ("keras",),
+    puzzle_table_sha256: str | None = None,
 ) -> StepContract:
     """The contract of one call of the exported model.
 
@@ -41,10 +42,15 @@ def contract_for(
         precision: of the weights, a word of design section 7.
         granularity: what one call does: ``"step"``, ``"loop"`` or ``"block"``.
         packages: distributions whose versions are recorded in ``made_by``.
+        puzzle_table_sha256: of the file that holds the puzzle embeddings instead of the graph,
+            which then takes their rows.
     """
     c = model.config
     inputs = [TensorSpec("inputs", "int32", (batch, c.seq_len))]
-    if c.puzzle_emb_ndim:
+    external = puzzle_table_sha256 is not None
+    if external:
+        inputs.append(TensorSpec("puzzle_embedding", "float32", (batch, c.puzzle_emb_ndim)))
+    elif c.puzzle_emb_ndim:
         inputs.append(TensorSpec("puzzle_identifiers", "int32", (batch,)))
     outputs = (
         TensorSpec("logits", "float32", (batch, c.seq_len, c.vocab_size)),
@@ -56,7 +62,7 @@ def contract_for(
         precision=precision,
         batch=batch,
         inputs=tuple(inputs),
-        carry=_carry_specs(c, batch),
+        carry=_carry_specs(c, batch, external),
         outputs=outputs,
         halt=HaltRule(
             "q_halt" if c.no_act_continue else "q_halt_minus_q_continue", c.halt_threshold
@@ -65,13 +71,14 @@ def contract_for(
         made_by=_made_by(model, packages),
         alphabet=c.alphabet,
         num_puzzle_identifiers=c.num_puzzle_identifiers if c.puzzle_emb_ndim else None,
+        puzzle_table_sha256=puzzle_table_sha256,
     )
     if granularity == "loop":
         return as_loop(step)
     return as_block(step, c.passes) if granularity == "block" else step
 
 
-def _carry_specs(c: TRMConfig, batch: int | None) -> tuple[CarrySpec, ...]:
+def _carry_specs(c: TRMConfig, batch: int | None, external: bool) -> tuple[CarrySpec, ...]:
     state = (batch, c.positions, c.hidden_size)
     rows: list[tuple[str, str, tuple[int | None, ...], float | int | bool]] = [
         ("z_H", "float32", state, 0.0),
@@ -80,7 +87,9 @@ def _carry_specs(c: TRMConfig, batch: int | None) -> tuple[CarrySpec, ...]:
         ("halted", "bool", (batch,), True),
         ("current_inputs", "int32", (batch, c.seq_len), 0),
     ]
-    if c.puzzle_emb_ndim:
+    if external:
+        rows.append(("current_puzzle_embedding", "float32", (batch, c.puzzle_emb_ndim), 0.0))
+    elif c.puzzle_emb_ndim:
         rows.append(("current_puzzle_identifiers", "int32", (batch,), 0))
     return tuple(
         CarrySpec(name, name + NEXT, dtype, shape, fill) for name, dtype, shape, fill in rows
@@ -137,7 +146,8 @@ def _loop_function(model: TRM, contract: StepContract, rolled: bool) -> Graph:
     loop ends when every row has halted.
     """
     heads = ("logits", "q_halt_logits", "q_continue_logits")
-    carried = [spec.name for spec in _carry_specs(model.config, contract.batch)]
+    external = contract.puzzle_table_sha256 is not None
+    carried = [spec.name for spec in _carry_specs(model.config, contract.batch, external)]
 
     def act_loop(**batch: Any) -> dict[str, Any]:
         start = model.initial_carry(batch)

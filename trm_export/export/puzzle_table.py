@@ -1,0 +1,36 @@
+"""The puzzle embeddings of a model as a file of their own, where the graph is to do without."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from trm_export.errors import UsageError
+from trm_export.model import TRM
+
+PLACES = ("internal", "external")
+
+
+def table_of(model: TRM) -> Any:
+    """The variable that holds the puzzle embeddings; UsageError for a model without."""
+    layer = model.inner.puzzle_emb
+    if layer is None:
+        raise UsageError("The model has no puzzle embeddings; export it with an internal table.")
+    return layer.embeddings
+
+
+def table_bytes(model: TRM) -> bytes:
+    """The ``.npy`` file of the table, (identifiers, width) float32: the same bytes each time."""
+    table = np.asarray(ops.convert_to_numpy(table_of(model)), "<f4")
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(table), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def table_sha256(model: TRM) -> str:
+    """The SHA-256 of that file."""
+    return hashlib.sha256(table_bytes(model)).hexdigest()
