@@ -8,7 +8,7 @@
      |   +- ConfigurationError    2  a model configuration that cannot be built
      +- MissingExtraError         3  (trm_runtime.errors)
      +- RejectedInputError        4  (trm_runtime.errors)
-     |   +- CheckpointError       4  a `.keras` file that is damaged, foreign or refused
+     |   +- CheckpointError       4  a checkpoint that is damaged, foreign or refused
      |   +- ProtocolError         4  a model that does not follow the protocol of a step
      +- ParityError               5  (trm_runtime.errors)
 
@@ -58,7 +58,10 @@ class ConfigurationError(UsageError, ValueError):
 
 
 class CheckpointError(RejectedInputError):
-    """A `.keras` file that is damaged, foreign or refused; `problems` lists every reason."""
+    """A `.keras` file or an official checkpoint that is damaged, foreign or refused.
+
+    `problems` lists every reason.
+    """
 
 
 class ProtocolError(RejectedInputError):

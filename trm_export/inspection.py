@@ -31,7 +31,7 @@ class ContractInfo:
 
     def to_json(self) -> dict[str, Any]:
         """The fields, ready for `json.dumps`."""
-        return asdict(self)
+        return {**asdict(self), "contract": self.contract.document()}
 
 
 def inspect_file(

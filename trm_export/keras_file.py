@@ -28,7 +28,7 @@ _MAX_EXPANSION = 100  # uncompressed over compressed; Keras itself stores withou
 OUR_MODEL = ("TRM", MODEL_CLASS)
 _POLICY = ("DTypePolicy", None)
 _ENCRYPTED = 0x1
-_MAX_SIZES = {"h_layers": 256, "l_layers": 256, "seq_len": 1 << 17, "puzzle_emb_len": 1 << 17}
+MAX_SIZES = {"h_layers": 256, "l_layers": 256, "seq_len": 1 << 17, "puzzle_emb_len": 1 << 17}
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def _unbuildable(arguments: dict[str, Any]) -> Iterator[str]:
     """A precision that is not spelled out; sizes that cost dearly whatever the weights are."""
     if _policy_name(arguments) is None:
         yield f"{CONFIG}: config.dtype is not a serialised precision: {arguments.get('dtype')!r}"
-    for name, limit in _MAX_SIZES.items():
+    for name, limit in MAX_SIZES.items():
         value = arguments.get(name)
         if isinstance(value, int) and value > limit:
             yield f"{CONFIG}: {name} is {value}, at most {limit} is accepted"

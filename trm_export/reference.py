@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, final
 
 import keras
@@ -28,9 +29,12 @@ class KerasRunner:
     """
 
     def __init__(self, model: AnyModel, *, batch: int | None = None) -> None:
-        stepping = adapt(model)
-        self.contract = contract_for(stepping, batch=batch)
-        self._step = _compiled(stepping, self.contract)
+        self._model = adapt(model)
+        self.contract = contract_for(self._model, batch=batch)
+
+    @cached_property
+    def _step(self) -> Callable[..., Any]:
+        return _compiled(self._model, self.contract)
 
     def step(
         self,

@@ -28,7 +28,8 @@ def first_few(problems: Sequence[str], limit: int = MAX_LISTED) -> list[str]:
 def check_inputs(
     contract: StepContract, inputs: Arrays, rows: int | None = None
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """The inputs as int32 arrays, `inputs` (N, S) and, if in the contract, the others (N,).
+    """The inputs in the dtypes of the contract: `inputs` (N, S) int32 and, if it has them,
+    `puzzle_identifiers` (N,) int32 or `puzzle_embedding` (N, W) float32.
 
     `rows` demands that N; without it any N goes, the same for all. Raises RejectedInputError,
     listing every problem: names, an integer dtype, the shape, then 0 <= id < its limit, where the
@@ -39,12 +40,17 @@ def check_inputs(
     if rows is None:
         rows = next((len(array) for array in found.values() if array.ndim), 0)
     for spec in contract.inputs:
-        if spec.name in found:
+        if spec.name in found and spec.dtype == "float32":
+            problems += _float_problems(spec, found[spec.name], rows)
+        elif spec.name in found:
             limit = _id_limit(contract, spec.name)
             problems += _id_problems(spec, found[spec.name], rows, limit)
     if problems:
         raise RejectedInputError("the puzzles do not fit the model:", problems)
-    return {name: np.ascontiguousarray(array, dtype=np.int32) for name, array in found.items()}
+    return {
+        spec.name: np.ascontiguousarray(found[spec.name], dtype=spec.dtype)
+        for spec in contract.inputs
+    }
 
 
 def check_carry(contract: StepContract, carry: Arrays, rows: int) -> None:
@@ -100,6 +106,13 @@ def _array_problems(
         if array.shape != shape:
             got = shape_text(array.shape)
             problems.append(f"{role} {name!r}: expected shape {shape_text(shape)}, got {got}")
+    return problems
+
+
+def _float_problems(spec: AnySpec, array: np.ndarray[Any, Any], rows: int) -> list[str]:
+    problems = _array_problems("input", {spec.name: spec}, {spec.name: array}, rows)
+    if not problems and not np.isfinite(array).all():
+        problems = [f"input {spec.name!r}: holds NaN or infinite values"]
     return problems
 
 

@@ -17,15 +17,15 @@ import keras
 from trm_export.checkpoint import load_model
 from trm_export.errors import UsageError
 from trm_export.export import onnx as exporter
-from trm_export.export.calibration import Calibration
+from trm_export.export.calibration import PER_STEP, PUZZLES, Calibration
 from trm_export.export.export import Choices, ExportResult, export, format_named, plan
 from trm_export.export.onnx_calibrate import calibrate
 from trm_export.export.onnx_convert import OPSET
 from trm_export.export.probe import probe_puzzles
+from trm_export.export.shared import Shared
 from trm_export.model import TRM
 from trm_export.onnx_file import inspect_onnx
 from trm_export.parity.gates import GATES
-from trm_export.reference import KerasRunner, Remembered
 from trm_export.shipped import shipped_checkpoint
 from trm_runtime.drivers.onnx import OnnxRunner
 
@@ -39,22 +39,22 @@ def sudoku4() -> TRM:
 
 
 @pytest.fixture(scope="module")
-def reference(sudoku4: TRM) -> Remembered:
-    return Remembered(KerasRunner(sudoku4))
+def shared(sudoku4: TRM) -> Shared:
+    return Shared(sudoku4)
 
 
 @pytest.fixture(scope="module")
-def calibration(sudoku4: TRM) -> Calibration:
-    return calibrate(sudoku4, probe_puzzles(sudoku4))
+def calibration(sudoku4: TRM, shared: Shared) -> Calibration:
+    return calibrate(plan(sudoku4, probe_puzzles(sudoku4), format_named("onnx"), shared=shared))
 
 
 def exported(
-    model: TRM, reference: Remembered, path: Path, precision: str, granularity: str, rolled: bool
+    model: TRM, shared: Shared, path: Path, precision: str, granularity: str, rolled: bool
 ) -> ExportResult:
     recursion = "rolled" if rolled else "unrolled"
     choices = Choices(precision, granularity=granularity, recursion=recursion)
     puzzles = probe_puzzles(model)
-    return export(model, path, puzzles, format_named("onnx"), choices, reference=reference)
+    return export(model, path, puzzles, format_named("onnx"), choices, shared=shared)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def exported(
 )
 def test_the_file_holds_small_weights_and_passes_its_gate(
     sudoku4: TRM,
-    reference: Remembered,
+    shared: Shared,
     calibration: Calibration,
     precision: str,
     granularity: str,
@@ -82,8 +82,8 @@ def test_the_file_holds_small_weights_and_passes_its_gate(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(exporter, "calibrate", lambda model, puzzles: calibration)
-    result = exported(sudoku4, reference, tmp_path / "m.onnx", precision, granularity, rolled)
+    monkeypatch.setattr(exporter, "calibrate", lambda job: calibration)
+    result = exported(sudoku4, shared, tmp_path / "m.onnx", precision, granularity, rolled)
     assert not result.verdict.startswith("FAILED")
     info = inspect_onnx(result.path)
     assert info.contract is not None
@@ -106,14 +106,14 @@ def test_the_file_holds_small_weights_and_passes_its_gate(
 
 
 def test_a_calibration_is_told_beside_the_file(
-    sudoku4: TRM, reference: Remembered, tmp_path: Path
+    sudoku4: TRM, shared: Shared, tmp_path: Path
 ) -> None:
-    result = exported(sudoku4, reference, tmp_path / "m.onnx", "int8-static", "block", False)
+    result = exported(sudoku4, shared, tmp_path / "m.onnx", "int8-static", "block", False)
     (document,) = result.documents
     assert document.name == "m.onnx.calibration.json"
     told = json.loads(document.read_text(encoding="utf-8"))
-    assert told["puzzles"] >= 64
-    assert set(told["samples_per_step"]) == {16}
+    assert told["puzzles"] == PUZZLES
+    assert set(told["samples_per_step"]) == {PER_STEP}
     assert len(told["samples_per_step"]) == sudoku4.config.halt_max_steps
     assert len(told["tensors"]) == 4
     limit = GATES["int8-static"].carry_clipping

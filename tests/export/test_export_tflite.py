@@ -19,12 +19,13 @@ from trm_export.checkpoint import load_model
 from trm_export.commands.app import run
 from trm_export.errors import ParityError, UsageError
 from trm_export.export import tflite as exporter
+from trm_export.export.calibration import OTHERS_PER_STEP, PER_STEP
 from trm_export.export.export import Choices, ExportResult, export, format_named, plan
 from trm_export.export.probe import probe_puzzles
+from trm_export.export.shared import Shared
 from trm_export.export.tflite_calibration import Calibration, calibrate
 from trm_export.model import TRM
 from trm_export.model.layers import SwiGLU
-from trm_export.reference import KerasRunner, Remembered
 from trm_export.shipped import shipped_checkpoint
 from trm_export.tflite_file import TFLiteFileInfo, inspect_tflite
 from trm_runtime.drivers.tflite_file import CONTRACT_MEMBER, append_contract
@@ -43,12 +44,12 @@ def sudoku4() -> TRM:
 
 
 @pytest.fixture(scope="module")
-def reference(sudoku4: TRM) -> Remembered:
-    return Remembered(KerasRunner(sudoku4))
+def shared(sudoku4: TRM) -> Shared:
+    return Shared(sudoku4)
 
 
 @pytest.fixture(scope="module")
-def calibration(sudoku4: TRM) -> Calibration:
+def calibration(sudoku4: TRM, shared: Shared) -> Calibration:
     job = plan(sudoku4, probe_puzzles(sudoku4), TFLITE, Choices("int8-static"))
     return calibrate(job, exporter.convert)
 
@@ -60,9 +61,9 @@ def calibrated(calibration: Calibration, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def exported(
-    model: TRM, path: Path, choices: Choices, reference: Any = None
+    model: TRM, path: Path, choices: Choices, shared: Shared | None = None
 ) -> tuple[ExportResult, TFLiteFileInfo]:
-    result = export(model, path, probe_puzzles(model), TFLITE, choices, reference=reference)
+    result = export(model, path, probe_puzzles(model), TFLITE, choices, shared=shared)
     return result, inspect_tflite(path)
 
 
@@ -70,10 +71,10 @@ def exported(
 @pytest.mark.parametrize("granularity", ["step", "loop", "block"])
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "int8-static"])
 def test_a_file_holds_each_weight_once_and_passes_its_gate(
-    sudoku4: TRM, reference: Remembered, precision: str, granularity: str, tmp_path: Path
+    sudoku4: TRM, shared: Shared, precision: str, granularity: str, tmp_path: Path
 ) -> None:
     choices = Choices(precision, granularity=granularity)
-    result, info = exported(sudoku4, tmp_path / "m.tflite", choices, reference)
+    result, info = exported(sudoku4, tmp_path / "m.tflite", choices, shared)
     assert result.verdict.startswith("PASSED")
     assert (info.sidecar, info.contract_problems) == ("same", ())
     assert info.contract == result.contract
@@ -92,10 +93,10 @@ def test_a_file_holds_each_weight_once_and_passes_its_gate(
 
 
 def test_an_unrolled_file_has_no_loop_and_shares_its_weights(
-    sudoku4: TRM, reference: Remembered, tmp_path: Path
+    sudoku4: TRM, shared: Shared, tmp_path: Path
 ) -> None:
     choices = Choices("int8", recursion="unrolled")
-    _, info = exported(sudoku4, tmp_path / "m.tflite", choices, reference)
+    _, info = exported(sudoku4, tmp_path / "m.tflite", choices, shared)
     assert "WHILE" not in info.operators
     assert info.weight_bytes["int8"] == MATRICES
 
@@ -123,7 +124,8 @@ def test_attention_and_separate_stacks_calibrate(kind: str) -> None:
 
 def test_the_manifest_says_what_was_seen(calibration: Calibration) -> None:
     found = json.loads(calibration.manifest)
-    assert found["samples_per_step"] == [24] * 8
+    assert found["samples_per_step"] == [PER_STEP] * 8
+    assert found["scrambled_per_step"] == found["held_out_per_step"] == [OTHERS_PER_STEP] * 8
     names = [matrix["matrix"] for matrix in found["matrices"]]
     assert len(set(names)) == len(names) == 7
     assert "inner/lm_head/vars/0" in names
@@ -134,10 +136,10 @@ def test_the_manifest_says_what_was_seen(calibration: Calibration) -> None:
 
 @pytest.mark.usefixtures("calibrated")
 def test_the_manifest_lies_beside_the_file(
-    sudoku4: TRM, reference: Remembered, calibration: Calibration, tmp_path: Path
+    sudoku4: TRM, shared: Shared, calibration: Calibration, tmp_path: Path
 ) -> None:
     path = tmp_path / "m.tflite"
-    result, _ = exported(sudoku4, path, Choices("int8-static"), reference)
+    result, _ = exported(sudoku4, path, Choices("int8-static"), shared)
     (document,) = result.documents
     assert document.name == "m.tflite.calibration.json"
     assert document.read_text() == calibration.manifest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trm_runtime import StepRunner
+from trm_runtime import StepContract, StepRunner
 from trm_runtime.drivers.onnx import OnnxRunner
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -34,9 +35,7 @@ class Exported:
 
     def converted(self, model: Any) -> Any:
         """Another model, exported under the contract of this one."""
-        from trm_export.export.onnx import convert
-
-        return convert(model, self.reference.contract)
+        return converted(model, self.reference.contract)
 
     def opened(self, proto: Any) -> StepRunner:
         """A runner for a protobuf, by way of a file as on a device."""
@@ -46,6 +45,16 @@ class Exported:
 
 
 Exports = Callable[[str], Exported]
+
+
+def converted(model: Any, contract: StepContract) -> Any:
+    """The model as an ONNX protobuf under this contract."""
+    from trm_export.export.export import format_named, plan
+    from trm_export.export.onnx import convert
+    from trm_export.export.probe import probe_puzzles
+
+    job = plan(model, probe_puzzles(model), format_named("onnx"))
+    return convert(dataclasses.replace(job, contract=contract))
 
 
 def small_model(mixer: str, *, h_cycles: int = H_CYCLES) -> Any:
@@ -78,13 +87,12 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
 
     @functools.cache
     def export(mixer: str) -> Exported:
-        from trm_export.export.onnx import convert
         from trm_export.reference import KerasRunner
 
         model = small_model(mixer)
         reference = KerasRunner(model)
         folder = tmp_path_factory.mktemp(mixer)
-        return Exported(mixer, model, reference, convert(model, reference.contract), folder)
+        return Exported(mixer, model, reference, converted(model, reference.contract), folder)
 
     return export
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.parity.conftest import MIXERS, Exported, Exports
+from tests.parity.conftest import MIXERS, Exported, Exports, converted
 from tests.parity.faults import ATTENTION_ONLY, FAULTS, Fault, change_weight
 from trm_export.parity import compare
 from trm_export.tasks import PuzzleSet, get_task
@@ -72,12 +72,11 @@ def test_turning_every_position_by_one_more_is_no_fault(
 @pytest.mark.skipif(not TRAINED.exists(), reason="artifacts/sudoku4.keras is not there")
 def test_a_trained_model_answers_and_halts_the_same(tmp_path: Path) -> None:
     from trm_export.checkpoint import load_model
-    from trm_export.export.onnx import convert
     from trm_export.reference import KerasRunner
 
     model = load_model(TRAINED)
     reference = KerasRunner(model)
-    exported = Exported("", model, reference, convert(model, reference.contract), tmp_path)
+    exported = Exported("", model, reference, converted(model, reference.contract), tmp_path)
     puzzles = get_task("sudoku4").puzzles("test", count=100)
     result = compare(reference, exported.opened(exported.proto), puzzles)
     assert result, result.verdict

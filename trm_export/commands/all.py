@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trm_export.commands.exporting import Granularity, ModelFile
+from trm_export.commands.exporting import Granularity, ModelFile, PuzzleTable
 from trm_export.commands.models import (
     HaltRule,
     Identifiers,
@@ -40,6 +40,7 @@ def all(
     halt_rule: HaltRule = None,
     identifiers: Identifiers = None,
     task: TaskName = None,
+    puzzle_table: PuzzleTable = "internal",
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -58,8 +59,9 @@ def all(
     trm, entries = opened(model, said), []
     with progress("Exporting", len(FORMATS) * len(PRECISIONS)) as advance:
         for entry in export_all(
-            trm, model.stem, output, probe_puzzles(trm), granularity=granularity, force=force
-        ):
+            trm, model.stem, output, probe_puzzles(trm), granularity=granularity,
+            puzzle_table=puzzle_table, force=force,
+        ):  # fmt: skip
             entries.append(entry)
             advance(len(entries), f"{entry.format} {entry.precision}")
     if as_json:
@@ -78,15 +80,16 @@ def _show(entries: Sequence[Made]) -> None:
     for entry in entries:
         made = entry.result
         if made is None:
-            text = "FAILED" if entry.failed else "not to be had"
-            rows.append((entry.format, entry.precision, "-", "-", "-", "-", text))
+            verdict = "FAILED" if entry.failed else "refused"
+            rows.append((entry.format, entry.precision, "-", "-", "-", verdict))
             continue
-        error = f"{made.forced_error:.1e}" if made.forced_error else "-"
-        seconds = (f"{made.seconds:.1f}", f"{made.check_seconds:.1f}")
+        error = "-" if made.forced_error is None else f"{made.forced_error:.1e}"
+        seconds = f"{made.seconds:.1f} + {made.check_seconds:.1f}"
         size = bytes_text(made.bytes)
-        rows.append((entry.path.name, entry.precision, size, *seconds, error, "PASSED"))
-    heads = ("file", "precision", "size", "export s", "check s", "forced error", "verdict")
+        rows.append((entry.path.name, entry.precision, size, seconds, error, "PASSED"))
+    heads = ("file", "precision", "size", "seconds", "error", "verdict")
     show_columns(str(entries[0].path.parent), heads, rows, ("file", "precision", "verdict"))
-    for entry in entries:
-        if entry.refused or entry.failed:
-            remark(entry.refused or entry.failed or "")
+    remark("Seconds of export + check; error: the worst of a single step, relative L2.")
+    for reason in dict.fromkeys(entry.refused or entry.failed for entry in entries):
+        if reason:
+            remark(reason)

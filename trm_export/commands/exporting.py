@@ -21,6 +21,10 @@ Granularity = Annotated[
 Recursion = Annotated[
     str | None, typer.Option(help="unrolled or rolled; what measured best if not given.")
 ]
+PuzzleTable = Annotated[
+    str,
+    typer.Option(help="internal, or external: puzzle embeddings in a file beside the graph."),
+]
 
 
 def run_export(
@@ -33,6 +37,7 @@ def run_export(
     batch: str | None,
     granularity: str,
     recursion: str | None,
+    puzzle_table: str,
     engine: str | None = None,
     force: bool,
     as_json: bool,
@@ -51,7 +56,7 @@ def run_export(
 
     known = format_named(kind)
     rows = int(batch) if batch is not None and batch.isdecimal() else batch
-    choices = Choices(precision, rows, granularity, recursion, engine)
+    choices = Choices(precision, rows, granularity, recursion, engine, puzzle_table)
     trm = opened(model, said)
     name = target_name(model.stem, known, choices.precision, choices.granularity)
     target = output or Path("artifacts") / name
@@ -61,8 +66,9 @@ def run_export(
         return
     say(result)
     print(result.path)
-    for document in (result.sidecar, *result.documents):
-        print(document)
+    for document in (result.sidecar, *result.documents, result.puzzle_table):
+        if document is not None:
+            print(document)
 
 
 def say(result: ExportResult) -> None:

@@ -148,11 +148,20 @@ def _contract(contract: StepContract) -> Rows:
         ("batch", "free" if contract.batch is None else str(contract.batch)),
         ("puzzle", f"{contract.seq_len} tokens of {contract.vocab_size}"),
         ("halts", f"{halt.kind} > {halt.threshold:g}, or step {contract.max_steps}"),
+        ("puzzle table", _table(contract)),
         ("alphabet", " ".join(entry or "-" for entry in contract.alphabet or ()) or "none"),
         ("made by", f"{made_by.tool} ({versions})"),
         ("weights sha256", made_by.weights_sha256),
         ("config digest", made_by.config_digest),
     ]
+
+
+def _table(contract: StepContract) -> str:
+    count, external = contract.num_puzzle_identifiers, contract.puzzle_table_sha256
+    if count is None:
+        return "none"
+    place = "inside" if external is None else f"in a file beside it, sha256 {external}"
+    return f"{count:,} embeddings, {place}"
 
 
 def _tensors(contract: StepContract) -> Rows:

@@ -7,6 +7,7 @@ from trm_export.commands.exporting import (
     Granularity,
     ModelFile,
     Precision,
+    PuzzleTable,
     Recursion,
     run_export,
 )
@@ -35,6 +36,7 @@ def onnx(
     halt_rule: HaltRule = None,
     identifiers: Identifiers = None,
     task: TaskName = None,
+    puzzle_table: PuzzleTable = "internal",
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -42,5 +44,5 @@ def onnx(
     said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task)
     run_export(
         "onnx", model, output, said, precision=precision, batch=batch, granularity=granularity,
-        recursion=recursion, force=force, as_json=as_json,
+        recursion=recursion, puzzle_table=puzzle_table, force=force, as_json=as_json,
     )  # fmt: skip

@@ -11,6 +11,7 @@ from trm_export.commands.exporting import (
     Granularity,
     ModelFile,
     Precision,
+    PuzzleTable,
     Recursion,
     run_export,
 )
@@ -37,6 +38,7 @@ def tflite(
     batch: Batch = None,
     granularity: Granularity = "step",
     recursion: Recursion = None,
+    puzzle_table: PuzzleTable = "internal",
     target: Target = "litert",
     trust_module: TrustModule = None,
     seq_len: SeqLen = None,
@@ -51,5 +53,6 @@ def tflite(
     said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task)
     run_export(
         "tflite", model, output, said, precision=precision, batch=batch, granularity=granularity,
-        recursion=recursion, engine=target, force=force, as_json=as_json,
+        recursion=recursion, puzzle_table=puzzle_table, engine=target, force=force,
+        as_json=as_json,
     )  # fmt: skip

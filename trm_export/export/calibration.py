@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from trm_export import TOOL
+from trm_export.export.format import Job
 from trm_export.parity import Puzzles
 from trm_export.protocol import AnyModel, adapt
 from trm_export.tasks import Task, find_task
@@ -27,8 +28,9 @@ from trm_runtime.runner import StepRunner, initial_carry
 Array = np.ndarray[Any, Any]
 Arrays = dict[str, Array]
 
-PUZZLES, HELD_OUT = 64, 32  # puzzles that are rolled out; the latter only judge
-PER_STEP = 16  # rows taken at every step
+PUZZLES, HELD_OUT = 32, 16  # puzzles that are rolled out; the latter only judge
+PER_STEP = 8  # rows taken at every step
+OTHERS_PER_STEP = 8  # of scrambled puzzles, and of held-out ones
 MARGIN = 1.2  # ranges are wider than what was seen by this factor
 FINE_ABOVE = 0.02  # rounding error, relative to a tensor's own size, that asks for a second product
 
@@ -41,6 +43,17 @@ class StepSample:
     inputs: Arrays  # (n, ...) as in the contract
     carry: Arrays
     stopped: int  # of these rows, how many the learned rule had stopped
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a model is calibrated on."""
+
+    puzzles: int  # that were rolled out for `seen`
+    held_out: int  # that were rolled out for `judged`
+    seen: list[StepSample]
+    scrambled: list[StepSample]  # of puzzles with shifted tokens: a user may ask for anything
+    judged: list[StepSample]
 
 
 @dataclass(frozen=True)
@@ -83,6 +96,21 @@ def tensor_range(tensor: str, low: float, high: float, rms: float) -> TensorRang
     zero = round(min(max(-least / scale, 0), 255))
     fine = scale / np.sqrt(12) > FINE_ABOVE * rms
     return TensorRange(tensor, low, high, rms, scale, zero, bool(fine))
+
+
+def samples_for(job: Job) -> Samples:
+    """The rollouts of the job's reference, made once for all jobs that share it."""
+    return job.shared.once("samples", lambda: _samples(job))
+
+
+def _samples(job: Job) -> Samples:
+    runner, few = job.shared.runner, OTHERS_PER_STEP
+    real, held_out = puzzle_tokens(job.model, job.puzzles)
+    scrambled = np.stack([np.roll(row, 1 + shift) for shift, row in enumerate(real[:few])])
+    return Samples(
+        len(real), len(held_out), list(rollouts(runner, real)),
+        list(rollouts(runner, scrambled, few)), list(rollouts(runner, held_out, few)),
+    )  # fmt: skip
 
 
 def puzzle_tokens(model: AnyModel, given: Puzzles) -> tuple[Array, Array]:

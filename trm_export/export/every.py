@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trm_export.errors import ParityError, UsageError
-from trm_export.export.export import FORMATS, Choices, ExportResult, export, format_named, plan
+from trm_export.export.export import FORMATS, Choices, ExportResult, format_named, plan, produce
 from trm_export.export.format import PRECISIONS, Format
+from trm_export.export.shared import Shared
 from trm_export.parity import Puzzles
 from trm_export.protocol import AnyModel, adapt
-from trm_export.reference import KerasRunner, Remembered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +39,7 @@ def export_all(
     puzzles: Puzzles,
     *,
     granularity: str = "step",
+    puzzle_table: str = "internal",
     force: bool = False,
 ) -> Iterator[Made]:
     """Exports the set into ``folder``, an entry at a time, as ``<stem>-<precision>.<suffix>``.
@@ -46,19 +47,19 @@ def export_all(
     Raises what `export` raises, but for refusals and failed checks, which are entries.
     """
     model = adapt(model)
-    reference = Remembered(KerasRunner(model))
+    shared = Shared(model)
     for kind in map(format_named, FORMATS):
         for precision in PRECISIONS:
             path = folder / target_name(stem, kind, precision, granularity)
             entry = Made(kind.name, precision, path)
-            choices = Choices(precision, granularity=granularity)
+            choices = Choices(precision, granularity=granularity, puzzle_table=puzzle_table)
             try:
-                plan(model, puzzles, kind, choices)
+                job = plan(model, puzzles, kind, choices, shared)
             except UsageError as error:
                 yield dataclasses.replace(entry, refused=str(error))
                 continue
             try:
-                made = export(model, path, puzzles, kind, choices, force=force, reference=reference)
+                made = produce(job, path, kind, force=force)
             except ParityError as error:
                 yield dataclasses.replace(entry, failed=str(error))
             else:

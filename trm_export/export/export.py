@@ -17,16 +17,17 @@ import keras
 
 from trm_export.errors import BackendError, ParityError, TRMError, UsageError
 from trm_export.export.format import PRECISIONS, RECURSIONS, Documents, Format, Job
+from trm_export.export.puzzle_table import PLACES, table_bytes, table_sha256
+from trm_export.export.shared import Shared
 from trm_export.export.signature import contract_for, sidecar
 from trm_export.files import atomic_write, refuse_overwrite, size_on_disk
 from trm_export.model import TRM
 from trm_export.parity import Puzzles, compare
 from trm_export.parity.judge import DECISIONS
 from trm_export.protocol import AnyModel, adapt, gist
-from trm_export.reference import KerasRunner
 from trm_runtime.contract import GRANULARITIES, StepContract
 from trm_runtime.open import open_runner
-from trm_runtime.runner import StepRunner
+from trm_runtime.puzzle_table import table_beside
 
 FORMATS = ("saved-model", "onnx", "tflite")
 """One module of this package each (`-` becomes `_`), whose `FORMAT` says what it can do."""
@@ -43,9 +44,10 @@ class ExportResult:
     bytes: int
     seconds: float  # conversion, without the check
     check_seconds: float
-    forced_error: float  # worst relative L2 of any tensor of any checked step; 0 for a loop
+    forced_error: float | None  # worst relative L2 of any tensor and checked step; no loop has one
     verdict: str  # of the check, in words
     documents: tuple[Path, ...] = ()  # what the exporter has to say of the file, as JSON
+    puzzle_table: Path | None = None  # the embeddings that the graph does without
 
     @property
     def sidecar(self) -> Path:
@@ -63,6 +65,8 @@ class Choices:
         granularity: ``"step"``, ``"loop"`` or ``"block"``.
         recursion: ``"unrolled"``, ``"rolled"``, or None for what measures best.
         engine: one of the format's engines.
+        puzzle_table: ``"internal"``, or ``"external"`` for a graph that takes the rows of the
+            puzzle embeddings, and a file of them beside it.
     """
 
     precision: str = "fp32"
@@ -70,6 +74,7 @@ class Choices:
     granularity: str = "step"
     recursion: str | None = None
     engine: str | None = None
+    puzzle_table: str = "internal"
 
 
 def format_named(name: str) -> Format:
@@ -89,35 +94,39 @@ def export(
     choices: Choices = Choices(),
     *,
     force: bool = False,
-    reference: StepRunner | None = None,
+    shared: Shared | None = None,
 ) -> ExportResult:
     """Writes the model as one file, re-opens it with the device's driver and checks it.
 
     Args:
         model: one that follows the protocol, on the TensorFlow backend.
-        path: target; its contract lands beside it as ``<path>.json``, and what else the exporter
-            has to say as `Documents`.
+        path: target; its contract lands beside it as ``<path>.json``, what else the exporter has
+            to say as `Documents`, and an external puzzle table as `table_beside` says.
         puzzles: real puzzles for calibration and check.
         kind: see `format_named`.
         choices: see `Choices`.
         force: replace a file this tool did not make.
-        reference: what to check it against; the model itself if not given.
+        shared: of the same model, if there are more exports of it.
 
     Raises:
         BackendError: Keras does not run on TensorFlow.
         UsageError: choices that this format or this model cannot honour, with the reasons.
         ParityError: the file does not compute what Keras computes; nothing is left behind.
     """
-    model = adapt(model)
-    job = plan(model, puzzles, kind, choices)
+    return produce(plan(model, puzzles, kind, choices, shared), path, kind, force=force)
+
+
+def produce(job: Job, path: Path, kind: Format, *, force: bool = False) -> ExportResult:
+    """Does a planned job; see `export`."""
     refuse_overwrite(path, force=force)
     with ExitStack() as files:  # closed in reverse: the contract lands last
         beside = files.enter_context(atomic_write(sidecar(path), force=force))
         new = files.enter_context(atomic_write(path, force=force))
+        table = _table(files, job, path, force=force)
         start = time.perf_counter()
         texts = _written(job, kind, new)
         written = time.perf_counter()
-        error, verdict = _checked(job, new, path, reference or KerasRunner(model))
+        error, verdict = _checked(job, (new, table), path)
         checked = time.perf_counter()
         documents = {path.with_name(path.name + ending): text for ending, text in texts.items()}
         for target, text in documents.items():
@@ -127,10 +136,26 @@ def export(
     return ExportResult(
         path, job.contract, kind.name, RECURSIONS[job.rolled], size_on_disk(path),
         written - start, checked - written, error, verdict, tuple(documents),
+        None if table is None else table_beside(path),
     )  # fmt: skip
 
 
-def plan(model: AnyModel, puzzles: Puzzles, kind: Format, choices: Choices) -> Job:
+def _table(files: ExitStack, job: Job, path: Path, *, force: bool) -> Path | None:
+    """Writes the external puzzle table, if it is one, under a temporary name."""
+    if job.contract.puzzle_table_sha256 is None:
+        return None
+    new = files.enter_context(atomic_write(table_beside(path), force=force))
+    new.write_bytes(table_bytes(job.model.keras))
+    return new
+
+
+def plan(
+    model: AnyModel,
+    puzzles: Puzzles,
+    kind: Format,
+    choices: Choices = Choices(),
+    shared: Shared | None = None,
+) -> Job:
     """The job that `export` would do; raises what it raises for choices that cannot be honoured."""
     backend = keras.backend.backend()
     if backend != "tensorflow":
@@ -142,6 +167,7 @@ def plan(model: AnyModel, puzzles: Puzzles, kind: Format, choices: Choices) -> J
     if problems:
         raise UsageError(" ".join(problems))
     model = adapt(model)
+    external = choices.puzzle_table == "external"
     batch = kind.batch if choices.batch is None else choices.batch
     contract = contract_for(
         model,
@@ -149,10 +175,12 @@ def plan(model: AnyModel, puzzles: Puzzles, kind: Format, choices: Choices) -> J
         precision=choices.precision,
         granularity=choices.granularity,
         packages=("keras", "tensorflow", *kind.packages),
+        puzzle_table_sha256=table_sha256(model.keras) if external else None,
     )
     rolls = model.passes is not None and kind.rolls(contract)
     rolled = choices.recursion == "rolled" if choices.recursion else rolls
-    job = Job(model, contract, rolled, choices.engine or kind.engines[0], puzzles)
+    engine = choices.engine or kind.engines[0]
+    job = Job(model, contract, rolled, engine, puzzles, shared or Shared(model))
     problems = [*_refusals(job), *kind.refusals(job)]
     if problems:
         raise UsageError(" ".join(problems))
@@ -165,6 +193,7 @@ def _wrong_words(kind: Format, choices: Choices) -> Iterator[str]:
         "granularity": (choices.granularity, GRANULARITIES),
         "recursion": (choices.recursion or RECURSIONS[0], RECURSIONS),
         "target": (choices.engine or kind.engines[0], kind.engines),
+        "puzzle table": (choices.puzzle_table, PLACES),
     }
     for name, (word, known) in words.items():
         if word not in known:
@@ -176,6 +205,11 @@ def _wrong_words(kind: Format, choices: Choices) -> Iterator[str]:
 
 def _refusals(job: Job) -> Iterator[str]:
     """What no format can do with this model."""
+    if job.contract.puzzle_table_sha256 is not None and job.contract.precision == "int8-static":
+        yield (
+            "int8-static is calibrated on a graph with its puzzle table inside; "
+            "leave the table internal, or use int8."
+        )
     if job.model.passes is not None:
         return
     own = isinstance(job.model.keras, TRM)
@@ -206,17 +240,19 @@ def _written(job: Job, kind: Format, path: Path) -> Documents:
         raise UsageError(f"{name} cannot be traced: {gist(error)}{free}.") from error
 
 
-def _checked(job: Job, written: Path, path: Path, reference: StepRunner) -> tuple[float, str]:
+def _checked(job: Job, written: tuple[Path, Path | None], path: Path) -> tuple[float | None, str]:
     """The worst forced error of the written file, opened as a device would, and the verdict.
 
     Only single steps are judged here (of a loop, which has none, its answers and halting steps),
     so that an untrained model exports too; `trm-export parity` judges everything.
     """
-    result = compare(reference, open_runner(written), job.puzzles, steps_only=True)
+    file, table = written
+    candidate = open_runner(file, puzzle_table=table)
+    result = compare(job.shared.reference, candidate, job.puzzles, steps_only=True)
     broken = result.broken
     if broken is None:
         return result.forced_error, result.verdict
     integer = job.contract.precision.startswith("int8")
     if integer and not result.forced and broken.name in DECISIONS:
-        return 0.0, f"{result.puzzles} puzzles are too few to judge {broken.name} of an int8 loop."
+        return None, f"{result.puzzles} puzzles are too few to judge {broken.name} of an int8 loop."
     raise ParityError(f"{path} was not written: {result.verdict}")

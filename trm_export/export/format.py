@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from trm_export.export.shared import Shared
 from trm_export.parity import Puzzles
 from trm_export.protocol import StepModel
 from trm_runtime.contract import StepContract
@@ -28,6 +29,7 @@ class Job:
         rolled: one loop over the shared stack instead of unrolled passes.
         engine: the engine the file is for, where a format has more than one.
         puzzles: real ones, for calibration.
+        shared: the reference, and what this job may take from others of the same model.
     """
 
     model: StepModel
@@ -35,6 +37,7 @@ class Job:
     rolled: bool
     engine: str
     puzzles: Puzzles
+    shared: Shared
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,6 @@ from trm_export.export import onnx_precision
 from trm_export.export.format import Documents, Format, Job
 from trm_export.export.onnx_calibrate import calibrate
 from trm_export.export.onnx_convert import body_names, converted, weight_names
-from trm_export.protocol import AnyModel
 from trm_runtime.contract import METADATA_KEY, StepContract
 
 CALIBRATION = ".calibration.json"  # what the document beside an int8-static file ends in
@@ -22,7 +21,7 @@ CALIBRATION = ".calibration.json"  # what the document beside an int8-static fil
 
 def write(job: Job, path: Path) -> Documents:
     """Writes the graph as one `.onnx` file; tells of int8-static where its ranges come from."""
-    proto = convert(job.model, job.contract, rolled=job.rolled)
+    proto = convert(job)
     documents = _shrink(job, proto.graph)
     path.write_bytes(proto.SerializeToString())
     return documents
@@ -36,16 +35,17 @@ def _shrink(job: Job, graph: Any) -> Documents:
     elif precision == "int8":
         onnx_precision.quantise(graph, body_names(job.model), onnx_precision.dynamic)
     elif precision == "int8-static":
-        calibration = calibrate(job.model, job.puzzles)
+        calibration = calibrate(job)
         ranges = {found.tensor: found for found in calibration.tensors}
         onnx_precision.quantise(graph, body_names(job.model), onnx_precision.static(ranges))
         return {CALIBRATION: calibration.to_json()}
     return {}
 
 
-def convert(model: AnyModel, contract: StepContract, *, rolled: bool = False) -> Any:
-    """The graph as an `onnx.ModelProto` in the contract's names, the contract in its metadata."""
-    proto = converted(model, contract, rolled=rolled)
+def convert(job: Job) -> Any:
+    """The float32 `onnx.ModelProto` in the contract's names, the contract in its metadata."""
+    contract = job.contract
+    proto = converted(job, contract, rolled=job.rolled)
     proto.producer_name, _, proto.producer_version = contract.made_by.tool.partition(" ")
     proto.doc_string = f"A TRM, one call is one ACT {contract.granularity}."
     entry = proto.metadata_props.add()

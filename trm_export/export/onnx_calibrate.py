@@ -20,38 +20,32 @@ from trm_export.export.calibration import (
     Calibration,
     StepSample,
     TensorRange,
-    puzzle_tokens,
-    rollouts,
+    samples_for,
     tensor_range,
 )
+from trm_export.export.format import Job
 from trm_export.export.onnx_convert import body_names, converted
 from trm_export.export.onnx_precision import multiplications
 from trm_export.export.signature import contract_for
-from trm_export.parity import Puzzles
 from trm_export.parity.gates import gates_for
-from trm_export.protocol import AnyModel, StepModel, adapt
-from trm_export.reference import KerasRunner
 
 Array = np.ndarray[Any, Any]
 
 
-def calibrate(model: AnyModel, puzzles: Puzzles) -> Calibration:
+def calibrate(job: Job) -> Calibration:
     """The grid of every activation, and how much of held-out rollouts it cuts off.
 
     Raises ParityError where that is more than the gate allows at any step.
     """
-    model = adapt(model)
-    runner, watched = KerasRunner(model), _Watched(model)
-    seen, judged = puzzle_tokens(model, puzzles)
-    samples = list(rollouts(runner, seen))
-    tensors = _clipped(watched.ranges(samples), watched, list(rollouts(runner, judged)))
+    samples, watched = samples_for(job), _Watched(job)
+    tensors = _clipped(watched.ranges(samples.seen), watched, samples.judged)
     _refuse_clipping(tensors)
     return Calibration(
         engine=f"onnxruntime {onnxruntime.__version__}",
-        puzzles=len(seen),
-        held_out=len(judged),
-        samples_per_step=tuple(len(sample.inputs["inputs"]) for sample in samples),
-        stopped_per_step=tuple(sample.stopped for sample in samples),
+        puzzles=samples.puzzles,
+        held_out=samples.held_out,
+        samples_per_step=tuple(len(sample.inputs["inputs"]) for sample in samples.seen),
+        stopped_per_step=tuple(sample.stopped for sample in samples.seen),
         tensors=tensors,
     )
 
@@ -59,10 +53,10 @@ def calibrate(model: AnyModel, puzzles: Puzzles) -> Calibration:
 class _Watched:
     """The float32 step with every activation that enters a weight among its outputs."""
 
-    def __init__(self, model: StepModel) -> None:
-        proto = converted(model, contract_for(model), rolled=False)
+    def __init__(self, job: Job) -> None:
+        proto = converted(job, contract_for(job.model), rolled=False)
         self._inputs: dict[str, list[str]] = {}  # weight -> the tensors it is multiplied by
-        for node in multiplications(proto.graph, body_names(model)):
+        for node in multiplications(proto.graph, body_names(job.model)):
             self._inputs.setdefault(node.input[1], []).append(node.input[0])
         names = dict.fromkeys(name for found in self._inputs.values() for name in found)
         for name in names:

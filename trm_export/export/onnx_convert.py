@@ -18,6 +18,7 @@ from onnx import numpy_helper
 
 from trm_export.checkpoint import saved_weights
 from trm_export.export import onnx_graph
+from trm_export.export.format import Job
 from trm_export.export.onnx_matmul import straighten
 from trm_export.export.signature import graph_function, incoming, outgoing
 from trm_export.model import TRM
@@ -32,15 +33,23 @@ _OPTIMIZERS = ("fold_constants", "merge_duplication", "reshape_optimizer", "remo
                "remove_back_to_back")  # fmt: skip
 
 
-def converted(model: AnyModel, contract: StepContract, *, rolled: bool) -> onnx.ModelProto:
-    """The graph, weights under their Keras paths; no metadata yet.
+def converted(job: Job, contract: StepContract, *, rolled: bool) -> onnx.ModelProto:
+    """The graph, weights under their Keras paths; no metadata yet. The caller owns it.
 
     Args:
-        model: one that follows the protocol.
+        job: the model, and what was converted of it before.
         contract: names, shapes and granularity.
         rolled: leaves the recursion in a loop.
     """
-    model = adapt(model)
+    external = contract.puzzle_table_sha256 is not None
+    key = ("onnx", contract.granularity, contract.batch, rolled, external)
+    made = job.shared.once(key, lambda: _converted(job.model, contract, rolled))
+    copy = onnx.ModelProto()
+    copy.CopyFrom(made)
+    return copy
+
+
+def _converted(model: StepModel, contract: StepContract, rolled: bool) -> onnx.ModelProto:
     loops = rolled or (model.passes is not None and contract.granularity != "block")
     proto = _from_tensorflow(model, contract, rolled=loops)
     graph = proto.graph

@@ -6,7 +6,7 @@ from trm_export.protocol import AnyModel, adapt
 from trm_export.tasks import PuzzleSet, find_task, random_rows
 
 
-def probe_puzzles(model: AnyModel, count: int = 8) -> PuzzleSet:
+def probe_puzzles(model: AnyModel, count: int = 6) -> PuzzleSet:
     """Validation puzzles of the model's task; without one random tokens, and they say so."""
     model = adapt(model)
     task = find_task(model)

@@ -32,6 +32,7 @@ def contract_for(
     precision: str = "fp32",
     granularity: str = "step",
     packages: Sequence[str] = ("keras",),
+    puzzle_table_sha256: str | None = None,
 ) -> StepContract:
     """The contract of one call of the exported model.
 
@@ -42,8 +43,10 @@ def contract_for(
         granularity: what one call does: ``"step"``, ``"loop"`` or ``"block"``; the latter only
             where a step has `StepModel.passes`.
         packages: distributions whose versions are recorded in ``made_by``.
+        puzzle_table_sha256: of the file that holds the puzzle embeddings instead of the graph,
+            which then takes their rows.
     """
-    model = adapt(model)
+    model = _stepping(model, puzzle_table_sha256)
     step = StepContract(
         model_name=model.name,
         precision=precision,
@@ -56,10 +59,16 @@ def contract_for(
         made_by=_made_by(model.keras, packages),
         alphabet=model.alphabet,
         num_puzzle_identifiers=model.num_puzzle_identifiers,
+        puzzle_table_sha256=puzzle_table_sha256,
     )
     if granularity == "loop":
         return as_loop(step)
     return as_block(step, model.passes or 1) if granularity == "block" else step
+
+
+def _stepping(model: AnyModel, puzzle_table_sha256: str | None) -> StepModel:
+    model = adapt(model)
+    return model if puzzle_table_sha256 is None else model.with_external_table()
 
 
 def _made_by(model: keras.Model, packages: Sequence[str]) -> MadeBy:
@@ -97,7 +106,7 @@ def graph_function(model: AnyModel, contract: StepContract, *, rolled: bool = Fa
     One call is a step, a pass or the whole loop, as the contract's granularity says; ``rolled``
     see `TRMInner.recurse`.
     """
-    model = adapt(model)
+    model = _stepping(model, contract.puzzle_table_sha256)
     if contract.granularity == "loop":
         return _loop_function(model, contract, rolled)
     names = [spec.name for spec in outgoing(contract)]

@@ -13,7 +13,6 @@ LiteRT's XNNPACK kernels, by measurement:
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,10 +45,17 @@ def write(job: Job, path: Path) -> Documents:
 
 def convert(job: Job) -> bytes:
     """The flatbuffer in the contract's names, without the contract; in float for int8-static."""
-    with tempfile.TemporaryDirectory(prefix="trm-") as folder, _split_gates(job.model.keras):
-        saved = Path(folder) / "saved_model"
+    contract = job.contract
+    key = ("tflite", contract.granularity, contract.batch, job.rolled, contract.puzzle_table_sha256)
+    return _converted(job.shared.once(key, lambda: _saved(job)), contract)
+
+
+def _saved(job: Job) -> Path:
+    """The graph as a SavedModel."""
+    saved = job.shared.folder() / "saved_model"
+    with _split_gates(job.model.keras):
         save_graph(job, saved)
-        return _converted(saved, job.contract)
+    return saved
 
 
 def _converted(saved: Path, contract: StepContract) -> bytes:

@@ -19,7 +19,7 @@ import numpy as np
 from trm_export import TOOL
 from trm_export.checkpoint import saved_weights
 from trm_export.errors import ParityError, TRMError
-from trm_export.export.calibration import StepSample, puzzle_tokens, rollouts
+from trm_export.export.calibration import Samples, StepSample, samples_for
 from trm_export.export.format import Job
 from trm_export.export.signature import contract_for
 from trm_export.export.tflite_flatbuffer import Array, digest_of, gated, load, values
@@ -28,11 +28,9 @@ from trm_export.export.tflite_recipe import Observed, Product, products
 from trm_export.model.layers import SwiGLU
 from trm_export.parity.gates import gates_for
 from trm_export.protocol import AnyModel, StepModel, adapt
-from trm_export.reference import KerasRunner
 
 BATCH = 8
 _SCORES = 2  # units of a halting head, which stays in float
-PER_STEP, SCRAMBLED = 16, 8  # rows a step: of real puzzles, and of scrambled ones
 ENDING = ".calibration.json"
 
 Convert = Callable[[Job], bytes]
@@ -44,14 +42,6 @@ class Calibration:
 
     products: Mapping[str, Product]  # by the key of the matrix
     manifest: str  # JSON
-
-
-@dataclasses.dataclass(frozen=True)
-class Samples:
-    """What the graph is fed."""
-
-    seen: list[StepSample]
-    judged: list[StepSample]  # of held-out puzzles
 
 
 def calibrate(job: Job, convert: Convert) -> Calibration:
@@ -66,9 +56,10 @@ def calibrate(job: Job, convert: Convert) -> Calibration:
     data = convert(dataclasses.replace(job, contract=contract, rolled=False))
     observer = Observer(data, contract)
     _all_there(names, observer)
-    samples = _samples(job)
+    samples = samples_for(job)
+    seen = [*samples.seen, *samples.scrambled]
     ups = gated(*_graph(data))
-    found = _products(data, names, ups, observer, job.model, samples.seen)
+    found = _products(data, names, ups, observer, job.model, seen)
     clipped = _clipping(found, observer, samples.judged)
     _refuse_clipping({names[key]: clipped[key] for key in found if key not in ups})
     return Calibration(found, _manifest(names, found, clipped, samples))
@@ -103,18 +94,6 @@ def _all_there(names: Mapping[str, str], observer: Observer) -> None:
             f"int8-static: the TFLite converter left no product with {listed} in the graph, so "
             "that its activations cannot be calibrated; use int8 instead."
         )
-
-
-def _samples(job: Job) -> Samples:
-    """Real puzzles, and scrambled ones, tokens shifted.
-
-    A user may ask for anything, and ranges that fit only what has a solution saturate on the rest.
-    """
-    runner = KerasRunner(job.model)
-    real, held_out = puzzle_tokens(job.model, job.puzzles)
-    scrambled = np.stack([np.roll(row, 1 + shift) for shift, row in enumerate(real[:SCRAMBLED])])
-    seen = [*rollouts(runner, real, PER_STEP), *rollouts(runner, scrambled, SCRAMBLED)]
-    return Samples(seen, list(rollouts(runner, held_out, BATCH)))
 
 
 def _graph(data: bytes) -> tuple[Any, Any]:
@@ -185,11 +164,6 @@ def _manifest(
     clipped: Mapping[str, Clipped],
     samples: Samples,
 ) -> str:
-    counts: dict[int, int] = defaultdict(int)
-    stopped: dict[int, int] = defaultdict(int)
-    for sample in samples.seen:
-        counts[sample.step] += len(sample.inputs["inputs"])
-        stopped[sample.step] += sample.stopped
     matrices = [
         {
             "matrix": names[key],
@@ -203,9 +177,15 @@ def _manifest(
     ]
     facts = {
         "tool": TOOL,
-        "scrambled_per_step": SCRAMBLED,
-        "samples_per_step": list(counts.values()),
-        "stopped_per_step": list(stopped.values()),
-        "held_out_per_step": [len(sample.inputs["inputs"]) for sample in samples.judged],
+        "puzzles": samples.puzzles,
+        "held_out": samples.held_out,
+        "samples_per_step": _rows(samples.seen),
+        "stopped_per_step": [sample.stopped for sample in samples.seen],
+        "scrambled_per_step": _rows(samples.scrambled),
+        "held_out_per_step": _rows(samples.judged),
     }
     return json.dumps({**facts, "matrices": matrices}, indent=1) + "\n"
+
+
+def _rows(samples: list[StepSample]) -> list[int]:
+    return [len(sample.inputs["inputs"]) for sample in samples]

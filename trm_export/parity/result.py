@@ -63,10 +63,10 @@ class ParityResult:
         return self.passed
 
     @property
-    def forced_error(self) -> float:
-        """The largest forced relative L2 of any float tensor at any step."""
+    def forced_error(self) -> float | None:
+        """The largest forced relative L2 of any float tensor and step; None if none was judged."""
         errors = [e.relative_l2 for e in self.forced if e.dtype == "float32"]
-        return max(errors, default=0.0)
+        return max(errors, default=None)
 
     @property
     def first_divergence(self) -> TensorError | None:

@@ -15,9 +15,18 @@ from keras import ops
 from trm_export.errors import ProtocolError
 from trm_export.model import TRM
 from trm_export.protocol.facts import Asked, Facts, facts_of, halt_question, halt_rule
-from trm_export.protocol.form import HEADS, INPUTS, Form, Leaf, form_of
+from trm_export.protocol.form import (
+    EMBEDDING,
+    HEADS,
+    INPUTS,
+    Form,
+    Leaf,
+    form_of,
+    with_embedding,
+)
 from trm_export.protocol.nest import flatten, rebuild
 from trm_runtime.contract import CarrySpec, HaltRule, TensorSpec
+from trm_runtime.tensors import Shape
 
 _NEXT = "_next"
 
@@ -59,11 +68,24 @@ class StepModel:
         own = isinstance(model, TRM) and model.config.family == "paper"
         return model.config.passes if own else None
 
+    def with_external_table(self) -> StepModel:
+        """The same model, whose step takes rows of the puzzle table instead of identifiers.
+
+        Only our own `TRM` can do that.
+        """
+        found = StepModel.__new__(StepModel)
+        vars(found).update(vars(self))
+        found._form = with_embedding(self._form, self.keras.config.puzzle_emb_ndim)
+        return found
+
     def inputs(self, batch: int | None) -> tuple[TensorSpec, ...]:
         """What a step is given besides its carry, for so many rows or any."""
-        sizes = {INPUTS: (batch, self.seq_len)}
+        known: dict[str, tuple[str, Shape]] = {INPUTS: ("int32", (batch, self.seq_len))}
+        for leaf in self._form.carry:
+            if leaf.name == f"current_{EMBEDDING}":
+                known[EMBEDDING] = (leaf.dtype, (batch, *leaf.shape))
         return tuple(
-            TensorSpec(name, "int32", sizes.get(name, (batch,))) for name in self._form.inputs
+            TensorSpec(name, *known.get(name, ("int32", (batch,)))) for name in self._form.inputs
         )
 
     def carry(self, batch: int | None) -> tuple[CarrySpec, ...]:

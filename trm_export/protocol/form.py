@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from trm_runtime.tensors import Scalar
 Array = np.ndarray[Any, Any]
 
 INPUTS, IDENTIFIERS = "inputs", "puzzle_identifiers"
+EMBEDDING = "puzzle_embedding"  # in the place of identifiers, where the table is elsewhere
 HEADS = ("logits", "q_halt_logits", "q_continue_logits")
 _ROLES = ("steps", "halted")
 _LOOP = ("answers", "passes")  # tensors of the other granularities
@@ -109,6 +110,18 @@ def form_of(model: Any, facts: Facts) -> Form:
         carry=tuple(_leaf(path, named[path], array) for path, array in start.items()),
         outputs=leaves,
         left_out=tuple("/".join(path) for path, array in found.items() if not _has_rows(array)),
+    )
+
+
+def with_embedding(form: Form, width: int) -> Form:
+    """The form of a `TRM` that is fed rows of its puzzle table, (batch, width) float32."""
+    old, new = f"current_{IDENTIFIERS}", f"current_{EMBEDDING}"
+    row = Leaf((new,), new, "float32", "float32", (width,), 0.0)
+    return replace(
+        form,
+        inputs=tuple(EMBEDDING if name == IDENTIFIERS else name for name in form.inputs),
+        template={new if name == old else name: leaf for name, leaf in form.template.items()},
+        carry=tuple(row if leaf.name == old else leaf for leaf in form.carry),
     )
 
 

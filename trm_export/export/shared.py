@@ -1,0 +1,45 @@
+"""What several exports of one model have in common, so that a whole set pays for it once."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any, TypeVar, final
+
+from trm_export.protocol import AnyModel
+from trm_export.reference import KerasRunner, Remembered
+
+Made = TypeVar("Made")
+
+
+@final
+class Shared:
+    """The reference of a model, and whatever an exporter makes of it that another can use.
+
+    Belongs to the weights that the model has now.
+
+    Attributes:
+        runner: the Keras model as a runner of any batch.
+        reference: the same, remembering its steps, for checks on the same few puzzles.
+    """
+
+    def __init__(self, model: AnyModel) -> None:
+        self.runner = KerasRunner(model)
+        self.reference = Remembered(self.runner)
+        self._made: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What ``make`` gave when this key was first asked for; not to be changed by callers."""
+        if key not in self._made:
+            self._made[key] = make()
+        found: Made = self._made[key]
+        return found
+
+    def folder(self) -> Path:
+        """A new temporary folder, removed with this object or at the end of the process."""
+        made = Path(tempfile.mkdtemp(prefix="trm-"))
+        weakref.finalize(self, shutil.rmtree, made, ignore_errors=True)
+        return made
