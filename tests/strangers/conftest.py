@@ -16,20 +16,20 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 if TYPE_CHECKING:
+    from trm_export.export.shared import Shared
     from trm_export.protocol import StepModel
-    from trm_runtime.runner import StepRunner
 
 PACKAGES = "tests.strangers"
 
 
 @dataclass(frozen=True)
 class Stranger:
-    """A saved model, the same one opened, and a reference that remembers."""
+    """A saved model, the same one opened, and what its exports share."""
 
     file: Path
     package: str
     model: StepModel
-    reference: StepRunner
+    shared: Shared
 
 
 def saved(model: Any, path: Path, **batch: Any) -> Path:
@@ -68,14 +68,14 @@ def strangers(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Stran
     def make(name: str) -> Stranger:
         import keras
 
+        from trm_export.export.shared import Shared
         from trm_export.opening import open_model
-        from trm_export.reference import KerasRunner, Remembered
 
         keras.utils.set_random_seed(1)
         path, asked = MAKERS[name](tmp_path_factory.mktemp(name) / f"{name}.keras")
         package = f"{PACKAGES}.{name}"
         model = open_model(path, [package], asked)
-        return Stranger(path, package, model, Remembered(KerasRunner(model)))
+        return Stranger(path, package, model, Shared(model))
 
     return make
 

@@ -19,6 +19,7 @@ from trm_export.errors import CheckpointError, UsageError
 from trm_export.keras_file import inspect_keras
 
 ODDITIES = f"{PACKAGES}.oddities"
+from trm_runtime.runner import initial_carry
 
 
 def refusal(path: Path, *trusted: str) -> str:
@@ -99,8 +100,10 @@ def test_a_variable_that_keras_does_not_know_is_told() -> None:
     from trm_export.protocol import adapt
     from trm_export.reference import KerasRunner
 
+    runner = KerasRunner(adapt(odd("Raw"), ASKED), batch=2)
+    tokens = np.zeros((2, runner.contract.seq_len), np.int32)
     with pytest.raises(ProtocolError, match="Raw uses variables that are no Keras weights"):
-        KerasRunner(adapt(odd("Raw"), ASKED), batch=2)
+        runner.step({"inputs": tokens}, initial_carry(runner.contract, 2))
 
 
 def test_a_missing_container_is_no_warning(strangers: Any, tmp_path: Path) -> None:
