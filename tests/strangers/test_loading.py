@@ -17,9 +17,9 @@ from tests.strangers.conftest import PACKAGES, Stranger, saved
 from tests.strangers.test_protocol import ASKED, odd
 from trm_export.errors import CheckpointError, UsageError
 from trm_export.keras_file import inspect_keras
+from trm_runtime.runner import initial_carry
 
 ODDITIES = f"{PACKAGES}.oddities"
-from trm_runtime.runner import initial_carry
 
 
 def refusal(path: Path, *trusted: str) -> str:
