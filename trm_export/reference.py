@@ -26,11 +26,14 @@ class KerasRunner:
     Args:
         model: one that follows the protocol.
         batch: fixed number of rows, or None for any.
+        granularity: ``"step"``, or ``"block"`` for a single pass a call.
     """
 
-    def __init__(self, model: AnyModel, *, batch: int | None = None) -> None:
+    def __init__(
+        self, model: AnyModel, *, batch: int | None = None, granularity: str = "step"
+    ) -> None:
         self._model = adapt(model)
-        self.contract = contract_for(self._model, batch=batch)
+        self.contract = contract_for(self._model, batch=batch, granularity=granularity)
 
     @cached_property
     def _step(self) -> Callable[..., Any]:
@@ -41,7 +44,7 @@ class KerasRunner:
         inputs: Mapping[str, np.ndarray[Any, Any]],
         carry: Mapping[str, np.ndarray[Any, Any]],
     ) -> StepOutput:
-        """One ACT step; arrays as in the contract, RejectedInputError for others."""
+        """One call; arrays as in the contract, RejectedInputError for others."""
         feeds = {**check_step_call(self.contract, inputs, carry), **carry}
         given = {name: ops.convert_to_tensor(array) for name, array in feeds.items()}
         found = {name: np.array(ops.convert_to_numpy(x)) for name, x in self._step(**given).items()}

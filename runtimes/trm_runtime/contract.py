@@ -83,6 +83,9 @@ class StepContract:
     model's own. A block also carries `passes` int32 (B,) fill 0, the calls made of the present
     step. A loop has no carry, and also the outputs `answers` int32 (B, S) and `steps` int32 (B,).
 
+    With integer ports every float32 tensor above is int8 instead, with a scale and a zero point of
+    its own; a tensor of the carry has the same at both ends.
+
     Raises ContractError, listing every broken rule, when built inconsistently.
     """
 
@@ -128,6 +131,10 @@ class StepContract:
         for key in _OPTIONAL:
             if fields[key] is None:
                 del fields[key]
+        for tensor in (*fields["inputs"], *fields["carry"], *fields["outputs"]):
+            for key in _GRID:
+                if tensor[key] is None:
+                    del tensor[key]
         return {"schema_version": fields.pop("schema_version"), **fields}
 
     def to_json(self) -> str:
@@ -157,8 +164,9 @@ def _size(specs: Sequence[AnySpec], name: str, axis: int) -> int:
 
 _OPTIONAL = ("puzzle_table_sha256",)  # so that a reader older than the key refuses only its use
 _CONTRACT_KEYS = tuple(key for key in StepContract.__dataclass_fields__ if key not in _OPTIONAL)
-_TENSOR_KEYS = tuple(TensorSpec.__dataclass_fields__)
-_CARRY_KEYS = tuple(CarrySpec.__dataclass_fields__)
+_GRID = ("scale", "zero_point")  # of int8 tensors alone
+_TENSOR_KEYS = tuple(key for key in TensorSpec.__dataclass_fields__ if key not in _GRID)
+_CARRY_KEYS = tuple(key for key in CarrySpec.__dataclass_fields__ if key not in _GRID)
 _HALT_KEYS = tuple(HaltRule.__dataclass_fields__)
 _MADE_BY_KEYS = tuple(MadeBy.__dataclass_fields__)
 
@@ -216,14 +224,16 @@ def _read_all(
     """The sound tensors of a list; the others are only reported."""
     for index, value in enumerate(fields.items(key)):
         before = len(fields.problems)
-        spec = read(Fields(value, f"{key}[{index}]", keys, fields.problems))
+        is_int8 = isinstance(value, dict) and value.get("dtype") == "int8"
+        wanted = (*keys, *_GRID) if is_int8 else keys
+        spec = read(Fields(value, f"{key}[{index}]", wanted, fields.problems))
         if len(fields.problems) == before:
             yield spec
 
 
 def _read_tensor(fields: Fields) -> TensorSpec:
     dtype = fields.choice("dtype", DTYPES)
-    return TensorSpec(fields.text("name"), dtype, _read_shape(fields))
+    return TensorSpec(fields.text("name"), dtype, _read_shape(fields), *_read_grid(fields, dtype))
 
 
 def _read_carry(fields: Fields) -> CarrySpec:
@@ -231,10 +241,18 @@ def _read_carry(fields: Fields) -> CarrySpec:
     readers: dict[str, Callable[[str], Scalar]] = {
         "bool": fields.boolean,
         "int32": fields.whole,
+        "int8": fields.whole,
         "float32": fields.number,
     }
     names = (fields.text("name"), fields.text("next"))
-    return CarrySpec(*names, dtype, _read_shape(fields), readers[dtype]("fill"))
+    shape, fill = _read_shape(fields), readers[dtype]("fill")
+    return CarrySpec(*names, dtype, shape, fill, *_read_grid(fields, dtype))
+
+
+def _read_grid(fields: Fields, dtype: str) -> tuple[float | None, int | None]:
+    if dtype != "int8":
+        return None, None
+    return fields.number("scale"), fields.whole("zero_point")
 
 
 def _read_shape(fields: Fields) -> Shape:

@@ -81,10 +81,15 @@ def _expect(
     for name, (dtype, shape) in wanted.items():
         if name not in found:
             problems.append(f"{name}: the contract has no such {role} tensor")
-        elif (found[name].dtype, found[name].shape) != (dtype, shape):
+        elif (_meant(found[name].dtype), found[name].shape) != (dtype, shape):
             got = f"{found[name].dtype} {shape_text(found[name].shape)}"
             problems.append(f"{name}: expected {dtype} {shape_text(shape)}, got {got}")
     return problems
+
+
+def _meant(dtype: str) -> str:
+    """An int8 tensor stands for real numbers."""
+    return "float32" if dtype == "int8" else dtype
 
 
 def _meaning_problems(contract: StepContract) -> list[str]:

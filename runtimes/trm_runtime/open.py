@@ -9,6 +9,7 @@ from typing import Any
 
 from trm_runtime.block import BlockRunner
 from trm_runtime.errors import RejectedInputError, UsageError
+from trm_runtime.integer import IntegerRunner, has_integer_ports
 from trm_runtime.puzzle_table import PuzzleTableRunner, open_table, table_beside
 from trm_runtime.runner import StepRunner
 
@@ -26,7 +27,8 @@ def open_runner(
 ) -> StepRunner:
     """A runner for the model at `path`; `threads` is how many the engine may use in one step.
 
-    A model of granularity "block" comes wrapped, so that its `step` is a whole step; one without
+    A model of granularity "block" comes wrapped, so that its `step` is a whole step, and one with
+    integer ports, so that its tensors are real numbers; one without
     its puzzle embeddings comes with them, memory-mapped from `<path>.puzzle_table.npy` or from
     `puzzle_table`, so that it takes identifiers like any other.
 
@@ -37,6 +39,8 @@ def open_runner(
     module, name = driver_of(path)
     driver: Any = getattr(importlib.import_module(f"trm_runtime.drivers.{module}"), name)
     runner: StepRunner = driver(path, threads=threads)
+    if has_integer_ports(runner.contract):
+        runner = IntegerRunner(runner)
     if runner.contract.granularity == "block":
         runner = BlockRunner(runner)
     if runner.contract.puzzle_table_sha256 is not None:

@@ -5,12 +5,13 @@ Standard library only. Knows nothing about what the tensors mean.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Optional, Union
 
-DTYPES = ("float32", "int32", "bool")
+DTYPES = ("float32", "int32", "bool", "int8")
 
 Shape = tuple[Optional[int], ...]
 """Sizes of a tensor's axes. None stands for the free batch, on axis 0 only."""
@@ -23,22 +24,32 @@ EngineTensors = Mapping[str, tuple[str, Shape]]
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One tensor of the step graph."""
+    """One tensor of the step graph.
+
+    One of int8 stands for the real numbers `scale * (value - zero_point)`; no other has these two.
+    """
 
     name: str
     dtype: str  # one of DTYPES
     shape: Shape
+    scale: float | None = None
+    zero_point: int | None = None
 
 
 @dataclass(frozen=True)
 class CarrySpec:
-    """One tensor of the state between steps: goes in as `name`, comes out as `next`."""
+    """One tensor of the state between steps: goes in as `name`, comes out as `next`.
+
+    `scale` and `zero_point` as in a `TensorSpec`; they hold for both ends.
+    """
 
     name: str
     next: str  # always name + "_next"
     dtype: str  # one of DTYPES
     shape: Shape
     fill: Scalar  # every element of it before the first step
+    scale: float | None = None
+    zero_point: int | None = None
 
 
 AnySpec = Union[TensorSpec, CarrySpec]
@@ -75,8 +86,23 @@ def _one(spec: AnySpec, batch: int | None) -> list[str]:
         problems.append(f"{name}: expected a shape that starts with the batch, got {spec.shape!r}")
     else:
         problems += _shape(name, spec.shape, batch)
+    problems += _grid(spec)
     if isinstance(spec, CarrySpec):
         problems += _carried(spec)
+    return problems
+
+
+def _grid(spec: AnySpec) -> list[str]:
+    """What is wrong with the scale and the zero point."""
+    name, scale, zero = spec.name, spec.scale, spec.zero_point
+    if spec.dtype != "int8":
+        alone = scale is None and zero is None
+        return [] if alone else [f"{name}: scale and zero_point are for int8, not {spec.dtype}"]
+    problems = []
+    if type(scale) is not float or not 0 < scale < math.inf:
+        problems.append(f"{name}: an int8 tensor needs a scale above 0, got {scale!r}")
+    if type(zero) is not int or not -128 <= zero <= 127:
+        problems.append(f"{name}: an int8 tensor needs a zero_point in -128..127, got {zero!r}")
     return problems
 
 
@@ -95,9 +121,10 @@ def _carried(spec: CarrySpec) -> list[str]:
     problems = []
     if spec.next != spec.name + "_next":
         problems.append(f"{spec.name}: next must be {spec.name + '_next'!r}, got {spec.next!r}")
-    wanted = {"bool": (bool,), "int32": (int,), "float32": (int, float)}.get(spec.dtype)
+    kinds = {"bool": (bool,), "int32": (int,), "int8": (int,), "float32": (int, float)}
+    wanted, limit = kinds.get(spec.dtype), 2**7 if spec.dtype == "int8" else 2**31
     if wanted and type(spec.fill) not in wanted:
         problems.append(f"{spec.name}: fill {spec.fill!r} is not a {spec.dtype} value")
-    elif type(spec.fill) is int and not -(2**31) <= spec.fill < 2**31:
+    elif type(spec.fill) is int and not -limit <= spec.fill < limit:
         problems.append(f"{spec.name}: fill {spec.fill!r} is out of range")
     return problems

@@ -18,6 +18,12 @@ Batch = Annotated[str | None, typer.Option(help="Rows of a call: a number, or fr
 Granularity = Annotated[
     str, typer.Option(help="What one call does: step, the whole loop, or block (one pass).")
 ]
+IntegerIO = Annotated[
+    bool,
+    typer.Option(
+        "--integer-io", help="int8 states and scores at the border, for int8-static alone."
+    ),
+]
 Recursion = Annotated[
     str | None, typer.Option(help="unrolled or rolled; what measured best if not given.")
 ]
@@ -38,6 +44,7 @@ def run_export(
     granularity: str,
     recursion: str | None,
     puzzle_table: str,
+    integer_io: bool = False,
     engine: str | None = None,
     force: bool,
     as_json: bool,
@@ -56,9 +63,9 @@ def run_export(
 
     known = format_named(kind)
     rows = int(batch) if batch is not None and batch.isdecimal() else batch
-    choices = Choices(precision, rows, granularity, recursion, engine, puzzle_table)
+    choices = Choices(precision, rows, granularity, recursion, engine, puzzle_table, integer_io)
     trm = opened(model, said)
-    name = target_name(model.stem, known, choices.precision, choices.granularity)
+    name = target_name(model.stem, known, choices)
     target = output or Path("artifacts") / name
     result = export(trm, target, probe_puzzles(trm), known, choices, force=force)
     if as_json:

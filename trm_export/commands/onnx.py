@@ -5,6 +5,7 @@ from __future__ import annotations
 from trm_export.commands.exporting import (
     Batch,
     Granularity,
+    IntegerIO,
     ModelFile,
     Precision,
     PuzzleTable,
@@ -37,6 +38,7 @@ def onnx(
     identifiers: Identifiers = None,
     task: TaskName = None,
     puzzle_table: PuzzleTable = "internal",
+    integer_io: IntegerIO = False,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -44,5 +46,6 @@ def onnx(
     said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task)
     run_export(
         "onnx", model, output, said, precision=precision, batch=batch, granularity=granularity,
-        recursion=recursion, puzzle_table=puzzle_table, force=force, as_json=as_json,
+        recursion=recursion, puzzle_table=puzzle_table, integer_io=integer_io, force=force,
+        as_json=as_json,
     )  # fmt: skip

@@ -9,6 +9,7 @@ import typer
 from trm_export.commands.exporting import (
     Batch,
     Granularity,
+    IntegerIO,
     ModelFile,
     Precision,
     PuzzleTable,
@@ -39,6 +40,7 @@ def tflite(
     granularity: Granularity = "step",
     recursion: Recursion = None,
     puzzle_table: PuzzleTable = "internal",
+    integer_io: IntegerIO = False,
     target: Target = "litert",
     trust_module: TrustModule = None,
     seq_len: SeqLen = None,
@@ -53,6 +55,6 @@ def tflite(
     said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task)
     run_export(
         "tflite", model, output, said, precision=precision, batch=batch, granularity=granularity,
-        recursion=recursion, puzzle_table=puzzle_table, engine=target, force=force,
-        as_json=as_json,
+        recursion=recursion, puzzle_table=puzzle_table, integer_io=integer_io, engine=target,
+        force=force, as_json=as_json,
     )  # fmt: skip

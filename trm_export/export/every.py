@@ -26,9 +26,11 @@ class Made:
     failed: str | None = None  # it did not compute what Keras computes, and was not kept
 
 
-def target_name(stem: str, kind: Format, precision: str, granularity: str) -> str:
+def target_name(stem: str, kind: Format, choices: Choices) -> str:
     """``<stem>.<suffix>``; what is not the default of its kind is in the name."""
-    marks = [word for word, usual in ((precision, "fp32"), (granularity, "step")) if word != usual]
+    usual = {choices.precision: "fp32", choices.granularity: "step"}
+    marks = [word for word, default in usual.items() if word != default]
+    marks += ["integer-io"] if choices.integer_io else []
     return "-".join([stem, *marks]) + (kind.suffix or "_saved_model")
 
 
@@ -50,9 +52,9 @@ def export_all(
     shared = Shared(model)
     for kind in map(format_named, FORMATS):
         for precision in PRECISIONS:
-            path = folder / target_name(stem, kind, precision, granularity)
-            entry = Made(kind.name, precision, path)
             choices = Choices(precision, granularity=granularity, puzzle_table=puzzle_table)
+            path = folder / target_name(stem, kind, choices)
+            entry = Made(kind.name, precision, path)
             try:
                 job = plan(model, puzzles, kind, choices, shared)
             except UsageError as error:

@@ -17,6 +17,7 @@ import keras
 
 from trm_export.errors import BackendError, ParityError, TRMError, UsageError
 from trm_export.export.format import PRECISIONS, RECURSIONS, Documents, Format, Job
+from trm_export.export.integer_io import integer_contract
 from trm_export.export.puzzle_table import PLACES, table_bytes, table_sha256
 from trm_export.export.shared import Shared
 from trm_export.export.signature import contract_for, sidecar
@@ -67,6 +68,7 @@ class Choices:
         engine: one of the format's engines.
         puzzle_table: ``"internal"``, or ``"external"`` for a graph that takes the rows of the
             puzzle embeddings, and a file of them beside it.
+        integer_io: states and scores cross the border as int8; only with int8-static.
     """
 
     precision: str = "fp32"
@@ -75,6 +77,7 @@ class Choices:
     recursion: str | None = None
     engine: str | None = None
     puzzle_table: str = "internal"
+    integer_io: bool = False
 
 
 def format_named(name: str) -> Format:
@@ -124,6 +127,8 @@ def produce(job: Job, path: Path, kind: Format, *, force: bool = False) -> Expor
         new = files.enter_context(atomic_write(path, force=force))
         table = _table(files, job, path, force=force)
         start = time.perf_counter()
+        if job.integer_io:
+            job = dataclasses.replace(job, contract=integer_contract(job))
         texts = _written(job, kind, new)
         written = time.perf_counter()
         error, verdict = _checked(job, (new, table), path)
@@ -180,7 +185,8 @@ def plan(
     rolls = model.passes is not None and kind.rolls(contract)
     rolled = choices.recursion == "rolled" if choices.recursion else rolls
     engine = choices.engine or kind.engines[0]
-    job = Job(model, contract, rolled, engine, puzzles, shared or Shared(model))
+    shared = shared or Shared(model)
+    job = Job(model, contract, rolled, engine, puzzles, shared, choices.integer_io)
     problems = [*_refusals(job), *kind.refusals(job)]
     if problems:
         raise UsageError(" ".join(problems))
@@ -209,6 +215,16 @@ def _refusals(job: Job) -> Iterator[str]:
         yield (
             "int8-static is calibrated on a graph with its puzzle table inside; "
             "leave the table internal, or use int8."
+        )
+    if job.integer_io and job.contract.precision != "int8-static":
+        yield (
+            f"Integer ports need calibrated ranges, and {job.contract.precision} has none; "
+            "use int8-static."
+        )
+    elif job.integer_io and job.contract.granularity == "loop":
+        yield (
+            "A loop carries nothing over its border, and answers and steps are integers already; "
+            "integer ports are for granularity step or block."
         )
     if job.model.passes is not None:
         return

@@ -30,6 +30,8 @@ class Job:
         engine: the engine the file is for, where a format has more than one.
         puzzles: real ones, for calibration.
         shared: the reference, and what this job may take from others of the same model.
+        integer_io: int8 in the place of float32 at the border, in the contract as soon as the job
+            is done.
     """
 
     model: StepModel
@@ -38,6 +40,7 @@ class Job:
     engine: str
     puzzles: Puzzles
     shared: Shared
+    integer_io: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,9 @@ from trm_export.export import onnx_precision
 from trm_export.export.format import Documents, Format, Job
 from trm_export.export.onnx_calibrate import calibrate
 from trm_export.export.onnx_convert import body_names, converted, weight_names
+from trm_export.export.onnx_ports import integer_ports
 from trm_runtime.contract import METADATA_KEY, StepContract
+from trm_runtime.integer import float_contract
 
 CALIBRATION = ".calibration.json"  # what the document beside an int8-static file ends in
 
@@ -23,6 +25,7 @@ def write(job: Job, path: Path) -> Documents:
     """Writes the graph as one `.onnx` file; tells of int8-static where its ranges come from."""
     proto = convert(job)
     documents = _shrink(job, proto.graph)
+    integer_ports(proto.graph, job.contract)
     path.write_bytes(proto.SerializeToString())
     return documents
 
@@ -45,7 +48,7 @@ def _shrink(job: Job, graph: Any) -> Documents:
 def convert(job: Job) -> Any:
     """The float32 `onnx.ModelProto` in the contract's names, the contract in its metadata."""
     contract = job.contract
-    proto = converted(job, contract, rolled=job.rolled)
+    proto = converted(job, float_contract(contract), rolled=job.rolled)
     proto.producer_name, _, proto.producer_version = contract.made_by.tool.partition(" ")
     proto.doc_string = f"A TRM, one call is one ACT {contract.granularity}."
     entry = proto.metadata_props.add()

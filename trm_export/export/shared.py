@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any, TypeVar, final
 
-from trm_export.protocol import AnyModel
+from trm_export.protocol import AnyModel, adapt
 from trm_export.reference import KerasRunner, Remembered
 
 Made = TypeVar("Made")
@@ -22,12 +22,14 @@ class Shared:
     Belongs to the weights that the model has now.
 
     Attributes:
+        model: the model, adapted.
         runner: the Keras model as a runner of any batch.
         reference: the same, remembering its steps, for checks on the same few puzzles.
     """
 
     def __init__(self, model: AnyModel) -> None:
-        self.runner = KerasRunner(model)
+        self.model = adapt(model)
+        self.runner = KerasRunner(self.model)
         self.reference = Remembered(self.runner)
         self._made: dict[Hashable, Any] = {}
 

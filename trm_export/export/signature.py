@@ -96,7 +96,10 @@ def incoming(contract: StepContract) -> tuple[TensorSpec | CarrySpec, ...]:
 
 def outgoing(contract: StepContract) -> tuple[TensorSpec, ...]:
     """Every tensor that leaves the graph, outputs first, then the next carry."""
-    carry = (TensorSpec(spec.next, spec.dtype, spec.shape) for spec in contract.carry)
+    carry = (
+        TensorSpec(spec.next, spec.dtype, spec.shape, spec.scale, spec.zero_point)
+        for spec in contract.carry
+    )
     return (*contract.outputs, *carry)
 
 

@@ -13,6 +13,7 @@ LiteRT's XNNPACK kernels, by measurement:
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,10 +23,12 @@ import keras
 from trm_export.export.format import Documents, Format, Job
 from trm_export.export.saved_model import save_graph
 from trm_export.export.tflite_calibration import ENDING, calibrate
+from trm_export.export.tflite_ports import integer_ports
 from trm_export.export.tflite_static import quantise
 from trm_export.model.layers import SwiGLU
 from trm_runtime.contract import StepContract
 from trm_runtime.drivers.tflite_file import append_contract
+from trm_runtime.integer import float_contract
 
 LITERT, OLD = "litert", "tflite-runtime"
 
@@ -34,8 +37,10 @@ def write(job: Job, path: Path) -> Documents:
     """Writes the flatbuffer with the contract in its tail; int8-static comes with its manifest."""
     documents = {}
     if job.contract.precision == "int8-static":
-        calibration = calibrate(job, convert)
-        path.write_bytes(quantise(convert(job), calibration.products))
+        inside = dataclasses.replace(job, contract=float_contract(job.contract))
+        calibration = calibrate(inside, convert)
+        data = quantise(convert(inside), calibration.products)
+        path.write_bytes(integer_ports(data, job.contract))
         documents[ENDING] = calibration.manifest
     else:
         path.write_bytes(convert(job))

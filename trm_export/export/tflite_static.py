@@ -43,11 +43,11 @@ from trm_export.export.tflite_recipe import (
     scale_and_zero_point,
 )
 
-_Code = tuple[int, int, str]
+Code = tuple[int, int, str]
 """Number, version and options of an operator."""
 
-_QUANTIZE = (schema.BuiltinOperator.QUANTIZE, 1, "")
-_DEQUANTIZE = (schema.BuiltinOperator.DEQUANTIZE, 2, "")
+QUANTIZE = (schema.BuiltinOperator.QUANTIZE, 1, "")
+DEQUANTIZE = (schema.BuiltinOperator.DEQUANTIZE, 2, "")
 _MUL = (schema.BuiltinOperator.MUL, 1, "MulOptions")
 _ADD = (schema.BuiltinOperator.ADD, 1, "AddOptions")
 _SUB = (schema.BuiltinOperator.SUB, 1, "SubOptions")
@@ -117,7 +117,7 @@ class _Editor:
         operator.inputs = np.array([how.integer, matrix.weights, bias], np.int32)
         operator.outputs = np.array([result], np.int32)
         floats = self._like(matrix.leaving, mark, FLOAT32)
-        return [operator, self._one(_DEQUANTIZE, result, floats)], floats
+        return [operator, self._one(DEQUANTIZE, result, floats)], floats
 
     def _refined(
         self, once: _Passage, entering: int, wide: int, fine: Fine
@@ -136,7 +136,7 @@ class _Editor:
             for mark in (b"_floor", b"_inside", b"_excess", b"_both", b"_total")
         )
         operators = [
-            self._one(_DEQUANTIZE, once.integer, back),
+            self._one(DEQUANTIZE, once.integer, back),
             self._two(_SUB, (entering, back), rest),
             *rounding,
             *narrow,
@@ -154,7 +154,7 @@ class _Editor:
         if (entering, limits) in self._integers:
             return [], self._integers[entering, limits]
         self._integers[entering, limits] = twin = self._twin(entering, limits)
-        return [self._one(_QUANTIZE, entering, twin)], twin
+        return [self._one(QUANTIZE, entering, twin)], twin
 
     def _times(self, tensor: int, rows: Array) -> tuple[list[Any], int]:
         """The tensor with its rows scaled, made once; itself where there is nothing to scale."""
@@ -175,7 +175,7 @@ class _Editor:
             integers, self._done[tensor.buffer] = quantised_rows(floats)
             self._model.buffers[tensor.buffer].data = integers.view(np.uint8).ravel()
         scales = self._done[tensor.buffer]
-        tensor.type, tensor.quantization = INT8, _parameters(scales, np.zeros(len(scales)))
+        tensor.type, tensor.quantization = INT8, parameters(scales, np.zeros(len(scales)))
         return scales
 
     def _bias(self, matrix: Matrix, scales: Array) -> int:
@@ -184,14 +184,14 @@ class _Editor:
         floats = np.asarray(values(self._model, self._graph, matrix.bias))
         made = self._like(matrix.bias, b"_int32", INT32)
         self._graph.tensors[made].buffer = self._buffer(np.rint(floats / scales).astype("<i4"))
-        self._graph.tensors[made].quantization = _parameters(scales, np.zeros(len(scales)))
+        self._graph.tensors[made].quantization = parameters(scales, np.zeros(len(scales)))
         return made
 
     def _twin(self, tensor: int, limits: Range, mark: bytes = b"") -> int:
         """A new int8 tensor in the likeness of a float one."""
         scale, zero = scale_and_zero_point(limits)
         made = self._like(tensor, mark + b"_int8", INT8)
-        self._graph.tensors[made].quantization = _parameters(np.array([scale]), np.array([zero]))
+        self._graph.tensors[made].quantization = parameters(np.array([scale]), np.array([zero]))
         return made
 
     def _like(self, tensor: int, mark: bytes, kind: int) -> int:
@@ -219,14 +219,10 @@ class _Editor:
         self._model.buffers.append(buffer)
         return len(self._model.buffers) - 1
 
-    def _one(self, code: _Code, entering: int, leaving: int) -> Any:
-        operator = schema.OperatorT()
-        operator.opcodeIndex = self._opcode(*code[:2])
-        operator.inputs = np.array([entering], np.int32)
-        operator.outputs = np.array([leaving], np.int32)
-        return operator
+    def _one(self, code: Code, entering: int, leaving: int) -> Any:
+        return new_operator(self._model, code, entering, leaving)
 
-    def _two(self, code: _Code, entering: tuple[int, int], leaving: int) -> Any:
+    def _two(self, code: Code, entering: tuple[int, int], leaving: int) -> Any:
         """An operator on two tensors, with its options as they are by default."""
         name, operator = code[2], self._one(code, entering[0], leaving)
         operator.inputs = np.array(entering, np.int32)
@@ -234,20 +230,31 @@ class _Editor:
         operator.builtinOptions = getattr(schema, f"{name}T")()
         return operator
 
-    def _opcode(self, builtin: int, version: int) -> int:
-        codes = self._model.operatorCodes
-        for number, code in enumerate(codes):
-            if code.builtinCode == builtin:
-                code.version = max(code.version, version)
-                return number
-        code = schema.OperatorCodeT()
-        code.builtinCode, code.version = builtin, version
-        code.deprecatedBuiltinCode = builtin  # all of ours are below 127, where it counts
-        codes.append(code)
-        return len(codes) - 1
+
+def new_operator(model: Any, code: Code, entering: int, leaving: int) -> Any:
+    """An operator from one tensor to another, none of them in the graph yet."""
+    operator = schema.OperatorT()
+    operator.opcodeIndex = _opcode(model, *code[:2])
+    operator.inputs = np.array([entering], np.int32)
+    operator.outputs = np.array([leaving], np.int32)
+    return operator
 
 
-def _parameters(scales: Array, zeros: Array) -> Any:
+def _opcode(model: Any, builtin: int, version: int) -> int:
+    codes = model.operatorCodes
+    for number, code in enumerate(codes):
+        if code.builtinCode == builtin:
+            code.version = max(code.version, version)
+            return number
+    code = schema.OperatorCodeT()
+    code.builtinCode, code.version = builtin, version
+    code.deprecatedBuiltinCode = builtin  # all of ours are below 127, where it counts
+    codes.append(code)
+    return len(codes) - 1
+
+
+def parameters(scales: Array, zeros: Array) -> Any:
+    """The grids of a tensor, one for each of its rows or one for all."""
     parameters = schema.QuantizationParametersT()
     parameters.scale, parameters.zeroPoint = scales.astype(np.float32), zeros.astype(np.int64)
     return parameters

@@ -117,7 +117,12 @@ def _contract(path: Path, session: Any) -> StepContract:
     return StepContract.from_json(text, f"{path}: its step contract")
 
 
-_DTYPES = {"tensor(float)": "float32", "tensor(int32)": "int32", "tensor(bool)": "bool"}
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(int32)": "int32",
+    "tensor(int8)": "int8",
+    "tensor(bool)": "bool",
+}
 
 
 def _described(nodes: Sequence[Any]) -> dict[str, tuple[str, Shape]]:

@@ -1,0 +1,89 @@
+"""Integer ports: a graph whose states and scores go in and out as int8, behind a float step.
+
+A device that has no floating point feeds the int8 carry of one step to the next as it is. The loop
+of this package works on real numbers; turning them into int8 and back loses nothing, because what
+comes out lies on the grid that it goes in by.
+
+Knows numpy and the contract; knows no engine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, final
+
+import numpy as np
+
+from trm_runtime.checks import check_step_call
+from trm_runtime.contract import StepContract
+from trm_runtime.runner import StepOutput, StepRunner
+from trm_runtime.tensors import AnySpec, CarrySpec, TensorSpec
+
+Array = np.ndarray[Any, Any]
+
+
+def has_integer_ports(contract: StepContract) -> bool:
+    """Whether any of its tensors is int8."""
+    specs: tuple[AnySpec, ...] = (*contract.carry, *contract.outputs)
+    return any(spec.dtype == "int8" for spec in specs)
+
+
+def float_contract(contract: StepContract) -> StepContract:
+    """The same contract with float32 in the place of int8."""
+    return dataclasses.replace(
+        contract,
+        carry=tuple(_float_carry(spec) for spec in contract.carry),
+        outputs=tuple(
+            TensorSpec(spec.name, "float32", spec.shape) if spec.dtype == "int8" else spec
+            for spec in contract.outputs
+        ),
+    )
+
+
+def _float_carry(spec: CarrySpec) -> CarrySpec:
+    if spec.dtype != "int8":
+        return spec
+    fill = float(dequantised(spec, np.asarray(spec.fill)))
+    return CarrySpec(spec.name, spec.next, "float32", spec.shape, fill)
+
+
+def quantised(spec: AnySpec, array: Array) -> Array:
+    """Real numbers as the int8 of the tensor: the nearest there is; for NaN, that of 0."""
+    if spec.dtype != "int8":
+        return array
+    scaled = np.nan_to_num(array / np.float32(spec.scale or 1.0), nan=0.0)
+    shifted = np.rint(scaled) + (spec.zero_point or 0)
+    integers: Array = np.clip(shifted, -128, 127).astype(np.int8)
+    return integers
+
+
+def dequantised(spec: AnySpec, array: Array) -> Array:
+    """The real numbers, float32, that the int8 of the tensor stand for."""
+    if spec.dtype != "int8":
+        return array
+    centred = array.astype(np.float32) - np.float32(spec.zero_point or 0)
+    return np.asarray(centred * np.float32(spec.scale or 1.0))
+
+
+@final
+class IntegerRunner:
+    """A StepRunner over another one that has integer ports; its contract is the float one."""
+
+    def __init__(self, runner: StepRunner) -> None:
+        self._runner, self._ports = runner, runner.contract
+        self.contract: StepContract = float_contract(runner.contract)
+
+    def step(
+        self,
+        inputs: Mapping[str, np.ndarray[Any, Any]],
+        carry: Mapping[str, np.ndarray[Any, Any]],
+    ) -> StepOutput:
+        """One call; see StepRunner.step."""
+        checked = check_step_call(self.contract, inputs, carry)
+        before = {s.name: quantised(s, np.asarray(carry[s.name])) for s in self._ports.carry}
+        found = self._runner.step(checked, before)
+        return StepOutput(
+            carry={s.name: dequantised(s, found.carry[s.name]) for s in self._ports.carry},
+            outputs={s.name: dequantised(s, found.outputs[s.name]) for s in self._ports.outputs},
+        )
