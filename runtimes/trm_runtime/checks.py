@@ -13,16 +13,9 @@ import numpy as np
 from trm_runtime.contract import StepContract
 from trm_runtime.errors import ContractMismatchError, RejectedInputError
 from trm_runtime.tensors import AnySpec, shape_text
+from trm_runtime.words import MAX_LISTED
 
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
-
-MAX_LISTED = 5
-
-
-def first_few(problems: Sequence[str], limit: int = MAX_LISTED) -> list[str]:
-    """The first `limit` problems and, when there are more, how many."""
-    more = len(problems) - limit
-    return [*problems[:limit], *([f"... and {more} more"] if more > 0 else [])]
 
 
 def check_inputs(
@@ -37,7 +30,7 @@ def check_inputs(
     problems = _name_problems("input", [spec.name for spec in contract.inputs], list(inputs))
     found = {s.name: np.asarray(inputs[s.name]) for s in contract.inputs if s.name in inputs}
     if rows is None:
-        rows = next((len(array) for array in found.values() if array.ndim), 0)
+        rows = _rows(contract, found)
     for spec in contract.inputs:
         if spec.name in found:
             limit = _id_limit(contract, spec.name)
@@ -45,6 +38,14 @@ def check_inputs(
     if problems:
         raise RejectedInputError("the puzzles do not fit the model:", problems)
     return {name: np.ascontiguousarray(array, dtype=np.int32) for name, array in found.items()}
+
+
+def _rows(contract: StepContract, found: Arrays) -> int | None:
+    """N as the first array tells it, or None where that has too few axes or too many."""
+    spec = next((spec for spec in contract.inputs if spec.name in found), None)
+    if spec is None or found[spec.name].ndim != len(spec.shape):
+        return None
+    return len(found[spec.name])
 
 
 def check_carry(contract: StepContract, carry: Arrays, rows: int) -> None:
@@ -107,12 +108,16 @@ def _id_limit(contract: StepContract, name: str) -> int:
     return contract.vocab_size if name == "inputs" else (contract.num_puzzle_identifiers or 0)
 
 
-def _id_problems(spec: AnySpec, array: np.ndarray[Any, Any], rows: int, limit: int) -> list[str]:
+def _id_problems(
+    spec: AnySpec, array: np.ndarray[Any, Any], rows: int | None, limit: int
+) -> list[str]:
+    if rows is None and array.ndim == len(spec.shape):
+        rows = len(array)
     shape = (rows, *spec.shape[1:])
     if array.dtype.kind not in "iu":
         return [f"input {spec.name!r}: expected an integer dtype such as int32, got {array.dtype}"]
     if array.shape != shape:
-        wanted, got = shape_text(shape), shape_text(array.shape)
+        wanted, got = shape_text(shape, "N"), shape_text(array.shape)
         return [f"input {spec.name!r}: expected shape {wanted}, got {got}"]
     wrong = np.argwhere((array < 0) | (array >= limit))
     places = [tuple(int(i) for i in place) for place in wrong[:MAX_LISTED]]

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from trm_runtime.checks import first_few
 from trm_runtime.contract import StepContract
 from trm_runtime.errors import RejectedInputError
+from trm_runtime.words import counted, first_few
 
 UNPRINTABLE = "?"  # for an id without a character, such as padding
 
@@ -64,7 +64,9 @@ def _parse(name: str, lines: Sequence[str], contract: StepContract) -> list[list
         except _BadLineError as error:
             problems.append(f"{name}:{number}: {error}")
     if problems:
-        raise RejectedInputError(f"{name}: {len(problems)} bad lines:", first_few(problems))
+        raise RejectedInputError(
+            f"{name}: {counted(len(problems), 'bad line')}:", first_few(problems)
+        )
     return rows
 
 
