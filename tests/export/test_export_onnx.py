@@ -147,10 +147,9 @@ def test_probe_uses_the_task_of_the_model() -> None:
 def test_documents_of_an_exporter_land_beside_the_file(tmp_path: Path) -> None:
     text = json.dumps({"tool": "trm-export 0", "puzzles": 3})
     model, path = built("mlp"), tmp_path / "m.onnx"
-    graph = exporter.convert(model, contract_for(model)).SerializeToString()
 
     def write(job: Job, path: Path) -> Documents:
-        path.write_bytes(graph)
+        exporter.write(job, path)
         return {".calibration.json": text}
 
     kind = dataclasses.replace(format_named("onnx"), write=write)

@@ -15,6 +15,7 @@ from trm_export.export.format import Documents, Format, Job
 from trm_export.export.onnx_calibrate import calibrate
 from trm_export.export.onnx_convert import converted, weight_names
 from trm_runtime.contract import METADATA_KEY, StepContract
+from trm_runtime.drivers.onnx_file import sealed
 
 CALIBRATION = ".calibration.json"  # what the document beside an int8-static file ends in
 
@@ -23,7 +24,7 @@ def write(job: Job, path: Path) -> Documents:
     """Writes the graph as one `.onnx` file; tells of int8-static where its ranges come from."""
     proto = convert(job)
     documents = _shrink(job, proto.graph)
-    path.write_bytes(proto.SerializeToString())
+    path.write_bytes(sealed(proto.SerializeToString()))
     return documents
 
 

@@ -1,4 +1,5 @@
-"""SavedModel: a named signature that plain TensorFlow runs, the contract in ``assets.extra/``.
+"""SavedModel: a named signature that plain TensorFlow runs, contract and checksums in
+``assets.extra/``.
 
 The weights are TensorFlow variables of a bare `tf.Module`, so that nothing of Keras or of ours is
 needed to load it. TFLite starts from such a folder too.
@@ -14,17 +15,14 @@ import keras
 
 from trm_export.export.format import Format, Job
 from trm_export.export.signature import graph_function, incoming
-from trm_runtime.contract import METADATA_KEY, StepContract
-
-CONTRACT_FILE = Path("assets.extra") / f"{METADATA_KEY}.json"
+from trm_runtime.contract import StepContract
+from trm_runtime.drivers.saved_model_folder import add_contract
 
 
 def write(job: Job, path: Path) -> None:
     """Writes the folder; in fp16 the variables hold half the bytes and are cast where used."""
     save_graph(job, path, half=job.contract.precision == "fp16")
-    target = path / CONTRACT_FILE
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(job.contract.to_json(), encoding="utf-8")
+    add_contract(path, job.contract.to_json())
 
 
 def save_graph(job: Job, path: Path, *, half: bool = False) -> None:
