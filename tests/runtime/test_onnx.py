@@ -253,10 +253,29 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
         open_runner(tmp_path / "folder.onnx")
 
 
-@pytest.mark.parametrize(("name", "kind"), [("model.xyz", ".xyz"), ("model", "no suffix")])
-def test_unknown_kinds_of_file(name: str, kind: str) -> None:
-    with pytest.raises(RejectedInputError, match=f"{name}: {kind} is not a kind of model known"):
-        open_runner(name)
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("model.xyz", r"\.xyz is not a kind of model known here"),
+        ("model", "there is no such file or folder"),
+        ("file", "a file without a suffix is not a kind of model known here"),
+        ("folder", r"a folder without saved_model\.pb is no model"),
+        ("folder.1", r"a folder without saved_model\.pb is no model"),
+    ],
+)
+def test_unknown_kinds_of_file(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.1").mkdir()
+    wanted = "expected an .onnx file, a .tflite file or the folder of a SavedModel"
+    with pytest.raises(RejectedInputError, match=f"/{name}: {reason}; {wanted}"):
+        open_runner(tmp_path / name)
+
+
+@pytest.mark.parametrize("path", [None, 3, b"toy.onnx"])
+def test_what_is_no_path(path: Any) -> None:
+    with pytest.raises(UsageError, match=f"path: expected the path of an exported .*got {path}"):
+        open_runner(path)
 
 
 def test_bad_threads(toy_onnx: Path) -> None:

@@ -17,6 +17,7 @@ import typer
 
 from trm_export import TOOL, __version__
 from trm_export.commands.failures import DEBUG, INTERRUPTED, report
+from trm_runtime.streams import has_no_reader, open_closed_streams
 
 COMMANDS = ("demo", "train", "onnx", "tflite", "saved-model", "all", "bench", "parity", "inspect")
 """One module of this package each, with a function of the same name (`-` becomes `_`)."""
@@ -65,11 +66,16 @@ def run(arguments: Sequence[str]) -> int:
     document on stdout.
     """
     as_json = "--json" in arguments
+    open_closed_streams()
     try:
         code = app(args=list(arguments) or ["--help"], prog_name=TOOL, standalone_mode=False)
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
         return report(error, as_json)
+    except SystemExit as leaving:  # how Typer and Rich answer a reader that has gone
+        if not has_no_reader(leaving.__context__):
+            raise
+        return report(leaving.__context__, as_json)
     if code == INTERRUPTED:  # Typer swallows KeyboardInterrupt and hands over this code
         return report(KeyboardInterrupt(), as_json)
     return code if isinstance(code, int) else 0

@@ -7,6 +7,8 @@ needed to load it. TFLite starts from such a folder too.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,7 +44,18 @@ def save_graph(job: Job, path: Path, *, half: bool = False) -> None:
     specs = {s.name: tf.TensorSpec(s.shape, s.dtype, name=s.name) for s in incoming(job.contract)}
     signature = tf.function(named).get_concrete_function(**specs)
     path.unlink(missing_ok=True)
-    tf.saved_model.save(module, str(path), signatures={job.contract.signature: signature})
+    try:
+        tf.saved_model.save(module, str(path), signatures={job.contract.signature: signature})
+    except tf.errors.OpError as error:
+        raise _unwritable(error, path) from error
+
+
+def _unwritable(error: Any, path: Path) -> OSError:
+    """What TensorFlow says as Python would; its last words are the system's."""
+    words = str(error.message).splitlines()[0].rpartition(";")[2]
+    reason = words.partition(" [Op:")[0].strip()
+    number = errno.ENOSPC if reason == os.strerror(errno.ENOSPC) else errno.EIO
+    return OSError(number, reason, str(path))
 
 
 def _stored(weight: Any, half: bool) -> Any:
