@@ -192,7 +192,8 @@ def _summary(solution: Solution, seconds: float) -> str:
     reasons = Counter(solution.stop_reasons)
     counts = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     mean = float(solution.steps.mean())
-    return f"{counted(len(solution), 'puzzle')} in {seconds:.2f} s: {counts}; {mean:.2f} steps on average"
+    solved = counted(len(solution), "puzzle")
+    return f"{solved} in {seconds:.2f} s: {counts}; {mean:.2f} steps on average"
 
 
 if __name__ == "__main__":

@@ -22,10 +22,10 @@ def open_closed_streams() -> None:
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
 
 
-def has_no_reader(error: BaseException | None) -> bool:
+def has_no_reader(error: BaseException) -> bool:
     """Whether the reader of our output, such as `head`, has seen enough and gone."""
     return isinstance(error, OSError) and error.errno == errno.EPIPE
 

@@ -73,9 +73,10 @@ def run(arguments: Sequence[str]) -> int:
     except (Exception, KeyboardInterrupt) as error:
         return report(error, as_json)
     except SystemExit as leaving:  # how Typer and Rich answer a reader that has gone
-        if not has_no_reader(leaving.__context__):
+        reason = leaving.__context__
+        if reason is None or not has_no_reader(reason):
             raise
-        return report(leaving.__context__, as_json)
+        return report(reason, as_json)
     if code == INTERRUPTED:  # Typer swallows KeyboardInterrupt and hands over this code
         return report(KeyboardInterrupt(), as_json)
     return code if isinstance(code, int) else 0

@@ -64,11 +64,12 @@ def metadata_value(model: bytes | mmap, key: str) -> memoryview | None:
 
     Raises ValueError when the bytes are not a whole protobuf message.
     """
+    wanted = memoryview(key.encode())
     for field, entry in _fields(memoryview(model)):
         if field == _METADATA and isinstance(entry, memoryview):
             parts = dict(_fields(entry))
             value = parts.get(_ENTRY_VALUE, memoryview(b""))
-            if parts.get(_ENTRY_KEY) == key.encode() and isinstance(value, memoryview):
+            if parts.get(_ENTRY_KEY) == wanted and isinstance(value, memoryview):
                 return value
     return None
 
