@@ -1,4 +1,5 @@
-# make demo · make test · make lint: each sets up .venv by itself first.
+# make demo · make test · make lint: each sets up .venv by itself first. make test-oldest has one of
+# its own, with the oldest Keras and TensorFlow that trm-export takes.
 #
 # PYTHON=/path/to/python chooses the interpreter; otherwise the first of CANDIDATES that is 3.11,
 # 3.12 or 3.13 is taken. Needs make, Python with pip, and nothing else.
@@ -11,15 +12,21 @@ PROJECTS := pyproject.toml runtimes/pyproject.toml
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 DURATIONS ?= 15
 
+OLDEST := .venv-oldest
+OLDEST_PAIR := "keras==3.8.*" "tensorflow==2.18.*"
+OLDEST_CANDIDATES := python3.12 python3.11
+OLDEST_TESTS := tests/strangers tests/export tests/parity
+
 export PIP_NO_INPUT := 1
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean
+.PHONY: help demo test test-oldest lint clean
 
 help:
 	@echo "make demo   export the shipped 9x9 model, solve puzzles with it, compare it with Keras"
 	@echo "make test   every test this machine allows"
+	@echo "make test-oldest   export, parity and strangers with Keras 3.8 and TensorFlow 2.18"
 	@echo "make lint   ruff and mypy"
 	@echo "make clean  remove the virtual environment and the caches"
 
@@ -29,13 +36,16 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-dev
 	@$(BIN)/python -m pytest --durations=$(DURATIONS)
 
+test-oldest: $(OLDEST)/installed
+	@$(OLDEST)/bin/python -m pytest --durations=$(DURATIONS) $(OLDEST_TESTS)
+
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST) .mypy_cache .pytest_cache .ruff_cache
 
 # Both distributions go into one command, so that trm-runtime is found here and not on an index.
 $(VENV)/installed: $(PROJECTS) | $(BIN)/python
@@ -47,6 +57,15 @@ $(VENV)/installed-dev: $(PROJECTS) | $(BIN)/python
 	@echo "Installing trm-export, trm-runtime and the test tools into $(VENV) (some minutes) ..."
 	@$(PIP) --editable "./runtimes[onnx]" --editable ".[dev]"
 	@touch $(VENV)/installed $@
+
+$(OLDEST)/installed: $(PROJECTS) | $(OLDEST)/bin/python
+	@echo "Installing Keras 3.8, TensorFlow 2.18 and the test tools into $(OLDEST) (some minutes) ..."
+	@$(OLDEST)/bin/python -m pip --disable-pip-version-check --quiet install $(OLDEST_PAIR) \
+	    "pytest>=8.3" --editable "./runtimes[onnx]" --editable .
+	@touch $@
+
+$(OLDEST)/bin/python:
+	@$(MAKE) --no-print-directory VENV=$(OLDEST) OLDEST=.none CANDIDATES="$(OLDEST_CANDIDATES)" $@
 
 # Debian's python3 has no ensurepip without python3-venv; its pip can install into the bare
 # environment from outside.

@@ -21,7 +21,9 @@ from trm_export.keras_file import KerasFile, KerasFileInfo, inspect_keras, open_
 from trm_export.model import TRM
 from trm_export.weights import Arrays, TensorInfo, describe, digest, read_weights
 
-__all__ = ["KerasFileInfo", "inspect_keras", "load_model", "saved_weights", "weights_sha256"]
+__all__ = [
+    "KerasFileInfo", "fill", "inspect_keras", "load_model", "saved_weights", "weights_sha256",
+]  # fmt: skip
 
 _SLACK = 1 << 20  # weights a model may want beyond twice those in its file before it is built
 
@@ -33,7 +35,17 @@ def load_model(path: str | os.PathLike[str]) -> TRM:
     configuration cannot be built, or whose weights do not fit the model exactly.
     """
     file = open_keras(path)
-    model = _build(file)
+    model = build(file)
+    fill(model, file)
+    return model
+
+
+def fill(model: keras.Model, file: KerasFile) -> None:
+    """Gives a built model exactly the weights of the file; CheckpointError where they do not fit.
+
+    What counts is what Keras would save for the model, so that it works for any class.
+    """
+    path = file.info.path
     problems = list(_differences(describe(saved_weights(model)), file.info.tensors))
     if problems:
         saved_by = f"saved by Keras {file.info.keras_version}, this is {keras.__version__}"
@@ -41,7 +53,6 @@ def load_model(path: str | os.PathLike[str]) -> TRM:
     _load(model, file)
     if weights_sha256(model) != file.info.weights_sha256:
         raise CheckpointError(f"{path}: Keras did not load the weights as they are in the file.")
-    return model
 
 
 def weights_sha256(model: keras.Model) -> str:
@@ -54,8 +65,8 @@ def weights_sha256(model: keras.Model) -> str:
     return digest(saved_weights(model))
 
 
-def _build(file: KerasFile) -> TRM:
-    """The model with fresh weights; first without any, lest a small file ask for a huge model.
+def build(file: KerasFile) -> TRM:
+    """Our model with fresh weights; first without any, lest a small file ask for a huge model.
 
     Only our own constructor is called: Keras's general deserializer imports what a file names.
     """
@@ -85,7 +96,7 @@ def saved_weights(model: keras.Model) -> Arrays:
         return read_weights(path, "the model")
 
 
-def _load(model: TRM, file: KerasFile) -> None:
+def _load(model: keras.Model, file: KerasFile) -> None:
     with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         path = Path(directory, "model.weights.h5")

@@ -8,7 +8,8 @@
      |   +- ConfigurationError    2  a model configuration that cannot be built
      +- MissingExtraError         3  (trm_runtime.errors)
      +- RejectedInputError        4  (trm_runtime.errors)
-     |   +- CheckpointError       4  a `.keras` file that is damaged, foreign or refused
+     |   +- CheckpointError       4  a checkpoint that is damaged, foreign or refused
+     |   +- ProtocolError         4  a model that does not follow the protocol of a step
      +- ParityError               5  (trm_runtime.errors)
 
 The number is the exit code a command ends with. A message says which file or tensor, what was
@@ -32,6 +33,7 @@ __all__ = [
     "MissingExtraError",
     "OverwriteError",
     "ParityError",
+    "ProtocolError",
     "RejectedInputError",
     "TRMError",
     "TargetError",
@@ -56,4 +58,11 @@ class ConfigurationError(UsageError, ValueError):
 
 
 class CheckpointError(RejectedInputError):
-    """A `.keras` file that is damaged, foreign or refused; `problems` lists every reason."""
+    """A `.keras` file or an official checkpoint that is damaged, foreign or refused.
+
+    `problems` lists every reason.
+    """
+
+
+class ProtocolError(RejectedInputError):
+    """A model whose step is not what the protocol says; `problems` lists every reason."""

@@ -5,6 +5,7 @@ A file is *ours*, and may be replaced without `force`, when it says so itself:
 - `.keras`  its `config.json` names `trm_export>TRM`;
 - `.onnx`, `.tflite`, and the folder of a SavedModel: the step contract is embedded in it, or lies
   beside it as `<file>.json`;
+- `.npy`    it is a puzzle table, beside the contract of its artifact;
 - `.json`   it is a step contract, or an object whose `tool` begins with `trm-export`.
 
 Every other existing file belongs to somebody else. Knows nothing about models or puzzles.
@@ -26,7 +27,7 @@ from pathlib import Path
 
 from trm_export import TOOL
 from trm_export.errors import OverwriteError, RejectedInputError, TargetError
-from trm_runtime.contract import METADATA_KEY, StepContract
+from trm_runtime.contract import METADATA_KEY, PUZZLE_TABLE_SUFFIX, StepContract
 from trm_runtime.streams import FULL
 
 MODEL_CLASS = "trm_export>TRM"  # the name Keras registers our model under
@@ -126,6 +127,11 @@ def _is_our_artifact(path: Path) -> bool:
     return _contains(path, METADATA_KEY.encode()) or _is_contract(sidecar)
 
 
+def _is_our_table(path: Path) -> bool:
+    artifact = path.name.removesuffix(PUZZLE_TABLE_SUFFIX)
+    return artifact != path.name and _is_contract(path.with_name(f"{artifact}.json"))
+
+
 def _is_our_saved_model(path: Path) -> bool:
     return _is_contract(path / "assets.extra" / f"{METADATA_KEY}.json")
 
@@ -164,6 +170,7 @@ def _contains(path: Path, marker: bytes) -> bool:
 _RECOGNISERS: dict[str, Callable[[Path], bool]] = {
     ".json": _is_our_json,
     ".keras": _is_our_keras,
+    ".npy": _is_our_table,
     ".onnx": _is_our_artifact,
     ".tflite": _is_our_artifact,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,13 +35,15 @@ class ContractInfo:
 
     def to_json(self) -> dict[str, Any]:
         """The fields, ready for `json.dumps`."""
-        return asdict(self)
+        return {**asdict(self), "contract": self.contract.document()}
 
 
 def inspect_file(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str], trusted: Sequence[str] = ()
 ) -> KerasFileInfo | OnnxFileInfo | TFLiteFileInfo | ContractInfo:
     """What the file or SavedModel folder at `path` holds, by its kind.
+
+    A `.keras` file may name classes of the `trusted` packages, which are not imported.
 
     Raises RejectedInputError for a file that is missing, damaged, refused or of another kind.
     """
@@ -49,7 +52,7 @@ def inspect_file(
     if kind == ".keras":
         from trm_export.keras_file import inspect_keras
 
-        return inspect_keras(file)
+        return inspect_keras(file, trusted)
     if kind == ".onnx":
         from trm_export.onnx_file import inspect_onnx
 

@@ -2,7 +2,8 @@
 
 A `.keras` file is untrusted: it names classes to import and may carry more than weights. Accepted
 is a zip of exactly `config.json`, `metadata.json` and `model.weights.h5`, of bounded size, that
-describes one `trm_export>TRM` and nothing else. Knows nothing about what the model computes.
+describes one `trm_export>TRM` and nothing else, or a model of packages that the caller trusts, see
+`trm_export.keras_classes`. Knows nothing about what the model computes.
 """
 
 from __future__ import annotations
@@ -10,23 +11,24 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from trm_export.errors import CheckpointError
 from trm_export.files import MODEL_CLASS, sha256_file
+from trm_export.keras_classes import named_classes, origin, untrusted
 from trm_export.weights import TensorInfo, describe, digest, not_finite, read_weights
 from trm_runtime import strict_json
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 LIMITS = {CONFIG: 1 << 20, METADATA: 1 << 16, WEIGHTS: 1 << 31}  # bytes, uncompressed
 _MAX_EXPANSION = 100  # uncompressed over compressed; Keras itself stores without compression
-_MODEL = ("TRM", MODEL_CLASS)
+OUR_MODEL = ("TRM", MODEL_CLASS)
 _POLICY = ("DTypePolicy", None)
 _ENCRYPTED = 0x1
-_MAX_SIZES = {"h_layers": 256, "l_layers": 256, "seq_len": 1 << 17, "puzzle_emb_len": 1 << 17}
+MAX_SIZES = {"h_layers": 256, "l_layers": 256, "seq_len": 1 << 17, "puzzle_emb_len": 1 << 17}
 
 
 @dataclass(frozen=True)
@@ -61,15 +63,23 @@ class KerasFile:
     info: KerasFileInfo
     config: dict[str, Any]
     weights: bytes
+    whole: dict[str, Any]  # `config.json`, how the model was compiled left out
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it holds a `TRM`."""
+        return self.info.model_class == MODEL_CLASS
 
 
-def inspect_keras(path: str | os.PathLike[str]) -> KerasFileInfo:
+def inspect_keras(path: str | os.PathLike[str], trusted: Sequence[str] = ()) -> KerasFileInfo:
     """What `path` holds, without importing Keras; raises CheckpointError as `open_keras` does."""
-    return open_keras(path).info
+    return open_keras(path, trusted).info
 
 
-def open_keras(path: str | os.PathLike[str]) -> KerasFile:
+def open_keras(path: str | os.PathLike[str], trusted: Sequence[str] = ()) -> KerasFile:
     """Read a `.keras` file whole and check it.
+
+    `trusted` names packages whose classes are accepted besides our own. Nothing is imported.
 
     Raises CheckpointError, listing every reason, for a file that is missing, damaged, too large,
     holds other members or classes, or weights that are foreign or not finite.
@@ -78,9 +88,15 @@ def open_keras(path: str | os.PathLike[str]) -> KerasFile:
     members = _members(Path(path), where)
     config = _json_object(members[CONFIG], f"{where}: {CONFIG}")
     metadata = _json_object(members[METADATA], f"{where}: {METADATA}")
-    problems = [*_foreign(config)] or [*_unbuildable(config["config"])]
+    config.pop("compile_config", None)
+    ours = (config.get("class_name"), config.get("registered_name")) == OUR_MODEL
+    if trusted and not ours:
+        problems, summary = [*untrusted(config, trusted)], "holds classes that are not trusted:"
+    else:
+        problems = [*_foreign(config)] or [*_unbuildable(config["config"])]
+        summary = "not one of our models:"
     if problems:
-        raise CheckpointError(f"{where}: not one of our models:", problems)
+        raise CheckpointError(f"{where}: {summary}", problems)
     arrays = read_weights(io.BytesIO(members[WEIGHTS]), f"{where}: {WEIGHTS}")
     problems = not_finite(arrays)
     if problems:
@@ -91,13 +107,13 @@ def open_keras(path: str | os.PathLike[str]) -> KerasFile:
         sha256=sha256_file(path),
         keras_version=str(metadata.get("keras_version", "unknown")),
         date_saved=str(metadata.get("date_saved", "unknown")),
-        model_class=MODEL_CLASS,
+        model_class=str(config.get("registered_name") or config["class_name"]),
         dtype_policy=_policy_name(config["config"]) or "",
         config={key: value for key, value in config["config"].items() if key != "dtype"},
         tensors=describe(arrays),
         weights_sha256=digest(arrays),
     )
-    return KerasFile(info, config["config"], members[WEIGHTS])
+    return KerasFile(info, config["config"], members[WEIGHTS], config)
 
 
 def _members(path: Path, where: str) -> dict[str, bytes]:
@@ -145,30 +161,25 @@ def _foreign(config: dict[str, Any]) -> Iterator[str]:
     """Complaints about the model's class and about every class named inside its configuration."""
     named = config.get("class_name"), config.get("registered_name")
     inner = config.get("config")
-    if named != _MODEL or not isinstance(inner, dict):
+    if named != OUR_MODEL or not isinstance(inner, dict):
         yield f"{CONFIG} names the class {named[1] or named[0]!r}, expected {MODEL_CLASS!r}"
-    for path, found in _classes(inner, "config"):
+        package = origin(config)
+        if package is not None:
+            yield (
+                f"its class is of the package {package!r}: if you trust that package's code, "
+                f"let it run with --trust-module {package}"
+            )
+    for path, found in named_classes(inner, "config"):
         named = found.get("class_name"), found.get("registered_name")
         if path != "config.dtype" or named != _POLICY or found.get("module") != "keras":
             yield f"{CONFIG}: {path} names the class {named[1] or named[0]!r}, which is not ours"
-
-
-def _classes(value: object, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    if isinstance(value, dict):
-        if "class_name" in value:
-            yield path, value
-        for key, item in value.items():
-            yield from _classes(item, f"{path}.{key}")
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _classes(item, f"{path}[{index}]")
 
 
 def _unbuildable(arguments: dict[str, Any]) -> Iterator[str]:
     """A precision that is not spelled out; sizes that cost dearly whatever the weights are."""
     if _policy_name(arguments) is None:
         yield f"{CONFIG}: config.dtype is not a serialised precision: {arguments.get('dtype')!r}"
-    for name, limit in _MAX_SIZES.items():
+    for name, limit in MAX_SIZES.items():
         value = arguments.get(name)
         if isinstance(value, int) and value > limit:
             yield f"{CONFIG}: {name} is {value}, at most {limit} is accepted"

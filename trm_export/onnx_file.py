@@ -55,7 +55,8 @@ class OnnxFileInfo:
 
     def to_json(self) -> dict[str, Any]:
         """The fields, ready for `json.dumps`."""
-        return {"kind": "onnx", **asdict(self)}
+        contract = None if self.contract is None else self.contract.document()
+        return {"kind": "onnx", **asdict(self), "contract": contract}
 
 
 def inspect_onnx(path: str | os.PathLike[str]) -> OnnxFileInfo:

@@ -1,9 +1,9 @@
-"""The reference is just another runner: a Keras TRM behind the device's step protocol."""
+"""The reference is just another runner: a Keras model behind the device's step protocol."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, final
 
@@ -11,8 +11,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from trm_export.errors import ProtocolError
 from trm_export.export.signature import contract_for, graph_function, incoming
-from trm_export.model import TRM
+from trm_export.protocol import AnyModel, StepModel, adapt
 from trm_runtime.checks import check_step_call
 from trm_runtime.contract import StepContract
 from trm_runtime.runner import StepOutput, StepRunner
@@ -23,13 +24,13 @@ class KerasRunner:
     """A `trm_runtime.StepRunner` over a Keras model, on whatever backend Keras runs.
 
     Args:
-        model: the TRM.
+        model: one that follows the protocol.
         batch: fixed number of rows, or None for any.
     """
 
-    def __init__(self, model: TRM, *, batch: int | None = None) -> None:
-        self.contract = contract_for(model, batch=batch)
-        self._model = model
+    def __init__(self, model: AnyModel, *, batch: int | None = None) -> None:
+        self._model = adapt(model)
+        self.contract = contract_for(self._model, batch=batch)
 
     @cached_property
     def _step(self) -> Callable[..., Any]:
@@ -50,15 +51,37 @@ class KerasRunner:
         )
 
 
-def _compiled(model: TRM, contract: StepContract) -> Callable[..., Any]:
-    """A graph traced once for every batch size on TensorFlow, eager elsewhere."""
+def _compiled(model: StepModel, contract: StepContract) -> Callable[..., Any]:
+    """A graph traced once for every batch size on TensorFlow, eager elsewhere.
+
+    A model that reads the number of rows as a Python number gets a graph a batch size.
+    """
     step = graph_function(model, contract)
     if keras.backend.backend() != "tensorflow":
         return step
     import tensorflow as tf
 
     specs = {spec.name: tf.TensorSpec(spec.shape, spec.dtype) for spec in incoming(contract)}
-    return tf.function(step).get_concrete_function(**specs)
+    traced = tf.function(step, autograph=False)
+    try:
+        graph = traced.get_concrete_function(**specs)
+    except (TypeError, ValueError):
+        if contract.batch is not None:
+            raise
+        return traced
+    _refuse_foreign(model, graph.variables)
+    return graph
+
+
+def _refuse_foreign(model: StepModel, used: Sequence[Any]) -> None:
+    """TensorFlow's own variables, of which Keras knows nothing, are in no `.keras` file."""
+    known = {id(variable.value) for variable in model.keras.variables}
+    foreign = [variable.name for variable in used if id(variable) not in known]
+    if foreign:
+        raise ProtocolError(
+            f"{type(model.keras).__name__} uses variables that are no Keras weights, so that no "
+            "file holds them; make them with add_weight:", foreign,
+        )  # fmt: skip
 
 
 @final

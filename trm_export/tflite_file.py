@@ -28,9 +28,10 @@ NEWEST_IN_TFLITE_RUNTIME = {
     "DEQUANTIZE": 5, "ELU": 1, "EQUAL": 4, "EXP": 2, "EXPAND_DIMS": 1, "FILL": 4, "FLOOR_MOD": 2,
     "FULLY_CONNECTED": 10, "GATHER": 6, "GELU": 2, "GREATER": 2, "GREATER_EQUAL": 3,
     "HARD_SWISH": 1, "LEAKY_RELU": 2, "LESS": 3, "LOG": 1, "LOGICAL_AND": 1, "LOGICAL_OR": 1,
-    "LOGISTIC": 3, "MEAN": 3, "MUL": 7, "NEG": 1, "PACK": 4, "PAD": 4, "QUANTIZE": 3,
-    "REDUCE_ANY": 1, "REDUCE_PROD": 2, "RESHAPE": 1, "RSQRT": 2, "SELECT": 4, "SELECT_V2": 2,
-    "SHAPE": 1, "SOFTMAX": 3, "SQUARE": 1, "SQUARED_DIFFERENCE": 2, "STRIDED_SLICE": 8, "SUB": 5,
+    "LOGISTIC": 3, "MAXIMUM": 1, "MEAN": 3, "MINIMUM": 1, "MUL": 7, "NEG": 1, "PACK": 4, "PAD": 4,
+    "QUANTIZE": 3, "REDUCE_ANY": 1, "REDUCE_PROD": 2, "RESHAPE": 1, "RSQRT": 2, "SELECT": 4,
+    "SELECT_V2": 2, "SHAPE": 1, "SOFTMAX": 3, "SQUARE": 1, "SQUARED_DIFFERENCE": 2,
+    "STRIDED_SLICE": 8, "SUB": 5,
     "TANH": 3, "TOPK_V2": 3, "TRANSPOSE": 6, "WHILE": 1, "ZEROS_LIKE": 1,
 }  # fmt: skip
 """Operator -> newest version that tflite-runtime 2.14 opens, for the operators of our graphs; found
@@ -63,7 +64,8 @@ class TFLiteFileInfo:
 
     def to_json(self) -> dict[str, Any]:
         """The fields, ready for `json.dumps`."""
-        return {"kind": "tflite", **asdict(self)}
+        contract = None if self.contract is None else self.contract.document()
+        return {"kind": "tflite", **asdict(self), "contract": contract}
 
 
 def inspect_tflite(path: str | os.PathLike[str]) -> TFLiteFileInfo:

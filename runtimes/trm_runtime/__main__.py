@@ -51,6 +51,10 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("model", metavar="MODEL", help="exported model, such as model.onnx")
     add("puzzles", metavar="PUZZLES", help="text file with one puzzle a line; - is standard input")
+    add("--identifiers", metavar="FILE",
+        help="text file with each puzzle's identifier, one a line (default: all 0)")  # fmt: skip
+    add("--puzzle-table", metavar="FILE",
+        help="the model's puzzle embeddings, if they do not lie beside it")  # fmt: skip
     add("--halt", type=_halt, default="learned", metavar="RULE",
         help="learned (default), max_steps, or a threshold for the halt logit")  # fmt: skip
     add("--max-steps", type=int, metavar="N", help="stop every puzzle after N steps")
@@ -118,15 +122,19 @@ def _doctor(options: argparse.Namespace) -> None:
 def _run(options: argparse.Namespace) -> None:
     from trm_runtime.loop import solve
     from trm_runtime.open import open_runner
-    from trm_runtime.puzzles import givens_kept, read_puzzles
+    from trm_runtime.puzzles import givens_kept, read_identifiers, read_puzzles
 
-    runner = open_runner(options.model, threads=options.threads)
+    runner = open_runner(options.model, options.threads, options.puzzle_table)
     puzzles = read_puzzles(options.puzzles, runner.contract)
+    inputs: Any = puzzles
+    if options.identifiers is not None:
+        numbers = read_identifiers(options.identifiers)
+        inputs = {"inputs": puzzles, "puzzle_identifiers": numbers}
     progress = _Progress(len(puzzles))
     started = time.monotonic()
     solution = solve(
         runner,
-        puzzles,
+        inputs,
         halt=options.halt,
         max_steps=options.max_steps,
         deadline=options.deadline,

@@ -21,7 +21,8 @@ Arrays = Mapping[str, "np.ndarray[Any, Any]"]
 def check_inputs(
     contract: StepContract, inputs: Arrays, rows: int | None = None
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """The inputs as int32 arrays, `inputs` (N, S) and, if in the contract, the others (N,).
+    """The inputs in the dtypes of the contract: `inputs` (N, S) int32 and, if it has them,
+    `puzzle_identifiers` (N,) int32 or `puzzle_embedding` (N, W) float32.
 
     `rows` demands that N; without it any N goes, the same for all. Raises RejectedInputError,
     listing every problem: names, an integer dtype, the shape, then 0 <= id < its limit, where the
@@ -32,12 +33,17 @@ def check_inputs(
     if rows is None:
         rows = _rows(contract, found)
     for spec in contract.inputs:
-        if spec.name in found:
+        if spec.name in found and spec.dtype == "float32":
+            problems += _float_problems(spec, found[spec.name], rows)
+        elif spec.name in found:
             limit = _id_limit(contract, spec.name)
             problems += _id_problems(spec, found[spec.name], rows, limit)
     if problems:
         raise RejectedInputError("the puzzles do not fit the model:", problems)
-    return {name: np.ascontiguousarray(array, dtype=np.int32) for name, array in found.items()}
+    return {
+        spec.name: np.ascontiguousarray(found[spec.name], dtype=spec.dtype)
+        for spec in contract.inputs
+    }
 
 
 def _rows(contract: StepContract, found: Arrays) -> int | None:
@@ -90,7 +96,7 @@ def _name_problems(role: str, wanted: Sequence[str], found: Sequence[str]) -> li
 
 
 def _array_problems(
-    role: str, wanted: Mapping[str, AnySpec], found: Arrays, rows: int
+    role: str, wanted: Mapping[str, AnySpec], found: Arrays, rows: int | None
 ) -> list[str]:
     problems = _name_problems(role, list(wanted), list(found))
     for name in (name for name in wanted if name in found):
@@ -101,6 +107,15 @@ def _array_problems(
         if array.shape != shape:
             got = shape_text(array.shape)
             problems.append(f"{role} {name!r}: expected shape {shape_text(shape)}, got {got}")
+    return problems
+
+
+def _float_problems(spec: AnySpec, array: np.ndarray[Any, Any], rows: int | None) -> list[str]:
+    if rows is None and array.ndim == len(spec.shape):
+        rows = len(array)
+    problems = _array_problems("input", {spec.name: spec}, {spec.name: array}, rows)
+    if not problems and not np.isfinite(array).all():
+        problems = [f"input {spec.name!r}: holds NaN or infinite values"]
     return problems
 
 

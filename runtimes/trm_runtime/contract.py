@@ -48,6 +48,7 @@ __all__ = [
 
 METADATA_KEY = "trm_contract"  # where an artifact keeps its contract (ONNX metadata_props)
 MAX_CONTRACT_BYTES = 1 << 20  # has some 3 kB; an alphabet of all Unicode fits
+PUZZLE_TABLE_SUFFIX = ".puzzle_table.npy"  # of the artifact's name: its puzzle embeddings
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,11 @@ class StepContract:
     B is the batch, S the sequence length, V the vocabulary. Always present: the input `inputs`
     int32 (B, S); the carry `steps` int32 (B,) fill 0, `halted` bool (B,) fill True and one
     `current_<input>` for every input; the outputs `logits` float32 (B, S, V), `q_halt_logits` and
-    `q_continue_logits` float32 (B,). `puzzle_identifiers` int32 (B,) is an optional input. The
-    other carry tensors are the model's own. A block also carries `passes` int32 (B,) fill 0, the
-    calls made of the present step. A loop has no carry, and also the outputs `answers` int32
-    (B, S) and `steps` int32 (B,).
+    `q_continue_logits` float32 (B,). An optional input is `puzzle_identifiers` int32 (B,), or in
+    its place `puzzle_embedding` float32 (B, W): for each row that of its identifier in a table
+    which lies beside the file as `<file>.puzzle_table.npy`. The other carry tensors are the
+    model's own. A block also carries `passes` int32 (B,) fill 0, the calls made of the present
+    step. A loop has no carry, and also the outputs `answers` int32 (B, S) and `steps` int32 (B,).
 
     Raises ContractError, listing every broken rule, when built inconsistently.
     """
@@ -98,7 +100,8 @@ class StepContract:
     granularity: str = "step"  # one of GRANULARITIES
     passes: int = 1  # calls that make one step; more than 1 only in a block
     alphabet: tuple[str, ...] | None = None  # [id]: characters read as that id, the first printed
-    num_puzzle_identifiers: int | None = None  # ids are 0..this-1; None without that input
+    num_puzzle_identifiers: int | None = None  # ids are 0..this-1; None without those inputs
+    puzzle_table_sha256: str | None = None  # of the table's file; in the JSON only if not None
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -121,11 +124,17 @@ class StepContract:
         """V, the number of token ids."""
         return _size(self.outputs, "logits", 2)
 
+    def document(self) -> dict[str, Any]:
+        """The contract in JSON types; a key that is optional and None is left out."""
+        fields = asdict(self)
+        for key in _OPTIONAL:
+            if fields[key] is None:
+                del fields[key]
+        return {"schema_version": fields.pop("schema_version"), **fields}
+
     def to_json(self) -> str:
         """The contract as indented JSON text, ending in a newline."""
-        fields = asdict(self)
-        ordered = {"schema_version": fields.pop("schema_version"), **fields}
-        return json.dumps(ordered, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return json.dumps(self.document(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, where: str = "the step contract") -> StepContract:
@@ -148,7 +157,8 @@ def _size(specs: Sequence[AnySpec], name: str, axis: int) -> int:
 
 # --- reading -------------------------------------------------------------------------------------
 
-_CONTRACT_KEYS = tuple(StepContract.__dataclass_fields__)
+_OPTIONAL = ("puzzle_table_sha256",)  # so that a reader older than the key refuses only its use
+_CONTRACT_KEYS = tuple(key for key in StepContract.__dataclass_fields__ if key not in _OPTIONAL)
 _TENSOR_KEYS = tuple(TensorSpec.__dataclass_fields__)
 _CARRY_KEYS = tuple(CarrySpec.__dataclass_fields__)
 _HALT_KEYS = tuple(HaltRule.__dataclass_fields__)
@@ -160,7 +170,8 @@ _Spec = TypeVar("_Spec", TensorSpec, CarrySpec)
 def _read_contract(value: object, where: str) -> StepContract:
     _refuse_other_schema(value, where)
     problems: list[str] = []
-    fields = Fields(value, "", _CONTRACT_KEYS, problems)
+    given = [key for key in _OPTIONAL if isinstance(value, dict) and key in value]
+    fields = Fields(value, "", (*_CONTRACT_KEYS, *given), problems)
     parts: dict[str, Any] = {
         "batch": fields.whole_or_null("batch"),
         "model_name": fields.text("model_name"),
@@ -172,6 +183,7 @@ def _read_contract(value: object, where: str) -> StepContract:
         "passes": fields.whole("passes"),
         "alphabet": fields.texts_or_null("alphabet"),
         "num_puzzle_identifiers": fields.whole_or_null("num_puzzle_identifiers"),
+        **{key: fields.text(key) for key in given if fields.values[key] is not None},
     }
     batch_is_known = not any(problem.startswith("batch:") for problem in problems)
     inputs = tuple(_read_all(fields, "inputs", _TENSOR_KEYS, _read_tensor))

@@ -6,6 +6,7 @@ Standard library only. What a single tensor must obey is in `tensors`.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 HALT_KINDS = ("q_halt", "q_halt_minus_q_continue")
 GRANULARITIES = ("step", "loop", "block")
+
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 Wanted = Mapping[str, tuple[str, Shape]]  # name -> (dtype, shape)
 
@@ -30,7 +33,11 @@ def contract_problems(contract: StepContract) -> list[str]:
 def _structure_problems(contract: StepContract) -> list[str]:
     """Tensors that every step has: missing, unknown, or of the wrong dtype or shape."""
     batch, seq, vocab = contract.batch, contract.seq_len, contract.vocab_size
-    known = {"inputs": ("int32", (batch, seq)), "puzzle_identifiers": ("int32", (batch,))}
+    known: dict[str, tuple[str, Shape]] = {
+        "inputs": ("int32", (batch, seq)),
+        "puzzle_identifiers": ("int32", (batch,)),
+        "puzzle_embedding": ("float32", (batch, *_row(contract, "puzzle_embedding"))),
+    }
     problems = [
         f"{spec.name}: not a known input; known are {', '.join(known)}"
         for spec in contract.inputs
@@ -58,6 +65,12 @@ def _structure_problems(contract: StepContract) -> list[str]:
     if fills.get("passes", 0) != 0:
         problems.append("passes: fill must be 0, so that the first call begins a step")
     return problems
+
+
+def _row(contract: StepContract, name: str) -> Shape:
+    """Sizes of one row of an input, the first of which is free to choose."""
+    shape = next((spec.shape for spec in contract.inputs if spec.name == name), ())
+    return (shape[1] if len(shape) > 1 else 1,)
 
 
 def _expect(
@@ -96,13 +109,22 @@ def _meaning_problems(contract: StepContract) -> list[str]:
 
 
 def _identifier_problems(contract: StepContract) -> list[str]:
-    count = contract.num_puzzle_identifiers
-    takes_them = any(spec.name == "puzzle_identifiers" for spec in contract.inputs)
+    count, table = contract.num_puzzle_identifiers, contract.puzzle_table_sha256
+    names = {spec.name for spec in contract.inputs}
+    takes_rows = "puzzle_embedding" in names
+    problems = []
+    if takes_rows and "puzzle_identifiers" in names:
+        problems.append("puzzle_embedding: stands in the place of puzzle_identifiers, not beside")
+    if takes_rows and not _SHA256.fullmatch(table or ""):
+        problems.append(f"puzzle_table_sha256: expected 64 hexadecimal digits, got {table!r:.80}")
+    if not takes_rows and table is not None:
+        problems.append("puzzle_table_sha256: given, but puzzle_embedding is not an input")
+    takes_them = takes_rows or "puzzle_identifiers" in names
     if takes_them and (count is None or count < 1):
-        return [f"num_puzzle_identifiers: expected 1 or more with that input, got {count}"]
+        problems.append(f"num_puzzle_identifiers: expected 1 or more with that input, got {count}")
     if not takes_them and count is not None:
-        return [f"num_puzzle_identifiers: {count}, but puzzle_identifiers is not an input"]
-    return []
+        problems.append(f"num_puzzle_identifiers: {count}, but puzzle_identifiers is not an input")
+    return problems
 
 
 def _alphabet_problems(alphabet: tuple[str, ...] | None, vocab: int) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from trm_runtime.block import BlockRunner
 from trm_runtime.errors import RejectedInputError, UsageError
+from trm_runtime.puzzle_table import PuzzleTableRunner, open_table, table_beside
 from trm_runtime.runner import StepRunner
 
 _DRIVERS = {
@@ -18,10 +19,16 @@ _DRIVERS = {
 _FOLDER_DRIVER = ("saved_model", "SavedModelRunner")
 
 
-def open_runner(path: str | os.PathLike[str], threads: int | None = None) -> StepRunner:
+def open_runner(
+    path: str | os.PathLike[str],
+    threads: int | None = None,
+    puzzle_table: str | os.PathLike[str] | None = None,
+) -> StepRunner:
     """A runner for the model at `path`; `threads` is how many the engine may use in one step.
 
-    A model of granularity "block" comes wrapped, so that its `step` is a whole step.
+    A model of granularity "block" comes wrapped, so that its `step` is a whole step; one without
+    its puzzle embeddings comes with them, memory-mapped from `<path>.puzzle_table.npy` or from
+    `puzzle_table`, so that it takes identifiers like any other.
 
     Raises RejectedInputError for a file that is missing, of unknown kind, damaged or not what its
     contract says, MissingExtraError when the engine is not installed, UsageError for what is no
@@ -33,7 +40,14 @@ def open_runner(path: str | os.PathLike[str], threads: int | None = None) -> Ste
     module, name = driver_of(path)
     driver: Any = getattr(importlib.import_module(f"trm_runtime.drivers.{module}"), name)
     runner: StepRunner = driver(path, threads=threads)
-    return BlockRunner(runner) if runner.contract.granularity == "block" else runner
+    if runner.contract.granularity == "block":
+        runner = BlockRunner(runner)
+    if runner.contract.puzzle_table_sha256 is not None:
+        beside = table_beside(path) if puzzle_table is None else Path(puzzle_table)
+        return PuzzleTableRunner(runner, open_table(beside, runner.contract))
+    if puzzle_table is not None:
+        raise UsageError(f"{path}: holds all it needs, so there is no use for {puzzle_table}")
+    return runner
 
 
 def driver_of(path: Path) -> tuple[str, str]:

@@ -38,17 +38,40 @@ def read_puzzles(source: str, contract: StepContract) -> np.ndarray[Any, Any]:
     Raises RejectedInputError when it cannot be read or holds none, and for bad lines, the first
     few of which are named with what is wrong.
     """
-    name = "standard input" if source == "-" else source
-    try:
-        text = _read_text(source)
-    except OSError as error:
-        raise RejectedInputError(f"{name}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise RejectedInputError(f"{name}: is not UTF-8 text: {error}") from error
+    name, text = _named_text(source)
     rows = _parse(name, text.splitlines(), contract)
     if not rows:
         raise RejectedInputError(f"{name}: holds no puzzles; expected one a line")
     return np.array(rows, dtype=np.int32)
+
+
+def read_identifiers(source: str) -> np.ndarray[Any, Any]:
+    """The puzzle identifiers in the text file `source`, one a line: (N,) int32.
+
+    Raises RejectedInputError when it cannot be read, and for lines that are no whole number.
+    """
+    name, text = _named_text(source)
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
+    given = [(number, line) for number, line in lines if line]
+    problems = [
+        f"{name}:{number}: expected one whole number, got {line!r:.60}"
+        for number, line in given
+        if not _WHOLE_NUMBER.fullmatch(line)
+    ]
+    if problems:
+        summary = f"{name}: {counted(len(problems), 'bad line')}:"
+        raise RejectedInputError(summary, first_few(problems))
+    return np.array([int(line) for _, line in given], dtype=np.int32)
+
+
+def _named_text(source: str) -> tuple[str, str]:
+    name = "standard input" if source == "-" else source
+    try:
+        return name, _read_text(source)
+    except OSError as error:
+        raise RejectedInputError(f"{name}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise RejectedInputError(f"{name}: is not UTF-8 text: {error}") from error
 
 
 def _read_text(source: str) -> str:

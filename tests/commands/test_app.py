@@ -31,7 +31,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
     """Make `trm-export inspect` raise a given exception."""
 
     def fail_with(error: BaseException) -> None:
-        def inspect_file(path: Path) -> None:
+        def inspect_file(path: Path, trusted: object) -> None:
             raise error
 
         monkeypatch.setattr("trm_export.inspection.inspect_file", inspect_file)
@@ -184,7 +184,7 @@ def test_a_command_may_choose_its_code(
 ) -> None:
     import typer
 
-    def inspect_file(path: Path) -> None:
+    def inspect_file(path: Path, trusted: object) -> None:
         raise typer.Exit(errors.ParityError.exit_code)
 
     monkeypatch.setattr("trm_export.inspection.inspect_file", inspect_file)

@@ -13,7 +13,13 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from trm_export.checkpoint import load_model
-from trm_export.export.calibration import puzzle_tokens, rollouts, tensor_range
+from trm_export.export.calibration import (
+    HELD_OUT,
+    PUZZLES,
+    puzzle_tokens,
+    rollouts,
+    tensor_range,
+)
 from trm_export.export.probe import probe_puzzles
 from trm_export.model import TRM
 from trm_export.reference import KerasRunner
@@ -68,7 +74,8 @@ def test_rows_that_the_rule_stopped_only_fill_up(model: TRM) -> None:
 
 def test_a_calibration_is_deterministic(model: TRM) -> None:
     tokens, judged = puzzle_tokens(model, probe_puzzles(model))
-    assert len(tokens) >= 64
+    assert len(tokens) == PUZZLES
+    assert len(judged) == HELD_OUT
     assert not {row.tobytes() for row in tokens} & {row.tobytes() for row in judged}
     again, _ = puzzle_tokens(model, probe_puzzles(model))
     assert np.array_equal(tokens, again)

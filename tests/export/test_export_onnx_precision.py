@@ -17,7 +17,7 @@ import keras
 from trm_export.checkpoint import load_model
 from trm_export.errors import UsageError
 from trm_export.export import onnx as exporter
-from trm_export.export.calibration import Calibration
+from trm_export.export.calibration import PER_STEP, PUZZLES, Calibration
 from trm_export.export.export import Choices, ExportResult, export, format_named, plan
 from trm_export.export.onnx_calibrate import calibrate
 from trm_export.export.onnx_convert import OPSET
@@ -112,8 +112,8 @@ def test_a_calibration_is_told_beside_the_file(
     (document,) = result.documents
     assert document.name == "m.onnx.calibration.json"
     told = json.loads(document.read_text(encoding="utf-8"))
-    assert told["puzzles"] >= 64
-    assert set(told["samples_per_step"]) == {16}
+    assert told["puzzles"] == PUZZLES
+    assert set(told["samples_per_step"]) == {PER_STEP}
     assert len(told["samples_per_step"]) == sudoku4.config.halt_max_steps
     assert len(told["tensors"]) == 4
     limit = GATES["int8-static"].carry_clipping

@@ -19,6 +19,7 @@ from trm_export.checkpoint import load_model
 from trm_export.commands.app import run
 from trm_export.errors import ParityError, UsageError
 from trm_export.export import tflite as exporter
+from trm_export.export.calibration import OTHERS_PER_STEP, PER_STEP
 from trm_export.export.export import Choices, ExportResult, export, format_named, plan
 from trm_export.export.probe import probe_puzzles
 from trm_export.export.shared import Shared
@@ -123,7 +124,8 @@ def test_attention_and_separate_stacks_calibrate(kind: str) -> None:
 
 def test_the_manifest_says_what_was_seen(calibration: Calibration) -> None:
     found = json.loads(calibration.manifest)
-    assert found["samples_per_step"] == [24] * 8
+    assert found["samples_per_step"] == [PER_STEP] * 8
+    assert found["scrambled_per_step"] == found["held_out_per_step"] == [OTHERS_PER_STEP] * 8
     names = [matrix["matrix"] for matrix in found["matrices"]]
     assert len(set(names)) == len(names) == 7
     assert "inner/lm_head/vars/0" in names

@@ -31,6 +31,18 @@ def test_rows_of_a_matrix_are_rounded_on_scales_of_their_own() -> None:
     assert integers[:2].min() == -127
 
 
+def test_long_tails_are_rounded_in_three_passages() -> None:
+    rng = np.random.default_rng(1)
+    matrix = rng.normal(size=(6, 5)).astype(np.float32)
+    arrays = [rng.standard_t(2, size=(2, 4, 5)).astype(np.float32) for _ in range(40)]
+    seen = statistics((Seen(1, "m", x, x @ matrix.T) for x in arrays), 12)
+    (found,) = products({"m": Observed(matrix, *seen["m"])}, {}, ()).values()
+    assert found.fine is not None
+    low, high = found.fine.narrow
+    assert (found.leaving[0], found.leaving[1]) < (low, high) < (0, found.leaving[1])
+    assert found.error < 0.02
+
+
 def test_rows_of_different_size_are_told_apart() -> None:
     rng = np.random.default_rng(1)
     matrix = rng.normal(size=(6, 5)).astype(np.float32)

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trm_export.commands.exporting import Granularity, ModelFile
+from trm_export.commands.exporting import Granularity, ModelFile, PuzzleTable
+from trm_export.commands.models import (
+    HaltRule,
+    Identifiers,
+    MaxSteps,
+    Said,
+    SeqLen,
+    TaskName,
+    TrustModule,
+    opened,
+)
 from trm_export.commands.options import AsJson, Force
 
 if TYPE_CHECKING:
@@ -24,6 +34,13 @@ def all(
     model: ModelFile,
     output: Folder = Path("artifacts"),
     granularity: Granularity = "step",
+    trust_module: TrustModule = None,
+    seq_len: SeqLen = None,
+    max_steps: MaxSteps = None,
+    halt_rule: HaltRule = None,
+    identifiers: Identifiers = None,
+    task: TaskName = None,
+    puzzle_table: PuzzleTable = "internal",
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -33,17 +50,18 @@ def all(
     from trm_export.errors import ParityError
 
     load_keras()
-    from trm_export.checkpoint import load_model
     from trm_export.export.every import export_all
     from trm_export.export.export import FORMATS
     from trm_export.export.format import PRECISIONS
     from trm_export.export.probe import probe_puzzles
 
-    trm, entries = load_model(model), []
+    said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task)
+    trm, entries = opened(model, said), []
     with progress("Exporting", len(FORMATS) * len(PRECISIONS)) as advance:
         for entry in export_all(
-            trm, model.stem, output, probe_puzzles(trm), granularity=granularity, force=force
-        ):
+            trm, model.stem, output, probe_puzzles(trm), granularity=granularity,
+            puzzle_table=puzzle_table, force=force,
+        ):  # fmt: skip
             entries.append(entry)
             advance(len(entries), f"{entry.format} {entry.precision}")
     if as_json:
@@ -62,15 +80,16 @@ def _show(entries: Sequence[Made]) -> None:
     for entry in entries:
         made = entry.result
         if made is None:
-            text = "FAILED" if entry.failed else "not to be had"
-            rows.append((entry.format, entry.precision, "-", "-", "-", "-", text))
+            verdict = "FAILED" if entry.failed else "refused"
+            rows.append((entry.format, entry.precision, "-", "-", "-", verdict))
             continue
-        error = f"{made.forced_error:.1e}" if made.forced_error else "-"
-        seconds = (f"{made.seconds:.1f}", f"{made.check_seconds:.1f}")
+        error = "-" if made.forced_error is None else f"{made.forced_error:.1e}"
+        seconds = f"{made.seconds:.1f} + {made.check_seconds:.1f}"
         size = bytes_text(made.bytes)
-        rows.append((entry.path.name, entry.precision, size, *seconds, error, "PASSED"))
-    heads = ("file", "precision", "size", "export s", "check s", "forced error", "verdict")
+        rows.append((entry.path.name, entry.precision, size, seconds, error, "PASSED"))
+    heads = ("file", "precision", "size", "seconds", "error", "verdict")
     show_columns(str(entries[0].path.parent), heads, rows, ("file", "precision", "verdict"))
-    for entry in entries:
-        if entry.refused or entry.failed:
-            remark(entry.refused or entry.failed or "")
+    remark("Seconds of export + check; error: the worst of a single step, relative L2.")
+    for reason in dict.fromkeys(entry.refused or entry.failed for entry in entries):
+        if reason:
+            remark(reason)

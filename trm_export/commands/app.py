@@ -7,6 +7,7 @@ cost a second import as long as everything else together.
 
 from __future__ import annotations
 
+import keyword
 import os
 import sys
 from collections.abc import Sequence
@@ -19,8 +20,11 @@ from trm_export import TOOL, __version__
 from trm_export.commands.failures import DEBUG, INTERRUPTED, report
 from trm_runtime.streams import has_no_reader, open_closed_streams
 
-COMMANDS = ("demo", "train", "onnx", "tflite", "saved-model", "all", "bench", "parity", "inspect")
-"""One module of this package each, with a function of the same name (`-` becomes `_`)."""
+COMMANDS = (
+    "demo", "train", "import", "onnx", "tflite", "saved-model", "all", "bench", "parity", "inspect",
+)  # fmt: skip
+"""One module of this package each, with a function of the same name; `-` becomes `_`, and a word of
+Python's own gets one behind it."""
 
 app = typer.Typer(
     name=TOOL,
@@ -32,7 +36,7 @@ app = typer.Typer(
     "input, 5 parity failed, 130 interrupted.",
 )
 for _name in COMMANDS:
-    _function = _name.replace("-", "_")
+    _function = _name.replace("-", "_") + "_" * keyword.iskeyword(_name)
     app.command(_name)(getattr(import_module(f"trm_export.commands.{_function}"), _function))
 
 

@@ -8,11 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trm_export.commands.models import (
+    HaltRule,
+    Identifiers,
+    MaxSteps,
+    Said,
+    SeqLen,
+    TaskName,
+    TrustModule,
+    opened,
+)
 from trm_export.commands.options import AsJson, Force
 
 if TYPE_CHECKING:
     from trm_export.benchmark import BenchRow
-    from trm_export.model import TRM
+    from trm_export.protocol import StepModel
     from trm_export.tasks import PuzzleSet
 
 Model = Annotated[
@@ -32,6 +42,12 @@ def bench(
     files: Files = None,
     count: Count = 200,
     report: Report = None,
+    trust_module: TrustModule = None,
+    seq_len: SeqLen = None,
+    max_steps: MaxSteps = None,
+    halt_rule: HaltRule = None,
+    identifiers: Identifiers = None,
+    task: TaskName = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -45,7 +61,8 @@ def bench(
     if report is not None:
         refuse_overwrite(report, force=force)
     load_keras()
-    trained, trm, stem = _model(model)
+    said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task)
+    trained, trm, stem = _model(model, said)
     puzzles = _puzzles(trm, count)
     reference = _reference(trm, puzzles) if trained else None
     rows = []
@@ -59,29 +76,29 @@ def bench(
     if as_json:
         emit(document)
     else:
-        _show(rows, trained)
+        _show(rows, trained, puzzles.kind)
 
 
-def _model(name: str) -> tuple[bool, TRM, str]:
+def _model(name: str, said: Said) -> tuple[bool, StepModel, str]:
     """Whether it is trained, the model, and the stem for the names of its files."""
-    from trm_export.checkpoint import load_model
     from trm_export.model import PRESETS, TRM, preset
+    from trm_export.protocol import adapt
 
     if name in PRESETS:
-        return False, TRM(**preset(name)), name
-    return True, load_model(name), Path(name).stem
+        return False, adapt(TRM(**preset(name))), name
+    return True, opened(Path(name), said), Path(name).stem
 
 
-def _puzzles(trm: TRM, count: int) -> PuzzleSet:
+def _puzzles(trm: StepModel, count: int) -> PuzzleSet:
     from trm_export.commands.parity import shipped_puzzles
     from trm_export.export.probe import probe_puzzles
     from trm_export.tasks import find_task
 
-    task = find_task(trm.config)
+    task = find_task(trm)
     return probe_puzzles(trm, count) if task is None else shipped_puzzles(task, None, count)
 
 
-def _reference(trm: TRM, puzzles: PuzzleSet) -> Any:
+def _reference(trm: StepModel, puzzles: PuzzleSet) -> Any:
     from trm_export.reference import KerasRunner
     from trm_runtime import solve
 
@@ -89,7 +106,7 @@ def _reference(trm: TRM, puzzles: PuzzleSet) -> Any:
 
 
 def _rows(
-    trm: TRM,
+    trm: StepModel,
     stem: str,
     files: Sequence[Path] | None,
     folder: Path,
@@ -115,7 +132,7 @@ def _rows(
 
 
 def _document(
-    name: str, trm: TRM, puzzles: PuzzleSet, reference: Any, rows: Sequence[BenchRow]
+    name: str, trm: StepModel, puzzles: PuzzleSet, reference: Any, rows: Sequence[BenchRow]
 ) -> dict[str, Any]:
     import trm_export
     from trm_runtime.doctor import examine
@@ -127,7 +144,8 @@ def _document(
         "tool": f"trm-export {trm_export.__version__}",
         "kind": "bench",
         "model": name,
-        "parameters": trm.count_params(),
+        "puzzles": puzzles.kind,
+        "parameters": trm.keras.count_params(),
         "machine": examine(),
         "reference": {
             "exact": exact,
@@ -147,7 +165,7 @@ def _write(document: dict[str, Any], path: Path, *, force: bool) -> None:
         new.write_text(json.dumps(json_ready(document), indent=2, allow_nan=False) + "\n")
 
 
-def _show(rows: Sequence[BenchRow], trained: bool) -> None:
+def _show(rows: Sequence[BenchRow], trained: bool, kind: str) -> None:
     from trm_export.commands.console import bytes_text, remark, show_columns
 
     heads = ["file", "engine", "size", "export s", "load ms", "ms/step", "memory MB"]
@@ -161,7 +179,7 @@ def _show(rows: Sequence[BenchRow], trained: bool) -> None:
                      _number(row.steps_equal, ".1%"), f"{row.mean_steps:.2f}"]  # fmt: skip
         table.append(line)
     show_columns("What each file costs and answers", heads, table, ("file", "engine"))
-    remark(f"{rows[0].puzzles} puzzles; '=' is the share equal to Keras; one process a row.")
+    remark(f"{rows[0].puzzles} {kind}; '=' is the share equal to Keras; one process a row.")
 
 
 def _number(value: float | None, form: str) -> str:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trm_export.commands.models import Said, opened
+
 if TYPE_CHECKING:
     from trm_export.export.export import ExportResult
 
@@ -19,17 +21,23 @@ Granularity = Annotated[
 Recursion = Annotated[
     str | None, typer.Option(help="unrolled or rolled; what measured best if not given.")
 ]
+PuzzleTable = Annotated[
+    str,
+    typer.Option(help="internal, or external: puzzle embeddings in a file beside the graph."),
+]
 
 
 def run_export(
     kind: str,
     model: Path,
     output: Path | None,
+    said: Said,
     *,
     precision: str,
     batch: str | None,
     granularity: str,
     recursion: str | None,
+    puzzle_table: str,
     engine: str | None = None,
     force: bool,
     as_json: bool,
@@ -42,15 +50,14 @@ def run_export(
     if batch not in (None, "free") and not str(batch).isdecimal():
         raise UsageError(f"--batch is a number or free, got {batch!r}.")
     load_keras()
-    from trm_export.checkpoint import load_model
     from trm_export.export.every import target_name
     from trm_export.export.export import Choices, export, format_named
     from trm_export.export.probe import probe_puzzles
 
     known = format_named(kind)
     rows = int(batch) if batch is not None and batch.isdecimal() else batch
-    choices = Choices(precision, rows, granularity, recursion, engine)
-    trm = load_model(model)
+    choices = Choices(precision, rows, granularity, recursion, engine, puzzle_table)
+    trm = opened(model, said)
     name = target_name(model.stem, known, choices.precision, choices.granularity)
     target = output or Path("artifacts") / name
     result = export(trm, target, probe_puzzles(trm), known, choices, force=force)
@@ -59,8 +66,9 @@ def run_export(
         return
     say(result)
     print(result.path)
-    for document in (result.sidecar, *result.documents):
-        print(document)
+    for document in (result.sidecar, *result.documents, result.puzzle_table):
+        if document is not None:
+            print(document)
 
 
 def say(result: ExportResult) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trm_export.commands.models import TrustModule
 from trm_export.commands.options import AsJson
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def inspect(
     file: Annotated[
         Path, typer.Argument(help="A .keras, .onnx, .tflite or .json file, or a folder.")
     ],
+    trust_module: TrustModule = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what a file holds: contract, sizes, versions, weights. Loads no TensorFlow.
@@ -33,7 +35,7 @@ def inspect(
     from trm_export.errors import RejectedInputError
     from trm_export.inspection import inspect_file
 
-    info = inspect_file(file)
+    info = inspect_file(file, trust_module or ())
     if as_json:
         emit(info.to_json())
     else:
@@ -73,7 +75,7 @@ def _keras(info: KerasFileInfo) -> Rows:
         ("sha256", info.sha256),
         ("saved", f"{info.date_saved} by Keras {info.keras_version}"),
         ("parameters", f"{info.parameters:,} in {len(info.tensors)} tensors"),
-        ("precision", info.dtype_policy),
+        ("precision", info.dtype_policy or "not said"),
         ("weights sha256", info.weights_sha256),
     ]
 
@@ -157,11 +159,20 @@ def _contract(contract: StepContract) -> Rows:
         ("batch", "free" if contract.batch is None else str(contract.batch)),
         ("puzzle", f"{contract.seq_len} tokens of {contract.vocab_size}"),
         ("halts", f"{halt.kind} > {halt.threshold:g}, or step {contract.max_steps}"),
+        ("puzzle table", _table(contract)),
         ("alphabet", " ".join(entry or "-" for entry in contract.alphabet or ()) or "none"),
         ("made by", f"{made_by.tool} ({versions})"),
         ("weights sha256", made_by.weights_sha256),
         ("config digest", made_by.config_digest),
     ]
+
+
+def _table(contract: StepContract) -> str:
+    count, external = contract.num_puzzle_identifiers, contract.puzzle_table_sha256
+    if count is None:
+        return "none"
+    place = "inside" if external is None else f"in a file beside it, sha256 {external}"
+    return f"{count:,} embeddings, {place}"
 
 
 def _tensors(contract: StepContract) -> Rows:

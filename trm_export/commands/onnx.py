@@ -7,8 +7,18 @@ from trm_export.commands.exporting import (
     Granularity,
     ModelFile,
     Precision,
+    PuzzleTable,
     Recursion,
     run_export,
+)
+from trm_export.commands.models import (
+    HaltRule,
+    Identifiers,
+    MaxSteps,
+    Said,
+    SeqLen,
+    TaskName,
+    TrustModule,
 )
 from trm_export.commands.options import AsJson, Force, Output
 
@@ -20,11 +30,19 @@ def onnx(
     batch: Batch = None,
     granularity: Granularity = "step",
     recursion: Recursion = None,
+    trust_module: TrustModule = None,
+    seq_len: SeqLen = None,
+    max_steps: MaxSteps = None,
+    halt_rule: HaltRule = None,
+    identifiers: Identifiers = None,
+    task: TaskName = None,
+    puzzle_table: PuzzleTable = "internal",
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Export to ONNX and check the file against Keras on real puzzles."""
+    said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task)
     run_export(
-        "onnx", model, output, precision=precision, batch=batch, granularity=granularity,
-        recursion=recursion, force=force, as_json=as_json,
+        "onnx", model, output, said, precision=precision, batch=batch, granularity=granularity,
+        recursion=recursion, puzzle_table=puzzle_table, force=force, as_json=as_json,
     )  # fmt: skip

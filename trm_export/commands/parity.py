@@ -7,6 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trm_export.commands.models import (
+    HaltRule,
+    Identifiers,
+    MaxSteps,
+    Said,
+    SeqLen,
+    TaskName,
+    TrustModule,
+    opened,
+)
 from trm_export.commands.options import AsJson, Force
 
 if TYPE_CHECKING:
@@ -21,9 +31,6 @@ ModelFile = Annotated[Path, typer.Argument(help="The .keras file: what is true."
 Artifact = Annotated[Path, typer.Argument(help="The exported file to judge.")]
 PuzzleFile = Annotated[
     Path | None, typer.Option("--puzzles", help="Puzzles of your own: CSV, lines, .npz or folder.")
-]
-TaskName = Annotated[
-    str | None, typer.Option("--task", help="Shipped test puzzles; those that fit, if not given.")
 ]
 BlanksOption = Annotated[
     str | None, typer.Option(help="Blanks of the shipped puzzles: a number, or minimal.")
@@ -44,6 +51,11 @@ def parity(
     count: Count = 200,
     batch_size: BatchSize = 64,
     report: Report = None,
+    trust_module: TrustModule = None,
+    seq_len: SeqLen = None,
+    max_steps: MaxSteps = None,
+    halt_rule: HaltRule = None,
+    identifiers: Identifiers = None,
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
@@ -61,7 +73,8 @@ def parity(
         refuse_overwrite(report, force=force)
     candidate = open_runner(artifact)
     chosen = _puzzles(candidate.contract, puzzles, task, blanks, count)
-    result = _compared(model, candidate, chosen, batch_size)
+    said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers)
+    result = _compared(model, said, candidate, chosen, batch_size)
     if report is not None:
         _write(result, report, force=force)
     if as_json:
@@ -73,19 +86,19 @@ def parity(
 
 
 def _compared(
-    model: Path, candidate: StepRunner, puzzles: PuzzleSet, batch_size: int
+    model: Path, said: Said, candidate: StepRunner, puzzles: PuzzleSet, batch_size: int
 ) -> ParityResult:
     from trm_export.commands.console import progress
     from trm_export.commands.frameworks import load_keras
 
     load_keras(any_backend=True)
-    from trm_export.checkpoint import load_model
     from trm_export.parity import compare
     from trm_export.reference import KerasRunner
 
+    reference = KerasRunner(opened(model, said, candidate.contract))
     with progress("Comparing", 1.0) as advance:
         return compare(
-            KerasRunner(load_model(model)),
+            reference,
             candidate,
             puzzles,
             batch_size=batch_size,
@@ -97,15 +110,17 @@ def _puzzles(
     contract: StepContract, file: Path | None, name: str | None, blanks: str | None, count: int
 ) -> PuzzleSet:
     from trm_export.errors import UsageError
-    from trm_export.tasks import find_task, get_task, read_puzzles
+    from trm_export.tasks import find_task, get_task, random_rows, read_puzzles
 
     task = find_task(contract) if name is None else get_task(name)
     if file is not None:
         if blanks is not None:
             raise UsageError("--blanks is for the shipped puzzles; leave it out with --puzzles.")
         return read_puzzles(file, task, split="test" if file.is_dir() else None, limit=count)
+    if task is None and blanks is not None:
+        raise UsageError("No shipped puzzles fit this model; leave --blanks out.")
     if task is None:
-        raise UsageError("No shipped puzzles fit this model; name yours with --puzzles FILE.")
+        return random_rows(contract.vocab_size, contract.seq_len, count)
     return shipped_puzzles(task, blanks, count)
 
 

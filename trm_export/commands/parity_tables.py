@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 _STYLES = {"ok": "green", "failed": "bold red", "reported": "", "not judged": "dim"}
 _MARKS = {"ok": "ok", "failed": "FAILED", "reported": "reported", "not judged": "not judged"}
 _LISTED = 10
-_STATES = ("z_H", "z_L", "logits")
+_SHOWN_STATES = 2
+_HEADS = ("logits", "q_halt_logits")
 
 
 def show_result(result: ParityResult, model: str, artifact: str) -> None:
@@ -54,29 +55,27 @@ def _errors(result: ParityResult) -> None:
     from rich.text import Text
 
     forced = {(error.step, error.tensor): error.relative_l2 for error in result.forced}
+    states = _states(result)
     rows = []
     for step in result.free:
-        ours = [_short(forced[step.step, name]) for name in (*_STATES, "q_halt_logits")]
-        drifts: list[Drift] = [step.drift["z_H"], step.drift["logits"]]
+        ours = [_short(forced[step.step, name]) for name in (*states, *_HEADS)]
+        drifts: list[Drift] = [step.drift[name] for name in (*states[:1], "logits")]
         free = [_short(drift.settled) for drift in drifts]
         others = _short(step.drift["logits"].unsettled)
         rows.append((str(step.step), *ours, *free, others, f"{step.cells_equal:.2%}"))
-    heads = (
-        "step",
-        "z_H",
-        "z_L",
-        "logits",
-        "q_halt",
-        "z_H free",
-        "logits free",
-        "others",
-        "cells equal",
-    )
+    free_heads = [f"{name} free" for name in (*states[:1], "logits")]
+    heads = ["step", *states, "logits", "q_halt", *free_heads, "others", "cells equal"]
     show_columns(
         "Relative L2 error by step: forced, then free on settled puzzles and others", heads, rows
     )
     text = "Forced: from the model's own carry. Settled: the model solves the puzzle."
     stdout().print(Text(text, style="dim"))
+
+
+def _states(result: ParityResult) -> list[str]:
+    """The first states of the carry: what is compared in float before the logits."""
+    names = dict.fromkeys(error.tensor for error in result.forced if error.dtype == "float32")
+    return list(names)[: min(list(names).index("logits"), _SHOWN_STATES)]
 
 
 def _accuracy(accuracy: Accuracy, decisions: Decisions) -> None:

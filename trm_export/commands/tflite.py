@@ -11,8 +11,18 @@ from trm_export.commands.exporting import (
     Granularity,
     ModelFile,
     Precision,
+    PuzzleTable,
     Recursion,
     run_export,
+)
+from trm_export.commands.models import (
+    HaltRule,
+    Identifiers,
+    MaxSteps,
+    Said,
+    SeqLen,
+    TaskName,
+    TrustModule,
 )
 from trm_export.commands.options import AsJson, Force, Output
 
@@ -28,12 +38,21 @@ def tflite(
     batch: Batch = None,
     granularity: Granularity = "step",
     recursion: Recursion = None,
+    puzzle_table: PuzzleTable = "internal",
     target: Target = "litert",
+    trust_module: TrustModule = None,
+    seq_len: SeqLen = None,
+    max_steps: MaxSteps = None,
+    halt_rule: HaltRule = None,
+    identifiers: Identifiers = None,
+    task: TaskName = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Export to TFLite (LiteRT) and check the file against Keras on real puzzles."""
+    said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task)
     run_export(
-        "tflite", model, output, precision=precision, batch=batch, granularity=granularity,
-        recursion=recursion, engine=target, force=force, as_json=as_json,
+        "tflite", model, output, said, precision=precision, batch=batch, granularity=granularity,
+        recursion=recursion, puzzle_table=puzzle_table, engine=target, force=force,
+        as_json=as_json,
     )  # fmt: skip

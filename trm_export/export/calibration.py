@@ -19,8 +19,8 @@ import numpy as np
 
 from trm_export import TOOL
 from trm_export.export.format import Job
-from trm_export.model import TRM
 from trm_export.parity import Puzzles
+from trm_export.protocol import AnyModel, adapt
 from trm_export.tasks import Task, find_task
 from trm_runtime.contract import StepContract
 from trm_runtime.runner import StepRunner, initial_carry
@@ -28,8 +28,8 @@ from trm_runtime.runner import StepRunner, initial_carry
 Array = np.ndarray[Any, Any]
 Arrays = dict[str, Array]
 
-PUZZLES, HELD_OUT = 64, 32  # puzzles that are rolled out; the latter only judge
-PER_STEP = 16  # rows taken at every step
+PUZZLES, HELD_OUT = 32, 16  # puzzles that are rolled out; the latter only judge
+PER_STEP = 8  # rows taken at every step
 OTHERS_PER_STEP = 8  # of scrambled puzzles, and of held-out ones
 MARGIN = 1.2  # ranges are wider than what was seen by this factor
 FINE_ABOVE = 0.02  # rounding error, relative to a tensor's own size, that asks for a second product
@@ -113,13 +113,13 @@ def _samples(job: Job) -> Samples:
     )  # fmt: skip
 
 
-def puzzle_tokens(model: TRM, given: Puzzles) -> tuple[Array, Array]:
+def puzzle_tokens(model: AnyModel, given: Puzzles) -> tuple[Array, Array]:
     """Tokens (n, S) int32 to calibrate on, and others to judge by.
 
     Training and validation puzzles of the model's task, half of them with many blanks; for a
     model without a shipped task the given puzzles, every third of which is held out.
     """
-    task = find_task(model.config)
+    task = find_task(adapt(model))
     if task is not None:
         return _both_kinds(task, "train", PUZZLES), _both_kinds(task, "validation", HELD_OUT)
     rows = np.arange(len(given.inputs))

@@ -10,8 +10,8 @@ from trm_export.errors import ParityError, UsageError
 from trm_export.export.export import FORMATS, Choices, ExportResult, format_named, plan, produce
 from trm_export.export.format import PRECISIONS, Format
 from trm_export.export.shared import Shared
-from trm_export.model import TRM
 from trm_export.parity import Puzzles
+from trm_export.protocol import AnyModel, adapt
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,24 +33,26 @@ def target_name(stem: str, kind: Format, precision: str, granularity: str) -> st
 
 
 def export_all(
-    model: TRM,
+    model: AnyModel,
     stem: str,
     folder: Path,
     puzzles: Puzzles,
     *,
     granularity: str = "step",
+    puzzle_table: str = "internal",
     force: bool = False,
 ) -> Iterator[Made]:
     """Exports the set into ``folder``, an entry at a time, as ``<stem>-<precision>.<suffix>``.
 
     Raises what `export` raises, but for refusals and failed checks, which are entries.
     """
+    model = adapt(model)
     shared = Shared(model)
     for kind in map(format_named, FORMATS):
         for precision in PRECISIONS:
             path = folder / target_name(stem, kind, precision, granularity)
             entry = Made(kind.name, precision, path)
-            choices = Choices(precision, granularity=granularity)
+            choices = Choices(precision, granularity=granularity, puzzle_table=puzzle_table)
             try:
                 job = plan(model, puzzles, kind, choices, shared)
             except UsageError as error:

@@ -1,4 +1,4 @@
-"""`export`: the way every file takes, whatever its format, from a Keras TRM to a checked artifact.
+"""`export`: the way every file takes, whatever its format, from Keras to a checked artifact.
 
 The choices are judged, the file is written under a temporary name, opened again with the device's
 own driver and compared with Keras on real puzzles; only then it gets its name.
@@ -15,16 +15,19 @@ from pathlib import Path
 
 import keras
 
-from trm_export.errors import BackendError, ParityError, UsageError
-from trm_export.export.format import PRECISIONS, RECURSIONS, Format, Job
+from trm_export.errors import BackendError, ParityError, TRMError, UsageError
+from trm_export.export.format import PRECISIONS, RECURSIONS, Documents, Format, Job
+from trm_export.export.puzzle_table import PLACES, table_bytes, table_sha256
 from trm_export.export.shared import Shared
 from trm_export.export.signature import contract_for, sidecar
 from trm_export.files import atomic_write, refuse_overwrite, size_on_disk
 from trm_export.model import TRM
 from trm_export.parity import Puzzles, compare
 from trm_export.parity.judge import DECISIONS
+from trm_export.protocol import AnyModel, adapt, gist
 from trm_runtime.contract import GRANULARITIES, StepContract
 from trm_runtime.open import open_runner
+from trm_runtime.puzzle_table import table_beside
 
 FORMATS = ("saved-model", "onnx", "tflite")
 """One module of this package each (`-` becomes `_`), whose `FORMAT` says what it can do."""
@@ -41,9 +44,10 @@ class ExportResult:
     bytes: int
     seconds: float  # conversion, without the check
     check_seconds: float
-    forced_error: float  # worst relative L2 of any tensor of any checked step; 0 for a loop
+    forced_error: float | None  # worst relative L2 of any tensor and checked step; no loop has one
     verdict: str  # of the check, in words
     documents: tuple[Path, ...] = ()  # what the exporter has to say of the file, as JSON
+    puzzle_table: Path | None = None  # the embeddings that the graph does without
 
     @property
     def sidecar(self) -> Path:
@@ -61,6 +65,8 @@ class Choices:
         granularity: ``"step"``, ``"loop"`` or ``"block"``.
         recursion: ``"unrolled"``, ``"rolled"``, or None for what measures best.
         engine: one of the format's engines.
+        puzzle_table: ``"internal"``, or ``"external"`` for a graph that takes the rows of the
+            puzzle embeddings, and a file of them beside it.
     """
 
     precision: str = "fp32"
@@ -68,6 +74,7 @@ class Choices:
     granularity: str = "step"
     recursion: str | None = None
     engine: str | None = None
+    puzzle_table: str = "internal"
 
 
 def format_named(name: str) -> Format:
@@ -80,7 +87,7 @@ def format_named(name: str) -> Format:
 
 
 def export(
-    model: TRM,
+    model: AnyModel,
     path: Path,
     puzzles: Puzzles,
     kind: Format,
@@ -92,9 +99,9 @@ def export(
     """Writes the model as one file, re-opens it with the device's driver and checks it.
 
     Args:
-        model: the TRM, on the TensorFlow backend.
-        path: target; its contract lands beside it as ``<path>.json``, and what else the exporter
-            has to say as `Documents`.
+        model: one that follows the protocol, on the TensorFlow backend.
+        path: target; its contract lands beside it as ``<path>.json``, what else the exporter has
+            to say as `Documents`, and an external puzzle table as `table_beside` says.
         puzzles: real puzzles for calibration and check.
         kind: see `format_named`.
         choices: see `Choices`.
@@ -115,10 +122,11 @@ def produce(job: Job, path: Path, kind: Format, *, force: bool = False) -> Expor
     with ExitStack() as files:  # closed in reverse: the contract lands last
         beside = files.enter_context(atomic_write(sidecar(path), force=force))
         new = files.enter_context(atomic_write(path, force=force))
+        table = _table(files, job, path, force=force)
         start = time.perf_counter()
-        texts = kind.write(job, new) or {}
+        texts = _written(job, kind, new)
         written = time.perf_counter()
-        error, verdict = _checked(job, new, path)
+        error, verdict = _checked(job, (new, table), path)
         checked = time.perf_counter()
         documents = {path.with_name(path.name + ending): text for ending, text in texts.items()}
         for target, text in documents.items():
@@ -128,11 +136,21 @@ def produce(job: Job, path: Path, kind: Format, *, force: bool = False) -> Expor
     return ExportResult(
         path, job.contract, kind.name, RECURSIONS[job.rolled], size_on_disk(path),
         written - start, checked - written, error, verdict, tuple(documents),
+        None if table is None else table_beside(path),
     )  # fmt: skip
 
 
+def _table(files: ExitStack, job: Job, path: Path, *, force: bool) -> Path | None:
+    """Writes the external puzzle table, if it is one, under a temporary name."""
+    if job.contract.puzzle_table_sha256 is None:
+        return None
+    new = files.enter_context(atomic_write(table_beside(path), force=force))
+    new.write_bytes(table_bytes(job.model.keras))
+    return new
+
+
 def plan(
-    model: TRM,
+    model: AnyModel,
     puzzles: Puzzles,
     kind: Format,
     choices: Choices = Choices(),
@@ -148,6 +166,8 @@ def plan(
     problems = list(_wrong_words(kind, choices))
     if problems:
         raise UsageError(" ".join(problems))
+    model = adapt(model)
+    external = choices.puzzle_table == "external"
     batch = kind.batch if choices.batch is None else choices.batch
     contract = contract_for(
         model,
@@ -155,9 +175,10 @@ def plan(
         precision=choices.precision,
         granularity=choices.granularity,
         packages=("keras", "tensorflow", *kind.packages),
+        puzzle_table_sha256=table_sha256(model.keras) if external else None,
     )
-    paper = model.config.family == "paper"
-    rolled = choices.recursion == "rolled" if choices.recursion else paper and kind.rolls(contract)
+    rolls = model.passes is not None and kind.rolls(contract)
+    rolled = choices.recursion == "rolled" if choices.recursion else rolls
     engine = choices.engine or kind.engines[0]
     job = Job(model, contract, rolled, engine, puzzles, shared or Shared(model))
     problems = [*_refusals(job), *kind.refusals(job)]
@@ -172,6 +193,7 @@ def _wrong_words(kind: Format, choices: Choices) -> Iterator[str]:
         "granularity": (choices.granularity, GRANULARITIES),
         "recursion": (choices.recursion or RECURSIONS[0], RECURSIONS),
         "target": (choices.engine or kind.engines[0], kind.engines),
+        "puzzle table": (choices.puzzle_table, PLACES),
     }
     for name, (word, known) in words.items():
         if word not in known:
@@ -183,32 +205,54 @@ def _wrong_words(kind: Format, choices: Choices) -> Iterator[str]:
 
 def _refusals(job: Job) -> Iterator[str]:
     """What no format can do with this model."""
-    if job.model.config.family == "paper":
-        return
-    if job.rolled:
+    if job.contract.puzzle_table_sha256 is not None and job.contract.precision == "int8-static":
         yield (
-            "A rolled recursion needs one shared stack, and the seed family has two; "
-            "export it unrolled."
+            "int8-static is calibrated on a graph with its puzzle table inside; "
+            "leave the table internal, or use int8."
         )
+    if job.model.passes is not None:
+        return
+    own = isinstance(job.model.keras, TRM)
+    why = "the seed family has two" if own else f"{type(job.model.keras).__name__} shows none"
+    if job.rolled:
+        yield f"A rolled recursion needs one shared stack, and {why}; export it unrolled."
     if job.contract.granularity == "block":
         yield (
-            "A block is one pass of one shared stack, and the seed family has two; "
-            "export it with granularity step."
+            f"A block is one pass of one shared stack, and {why}; export it with granularity step."
         )
 
 
-def _checked(job: Job, written: Path, path: Path) -> tuple[float, str]:
+def _written(job: Job, kind: Format, path: Path) -> Documents:
+    """Writes the job; explains where somebody else's model cannot be traced."""
+    try:
+        return kind.write(job, path) or {}
+    except (TypeError, ValueError) as error:
+        if isinstance(job.model.keras, TRM) or isinstance(error, TRMError):
+            raise
+        free = (
+            ""
+            if job.contract.batch
+            else (
+                "; if its call reads the number of rows as a Python number, give --batch a number"
+            )
+        )
+        name = type(job.model.keras).__name__
+        raise UsageError(f"{name} cannot be traced: {gist(error)}{free}.") from error
+
+
+def _checked(job: Job, written: tuple[Path, Path | None], path: Path) -> tuple[float | None, str]:
     """The worst forced error of the written file, opened as a device would, and the verdict.
 
     Only single steps are judged here (of a loop, which has none, its answers and halting steps),
     so that an untrained model exports too; `trm-export parity` judges everything.
     """
-    candidate = open_runner(written)
+    file, table = written
+    candidate = open_runner(file, puzzle_table=table)
     result = compare(job.shared.reference, candidate, job.puzzles, steps_only=True)
     broken = result.broken
     if broken is None:
         return result.forced_error, result.verdict
     integer = job.contract.precision.startswith("int8")
     if integer and not result.forced and broken.name in DECISIONS:
-        return 0.0, f"{result.puzzles} puzzles are too few to judge {broken.name} of an int8 loop."
+        return None, f"{result.puzzles} puzzles are too few to judge {broken.name} of an int8 loop."
     raise ParityError(f"{path} was not written: {result.verdict}")

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from trm_export.export.shared import Shared
-from trm_export.model import TRM
 from trm_export.parity import Puzzles
+from trm_export.protocol import StepModel
 from trm_runtime.contract import StepContract
 
 PRECISIONS = ("fp32", "fp16", "int8", "int8-static")
@@ -24,7 +24,7 @@ class Job:
     """One file to write.
 
     Attributes:
-        model: the TRM, on the TensorFlow backend.
+        model: what is exported, on the TensorFlow backend.
         contract: what the file must be; precision, batch and granularity are in it.
         rolled: one loop over the shared stack instead of unrolled passes.
         engine: the engine the file is for, where a format has more than one.
@@ -32,7 +32,7 @@ class Job:
         shared: the reference, and what this job may take from others of the same model.
     """
 
-    model: TRM
+    model: StepModel
     contract: StepContract
     rolled: bool
     engine: str

@@ -13,7 +13,7 @@ from typing import Any
 from trm_export.export import onnx_precision
 from trm_export.export.format import Documents, Format, Job
 from trm_export.export.onnx_calibrate import calibrate
-from trm_export.export.onnx_convert import converted, weight_names
+from trm_export.export.onnx_convert import body_names, converted, weight_names
 from trm_runtime.contract import METADATA_KEY, StepContract
 from trm_runtime.drivers.onnx_file import sealed
 
@@ -30,15 +30,15 @@ def write(job: Job, path: Path) -> Documents:
 
 def _shrink(job: Job, graph: Any) -> Documents:
     """Brings the graph to the precision of the contract."""
-    precision, names = job.contract.precision, weight_names(job.model)
+    precision = job.contract.precision
     if precision == "fp16":
-        onnx_precision.halve(graph, names)
+        onnx_precision.halve(graph, weight_names(job.model))
     elif precision == "int8":
-        onnx_precision.quantise(graph, names, onnx_precision.dynamic)
+        onnx_precision.quantise(graph, body_names(job.model), onnx_precision.dynamic)
     elif precision == "int8-static":
         calibration = calibrate(job)
         ranges = {found.tensor: found for found in calibration.tensors}
-        onnx_precision.quantise(graph, names, onnx_precision.static(ranges))
+        onnx_precision.quantise(graph, body_names(job.model), onnx_precision.static(ranges))
         return {CALIBRATION: calibration.to_json()}
     return {}
 
@@ -55,9 +55,9 @@ def convert(job: Job) -> Any:
 
 
 def _refusals(job: Job) -> Iterator[str]:
-    if job.model.compute_dtype != "float32":
+    if job.model.keras.compute_dtype != "float32":
         yield (
-            f"onnx: the model computes in {job.model.compute_dtype}, and a file computes in "
+            f"onnx: the model computes in {job.model.keras.compute_dtype}, and a file computes in "
             "float32; build the model with dtype float32 and load the weights into it."
         )
 

@@ -24,7 +24,7 @@ from trm_export.export.calibration import (
     tensor_range,
 )
 from trm_export.export.format import Job
-from trm_export.export.onnx_convert import converted, weight_names
+from trm_export.export.onnx_convert import body_names, converted
 from trm_export.export.onnx_precision import multiplications
 from trm_export.export.signature import contract_for
 from trm_export.parity.gates import gates_for
@@ -56,7 +56,7 @@ class _Watched:
     def __init__(self, job: Job) -> None:
         proto = converted(job, contract_for(job.model), rolled=False)
         self._inputs: dict[str, list[str]] = {}  # weight -> the tensors it is multiplied by
-        for node in multiplications(proto.graph, weight_names(job.model)):
+        for node in multiplications(proto.graph, body_names(job.model)):
             self._inputs.setdefault(node.input[1], []).append(node.input[0])
         names = dict.fromkeys(name for found in self._inputs.values() for name in found)
         for name in names:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import onnx
 from onnx import numpy_helper
@@ -21,10 +22,13 @@ from trm_export.export.format import Job
 from trm_export.export.onnx_matmul import straighten
 from trm_export.export.signature import graph_function, incoming, outgoing
 from trm_export.model import TRM
+from trm_export.protocol import AnyModel, StepModel, adapt
 from trm_runtime.contract import CarrySpec, StepContract, TensorSpec
 
 OPSET = 17
 MAX_IR_VERSION = 10
+HEADS = ("lm_head", "q_head")  # of our own model
+_SCORES = 2  # at most, q_halt and q_continue
 _OPTIMIZERS = ("fold_constants", "merge_duplication", "reshape_optimizer", "remove_identity",
                "remove_back_to_back")  # fmt: skip
 
@@ -37,19 +41,20 @@ def converted(job: Job, contract: StepContract, *, rolled: bool) -> onnx.ModelPr
         contract: names, shapes and granularity.
         rolled: leaves the recursion in a loop.
     """
-    key = ("onnx", contract.granularity, contract.batch, rolled)
+    external = contract.puzzle_table_sha256 is not None
+    key = ("onnx", contract.granularity, contract.batch, rolled, external)
     made = job.shared.once(key, lambda: _converted(job.model, contract, rolled))
     copy = onnx.ModelProto()
     copy.CopyFrom(made)
     return copy
 
 
-def _converted(model: TRM, contract: StepContract, rolled: bool) -> onnx.ModelProto:
-    loops = rolled or (model.config.family == "paper" and contract.granularity != "block")
+def _converted(model: StepModel, contract: StepContract, rolled: bool) -> onnx.ModelProto:
+    loops = rolled or (model.passes is not None and contract.granularity != "block")
     proto = _from_tensorflow(model, contract, rolled=loops)
     graph = proto.graph
     fixed = {spec.name for spec in (*incoming(contract), *outgoing(contract))}
-    onnx_graph.rename(graph, _Names(fixed, _recognised(model, graph)))
+    onnx_graph.rename(graph, _Names(fixed, _recognised(model.keras, graph)))
     onnx_graph.capture_invariants(graph)
     straighten(graph)
     onnx_graph.prune(graph)
@@ -72,7 +77,7 @@ def _number_nodes(graph: onnx.GraphProto) -> None:
         node.name = f"{node.op_type}_{number}"
 
 
-def _from_tensorflow(model: TRM, contract: StepContract, *, rolled: bool) -> onnx.ModelProto:
+def _from_tensorflow(model: StepModel, contract: StepContract, *, rolled: bool) -> onnx.ModelProto:
     import tensorflow as tf
     from tf2onnx import optimizer, tf_loader
     from tf2onnx.tfonnx import process_tf_graph
@@ -144,21 +149,42 @@ class _Names:
         yield from (f"{short}_{i}" for i in range(2, 1 << 20))
 
 
-def weight_names(model: TRM) -> set[str]:
+def weight_names(model: AnyModel) -> set[str]:
     """The names that the model's weights have in a graph, ``H_level/block_1/ffn/down`` say."""
-    return {_short(name) for name in saved_weights(model)}
+    return {_short(name) for name in saved_weights(adapt(model).keras)}
 
 
-def _recognised(model: TRM, graph: onnx.GraphProto) -> dict[str, str]:
-    """Initializer -> name of the Keras weight that it is, recognised by its values."""
+def body_names(model: AnyModel) -> set[str]:
+    """The same without the heads, which decide answers and halting and are small.
+
+    Those of our own model are known by name; other models' by their width, that of the vocabulary
+    or of the halting scores.
+    """
+    model = adapt(model)
+    saved = {_short(name): array for name, array in saved_weights(model.keras).items()}
+    if isinstance(model.keras, TRM):
+        return set(saved) - set(HEADS)
+    return {name for name, array in saved.items() if not _is_head(array.shape, model.vocab_size)}
+
+
+def _is_head(shape: tuple[int, ...], vocab_size: int) -> bool:
+    return len(shape) == 2 and (shape[1] <= _SCORES or shape[1] == vocab_size)
+
+
+def _recognised(model: keras.Model, graph: onnx.GraphProto) -> dict[str, str]:
+    """Initializer -> name of the Keras weight that it is, recognised by its values.
+
+    Its shape may be another: Keras's attention layers keep matrices as (hidden, heads, size), which
+    tf2onnx flattens.
+    """
     left = {_short(name): values for name, values in saved_weights(model).items()}
     found = {}
     for part in onnx_graph.graphs(graph):
         for tensor in part.initializer:
             if tensor.data_type != onnx.TensorProto.FLOAT or len(tensor.dims) == 0:
                 continue
-            values = numpy_helper.to_array(tensor)
-            same = (name for name, weight in left.items() if np.array_equal(weight, values))
+            values = numpy_helper.to_array(tensor).ravel()
+            same = (name for name, weight in left.items() if np.array_equal(weight.ravel(), values))
             name = next(same, None)
             if name is not None:
                 found[tensor.name] = name

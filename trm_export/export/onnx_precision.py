@@ -33,7 +33,6 @@ from trm_export.export.onnx_graph import bodies, prune, replace
 
 Array = np.ndarray[Any, Any]
 
-HEADS = ("lm_head", "q_head")
 _LARGEST = 64  # of a weight, and
 _ROW_LEVELS = 127  # of an activation on either side of 128, where every row has its scale
 _SMALLEST_ROW = 1e-30  # what stands in for the largest value of a row of zeros
@@ -92,9 +91,9 @@ def halve(graph: GraphProto, names: set[str]) -> None:
 
 
 def multiplications(graph: GraphProto, names: set[str]) -> Iterator[NodeProto]:
-    """The nodes of the graph itself that multiply by a named matrix outside the heads."""
+    """The nodes of the graph itself that multiply by a named matrix."""
     for node in graph.node:
-        if node.op_type == "MatMul" and node.input[1] in names and node.input[1] not in HEADS:
+        if node.op_type == "MatMul" and node.input[1] in names:
             yield node
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from trm_export.model import TRM
-from trm_export.tasks import PuzzleSet, find_task
+from trm_export.protocol import AnyModel, adapt
+from trm_export.tasks import PuzzleSet, find_task, random_rows
 
 
-def probe_puzzles(model: TRM, count: int = 8) -> PuzzleSet:
-    """Validation puzzles of the model's task; random tokens, unlabelled, without one."""
-    task = find_task(model.config)
+def probe_puzzles(model: AnyModel, count: int = 6) -> PuzzleSet:
+    """Validation puzzles of the model's task; without one random tokens, and they say so."""
+    model = adapt(model)
+    task = find_task(model)
     if task is not None:
         return task.puzzles("validation", count=count)
-    c = model.config
-    tokens = np.random.default_rng(0).integers(0, c.vocab_size, (count, c.seq_len), dtype=np.int32)
-    return PuzzleSet(tokens, None, np.zeros(count, np.int32))
+    return random_rows(model.vocab_size, model.seq_len, count)

@@ -16,6 +16,7 @@ from typing import Any
 import keras
 
 from trm_export.export.format import Format, Job
+from trm_export.export.puzzle_table import table_of
 from trm_export.export.signature import graph_function, incoming
 from trm_runtime.contract import StepContract
 from trm_runtime.drivers.saved_model_folder import add_contract
@@ -32,17 +33,21 @@ def save_graph(job: Job, path: Path, *, half: bool = False) -> None:
     import tensorflow as tf
 
     module = tf.Module()
-    floats = [w for w in job.model.weights if w.dtype.startswith("float")]
-    module.stored = [_stored(w, half) for w in floats]
+    weights = job.model.keras.weights
+    if job.contract.puzzle_table_sha256 is not None:
+        table = table_of(job.model.keras)
+        weights = [weight for weight in weights if weight is not table]
+    module.stored = [_stored(weight, half) for weight in weights]
     function = graph_function(job.model, job.contract, rolled=job.rolled)
 
     def named(**tensors: Any) -> dict[str, Any]:
-        values = [tf.cast(variable, "float32") for variable in module.stored]
-        with keras.StatelessScope(state_mapping=list(zip(floats, values, strict=True))):
+        values = [_used(variable) for variable in module.stored]
+        mapping = list(zip(weights, values, strict=True))
+        with keras.StatelessScope(state_mapping=mapping, initialize_variables=False):
             return function(**tensors)
 
     specs = {s.name: tf.TensorSpec(s.shape, s.dtype, name=s.name) for s in incoming(job.contract)}
-    signature = tf.function(named).get_concrete_function(**specs)
+    signature = tf.function(named, autograph=False).get_concrete_function(**specs)
     path.unlink(missing_ok=True)
     try:
         tf.saved_model.save(module, str(path), signatures={job.contract.signature: signature})
@@ -61,8 +66,17 @@ def _unwritable(error: Any, path: Path) -> OSError:
 def _stored(weight: Any, half: bool) -> Any:
     import tensorflow as tf
 
-    value = tf.cast(weight.value, "float16" if half else "float32")
+    value = tf.convert_to_tensor(weight.value)
+    if value.dtype.is_floating:
+        value = tf.cast(value, "float16" if half else "float32")
     return tf.Variable(value, trainable=False, name=weight.name)
+
+
+def _used(variable: Any) -> Any:
+    """What the step reads: numbers in float32, whole ones as they are."""
+    import tensorflow as tf
+
+    return tf.cast(variable, "float32") if variable.dtype.is_floating else tf.identity(variable)
 
 
 def _refusals(job: Job) -> Iterator[str]:

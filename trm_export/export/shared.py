@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import weakref
 from collections.abc import Callable, Hashable
+from pathlib import Path
 from typing import Any, TypeVar, final
 
-from trm_export.model import TRM
+from trm_export.protocol import AnyModel
 from trm_export.reference import KerasRunner, Remembered
 
 Made = TypeVar("Made")
@@ -22,7 +26,7 @@ class Shared:
         reference: the same, remembering its steps, for checks on the same few puzzles.
     """
 
-    def __init__(self, model: TRM) -> None:
+    def __init__(self, model: AnyModel) -> None:
         self.runner = KerasRunner(model)
         self.reference = Remembered(self.runner)
         self._made: dict[Hashable, Any] = {}
@@ -33,3 +37,9 @@ class Shared:
             self._made[key] = make()
         found: Made = self._made[key]
         return found
+
+    def folder(self) -> Path:
+        """A new temporary folder, removed with this object or at the end of the process."""
+        made = Path(tempfile.mkdtemp(prefix="trm-"))
+        weakref.finalize(self, shutil.rmtree, made, ignore_errors=True)
+        return made

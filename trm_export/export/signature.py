@@ -1,4 +1,4 @@
-"""The step contract of a Keras TRM, and the one function that every format exports.
+"""The step contract of a Keras model, and the one function that every format exports.
 
 Knows names, dtypes and shapes; knows no file format.
 """
@@ -12,89 +12,81 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 from keras import ops
 
 import trm_export
 from trm_export.checkpoint import weights_sha256
 from trm_export.granularity import as_block, as_loop
-from trm_export.model import TRM, TRMConfig
-from trm_runtime.contract import CarrySpec, HaltRule, MadeBy, StepContract, TensorSpec
-
-NEXT = "_next"
+from trm_export.model import TRM
+from trm_export.protocol import AnyModel, StepModel, adapt, select
+from trm_runtime.contract import CarrySpec, MadeBy, StepContract, TensorSpec
 
 Graph = Callable[..., dict[str, Any]]
 
 
 def contract_for(
-    model: TRM,
+    model: AnyModel,
     *,
     batch: int | None = None,
     precision: str = "fp32",
     granularity: str = "step",
     packages: Sequence[str] = ("keras",),
+    puzzle_table_sha256: str | None = None,
 ) -> StepContract:
     """The contract of one call of the exported model.
 
     Args:
-        model: the TRM.
+        model: a model that follows the protocol.
         batch: fixed number of rows, or None for any.
         precision: of the weights, a word of design section 7.
-        granularity: what one call does: ``"step"``, ``"loop"`` or ``"block"``.
+        granularity: what one call does: ``"step"``, ``"loop"`` or ``"block"``; the latter only
+            where a step has `StepModel.passes`.
         packages: distributions whose versions are recorded in ``made_by``.
+        puzzle_table_sha256: of the file that holds the puzzle embeddings instead of the graph,
+            which then takes their rows.
     """
-    c = model.config
-    inputs = [TensorSpec("inputs", "int32", (batch, c.seq_len))]
-    if c.puzzle_emb_ndim:
-        inputs.append(TensorSpec("puzzle_identifiers", "int32", (batch,)))
-    outputs = (
-        TensorSpec("logits", "float32", (batch, c.seq_len, c.vocab_size)),
-        TensorSpec("q_halt_logits", "float32", (batch,)),
-        TensorSpec("q_continue_logits", "float32", (batch,)),
-    )
+    model = _stepping(model, puzzle_table_sha256)
     step = StepContract(
         model_name=model.name,
         precision=precision,
         batch=batch,
-        inputs=tuple(inputs),
-        carry=_carry_specs(c, batch),
-        outputs=outputs,
-        halt=HaltRule(
-            "q_halt" if c.no_act_continue else "q_halt_minus_q_continue", c.halt_threshold
-        ),
-        max_steps=c.halt_max_steps,
-        made_by=_made_by(model, packages),
-        alphabet=c.alphabet,
-        num_puzzle_identifiers=c.num_puzzle_identifiers if c.puzzle_emb_ndim else None,
+        inputs=model.inputs(batch),
+        carry=model.carry(batch),
+        outputs=model.outputs(batch),
+        halt=model.halt,
+        max_steps=model.max_steps,
+        made_by=_made_by(model.keras, packages),
+        alphabet=model.alphabet,
+        num_puzzle_identifiers=model.num_puzzle_identifiers,
+        puzzle_table_sha256=puzzle_table_sha256,
     )
     if granularity == "loop":
         return as_loop(step)
-    return as_block(step, c.passes) if granularity == "block" else step
+    return as_block(step, model.passes or 1) if granularity == "block" else step
 
 
-def _carry_specs(c: TRMConfig, batch: int | None) -> tuple[CarrySpec, ...]:
-    state = (batch, c.positions, c.hidden_size)
-    rows: list[tuple[str, str, tuple[int | None, ...], float | int | bool]] = [
-        ("z_H", "float32", state, 0.0),
-        ("z_L", "float32", state, 0.0),
-        ("steps", "int32", (batch,), 0),
-        ("halted", "bool", (batch,), True),
-        ("current_inputs", "int32", (batch, c.seq_len), 0),
-    ]
-    if c.puzzle_emb_ndim:
-        rows.append(("current_puzzle_identifiers", "int32", (batch,), 0))
-    return tuple(
-        CarrySpec(name, name + NEXT, dtype, shape, fill) for name, dtype, shape, fill in rows
-    )
+def _stepping(model: AnyModel, puzzle_table_sha256: str | None) -> StepModel:
+    model = adapt(model)
+    return model if puzzle_table_sha256 is None else model.with_external_table()
 
 
-def _made_by(model: TRM, packages: Sequence[str]) -> MadeBy:
-    config = json.dumps(model.config.to_dict(), sort_keys=True)
+def _made_by(model: keras.Model, packages: Sequence[str]) -> MadeBy:
     return MadeBy(
         tool=f"trm-export {trm_export.__version__}",
         versions={name: importlib.metadata.version(name) for name in packages},
         weights_sha256=weights_sha256(model),
-        config_digest=hashlib.sha256(config.encode()).hexdigest(),
+        config_digest=hashlib.sha256(_config_text(model).encode()).hexdigest(),
     )
+
+
+def _config_text(model: keras.Model) -> str:
+    """What the model was built from; its class alone where it cannot say."""
+    try:
+        config = model.config.to_dict() if isinstance(model, TRM) else model.get_config()
+        return json.dumps(config, sort_keys=True)
+    except (NotImplementedError, TypeError, ValueError):
+        return type(model).__name__
 
 
 def incoming(contract: StepContract) -> tuple[TensorSpec | CarrySpec, ...]:
@@ -108,67 +100,72 @@ def outgoing(contract: StepContract) -> tuple[TensorSpec, ...]:
     return (*contract.outputs, *carry)
 
 
-def graph_function(model: TRM, contract: StepContract, *, rolled: bool = False) -> Graph:
+def graph_function(model: AnyModel, contract: StepContract, *, rolled: bool = False) -> Graph:
     """``f(**inputs, **carry) -> {output or next-carry name: tensor}`` in the contract's names.
 
     One call is a step, a pass or the whole loop, as the contract's granularity says; ``rolled``
     see `TRMInner.recurse`.
     """
+    model = _stepping(model, contract.puzzle_table_sha256)
     if contract.granularity == "loop":
         return _loop_function(model, contract, rolled)
+    names = [spec.name for spec in outgoing(contract)]
 
     def act(**tensors: Any) -> dict[str, Any]:
-        batch = {spec.name: tensors[spec.name] for spec in contract.inputs}
-        carry = {spec.name: tensors[spec.name] for spec in contract.carry}
         if contract.granularity == "block":
-            new, outputs = model.one_pass(carry, batch)
+            found = model.one_pass(tensors)
         else:
-            new, outputs = model(carry, batch, training=False, rolled=rolled)
-        heads = {spec.name: outputs[spec.name] for spec in contract.outputs}
-        return {**heads, **{spec.next: new[spec.name] for spec in contract.carry}}
+            found = model.step(tensors, rolled=rolled)
+        return {name: found[name] for name in names}
 
     return act
 
 
-def _loop_function(model: TRM, contract: StepContract, rolled: bool) -> Graph:
+def _loop_function(model: StepModel, contract: StepContract, rolled: bool) -> Graph:
     """The ACT loop of `trm_runtime.solve` by the learned rule, for one batch without refills.
 
     A row's outputs follow its steps until it halts and stand still from then on: the latch. The
     loop ends when every row has halted.
     """
-    heads = ("logits", "q_halt_logits", "q_continue_logits")
-    carried = [spec.name for spec in _carry_specs(model.config, contract.batch)]
+    heads, carried = model.outputs(contract.batch), model.carry(contract.batch)
 
     def act_loop(**batch: Any) -> dict[str, Any]:
-        start = model.initial_carry(batch)
-        rows = ops.zeros_like(start["steps"])
-        logits = (ops.shape(batch["inputs"])[0], model.config.seq_len, model.config.vocab_size)
-        latched = (ops.zeros(logits), *(ops.cast(rows, "float32") for _ in heads[1:]))
+        rows = ops.zeros_like(batch["inputs"][:, 0])
+        latched = [_full(spec, 0, rows) for spec in heads]
+        start = [_full(spec, spec.fill, rows) for spec in carried]
 
         def running(taken: Any, steps: Any, *state: Any) -> Any:
             return ops.any(ops.equal(steps, 0))
 
         def step(taken: Any, steps: Any, *state: Any) -> Any:
-            carry = dict(zip(carried, state[len(heads) :], strict=True))
-            carry, outputs = model(carry, batch, training=False, rolled=rolled)
+            before = dict(zip((spec.name for spec in carried), state[len(heads) :], strict=True))
+            found = model.step({**batch, **before}, rolled=rolled)
             taken, active = taken + 1, ops.equal(steps, 0)
-            kept = (
-                _select(active, outputs[name], old)
-                for name, old in zip(heads, state[: len(heads)], strict=True)
-            )
-            halts = ops.logical_or(_score(contract, outputs) > contract.halt.threshold,
+            kept = [
+                select(active, found[spec.name], old)
+                for spec, old in zip(heads, state[: len(heads)], strict=True)
+            ]
+            halts = ops.logical_or(_score(contract, found) > contract.halt.threshold,
                                    taken >= contract.max_steps)  # fmt: skip
             steps = ops.where(ops.logical_and(active, halts), taken + rows, steps)
-            return (taken, steps, *kept, *(carry[name] for name in carried))
+            return (taken, steps, *kept, *(found[spec.next] for spec in carried))
 
         first = (ops.convert_to_tensor(0, "int32"), rows, *latched)
-        found = ops.while_loop(running, step, (*first, *(start[name] for name in carried)))
-        outputs = dict(zip(heads, found[2:], strict=False))
+        last = ops.while_loop(running, step, (*first, *start))
+        outputs = dict(zip((spec.name for spec in heads), last[2:], strict=False))
         # Not argmax, for which Keras looks at the sign bit of zeros: no format has that operator.
         answers = ops.cast(ops.top_k(outputs["logits"], 1)[1][..., 0], "int32")
-        return {"answers": answers, "steps": found[1], **outputs}
+        return {"answers": answers, "steps": last[1], **outputs}
 
     return act_loop
+
+
+def _full(spec: TensorSpec | CarrySpec, value: Any, rows: Any) -> Any:
+    """A tensor of that kind full of one value, with as many rows as ``rows`` (batch,) has."""
+    shape = (ops.shape(rows)[0], *spec.shape[1:])
+    if value in (0, 1):  # a constant of a known shape, which `full` is not
+        return (ops.ones if value else ops.zeros)(shape, spec.dtype)
+    return ops.full(shape, value, spec.dtype)
 
 
 def _score(contract: StepContract, outputs: dict[str, Any]) -> Any:
@@ -176,12 +173,6 @@ def _score(contract: StepContract, outputs: dict[str, Any]) -> Any:
     if contract.halt.kind == "q_halt_minus_q_continue":
         score = score - outputs["q_continue_logits"]
     return score
-
-
-def _select(rows: Any, new: Any, old: Any) -> Any:
-    """``new`` where ``rows`` (batch,) bool, else ``old``, in one shape as TFLite wants it."""
-    mask = ops.reshape(rows, (-1, *(1 for _ in new.shape[1:])))
-    return ops.where(ops.broadcast_to(mask, ops.shape(new)), new, old)
 
 
 def sidecar(path: Path) -> Path:

@@ -13,16 +13,16 @@ LiteRT's XNNPACK kernels, by measurement:
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import keras
 
 from trm_export.export.format import Documents, Format, Job
 from trm_export.export.saved_model import save_graph
 from trm_export.export.tflite_calibration import ENDING, calibrate
 from trm_export.export.tflite_static import quantise
-from trm_export.model import TRM
 from trm_export.model.layers import SwiGLU
 from trm_runtime.contract import StepContract
 from trm_runtime.drivers.tflite_file import append_contract
@@ -45,10 +45,17 @@ def write(job: Job, path: Path) -> Documents:
 
 def convert(job: Job) -> bytes:
     """The flatbuffer in the contract's names, without the contract; in float for int8-static."""
-    with tempfile.TemporaryDirectory(prefix="trm-") as folder, _split_gates(job.model):
-        saved = Path(folder) / "saved_model"
+    contract = job.contract
+    key = ("tflite", contract.granularity, contract.batch, job.rolled, contract.puzzle_table_sha256)
+    return _converted(job.shared.once(key, lambda: _saved(job)), contract)
+
+
+def _saved(job: Job) -> Path:
+    """The graph as a SavedModel."""
+    saved = job.shared.folder() / "saved_model"
+    with _split_gates(job.model.keras):
         save_graph(job, saved)
-        return _converted(saved, job.contract)
+    return saved
 
 
 def _converted(saved: Path, contract: StepContract) -> bytes:
@@ -67,7 +74,7 @@ def _converted(saved: Path, contract: StepContract) -> bytes:
 
 
 @contextmanager
-def _split_gates(model: TRM) -> Iterator[None]:
+def _split_gates(model: keras.Model) -> Iterator[None]:
     """Every SwiGLU computes gate and up apart."""
     layers = [layer for layer in model._flatten_layers() if isinstance(layer, SwiGLU)]
     for layer in layers:

@@ -25,11 +25,12 @@ from trm_export.export.signature import contract_for
 from trm_export.export.tflite_flatbuffer import Array, digest_of, gated, load, values
 from trm_export.export.tflite_observe import Observer, statistics
 from trm_export.export.tflite_recipe import Observed, Product, products
-from trm_export.model import TRM
 from trm_export.model.layers import SwiGLU
 from trm_export.parity.gates import gates_for
+from trm_export.protocol import AnyModel, StepModel, adapt
 
 BATCH = 8
+_SCORES = 2  # units of a halting head, which stays in float
 ENDING = ".calibration.json"
 
 Convert = Callable[[Job], bytes]
@@ -50,7 +51,7 @@ def calibrate(job: Job, convert: Convert) -> Calibration:
     graph that lacks one of the model's matrices.
     """
     names = matrix_names(job.model)
-    block = job.model.config.family == "paper"
+    block = job.model.passes is not None
     contract = contract_for(job.model, batch=BATCH, granularity="block" if block else "step")
     data = convert(dataclasses.replace(job, contract=contract, rolled=False))
     observer = Observer(data, contract)
@@ -64,15 +65,16 @@ def calibrate(job: Job, convert: Convert) -> Calibration:
     return Calibration(found, _manifest(names, found, clipped, samples))
 
 
-def matrix_names(model: TRM) -> dict[str, str]:
+def matrix_names(model: AnyModel) -> dict[str, str]:
     """Key of every matrix to quantise -> its name in the checkpoint; gate and up apart."""
-    saved = {digest_of(array): name for name, array in saved_weights(model).items()}
+    own = adapt(model).keras
+    saved = {digest_of(array): name for name, array in saved_weights(own).items()}
     names = {}
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.Dense) and layer is not model.inner.q_head:
+    for layer in own._flatten_layers():
+        if isinstance(layer, keras.layers.Dense) and layer.units > _SCORES:
             kernel = np.asarray(layer.kernel)
             names[digest_of(kernel.T)] = saved[digest_of(kernel)]
-    for layer in model._flatten_layers():
+    for layer in own._flatten_layers():
         if isinstance(layer, SwiGLU):
             kernel = np.asarray(layer.gate_up.kernel)
             names.pop(digest_of(kernel.T), None)
@@ -104,12 +106,12 @@ def _products(
     names: Mapping[str, str],
     ups: Mapping[str, str],
     observer: Observer,
-    model: TRM,
+    model: StepModel,
     samples: list[StepSample],
 ) -> dict[str, Product]:
     parsed, graph = _graph(data)
     rows = sum(len(sample.inputs["inputs"]) for sample in samples)
-    seen = statistics(observer.run(samples), rows * model.config.passes // BATCH)
+    seen = statistics(observer.run(samples), rows * (model.passes or 1) // BATCH)
     kernels = {m.key: np.asarray(values(parsed, graph, m.weights)) for m in observer.matrices}
     observed = {key: Observed(kernels[key], *seen[key]) for key in names}
     whole = {matrix.key for matrix in observer.matrices if not matrix.linear}

@@ -1,8 +1,8 @@
 """What enters and leaves every matrix of a float TFLite graph, over many calls.
 
-The graph runs in LiteRT with every tensor kept. Statistics are kept for every place of a tensor,
-``(rows, channels)``, because a row of a TRM is always the same position or hidden channel. Knows
-nothing about quantisation.
+The graph runs in LiteRT with those tensors among its outputs. Statistics are kept for every place
+of a tensor, ``(rows, channels)``, because a row of a TRM is always the same position or hidden
+channel. Knows nothing about quantisation.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from trm_export.export.calibration import StepSample
-from trm_export.export.tflite_flatbuffer import Array, Matrix, load, matrices
+from trm_export.export.tflite_flatbuffer import Array, Matrix, dump, load, matrices
 from trm_runtime.contract import StepContract
+from trm_runtime.cores import available_cores
 
 _KEPT = 12  # arrays of one tensor kept whole, about
 _LEAST = 1e-6  # nothing is divided by less
@@ -68,7 +69,7 @@ class Seen:
 
 
 class Observer:
-    """A float graph in an interpreter that keeps every tensor.
+    """A float graph in an interpreter that gives away what enters and leaves its matrices.
 
     Args:
         data: a flatbuffer whose matrices are all in its first subgraph (no loop in it).
@@ -76,21 +77,18 @@ class Observer:
     """
 
     def __init__(self, data: bytes, contract: StepContract) -> None:
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+        from ai_edge_litert.interpreter import Interpreter
 
         self._contract = contract
-        self._interpreter = Interpreter(
-            model_content=data,
-            num_threads=2,
-            experimental_preserve_all_tensors=True,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        )
-        self._call = self._interpreter.get_signature_runner(contract.signature)
         model = load(data)
-        found = list(matrices(model, model.subgraphs[0]))
-        self._matrices = [
-            m for m in found if len(model.subgraphs[0].tensors[m.entering].shape) == 3
-        ]
+        graph = model.subgraphs[0]
+        found = list(matrices(model, graph))
+        self._matrices = [m for m in found if len(graph.tensors[m.entering].shape) == 3]
+        shown = [number for m in self._matrices for number in (m.entering, m.leaving)]
+        known = list(graph.outputs)
+        graph.outputs = np.array([*known, *sorted(set(shown) - set(known))], np.int32)
+        self._interpreter = Interpreter(model_content=dump(model), num_threads=available_cores())
+        self._call = self._interpreter.get_signature_runner(contract.signature)
 
     @property
     def matrices(self) -> list[Matrix]:

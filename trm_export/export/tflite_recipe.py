@@ -12,6 +12,16 @@ extremes for ranges and 0.957 with the best clipping. Two exact rewritings help:
   nothing (as SmoothQuant does with norms, arXiv 2211.10438). Its error is shared with that of up.
   That gives 0.997.
 
+The last products of the SwiGLUs stay the worst, for what enters and leaves them has heavy tails.
+Where the error of a product is above `FINE_ABOVE` it is computed three times with the same weights:
+
+- on the rounded activation, with the range of the result for large values;
+- the same with a narrow range, in which large values saturate; wherever they do, the excess is
+  taken from the first;
+- on what rounding the activation has left over.
+
+On hard puzzles that takes the least cosine from 0.990 to 0.998, for half as much time again.
+
 A product with a bias keeps its rows as they are. Knows numbers, and no file format.
 """
 
@@ -32,7 +42,18 @@ Range = tuple[float, float]
 LEVELS = 255
 _SHARES = (1.0, 0.8, 0.65, 0.5, 0.35, 0.25, 0.18, 0.12)  # of the extremes; the rest is clipped
 _GAIN = 0.98  # a clip must lower the error to less than this share to be worth it
+FINE_ABOVE = 0.025  # relative error of a product that is worth computing it three times
+_NARROW = (4, 8, 16, 32)  # how much narrower the narrow range may be
 _LEAST_SIZE = 1e-3  # mean square of a row below which errors do not matter
+
+
+@dataclasses.dataclass(frozen=True)
+class Fine:
+    """The ranges of the second and third passage of a product; see the module."""
+
+    narrow: Range  # of the result, where it is not large
+    residue: Range  # of what rounding the activation leaves over
+    residue_leaving: Range
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +66,7 @@ class Product:
         outputs: ``(out,)`` float32; W's rows are divided by it, and so is y.
         entering, leaving: ranges of what is rounded.
         error: of y by all rounding, root mean square relative to the row.
+        fine: how it is computed more finely, if it is.
     """
 
     rows: Array
@@ -53,6 +75,7 @@ class Product:
     entering: Range
     leaving: Range
     error: float
+    fine: Fine | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +92,12 @@ def scale_and_zero_point(limits: Range) -> tuple[float, int]:
     low, high = min(limits[0], 0.0), max(limits[1], 0.0)
     scale = (high - low) / LEVELS or 1.0
     return scale, round(-128 - low / scale)
+
+
+def grid_limits(limits: Range) -> Range:
+    """The least and the greatest value that an int8 activation of this range can have."""
+    scale, zero = scale_and_zero_point(limits)
+    return (-128 - zero) * scale, (127 - zero) * scale
 
 
 def rounded(array: Array, limits: Range) -> Array:
@@ -153,7 +182,29 @@ class _Trial:
             entering = self._best(self._entering, lambda tried: rounded(self._x, tried) @ self._w)
         product = rounded(self._x, entering) @ self._w
         leaving = self._best(self._leaving, lambda tried: rounded(product, tried))
-        return Product(*self._scales, entering, leaving, self._error(rounded(product, leaving)))
+        error = self._error(rounded(product, leaving))
+        if error <= FINE_ABOVE:
+            return Product(*self._scales, entering, leaving, error)
+        return self._refined()
+
+    def _refined(self) -> Product:
+        """Three passages, none of which needs to clip anything."""
+        entering, leaving = (
+            (low * MARGIN, high * MARGIN) for low, high in (self._entering, self._leaving)
+        )
+        large = rounded(self._x, entering) @ self._w
+        half = scale_and_zero_point(entering)[0] / 2
+        residue = (-half, half)
+        rest = rounded(self._x - rounded(self._x, entering), residue) @ self._w
+        rest_leaving = (float(rest.min()) * 2, float(rest.max()) * 2)
+        narrow_ones = [(leaving[0] / share, leaving[1] / share) for share in _NARROW]
+        results = {
+            narrow: _two_levels(large, leaving, narrow) + rounded(rest, rest_leaving)
+            for narrow in narrow_ones
+        }
+        narrow = min(results, key=lambda tried: self._error(results[tried]))
+        fine = Fine(narrow, residue, rest_leaving)
+        return Product(*self._scales, entering, leaving, self._error(results[narrow]), fine)
 
     def _best(self, extremes: Range, passage: Callable[[Range], Array]) -> Range:
         """The share of the extremes that rounds best; a clip must be worth it."""
@@ -169,6 +220,12 @@ class _Trial:
         """Root mean square of each row's error over its size: norms come after, so size is free."""
         off = np.square((y - self._y) * self._scales[2]).mean(axis=-1)
         return float(np.sqrt((off / self._size).mean()))
+
+
+def _two_levels(array: Array, wide: Range, narrow: Range) -> Array:
+    """The array after a passage through both ranges."""
+    large = rounded(array, wide)
+    return rounded(array, narrow) + large - np.clip(large, *grid_limits(narrow))
 
 
 def _extremes(seen: Statistics, scales: Array) -> Range:

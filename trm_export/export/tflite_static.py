@@ -15,6 +15,8 @@ treats every subgraph alike. No operator is newer than what tflite-runtime 2.14 
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,15 +35,24 @@ from trm_export.export.tflite_flatbuffer import (
     values,
 )
 from trm_export.export.tflite_recipe import (
+    Fine,
     Product,
     Range,
+    grid_limits,
     quantised_rows,
     scale_and_zero_point,
 )
 
-_QUANTIZE = (schema.BuiltinOperator.QUANTIZE, 1)
-_DEQUANTIZE = (schema.BuiltinOperator.DEQUANTIZE, 2)
-_MUL = (schema.BuiltinOperator.MUL, 1)
+_Code = tuple[int, int, str]
+"""Number, version and options of an operator."""
+
+_QUANTIZE = (schema.BuiltinOperator.QUANTIZE, 1, "")
+_DEQUANTIZE = (schema.BuiltinOperator.DEQUANTIZE, 2, "")
+_MUL = (schema.BuiltinOperator.MUL, 1, "MulOptions")
+_ADD = (schema.BuiltinOperator.ADD, 1, "AddOptions")
+_SUB = (schema.BuiltinOperator.SUB, 1, "SubOptions")
+_MAXIMUM = (schema.BuiltinOperator.MAXIMUM, 1, "MaximumMinimumOptions")
+_MINIMUM = (schema.BuiltinOperator.MINIMUM, 1, "MaximumMinimumOptions")
 
 
 def quantise(data: bytes, products: Mapping[str, Product]) -> bytes:
@@ -51,6 +62,16 @@ def quantise(data: bytes, products: Mapping[str, Product]) -> bytes:
     for graph in model.subgraphs:
         _Editor(model, graph, done).run(products)
     return dump(model)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Passage:
+    """An int8 activation on its way through a matrix."""
+
+    matrix: Matrix
+    scales: Array  # of the matrix, one a row
+    integer: int  # the activation
+    range: Range  # of the activation
 
 
 class _Editor:
@@ -78,15 +99,55 @@ class _Editor:
         scales = self._weights(matrix, how)
         before, entering = self._times(matrix.entering, 1 / how.rows)
         rounding, integer = self._rounded(entering, how.entering)
-        bias = self._bias(matrix, scales * np.float32(scale_and_zero_point(how.entering)[0]))
-        result = self._twin(matrix.leaving, how.leaving)
-        matrix.operator.inputs = np.array([integer, matrix.weights, bias], np.int32)
-        matrix.operator.outputs = np.array([result], np.int32)
-        floats = self._like(matrix.leaving, b"_product", FLOAT32)
+        once = _Passage(matrix, scales, integer, how.entering)
+        product, floats = self._passage(once, how.leaving, b"_product")
+        if how.fine is not None:
+            more, floats = self._refined(once, entering, floats, how.fine)
+            product += more
         after, _ = self._times(floats, how.rows)
-        last = [self._one(_DEQUANTIZE, result, floats), *after]
-        last[-1].outputs = np.array([matrix.leaving], np.int32)
-        return [*before, *rounding, matrix.operator, *last]
+        operators = [*before, *rounding, *product, *after]
+        operators[-1].outputs = np.array([matrix.leaving], np.int32)
+        return operators
+
+    def _passage(self, how: _Passage, leaving: Range, mark: bytes) -> tuple[list[Any], int]:
+        """One int8 product, and its result in float."""
+        matrix, scale = how.matrix, np.float32(scale_and_zero_point(how.range)[0])
+        operator, result = copy.copy(matrix.operator), self._twin(matrix.leaving, leaving, mark)
+        bias = self._bias(matrix, how.scales * scale)
+        operator.inputs = np.array([how.integer, matrix.weights, bias], np.int32)
+        operator.outputs = np.array([result], np.int32)
+        floats = self._like(matrix.leaving, mark, FLOAT32)
+        return [operator, self._one(_DEQUANTIZE, result, floats)], floats
+
+    def _refined(
+        self, once: _Passage, entering: int, wide: int, fine: Fine
+    ) -> tuple[list[Any], int]:
+        """The second and third passage of a product, and the sum of all three; see the recipe."""
+        leaving = once.matrix.leaving
+        back = self._like(entering, b"_rounded", FLOAT32)
+        rest = self._like(entering, b"_residue", FLOAT32)
+        rounding, integer = self._rounded(rest, fine.residue)
+        narrow, y = self._passage(once, fine.narrow, b"_narrow")
+        third = dataclasses.replace(once, integer=integer, range=fine.residue)
+        residue, z = self._passage(third, fine.residue_leaving, b"_residue")
+        low, high = (self._constant(np.array([limit])) for limit in grid_limits(fine.narrow))
+        floor, inside, excess, both, total = (
+            self._like(leaving, mark, FLOAT32)
+            for mark in (b"_floor", b"_inside", b"_excess", b"_both", b"_total")
+        )
+        operators = [
+            self._one(_DEQUANTIZE, once.integer, back),
+            self._two(_SUB, (entering, back), rest),
+            *rounding,
+            *narrow,
+            *residue,
+            self._two(_MAXIMUM, (wide, low), floor),
+            self._two(_MINIMUM, (floor, high), inside),
+            self._two(_SUB, (wide, inside), excess),
+            self._two(_ADD, (y, excess), both),
+            self._two(_ADD, (both, z), total),
+        ]
+        return operators, total
 
     def _rounded(self, entering: int, limits: Range) -> tuple[list[Any], int]:
         """What makes the int8 twin of a tensor, once, and the twin."""
@@ -103,11 +164,7 @@ class _Editor:
         if key in self._scaled:
             return [], self._scaled[key]
         self._scaled[key] = scaled = self._like(tensor, b"_scaled", FLOAT32)
-        operator = self._one(_MUL, tensor, scaled)
-        operator.inputs = np.array([tensor, self._constant(rows)], np.int32)
-        operator.builtinOptionsType = schema.BuiltinOptions.MulOptions
-        operator.builtinOptions = schema.MulOptionsT()
-        return [operator], scaled
+        return [self._two(_MUL, (tensor, self._constant(rows)), scaled)], scaled
 
     def _weights(self, matrix: Matrix, how: Product) -> Array:
         """Makes the matrix int8; its scales. Tensors of several subgraphs may share a buffer."""
@@ -130,10 +187,10 @@ class _Editor:
         self._graph.tensors[made].quantization = _parameters(scales, np.zeros(len(scales)))
         return made
 
-    def _twin(self, tensor: int, limits: Range) -> int:
+    def _twin(self, tensor: int, limits: Range, mark: bytes = b"") -> int:
         """A new int8 tensor in the likeness of a float one."""
         scale, zero = scale_and_zero_point(limits)
-        made = self._like(tensor, b"_int8", INT8)
+        made = self._like(tensor, mark + b"_int8", INT8)
         self._graph.tensors[made].quantization = _parameters(np.array([scale]), np.array([zero]))
         return made
 
@@ -162,11 +219,19 @@ class _Editor:
         self._model.buffers.append(buffer)
         return len(self._model.buffers) - 1
 
-    def _one(self, code: tuple[int, int], entering: int, leaving: int) -> Any:
+    def _one(self, code: _Code, entering: int, leaving: int) -> Any:
         operator = schema.OperatorT()
-        operator.opcodeIndex = self._opcode(*code)
+        operator.opcodeIndex = self._opcode(*code[:2])
         operator.inputs = np.array([entering], np.int32)
         operator.outputs = np.array([leaving], np.int32)
+        return operator
+
+    def _two(self, code: _Code, entering: tuple[int, int], leaving: int) -> Any:
+        """An operator on two tensors, with its options as they are by default."""
+        name, operator = code[2], self._one(code, entering[0], leaving)
+        operator.inputs = np.array(entering, np.int32)
+        operator.builtinOptionsType = getattr(schema.BuiltinOptions, name)
+        operator.builtinOptions = getattr(schema, f"{name}T")()
         return operator
 
     def _opcode(self, builtin: int, version: int) -> int:

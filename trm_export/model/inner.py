@@ -125,7 +125,11 @@ class TRMInner(keras.layers.Layer):
         return ops.where(mask, start[0], z_H), ops.where(mask, start[1], z_L)
 
     def embed(self, inputs: Any, puzzle_identifiers: Any = None) -> Any:
-        """Token ids ``(batch, seq)`` int32 -> ``(batch, positions, hidden)``, compute dtype."""
+        """Token ids ``(batch, seq)`` int32 -> ``(batch, positions, hidden)``, compute dtype.
+
+        Puzzle identifiers are ``(batch,)`` int32; or they are the embedding rows that they stand
+        for, ``(batch, puzzle_emb_ndim)`` float32.
+        """
         c = self.trm_config
         x = self.embed_tokens(inputs)
         if c.prefix_len:
@@ -139,7 +143,10 @@ class TRMInner(keras.layers.Layer):
         if self.puzzle_emb is None:
             shape = (ops.shape(inputs)[0], c.prefix_len, c.hidden_size)
             return ops.zeros(shape, dtype=self.compute_dtype)
-        rows = self.puzzle_emb(puzzle_identifiers)
+        if len(puzzle_identifiers.shape) == 2:
+            rows = ops.cast(puzzle_identifiers, self.compute_dtype)
+        else:
+            rows = self.puzzle_emb(puzzle_identifiers)
         padding = c.prefix_len * c.hidden_size - c.puzzle_emb_ndim
         rows = ops.pad(rows, ((0, 0), (0, padding)))
         return ops.reshape(rows, (-1, c.prefix_len, c.hidden_size))
@@ -197,7 +204,7 @@ class TRMInner(keras.layers.Layer):
         Args:
             z_H, z_L: ``(batch, positions, hidden)`` float32.
             inputs: token ids ``(batch, seq)`` int32.
-            puzzle_identifiers: ``(batch,)`` int32, where the model embeds them.
+            puzzle_identifiers: where the model embeds them, see `embed`.
             training: switches dropout on.
             rolled: see `recurse`.
 

@@ -84,10 +84,11 @@ class SwiGLU(keras.layers.Layer):
         self.built = True
 
     def call(self, x: Any) -> Any:
-        """``(..., size)`` -> ``(..., size)``."""
+        """``(batch, rows, size)`` -> the same."""
         if self.fused:
             both = self.gate_up(x)
-            gate, up = both[..., : self.width], both[..., self.width :]
+            # No ellipsis: tf2onnx would need a rank that older TensorFlows lose in loops.
+            gate, up = both[:, :, : self.width], both[:, :, self.width :]
         else:
             kernel = ops.cast(self.gate_up.kernel, x.dtype)
             gate, up = (
@@ -224,5 +225,5 @@ def _rotate(x: Any, tables: tuple[np.ndarray, np.ndarray]) -> Any:
     """Rotates the two halves of the last axis of ``(batch, heads, positions, head_dim)``."""
     cosines, sines = (ops.convert_to_tensor(table, dtype=x.dtype) for table in tables)
     half = x.shape[-1] // 2
-    rotated = ops.concatenate([-x[..., half:], x[..., :half]], axis=-1)
+    rotated = ops.concatenate([-x[:, :, :, half:], x[:, :, :, :half]], axis=-1)
     return x * cosines + rotated * sines

@@ -24,7 +24,9 @@ class TRM(keras.Model):
 
     The carry maps ``z_H`` and ``z_L`` (batch, positions, hidden) float32, ``steps`` (batch,)
     int32, ``halted`` (batch,) bool, ``current_inputs`` (batch, seq) int32 and, with a puzzle
-    embedding, ``current_puzzle_identifiers`` (batch,) int32.
+    embedding, ``current_puzzle_identifiers`` (batch,) int32; or in their place
+    ``current_puzzle_embedding`` (batch, puzzle_emb_ndim) float32, where the caller looks the rows
+    up.
 
     Args:
         vocab_size, hidden_size, num_heads, expansion, seq_len: sizes, see `TRMConfig`.
@@ -73,7 +75,9 @@ class TRM(keras.Model):
             "halted": ops.ones((rows,), "bool"),
             "current_inputs": ops.zeros((rows, c.seq_len), "int32"),
         }
-        if c.puzzle_emb_ndim:
+        if "puzzle_embedding" in batch:
+            carry["current_puzzle_embedding"] = ops.zeros((rows, c.puzzle_emb_ndim), "float32")
+        elif c.puzzle_emb_ndim:
             carry["current_puzzle_identifiers"] = ops.zeros((rows,), "int32")
         return carry
 
@@ -89,7 +93,8 @@ class TRM(keras.Model):
         Args:
             carry: see the class.
             batch: ``inputs`` (batch, seq) integers and, with a puzzle embedding,
-                ``puzzle_identifiers`` (batch,). Rows that are not halted ignore them.
+                ``puzzle_identifiers`` (batch,), or in their place ``puzzle_embedding`` (batch,
+                puzzle_emb_ndim) float32: the rows themselves. Rows that are not halted ignore them.
             training: with True rows halt by the learned rule and explore; otherwise only at
                 ``halt_max_steps``, early halting being the caller's policy.
             rolled: one loop instead of unrolled passes, see `TRMInner.recurse`.
@@ -102,7 +107,7 @@ class TRM(keras.Model):
         halted = carry["halted"]
         z_H, z_L = self.inner.reset(halted, carry["z_H"], carry["z_L"])
         current = self._current(carry, batch)
-        puzzle = (current["current_inputs"], current.get("current_puzzle_identifiers"))
+        puzzle = _puzzle(current)
         z_H, z_L, outputs = self.inner(z_H, z_L, *puzzle, training=training, rolled=rolled)
         steps = ops.where(halted, ops.zeros_like(carry["steps"]), carry["steps"]) + 1
         last = steps >= self.config.halt_max_steps
@@ -122,7 +127,7 @@ class TRM(keras.Model):
         halted, done = carry["halted"], carry["passes"]
         z_H, z_L = self.inner.reset(halted, carry["z_H"], carry["z_L"])
         current = self._current(carry, batch)
-        emb = self.inner.embed(current["current_inputs"], current.get("current_puzzle_identifiers"))
+        emb = self.inner.embed(*_puzzle(current))
         z_H, z_L = (ops.cast(z, self.compute_dtype) for z in (z_H, z_L))
         z_H, z_L = self.inner.one_pass(ops.reshape(done, (-1, 1, 1)), z_H, z_L, emb)
         outputs = self.inner.heads(z_H)
@@ -140,7 +145,12 @@ class TRM(keras.Model):
         inputs = ops.cast(batch["inputs"], "int32")
         fresh = ops.broadcast_to(ops.expand_dims(halted, -1), ops.shape(inputs))
         current = {"current_inputs": ops.where(fresh, inputs, carry["current_inputs"])}
-        if self.config.puzzle_emb_ndim:
+        name = "current_puzzle_embedding"
+        if name in carry:
+            rows = batch["puzzle_embedding"]
+            fresh = ops.broadcast_to(ops.expand_dims(halted, -1), ops.shape(rows))
+            current[name] = ops.where(fresh, rows, carry[name])
+        elif self.config.puzzle_emb_ndim:
             name = "current_puzzle_identifiers"
             identifiers = ops.cast(batch["puzzle_identifiers"], "int32")
             current[name] = ops.where(halted, identifiers, carry[name])
@@ -177,3 +187,10 @@ class TRM(keras.Model):
         if isinstance(policy, dict):
             policy = keras.dtype_policies.deserialize(policy)
         return cls(**config, dtype=policy)
+
+
+def _puzzle(current: Carry) -> tuple[Any, Any]:
+    """Tokens, and identifiers or embedding rows if there are any, of the puzzle in each row."""
+    rows = current.get("current_puzzle_embedding")
+    identifiers = current.get("current_puzzle_identifiers") if rows is None else rows
+    return current["current_inputs"], identifiers

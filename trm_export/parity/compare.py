@@ -37,6 +37,7 @@ from trm_runtime.runner import StepOutput, StepRunner, initial_carry
 from trm_runtime.tensors import AnySpec
 
 Array = np.ndarray[Any, Any]
+Arrays = dict[str, Array]
 Progress = Callable[[int, int], object]  # engine calls done, and of how many
 
 
@@ -70,7 +71,7 @@ def compare(
         reference, candidate: runners of the same model.
         puzzles: real ones, at least one; a model with puzzle identifiers gets identifier 0.
         gates: what to demand; by default those of the precision in the candidate's contract.
-        batch_size: rows a step, where neither runner has a fixed batch.
+        batch_size: rows a step; a runner of a fixed batch gets them in slices of that.
         progress: told of every finished step.
         steps_only: stop after the forced values, for a quick look; a candidate that holds the
             whole loop has none and is compared in full.
@@ -93,6 +94,7 @@ def compare(
         "precision": found.precision,
         "gates": gates,
         "puzzles": count,
+        "kind": getattr(puzzles, "kind", "puzzles"),
         "refilled_slots": 0 if inside else refilled_count(count),
         "same_weights": expected.made_by.weights_sha256 == found.made_by.weights_sha256,
     }
@@ -158,15 +160,14 @@ def _inside(
 ) -> _Measured:
     """A candidate that holds the whole loop: only its decisions can be seen."""
     contract, count = reference.contract, len(tokens["inputs"])
-    latch, fixed = Latch(contract, count), contract.batch or batch_size
-    batches = [b for b in all_slots(contract, count, fixed) if not b.refilled]
+    latch = Latch(contract, count)
+    batches = [b for b in all_slots(count, batch_size) if not b.refilled]
     for number, slots in enumerate(batches):
         carry = initial_carry(contract, len(slots.numbers))
         inputs = {name: array[slots.numbers] for name, array in tokens.items()}
         for step in range(1, contract.max_steps + 1):
             output = _stepped(reference, inputs, carry)
-            rows = slots.numbers[: slots.count]
-            latch.add(step, rows, {k: x[: slots.count] for k, x in output.outputs.items()})
+            latch.add(step, slots.numbers, output.outputs)
             carry = output.carry
             progress(number * contract.max_steps + step, len(batches) * contract.max_steps)
     free = candidate.contract.batch is None
@@ -217,8 +218,7 @@ class _Climb:
 
     def run(self, batch_size: int, progress: Progress) -> None:
         """Run every batch to the last step."""
-        fixed = next((side.contract for side in self._sides if side.contract.batch), self._contract)
-        batches = list(all_slots(fixed, self._count, fixed.batch or batch_size))
+        batches = list(all_slots(self._count, batch_size))
         steps = self._contract.max_steps
         for number, slots in enumerate(batches):
             for step in self._batch(slots):
@@ -233,7 +233,7 @@ class _Climb:
             carry = disturbed(self._contract, slots, step, carry)
             expected = _stepped(reference, inputs, carry)
             forced = _stepped(candidate, inputs, carry)
-            rows = puzzle_rows(slots, step, self._count)[: slots.count]
+            rows = puzzle_rows(slots, step, self._count)
             self._judge(step, rows, expected, forced, slots.refilled)
             if self._runs_free and not slots.refilled:
                 alone = forced if step == 1 else _stepped(candidate, inputs, own)
@@ -245,11 +245,10 @@ class _Climb:
     def _judge(
         self, step: int, rows: Array, expected: StepOutput, got: StepOutput, refilled: bool
     ) -> None:
-        n = len(rows)
         pairs = ((expected.carry, got.carry), (expected.outputs, got.outputs))
         for ours, theirs in pairs:
             for name, array in ours.items():
-                self._sums[step, name].add(array[:n], theirs[name][:n], rows, refilled)
+                self._sums[step, name].add(array, theirs[name], rows, refilled)
 
     def errors(self) -> tuple[TensorError, ...]:
         """Every forced error, by step, integers first: a wrong counter explains a wrong state."""
@@ -266,7 +265,27 @@ def _sums(contract: StepContract) -> dict[tuple[int, str], TensorSum]:
     }
 
 
-def _stepped(runner: StepRunner, inputs: dict[str, Array], carry: dict[str, Array]) -> StepOutput:
-    output = runner.step(inputs, carry)
-    check_step_output(runner.contract, output.carry, output.outputs, len(inputs["inputs"]))
+def _stepped(runner: StepRunner, inputs: Arrays, carry: Arrays) -> StepOutput:
+    """One step of any number of rows, slice by slice where the batch is fixed, the last filled."""
+    count = len(inputs["inputs"])
+    fixed = runner.contract.batch or count
+    slices = [range(start, min(start + fixed, count)) for start in range(0, count, fixed)]
+    outputs = [_one_slice(runner, inputs, carry, np.resize(rows, fixed)) for rows in slices]
+    return StepOutput(
+        _joined([output.carry for output in outputs], count),
+        _joined([output.outputs for output in outputs], count),
+    )
+
+
+def _one_slice(runner: StepRunner, inputs: Arrays, carry: Arrays, rows: Array) -> StepOutput:
+    output = runner.step(_taken(inputs, rows), _taken(carry, rows))
+    check_step_output(runner.contract, output.carry, output.outputs, len(rows))
     return output
+
+
+def _taken(arrays: Arrays, rows: Array) -> Arrays:
+    return {name: array[rows] for name, array in arrays.items()}
+
+
+def _joined(parts: list[Arrays], count: int) -> Arrays:
+    return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}

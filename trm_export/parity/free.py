@@ -88,20 +88,18 @@ class FreeRuns:
         self.reference, self.candidate = Latch(contract, count), Latch(candidate, count)
 
     def add(self, step: int, rows: Array, expected: StepOutput, got: StepOutput) -> None:
-        """One step of puzzles `rows` (n,), which are the first n rows of the batch."""
-        n = len(rows)
+        """One step of puzzles `rows` (n,)."""
         for k, name in enumerate(self._floats):
-            x, y = (_rows(side, name, n) for side in (expected, got))
+            x, y = (_rows(side, name) for side in (expected, got))
             with np.errstate(invalid="ignore", over="ignore"):
                 self._gap[step - 1, k, rows] = np.square(y - x).sum(axis=1)
             self._size[step - 1, k, rows] = np.square(x).sum(axis=1)
             broken = ~np.isfinite(y) & np.isfinite(x)
             self.nonfinite[rows] |= broken.any(axis=1)
-        sides = [{name: x[:n] for name, x in side.outputs.items()} for side in (expected, got)]
-        equal = sides[0]["logits"].argmax(-1) == sides[1]["logits"].argmax(-1)
+        equal = expected.outputs["logits"].argmax(-1) == got.outputs["logits"].argmax(-1)
         self._equal[step - 1, rows] = equal.mean(axis=1)
-        self.reference.add(step, rows, sides[0])
-        self.candidate.add(step, rows, sides[1])
+        self.reference.add(step, rows, expected.outputs)
+        self.candidate.add(step, rows, got.outputs)
 
     def steps(self, settled: Array) -> tuple[FreeStep, ...]:
         """The drift of every step; `settled` (N,) bool splits the puzzles."""
@@ -124,7 +122,7 @@ class FreeRuns:
         return relative(gap, size)
 
 
-def _rows(side: StepOutput, name: str, n: int) -> Array:
-    """The first n rows of a tensor as (n, elements) float64."""
+def _rows(side: StepOutput, name: str) -> Array:
+    """A tensor of n rows as (n, elements) float64."""
     array = side.carry[name] if name in side.carry else side.outputs[name]
-    return array[:n].reshape(n, -1).astype(np.float64)
+    return array.reshape(len(array), -1).astype(np.float64)

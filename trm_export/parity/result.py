@@ -47,6 +47,7 @@ class ParityResult:
     decisions: Decisions | None = None
     accuracy: Accuracy | None = None
     same_weights: bool = True  # by the checksums in the two contracts
+    kind: str = "puzzles"  # what the rows are, in words
 
     @property
     def broken(self) -> Rung | None:
@@ -62,10 +63,10 @@ class ParityResult:
         return self.passed
 
     @property
-    def forced_error(self) -> float:
-        """The largest forced relative L2 of any float tensor at any step."""
+    def forced_error(self) -> float | None:
+        """The largest forced relative L2 of any float tensor and step; None if none was judged."""
         errors = [e.relative_l2 for e in self.forced if e.dtype == "float32"]
-        return max(errors, default=0.0)
+        return max(errors, default=None)
 
     @property
     def first_divergence(self) -> TensorError | None:
@@ -79,17 +80,18 @@ class ParityResult:
             return f"FAILED at {self.broken.name}: {self.broken.summary}.{self._hint()}"
         d = self.decisions
         if d is None:
-            return f"PASSED on every single step of {self.puzzles} puzzles."
+            return f"PASSED on every single step of {self.puzzles} {self.kind}."
         if d.settled == 0:
             judged = "on every single step" if self.forced else "on names, dtypes and shapes"
             return (
-                f"PASSED {judged}, but the reference settles none of these puzzles, "
+                f"PASSED {judged}, but the reference settles none of these "
+                f"{self.puzzles} {self.kind}, "
                 "so answers and halting steps could not be judged."
             )
         return (
-            f"PASSED: the candidate thinks the same on {self.puzzles} puzzles; of the {d.settled} "
-            f"that the reference settles {d.answers_equal} answers and {d.steps_equal} halting "
-            "steps are equal."
+            f"PASSED: the candidate thinks the same on {self.puzzles} {self.kind}; of the "
+            f"{d.settled} that the reference settles {d.answers_equal} answers and "
+            f"{d.steps_equal} halting steps are equal."
         )
 
     def _hint(self) -> str:

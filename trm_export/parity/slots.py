@@ -27,22 +27,17 @@ _LEAST, _MOST, _SHARE = 6, 64, 8  # refilled slots: one for every eight puzzles,
 
 @dataclass(frozen=True)
 class Slots:
-    """The slots of one batch of B; those from `count` on only fill up a fixed batch."""
+    """The slots of one batch of B."""
 
     numbers: Array  # (B,) int64
-    count: int
     refilled: bool
 
 
-def all_slots(contract: StepContract, puzzles: int, batch: int) -> Iterator[Slots]:
+def all_slots(puzzles: int, batch: int) -> Iterator[Slots]:
     """Every batch of a comparison: all puzzles plainly, then the refilled slots."""
     for refilled, total in ((False, puzzles), (True, refilled_count(puzzles))):
         for start in range(0, total, batch):
-            numbers = np.arange(start, min(start + batch, total))
-            count = len(numbers)
-            if contract.batch is not None:
-                numbers = np.resize(numbers, contract.batch)
-            yield Slots(numbers, count, refilled)
+            yield Slots(np.arange(start, min(start + batch, total)), refilled)
 
 
 def refilled_count(puzzles: int) -> int:

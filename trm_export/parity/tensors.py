@@ -39,12 +39,22 @@ class TensorError:
     unequal: int  # elements that are not equal, for integers and booleans
     nonfinite: int  # NaN or infinite where the reference is finite
     reference_nonfinite: int
+    reference_leaks: int  # of these, in slots that take up new puzzles in mid-flight
     worst: Place | None  # a non-finite element if there is one, else the largest difference
+
+    def _leak(self) -> str:
+        if not self.reference_leaks:
+            return ""
+        return (
+            f", {self.reference_leaks} of them in slots that were just refilled: the model leaks "
+            "the stale carry of a halted row; choose the new state by a select, not by arithmetic"
+        )
 
     def problem(self, gates: Gates) -> str | None:
         """Why the gates do not let this pass, or None."""
         if self.reference_nonfinite:
-            return f"the reference itself has {self.reference_nonfinite} NaN or infinite values"
+            found = f"the reference itself has {self.reference_nonfinite} NaN or infinite values"
+            return found + self._leak()
         if self.nonfinite:
             return f"{self.nonfinite} NaN or infinite values"
         if self.dtype != "float32":
@@ -62,6 +72,7 @@ class TensorSum:
     def __init__(self, step: int, tensor: str, dtype: str) -> None:
         self._step, self._tensor, self._dtype = step, tensor, dtype
         self._elements = self._unequal = self._nonfinite = self._reference_nonfinite = 0
+        self._reference_leaks = 0
         self._max = self._abs = self._squares = self._expected = self._got = self._dot = 0.0
         self._worst: Place | None = None
 
@@ -74,7 +85,9 @@ class TensorSum:
         gap = np.abs(y - x)
         self._elements += gap.size
         self._unequal += int(np.count_nonzero(gap)) + int(np.count_nonzero(bad))
-        self._reference_nonfinite += int(np.count_nonzero(~np.isfinite(expected)))
+        spoilt = int(np.count_nonzero(~np.isfinite(expected)))
+        self._reference_nonfinite += spoilt
+        self._reference_leaks += spoilt if refilled else 0
         self._abs += float(gap.sum())
         self._squares += float(np.square(gap).sum())
         self._expected += float(np.square(x).sum())
@@ -112,6 +125,7 @@ class TensorSum:
             unequal=self._unequal,
             nonfinite=self._nonfinite,
             reference_nonfinite=self._reference_nonfinite,
+            reference_leaks=self._reference_leaks,
             worst=self._worst,
         )
 

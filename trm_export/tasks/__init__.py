@@ -10,19 +10,22 @@ from typing import Protocol
 from trm_export.tasks.boards import Checks, check_answers, render
 from trm_export.tasks.readers import read_puzzles
 from trm_export.tasks.solver import count_solutions, solve
-from trm_export.tasks.task import Blanks, PuzzleSet, Task
+from trm_export.tasks.task import RANDOM_ROWS, Blanks, PuzzleSet, Task, random_rows
 from trm_runtime.errors import UsageError
 
 __all__ = [
+    "RANDOM_ROWS",
     "TASKS",
     "Blanks",
     "Checks",
+    "Described",
     "PuzzleSet",
     "Task",
     "check_answers",
     "count_solutions",
     "find_task",
     "get_task",
+    "random_rows",
     "read_puzzles",
     "render",
     "solve",

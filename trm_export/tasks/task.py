@@ -18,7 +18,9 @@ from trm_export.tasks.bases import SPLITS, Bases, load_bases
 from trm_export.tasks.symmetry import apply, random_symmetries
 from trm_runtime.errors import UsageError
 
-__all__ = ["Blanks", "PuzzleSet", "Task"]
+__all__ = ["RANDOM_ROWS", "Blanks", "PuzzleSet", "Task", "random_rows"]
+
+RANDOM_ROWS = "rows of random tokens, which are no puzzles"
 
 Blanks = int | tuple[int, int] | Literal["minimal"]
 Ints = npt.NDArray[np.int32]
@@ -29,12 +31,13 @@ class PuzzleSet:
     """Puzzles with their solutions, row by row.
 
     inputs: (N, S) int32 tokens. labels: (N, S) int32 tokens of the solutions, or None where a
-    file gave none. blanks: (N,) int32 number of blanks.
+    file gave none. blanks: (N,) int32 number of blanks. kind: what the rows are, in words.
     """
 
     inputs: Ints
     labels: Ints | None
     blanks: Ints
+    kind: str = "puzzles"
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -45,6 +48,12 @@ class PuzzleSet:
         if self.labels is None:
             raise UsageError("these puzzles have no solutions to compare with")
         return self.labels
+
+
+def random_rows(vocab_size: int, seq_len: int, count: int) -> PuzzleSet:
+    """Tokens (count, S) drawn evenly from 0..V-1, without solutions; always the same."""
+    tokens = np.random.default_rng(0).integers(0, vocab_size, (count, seq_len), dtype=np.int32)
+    return PuzzleSet(tokens, None, np.zeros(count, np.int32), kind=RANDOM_ROWS)
 
 
 @dataclass(frozen=True)

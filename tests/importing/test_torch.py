@@ -1,0 +1,108 @@
+"""PyTorch's own files: what the official code saves is read, every other pickle is refused."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.importing.golden import GOLDEN, checkpoint
+from trm_export.errors import CheckpointError
+
+
+@pytest.fixture
+def torch() -> Any:
+    return pytest.importorskip("torch", reason="PyTorch is not installed")
+
+
+def folder(tmp_path: Path, name: str = "rope") -> Path:
+    """A run's folder without its checkpoint; where that goes."""
+    ignored = shutil.ignore_patterns("*.safetensors", "*.npz")
+    shutil.copytree(GOLDEN / name, tmp_path / name, ignore=ignored)
+    return tmp_path / name / "step_10"
+
+
+def refusal(path: Path) -> str:
+    from trm_export.importing import import_checkpoint
+
+    with pytest.raises(CheckpointError) as caught:
+        import_checkpoint(path)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("prefix", ["", "_orig_mod."])
+@pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])
+def test_a_saved_state_dict_is_the_same_model(
+    tmp_path: Path, torch: Any, prefix: str, half: bool
+) -> None:
+    from tests.importing.official import Official, save
+    from tests.importing.variants import VARIANTS
+    from trm_export.checkpoint import weights_sha256
+    from trm_export.importing import import_checkpoint
+
+    path, variant = folder(tmp_path), VARIANTS["rope"]
+    save(Official(variant.arch, variant.sizes, list(VARIANTS).index("rope")), path, prefix, half)
+    model, report = import_checkpoint(path)
+    assert report.kind == "torch"
+    assert report.prefixes == (prefix + "model.",)
+    assert report.dtypes == {"bfloat16" if half else "float32": 11}
+    golden, _ = import_checkpoint(checkpoint("rope"))  # its values fit bfloat16 exactly
+    assert weights_sha256(model) == weights_sha256(golden)
+
+
+class Evil:
+    """Creates a file when unpickled by whoever trusts it."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.mark,)
+
+
+def test_pickles_do_not_run(tmp_path: Path, torch: Any) -> None:
+    path, mark = folder(tmp_path), tmp_path / "was_here"
+    torch.save({"inner.lm_head.weight": Evil(mark)}, path)
+    message = refusal(path)
+    assert "not a PyTorch file of plain tensors" in message
+    assert "weights_only=False" not in message
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("data", [b"", b"\x80", b"PK\x03\x04rubbish", b"text"], ids=str)
+def test_damaged(tmp_path: Path, torch: Any, data: bytes) -> None:
+    path = folder(tmp_path)
+    path.write_bytes(data)
+    assert "not a PyTorch file of plain tensors, or a damaged one" in refusal(path)
+
+
+def test_entries_that_are_no_weights_are_listed(tmp_path: Path, torch: Any) -> None:
+    path = folder(tmp_path)
+    huge = torch.zeros(1).expand(1 << 20, 1 << 20)
+    many = {f"m{i}": huge[:30, :30] for i in range(9)}
+    torch.save({"step": 3, "ids": torch.zeros(2, dtype=torch.int64), "huge": huge, **many}, path)
+    message = refusal(path)
+    assert "step: a int, not a tensor" in message
+    assert "ids: dtype int64, expected float32" in message
+    assert "huge: declares 1,099,511,627,776 values, more than the file holds" in message
+    torch.save([torch.zeros(2)], path)
+    assert "expected a state_dict, a dictionary of tensors, got list" in refusal(path)
+
+
+def test_a_missing_pytorch_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from trm_export.commands.app import run
+
+    path = folder(tmp_path)
+    path.write_bytes(b"whatever")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert run(["import", str(path), "-o", str(tmp_path / "m.keras")]) == 3
+    assert 'install it with: pip install "trm-export[torch]"' in capsys.readouterr().err
+    target = tmp_path / "n.keras"
+    assert run(["import", str(checkpoint("rope")), "-o", str(target)]) == 0
+    assert np.frombuffer(target.read_bytes()[:2], "S2")[0] == b"PK"

@@ -1,0 +1,140 @@
+"""Small models that stretch the protocol, or break it; each says how in its docstring."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="oddities")
+class Plain(keras.Model):
+    """Says nothing of itself, keeps no puzzle in its carry, counts in int64, has one q head.
+
+    Its carry is a list; it reads the number of rows as a Python number.
+    """
+
+    def __init__(self, vocab=7, width=16, cells=9, last=3, **kwargs):
+        super().__init__(**kwargs)
+        self.vocab, self.width, self.cells, self.last = vocab, width, cells, last
+        self.look = keras.layers.Embedding(vocab, width)
+        self.mix = keras.layers.Dense(width, activation="tanh")
+        self.say = keras.layers.Dense(vocab)
+        self.stop = keras.layers.Dense(1)
+
+    def initial_carry(self, batch):
+        rows = batch["inputs"].shape[0]
+        state = ops.zeros((rows, self.cells, self.width))
+        return [{"state": state, "steps": ops.zeros((rows,), "int64")}, ops.ones((rows,), "bool")]
+
+    def fresh(self, halted, state):
+        return ops.where(halted[:, None, None], ops.zeros_like(state), state)
+
+    def think(self, x):
+        return self.mix(x)
+
+    def call(self, carry, batch, training=None):
+        inner, halted = carry
+        rows = int(batch["inputs"].shape[0])
+        state = self.fresh(halted, inner["state"])
+        state = self.think(state + self.look(batch["inputs"]))
+        steps = ops.where(halted, ops.zeros((rows,), "int64"), inner["steps"]) + 1
+        outputs = {"logits": self.say(state), "q_halt_logits": self.stop(state[:, 0])}
+        return [{"state": state, "steps": steps}, steps >= self.last], outputs
+
+    def get_config(self):
+        own = {"vocab": self.vocab, "width": self.width, "cells": self.cells, "last": self.last}
+        return {**super().get_config(), **own}
+
+
+class Named(Plain):
+    """The same with a dictionary for a carry."""
+
+    def initial_carry(self, batch):
+        inner, halted = super().initial_carry(batch)
+        return {**inner, "halted": halted}
+
+    def call(self, carry, batch, training=None):
+        (inner, halted), outputs = super().call([carry, carry["halted"]], batch, training)
+        return {**inner, "halted": halted}, outputs
+
+
+@keras.saving.register_keras_serializable(package="oddities")
+class Arithmetic(Named):
+    """Resets by arithmetic, so that a NaN survives."""
+
+    def fresh(self, halted, state):
+        return state * ops.cast(~halted[:, None, None], "float32")
+
+
+@keras.saving.register_keras_serializable(package="oddities")
+class Forgetful(Named):
+    """Resets nothing."""
+
+    def fresh(self, halted, state):
+        return state
+
+
+@keras.saving.register_keras_serializable(package="oddities")
+class Secretive(keras.layers.Dense):
+    """A layer that saves nothing."""
+
+    def save_own_variables(self, store):
+        pass
+
+    def load_own_variables(self, store):
+        pass
+
+
+@keras.saving.register_keras_serializable(package="oddities")
+class Unsaved(Named):
+    """Has a layer that Keras sees and does not save."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.secret = Secretive(self.width)
+
+    def think(self, x):
+        return self.mix(self.secret(x))
+
+
+@keras.saving.register_keras_serializable(package="oddities")
+class Untracked(Named):
+    """Keeps a layer where Keras does not even see it."""
+
+    class Box:
+        layer = None
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.box = self.Box()
+        self.box.layer = keras.layers.Dense(self.width)
+
+    def think(self, x):
+        return self.mix(self.box.layer(x))
+
+
+@keras.saving.register_keras_serializable(package="oddities")
+class Raw(Named):
+    """Has a variable that Keras knows nothing of."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        import tensorflow as tf
+
+        self.bag = {"scale": [tf.Variable(2.0)].__iter__}
+
+    def think(self, x):
+        return self.mix(x) * next(self.bag["scale"]())
+
+
+@keras.saving.register_keras_serializable(package="oddities")
+class Tuned(Named):
+    """Sound: with every fact in an attribute, and a counter that is no float among its weights."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.seq_len, self.halt_max_steps = self.cells, self.last
+        self.shift = self.add_weight(
+            shape=(), dtype="int32", initializer="ones", trainable=False, name="shift"
+        )
+
+    def think(self, x):
+        return self.mix(x) * ops.cast(self.shift, "float32")

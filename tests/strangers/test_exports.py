@@ -1,0 +1,117 @@
+"""Strangers in every format: the files think what their Keras models think."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from tests.strangers.conftest import PACKAGES, Stranger, saved
+from tests.strangers.test_protocol import odd
+from trm_export.commands.app import run
+from trm_export.errors import UsageError
+from trm_export.export.export import Choices, export, format_named
+from trm_export.export.probe import probe_puzzles
+from trm_export.inspection import inspect_file
+from trm_export.parity import compare
+from trm_runtime import solve
+from trm_runtime.open import open_runner
+
+FILES = [("onnx", "fp32"), ("onnx", "int8"), ("tflite", "fp32"), ("tflite", "int8"),
+         ("saved-model", "fp32")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "precision"), FILES)
+def test_every_format_is_right(
+    stranger: Stranger, kind: str, precision: str, tmp_path: Path
+) -> None:
+    known, puzzles = format_named(kind), probe_puzzles(stranger.model)
+    assert puzzles.labels is not None  # its vocabulary and length are those of sudoku4
+    path = tmp_path / f"file{known.suffix}"
+    choices = Choices(precision)
+    made = export(stranger.model, path, puzzles, known, choices, shared=stranger.shared)
+    assert made.recursion == "unrolled"
+    if precision == "fp32":
+        assert made.forced_error < 1e-4
+        result = compare(stranger.shared.reference, open_runner(path), puzzles)
+        assert result.passed, result.verdict
+    else:
+        stored = inspect_file(path).weight_bytes  # type: ignore[union-attr]
+        assert stored["int8"] > 0.7 * _matrices(stranger)
+
+
+def _matrices(stranger: Stranger) -> int:
+    """Weights of the two stacks."""
+    words = ("low", "high", "level")
+    weights = stranger.model.keras.weights
+    stacks = (w for w in weights if any(word in w.path for word in words) and len(w.shape) > 1)
+    return sum(int(np.prod(w.shape)) for w in stacks)
+
+
+def test_other_outputs_reach_the_device(strangers: Any, tmp_path: Path) -> None:
+    stranger = strangers("gridthink")
+    path, puzzles = tmp_path / "m.onnx", probe_puzzles(stranger.model)
+    export(stranger.model, path, puzzles, format_named("onnx"), shared=stranger.shared)
+    seen: list[Any] = []
+    solution = solve(
+        open_runner(path), puzzles.inputs, on_step=lambda event: seen.append(event.outputs)
+    )
+    assert set(solution.stop_reasons) <= {"halted", "max_steps"}
+    assert seen[0]["confidence"].shape == puzzles.inputs.shape
+
+
+def test_only_what_a_traced_call_has(strangers: Any, tmp_path: Path) -> None:
+    stranger, kind = strangers("hierarchy"), format_named("tflite")
+    puzzles = probe_puzzles(stranger.model)
+    for choices in (Choices(recursion="rolled"), Choices(granularity="block")):
+        with pytest.raises(UsageError, match="one shared stack, and HRM shows none"):
+            export(stranger.model, tmp_path / "m.tflite", puzzles, kind, choices)
+
+
+def test_the_whole_loop_goes_into_a_graph(strangers: Any, tmp_path: Path) -> None:
+    stranger = strangers("hierarchy")
+    puzzles, path = probe_puzzles(stranger.model), tmp_path / "loop"
+    kind, choices = format_named("saved-model"), Choices(granularity="loop")
+    export(stranger.model, path, puzzles, kind, choices, shared=stranger.shared)
+    inside = solve(open_runner(path), puzzles.inputs)
+    outside = solve(stranger.shared.reference, puzzles.inputs)
+    assert inside.steps.tolist() == outside.steps.tolist()
+    assert (inside.answers == outside.answers).all()
+
+
+def test_a_plain_model_needs_a_fixed_batch_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = saved(odd("Tuned"), tmp_path / "tuned.keras", inputs=np.zeros((1, 9)))
+    words = [str(source), "--trust-module", f"{PACKAGES}.oddities", "-o", str(tmp_path / "t.onnx")]
+    assert run(["onnx", *words]) == 2
+    assert "read the number of rows" not in capsys.readouterr().out
+    assert run(["onnx", *words, "--batch", "2", "--json"]) == 0
+    assert "random tokens, which are no puzzles" in capsys.readouterr().out
+    del words[-2:]
+    assert run(["parity", words[0], str(tmp_path / "t.onnx"), *words[1:], "--count", "9"]) == 0
+    verdict = " ".join(capsys.readouterr().out.split())
+    assert "9 rows of random tokens, which are no puzzles" in verdict
+
+
+def test_the_command_line_from_refusal_to_parity(
+    strangers: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stranger, target = strangers("hierarchy"), str(tmp_path / "hrm.onnx")
+    source, trust = str(stranger.file), ["--trust-module", stranger.package]
+    assert run(["onnx", source, "-o", target]) == 4
+    assert "--trust-module tests" in capsys.readouterr().err
+    assert run(["onnx", source, *trust, "-o", target]) == 2
+    assert "give --halt-rule" in capsys.readouterr().err
+    rule = ["--halt-rule", "q_halt_minus_q_continue", "--task", "sudoku4"]
+    assert run(["onnx", source, *trust, *rule, "-o", target]) == 0
+    assert run(["parity", source, target, *trust, "--count", "8"]) == 0
+    assert "PASSED" in capsys.readouterr().out
+    assert run(["inspect", source, *trust]) == 0
+    assert "hierarchy>HRM" in capsys.readouterr().out

@@ -1,0 +1,78 @@
+"""What every command that loads a model shares: the options that speak of it, and the loading."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from trm_export.protocol import StepModel
+    from trm_runtime.contract import StepContract
+
+TrustModule = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Package of the model's class, whose code may run; give it once for each package."
+    ),
+]
+SeqLen = Annotated[
+    int | None, typer.Option(help="Tokens of a puzzle, where the model does not say it.")
+]
+MaxSteps = Annotated[
+    int | None, typer.Option(help="Steps after which a row halts, where the model does not say it.")
+]
+HaltRule = Annotated[
+    str | None, typer.Option(help="Score that halts a row: q_halt or q_halt_minus_q_continue.")
+]
+Identifiers = Annotated[
+    int | None,
+    typer.Option("--puzzle-identifiers", help="How many there are, if the model does not say it."),
+]
+TaskName = Annotated[
+    str | None, typer.Option("--task", help="Task whose tokens the model knows, such as sudoku9.")
+]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the command line says of a model."""
+
+    trusted: Sequence[str] | None = None
+    seq_len: int | None = None
+    max_steps: int | None = None
+    halt_rule: str | None = None
+    identifiers: int | None = None
+    task: str | None = None
+
+
+def opened(model: Path, said: Said, assumed: StepContract | None = None) -> StepModel:
+    """The model of a `.keras` file; Keras must be up. What it cannot tell apart is remarked on.
+
+    `assumed` is the contract of an export, which answers what neither model nor person says.
+    """
+    from trm_export.commands.console import remark
+    from trm_export.opening import open_model
+    from trm_export.protocol import Asked
+
+    found = open_model(
+        model,
+        said.trusted or (),
+        Asked(
+            seq_len=said.seq_len,
+            max_steps=said.max_steps,
+            halt_rule=said.halt_rule,
+            num_puzzle_identifiers=said.identifiers,
+            task=said.task,
+            assumed=assumed,
+        ),
+    )
+    if found.left_out:
+        names = ", ".join(found.left_out)
+        remark(
+            f"Outputs without rows are left out, because no step contract can hold them: {names}"
+        )
+    return found

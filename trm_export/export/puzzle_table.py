@@ -1,0 +1,37 @@
+"""The puzzle embeddings of a model as a file of their own, where the graph is to do without."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from trm_export.errors import UsageError
+from trm_export.model import TRM
+
+PLACES = ("internal", "external")
+
+
+def table_of(model: keras.Model) -> Any:
+    """The variable that holds the puzzle embeddings; UsageError for a model without."""
+    layer = model.inner.puzzle_emb if isinstance(model, TRM) else None
+    if layer is None:
+        raise UsageError("The model has no puzzle embeddings; export it with an internal table.")
+    return layer.embeddings
+
+
+def table_bytes(model: keras.Model) -> bytes:
+    """The ``.npy`` file of the table, (identifiers, width) float32: the same bytes each time."""
+    table = np.asarray(ops.convert_to_numpy(table_of(model)), "<f4")
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(table), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def table_sha256(model: keras.Model) -> str:
+    """The SHA-256 of that file."""
+    return hashlib.sha256(table_bytes(model)).hexdigest()

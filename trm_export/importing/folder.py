@@ -1,0 +1,96 @@
+"""What lies beside a checkpoint: `all_config.yaml` of its training, `dataset.json` of its puzzles.
+
+Reads and checks the kind of every value; knows nothing about tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trm_export.errors import CheckpointError
+from trm_runtime import strict_json
+
+CONFIG, DATASET = "all_config.yaml", "dataset.json"
+_MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The two documents, either of which may be missing."""
+
+    config: Mapping[str, Any] | None  # all_config.yaml
+    config_file: Path | None
+    dataset: Mapping[str, Any] | None  # dataset.json
+    dataset_file: Path | None
+
+    @property
+    def arch(self) -> Mapping[str, Any]:
+        """The hyperparameters of the network, official names."""
+        arch = (self.config or {}).get("arch", {})
+        return arch if isinstance(arch, dict) else {}
+
+    @property
+    def ema(self) -> bool | None:
+        """Whether the run kept, and so saved, averaged weights; None if nothing says so."""
+        ema = (self.config or {}).get("ema")
+        return ema if isinstance(ema, bool) else None
+
+
+def read_folder(checkpoint: Path, dataset: Path | None = None) -> Folder:
+    """The documents beside `checkpoint`; `dataset` names another dataset.json, or its folder.
+
+    Raises CheckpointError for a document that cannot be read, a named one that is missing too.
+    """
+    config_file = _existing(checkpoint.parent / CONFIG)
+    if dataset is None:
+        dataset_file = _existing(checkpoint.parent / DATASET)
+    else:
+        dataset_file = dataset / DATASET if dataset.is_dir() else dataset
+    return Folder(
+        None if config_file is None else _yaml(config_file),
+        config_file,
+        None if dataset_file is None else _json(dataset_file),
+        dataset_file,
+    )
+
+
+def _existing(path: Path) -> Path | None:
+    return path if path.exists() else None
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        return _mapping(yaml.safe_load(_text(path)), path)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path}: not plain YAML: {reason}") from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return _mapping(strict_json.parse(_text(path)), path)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: not valid JSON: {error}") from error
+
+
+def _mapping(value: object, path: Path) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path}: expected keys and values, got a {strict_json.kind(value)}")
+    return value
+
+
+def _text(path: Path) -> str:
+    try:
+        size = path.stat().st_size
+        if size > _MAX_BYTES:
+            raise CheckpointError(f"{path}: {size:,} bytes, at most {_MAX_BYTES:,} are accepted.")
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"{path}: not UTF-8 text: {error}") from error

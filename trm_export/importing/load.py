@@ -1,0 +1,115 @@
+"""`import_checkpoint`: an official checkpoint as a Keras model, strictly.
+
+Every tensor is used once, none is missing, each has the shape that the configuration asks for. All
+complaints come at once, and before a model of any size is built.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from trm_export.errors import CheckpointError, ConfigurationError
+from trm_export.files import sha256_file
+from trm_export.importing.folder import Folder, read_folder
+from trm_export.importing.layout import differences, places
+from trm_export.importing.read import Checkpoint, read_checkpoint
+from trm_export.importing.report import ImportReport
+from trm_export.importing.settings import Settings, alphabet, parse_given, resolve
+from trm_export.importing.shapes import PUZZLE, facts
+from trm_export.model import TRM, TRMConfig
+from trm_export.weights import not_finite
+
+_UNSEEN = {"num_heads": 1, "pos_encodings": "none"}  # no shape depends on them
+
+
+def import_checkpoint(
+    path: str | os.PathLike[str],
+    *,
+    given: Sequence[str] = (),
+    dataset: Path | None = None,
+) -> tuple[TRM, ImportReport]:
+    """The Keras model of the official checkpoint at `path`, in float32, and where it comes from.
+
+    Args:
+        path: a ``step_<N>`` or ``.pt`` file of PyTorch, or the same tensors as ``.safetensors``,
+            with ``all_config.yaml`` and ``dataset.json`` beside it or not.
+        given: ``"name=value"`` for what the folder does not say, or says wrongly.
+        dataset: another ``dataset.json``, or the folder that holds it.
+
+    Raises:
+        UsageError: `given` cannot be understood.
+        MissingExtraError: a PyTorch file without PyTorch.
+        CheckpointError: everything that is wrong, missing, left over or not known.
+    """
+    options = parse_given(given)
+    checkpoint = read_checkpoint(Path(path))
+    folder = read_folder(checkpoint.path, dataset)
+    settings = resolve(facts(checkpoint.arrays), folder, options)
+    problems = [*checkpoint.problems, *settings.problems]
+    if not problems:
+        settings = _with_alphabet(settings, folder)
+    problems += _misfits(checkpoint, settings)
+    problems += not_finite(checkpoint.arrays)
+    if problems:
+        raise CheckpointError(f"{path}: cannot be imported:", problems)
+    model = TRM(**settings.arguments(), dtype="float32")
+    for name, place in places(model).items():
+        place.assign(checkpoint.arrays[name])
+    return model, _report(checkpoint, folder, settings)
+
+
+def _with_alphabet(settings: Settings, folder: Folder) -> Settings:
+    found = alphabet(settings.arguments(), folder)
+    return settings if found is None else replace(settings, values=(*settings.values, found))
+
+
+def _misfits(checkpoint: Checkpoint, settings: Settings) -> list[str]:
+    """How the tensors differ from those of the configuration, as far as that is known."""
+    arguments = settings.arguments()
+    shaped = arguments.get("mixer") == "mlp" or arguments.get("pos_encodings") == "learned"
+    gaps = {} if shaped else {"seq_len": 1, "puzzle_emb_len": 0}
+    try:
+        config = TRMConfig(**{**_UNSEEN, **gaps, **arguments})
+    except ConfigurationError as error:
+        return [str(error)]
+    except TypeError:  # sizes are missing, which has been said
+        return []
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            return list(differences(places(TRM(**config.to_dict())), checkpoint.arrays))
+    except (MemoryError, OverflowError, ValueError) as error:
+        return [f"the configuration cannot be built: {error}"]
+
+
+def _report(checkpoint: Checkpoint, folder: Folder, settings: Settings) -> ImportReport:
+    arrays = checkpoint.arrays
+    table = arrays.get(PUZZLE, np.zeros(0))
+    dtype = folder.arch.get("forward_dtype")
+    return ImportReport(
+        checkpoint=str(checkpoint.path),
+        kind=checkpoint.kind,
+        size=checkpoint.path.stat().st_size,
+        sha256=sha256_file(checkpoint.path),
+        config_file=_text(folder.config_file),
+        dataset_file=_text(folder.dataset_file),
+        prefixes=checkpoint.prefixes,
+        dtypes=dict(Counter(array.dtype.name for array in arrays.values())),
+        tensors=len(arrays),
+        parameters=sum(array.size for array in arrays.values()),
+        puzzle_parameters=table.size,
+        ema=folder.ema,
+        forward_dtype=dtype if isinstance(dtype, str) else None,
+        settings=settings.values,
+        notes=settings.notes,
+    )
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

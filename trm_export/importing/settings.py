@@ -1,0 +1,253 @@
+"""The configuration of a checkpoint, and where each value comes from.
+
+`--set` wins over all_config.yaml and dataset.json, and the shapes of the tensors overrule nobody:
+where they say otherwise, that is a complaint. What nothing says is not guessed but asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trm_export.errors import UsageError
+from trm_export.importing.folder import CONFIG, DATASET, Folder
+from trm_export.importing.shapes import EMBED, Fact
+from trm_export.keras_file import MAX_SIZES
+from trm_export.model.config import TRMConfig
+from trm_export.model.layers import NORM_EPSILON
+from trm_export.tasks import TASKS
+
+TENSORS, CONSTANT, OPTION = "tensors", "official constant", "--set"
+_WHOLE, _NUMBER, _FLAG, _WORD = "a whole number", "a number", "true or false", "a word"
+
+_ARCH = {  # key of all_config.yaml -> field, kind
+    "H_cycles": ("h_cycles", _WHOLE), "L_cycles": ("l_cycles", _WHOLE),
+    "L_layers": ("l_layers", _WHOLE), "hidden_size": ("hidden_size", _WHOLE),
+    "num_heads": ("num_heads", _WHOLE), "expansion": ("expansion", _NUMBER),
+    "pos_encodings": ("pos_encodings", _WORD), "mlp_t": ("mixer", _FLAG),
+    "puzzle_emb_ndim": ("puzzle_emb_ndim", _WHOLE), "puzzle_emb_len": ("puzzle_emb_len", _WHOLE),
+    "halt_max_steps": ("halt_max_steps", _WHOLE), "no_ACT_continue": ("no_act_continue", _FLAG),
+    "halt_exploration_prob": ("halt_exploration_prob", _NUMBER),
+    "rope_theta": ("rope_theta", _NUMBER),
+}  # fmt: skip
+_UNUSED = {"name", "loss", "H_layers", "forward_dtype", "rms_norm_eps"}
+_DATASET = ("vocab_size", "seq_len", "num_puzzle_identifiers")
+_KINDS = {**dict(_ARCH.values()), **dict.fromkeys(_DATASET, _WHOLE), "halt_threshold": _NUMBER}
+SETTABLE = tuple(sorted(set(_KINDS) - {"mixer"}))
+_LIMITS = {**MAX_SIZES, "puzzle_emb_ndim": 1 << 20, "expansion": 1 << 10}
+_FROM_TENSORS = ("vocab_size", "hidden_size", "l_layers", "mixer", "puzzle_emb_ndim",
+                 "num_puzzle_identifiers")  # fmt: skip
+_NEEDED = ("seq_len", "puzzle_emb_len", "num_heads", "pos_encodings", "expansion", "h_cycles",
+           "l_cycles", "halt_max_steps", "no_act_continue")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One field of `TRMConfig`."""
+
+    name: str
+    value: Any
+    source: str  # "--set", a file, "tensors" or "official constant", with more words perhaps
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is known of the configuration; complete if there are no problems."""
+
+    values: tuple[Setting, ...]
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def arguments(self) -> dict[str, Any]:
+        """Constructor arguments of the TRM."""
+        return {setting.name: setting.value for setting in self.values}
+
+
+def parse_given(texts: Sequence[str]) -> dict[str, Setting]:
+    """The settings in ``["num_heads=8"]``; UsageError, naming every wrong one, for others."""
+    found, problems = {}, []
+    for text in texts:
+        name, equals, value = text.partition("=")
+        name = name.strip().lower()  # official names differ in capitals alone
+        if not equals or name not in SETTABLE:
+            problems.append(f"{text!r} is not NAME=VALUE with one of {', '.join(SETTABLE)}")
+        elif (parsed := _parsed(value.strip(), _KINDS[name])) is None:
+            problems.append(f"{name} is {_KINDS[name]}, got {value!r}")
+        else:
+            found[name] = Setting(name, parsed, OPTION)
+    if problems:
+        raise UsageError(f"--set: {'; '.join(problems)}.")
+    return found
+
+
+def resolve(facts: Mapping[str, Fact], folder: Folder, given: Mapping[str, Setting]) -> Settings:
+    """The configuration by these sources, with every complaint and every gap."""
+    problems: list[str] = [*_foreign(folder.arch)]
+    found = {**_said(folder, problems), **given}
+    problems += _merge(found, facts)
+    problems += _oversized(found)
+    if "hidden_size" in found and "vocab_size" in found:
+        _conclude(found, facts)
+        problems += _missing(found)
+    else:
+        problems.append(f"{EMBED}: missing, so that no size is known")
+    fields = [name for name in TRMConfig.__dataclass_fields__ if name in found]
+    values = tuple(found[name] for name in fields)
+    return Settings(values, tuple(problems), (*_notes(folder), *_oddities(found)))
+
+
+def _said(folder: Folder, problems: list[str]) -> dict[str, Setting]:
+    """What the documents say; values of a wrong kind become complaints."""
+    said = {}
+    arch = ((field, f"arch.{key}", folder.arch[key], kind, CONFIG)
+            for key, (field, kind) in _ARCH.items() if key in folder.arch)  # fmt: skip
+    dataset = folder.dataset or {}
+    sizes = ((key, key, dataset[key], _WHOLE, DATASET) for key in _DATASET if key in dataset)
+    for field, key, value, kind, source in (*arch, *sizes):
+        parsed = _parsed(value, kind)
+        if parsed is None:
+            problems.append(f"{source}: {key}: expected {kind}, got {value!r:.60}")
+        else:
+            said[field] = Setting(field, parsed, source)
+    if "mixer" in said:
+        mixer = "mlp" if said["mixer"].value else "attention"
+        said["mixer"] = Setting("mixer", mixer, CONFIG)
+    return said
+
+
+def _parsed(value: Any, kind: str) -> Any:
+    """The value in that kind, from YAML or from text; None if it is of another."""
+    flags = {"true": True, "false": False}
+    if kind == _FLAG:
+        return value if isinstance(value, bool) else flags.get(str(value).lower())
+    if kind == _WORD:
+        return value if isinstance(value, str) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    if kind == _NUMBER:
+        return number
+    return int(number) if number.is_integer() and abs(number) < 1 << 53 else None
+
+
+def _foreign(arch: Mapping[str, Any]) -> Iterator[str]:
+    """What this network cannot be."""
+    name = str(arch.get("name", "trm@"))
+    if name.partition("@")[0].rpartition(".")[2] != "trm":
+        yield f"{CONFIG}: arch.name is {name!r:.80}, another network than recursive_reasoning.trm"
+    epsilon = arch.get("rms_norm_eps", NORM_EPSILON)
+    if _parsed(epsilon, _NUMBER) != NORM_EPSILON:
+        yield f"{CONFIG}: arch.rms_norm_eps is {epsilon!r:.60}, only {NORM_EPSILON} can be had"
+
+
+def _merge(found: dict[str, Setting], facts: Mapping[str, Fact]) -> Iterator[str]:
+    """Adds what tensors tell and nobody said; complains where they tell otherwise, and goes on
+    with what they tell.
+    """
+    learned = found.get("pos_encodings")
+    if learned and learned.value != "learned" and "pos_encodings" in facts:
+        yield _contradiction(found.pop("pos_encodings"), facts["pos_encodings"])
+    for name in _FROM_TENSORS:
+        if name not in facts:
+            continue
+        if name in found and found[name].value != facts[name].value:
+            yield _contradiction(found.pop(name), facts[name])
+        found.setdefault(name, Setting(name, facts[name].value, TENSORS))
+
+
+def _oversized(found: dict[str, Setting]) -> Iterator[str]:
+    """Complains of sizes that cost dearly whatever the tensors are, and forgets them."""
+    for name, limit in _LIMITS.items():
+        if name in found and found[name].value > limit:
+            yield f"{name}: {found[name].source} says {found[name].value}, at most {limit} can be"
+            del found[name]
+
+
+def _contradiction(setting: Setting, fact: Fact) -> str:
+    return f"{setting.name}: {setting.source} says {setting.value}, but {fact}"
+
+
+def _conclude(found: dict[str, Setting], facts: Mapping[str, Fact]) -> None:
+    """Adds what follows from the rest."""
+
+    def add(name: str, value: Any, source: str) -> None:
+        found.setdefault(name, Setting(name, value, source))
+
+    add("puzzle_emb_ndim", 0, f"{TENSORS}: no puzzle table")
+    if not found["puzzle_emb_ndim"].value:
+        found.pop("num_puzzle_identifiers", None)
+    mixed = "mixer" in found and found["mixer"].value == "mlp"
+    if "pos_encodings" in facts:
+        add("pos_encodings", "learned", TENSORS)
+    elif mixed and ("pos_encodings" not in found or found["pos_encodings"].value == "rope"):
+        found["pos_encodings"] = Setting("pos_encodings", "none", f"{TENSORS}: token mixer")
+    if mixed:
+        add("num_heads", 1, "not used by the token mixer")
+    if "expansion" in facts:
+        add("expansion", facts["expansion"].value, TENSORS)
+    if "positions" in facts:
+        _share_positions(found, facts["positions"].value)
+    add("rope_theta", 10000.0, CONSTANT)
+    add("halt_exploration_prob", 0.1, f"{CONSTANT}, for training")
+    if "l_layers" in found:
+        found["h_layers"] = Setting("h_layers", found["l_layers"].value, "shared with l_layers")
+    found["family"] = Setting("family", "paper", CONSTANT)
+
+
+def _share_positions(found: dict[str, Setting], positions: int) -> None:
+    """Positions are a prefix and the tokens: either tells the other."""
+    if "puzzle_emb_len" in found:
+        hidden, ndim = found["hidden_size"].value, found["puzzle_emb_ndim"].value
+        prefix = found["puzzle_emb_len"].value or -(-ndim // max(hidden, 1))
+        if "seq_len" not in found and positions > prefix:
+            found["seq_len"] = Setting("seq_len", positions - prefix, TENSORS)
+    elif "seq_len" in found and positions >= found["seq_len"].value:
+        prefix = positions - found["seq_len"].value
+        found["puzzle_emb_len"] = Setting("puzzle_emb_len", prefix, TENSORS)
+
+
+def _missing(found: Mapping[str, Setting]) -> Iterator[str]:
+    names = [name for name in _NEEDED if name not in found]
+    if names:
+        options = " ".join(f"--set {name}=..." for name in names)
+        yield (
+            f"{', '.join(names)}: nothing says, and tensors cannot; put the run's {CONFIG} and "
+            f"{DATASET} beside the checkpoint, or look up and give: {options}"
+        )
+
+
+def _notes(folder: Folder) -> Iterator[str]:
+    if folder.config is None:
+        yield f"no {CONFIG} beside the checkpoint"
+    elif not folder.arch:
+        yield f"{CONFIG} has no arch section"
+    if folder.dataset is None:
+        yield f"no {DATASET} beside the checkpoint; sizes are those of the tensors"
+    unknown = [f"arch.{key}" for key in folder.arch if key not in _ARCH and key not in _UNUSED]
+    if unknown:
+        yield f"{CONFIG}: not known here and not used: {', '.join(unknown)}"
+
+
+def _oddities(found: Mapping[str, Setting]) -> Iterator[str]:
+    """What can be built, and is not what the official code runs."""
+    prefix, ndim = (found.get(name) for name in ("puzzle_emb_len", "puzzle_emb_ndim"))
+    if prefix and prefix.value and ndim and not ndim.value:
+        yield (
+            f"puzzle_emb_len is {prefix.value} without puzzle embeddings, which the official code "
+            "does not run: the prefix is of zeros"
+        )
+
+
+def alphabet(values: Mapping[str, Any], folder: Folder) -> Setting | None:
+    """The characters of Sudoku tokens, where data set and sizes both say that it is Sudoku."""
+    paths = (folder.config or {}).get("data_paths")
+    if "sudoku" not in str(paths).lower():
+        return None
+    for task in TASKS.values():
+        if (task.seq_len, task.vocab_size) == (values["seq_len"], values["vocab_size"]):
+            return Setting("alphabet", task.alphabet, f"{CONFIG}: data_paths")
+    return None

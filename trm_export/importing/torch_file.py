@@ -1,0 +1,68 @@
+"""The tensors of a PyTorch file in numpy. PyTorch is an extra, and unpickles weights only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from trm_export.errors import CheckpointError
+from trm_export.weights import Arrays
+from trm_runtime.extras import load_extra
+
+
+def read(path: Path) -> Arrays:
+    """Every tensor of a saved `state_dict()` by its name in the file.
+
+    Raises MissingExtraError without PyTorch, CheckpointError for a damaged file, for a pickle of
+    anything but tensors and, listing them, for entries that are no plain weights.
+    """
+    torch = load_extra("torch", "torch", "trm-export")
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever its unpickler stumbles over
+        raise CheckpointError(
+            f"{path}: not a PyTorch file of plain tensors, or a damaged one: {_reason(error)}"
+        ) from error
+    if not isinstance(stored, dict):
+        kind = type(stored).__name__
+        raise CheckpointError(f"{path}: expected a state_dict, a dictionary of tensors, got {kind}")
+    limit = path.stat().st_size
+    problems = [f"{name}: {why}" for name, x in stored.items() if (why := _wrong(torch, x, limit))]
+    if not problems and sum(x.numel() * x.element_size() for x in stored.values()) > limit:
+        problems = ["its tensors declare more values than the file holds"]
+    if problems:
+        raise CheckpointError(f"{path}: expected a state_dict of weights alone:", problems)
+    return {str(name): _array(torch, tensor) for name, tensor in stored.items()}
+
+
+def _wrong(torch: Any, value: Any, limit: int) -> str | None:
+    """Why this is no weight; a tensor may claim any size, so sizes come before values."""
+    if not isinstance(value, torch.Tensor):
+        return f"a {type(value).__name__}, not a tensor"
+    if value.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+        name = str(value.dtype).removeprefix("torch.")
+        return f"dtype {name}, expected float32, bfloat16 or float16"
+    if value.layout != torch.strided or value.is_meta:
+        return "not a dense tensor"
+    if value.numel() * value.element_size() > limit:
+        return f"declares {value.numel():,} values, more than the file holds"
+    return None
+
+
+def _array(torch: Any, tensor: Any) -> np.ndarray[Any, Any]:
+    tensor = tensor.detach().contiguous()
+    if tensor.dtype == torch.bfloat16:
+        bits: np.ndarray[Any, Any] = tensor.view(torch.int16).numpy()
+        return bits.view(ml_dtypes.bfloat16)
+    array: np.ndarray[Any, Any] = tensor.numpy()
+    return array
+
+
+def _reason(error: Exception) -> str:
+    """What the unpickler refused; torch's own text goes on to advise against `weights_only`."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    named = (line for line in lines if "Unsupported" in line or "WeightsUnpickler" in line)
+    return next(named, lines[0]).strip()[:200]
