@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -50,6 +51,24 @@ def test_a_block_that_raises_changes_nothing(tmp_path: Path, error: type[BaseExc
         write_half()
     assert target.read_bytes() == before
     assert names(tmp_path) == ["contract.json"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG])
+def test_a_full_disk_names_the_target(tmp_path: Path, number: int) -> None:
+    target = tmp_path / "model.onnx"
+    reason = os.strerror(number)
+    with (
+        pytest.raises(TargetError, match=f"{target} cannot be written: {reason}"),
+        atomic_write(target),
+    ):
+        raise OSError(number, reason)  # as a write does, which names no file
+    with pytest.raises(TargetError, match="cannot be written: Input"), atomic_write(target) as new:
+        raise OSError(errno.EIO, "Input/output error", str(new / "variables"))
+    for other in (OSError(number, reason, "/other"), OSError(errno.EPIPE, "Broken pipe")):
+        with pytest.raises(OSError) as caught, atomic_write(target):  # noqa: PT011
+            raise other
+        assert caught.value is other
+    assert names(tmp_path) == []
 
 
 def test_nested_blocks_commit_the_inner_file_first(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from pathlib import Path
 from trm_export import TOOL
 from trm_export.errors import OverwriteError, RejectedInputError, TargetError
 from trm_runtime.contract import METADATA_KEY, PUZZLE_TABLE_SUFFIX, StepContract
+from trm_runtime.streams import FULL
 
 MODEL_CLASS = "trm_export>TRM"  # the name Keras registers our model under
 STALE_SECONDS = 3600.0  # a temporary file untouched for so long was left by a killed writer
@@ -53,7 +54,8 @@ def atomic_write(path: str | os.PathLike[str], *, force: bool = False) -> Iterat
         temporary = _temporary(target)
         temporary.touch()
     try:
-        yield temporary
+        with _unwritten(temporary, target):
+            yield temporary
         with _explained(target):
             _flush_all(temporary)
             _rename(temporary, target)
@@ -221,6 +223,23 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def _unwritten(temporary: Path, target: Path) -> Iterator[None]:
+    """Name the target where the caller could not write its temporary file.
+
+    Python names no file when a write, and not the opening, fails: then a full disk is ours, and
+    any other error somebody else's.
+    """
+    try:
+        yield
+    except OSError as error:
+        named = error.filename
+        ours = error.errno in FULL if named is None else str(named).startswith(str(temporary))
+        if not ours:
+            raise
+        raise TargetError(f"{target} cannot be written: {error.strerror or error}.") from error
 
 
 @contextmanager

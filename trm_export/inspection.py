@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from trm_export.errors import RejectedInputError
 from trm_export.files import size_on_disk
-from trm_runtime.contract import StepContract
-from trm_runtime.drivers.saved_model import CONTRACT_FILE
+from trm_runtime.contract import MAX_CONTRACT_BYTES, StepContract
+from trm_runtime.drivers.saved_model_folder import contract_text, seal_problems
 
 if TYPE_CHECKING:
     from trm_export.keras_file import KerasFileInfo
@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ContractInfo:
-    """A step contract, and the file or folder that holds it."""
+    """A step contract, and the file or folder that holds it; true unless that is damaged."""
 
     kind: str  # "contract" or "saved-model"
     path: str
     size: int  # bytes
     contract: StepContract
     sidecar: str | None = None  # of an export, as in `OnnxFileInfo`
+    checksum_problems: tuple[str, ...] = ()  # of a folder: the files that were changed
+
+    def __bool__(self) -> bool:
+        return not self.checksum_problems
 
     def to_json(self) -> dict[str, Any]:
         """The fields, ready for `json.dumps`."""
@@ -58,8 +62,7 @@ def inspect_file(
 
         return inspect_tflite(file)
     if kind == "folder":
-        inside = file / CONTRACT_FILE
-        return _export("saved-model", file, _text(inside), str(inside))
+        return _saved_model(file)
     if kind == ".json":
         text = _text(file)
         contract = StepContract.from_json(text, str(file))
@@ -83,17 +86,29 @@ def sidecar_state(file: Path, contract: StepContract | None) -> str:
     return "same" if other == contract else "differs"
 
 
-def _export(kind: str, path: Path, text: str, where: str) -> ContractInfo:
-    contract = StepContract.from_json(text, f"{where}: its step contract")
+def _saved_model(folder: Path) -> ContractInfo:
+    contract = StepContract.from_json(contract_text(folder), f"{folder}: its step contract")
     return ContractInfo(
-        kind, str(path), size_on_disk(path), contract, sidecar_state(path, contract)
+        "saved-model",
+        str(folder),
+        size_on_disk(folder),
+        contract,
+        sidecar_state(folder, contract),
+        tuple(seal_problems(folder)),
     )
 
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        with file.open("rb") as opened:
+            data = opened.read(MAX_CONTRACT_BYTES + 1)
     except OSError as error:
         raise RejectedInputError(f"{file}: cannot be read: {error.strerror}") from error
+    if len(data) > MAX_CONTRACT_BYTES:
+        raise RejectedInputError(
+            f"{file}: not a step contract: more than {MAX_CONTRACT_BYTES} bytes"
+        )
+    try:
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise RejectedInputError(f"{file}: not UTF-8 text: {error}") from error

@@ -44,7 +44,7 @@ _DTYPES = {v: k.lower() for k, v in vars(schema.TensorType).items() if isinstanc
 
 @dataclass(frozen=True)
 class TFLiteFileInfo:
-    """What a `.tflite` file says of itself."""
+    """What a `.tflite` file says of itself; true unless it has a tail that a driver refuses."""
 
     path: str
     size: int  # bytes
@@ -59,6 +59,9 @@ class TFLiteFileInfo:
     contract_problems: tuple[str, ...]  # why it cannot be read, or how the graph differs from it
     sidecar: str  # "same", "differs", "missing" or why `<file>.json` cannot be read
 
+    def __bool__(self) -> bool:
+        return not self.contract_problems
+
     def to_json(self) -> dict[str, Any]:
         """The fields, ready for `json.dumps`."""
         contract = None if self.contract is None else self.contract.document()
@@ -71,6 +74,19 @@ def inspect_tflite(path: str | os.PathLike[str]) -> TFLiteFileInfo:
     data = _read(file)
     contract, problems = _contract(file)
     model = _parse(file, data)
+    try:
+        return _described_file(file, data, model, contract, problems)
+    except Exception as error:  # the generated reader checks nothing, so that anything may come
+        raise RejectedInputError(f"{file}: a damaged TFLite file: {error}") from error
+
+
+def _described_file(
+    file: Path,
+    data: bytes,
+    model: Any,
+    contract: StepContract | None,
+    problems: tuple[str, ...],
+) -> TFLiteFileInfo:
     codes = [_code(code) for code in model.operatorCodes]
     used = [codes[operator.opcodeIndex] for g in model.subgraphs for operator in g.operators]
     if contract is not None:
@@ -99,9 +115,7 @@ def _read(file: Path) -> bytes:
     except OSError as error:
         raise RejectedInputError(f"{file}: cannot be read: {error.strerror}") from error
     if data[4:8] != b"TFL3":
-        raise RejectedInputError(
-            f"{file}: not a TFLite file: expected b'TFL3' at offset 4, got {data[4:8]!r}"
-        )
+        raise RejectedInputError(f"{file}: not a TFLite file: the letters TFL3 are not at offset 4")
     return data
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections import Counter
@@ -16,6 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from trm_runtime import __version__
 from trm_runtime.errors import TRMError
+from trm_runtime.streams import (
+    discard,
+    has_no_reader,
+    open_closed_streams,
+    output_problem,
+)
+from trm_runtime.words import counted
 
 if TYPE_CHECKING:
     from trm_runtime.contract import StepContract
@@ -71,6 +77,7 @@ def _doctor_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    open_closed_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["doctor"]:
         parser, run, given = _doctor_parser(), _doctor, given[1:]
@@ -81,14 +88,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run(options)
         sys.stdout.flush()
     except TRMError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _say(f"error: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _say("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if has_no_reader(error):
+            discard(sys.stdout)
+            return 0
+        _say(f"error: {output_problem(error) or error}")
+        return TRMError.exit_code
     return 0
+
+
+def _say(text: str) -> None:
+    """A line on standard error, if that can be written."""
+    try:
+        print(text, file=sys.stderr)
+    except OSError:
+        discard(sys.stderr)
 
 
 def _doctor(options: argparse.Namespace) -> None:
@@ -103,7 +122,7 @@ def _doctor(options: argparse.Namespace) -> None:
 def _run(options: argparse.Namespace) -> None:
     from trm_runtime.loop import solve
     from trm_runtime.open import open_runner
-    from trm_runtime.puzzles import read_identifiers, read_puzzles
+    from trm_runtime.puzzles import givens_kept, read_identifiers, read_puzzles
 
     runner = open_runner(options.model, options.threads, options.puzzle_table)
     puzzles = read_puzzles(options.puzzles, runner.contract)
@@ -124,8 +143,14 @@ def _run(options: argparse.Namespace) -> None:
     )
     seconds = time.monotonic() - started
     progress.clear()
-    _print(solution, runner.contract, options.json)
-    print(_summary(solution, seconds), file=sys.stderr)
+    kept = givens_kept(puzzles, solution, runner.contract)
+    _print(solution, kept, runner.contract, options.json)
+    sys.stdout.flush()
+    _say(_summary(solution, seconds))
+    changed = kept.count(False)
+    if changed:
+        words = "changes a given cell of its" if changed == 1 else "change a given cell of their"
+        _say(f"{counted(changed, 'answer')} {words} puzzle")
 
 
 class _Progress:
@@ -146,7 +171,9 @@ class _Progress:
             print("\r\033[K", end="", file=sys.stderr)
 
 
-def _print(solution: Solution, contract: StepContract, as_json: bool) -> None:
+def _print(
+    solution: Solution, kept: Sequence[bool | None], contract: StepContract, as_json: bool
+) -> None:
     from trm_runtime.puzzles import answer_text
     from trm_runtime.solution import finite_or_none
 
@@ -156,16 +183,15 @@ def _print(solution: Solution, contract: StepContract, as_json: bool) -> None:
         for row in zip(texts, steps, solution.stop_reasons, (f"{q:.4f}" for q in q_halt)):
             print(*row, sep="\t")
         return
-    puzzles = [
-        {"answer": text, "ids": ids, "steps": n, "stop_reason": reason, "q_halt": q}
-        for text, ids, n, reason, q in zip(
-            texts,
-            solution.answers.tolist(),
-            steps,
-            solution.stop_reasons,
-            map(finite_or_none, q_halt),
-        )
-    ]
+    columns: dict[str, Sequence[Any]] = {
+        "answer": texts,
+        "ids": solution.answers.tolist(),
+        "steps": steps,
+        "stop_reason": solution.stop_reasons,
+        "q_halt": [finite_or_none(q) for q in q_halt],
+        "given_kept": kept,
+    }
+    puzzles = [dict(zip(columns, row)) for row in zip(*columns.values())]
     fields = {"model_name": contract.model_name, "precision": contract.precision}
     print(json.dumps({**fields, "puzzles": puzzles}, ensure_ascii=False))
 
@@ -174,7 +200,8 @@ def _summary(solution: Solution, seconds: float) -> str:
     reasons = Counter(solution.stop_reasons)
     counts = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     mean = float(solution.steps.mean())
-    return f"{len(solution)} puzzles in {seconds:.2f} s: {counts}; {mean:.2f} steps on average"
+    solved = counted(len(solution), "puzzle")
+    return f"{solved} in {seconds:.2f} s: {counts}; {mean:.2f} steps on average"
 
 
 if __name__ == "__main__":

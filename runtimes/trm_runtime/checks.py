@@ -13,16 +13,9 @@ import numpy as np
 from trm_runtime.contract import StepContract
 from trm_runtime.errors import ContractMismatchError, RejectedInputError
 from trm_runtime.tensors import AnySpec, shape_text
+from trm_runtime.words import MAX_LISTED
 
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
-
-MAX_LISTED = 5
-
-
-def first_few(problems: Sequence[str], limit: int = MAX_LISTED) -> list[str]:
-    """The first `limit` problems and, when there are more, how many."""
-    more = len(problems) - limit
-    return [*problems[:limit], *([f"... and {more} more"] if more > 0 else [])]
 
 
 def check_inputs(
@@ -38,7 +31,7 @@ def check_inputs(
     problems = _name_problems("input", [spec.name for spec in contract.inputs], list(inputs))
     found = {s.name: np.asarray(inputs[s.name]) for s in contract.inputs if s.name in inputs}
     if rows is None:
-        rows = next((len(array) for array in found.values() if array.ndim), 0)
+        rows = _rows(contract, found)
     for spec in contract.inputs:
         if spec.name in found and spec.dtype == "float32":
             problems += _float_problems(spec, found[spec.name], rows)
@@ -51,6 +44,14 @@ def check_inputs(
         spec.name: np.ascontiguousarray(found[spec.name], dtype=spec.dtype)
         for spec in contract.inputs
     }
+
+
+def _rows(contract: StepContract, found: Arrays) -> int | None:
+    """N as the first array tells it, or None where that has too few axes or too many."""
+    spec = next((spec for spec in contract.inputs if spec.name in found), None)
+    if spec is None or found[spec.name].ndim != len(spec.shape):
+        return None
+    return len(found[spec.name])
 
 
 def check_carry(contract: StepContract, carry: Arrays, rows: int) -> None:
@@ -95,7 +96,7 @@ def _name_problems(role: str, wanted: Sequence[str], found: Sequence[str]) -> li
 
 
 def _array_problems(
-    role: str, wanted: Mapping[str, AnySpec], found: Arrays, rows: int
+    role: str, wanted: Mapping[str, AnySpec], found: Arrays, rows: int | None
 ) -> list[str]:
     problems = _name_problems(role, list(wanted), list(found))
     for name in (name for name in wanted if name in found):
@@ -109,7 +110,9 @@ def _array_problems(
     return problems
 
 
-def _float_problems(spec: AnySpec, array: np.ndarray[Any, Any], rows: int) -> list[str]:
+def _float_problems(spec: AnySpec, array: np.ndarray[Any, Any], rows: int | None) -> list[str]:
+    if rows is None and array.ndim == len(spec.shape):
+        rows = len(array)
     problems = _array_problems("input", {spec.name: spec}, {spec.name: array}, rows)
     if not problems and not np.isfinite(array).all():
         problems = [f"input {spec.name!r}: holds NaN or infinite values"]
@@ -120,12 +123,16 @@ def _id_limit(contract: StepContract, name: str) -> int:
     return contract.vocab_size if name == "inputs" else (contract.num_puzzle_identifiers or 0)
 
 
-def _id_problems(spec: AnySpec, array: np.ndarray[Any, Any], rows: int, limit: int) -> list[str]:
+def _id_problems(
+    spec: AnySpec, array: np.ndarray[Any, Any], rows: int | None, limit: int
+) -> list[str]:
+    if rows is None and array.ndim == len(spec.shape):
+        rows = len(array)
     shape = (rows, *spec.shape[1:])
     if array.dtype.kind not in "iu":
         return [f"input {spec.name!r}: expected an integer dtype such as int32, got {array.dtype}"]
     if array.shape != shape:
-        wanted, got = shape_text(shape), shape_text(array.shape)
+        wanted, got = shape_text(shape, "N"), shape_text(array.shape)
         return [f"input {spec.name!r}: expected shape {wanted}, got {got}"]
     wrong = np.argwhere((array < 0) | (array >= limit))
     places = [tuple(int(i) for i in place) for place in wrong[:MAX_LISTED]]

@@ -36,6 +36,7 @@ from trm_runtime.tensors import (
 __all__ = [
     "GRANULARITIES",
     "HALT_KINDS",
+    "MAX_CONTRACT_BYTES",
     "METADATA_KEY",
     "SCHEMA_VERSION",
     "CarrySpec",
@@ -46,6 +47,7 @@ __all__ = [
 ]
 
 METADATA_KEY = "trm_contract"  # where an artifact keeps its contract (ONNX metadata_props)
+MAX_CONTRACT_BYTES = 1 << 20  # has some 3 kB; an alphabet of all Unicode fits
 PUZZLE_TABLE_SUFFIX = ".puzzle_table.npy"  # of the artifact's name: its puzzle embeddings
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from trm_runtime import __version__
 from trm_runtime.cores import available_cores
+from trm_runtime.words import counted
 
 FEATURES = (
     "sse4_1", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16",
@@ -135,7 +136,7 @@ def report_text(report: Report) -> str:
         ("python", report.python),
         ("numpy", report.numpy or "not installed"),
         ("machine", f"{report.platform}, {report.cpu}"),
-        ("threads", f"{report.cores} cores available to this process"),
+        ("threads", f"{counted(report.cores, 'core')} available to this process"),
         ("features", " ".join(report.cpu_features) or "unknown"),
     ]
     installed = [engine for engine in report.engines if engine.version]

@@ -33,8 +33,11 @@ def open_runner(
     `puzzle_table`, so that it takes identifiers like any other.
 
     Raises RejectedInputError for a file that is missing, of unknown kind, damaged or not what its
-    contract says, MissingExtraError when the engine is not installed.
+    contract says, MissingExtraError when the engine is not installed, UsageError for what is no
+    path.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise UsageError(f"path: expected the path of an exported model, got {path!r:.60}")
     path = Path(path)
     module, name = driver_of(path)
     driver: Any = getattr(importlib.import_module(f"trm_runtime.drivers.{module}"), name)
@@ -57,8 +60,14 @@ def driver_of(path: Path) -> tuple[str, str]:
         return _FOLDER_DRIVER
     if path.suffix.lower() in _DRIVERS:
         return _DRIVERS[path.suffix.lower()]
-    found = path.suffix or "no suffix"
+    if path.is_dir():
+        reason = "a folder without saved_model.pb is no model"
+    elif path.suffix:
+        reason = f"{path.suffix} is not a kind of model known here"
+    elif path.exists():
+        reason = "a file without a suffix is not a kind of model known here"
+    else:
+        reason = "there is no such file or folder"
     raise RejectedInputError(
-        f"{path}: {found} is not a kind of model known here; expected .onnx, .tflite or the "
-        "folder of a SavedModel"
+        f"{path}: {reason}; expected an .onnx file, a .tflite file or the folder of a SavedModel"
     )

@@ -2,11 +2,13 @@
 
 A line holds the S cells of a puzzle as S characters of the alphabet, or as S token ids separated
 by spaces or commas. Empty lines are skipped, and so are lines that start with `#`, unless `#` is
-itself in the alphabet. Knows nothing about any particular task.
+itself in the alphabet. A dot, an underscore or a space in the alphabet stands for a blank cell; all
+others are given. Knows nothing more about any particular task.
 """
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -15,10 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from trm_runtime.checks import first_few
 from trm_runtime.contract import StepContract
 from trm_runtime.errors import RejectedInputError
+from trm_runtime.solution import Solution
+from trm_runtime.words import counted, first_few
 
+BLANKS = frozenset("._ ")  # an id read from any of these is a cell that the puzzle leaves open
 UNPRINTABLE = "?"  # for an id without a character, such as padding
 
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}")
@@ -55,7 +59,8 @@ def read_identifiers(source: str) -> np.ndarray[Any, Any]:
         if not _WHOLE_NUMBER.fullmatch(line)
     ]
     if problems:
-        raise RejectedInputError(f"{name}: {len(problems)} bad lines:", first_few(problems))
+        summary = f"{name}: {counted(len(problems), 'bad line')}:"
+        raise RejectedInputError(summary, first_few(problems))
     return np.array([int(line) for _, line in given], dtype=np.int32)
 
 
@@ -70,6 +75,8 @@ def _named_text(source: str) -> tuple[str, str]:
 
 
 def _read_text(source: str) -> str:
+    if source == "-" and sys.stdin is None:
+        raise OSError(errno.EBADF, "it is closed")
     data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
     return data.decode("utf-8-sig")
 
@@ -86,7 +93,9 @@ def _parse(name: str, lines: Sequence[str], contract: StepContract) -> list[list
         except _BadLineError as error:
             problems.append(f"{name}:{number}: {error}")
     if problems:
-        raise RejectedInputError(f"{name}: {len(problems)} bad lines:", first_few(problems))
+        raise RejectedInputError(
+            f"{name}: {counted(len(problems), 'bad line')}:", first_few(problems)
+        )
     return rows
 
 
@@ -120,3 +129,19 @@ def answer_text(ids: Iterable[int], contract: StepContract) -> str:
     if contract.alphabet is None:
         return " ".join(str(value) for value in ids)
     return "".join(contract.alphabet[value][:1] or UNPRINTABLE for value in ids)
+
+
+def givens_kept(
+    puzzles: np.ndarray[Any, Any], solution: Solution, contract: StepContract
+) -> list[bool | None]:
+    """Whether each answer repeats every given cell of its puzzle.
+
+    None for a puzzle without an answer, and for all of an alphabet without blanks.
+    """
+    blanks = [i for i, entry in enumerate(contract.alphabet or ()) if BLANKS.intersection(entry)]
+    if not blanks:
+        return [None] * len(puzzles)
+    open_cells = np.isin(puzzles, blanks)
+    kept = (open_cells | (solution.answers == puzzles)).all(axis=1)
+    answered = np.isfinite(solution.q_halt)  # NaN until a first step has been latched
+    return [bool(k) if known else None for k, known in zip(kept, answered)]

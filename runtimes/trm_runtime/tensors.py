@@ -55,9 +55,9 @@ class CarrySpec:
 AnySpec = Union[TensorSpec, CarrySpec]
 
 
-def shape_text(shape: Sequence[int | None]) -> str:
+def shape_text(shape: Sequence[int | None], free: str = "batch") -> str:
     """A shape for people: (batch, 81)."""
-    sizes = ["batch" if size is None else str(size) for size in shape]
+    sizes = [free if size is None else str(size) for size in shape]
     return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import trm_export
+from tests.runtime.fakes import make_contract
 from trm_export import errors
 from trm_export.commands import app as app_module
 from trm_export.commands.app import COMMANDS, app, run
@@ -208,8 +210,33 @@ def test_a_reader_that_leaves_is_no_error(tiny_keras: Path) -> None:
     os.close(read)
     with os.fdopen(write, "wb") as pipe:
         done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True)
-    assert done.returncode == 1
+    assert done.returncode == 0
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("as_json", ["", "--json"])
+@pytest.mark.parametrize(
+    ("where", "code", "said"),
+    [
+        (">&-", 0, ""),
+        (">&- 2>&-", 0, ""),
+        ("| true", 0, ""),
+        (">/dev/full", 1, "Error: Standard output cannot be written: No space left on device.\n"),
+    ],
+)
+def test_where_output_goes(
+    tmp_path: Path, where: str, code: int, said: str, as_json: str, unbuffered: str
+) -> None:
+    if "/dev/full" in where and not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this system")
+    path = tmp_path / "toy.onnx.json"
+    path.write_text(make_contract().to_json())
+    words = shlex.join([*LAUNCHER, "inspect", str(path)])
+    script = f"set -o pipefail; {words} {as_json} {where}"
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (code, said)
 
 
 def test_an_interrupt_ends_with_130(tmp_path: Path) -> None:

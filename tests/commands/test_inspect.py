@@ -14,17 +14,18 @@ from onnx import helper, numpy_helper
 from tests.runtime.fakes import make_contract
 from tests.runtime.graphs import build, rename_input, write
 from trm_export.commands.app import run
+from trm_runtime.drivers.saved_model_folder import seal
 
 
-def as_json(path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    assert run(["inspect", str(path), "--json"]) == 0
+def as_json(path: Path, capsys: pytest.CaptureFixture[str], code: int = 0) -> dict[str, Any]:
+    assert run(["inspect", str(path), "--json"]) == code
     captured = capsys.readouterr()
     assert captured.err == ""
     return json.loads(captured.out)
 
 
-def as_text(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    assert run(["inspect", str(path)]) == 0
+def as_text(path: Path, capsys: pytest.CaptureFixture[str], code: int = 0) -> str:
+    assert run(["inspect", str(path)]) == code
     captured = capsys.readouterr()
     assert captured.err == ""
     assert max(map(len, captured.out.splitlines())) <= 80
@@ -77,9 +78,40 @@ def test_a_graph_that_its_contract_does_not_fit(
     model = build()
     rename_input(model.graph, "z_H", "z_X")
     path = write(tmp_path / "toy.onnx", model)
-    found = as_json(path, capsys)
+    found = as_json(path, capsys, 4)
     assert len(found["contract_problems"]) == 2
-    assert "does not fit this graph" in as_text(path, capsys)
+    assert "does not fit this graph" in as_text(path, capsys, 4)
+
+
+def test_a_damaged_export_is_shown_and_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "toy.onnx")
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b'"toy"', b'"t\xcfy"'))
+    found = as_json(path, capsys, 4)
+    assert "is not UTF-8 text" in found["contract_problems"][0]
+    assert "not those of its checksum" in found["checksum_problem"]
+    shown = as_text(path, capsys, 4)
+    assert "cannot be read:" in shown
+    assert "\\x" not in shown
+    path.write_bytes(build().SerializeToString())
+    assert "has no checksum" in as_json(path, capsys, 4)["checksum_problem"]
+
+
+def test_any_flipped_bit_is_shown_or_not_but_always_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, rng = write(tmp_path / "toy.onnx"), np.random.default_rng(3)
+    data = path.read_bytes()
+    for place in rng.integers(len(data) - 120, size=40).tolist():
+        flipped = data[place] ^ 1 << int(rng.integers(8))
+        path.write_bytes(data[:place] + bytes([flipped]) + data[place + 1 :])
+        code = run(["inspect", str(path)])
+        captured = capsys.readouterr()
+        assert "a bug" not in captured.err
+        assert "b'" not in captured.out
+        assert code == 4 or "no driver will run it" in captured.out  # the key of the contract
 
 
 def test_somebody_elses_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,8 +148,8 @@ def test_tensors_in_other_files_are_named(
     model.graph.initializer.append(tensor)
     path = tmp_path / "split.onnx"
     onnx.save(model, path, save_as_external_data=True, size_threshold=1000)
-    assert as_json(path, capsys)["external_tensors"] == ["far_away"]
-    assert "tensors kept in other files: far_away" in as_text(path, capsys)
+    assert as_json(path, capsys, 4)["external_tensors"] == ["far_away"]
+    assert "tensors kept in other files: far_away" in as_text(path, capsys, 4)
 
 
 def test_contract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,7 +195,9 @@ def test_refusals(
     assert said in captured.err
 
 
-def test_other_exports_show_their_contract(tmp_path: Path) -> None:
+def test_other_exports_show_their_contract(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from trm_export.inspection import inspect_file
 
     contract = make_contract()
@@ -173,3 +207,8 @@ def test_other_exports_show_their_contract(tmp_path: Path) -> None:
     info = inspect_file(folder).to_json()
     assert (info["kind"], info["sidecar"]) == ("saved-model", "missing")
     assert info["contract"]["max_steps"] == contract.max_steps
+    assert "damaged:" in as_text(folder, capsys, 4)
+    seal(folder)
+    assert "fit" in as_text(folder, capsys)
+    (folder / "saved_model.pb").touch()
+    assert as_json(folder, capsys, 4)["checksum_problems"] == ["saved_model.pb: not of this export"]

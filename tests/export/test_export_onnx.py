@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from trm_export.errors import OverwriteError, ParityError, UsageError
 from trm_export.export import onnx as exporter
-from trm_export.export.export import Choices, ExportResult, export, format_named, plan
+from trm_export.export.export import Choices, ExportResult, export, format_named
 from trm_export.export.format import Documents, Job
 from trm_export.export.onnx_convert import OPSET
 from trm_export.export.probe import probe_puzzles
@@ -147,10 +147,9 @@ def test_probe_uses_the_task_of_the_model() -> None:
 def test_documents_of_an_exporter_land_beside_the_file(tmp_path: Path) -> None:
     text = json.dumps({"tool": "trm-export 0", "puzzles": 3})
     model, path = built("mlp"), tmp_path / "m.onnx"
-    graph = exporter.convert(plan(model, probe_puzzles(model), format_named("onnx")))
 
     def write(job: Job, path: Path) -> Documents:
-        path.write_bytes(graph.SerializeToString())
+        exporter.write(job, path)
         return {".calibration.json": text}
 
     kind = dataclasses.replace(format_named("onnx"), write=write)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,6 +99,28 @@ def test_a_folder_is_replaced_whole_and_only_if_it_is_ours(model: TRM, tmp_path:
     with pytest.raises(TargetError, match="mine is a directory"):
         saved(model, mine, force=True)
     assert (mine / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("/t/.m.part/variables/part; No space left on device", "No space left on device"),
+        ("/t/.m.part/variables; Read-only file system [Op:SaveV2]\nmore", "Read-only file system"),
+    ],
+)
+def test_a_full_disk_is_one_sentence(
+    model: TRM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, reason: str
+) -> None:
+    import tensorflow as tf
+
+    def save(*_: Any, **__: Any) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, said)
+
+    monkeypatch.setattr(tf.saved_model, "save", save)
+    with pytest.raises(TargetError) as caught:
+        saved(model, tmp_path / "m")
+    assert str(caught.value) == f"{tmp_path / 'm'} cannot be written: {reason}."
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("precision", ["int8", "int8-static"])

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.runtime.graphs import write
 from trm_runtime import StepContract, StepRunner
 from trm_runtime.drivers.onnx import OnnxRunner
 
@@ -39,8 +40,7 @@ class Exported:
 
     def opened(self, proto: Any) -> StepRunner:
         """A runner for a protobuf, by way of a file as on a device."""
-        path = self.folder / "step.onnx"
-        path.write_bytes(proto.SerializeToString())
+        path = write(self.folder / "step.onnx", proto)
         return OnnxRunner(path, threads=1)
 
 

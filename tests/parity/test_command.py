@@ -10,6 +10,7 @@ import pytest
 
 from tests.parity.conftest import Exports
 from tests.parity.faults import one_weight_off_by_5_percent
+from tests.runtime.graphs import write
 from trm_export.commands.app import run
 
 pytest.importorskip("onnxruntime")
@@ -22,10 +23,10 @@ def files(exports: Exports, tmp_path_factory: pytest.TempPathFactory) -> tuple[s
     folder = tmp_path_factory.mktemp("command")
     model, good, bad = (folder / name for name in ("m.keras", "good.onnx", "bad.onnx"))
     exported.model.save(model)
-    good.write_bytes(exported.proto.SerializeToString())
+    write(good, exported.proto)
     broken = copy.deepcopy(exported.proto)
     one_weight_off_by_5_percent(exported, broken)
-    bad.write_bytes(broken.SerializeToString())
+    write(bad, broken)
     return str(model), str(good), str(bad)
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper, save
+from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 
 from tests.runtime.fakes import MAX_STEPS, Q_CONTINUE, SEQ, VOCAB, WIDTH, make_contract
 from trm_runtime import StepContract
+from trm_runtime.drivers.onnx_file import sealed
 
 OPSET, IR_VERSION = 17, 8  # what onnxruntime 1.18 and older open
 
@@ -50,8 +51,8 @@ def build(contract: StepContract | None = None) -> ModelProto:
 
 
 def write(path: Path, model: ModelProto | None = None) -> Path:
-    """Save a model as one file."""
-    save(model or build(), str(path))
+    """Save a model as one file, with its checksum."""
+    path.write_bytes(sealed((model or build()).SerializeToString()))
     return path
 
 

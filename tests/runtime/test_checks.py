@@ -53,8 +53,8 @@ def test_only_the_first_wrong_ids_are_listed() -> None:
         (make_puzzles(2) > 3, "expected an integer dtype such as int32, got bool"),
         (np.array([["a"]]), "expected an integer dtype such as int32, got <U1"),
         (make_puzzles(2)[:, :3], "expected shape (2, 4), got (2, 3)"),
-        (make_puzzles(4)[0], "expected shape (4, 4), got (4,)"),
-        (np.int32(3), "expected shape (0, 4), got ()"),
+        (make_puzzles(4)[0], "expected shape (N, 4), got (4,)"),
+        (np.int32(3), "expected shape (N, 4), got ()"),
     ],
 )
 def test_dtype_and_shape(array: Any, problem: str) -> None:

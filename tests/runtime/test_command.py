@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -34,18 +35,30 @@ def puzzles(tmp_path: Path) -> Path:
 def test_a_line_for_every_puzzle(toy_onnx: Path, puzzles: Path) -> None:
     done = run(toy_onnx, puzzles)
     assert done.stdout == "1234\t1\thalted\t0.5000\n?333\t3\thalted\t0.5000\n"
-    assert done.stderr.startswith("2 puzzles in ")
-    assert done.stderr.endswith(" s: 2 halted; 2.00 steps on average\n")
+    summary, note = done.stderr.splitlines()
+    assert summary.startswith("2 puzzles in ")
+    assert summary.endswith(" s: 2 halted; 2.00 steps on average")
+    assert note == "2 answers change a given cell of their puzzle"
     assert done.returncode == 0
 
 
 def test_puzzles_from_standard_input(toy_onnx: Path) -> None:
-    assert run(toy_onnx, "-", input=".123\n").stdout == "1234\t1\thalted\t0.5000\n"
+    done = run(toy_onnx, "-", input=".123\n")
+    assert done.stdout == "1234\t1\thalted\t0.5000\n"
+    summary, note = done.stderr.splitlines()
+    assert summary.startswith("1 puzzle in ")
+    assert note == "1 answer changes a given cell of its puzzle"
+
+
+def test_answers_that_keep_the_given_cells_need_no_note(toy_onnx: Path) -> None:
+    done = run(toy_onnx, "-", "--json", input="....\n.1..\n")
+    assert [puzzle["given_kept"] for puzzle in json.loads(done.stdout)["puzzles"]] == [True, False]
+    assert run(toy_onnx, "-", input="....\n").stderr.count("\n") == 1
 
 
 def test_json(toy_onnx: Path, puzzles: Path) -> None:
     value = json.loads(run(toy_onnx, puzzles, "--json", "--deadline", 0).stdout)
-    unsolved = {"answer": "????", "ids": [0] * 4, "steps": 0, "q_halt": None}
+    unsolved = {"answer": "????", "ids": [0] * 4, "steps": 0, "q_halt": None, "given_kept": None}
     assert value == {
         "model_name": "toy",
         "precision": "fp32",
@@ -135,6 +148,39 @@ def test_a_closed_pipe_is_no_error(toy_onnx: Path) -> None:
     assert process.returncode == 0
     assert b"Broken" not in complaint
     assert b"Traceback" not in complaint
+
+
+def shell(command: str, *files: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """`command` in a shell, `$RUN` being `python -m trm_runtime FILES`."""
+    words = [sys.executable, "-m", "trm_runtime", *map(str, files)]
+    full = {**os.environ, "RUN": shlex.join(words), **variables}
+    return subprocess.run(
+        ["sh", "-c", f"eval $RUN {command}"], env=full, capture_output=True, text=True
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_one_sentence(toy_onnx: Path, puzzles: Path, unbuffered: str) -> None:
+    done = shell(">/dev/full", toy_onnx, puzzles, PYTHONUNBUFFERED=unbuffered)
+    assert done.stderr == "error: standard output cannot be written: No space left on device\n"
+    assert done.returncode == 1
+    assert shell("2>/dev/full", toy_onnx, puzzles, PYTHONUNBUFFERED=unbuffered).returncode == 0
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_are_no_error(toy_onnx: Path, puzzles: Path, closed: str) -> None:
+    done = shell(closed, toy_onnx, puzzles)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    assert ("1234" in done.stdout) == (closed == "2>&-")
+    assert "change a given" not in done.stdout
+
+
+def test_a_closed_standard_input_is_named(toy_onnx: Path) -> None:
+    done = shell("- <&-", toy_onnx)
+    assert done.returncode == 4
+    assert done.stderr == "error: standard input: cannot be read: it is closed\n"
 
 
 def test_an_interrupt_exits_with_130(

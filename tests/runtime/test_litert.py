@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
 import sys
 import threading
 import zipfile
@@ -179,7 +181,7 @@ def test_any_flipped_byte_of_the_archive_is_either_refused_or_harmless(toy_tflit
 def test_another_kind_of_file_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "toy.tflite"
     path.write_bytes(data)
-    assert "not a TFLite file, or a damaged one: expected the bytes b'TFL3'" in str(refused(path))
+    assert "not a TFLite file, or a damaged one: the letters TFL3 are not" in str(refused(path))
 
 
 def test_missing_files_and_folders(tmp_path: Path) -> None:
@@ -294,6 +296,34 @@ def hide(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
         for name in [name for name in sys.modules if name.partition(".")[0] == package]:
             monkeypatch.delitem(sys.modules, name)
         monkeypatch.setitem(sys.modules, package, None)
+
+
+SOLVE = """
+import os, sys
+from trm_runtime import initial_carry, open_runner
+from tests.runtime.fakes import make_puzzles
+for _ in range(2):
+    runner = open_runner(sys.argv[1])
+    runner.step({"inputs": make_puzzles(3)}, initial_carry(runner.contract, 3))
+os.write(2, b"still here\\n")
+"""
+
+
+def test_the_engine_says_nothing_and_standard_error_stays(toy_tflite: Path) -> None:
+    command = [sys.executable, "-c", SOLVE, str(toy_tflite)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "still here\n")
+
+
+def test_only_the_remark_is_kept_back(capfd: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        with litert._without_remark():
+            os.write(2, b"ERROR: bad node\n" + litert._REMARK + b"more\n")
+            raise ValueError("no way")
+
+    with pytest.raises(ValueError, match="no way"):
+        fail()
+    assert capfd.readouterr().err == "ERROR: bad node\nmore\n"
 
 
 def test_missing_engines_name_both_install_lines(

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from trm_runtime import (
     solve,
 )
 from trm_runtime.drivers.onnx import OnnxRunner
+from trm_runtime.drivers.onnx_file import seal, sealed
 from trm_runtime.drivers.onnx_wire import external_tensors
 
 pytest.importorskip("onnxruntime")
@@ -195,13 +195,54 @@ def test_another_kind_of_file_is_refused(tmp_path: Path, data: bytes) -> None:
         open_runner(path)
 
 
-def test_any_flipped_byte_is_either_refused_or_harmless_to_python(toy_onnx: Path) -> None:
-    data = toy_onnx.read_bytes()
-    places = np.random.default_rng(0).integers(len(data), size=60)
-    for place in places.tolist():
-        toy_onnx.write_bytes(data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :])
-        with contextlib.suppress(RejectedInputError):
-            open_runner(toy_onnx, threads=1)
+def test_any_flipped_bit_is_refused_in_one_sentence(toy_onnx: Path) -> None:
+    data, rng = toy_onnx.read_bytes(), np.random.default_rng(0)
+    tail = range(len(data) - 100, len(data))  # the checksum itself, and some before
+    for place in (*rng.integers(len(data), size=60).tolist(), *tail):
+        flipped = data[place] ^ 1 << int(rng.integers(8))
+        toy_onnx.write_bytes(data[:place] + bytes([flipped]) + data[place + 1 :])
+        with pytest.raises(RejectedInputError) as caught:
+            OnnxRunner(toy_onnx, threads=1)
+        assert str(caught.value).startswith(str(toy_onnx))
+        assert "\n" not in str(caught.value)
+
+
+def test_a_changed_file_says_what_to_do(toy_onnx: Path) -> None:
+    model = onnx.load(toy_onnx)
+    model.graph.initializer[5].raw_data = bytes(4)
+    onnx.save(model, toy_onnx)  # as a quantizer does: the metadata are kept
+    with pytest.raises(RejectedInputError, match="not those of its checksum: it is damaged, or wa"):
+        open_runner(toy_onnx)
+    seal(toy_onnx)
+    assert open_runner(toy_onnx).contract == make_contract()
+
+
+def test_a_file_without_a_checksum_is_refused(toy_onnx: Path) -> None:
+    toy_onnx.write_bytes(build().SerializeToString())
+    complaint = r"no checksum .*'trm_file.sha256'.*copy it again, or export it again with: trm-exp"
+    with pytest.raises(RejectedInputError, match=complaint):
+        open_runner(toy_onnx)
+
+
+def test_a_seal_is_an_entry_that_other_readers_see(toy_onnx: Path) -> None:
+    data, model = toy_onnx.read_bytes(), onnx.load(toy_onnx)
+    onnx.checker.check_model(model)
+    digest = {entry.key: entry.value for entry in model.metadata_props}["trm_file.sha256"]
+    assert data.endswith(digest.encode())
+    assert sealed(data) == data == sealed(build().SerializeToString())
+
+
+def test_a_contract_of_bytes_or_of_megabytes_is_refused(tmp_path: Path) -> None:
+    sound = build().SerializeToString()
+    path = tmp_path / "toy.onnx"
+    path.write_bytes(sealed(sound.replace(b'"toy"', b'"\xcf\xcf\xcf"')))
+    with pytest.raises(RejectedInputError, match="contract is not UTF-8 text") as caught:
+        open_runner(path)
+    assert "\n" not in str(caught.value)
+    model = build()
+    model.metadata_props[0].value = " " * (1 << 20) + " "
+    with pytest.raises(RejectedInputError, match="has 1048577 bytes, more than 1048576"):
+        open_runner(write(path, model))
 
 
 def test_missing_files_and_folders(tmp_path: Path) -> None:
@@ -212,10 +253,29 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
         open_runner(tmp_path / "folder.onnx")
 
 
-@pytest.mark.parametrize(("name", "kind"), [("model.xyz", ".xyz"), ("model", "no suffix")])
-def test_unknown_kinds_of_file(name: str, kind: str) -> None:
-    with pytest.raises(RejectedInputError, match=f"{name}: {kind} is not a kind of model known"):
-        open_runner(name)
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("model.xyz", r"\.xyz is not a kind of model known here"),
+        ("model", "there is no such file or folder"),
+        ("file", "a file without a suffix is not a kind of model known here"),
+        ("folder", r"a folder without saved_model\.pb is no model"),
+        ("folder.1", r"a folder without saved_model\.pb is no model"),
+    ],
+)
+def test_unknown_kinds_of_file(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.1").mkdir()
+    wanted = "expected an .onnx file, a .tflite file or the folder of a SavedModel"
+    with pytest.raises(RejectedInputError, match=f"/{name}: {reason}; {wanted}"):
+        open_runner(tmp_path / name)
+
+
+@pytest.mark.parametrize("path", [None, 3, b"toy.onnx"])
+def test_what_is_no_path(path: Any) -> None:
+    with pytest.raises(UsageError, match=f"path: expected the path of an exported .*got {path}"):
+        open_runner(path)
 
 
 def test_bad_threads(toy_onnx: Path) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.runtime.fakes import make_contract
-from trm_runtime import RejectedInputError
-from trm_runtime.puzzles import answer_text, read_puzzles
+from trm_runtime import RejectedInputError, Solution
+from trm_runtime.puzzles import answer_text, givens_kept, read_puzzles
 
 
 def read(tmp_path: Path, text: str | bytes, **fields: Any) -> list[list[int]]:
@@ -66,10 +66,12 @@ def test_bad_lines_are_named_by_file_and_line(tmp_path: Path, line: str, complai
 
 
 def test_only_the_first_bad_lines_are_listed(tmp_path: Path) -> None:
-    with pytest.raises(RejectedInputError, match="12 bad lines") as caught:
+    with pytest.raises(RejectedInputError, match="12 bad lines:") as caught:
         read(tmp_path, "12\n" * 12)
     assert len(caught.value.problems) == 6
     assert caught.value.problems[-1] == "... and 7 more"
+    with pytest.raises(RejectedInputError, match="1 bad line:"):
+        read(tmp_path, "12\n")
 
 
 @pytest.mark.parametrize(
@@ -95,3 +97,24 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_answers_are_printed_with_the_first_character_of_each_id() -> None:
     assert answer_text([1, 2, 5, 0], make_contract()) == ".14?"
     assert answer_text([1, 2, 5, 0], make_contract(alphabet=None)) == "1 2 5 0"
+
+
+def kept(puzzles: list[list[int]], answers: list[list[int]], **fields: Any) -> list[bool | None]:
+    """Of answers all but the last of which have been reached."""
+    count = len(puzzles)
+    scores = np.array([0.5] * (count - 1) + [np.nan], np.float32)
+    reasons = ("halted",) * (count - 1) + ("deadline",)
+    solution = Solution(np.array(answers), np.ones(count, np.int32), scores, scores, reasons)
+    return givens_kept(np.array(puzzles), solution, make_contract(**fields))
+
+
+def test_given_cells_are_those_without_a_blank() -> None:
+    puzzles = [[1, 2, 3, 1], [1, 2, 3, 1], [1, 1, 1, 1]]
+    answers = [[5, 2, 3, 4], [5, 2, 4, 4], [0, 0, 0, 0]]
+    assert kept(puzzles, answers) == [True, False, None]
+    maze = ("", "#", " ", "S", "G", "o")
+    assert kept([[1, 2, 2, 3]] * 3, [[1, 5, 2, 3], [5, 2, 2, 3], [0] * 4], alphabet=maze) == [
+        *(True, False, None)
+    ]
+    for alphabet in (None, ("", "a", "b", "c", "d", "e")):
+        assert kept(puzzles, answers, alphabet=alphabet) == [None] * 3

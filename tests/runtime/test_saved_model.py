@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,13 @@ from trm_runtime import (
     open_runner,
     solve,
 )
-from trm_runtime.drivers.saved_model import CONTRACT_FILE, SavedModelRunner
+from trm_runtime.drivers.saved_model import SavedModelRunner
+from trm_runtime.drivers.saved_model_folder import (
+    CHECKSUM_FILE,
+    CONTRACT_FILE,
+    add_contract,
+    seal,
+)
 
 tf = pytest.importorskip("tensorflow")
 
@@ -65,7 +72,7 @@ def test_a_contract_that_is_no_text_or_no_json_is_refused(toy_saved_model: Path)
     file = toy_saved_model / CONTRACT_FILE
     file.write_bytes(b"\xff\xfe")
     assert "holds no step contract" in str(refused(toy_saved_model))
-    file.write_text(make_contract().to_json()[:-5])
+    add_contract(toy_saved_model, make_contract().to_json()[:-5])
     error = refused(toy_saved_model)
     assert type(error) is ContractError
     assert "is not valid JSON" in str(error)
@@ -76,6 +83,7 @@ def test_a_truncated_graph_is_refused_in_one_sentence(toy_saved_model: Path, par
     file = toy_saved_model / "saved_model.pb"
     data = file.read_bytes()
     file.write_bytes(data[: int(len(data) * part)])
+    seal(toy_saved_model)  # as if it had been written so
     error = refused(toy_saved_model)
     assert "TensorFlow cannot open it: " in str(error)
     assert "\n" not in str(error)
@@ -83,6 +91,7 @@ def test_a_truncated_graph_is_refused_in_one_sentence(toy_saved_model: Path, par
 
 def test_lost_weights_are_refused(toy_saved_model: Path) -> None:
     shutil.rmtree(toy_saved_model / "variables")
+    seal(toy_saved_model)
     assert "TensorFlow cannot open it: " in str(refused(toy_saved_model))
 
 
@@ -93,9 +102,13 @@ def test_a_missing_signature_names_the_ones_there_are(tmp_path: Path) -> None:
 
 
 def test_every_difference_from_the_contract_is_listed(toy_saved_model: Path) -> None:
-    file = toy_saved_model / CONTRACT_FILE
-    text = file.read_text().replace('"z_L', '"z_X').replace("      3\n", "      7\n")
-    file.write_text(text)
+    text = (
+        (toy_saved_model / CONTRACT_FILE)
+        .read_text()
+        .replace('"z_L', '"z_X')
+        .replace("      3\n", "      7\n")
+    )
+    add_contract(toy_saved_model, text)
     error = refused(toy_saved_model)
     assert type(error) is ContractMismatchError
     assert error.problems == (
@@ -106,6 +119,51 @@ def test_every_difference_from_the_contract_is_listed(toy_saved_model: Path) -> 
         "output 'z_L_next': the contract has no such tensor",
         "output 'z_H_next': expected shape (batch, 4, 7), got (batch, 4, 3)",
     )
+
+
+def test_the_checksums_are_what_sha256sum_reads(toy_saved_model: Path) -> None:
+    lines = (toy_saved_model / CHECKSUM_FILE).read_text().splitlines()
+    names = [line[66:] for line in lines]
+    assert names == sorted(names)
+    assert {"saved_model.pb", "assets.extra/trm_contract.json", "variables/variables.index"} < {
+        *names
+    }
+    if shutil.which("sha256sum"):
+        command = ["sha256sum", "--check", "--strict", "--quiet", str(CHECKSUM_FILE)]
+        subprocess.run(command, cwd=toy_saved_model, check=True)
+
+
+def test_any_changed_lost_or_added_file_is_refused_before_tensorflow(
+    toy_saved_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    for file in sorted(toy_saved_model.rglob("*")):
+        if file.is_file():
+            data = file.read_bytes()
+            file.write_bytes(data[:20] + bytes([data[20] ^ 1]) + data[21:])
+            assert "copy it again, or export it again with: trm-export saved-model" in str(
+                refused(toy_saved_model)
+            )
+            file.unlink()
+            refused(toy_saved_model)
+            file.write_bytes(data)
+    (toy_saved_model / ".DS_Store").touch()
+    with pytest.raises(MissingExtraError):  # whole again
+        SavedModelRunner(toy_saved_model)
+    (toy_saved_model / "saved_model.cpb").touch()
+    assert refused(toy_saved_model).problems == ("saved_model.cpb: not of this export",)
+
+
+def test_what_is_read_of_a_folder_is_bounded(toy_saved_model: Path) -> None:
+    contract = (toy_saved_model / CONTRACT_FILE).read_bytes()
+    for name in (CONTRACT_FILE, CHECKSUM_FILE):
+        (toy_saved_model / CONTRACT_FILE).write_bytes(contract)
+        (toy_saved_model / name).write_bytes(b" " * (1 << 20) + b" ")
+        assert "larger than 1048576 bytes" in str(refused(toy_saved_model))
+    (toy_saved_model / CONTRACT_FILE).write_bytes(contract)
+    (toy_saved_model / CHECKSUM_FILE).unlink()
+    (toy_saved_model / CHECKSUM_FILE).symlink_to("/dev/zero")
+    assert "trm_contract.sha256: missing or not a text file" in str(refused(toy_saved_model))
 
 
 def test_a_failing_step_is_one_sentence(

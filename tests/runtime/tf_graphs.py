@@ -12,7 +12,7 @@ import numpy as np
 
 from tests.runtime.fakes import MAX_STEPS, Q_CONTINUE, VOCAB, make_contract
 from trm_runtime import StepContract
-from trm_runtime.drivers.saved_model import CONTRACT_FILE
+from trm_runtime.drivers.saved_model_folder import add_contract
 from trm_runtime.drivers.tflite_file import append_contract
 
 
@@ -22,9 +22,7 @@ def write_saved_model(
     """The toy step as a SavedModel for a contract of `make_contract`."""
     contract = contract or make_contract()
     shutil.copytree(_saved_model(contract.batch, signature), path)
-    target = path / CONTRACT_FILE
-    target.parent.mkdir()
-    target.write_text(contract.to_json(), encoding="utf-8")
+    add_contract(path, contract.to_json())
     return path
 
 

@@ -18,6 +18,7 @@ import typer
 
 from trm_export import TOOL, __version__
 from trm_export.commands.failures import DEBUG, INTERRUPTED, report
+from trm_runtime.streams import has_no_reader, open_closed_streams
 
 COMMANDS = (
     "demo", "train", "import", "onnx", "tflite", "saved-model", "all", "bench", "parity", "inspect",
@@ -69,11 +70,17 @@ def run(arguments: Sequence[str]) -> int:
     document on stdout.
     """
     as_json = "--json" in arguments
+    open_closed_streams()
     try:
         code = app(args=list(arguments) or ["--help"], prog_name=TOOL, standalone_mode=False)
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
         return report(error, as_json)
+    except SystemExit as leaving:  # how Typer and Rich answer a reader that has gone
+        reason = leaving.__context__
+        if reason is None or not has_no_reader(reason):
+            raise
+        return report(reason, as_json)
     if code == INTERRUPTED:  # Typer swallows KeyboardInterrupt and hands over this code
         return report(KeyboardInterrupt(), as_json)
     return code if isinstance(code, int) else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import traceback
@@ -10,6 +9,7 @@ from typing import Any
 
 from trm_export.commands.console import emit, printable, stderr
 from trm_export.errors import TRMError, UsageError
+from trm_runtime.streams import discard, has_no_reader, output_problem
 
 DEBUG = "TRM_EXPORT_DEBUG"
 INTERRUPTED = 130
@@ -22,13 +22,15 @@ def report(error: BaseException, as_json: bool) -> int:
     "exit_code"}}` on stdout, so that stdout is always exactly one document. A traceback appears
     only when the environment variable of `DEBUG` is set.
     """
-    if _is_broken_pipe(error):
-        return _leave_quietly()
+    if has_no_reader(error):
+        discard(sys.stdout)
+        return 0
     if os.environ.get(DEBUG):
         traceback.print_exception(error)
-    code, message = _explain(error)
+    unwritten = output_problem(error) if isinstance(error, OSError) else None
+    code, message = (TRMError.exit_code, f"S{unwritten[1:]}.") if unwritten else _explain(error)
     problems = list(getattr(error, "problems", ()))
-    if as_json:
+    if as_json and not unwritten:
         name = type(error).__name__
         details: dict[str, Any] = {"type": name, "message": message, "problems": problems}
         emit({"error": {**details, "exit_code": code}})
@@ -66,13 +68,3 @@ def _print(code: int, lines: list[str]) -> None:
 
     label = Text("" if code == INTERRUPTED else "Error: ", style="bold red")
     stderr().print(label + Text(printable("\n".join(lines))))
-
-
-def _is_broken_pipe(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno == errno.EPIPE
-
-
-def _leave_quietly() -> int:
-    """The reader of our output has gone: keep Python from complaining when it flushes at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return TRMError.exit_code

@@ -27,16 +27,22 @@ def inspect(
     trust_module: TrustModule = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a file holds: contract, sizes, versions, weights. Loads no TensorFlow."""
+    """Show what a file holds: contract, sizes, versions, weights. Loads no TensorFlow.
+
+    Exit code 4 for an export that is damaged or does not fit its contract.
+    """
     from trm_export.commands.console import emit, show_table
+    from trm_export.errors import RejectedInputError
     from trm_export.inspection import inspect_file
 
     info = inspect_file(file, trust_module or ())
     if as_json:
         emit(info.to_json())
-        return
-    for title, rows in _tables(info):
-        show_table(title, rows)
+    else:
+        for title, rows in _tables(info):
+            show_table(title, rows)
+    if not info:
+        raise typer.Exit(RejectedInputError.exit_code)
 
 
 def _tables(
@@ -77,10 +83,12 @@ def _keras(info: KerasFileInfo) -> Rows:
 def _export(info: ContractInfo) -> Rows:
     from trm_export.commands.console import bytes_text
 
+    damage = info.checksum_problems
     return [
         ("kind", "SavedModel folder"),
         ("size", f"{bytes_text(info.size)} ({info.size:,} bytes)"),
         ("contract beside", info.sidecar or ""),
+        ("checksums", "\n- ".join(("damaged:", *damage)) if damage else "fit"),
     ]
 
 
@@ -101,6 +109,8 @@ def _onnx(info: OnnxFileInfo) -> Rows:
         ("weights", ", ".join(weights) or "none"),
         ("contract", _contract_state(info)),
     ]
+    if info.contract is not None or not info:
+        rows.append(("checksum", info.checksum_problem or "fits"))
     if info.external_tensors:
         named = ", ".join(info.external_tensors[:8])
         rows.append(("refused", f"tensors kept in other files: {named}"))
@@ -131,7 +141,8 @@ def _tflite(info: TFLiteFileInfo) -> Rows:
 
 def _contract_state(info: OnnxFileInfo | TFLiteFileInfo) -> str:
     if info.contract_problems:
-        return "\n- ".join(("does not fit this graph:", *info.contract_problems))
+        what = "cannot be read:" if info.contract is None else "does not fit this graph:"
+        return "\n- ".join((what, *info.contract_problems))
     if info.contract is None:
         return "none: not an export of this tool, no driver will run it"
     states = {"same": "fits the graph; the same beside the file", "missing": "fits the graph"}

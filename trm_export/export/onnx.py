@@ -16,6 +16,7 @@ from trm_export.export.onnx_calibrate import calibrate
 from trm_export.export.onnx_convert import body_names, converted, weight_names
 from trm_export.export.onnx_ports import integer_ports
 from trm_runtime.contract import METADATA_KEY, StepContract
+from trm_runtime.drivers.onnx_file import sealed
 from trm_runtime.integer import float_contract
 
 CALIBRATION = ".calibration.json"  # what the document beside an int8-static file ends in
@@ -26,7 +27,7 @@ def write(job: Job, path: Path) -> Documents:
     proto = convert(job)
     documents = _shrink(job, proto.graph)
     integer_ports(proto.graph, job.contract)
-    path.write_bytes(proto.SerializeToString())
+    path.write_bytes(sealed(proto.SerializeToString()))
     return documents
 
 

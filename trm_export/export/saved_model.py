@@ -1,4 +1,5 @@
-"""SavedModel: a named signature that plain TensorFlow runs, the contract in ``assets.extra/``.
+"""SavedModel: a named signature that plain TensorFlow runs, contract and checksums in
+``assets.extra/``.
 
 The weights are TensorFlow variables of a bare `tf.Module`, so that nothing of Keras or of ours is
 needed to load it. TFLite starts from such a folder too.
@@ -6,6 +7,8 @@ needed to load it. TFLite starts from such a folder too.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,17 +18,14 @@ import keras
 from trm_export.export.format import Format, Job
 from trm_export.export.puzzle_table import table_of
 from trm_export.export.signature import graph_function, incoming
-from trm_runtime.contract import METADATA_KEY, StepContract
-
-CONTRACT_FILE = Path("assets.extra") / f"{METADATA_KEY}.json"
+from trm_runtime.contract import StepContract
+from trm_runtime.drivers.saved_model_folder import add_contract
 
 
 def write(job: Job, path: Path) -> None:
     """Writes the folder; in fp16 the variables hold half the bytes and are cast where used."""
     save_graph(job, path, half=job.contract.precision == "fp16")
-    target = path / CONTRACT_FILE
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(job.contract.to_json(), encoding="utf-8")
+    add_contract(path, job.contract.to_json())
 
 
 def save_graph(job: Job, path: Path, *, half: bool = False) -> None:
@@ -49,7 +49,18 @@ def save_graph(job: Job, path: Path, *, half: bool = False) -> None:
     specs = {s.name: tf.TensorSpec(s.shape, s.dtype, name=s.name) for s in incoming(job.contract)}
     signature = tf.function(named, autograph=False).get_concrete_function(**specs)
     path.unlink(missing_ok=True)
-    tf.saved_model.save(module, str(path), signatures={job.contract.signature: signature})
+    try:
+        tf.saved_model.save(module, str(path), signatures={job.contract.signature: signature})
+    except tf.errors.OpError as error:
+        raise _unwritable(error, path) from error
+
+
+def _unwritable(error: Any, path: Path) -> OSError:
+    """What TensorFlow says as Python would; its last words are the system's."""
+    words = str(error.message).splitlines()[0].rpartition(";")[2]
+    reason = words.partition(" [Op:")[0].strip()
+    number = errno.ENOSPC if reason == os.strerror(errno.ENOSPC) else errno.EIO
+    return OSError(number, reason, str(path))
 
 
 def _stored(weight: Any, half: bool) -> Any:

@@ -7,8 +7,10 @@ interpreter under another name.
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, final
@@ -31,6 +33,10 @@ ENGINES = {"ai_edge_litert.interpreter": "litert", "tflite_runtime.interpreter":
 _HINT = "the second only for Python 3.11 and older"
 
 MOST_THREADS = 4  # by default; the matrices of a small step do not feed more
+
+
+_REMARK = b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"
+_remark_lock = threading.Lock()  # two threads must not swap descriptors crosswise
 
 
 def load_engine() -> ModuleType:
@@ -92,9 +98,36 @@ def _threads(wanted: int | None) -> int:
 
 def _open(engine: Any, path: Path, threads: int) -> Any:
     try:  # by path: the file is mapped, so that its weights are not in memory twice
-        return engine.Interpreter(model_path=str(path), num_threads=threads)
+        interpreter = engine.Interpreter(model_path=str(path), num_threads=threads)
+        with _remark_lock, _without_remark():
+            interpreter.allocate_tensors()
+        return interpreter
     except Exception as error:
         raise _rejected(path, f"{_package(engine)} cannot open it", error) from error
+
+
+@contextmanager
+def _without_remark() -> Iterator[None]:
+    """Keep the engine's remark off standard error; what else is written there arrives later.
+
+    The engine writes to the descriptor itself and has no setting for it.
+    """
+    try:
+        kept, shown = tempfile.TemporaryFile(), os.dup(2)  # noqa: SIM115 - closed below
+    except OSError:  # no standard error, or no place to keep what is written there
+        yield
+        return
+    with kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(shown, 2)
+            os.close(shown)
+            kept.seek(0)
+            rest = kept.read().replace(_REMARK, b"")
+            if rest:
+                os.write(2, rest)
 
 
 def _package(engine: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -12,9 +11,9 @@ from typing import Any, final
 
 import numpy as np
 
-from trm_runtime.checks import check_step_call, first_few
-from trm_runtime.contract import METADATA_KEY, StepContract
-from trm_runtime.drivers.onnx_wire import external_tensors
+from trm_runtime.checks import check_step_call
+from trm_runtime.contract import StepContract
+from trm_runtime.drivers.onnx_file import read_contract
 from trm_runtime.errors import RejectedInputError, UsageError
 from trm_runtime.extras import load_extra
 from trm_runtime.runner import StepOutput
@@ -42,15 +41,17 @@ class OnnxRunner:
     one a physical core. Its `step` may be called from several threads; do not fork while it lives.
 
     Raises MissingExtraError without onnxruntime, RejectedInputError for a file that is missing,
-    damaged, keeps data in other files, has no contract, or is not what its contract says.
+    damaged or changed since its export, keeps data in other files, has no contract, or is not what
+    its contract says.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, threads: int | None = None) -> None:
         self._path = Path(path)
         engine = load_engine()
-        _inspect(self._path)
+        self.contract: StepContract = StepContract.from_json(
+            read_contract(self._path), f"{self._path}: its step contract"
+        )
         self._session = _open(engine, self._path, threads)
-        self.contract: StepContract = _contract(self._path, self._session)
         inputs = _described(self._session.get_inputs())
         outputs = _described(self._session.get_outputs())
         verify(self.contract, inputs, outputs, str(self._path))
@@ -73,21 +74,6 @@ class OnnxRunner:
         )
 
 
-def _inspect(path: Path) -> None:
-    """Refuse what onnxruntime must not open; the file is mapped, so this takes no memory."""
-    try:
-        with path.open("rb") as file:
-            model = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        outside = external_tensors(model)
-    except OSError as error:
-        raise RejectedInputError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise RejectedInputError(f"{path}: not an ONNX file, or a damaged one: {error}") from error
-    if outside:
-        summary = f"{path}: keeps data in other files, which is refused; export it as one file:"
-        raise RejectedInputError(summary, first_few(outside))
-
-
 def _open(engine: Any, path: Path, threads: int | None) -> Any:
     options = engine.SessionOptions()
     options.log_severity_level = _FATAL_ONLY
@@ -105,16 +91,6 @@ def _rejected(path: Path, what: str, error: Exception) -> RejectedInputError:
     """onnxruntime has no common base for its exceptions, and puts the reason first."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return RejectedInputError(f"{path}: {what}: {_NOISE.sub('', reason)}")
-
-
-def _contract(path: Path, session: Any) -> StepContract:
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-    if text is None:
-        raise RejectedInputError(
-            f"{path}: holds no step contract (metadata key {METADATA_KEY!r}), so nothing is known "
-            "of its carry; export it again with: trm-export onnx MODEL.keras"
-        )
-    return StepContract.from_json(text, f"{path}: its step contract")
 
 
 _DTYPES = {

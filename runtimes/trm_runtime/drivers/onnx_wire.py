@@ -1,4 +1,4 @@
-"""Look into an ONNX file without the onnx package: find tensors kept in other files.
+"""Look into an ONNX file without the onnx package: metadata, and tensors kept in other files.
 
 An engine would open such files on its own, by a path written in the model; an untrusted model
 could name any. Walks the protobuf wire format (https://protobuf.dev/programming-guides/encoding/)
@@ -30,6 +30,8 @@ _CHILDREN = {
     "TensorProto": {},
 }
 _TENSOR_NAME, _EXTERNAL_DATA, _DATA_LOCATION = 8, 13, 14
+_METADATA = 14  # of ModelProto; each entry has a key and a value
+_ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _FIXED_SIZE = {1: 8, 5: 4}  # wire type -> bytes
 
 _Value = Union[int, memoryview]
@@ -55,6 +57,21 @@ def external_tensors(model: bytes | mmap) -> list[str]:
         if kind == "TensorProto" and outside:
             found.append(name)
     return sorted(found)
+
+
+def metadata_value(model: bytes | mmap, key: str) -> memoryview | None:
+    """The value of the first metadata entry of that key, as it stands in the file.
+
+    Raises ValueError when the bytes are not a whole protobuf message.
+    """
+    wanted = memoryview(key.encode())
+    for field, entry in _fields(memoryview(model)):
+        if field == _METADATA and isinstance(entry, memoryview):
+            parts = dict(_fields(entry))
+            value = parts.get(_ENTRY_VALUE, memoryview(b""))
+            if parts.get(_ENTRY_KEY) == wanted and isinstance(value, memoryview):
+                return value
+    return None
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, _Value]]:

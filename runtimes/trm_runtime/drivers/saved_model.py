@@ -14,14 +14,13 @@ from typing import Any, final
 import numpy as np
 
 from trm_runtime.checks import check_step_call
-from trm_runtime.contract import METADATA_KEY, StepContract
+from trm_runtime.contract import StepContract
+from trm_runtime.drivers.saved_model_folder import CONTRACT_FILE, read_contract
 from trm_runtime.errors import RejectedInputError, UsageError
 from trm_runtime.extras import load_extra
 from trm_runtime.runner import StepOutput
 from trm_runtime.tensors import Shape
 from trm_runtime.verify import verify
-
-CONTRACT_FILE = Path("assets.extra", f"{METADATA_KEY}.json")
 
 
 def load_engine() -> ModuleType:
@@ -36,13 +35,15 @@ class SavedModelRunner:
     `threads` is the number of threads of one operator; TensorFlow takes it once a process, so that
     a second runner cannot have another number.
 
-    Raises MissingExtraError without TensorFlow, RejectedInputError for a folder that is damaged,
-    has no contract, or is not what its contract says.
+    Raises MissingExtraError without TensorFlow, RejectedInputError for a folder that is damaged
+    or changed since its export, has no contract, or is not what its contract says.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, threads: int | None = None) -> None:
         self._path = Path(path)
-        self.contract: StepContract = _contract(self._path)
+        self.contract: StepContract = StepContract.from_json(
+            read_contract(self._path), f"{self._path / CONTRACT_FILE}"
+        )
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         self._tf = load_engine()
         _set_threads(self._tf, threads)
@@ -71,18 +72,6 @@ class SavedModelRunner:
             carry={spec.name: found[spec.next].numpy() for spec in self.contract.carry},
             outputs={spec.name: found[spec.name].numpy() for spec in self.contract.outputs},
         )
-
-
-def _contract(folder: Path) -> StepContract:
-    file = folder / CONTRACT_FILE
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RejectedInputError(
-            f"{folder}: holds no step contract ({CONTRACT_FILE}), so nothing is known of its "
-            "carry; export it again with: trm-export saved-model MODEL.keras"
-        ) from error
-    return StepContract.from_json(text, f"{file}")
 
 
 def _set_threads(tf: Any, threads: int | None) -> None:

@@ -10,7 +10,6 @@ Standard library only; what is read of an untrusted file is bounded.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import struct
 import zipfile
@@ -18,27 +17,26 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
-from trm_runtime.contract import METADATA_KEY
+from trm_runtime.contract import MAX_CONTRACT_BYTES, METADATA_KEY
+from trm_runtime.digest import digest
 from trm_runtime.errors import RejectedInputError
 
 CONTRACT_MEMBER = f"{METADATA_KEY}.json"
 CHECKSUM_MEMBER = "trm_flatbuffer.sha256"
-MAX_MEMBER_BYTES = 1 << 20  # a contract has some 3 kB; an alphabet of all Unicode fits
 MAX_DIRECTORY_BYTES = 1 << 20  # of the archive; some 60 a member
 
 _IDENTIFIER = b"TFL3"  # at offset 4 of the flatbuffer
 _END = b"PK\x05\x06"
 _END_SIZE, _LONGEST_COMMENT = 22, 0xFFFF
-_CHUNK = 1 << 20
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError)
 
 
 def append_contract(path: Path, contract: str) -> None:
     """Complete a bare flatbuffer with its contract and its checksum."""
     with path.open("rb") as file:
-        digest = _digest(file, path.stat().st_size)
+        checksum = digest(file)
     with zipfile.ZipFile(path, "a") as archive:
-        for name, text in ((CONTRACT_MEMBER, contract), (CHECKSUM_MEMBER, digest)):
+        for name, text in ((CONTRACT_MEMBER, contract), (CHECKSUM_MEMBER, checksum)):
             archive.writestr(zipfile.ZipInfo(name), text)  # no time in it: the same bytes each time
 
 
@@ -52,7 +50,7 @@ def read_contract(path: Path) -> str:
         with path.open("rb") as file:
             start = file.read(8)
             if start[4:] != _IDENTIFIER:
-                _refuse(path, f"expected the bytes {_IDENTIFIER!r} at offset 4, got {start[4:]!r}")
+                _refuse(path, "the letters TFL3 are not at offset 4")
             _check_directory(path, file)
             return _read(path, file)
     except OSError as error:
@@ -83,7 +81,7 @@ def _read(path: Path, file: BinaryIO) -> str:
         _lacks(path, f"its ZIP archive is damaged: {error}")
     if contract is None:
         _lacks(path, f"expected the member {CONTRACT_MEMBER!r} in its ZIP archive, got none")
-    if checksum is not None and checksum.strip() != _digest(file, end):
+    if checksum is not None and checksum.strip() != digest(file, end):
         _refuse(path, f"its flatbuffer is not the one of its checksum ({CHECKSUM_MEMBER})")
     return contract
 
@@ -92,20 +90,10 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str) -> str | None:
     if name not in archive.namelist():
         return None
     info = archive.getinfo(name)
-    if info.file_size > MAX_MEMBER_BYTES:
-        _lacks(path, f"{name} has {info.file_size} bytes, more than {MAX_MEMBER_BYTES}")
+    if info.file_size > MAX_CONTRACT_BYTES:
+        _lacks(path, f"{name} has {info.file_size} bytes, more than {MAX_CONTRACT_BYTES}")
     with archive.open(info) as member:
         return member.read().decode("utf-8")
-
-
-def _digest(file: BinaryIO, end: int) -> str:
-    """Of the first `end` bytes."""
-    file.seek(0)
-    digest = hashlib.sha256()
-    while end > 0 and (chunk := file.read(min(end, _CHUNK))):
-        digest.update(chunk)
-        end -= len(chunk)
-    return digest.hexdigest()
 
 
 def _refuse(path: Path, reason: str) -> NoReturn:
