@@ -19,8 +19,8 @@ from trm_export.export.probe import probe_puzzles
 from trm_export.export.shared import Shared
 from trm_export.model import PRESETS, TRM, preset
 
-ROUNDS = 5
-PRECISIONS = ("fp32", "int8", "int8-static")
+ROUNDS = 3
+PRECISIONS = ("fp32", "int8")
 RECURSIONS = ("rolled", "unrolled")
 
 

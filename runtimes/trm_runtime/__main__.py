@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from trm_runtime import __version__
 from trm_runtime.errors import TRMError
+from trm_runtime.memory import return_large_blocks
 from trm_runtime.streams import (
     discard,
     has_no_reader,
@@ -78,6 +79,7 @@ def _doctor_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     open_closed_streams()
+    return_large_blocks()
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["doctor"]:
         parser, run, given = _doctor_parser(), _doctor, given[1:]

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from trm_runtime.loop import solve
+from trm_runtime.memory import return_large_blocks
 from trm_runtime.open import driver_of, open_runner
 from trm_runtime.runner import StepRunner, initial_carry
 
@@ -96,6 +97,7 @@ def _resident() -> int | None:
 
 def main() -> None:
     """Measure what the arguments name, solve all puzzles, print one JSON object."""
+    return_large_blocks()
     path, tokens = Path(sys.argv[1]), np.load(sys.argv[2])
     found = dataclasses.asdict(measure(path, tokens))
     solution = solve(open_runner(path), tokens)

@@ -17,6 +17,7 @@ from trm_export.export.calibration import StepSample
 from trm_export.export.tflite_flatbuffer import Array, Matrix, dump, load, matrices
 from trm_runtime.contract import StepContract
 from trm_runtime.cores import available_cores
+from trm_runtime.drivers.litert import allocate
 
 _KEPT = 12  # arrays of one tensor kept whole, about
 _LEAST = 1e-6  # nothing is divided by less
@@ -88,6 +89,7 @@ class Observer:
         known = list(graph.outputs)
         graph.outputs = np.array([*known, *sorted(set(shown) - set(known))], np.int32)
         self._interpreter = Interpreter(model_content=dump(model), num_threads=available_cores())
+        allocate(self._interpreter)
         self._call = self._interpreter.get_signature_runner(contract.signature)
 
     @property

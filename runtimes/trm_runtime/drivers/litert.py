@@ -99,11 +99,16 @@ def _threads(wanted: int | None) -> int:
 def _open(engine: Any, path: Path, threads: int) -> Any:
     try:  # by path: the file is mapped, so that its weights are not in memory twice
         interpreter = engine.Interpreter(model_path=str(path), num_threads=threads)
-        with _remark_lock, _without_remark():
-            interpreter.allocate_tensors()
+        allocate(interpreter)
         return interpreter
     except Exception as error:
         raise _rejected(path, f"{_package(engine)} cannot open it", error) from error
+
+
+def allocate(interpreter: Any) -> None:
+    """Give an interpreter its tensors, without the remark that the engine makes of it."""
+    with _remark_lock, _without_remark():
+        interpreter.allocate_tensors()
 
 
 @contextmanager

@@ -1,0 +1,34 @@
+"""Large blocks go back to the system as soon as they are freed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+_SCRIPT = """
+import os, sys
+from trm_runtime.memory import return_large_blocks
+if sys.argv[1] == "fixed":
+    return_large_blocks()
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+bytearray(16 << 20)  # mapped, and freed at once, which raises the threshold of glibc
+before = resident()
+blocks = [bytearray(1 << 20) for _ in range(16)]
+last = bytearray(1 << 10)
+del blocks
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_freed_blocks_are_returned() -> None:
+    def kept(how: str) -> int:
+        done = subprocess.run(
+            [sys.executable, "-c", _SCRIPT, how], capture_output=True, text=True, check=True
+        )
+        return int(done.stdout)
+
+    assert kept("fixed") < 2 << 20
