@@ -5,7 +5,8 @@ A file is *ours*, and may be replaced without `force`, when it says so itself:
 - `.keras`  its `config.json` names `trm_export>TRM`;
 - `.onnx`, `.tflite`, and the folder of a SavedModel: the step contract is embedded in it, or lies
   beside it as `<file>.json`;
-- `.json`   it is a step contract, or an object whose `tool` begins with `trm-export`.
+- `.json`   it is a step contract, or an object whose `tool` begins with `trm-export`;
+- `.txt`    its first line is a remark that begins with `# trm-export`.
 
 Every other existing file belongs to somebody else. Knows nothing about models or puzzles.
 """
@@ -25,12 +26,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trm_export import TOOL
-from trm_export.errors import OverwriteError, RejectedInputError, TargetError
+from trm_export.errors import OverwriteError, RejectedInputError, TargetError, UsageError
 from trm_runtime.contract import METADATA_KEY, StepContract
 
 MODEL_CLASS = "trm_export>TRM"  # the name Keras registers our model under
 STALE_SECONDS = 3600.0  # a temporary file untouched for so long was left by a killed writer
 _MAX_JSON_BYTES = 1 << 24
+_TEXT_REMARK = f"# {TOOL}".encode()
 _SAVED_MODEL = "saved_model.pb"  # what makes a folder a SavedModel
 
 
@@ -84,6 +86,31 @@ def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Pa
     return target
 
 
+def require_suffix(path: str | os.PathLike[str], suffix: str) -> None:
+    """UsageError unless writing to `path` writes a file of that suffix; "" means a folder.
+
+    A symbolic link is followed: what it points to must be named so too.
+    """
+    for name in dict.fromkeys((str(path), os.path.realpath(path))):
+        found = Path(name).suffix
+        if suffix and found != suffix:
+            raise UsageError(f"{name} must end in {suffix}, because that is what is written there.")
+        if not suffix and found.lower() in _RECOGNISERS:
+            raise UsageError(f"{name} is the name of a file, but a folder is written there.")
+
+
+def refuse_source(path: str | os.PathLike[str], source: str | os.PathLike[str]) -> None:
+    """UsageError if writing to `path` would replace `source`, or the folder that it lies in."""
+    target, kept = Path(path), Path(source).resolve()
+    with _explained(target):
+        if not target.exists():
+            return
+        taken = [file for file in (kept, *kept.parents) if file.exists() and target.samefile(file)]
+    if taken:
+        what = "is" if taken == [kept] else "holds"
+        raise UsageError(f"{target} {what} the model itself ({source}); choose another name.")
+
+
 def is_ours(path: Path) -> bool:
     """Whether an existing file was made by this tool, by the rules at the top of this module."""
     if path.is_dir():
@@ -135,6 +162,14 @@ def _is_our_json(path: Path) -> bool:
     return isinstance(value, dict) and str(value.get("tool", "")).startswith(TOOL)
 
 
+def _is_our_text(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_TEXT_REMARK)) == _TEXT_REMARK
+    except OSError:
+        return False
+
+
 def _is_contract(path: Path) -> bool:
     try:
         StepContract.from_json(path.read_text(encoding="utf-8"))
@@ -164,6 +199,7 @@ _RECOGNISERS: dict[str, Callable[[Path], bool]] = {
     ".keras": _is_our_keras,
     ".onnx": _is_our_artifact,
     ".tflite": _is_our_artifact,
+    ".txt": _is_our_text,
 }
 
 

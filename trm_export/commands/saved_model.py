@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from trm_export.commands.exporting import (
-    Batch,
-    Granularity,
-    ModelFile,
-    Precision,
-    Recursion,
-    run_export,
-)
+from typing import Annotated
+
+import typer
+
+from trm_export.commands.exporting import Batch, Granularity, ModelFile, Recursion, run_export
 from trm_export.commands.options import AsJson, Force, Output
+
+Floating = Annotated[str, typer.Option(help="fp32 or fp16.")]
 
 
 def saved_model(
     model: ModelFile,
     output: Output = None,
-    precision: Precision = "fp32",
+    precision: Floating = "fp32",
     batch: Batch = None,
     granularity: Granularity = "step",
     recursion: Recursion = None,

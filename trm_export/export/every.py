@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trm_export.errors import ParityError, UsageError
-from trm_export.export.export import FORMATS, Choices, ExportResult, format_named, plan, produce
-from trm_export.export.format import PRECISIONS, Format
+from trm_export.export.choices import FORMATS, PRECISIONS, Choices, target_name
+from trm_export.export.export import ExportResult, format_named, plan, produce
 from trm_export.export.shared import Shared
 from trm_export.model import TRM
 from trm_export.parity import Puzzles
@@ -26,12 +26,6 @@ class Made:
     failed: str | None = None  # it did not compute what Keras computes, and was not kept
 
 
-def target_name(stem: str, kind: Format, precision: str, granularity: str) -> str:
-    """``<stem>.<suffix>``; what is not the default of its kind is in the name."""
-    marks = [word for word, usual in ((precision, "fp32"), (granularity, "step")) if word != usual]
-    return "-".join([stem, *marks]) + (kind.suffix or "_saved_model")
-
-
 def export_all(
     model: TRM,
     stem: str,
@@ -40,6 +34,7 @@ def export_all(
     *,
     granularity: str = "step",
     force: bool = False,
+    source: Path | None = None,
 ) -> Iterator[Made]:
     """Exports the set into ``folder``, an entry at a time, as ``<stem>-<precision>.<suffix>``.
 
@@ -48,7 +43,7 @@ def export_all(
     shared = Shared(model)
     for kind in map(format_named, FORMATS):
         for precision in PRECISIONS:
-            path = folder / target_name(stem, kind, precision, granularity)
+            path = folder / target_name(stem, kind.name, precision, granularity)
             entry = Made(kind.name, precision, path)
             choices = Choices(precision, granularity=granularity)
             try:
@@ -57,7 +52,7 @@ def export_all(
                 yield dataclasses.replace(entry, refused=str(error))
                 continue
             try:
-                made = produce(job, path, kind, force=force)
+                made = produce(job, path, kind, force=force, source=source)
             except ParityError as error:
                 yield dataclasses.replace(entry, failed=str(error))
             else:

@@ -16,18 +16,23 @@ from pathlib import Path
 import keras
 
 from trm_export.errors import BackendError, ParityError, UsageError
-from trm_export.export.format import PRECISIONS, RECURSIONS, Format, Job
+from trm_export.export.choices import (
+    FORMATS,
+    RECURSIONS,
+    USUAL,
+    Choices,
+    refuse_target,
+    refuse_words,
+)
+from trm_export.export.format import Format, Job
 from trm_export.export.shared import Shared
 from trm_export.export.signature import contract_for, sidecar
 from trm_export.files import atomic_write, refuse_overwrite, size_on_disk
 from trm_export.model import TRM
 from trm_export.parity import Puzzles, compare
 from trm_export.parity.judge import DECISIONS
-from trm_runtime.contract import GRANULARITIES, StepContract
+from trm_runtime.contract import StepContract
 from trm_runtime.open import open_runner
-
-FORMATS = ("saved-model", "onnx", "tflite")
-"""One module of this package each (`-` becomes `_`), whose `FORMAT` says what it can do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,25 +56,6 @@ class ExportResult:
         return sidecar(self.path)
 
 
-@dataclasses.dataclass(frozen=True)
-class Choices:
-    """What to make. ``None`` leaves a choice to the format.
-
-    Attributes:
-        precision: one of `PRECISIONS`.
-        batch: fixed number of rows of a call, ``"free"`` for any number, or None.
-        granularity: ``"step"``, ``"loop"`` or ``"block"``.
-        recursion: ``"unrolled"``, ``"rolled"``, or None for what measures best.
-        engine: one of the format's engines.
-    """
-
-    precision: str = "fp32"
-    batch: int | str | None = None
-    granularity: str = "step"
-    recursion: str | None = None
-    engine: str | None = None
-
-
 def format_named(name: str) -> Format:
     """The format of that name; UsageError for an unknown one."""
     if name not in FORMATS:
@@ -84,10 +70,11 @@ def export(
     path: Path,
     puzzles: Puzzles,
     kind: Format,
-    choices: Choices = Choices(),
+    choices: Choices = USUAL,
     *,
     force: bool = False,
     shared: Shared | None = None,
+    source: Path | None = None,
 ) -> ExportResult:
     """Writes the model as one file, re-opens it with the device's driver and checks it.
 
@@ -100,17 +87,23 @@ def export(
         choices: see `Choices`.
         force: replace a file this tool did not make.
         shared: of the same model, if there are more exports of it.
+        source: the file the model was loaded from, which not even ``force`` replaces.
 
     Raises:
         BackendError: Keras does not run on TensorFlow.
-        UsageError: choices that this format or this model cannot honour, with the reasons.
+        UsageError: choices that this format or this model cannot honour, with the reasons, or a
+            path that is no file of this format, or the model itself.
         ParityError: the file does not compute what Keras computes; nothing is left behind.
     """
-    return produce(plan(model, puzzles, kind, choices, shared), path, kind, force=force)
+    job = plan(model, puzzles, kind, choices, shared)
+    return produce(job, path, kind, force=force, source=source)
 
 
-def produce(job: Job, path: Path, kind: Format, *, force: bool = False) -> ExportResult:
+def produce(
+    job: Job, path: Path, kind: Format, *, force: bool = False, source: Path | None = None
+) -> ExportResult:
     """Does a planned job; see `export`."""
+    refuse_target(kind.name, path, source)
     refuse_overwrite(path, force=force)
     with ExitStack() as files:  # closed in reverse: the contract lands last
         beside = files.enter_context(atomic_write(sidecar(path), force=force))
@@ -135,7 +128,7 @@ def plan(
     model: TRM,
     puzzles: Puzzles,
     kind: Format,
-    choices: Choices = Choices(),
+    choices: Choices = USUAL,
     shared: Shared | None = None,
 ) -> Job:
     """The job that `export` would do; raises what it raises for choices that cannot be honoured."""
@@ -145,9 +138,7 @@ def plan(
             f"Export needs the TensorFlow backend and Keras runs on {backend}; "
             "start again with KERAS_BACKEND=tensorflow."
         )
-    problems = list(_wrong_words(kind, choices))
-    if problems:
-        raise UsageError(" ".join(problems))
+    refuse_words(kind.name, choices)
     batch = kind.batch if choices.batch is None else choices.batch
     contract = contract_for(
         model,
@@ -164,21 +155,6 @@ def plan(
     if problems:
         raise UsageError(" ".join(problems))
     return job
-
-
-def _wrong_words(kind: Format, choices: Choices) -> Iterator[str]:
-    words = {
-        "precision": (choices.precision, PRECISIONS),
-        "granularity": (choices.granularity, GRANULARITIES),
-        "recursion": (choices.recursion or RECURSIONS[0], RECURSIONS),
-        "target": (choices.engine or kind.engines[0], kind.engines),
-    }
-    for name, (word, known) in words.items():
-        if word not in known:
-            yield f"{kind.name}: {name} must be {' or '.join(known)}, got {word!r}."
-    batch = choices.batch
-    if batch not in (None, "free") and (not isinstance(batch, int) or batch < 1):
-        yield f"batch must be at least 1, or free, got {batch}."
 
 
 def _refusals(job: Job) -> Iterator[str]:

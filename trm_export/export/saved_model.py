@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 
+from trm_export.export.choices import OFFERS
 from trm_export.export.format import Format, Job
 from trm_export.export.signature import graph_function, incoming
 from trm_runtime.contract import METADATA_KEY, StepContract
@@ -69,9 +70,8 @@ def _rolls(contract: StepContract) -> bool:
 
 FORMAT = Format(
     name="saved-model",
-    suffix="",
+    offer=OFFERS["saved-model"],
     packages=(),
-    engines=("tensorflow",),
     batch=None,
     write=write,
     rolls=_rolls,
