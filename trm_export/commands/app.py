@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from trm_export import TOOL, __version__
-from trm_export.commands.failures import DEBUG, INTERRUPTED, report
+from trm_export.commands.failures import DEBUG, INTERRUPTED, StoppedError, report
 
 COMMANDS = ("demo", "train", "onnx", "tflite", "saved-model", "all", "bench", "parity", "inspect")
 """One module of this package each, with a function of the same name (`-` becomes `_`)."""
@@ -68,6 +68,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = app(args=list(arguments) or ["--help"], prog_name=TOOL, standalone_mode=False)
         sys.stdout.flush()
+    except StoppedError:
+        return INTERRUPTED
     except (Exception, KeyboardInterrupt) as error:
         return report(error, as_json)
     if code == INTERRUPTED:  # Typer swallows KeyboardInterrupt and hands over this code
