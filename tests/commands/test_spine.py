@@ -68,13 +68,17 @@ def test_demo_reaches_its_verdict(tmp_path: Path) -> None:
     document = json.loads(done.stdout)
     assert document["parity"]["passed"] is True
     assert (tmp_path / "artifacts" / "sudoku9.onnx").exists()
+    files = ["artifacts/sudoku9.onnx", "artifacts/sudoku9-puzzles.txt"]
+    assert document["puzzle_file"] == files[1]
+    solved = run(*files, cwd=tmp_path, module="trm_runtime")
+    assert solved.returncode == 0, solved.stderr
+    assert len(solved.stdout.splitlines()) == 6
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
         (["train", "chess"], 2, "chess"),
-        (["train", "sudoku4", "--resume", "-o", "none.keras"], 2, "no run to resume"),
         (["onnx", "missing.keras"], 4, "missing.keras"),
         (["onnx", str(SUDOKU4), "--batch", "many"], 2, "--batch"),
         (["onnx", str(SUDOKU4), "--recursion", "sideways"], 2, "sideways"),
