@@ -86,7 +86,7 @@ def command(path: Path, recipe: dict[str, Any]) -> str:
     named = ("steps", "batch_size", "learning_rate", "ema", "loss", "ponder_cost", "seed")
     options = [f"--{n.replace('_', '-')} {recipe[n]}" for n in named if recipe[n] != usual[n]]
     if recipe["start"]:
-        options.insert(0, "--from FIRST.keras")
+        options.insert(0, "--from first.keras")
     target = f"-o artifacts/{path.name}"
     return " ".join(["trm-export train", recipe["task"], target, *options])
 
