@@ -75,6 +75,22 @@ def test_demo_reaches_its_verdict(tmp_path: Path) -> None:
     assert len(solved.stdout.splitlines()) == 6
 
 
+def test_the_last_line_of_the_demo_is_a_whole_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from types import SimpleNamespace
+
+    from trm_export.commands.demo import _report
+
+    monkeypatch.setenv("COLUMNS", "40")
+    export = SimpleNamespace(forced_error=0.0, path="artifacts/m.onnx", bytes=1, sidecar="m.json")
+    solved = {"solved": 1, "exact": 1, "puzzles": 1, "mean_steps": 1.0, "max_steps": 16}
+    _report(solved, "PASSED", export, Path("artifacts/p.txt"))
+    last = capsys.readouterr().out.splitlines()[-1].split()
+    assert last[1:] == ["-m", "trm_runtime", "artifacts/m.onnx", "artifacts/p.txt"]
+    assert Path(last[0]).samefile(sys.executable)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [

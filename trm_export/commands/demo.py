@@ -165,6 +165,6 @@ def _report(solved: dict[str, Any], verdict: str, export: Any, puzzles: Path) ->
             ("forced error", f"{export.forced_error:.1e} relative, worst tensor of the export"),
             ("model", f"{export.path} ({bytes_text(export.bytes)})"),
             ("contract", str(export.sidecar)),
-            ("run it", f"{_python()} -m trm_runtime {export.path} {puzzles}"),
         ],
     )  # fmt: skip
+    print(f"\nRun it on these puzzles:\n{_python()} -m trm_runtime {export.path} {puzzles}")
