@@ -83,10 +83,10 @@ def training_of(path: Path) -> dict[str, Any]:
 def command(path: Path, recipe: dict[str, Any]) -> str:
     """The command line of a run, with the options that its recipe does not have by itself."""
     usual = dataclasses.asdict(recipe_for(recipe["task"]))
-    named = ("steps", "batch_size", "learning_rate", "loss", "ponder_cost", "seed")
+    named = ("steps", "batch_size", "learning_rate", "ema", "loss", "ponder_cost", "seed")
     options = [f"--{n.replace('_', '-')} {recipe[n]}" for n in named if recipe[n] != usual[n]]
     if recipe["start"]:
-        options.insert(0, "--from FIRST.keras")
+        options.insert(0, "--from first.keras")
     target = f"-o artifacts/{path.name}"
     return " ".join(["trm-export train", recipe["task"], target, *options])
 

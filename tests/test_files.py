@@ -16,8 +16,16 @@ import pytest
 
 from tests.runtime.fakes import make_contract
 from tests.runtime.graphs import build, write
-from trm_export.errors import OverwriteError, TargetError
-from trm_export.files import STALE_SECONDS, atomic_write, is_ours, refuse_overwrite, sha256_file
+from trm_export.errors import OverwriteError, TargetError, UsageError
+from trm_export.files import (
+    STALE_SECONDS,
+    atomic_write,
+    is_ours,
+    refuse_overwrite,
+    refuse_source,
+    require_suffix,
+    sha256_file,
+)
 from trm_runtime.contract import METADATA_KEY
 
 
@@ -143,6 +151,9 @@ def test_ours_are_recognised(tmp_path: Path, tiny_keras: Path) -> None:
     report = tmp_path / "report.json"
     report.write_text(json.dumps({"tool": "trm-export 0.1.0"}))
     assert is_ours(report)
+    puzzles = tmp_path / "puzzles.txt"
+    puzzles.write_text("# trm-export demo\n..1\n")
+    assert is_ours(puzzles)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +183,28 @@ def test_targets_that_cannot_be_files(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(TargetError, match="cannot be written"), atomic_write(tmp_path / "file/x"):
         pytest.fail("the block must not run")
+
+
+def test_a_name_says_what_is_written_there(tmp_path: Path) -> None:
+    require_suffix(tmp_path / "new" / "x.onnx", ".onnx")
+    require_suffix(tmp_path / "model_v1.2", "")
+    link = tmp_path / "x.onnx"
+    link.symlink_to(tmp_path / "other.keras")
+    for name, suffix in (("x", ".onnx"), ("x.ONNX", ".onnx"), ("x.onnx", ".onnx"), ("y.json", "")):
+        with pytest.raises(UsageError, match=r"must end in \.onnx|is the name of a file"):
+            require_suffix(tmp_path / name, suffix)
+
+
+def test_a_source_is_never_a_target(tmp_path: Path) -> None:
+    source = tmp_path / "folder" / "m.keras"
+    source.parent.mkdir()
+    source.write_text("weights")
+    refuse_source(tmp_path / "folder" / "n.keras", source)
+    refuse_source(tmp_path / "other", tmp_path / "missing.keras")
+    with pytest.raises(UsageError, match=r"is the model itself .*another name"):
+        refuse_source(tmp_path / "folder" / ".." / "folder" / "m.keras", source)
+    with pytest.raises(UsageError, match="holds the model itself"):
+        refuse_source(source.parent, source)
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")

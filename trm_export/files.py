@@ -6,7 +6,8 @@ A file is *ours*, and may be replaced without `force`, when it says so itself:
 - `.onnx`, `.tflite`, and the folder of a SavedModel: the step contract is embedded in it, or lies
   beside it as `<file>.json`;
 - `.npy`    it is a puzzle table, beside the contract of its artifact;
-- `.json`   it is a step contract, or an object whose `tool` begins with `trm-export`.
+- `.json`   it is a step contract, or an object whose `tool` begins with `trm-export`;
+- `.txt`    its first line is a remark that begins with `# trm-export`.
 
 Every other existing file belongs to somebody else. Knows nothing about models or puzzles.
 """
@@ -26,13 +27,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trm_export import TOOL
-from trm_export.errors import OverwriteError, RejectedInputError, TargetError
+from trm_export.errors import OverwriteError, RejectedInputError, TargetError, UsageError
 from trm_runtime.contract import METADATA_KEY, PUZZLE_TABLE_SUFFIX, StepContract
 from trm_runtime.streams import FULL
 
 MODEL_CLASS = "trm_export>TRM"  # the name Keras registers our model under
 STALE_SECONDS = 3600.0  # a temporary file untouched for so long was left by a killed writer
 _MAX_JSON_BYTES = 1 << 24
+_TEXT_REMARK = f"# {TOOL}".encode()
 _SAVED_MODEL = "saved_model.pb"  # what makes a folder a SavedModel
 
 
@@ -85,6 +87,31 @@ def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Pa
             f"{target} exists and was not made by {TOOL}; choose another name or add --force."
         )
     return target
+
+
+def require_suffix(path: str | os.PathLike[str], suffix: str) -> None:
+    """UsageError unless writing to `path` writes a file of that suffix; "" means a folder.
+
+    A symbolic link is followed: what it points to must be named so too.
+    """
+    for name in dict.fromkeys((str(path), os.path.realpath(path))):
+        found = Path(name).suffix
+        if suffix and found != suffix:
+            raise UsageError(f"{name} must end in {suffix}, because that is what is written there.")
+        if not suffix and found.lower() in _RECOGNISERS:
+            raise UsageError(f"{name} is the name of a file, but a folder is written there.")
+
+
+def refuse_source(path: str | os.PathLike[str], source: str | os.PathLike[str]) -> None:
+    """UsageError if writing to `path` would replace `source`, or the folder that it lies in."""
+    target, kept = Path(path), Path(source).resolve()
+    with _explained(target):
+        if not target.exists():
+            return
+        taken = [file for file in (kept, *kept.parents) if file.exists() and target.samefile(file)]
+    if taken:
+        what = "is" if taken == [kept] else "holds"
+        raise UsageError(f"{target} {what} the model itself ({source}); choose another name.")
 
 
 def is_ours(path: Path) -> bool:
@@ -143,6 +170,14 @@ def _is_our_json(path: Path) -> bool:
     return isinstance(value, dict) and str(value.get("tool", "")).startswith(TOOL)
 
 
+def _is_our_text(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_TEXT_REMARK)) == _TEXT_REMARK
+    except OSError:
+        return False
+
+
 def _is_contract(path: Path) -> bool:
     try:
         StepContract.from_json(path.read_text(encoding="utf-8"))
@@ -173,6 +208,7 @@ _RECOGNISERS: dict[str, Callable[[Path], bool]] = {
     ".npy": _is_our_table,
     ".onnx": _is_our_artifact,
     ".tflite": _is_our_artifact,
+    ".txt": _is_our_text,
 }
 
 

@@ -12,6 +12,7 @@ import io
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -116,13 +117,31 @@ def open_keras(path: str | os.PathLike[str], trusted: Sequence[str] = ()) -> Ker
     return KerasFile(info, config["config"], members[WEIGHTS], config)
 
 
+def require_keras(path: str | os.PathLike[str]) -> None:
+    """CheckpointError for a file that is missing or has other members than ours; reads no weights.
+
+    Cheap, so that a wrong name is told before Keras is loaded.
+    """
+    with _explained(str(path)), zipfile.ZipFile(path) as archive:
+        _refuse_members(archive, str(path))
+
+
 def _members(path: Path, where: str) -> dict[str, bytes]:
+    with _explained(where), zipfile.ZipFile(path) as archive:
+        _refuse_members(archive, where)
+        return {name: archive.read(name) for name in LIMITS}
+
+
+def _refuse_members(archive: zipfile.ZipFile, where: str) -> None:
+    problems = list(_zip_problems(archive.infolist()))
+    if problems:
+        raise CheckpointError(f"{where}: refused unopened:", problems)
+
+
+@contextmanager
+def _explained(where: str) -> Iterator[None]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            problems = list(_zip_problems(archive.infolist()))
-            if problems:
-                raise CheckpointError(f"{where}: refused unopened:", problems)
-            return {name: archive.read(name) for name in LIMITS}
+        yield
     except OSError as error:
         raise CheckpointError(f"{where}: cannot be read: {error.strerror or error}") from error
     except zipfile.BadZipFile as error:

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from trm_export.commands.app import run
-from trm_export.export.export import FORMATS
-from trm_export.export.format import PRECISIONS
+from trm_export.export.choices import FORMATS, PRECISIONS
 from trm_export.reference import KerasRunner, Remembered
 from trm_export.shipped import shipped_checkpoint
 from trm_runtime import StepOutput, initial_carry

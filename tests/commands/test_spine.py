@@ -68,13 +68,33 @@ def test_demo_reaches_its_verdict(tmp_path: Path) -> None:
     document = json.loads(done.stdout)
     assert document["parity"]["passed"] is True
     assert (tmp_path / "artifacts" / "sudoku9.onnx").exists()
+    files = ["artifacts/sudoku9.onnx", "artifacts/sudoku9-puzzles.txt"]
+    assert document["puzzle_file"] == files[1]
+    solved = run(*files, cwd=tmp_path, module="trm_runtime")
+    assert solved.returncode == 0, solved.stderr
+    assert len(solved.stdout.splitlines()) == 6
+
+
+def test_the_last_line_of_the_demo_is_a_whole_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from types import SimpleNamespace
+
+    from trm_export.commands.demo import _report
+
+    monkeypatch.setenv("COLUMNS", "40")
+    export = SimpleNamespace(forced_error=0.0, path="artifacts/m.onnx", bytes=1, sidecar="m.json")
+    solved = {"solved": 1, "exact": 1, "puzzles": 1, "mean_steps": 1.0, "max_steps": 16}
+    _report(solved, "PASSED", export, Path("artifacts/p.txt"))
+    last = capsys.readouterr().out.splitlines()[-1].split()
+    assert last[1:] == ["-m", "trm_runtime", "artifacts/m.onnx", "artifacts/p.txt"]
+    assert Path(last[0]).samefile(sys.executable)
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
         (["train", "chess"], 2, "chess"),
-        (["train", "sudoku4", "--resume", "-o", "none.keras"], 2, "no run to resume"),
         (["onnx", "missing.keras"], 4, "missing.keras"),
         (["onnx", str(SUDOKU4), "--batch", "many"], 2, "--batch"),
         (["onnx", str(SUDOKU4), "--recursion", "sideways"], 2, "sideways"),

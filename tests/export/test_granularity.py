@@ -14,7 +14,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from trm_export.checkpoint import load_model
 from trm_export.errors import ParityError, UsageError
-from trm_export.export.export import FORMATS, Choices, export, format_named
+from trm_export.export.choices import FORMATS, Choices
+from trm_export.export.export import export, format_named
 from trm_export.export.probe import probe_puzzles
 from trm_export.model import TRM
 from trm_export.parity import compare

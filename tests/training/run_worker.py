@@ -1,6 +1,6 @@
-"""A small training run that records its optimizer: ``run_worker.py OUT.keras MODE SIGNAL``.
+"""A small training run that records its optimizer: ``run_worker.py OUT.keras MODE SIGNAL STEP``.
 
-MODE is ``start`` or ``resume``; SIGNAL, if not 0, reaches the process amid the third epoch. The
+MODE is ``start`` or ``resume``; SIGNAL, if not 0, reaches the process at that step. The
 optimizer's variables go to ``end.npz`` after every epoch and to ``begin.npz`` before the first
 step of this process.
 """
@@ -20,7 +20,7 @@ from trm_export.training import run
 from trm_export.training.recipe import recipe_for
 
 EPOCH = 12
-OUT, MODE, SIGNAL = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+OUT, MODE, SIGNAL, STEP = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 RECIPE = recipe_for(
     "sudoku4", steps=4 * EPOCH, steps_per_epoch=EPOCH, batch_size=8, validate_every=1,
     validation_count=8, seed=5,
@@ -52,7 +52,7 @@ class Recorded(run.ACTTrainer):
 
 def interrupted_batches(*args: Any) -> Iterator[Any]:
     for i, batch in enumerate(batches(*args)):
-        if SIGNAL and i == 2 * EPOCH + EPOCH // 2:
+        if SIGNAL and i == STEP:
             os.kill(os.getpid(), SIGNAL)
         yield batch
 
@@ -62,3 +62,4 @@ run._batches = interrupted_batches
 run.ACTTrainer = Recorded
 result = run.train(RECIPE, OUT, resume=MODE == "resume", jit_compile=False)
 sys.stdout.write(f"epochs={result.epochs} interrupted={result.interrupted}\n")
+sys.stdout.write(f"files={[str(file) for file in result.files]}\n")

@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 
 from trm_export.checkpoint import load_model, weights_sha256
-from trm_export.errors import OverwriteError
-from trm_export.training.recipe import Recipe, recipe_for
+from trm_export.errors import OverwriteError, RejectedInputError
+from trm_export.training.callbacks import VALIDATED, LearningCurve, Log
+from trm_export.training.recipe import Recipe, recipe_for, with_changes
 from trm_export.training.run import train
+from trm_export.training.run_files import RunFiles
 from trm_runtime.errors import UsageError
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -26,11 +28,13 @@ ROOT = Path(__file__).parents[2]
 EPOCH = 12  # steps, as in run_worker.py
 
 
-def worker(output: Path, mode: str, number: int = 0) -> subprocess.CompletedProcess[str]:
+def worker(
+    output: Path, mode: str, number: int = 0, step: int = 30
+) -> subprocess.CompletedProcess[str]:
     script = str(Path(__file__).with_name("run_worker.py"))
     paths = [str(ROOT), str(ROOT / "runtimes"), os.environ.get("PYTHONPATH", "")]
     return subprocess.run(
-        [sys.executable, script, str(output), mode, str(number)],
+        [sys.executable, script, str(output), mode, str(number), str(step)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
@@ -76,6 +80,41 @@ def test_ctrl_c_saves_and_ends_cleanly(tmp_path: Path) -> None:
     assert load_model(output).halt_max_steps == 8
     assert len(epochs(output)) < 4
     assert not list(tmp_path.glob("*.tmp*"))
+
+
+def test_ctrl_c_before_the_first_epoch_ends_leaves_no_empty_log(tmp_path: Path) -> None:
+    output = tmp_path / "model.keras"
+    done = worker(output, "start", signal.SIGINT, step=5)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert f"files={[str(output)]}" in done.stdout
+    found = sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".npz")
+    assert [name for name in found if name != "model.backup"] == [
+        "model.keras", "model.recipe.json",
+    ]  # fmt: skip
+
+
+def test_ctrl_c_before_the_first_step_saves_nothing(tmp_path: Path) -> None:
+    output = tmp_path / "model.keras"
+    done = worker(output, "start", signal.SIGINT, step=0)
+    assert done.stderr.rstrip().endswith("KeyboardInterrupt")
+    assert not output.exists()
+    assert not output.with_suffix(".csv").exists()
+
+
+def test_a_log_leaves_empty_what_an_epoch_does_not_have(tmp_path: Path) -> None:
+    log, curve = tmp_path / "log.csv", tmp_path / "log.png"
+    writer, drawer = Log(log), LearningCurve(log, curve)
+    for epoch, more in enumerate(({}, dict.fromkeys(VALIDATED, 0.5), {})):
+        logs = {"ce": 1.0, "exact": float("nan"), "steps": 2.0, "q_loss": 0.1, **more}
+        writer.on_epoch_end(epoch, logs)
+        drawer.on_epoch_end(epoch, logs)
+        assert curve.exists() == (epoch > 0)
+    with log.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["val_exact"] for row in rows] == ["", "0.5", ""]
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert "nan" not in log.read_text()
+    assert writer.last == {"ce": 1.0, "steps": 2.0, "q_loss": 0.1}
 
 
 def small(**changes: Any) -> Recipe:
@@ -134,6 +173,31 @@ def test_a_run_that_could_be_resumed_is_not_discarded(tmp_path: Path) -> None:
     left = tmp_path / "model.backup" / "training_metadata.json"
     left.parent.mkdir()
     left.write_text('{"epoch": 7, "batch": 0}')
-    with pytest.raises(OverwriteError, match=r"holds a run of 7 epochs.*--resume.*--force"):
+    with pytest.raises(OverwriteError, match=r"holds a run of 7 epochs; .*--resume.*--force"):
+        train(small(), output)
+    left.write_text('{"epoch": 1, "batch": 0}')
+    with pytest.raises(OverwriteError, match="holds a run of 1 epoch; "):
         train(small(), output)
     assert left.exists()
+
+
+def test_a_run_is_resumed_by_its_own_recipe(tmp_path: Path) -> None:
+    files, recipe = RunFiles(tmp_path / "model.keras"), recipe_for("sudoku9", seed=3)
+    files.begin(recipe)
+    assert files.recorded() == recipe
+    files.refuse_changes(with_changes(recipe, seed=3, steps=None))
+    with pytest.raises(UsageError, match=r"steps: 4500 in the run, 500 asked for; seed: 3 in"):
+        files.refuse_changes(with_changes(recipe, steps=500, seed=4))
+    for damaged in ("", "[]", '{"task": "sudoku9"}', '{"blanks": 3}'):
+        files.recipe.write_text(damaged)
+        with pytest.raises(RejectedInputError, match=r"model\.recipe\.json is not a recipe"):
+            files.recorded()
+
+
+def test_what_a_run_would_replace_is_asked_about(tmp_path: Path) -> None:
+    (tmp_path / "model.csv").write_text("my measurements")
+    with pytest.raises(OverwriteError, match=r"model\.csv would be replaced.*--force"):
+        train(small(), tmp_path / "model.keras")
+    with pytest.raises(UsageError, match=r"must end in \.keras"):
+        train(small(), tmp_path / "model.onnx")
+    assert (tmp_path / "model.csv").read_text() == "my measurements"

@@ -48,11 +48,13 @@ def all(
     from trm_export.commands.console import emit, progress
     from trm_export.commands.frameworks import load_keras
     from trm_export.errors import ParityError
+    from trm_export.export.choices import FORMATS, PRECISIONS, Choices, refuse_words
+    from trm_export.keras_file import require_keras
 
+    refuse_words(FORMATS[0], Choices(granularity=granularity))
+    require_keras(model)
     load_keras()
     from trm_export.export.every import export_all
-    from trm_export.export.export import FORMATS
-    from trm_export.export.format import PRECISIONS
     from trm_export.export.probe import probe_puzzles
 
     said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task)
@@ -60,7 +62,7 @@ def all(
     with progress("Exporting", len(FORMATS) * len(PRECISIONS)) as advance:
         for entry in export_all(
             trm, model.stem, output, probe_puzzles(trm), granularity=granularity,
-            puzzle_table=puzzle_table, force=force,
+            puzzle_table=puzzle_table, force=force, source=model,
         ):  # fmt: skip
             entries.append(entry)
             advance(len(entries), f"{entry.format} {entry.precision}")

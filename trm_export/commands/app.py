@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from trm_export import TOOL, __version__
-from trm_export.commands.failures import DEBUG, INTERRUPTED, report
+from trm_export.commands.failures import DEBUG, INTERRUPTED, StoppedError, report
 from trm_runtime.streams import has_no_reader, open_closed_streams
 
 COMMANDS = (
@@ -74,6 +74,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = app(args=list(arguments) or ["--help"], prog_name=TOOL, standalone_mode=False)
         sys.stdout.flush()
+    except StoppedError:
+        return INTERRUPTED
     except (Exception, KeyboardInterrupt) as error:
         return report(error, as_json)
     except SystemExit as leaving:  # how Typer and Rich answer a reader that has gone

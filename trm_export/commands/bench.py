@@ -56,10 +56,14 @@ def bench(
 
     from trm_export.commands.console import emit, progress
     from trm_export.commands.frameworks import load_keras
-    from trm_export.files import refuse_overwrite
+    from trm_export.files import refuse_overwrite, require_suffix
+    from trm_export.keras_file import require_keras
 
     if report is not None:
+        require_suffix(report, ".json")
         refuse_overwrite(report, force=force)
+    if model.endswith(".keras"):
+        require_keras(model)
     load_keras()
     said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task)
     trained, trm, stem = _model(model, said)

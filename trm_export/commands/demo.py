@@ -44,6 +44,7 @@ def demo(
     puzzles = get_task("sudoku9").puzzles("test", BLANKS, count)
     runner = open_runner(made.path)
     remark(f"2. Solving {count} unseen puzzles with {BLANKS} blanks on ONNX Runtime alone ...")
+    written = _write(puzzles, target.with_name("sudoku9-puzzles.txt"))
     solved = _solve(runner, puzzles)
     if not as_json:
         _watch(runner, puzzles, solved.pop("longest"))
@@ -55,14 +56,36 @@ def demo(
         )  # fmt: skip
     if as_json:
         solved.pop("longest")
-        emit({"model": source, "export": made.path, "contract": made.sidecar, **solved,
-              "parity": result.to_json()})  # fmt: skip
+        emit({"model": source, "export": made.path, "contract": made.sidecar,
+              "puzzle_file": written, **solved, "parity": result.to_json()})  # fmt: skip
     else:
-        _report(solved, result.verdict, made)
+        _report(solved, result.verdict, made, written)
     if not result:
         from trm_export.errors import ParityError
 
         raise ParityError(result.verdict)
+
+
+def _write(puzzles: PuzzleSet, path: Path) -> Path:
+    """The puzzles as the device's command line reads them: one a line, dots for blanks."""
+    from trm_export import TOOL
+    from trm_export.files import atomic_write
+    from trm_export.tasks import get_task
+
+    signs = ["?", *(characters[:1] for characters in get_task("sudoku9").alphabet[1:])]
+    lines = ["".join(signs[token] for token in row) for row in puzzles.inputs.tolist()]
+    remark = f"# {TOOL} demo: one puzzle a line, row by row; ., 0 or _ is a blank"
+    with atomic_write(path) as new:
+        new.write_text("\n".join([remark, *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+def _python() -> str:
+    """This interpreter as one would type it here."""
+    import sys
+
+    python = Path(sys.executable)
+    return str(python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python)
 
 
 def _solve(runner: StepRunner, puzzles: PuzzleSet) -> dict[str, Any]:
@@ -130,7 +153,7 @@ def _board(clues: Any, answer: Any, before: Any) -> Text:
     return text
 
 
-def _report(solved: dict[str, Any], verdict: str, export: Any) -> None:
+def _report(solved: dict[str, Any], verdict: str, export: Any, puzzles: Path) -> None:
     from trm_export.commands.console import bytes_text, show_table
 
     show_table(
@@ -142,6 +165,6 @@ def _report(solved: dict[str, Any], verdict: str, export: Any) -> None:
             ("forced error", f"{export.forced_error:.1e} relative, worst tensor of the export"),
             ("model", f"{export.path} ({bytes_text(export.bytes)})"),
             ("contract", str(export.sidecar)),
-            ("run it", f"python -m trm_runtime {export.path} puzzles.txt"),
         ],
     )  # fmt: skip
+    print(f"\nRun it on these puzzles:\n{_python()} -m trm_runtime {export.path} {puzzles}")

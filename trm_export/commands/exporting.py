@@ -52,22 +52,27 @@ def run_export(
     """Export one file, say what came of it and print its paths."""
     from trm_export.commands.console import emit
     from trm_export.commands.frameworks import load_keras
-    from trm_export.errors import UsageError
+    from trm_export.export.choices import Choices, refuse_target, refuse_words, target_name
+    from trm_export.files import refuse_overwrite
+    from trm_export.keras_file import require_keras
 
-    if batch not in (None, "free") and not str(batch).isdecimal():
-        raise UsageError(f"--batch is a number or free, got {batch!r}.")
+    choices = Choices(
+        precision, _rows(batch), granularity, recursion, engine, puzzle_table, integer_io
+    )
+    refuse_words(kind, choices)
+    name = target_name(model.stem, kind, choices)
+    target = output or Path("artifacts") / name
+    refuse_target(kind, target, model)
+    refuse_overwrite(target, force=force)
+    require_keras(model)
     load_keras()
-    from trm_export.export.every import target_name
-    from trm_export.export.export import Choices, export, format_named
+    from trm_export.export.export import export, format_named
     from trm_export.export.probe import probe_puzzles
 
-    known = format_named(kind)
-    rows = int(batch) if batch is not None and batch.isdecimal() else batch
-    choices = Choices(precision, rows, granularity, recursion, engine, puzzle_table, integer_io)
     trm = opened(model, said)
-    name = target_name(model.stem, known, choices)
-    target = output or Path("artifacts") / name
-    result = export(trm, target, probe_puzzles(trm), known, choices, force=force)
+    result = export(
+        trm, target, probe_puzzles(trm), format_named(kind), choices, force=force, source=model
+    )
     if as_json:
         emit({**vars(result), "sidecar": result.sidecar})
         return
@@ -76,6 +81,16 @@ def run_export(
     for document in (result.sidecar, *result.documents, result.puzzle_table):
         if document is not None:
             print(document)
+
+
+def _rows(batch: str | None) -> int | str | None:
+    from trm_export.errors import UsageError
+
+    if batch is None or batch == "free":
+        return batch
+    if not batch.isdecimal():
+        raise UsageError(f"--batch is a number or free, got {batch!r}.")
+    return int(batch)
 
 
 def say(result: ExportResult) -> None:

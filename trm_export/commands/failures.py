@@ -15,6 +15,10 @@ DEBUG = "TRM_EXPORT_DEBUG"
 INTERRUPTED = 130
 
 
+class StoppedError(Exception):
+    """A command was interrupted, has kept what it had and has said so: nothing is left but 130."""
+
+
 def report(error: BaseException, as_json: bool) -> int:
     """Say what happened and return the exit code.
 

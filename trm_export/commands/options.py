@@ -13,5 +13,8 @@ AsJson = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that this tool did not make.")]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="The file to write; artifacts/<name> if not given."),
-]
+    typer.Option(
+        "--output", "-o", help="The file to write; its folder is made if there is none. "
+        "artifacts/<name> if not given.",
+    ),
+]  # fmt: skip

@@ -66,11 +66,14 @@ def parity(
     from trm_export.commands.console import emit
     from trm_export.commands.parity_tables import show_result
     from trm_export.errors import ParityError
-    from trm_export.files import refuse_overwrite
+    from trm_export.files import refuse_overwrite, require_suffix
+    from trm_export.keras_file import require_keras
     from trm_runtime.open import open_runner
 
     if report is not None:
+        require_suffix(report, ".json")
         refuse_overwrite(report, force=force)
+    require_keras(model)
     candidate = open_runner(artifact)
     chosen = _puzzles(candidate.contract, puzzles, task, blanks, count)
     said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers)

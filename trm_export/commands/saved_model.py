@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from trm_export.commands.exporting import (
     Batch,
     Granularity,
     ModelFile,
-    Precision,
     PuzzleTable,
     Recursion,
     run_export,
@@ -22,11 +25,13 @@ from trm_export.commands.models import (
 )
 from trm_export.commands.options import AsJson, Force, Output
 
+Floating = Annotated[str, typer.Option(help="fp32 or fp16.")]
+
 
 def saved_model(
     model: ModelFile,
     output: Output = None,
-    precision: Precision = "fp32",
+    precision: Floating = "fp32",
     batch: Batch = None,
     granularity: Granularity = "step",
     recursion: Recursion = None,

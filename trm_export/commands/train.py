@@ -3,11 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trm_export.commands.options import AsJson, Force, Output
+from trm_export.commands.options import AsJson, Force
+
+if TYPE_CHECKING:
+    from trm_export.training.recipe import Recipe
+    from trm_export.training.run import TrainResult
+
+FAR_BELOW = 0.25  # an average that answers so much less than the weights has not caught up
+
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", help="The .keras file to write; its folder is made if there is none. "
+        "artifacts/TASK.keras if not given.",
+    ),
+]  # fmt: skip
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Go on with the run beside -o after a kill or Ctrl-C, by its own recipe; "
+        "no other option is needed.",
+    ),
+]  # fmt: skip
+Ema = Annotated[
+    float | None,
+    typer.Option(
+        help="Momentum of the average of the weights, which is what is saved; it looks back about "
+        "1 / (1 - ema) steps, so a short run wants a lower one."
+    ),
+]
 
 
 def train(
@@ -19,39 +47,77 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Optimizer steps, one ACT step each.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Puzzles in the carry at a time.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    ema: Ema = None,
     loss: Annotated[str | None, typer.Option(help="stablemax or softmax.")] = None,
     ponder_cost: Annotated[float | None, typer.Option(help="Cost of a further step.")] = None,
     validate_every: Annotated[int | None, typer.Option(help="Epochs between validations.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, puzzles and exploration.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on after a kill.")] = False,
+    resume: Resume = False,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a TRM; log (.csv), learning curve (.png) and recipe (.json) land beside the model."""
+    """Train a TRM; log (.csv), learning curve (.png) and recipe (.json) land beside the model.
+
+    Ctrl-C saves what there is and ends with exit code 130.
+    """
     import sys
 
-    from trm_export.commands.console import emit, remark
+    from trm_export.commands.console import emit
+    from trm_export.commands.failures import StoppedError
     from trm_export.commands.frameworks import load_keras
-    from trm_export.training.recipe import recipe_for
+    from trm_export.training.recipe import recipe_for, with_changes
+    from trm_export.training.run_files import RunFiles
 
-    recipe = recipe_for(
-        task, steps=steps, batch_size=batch_size, learning_rate=learning_rate, loss=loss,
-        ponder_cost=ponder_cost, validate_every=validate_every, seed=seed,
-    )  # fmt: skip
+    changes = {
+        "steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "ema": ema,
+        "loss": loss, "ponder_cost": ponder_cost, "validate_every": validate_every, "seed": seed,
+    }  # fmt: skip
+    recipe = recipe_for(task, **changes)
+    target = output or Path("artifacts") / f"{task}.keras"
+    files = RunFiles(target)
+    files.check(start=start, resume=resume, force=force)
+    if resume:
+        recipe = files.recorded()
+        files.refuse_changes(with_changes(recipe, task=task, **changes))
     load_keras(any_backend=True)
     from trm_export.training.run import train as run
 
     shown = 0 if as_json else 1 if sys.stdout.isatty() else 2
-    target = output or Path("artifacts") / f"{task}.keras"
     result = run(recipe, target, start=start, resume=resume, force=force, verbose=shown)
     if as_json:
         emit({"recipe": recipe, **vars(result)})
-        return
+    else:
+        _say(result, recipe)
+    if result.interrupted:
+        raise StoppedError
+
+
+def _say(result: TrainResult, recipe: Recipe) -> None:
+    from trm_export.commands.console import remark
+
+    remark(_end(result, recipe))
     point = result.validation
-    remark("Interrupted; the model was saved." if result.interrupted else "Training is complete.")
     remark(
         f"Validation: {point.exact:.1%} exact in {point.mean_steps:.1f} steps on average "
         f"(all steps: {point.exact_all_steps:.1%}); halt threshold {point.threshold:g}."
     )
-    for path in (result.model, result.log, result.curve):
+    if (result.training_exact or 0.0) - point.exact_all_steps > FAR_BELOW:
+        remark(
+            f"Training ended at {result.training_exact:.1%} exact. What is saved is the average of "
+            f"the weights over about {1 / (1 - recipe.ema):.0f} steps, which has not caught up: "
+            "train longer, or give a lower --ema."
+        )
+    for path in result.files:
         print(path)
+
+
+def _end(result: TrainResult, recipe: Recipe) -> str:
+    import shlex
+
+    if not result.interrupted:
+        return "Training is complete."
+    said = "Interrupted; the model was saved."
+    if not result.epochs:
+        return said
+    again = f"trm-export train {recipe.task} -o {shlex.quote(str(result.model))} --resume"
+    return f"{said} Go on after epoch {result.epochs} of {recipe.epochs} with: {again}"

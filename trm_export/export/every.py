@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trm_export.errors import ParityError, UsageError
-from trm_export.export.export import FORMATS, Choices, ExportResult, format_named, plan, produce
-from trm_export.export.format import PRECISIONS, Format
+from trm_export.export.choices import FORMATS, PRECISIONS, Choices, target_name
+from trm_export.export.export import ExportResult, format_named, plan, produce
 from trm_export.export.shared import Shared
 from trm_export.parity import Puzzles
 from trm_export.protocol import AnyModel, adapt
@@ -26,14 +26,6 @@ class Made:
     failed: str | None = None  # it did not compute what Keras computes, and was not kept
 
 
-def target_name(stem: str, kind: Format, choices: Choices) -> str:
-    """``<stem>.<suffix>``; what is not the default of its kind is in the name."""
-    usual = {choices.precision: "fp32", choices.granularity: "step"}
-    marks = [word for word, default in usual.items() if word != default]
-    marks += ["integer-io"] if choices.integer_io else []
-    return "-".join([stem, *marks]) + (kind.suffix or "_saved_model")
-
-
 def export_all(
     model: AnyModel,
     stem: str,
@@ -43,6 +35,7 @@ def export_all(
     granularity: str = "step",
     puzzle_table: str = "internal",
     force: bool = False,
+    source: Path | None = None,
 ) -> Iterator[Made]:
     """Exports the set into ``folder``, an entry at a time, as ``<stem>-<precision>.<suffix>``.
 
@@ -53,7 +46,7 @@ def export_all(
     for kind in map(format_named, FORMATS):
         for precision in PRECISIONS:
             choices = Choices(precision, granularity=granularity, puzzle_table=puzzle_table)
-            path = folder / target_name(stem, kind, choices)
+            path = folder / target_name(stem, kind.name, choices)
             entry = Made(kind.name, precision, path)
             try:
                 job = plan(model, puzzles, kind, choices, shared)
@@ -61,7 +54,7 @@ def export_all(
                 yield dataclasses.replace(entry, refused=str(error))
                 continue
             try:
-                made = produce(job, path, kind, force=force)
+                made = produce(job, path, kind, force=force, source=source)
             except ParityError as error:
                 yield dataclasses.replace(entry, failed=str(error))
             else:

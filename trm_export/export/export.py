@@ -16,9 +16,17 @@ from pathlib import Path
 import keras
 
 from trm_export.errors import BackendError, ParityError, TRMError, UsageError
-from trm_export.export.format import PRECISIONS, RECURSIONS, Documents, Format, Job
+from trm_export.export.choices import (
+    FORMATS,
+    RECURSIONS,
+    USUAL,
+    Choices,
+    refuse_target,
+    refuse_words,
+)
+from trm_export.export.format import Documents, Format, Job
 from trm_export.export.integer_io import integer_contract
-from trm_export.export.puzzle_table import PLACES, table_bytes, table_sha256
+from trm_export.export.puzzle_table import table_bytes, table_sha256
 from trm_export.export.shared import Shared
 from trm_export.export.signature import contract_for, sidecar
 from trm_export.files import atomic_write, refuse_overwrite, size_on_disk
@@ -26,12 +34,9 @@ from trm_export.model import TRM
 from trm_export.parity import Puzzles, compare
 from trm_export.parity.judge import DECISIONS
 from trm_export.protocol import AnyModel, adapt, gist
-from trm_runtime.contract import GRANULARITIES, StepContract
+from trm_runtime.contract import StepContract
 from trm_runtime.open import open_runner
 from trm_runtime.puzzle_table import table_beside
-
-FORMATS = ("saved-model", "onnx", "tflite")
-"""One module of this package each (`-` becomes `_`), whose `FORMAT` says what it can do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,30 +61,6 @@ class ExportResult:
         return sidecar(self.path)
 
 
-@dataclasses.dataclass(frozen=True)
-class Choices:
-    """What to make. ``None`` leaves a choice to the format.
-
-    Attributes:
-        precision: one of `PRECISIONS`.
-        batch: fixed number of rows of a call, ``"free"`` for any number, or None.
-        granularity: ``"step"``, ``"loop"`` or ``"block"``.
-        recursion: ``"unrolled"``, ``"rolled"``, or None for what measures best.
-        engine: one of the format's engines.
-        puzzle_table: ``"internal"``, or ``"external"`` for a graph that takes the rows of the
-            puzzle embeddings, and a file of them beside it.
-        integer_io: states and scores cross the border as int8; only with int8-static.
-    """
-
-    precision: str = "fp32"
-    batch: int | str | None = None
-    granularity: str = "step"
-    recursion: str | None = None
-    engine: str | None = None
-    puzzle_table: str = "internal"
-    integer_io: bool = False
-
-
 def format_named(name: str) -> Format:
     """The format of that name; UsageError for an unknown one."""
     if name not in FORMATS:
@@ -94,10 +75,11 @@ def export(
     path: Path,
     puzzles: Puzzles,
     kind: Format,
-    choices: Choices = Choices(),
+    choices: Choices = USUAL,
     *,
     force: bool = False,
     shared: Shared | None = None,
+    source: Path | None = None,
 ) -> ExportResult:
     """Writes the model as one file, re-opens it with the device's driver and checks it.
 
@@ -110,17 +92,23 @@ def export(
         choices: see `Choices`.
         force: replace a file this tool did not make.
         shared: of the same model, if there are more exports of it.
+        source: the file the model was loaded from, which not even ``force`` replaces.
 
     Raises:
         BackendError: Keras does not run on TensorFlow.
-        UsageError: choices that this format or this model cannot honour, with the reasons.
+        UsageError: choices that this format or this model cannot honour, with the reasons, or a
+            path that is no file of this format, or the model itself.
         ParityError: the file does not compute what Keras computes; nothing is left behind.
     """
-    return produce(plan(model, puzzles, kind, choices, shared), path, kind, force=force)
+    job = plan(model, puzzles, kind, choices, shared)
+    return produce(job, path, kind, force=force, source=source)
 
 
-def produce(job: Job, path: Path, kind: Format, *, force: bool = False) -> ExportResult:
+def produce(
+    job: Job, path: Path, kind: Format, *, force: bool = False, source: Path | None = None
+) -> ExportResult:
     """Does a planned job; see `export`."""
+    refuse_target(kind.name, path, source)
     refuse_overwrite(path, force=force)
     with ExitStack() as files:  # closed in reverse: the contract lands last
         beside = files.enter_context(atomic_write(sidecar(path), force=force))
@@ -158,7 +146,7 @@ def plan(
     model: AnyModel,
     puzzles: Puzzles,
     kind: Format,
-    choices: Choices = Choices(),
+    choices: Choices = USUAL,
     shared: Shared | None = None,
 ) -> Job:
     """The job that `export` would do; raises what it raises for choices that cannot be honoured."""
@@ -168,9 +156,7 @@ def plan(
             f"Export needs the TensorFlow backend and Keras runs on {backend}; "
             "start again with KERAS_BACKEND=tensorflow."
         )
-    problems = list(_wrong_words(kind, choices))
-    if problems:
-        raise UsageError(" ".join(problems))
+    refuse_words(kind.name, choices)
     model = adapt(model)
     external = choices.puzzle_table == "external"
     batch = kind.batch if choices.batch is None else choices.batch
@@ -191,22 +177,6 @@ def plan(
     if problems:
         raise UsageError(" ".join(problems))
     return job
-
-
-def _wrong_words(kind: Format, choices: Choices) -> Iterator[str]:
-    words = {
-        "precision": (choices.precision, PRECISIONS),
-        "granularity": (choices.granularity, GRANULARITIES),
-        "recursion": (choices.recursion or RECURSIONS[0], RECURSIONS),
-        "target": (choices.engine or kind.engines[0], kind.engines),
-        "puzzle table": (choices.puzzle_table, PLACES),
-    }
-    for name, (word, known) in words.items():
-        if word not in known:
-            yield f"{kind.name}: {name} must be {' or '.join(known)}, got {word!r}."
-    batch = choices.batch
-    if batch not in (None, "free") and (not isinstance(batch, int) or batch < 1):
-        yield f"batch must be at least 1, or free, got {batch}."
 
 
 def _refusals(job: Job) -> Iterator[str]:

@@ -6,13 +6,11 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from trm_export.export.choices import Offer
 from trm_export.export.shared import Shared
 from trm_export.parity import Puzzles
 from trm_export.protocol import StepModel
 from trm_runtime.contract import StepContract
-
-PRECISIONS = ("fp32", "fp16", "int8", "int8-static")
-RECURSIONS = ("unrolled", "rolled")
 
 Documents = Mapping[str, str]
 """What an exporter has to say besides its file: ending -> JSON text, with a `tool` of ours in it.
@@ -49,9 +47,8 @@ class Format:
 
     Attributes:
         name: the command's name.
-        suffix: of the file; empty for a folder.
+        offer: its entry in `OFFERS`.
         packages: distributions whose versions go into the contract.
-        engines: what the files can be made for, the usual one first.
         batch: rows of a call where none are asked for; None leaves them free.
         write: writes a job to a path that does not exist yet, in the contract's names and with
             the contract inside; returns the documents that go with the file, if any.
@@ -60,10 +57,19 @@ class Format:
     """
 
     name: str
-    suffix: str
+    offer: Offer
     packages: tuple[str, ...]
-    engines: tuple[str, ...]
     batch: int | None
     write: Callable[[Job, Path], Documents | None]
     rolls: Callable[[StepContract], bool]
     refusals: Callable[[Job], Iterator[str]]
+
+    @property
+    def suffix(self) -> str:
+        """Of the file; empty for a folder."""
+        return self.offer.suffix
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """What the files can be made for, the usual one first."""
+        return self.offer.engines

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trm_export.export import onnx_precision
+from trm_export.export.choices import OFFERS
 from trm_export.export.format import Documents, Format, Job
 from trm_export.export.onnx_calibrate import calibrate
 from trm_export.export.onnx_convert import body_names, converted, weight_names
@@ -72,9 +73,8 @@ def _rolls(contract: StepContract) -> bool:
 
 FORMAT = Format(
     name="onnx",
-    suffix=".onnx",
+    offer=OFFERS["onnx"],
     packages=("tf2onnx", "onnx"),
-    engines=("onnxruntime",),
     batch=None,
     write=write,
     rolls=_rolls,

@@ -13,8 +13,6 @@ from keras import ops
 from trm_export.errors import UsageError
 from trm_export.model import TRM
 
-PLACES = ("internal", "external")
-
 
 def table_of(model: keras.Model) -> Any:
     """The variable that holds the puzzle embeddings; UsageError for a model without."""

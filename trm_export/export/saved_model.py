@@ -15,6 +15,7 @@ from typing import Any
 
 import keras
 
+from trm_export.export.choices import OFFERS
 from trm_export.export.format import Format, Job
 from trm_export.export.puzzle_table import table_of
 from trm_export.export.signature import graph_function, incoming
@@ -94,9 +95,8 @@ def _rolls(contract: StepContract) -> bool:
 
 FORMAT = Format(
     name="saved-model",
-    suffix="",
+    offer=OFFERS["saved-model"],
     packages=(),
-    engines=("tensorflow",),
     batch=None,
     write=write,
     rolls=_rolls,

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import keras
 
+from trm_export.export.choices import OFFERS
 from trm_export.export.format import Documents, Format, Job
 from trm_export.export.saved_model import save_graph
 from trm_export.export.tflite_calibration import ENDING, calibrate
@@ -30,7 +31,7 @@ from trm_runtime.contract import StepContract
 from trm_runtime.drivers.tflite_file import append_contract
 from trm_runtime.integer import float_contract
 
-LITERT, OLD = "litert", "tflite-runtime"
+LITERT, OLD = OFFERS["tflite"].engines
 
 
 def write(job: Job, path: Path) -> Documents:
@@ -113,9 +114,8 @@ def _rolls(contract: StepContract) -> bool:
 
 FORMAT = Format(
     name="tflite",
-    suffix=".tflite",
+    offer=OFFERS["tflite"],
     packages=("ai-edge-litert",),
-    engines=(LITERT, OLD),
     batch=1,
     write=write,
     rolls=_rolls,

@@ -15,12 +15,14 @@ from trm_export.model import TRM
 from trm_export.tasks import PuzzleSet
 from trm_export.training.evaluate import HaltingPoint, compiled_step, trace, tune_threshold
 
+VALIDATED = ("val_exact", "val_exact_all_steps", "val_steps", "val_threshold")
+
 
 class Validate(keras.callbacks.Callback):
     """Every so many epochs: traces the validation puzzles and offers the model for saving.
 
-    Adds ``val_exact``, ``val_exact_all_steps``, ``val_steps`` and ``val_threshold`` to the epoch's
-    logs. Expects the averaged weights in the model (`keras.callbacks.SwapEMAWeights`).
+    Adds the entries of `VALIDATED` to the epoch's logs. Expects the averaged weights in the model
+    (`keras.callbacks.SwapEMAWeights`).
     """
 
     def __init__(
@@ -39,13 +41,11 @@ class Validate(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Validates when it is the epoch's turn; the last epoch always is."""
         logs = {} if logs is None else logs
-        names = ("val_exact", "val_exact_all_steps", "val_steps", "val_threshold")
-        logs.update(dict.fromkeys(names, float("nan")))
         if (epoch + 1) % self.every and epoch + 1 != self.epochs:
             return
         point = self.measure()
         values = (point.exact, point.exact_all_steps, point.mean_steps, point.threshold)
-        logs.update(zip(names, values, strict=True))
+        logs.update(zip(VALIDATED, values, strict=True))
         if point.exact_all_steps >= self.best:
             self.best = point.exact_all_steps
             self.save(point)
@@ -70,6 +70,29 @@ class Clock(keras.callbacks.Callback):
             logs["minutes"] = (time.monotonic() - self.start) / 60
 
 
+class Log(keras.callbacks.Callback):
+    """Appends a row to a CSV file every epoch; what an epoch has no value of is an empty cell.
+
+    `last` is the row of the latest epoch of this process.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.last: dict[str, float] = {}
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Writes the row, and above the first one the names of the columns."""
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        self.last = {name: value for name, value in values.items() if value == value}
+        new = not self.path.exists()
+        with self.path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, ["epoch", *sorted({*values, *VALIDATED})], restval="")
+            if new:
+                writer.writeheader()
+            writer.writerow({"epoch": epoch, **self.last})
+
+
 class LearningCurve(keras.callbacks.Callback):
     """Draws the CSV log as a PNG after every epoch that was validated."""
 
@@ -79,8 +102,7 @@ class LearningCurve(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Redraws the curve when there is something new to see."""
-        value = (logs or {}).get("val_exact")
-        if value is not None and value == value:
+        if VALIDATED[0] in (logs or {}):
             draw_curve(self.log, self.picture)
 
 
@@ -101,7 +123,6 @@ def draw_curve(log: Path, picture: Path) -> None:
     for axis, (title, lines) in zip(axes, panels, strict=True):
         for column, label in lines.items():
             points = [(int(r["epoch"]) + 1, float(r[column])) for r in rows if r.get(column)]
-            points = [p for p in points if p[1] == p[1]]
             marker = "o" if column.startswith("val_") else None
             axis.plot(*zip(*points, strict=True) if points else ([], []), marker=marker,
                       markersize=3, label=label)  # fmt: skip

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Iterator
 from typing import Any
 
 from trm_runtime.errors import UsageError
@@ -54,10 +56,9 @@ class Recipe:
     start: str | None = None
 
     def __post_init__(self) -> None:
-        whole = ("steps", "batch_size", "validation_count", "steps_per_epoch", "validate_every")
-        wrong = [name for name in whole if getattr(self, name) < 1]
-        if wrong:
-            raise UsageError(f"{', '.join(wrong)} must be at least 1.")
+        problems = list(_problems(self))
+        if problems:
+            raise UsageError(" ".join(problems))
 
     @property
     def epochs(self) -> int:
@@ -68,6 +69,33 @@ class Recipe:
     def epoch_steps(self) -> int:
         """Steps of one epoch: ``steps_per_epoch``, or all of them in a shorter run."""
         return min(self.steps_per_epoch, self.steps)
+
+
+_LOSSES = ("stablemax", "softmax")
+_WHOLE = ("steps", "batch_size", "validation_count", "steps_per_epoch", "validate_every")
+_MOST = 2**31 - 1  # of what ends in an int32
+
+
+def _problems(recipe: Recipe) -> Iterator[str]:
+    """Why this recipe cannot be followed, a sentence a field."""
+    for name in _WHOLE:
+        if not 1 <= getattr(recipe, name) <= _MOST:
+            yield f"{name} must be 1 to {_MOST:,}, got {getattr(recipe, name)}."
+    if not 0 <= recipe.warmup_steps <= _MOST:
+        yield f"warmup_steps must be 0 to {_MOST:,}, got {recipe.warmup_steps}."
+    if not 0 <= recipe.seed < 2**32:
+        yield f"seed must be 0 to {2**32 - 1:,}, got {recipe.seed}."
+    if not 0 < recipe.learning_rate < math.inf:
+        yield f"learning_rate must be a finite number above 0, got {recipe.learning_rate}."
+    for name in ("weight_decay", "ponder_cost"):
+        if not 0 <= getattr(recipe, name) < math.inf:
+            yield f"{name} must be a finite number, 0 or more, got {getattr(recipe, name)}."
+    if not 0 <= recipe.ema < 1:
+        yield f"ema must be 0 or more and below 1, got {recipe.ema}."
+    if not 0 <= recipe.minimal_fraction <= 1:
+        yield f"minimal_fraction must be 0 to 1, got {recipe.minimal_fraction}."
+    if recipe.loss not in _LOSSES:
+        yield f"loss must be {' or '.join(_LOSSES)}, got {recipe.loss!r}."
 
 
 RECIPES = {
@@ -85,9 +113,15 @@ def recipe_for(task: str, **changes: Any) -> Recipe:
     """The recipe of a task, with the ``changes`` that are not None.
 
     Raises:
-        UsageError: for a task without a recipe, listing those that have one.
+        UsageError: for a task without a recipe, listing those that have one, and for values
+            that make no sense.
     """
     if task not in RECIPES:
         raise UsageError(f"There is no recipe for {task!r}; choose from {', '.join(RECIPES)}.")
+    return with_changes(RECIPES[task], **changes)
+
+
+def with_changes(recipe: Recipe, **changes: Any) -> Recipe:
+    """The recipe with those of the ``changes`` that are not None."""
     given = {name: value for name, value in changes.items() if value is not None}
-    return dataclasses.replace(RECIPES[task], **given)
+    return dataclasses.replace(recipe, **given)

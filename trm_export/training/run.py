@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +12,13 @@ from typing import Any
 import keras
 
 from trm_export.checkpoint import load_model, weights_sha256
-from trm_export.errors import OverwriteError
-from trm_export.files import atomic_write, refuse_overwrite
+from trm_export.files import atomic_write
 from trm_export.model import TRM, preset
 from trm_export.tasks import Task, get_task
-from trm_export.training.callbacks import Clock, LearningCurve, Validate
+from trm_export.training.callbacks import Clock, LearningCurve, Log, Validate
 from trm_export.training.evaluate import HaltingPoint
 from trm_export.training.recipe import Recipe
+from trm_export.training.run_files import RunFiles
 from trm_export.training.trainer import ACTTrainer
 from trm_runtime.errors import UsageError
 
@@ -29,12 +28,18 @@ class TrainResult:
     """What a training run left behind."""
 
     model: Path
-    log: Path
-    curve: Path
+    log: Path | None  # None while no epoch is finished
+    curve: Path | None  # None while none is validated
     epochs: int  # finished, those before a resume included
     interrupted: bool
     minutes: float  # of this run
     validation: HaltingPoint
+    training_exact: float | None  # of the weights themselves, at halt, in the last epoch
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Those that exist."""
+        return tuple(file for file in (self.model, self.log, self.curve) if file is not None)
 
 
 def train(
@@ -50,24 +55,30 @@ def train(
     """Trains and writes ``output`` (.keras) with its log, curve and recipe beside it.
 
     The model on disk always holds the averaged weights of the best validation so far and the
-    halting threshold tuned there. A killed run goes on with ``resume=True`` from its last epoch.
-    KeyboardInterrupt ends training cleanly and saves. ``start`` is a .keras file of the recipe's
-    preset whose weights, in place of random ones, are where training begins.
+    halting threshold tuned there. A killed run goes on with ``resume=True`` from its last epoch,
+    by the recipe that lies beside it (`RunFiles.recorded`), which must be the one given.
+    KeyboardInterrupt ends training cleanly and saves; before the first step it is raised.
+    ``start`` is a .keras file of the recipe's preset whose weights, in place of random ones, are
+    where training begins.
 
     Raises:
-        UsageError: nothing to resume, resuming another recipe, or a start that does not fit.
-        OverwriteError: ``output`` is not ours, or beside it lies the backup of a run that could
-            be resumed, and neither ``resume`` nor ``force`` says what to do with it.
+        UsageError: ``output`` is no .keras file or is ``start``, there is nothing to resume, it
+            was another recipe, or ``start`` does not fit.
+        OverwriteError: ``output`` or what lands beside it is not ours, or there lies the backup
+            of a run that could be resumed; ``resume`` or ``force`` say what to do with it.
         CheckpointError: ``start`` is damaged or refused.
     """
-    files = _Files(output)
-    refuse_overwrite(output, force=force or resume)
+    files = RunFiles(output)
+    files.check(start=start, resume=resume, force=force)
     keras.utils.set_random_seed(recipe.seed)
     task = get_task(recipe.task)
     model = TRM(**preset(recipe.preset, alphabet=task.alphabet))
     if start is not None:
         recipe = dataclasses.replace(recipe, start=_begin_with(model, start))
-    _start_or_resume(files, recipe, resume=resume, force=force)
+    if resume:
+        files.refuse_changes(recipe)
+    else:
+        files.begin(recipe)
     trainer = ACTTrainer(
         model, recipe.batch_size, loss_kind=recipe.loss, ponder_cost=recipe.ponder_cost
     )
@@ -77,12 +88,13 @@ def train(
         model, puzzles, recipe.validate_every, recipe.epochs,
         save=lambda point: _save(model, point, output),
     )  # fmt: skip
+    log = Log(files.log)
     callbacks = [
         Clock(),
         keras.callbacks.BackupAndRestore(files.backup),
         keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
         validate,
-        keras.callbacks.CSVLogger(files.log, append=resume),
+        log,
         LearningCurve(files.log, files.curve),
     ]
     began, interrupted = time.monotonic(), False
@@ -95,36 +107,22 @@ def train(
         interrupted = True
         if keras.backend.backend() == "jax":
             trainer.jax_state_sync()  # in `fit` JAX keeps the weights outside the model
+        if not int(trainer.optimizer.iterations.value):
+            raise  # nothing is learned yet and the averages are empty
         trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
     point = validate.measure()
     if interrupted and point.exact_all_steps >= validate.best:
         _save(model, point, output)
     minutes = (time.monotonic() - began) / 60
-    done = _finished_epochs(files) if interrupted else recipe.epochs
-    return TrainResult(output, files.log, files.curve, done, interrupted, minutes, point)
+    done = files.finished_epochs if interrupted else recipe.epochs
+    return TrainResult(
+        output, _existing(files.log), _existing(files.curve), done, interrupted, minutes, point,
+        log.last.get("exact"),
+    )  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True)
-class _Files:
-    """The files of one run, named after the model it writes."""
-
-    output: Path
-
-    @property
-    def log(self) -> Path:
-        return self.output.with_suffix(".csv")
-
-    @property
-    def curve(self) -> Path:
-        return self.output.with_suffix(".png")
-
-    @property
-    def recipe(self) -> Path:
-        return self.output.with_suffix(".recipe.json")
-
-    @property
-    def backup(self) -> Path:
-        return self.output.with_suffix(".backup")
+def _existing(path: Path) -> Path | None:
+    return path if path.exists() else None
 
 
 def _begin_with(model: TRM, start: Path) -> str:
@@ -142,29 +140,6 @@ def _begin_with(model: TRM, start: Path) -> str:
     return weights_sha256(given)
 
 
-def _start_or_resume(files: _Files, recipe: Recipe, *, resume: bool, force: bool) -> None:
-    described = json.dumps(dataclasses.asdict(recipe), indent=2) + "\n"
-    if resume:
-        if not files.recipe.exists() or not any(files.backup.glob("*")):
-            raise UsageError(f"There is no run to resume beside {files.output}.")
-        if files.recipe.read_text() != described:
-            raise UsageError(
-                f"{files.recipe} describes another run; resume with the options it was started "
-                "with, or start anew under another name."
-            )
-        return
-    files.output.parent.mkdir(parents=True, exist_ok=True)
-    if not force and _finished_epochs(files):
-        raise OverwriteError(
-            f"{files.backup} holds a run of {_finished_epochs(files)} epochs; go on with it by "
-            "--resume, discard it by --force, or choose another name."
-        )
-    for old in files.backup.glob("*"):
-        old.unlink()
-    with atomic_write(files.recipe, force=True) as temporary:
-        temporary.write_text(described)
-
-
 def _optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0, max(recipe.steps - recipe.warmup_steps, 1), alpha=0.1,
@@ -176,20 +151,15 @@ def _optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
     )  # fmt: skip
 
 
-def _batches(task: Task, recipe: Recipe, files: _Files) -> Iterator[tuple[dict[str, Any]]]:
+def _batches(task: Task, recipe: Recipe, files: RunFiles) -> Iterator[tuple[dict[str, Any]]]:
     """Batches for `fit`, every epoch its own stream, so that a resumed run sees new puzzles."""
-    for epoch in itertools.count(_finished_epochs(files)):
+    for epoch in itertools.count(files.finished_epochs):
         stream = task.batches(
             recipe.batch_size, recipe.blanks, seed=recipe.seed * 1_000_003 + epoch,
             minimal_fraction=recipe.minimal_fraction,
         )  # fmt: skip
         for inputs, labels in itertools.islice(stream, recipe.epoch_steps):
             yield ({"inputs": inputs, "labels": labels},)
-
-
-def _finished_epochs(files: _Files) -> int:
-    metadata = files.backup / "training_metadata.json"
-    return json.loads(metadata.read_text())["epoch"] if metadata.exists() else 0
 
 
 def _save(model: TRM, point: HaltingPoint, output: Path) -> None:

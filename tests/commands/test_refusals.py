@@ -1,0 +1,158 @@
+"""What a command refuses, it refuses at once: no framework is loaded and nothing is written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from trm_export.commands.app import run
+from trm_export.shipped import shipped_checkpoint
+
+Refused = Callable[..., str]
+
+SUDOKU4 = shipped_checkpoint("sudoku4")
+
+
+@pytest.fixture
+def refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Refused:
+    """Runs a command beside `m.keras`; gives its sentence, and fails where Keras would load."""
+    shutil.copy(SUDOKU4, tmp_path / "m.keras")
+    monkeypatch.chdir(tmp_path)
+
+    def load_keras(**options: bool) -> None:
+        pytest.fail("a framework is loaded before the refusal")
+
+    monkeypatch.setattr("trm_export.commands.frameworks.load_keras", load_keras)
+
+    def refuse(*arguments: str, code: int = 2) -> str:
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        assert run(arguments) == code
+        after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        assert after == before
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err.startswith("Error: ")
+        assert "Unexpected" not in said.err
+        return said.err
+
+    return refuse
+
+
+@pytest.mark.parametrize("name", ["t.onnx", "t", "t.h5", "t.keras.bak", ""])
+def test_a_model_is_trained_into_a_keras_file(name: str, refused: Refused) -> None:
+    assert "must end in .keras" in refused("train", "sudoku4", "-o", name, "--steps", "5")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--learning-rate", "nan", "learning_rate must be a finite number above 0"),
+        ("--learning-rate", "inf", "learning_rate must be a finite number above 0"),
+        ("--learning-rate", "0", "learning_rate must be a finite number above 0"),
+        ("--learning-rate", "-1", "learning_rate must be a finite number above 0"),
+        ("--ponder-cost", "nan", "ponder_cost must be a finite number, 0 or more"),
+        ("--ponder-cost", "-0.1", "ponder_cost must be a finite number, 0 or more"),
+        ("--ema", "1", "ema must be 0 or more and below 1"),
+        ("--ema", "nan", "ema must be 0 or more and below 1"),
+        ("--steps", "0", "steps must be 1 to"),
+        ("--steps", "99999999999999999999", "steps must be 1 to"),
+        ("--batch-size", "-3", "batch_size must be 1 to"),
+        ("--validate-every", "0", "validate_every must be 1 to"),
+        ("--seed", "-1", "seed must be 0 to"),
+        ("--loss", "mse", "loss must be stablemax or softmax"),
+    ],
+)
+def test_senseless_numbers_of_a_training_run(
+    option: str, value: str, said: str, refused: Refused
+) -> None:
+    assert said in refused("train", "sudoku4", "-o", "t.keras", option, value)
+
+
+def test_training_replaces_nothing_of_others(refused: Refused) -> None:
+    Path("m.csv").write_text("my measurements")
+    assert "m.csv would be replaced" in refused("train", "sudoku4", "-o", "m.keras", code=1)
+    said = refused("train", "sudoku4", "--from", "m.keras", "-o", "./m.keras", "--force")
+    assert "is the model itself" in said
+    assert "cannot be read" in refused("train", "sudoku4", "--from", "n.keras", code=4)
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+@pytest.mark.parametrize(
+    ("command", "name", "said"),
+    [
+        ("onnx", "x.tflite", "must end in .onnx"),
+        ("onnx", "x", "must end in .onnx"),
+        ("tflite", "x.onnx", "must end in .tflite"),
+        ("saved-model", "x.onnx", "x.onnx is the name of a file, but a folder is written there"),
+        ("onnx", "m.keras", "m.keras is the model itself"),
+        ("tflite", "m.keras", "m.keras is the model itself"),
+        ("saved-model", "m.keras", "m.keras is the model itself"),
+        ("saved-model", ".", ". holds the model itself"),
+        ("onnx", "link.onnx", "link.onnx is the model itself"),
+        ("onnx", "other.onnx", "other.keras must end in .onnx"),
+    ],
+)
+def test_an_export_goes_where_its_kind_belongs(
+    command: str, name: str, said: str, force: list[str], refused: Refused
+) -> None:
+    shutil.copy("m.keras", "other.keras")
+    Path("link.onnx").symlink_to("m.keras")
+    Path("other.onnx").symlink_to("other.keras")
+    assert said in refused(command, "m.keras", "-o", name, *force)
+
+
+@pytest.mark.parametrize("command", ["onnx", "tflite", "saved-model"])
+@pytest.mark.parametrize("rows", ["0", "99999999999999999999"])
+def test_rows_that_no_file_can_have(command: str, rows: str, refused: Refused) -> None:
+    said = refused(command, "m.keras", "--batch", rows)
+    assert f"batch must be 1 to 2,147,483,647, or free, got {rows}" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["onnx", "m.keras", "--batch", "many"], "--batch is a number or free"),
+        (["onnx", "m.keras", "--precision", "fp8"], "precision must be fp32 or fp16 or int8"),
+        (["onnx", "m.keras", "--recursion", "sideways"], "recursion must be"),
+        (["tflite", "m.keras", "--target", "phone"], "target must be litert or tflite-runtime"),
+        (["all", "m.keras", "--granularity", "cell"], "granularity must be"),
+        (["parity", "m.keras", "m.onnx", "-o", "m.keras"], "m.keras must end in .json"),
+        (["bench", "m.keras", "-o", "m.keras"], "m.keras must end in .json"),
+    ],
+)
+def test_words_that_mean_nothing(arguments: list[str], said: str, refused: Refused) -> None:
+    assert said in refused(*arguments)
+
+
+@pytest.mark.parametrize("command", ["onnx", "tflite", "saved-model", "all", "bench"])
+def test_a_model_that_is_none(command: str, refused: Refused) -> None:
+    Path("text.keras").write_text("not a model")
+    assert "missing.keras: cannot be read" in refused(command, "missing.keras", code=4)
+    assert "text.keras: not a .keras file" in refused(command, "text.keras", code=4)
+
+
+def test_nothing_to_resume(refused: Refused) -> None:
+    assert "no run to resume" in refused("train", "sudoku4", "--resume", "-o", "none.keras")
+
+
+def test_a_saved_model_offers_what_it_has(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["saved-model", "--help"]) == 0
+    assert "int8" not in capsys.readouterr().out
+
+
+def test_the_module_is_the_command() -> None:
+    paths = os.pathsep.join(filter(None, sys.path))
+    done = subprocess.run(
+        [sys.executable, "-m", "trm_export", "onnx", "missing.keras"],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths},
+    )  # fmt: skip
+    assert done.returncode == 4
+    assert done.stderr.startswith("Error: missing.keras: cannot be read")

@@ -1,0 +1,94 @@
+"""`trm-export train` around a training run that is only played: what it says, and its exit code."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trm_export.commands.app import run
+from trm_export.training import run as training
+from trm_export.training.evaluate import HaltingPoint
+from trm_export.training.recipe import Recipe, recipe_for
+from trm_export.training.run import TrainResult
+from trm_export.training.run_files import RunFiles
+
+Play = Callable[..., list[Recipe]]
+
+
+@pytest.fixture
+def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
+    """Makes `train` give a result with these fields; the list fills with the recipes it gets."""
+    monkeypatch.chdir(tmp_path)
+
+    def arrange(**fields: Any) -> list[Recipe]:
+        asked: list[Recipe] = []
+
+        def train(recipe: Recipe, output: Path, **options: Any) -> TrainResult:
+            asked.append(recipe)
+            point = HaltingPoint(0.0, 0.0, 0.0, 8.0, float("nan"))
+            result = TrainResult(output, None, None, 0, False, 0.1, point, None)
+            return dataclasses.replace(result, **fields)
+
+        monkeypatch.setattr(training, "train", train)
+        return asked
+
+    return arrange
+
+
+def test_an_interrupted_run_ends_with_130(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
+    play(interrupted=True)
+    assert run(["train", "sudoku4", "-o", "c.keras"]) == 130
+    said = capsys.readouterr()
+    assert said.out == "c.keras\n"
+    assert said.err.startswith("Interrupted; the model was saved.\n")
+    play(interrupted=True, epochs=3, log=Path("c.csv"))
+    assert run(["train", "sudoku4", "-o", "c.keras"]) == 130
+    said = capsys.readouterr()
+    assert said.out == "c.keras\nc.csv\n"
+    again = "after epoch 3 of 16 with: trm-export train sudoku4 -o c.keras --resume"
+    assert again in said.err
+
+
+def test_an_interrupted_run_is_still_one_document(
+    play: Play, capsys: pytest.CaptureFixture[str]
+) -> None:
+    play(interrupted=True)
+    assert run(["train", "sudoku4", "-o", "c.keras", "--json"]) == 130
+    document = json.loads(capsys.readouterr().out)
+    assert document["interrupted"] is True
+    assert (document["model"], document["log"], document["curve"]) == ("c.keras", None, None)
+
+
+def test_resume_needs_no_other_option(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
+    asked, files = play(), RunFiles(Path("t4.keras"))
+    recipe = recipe_for("sudoku4", steps=2000, learning_rate=1e-3)
+    files.begin(recipe)
+    files.backup.mkdir()
+    (files.backup / "training_metadata.json").write_text('{"epoch": 1, "batch": 0}')
+    resume = ["train", "sudoku4", "-o", "t4.keras", "--resume"]
+    assert run(resume) == 0
+    assert run([*resume, "--steps", "2000"]) == 0
+    assert asked == [recipe, recipe]
+    capsys.readouterr()
+    assert run([*resume, "--steps", "500"]) == 2
+    assert "steps: 2000 in the run, 500 asked for" in capsys.readouterr().err
+    assert run(["train", "sudoku9", *resume[2:]]) == 2
+    assert "task: sudoku4 in the run, sudoku9 asked for" in capsys.readouterr().err
+
+
+def test_an_average_that_lags_behind_is_told(
+    play: Play, capsys: pytest.CaptureFixture[str]
+) -> None:
+    play(training_exact=0.76)
+    assert run(["train", "sudoku4", "-o", "c.keras"]) == 0
+    said = capsys.readouterr().err
+    assert "Training ended at 76.0% exact." in said
+    assert "over about 500 steps, which has not caught up: train longer, or give a lower" in said
+    play(training_exact=0.1)
+    assert run(["train", "sudoku4", "-o", "c.keras"]) == 0
+    assert "average" not in capsys.readouterr().err.replace("steps on average", "")

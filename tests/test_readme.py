@@ -1,0 +1,105 @@
+"""What the documents tell people to type exists and runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.runtime.fakes import make_contract
+from tests.runtime.graphs import build, write
+from trm_export.commands.app import COMMANDS, run
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(document: Path, *languages: str) -> list[str]:
+    found = BLOCK.findall(document.read_text(encoding="utf-8"))
+    return [text for language, text in found if language in languages]
+
+
+def lines(*programs: str) -> list[list[str]]:
+    """The words of every documented line that begins with one of the programs."""
+    found = []
+    for document in DOCUMENTS:
+        for block in blocks(document, "bash", ""):
+            for line in block.replace("\\\n", " ").splitlines():
+                if line.split()[:1] and line.split()[0] in programs:
+                    found.append(shlex.split(line, comments=True))
+    return found
+
+
+def shown(command: str, capsys: pytest.CaptureFixture[str]) -> str:
+    assert run([command, "--help"]) == 0
+    return capsys.readouterr().out
+
+
+def test_every_command_is_documented_and_every_documented_one_exists(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    used = lines("trm-export")
+    assert {words[1] for words in used} == set(COMMANDS)
+    for _, command, *rest in used:
+        options = re.findall(r"(?<!\S)--?[a-z][a-z-]*", shown(command, capsys))
+        assert {word for word in rest if word.startswith("-")} <= set(options)
+
+
+def test_every_option_in_the_text_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    known = "".join(shown(command, capsys) for command in COMMANDS)
+    known += subprocess.run(["make", "-C", ROOT, "help"], capture_output=True, text=True).stdout
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for option in re.findall(r"`(--[a-z-]+)", text):
+        assert option in known, option
+    for target in re.findall(r"^make (\w+)", text, re.MULTILINE):
+        assert f"make {target} " in known
+
+
+def test_every_script_exists() -> None:
+    scripts = [words[1] for words in lines("python") if words[1] != "-m"]
+    manifest = json.loads((ROOT / "artifacts" / "manifest.json").read_text())
+    runs = [run for entry in manifest.values() for run in entry["runs"]]
+    after = [shlex.split(line)[1] for run in runs for line in run.get("then", ())]
+    assert scripts
+    assert after
+    assert all((ROOT / script).is_file() for script in (*scripts, *after))
+
+
+def test_the_manifest_tells_how_each_checkpoint_was_made() -> None:
+    manifest = json.loads((ROOT / "artifacts" / "manifest.json").read_text())
+    documented = [words for words in lines("trm-export") if words[1] == "train"]
+    for entry in manifest.values():
+        for training in entry["runs"]:
+            words = shlex.split(training["command"])
+            assert any(sorted(words) == sorted(other) for other in documented), words
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    contract = make_contract()
+    write(tmp_path / "model.onnx", build(contract))
+    examples = blocks(ROOT / "README.md", "python")
+    assert len(examples) == 2
+    names: dict[str, object] = {"inputs": np.ones((3, contract.seq_len), np.int32)}
+    for example in examples:
+        exec(compile(example, "README.md", "exec"), names)
+    outputs = names["outputs"]
+    assert isinstance(outputs, dict)
+    assert tuple(outputs["logits"].shape) == (2, 81, 11)
+    assert (tmp_path / "mine.keras").exists()
+
+
+def test_the_parameters_agree_in_words() -> None:
+    from trm_export.keras_file import inspect_keras
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name, entry in json.loads((ROOT / "artifacts" / "manifest.json").read_text()).items():
+        whole = inspect_keras(ROOT / "artifacts" / entry["file"]).parameters
+        assert f"| `{name}` | {whole:,} ({entry['parameters']:,}) |" in text

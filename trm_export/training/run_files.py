@@ -1,0 +1,114 @@
+"""The files of one training run, named after the model it writes, and who may write over them.
+
+Needs no framework, so that a command can refuse before it loads one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from trm_export.errors import OverwriteError, RejectedInputError, UsageError
+from trm_export.files import atomic_write, refuse_overwrite, refuse_source, require_suffix
+from trm_export.keras_file import require_keras
+from trm_export.training.recipe import Recipe
+from trm_runtime import strict_json
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFiles:
+    """What lies beside `output`, the model."""
+
+    output: Path
+
+    @property
+    def log(self) -> Path:
+        """A row an epoch."""
+        return self.output.with_suffix(".csv")
+
+    @property
+    def curve(self) -> Path:
+        """The log as a picture."""
+        return self.output.with_suffix(".png")
+
+    @property
+    def recipe(self) -> Path:
+        """What decides the run."""
+        return self.output.with_suffix(".recipe.json")
+
+    @property
+    def backup(self) -> Path:
+        """The folder that a resumed run goes on from; gone when a run is complete."""
+        return self.output.with_suffix(".backup")
+
+    @property
+    def finished_epochs(self) -> int:
+        """Epochs in the backup."""
+        metadata = self.backup / "training_metadata.json"
+        return json.loads(metadata.read_text())["epoch"] if metadata.exists() else 0
+
+    def check(self, *, start: Path | None, resume: bool, force: bool) -> None:
+        """Raises what `train` raises for files that it must not write or cannot read.
+
+        Nothing is written, and of `start` no weights are read.
+        """
+        require_suffix(self.output, ".keras")
+        if start is not None:
+            require_keras(start)
+            refuse_source(self.output, start)
+        refuse_overwrite(self.output, force=force or resume)
+        if resume:
+            if not self.recipe.exists() or not any(self.backup.glob("*")):
+                raise UsageError(f"There is no run to resume beside {self.output}.")
+            return
+        if force:
+            return
+        epochs = self.finished_epochs
+        if epochs:
+            raise OverwriteError(
+                f"{self.backup} holds a run of {epochs} epoch{'s' * (epochs > 1)}; go on with it "
+                "by --resume, discard it by --force, or choose another name."
+            )
+        strangers = [str(file) for file in (self.log, self.curve) if file.exists()]
+        if strangers and not self.recipe.exists():
+            raise OverwriteError(
+                f"{' and '.join(strangers)} would be replaced, and no run here made it; choose "
+                "another name or add --force."
+            )
+
+    def begin(self, recipe: Recipe) -> None:
+        """Clears away an earlier run and writes the recipe of this one."""
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        for old in (self.log, self.curve, *self.backup.glob("*")):
+            old.unlink(missing_ok=True)
+        described = json.dumps(dataclasses.asdict(recipe), indent=2) + "\n"
+        with atomic_write(self.recipe, force=True) as temporary:
+            temporary.write_text(described)
+
+    def recorded(self) -> Recipe:
+        """The recipe of the run that lies here; RejectedInputError where it is damaged."""
+        try:
+            values: Any = strict_json.parse(self.recipe.read_text(encoding="utf-8"))
+            blanks = values["blanks"]
+            return Recipe(**{**values, "blanks": blanks if blanks is None else tuple(blanks)})
+        except (OSError, TypeError, ValueError, KeyError, UsageError) as error:
+            raise RejectedInputError(f"{self.recipe} is not a recipe: {error}") from error
+
+    def refuse_changes(self, wanted: Recipe) -> None:
+        """UsageError naming every field in which `wanted` is not the recorded recipe."""
+        changes = list(_changes(self.recorded(), wanted))
+        if changes:
+            raise UsageError(
+                f"{self.recipe} describes another run; leave these options out, or start anew "
+                f"under another name: {'; '.join(changes)}."
+            )
+
+
+def _changes(recorded: Recipe, wanted: Recipe) -> Iterator[str]:
+    for field in dataclasses.fields(Recipe):
+        old, new = getattr(recorded, field.name), getattr(wanted, field.name)
+        if old != new:
+            yield f"{field.name}: {old} in the run, {new} asked for"
