@@ -23,7 +23,7 @@ def test_a_document_is_strict_json(capsys: pytest.CaptureFixture[str]) -> None:
         "scalar": np.float32(0.5),
         "flag": np.bool_(True),
         "missing": float("nan"),
-        "spec": TensorSpec("inputs", "int32", (None, 81)),
+        "spec": TensorSpec("logits", "int8", (None, 81), 0.5, -3),
         3: ("tuple", None, True),
         "text": "naïve ✓",
     }
@@ -36,7 +36,13 @@ def test_a_document_is_strict_json(capsys: pytest.CaptureFixture[str]) -> None:
         "scalar": 0.5,
         "flag": True,
         "missing": None,
-        "spec": {"name": "inputs", "dtype": "int32", "shape": [None, 81]},
+        "spec": {
+            "name": "logits",
+            "dtype": "int8",
+            "shape": [None, 81],
+            "scale": 0.5,
+            "zero_point": -3,
+        },
         "3": ["tuple", None, True],
         "text": "naïve ✓",
     }

@@ -114,7 +114,7 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:
         export_onnx(model, tmp_path / "m.onnx", recursion="rolled")
     with pytest.raises(UsageError, match="recursion must be unrolled or rolled, got 'both'"):
         export_onnx(model, tmp_path / "m.onnx", recursion="both")
-    with pytest.raises(UsageError, match="batch must be at least 1, or free, got 0"):
+    with pytest.raises(UsageError, match="batch must be 1 to 2,147,483,647, or free, got 0"):
         export_onnx(model, tmp_path / "m.onnx", batch=0)
     mine = tmp_path / "mine.onnx"
     mine.write_text("not an export")
