@@ -89,6 +89,6 @@ def test_an_average_that_lags_behind_is_told(
     said = capsys.readouterr().err
     assert "Training ended at 76.0% exact." in said
     assert "over about 500 steps, which has not caught up: train longer, or give a lower" in said
-    play(training_exact=0.1)
+    play(training_exact=0.05)
     assert run(["train", "sudoku4", "-o", "c.keras"]) == 0
     assert "average" not in capsys.readouterr().err.replace("steps on average", "")

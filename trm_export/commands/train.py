@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from trm_export.training.recipe import Recipe
     from trm_export.training.run import TrainResult
 
-FAR_BELOW = 0.25  # an average that answers so much less than the weights has not caught up
+WORTH_TELLING = 0.1  # exact in training, from which an average of less than half of it lags
 
 Output = Annotated[
     Path | None,
@@ -101,9 +101,10 @@ def _say(result: TrainResult, recipe: Recipe) -> None:
         f"Validation: {point.exact:.1%} exact in {point.mean_steps:.1f} steps on average "
         f"(all steps: {point.exact_all_steps:.1%}); halt threshold {point.threshold:g}."
     )
-    if (result.training_exact or 0.0) - point.exact_all_steps > FAR_BELOW:
+    learned = result.training_exact or 0.0
+    if learned > max(WORTH_TELLING, 2 * point.exact_all_steps):
         remark(
-            f"Training ended at {result.training_exact:.1%} exact. What is saved is the average of "
+            f"Training ended at {learned:.1%} exact. What is saved is the average of "
             f"the weights over about {1 / (1 - recipe.ema):.0f} steps, which has not caught up: "
             "train longer, or give a lower --ema."
         )
