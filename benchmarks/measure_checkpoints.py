@@ -23,12 +23,12 @@ import numpy as np
 from trm_export.checkpoint import load_model
 from trm_export.files import atomic_write, sha256_file
 from trm_export.model import TRM
-from trm_export.parity.counts import wilson
 from trm_export.reference import KerasRunner
 from trm_export.tasks import check_answers, get_task
 from trm_export.training.evaluate import compiled_step, halting_point, trace
 from trm_export.training.recipe import recipe_for
 from trm_runtime import solve
+from trm_runtime.parity.counts import wilson
 
 ARTIFACTS = Path(__file__).resolve().parent.parent / "artifacts"
 LEVELS: dict[str, tuple[Any, ...]] = {

@@ -33,10 +33,10 @@ def demo(
     from trm_export.checkpoint import load_model
     from trm_export.export.export import export, format_named
     from trm_export.export.probe import probe_puzzles
-    from trm_export.parity import compare
     from trm_export.reference import KerasRunner
     from trm_export.tasks import get_task
     from trm_runtime import open_runner
+    from trm_runtime.parity import compare
 
     model = load_model(source)
     target = Path("artifacts") / "sudoku9.onnx"

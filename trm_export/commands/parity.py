@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,9 +20,9 @@ from trm_export.commands.models import (
 from trm_export.commands.options import AsJson, Force
 
 if TYPE_CHECKING:
-    from trm_export.parity import ParityResult
     from trm_export.tasks import Blanks, PuzzleSet, Task
     from trm_runtime.contract import StepContract
+    from trm_runtime.parity import ParityResult
     from trm_runtime.runner import StepRunner
 
 _MIX = (30, 40, 45, 50, 55)  # blanks of the 9x9 puzzles if none are named
@@ -81,7 +81,7 @@ def parity(
     if report is not None:
         _write(result, report, force=force)
     if as_json:
-        emit(result.to_json())
+        emit(_document(result))
     else:
         show_result(result, str(model), str(artifact))
     if not result:
@@ -95,8 +95,8 @@ def _compared(
     from trm_export.commands.frameworks import load_keras
 
     load_keras(any_backend=True)
-    from trm_export.parity import compare
     from trm_export.reference import KerasRunner
+    from trm_runtime.parity import compare
 
     reference = KerasRunner(opened(model, said, candidate.contract))
     with progress("Comparing", 1.0) as advance:
@@ -157,12 +157,18 @@ def _blanks(text: str) -> Blanks:
     return int(text)
 
 
+def _document(result: ParityResult) -> dict[str, Any]:
+    from trm_export import TOOL, __version__
+
+    return {**result.to_json(), "tool": f"{TOOL} {__version__}"}
+
+
 def _write(result: ParityResult, path: Path, *, force: bool) -> None:
     import json
 
     from trm_export.commands.console import json_ready
     from trm_export.files import atomic_write
 
-    text = json.dumps(json_ready(result.to_json()), indent=2, allow_nan=False)
+    text = json.dumps(json_ready(_document(result)), allow_nan=False)
     with atomic_write(path, force=force) as new:
         new.write_text(text + "\n")
