@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trm_export.parity.counts import mcnemar, wilson
-from trm_export.tasks import check_answers, find_task
+from trm_export.tasks import find_task
 from trm_runtime.contract import StepContract
 
 Array = np.ndarray[Any, Any]
@@ -20,8 +20,8 @@ class Score:
 
     exact: float  # share of puzzles answered in full
     interval: tuple[float, float]  # of that share, Wilson, 95 %
-    cells: float  # share of right cells: the blank ones of a Sudoku, all of another task
-    valid: float | None  # share of answers that obey the rules, for a Sudoku
+    cells: float  # share of right cells: the blank ones of a known task, all of another
+    valid: float | None  # share of answers that obey the rules of a known task
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ def _score(contract: StepContract, inputs: Array, labels: Array, answers: Array)
     n, right = len(labels), answers == labels
     hits = int(right.all(axis=1).sum())
     cells, valid = float(right.mean()), None
-    if find_task(contract) is not None:
-        checks = check_answers(inputs, answers, labels)
+    task = find_task(contract)
+    if task is not None:
+        checks = task.check(inputs, answers, labels)
         cells, valid = float(checks.cell_accuracy.mean()), float(checks.valid.mean())
     return Score(hits / n, wilson(hits, n), cells, valid)

@@ -1,16 +1,20 @@
 """Task data: puzzles with exactly one solution, their splits, augmentation, checks and readers.
 
 Needs numpy alone; no Keras, no TensorFlow. `get_task("sudoku9")` is the way in.
+`check_answers`, `render`, `solve` and `count_solutions` are of Sudoku; a task judges and draws its
+own boards.
 """
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from trm_export.tasks.boards import Checks, check_answers, render
+from trm_export.tasks.boards import check_answers, render
+from trm_export.tasks.maze import MAZES, MazeTask
 from trm_export.tasks.readers import read_puzzles
 from trm_export.tasks.solver import count_solutions, solve
-from trm_export.tasks.task import RANDOM_ROWS, Blanks, PuzzleSet, Task, random_rows
+from trm_export.tasks.sudoku import SUDOKUS, SudokuTask
+from trm_export.tasks.task import RANDOM_ROWS, Blanks, Checks, PuzzleSet, Task, random_rows
 from trm_runtime.errors import UsageError
 
 __all__ = [
@@ -19,7 +23,9 @@ __all__ = [
     "Blanks",
     "Checks",
     "Described",
+    "MazeTask",
     "PuzzleSet",
+    "SudokuTask",
     "Task",
     "check_answers",
     "count_solutions",
@@ -32,12 +38,8 @@ __all__ = [
 ]
 
 
-def _sudoku(side: int, blanks_range: tuple[int, int]) -> Task:
-    digits = tuple(str(digit) for digit in range(1, side + 1))
-    return Task(f"sudoku{side}", side, ("", ".0_", *digits), blanks_range)
-
-
-TASKS = {task.name: task for task in (_sudoku(4, (4, 12)), _sudoku(9, (30, 60)))}
+_ALL: tuple[Task, ...] = (*SUDOKUS, *MAZES)
+TASKS = {task.name: task for task in _ALL}
 
 
 class Described(Protocol):
@@ -70,7 +72,7 @@ def find_task(model: Described) -> Task | None:
 
 
 def get_task(name: str) -> Task:
-    """The task of that name ("sudoku4", "sudoku9"); UsageError lists the names otherwise."""
+    """The task of that name, such as "sudoku9"; UsageError lists the names otherwise."""
     if name not in TASKS:
         raise UsageError(f"unknown task {name!r}; expected one of {', '.join(TASKS)}")
     return TASKS[name]

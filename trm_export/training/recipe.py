@@ -106,6 +106,9 @@ RECIPES = {
     "sudoku9": Recipe(
         "sudoku9", "sudoku9", steps=4500, ema=0.99, blanks=(35, 60), validation_blanks=50,
     ),
+    "maze11": Recipe(
+        "maze11", "maze11", steps=6000, batch_size=16, ema=0.99, blanks=(1, 45),
+    ),
 }  # fmt: skip
 
 
