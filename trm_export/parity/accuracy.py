@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trm_export.parity.counts import mcnemar, wilson
-from trm_export.tasks import find_task
+from trm_export.tasks import Task, find_task
 from trm_runtime.contract import StepContract
 
 Array = np.ndarray[Any, Any]
@@ -47,7 +47,8 @@ def accuracy(
     """Judge the answers of both sides, if there are labels; all arrays (N, S) int32 tokens."""
     if labels is None:
         return None
-    right = (expected == labels).all(axis=1), (got == labels).all(axis=1)
+    task = find_task(contract)
+    right = [_exact(task, inputs, answers, labels) for answers in (expected, got)]
     lost, won = np.flatnonzero(right[0] & ~right[1]), np.flatnonzero(right[1] & ~right[0])
     return Accuracy(
         n=len(labels),
@@ -59,11 +60,17 @@ def accuracy(
     )
 
 
+def _exact(task: Task | None, inputs: Array, answers: Array, labels: Array) -> Array:
+    """(N,) bool: the whole answer is right."""
+    if task is None:
+        return (answers == labels).all(axis=1)
+    return task.check(inputs, answers, labels).exact
+
+
 def _score(contract: StepContract, inputs: Array, labels: Array, answers: Array) -> Score:
-    n, right = len(labels), answers == labels
-    hits = int(right.all(axis=1).sum())
-    cells, valid = float(right.mean()), None
-    task = find_task(contract)
+    task, n = find_task(contract), len(labels)
+    hits = int(_exact(task, inputs, answers, labels).sum())
+    cells, valid = float((answers == labels).mean()), None
     if task is not None:
         checks = task.check(inputs, answers, labels)
         cells, valid = float(checks.cell_accuracy.mean()), float(checks.valid.mean())

@@ -30,6 +30,7 @@ from trm_export.parity.slots import (
     shown,
 )
 from trm_export.parity.tensors import TensorError, TensorSum
+from trm_export.tasks import PuzzleSet
 from trm_runtime.checks import check_inputs, check_step_output
 from trm_runtime.contract import StepContract
 from trm_runtime.loop import solve
@@ -85,7 +86,7 @@ def compare(
         raise UsageError(f"batch_size: expected 1 or more, got {batch_size}")
     expected, found = reference.contract, candidate.contract
     gates = gates or gates_for(found.precision)
-    tokens = _tokens(expected, puzzles.inputs)
+    tokens = _tokens(expected, puzzles)
     count = len(tokens["inputs"])
     inside = found.granularity == "loop"
     wanted = as_loop(expected) if inside else expected
@@ -179,10 +180,12 @@ def _silent(done: int, total: int) -> None:
     pass
 
 
-def _tokens(contract: StepContract, inputs: Array) -> dict[str, Array]:
-    named = {"inputs": np.asarray(inputs)}
+def _tokens(contract: StepContract, puzzles: Puzzles) -> dict[str, Array]:
+    named = {"inputs": np.asarray(puzzles.inputs)}
     if any(spec.name == "puzzle_identifiers" for spec in contract.inputs):
         named["puzzle_identifiers"] = np.zeros(named["inputs"].shape[:1], dtype=np.int32)
+        if isinstance(puzzles, PuzzleSet):
+            named = puzzles.feeds(contract.num_puzzle_identifiers)
     tokens = check_inputs(contract, named)
     if len(tokens["inputs"]) == 0:
         raise UsageError("parity needs at least one puzzle, got none")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from trm_export.tasks.arc import ARCS, ArcTask
 from trm_export.tasks.boards import check_answers, render
 from trm_export.tasks.maze import MAZES, MazeTask
 from trm_export.tasks.readers import read_puzzles
@@ -20,6 +21,7 @@ from trm_runtime.errors import UsageError
 __all__ = [
     "RANDOM_ROWS",
     "TASKS",
+    "ArcTask",
     "Blanks",
     "Checks",
     "Described",
@@ -38,7 +40,7 @@ __all__ = [
 ]
 
 
-_ALL: tuple[Task, ...] = (*SUDOKUS, *MAZES)
+_ALL: tuple[Task, ...] = (*SUDOKUS, *MAZES, *ARCS)
 TASKS = {task.name: task for task in _ALL}
 
 
@@ -62,11 +64,14 @@ class Described(Protocol):
 
 
 def find_task(model: Described) -> Task | None:
-    """The task whose boards have the model's length and alphabet (else its vocabulary), if any."""
+    """The task whose boards have the model's length and alphabet (else its vocabulary), if any.
+
+    Of tasks that look alike it is the first. A task whose puzzles are not installed is none.
+    """
     for task in TASKS.values():
         known = model.alphabet is not None
         same = model.alphabet == task.alphabet if known else model.vocab_size == task.vocab_size
-        if same and model.seq_len == task.seq_len:
+        if same and model.seq_len == task.seq_len and task.available:
             return task
     return None
 

@@ -59,6 +59,9 @@ class MazeTask:
     given = Cells(range(1, 5), "# . S or G", "1 wall, 2 open, 3 start, 4 goal")
     solved = Cells(range(1, 6), "# . S G or o", "1 wall, 2 open, 3 start, 4 goal, 5 path")
 
+    available = True
+    num_puzzle_identifiers = None
+
     @property
     def seq_len(self) -> int:
         """Cells of a board, S."""

@@ -53,6 +53,9 @@ class SudokuTask:
         """Digits."""
         return Cells(range(2, self.side + 2), f"a digit 1-{self.side}", "2.. digits")
 
+    available = True
+    num_puzzle_identifiers = None
+
     @property
     def seq_len(self) -> int:
         """Cells of a board, S."""

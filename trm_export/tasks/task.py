@@ -45,13 +45,14 @@ class PuzzleSet:
 
     inputs: (N, S) int32 tokens. labels: (N, S) int32 tokens of the solutions, or None where a
     file gave none. blanks: (N,) int32 cells that the solution fills: the difficulty. kind: what
-    the rows are, in words.
+    the rows are, in words. identifiers: (N,) int32 puzzle identifiers, where the task has them.
     """
 
     inputs: Ints
     labels: Ints | None
     blanks: Ints
     kind: str = "puzzles"
+    identifiers: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -62,6 +63,17 @@ class PuzzleSet:
         if self.labels is None:
             raise UsageError("these puzzles have no solutions to compare with")
         return self.labels
+
+    def feeds(self, num_puzzle_identifiers: int | None) -> dict[str, Ints]:
+        """What a model with so many puzzle identifiers (None: without) takes in.
+
+        Puzzles without identifiers, or with some that the model does not know, get identifier 0.
+        """
+        feeds = {"inputs": self.inputs}
+        if num_puzzle_identifiers is not None:
+            own = np.zeros(len(self), np.int32) if self.identifiers is None else self.identifiers
+            feeds["puzzle_identifiers"] = own * (own.max(initial=0) < num_puzzle_identifiers)
+        return feeds
 
 
 @dataclass(frozen=True)
@@ -142,6 +154,16 @@ class Task(Protocol):
         ...
 
     @property
+    def available(self) -> bool:
+        """Whether its puzzles are here; some come with an optional package."""
+        ...
+
+    @property
+    def num_puzzle_identifiers(self) -> int | None:
+        """How many its puzzles need; None where they have none."""
+        ...
+
+    @property
     def given(self) -> Cells:
         """What a puzzle is made of."""
         ...
@@ -169,8 +191,11 @@ class Task(Protocol):
         seed: int = 0,
         split: str = "train",
         minimal_fraction: float = 0.0,
-    ) -> Iterator[tuple[Ints, Ints]]:
-        """Endless (inputs, labels), both (batch_size, S) int32, for training."""
+    ) -> Iterator[tuple[Ints, ...]]:
+        """Endless (inputs, labels), both (batch_size, S) int32, for training.
+
+        A task with puzzle identifiers gives them, too: (batch_size,) int32.
+        """
         ...
 
     def check(self, inputs: Tokens, answers: Tokens, labels: Tokens) -> Checks:
