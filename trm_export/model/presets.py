@@ -32,7 +32,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "maze11": {
         **_SMALL, "mixer": "attention", "pos_encodings": "rope", "vocab_size": 6, "seq_len": 121,
-        "hidden_size": 96, "l_cycles": 2, "halt_max_steps": 8,
+        "hidden_size": 96, "l_cycles": 2, "halt_max_steps": 8, "rope_theta": 10.0,
     },
 }  # fmt: skip
 
