@@ -34,7 +34,7 @@ demo: $(VENV)/installed
 	@$(BIN)/trm-export demo
 
 test: $(VENV)/installed-dev
-	@$(BIN)/python -m pytest --durations=$(DURATIONS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations=$(DURATIONS)
 
 test-oldest: $(OLDEST)/installed
 	@$(OLDEST)/bin/python -m pytest --durations=$(DURATIONS) $(OLDEST_TESTS)

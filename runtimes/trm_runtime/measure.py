@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from trm_runtime.errors import TRMError
 from trm_runtime.loop import solve
 from trm_runtime.memory import return_large_blocks
 from trm_runtime.open import driver_of, open_runner
@@ -99,8 +100,11 @@ def main() -> None:
     """Measure what the arguments name, solve all puzzles, print one JSON object."""
     return_large_blocks()
     path, tokens = Path(sys.argv[1]), np.load(sys.argv[2])
-    found = dataclasses.asdict(measure(path, tokens))
-    solution = solve(open_runner(path), tokens)
+    try:
+        found = dataclasses.asdict(measure(path, tokens))
+        solution = solve(open_runner(path), tokens)
+    except TRMError as error:
+        sys.exit(str(error))
     decided = {"answers": solution.answers.tolist(), "steps": solution.steps.tolist()}
     sys.stdout.write(json.dumps({**found, **decided}) + "\n")
 

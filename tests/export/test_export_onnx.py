@@ -112,6 +112,9 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:
     model = built("seed")
     with pytest.raises(UsageError, match="the seed family has two"):
         export_onnx(model, tmp_path / "m.onnx", recursion="rolled")
+    choices, own = Choices(granularity="block", recursion="rolled"), built("mlp")
+    with pytest.raises(UsageError, match="nothing to roll"):
+        export(own, tmp_path / "m.onnx", probe_puzzles(own), format_named("onnx"), choices)
     with pytest.raises(UsageError, match="recursion must be unrolled or rolled, got 'both'"):
         export_onnx(model, tmp_path / "m.onnx", recursion="both")
     with pytest.raises(UsageError, match="batch must be 1 to 2,147,483,647, or free, got 0"):

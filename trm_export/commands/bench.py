@@ -172,18 +172,23 @@ def _write(document: dict[str, Any], path: Path, *, force: bool) -> None:
 def _show(rows: Sequence[BenchRow], trained: bool, kind: str) -> None:
     from trm_export.commands.console import bytes_text, remark, show_columns
 
-    heads = ["file", "engine", "size", "export s", "load ms", "ms/step", "memory MB"]
-    heads += ["exact", "answers =", "steps =", "mean steps"] if trained else []
+    heads = ["file", "size", "export", "load", "step", "RAM"]
+    heads += ["exact", "same", "steps"] if trained else []
     table = []
     for row in rows:
-        line = [row.file, row.engine, bytes_text(row.bytes), _number(row.export_seconds, ".1f")]
+        line = [row.file, bytes_text(row.bytes), _number(row.export_seconds, ".1f")]
         line += [f"{row.load_ms:.0f}", f"{row.step_ms:.1f}", _number(row.resident_mb, ".0f")]
         if trained:
             line += [_number(row.exact, ".1%"), _number(row.answers_equal, ".1%"),
-                     _number(row.steps_equal, ".1%"), f"{row.mean_steps:.2f}"]  # fmt: skip
+                     f"{row.mean_steps:.2f}"]  # fmt: skip
         table.append(line)
-    show_columns("What each file costs and answers", heads, table, ("file", "engine"))
-    remark(f"{rows[0].puzzles} {kind}; '=' is the share equal to Keras; one process a row.")
+    show_columns("What each file costs and answers", heads, table, ("file",))
+    engines = ", ".join(dict.fromkeys(row.engine for row in rows))
+    decided = "; same: answers equal to Keras; steps: their mean" if trained else ""
+    remark(
+        f"On {engines}; {rows[0].puzzles} {kind}, one process a row. Export in s, load and step in "
+        f"ms; RAM: MB added by opening and running{decided}."
+    )
 
 
 def _number(value: float | None, form: str) -> str:

@@ -196,6 +196,8 @@ def _refusals(job: Job) -> Iterator[str]:
             "A loop carries nothing over its border, and answers and steps are integers already; "
             "integer ports are for granularity step or block."
         )
+    if job.rolled and job.contract.granularity == "block":
+        yield "A block is a single pass, so there is nothing to roll; leave the recursion out."
     if job.model.passes is not None:
         return
     own = isinstance(job.model.keras, TRM)
