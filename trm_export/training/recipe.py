@@ -27,8 +27,8 @@ class Recipe:
         loss: ``"stablemax"`` (paper) or ``"softmax"``.
         ponder_cost: see `ACTTrainer`.
         blanks: range of blanks of the training puzzles.
-        growth: epochs over which the upper end of that range is reached, from a tenth of it on;
-            0 for all of it from the start.
+        growth: epochs over which the upper end of that range is reached, slowly at first and from
+            a tenth of it on; 0 for all of it from the start.
         minimal_fraction: share of training rows that are minimal puzzles.
         validation_blanks: blanks of the validation puzzles, or ``"minimal"``.
         validation_count: validation puzzles.
@@ -69,7 +69,7 @@ class Recipe:
             return self.blanks
         least, most = self.blanks
         start = least + (most - least) / 10
-        return least, round(start + (most - start) * epoch / self.growth)
+        return least, round(start + (most - start) * (epoch / self.growth) ** 2)
 
     @property
     def epochs(self) -> int:
@@ -125,7 +125,7 @@ RECIPES = {
         "sudoku9", "sudoku9", steps=4500, ema=0.99, blanks=(35, 60), validation_blanks=50,
     ),
     "maze11": Recipe(
-        "maze11", "maze11", steps=4500, batch_size=16, ema=0.99, blanks=(1, 45), growth=15,
+        "maze11", "maze11", steps=4500, batch_size=16, ema=0.99, blanks=(1, 45), growth=25,
     ),
     "maze30": Recipe("maze30", "paper-maze", weight_decay=1.0, **_LARGE),
     "arc1": Recipe("arc1", "paper-arc", **_LARGE),
