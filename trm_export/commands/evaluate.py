@@ -42,6 +42,10 @@ def evaluate(
     from trm_export.errors import UsageError
     from trm_export.tasks import ArcTask, find_task, get_task
 
+    if puzzles is not None and blanks is not None:
+        raise UsageError("--blanks is for the shipped puzzles; leave it out with --puzzles.")
+    if vote is not None and (puzzles is not None or blanks is not None):
+        raise UsageError("--vote asks for all of a problem; leave --puzzles and --blanks out.")
     runner = _runner(model, task)
     found = find_task(runner.contract) if task is None else get_task(task)
     if found is None:
@@ -112,9 +116,11 @@ def _plain(
         "cells": float(checks.cell_accuracy.mean()),
         "mean_steps": float(solution.steps.mean()),
     }
-    states = ["right" if right else "wrong" for right in checks.exact.tolist()]
-    steps = solution.steps.tolist()
-    titles = [f"{state}, {n} steps" for state, n in zip(states, steps, strict=True)]
+    verdicts = zip(checks.exact.tolist(), solution.steps.tolist(), strict=True)
+    titles = [
+        f"{'right' if right else 'wrong'}, {steps} step{'s' * (steps > 1)}"
+        for right, steps in verdicts
+    ]
     return rows, list(zip(puzzles.inputs, solution.answers, titles, strict=True))[:show]
 
 

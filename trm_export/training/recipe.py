@@ -27,8 +27,6 @@ class Recipe:
         loss: ``"stablemax"`` (paper) or ``"softmax"``.
         ponder_cost: see `ACTTrainer`.
         blanks: range of blanks of the training puzzles.
-        growth: epochs over which the upper end of that range is reached, slowly at first and from
-            a tenth of it on; 0 for all of it from the start.
         minimal_fraction: share of training rows that are minimal puzzles.
         validation_blanks: blanks of the validation puzzles, or ``"minimal"``.
         validation_count: validation puzzles.
@@ -49,7 +47,6 @@ class Recipe:
     loss: str = "softmax"
     ponder_cost: float = 0.0
     blanks: tuple[int, int] | None = None
-    growth: int = 0
     minimal_fraction: float = 0.0
     validation_blanks: Any = None
     validation_count: int = 128
@@ -62,14 +59,6 @@ class Recipe:
         problems = list(_problems(self))
         if problems:
             raise UsageError(" ".join(problems))
-
-    def span(self, epoch: int) -> tuple[int, int] | None:
-        """The range of blanks in an epoch, counted from 0."""
-        if self.blanks is None or epoch >= self.growth:
-            return self.blanks
-        least, most = self.blanks
-        start = least + (most - least) / 10
-        return least, round(start + (most - start) * (epoch / self.growth) ** 2)
 
     @property
     def epochs(self) -> int:
@@ -94,8 +83,6 @@ def _problems(recipe: Recipe) -> Iterator[str]:
             yield f"{name} must be 1 to {_MOST:,}, got {getattr(recipe, name)}."
     if not 0 <= recipe.warmup_steps <= _MOST:
         yield f"warmup_steps must be 0 to {_MOST:,}, got {recipe.warmup_steps}."
-    if not 0 <= recipe.growth <= _MOST:
-        yield f"growth must be 0 to {_MOST:,}, got {recipe.growth}."
     if not 0 <= recipe.seed < 2**32:
         yield f"seed must be 0 to {2**32 - 1:,}, got {recipe.seed}."
     if not 0 < recipe.learning_rate < math.inf:
@@ -125,7 +112,7 @@ RECIPES = {
         "sudoku9", "sudoku9", steps=4500, ema=0.99, blanks=(35, 60), validation_blanks=50,
     ),
     "maze11": Recipe(
-        "maze11", "maze11", steps=4500, batch_size=16, ema=0.99, blanks=(1, 45), growth=25,
+        "maze11", "maze11", steps=4500, ema=0.99, blanks=(1, 45),
     ),
     "maze30": Recipe("maze30", "paper-maze", weight_decay=1.0, **_LARGE),
     "arc1": Recipe("arc1", "paper-arc", **_LARGE),

@@ -165,7 +165,7 @@ def _batches(task: Task, recipe: Recipe, files: RunFiles) -> Iterator[tuple[dict
     """Batches for `fit`, every epoch its own stream, so that a resumed run sees new puzzles."""
     for epoch in itertools.count(files.finished_epochs):
         stream = task.batches(
-            recipe.batch_size, recipe.span(epoch), seed=recipe.seed * 1_000_003 + epoch,
+            recipe.batch_size, recipe.blanks, seed=recipe.seed * 1_000_003 + epoch,
             minimal_fraction=recipe.minimal_fraction,
         )  # fmt: skip
         for arrays in itertools.islice(stream, recipe.epoch_steps):
