@@ -25,15 +25,16 @@ if TYPE_CHECKING:
     from trm_runtime.parity import ParityResult
     from trm_runtime.runner import StepRunner
 
-_MIX = (30, 40, 45, 50, 55)  # blanks of the 9x9 puzzles if none are named
-
 ModelFile = Annotated[Path, typer.Argument(help="The .keras file: what is true.")]
 Artifact = Annotated[Path, typer.Argument(help="The exported file to judge.")]
 PuzzleFile = Annotated[
     Path | None, typer.Option("--puzzles", help="Puzzles of your own: CSV, lines, .npz or folder.")
 ]
 BlanksOption = Annotated[
-    str | None, typer.Option(help="Blanks of the shipped puzzles: a number, or minimal.")
+    str | None,
+    typer.Option(
+        help="Blanks of the shipped puzzles: a number, or minimal; in a maze the path cells."
+    ),
 ]
 Count = Annotated[int, typer.Option(min=1, help="How many puzzles, at most.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Rows a step, where the files allow any.")]
@@ -135,14 +136,13 @@ def shipped_puzzles(task: Task, blanks: str | None, count: int) -> PuzzleSet:
 
     if blanks is not None:
         return task.puzzles("test", _blanks(blanks), count)
-    if task.name != "sudoku9":
-        return task.puzzles("test", count=count)
-    shares = [len(part) for part in np.array_split(np.arange(count), len(_MIX))]
-    sets = [task.puzzles("test", b, n) for b, n in zip(_MIX, shares, strict=True) if n]
-    labels = [part.labels for part in sets if part.labels is not None]
+    shares = [len(part) for part in np.array_split(np.arange(count), len(task.levels))]
+    sets = [task.puzzles("test", b, n) for b, n in zip(task.levels, shares, strict=True) if n]
+    if len(sets) == 1:
+        return sets[0]
     return PuzzleSet(
         np.concatenate([part.inputs for part in sets]),
-        np.concatenate(labels),
+        np.concatenate([part.solutions for part in sets]),
         np.concatenate([part.blanks for part in sets]),
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from trm_export.tasks import check_answers, find_task
+from trm_export.tasks import find_task
 from trm_runtime.contract import StepContract
 from trm_runtime.parity.outcomes import Valid
 
@@ -14,12 +14,16 @@ Array = np.ndarray[Any, Any]
 
 
 def valid_answers(contract: StepContract) -> Valid | None:
-    """Tells of puzzles and answers (n, S) which are valid; None for a task that is not known."""
-    if find_task(contract) is None:
+    """Tells of puzzles and answers (n, S) which are valid.
+
+    None where the task is not known, or has other rules for every puzzle.
+    """
+    task = find_task(contract)
+    if task is None or task.num_puzzle_identifiers is not None:
         return None
 
     def valid(inputs: Array, answers: Array) -> Array:
-        found: Array = check_answers(inputs, answers, answers).valid
+        found: Array = task.check(inputs, answers, answers).valid
         return found
 
     return valid

@@ -30,7 +30,11 @@ LEAST_FOLLOWED, LEAST_REFILLED = 2, 3
 
 
 class Puzzles(Protocol):
-    """What is needed of puzzles: a `trm_export.tasks.PuzzleSet` will do."""
+    """What is needed of puzzles: a `trm_export.tasks.PuzzleSet` will do.
+
+    They may also have `feeds(num_puzzle_identifiers)`, all inputs of the model by name, `targets`,
+    labels with UNJUDGED where anything goes, and `kind`, what the rows are in words.
+    """
 
     @property
     def inputs(self) -> Array:
@@ -87,10 +91,18 @@ def model_tokens(contract: StepContract, puzzles: Puzzles) -> Arrays:
     named = {"inputs": np.asarray(puzzles.inputs)}
     if any(spec.name == "puzzle_identifiers" for spec in contract.inputs):
         named["puzzle_identifiers"] = np.zeros(named["inputs"].shape[:1], dtype=np.int32)
+        feeds = getattr(puzzles, "feeds", None)
+        named = named if feeds is None else feeds(contract.num_puzzle_identifiers)
     tokens = check_inputs(contract, named)
     if len(tokens["inputs"]) == 0:
         raise UsageError("parity needs at least one puzzle, got none")
     return tokens
+
+
+def targets(puzzles: Puzzles) -> Array | None:
+    """(N, S) int32 labels, UNJUDGED where anything goes; None without labels."""
+    found: Array | None = getattr(puzzles, "targets", puzzles.labels)
+    return found
 
 
 def record(
@@ -114,7 +126,8 @@ def record(
     tell = progress or _silent
     about = about or About(kind=getattr(puzzles, "kind", "puzzles"))
     refilled = record_refilled(runner, tokens, chosen, tell)
-    chunks = list(record_chunks(runner, tokens, puzzles.labels, chosen, batch_size, tell))
+    labels = targets(puzzles)
+    chunks = list(record_chunks(runner, tokens, labels, chosen, batch_size, tell))
     return Golden(runner.contract, about, count, len(chosen.followed), chunks, refilled)
 
 
