@@ -5,6 +5,7 @@ A file is *ours*, and may be replaced without `force`, when it says so itself:
 - `.keras`  its `config.json` names `trm_export>TRM`;
 - `.onnx`, `.tflite`, and the folder of a SavedModel: the step contract is embedded in it, or lies
   beside it as `<file>.json`;
+- `.npz`    it holds the index of a golden;
 - `.npy`    it is a puzzle table, beside the contract of its artifact;
 - `.json`   it is a step contract, or an object whose `tool` begins with `trm-export`;
 - `.txt`    its first line is a remark that begins with `# trm-export`.
@@ -28,7 +29,13 @@ from pathlib import Path
 
 from trm_export import TOOL
 from trm_export.errors import OverwriteError, RejectedInputError, TargetError, UsageError
-from trm_runtime.contract import METADATA_KEY, PUZZLE_TABLE_SUFFIX, StepContract
+from trm_runtime.contract import (
+    GOLDEN_FORMAT,
+    GOLDEN_INDEX,
+    METADATA_KEY,
+    PUZZLE_TABLE_SUFFIX,
+    StepContract,
+)
 from trm_runtime.streams import FULL
 
 MODEL_CLASS = "trm_export>TRM"  # the name Keras registers our model under
@@ -159,6 +166,17 @@ def _is_our_table(path: Path) -> bool:
     return artifact != path.name and _is_contract(path.with_name(f"{artifact}.json"))
 
 
+def _is_our_golden(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            index = json.loads(archive.read(GOLDEN_INDEX))
+    except (OSError, KeyError, ValueError, RecursionError, NotImplementedError, RuntimeError):
+        return False
+    except zipfile.BadZipFile:
+        return False
+    return isinstance(index, dict) and index.get("format") == GOLDEN_FORMAT
+
+
 def _is_our_saved_model(path: Path) -> bool:
     return _is_contract(path / "assets.extra" / f"{METADATA_KEY}.json")
 
@@ -205,6 +223,7 @@ def _contains(path: Path, marker: bytes) -> bool:
 _RECOGNISERS: dict[str, Callable[[Path], bool]] = {
     ".json": _is_our_json,
     ".keras": _is_our_keras,
+    ".npz": _is_our_golden,
     ".npy": _is_our_table,
     ".onnx": _is_our_artifact,
     ".tflite": _is_our_artifact,

@@ -1,6 +1,7 @@
 """`python -m trm_runtime MODEL PUZZLES`: solve puzzles on a device, print a line for each.
 
-`python -m trm_runtime doctor` says instead what this device can run.
+`python -m trm_runtime doctor` says instead what this device can run, and `python -m trm_runtime
+check` whether a model still thinks as its recorded reference does.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m trm_runtime",
         description="Solve puzzles with an exported Tiny Recursive Model.",
         epilog="A line of the output: answer, steps, why it stopped, q_halt; separated by tabs. "
-        "With `doctor` in place of both: which engines are installed and what they open.",
+        "With `doctor` in place of both: which engines are installed and what they open. "
+        "`check MODEL GOLDEN`: compare a model with a recorded reference.",
     )
     add = parser.add_argument
     add("model", metavar="MODEL", help="exported model, such as model.onnx")
@@ -83,6 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["doctor"]:
         parser, run, given = _doctor_parser(), _doctor, given[1:]
+    elif given[:1] == ["check"]:
+        from trm_runtime import check_command
+
+        parser, run, given = check_command.parser(), check_command.run, given[1:]
     else:
         parser, run = _parser(), _run
     options = parser.parse_args(given)

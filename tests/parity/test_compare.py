@@ -11,10 +11,10 @@ import pytest
 
 from tests.parity.fakes import Alter, AlteredRunner, Tensors, toy_puzzles
 from tests.runtime.fakes import ALPHABET, MAX_STEPS, FakeRunner, make_contract
-from trm_export.commands.console import json_ready
 from trm_export.errors import RejectedInputError, UsageError
 from trm_runtime import HaltRule, StepContract
 from trm_runtime.parity import Gates, ParityResult, compare
+from trm_runtime.plain import plain
 
 RUNGS = [
     "names",
@@ -173,7 +173,7 @@ def test_nonfinite_values_fail_without_any_gate(value: float) -> None:
     assert result.broken is not None
     assert result.broken.name == "forced values"
     assert "NaN or infinite" in result.broken.summary
-    json.dumps(json_ready(result.to_json()), allow_nan=False)
+    json.dumps(plain(result.to_json()), allow_nan=False)
 
 
 def swapped_cell(before: Tensors, after: Tensors) -> None:
@@ -298,7 +298,7 @@ def test_other_weights_are_mentioned() -> None:
 
 
 def test_a_result_is_json() -> None:
-    document = json_ready(compare(FakeRunner(), FakeRunner(), toy_puzzles()).to_json())
+    document = plain(compare(FakeRunner(), FakeRunner(), toy_puzzles()).to_json())
     text = json.dumps(document, allow_nan=False)
     assert json.loads(text)["passed"] is True
     assert json.loads(text)["rungs"][0]["name"] == "names"

@@ -94,7 +94,7 @@ def _model(name: str, said: Said) -> tuple[bool, StepModel, str]:
 
 
 def _puzzles(trm: StepModel, count: int) -> PuzzleSet:
-    from trm_export.commands.parity import shipped_puzzles
+    from trm_export.commands.puzzles import shipped_puzzles
     from trm_export.export.probe import probe_puzzles
     from trm_export.tasks import find_task
 
@@ -162,11 +162,11 @@ def _document(
 def _write(document: dict[str, Any], path: Path, *, force: bool) -> None:
     import json
 
-    from trm_export.commands.console import json_ready
     from trm_export.files import atomic_write
+    from trm_runtime.plain import plain
 
     with atomic_write(path, force=force) as new:
-        new.write_text(json.dumps(json_ready(document), indent=2, allow_nan=False) + "\n")
+        new.write_text(json.dumps(plain(document), indent=2, allow_nan=False) + "\n")
 
 
 def _show(rows: Sequence[BenchRow], trained: bool, kind: str) -> None:

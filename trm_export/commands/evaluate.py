@@ -9,7 +9,7 @@ import typer
 
 from trm_export.commands.models import TaskName
 from trm_export.commands.options import AsJson
-from trm_export.commands.parity import BlanksOption
+from trm_export.commands.puzzles import BlanksOption
 
 if TYPE_CHECKING:
     from trm_export.tasks import ArcTask, PuzzleSet, Task
@@ -80,7 +80,7 @@ def _runner(model: Path, task: str | None) -> StepRunner:
 
 
 def _puzzles(task: Task, file: Path | None, blanks: str | None, count: int) -> PuzzleSet:
-    from trm_export.commands.parity import shipped_puzzles
+    from trm_export.commands.puzzles import shipped_puzzles
     from trm_export.tasks import read_puzzles
 
     if file is None:

@@ -8,9 +8,13 @@ silently.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import math
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
 
-from trm_runtime.errors import UsageError
+from trm_runtime.errors import RejectedInputError, UsageError
 
 
 @dataclass(frozen=True)
@@ -44,3 +48,39 @@ def gates_for(precision: str) -> Gates:
         known = ", ".join(GATES)
         raise UsageError(f"no parity gates for precision {precision!r}; expected one of {known}")
     return GATES[precision]
+
+
+def read_gates(path: str | Path) -> Gates:
+    """Gates of one's own: a JSON object with fields of `Gates`; what is not named is not judged.
+
+    `{"based_on": "int8", ...}` starts from a row of the table instead. Raises RejectedInputError,
+    listing every problem.
+    """
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RejectedInputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise RejectedInputError(f"{path}: is not valid JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise RejectedInputError(f"{path}: expected a JSON object of gates")
+    base = found.pop("based_on", None)
+    if base is not None and base not in GATES:
+        known = ", ".join(GATES)
+        raise RejectedInputError(f"{path}: based_on is {base!r}; expected one of {known}")
+    problems = [text for name, value in found.items() if (text := _problem(name, value))]
+    if problems:
+        raise RejectedInputError(f"{path}: these gates cannot be used:", problems)
+    return replace(GATES[base] if base else Gates(), **found)
+
+
+def _problem(name: str, value: Any) -> str | None:
+    known = [field.name for field in fields(Gates)]
+    if name not in known:
+        return f"{name}: unknown; expected one of {', '.join(known)}"
+    if name == "near_ties_excused":
+        return None if isinstance(value, bool) else f"{name}: expected true or false, got {value!r}"
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value is not None and not (number and math.isfinite(value) and value >= 0):
+        return f"{name}: expected a number, 0 or more, or null, got {value!r}"
+    return None
