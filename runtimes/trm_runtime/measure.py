@@ -50,7 +50,7 @@ def measure(path: Path, tokens: Array, threads: int | None = None) -> Measuremen
 
     Raises what `open_runner` raises.
     """
-    engine = _load_engine(path)
+    engine = load_engine(path)
     before, started = _resident(), time.perf_counter()
     runner = open_runner(path, threads=threads)
     loaded = time.perf_counter() - started
@@ -61,7 +61,7 @@ def measure(path: Path, tokens: Array, threads: int | None = None) -> Measuremen
     return Measurement(engine, batch, loaded * 1e3, step * 1e3, added)
 
 
-def _load_engine(path: Path) -> str:
+def load_engine(path: Path) -> str:
     """Loads what the driver of `path` needs; its distribution and version."""
     module, _ = driver_of(path)
     driver = importlib.import_module(f"trm_runtime.drivers.{module}")

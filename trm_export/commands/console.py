@@ -73,7 +73,7 @@ def show_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
 
 
 def show_columns(
-    title: str, heads: Row, rows: Sequence[Row], words: Sequence[str] = ("", "side")
+    title: str, heads: Row, rows: Sequence[Row], words: Sequence[str] = ("", "side", "file")
 ) -> None:
     """A titled table with a head on stdout; columns of `words` to the left, the others right."""
     from rich.table import Table

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 from trm_export.commands.console import Row, printable, show_columns, stdout
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from trm_export.parity.document import Judged
     from trm_runtime.parity import Accuracy, Decisions, Difference, ParityResult, Score, Size
 
 _STYLES = {"ok": "green", "failed": "bold red", "reported": "", "not judged": "dim"}
@@ -15,6 +18,36 @@ _MARKS = {"ok": "ok", "failed": "FAILED", "reported": "reported", "not judged": 
 _LISTED = 10
 _SHOWN_STATES = 2
 _HEADS = ("logits", "q_halt_logits")
+
+
+def show_files(files: Sequence[Judged], model: str, report: Path | None) -> None:
+    """Print what was found out about one file, or a line for each and more of those that failed."""
+    from rich.text import Text
+
+    if len(files) == 1:
+        show_result(files[0].result, model, str(files[0].path))
+    else:
+        heads = ("file", "verdict", "forced", "answers", "steps", "exact", "lost", "won")
+        show_columns(f"Against {printable(model)}", heads, [_line(file) for file in files])
+        for file in files:
+            if not file.result:
+                stdout().print(Text(f"\n{'-' * 60}", style="dim"))
+                show_result(file.result, model, str(file.path))
+    if report is not None:
+        stdout().print(Text(f"\nReport: {report} (and .md, .json)"))
+
+
+def _line(file: Judged) -> Row:
+    result = file.result
+    d, score, worst = result.decisions, result.accuracy, result.forced_error
+    counts = ("-", "-")
+    if d is not None:
+        counts = f"{d.answers_equal}/{d.settled}", f"{d.steps_equal}/{d.settled}"
+    exact = ("-", "-", "-")
+    if score is not None:
+        exact = f"{score.candidate.exact:.1%}", str(len(score.lost)), str(len(score.won))
+    verdict = "passed" if result else "FAILED"
+    return printable(file.path.name), verdict, _short(worst), *counts, *exact
 
 
 def show_result(result: ParityResult, model: str, artifact: str) -> None:

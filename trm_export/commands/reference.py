@@ -15,13 +15,12 @@ from trm_export.commands.models import (
     SeqLen,
     TaskName,
     TrustModule,
-    opened,
 )
 from trm_export.commands.options import AsJson, Force
 from trm_export.commands.puzzles import BlanksOption
+from trm_export.commands.recording import DeviceName, Recording, RequireGpu
 
 if TYPE_CHECKING:
-    from trm_export.devices import Device
     from trm_runtime.parity import Golden
 
 ModelFile = Annotated[Path, typer.Argument(help="The .keras file: what is true.")]
@@ -29,10 +28,6 @@ PuzzleFile = Annotated[
     Path | None,
     typer.Argument(help="Puzzles: CSV, lines, .npz or folder; without any, shipped test puzzles."),
 ]
-DeviceName = Annotated[
-    str, typer.Option("--device", help="auto (a GPU where Keras sees one), gpu or cpu.")
-]
-RequireGpu = Annotated[bool, typer.Option("--require-gpu", help="Fail where there is no GPU.")]
 Control = Annotated[
     bool, typer.Option(help="Also measure the noise floor: the same weights in float64.")
 ]
@@ -70,54 +65,26 @@ def reference(
     Killed at any moment, the same command goes on where it was. Runs on a GPU if Keras (see
     KERAS_BACKEND) has one, in exact float32.
     """
-    from trm_export.commands.console import emit, progress
-    from trm_export.commands.frameworks import load_keras
+    from trm_export.commands.console import emit
     from trm_export.files import refuse_overwrite, require_suffix
     from trm_export.keras_file import require_keras
+    from trm_runtime.parity.golden_file import read_golden
 
     output = output or Path("artifacts", f"{model.stem}.golden.npz")
     require_suffix(output, ".npz")
     refuse_overwrite(output, force=force)
     require_keras(model)
-    load_keras(any_backend=True)
-    from trm_export.commands.puzzles import chosen_puzzles
-    from trm_export.devices import computing_on
-    from trm_export.export.signature import contract_for
-    from trm_export.parity.recording import record_file
-    from trm_runtime.parity import About
-
     said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers)
-    with computing_on(device, require_gpu=require_gpu) as where:
-        found = opened(model, said)
-        rows = chosen_puzzles(contract_for(found), puzzles, task, blanks, count)
-        about = About(rows.kind, task, provenance(model, puzzles, where, found.keras))
-        with progress("Recording", 1.0) as advance:
-            golden = record_file(
-                found, rows, output, about, control=control, budget=states * 1_000_000,
-                batch_size=batch_size, force=force, progress=advance,
-            )  # fmt: skip
+    recording = Recording(
+        model, said, None, puzzles, task, blanks, count, batch_size, device, require_gpu, control,
+        states * 1_000_000,
+    )  # fmt: skip
+    golden = read_golden(recording.into(output, force=force))
     told = summary(golden, output)
     if as_json:
         emit(told)
     else:
         _show(golden, output, told)
-
-
-def provenance(
-    model: Path, puzzles: Path | None, where: Device, keras_model: Any
-) -> dict[str, Any]:
-    """Where a golden comes from, without a word about when."""
-    from trm_export import TOOL, __version__
-    from trm_export.files import sha256_file
-
-    return {
-        "made_by": f"{TOOL} {__version__}",
-        "model": model.name,
-        "model_sha256": sha256_file(model),
-        "puzzles": "shipped test puzzles" if puzzles is None else puzzles.name,
-        "device": where.document(),
-        "dtype_policy": keras_model.dtype_policy.name,
-    }
 
 
 def summary(golden: Golden, path: Path) -> dict[str, Any]:

@@ -11,13 +11,14 @@ from typing import Any, final
 import keras
 import numpy as np
 
-from trm_export.parity.checking import Check
 from trm_export.parity.parts import Parts
 from trm_export.protocol import AnyModel, StepModel, adapt
 from trm_export.reference import KerasRunner
 from trm_runtime.errors import TRMError
 from trm_runtime.parity import Gates, ParityResult
+from trm_runtime.parity.check import conclude, measure, part_numbers, work
 from trm_runtime.parity.golden import Golden
+from trm_runtime.parity.measure import Part
 from trm_runtime.runner import StepOutput, StepRunner
 
 Array = np.ndarray[Any, Any]
@@ -97,13 +98,30 @@ def controlled(
 
     Raises NoControlError for a model without one.
     """
-    runner = float64_runner(model)
-    result = Check(golden, runner, "control", Gates(), batch_size).run(parts, progress)
-    return {"what": f"the same weights in float64 on {keras.backend.backend()}", **_told(result)}
+    runner, found = float64_runner(model), []
+    done, total = 0, work(golden, runner.contract)
+
+    def tell(units: int) -> None:
+        nonlocal done
+        done += units
+        if progress is not None:
+            progress(min(done / total, 1.0))
+
+    for number in part_numbers(golden, runner.contract):
+        name = f"control/part-{number + 1:05d}"
+        known = None if parts is None else parts.load(name)
+        if known is None:
+            known = measure(golden, number, runner, batch_size, tell).arrays()
+            if parts is not None:
+                parts.save(name, known)
+        found.append(Part.from_arrays(golden.contract, known))
+    return _told(conclude(golden, runner.contract, Gates(), found))
 
 
 def _told(result: ParityResult) -> dict[str, Any]:
+    """What is worth keeping of the comparison."""
+    what = f"the same weights in float64 on {keras.backend.backend()}"
     document = result.to_json()
     decisions = {k: v for k, v in document["decisions"].items() if k != "differences"}
     kept = ("puzzles", "followed", "forced_error", "forced_steps", "free", "growth", "accuracy")
-    return {**{name: document[name] for name in kept}, "decisions": decisions}
+    return {"what": what, **{name: document[name] for name in kept}, "decisions": decisions}
