@@ -126,6 +126,8 @@ def test_rows_that_no_file_can_have(command: str, rows: str, refused: Refused) -
         (["all", "m.keras", "--granularity", "cell"], "granularity must be"),
         (["parity", "m.keras", "m.onnx", "-o", "m.keras"], "m.keras must end in .json"),
         (["bench", "m.keras", "-o", "m.keras"], "m.keras must end in .json"),
+        (["parity", "m.keras", "m.onnx", "--blanks", "some"], "expected a number of blanks"),
+        (["parity", "m.keras", "m.onnx", "--task", "sudoku5"], "unknown task 'sudoku5'"),
     ],
 )
 def test_words_that_mean_nothing(arguments: list[str], said: str, refused: Refused) -> None:
@@ -137,6 +139,11 @@ def test_a_model_that_is_none(command: str, refused: Refused) -> None:
     Path("text.keras").write_text("not a model")
     assert "missing.keras: cannot be read" in refused(command, "missing.keras", code=4)
     assert "text.keras: not a .keras file" in refused(command, "text.keras", code=4)
+
+
+def test_puzzles_that_are_not_there(refused: Refused) -> None:
+    said = refused("parity", "m.keras", "m.onnx", "--puzzles", "none.txt", code=4)
+    assert "none.txt: there is no such file or folder of puzzles" in said
 
 
 def test_nothing_to_resume(refused: Refused) -> None:

@@ -74,10 +74,12 @@ def parity(
         require_suffix(report, ".json")
         refuse_overwrite(report, force=force)
     require_keras(model)
+    _refuse_words(puzzles, task, blanks)
     candidate = open_runner(artifact)
-    chosen = _puzzles(candidate.contract, puzzles, task, blanks, count)
     said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers)
-    result = _compared(model, said, candidate, chosen, batch_size)
+    reference = _reference(model, said, candidate.contract)
+    chosen = _puzzles(reference.contract, puzzles, task, blanks, count)
+    result = _compared(reference, candidate, chosen, batch_size)
     if report is not None:
         _write(result, report, force=force)
     if as_json:
@@ -88,17 +90,38 @@ def parity(
         raise typer.Exit(ParityError.exit_code)
 
 
-def _compared(
-    model: Path, said: Said, candidate: StepRunner, puzzles: PuzzleSet, batch_size: int
-) -> ParityResult:
-    from trm_export.commands.console import progress
+def _refuse_words(file: Path | None, name: str | None, blanks: str | None) -> None:
+    """What is wrong whatever the model is, told before Keras loads."""
+    from trm_export.errors import RejectedInputError, UsageError
+    from trm_export.tasks import get_task
+
+    if name is not None:
+        get_task(name)
+    if blanks is not None:
+        _blanks(blanks)
+    if file is None:
+        return
+    if blanks is not None:
+        raise UsageError("--blanks is for the shipped puzzles; leave it out with --puzzles.")
+    if not file.exists():
+        raise RejectedInputError(f"{file}: there is no such file or folder of puzzles")
+
+
+def _reference(model: Path, said: Said, assumed: StepContract) -> StepRunner:
     from trm_export.commands.frameworks import load_keras
 
     load_keras(any_backend=True)
-    from trm_export.parity import compare
     from trm_export.reference import KerasRunner
 
-    reference = KerasRunner(opened(model, said, candidate.contract))
+    return KerasRunner(opened(model, said, assumed))
+
+
+def _compared(
+    reference: StepRunner, candidate: StepRunner, puzzles: PuzzleSet, batch_size: int
+) -> ParityResult:
+    from trm_export.commands.console import progress
+    from trm_export.parity import compare
+
     with progress("Comparing", 1.0) as advance:
         return compare(
             reference,
@@ -117,8 +140,6 @@ def _puzzles(
 
     task = find_task(contract) if name is None else get_task(name)
     if file is not None:
-        if blanks is not None:
-            raise UsageError("--blanks is for the shipped puzzles; leave it out with --puzzles.")
         return read_puzzles(file, task, split="test" if file.is_dir() else None, limit=count)
     if task is None and blanks is not None:
         raise UsageError("No shipped puzzles fit this model; leave --blanks out.")

@@ -85,8 +85,7 @@ def compare(
         raise UsageError(f"batch_size: expected 1 or more, got {batch_size}")
     expected, found = reference.contract, candidate.contract
     gates = gates or gates_for(found.precision)
-    tokens = _tokens(expected, puzzles.inputs)
-    count = len(tokens["inputs"])
+    count = len(puzzles.inputs)
     inside = found.granularity == "loop"
     wanted = as_loop(expected) if inside else expected
     problems = {name: check(wanted, found) for name, check in CHECKS.items()}
@@ -100,6 +99,7 @@ def compare(
     }
     if any(problems.values()):
         return ParityResult(**head, rungs=contract_rungs(problems))
+    tokens = _tokens(expected, puzzles.inputs)
     if steps_only and not inside:
         climb = _Climb(reference, candidate, tokens, free=False)
         climb.run(batch_size, progress or _silent)
