@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from trm_export.commands.app import run
+from trm_export.keras_classes import is_there
 from trm_export.shipped import shipped_checkpoint
 
 Refused = Callable[..., str]
@@ -139,6 +140,27 @@ def test_a_model_that_is_none(command: str, refused: Refused) -> None:
     Path("text.keras").write_text("not a model")
     assert "missing.keras: cannot be read" in refused(command, "missing.keras", code=4)
     assert "text.keras: not a .keras file" in refused(command, "text.keras", code=4)
+
+
+@pytest.mark.parametrize("command", ["onnx", "tflite", "saved-model", "all", "bench", "parity"])
+def test_a_trusted_module_that_is_not_there(command: str, refused: Refused) -> None:
+    words = [command, "m.keras", *(["m.onnx"] if command == "parity" else [])]
+    for module in ("nosuch", "keras.nosuch", "json.tool.deeper", "", "./m.py", "__main__.m"):
+        said = refused(*words, "--trust-module", "json", "--trust-module", module)
+        assert f"--trust-module: there is no module {module!r}; install its package" in said
+
+
+def test_inspect_needs_no_module(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["inspect", str(SUDOKU4), "--trust-module", "nosuch"]) == 0
+
+
+def test_a_module_is_found_unimported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "theirs" / "inner").mkdir(parents=True)
+    (tmp_path / "theirs" / "__init__.py").write_text("raise SystemExit")
+    (tmp_path / "theirs" / "inner" / "model.py").write_text("raise SystemExit")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert is_there("theirs.inner.model")
+    assert not is_there("theirs.outer")
 
 
 def test_puzzles_that_are_not_there(refused: Refused) -> None:
