@@ -163,6 +163,11 @@ def test_a_module_is_found_unimported(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not is_there("theirs.outer")
 
 
+def test_a_keras_file_is_not_imported(refused: Refused) -> None:
+    said = refused("import", "m.keras", code=4)
+    assert "m.keras: a Keras file already, with nothing to import; give it to trm-export" in said
+
+
 def test_puzzles_that_are_not_there(refused: Refused) -> None:
     said = refused("parity", "m.keras", "m.onnx", "--puzzles", "none.txt", code=4)
     assert "none.txt: there is no such file or folder of puzzles" in said
