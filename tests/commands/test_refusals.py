@@ -120,7 +120,8 @@ def test_rows_that_no_file_can_have(command: str, rows: str, refused: Refused) -
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["onnx", "m.keras", "--batch", "many"], "--batch is a number or free"),
+        (["onnx", "m.keras", "--batch", "many"], "--batch must be 1 or more, or free, got 'many'"),
+        (["onnx", "m.keras", "--batch", "-1"], "--batch must be 1 or more, or free, got '-1'"),
         (["onnx", "m.keras", "--precision", "fp8"], "precision must be fp32 or fp16 or int8"),
         (["onnx", "m.keras", "--recursion", "sideways"], "recursion must be"),
         (["tflite", "m.keras", "--target", "phone"], "target must be litert or tflite-runtime"),
