@@ -24,7 +24,7 @@ import shutil
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from trm_export import TOOL
@@ -71,6 +71,26 @@ def atomic_write(path: str | os.PathLike[str], *, force: bool = False) -> Iterat
             _flush(target.parent)
     finally:
         _remove(temporary)
+
+
+@contextmanager
+def in_turn(folder: Path) -> Iterator[Callable[[], None]]:
+    """Yield a function that waits for our turn to rename files in `folder`, up to the block's end.
+
+    Files that belong together would be mixed with those of another writer of the same names. Call
+    it when all are written. Where a folder cannot be locked (Windows, some disks) nobody waits.
+    """
+    with ExitStack() as held:
+
+        def wait() -> None:
+            with suppress(ImportError, OSError):
+                import fcntl
+
+                handle = os.open(folder, os.O_RDONLY)
+                held.callback(os.close, handle)  # which unlocks it, and so does the process's end
+                fcntl.flock(handle, fcntl.LOCK_EX)
+
+        yield wait
 
 
 def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Path:

@@ -123,6 +123,18 @@ def test_contracts_that_differ(rung: str, contract: StepContract, text: str) -> 
     assert reference.batches == []
 
 
+def test_a_file_of_another_model_is_called_so_whatever_the_puzzles_are() -> None:
+    contract = make_contract(vocab=7)
+    other = replace(contract, made_by=replace(contract.made_by, weights_sha256="1" * 64))
+    puzzles = replace(toy_puzzles(), inputs=np.full((2, 9), 99, np.int32))
+    result = compare(FakeRunner(), FakeRunner(other), puzzles)
+    assert result.broken is not None
+    assert result.broken.name == "names"
+    assert result.broken.problems[0] == "the file is of another model: vocab_size 7 instead of 6"
+    assert result.broken.problems[1].endswith(f"got {'1' * 64}")
+    assert "of another model: vocab_size 7 instead of 6, and" in result.verdict
+
+
 def test_a_fill_is_part_of_the_carry() -> None:
     contract = make_contract()
     carry = tuple(replace(s, fill=1.0) if s.name == "z_L" else s for s in contract.carry)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 ModelFile = Annotated[Path, typer.Argument(help="A .keras file.")]
 Precision = Annotated[str, typer.Option(help="fp32, fp16, int8 or int8-static.")]
-Batch = Annotated[str | None, typer.Option(help="Rows of a call: a number, or free.")]
+Batch = Annotated[str | None, typer.Option(help="Rows of a call: 1 or more, or free.")]
 Granularity = Annotated[
     str, typer.Option(help="What one call does: step, the whole loop, or block (one pass).")
 ]
@@ -89,7 +89,7 @@ def _rows(batch: str | None) -> int | str | None:
     if batch is None or batch == "free":
         return batch
     if not batch.isdecimal():
-        raise UsageError(f"--batch is a number or free, got {batch!r}.")
+        raise UsageError(f"--batch must be 1 or more, or free, got {batch!r}.")
     return int(batch)
 
 

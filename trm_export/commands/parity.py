@@ -20,7 +20,7 @@ from trm_export.commands.models import (
     TrustModule,
 )
 from trm_export.commands.options import AsJson, Force
-from trm_export.commands.puzzles import BlanksOption
+from trm_export.commands.puzzles import BlanksOption, refuse_words
 from trm_export.commands.recording import DeviceName, Recording, RequireGpu
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def parity(
 
     _refuse_targets(output, report, force=force)
     require_keras(model)
+    refuse_words(puzzles, task, blanks)
     contracts = [open_runner(artifact).contract for artifact in artifacts]
     gates = None if gate is None else read_gates(gate)
     costs = _costs(bench)

@@ -31,14 +31,29 @@ def chosen_puzzles(
 
     task = find_task(contract) if name is None else get_task(name)
     if file is not None:
-        if blanks is not None:
-            raise UsageError("--blanks is for the shipped puzzles; leave it out with --puzzles.")
         return read_puzzles(file, task, split="test" if file.is_dir() else None, limit=count)
     if task is None and blanks is not None:
         raise UsageError("No shipped puzzles fit this model; leave --blanks out.")
     if task is None:
         return random_rows(contract.vocab_size, contract.seq_len, count)
     return shipped_puzzles(task, blanks, count)
+
+
+def refuse_words(file: Path | None, name: str | None, blanks: str | None) -> None:
+    """What is wrong with these options whatever the model is, told before Keras loads."""
+    from trm_export.errors import RejectedInputError, UsageError
+    from trm_export.tasks import get_task
+
+    if name is not None:
+        get_task(name)
+    if blanks is not None:
+        _blanks(blanks)
+    if file is None:
+        return
+    if blanks is not None:
+        raise UsageError("--blanks is for the shipped puzzles; leave it out with your own.")
+    if not file.exists():
+        raise RejectedInputError(f"{file}: there is no such file or folder of puzzles")
 
 
 def shipped_puzzles(task: Task, blanks: str | None, count: int) -> PuzzleSet:

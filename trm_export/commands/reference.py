@@ -17,7 +17,7 @@ from trm_export.commands.models import (
     TrustModule,
 )
 from trm_export.commands.options import AsJson, Force
-from trm_export.commands.puzzles import BlanksOption
+from trm_export.commands.puzzles import BlanksOption, refuse_words
 from trm_export.commands.recording import DeviceName, Recording, RequireGpu
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def reference(
     require_suffix(output, ".npz")
     refuse_overwrite(output, force=force)
     require_keras(model)
+    refuse_words(puzzles, task, blanks)
     said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers)
     recording = Recording(
         model, said, None, puzzles, task, blanks, count, batch_size, device, require_gpu, control,

@@ -29,7 +29,7 @@ from trm_export.export.integer_io import integer_contract
 from trm_export.export.puzzle_table import table_bytes, table_sha256
 from trm_export.export.shared import Shared
 from trm_export.export.signature import contract_for, sidecar
-from trm_export.files import atomic_write, refuse_overwrite, size_on_disk
+from trm_export.files import atomic_write, in_turn, refuse_overwrite, size_on_disk
 from trm_export.model import TRM
 from trm_export.protocol import AnyModel, adapt, gist
 from trm_runtime.contract import StepContract
@@ -111,6 +111,7 @@ def produce(
     refuse_target(kind.name, path, source)
     refuse_overwrite(path, force=force)
     with ExitStack() as files:  # closed in reverse: the contract lands last
+        wait_for_turn = files.enter_context(in_turn(path.parent))
         beside = files.enter_context(atomic_write(sidecar(path), force=force))
         new = files.enter_context(atomic_write(path, force=force))
         table = _table(files, job, path, force=force)
@@ -126,6 +127,7 @@ def produce(
             document = files.enter_context(atomic_write(target, force=force))
             document.write_text(text, encoding="utf-8")
         beside.write_text(job.contract.to_json(), encoding="utf-8")
+        wait_for_turn()
     return ExportResult(
         path, job.contract, kind.name, RECURSIONS[job.rolled], size_on_disk(path),
         written - start, checked - written, error, verdict, tuple(documents),
