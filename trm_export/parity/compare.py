@@ -84,7 +84,7 @@ def compare(
     if batch_size < 1:
         raise UsageError(f"batch_size: expected 1 or more, got {batch_size}")
     expected, found = reference.contract, candidate.contract
-    gates = gates or gates_for(found.precision)
+    gates = gates or gates_for(found.precision, tuned=found.halt.trained is not None)
     tokens = _tokens(expected, puzzles.inputs)
     count = len(tokens["inputs"])
     inside = found.granularity == "loop"

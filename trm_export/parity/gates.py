@@ -8,7 +8,7 @@ silently.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trm_export.errors import UsageError
 
@@ -38,9 +38,16 @@ GATES = {
 }
 
 
-def gates_for(precision: str) -> Gates:
-    """The gates of a contract's `precision`; UsageError for one without a row in the table."""
+def gates_for(precision: str, *, tuned: bool = False) -> Gates:
+    """The gates of a contract's `precision`; UsageError for one without a row in the table.
+
+    A `tuned` file halts by a threshold of its own: at which steps, and so with which answers, is
+    reported. Its steps and its accuracy are judged as ever.
+    """
     if precision not in GATES:
         known = ", ".join(GATES)
         raise UsageError(f"no parity gates for precision {precision!r}; expected one of {known}")
-    return GATES[precision]
+    gates = GATES[precision]
+    if not tuned:
+        return gates
+    return replace(gates, answers=None, cells=None, halting_steps=None, mean_steps=None)
