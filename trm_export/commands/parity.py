@@ -9,6 +9,7 @@ import typer
 
 from trm_export.commands.models import (
     HaltRule,
+    HaltThreshold,
     Identifiers,
     MaxSteps,
     Said,
@@ -55,6 +56,7 @@ def parity(
     seq_len: SeqLen = None,
     max_steps: MaxSteps = None,
     halt_rule: HaltRule = None,
+    halt_threshold: HaltThreshold = None,
     identifiers: Identifiers = None,
     as_json: AsJson = False,
     force: Force = False,
@@ -76,7 +78,9 @@ def parity(
     require_keras(model)
     candidate = open_runner(artifact)
     chosen = _puzzles(candidate.contract, puzzles, task, blanks, count)
-    said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers)
+    said = Said(
+        trust_module, seq_len, max_steps, halt_rule, identifiers, halt_threshold=halt_threshold
+    )
     result = _compared(model, said, candidate, chosen, batch_size)
     if report is not None:
         _write(result, report, force=force)
@@ -84,8 +88,20 @@ def parity(
         emit(result.to_json())
     else:
         show_result(result, str(model), str(artifact))
+        _say_tuned(candidate.contract)
     if not result:
         raise typer.Exit(ParityError.exit_code)
+
+
+def _say_tuned(contract: StepContract) -> None:
+    from trm_export.commands.console import remark
+
+    if contract.halt.trained is not None:
+        remark(
+            f"The file was tuned: it halts above {contract.halt.threshold:g}, its model above "
+            f"{contract.halt.trained:g}. So their steps and answers differ by intention, and "
+            "what is judged is each step, and the accuracy in the end."
+        )
 
 
 def _compared(
@@ -127,18 +143,18 @@ def _puzzles(
     return shipped_puzzles(task, blanks, count)
 
 
-def shipped_puzzles(task: Task, blanks: str | None, count: int) -> PuzzleSet:
-    """Test puzzles with these blanks; without a wish a mix from easy to hard."""
+def shipped_puzzles(task: Task, blanks: str | None, count: int, split: str = "test") -> PuzzleSet:
+    """Puzzles of a split with these blanks; without a wish a mix from easy to hard."""
     import numpy as np
 
     from trm_export.tasks import PuzzleSet
 
     if blanks is not None:
-        return task.puzzles("test", _blanks(blanks), count)
+        return task.puzzles(split, _blanks(blanks), count)
     if task.name != "sudoku9":
-        return task.puzzles("test", count=count)
+        return task.puzzles(split, count=count)
     shares = [len(part) for part in np.array_split(np.arange(count), len(_MIX))]
-    sets = [task.puzzles("test", b, n) for b, n in zip(_MIX, shares, strict=True) if n]
+    sets = [task.puzzles(split, b, n) for b, n in zip(_MIX, shares, strict=True) if n]
     labels = [part.labels for part in sets if part.labels is not None]
     return PuzzleSet(
         np.concatenate([part.inputs for part in sets]),
