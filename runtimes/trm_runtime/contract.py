@@ -58,10 +58,23 @@ class HaltRule:
     """The learned halt rule: a row is done when its score is above the threshold.
 
     The score is `q_halt`, or `q_halt - q_continue` for kind "q_halt_minus_q_continue" (logits).
+    `trained` is there in a file that was tuned after its export: what the model itself has for a
+    threshold, and nothing that a driver needs.
     """
 
     kind: str = "q_halt"  # one of HALT_KINDS
     threshold: float = 0.0
+    trained: float | None = None  # in the JSON only if not None
+
+    @property
+    def untuned(self) -> HaltRule:
+        """The rule of the model itself, as it was before any tuning of the file."""
+        return HaltRule(self.kind, self.threshold if self.trained is None else self.trained)
+
+    def tuned(self, threshold: float) -> HaltRule:
+        """This rule with another threshold, and the model's own kept beside it."""
+        own = self.untuned.threshold
+        return HaltRule(self.kind, threshold, None if threshold == own else own)
 
 
 @dataclass(frozen=True)
@@ -135,6 +148,8 @@ class StepContract:
         for key in _OPTIONAL:
             if fields[key] is None:
                 del fields[key]
+        if fields["halt"]["trained"] is None:
+            del fields["halt"]["trained"]
         for tensor in (*fields["inputs"], *fields["carry"], *fields["outputs"]):
             for key in _GRID:
                 if tensor[key] is None:
@@ -171,7 +186,8 @@ _CONTRACT_KEYS = tuple(key for key in StepContract.__dataclass_fields__ if key n
 _GRID = ("scale", "zero_point")  # of int8 tensors alone
 _TENSOR_KEYS = tuple(key for key in TensorSpec.__dataclass_fields__ if key not in _GRID)
 _CARRY_KEYS = tuple(key for key in CarrySpec.__dataclass_fields__ if key not in _GRID)
-_HALT_KEYS = tuple(HaltRule.__dataclass_fields__)
+_HALT_KEYS = ("kind", "threshold")
+_TRAINED = "trained"  # of the halt rule; optional for the same reason
 _MADE_BY_KEYS = tuple(MadeBy.__dataclass_fields__)
 
 _Spec = TypeVar("_Spec", TensorSpec, CarrySpec)
@@ -268,8 +284,12 @@ def _read_shape(fields: Fields) -> Shape:
 
 
 def _read_halt(parent: Fields) -> HaltRule:
-    fields = parent.object("halt", _HALT_KEYS)
-    return HaltRule(fields.choice("kind", HALT_KINDS), fields.number("threshold"))
+    found = parent.values.get("halt")
+    optional = (_TRAINED,) if isinstance(found, dict) and _TRAINED in found else ()
+    fields = parent.object("halt", (*_HALT_KEYS, *optional))
+    given = fields.values.get(_TRAINED) is not None
+    kind, threshold = fields.choice("kind", HALT_KINDS), fields.number("threshold")
+    return HaltRule(kind, threshold, fields.number(_TRAINED) if given else None)
 
 
 def _read_made_by(parent: Fields) -> MadeBy:

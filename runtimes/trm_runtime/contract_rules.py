@@ -101,8 +101,7 @@ def _meaning_problems(contract: StepContract) -> list[str]:
         problems.append(f"granularity: {contract.granularity!r} is not {', '.join(GRANULARITIES)}")
     if contract.halt.kind not in HALT_KINDS:
         problems.append(f"halt.kind: {contract.halt.kind!r} is not one of {', '.join(HALT_KINDS)}")
-    if not math.isfinite(contract.halt.threshold):
-        problems.append(f"halt.threshold: expected a finite number, got {contract.halt.threshold}")
+    problems += _halt_problems(contract)
     if contract.max_steps < 1:
         problems.append(f"max_steps: expected 1 or more, got {contract.max_steps}")
     least, most = (1, math.inf) if contract.granularity == "block" else (1, 1)
@@ -111,6 +110,17 @@ def _meaning_problems(contract: StepContract) -> list[str]:
         problems.append(f"passes: expected {wanted}, got {contract.passes}")
     problems += _identifier_problems(contract)
     return problems + _alphabet_problems(contract.alphabet, contract.vocab_size)
+
+
+def _halt_problems(contract: StepContract) -> list[str]:
+    halt, problems = contract.halt, []
+    if not math.isfinite(halt.threshold):
+        problems.append(f"halt.threshold: expected a finite number, got {halt.threshold}")
+    if halt.trained is not None and not math.isfinite(halt.trained):
+        problems.append(f"halt.trained: expected a finite number, got {halt.trained}")
+    if halt.trained is not None and contract.granularity == "loop":
+        problems.append("halt.trained: given, but a loop halts by the threshold inside its graph")
+    return problems
 
 
 def _identifier_problems(contract: StepContract) -> list[str]:

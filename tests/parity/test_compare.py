@@ -54,6 +54,27 @@ def test_a_runner_equals_itself(batch_size: int) -> None:
     assert "thinks the same on 12 puzzles" in result.verdict
 
 
+def test_a_tuned_file_is_compared_by_the_models_own_threshold() -> None:
+    tuned = FakeRunner(make_contract(halt=HaltRule("q_halt", 1.0, trained=0.0)))
+    unlabelled = replace(toy_puzzles(), labels=None)
+    result = compare(FakeRunner(), tuned, unlabelled)
+    assert result, result.verdict
+    assert statuses(result)[4:7] == ["reported"] * 3
+    assert result.decisions is not None
+    assert result.decisions.candidate_mean_steps == result.decisions.mean_steps + 1
+    other = FakeRunner(make_contract(halt=HaltRule("q_halt", 1.0, trained=0.5)))
+    broken = compare(FakeRunner(), other, unlabelled).broken
+    assert broken is not None
+    assert broken.summary == "halt rule, threshold: expected 0.0, got 0.5"
+
+
+def test_a_tuned_file_that_answers_fewer_puzzles_fails() -> None:
+    tuned = FakeRunner(make_contract(halt=HaltRule("q_halt", 1.0, trained=0.0)))
+    result = compare(FakeRunner(), tuned, toy_puzzles())
+    assert result.broken is not None
+    assert result.broken.name == "task accuracy"
+
+
 def test_either_side_may_have_a_fixed_batch() -> None:
     fixed = FakeRunner(make_contract(batch=5))
     assert compare(FakeRunner(), fixed, toy_puzzles(7))

@@ -41,6 +41,7 @@ def tensor(value: dict[str, Any], name: str) -> dict[str, Any]:
         {"alphabet": None},
         {"alphabet": ("", "#", " ", "S", "G", "é")},
         {"halt": HaltRule("q_halt_minus_q_continue", -1.5)},
+        {"halt": HaltRule("q_halt", 2.5, trained=0.0)},
     ],
 )
 def test_json_round_trip(fields: dict[str, Any]) -> None:
@@ -55,6 +56,25 @@ def test_json_is_plain_and_starts_with_its_schema() -> None:
     assert next(iter(value.items())) == ("schema_version", 1)
     assert tensor(value, "z_H")["shape"] == [None, 4, 3]
     assert tensor(value, "halted")["fill"] is True
+
+
+def test_the_threshold_before_tuning_is_in_the_json_only_where_it_means_something() -> None:
+    plain = make_contract(halt=HaltRule("q_halt", 3.0))
+    assert json.loads(plain.to_json())["halt"] == {"kind": "q_halt", "threshold": 3.0}
+    tuned = replace(plain, halt=plain.halt.tuned(1.0))
+    assert json.loads(tuned.to_json())["halt"] == {
+        "kind": "q_halt", "threshold": 1.0, "trained": 3.0,
+    }  # fmt: skip
+    null = edited(lambda value: value["halt"].update(trained=None), halt=plain.halt)
+    assert StepContract.from_json(null) == plain
+
+
+def test_tuning_again_keeps_what_the_model_has() -> None:
+    rule = HaltRule("q_halt", 3.0)
+    assert rule.untuned == rule
+    twice = rule.tuned(1.0).tuned(2.0)
+    assert twice == HaltRule("q_halt", 2.0, trained=3.0)
+    assert twice.untuned == rule == twice.tuned(3.0)
 
 
 def test_sizes_come_from_the_tensors() -> None:
@@ -124,6 +144,8 @@ REFUSED: dict[str, tuple[Edit, str]] = {
     "halt kind": (lambda v: v["halt"].update(kind="vibes"), "halt.kind: expected one of q_halt"),
     "threshold is text": (lambda v: v["halt"].update(threshold="0"), "halt.threshold: expected a"),
     "threshold is huge": (lambda v: v["halt"].update(threshold=10**400), "is out of range"),
+    "trained is text": (lambda v: v["halt"].update(trained="0"), "halt.trained: expected a number"),
+    "trained is huge": (lambda v: v["halt"].update(trained=1e301), "halt.trained: 1e+301 is out"),
     "halt is text": (lambda v: v.update(halt="q_halt"), "halt: expected an object"),
     "granularity": (lambda v: v.update(granularity="x"), "granularity: expected one of step, loop"),
     "carry of a loop": (lambda v: v.update(granularity="loop"), "z_H: a loop carries nothing"),
@@ -218,6 +240,14 @@ def test_a_contract_cannot_be_built_broken() -> None:
         ({"granularity": "half"}, "granularity: 'half'"),
         ({"schema_version": 2}, "schema_version: expected 1, got 2"),
         ({"num_puzzle_identifiers": 0}, "puzzle_identifiers is not an input"),
+        (
+            {"halt": HaltRule("q_halt", 0.0, trained=float("inf"))},
+            "halt.trained: expected a finite",
+        ),
+        (
+            {"granularity": "loop", "halt": HaltRule("q_halt", 1.0, trained=0.0)},
+            "halt.trained: given, but a loop halts by the threshold inside its graph",
+        ),
     ],
 )
 def test_parts_that_json_could_not_hold(change: dict[str, Any], complaint: str) -> None:

@@ -18,6 +18,7 @@ from tests.runtime.fakes import (
     make_puzzles,
 )
 from trm_runtime import (
+    HaltRule,
     RejectedInputError,
     StepEvent,
     StepOutput,
@@ -51,6 +52,14 @@ def test_a_row_is_not_restarted_by_the_graphs_own_flag(batch: int | None) -> Non
     runner = FakeRunner(make_contract(batch=batch), always_halted=True)
     puzzles = make_puzzles(9)
     assert_solved(solve(runner, puzzles), puzzles, puzzles[:, 0])
+
+
+@pytest.mark.parametrize("batch", [None, 4])
+def test_a_tuned_threshold_decides_whatever_the_graph_says(batch: int | None) -> None:
+    rule = HaltRule("q_halt", 1.0, trained=-99.0)
+    runner = FakeRunner(make_contract(batch=batch, halt=rule), always_halted=True)
+    puzzles = make_puzzles(9)
+    assert_solved(solve(runner, puzzles), puzzles, puzzles[:, 0] + 1)
 
 
 def test_a_row_that_ran_all_steps_is_latched_before_the_graph_restarts_it(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import Any
 
@@ -14,6 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from tests.strangers.conftest import Stranger
 from trm_export.errors import ProtocolError, UsageError
 from trm_export.protocol import Asked, adapt
+from trm_export.protocol.facts import halt_rule
 from trm_runtime.contract import HaltRule
 
 ASKED = Asked(seq_len=9, max_steps=3)
@@ -52,6 +54,23 @@ def test_the_halt_rule_and_the_steps_are_the_models_own(strangers: Any) -> None:
     other = adapt(GridThinker(no_act_continue=False))
     assert other.halt == HaltRule("q_halt_minus_q_continue")
     assert adapt(GridThinker(), Asked(halt_rule="q_halt_minus_q_continue")).halt == other.halt
+
+
+def test_a_threshold_that_is_asked_for_wins() -> None:
+    from tests.strangers.gridthink import GridThinker
+    from trm_export import TRM
+    from trm_export.export.signature import contract_for
+
+    found = adapt(GridThinker(), Asked(halt_threshold=1.5))
+    assert found.halt == HaltRule("q_halt", 1.5)
+    own = TRM(6, 16, 2, 1.0, 16, family="paper", halt_threshold=0.5, l_layers=1, h_layers=1)
+    assert adapt(own).halt.threshold == 0.5
+    assert adapt(own, Asked(halt_threshold=-2.0)).halt.threshold == -2.0
+    with pytest.raises(UsageError, match="expected a finite number, got nan"):
+        adapt(own, Asked(halt_threshold=float("nan")))
+    contract = contract_for(own)
+    tuned = dataclasses.replace(contract, halt=contract.halt.tuned(3.0))
+    assert halt_rule(object(), Asked(assumed=tuned)) == contract.halt
 
 
 def test_what_cannot_be_inferred_is_asked_for_by_name() -> None:

@@ -10,6 +10,7 @@ import typer
 from trm_export.commands.exporting import Granularity, ModelFile, PuzzleTable
 from trm_export.commands.models import (
     HaltRule,
+    HaltThreshold,
     Identifiers,
     MaxSteps,
     Said,
@@ -38,6 +39,7 @@ def all(
     seq_len: SeqLen = None,
     max_steps: MaxSteps = None,
     halt_rule: HaltRule = None,
+    halt_threshold: HaltThreshold = None,
     identifiers: Identifiers = None,
     task: TaskName = None,
     puzzle_table: PuzzleTable = "internal",
@@ -57,7 +59,7 @@ def all(
     from trm_export.export.every import export_all
     from trm_export.export.probe import probe_puzzles
 
-    said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task)
+    said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task, halt_threshold)
     trm, entries = opened(model, said), []
     with progress("Exporting", len(FORMATS) * len(PRECISIONS)) as advance:
         for entry in export_all(

@@ -10,6 +10,7 @@ import typer
 
 from trm_export.commands.models import (
     HaltRule,
+    HaltThreshold,
     Identifiers,
     MaxSteps,
     Said,
@@ -46,6 +47,7 @@ def bench(
     seq_len: SeqLen = None,
     max_steps: MaxSteps = None,
     halt_rule: HaltRule = None,
+    halt_threshold: HaltThreshold = None,
     identifiers: Identifiers = None,
     task: TaskName = None,
     force: Force = False,
@@ -70,7 +72,7 @@ def bench(
     load_keras()
     from trm_export.benchmark import BenchFailure
 
-    said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task)
+    said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task, halt_threshold)
     trained, trm, stem = _model(model, said)
     puzzles = _puzzles(trm, count)
     reference = _reference(trm, puzzles) if trained else None

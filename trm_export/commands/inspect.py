@@ -156,13 +156,14 @@ def _contract_state(info: OnnxFileInfo | TFLiteFileInfo) -> str:
 
 def _contract(contract: StepContract) -> Rows:
     made_by, halt = contract.made_by, contract.halt
+    own = "" if halt.trained is None else f" (tuned; the model's own is {halt.trained:g})"
     versions = ", ".join(f"{name} {version}" for name, version in made_by.versions.items())
     return [
         ("model", f"{contract.model_name}, one {contract.granularity} per call"),
         ("precision", contract.precision),
         ("batch", "free" if contract.batch is None else str(contract.batch)),
         ("puzzle", f"{contract.seq_len} tokens of {contract.vocab_size}"),
-        ("halts", f"{halt.kind} > {halt.threshold:g}, or step {contract.max_steps}"),
+        ("halts", f"{halt.kind} > {halt.threshold:g}{own}, or step {contract.max_steps}"),
         ("puzzle table", _table(contract)),
         ("alphabet", " ".join(entry or "-" for entry in contract.alphabet or ()) or "none"),
         ("made by", f"{made_by.tool} ({versions})"),

@@ -44,6 +44,10 @@ MaxSteps = Annotated[
 HaltRule = Annotated[
     str | None, typer.Option(help="Score that halts a row: q_halt or q_halt_minus_q_continue.")
 ]
+HaltThreshold = Annotated[
+    float | None,
+    typer.Option(help="What that score must exceed; the model's own if not given."),
+]
 Identifiers = Annotated[
     int | None,
     typer.Option("--puzzle-identifiers", help="How many there are, if the model does not say it."),
@@ -63,6 +67,7 @@ class Said:
     halt_rule: str | None = None
     identifiers: int | None = None
     task: str | None = None
+    halt_threshold: float | None = None
 
 
 def opened(model: Path, said: Said, assumed: StepContract | None = None) -> StepModel:
@@ -81,6 +86,7 @@ def opened(model: Path, said: Said, assumed: StepContract | None = None) -> Step
             seq_len=said.seq_len,
             max_steps=said.max_steps,
             halt_rule=said.halt_rule,
+            halt_threshold=said.halt_threshold,
             num_puzzle_identifiers=said.identifiers,
             task=said.task,
             assumed=assumed,

@@ -14,6 +14,7 @@ from trm_export.commands.exporting import (
 )
 from trm_export.commands.models import (
     HaltRule,
+    HaltThreshold,
     Identifiers,
     MaxSteps,
     Said,
@@ -35,6 +36,7 @@ def onnx(
     seq_len: SeqLen = None,
     max_steps: MaxSteps = None,
     halt_rule: HaltRule = None,
+    halt_threshold: HaltThreshold = None,
     identifiers: Identifiers = None,
     task: TaskName = None,
     puzzle_table: PuzzleTable = "internal",
@@ -43,7 +45,7 @@ def onnx(
     as_json: AsJson = False,
 ) -> None:
     """Export to ONNX and check the file against Keras on real puzzles."""
-    said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task)
+    said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task, halt_threshold)
     run_export(
         "onnx", model, output, said, precision=precision, batch=batch, granularity=granularity,
         recursion=recursion, puzzle_table=puzzle_table, integer_io=integer_io, force=force,

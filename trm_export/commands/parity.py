@@ -12,6 +12,7 @@ import typer
 
 from trm_export.commands.models import (
     HaltRule,
+    HaltThreshold,
     Identifiers,
     MaxSteps,
     Said,
@@ -86,6 +87,7 @@ def parity(
     seq_len: SeqLen = None,
     max_steps: MaxSteps = None,
     halt_rule: HaltRule = None,
+    halt_threshold: HaltThreshold = None,
     identifiers: Identifiers = None,
     as_json: AsJson = False,
     force: Force = False,
@@ -108,7 +110,9 @@ def parity(
     contracts = [open_runner(artifact).contract for artifact in artifacts]
     gates = None if gate is None else read_gates(gate)
     costs = _costs(bench)
-    said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers)
+    said = Said(
+        trust_module, seq_len, max_steps, halt_rule, identifiers, halt_threshold=halt_threshold
+    )
     want_control = (report is not None) if control is None else control
     recording = Recording(
         model, said, contracts[0], puzzles, task, blanks, count, batch_size, device, require_gpu,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from trm_export.commands.console import Row, printable, show_columns, stdout
+from trm_export.commands.console import Row, printable, remark, show_columns, stdout
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from trm_export.parity.document import Judged
+    from trm_runtime.contract import StepContract
     from trm_runtime.parity import Accuracy, Decisions, Difference, ParityResult, Score, Size
 
 _STYLES = {"ok": "green", "failed": "bold red", "reported": "", "not judged": "dim"}
@@ -33,8 +34,19 @@ def show_files(files: Sequence[Judged], model: str, report: Path | None) -> None
             if not file.result:
                 stdout().print(Text(f"\n{'-' * 60}", style="dim"))
                 show_result(file.result, model, str(file.path))
+    for file in files:
+        _say_tuned(file.contract)
     if report is not None:
         stdout().print(Text(f"\nReport: {report} (and .md, .json)"))
+
+
+def _say_tuned(contract: StepContract) -> None:
+    if contract.halt.trained is not None:
+        remark(
+            f"The file was tuned: it halts above {contract.halt.threshold:g}, its model above "
+            f"{contract.halt.trained:g}. So their steps and answers differ by intention, and "
+            "what is judged is each step, and the accuracy in the end."
+        )
 
 
 def _line(file: Judged) -> Row:

@@ -56,16 +56,16 @@ def refuse_words(file: Path | None, name: str | None, blanks: str | None) -> Non
         raise RejectedInputError(f"{file}: there is no such file or folder of puzzles")
 
 
-def shipped_puzzles(task: Task, blanks: str | None, count: int) -> PuzzleSet:
-    """Test puzzles with these blanks; without a wish a mix from easy to hard."""
+def shipped_puzzles(task: Task, blanks: str | None, count: int, split: str = "test") -> PuzzleSet:
+    """Puzzles of a split with these blanks; without a wish a mix from easy to hard."""
     import numpy as np
 
     from trm_export.tasks import PuzzleSet
 
     if blanks is not None:
-        return task.puzzles("test", _blanks(blanks), count)
+        return task.puzzles(split, _blanks(blanks), count)
     shares = [len(part) for part in np.array_split(np.arange(count), len(task.levels))]
-    sets = [task.puzzles("test", b, n) for b, n in zip(task.levels, shares, strict=True) if n]
+    sets = [task.puzzles(split, b, n) for b, n in zip(task.levels, shares, strict=True) if n]
     if len(sets) == 1:
         return sets[0]
     return PuzzleSet(

@@ -9,6 +9,7 @@ import typer
 
 from trm_export.commands.models import (
     HaltRule,
+    HaltThreshold,
     Identifiers,
     MaxSteps,
     Said,
@@ -56,6 +57,7 @@ def reference(
     seq_len: SeqLen = None,
     max_steps: MaxSteps = None,
     halt_rule: HaltRule = None,
+    halt_threshold: HaltThreshold = None,
     identifiers: Identifiers = None,
     as_json: AsJson = False,
     force: Force = False,
@@ -75,7 +77,9 @@ def reference(
     refuse_overwrite(output, force=force)
     require_keras(model)
     refuse_words(puzzles, task, blanks)
-    said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers)
+    said = Said(
+        trust_module, seq_len, max_steps, halt_rule, identifiers, halt_threshold=halt_threshold
+    )
     recording = Recording(
         model, said, None, puzzles, task, blanks, count, batch_size, device, require_gpu, control,
         states * 1_000_000,

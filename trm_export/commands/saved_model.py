@@ -16,6 +16,7 @@ from trm_export.commands.exporting import (
 )
 from trm_export.commands.models import (
     HaltRule,
+    HaltThreshold,
     Identifiers,
     MaxSteps,
     Said,
@@ -39,6 +40,7 @@ def saved_model(
     seq_len: SeqLen = None,
     max_steps: MaxSteps = None,
     halt_rule: HaltRule = None,
+    halt_threshold: HaltThreshold = None,
     identifiers: Identifiers = None,
     task: TaskName = None,
     puzzle_table: PuzzleTable = "internal",
@@ -46,7 +48,7 @@ def saved_model(
     as_json: AsJson = False,
 ) -> None:
     """Export to a SavedModel folder and check it against Keras on real puzzles."""
-    said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task)
+    said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task, halt_threshold)
     run_export(
         "saved-model", model, output, said, precision=precision, batch=batch,
         granularity=granularity, recursion=recursion, puzzle_table=puzzle_table, force=force,

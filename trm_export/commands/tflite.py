@@ -18,6 +18,7 @@ from trm_export.commands.exporting import (
 )
 from trm_export.commands.models import (
     HaltRule,
+    HaltThreshold,
     Identifiers,
     MaxSteps,
     Said,
@@ -46,13 +47,14 @@ def tflite(
     seq_len: SeqLen = None,
     max_steps: MaxSteps = None,
     halt_rule: HaltRule = None,
+    halt_threshold: HaltThreshold = None,
     identifiers: Identifiers = None,
     task: TaskName = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Export to TFLite (LiteRT) and check the file against Keras on real puzzles."""
-    said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task)
+    said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task, halt_threshold)
     run_export(
         "tflite", model, output, said, precision=precision, batch=batch, granularity=granularity,
         recursion=recursion, puzzle_table=puzzle_table, integer_io=integer_io, engine=target,

@@ -20,7 +20,7 @@ import numpy as np
 from trm_export.parity.parts import Parts
 from trm_export.parity.rules import valid_answers
 from trm_runtime.open import open_runner
-from trm_runtime.parity import Gates, Golden, ParityResult, gates_for
+from trm_runtime.parity import Gates, Golden, ParityResult, gates_of
 from trm_runtime.parity.check import conclude, measure, part_numbers, refusal, work
 from trm_runtime.parity.golden_file import read_golden
 from trm_runtime.parity.measure import Part
@@ -96,7 +96,7 @@ def check_file(
     """The result of one check; see `check_files`."""
     golden, runner = opened(check)
     contract = runner.contract
-    gates = check.gates or gates_for(contract.precision)
+    gates = check.gates or gates_of(contract)
     refused = refusal(golden.contract, contract, gates, golden.puzzles, golden.about.kind)
     if refused is not None:
         return refused

@@ -14,7 +14,14 @@ from keras import ops
 
 from trm_export.errors import ProtocolError
 from trm_export.model import TRM
-from trm_export.protocol.facts import Asked, Facts, facts_of, halt_question, halt_rule
+from trm_export.protocol.facts import (
+    Asked,
+    Facts,
+    facts_of,
+    halt_question,
+    halt_rule,
+    halt_threshold,
+)
 from trm_export.protocol.form import (
     EMBEDDING,
     HEADS,
@@ -170,7 +177,8 @@ def adapt(model: AnyModel, asked: Asked | None = None) -> StepModel:
     says_continue = any(leaf.name == HEADS[2] for leaf in form.outputs)
     if halt is None and says_continue:
         raise halt_question(model)
-    return StepModel(model, facts, halt or HaltRule(), form)
+    usual = HaltRule(threshold=halt_threshold(model, asked))
+    return StepModel(model, facts, halt or usual, form)
 
 
 def _tensor(found: Mapping[Any, Any], leaf: Leaf) -> Any:

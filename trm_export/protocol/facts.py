@@ -5,6 +5,7 @@ Attributes of the model come first, then those of its `config`, then its constru
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,7 @@ class Asked:
         seq_len: tokens of a puzzle.
         max_steps: ACT steps after which a row halts.
         halt_rule: one of `HALT_KINDS`; wins over what the model says.
+        halt_threshold: what the score of that rule must exceed; wins over what the model says.
         num_puzzle_identifiers: how many identifiers the model's table has.
         task: name of the task whose alphabet the tokens are of.
         assumed: stands in where both the caller and the model are silent.
@@ -42,6 +44,7 @@ class Asked:
     seq_len: int | None = None
     max_steps: int | None = None
     halt_rule: str | None = None
+    halt_threshold: float | None = None
     num_puzzle_identifiers: int | None = None
     task: str | None = None
     assumed: StepContract | None = None
@@ -88,13 +91,27 @@ def halt_rule(model: Any, asked: Asked) -> HaltRule | None:
     if asked.halt_rule is not None and asked.halt_rule not in HALT_KINDS:
         known = " or ".join(HALT_KINDS)
         raise UsageError(f"halt rule: expected {known}, got {asked.halt_rule!r}.")
-    threshold = float(_stated(model, "halt_threshold", (int, float)) or 0.0)
+    threshold = halt_threshold(model, asked)
     alone = _stated(model, "no_act_continue", (bool,))
     if asked.halt_rule is not None:
         return HaltRule(asked.halt_rule, threshold)
     if alone is not None:
         return HaltRule(HALT_KINDS[0 if alone else 1], threshold)
-    return None if asked.assumed is None else asked.assumed.halt
+    if asked.assumed is None:
+        return None
+    assumed = asked.assumed.halt.untuned
+    return HaltRule(assumed.kind, halt_threshold(model, asked, assumed.threshold))
+
+
+def halt_threshold(model: Any, asked: Asked, usual: float = 0.0) -> float:
+    """The threshold that the caller names, that the model states, or the usual one."""
+    said = asked.halt_threshold
+    if said is None:
+        stated = _stated(model, "halt_threshold", (int, float))
+        return usual if stated is None else float(stated)
+    if not math.isfinite(said):
+        raise UsageError(f"halt threshold: expected a finite number, got {said}.")
+    return said
 
 
 def halt_question(model: Any) -> UsageError:

@@ -1,6 +1,7 @@
 """What a TRM answers at every ACT step, and what each halting policy would make of it.
 
-A trace runs every puzzle to its last step once; every policy is then a matter of picking rows.
+A trace runs every puzzle to its last step once; every policy is then a matter of picking rows,
+which `trm_export.halting` does.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ import keras
 import numpy as np
 from keras import ops
 
+from trm_export.halting import choose, curve, point
 from trm_export.model import TRM
 from trm_export.training.losses import IGNORED_LABEL
 
 Array = np.ndarray[Any, Any]
+
+_THRESHOLDS = np.arange(-6, 8.5, 0.5).tolist()  # logits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,16 +30,12 @@ class Trace:
     answers: Array  # (T, N, S) int32
     scores: Array  # (T, N) float32: q_halt, or q_halt - q_continue
 
-    def latched_steps(self, threshold: float) -> Array:
-        """First step (N,), counted from 1, whose score exceeds the threshold, else the last."""
-        hits = self.scores > threshold
-        hits[-1] = True
-        return np.argmax(hits, axis=0) + 1
+    def exact(self, labels: Array) -> Array:
+        """(T, N) bool: whether the answer of a step is the label, of all (N, S) int32.
 
-    def latched_answers(self, threshold: float) -> Array:
-        """The answers (N, S) of those steps."""
-        steps = self.latched_steps(threshold)
-        return self.answers[steps - 1, np.arange(len(steps))]
+        Cells labelled 0 do not count, as in training.
+        """
+        return ((self.answers == labels) | (labels == IGNORED_LABEL)).all(axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,18 +106,11 @@ def _trace_batch(model: TRM, feeds: dict[str, Array], step: Callable[[Any, Any],
 
 def halting_point(traced: Trace, labels: Array, threshold: float) -> HaltingPoint:
     """Accuracy and cost of one threshold; ``labels`` (N, S) int32."""
-    steps = traced.latched_steps(threshold)
-    exact = _exact(traced.latched_answers(threshold), labels)
-    full = _exact(traced.answers[-1], labels)
-    solved = float(steps[exact].mean()) if exact.any() else float("nan")
-    return HaltingPoint(
-        threshold, float(exact.mean()), float(full.mean()), float(steps.mean()), solved
-    )
-
-
-def _exact(answers: Array, labels: Array) -> Array:
-    """(N,) bool; cells labelled 0 do not count, as in training."""
-    return ((answers == labels) | (labels == IGNORED_LABEL)).all(axis=1)
+    exact = traced.exact(labels)
+    found = point(traced.scores, exact, threshold)
+    solved = float("nan") if found.mean_steps_solved is None else found.mean_steps_solved
+    full = float(exact[-1].mean())
+    return HaltingPoint(threshold, found.exact, full, found.mean_steps, solved)
 
 
 def tune_threshold(traced: Trace, labels: Array, *, allowed_loss: float = 0.002) -> HaltingPoint:
@@ -125,6 +118,7 @@ def tune_threshold(traced: Trace, labels: Array, *, allowed_loss: float = 0.002)
 
     Accuracy is measured against running all steps; thresholds are halves of a logit in [-6, 8].
     """
-    points = [halting_point(traced, labels, float(t)) for t in np.arange(-6, 8.5, 0.5)]
-    good = [p for p in points if p.exact >= p.exact_all_steps - allowed_loss]
-    return min(good or points[-1:], key=lambda p: p.mean_steps)
+    exact = traced.exact(labels)
+    points = curve(traced.scores, exact, _THRESHOLDS)
+    best = choose(points, allowed_loss, best=float(exact[-1].mean()))
+    return halting_point(traced, labels, best.threshold)

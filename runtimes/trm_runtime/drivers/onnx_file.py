@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Union
 
 from trm_runtime.contract import MAX_CONTRACT_BYTES, METADATA_KEY
-from trm_runtime.drivers.onnx_wire import external_tensors, metadata_value
+from trm_runtime.drivers.onnx_wire import external_tensors, metadata_value, with_metadata
 from trm_runtime.errors import RejectedInputError
 from trm_runtime.words import first_few
 
@@ -50,6 +50,12 @@ def seal(path: str | os.PathLike[str]) -> None:
     """Give a file a new checksum, after it was changed on purpose."""
     file = Path(path)
     file.write_bytes(sealed(file.read_bytes()))
+
+
+def replace_contract(path: Path, contract: str) -> None:
+    """Give a whole file another contract, and so another checksum; nothing else changes."""
+    model = path.read_bytes()
+    path.write_bytes(sealed(with_metadata(model, METADATA_KEY, contract.encode())))
 
 
 def read_contract(path: Path) -> str:

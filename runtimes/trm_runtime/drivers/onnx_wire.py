@@ -1,4 +1,4 @@
-"""Look into an ONNX file without the onnx package: metadata, and tensors kept in other files.
+"""An ONNX file without the onnx package: its metadata, and tensors it keeps in other files.
 
 An engine would open such files on its own, by a path written in the model; an untrusted model
 could name any. Walks the protobuf wire format (https://protobuf.dev/programming-guides/encoding/)
@@ -64,27 +64,63 @@ def metadata_value(model: bytes | mmap, key: str) -> memoryview | None:
 
     Raises ValueError when the bytes are not a whole protobuf message.
     """
+    found = _metadata(memoryview(model), key)
+    return None if found is None else found[0]
+
+
+def with_metadata(model: bytes, key: str, value: bytes) -> bytes:
+    """The model with another value in its first metadata entry of that key.
+
+    Every other byte stays as it is. Raises ValueError when the bytes are not a whole protobuf
+    message, or one without such an entry.
+    """
+    found = _metadata(memoryview(model), key)
+    if found is None:
+        raise ValueError(f"it has no metadata entry {key!r}")
+    _, place = found
+    entry = _written(_ENTRY_KEY, key.encode()) + _written(_ENTRY_VALUE, value)
+    return model[: place.start] + _written(_METADATA, entry) + model[place.stop :]
+
+
+def _metadata(model: memoryview, key: str) -> tuple[memoryview, slice] | None:
+    """The value of the first entry of that key, and the place of the whole entry."""
     wanted = memoryview(key.encode())
-    for field, entry in _fields(memoryview(model)):
+    for field, entry, place in _places(model):
         if field == _METADATA and isinstance(entry, memoryview):
             parts = dict(_fields(entry))
             value = parts.get(_ENTRY_VALUE, memoryview(b""))
             if parts.get(_ENTRY_KEY) == wanted and isinstance(value, memoryview):
-                return value
+                return value, place
     return None
+
+
+def _written(field: int, value: bytes) -> bytes:
+    """A field of bytes as protobuf writes it."""
+    return _varint_bytes(field << 3 | 2) + _varint_bytes(len(value)) + value
+
+
+def _varint_bytes(number: int) -> bytes:
+    low, high = number & 127, number >> 7
+    return bytes([low | 128]) + _varint_bytes(high) if high else bytes([low])
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, _Value]]:
     """Every field of one message: its number, and a number or the bytes of it."""
+    return ((field, value) for field, value, _ in _places(message))
+
+
+def _places(message: memoryview) -> Iterator[tuple[int, _Value, slice]]:
+    """Every field of one message, as `_fields`, and its place, key and length included."""
     at = 0
     while at < len(message):
+        start = at
         key, at = _varint(message, at)
         field, wire_type = key >> 3, key & 7
         if field == 0:
             raise ValueError("a field has the number 0")
         if wire_type == 0:
             value, at = _varint(message, at)
-            yield field, value
+            yield field, value, slice(start, at)
             continue
         if wire_type == 2:
             size, at = _varint(message, at)
@@ -94,7 +130,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, _Value]]:
             raise ValueError(f"unknown wire type {wire_type}")
         if size > len(message) - at:
             raise ValueError("it ends in the middle of a field")
-        yield field, message[at : at + size]
+        yield field, message[at : at + size], slice(start, at + size)
         at += size
 
 

@@ -26,7 +26,7 @@ _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 
 def add_contract(folder: Path, contract: str) -> None:
-    """Complete a bare SavedModel with its contract and its checksums."""
+    """Complete a bare SavedModel with its contract and its checksums; replaces those there are."""
     target = folder / CONTRACT_FILE
     target.parent.mkdir(exist_ok=True)
     target.write_text(contract, encoding="utf-8")

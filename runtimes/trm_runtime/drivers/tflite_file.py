@@ -20,6 +20,7 @@ from typing import BinaryIO, NoReturn
 from trm_runtime.contract import MAX_CONTRACT_BYTES, METADATA_KEY
 from trm_runtime.digest import digest
 from trm_runtime.errors import RejectedInputError
+from trm_runtime.words import first_few
 
 CONTRACT_MEMBER = f"{METADATA_KEY}.json"
 CHECKSUM_MEMBER = "trm_flatbuffer.sha256"
@@ -38,6 +39,24 @@ def append_contract(path: Path, contract: str) -> None:
     with zipfile.ZipFile(path, "a") as archive:
         for name, text in ((CONTRACT_MEMBER, contract), (CHECKSUM_MEMBER, checksum)):
             archive.writestr(zipfile.ZipInfo(name), text)  # no time in it: the same bytes each time
+
+
+def replace_contract(path: Path, contract: str) -> None:
+    """Give a whole file another contract; its flatbuffer stays as it is.
+
+    Raises RejectedInputError where the archive holds files of somebody else, which would be lost.
+    """
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    others = [m.filename for m in members if m.filename not in (CONTRACT_MEMBER, CHECKSUM_MEMBER)]
+    if others:
+        raise RejectedInputError(
+            f"{path}: its ZIP archive holds more than a contract, which would be lost:",
+            first_few(others),
+        )
+    with path.open("r+b") as file:
+        file.truncate(min(member.header_offset for member in members))
+    append_contract(path, contract)
 
 
 def read_contract(path: Path) -> str:

@@ -37,7 +37,7 @@ from trm_runtime.parity.check import check, compare
 from trm_runtime.parity.decisions import Decisions, Difference
 from trm_runtime.parity.drift import Growth, Split, StepSizes
 from trm_runtime.parity.gaps import Place, Size, TensorError
-from trm_runtime.parity.gates import GATES, Gates, gates_for
+from trm_runtime.parity.gates import GATES, Gates, gates_for, gates_of
 from trm_runtime.parity.golden import About, Golden
 from trm_runtime.parity.measure import Stories
 from trm_runtime.parity.outcomes import Accuracy, Halting, Score
@@ -67,5 +67,6 @@ __all__ = [
     "check",
     "compare",
     "gates_for",
+    "gates_of",
     "record",
 ]

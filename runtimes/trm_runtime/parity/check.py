@@ -18,7 +18,7 @@ from trm_runtime.parity.contracts import CHECKS
 from trm_runtime.parity.decisions import decide, tolerance
 from trm_runtime.parity.drift import above_floor, growth, step_sizes
 from trm_runtime.parity.gaps import TensorError
-from trm_runtime.parity.gates import Gates, gates_for
+from trm_runtime.parity.gates import Gates, gates_of
 from trm_runtime.parity.golden import Golden
 from trm_runtime.parity.judge import contract_rungs, step_rungs, value_rungs
 from trm_runtime.parity.measure import (
@@ -67,7 +67,7 @@ def compare(
         ContractMismatchError: a runner returns other tensors than its contract says.
         UsageError: no gates for the precision, a batch size below 1.
     """
-    gates = gates or gates_for(candidate.contract.precision)
+    gates = gates or gates_of(candidate.contract)
     count, kind = len(puzzles.inputs), getattr(puzzles, "kind", "puzzles")
     refused = refusal(reference.contract, candidate.contract, gates, count, kind)
     if refused is not None:
@@ -93,7 +93,7 @@ def check(
     if batch_size < 1:
         raise UsageError(f"batch_size: expected 1 or more, got {batch_size}")
     found = candidate.contract
-    gates = gates or gates_for(found.precision)
+    gates = gates or gates_of(found)
     kind = golden.about.kind
     refused = refusal(golden.contract, found, gates, golden.puzzles, kind)
     if refused is not None:

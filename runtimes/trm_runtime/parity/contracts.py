@@ -1,5 +1,7 @@
 """The first three rungs: do two contracts describe the same step? Values are not looked at here.
 
+A file whose halting threshold was tuned after its export has the model's own in its contract too,
+and that one is compared.
 The order of tensors is nobody's business (they are bound by name), and a free batch fits any
 fixed one.
 """
@@ -101,8 +103,9 @@ def _rule_problems(reference: StepContract, candidate: StepContract) -> Iterator
         expected, got = getattr(reference, name), getattr(candidate, name)
         if expected != got:
             yield f"{name}: expected {expected}, got {got}"
+    ours, theirs = reference.halt.untuned, candidate.halt.untuned
     for name in ("kind", "threshold"):
-        expected, got = getattr(reference.halt, name), getattr(candidate.halt, name)
+        expected, got = getattr(ours, name), getattr(theirs, name)
         if expected != got:
             yield f"halt rule, {name}: expected {expected}, got {got}"
     pairs = zip_longest(reference.alphabet or (), candidate.alphabet or ())

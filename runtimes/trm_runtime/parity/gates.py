@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from trm_runtime.contract import StepContract
 from trm_runtime.errors import RejectedInputError, UsageError
 
 
@@ -42,12 +43,24 @@ GATES = {
 }
 
 
-def gates_for(precision: str) -> Gates:
-    """The gates of a contract's `precision`; UsageError for one without a row in the table."""
+def gates_for(precision: str, *, tuned: bool = False) -> Gates:
+    """The gates of a contract's `precision`; UsageError for one without a row in the table.
+
+    A `tuned` file halts by a threshold of its own: at which steps, and so with which answers, is
+    reported. Its steps and its accuracy are judged as ever.
+    """
     if precision not in GATES:
         known = ", ".join(GATES)
         raise UsageError(f"no parity gates for precision {precision!r}; expected one of {known}")
-    return GATES[precision]
+    gates = GATES[precision]
+    if not tuned:
+        return gates
+    return replace(gates, answers=None, cells=None, halting_steps=None, mean_steps=None)
+
+
+def gates_of(contract: StepContract) -> Gates:
+    """The gates of an exported file, by its contract."""
+    return gates_for(contract.precision, tuned=contract.halt.trained is not None)
 
 
 def read_gates(path: str | Path) -> Gates:

@@ -1,0 +1,169 @@
+"""`trm-export tune` on a real file, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.runtime.graphs import write
+from trm_export.commands.app import run
+from trm_export.commands.tune_tables import plot
+from trm_export.rewrite import embedded_contract
+from trm_export.shipped import shipped_checkpoint
+from trm_export.tuning import Trace, tune
+from trm_runtime import HaltRule
+
+SIZE = ["--count", "64"]
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped 4x4 model with a threshold that is much too high, and its int8 export."""
+    from trm_export.checkpoint import load_model
+    from trm_export.model import TRM
+
+    folder = tmp_path_factory.mktemp("tune")
+    model = load_model(shipped_checkpoint("sudoku4"))
+    slow = TRM.from_config({**model.get_config(), "halt_threshold": 30.0})
+    slow.set_weights(model.get_weights())
+    slow.save(folder / "slow.keras")
+    target = str(folder / "slow.onnx")
+    assert run(["onnx", str(folder / "slow.keras"), "--precision", "int8", "-o", target]) == 0
+    return folder
+
+
+@pytest.fixture
+def files(made: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    return Path(shutil.copytree(made, tmp_path / "files"))
+
+
+def test_the_whole_road(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = files / "slow.onnx"
+    assert run(["tune", str(file), *SIZE]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[-2:] == [str(file), f"{file}.json"]
+    assert "present" in captured.out
+    assert "chosen" in captured.out
+    assert "0 lost, 0 won" in captured.err
+    table = captured.out.replace(str(file), "")
+    assert max(map(len, table.splitlines())) <= 80
+
+    halt = embedded_contract(file).halt
+    assert halt.trained == 30.0
+    assert halt.threshold < 30.0
+    assert run(["inspect", str(file)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"q_halt > {halt.threshold:g} (tuned; the model's own is 30), or step 8" in shown
+    assert "the same beside the file" in shown
+
+    assert run(["parity", str(files / "slow.keras"), str(file), *SIZE]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("PASSED")
+    assert "The file was tuned: it halts above" in captured.err
+
+    assert run(["tune", str(file), *SIZE, "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["written"] is None
+    assert again["chosen"] == again["present"]
+    assert again["trained"]["mean_steps"] == again["all_steps"]["mean_steps"] == 8
+
+
+def test_json_is_the_whole_curve_and_the_original_stays(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, target = files / "slow.onnx", files / "quick.onnx"
+    before = file.read_bytes()
+    assert run(["tune", str(file), "-o", str(target), *SIZE, "--lose", "100", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert file.read_bytes() == before
+    assert found["written"] == str(target)
+    assert embedded_contract(target).halt == HaltRule("q_halt", found["chosen"]["threshold"], 30.0)
+    assert found["chosen"]["mean_steps"] == 1
+    assert found["puzzles"] == 64
+    assert found["front"]
+    assert all(point in found["points"] for point in found["front"])
+    assert {"threshold", "exact", "interval", "mean_steps"} <= found["points"][0].keys()
+
+
+def test_a_dry_run_writes_nothing(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.read_bytes() for path in files.iterdir()}
+    assert run(["tune", str(files / "slow.onnx"), *SIZE, "--dry-run"]) == 0
+    captured = capsys.readouterr()
+    assert "would be the rule" in captured.err
+    assert {path: path.read_bytes() for path in files.iterdir()} == before
+
+
+def test_puzzles_of_a_file(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = tmp_path / "puzzles.txt"
+    lines.write_text("1.34341221434321 1234341221434321\n")
+    file = str(files / "slow.onnx")
+    assert run(["tune", file, "--puzzles", str(lines), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["puzzles"] == 1
+    lines.write_text("1.34341221434321\n")
+    assert run(["tune", file, "--puzzles", str(lines)]) == 2
+    assert "has no solutions" in capsys.readouterr().err
+
+
+def test_a_loop_is_given_its_threshold_before_the_export(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, file = str(made / "slow.keras"), str(tmp_path / "loop.onnx")
+    options = ["--granularity", "loop", "--halt-threshold", "-30", "-o", file]
+    assert run(["onnx", model, *options]) == 0
+    assert embedded_contract(Path(file)).halt == HaltRule("q_halt", -30.0)
+    capsys.readouterr()
+    assert run(["tune", file]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "holds the whole loop, and the threshold (-30) is inside its graph" in said
+    assert "export the loop again with --halt-threshold" in said
+    assert run(["parity", model, file, "--count", "6", "--halt-threshold", "-30", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["decisions"]["candidate_mean_steps"] == 1
+    assert run(["parity", model, file, "--count", "6"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "words", "code"),
+    [
+        ([], "No shipped puzzles fit this model", 2),
+        (["--task", "sudoku5"], "unknown task 'sudoku5'", 2),
+        (["--puzzles", "x.txt", "--blanks", "5"], "leave it out with --puzzles", 2),
+        (["--puzzles", "x.txt"], "x.txt does not exist", 4),
+        (["-o", "toy.tflite"], "must end in .onnx", 2),
+        (["--lose", "101"], "--lose", 2),
+    ],
+)
+def test_refusals(
+    options: list[str],
+    words: str,
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "toy.onnx")
+    before = (tmp_path / "toy.onnx").read_bytes()
+    assert run(["tune", "toy.onnx", *options]) == code
+    captured = capsys.readouterr()
+    assert words in " ".join(captured.err.split())
+    assert captured.out == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["toy.onnx"]
+    assert (tmp_path / "toy.onnx").read_bytes() == before
+
+
+def test_a_plot_has_its_marks_and_fits() -> None:
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    scores = rng.normal(0, 3, (8, 200)).astype(np.float32)
+    found: Any = tune(HaltRule("q_halt", -2.0), Trace(scores, scores > 0), 0.0)
+    lines = plot(found).splitlines()
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines[:-1])
+    assert all(mark in text for mark in ".oPC")
+    assert lines[1].strip().startswith(f"{max(p.exact for p in found.points):.1%}")
