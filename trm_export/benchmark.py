@@ -18,8 +18,8 @@ import numpy as np
 
 from trm_export.errors import TRMError
 from trm_export.files import size_on_disk
-from trm_export.parity.counts import wilson
 from trm_runtime.errors import RejectedInputError
+from trm_runtime.parity.counts import wilson
 from trm_runtime.solution import Solution
 
 Array = np.ndarray[Any, Any]

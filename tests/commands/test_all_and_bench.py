@@ -6,14 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from trm_export.commands.app import run
 from trm_export.export.choices import FORMATS, PRECISIONS
-from trm_export.reference import KerasRunner, Remembered
 from trm_export.shipped import shipped_checkpoint
-from trm_runtime import StepOutput, initial_carry
 
 MODEL = str(shipped_checkpoint("sudoku4"))
 
@@ -79,24 +76,14 @@ def test_bench_names_a_file_that_cannot_be_measured(
     assert run(["bench", MODEL, str(tmp_path / "missing.onnx"), "--count", "2"]) == 4
 
 
-def test_a_remembered_step_is_the_step() -> None:
-    class Counting:
-        def __init__(self, runner: KerasRunner) -> None:
-            self.contract, self._runner, self.calls = runner.contract, runner, 0
-
-        def step(self, inputs: Any, carry: Any) -> StepOutput:
-            self.calls += 1
-            return self._runner.step(inputs, carry)
-
+def test_one_golden_serves_all_exports_of_the_same_puzzles() -> None:
     from trm_export.checkpoint import load_model
+    from trm_export.export.probe import probe_puzzles
+    from trm_export.export.shared import Shared
 
-    counting = Counting(KerasRunner(load_model(MODEL)))
-    remembered = Remembered(counting)
-    tokens = np.full((2, 16), 1, np.int32)
-    start = initial_carry(counting.contract, 2)
-    first = remembered.step({"inputs": tokens}, start)
-    again = remembered.step({"inputs": tokens.copy()}, {k: v.copy() for k, v in start.items()})
-    assert counting.calls == 1
-    assert again is first
-    remembered.step({"inputs": tokens}, first.carry)
-    assert counting.calls == 2
+    model = load_model(MODEL)
+    shared, puzzles = Shared(model), probe_puzzles(model)
+    golden = shared.golden(puzzles)
+    assert shared.golden(probe_puzzles(model)) is golden
+    assert shared.golden(probe_puzzles(model, 7)) is not golden
+    assert golden.followed == golden.puzzles == len(puzzles)

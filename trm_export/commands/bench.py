@@ -106,7 +106,7 @@ def _reference(trm: StepModel, puzzles: PuzzleSet) -> Any:
     from trm_export.reference import KerasRunner
     from trm_runtime import solve
 
-    return solve(KerasRunner(trm), puzzles.inputs, batch_size=256)
+    return solve(KerasRunner(trm), puzzles.feeds(trm.num_puzzle_identifiers), batch_size=256)
 
 
 def _rows(

@@ -33,7 +33,7 @@ Identifiers = Annotated[
     typer.Option("--puzzle-identifiers", help="How many there are, if the model does not say it."),
 ]
 TaskName = Annotated[
-    str | None, typer.Option("--task", help="Task whose tokens the model knows, such as sudoku9.")
+    str | None, typer.Option("--task", help="Task whose tokens it knows, such as maze11.")
 ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,12 +20,10 @@ from trm_export.commands.models import (
 from trm_export.commands.options import AsJson, Force
 
 if TYPE_CHECKING:
-    from trm_export.parity import ParityResult
     from trm_export.tasks import Blanks, PuzzleSet, Task
     from trm_runtime.contract import StepContract
+    from trm_runtime.parity import ParityResult
     from trm_runtime.runner import StepRunner
-
-_MIX = (30, 40, 45, 50, 55)  # blanks of the 9x9 puzzles if none are named
 
 ModelFile = Annotated[Path, typer.Argument(help="The .keras file: what is true.")]
 Artifact = Annotated[Path, typer.Argument(help="The exported file to judge.")]
@@ -33,7 +31,10 @@ PuzzleFile = Annotated[
     Path | None, typer.Option("--puzzles", help="Puzzles of your own: CSV, lines, .npz or folder.")
 ]
 BlanksOption = Annotated[
-    str | None, typer.Option(help="Blanks of the shipped puzzles: a number, or minimal.")
+    str | None,
+    typer.Option(
+        help="Blanks of the shipped puzzles: a number, or minimal; in a maze the path cells."
+    ),
 ]
 Count = Annotated[int, typer.Option(min=1, help="How many puzzles, at most.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Rows a step, where the files allow any.")]
@@ -81,7 +82,7 @@ def parity(
     if report is not None:
         _write(result, report, force=force)
     if as_json:
-        emit(result.to_json())
+        emit(_document(result))
     else:
         show_result(result, str(model), str(artifact))
     if not result:
@@ -95,8 +96,8 @@ def _compared(
     from trm_export.commands.frameworks import load_keras
 
     load_keras(any_backend=True)
-    from trm_export.parity import compare
     from trm_export.reference import KerasRunner
+    from trm_runtime.parity import compare
 
     reference = KerasRunner(opened(model, said, candidate.contract))
     with progress("Comparing", 1.0) as advance:
@@ -135,14 +136,13 @@ def shipped_puzzles(task: Task, blanks: str | None, count: int) -> PuzzleSet:
 
     if blanks is not None:
         return task.puzzles("test", _blanks(blanks), count)
-    if task.name != "sudoku9":
-        return task.puzzles("test", count=count)
-    shares = [len(part) for part in np.array_split(np.arange(count), len(_MIX))]
-    sets = [task.puzzles("test", b, n) for b, n in zip(_MIX, shares, strict=True) if n]
-    labels = [part.labels for part in sets if part.labels is not None]
+    shares = [len(part) for part in np.array_split(np.arange(count), len(task.levels))]
+    sets = [task.puzzles("test", b, n) for b, n in zip(task.levels, shares, strict=True) if n]
+    if len(sets) == 1:
+        return sets[0]
     return PuzzleSet(
         np.concatenate([part.inputs for part in sets]),
-        np.concatenate(labels),
+        np.concatenate([part.solutions for part in sets]),
         np.concatenate([part.blanks for part in sets]),
     )
 
@@ -157,12 +157,18 @@ def _blanks(text: str) -> Blanks:
     return int(text)
 
 
+def _document(result: ParityResult) -> dict[str, Any]:
+    from trm_export import TOOL, __version__
+
+    return {**result.to_json(), "tool": f"{TOOL} {__version__}"}
+
+
 def _write(result: ParityResult, path: Path, *, force: bool) -> None:
     import json
 
     from trm_export.commands.console import json_ready
     from trm_export.files import atomic_write
 
-    text = json.dumps(json_ready(result.to_json()), indent=2, allow_nan=False)
+    text = json.dumps(json_ready(_document(result)), allow_nan=False)
     with atomic_write(path, force=force) as new:
         new.write_text(text + "\n")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from trm_export.commands.console import Row, printable, show_columns, stdout
 
 if TYPE_CHECKING:
-    from trm_export.parity import Accuracy, Decisions, Difference, Drift, ParityResult, Score
+    from trm_runtime.parity import Accuracy, Decisions, Difference, ParityResult, Score, Size
 
 _STYLES = {"ok": "green", "failed": "bold red", "reported": "", "not judged": "dim"}
 _MARKS = {"ok": "ok", "failed": "FAILED", "reported": "reported", "not judged": "not judged"}
@@ -59,9 +59,8 @@ def _errors(result: ParityResult) -> None:
     rows = []
     for step in result.free:
         ours = [_short(forced[step.step, name]) for name in (*states, *_HEADS)]
-        drifts: list[Drift] = [step.drift[name] for name in (*states[:1], "logits")]
-        free = [_short(drift.settled) for drift in drifts]
-        others = _short(step.drift["logits"].unsettled)
+        free = [_relative(step.tensors[name].settled) for name in (*states[:1], "logits")]
+        others = _relative(step.tensors["logits"].unsettled)
         rows.append((str(step.step), *ours, *free, others, f"{step.cells_equal:.2%}"))
     free_heads = [f"{name} free" for name in (*states[:1], "logits")]
     heads = ["step", *states, "logits", "q_halt", *free_heads, "others", "cells equal"]
@@ -105,7 +104,7 @@ def _rows(rows: Sequence[int]) -> str:
 
 def _difference(d: Difference) -> str:
     kind = "near-tie" if d.near_tie else "difference"
-    place = f" in {len(d.cells)} cells, first cell {d.cells[0]}" if d.cells else ""
+    place = f" in {d.cells} cells, first cell {d.first_cell}" if d.cells else ""
     whose = "settled" if d.settled else "unsettled: judged by accuracy alone"
     values = f"expected {d.expected}, got {d.got}"
     return f"row {d.puzzle}, {d.kind}{place}: {values}; {kind}, {d.margin:.2g} logits ({whose})"
@@ -120,6 +119,10 @@ def _list(title: str, lines: Sequence[str]) -> None:
     text = "\n".join(f"  - {printable(line)}" for line in (*lines[:_LISTED], *more))
     stdout().print(Text(f"\n{title}", style="italic"))
     stdout().print(Text(text), soft_wrap=False)
+
+
+def _relative(size: Size | None) -> str:
+    return _short(None if size is None else size.relative_l2)
 
 
 def _short(error: float | None) -> str:

@@ -10,8 +10,8 @@ from trm_export.errors import ParityError, UsageError
 from trm_export.export.choices import FORMATS, PRECISIONS, Choices, target_name
 from trm_export.export.export import ExportResult, format_named, plan, produce
 from trm_export.export.shared import Shared
-from trm_export.parity import Puzzles
 from trm_export.protocol import AnyModel, adapt
+from trm_runtime.parity import Puzzles
 
 
 @dataclasses.dataclass(frozen=True)

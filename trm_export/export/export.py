@@ -34,11 +34,11 @@ from trm_export.export.shared import Shared
 from trm_export.export.signature import contract_for, sidecar
 from trm_export.files import atomic_write, refuse_overwrite, size_on_disk
 from trm_export.model import TRM
-from trm_export.parity import Puzzles, compare
-from trm_export.parity.judge import DECISIONS
 from trm_export.protocol import AnyModel, adapt, gist
 from trm_runtime.contract import StepContract
 from trm_runtime.open import open_runner
+from trm_runtime.parity import Puzzles, check
+from trm_runtime.parity.judge import DECISIONS
 from trm_runtime.puzzle_table import table_beside
 
 KEEP = ".keep.json"  # what the document beside a file with layers in float ends in
@@ -260,7 +260,7 @@ def _checked(job: Job, written: tuple[Path, Path | None], path: Path) -> tuple[f
     """
     file, table = written
     candidate = open_runner(file, puzzle_table=table)
-    result = compare(job.shared.reference, candidate, job.puzzles, steps_only=True)
+    result = check(job.shared.golden(job.puzzles), candidate, steps_only=True)
     broken = result.broken
     if broken is None:
         return result.forced_error, result.verdict

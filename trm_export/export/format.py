@@ -8,9 +8,9 @@ from pathlib import Path
 
 from trm_export.export.choices import Offer
 from trm_export.export.shared import Shared
-from trm_export.parity import Puzzles
 from trm_export.protocol import StepModel
 from trm_runtime.contract import StepContract
+from trm_runtime.parity import Puzzles
 
 Documents = Mapping[str, str]
 """What an exporter has to say besides its file: ending -> JSON text, with a `tool` of ours in it.

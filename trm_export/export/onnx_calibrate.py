@@ -28,7 +28,7 @@ from trm_export.export.format import Job
 from trm_export.export.onnx_convert import body_names, converted
 from trm_export.export.onnx_precision import multiplications
 from trm_export.export.signature import contract_for
-from trm_export.parity.gates import gates_for
+from trm_runtime.parity.gates import gates_for
 
 Array = np.ndarray[Any, Any]
 

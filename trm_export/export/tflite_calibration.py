@@ -27,8 +27,8 @@ from trm_export.export.tflite_flatbuffer import Array, digest_of, gated, load, v
 from trm_export.export.tflite_observe import Observer, statistics
 from trm_export.export.tflite_recipe import Observed, Product, products
 from trm_export.model.layers import SwiGLU
-from trm_export.parity.gates import gates_for
 from trm_export.protocol import AnyModel, StepModel, adapt
+from trm_runtime.parity.gates import gates_for
 
 BATCH = 8
 _SCORES = 2  # units of a halting head, which stays in float

@@ -14,6 +14,7 @@ import numpy as np
 from keras import ops
 
 from trm_export.model import TRM
+from trm_export.training.losses import IGNORED_LABEL
 
 Array = np.ndarray[Any, Any]
 
@@ -61,21 +62,37 @@ def compiled_step(model: TRM) -> Callable[[Any, Any], Any]:
     return step
 
 
-def trace(model: TRM, inputs: Array, *, batch_size: int = 64, step: Any = None) -> Trace:
-    """Runs ``inputs`` (N, S) int32 through all ``halt_max_steps`` steps of the model."""
+def trace(
+    model: TRM,
+    inputs: Array,
+    *,
+    batch_size: int = 64,
+    step: Any = None,
+    identifiers: Array | None = None,
+) -> Trace:
+    """Runs ``inputs`` (N, S) int32 through all ``halt_max_steps`` steps of the model.
+
+    ``identifiers`` (N,) int32 for a model that has puzzle identifiers.
+    """
     step = step or compiled_step(model)
     rows = len(inputs)
-    padded = np.resize(inputs, (-(-rows // batch_size) * batch_size, inputs.shape[1]))
+    feeds = {"inputs": inputs}
+    if identifiers is not None:
+        feeds["puzzle_identifiers"] = identifiers
+    whole = -(-rows // batch_size) * batch_size
+    padded = {name: np.resize(array, (whole, *array.shape[1:])) for name, array in feeds.items()}
     parts = [
-        _trace_batch(model, padded[start : start + batch_size], step)
-        for start in range(0, len(padded), batch_size)
+        _trace_batch(
+            model, {name: a[start : start + batch_size] for name, a in padded.items()}, step
+        )
+        for start in range(0, whole, batch_size)
     ]
     answers = np.concatenate([part[0] for part in parts], axis=1)[:, :rows]
     return Trace(answers, np.concatenate([part[1] for part in parts], axis=1)[:, :rows])
 
 
-def _trace_batch(model: TRM, inputs: Array, step: Callable[[Any, Any], Any]) -> Any:
-    batch = {"inputs": ops.convert_to_tensor(inputs, "int32")}
+def _trace_batch(model: TRM, feeds: dict[str, Array], step: Callable[[Any, Any], Any]) -> Any:
+    batch = {name: ops.convert_to_tensor(array, "int32") for name, array in feeds.items()}
     carry, answers, scores = model.initial_carry(batch), [], []
     for _ in range(model.halt_max_steps):
         carry, outputs = step(carry, batch)
@@ -90,12 +107,17 @@ def _trace_batch(model: TRM, inputs: Array, step: Callable[[Any, Any], Any]) -> 
 def halting_point(traced: Trace, labels: Array, threshold: float) -> HaltingPoint:
     """Accuracy and cost of one threshold; ``labels`` (N, S) int32."""
     steps = traced.latched_steps(threshold)
-    exact = (traced.latched_answers(threshold) == labels).all(axis=1)
-    full = (traced.answers[-1] == labels).all(axis=1)
+    exact = _exact(traced.latched_answers(threshold), labels)
+    full = _exact(traced.answers[-1], labels)
     solved = float(steps[exact].mean()) if exact.any() else float("nan")
     return HaltingPoint(
         threshold, float(exact.mean()), float(full.mean()), float(steps.mean()), solved
     )
+
+
+def _exact(answers: Array, labels: Array) -> Array:
+    """(N,) bool; cells labelled 0 do not count, as in training."""
+    return ((answers == labels) | (labels == IGNORED_LABEL)).all(axis=1)
 
 
 def tune_threshold(traced: Trace, labels: Array, *, allowed_loss: float = 0.002) -> HaltingPoint:

@@ -1,7 +1,7 @@
 """The one table of what an export must reach, by the precision its contract states.
 
 Forced values are gated on every tensor of every step, integers and booleans always exactly. The
-gates on answers and halting steps hold on *settled* puzzles (see `trm_export.parity`); those on
+gates on answers and halting steps hold on *settled* puzzles (see `trm_runtime.parity`); those on
 accuracy and mean steps hold on all. Tighten a number with a measurement, never loosen one
 silently.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trm_export.errors import UsageError
+from trm_runtime.errors import UsageError
 
 
 @dataclass(frozen=True)
