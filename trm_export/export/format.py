@@ -30,6 +30,7 @@ class Job:
         shared: the reference, and what this job may take from others of the same model.
         integer_io: int8 in the place of float32 at the border, in the contract as soon as the job
             is done.
+        keep: short names of the layers that stay float32.
     """
 
     model: StepModel
@@ -39,6 +40,7 @@ class Job:
     puzzles: Puzzles
     shared: Shared
     integer_io: bool = False
+    keep: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
