@@ -16,8 +16,8 @@ from trm_export.export.format import Format
 from trm_export.export.layers import chosen
 from trm_export.export.shared import Shared
 from trm_export.files import refuse_overwrite
-from trm_export.parity import Accuracy, Puzzles, compare
 from trm_export.protocol import AnyModel
+from trm_runtime.parity import Accuracy, Puzzles, check
 
 Progress = Callable[[str], object]  # told what is being done, in words
 
@@ -129,7 +129,7 @@ class _Search:
             return self._judged(trial, kept)
 
     def _judged(self, trial: Trial, kept: tuple[str, ...]) -> Stage:
-        result = compare(self.shared.runner, trial.runner, self.judged)
+        result = check(self.shared.golden(self.judged), trial.runner)
         return Stage(
             kept, trial.bytes, least_cosine(result), result.accuracy, result.passed, result.verdict
         )

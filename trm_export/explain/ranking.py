@@ -10,7 +10,7 @@ from trm_export.export.choices import Choices
 from trm_export.export.format import Format
 from trm_export.export.layers import layers
 from trm_export.export.shared import Shared
-from trm_export.parity import Puzzles
+from trm_runtime.parity import Puzzles
 
 Progress = Callable[[int, int], object]  # files measured, and of how many
 

@@ -14,8 +14,8 @@ from trm_export.export.format import Format
 from trm_export.export.puzzle_table import table_bytes
 from trm_export.export.shared import Shared
 from trm_export.files import size_on_disk
-from trm_export.parity import ParityResult, Puzzles, compare
 from trm_runtime.open import open_runner
+from trm_runtime.parity import ParityResult, Puzzles, check
 from trm_runtime.puzzle_table import table_beside
 from trm_runtime.runner import StepRunner
 
@@ -50,7 +50,7 @@ def fresh(shared: Shared, kind: Format, choices: Choices, puzzles: Puzzles) -> I
 
 def forced(shared: Shared, trial: Trial, puzzles: Puzzles) -> ParityResult:
     """Single steps of a trial against the model."""
-    return compare(shared.reference, trial.runner, puzzles, steps_only=True)
+    return check(shared.golden(puzzles), trial.runner, steps_only=True)
 
 
 def least_cosine(result: ParityResult) -> float:
