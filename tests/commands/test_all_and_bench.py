@@ -121,3 +121,13 @@ def test_one_golden_serves_all_exports_of_the_same_puzzles() -> None:
     assert shared.golden(probe_puzzles(model)) is golden
     assert shared.golden(probe_puzzles(model, 7)) is not golden
     assert golden.followed == golden.puzzles == len(puzzles)
+
+
+def test_a_preset_is_measured_in_every_format_though_random_weights_pass_no_gate(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["bench", "sudoku4", "--json"]) == 0
+    found = document(capsys)
+    assert len(found["rows"]) == 10
+    assert found["failures"] == []
+    assert {row["exact"] for row in found["rows"]} == {None}

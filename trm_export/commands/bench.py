@@ -135,7 +135,7 @@ def _rows(
 
     from trm_export.benchmark import BenchFailure
     from trm_export.benchmark import bench as measured
-    from trm_export.errors import TRMError
+    from trm_export.errors import ParityError, TRMError
     from trm_export.export.every import export_all
     from trm_export.export.probe import probe_puzzles
 
@@ -149,7 +149,10 @@ def _rows(
         yield row
     if files:
         return
-    for made in export_all(trm, stem, folder, probe_puzzles(trm)):
+    trained = reference is not None
+    for made in export_all(trm, stem, folder, probe_puzzles(trm), checked=trained):
+        if made.failed is not None:
+            yield BenchFailure(made.path.name, made.failed, ParityError.exit_code)
         if made.result is not None:
             cost = measured(made.path, tokens, labels, reference)
             yield dataclasses.replace(cost, export_seconds=made.result.seconds)

@@ -202,7 +202,7 @@ def _costs(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["files"]
+        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
         return {row["file"]: row for row in rows}
     except OSError as error:
         raise RejectedInputError(f"{path}: cannot be read: {error.strerror or error}") from error

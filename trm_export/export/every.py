@@ -36,8 +36,12 @@ def export_all(
     puzzle_table: str = "internal",
     force: bool = False,
     source: Path | None = None,
+    checked: bool = True,
 ) -> Iterator[Made]:
     """Exports the set into ``folder``, an entry at a time, as ``<stem>-<precision>.<suffix>``.
+
+    Random weights may fail the gates of an integer precision: leave them un``checked`` where only
+    the cost of the files matters.
 
     Raises what `export` raises, but for refusals and failed checks, which are entries.
     """
@@ -54,7 +58,7 @@ def export_all(
                 yield dataclasses.replace(entry, refused=str(error))
                 continue
             try:
-                made = produce(job, path, kind, force=force, source=source)
+                made = produce(job, path, kind, force=force, source=source, checked=checked)
             except ParityError as error:
                 yield dataclasses.replace(entry, failed=str(error))
             else:

@@ -111,9 +111,15 @@ def export(
 
 
 def produce(
-    job: Job, path: Path, kind: Format, *, force: bool = False, source: Path | None = None
+    job: Job,
+    path: Path,
+    kind: Format,
+    *,
+    force: bool = False,
+    source: Path | None = None,
+    checked: bool = True,
 ) -> ExportResult:
-    """Does a planned job; see `export`."""
+    """Does a planned job; see `export`. Without a check only what the file costs has a meaning."""
     refuse_target(kind.name, path, source)
     refuse_overwrite(path, force=force)
     with ExitStack() as files:  # closed in reverse: the contract lands last
@@ -124,8 +130,8 @@ def produce(
         start = time.perf_counter()
         job, texts = build(job, kind, new)
         written = time.perf_counter()
-        error, verdict = _checked(job, (new, table), path)
-        checked = time.perf_counter()
+        error, verdict = _checked(job, (new, table), path) if checked else (None, "not checked")
+        ended = time.perf_counter()
         documents = {path.with_name(path.name + ending): text for ending, text in texts.items()}
         for target, text in documents.items():
             document = files.enter_context(atomic_write(target, force=force))
@@ -134,7 +140,7 @@ def produce(
         wait_for_turn()
     return ExportResult(
         path, job.contract, kind.name, RECURSIONS[job.rolled], size_on_disk(path),
-        written - start, checked - written, error, verdict, tuple(documents),
+        written - start, ended - written, error, verdict, tuple(documents),
         None if table is None else table_beside(path), job.keep,
     )  # fmt: skip
 
