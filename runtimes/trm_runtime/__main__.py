@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser, run = _parser(), _run
     options = parser.parse_args(given)
     try:
-        run(options)
+        code = run(options)
         sys.stdout.flush()
     except TRMError as error:
         _say(f"error: {error}")
@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         _say(f"error: {output_problem(error) or error}")
         return TRMError.exit_code
-    return 0
+    return code
 
 
 def _say(text: str) -> None:
@@ -118,16 +118,17 @@ def _say(text: str) -> None:
         discard(sys.stderr)
 
 
-def _doctor(options: argparse.Namespace) -> None:
+def _doctor(options: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from trm_runtime.doctor import examine, report_text
 
     report = examine()
     print(json.dumps(asdict(report)) if options.json else report_text(report))
+    return 0
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> int:
     from trm_runtime.loop import solve
     from trm_runtime.open import open_runner
     from trm_runtime.puzzles import givens_kept, read_identifiers, read_puzzles
@@ -159,6 +160,7 @@ def _run(options: argparse.Namespace) -> None:
     if changed:
         words = "changes a given cell of its" if changed == 1 else "change a given cell of their"
         _say(f"{counted(changed, 'answer')} {words} puzzle")
+    return 0
 
 
 class _Progress:

@@ -35,8 +35,8 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def run(options: argparse.Namespace) -> None:
-    """Checks, prints, and raises ParityError where the model does not think the same."""
+def run(options: argparse.Namespace) -> int:
+    """Checks and prints; returns the exit code."""
     from trm_runtime.open import open_runner
     from trm_runtime.parity import check
     from trm_runtime.parity.gates import read_gates
@@ -55,9 +55,7 @@ def run(options: argparse.Namespace) -> None:
         print(json.dumps(plain(result.to_json()), ensure_ascii=False))
     else:
         print(text(result))
-    if not result:
-        sys.stdout.flush()
-        raise ParityError(result.verdict)
+    return 0 if result else ParityError.exit_code
 
 
 def text(result: ParityResult) -> str:
