@@ -131,3 +131,22 @@ def test_a_preset_is_measured_in_every_format_though_random_weights_pass_no_gate
     assert len(found["rows"]) == 10
     assert found["failures"] == []
     assert {row["exact"] for row in found["rows"]} == {None}
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_file_that_fails_its_check_ends_with_5_and_one_document(
+    options: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from trm_export.export import every
+
+    entry = every.Made("onnx", "int8", tmp_path / "m.onnx", failed="it computes something else")
+    monkeypatch.setattr(every, "export_all", lambda *_, **__: iter([entry]))
+    assert run(["all", MODEL, "-o", str(tmp_path), *options]) == 5
+    printed = capsys.readouterr()
+    if options:
+        assert [file["failed"] for file in json.loads(printed.out)["files"]] == [entry.failed]
+    else:
+        assert "Error: 1 of the files do not compute" in printed.err
