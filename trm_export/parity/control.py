@@ -6,6 +6,7 @@ Only the carry between steps stays float32, as in every file.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, final
 
 import keras
@@ -30,6 +31,17 @@ class NoControlError(TRMError):
     """This model cannot be computed in float64."""
 
 
+def _float64_allowed() -> AbstractContextManager[Any]:
+    """JAX computes in float64 only where it is told to."""
+    if keras.backend.backend() != "jax":
+        return nullcontext()
+    import jax
+
+    allow = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
+    allowed: AbstractContextManager[Any] = allow(True)
+    return allowed
+
+
 @final
 class _Narrowed:
     """A runner whose wide outputs are rounded to what its contract says."""
@@ -39,7 +51,8 @@ class _Narrowed:
 
     def step(self, inputs: Mapping[str, Array], carry: Mapping[str, Array]) -> StepOutput:
         """One ACT step; see `StepRunner.step`."""
-        found = self._runner.step(inputs, carry)
+        with _float64_allowed():
+            found = self._runner.step(inputs, carry)
         return StepOutput(
             {s.name: found.carry[s.name].astype(s.dtype) for s in self.contract.carry},
             {s.name: found.outputs[s.name].astype(s.dtype) for s in self.contract.outputs},
@@ -55,16 +68,25 @@ def float64_runner(model: AnyModel) -> StepRunner:
     before = keras.config.dtype_policy()
     try:
         keras.config.set_dtype_policy(_WIDE)
-        twin = _rebuilt(step)
-        for weight, value in zip(twin.weights, step.keras.weights, strict=True):
-            weight.assign(keras.ops.cast(value.value, weight.dtype))
+        with _float64_allowed():
+            twin = _rebuilt(step)
+            for weight, value in zip(twin.weights, step.keras.weights, strict=True):
+                weight.assign(keras.ops.cast(value.value, weight.dtype))
     except Exception as error:  # whatever a stranger's class may raise
         raise NoControlError(
             f"{type(step.keras).__name__} cannot be rebuilt in float64: {error}"
         ) from error
     finally:
         keras.config.set_dtype_policy(before)
+    narrow = [w.path for w in twin.weights if _PLAIN in (w.dtype, _stored(w))]
+    if narrow:
+        raise NoControlError(f"{type(step.keras).__name__} keeps a float32 weight: {narrow[0]}")
     return _Narrowed(KerasRunner(step.of(twin)))
+
+
+def _stored(weight: keras.Variable) -> str:
+    """The dtype of the values, which a backend may have narrowed."""
+    return str(keras.backend.standardize_dtype(weight.value.dtype))
 
 
 def _rebuilt(step: StepModel) -> keras.Model:
