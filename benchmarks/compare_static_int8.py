@@ -24,10 +24,10 @@ from trm_export.export.export import format_named, plan
 from trm_export.export.format import Job
 from trm_export.export.probe import probe_puzzles
 from trm_export.export.shared import Shared
-from trm_export.parity import compare
 from trm_export.tasks import find_task
 from trm_runtime.drivers.tflite_file import append_contract
 from trm_runtime.open import open_runner
+from trm_runtime.parity import compare
 
 HARD = 24  # puzzles for the forced comparison
 WAYS = ("TensorFlow, unrolled", "ours, unrolled", "ours, rolled")
@@ -53,7 +53,7 @@ def main(path: Path, count: int) -> None:
             else:
                 file.write_bytes(tensorflows(job))
                 append_contract(file, job.contract.to_json())
-            forced = compare(shared.reference, open_runner(file), hard, steps_only=True).forced
+            forced = compare(shared.runner, open_runner(file), hard, steps_only=True).forced
             worst = min((e.cosine for e in forced if e.dtype == "float32"), default=float("nan"))
             row = bench(file, some.inputs, some.labels)
         print(

@@ -1,6 +1,6 @@
 """Measure the shipped checkpoints and write artifacts/manifest.json.
 
-    python benchmarks/measure_checkpoints.py [--count 2000] [--full 500]
+    python benchmarks/measure_checkpoints.py [--only maze11] [--count 2000] [--full 500]
 
 For every difficulty: exact accuracy at the learned halting step, with n and its 95 % Wilson
 interval, mean steps, and on the first `--full` puzzles what running all steps would have given.
@@ -23,32 +23,35 @@ import numpy as np
 from trm_export.checkpoint import load_model
 from trm_export.files import atomic_write, sha256_file
 from trm_export.model import TRM
-from trm_export.parity.counts import wilson
 from trm_export.reference import KerasRunner
-from trm_export.tasks import check_answers, get_task
+from trm_export.tasks import get_task
 from trm_export.training.evaluate import compiled_step, halting_point, trace
 from trm_export.training.recipe import recipe_for
 from trm_runtime import solve
+from trm_runtime.parity.counts import wilson
 
 ARTIFACTS = Path(__file__).resolve().parent.parent / "artifacts"
 LEVELS: dict[str, tuple[Any, ...]] = {
     "sudoku4": (None,),
     "sudoku9": (30, 40, 45, 50, 55, "minimal"),
+    "maze11": (None, 5, 10, 20, 30),
 }
 
 
 def main() -> None:
     """Write the manifest of every checkpoint that is there."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=tuple(LEVELS), help="leave the other entries as they are")
     parser.add_argument("--count", type=int, default=2000, help="puzzles a difficulty")
     parser.add_argument("--full", type=int, default=500, help="of these also run all steps")
     options = parser.parse_args()
-    manifest = {
-        name: measured(name, options.count, options.full)
-        for name in LEVELS
-        if (ARTIFACTS / f"{name}.keras").exists()
-    }
-    with atomic_write(ARTIFACTS / "manifest.json", force=True) as temporary:
+    file = ARTIFACTS / "manifest.json"
+    manifest = json.loads(file.read_text()) if options.only and file.exists() else {}
+    names = [options.only] if options.only else LEVELS
+    for name in names:
+        if (ARTIFACTS / f"{name}.keras").exists():
+            manifest[name] = measured(name, options.count, options.full)
+    with atomic_write(file, force=True) as temporary:
         temporary.write_text(json.dumps(manifest, indent=2) + "\n")
 
 
@@ -101,15 +104,16 @@ def minutes(log: Path) -> float:
 
 def level(model: TRM, name: str, blanks: Any, count: int, full: int) -> dict[str, Any]:
     """Accuracy at one difficulty."""
-    puzzles = get_task(name).puzzles("test", blanks, count if name == "sudoku9" else None)
+    task = get_task(name)
+    puzzles = task.puzzles("test", blanks, None if name == "sudoku4" else count)
     solution = solve(KerasRunner(model), puzzles.inputs, batch_size=256)
-    exact = check_answers(puzzles.inputs, solution.answers, puzzles.labels).exact
+    exact = task.check(puzzles.inputs, solution.answers, puzzles.solutions).exact
     steps = np.asarray(solution.steps)
     some = slice(0, full)
     traced = trace(model, puzzles.inputs[some], step=compiled_step(model))
-    point = halting_point(traced, puzzles.labels[some], model.config.halt_threshold)
+    point = halting_point(traced, puzzles.solutions[some], model.config.halt_threshold)
     entry = {
-        "blanks": "all" if blanks is None else blanks,
+        "blanks": ("all" if name == "sudoku4" else "default") if blanks is None else blanks,
         "n": len(puzzles),
         "exact": float(exact.mean()),
         "interval_95": wilson(int(exact.sum()), len(puzzles)),

@@ -28,13 +28,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("task")
-    parser.add_argument("--blanks", type=int, nargs="+", required=True)
+    parser.add_argument("--blanks", type=int, nargs="+", help="default: the task's own range")
     parser.add_argument("--count", type=int, default=256, help="puzzles a difficulty")
     parser.add_argument("--allowed-loss", type=float, default=0.002)
     options = parser.parse_args()
     model = load_model(options.checkpoint)
     task = get_task(options.task)
-    sets = [task.puzzles("validation", blanks, options.count) for blanks in options.blanks]
+    sets = [
+        task.puzzles("validation", blanks, options.count) for blanks in options.blanks or [None]
+    ]
     inputs = np.concatenate([puzzles.inputs for puzzles in sets])
     labels = np.concatenate([puzzles.solutions for puzzles in sets])
     traced = trace(model, inputs)

@@ -9,17 +9,22 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.runtime.fakes import make_contract
 from tests.runtime.graphs import build, write
+from trm_export import files
 from trm_export.errors import OverwriteError, TargetError, UsageError
 from trm_export.files import (
     STALE_SECONDS,
     atomic_write,
+    in_turn,
     is_ours,
     refuse_overwrite,
     refuse_source,
@@ -88,6 +93,43 @@ def test_nested_blocks_commit_the_inner_file_first(tmp_path: Path) -> None:
         assert model.exists()
         assert not contract.exists()
     assert contract.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows locks no folders")
+@pytest.mark.parametrize("kind", ["m.onnx", "m_saved_model"])
+def test_files_of_two_writers_are_not_mixed(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = files._rename
+
+    def slowly(temporary: Path, target: Path) -> None:
+        rename(temporary, target)
+        time.sleep(0.02)
+
+    monkeypatch.setattr(files, "_rename", slowly)
+    together = threading.Barrier(2)
+
+    def write_pair(text: str) -> None:
+        with ExitStack() as stack:
+            wait = stack.enter_context(in_turn(tmp_path))
+            beside = stack.enter_context(atomic_write(tmp_path / f"{kind}.json", force=True))
+            new = stack.enter_context(atomic_write(tmp_path / kind, force=True))
+            beside.write_text(text)
+            if kind == "m_saved_model":
+                new.unlink()
+                new.mkdir()
+                new = new / "saved_model.pb"
+            new.write_text(text)
+            together.wait()
+            wait()
+
+    for _ in range(5):
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(write_pair, "ab"))
+        written = tmp_path / kind
+        text = (written / "saved_model.pb" if written.is_dir() else written).read_text()
+        assert text == (tmp_path / f"{kind}.json").read_text()
+    assert names(tmp_path) == [kind, f"{kind}.json"]
 
 
 def test_a_killed_writer_leaves_the_old_file_and_a_hidden_rest(tmp_path: Path) -> None:

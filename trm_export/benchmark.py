@@ -16,13 +16,23 @@ from typing import Any
 
 import numpy as np
 
-from trm_export.errors import TRMError
+from trm_export.errors import MissingExtraError, RejectedInputError, TRMError, UsageError
 from trm_export.files import size_on_disk
-from trm_export.parity.counts import wilson
-from trm_runtime.errors import RejectedInputError
+from trm_runtime.parity.counts import wilson
 from trm_runtime.solution import Solution
 
 Array = np.ndarray[Any, Any]
+
+_KINDS = (UsageError, MissingExtraError, RejectedInputError)
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchFailure:
+    """One file that cannot be measured."""
+
+    file: str
+    reason: str  # names the whole path
+    exit_code: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +61,8 @@ def bench(
     """Measures one artifact on puzzles ``tokens`` (N, S) int32.
 
     Raises:
-        TRMError: the measuring process failed; its last line says why.
+        TRMError: the file cannot be measured, of the kind that its own driver raises. One that
+            brings its engine down is a plain TRMError with the last line of that process.
     """
     found = _measured(path, tokens)
     answers, steps = np.array(found.pop("answers")), np.array(found.pop("steps"))
@@ -71,8 +82,6 @@ def bench(
 
 
 def _measured(path: Path, tokens: Array) -> dict[str, Any]:
-    if not path.exists():
-        raise RejectedInputError(f"{path}: there is no such file")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "tokens.npy")
         np.save(file, tokens)
@@ -80,8 +89,15 @@ def _measured(path: Path, tokens: Array) -> dict[str, Any]:
             [sys.executable, "-m", "trm_runtime.measure", str(path), str(file)],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
+    said: dict[str, Any] = json.loads(done.stdout or "{}")
     if done.returncode:
-        last = (done.stderr.strip() or "no reason given").splitlines()[-1]
-        raise TRMError(f"{path}: could not be measured: {last}")
-    measured: dict[str, Any] = json.loads(done.stdout)
-    return measured
+        raise _failure(path, done, said.get("refused"))
+    return said
+
+
+def _failure(path: Path, done: subprocess.CompletedProcess[str], refused: str | None) -> TRMError:
+    if refused is None:
+        last = (done.stderr.strip() or f"its process ended with {done.returncode}").splitlines()[-1]
+        return TRMError(f"{path}: could not be measured: {last}")
+    kind = next((kind for kind in _KINDS if kind.exit_code == done.returncode), TRMError)
+    return kind(refused if str(path) in refused else f"{path}: {refused}")

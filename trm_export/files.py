@@ -5,6 +5,7 @@ A file is *ours*, and may be replaced without `force`, when it says so itself:
 - `.keras`  its `config.json` names `trm_export>TRM`;
 - `.onnx`, `.tflite`, and the folder of a SavedModel: the step contract is embedded in it, or lies
   beside it as `<file>.json`;
+- `.npz`    it holds the index of a golden;
 - `.npy`    it is a puzzle table, beside the contract of its artifact;
 - `.json`   it is a step contract, or an object whose `tool` begins with `trm-export`;
 - `.txt`    its first line is a remark that begins with `# trm-export`.
@@ -23,12 +24,18 @@ import shutil
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from trm_export import TOOL
 from trm_export.errors import OverwriteError, RejectedInputError, TargetError, UsageError
-from trm_runtime.contract import METADATA_KEY, PUZZLE_TABLE_SUFFIX, StepContract
+from trm_runtime.contract import (
+    GOLDEN_FORMAT,
+    GOLDEN_INDEX,
+    METADATA_KEY,
+    PUZZLE_TABLE_SUFFIX,
+    StepContract,
+)
 from trm_runtime.streams import FULL
 
 MODEL_CLASS = "trm_export>TRM"  # the name Keras registers our model under
@@ -64,6 +71,26 @@ def atomic_write(path: str | os.PathLike[str], *, force: bool = False) -> Iterat
             _flush(target.parent)
     finally:
         _remove(temporary)
+
+
+@contextmanager
+def in_turn(folder: Path) -> Iterator[Callable[[], None]]:
+    """Yield a function that waits for our turn to rename files in `folder`, up to the block's end.
+
+    Files that belong together would be mixed with those of another writer of the same names. Call
+    it when all are written. Where a folder cannot be locked (Windows, some disks) nobody waits.
+    """
+    with ExitStack() as held:
+
+        def wait() -> None:
+            with suppress(ImportError, OSError):
+                import fcntl
+
+                handle = os.open(folder, os.O_RDONLY)
+                held.callback(os.close, handle)  # which unlocks it, and so does the process's end
+                fcntl.flock(handle, fcntl.LOCK_EX)
+
+        yield wait
 
 
 def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Path:
@@ -137,6 +164,14 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_tree(path: Path) -> str:
+    """The SHA-256 of a file, or of the names and contents of all files in a folder."""
+    if not path.is_dir():
+        return sha256_file(path)
+    lines = [f"{sha256_file(f)}  {f.relative_to(path).as_posix()}" for f in sorted(_files(path))]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
 def _is_our_keras(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive, archive.open("config.json") as member:
@@ -157,6 +192,17 @@ def _is_our_artifact(path: Path) -> bool:
 def _is_our_table(path: Path) -> bool:
     artifact = path.name.removesuffix(PUZZLE_TABLE_SUFFIX)
     return artifact != path.name and _is_contract(path.with_name(f"{artifact}.json"))
+
+
+def _is_our_golden(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            index = json.loads(archive.read(GOLDEN_INDEX))
+    except (OSError, KeyError, ValueError, RecursionError, NotImplementedError, RuntimeError):
+        return False
+    except zipfile.BadZipFile:
+        return False
+    return isinstance(index, dict) and index.get("format") == GOLDEN_FORMAT
 
 
 def _is_our_saved_model(path: Path) -> bool:
@@ -205,6 +251,7 @@ def _contains(path: Path, marker: bytes) -> bool:
 _RECOGNISERS: dict[str, Callable[[Path], bool]] = {
     ".json": _is_our_json,
     ".keras": _is_our_keras,
+    ".npz": _is_our_golden,
     ".npy": _is_our_table,
     ".onnx": _is_our_artifact,
     ".tflite": _is_our_artifact,

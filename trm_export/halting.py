@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from trm_export.parity.counts import wilson
+from trm_runtime.parity.counts import wilson
 
 Array = np.ndarray[Any, Any]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trm_export.errors import RejectedInputError
-from trm_export.files import size_on_disk
+from trm_export.files import is_ours, size_on_disk
 from trm_runtime.contract import MAX_CONTRACT_BYTES, StepContract
 from trm_runtime.drivers.saved_model_folder import contract_text, seal_problems
 
@@ -84,6 +84,21 @@ def sidecar_state(file: Path, contract: StepContract | None) -> str:
     except RejectedInputError as error:
         return str(error)
     return "same" if other == contract else "differs"
+
+
+def lost_contract(file: Path) -> tuple[str, ...]:
+    """The complaint about a file without a contract that is an export all the same.
+
+    Its contract lies beside it, or is named in it; somebody else's file has neither.
+    """
+    beside = f"{file.name}.json beside it"
+    if sidecar_state(file, None) == "differs":
+        shown = f"its contract, which {beside} shows, is missing"
+    elif is_ours(file):
+        shown = "its contract, whose name is still in it, cannot be read"
+    else:
+        return ()
+    return (f"it is cut short or was changed: {shown}; copy it again, or export it again",)
 
 
 def _saved_model(folder: Path) -> ContractInfo:

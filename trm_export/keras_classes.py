@@ -6,7 +6,9 @@ that the caller has named, or be one of Keras's plain building blocks. Knows no 
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Sequence
+from importlib.machinery import PathFinder
 from typing import Any
 
 _KERAS = (
@@ -45,6 +47,20 @@ def origin(config: dict[str, Any]) -> str | None:
 def is_of(module: str, packages: Sequence[str]) -> bool:
     """Whether a module is one of the packages or inside one."""
     return any(module == name or module.startswith(f"{name}.") for name in packages)
+
+
+def is_there(module: str) -> bool:
+    """Whether a module can be found where Python looks for it; none is imported."""
+    name, *inner = module.split(".")
+    try:
+        spec = importlib.util.find_spec(name)
+    except ValueError:  # no name, or that of a running script
+        return False
+    for part in inner:
+        if spec is None or spec.submodule_search_locations is None:
+            return False
+        spec = PathFinder.find_spec(part, spec.submodule_search_locations)
+    return spec is not None
 
 
 def untrusted(config: dict[str, Any], trusted: Sequence[str]) -> Iterator[str]:

@@ -126,6 +126,15 @@ def require_keras(path: str | os.PathLike[str]) -> None:
         _refuse_members(archive, str(path))
 
 
+def refuse_keras(path: str | os.PathLike[str]) -> None:
+    """CheckpointError for the name of a `.keras` file, where something is to become one."""
+    if Path(path).suffix.lower() == ".keras":
+        raise CheckpointError(
+            f"{path}: a Keras file already, with nothing to import; give it to trm-export onnx, "
+            "tflite or saved-model"
+        )
+
+
 def _members(path: Path, where: str) -> dict[str, bytes]:
     with _explained(where), zipfile.ZipFile(path) as archive:
         _refuse_members(archive, where)

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 
 from trm_export.errors import RejectedInputError
 from trm_export.files import sha256_file
-from trm_export.inspection import sidecar_state
+from trm_export.inspection import lost_contract, sidecar_state
 from trm_runtime.contract import METADATA_KEY, StepContract
 from trm_runtime.drivers.onnx_file import contract_text, seal_problem
 from trm_runtime.drivers.onnx_wire import external_tensors, metadata_value
@@ -146,7 +146,7 @@ def _contract(
     value: memoryview | None, model: onnx.ModelProto, file: Path
 ) -> tuple[StepContract | None, tuple[str, ...]]:
     if value is None:
-        return None, ()
+        return None, lost_contract(file)
     try:
         text = contract_text(value, file)
         contract = StepContract.from_json(text, f"{file}: its step contract")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, final
@@ -16,7 +15,7 @@ from trm_export.export.signature import contract_for, graph_function, incoming
 from trm_export.protocol import AnyModel, StepModel, adapt
 from trm_runtime.checks import check_step_call
 from trm_runtime.contract import StepContract
-from trm_runtime.runner import StepOutput, StepRunner
+from trm_runtime.runner import StepOutput
 
 
 @final
@@ -85,29 +84,3 @@ def _refuse_foreign(model: StepModel, used: Sequence[Any]) -> None:
             f"{type(model.keras).__name__} uses variables that are no Keras weights, so that no "
             "file holds them; make them with add_weight:", foreign,
         )  # fmt: skip
-
-
-@final
-class Remembered:
-    """A runner that knows the steps it was asked for before: one reference for many candidates.
-
-    Memory grows with every new step; keep it for a few puzzles.
-    """
-
-    def __init__(self, runner: StepRunner) -> None:
-        self.contract = runner.contract
-        self._runner, self._known = runner, dict[bytes, StepOutput]()
-
-    def step(
-        self,
-        inputs: Mapping[str, np.ndarray[Any, Any]],
-        carry: Mapping[str, np.ndarray[Any, Any]],
-    ) -> StepOutput:
-        """One ACT step, remembered or new; see `StepRunner.step`."""
-        digest = hashlib.sha256()
-        for name, array in sorted({**inputs, **carry}.items()):
-            digest.update(f"{name} {array.shape}".encode() + array.tobytes())
-        key = digest.digest()
-        if key not in self._known:
-            self._known[key] = self._runner.step(inputs, carry)
-        return self._known[key]

@@ -17,7 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from trm_export.errors import RejectedInputError
 from trm_export.files import sha256_file
-from trm_export.inspection import sidecar_state
+from trm_export.inspection import lost_contract, sidecar_state
 from trm_runtime.contract import StepContract
 from trm_runtime.drivers.tflite_file import read_contract
 from trm_runtime.tensors import Shape
@@ -77,7 +77,7 @@ def inspect_tflite(path: str | os.PathLike[str]) -> TFLiteFileInfo:
     try:
         return _described_file(file, data, model, contract, problems)
     except Exception as error:  # the generated reader checks nothing, so that anything may come
-        raise RejectedInputError(f"{file}: a damaged TFLite file: {error}") from error
+        raise _damaged(file) from error
 
 
 def _described_file(
@@ -122,11 +122,18 @@ def _read(file: Path) -> bytes:
 def _parse(file: Path, data: bytes) -> Any:
     try:
         model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
-        if not (model.subgraphs and model.operatorCodes):
-            raise ValueError("it has no graph or no operators")
     except Exception as error:  # the generated reader checks nothing, so that anything may come
-        raise RejectedInputError(f"{file}: a damaged TFLite file: {error}") from error
+        raise _damaged(file) from error
+    if not (model.subgraphs and model.operatorCodes):
+        raise _damaged(file)
     return model
+
+
+def _damaged(file: Path) -> RejectedInputError:
+    return RejectedInputError(
+        f"{file}: a damaged TFLite file: it is cut short or was changed; copy it again, or export "
+        "it again"
+    )
 
 
 def _code(code: Any) -> tuple[str, int, bool]:
@@ -152,7 +159,7 @@ def _weight_bytes(model: Any) -> dict[str, int]:
 
 def _contract(file: Path) -> tuple[StepContract | None, tuple[str, ...]]:
     if not zipfile.is_zipfile(file):
-        return None, ()
+        return None, lost_contract(file)
     try:
         return StepContract.from_json(read_contract(file), f"{file}: its step contract"), ()
     except RejectedInputError as error:

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from trm_export.halting import Point, candidates, choose, curve, latched, latched_steps, pareto
-from trm_export.parity.counts import mcnemar
 from trm_export.tasks import PuzzleSet
 from trm_runtime.contract import HaltRule, StepContract
 from trm_runtime.errors import UsageError
 from trm_runtime.loop import solve
+from trm_runtime.parity.counts import mcnemar
 from trm_runtime.runner import StepRunner
 from trm_runtime.solution import StepEvent
 

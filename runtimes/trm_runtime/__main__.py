@@ -1,6 +1,7 @@
 """`python -m trm_runtime MODEL PUZZLES`: solve puzzles on a device, print a line for each.
 
-`python -m trm_runtime doctor` says instead what this device can run.
+`python -m trm_runtime doctor` says instead what this device can run, and `python -m trm_runtime
+check` whether a model still thinks as its recorded reference does.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m trm_runtime",
         description="Solve puzzles with an exported Tiny Recursive Model.",
         epilog="A line of the output: answer, steps, why it stopped, q_halt; separated by tabs. "
-        "With `doctor` in place of both: which engines are installed and what they open.",
+        "With `doctor` in place of both: which engines are installed and what they open. "
+        "`check MODEL GOLDEN`: compare a model with a recorded reference.",
     )
     add = parser.add_argument
     add("model", metavar="MODEL", help="exported model, such as model.onnx")
@@ -83,11 +85,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["doctor"]:
         parser, run, given = _doctor_parser(), _doctor, given[1:]
+    elif given[:1] == ["check"]:
+        from trm_runtime import check_command
+
+        parser, run, given = check_command.parser(), check_command.run, given[1:]
     else:
         parser, run = _parser(), _run
     options = parser.parse_args(given)
     try:
-        run(options)
+        code = run(options)
         sys.stdout.flush()
     except TRMError as error:
         _say(f"error: {error}")
@@ -101,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         _say(f"error: {output_problem(error) or error}")
         return TRMError.exit_code
-    return 0
+    return code
 
 
 def _say(text: str) -> None:
@@ -112,16 +118,17 @@ def _say(text: str) -> None:
         discard(sys.stderr)
 
 
-def _doctor(options: argparse.Namespace) -> None:
+def _doctor(options: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from trm_runtime.doctor import examine, report_text
 
     report = examine()
     print(json.dumps(asdict(report)) if options.json else report_text(report))
+    return 0
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> int:
     from trm_runtime.loop import solve
     from trm_runtime.open import open_runner
     from trm_runtime.puzzles import givens_kept, read_identifiers, read_puzzles
@@ -153,6 +160,7 @@ def _run(options: argparse.Namespace) -> None:
     if changed:
         words = "changes a given cell of its" if changed == 1 else "change a given cell of their"
         _say(f"{counted(changed, 'answer')} {words} puzzle")
+    return 0
 
 
 class _Progress:

@@ -48,6 +48,8 @@ __all__ = [
 
 METADATA_KEY = "trm_contract"  # where an artifact keeps its contract (ONNX metadata_props)
 MAX_CONTRACT_BYTES = 1 << 20  # has some 3 kB; an alphabet of all Unicode fits
+GOLDEN_INDEX = "golden.json"  # the member of a golden that says what it is
+GOLDEN_FORMAT = "trm-golden"
 PUZZLE_TABLE_SUFFIX = ".puzzle_table.npy"  # of the artifact's name: its puzzle embeddings
 
 

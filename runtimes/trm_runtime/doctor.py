@@ -66,7 +66,7 @@ def examine() -> Report:
         python=f"{platform.python_implementation()} {platform.python_version()}",
         numpy=_version("numpy"),
         platform=f"{platform.system()} {platform.machine()}",
-        cpu=_cpu_model(),
+        cpu=cpu_model(),
         cpu_features=_cpu_features(),
         cores=available_cores(),
         engines=engines,
@@ -88,7 +88,7 @@ def _version(distribution: str) -> str | None:
 # --- the processor -------------------------------------------------------------------------------
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
     """As the machine names it; a Raspberry Pi keeps the name in its device tree."""
     named = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", _cpuinfo(), re.MULTILINE)
     if named:

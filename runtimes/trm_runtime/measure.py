@@ -1,8 +1,9 @@
 """What one exported model costs on this machine: `python -m trm_runtime.measure MODEL TOKENS.npy`.
 
 Meant for a process of its own, because memory is that of the process: the engine is loaded first,
-and what opening and running the model adds to that is counted. Prints one JSON object. Knows numpy
-and the drivers; memory is read where Linux tells it.
+and what opening and running the model adds to that is counted. Prints one JSON object; `refused`
+in it is the error of a model that cannot be measured, whose exit code it ends with. Knows
+numpy and the drivers; memory is read where Linux tells it.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def measure(path: Path, tokens: Array, threads: int | None = None) -> Measuremen
 
     Raises what `open_runner` raises.
     """
-    engine = _load_engine(path)
+    engine = load_engine(path)
     before, started = _resident(), time.perf_counter()
     runner = open_runner(path, threads=threads)
     loaded = time.perf_counter() - started
@@ -61,7 +62,7 @@ def measure(path: Path, tokens: Array, threads: int | None = None) -> Measuremen
     return Measurement(engine, batch, loaded * 1e3, step * 1e3, added)
 
 
-def _load_engine(path: Path) -> str:
+def load_engine(path: Path) -> str:
     """Loads what the driver of `path` needs; its distribution and version."""
     module, _ = driver_of(path)
     driver = importlib.import_module(f"trm_runtime.drivers.{module}")
@@ -104,7 +105,8 @@ def main() -> None:
         found = dataclasses.asdict(measure(path, tokens))
         solution = solve(open_runner(path), tokens)
     except TRMError as error:
-        sys.exit(str(error))
+        sys.stdout.write(json.dumps({"refused": str(error)}) + "\n")
+        sys.exit(error.exit_code)
     decided = {"answers": solution.answers.tolist(), "steps": solution.steps.tolist()}
     sys.stdout.write(json.dumps({**found, **decided}) + "\n")
 

@@ -138,10 +138,17 @@ def givens_kept(
 
     None for a puzzle without an answer, and for all of an alphabet without blanks.
     """
-    blanks = [i for i, entry in enumerate(contract.alphabet or ()) if BLANKS.intersection(entry)]
-    if not blanks:
+    opened = open_cells(contract, puzzles)
+    if opened is None:
         return [None] * len(puzzles)
-    open_cells = np.isin(puzzles, blanks)
-    kept = (open_cells | (solution.answers == puzzles)).all(axis=1)
+    kept = (opened | (solution.answers == puzzles)).all(axis=1)
     answered = np.isfinite(solution.q_halt)  # NaN until a first step has been latched
     return [bool(k) if known else None for k, known in zip(kept, answered)]
+
+
+def open_cells(
+    contract: StepContract, puzzles: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any] | None:
+    """(N, S) bool: the cells to be filled in; None where the alphabet has no blanks."""
+    blanks = [i for i, entry in enumerate(contract.alphabet or ()) if BLANKS.intersection(entry)]
+    return np.isin(puzzles, blanks) if blanks else None

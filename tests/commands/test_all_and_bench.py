@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,9 @@ import numpy as np
 import pytest
 
 from trm_export.commands.app import run
+from trm_export.errors import TRMError
 from trm_export.export.choices import FORMATS, PRECISIONS
-from trm_export.reference import KerasRunner, Remembered
 from trm_export.shipped import shipped_checkpoint
-from trm_runtime import StepOutput, initial_carry
 
 MODEL = str(shipped_checkpoint("sudoku4"))
 
@@ -67,36 +67,86 @@ def test_bench_tells_cost_and_answers(
     assert found["reference"]["exact"] == 1.0
 
 
-def test_bench_names_a_file_that_cannot_be_measured(
+def test_bench_names_every_file_that_cannot_be_measured_and_measures_the_others(
+    whole_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged, missing = tmp_path / "damaged.onnx", tmp_path / "missing.tflite"
+    damaged.write_bytes(b"nothing")
+    files = [str(damaged), str(whole_set / "sudoku4.onnx"), str(missing)]
+    report = tmp_path / "bench.json"
+    assert run(["bench", MODEL, *files, "--count", "2", "-o", str(report)]) == 4
+    said = capsys.readouterr()
+    assert "sudoku4.onnx" in said.out
+    assert "damaged.onnx" not in said.out
+    lines = [line for line in said.err.splitlines() if line.startswith("Error: ")]
+    assert lines[0].startswith(f"Error: {damaged}: not an ONNX file, or a damaged one")
+    assert lines[1].startswith(f"Error: {missing}: cannot be read: No such file")
+    assert [said.err.count(str(file)) for file in (damaged, missing)] == [1, 1]
+    written = json.loads(report.read_text())
+    assert [row["file"] for row in written["rows"]] == ["sudoku4.onnx"]
+    assert [failure["file"] for failure in written["failures"]] == [damaged.name, missing.name]
+    assert [failure["exit_code"] for failure in written["failures"]] == [4, 4]
+
+
+def test_bench_of_nothing_that_can_be_measured_is_one_document_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    damaged = tmp_path / "damaged.onnx"
-    damaged.write_bytes(b"nothing")
-    assert run(["bench", MODEL, str(damaged), "--count", "2"]) == 1
-    said = capsys.readouterr().err
-    assert "damaged.onnx: could not be measured" in said
-    assert "RejectedInputError" not in said
-    assert run(["bench", MODEL, str(tmp_path / "missing.onnx"), "--count", "2"]) == 4
+    assert run(["bench", MODEL, str(tmp_path / "none.onnx"), "--count", "2", "--json"]) == 4
+    found = document(capsys)
+    assert found["rows"] == []
+    assert "No such file" in found["failures"][0]["reason"]
+    assert run(["bench", MODEL, str(tmp_path / "none.onnx"), "--count", "2"]) == 4
+    assert capsys.readouterr().out == ""
 
 
-def test_a_remembered_step_is_the_step() -> None:
-    class Counting:
-        def __init__(self, runner: KerasRunner) -> None:
-            self.contract, self._runner, self.calls = runner.contract, runner, 0
+def test_an_engine_that_goes_down_is_a_known_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from trm_export import benchmark
 
-        def step(self, inputs: Any, carry: Any) -> StepOutput:
-            self.calls += 1
-            return self._runner.step(inputs, carry)
+    ended = subprocess.CompletedProcess[str]([], -11, "", "")
+    monkeypatch.setattr(benchmark.subprocess, "run", lambda *_, **__: ended)
+    with pytest.raises(TRMError, match=r"m.onnx: could not be measured: .* ended with -11"):
+        benchmark.bench(tmp_path / "m.onnx", np.zeros((1, 16), np.int32))
 
+
+def test_one_golden_serves_all_exports_of_the_same_puzzles() -> None:
     from trm_export.checkpoint import load_model
+    from trm_export.export.probe import probe_puzzles
+    from trm_export.export.shared import Shared
 
-    counting = Counting(KerasRunner(load_model(MODEL)))
-    remembered = Remembered(counting)
-    tokens = np.full((2, 16), 1, np.int32)
-    start = initial_carry(counting.contract, 2)
-    first = remembered.step({"inputs": tokens}, start)
-    again = remembered.step({"inputs": tokens.copy()}, {k: v.copy() for k, v in start.items()})
-    assert counting.calls == 1
-    assert again is first
-    remembered.step({"inputs": tokens}, first.carry)
-    assert counting.calls == 2
+    model = load_model(MODEL)
+    shared, puzzles = Shared(model), probe_puzzles(model)
+    golden = shared.golden(puzzles)
+    assert shared.golden(probe_puzzles(model)) is golden
+    assert shared.golden(probe_puzzles(model, 7)) is not golden
+    assert golden.followed == golden.puzzles == len(puzzles)
+
+
+def test_a_preset_is_measured_in_every_format_though_random_weights_pass_no_gate(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["bench", "sudoku4", "--json"]) == 0
+    found = document(capsys)
+    assert len(found["rows"]) == 10
+    assert found["failures"] == []
+    assert {row["exact"] for row in found["rows"]} == {None}
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_file_that_fails_its_check_ends_with_5_and_one_document(
+    options: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from trm_export.export import every
+
+    entry = every.Made("onnx", "int8", tmp_path / "m.onnx", failed="it computes something else")
+    monkeypatch.setattr(every, "export_all", lambda *_, **__: iter([entry]))
+    assert run(["all", MODEL, "-o", str(tmp_path), *options]) == 5
+    printed = capsys.readouterr()
+    if options:
+        assert [file["failed"] for file in json.loads(printed.out)["files"]] == [entry.failed]
+    else:
+        assert "Error: 1 of the files do not compute" in printed.err

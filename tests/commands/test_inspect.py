@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper
 
 from tests.runtime.fakes import make_contract
 from tests.runtime.graphs import build, rename_input, write
+from tests.runtime.tf_graphs import write_tflite
 from trm_export.commands.app import run
 from trm_runtime.drivers.saved_model_folder import seal
 
@@ -124,6 +125,55 @@ def test_somebody_elses_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     shown = as_text(tmp_path / "other.onnx", capsys)
     assert "no driver will run it" in shown
     assert "newer than 1.20" in shown
+
+
+def test_an_export_without_its_tail_is_no_strangers_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = with_sidecar(write_tflite(tmp_path / "toy.tflite"))
+    assert as_json(path, capsys)["sidecar"] == "same"
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b"PK\x03\x04")])
+    (problem,) = as_json(path, capsys, 4)["contract_problems"]
+    words = "cut short or was changed: its contract, which toy.tflite.json beside it shows, is miss"
+    assert words in problem
+    assert "no driver will run it" not in as_text(path, capsys, 4)
+    path.with_name("toy.tflite.json").write_text('{"labels": ["a"]}')
+    assert "no driver will run it" in as_text(path, capsys)
+    path.with_name("toy.tflite.json").unlink()
+    assert "no driver will run it" in as_text(path, capsys)
+    path.write_bytes(data[:-4])
+    assert "whose name is still in it" in as_json(path, capsys, 4)["contract_problems"][0]
+
+
+def test_an_onnx_export_that_lost_its_contract(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = build()
+    del model.metadata_props[:]
+    path = with_sidecar(write(tmp_path / "toy.onnx", model))
+    assert "toy.onnx.json beside it shows" in as_json(path, capsys, 4)["contract_problems"][0]
+
+
+def test_a_damaged_tflite_file_is_refused_in_our_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, rng = write_tflite(tmp_path / "toy.tflite"), np.random.default_rng(3)
+    data = path.read_bytes()
+    cut = [data[:size] for size in (9, 60, len(data) // 3, len(data) // 2, len(data) - 30)]
+    places = rng.integers(8, data.index(b"PK\x03\x04"), size=60).tolist()
+    flipped = [data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :] for at in places]
+    for damaged in (*cut, *flipped):
+        path.write_bytes(damaged)
+        assert run(["inspect", str(path)]) == 4
+        captured = capsys.readouterr()
+        if captured.err:
+            assert captured.err == (
+                f"Error: {path}: a damaged TFLite file: it is cut short or was changed; copy it "
+                "again, or export it again\n"
+            )
+        else:
+            assert "- " in captured.out
 
 
 def test_bodies_of_loops_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

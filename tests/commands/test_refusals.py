@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from trm_export.commands.app import run
+from trm_export.keras_classes import is_there
 from trm_export.shipped import shipped_checkpoint
 
 Refused = Callable[..., str]
@@ -119,13 +120,16 @@ def test_rows_that_no_file_can_have(command: str, rows: str, refused: Refused) -
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["onnx", "m.keras", "--batch", "many"], "--batch is a number or free"),
+        (["onnx", "m.keras", "--batch", "many"], "--batch must be 1 or more, or free, got 'many'"),
+        (["onnx", "m.keras", "--batch", "-1"], "--batch must be 1 or more, or free, got '-1'"),
         (["onnx", "m.keras", "--precision", "fp8"], "precision must be fp32 or fp16 or int8"),
         (["onnx", "m.keras", "--recursion", "sideways"], "recursion must be"),
         (["tflite", "m.keras", "--target", "phone"], "target must be litert or tflite-runtime"),
         (["all", "m.keras", "--granularity", "cell"], "granularity must be"),
         (["parity", "m.keras", "m.onnx", "-o", "m.keras"], "m.keras must end in .json"),
         (["bench", "m.keras", "-o", "m.keras"], "m.keras must end in .json"),
+        (["parity", "m.keras", "m.onnx", "--blanks", "some"], "expected a number of blanks"),
+        (["parity", "m.keras", "m.onnx", "--task", "sudoku5"], "unknown task 'sudoku5'"),
     ],
 )
 def test_words_that_mean_nothing(arguments: list[str], said: str, refused: Refused) -> None:
@@ -137,6 +141,37 @@ def test_a_model_that_is_none(command: str, refused: Refused) -> None:
     Path("text.keras").write_text("not a model")
     assert "missing.keras: cannot be read" in refused(command, "missing.keras", code=4)
     assert "text.keras: not a .keras file" in refused(command, "text.keras", code=4)
+
+
+@pytest.mark.parametrize("command", ["onnx", "tflite", "saved-model", "all", "bench", "parity"])
+def test_a_trusted_module_that_is_not_there(command: str, refused: Refused) -> None:
+    words = [command, "m.keras", *(["m.onnx"] if command == "parity" else [])]
+    for module in ("nosuch", "keras.nosuch", "json.tool.deeper", "", "./m.py", "__main__.m"):
+        said = refused(*words, "--trust-module", "json", "--trust-module", module)
+        assert f"--trust-module: there is no module {module!r}; install its package" in said
+
+
+def test_inspect_needs_no_module(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["inspect", str(SUDOKU4), "--trust-module", "nosuch"]) == 0
+
+
+def test_a_module_is_found_unimported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "theirs" / "inner").mkdir(parents=True)
+    (tmp_path / "theirs" / "__init__.py").write_text("raise SystemExit")
+    (tmp_path / "theirs" / "inner" / "model.py").write_text("raise SystemExit")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert is_there("theirs.inner.model")
+    assert not is_there("theirs.outer")
+
+
+def test_a_keras_file_is_not_imported(refused: Refused) -> None:
+    said = refused("import", "m.keras", code=4)
+    assert "m.keras: a Keras file already, with nothing to import; give it to trm-export" in said
+
+
+def test_puzzles_that_are_not_there(refused: Refused) -> None:
+    said = refused("parity", "m.keras", "m.onnx", "--puzzles", "none.txt", code=4)
+    assert "none.txt: there is no such file or folder of puzzles" in said
 
 
 def test_nothing_to_resume(refused: Refused) -> None:

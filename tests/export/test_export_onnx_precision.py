@@ -25,9 +25,9 @@ from trm_export.export.probe import probe_puzzles
 from trm_export.export.shared import Shared
 from trm_export.model import TRM
 from trm_export.onnx_file import inspect_onnx
-from trm_export.parity.gates import GATES
 from trm_export.shipped import shipped_checkpoint
 from trm_runtime.drivers.onnx import OnnxRunner
+from trm_runtime.parity.gates import GATES
 
 MATRICES = 17 * 512 + 256 * 17 + 32 * 512 + 256 * 32  # weights of the only block of sudoku4
 HEADS = 32 * 6 + 32 * 2

@@ -18,11 +18,11 @@ from trm_export.export.choices import FORMATS, Choices
 from trm_export.export.export import export, format_named
 from trm_export.export.probe import probe_puzzles
 from trm_export.model import TRM
-from trm_export.parity import compare
 from trm_export.reference import KerasRunner
 from trm_export.shipped import shipped_checkpoint
 from trm_export.tasks import PuzzleSet
 from trm_runtime import open_runner, solve
+from trm_runtime.parity import compare
 
 
 @pytest.fixture(scope="module")

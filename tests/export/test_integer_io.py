@@ -18,13 +18,13 @@ from trm_export.errors import UsageError
 from trm_export.export.export import Choices, export, format_named, plan
 from trm_export.export.probe import probe_puzzles
 from trm_export.export.shared import Shared
-from trm_export.parity import compare
 from trm_export.shipped import shipped_checkpoint
 from trm_export.tasks import get_task
 from trm_runtime import solve
 from trm_runtime.drivers.litert import LiteRTRunner
 from trm_runtime.drivers.onnx import OnnxRunner
 from trm_runtime.open import open_runner
+from trm_runtime.parity import compare
 
 DRIVERS = {"onnx": OnnxRunner, "tflite": LiteRTRunner}
 

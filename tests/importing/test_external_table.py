@@ -73,9 +73,9 @@ def test_it_computes_what_pytorch_computed(imported: Any, tmp_path: Path) -> Non
 def test_the_table_is_beside_the_graph_and_parity_holds(
     sudoku: Any, shared: Any, kind: str, tmp_path: Path
 ) -> None:
-    from trm_export.parity import compare
     from trm_export.tasks import get_task
     from trm_runtime import open_runner
+    from trm_runtime.parity import compare
 
     made = export(sudoku, tmp_path / f"m.{kind}", kind, shared)
     table = np.load(tmp_path / f"m.{kind}.puzzle_table.npy")
@@ -85,7 +85,7 @@ def test_the_table_is_beside_the_graph_and_parity_holds(
     assert made.bytes < SIZES[kind] < table.nbytes + 20_001
     assert [spec.name for spec in made.contract.inputs] == ["inputs", "puzzle_embedding"]
     puzzles = get_task("sudoku4").puzzles("test", count=24)
-    result = compare(shared.reference, open_runner(made.path), puzzles, batch_size=8)
+    result = compare(shared.runner, open_runner(made.path), puzzles, batch_size=8)
     assert result, result.verdict
 
 

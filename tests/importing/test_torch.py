@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +70,8 @@ def test_pickles_do_not_run(tmp_path: Path, torch: Any) -> None:
     path, mark = folder(tmp_path), tmp_path / "was_here"
     torch.save({"inner.lm_head.weight": Evil(mark)}, path)
     message = refusal(path)
-    assert "not a PyTorch file of plain tensors" in message
-    assert "weights_only=False" not in message
+    assert "not a PyTorch file of plain tensors: it refers to getattr; save" in message
+    assert message.endswith("save the state_dict() of the model alone")
     assert not mark.exists()
 
 
@@ -77,7 +79,20 @@ def test_pickles_do_not_run(tmp_path: Path, torch: Any) -> None:
 def test_damaged(tmp_path: Path, torch: Any, data: bytes) -> None:
     path = folder(tmp_path)
     path.write_bytes(data)
-    assert "not a PyTorch file of plain tensors, or a damaged one" in refusal(path)
+    wanted = "expected what the official code saves (step_<N> or .pt), or the same tensors as "
+    said = f"{path}: not a PyTorch file of plain tensors, or a damaged one; {wanted}.safetensors"
+    assert refusal(path) == said
+
+
+def test_a_newer_pickle_is_refused_without_a_warning(
+    tmp_path: Path, torch: Any, recwarn: pytest.WarningsRecorder
+) -> None:
+    path = folder(tmp_path)
+    path.write_bytes(pickle.dumps({"a": 1}, protocol=4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert "a damaged one; expected what the official code saves" in refusal(path)
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 def test_entries_that_are_no_weights_are_listed(tmp_path: Path, torch: Any) -> None:

@@ -12,6 +12,7 @@ from tests.parity.conftest import Exports
 from tests.parity.faults import one_weight_off_by_5_percent
 from tests.runtime.graphs import write
 from trm_export.commands.app import run
+from trm_export.shipped import shipped_checkpoint
 
 pytest.importorskip("onnxruntime")
 
@@ -75,12 +76,30 @@ def test_puzzles_of_a_file(
     assert (document["puzzles"], document["accuracy"]) == (2, None)
 
 
+@pytest.mark.parametrize("options", [[], ["--puzzles", "nine.txt"], ["--task", "sudoku9"]])
+def test_a_file_of_another_model(
+    files: tuple[str, str, str],
+    options: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("nine.txt").write_text("." * 80 + "1\n")
+    nine = str(shipped_checkpoint("sudoku9"))
+    assert run(["parity", nine, files[1], "--count", "2", *options]) == 5
+    text = " ".join(capsys.readouterr().out.split())
+    sizes = "seq_len 16 instead of 81, vocab_size 6 instead of 11"
+    assert text.startswith(f"FAILED at names: the file is of another model: {sizes}")
+    assert "weights sha256: expected" in text
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (["--blanks", "some"], "expected a number of blanks, or minimal"),
         (["--task", "sudoku5"], "unknown task 'sudoku5'"),
-        (["--puzzles", "x.txt", "--blanks", "5"], "leave it out with --puzzles"),
+        (["--puzzles", "x.txt", "--blanks", "5"], "leave it out with your own"),
     ],
 )
 def test_wrong_options(

@@ -11,10 +11,10 @@ import pytest
 
 from tests.parity.fakes import Alter, AlteredRunner, Tensors, toy_puzzles
 from tests.runtime.fakes import ALPHABET, MAX_STEPS, FakeRunner, make_contract
-from trm_export.commands.console import json_ready
 from trm_export.errors import RejectedInputError, UsageError
-from trm_export.parity import Gates, ParityResult, compare
 from trm_runtime import HaltRule, StepContract
+from trm_runtime.parity import Gates, ParityResult, compare
+from trm_runtime.plain import plain
 
 RUNGS = [
     "names",
@@ -104,7 +104,10 @@ def test_progress_counts_to_its_total() -> None:
         batch_size=6,
         progress=lambda done, total: calls.append((done, total)),
     )
-    assert calls == [(i + 1, 24) for i in range(24)]
+    totals = {total for _, total in calls}
+    assert totals == {12 + MAX_STEPS * (2 * 12 + 6)}
+    assert [done for done, _ in calls] == sorted(done for done, _ in calls)
+    assert calls[-1][0] == calls[-1][1]
 
 
 CONTRACTS: list[tuple[str, StepContract, str]] = [
@@ -139,6 +142,18 @@ def test_contracts_that_differ(rung: str, contract: StepContract, text: str) -> 
     assert any(text in problem for problem in result.broken.problems)
     assert result.rungs[-1].status == "not judged"
     assert reference.batches == []
+
+
+def test_a_file_of_another_model_is_called_so_whatever_the_puzzles_are() -> None:
+    contract = make_contract(vocab=7)
+    other = replace(contract, made_by=replace(contract.made_by, weights_sha256="1" * 64))
+    puzzles = replace(toy_puzzles(), inputs=np.full((2, 9), 99, np.int32))
+    result = compare(FakeRunner(), FakeRunner(other), puzzles)
+    assert result.broken is not None
+    assert result.broken.name == "names"
+    assert result.broken.problems[0] == "the file is of another model: vocab_size 7 instead of 6"
+    assert result.broken.problems[1].endswith(f"got {'1' * 64}")
+    assert "of another model: vocab_size 7 instead of 6, and" in result.verdict
 
 
 def test_a_fill_is_part_of_the_carry() -> None:
@@ -191,7 +206,7 @@ def test_nonfinite_values_fail_without_any_gate(value: float) -> None:
     assert result.broken is not None
     assert result.broken.name == "forced values"
     assert "NaN or infinite" in result.broken.summary
-    json.dumps(json_ready(result.to_json()), allow_nan=False)
+    json.dumps(plain(result.to_json()), allow_nan=False)
 
 
 def swapped_cell(before: Tensors, after: Tensors) -> None:
@@ -205,7 +220,9 @@ def test_another_answer_on_a_settled_puzzle_fails() -> None:
     assert result.broken is not None
     assert result.broken.name == "answers"
     assert result.decisions is not None
-    assert [(d.puzzle, d.kind, d.cells, d.near_tie) for d in result.decisions.differences] == [
+    assert [
+        (d.puzzle, d.kind, (d.first_cell,), d.near_tie) for d in result.decisions.differences
+    ] == [
         (1, "answer", (3,), False),
         (6, "answer", (3,), False),
         (11, "answer", (3,), False),
@@ -314,7 +331,7 @@ def test_other_weights_are_mentioned() -> None:
 
 
 def test_a_result_is_json() -> None:
-    document = json_ready(compare(FakeRunner(), FakeRunner(), toy_puzzles()).to_json())
+    document = plain(compare(FakeRunner(), FakeRunner(), toy_puzzles()).to_json())
     text = json.dumps(document, allow_nan=False)
     assert json.loads(text)["passed"] is True
     assert json.loads(text)["rungs"][0]["name"] == "names"

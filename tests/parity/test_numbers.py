@@ -8,18 +8,19 @@ import numpy as np
 import pytest
 
 from trm_export.errors import UsageError
-from trm_export.parity import GATES, Gates, gates_for
-from trm_export.parity.counts import mcnemar, wilson
-from trm_export.parity.decisions import tolerance
-from trm_export.parity.tensors import TensorError, TensorSum, relative
+from trm_runtime.parity import GATES, Gates, gates_for
+from trm_runtime.parity.counts import mcnemar, wilson
+from trm_runtime.parity.decisions import tolerance
+from trm_runtime.parity.gaps import Gaps, TensorError, relative
+from trm_runtime.tensors import TensorSpec
 
 
 def summed(expected: list, got: list, dtype: str = "float32", batches: int = 1) -> TensorError:
-    total = TensorSum(3, "z_H", dtype)
     x, y = np.array(expected, dtype), np.array(got, dtype)
+    gaps = Gaps.empty([TensorSpec("z_H", dtype, (None, *x.shape[1:]))], 3, len(x))
     for rows in np.array_split(np.arange(len(x)), batches):
-        total.add(x[rows], y[rows], rows, refilled=False)
-    return total.error()
+        gaps.add(3, rows, {"z_H": x[rows]}, {"z_H": y[rows]})
+    return gaps.error(3, 0, np.arange(len(x)), np.zeros(len(x), bool))
 
 
 def test_equal_tensors_have_no_error() -> None:

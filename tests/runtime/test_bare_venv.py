@@ -97,6 +97,27 @@ def bare(
     return Bare(engine, python, export_for(engine, folder))
 
 
+@pytest.fixture(scope="module")
+def goldens(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Recordings of the shipped 4x4 checkpoint, and of one with a weight 5 % off."""
+    from trm_export.checkpoint import load_model
+    from trm_export.parity.recording import record_file
+    from trm_export.tasks import get_task
+    from trm_runtime.parity import About
+
+    folder, puzzles = (
+        tmp_path_factory.mktemp("golden"),
+        get_task("sudoku4").puzzles("test", count=40),
+    )
+    model = load_model(CHECKPOINT)
+    paths = folder / "good.npz", folder / "other.npz"
+    for path in paths:
+        record_file(model, puzzles, path, About(), control=False, budget=2_000_000)
+        kernel = model.inner.lm_head.kernel
+        kernel.assign(kernel.value * np.float32(1.05))
+    return paths
+
+
 def export_for(engine: Engine, folder: Path) -> Path:
     from trm_export.checkpoint import load_model
     from trm_export.export.export import Choices, export, format_named
@@ -221,3 +242,16 @@ def test_it_refuses_a_broken_model_there_too(bare: Bare, tmp_path: Path, damage:
     assert done.returncode == 4, done.stderr
     assert done.stderr.startswith(f"error: {damaged}: ")
     assert "damaged" in done.stderr or "cut short" in done.stderr
+
+
+def test_a_golden_is_checked_without_keras(bare: Bare, goldens: tuple[Path, Path]) -> None:
+    good, other = (
+        run(bare.python, "-m", "trm_runtime", "check", str(bare.model), str(golden), "--json")
+        for golden in goldens
+    )
+    found = json.loads(good.stdout)
+    assert (good.returncode, found["passed"]) == (0, True), good.stderr
+    assert found["verdict"].startswith("PASSED: the candidate thinks the same on 40 puzzles")
+    assert (found["decisions"]["answers_equal"], found["accuracy"]["lost"]) == (40, [])
+    failed = json.loads(other.stdout)
+    assert (other.returncode, failed["first_divergence"]["tensor"]) == (5, "logits"), other.stderr

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -49,6 +50,22 @@ def test_a_step_is_the_fakes_step(toy_saved_model: Path) -> None:
 def test_the_contract_comes_from_the_folder(toy_saved_model: Path) -> None:
     assert open_runner(toy_saved_model).contract == make_contract()
     assert isinstance(open_runner(str(toy_saved_model)), SavedModelRunner)
+
+
+@pytest.mark.parametrize(("level", "silent"), [(None, True), ("0", False)])
+def test_tensorflows_log_is_for_those_who_ask(
+    toy_saved_model: Path, tmp_path: Path, level: str | None, silent: bool
+) -> None:
+    (tmp_path / "puzzles.txt").write_text("1 1 1 1\n")
+    environment = {name: x for name, x in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    if level is not None:
+        environment["TF_CPP_MIN_LOG_LEVEL"] = level
+    done = subprocess.run(
+        [sys.executable, "-m", "trm_runtime", str(toy_saved_model), str(tmp_path / "puzzles.txt")],
+        capture_output=True, text=True, check=True, env=environment,
+    )  # fmt: skip
+    assert (len(done.stderr.splitlines()) == 1) is silent
+    assert "1 puzzle in " in done.stderr
 
 
 # --- broken folders ------------------------------------------------------------------------------

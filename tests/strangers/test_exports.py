@@ -19,9 +19,9 @@ from trm_export.errors import UsageError
 from trm_export.export.export import Choices, export, format_named
 from trm_export.export.probe import probe_puzzles
 from trm_export.inspection import inspect_file
-from trm_export.parity import compare
 from trm_runtime import solve
 from trm_runtime.open import open_runner
+from trm_runtime.parity import compare
 
 FILES = [("onnx", "fp32"), ("onnx", "int8"), ("tflite", "fp32"), ("tflite", "int8"),
          ("saved-model", "fp32")]  # fmt: skip
@@ -39,7 +39,7 @@ def test_every_format_is_right(
     assert made.recursion == "unrolled"
     if precision == "fp32":
         assert made.forced_error < 1e-4
-        result = compare(stranger.shared.reference, open_runner(path), puzzles)
+        result = compare(stranger.shared.runner, open_runner(path), puzzles)
         assert result.passed, result.verdict
     else:
         stored = inspect_file(path).weight_bytes  # type: ignore[union-attr]
@@ -80,7 +80,7 @@ def test_the_whole_loop_goes_into_a_graph(strangers: Any, tmp_path: Path) -> Non
     kind, choices = format_named("saved-model"), Choices(granularity="loop")
     export(stranger.model, path, puzzles, kind, choices, shared=stranger.shared)
     inside = solve(open_runner(path), puzzles.inputs)
-    outside = solve(stranger.shared.reference, puzzles.inputs)
+    outside = solve(stranger.shared.runner, puzzles.inputs)
     assert inside.steps.tolist() == outside.steps.tolist()
     assert (inside.answers == outside.answers).all()
 

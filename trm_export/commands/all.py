@@ -47,7 +47,7 @@ def all(
     as_json: AsJson = False,
 ) -> None:
     """Export every format and precision, check each, and show them in one table."""
-    from trm_export.commands.console import emit, progress
+    from trm_export.commands.console import emit, progress, remark
     from trm_export.commands.frameworks import load_keras
     from trm_export.errors import ParityError
     from trm_export.export.choices import FORMATS, PRECISIONS, Choices, refuse_words
@@ -68,13 +68,15 @@ def all(
         ):  # fmt: skip
             entries.append(entry)
             advance(len(entries), f"{entry.format} {entry.precision}")
+    failed = [entry for entry in entries if entry.failed]
     if as_json:
         emit({"files": entries})
     else:
         _show(entries)
-    failed = [entry for entry in entries if entry.failed]
+        if failed:
+            remark(f"Error: {len(failed)} of the files do not compute what Keras computes.")
     if failed:
-        raise ParityError(f"{len(failed)} of the files do not compute what Keras computes.")
+        raise typer.Exit(ParityError.exit_code)
 
 
 def _show(entries: Sequence[Made]) -> None:

@@ -22,7 +22,7 @@ from trm_export.commands.models import (
 from trm_export.commands.options import AsJson, Force
 
 if TYPE_CHECKING:
-    from trm_export.benchmark import BenchRow
+    from trm_export.benchmark import BenchFailure, BenchRow
     from trm_export.protocol import StepModel
     from trm_export.tasks import PuzzleSet
 
@@ -53,10 +53,13 @@ def bench(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure load and step time, memory, accuracy and equality with Keras, file by file."""
+    """Measure load and step time, memory, accuracy and equality with Keras, file by file.
+
+    A file that cannot be measured is named after the others; the exit code is that of the worst.
+    """
     import tempfile
 
-    from trm_export.commands.console import emit, progress
+    from trm_export.commands.console import emit, progress, remark
     from trm_export.commands.frameworks import load_keras
     from trm_export.files import refuse_overwrite, require_suffix
     from trm_export.keras_file import require_keras
@@ -67,22 +70,31 @@ def bench(
     if model.endswith(".keras"):
         require_keras(model)
     load_keras()
+    from trm_export.benchmark import BenchFailure
+
     said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task, halt_threshold)
     trained, trm, stem = _model(model, said)
     puzzles = _puzzles(trm, count)
     reference = _reference(trm, puzzles) if trained else None
-    rows = []
+    found: list[BenchRow | BenchFailure] = []
     with tempfile.TemporaryDirectory() as folder, progress("Measuring") as advance:
         for row in _rows(trm, stem, files, Path(folder), puzzles, reference):
-            rows.append(row)
-            advance(len(rows), row.file)
-    document = _document(model, trm, puzzles, reference, rows)
+            found.append(row)
+            advance(len(found), row.file)
+    failures = [row for row in found if isinstance(row, BenchFailure)]
+    rows = [row for row in found if not isinstance(row, BenchFailure)]
+    document = _document(model, trm, puzzles, reference, rows, failures)
     if report is not None:
         _write(document, report, force=force)
     if as_json:
         emit(document)
     else:
-        _show(rows, trained, puzzles.kind)
+        if rows:
+            _show(rows, trained, puzzles.kind)
+        for failure in failures:
+            remark(f"Error: {failure.reason}")
+    if failures:
+        raise typer.Exit(max(failure.exit_code for failure in failures))
 
 
 def _model(name: str, said: Said) -> tuple[bool, StepModel, str]:
@@ -96,7 +108,7 @@ def _model(name: str, said: Said) -> tuple[bool, StepModel, str]:
 
 
 def _puzzles(trm: StepModel, count: int) -> PuzzleSet:
-    from trm_export.commands.parity import shipped_puzzles
+    from trm_export.commands.puzzles import shipped_puzzles
     from trm_export.export.probe import probe_puzzles
     from trm_export.tasks import find_task
 
@@ -108,7 +120,7 @@ def _reference(trm: StepModel, puzzles: PuzzleSet) -> Any:
     from trm_export.reference import KerasRunner
     from trm_runtime import solve
 
-    return solve(KerasRunner(trm), puzzles.inputs, batch_size=256)
+    return solve(KerasRunner(trm), puzzles.feeds(trm.num_puzzle_identifiers), batch_size=256)
 
 
 def _rows(
@@ -118,27 +130,41 @@ def _rows(
     folder: Path,
     puzzles: PuzzleSet,
     reference: Any,
-) -> Iterator[BenchRow]:
+) -> Iterator[BenchRow | BenchFailure]:
     import dataclasses
 
+    from trm_export.benchmark import BenchFailure
     from trm_export.benchmark import bench as measured
+    from trm_export.errors import ParityError, TRMError
     from trm_export.export.every import export_all
     from trm_export.export.probe import probe_puzzles
 
     labels = puzzles.labels if reference is not None else None
     tokens = puzzles.inputs if reference is not None else puzzles.inputs[:1]
     for file in files or ():
-        yield measured(file, tokens, labels, reference)
+        try:
+            row: BenchRow | BenchFailure = measured(file, tokens, labels, reference)
+        except TRMError as error:
+            row = BenchFailure(file.name, str(error), error.exit_code)
+        yield row
     if files:
         return
-    for made in export_all(trm, stem, folder, probe_puzzles(trm)):
+    trained = reference is not None
+    for made in export_all(trm, stem, folder, probe_puzzles(trm), checked=trained):
+        if made.failed is not None:
+            yield BenchFailure(made.path.name, made.failed, ParityError.exit_code)
         if made.result is not None:
-            row = measured(made.path, tokens, labels, reference)
-            yield dataclasses.replace(row, export_seconds=made.result.seconds)
+            cost = measured(made.path, tokens, labels, reference)
+            yield dataclasses.replace(cost, export_seconds=made.result.seconds)
 
 
 def _document(
-    name: str, trm: StepModel, puzzles: PuzzleSet, reference: Any, rows: Sequence[BenchRow]
+    name: str,
+    trm: StepModel,
+    puzzles: PuzzleSet,
+    reference: Any,
+    rows: Sequence[BenchRow],
+    failures: Sequence[BenchFailure],
 ) -> dict[str, Any]:
     import trm_export
     from trm_runtime.doctor import examine
@@ -158,17 +184,18 @@ def _document(
             "mean_steps": None if reference is None else float(reference.steps.mean()),
         },
         "rows": list(rows),
+        "failures": list(failures),
     }
 
 
 def _write(document: dict[str, Any], path: Path, *, force: bool) -> None:
     import json
 
-    from trm_export.commands.console import json_ready
     from trm_export.files import atomic_write
+    from trm_runtime.plain import plain
 
     with atomic_write(path, force=force) as new:
-        new.write_text(json.dumps(json_ready(document), indent=2, allow_nan=False) + "\n")
+        new.write_text(json.dumps(plain(document), indent=2, allow_nan=False) + "\n")
 
 
 def _show(rows: Sequence[BenchRow], trained: bool, kind: str) -> None:

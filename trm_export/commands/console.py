@@ -6,14 +6,14 @@ progress bar appears only where stderr is a terminal. Rich is imported when firs
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Protocol
+
+from trm_runtime.plain import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,7 +46,7 @@ def stderr() -> Console:
 
 def emit(document: Mapping[str, Any]) -> None:
     """Write the one JSON document of a command to stdout."""
-    sys.stdout.write(json.dumps(json_ready(document), indent=2, allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(plain(document), indent=2, allow_nan=False) + "\n")
 
 
 def remark(text: str) -> None:
@@ -73,7 +73,7 @@ def show_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
 
 
 def show_columns(
-    title: str, heads: Row, rows: Sequence[Row], words: Sequence[str] = ("", "side")
+    title: str, heads: Row, rows: Sequence[Row], words: Sequence[str] = ("", "side", "file")
 ) -> None:
     """A titled table with a head on stdout; columns of `words` to the left, the others right."""
     from rich.table import Table
@@ -128,19 +128,3 @@ def bytes_text(size: int) -> str:
     """`20.7 MB` for 20 700 000: decimal units, three significant digits."""
     power = min(int(math.log10(size) / 3), len(_UNITS) - 1) if size else 0
     return f"{size / 1000**power:.3g} {_UNITS[power]}"
-
-
-def json_ready(value: Any) -> Any:
-    """`value` of plain JSON types: paths as text, arrays as lists, NaN and infinity as null."""
-    if isinstance(value, Mapping):
-        return {str(key): json_ready(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [json_ready(item) for item in value]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return json_ready(dataclasses.asdict(value))
-    if isinstance(value, PurePath):
-        return str(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    plain: Callable[[], Any] | None = getattr(value, "tolist", None)  # numpy, without importing it
-    return json_ready(plain()) if plain else value

@@ -1,4 +1,4 @@
-"""`trm-export demo`: the whole road in one command, on the shipped 9x9 checkpoint."""
+"""`trm-export demo`: the whole road in one command, on a shipped checkpoint."""
 
 from __future__ import annotations
 
@@ -10,44 +10,46 @@ import typer
 from trm_export.commands.options import AsJson
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
-    from trm_export.tasks import PuzzleSet
+    from trm_export.tasks import PuzzleSet, Task
     from trm_runtime.runner import StepRunner
 
-BLANKS = 50
+BLANKS = {"sudoku9": 50}  # of the puzzles; elsewhere the task's default
 
 
 def demo(
+    name: Annotated[
+        str, typer.Argument(metavar="[TASK]", help="Whose checkpoint: sudoku9, sudoku4 or maze11.")
+    ] = "sudoku9",
     count: Annotated[int, typer.Option(min=1, help="Puzzles to solve and to compare on.")] = 100,
     as_json: AsJson = False,
 ) -> None:
-    """Export the shipped 9x9 model, watch it think on ONNX Runtime, compare it with Keras."""
+    """Export a shipped model, watch it think on ONNX Runtime, compare it with Keras."""
     from trm_export.commands.console import emit, progress, remark
     from trm_export.commands.frameworks import load_keras
     from trm_export.shipped import shipped_checkpoint
+    from trm_export.tasks import get_task
 
-    source = shipped_checkpoint("sudoku9")
+    task = get_task(name)
+    source = shipped_checkpoint(name)
     remark(f"1. Loading {source.name} and exporting one ACT step to ONNX ...")
     load_keras()
     from trm_export.checkpoint import load_model
     from trm_export.export.export import export, format_named
     from trm_export.export.probe import probe_puzzles
-    from trm_export.parity import compare
     from trm_export.reference import KerasRunner
-    from trm_export.tasks import get_task
     from trm_runtime import open_runner
+    from trm_runtime.parity import compare
 
     model = load_model(source)
-    target = Path("artifacts") / "sudoku9.onnx"
+    target = Path("artifacts") / f"{name}.onnx"
     made = export(model, target, probe_puzzles(model), format_named("onnx"))
-    puzzles = get_task("sudoku9").puzzles("test", BLANKS, count)
+    puzzles = task.puzzles("test", BLANKS.get(name), count)
     runner = open_runner(made.path)
-    remark(f"2. Solving {count} unseen puzzles with {BLANKS} blanks on ONNX Runtime alone ...")
-    written = _write(puzzles, target.with_name("sudoku9-puzzles.txt"))
-    solved = _solve(runner, puzzles)
+    remark(f"2. Solving {count} unseen puzzles{_hardness(name)} on ONNX Runtime alone ...")
+    written = _write(task, puzzles, target.with_name(f"{name}-puzzles.txt"))
+    solved = _solve(task, runner, puzzles)
     if not as_json:
-        _watch(runner, puzzles, solved.pop("longest"))
+        _watch(task, runner, puzzles, solved.pop("longest"))
     remark("3. Comparing every step with Keras ...")
     with progress("Parity") as advance:
         result = compare(
@@ -66,17 +68,21 @@ def demo(
         raise ParityError(result.verdict)
 
 
-def _write(puzzles: PuzzleSet, path: Path) -> Path:
+def _hardness(name: str) -> str:
+    return f" with {BLANKS[name]} blanks" if name in BLANKS else ""
+
+
+def _write(task: Task, puzzles: PuzzleSet, path: Path) -> Path:
     """The puzzles as the device's command line reads them: one a line, dots for blanks."""
     from trm_export import TOOL
     from trm_export.files import atomic_write
-    from trm_export.tasks import get_task
 
-    signs = ["?", *(characters[:1] for characters in get_task("sudoku9").alphabet[1:])]
+    signs = ["?", *(characters[:1] for characters in task.alphabet[1:])]
     lines = ["".join(signs[token] for token in row) for row in puzzles.inputs.tolist()]
-    remark = f"# {TOOL} demo: one puzzle a line, row by row; ., 0 or _ is a blank"
+    if "#" not in signs:  # where it is a cell, a file has no remarks
+        lines.insert(0, f"# {TOOL} demo: one puzzle a line, row by row; ., 0 or _ is a blank")
     with atomic_write(path) as new:
-        new.write_text("\n".join([remark, *lines]) + "\n", encoding="utf-8")
+        new.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
@@ -88,14 +94,13 @@ def _python() -> str:
     return str(python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python)
 
 
-def _solve(runner: StepRunner, puzzles: PuzzleSet) -> dict[str, Any]:
+def _solve(task: Task, runner: StepRunner, puzzles: PuzzleSet) -> dict[str, Any]:
     import numpy as np
 
-    from trm_export.tasks import check_answers
     from trm_runtime import solve
 
     solution = solve(runner, puzzles.inputs)
-    exact = check_answers(puzzles.inputs, solution.answers, puzzles.solutions).exact
+    exact = task.check(puzzles.inputs, solution.answers, puzzles.solutions).exact
     by_length = np.where(exact, solution.steps, 0)
     return {
         "puzzles": len(puzzles),
@@ -106,12 +111,13 @@ def _solve(runner: StepRunner, puzzles: PuzzleSet) -> dict[str, Any]:
     }
 
 
-def _watch(runner: StepRunner, puzzles: PuzzleSet, row: int) -> None:
+def _watch(task: Task, runner: StepRunner, puzzles: PuzzleSet, row: int) -> None:
     """Shows one puzzle's board after every thinking step, three boards abreast."""
     from rich.columns import Columns
     from rich.console import Group
     from rich.text import Text
 
+    from trm_export.commands.boards import board_text
     from trm_export.commands.console import stdout
     from trm_runtime import solve
     from trm_runtime.solution import StepEvent
@@ -127,30 +133,13 @@ def _watch(runner: StepRunner, puzzles: PuzzleSet, row: int) -> None:
         state = "solved" if not wrong else f"{wrong} cells wrong"
         done = " - halts" if event.finished[0] else ""
         title = Text(f"step {int(event.steps[0])}: {state}{done}\nq_halt {event.q_halt[0]:+.1f}")
-        boards.append(Group(title, _board(clues, answer, before), Text("")))
+        boards.append(Group(title, board_text(task, clues, answer, before), Text("")))
         before = answer
 
     solve(runner, puzzles.inputs[row : row + 1], on_step=keep)
     console = stdout()
-    console.print(Text("The puzzle that took the most thinking; new digits are highlighted."))
+    console.print(Text("The puzzle that took the most thinking; what is new is highlighted."))
     console.print(Columns(boards, padding=(0, 2)), soft_wrap=False)
-
-
-def _board(clues: Any, answer: Any, before: Any) -> Text:
-    """The board of `answer`: clues bold, digits that changed since `before` highlighted."""
-    from rich.text import Text
-
-    from trm_export.tasks import render
-
-    text, cells = Text(), iter(range(len(clues)))
-    for sign in render(clues, answer):
-        if not (sign.isdigit() or sign == "."):
-            text.append(sign, style="dim")
-            continue
-        cell = next(cells)
-        changed = answer[cell] != before[cell] and clues[cell] == 1
-        text.append(sign, style="bold" if clues[cell] != 1 else "green" if changed else "")
-    return text
 
 
 def _report(solved: dict[str, Any], verdict: str, export: Any, puzzles: Path) -> None:

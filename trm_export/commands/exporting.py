@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 ModelFile = Annotated[Path, typer.Argument(help="A .keras file.")]
 Precision = Annotated[str, typer.Option(help="fp32, fp16, int8 or int8-static.")]
-Batch = Annotated[str | None, typer.Option(help="Rows of a call: a number, or free.")]
+Batch = Annotated[str | None, typer.Option(help="Rows of a call: 1 or more, or free.")]
 Granularity = Annotated[
     str, typer.Option(help="What one call does: step, the whole loop, or block (one pass).")
 ]
@@ -46,21 +47,28 @@ def run_export(
     puzzle_table: str,
     integer_io: bool = False,
     engine: str | None = None,
+    keep: list[str] | None = None,
+    auto_keep: str | None = None,
+    count: int = 0,
     force: bool,
     as_json: bool,
 ) -> None:
     """Export one file, say what came of it and print its paths."""
     from trm_export.commands.console import emit
     from trm_export.commands.frameworks import load_keras
+    from trm_export.commands.keeping import budget_of, run_auto_keep
     from trm_export.export.choices import Choices, refuse_target, refuse_words, target_name
     from trm_export.files import refuse_overwrite
     from trm_export.keras_file import require_keras
 
+    budget = budget_of(auto_keep)
     choices = Choices(
-        precision, _rows(batch), granularity, recursion, engine, puzzle_table, integer_io
-    )
-    refuse_words(kind, choices)
-    name = target_name(model.stem, kind, choices)
+        precision, _rows(batch), granularity, recursion, engine, puzzle_table, integer_io,
+        tuple(keep or ()),
+    )  # fmt: skip
+    wanted = choices if budget is None else replace(choices, keep=choices.keep or ("*",))
+    refuse_words(kind, wanted)
+    name = target_name(model.stem, kind, wanted)
     target = output or Path("artifacts") / name
     refuse_target(kind, target, model)
     refuse_overwrite(target, force=force)
@@ -70,6 +78,12 @@ def run_export(
     from trm_export.export.probe import probe_puzzles
 
     trm = opened(model, said)
+    if budget is not None:
+        run_auto_keep(
+            trm, target, kind, choices, budget=budget, count=count, source=model, force=force,
+            as_json=as_json,
+        )  # fmt: skip
+        return
     result = export(
         trm, target, probe_puzzles(trm), format_named(kind), choices, force=force, source=model
     )
@@ -89,7 +103,7 @@ def _rows(batch: str | None) -> int | str | None:
     if batch is None or batch == "free":
         return batch
     if not batch.isdecimal():
-        raise UsageError(f"--batch is a number or free, got {batch!r}.")
+        raise UsageError(f"--batch must be 1 or more, or free, got {batch!r}.")
     return int(batch)
 
 

@@ -36,7 +36,9 @@ def import_(
     from trm_export.commands.console import emit
     from trm_export.commands.frameworks import load_keras
     from trm_export.files import atomic_write, refuse_overwrite
+    from trm_export.keras_file import refuse_keras
 
+    refuse_keras(checkpoint)
     target = output or Path("artifacts") / f"{checkpoint.stem}.keras"
     refuse_overwrite(target, force=force)
     load_keras(any_backend=True)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trm_export.commands.models import TrustModule
 from trm_export.commands.options import AsJson
 
 if TYPE_CHECKING:
@@ -18,6 +17,11 @@ if TYPE_CHECKING:
     from trm_runtime.contract import StepContract
 
 Rows = list[tuple[str, str]]
+
+TrustModule = Annotated[
+    list[str] | None,
+    typer.Option(help="Package of the model's class, whose name may be in the file; not imported."),
+]
 
 
 def inspect(

@@ -13,10 +13,26 @@ if TYPE_CHECKING:
     from trm_export.protocol import StepModel
     from trm_runtime.contract import StepContract
 
+
+def _require_modules(names: list[str] | None) -> list[str] | None:
+    """UsageError for a module that there is not; before anything of it runs."""
+    from trm_export.errors import UsageError
+    from trm_export.keras_classes import is_there
+
+    missing = ", ".join(repr(name) for name in names or () if not is_there(name))
+    if missing:
+        raise UsageError(
+            f"--trust-module: there is no module {missing}; install its package here, or set "
+            "PYTHONPATH to the folder that holds it."
+        )
+    return names
+
+
 TrustModule = Annotated[
     list[str] | None,
     typer.Option(
-        help="Package of the model's class, whose code may run; give it once for each package."
+        help="Package of the model's class, whose code may run; give it once for each package.",
+        callback=_require_modules,
     ),
 ]
 SeqLen = Annotated[
@@ -37,7 +53,7 @@ Identifiers = Annotated[
     typer.Option("--puzzle-identifiers", help="How many there are, if the model does not say it."),
 ]
 TaskName = Annotated[
-    str | None, typer.Option("--task", help="Task whose tokens the model knows, such as sudoku9.")
+    str | None, typer.Option("--task", help="Task whose tokens it knows, such as maze11.")
 ]
 
 

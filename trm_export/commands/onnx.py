@@ -12,6 +12,7 @@ from trm_export.commands.exporting import (
     Recursion,
     run_export,
 )
+from trm_export.commands.keeping import AutoKeep, Count, Keep
 from trm_export.commands.models import (
     HaltRule,
     HaltThreshold,
@@ -41,6 +42,9 @@ def onnx(
     task: TaskName = None,
     puzzle_table: PuzzleTable = "internal",
     integer_io: IntegerIO = False,
+    keep: Keep = None,
+    auto_keep: AutoKeep = None,
+    count: Count = 64,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -48,6 +52,6 @@ def onnx(
     said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task, halt_threshold)
     run_export(
         "onnx", model, output, said, precision=precision, batch=batch, granularity=granularity,
-        recursion=recursion, puzzle_table=puzzle_table, integer_io=integer_io, force=force,
-        as_json=as_json,
+        recursion=recursion, puzzle_table=puzzle_table, integer_io=integer_io, keep=keep,
+        auto_keep=auto_keep, count=count, force=force, as_json=as_json,
     )  # fmt: skip

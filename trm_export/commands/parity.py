@@ -1,9 +1,12 @@
-"""`trm-export parity MODEL ARTIFACT`."""
+"""`trm-export parity MODEL FILES...`."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,41 +19,69 @@ from trm_export.commands.models import (
     SeqLen,
     TaskName,
     TrustModule,
-    opened,
 )
 from trm_export.commands.options import AsJson, Force
+from trm_export.commands.puzzles import BlanksOption, refuse_words
+from trm_export.commands.recording import DeviceName, Recording, RequireGpu
 
 if TYPE_CHECKING:
-    from trm_export.parity import ParityResult
-    from trm_export.tasks import Blanks, PuzzleSet, Task
-    from trm_runtime.contract import StepContract
-    from trm_runtime.runner import StepRunner
-
-_MIX = (30, 40, 45, 50, 55)  # blanks of the 9x9 puzzles if none are named
+    from trm_export.parity.document import Judged
+    from trm_export.parity.parts import Parts
+    from trm_runtime.parity import Golden
 
 ModelFile = Annotated[Path, typer.Argument(help="The .keras file: what is true.")]
-Artifact = Annotated[Path, typer.Argument(help="The exported file to judge.")]
+Artifacts = Annotated[list[Path], typer.Argument(help="The exported files to judge.")]
 PuzzleFile = Annotated[
     Path | None, typer.Option("--puzzles", help="Puzzles of your own: CSV, lines, .npz or folder.")
 ]
-BlanksOption = Annotated[
-    str | None, typer.Option(help="Blanks of the shipped puzzles: a number, or minimal.")
+GoldenFile = Annotated[
+    Path | None,
+    typer.Option(help="A recording of the model by `reference`, instead of running it again."),
 ]
 Count = Annotated[int, typer.Option(min=1, help="How many puzzles, at most.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Rows a step, where the files allow any.")]
-Report = Annotated[
+Jobs = Annotated[int, typer.Option(min=1, help="Processes to spread the work over.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads of an engine.")]
+GateFile = Annotated[
+    Path | None, typer.Option("--gate", help="Gates of your own, a JSON file.")
+]  # fmt: skip
+BenchFile = Annotated[
+    Path | None, typer.Option("--bench", help="What `bench -o` wrote of these files, for costs.")
+]
+Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Also write the JSON document to this file.")
 ]
+Report = Annotated[
+    Path | None,
+    typer.Option(help="Write a report: this .html, and the same as .md and .json beside it."),
+]
+Control = Annotated[
+    bool | None,
+    typer.Option(
+        "--control/--no-control", help="Measure the noise floor; on where a report is written."
+    ),
+]
+
+_STATES = 100_000_000  # bytes of states of a golden that is not kept
 
 
 def parity(
     model: ModelFile,
-    artifact: Artifact,
+    artifacts: Artifacts,
     puzzles: PuzzleFile = None,
+    golden: GoldenFile = None,
     task: TaskName = None,
     blanks: BlanksOption = None,
     count: Count = 200,
     batch_size: BatchSize = 64,
+    jobs: Jobs = 1,
+    threads: Threads = None,
+    gate: GateFile = None,
+    control: Control = None,
+    device: DeviceName = "auto",
+    require_gpu: RequireGpu = False,
+    bench: BenchFile = None,
+    output: Output = None,
     report: Report = None,
     trust_module: TrustModule = None,
     seq_len: SeqLen = None,
@@ -61,124 +92,158 @@ def parity(
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
-    """Judge whether an exported file still thinks the same thoughts as its model.
+    """Judge whether exported files still think the same thoughts as their model.
 
-    Exit code 5 when it does not; the first thing that went wrong is named.
+    Exit code 5 when one does not; the first thing that went wrong is named. With -o or --report
+    a command that was killed goes on where it was.
     """
     from trm_export.commands.console import emit
-    from trm_export.commands.parity_tables import show_result
+    from trm_export.commands.parity_tables import show_files
     from trm_export.errors import ParityError
-    from trm_export.files import refuse_overwrite, require_suffix
     from trm_export.keras_file import require_keras
     from trm_runtime.open import open_runner
+    from trm_runtime.parity.gates import read_gates
 
-    if report is not None:
-        require_suffix(report, ".json")
-        refuse_overwrite(report, force=force)
+    _refuse_targets(output, report, force=force)
     require_keras(model)
-    candidate = open_runner(artifact)
-    chosen = _puzzles(candidate.contract, puzzles, task, blanks, count)
+    refuse_words(puzzles, task, blanks)
+    contracts = [open_runner(artifact).contract for artifact in artifacts]
+    gates = None if gate is None else read_gates(gate)
+    costs = _costs(bench)
     said = Said(
         trust_module, seq_len, max_steps, halt_rule, identifiers, halt_threshold=halt_threshold
     )
-    result = _compared(model, said, candidate, chosen, batch_size)
-    if report is not None:
-        _write(result, report, force=force)
+    want_control = (report is not None) if control is None else control
+    recording = Recording(
+        model, said, contracts[0], puzzles, task, blanks, count, batch_size, device, require_gpu,
+        want_control, _STATES,
+    )  # fmt: skip
+    key = {"gates": gates, "threads": threads}
+    with _work(report or output, recording, artifacts, golden, key) as parts:
+        source = golden or _recorded(recording, parts.folder / "golden.npz")
+        recording.refuse_other(source)
+        reference, files = _judge(source, artifacts, parts, gates, batch_size, threads, jobs, costs)
+        found = _document(source, reference, files)
+        _write(found, files, output, report, force=force)
     if as_json:
-        emit(result.to_json())
+        emit(found if len(files) > 1 else _single(files[0]))
     else:
-        show_result(result, str(model), str(artifact))
-        _say_tuned(candidate.contract)
-    if not result:
+        show_files(files, str(model), report)
+    if not all(file.result for file in files):
         raise typer.Exit(ParityError.exit_code)
 
 
-def _say_tuned(contract: StepContract) -> None:
-    from trm_export.commands.console import remark
+def _refuse_targets(output: Path | None, report: Path | None, *, force: bool) -> None:
+    from trm_export.files import refuse_overwrite, require_suffix
 
-    if contract.halt.trained is not None:
-        remark(
-            f"The file was tuned: it halts above {contract.halt.threshold:g}, its model above "
-            f"{contract.halt.trained:g}. So their steps and answers differ by intention, and "
-            "what is judged is each step, and the accuracy in the end."
-        )
+    for path, suffix in ((output, ".json"), (report, ".html")):
+        if path is not None:
+            require_suffix(path, suffix)
+            refuse_overwrite(path, force=force)
 
 
-def _compared(
-    model: Path, said: Said, candidate: StepRunner, puzzles: PuzzleSet, batch_size: int
-) -> ParityResult:
+@contextmanager
+def _work(
+    target: Path | None,
+    recording: Recording,
+    artifacts: Sequence[Path],
+    golden: Path | None,
+    key: dict[str, Any],
+) -> Iterator[Parts]:
+    """Where parts are kept: beside the file to write, or nowhere for long."""
+    from trm_export.files import sha256_tree
+    from trm_export.parity.parts import Parts, beside
+    from trm_runtime.plain import plain
+
+    given = [*artifacts, *([] if golden is None else [golden])]
+    digests = {str(path): sha256_tree(path) for path in given}
+    job = plain({**recording.job(), **key, "files": digests})
+    if target is None:
+        with tempfile.TemporaryDirectory(prefix="trm-") as folder:
+            yield Parts(Path(folder, "parity"), job)
+        return
+    parts = Parts(beside(target), job)
+    yield parts
+    parts.remove()
+
+
+def _recorded(recording: Recording, path: Path) -> Path:
+    return path if path.exists() else recording.into(path)
+
+
+def _judge(
+    source: Path,
+    artifacts: Sequence[Path],
+    parts: Parts,
+    gates: Any,
+    batch_size: int,
+    threads: int | None,
+    jobs: int,
+    costs: dict[str, Any],
+) -> tuple[Golden, list[Judged]]:
     from trm_export.commands.console import progress
-    from trm_export.commands.frameworks import load_keras
+    from trm_export.parity.checking import Check, check_files
+    from trm_export.parity.document import judged
+    from trm_runtime.parity.golden_file import read_golden
 
-    load_keras(any_backend=True)
-    from trm_export.parity import compare
-    from trm_export.reference import KerasRunner
-
-    reference = KerasRunner(opened(model, said, candidate.contract))
+    checks = [Check(source, path, gates, batch_size, threads) for path in artifacts]
     with progress("Comparing", 1.0) as advance:
-        return compare(
-            reference,
-            candidate,
-            puzzles,
-            batch_size=batch_size,
-            progress=lambda done, total: advance(done / total),
-        )
+        results = list(check_files(checks, parts, jobs=jobs, progress=advance))
+    pairs = zip(artifacts, results, strict=True)
+    return read_golden(source), [judged(p, r, costs.get(p.name)) for p, r in pairs]
 
 
-def _puzzles(
-    contract: StepContract, file: Path | None, name: str | None, blanks: str | None, count: int
-) -> PuzzleSet:
-    from trm_export.errors import UsageError
-    from trm_export.tasks import find_task, get_task, random_rows, read_puzzles
-
-    task = find_task(contract) if name is None else get_task(name)
-    if file is not None:
-        if blanks is not None:
-            raise UsageError("--blanks is for the shipped puzzles; leave it out with --puzzles.")
-        return read_puzzles(file, task, split="test" if file.is_dir() else None, limit=count)
-    if task is None and blanks is not None:
-        raise UsageError("No shipped puzzles fit this model; leave --blanks out.")
-    if task is None:
-        return random_rows(contract.vocab_size, contract.seq_len, count)
-    return shipped_puzzles(task, blanks, count)
-
-
-def shipped_puzzles(task: Task, blanks: str | None, count: int, split: str = "test") -> PuzzleSet:
-    """Puzzles of a split with these blanks; without a wish a mix from easy to hard."""
-    import numpy as np
-
-    from trm_export.tasks import PuzzleSet
-
-    if blanks is not None:
-        return task.puzzles(split, _blanks(blanks), count)
-    if task.name != "sudoku9":
-        return task.puzzles(split, count=count)
-    shares = [len(part) for part in np.array_split(np.arange(count), len(_MIX))]
-    sets = [task.puzzles(split, b, n) for b, n in zip(_MIX, shares, strict=True) if n]
-    labels = [part.labels for part in sets if part.labels is not None]
-    return PuzzleSet(
-        np.concatenate([part.inputs for part in sets]),
-        np.concatenate(labels),
-        np.concatenate([part.blanks for part in sets]),
-    )
-
-
-def _blanks(text: str) -> Blanks:
-    from trm_export.errors import UsageError
-
-    if text == "minimal":
-        return "minimal"
-    if not text.isdecimal():
-        raise UsageError(f"--blanks {text}: expected a number of blanks, or minimal.")
-    return int(text)
-
-
-def _write(result: ParityResult, path: Path, *, force: bool) -> None:
+def _costs(path: Path | None) -> dict[str, Any]:
+    """The rows of a bench document by the names of their files."""
     import json
 
-    from trm_export.commands.console import json_ready
-    from trm_export.files import atomic_write
+    from trm_export.errors import RejectedInputError
 
-    text = json.dumps(json_ready(result.to_json()), indent=2, allow_nan=False)
-    with atomic_write(path, force=force) as new:
-        new.write_text(text + "\n")
+    if path is None:
+        return {}
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        return {row["file"]: row for row in rows}
+    except OSError as error:
+        raise RejectedInputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise RejectedInputError(
+            f"{path}: is no document of trm-export bench; write it with: trm-export bench -o {path}"
+        ) from error
+
+
+def _document(source: Path, reference: Golden, files: list[Judged]) -> dict[str, Any]:
+    from trm_export.commands.again import command_line
+    from trm_export.files import sha256_file
+    from trm_export.parity.document import report_document
+
+    return report_document(reference, sha256_file(source), files, command_line())
+
+
+def _single(file: Judged) -> dict[str, Any]:
+    from trm_export import TOOL, __version__
+
+    return {**file.result.to_json(), "tool": f"{TOOL} {__version__}"}
+
+
+def _write(
+    found: dict[str, Any],
+    files: list[Judged],
+    output: Path | None,
+    report: Path | None,
+    *,
+    force: bool,
+) -> None:
+    import json
+
+    from trm_export.files import atomic_write
+    from trm_runtime.plain import plain
+
+    if output is not None:
+        document = plain(found if len(files) > 1 else _single(files[0]))
+        with atomic_write(output, force=force) as new:
+            new.write_text(json.dumps(document, allow_nan=False) + "\n", encoding="utf-8")
+    if report is not None:
+        from trm_export.report import write_report
+
+        write_report(plain(found), report, force=force)

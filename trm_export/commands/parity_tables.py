@@ -5,16 +5,61 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from trm_export.commands.console import Row, printable, show_columns, stdout
+from trm_export.commands.console import Row, printable, remark, show_columns, stdout
 
 if TYPE_CHECKING:
-    from trm_export.parity import Accuracy, Decisions, Difference, Drift, ParityResult, Score
+    from pathlib import Path
+
+    from trm_export.parity.document import Judged
+    from trm_runtime.contract import StepContract
+    from trm_runtime.parity import Accuracy, Decisions, Difference, ParityResult, Score, Size
 
 _STYLES = {"ok": "green", "failed": "bold red", "reported": "", "not judged": "dim"}
 _MARKS = {"ok": "ok", "failed": "FAILED", "reported": "reported", "not judged": "not judged"}
 _LISTED = 10
 _SHOWN_STATES = 2
 _HEADS = ("logits", "q_halt_logits")
+
+
+def show_files(files: Sequence[Judged], model: str, report: Path | None) -> None:
+    """Print what was found out about one file, or a line for each and more of those that failed."""
+    from rich.text import Text
+
+    if len(files) == 1:
+        show_result(files[0].result, model, str(files[0].path))
+    else:
+        heads = ("file", "verdict", "forced", "answers", "steps", "exact", "lost", "won")
+        show_columns(f"Against {printable(model)}", heads, [_line(file) for file in files])
+        for file in files:
+            if not file.result:
+                stdout().print(Text(f"\n{'-' * 60}", style="dim"))
+                show_result(file.result, model, str(file.path))
+    for file in files:
+        _say_tuned(file.contract)
+    if report is not None:
+        stdout().print(Text(f"\nReport: {report} (and .md, .json)"))
+
+
+def _say_tuned(contract: StepContract) -> None:
+    if contract.halt.trained is not None:
+        remark(
+            f"The file was tuned: it halts above {contract.halt.threshold:g}, its model above "
+            f"{contract.halt.trained:g}. So their steps and answers differ by intention, and "
+            "what is judged is each step, and the accuracy in the end."
+        )
+
+
+def _line(file: Judged) -> Row:
+    result = file.result
+    d, score, worst = result.decisions, result.accuracy, result.forced_error
+    counts = ("-", "-")
+    if d is not None:
+        counts = f"{d.answers_equal}/{d.settled}", f"{d.steps_equal}/{d.settled}"
+    exact = ("-", "-", "-")
+    if score is not None:
+        exact = f"{score.candidate.exact:.1%}", str(len(score.lost)), str(len(score.won))
+    verdict = "passed" if result else "FAILED"
+    return printable(file.path.name), verdict, _short(worst), *counts, *exact
 
 
 def show_result(result: ParityResult, model: str, artifact: str) -> None:
@@ -59,9 +104,8 @@ def _errors(result: ParityResult) -> None:
     rows = []
     for step in result.free:
         ours = [_short(forced[step.step, name]) for name in (*states, *_HEADS)]
-        drifts: list[Drift] = [step.drift[name] for name in (*states[:1], "logits")]
-        free = [_short(drift.settled) for drift in drifts]
-        others = _short(step.drift["logits"].unsettled)
+        free = [_relative(step.tensors[name].settled) for name in (*states[:1], "logits")]
+        others = _relative(step.tensors["logits"].unsettled)
         rows.append((str(step.step), *ours, *free, others, f"{step.cells_equal:.2%}"))
     free_heads = [f"{name} free" for name in (*states[:1], "logits")]
     heads = ["step", *states, "logits", "q_halt", *free_heads, "others", "cells equal"]
@@ -105,7 +149,7 @@ def _rows(rows: Sequence[int]) -> str:
 
 def _difference(d: Difference) -> str:
     kind = "near-tie" if d.near_tie else "difference"
-    place = f" in {len(d.cells)} cells, first cell {d.cells[0]}" if d.cells else ""
+    place = f" in {d.cells} cells, first cell {d.first_cell}" if d.cells else ""
     whose = "settled" if d.settled else "unsettled: judged by accuracy alone"
     values = f"expected {d.expected}, got {d.got}"
     return f"row {d.puzzle}, {d.kind}{place}: {values}; {kind}, {d.margin:.2g} logits ({whose})"
@@ -120,6 +164,10 @@ def _list(title: str, lines: Sequence[str]) -> None:
     text = "\n".join(f"  - {printable(line)}" for line in (*lines[:_LISTED], *more))
     stdout().print(Text(f"\n{title}", style="italic"))
     stdout().print(Text(text), soft_wrap=False)
+
+
+def _relative(size: Size | None) -> str:
+    return _short(None if size is None else size.relative_l2)
 
 
 def _short(error: float | None) -> str:

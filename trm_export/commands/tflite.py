@@ -16,6 +16,7 @@ from trm_export.commands.exporting import (
     Recursion,
     run_export,
 )
+from trm_export.commands.keeping import AutoKeep, Count, Keep
 from trm_export.commands.models import (
     HaltRule,
     HaltThreshold,
@@ -42,6 +43,9 @@ def tflite(
     recursion: Recursion = None,
     puzzle_table: PuzzleTable = "internal",
     integer_io: IntegerIO = False,
+    keep: Keep = None,
+    auto_keep: AutoKeep = None,
+    count: Count = 64,
     target: Target = "litert",
     trust_module: TrustModule = None,
     seq_len: SeqLen = None,
@@ -58,5 +62,5 @@ def tflite(
     run_export(
         "tflite", model, output, said, precision=precision, batch=batch, granularity=granularity,
         recursion=recursion, puzzle_table=puzzle_table, integer_io=integer_io, engine=target,
-        force=force, as_json=as_json,
+        keep=keep, auto_keep=auto_keep, count=count, force=force, as_json=as_json,
     )  # fmt: skip

@@ -39,7 +39,10 @@ Ema = Annotated[
 
 
 def train(
-    task: Annotated[str, typer.Argument(help="What to train on: sudoku4 or sudoku9.")],
+    task: Annotated[
+        str,
+        typer.Argument(help="sudoku4, sudoku9 or maze11; for a GPU maze30, arc1 or arc2."),
+    ],
     output: Output = None,
     start: Annotated[
         Path | None, typer.Option("--from", help="Begin with the weights of this .keras file.")

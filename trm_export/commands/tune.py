@@ -9,7 +9,7 @@ import typer
 
 from trm_export.commands.models import TaskName
 from trm_export.commands.options import AsJson, Force
-from trm_export.commands.parity import BlanksOption
+from trm_export.commands.puzzles import BlanksOption
 
 if TYPE_CHECKING:
     from trm_export.tasks import PuzzleSet
@@ -79,7 +79,7 @@ def _puzzles(
     contract: StepContract, file: Path | None, name: str | None, blanks: str | None, count: int
 ) -> PuzzleSet:
     """Puzzles with solutions, of the validation split where they are shipped ones."""
-    from trm_export.commands.parity import shipped_puzzles
+    from trm_export.commands.puzzles import shipped_puzzles
     from trm_export.errors import UsageError
     from trm_export.tasks import find_task, get_task, read_puzzles
 

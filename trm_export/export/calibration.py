@@ -19,10 +19,10 @@ import numpy as np
 
 from trm_export import TOOL
 from trm_export.export.format import Job
-from trm_export.parity import Puzzles
 from trm_export.protocol import AnyModel, adapt
 from trm_export.tasks import Task, find_task
 from trm_runtime.contract import StepContract
+from trm_runtime.parity import Puzzles
 from trm_runtime.runner import StepRunner, initial_carry
 
 Array = np.ndarray[Any, Any]

@@ -54,6 +54,7 @@ class Choices:
         puzzle_table: ``"internal"``, or ``"external"`` for a graph that takes the rows of the
             puzzle embeddings, and a file of them beside it.
         integer_io: states and scores cross the border as int8; only with int8-static.
+        keep: layers that stay float32, names or patterns as in `layers.chosen`.
     """
 
     precision: str = "fp32"
@@ -63,6 +64,7 @@ class Choices:
     engine: str | None = None
     puzzle_table: str = "internal"
     integer_io: bool = False
+    keep: tuple[str, ...] = ()
 
 
 USUAL = Choices()
@@ -73,6 +75,7 @@ def target_name(stem: str, name: str, choices: Choices) -> str:
     usual = {choices.precision: USUAL.precision, choices.granularity: USUAL.granularity}
     marks = [word for word, default in usual.items() if word != default]
     marks += ["integer-io"] if choices.integer_io else []
+    marks += ["keep"] if choices.keep else []
     return "-".join([stem, *marks]) + (OFFERS[name].suffix or "_saved_model")
 
 
@@ -106,6 +109,8 @@ def _wrong_words(name: str, choices: Choices) -> Iterator[str]:
     for choice, (word, known) in words.items():
         if word not in known:
             yield f"{name}: {choice} must be {' or '.join(known)}, got {word!r}."
+    if choices.keep and choices.precision == "fp32":
+        yield f"{name}: fp32 keeps every layer in float as it is; choose a smaller precision."
     batch = choices.batch
     if batch not in (None, "free") and not (isinstance(batch, int) and 1 <= batch <= MAX_ROWS):
         yield f"batch must be 1 to {MAX_ROWS:,}, or free, got {batch}."

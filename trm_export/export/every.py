@@ -10,8 +10,8 @@ from trm_export.errors import ParityError, UsageError
 from trm_export.export.choices import FORMATS, PRECISIONS, Choices, target_name
 from trm_export.export.export import ExportResult, format_named, plan, produce
 from trm_export.export.shared import Shared
-from trm_export.parity import Puzzles
 from trm_export.protocol import AnyModel, adapt
+from trm_runtime.parity import Puzzles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +36,12 @@ def export_all(
     puzzle_table: str = "internal",
     force: bool = False,
     source: Path | None = None,
+    checked: bool = True,
 ) -> Iterator[Made]:
     """Exports the set into ``folder``, an entry at a time, as ``<stem>-<precision>.<suffix>``.
+
+    Random weights may fail the gates of an integer precision: leave them un``checked`` where only
+    the cost of the files matters.
 
     Raises what `export` raises, but for refusals and failed checks, which are entries.
     """
@@ -54,7 +58,7 @@ def export_all(
                 yield dataclasses.replace(entry, refused=str(error))
                 continue
             try:
-                made = produce(job, path, kind, force=force, source=source)
+                made = produce(job, path, kind, force=force, source=source, checked=checked)
             except ParityError as error:
                 yield dataclasses.replace(entry, failed=str(error))
             else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import keras
 
+from trm_export import TOOL
 from trm_export.errors import BackendError, ParityError, TRMError, UsageError
 from trm_export.export.choices import (
     FORMATS,
@@ -26,17 +28,20 @@ from trm_export.export.choices import (
 )
 from trm_export.export.format import Documents, Format, Job
 from trm_export.export.integer_io import integer_contract
+from trm_export.export.layers import chosen
 from trm_export.export.puzzle_table import table_bytes, table_sha256
 from trm_export.export.shared import Shared
 from trm_export.export.signature import contract_for, sidecar
-from trm_export.files import atomic_write, refuse_overwrite, size_on_disk
+from trm_export.files import atomic_write, in_turn, refuse_overwrite, size_on_disk
 from trm_export.model import TRM
-from trm_export.parity import Puzzles, compare
-from trm_export.parity.judge import DECISIONS
 from trm_export.protocol import AnyModel, adapt, gist
 from trm_runtime.contract import StepContract
 from trm_runtime.open import open_runner
+from trm_runtime.parity import Puzzles, check
+from trm_runtime.parity.judge import DECISIONS
 from trm_runtime.puzzle_table import table_beside
+
+KEEP = ".keep.json"  # what the document beside a file with layers in float ends in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +59,7 @@ class ExportResult:
     verdict: str  # of the check, in words
     documents: tuple[Path, ...] = ()  # what the exporter has to say of the file, as JSON
     puzzle_table: Path | None = None  # the embeddings that the graph does without
+    kept: tuple[str, ...] = ()  # layers that stay float32
 
     @property
     def sidecar(self) -> Path:
@@ -105,32 +111,57 @@ def export(
 
 
 def produce(
-    job: Job, path: Path, kind: Format, *, force: bool = False, source: Path | None = None
+    job: Job,
+    path: Path,
+    kind: Format,
+    *,
+    force: bool = False,
+    source: Path | None = None,
+    checked: bool = True,
 ) -> ExportResult:
-    """Does a planned job; see `export`."""
+    """Does a planned job; see `export`. Without a check only what the file costs has a meaning."""
     refuse_target(kind.name, path, source)
     refuse_overwrite(path, force=force)
     with ExitStack() as files:  # closed in reverse: the contract lands last
+        wait_for_turn = files.enter_context(in_turn(path.parent))
         beside = files.enter_context(atomic_write(sidecar(path), force=force))
         new = files.enter_context(atomic_write(path, force=force))
         table = _table(files, job, path, force=force)
         start = time.perf_counter()
-        if job.integer_io:
-            job = dataclasses.replace(job, contract=integer_contract(job))
-        texts = _written(job, kind, new)
+        job, texts = build(job, kind, new)
         written = time.perf_counter()
-        error, verdict = _checked(job, (new, table), path)
-        checked = time.perf_counter()
+        error, verdict = _checked(job, (new, table), path) if checked else (None, "not checked")
+        ended = time.perf_counter()
         documents = {path.with_name(path.name + ending): text for ending, text in texts.items()}
         for target, text in documents.items():
             document = files.enter_context(atomic_write(target, force=force))
             document.write_text(text, encoding="utf-8")
         beside.write_text(job.contract.to_json(), encoding="utf-8")
+        wait_for_turn()
     return ExportResult(
         path, job.contract, kind.name, RECURSIONS[job.rolled], size_on_disk(path),
-        written - start, checked - written, error, verdict, tuple(documents),
-        None if table is None else table_beside(path),
+        written - start, ended - written, error, verdict, tuple(documents),
+        None if table is None else table_beside(path), job.keep,
     )  # fmt: skip
+
+
+def build(job: Job, kind: Format, path: Path) -> tuple[Job, Documents]:
+    """Writes a planned job to a path of no importance, unchecked: the file without its companions.
+
+    Returns the job with the contract that the file has, and the documents that go with it.
+    """
+    if job.integer_io:
+        job = dataclasses.replace(job, contract=integer_contract(job))
+    documents = _written(job, kind, path)
+    return job, {**documents, **_kept(job)}
+
+
+def _kept(job: Job) -> Documents:
+    """What stays in float, for whoever has only the file."""
+    if not job.keep:
+        return {}
+    facts = {"tool": TOOL, "precision": job.contract.precision, "kept_in_float": job.keep}
+    return {KEEP: json.dumps(facts, indent=2) + "\n"}
 
 
 def _table(files: ExitStack, job: Job, path: Path, *, force: bool) -> Path | None:
@@ -172,7 +203,8 @@ def plan(
     rolled = choices.recursion == "rolled" if choices.recursion else rolls
     engine = choices.engine or kind.engines[0]
     shared = shared or Shared(model)
-    job = Job(model, contract, rolled, engine, puzzles, shared, choices.integer_io)
+    keep = chosen(model, choices.keep)
+    job = Job(model, contract, rolled, engine, puzzles, shared, choices.integer_io, keep)
     problems = [*_refusals(job), *kind.refusals(job)]
     if problems:
         raise UsageError(" ".join(problems))
@@ -236,7 +268,7 @@ def _checked(job: Job, written: tuple[Path, Path | None], path: Path) -> tuple[f
     """
     file, table = written
     candidate = open_runner(file, puzzle_table=table)
-    result = compare(job.shared.reference, candidate, job.puzzles, steps_only=True)
+    result = check(job.shared.golden(job.puzzles), candidate, steps_only=True)
     broken = result.broken
     if broken is None:
         return result.forced_error, result.verdict

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from trm_export.export.choices import Offer
 from trm_export.export.shared import Shared
-from trm_export.parity import Puzzles
 from trm_export.protocol import StepModel
 from trm_runtime.contract import StepContract
+from trm_runtime.parity import Puzzles
 
 Documents = Mapping[str, str]
 """What an exporter has to say besides its file: ending -> JSON text, with a `tool` of ours in it.
@@ -30,6 +30,7 @@ class Job:
         shared: the reference, and what this job may take from others of the same model.
         integer_io: int8 in the place of float32 at the border, in the contract as soon as the job
             is done.
+        keep: short names of the layers that stay float32.
     """
 
     model: StepModel
@@ -39,6 +40,7 @@ class Job:
     puzzles: Puzzles
     shared: Shared
     integer_io: bool = False
+    keep: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

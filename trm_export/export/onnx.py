@@ -33,18 +33,22 @@ def write(job: Job, path: Path) -> Documents:
 
 
 def _shrink(job: Job, graph: Any) -> Documents:
-    """Brings the graph to the precision of the contract."""
+    """Brings the graph to the precision of the contract, but for the layers to keep."""
     precision = job.contract.precision
     if precision == "fp16":
-        onnx_precision.halve(graph, weight_names(job.model))
+        onnx_precision.halve(graph, weight_names(job.model) - set(job.keep))
     elif precision == "int8":
-        onnx_precision.quantise(graph, body_names(job.model), onnx_precision.dynamic)
+        onnx_precision.quantise(graph, _body(job), onnx_precision.dynamic)
     elif precision == "int8-static":
         calibration = calibrate(job)
         ranges = {found.tensor: found for found in calibration.tensors}
-        onnx_precision.quantise(graph, body_names(job.model), onnx_precision.static(ranges))
+        onnx_precision.quantise(graph, _body(job), onnx_precision.static(ranges))
         return {CALIBRATION: calibration.to_json()}
     return {}
+
+
+def _body(job: Job) -> set[str]:
+    return body_names(job.model) - set(job.keep)
 
 
 def convert(job: Job) -> Any:

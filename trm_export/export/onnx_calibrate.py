@@ -18,6 +18,7 @@ import onnxruntime
 from trm_export.errors import ParityError
 from trm_export.export.calibration import (
     Calibration,
+    Samples,
     StepSample,
     TensorRange,
     samples_for,
@@ -27,7 +28,7 @@ from trm_export.export.format import Job
 from trm_export.export.onnx_convert import body_names, converted
 from trm_export.export.onnx_precision import multiplications
 from trm_export.export.signature import contract_for
-from trm_export.parity.gates import gates_for
+from trm_runtime.parity.gates import gates_for
 
 Array = np.ndarray[Any, Any]
 
@@ -35,10 +36,12 @@ Array = np.ndarray[Any, Any]
 def calibrate(job: Job) -> Calibration:
     """The grid of every activation, and how much of held-out rollouts it cuts off.
 
-    Raises ParityError where that is more than the gate allows at any step.
+    Raises ParityError where that is more than the gate allows at any step. What enters a layer
+    that stays in float is left out.
     """
-    samples, watched = samples_for(job), _Watched(job)
-    tensors = _clipped(watched.ranges(samples.seen), watched, samples.judged)
+    samples = samples_for(job)
+    every = job.shared.once(("onnx", "ranges"), lambda: _ranges(job, samples))
+    tensors = tuple(found for found in every if found.tensor not in job.keep)
     _refuse_clipping(tensors)
     return Calibration(
         engine=f"onnxruntime {onnxruntime.__version__}",
@@ -48,6 +51,12 @@ def calibrate(job: Job) -> Calibration:
         stopped_per_step=tuple(sample.stopped for sample in samples.seen),
         tensors=tensors,
     )
+
+
+def _ranges(job: Job, samples: Samples) -> tuple[TensorRange, ...]:
+    """Of every weight; the same for every file of a model."""
+    watched = _Watched(job)
+    return _clipped(watched.ranges(samples.seen), watched, samples.judged)
 
 
 class _Watched:
@@ -111,9 +120,9 @@ def _clipped(
 
 def _refuse_clipping(tensors: Sequence[TensorRange]) -> None:
     limit = gates_for("int8-static").carry_clipping or 0.0
-    worst = max(tensors, key=lambda found: max(found.clipping))
-    share = max(worst.clipping)
-    if share > limit:
+    worst = max(tensors, key=lambda found: max(found.clipping), default=None)
+    share = 0.0 if worst is None else max(worst.clipping)
+    if worst is not None and share > limit:
         raise ParityError(
             f"Calibration failed: {share:.2%} of held-out values entering {worst.tensor} at step "
             f"{worst.clipping.index(share) + 1} are beyond the calibrated range, expected at most "

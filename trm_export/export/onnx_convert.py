@@ -16,9 +16,9 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from trm_export.checkpoint import saved_weights
 from trm_export.export import onnx_graph
 from trm_export.export.format import Job
+from trm_export.export.layers import weights
 from trm_export.export.onnx_matmul import straighten
 from trm_export.export.signature import graph_function, incoming, outgoing
 from trm_export.model import TRM
@@ -151,7 +151,7 @@ class _Names:
 
 def weight_names(model: AnyModel) -> set[str]:
     """The names that the model's weights have in a graph, ``H_level/block_1/ffn/down`` say."""
-    return {_short(name) for name in saved_weights(adapt(model).keras)}
+    return set(weights(adapt(model).keras))
 
 
 def body_names(model: AnyModel) -> set[str]:
@@ -161,7 +161,7 @@ def body_names(model: AnyModel) -> set[str]:
     or of the halting scores.
     """
     model = adapt(model)
-    saved = {_short(name): array for name, array in saved_weights(model.keras).items()}
+    saved = weights(model.keras)
     if isinstance(model.keras, TRM):
         return set(saved) - set(HEADS)
     return {name for name, array in saved.items() if not _is_head(array.shape, model.vocab_size)}
@@ -177,7 +177,7 @@ def _recognised(model: keras.Model, graph: onnx.GraphProto) -> dict[str, str]:
     Its shape may be another: Keras's attention layers keep matrices as (hidden, heads, size), which
     tf2onnx flattens.
     """
-    left = {_short(name): values for name, values in saved_weights(model).items()}
+    left = weights(model)
     found = {}
     for part in onnx_graph.graphs(graph):
         for tensor in part.initializer:
@@ -190,12 +190,6 @@ def _recognised(model: keras.Model, graph: onnx.GraphProto) -> dict[str, str]:
                 found[tensor.name] = name
                 del left[name]
     return found
-
-
-def _short(name: str) -> str:
-    """``inner/L_level/blocks/transformer_layer_1/ffn/down/vars/0`` without the list of lists."""
-    name = re.sub(r"/vars/0$", "", name.removeprefix("inner/"))
-    return re.sub(r"blocks/transformer_layer", "block", name)
 
 
 def _declare(values: Any, specs: Sequence[TensorSpec | CarrySpec]) -> None:

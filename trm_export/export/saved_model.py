@@ -86,6 +86,8 @@ def _refusals(job: Job) -> Iterator[str]:
             f"saved-model: {job.contract.precision} cannot be had, because TensorFlow's own "
             "kernels run in floating point; use onnx or tflite, or fp16."
         )
+    if job.keep:
+        yield "saved-model: layers cannot be kept in float one by one; use onnx or tflite."
 
 
 def _rolls(contract: StepContract) -> bool:

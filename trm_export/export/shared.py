@@ -9,8 +9,11 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any, TypeVar, final
 
+import numpy as np
+
 from trm_export.protocol import AnyModel, adapt
-from trm_export.reference import KerasRunner, Remembered
+from trm_export.reference import KerasRunner
+from trm_runtime.parity import Golden, Puzzles, record
 
 Made = TypeVar("Made")
 
@@ -24,13 +27,11 @@ class Shared:
     Attributes:
         model: the model, adapted.
         runner: the Keras model as a runner of any batch.
-        reference: the same, remembering its steps, for checks on the same few puzzles.
     """
 
     def __init__(self, model: AnyModel) -> None:
         self.model = adapt(model)
         self.runner = KerasRunner(self.model)
-        self.reference = Remembered(self.runner)
         self._made: dict[Hashable, Any] = {}
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
@@ -39,6 +40,11 @@ class Shared:
             self._made[key] = make()
         found: Made = self._made[key]
         return found
+
+    def golden(self, puzzles: Puzzles) -> Golden:
+        """The model's rollout on these puzzles; keep it for a few."""
+        key = "golden", np.asarray(puzzles.inputs).tobytes()
+        return self.once(key, lambda: record(self.runner, puzzles))
 
     def folder(self) -> Path:
         """A new temporary folder, removed with this object or at the end of the process."""

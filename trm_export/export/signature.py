@@ -17,10 +17,10 @@ from keras import ops
 
 import trm_export
 from trm_export.checkpoint import weights_sha256
-from trm_export.granularity import as_block, as_loop
 from trm_export.model import TRM
 from trm_export.protocol import AnyModel, StepModel, adapt, select
 from trm_runtime.contract import CarrySpec, MadeBy, StepContract, TensorSpec
+from trm_runtime.granularity import as_block, as_loop
 
 Graph = Callable[..., dict[str, Any]]
 

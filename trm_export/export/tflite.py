@@ -22,8 +22,10 @@ import keras
 
 from trm_export.export.choices import OFFERS
 from trm_export.export.format import Documents, Format, Job
+from trm_export.export.layers import layers
 from trm_export.export.saved_model import save_graph
 from trm_export.export.tflite_calibration import ENDING, calibrate
+from trm_export.export.tflite_keep import restored
 from trm_export.export.tflite_ports import integer_ports
 from trm_export.export.tflite_static import quantise
 from trm_export.model.layers import SwiGLU
@@ -32,6 +34,7 @@ from trm_runtime.drivers.tflite_file import append_contract
 from trm_runtime.integer import float_contract
 
 LITERT, OLD = OFFERS["tflite"].engines
+SMALLER = ("fp16", "int8")  # what the converter itself can do
 
 
 def write(job: Job, path: Path) -> Documents:
@@ -53,7 +56,12 @@ def convert(job: Job) -> bytes:
     """The flatbuffer in the contract's names, without the contract; in float for int8-static."""
     contract = job.contract
     key = ("tflite", contract.granularity, contract.batch, job.rolled, contract.puzzle_table_sha256)
-    return _converted(job.shared.once(key, lambda: _saved(job)), contract)
+    saved = job.shared.once(key, lambda: _saved(job))
+    if not job.keep or contract.precision not in SMALLER:
+        return _converted(saved, contract)
+    smaller = (*key, contract.precision)
+    data = job.shared.once(smaller, lambda: _converted(saved, contract))
+    return restored(data, layers(job.model), job.keep)
 
 
 def _saved(job: Job) -> Path:
@@ -71,7 +79,7 @@ def _converted(saved: Path, contract: StepContract) -> bytes:
         str(saved), signature_keys=[contract.signature]
     )
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    if contract.precision in ("fp16", "int8"):
+    if contract.precision in SMALLER:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if contract.precision == "fp16":
         converter.target_spec.supported_types = [tf.float16]

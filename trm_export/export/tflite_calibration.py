@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -21,13 +21,14 @@ from trm_export.checkpoint import saved_weights
 from trm_export.errors import ParityError, TRMError
 from trm_export.export.calibration import Samples, StepSample, samples_for
 from trm_export.export.format import Job
+from trm_export.export.layers import layer_name
 from trm_export.export.signature import contract_for
 from trm_export.export.tflite_flatbuffer import Array, digest_of, gated, load, values
 from trm_export.export.tflite_observe import Observer, statistics
 from trm_export.export.tflite_recipe import Observed, Product, products
 from trm_export.model.layers import SwiGLU
-from trm_export.parity.gates import gates_for
 from trm_export.protocol import AnyModel, StepModel, adapt
+from trm_runtime.parity.gates import gates_for
 
 BATCH = 8
 _SCORES = 2  # units of a halting head, which stays in float
@@ -50,19 +51,29 @@ def calibrate(job: Job, convert: Convert) -> Calibration:
     Raises ParityError where more than the gate of a state is clipped at any step, TRMError for a
     graph that lacks one of the model's matrices.
     """
-    names = matrix_names(job.model)
+    names = {
+        key: name for key, name in matrix_names(job.model).items() if not _is_kept(name, job.keep)
+    }
     block = job.model.passes is not None
     contract = contract_for(job.model, batch=BATCH, granularity="block" if block else "step")
-    data = convert(dataclasses.replace(job, contract=contract, rolled=False))
+    whole_job = dataclasses.replace(job, contract=contract, rolled=False)
+    data = job.shared.once(("tflite", "float"), lambda: convert(whole_job))
     observer = Observer(data, contract)
     _all_there(names, observer)
     samples = samples_for(job)
-    seen = [*samples.seen, *samples.scrambled]
-    ups = gated(*_graph(data))
-    found = _products(data, names, ups, observer, job.model, seen)
+    whole = {matrix.key for matrix in observer.matrices if not matrix.linear}
+    ups = {down: up for down, up in gated(*_graph(data)).items() if {down, up} <= names.keys()}
+    seen = job.shared.once(
+        ("tflite", "observed"), lambda: _observed(data, observer, job.model, samples)
+    )
+    found = products({key: seen[key] for key in names}, ups, whole & names.keys())
     clipped = _clipping(found, observer, samples.judged)
     _refuse_clipping({names[key]: clipped[key] for key in found if key not in ups})
     return Calibration(found, _manifest(names, found, clipped, samples))
+
+
+def _is_kept(name: str, keep: Collection[str]) -> bool:
+    return layer_name(name.partition("[")[0]) in keep
 
 
 def matrix_names(model: AnyModel) -> dict[str, str]:
@@ -101,21 +112,16 @@ def _graph(data: bytes) -> tuple[Any, Any]:
     return model, model.subgraphs[0]
 
 
-def _products(
-    data: bytes,
-    names: Mapping[str, str],
-    ups: Mapping[str, str],
-    observer: Observer,
-    model: StepModel,
-    samples: list[StepSample],
-) -> dict[str, Product]:
+def _observed(
+    data: bytes, observer: Observer, model: StepModel, samples: Samples
+) -> dict[str, Observed]:
+    """Every matrix and what was seen of it; the same for every file of a model."""
     parsed, graph = _graph(data)
-    rows = sum(len(sample.inputs["inputs"]) for sample in samples)
-    seen = statistics(observer.run(samples), rows * (model.passes or 1) // BATCH)
+    rolled_out = [*samples.seen, *samples.scrambled]
+    rows = sum(len(sample.inputs["inputs"]) for sample in rolled_out)
+    seen = statistics(observer.run(rolled_out), rows * (model.passes or 1) // BATCH)
     kernels = {m.key: np.asarray(values(parsed, graph, m.weights)) for m in observer.matrices}
-    observed = {key: Observed(kernels[key], *seen[key]) for key in names}
-    whole = {matrix.key for matrix in observer.matrices if not matrix.linear}
-    return products(observed, ups, whole)
+    return {key: Observed(kernels[key], *seen[key]) for key in kernels}
 
 
 Clipped = dict[str, list[float]]
@@ -148,8 +154,8 @@ def _outside(how: Product | None, entering: Array, leaving: Array) -> Iterator[t
 
 def _refuse_clipping(states: Mapping[str, Clipped]) -> None:
     limit = gates_for("int8-static").carry_clipping or 0.0
-    name = max(states, key=lambda found: max(states[found]["entering"]))
-    shares = states[name]["entering"]
+    name = max(states, key=lambda found: max(states[found]["entering"]), default="")
+    shares = states[name]["entering"] if name else [0.0]
     if max(shares) > limit:
         raise ParityError(
             f"Calibration failed: {max(shares):.2%} of the held-out values that enter {name} at "

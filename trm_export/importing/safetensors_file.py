@@ -23,7 +23,7 @@ def read(path: Path) -> Arrays:
         stored = safetensors.deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
     except safetensors.SafetensorError as error:
         raise CheckpointError(
-            f"{path}: not a safetensors file, or a damaged one: {error}"
+            f"{path}: not a safetensors file, or a damaged one; copy it again"
         ) from error
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error

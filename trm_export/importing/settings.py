@@ -243,11 +243,10 @@ def _oddities(found: Mapping[str, Setting]) -> Iterator[str]:
 
 
 def alphabet(values: Mapping[str, Any], folder: Folder) -> Setting | None:
-    """The characters of Sudoku tokens, where data set and sizes both say that it is Sudoku."""
-    paths = (folder.config or {}).get("data_paths")
-    if "sudoku" not in str(paths).lower():
-        return None
+    """The characters of a task's tokens, where data set and sizes both say that it is the task."""
+    paths = str((folder.config or {}).get("data_paths")).lower()
     for task in TASKS.values():
-        if (task.seq_len, task.vocab_size) == (values["seq_len"], values["vocab_size"]):
+        sizes = (task.seq_len, task.vocab_size) == (values["seq_len"], values["vocab_size"])
+        if sizes and task.name.rstrip("0123456789") in paths:
             return Setting("alphabet", task.alphabet, f"{CONFIG}: data_paths")
     return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from trm_export.errors import CheckpointError
 from trm_export.weights import Arrays
 from trm_runtime.extras import load_extra
 
+_GLOBAL = re.compile(r"GLOBAL (\S+)")  # what torch's unpickler calls that which is no tensor
+
 
 def read(path: Path) -> Arrays:
     """Every tensor of a saved `state_dict()` by its name in the file.
@@ -21,10 +25,12 @@ def read(path: Path) -> Arrays:
     """
     torch = load_extra("torch", "torch", "trm-export")
     try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch suspects of a pickle is looked into here
+            stored = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its unpickler stumbles over
         raise CheckpointError(
-            f"{path}: not a PyTorch file of plain tensors, or a damaged one: {_reason(error)}"
+            f"{path}: not a PyTorch file of plain tensors{_remedy(error)}"
         ) from error
     if not isinstance(stored, dict):
         kind = type(stored).__name__
@@ -61,8 +67,12 @@ def _array(torch: Any, tensor: Any) -> np.ndarray[Any, Any]:
     return array
 
 
-def _reason(error: Exception) -> str:
-    """What the unpickler refused; torch's own text goes on to advise against `weights_only`."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    named = (line for line in lines if "Unsupported" in line or "WeightsUnpickler" in line)
-    return next(named, lines[0]).strip()[:200]
+def _remedy(error: Exception) -> str:
+    """What is wrong in our words: torch's own advise against `weights_only`, or tell of a bug."""
+    named = _GLOBAL.search(str(error))
+    if named is not None:
+        return f": it refers to {named[1]}; save the state_dict() of the model alone"
+    return (
+        ", or a damaged one; expected what the official code saves (step_<N> or .pt), or the same "
+        "tensors as .safetensors"
+    )

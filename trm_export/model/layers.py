@@ -33,15 +33,20 @@ def swiglu_width(size: int, expansion: float) -> int:
     return 256 * math.ceil(round(expansion * size * 2 / 3) / 256)
 
 
+def wide(x: Any) -> Any:
+    """``x`` in float32 at least: what statistics are computed in."""
+    return ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
+
+
 def rms_normalize(x: Any) -> Any:
-    """``x / sqrt(mean(x^2) + eps)`` over the last axis, in float32 whatever the dtype of ``x``."""
-    y = ops.cast(x, "float32")
+    """``x / sqrt(mean(x^2) + eps)`` over the last axis, in float32 at least."""
+    y = wide(x)
     y = y * ops.rsqrt(ops.mean(ops.square(y), axis=-1, keepdims=True) + NORM_EPSILON)
     return ops.cast(y, x.dtype)
 
 
 class Norm(keras.layers.Layer):
-    """RMS or layer normalisation over the last axis, statistics in float32.
+    """RMS or layer normalisation over the last axis, statistics in float32 at least.
 
     The paper's norm is the RMS one with ``scale=False``: it has no weights at all.
     """
@@ -58,7 +63,7 @@ class Norm(keras.layers.Layer):
     def call(self, x: Any) -> Any:
         """``(..., size)`` -> ``(..., size)``, same dtype."""
         if self.kind == "layer_norm":
-            y = ops.cast(x, "float32")
+            y = wide(x)
             x = ops.cast(y - ops.mean(y, axis=-1, keepdims=True), x.dtype)
         y = rms_normalize(x)
         if self.gamma is not None:
@@ -148,7 +153,7 @@ class Attention(keras.layers.Layer):
         if self.rope is not None:
             query, key = _rotate(query, self.rope), _rotate(key, self.rope)
         scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))) / math.sqrt(self.head_dim)
-        weights = ops.cast(ops.softmax(ops.cast(scores, "float32"), axis=-1), x.dtype)
+        weights = ops.cast(ops.softmax(wide(scores), axis=-1), x.dtype)
         mixed = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
         return self.out(ops.reshape(mixed, (-1, positions, size)))
 

@@ -30,6 +30,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         **_SMALL, "vocab_size": 6, "seq_len": 16, "hidden_size": 32, "expansion": 1.0,
         "l_layers": 1, "h_layers": 1, "halt_max_steps": 8,
     },
+    "maze11": {
+        **_SMALL, "mixer": "attention", "pos_encodings": "rope", "vocab_size": 6, "seq_len": 121,
+        "hidden_size": 96, "l_cycles": 2, "halt_max_steps": 8, "rope_theta": 10.0,
+    },
 }  # fmt: skip
 
 

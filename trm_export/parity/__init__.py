@@ -1,58 +1,10 @@
-"""Parity: does an exported step still think the same thoughts as its reference?
+"""What a host adds to the parity of `trm_runtime.parity`: the rules of known tasks.
 
-`compare` climbs a ladder and stops blaming at the first broken rung, on which it reports
-everything:
-
-1. names, dtypes, shapes: the two contracts, halt rule and alphabet included.
-2. forced values: at every step up to the last the candidate is fed the *reference's* carry, so an
-   error is that of one step. Floats are gated by relative L2 or cosine, over all rows of a step;
-   integers and booleans must be equal. Besides the puzzles there are *refilled slots*, rows that
-   change their puzzle in mid-flight with stale or garbage states in the carry: they show a
-   dropped reset, a stale puzzle, a wrong counter.
-3. free drift: each side feeds itself, to the last step. Reported; only a NaN or infinity that the
-   reference does not have fails.
-4. answers and halting steps by the learned rule, latched, from the free runs.
-5. task accuracy, where there are labels: both sides, Wilson intervals, puzzles lost and won,
-   McNemar's exact test.
-
-A recursion amplifies rounding. A trained model contracts on puzzles it solves and stays chaotic on
-the others, where even the same network in another precision answers differently. So a puzzle is
-*settled* when the reference solves it (without labels: when it halts before the last step), and
-the gates on equal answers and halting steps hold on settled puzzles. Differences on the others are
-counted and listed and judged by what they do to accuracy; that every single step is right on
-them, too, is what the forced rung proves. In fp32 a difference that is a near-tie of the reference
-itself (`decisions`) does not fail either; it is counted and listed.
-
-A candidate that holds the whole loop in its graph shows no steps: rungs 2 and 3 cannot be judged,
-its answers and halting steps are compared with what the reference decides in the driver's loop.
-
-Neither side is special: both are `trm_runtime.StepRunner`s. Knows no engine and no Keras.
+The ladder itself runs on the device too, and lives there.
 """
 
 from __future__ import annotations
 
-from trm_export.parity.accuracy import Accuracy, Score
-from trm_export.parity.compare import Puzzles, compare
-from trm_export.parity.decisions import Decisions, Difference
-from trm_export.parity.free import Drift, FreeStep
-from trm_export.parity.gates import GATES, Gates, gates_for
-from trm_export.parity.result import ParityResult, Rung
-from trm_export.parity.tensors import Place, TensorError
+from trm_export.parity.rules import valid_answers
 
-__all__ = [
-    "GATES",
-    "Accuracy",
-    "Decisions",
-    "Difference",
-    "Drift",
-    "FreeStep",
-    "Gates",
-    "ParityResult",
-    "Place",
-    "Puzzles",
-    "Rung",
-    "Score",
-    "TensorError",
-    "compare",
-    "gates_for",
-]
+__all__ = ["valid_answers"]

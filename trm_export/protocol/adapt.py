@@ -80,9 +80,14 @@ class StepModel:
 
         Only our own `TRM` can do that.
         """
-        found = StepModel.__new__(StepModel)
-        vars(found).update(vars(self))
+        found = self.of(self.keras)
         found._form = with_embedding(self._form, self.keras.config.puzzle_emb_ndim)
+        return found
+
+    def of(self, twin: keras.Model) -> StepModel:
+        """The same facts of another model of the same class and sizes."""
+        found = StepModel.__new__(StepModel)
+        vars(found).update(vars(self), keras=twin)
         return found
 
     def inputs(self, batch: int | None) -> tuple[TensorSpec, ...]:

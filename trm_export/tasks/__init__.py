@@ -1,25 +1,33 @@
 """Task data: puzzles with exactly one solution, their splits, augmentation, checks and readers.
 
 Needs numpy alone; no Keras, no TensorFlow. `get_task("sudoku9")` is the way in.
+`check_answers`, `render`, `solve` and `count_solutions` are of Sudoku; a task judges and draws its
+own boards.
 """
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from trm_export.tasks.boards import Checks, check_answers, render
+from trm_export.tasks.arc import ARCS, ArcTask
+from trm_export.tasks.boards import check_answers, render
+from trm_export.tasks.maze import MAZES, MazeTask
 from trm_export.tasks.readers import read_puzzles
 from trm_export.tasks.solver import count_solutions, solve
-from trm_export.tasks.task import RANDOM_ROWS, Blanks, PuzzleSet, Task, random_rows
+from trm_export.tasks.sudoku import SUDOKUS, SudokuTask
+from trm_export.tasks.task import RANDOM_ROWS, Blanks, Checks, PuzzleSet, Task, random_rows
 from trm_runtime.errors import UsageError
 
 __all__ = [
     "RANDOM_ROWS",
     "TASKS",
+    "ArcTask",
     "Blanks",
     "Checks",
     "Described",
+    "MazeTask",
     "PuzzleSet",
+    "SudokuTask",
     "Task",
     "check_answers",
     "count_solutions",
@@ -32,12 +40,8 @@ __all__ = [
 ]
 
 
-def _sudoku(side: int, blanks_range: tuple[int, int]) -> Task:
-    digits = tuple(str(digit) for digit in range(1, side + 1))
-    return Task(f"sudoku{side}", side, ("", ".0_", *digits), blanks_range)
-
-
-TASKS = {task.name: task for task in (_sudoku(4, (4, 12)), _sudoku(9, (30, 60)))}
+_ALL: tuple[Task, ...] = (*SUDOKUS, *MAZES, *ARCS)
+TASKS = {task.name: task for task in _ALL}
 
 
 class Described(Protocol):
@@ -60,17 +64,20 @@ class Described(Protocol):
 
 
 def find_task(model: Described) -> Task | None:
-    """The task whose boards have the model's length and alphabet (else its vocabulary), if any."""
+    """The task whose boards have the model's length and alphabet (else its vocabulary), if any.
+
+    Of tasks that look alike it is the first. A task whose puzzles are not installed is none.
+    """
     for task in TASKS.values():
         known = model.alphabet is not None
         same = model.alphabet == task.alphabet if known else model.vocab_size == task.vocab_size
-        if same and model.seq_len == task.seq_len:
+        if same and model.seq_len == task.seq_len and task.available:
             return task
     return None
 
 
 def get_task(name: str) -> Task:
-    """The task of that name ("sudoku4", "sudoku9"); UsageError lists the names otherwise."""
+    """The task of that name, such as "sudoku9"; UsageError lists the names otherwise."""
     if name not in TASKS:
         raise UsageError(f"unknown task {name!r}; expected one of {', '.join(TASKS)}")
     return TASKS[name]

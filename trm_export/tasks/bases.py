@@ -24,10 +24,10 @@ import numpy.typing as npt
 
 from trm_export.tasks.solver import any_solution, random_grids
 from trm_export.tasks.symmetry import automorphisms, grid_invariants
+from trm_export.tasks.task import SPLITS
 
 __all__ = ["SPLITS", "Bases", "load_bases", "make_bases", "minimal_masks", "save_bases"]
 
-SPLITS = ("train", "validation", "test")
 DATA = Path(__file__).parent / "data"
 _CHUNK = 1024  # bases made together
 _SEED = 4  # of the 4x4 split; the seed of a data file is stored in the file

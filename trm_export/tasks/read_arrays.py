@@ -2,14 +2,15 @@
 
 An official folder holds one folder a split ("train", "test"), and that holds `dataset.json` and,
 for each set it lists (usually only "all"), `<set>__inputs.npy`, `<set>__labels.npy` and index
-files that are not needed here. Tokens are already ours: 0 pad, 1 blank, 2.. digits. Nothing is
-unpickled, and the arrays are mapped, not loaded, so that `limit` rows cost only `limit` rows.
+files that are not needed here. Tokens are already ours. Nothing is unpickled, and the arrays are
+mapped, not loaded, so that `limit` rows cost only `limit` rows.
 """
 
 from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,20 @@ import numpy as np
 import numpy.typing as npt
 
 from trm_export.tasks.row_checks import find_bad_rows, reject
+from trm_export.tasks.task import Task
 from trm_runtime.errors import RejectedInputError
 
 __all__ = ["read_folder", "read_npz"]
 
-_SIZES = (16, 81)
 _DAMAGED = (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError)
-Pair = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32] | None]
+Read = tuple[Task, npt.NDArray[np.int32], npt.NDArray[np.int32] | None]
 
 
-def read_npz(path: Path, seq_len: int | None, limit: int | None) -> Pair:
-    """The arrays `inputs` and (optional) `labels` of an .npz, checked: (N, S) int32 tokens."""
+def read_npz(path: Path, tasks: Sequence[Task], limit: int | None) -> Read:
+    """The arrays `inputs` and (optional) `labels` of an .npz, checked: (N, S) int32 tokens.
+
+    tasks: which of them it is, its size says.
+    """
     try:
         with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as data:
             names = list(data.files)
@@ -38,14 +42,14 @@ def read_npz(path: Path, seq_len: int | None, limit: int | None) -> Pair:
     if inputs is None:
         found = ", ".join(names) or "nothing"
         raise RejectedInputError(f"{path.name} holds {found}; expected inputs (and labels)")
-    return _checked(f"{path.name} inputs", inputs, labels, seq_len, limit)
+    return _checked(f"{path.name} inputs", inputs, labels, tasks, limit)
 
 
-def read_folder(path: Path, split: str | None, seq_len: int | None, limit: int | None) -> Pair:
+def read_folder(path: Path, split: str | None, tasks: Sequence[Task], limit: int | None) -> Read:
     """All sets of an official data-set folder: the split folder itself, or its parent + `split`."""
     folder = path if split is None or (path / "dataset.json").is_file() else path / split
     facts = _dataset_facts(folder)
-    pairs: list[Pair] = []
+    parts: list[Read] = []
     for name in facts["sets"]:
         inputs, labels = (_map(folder / f"{name}__{kind}.npy") for kind in ("inputs", "labels"))
         if inputs.ndim == 2 and inputs.shape[1] != facts["seq_len"]:
@@ -53,11 +57,12 @@ def read_folder(path: Path, split: str | None, seq_len: int | None, limit: int |
                 f"{folder.name}/dataset.json says seq_len {facts['seq_len']}, "
                 f"but {name}__inputs.npy has rows of {inputs.shape[1]}"
             )
-        left = None if limit is None else limit - sum(len(pair[0]) for pair in pairs)
+        left = None if limit is None else limit - sum(len(part[1]) for part in parts)
         if left is None or left > 0:
-            pairs.append(_checked(f"{name}__inputs.npy", inputs, labels, seq_len, left))
-    all_labels = [labels for _, labels in pairs if labels is not None]
-    return np.concatenate([inputs for inputs, _ in pairs]), np.concatenate(all_labels)
+            parts.append(_checked(f"{name}__inputs.npy", inputs, labels, tasks, left))
+    inputs = np.concatenate([inputs for _, inputs, _ in parts])
+    labels = np.concatenate([labels for _, _, labels in parts if labels is not None])
+    return parts[0][0], inputs, labels
 
 
 def _dataset_facts(folder: Path) -> dict[str, Any]:
@@ -90,11 +95,11 @@ def _checked(
     name: str,
     inputs: npt.NDArray[Any],
     labels: npt.NDArray[Any] | None,
-    seq_len: int | None,
+    tasks: Sequence[Task],
     limit: int | None,
-) -> Pair:
-    """Shapes, dtypes and rows checked, the first `limit` rows copied as int32."""
-    sizes = _SIZES if seq_len is None else (seq_len,)
+) -> Read:
+    """The task; shapes, dtypes and rows checked, the first `limit` rows copied as int32."""
+    sizes = {task.seq_len: task for task in tasks}
     problems = []
     if inputs.ndim != 2 or inputs.shape[1] not in sizes or not len(inputs):
         wanted = " or ".join(f"(rows, {size})" for size in sizes)
@@ -105,11 +110,17 @@ def _checked(
         if array is not None and array.dtype.kind not in "iu":
             problems.append(f"{kind} of dtype {array.dtype}; expected integer tokens")
     if problems:
-        raise RejectedInputError(f"{name} cannot be read as Sudoku puzzles", problems)
+        raise RejectedInputError(f"{name} cannot be read as puzzles of {_names(tasks)}", problems)
+    task = sizes[inputs.shape[1]]
     puzzles = inputs[:limit]
     solutions = None if labels is None else labels[:limit]
-    count, found = find_bad_rows(puzzles, solutions)
+    count, found = find_bad_rows(task, puzzles, solutions)
     if found:
         named = [f"{name} row {row}: {reason}" for row, reason in found]
         raise reject(name, len(puzzles), count, named)
-    return puzzles.astype(np.int32), None if solutions is None else solutions.astype(np.int32)
+    tokens = None if solutions is None else solutions.astype(np.int32)
+    return task, puzzles.astype(np.int32), tokens
+
+
+def _names(tasks: Sequence[Task]) -> str:
+    return " or ".join(task.name for task in tasks)

@@ -1,10 +1,14 @@
-"""Text to tokens: one puzzle a line, or CSV with a header. Knows boards of 16 and 81 characters."""
+"""Text to tokens: one puzzle a line, or CSV with a header.
+
+The characters are those of the task's alphabet. Where a blank space is one of them, it separates
+nothing and is cut from no end; where `#` is, no line is a comment.
+"""
 
 from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from trm_export.tasks.row_checks import find_bad_rows, reject
+from trm_export.tasks.task import Cells, Task
 from trm_runtime.errors import RejectedInputError
 
 __all__ = ["read_text"]
 
 _PUZZLE_COLUMNS = ("quizzes", "quiz", "puzzle", "puzzles", "question")
 _SOLUTION_COLUMNS = ("solutions", "solution", "answer")
-_SIZES = (16, 81)
-_BLANKS = ".0_"
 _LONGEST = 100_000  # characters in one line; a longer one is not a puzzle
 
 
@@ -31,44 +34,57 @@ class _Row:
 
 
 def read_text(
-    path: Path, seq_len: int | None, limit: int | None
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32] | None]:
-    """(inputs, labels or None) of a text file, both (N, S) int32 tokens; bad rows are refused.
+    path: Path, tasks: Sequence[Task], limit: int | None
+) -> tuple[Task, npt.NDArray[np.int32], npt.NDArray[np.int32] | None]:
+    """(task, inputs, labels or None) of a text file, both (N, S) int32 tokens.
 
-    seq_len: the expected S, or None to take it from the first row. limit: read so many rows.
+    tasks: of the same signs but for the size, which is taken from the first row that fits one.
+    limit: read so many rows. Bad rows are refused.
     """
-    rows = list(itertools.islice(_read_rows(path), limit))
+    signs = "".join(tasks[-1].alphabet)
+    rows = list(itertools.islice(_read_rows(path, signs), limit))
     if not rows:
         raise RejectedInputError(f"{path.name} holds no puzzle; expected one a line")
-    size = seq_len or next((len(r.puzzle) for r in rows if len(r.puzzle) in _SIZES), 81)
+    sizes = {task.seq_len: task for task in tasks}
+    task = next((sizes[len(r.puzzle)] for r in rows if len(r.puzzle) in sizes), tasks[-1])
     solved = rows[0].solution is not None
-    bad = {i: reason for i, row in enumerate(rows) if (reason := _shape(row, size, solved))}
+    bad = {i: reason for i, row in enumerate(rows) if (reason := _shape(row, task, solved))}
     good = [(i, row) for i, row in enumerate(rows) if i not in bad]
-    inputs = _tokens([row.puzzle for _, row in good], size, blanks=True)
+    inputs = _tokens([row.puzzle for _, row in good], task)
     solutions = [row.solution or "" for _, row in good]
-    labels = _tokens(solutions, size, blanks=False) if solved else None
-    count, found = find_bad_rows(inputs, labels)
+    labels = _tokens(solutions, task) if solved else None
+    count, found = find_bad_rows(task, inputs, labels)
     if bad or found:
         reasons = sorted([*bad.items(), *((good[k][0], reason) for k, reason in found)])
         named = [f"{path.name} line {rows[i].line}: {reason}" for i, reason in reasons]
         raise reject(path.name, len(rows), len(bad) + count, named)
-    return inputs, labels
+    return task, inputs, labels
 
 
-def _read_rows(path: Path) -> Iterator[_Row]:
-    """Rows of a text file with their line numbers, comments and empty lines left out."""
+def _read_rows(path: Path, signs: str) -> Iterator[_Row]:
+    """Rows of a text file with their line numbers, comments and empty lines left out.
+
+    signs: all characters that cells can have.
+    """
+    spaced, comments = " " in signs, "#" not in signs
     try:
         with path.open(encoding="utf-8-sig", newline=None) as file:
-            lines = ((n, text.strip()) for n, text in enumerate(_capped(path, file), 1))
-            wanted = ((n, text) for n, text in lines if text and not text.startswith("#"))
+            numbered = enumerate(_capped(path, file), 1)
+            lines = ((n, text.strip("\n" if spaced else None)) for n, text in numbered)
+            wanted = (
+                (n, text)
+                for n, text in lines
+                if text.strip() and not (comments and text.startswith("#"))
+            )
             first = next(wanted, None)
             if first is None:
                 return
             header = [name.strip().lower() for name in next(csv.reader([first[1]]))]
             if set(header) & {*_PUZZLE_COLUMNS, *_SOLUTION_COLUMNS}:
-                yield from _table(path, header, wanted)
+                yield from _table(path, header, wanted, spaced)
             else:
-                yield from (_split(n, text) for n, text in itertools.chain([first], wanted))
+                rows = itertools.chain([first], wanted)
+                yield from (_split(n, text, spaced) for n, text in rows)
     except UnicodeDecodeError as error:
         raise RejectedInputError(f"{path.name} is not a text file: {error.reason}") from error
 
@@ -83,7 +99,9 @@ def _capped(path: Path, lines: Iterable[str]) -> Iterator[str]:
         yield line
 
 
-def _table(path: Path, header: list[str], lines: Iterator[tuple[int, str]]) -> Iterator[_Row]:
+def _table(
+    path: Path, header: list[str], lines: Iterator[tuple[int, str]], spaced: bool
+) -> Iterator[_Row]:
     """Rows below a CSV header; columns are found by name."""
     puzzle = next((i for i, name in enumerate(header) if name in _PUZZLE_COLUMNS), None)
     solution = next((i for i, name in enumerate(header) if name in _SOLUTION_COLUMNS), None)
@@ -93,48 +111,56 @@ def _table(path: Path, header: list[str], lines: Iterator[tuple[int, str]]) -> I
             f"expected one of {', '.join(_PUZZLE_COLUMNS)}"
         )
     for number, line in lines:
-        cells = [cell.strip() for cell in next(csv.reader([line]))]
+        cells = [cell if spaced else cell.strip() for cell in next(csv.reader([line]))]
         cells += [""] * (len(header) - len(cells))
         yield _Row(number, cells[puzzle], None if solution is None else cells[solution])
 
 
-def _split(number: int, line: str) -> _Row:
-    """A line `puzzle`, or `puzzle solution` with a comma, semicolon, tab or spaces between."""
+def _split(number: int, line: str, spaced: bool) -> _Row:
+    """A line `puzzle`, or `puzzle solution` with a comma, semicolon, tab or spaces between.
+
+    Spaces separate only where no cell is one.
+    """
+    if spaced:
+        puzzle, _, solution = line.replace(",", "\t").replace(";", "\t").partition("\t")
+        return _Row(number, puzzle, solution or None)
     parts = line.replace(",", " ").replace(";", " ").split(maxsplit=1)
     return _Row(number, parts[0] if parts else line, parts[1].strip() if len(parts) > 1 else None)
 
 
-def _shape(row: _Row, size: int, solved: bool) -> str | None:
+def _shape(row: _Row, task: Task, solved: bool) -> str | None:
     """What is wrong with the characters of a row, if anything."""
-    side = round(size**0.5)
-    digits = "".join(str(digit) for digit in range(1, side + 1))
     if solved and not row.solution:
         return "no solution, though the first row has one"
     if row.solution is not None and not solved:
         return "a solution, though the first row has none"
-    for kind, text, allowed in (
-        ("", row.puzzle, digits + _BLANKS),
-        (" in the solution", row.solution, digits),
+    for kind, text, cells in (
+        ("", row.puzzle, task.given),
+        (" in the solution", row.solution, task.solved),
     ):
         if text is None:
             continue
-        if len(text) != size:
-            return f"expected {size} characters{kind}, got {len(text)}"
-        if text.strip(allowed):
-            strange = next(i for i, sign in enumerate(text) if sign not in allowed)
-            blank = f" or a blank ({' '.join(_BLANKS)})" if not kind else ""
-            return (
-                f"{text[strange]!r} at position {strange + 1}{kind}; "
-                f"expected a digit 1-{side}{blank}"
-            )
+        if len(text) != task.seq_len:
+            return f"expected {task.seq_len} characters{kind}, got {len(text)}"
+        strange = _first_stray(text, task, cells)
+        if strange is not None:
+            sign = text[strange]
+            return f"{sign!r} at position {strange + 1}{kind}; expected {cells.signs}"
     return None
 
 
-def _tokens(texts: list[str], size: int, blanks: bool) -> npt.NDArray[np.int32]:
-    """Checked texts of one length -> (N, size) int32 tokens."""
+def _first_stray(text: str, task: Task, cells: Cells) -> int | None:
+    """The place of the first character that stands for none of the tokens."""
+    allowed = "".join(task.alphabet[token] for token in cells.ids)
+    if not text.strip(allowed):
+        return None
+    return next(i for i, sign in enumerate(text) if sign not in allowed)
+
+
+def _tokens(texts: list[str], task: Task) -> npt.NDArray[np.int32]:
+    """Checked texts of one length -> (N, S) int32 tokens."""
     table = np.zeros(128, np.int32)
-    table[ord("1") : ord("9") + 1] = np.arange(2, 11)
-    if blanks:
-        table[[ord(sign) for sign in _BLANKS]] = 1
+    for token, signs in enumerate(task.alphabet):
+        table[[ord(sign) for sign in signs]] = token
     characters = np.frombuffer("".join(texts).encode("ascii"), np.uint8)
-    return table[characters].reshape(len(texts), size)
+    return table[characters].reshape(len(texts), task.seq_len)

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from trm_export.tasks.read_arrays import read_folder, read_npz
 from trm_export.tasks.read_text import read_text
+from trm_export.tasks.sudoku import SUDOKUS
 from trm_export.tasks.task import PuzzleSet, Task
 from trm_runtime.errors import RejectedInputError, UsageError
 
@@ -28,16 +27,18 @@ def read_puzzles(
     """Puzzles of a file or folder.
 
     path: CSV with a header (`quizzes,solutions`, `puzzle,solution`, `question,answer`; other
-    columns are ignored); text with one board of 16 or 81 characters a line, `.`, `0` or `_` for a
-    blank, optionally followed by a comma or blank space and the solution, `#` for comments; an
-    .npz with `inputs` and perhaps `labels`; or a folder of an official data set.
-    task: refuse boards of another size. split: which folder of an official data set. limit: only
-    the first so many puzzles.
+    columns are ignored); text with one board a line in the characters of the task, optionally
+    followed by a comma, a tab or (Sudoku) blank space and the solution, `#` for comments (not for
+    mazes, whose walls it draws); an .npz with `inputs` and perhaps `labels`; or a folder of an
+    official data set.
+    task: whose puzzles they are; without one, Sudoku of the size that they have. split: which
+    folder of an official data set. limit: only the first so many puzzles.
 
     Returns a PuzzleSet whose labels are None where the file has no solutions. Raises
     RejectedInputError with file and line of what is wrong.
     """
-    path, seq_len = Path(path), None if task is None else task.seq_len
+    path = Path(path)
+    tasks: tuple[Task, ...] = SUDOKUS if task is None else (task,)
     if limit is not None and limit < 1:
         raise UsageError(f"limit={limit}: expected at least 1")
     if split is not None and not split.isidentifier():
@@ -45,9 +46,9 @@ def read_puzzles(
     if not path.exists():
         raise RejectedInputError(f"{path} does not exist; expected a file or folder of puzzles")
     if path.is_dir():
-        inputs, labels = read_folder(path, split, seq_len, limit)
+        found, inputs, labels = read_folder(path, split, tasks, limit)
     elif path.suffix == ".npz":
-        inputs, labels = read_npz(path, seq_len, limit)
+        found, inputs, labels = read_npz(path, tasks, limit)
     else:
-        inputs, labels = read_text(path, seq_len, limit)
-    return PuzzleSet(inputs, labels, (inputs == 1).sum(axis=1, dtype=np.int32))
+        found, inputs, labels = read_text(path, tasks, limit)
+    return PuzzleSet(inputs, labels, found.fills(inputs))

@@ -6,13 +6,12 @@ array; the caller says where the row came from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
-from trm_export.tasks.boards import clue_clashes, unit_cells
+from trm_export.tasks.task import Cells, Rule, Task
 from trm_runtime.errors import RejectedInputError
 
 __all__ = ["SHOWN", "find_bad_rows", "reject"]
@@ -22,17 +21,17 @@ _CHUNK = 16384  # rows checked at once: the memory a large file takes beyond its
 Tokens = npt.NDArray[np.integer]
 
 
-def find_bad_rows(inputs: Tokens, labels: Tokens | None) -> tuple[int, list[tuple[int, str]]]:
+def find_bad_rows(
+    task: Task, inputs: Tokens, labels: Tokens | None
+) -> tuple[int, list[tuple[int, str]]]:
     """How many rows break a rule, and for the first `SHOWN` of them (row, what is wrong).
 
-    inputs, labels: (N, S) tokens, S = 16 or 81. The rules: inputs hold blanks and digits only
-    and no digit twice in a row, column or box; labels hold digits only, keep the clues and fill
-    every row, column and box.
+    inputs, labels: (N, S) tokens. They hold the task's own tokens only and obey its rules.
     """
     count, first = 0, list[tuple[int, str]]()
     for start in range(0, len(inputs), _CHUNK):
         part = slice(start, start + _CHUNK)
-        found, named = _broken(inputs[part], None if labels is None else labels[part])
+        found, named = _broken(task, inputs[part], None if labels is None else labels[part])
         count += found
         first += [(start + row, reason) for row, reason in named]
     return count, first[:SHOWN]
@@ -47,57 +46,33 @@ def reject(name: str, total: int, bad: int, named: list[str]) -> RejectedInputEr
     return RejectedInputError(f"{name}: {count} cannot be used; correct or remove", shown)
 
 
-def _broken(inputs: Tokens, labels: Tokens | None) -> tuple[int, list[tuple[int, str]]]:
+def _broken(task: Task, inputs: Tokens, labels: Tokens | None) -> tuple[int, list[tuple[int, str]]]:
     """What `find_bad_rows` returns, for few enough rows to check at once."""
     reasons: dict[int, str] = {}
     bad = np.zeros(len(inputs), np.bool_)
-    for broken, explain in _rules(inputs, labels, round(inputs.shape[1] ** 0.5)):
+    for broken, explain in _rules(task, inputs, labels):
         fresh = np.flatnonzero(broken & ~bad)[:SHOWN]
         reasons.update((row, explain(row)) for row in fresh.tolist())
         bad |= broken
     return int(bad.sum()), sorted(reasons.items())[:SHOWN]
 
 
-def _rules(
-    inputs: Tokens, labels: Tokens | None, side: int
-) -> Iterable[tuple[Any, Callable[[int], str]]]:
+def _rules(task: Task, inputs: Tokens, labels: Tokens | None) -> Iterator[Rule]:
     """(rows that break the rule, what to say of one), the most basic rule first."""
-    odd = (inputs < 1) | (inputs > side + 1)
-    yield odd.any(axis=1), lambda row: _stray("puzzle", inputs[row], odd[row], 1, side)
-    yield clue_clashes(inputs), lambda row: _twice("clue", inputs[row])
-    if labels is None:
-        return
-    strange = (labels < 2) | (labels > side + 1)
-    yield strange.any(axis=1), lambda row: _stray("solution", labels[row], strange[row], 2, side)
-    moved = (inputs != 1) & (inputs != labels)
-    yield moved.any(axis=1), lambda row: _moved(inputs[row], labels[row], moved[row])
-    yield clue_clashes(labels), lambda row: _twice("digit of the solution", labels[row])
+    yield _tokens_rule("puzzle", inputs, task.given)
+    if labels is not None:
+        yield _tokens_rule("solution", labels, task.solved)
+    yield from task.rules(inputs, labels)
 
 
-def _stray(kind: str, tokens: Tokens, odd: npt.NDArray[np.bool_], least: int, side: int) -> str:
-    cell = int(odd.argmax())
-    meaning = "1 blank, 2.. digits" if least == 1 else "2.. digits"
-    return (
-        f"token {tokens[cell]} at position {cell + 1} of the {kind}; "
-        f"expected {least} to {side + 1} ({meaning})"
-    )
+def _tokens_rule(kind: str, rows: Tokens, cells: Cells) -> Rule:
+    odd = (rows < cells.ids.start) | (rows >= cells.ids.stop)
 
+    def explain(row: int) -> str:
+        cell = int(odd[row].argmax())
+        return (
+            f"token {rows[row, cell]} at position {cell + 1} of the {kind}; "
+            f"expected {cells.ids.start} to {cells.ids.stop - 1} ({cells.tokens})"
+        )
 
-def _moved(inputs: Tokens, labels: Tokens, moved: npt.NDArray[np.bool_]) -> str:
-    cell = int(moved.argmax())
-    row, column = divmod(cell, round(len(inputs) ** 0.5))
-    return (
-        f"the solution contradicts the puzzle in row {row + 1}, column {column + 1}: "
-        f"{labels[cell] - 1} instead of the clue {inputs[cell] - 1}"
-    )
-
-
-def _twice(kind: str, tokens: Tokens) -> str:
-    side = round(len(tokens) ** 0.5)
-    for index, cells in enumerate(unit_cells(side)):
-        digits = tokens[cells][tokens[cells] > 1].tolist()
-        repeated = [digit - 1 for digit in digits if digits.count(digit) > 1]
-        if repeated:
-            unit = ("row", "column", "box")[index // side]
-            return f"the {kind} {repeated[0]} stands twice in {unit} {index % side + 1}"
-    raise ValueError("no digit is repeated")
+    return odd.any(axis=1), explain

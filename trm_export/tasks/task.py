@@ -1,29 +1,43 @@
-"""A task: its token encoding, its fixed puzzle sets and its endless stream of training batches.
+"""What a task is: puzzles with one solution each, their tokens, rules and looks.
 
-Tokens are those of the official data sets: 0 pads, 1 is a blank, 2.. are the digits 1... The
-difficulty dial is the number of blanks; every puzzle has exactly one solution. All arrays are
-made by vectorised numpy, also in `Task.batches`, which is the hot path of training.
+Token 0 pads in every task. Knows no particular task; `trm_export.tasks.TASKS` has them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from trm_export.tasks.bases import SPLITS, Bases, load_bases
-from trm_export.tasks.symmetry import apply, random_symmetries
 from trm_runtime.errors import UsageError
+from trm_runtime.parity.golden import UNJUDGED
 
-__all__ = ["RANDOM_ROWS", "Blanks", "PuzzleSet", "Task", "random_rows"]
+__all__ = [
+    "RANDOM_ROWS",
+    "SPLITS",
+    "Blanks",
+    "Cells",
+    "Checks",
+    "Piece",
+    "PuzzleSet",
+    "Rule",
+    "Task",
+    "random_rows",
+    "split_index",
+    "text_of",
+]
 
 RANDOM_ROWS = "rows of random tokens, which are no puzzles"
+SPLITS = ("train", "validation", "test")
 
 Blanks = int | tuple[int, int] | Literal["minimal"]
 Ints = npt.NDArray[np.int32]
+Tokens = npt.NDArray[np.integer]
+Bools = npt.NDArray[np.bool_]
+Rule = tuple[Any, Callable[[int], str]]  # (N,) bool rows that break it, what to say of one
 
 
 @dataclass(frozen=True)
@@ -31,13 +45,17 @@ class PuzzleSet:
     """Puzzles with their solutions, row by row.
 
     inputs: (N, S) int32 tokens. labels: (N, S) int32 tokens of the solutions, or None where a
-    file gave none. blanks: (N,) int32 number of blanks. kind: what the rows are, in words.
+    file gave none. blanks: (N,) int32 cells that the solution fills: the difficulty. kind: what
+    the rows are, in words. identifiers: (N,) int32 puzzle identifiers, where the task has them.
+    padded: the labels pad with 0 around an answer, and what lies there does not count.
     """
 
     inputs: Ints
     labels: Ints | None
     blanks: Ints
     kind: str = "puzzles"
+    identifiers: Ints | None = None
+    padded: bool = False
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -49,66 +67,132 @@ class PuzzleSet:
             raise UsageError("these puzzles have no solutions to compare with")
         return self.labels
 
+    @property
+    def targets(self) -> Ints | None:
+        """The labels with UNJUDGED where anything goes; None without labels."""
+        if self.labels is None or not self.padded:
+            return self.labels
+        return np.where(self.labels == 0, np.int32(UNJUDGED), self.labels)
 
-def random_rows(vocab_size: int, seq_len: int, count: int) -> PuzzleSet:
-    """Tokens (count, S) drawn evenly from 0..V-1, without solutions; always the same."""
-    tokens = np.random.default_rng(0).integers(0, vocab_size, (count, seq_len), dtype=np.int32)
-    return PuzzleSet(tokens, None, np.zeros(count, np.int32), kind=RANDOM_ROWS)
+    def feeds(self, num_puzzle_identifiers: int | None) -> dict[str, Ints]:
+        """What a model with so many puzzle identifiers (None: without) takes in.
+
+        Puzzles without identifiers, or with some that the model does not know, get identifier 0.
+        """
+        feeds = {"inputs": self.inputs}
+        if num_puzzle_identifiers is not None:
+            own = np.zeros(len(self), np.int32) if self.identifiers is None else self.identifiers
+            feeds["puzzle_identifiers"] = own * (own.max(initial=0) < num_puzzle_identifiers)
+        return feeds
 
 
 @dataclass(frozen=True)
-class Task:
-    """One kind of puzzle. `get_task` gives the known ones.
+class Checks:
+    """Verdicts on a batch of answers, one a row.
 
-    side: cells along an edge. alphabet[id]: the characters read as that token, the first is the
-    one printed. blanks_range: the least and most blanks of the default difficulty.
+    exact: (N,) bool, every cell equals the label. valid: (N,) bool, the answer obeys the rules and
+    keeps what the puzzle gives. cell_accuracy: (N,) float64 share of the blank cells that equal
+    the label (1.0 where there is no blank).
     """
 
-    name: str
-    side: int
-    alphabet: tuple[str, ...]
-    blanks_range: tuple[int, int]
+    exact: Bools
+    valid: Bools
+    cell_accuracy: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The tokens that a puzzle or a solution is made of.
+
+    ids: they are consecutive. signs, tokens: what they are, in words, for a text and for an array.
+    """
+
+    ids: range
+    signs: str
+    tokens: str
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Part of a drawn board.
+
+    text: as a terminal shows it. cell: the cell that it shows, None for what is between cells.
+    colour: of the cell, as `#rrggbb`, where the board has colours.
+    """
+
+    text: str
+    cell: int | None = None
+    colour: str | None = None
+
+
+class Task(Protocol):
+    """One kind of puzzle. `get_task` gives the known ones."""
+
+    @property
+    def name(self) -> str:
+        """What `get_task` calls it."""
+        ...
+
+    @property
+    def side(self) -> int:
+        """Cells along an edge of the board."""
+        ...
+
+    @property
+    def alphabet(self) -> tuple[str, ...]:
+        """For each token the characters read as it; the first is the one printed."""
+        ...
 
     @property
     def seq_len(self) -> int:
         """Cells of a board, S."""
-        return self.side**2
+        ...
 
     @property
     def vocab_size(self) -> int:
-        """Token ids 0..vocab_size-1: pad, blank and the digits."""
-        return self.side + 2
+        """How many token ids there are."""
+        ...
+
+    @property
+    def blanks_range(self) -> tuple[int, int]:
+        """The least and most blanks of the default difficulty."""
+        ...
+
+    @property
+    def levels(self) -> tuple[Blanks | None, ...]:
+        """Difficulties from easy to hard that show what a model can do."""
+        ...
+
+    @property
+    def available(self) -> bool:
+        """Whether its puzzles are here; some come with an optional package."""
+        ...
+
+    @property
+    def num_puzzle_identifiers(self) -> int | None:
+        """How many its puzzles need; None where they have none."""
+        ...
+
+    @property
+    def given(self) -> Cells:
+        """What a puzzle is made of."""
+        ...
+
+    @property
+    def solved(self) -> Cells:
+        """What a solution is made of."""
+        ...
 
     def puzzles(
-        self,
-        split: str,
-        blanks: Blanks | None = None,
-        count: int | None = None,
-        seed: int = 0,
+        self, split: str, blanks: Blanks | None = None, count: int | None = None, seed: int = 0
     ) -> PuzzleSet:
-        """A fixed set of puzzles with exactly one solution each; no base is used twice.
+        """A fixed set of puzzles with one solution each, none of them twice.
 
         split: "train", "validation" or "test"; boards of different splits stay different under
-        every symmetry. blanks: an exact number; a (least, most) range, in which each 9x9 puzzle
-        gets a random number (at most what its base allows) and each 4x4 puzzle has its own;
-        "minimal" for puzzles of which no clue can be taken away; None for the task's default
-        range. count: None gives all there are. The same arguments give the same puzzles.
-
-        Raises UsageError for an unknown split, blanks out of range, or more than there are.
+        every symmetry. blanks: the cells to fill, exactly so many or in a (least, most) range;
+        None for the default range. The same arguments give the same puzzles.
         """
-        bases, (least, most) = self._bases(split), self._range(blanks)
-        fits = bases.minimal if blanks == "minimal" else _fitting(bases, least, most)
-        available = int(fits.sum())
-        wanted = available if count is None else count
-        if not 1 <= wanted <= available:
-            raise UsageError(
-                f"{self.name} has {available} {split} puzzles for blanks={blanks}, "
-                f"so count={count} cannot be given; ask for 1 to {available} or other blanks"
-            )
-        rng = np.random.default_rng((seed, SPLITS.index(split), least, most))
-        rows = rng.permutation(np.flatnonzero(fits))[:wanted]
-        drawn = rng.integers(least, most, wanted, endpoint=True)
-        return _cut(bases, rows, drawn, rng)
+        ...
 
     def batches(
         self,
@@ -117,108 +201,51 @@ class Task:
         seed: int = 0,
         split: str = "train",
         minimal_fraction: float = 0.0,
-    ) -> Iterator[tuple[Ints, Ints]]:
-        """Endless (inputs, labels), both (batch_size, S) int32, each row in a random symmetry.
+    ) -> Iterator[tuple[Ints, ...]]:
+        """Endless (inputs, labels), both (batch_size, S) int32, for training.
 
-        Blanks are drawn evenly from the range `blanks`; a 9x9 base that allows fewer gives its
-        minimal puzzle. That fraction of all rows which `minimal_fraction` names (0..1) are
-        minimal puzzles whatever the range. The same arguments give the same stream.
+        A task with puzzle identifiers gives them, too: (batch_size,) int32.
         """
-        bases, (least, most) = self._bases(split), self._range(blanks)
-        if batch_size < 1 or not 0 <= minimal_fraction <= 1:
-            raise UsageError(
-                f"batch_size={batch_size} must be at least 1 and "
-                f"minimal_fraction={minimal_fraction} within 0..1"
-            )
-        fits = _fitting(bases, least, most)
-        if not fits.any():
-            raise UsageError(f"{self.name} has no {split} puzzles with {least} to {most} blanks")
-        return _stream(bases, (least, most), batch_size, minimal_fraction, seed)
+        ...
 
-    def _bases(self, split: str) -> Bases:
-        if split not in SPLITS:
-            raise UsageError(f"unknown split {split!r}; expected one of {', '.join(SPLITS)}")
-        return load_bases(self.side, split)
+    def check(self, inputs: Tokens, answers: Tokens, labels: Tokens) -> Checks:
+        """Judge answers to puzzles; all three (N, S) tokens."""
+        ...
 
-    def _range(self, blanks: Blanks | None) -> tuple[int, int]:
-        """(least, most) blanks; both ends inside 1..S-1."""
-        if blanks == "minimal":
-            return self.seq_len, self.seq_len  # more than any base allows: no clue is put back
-        asked = self.blanks_range if blanks is None else blanks
-        least, most = (asked, asked) if isinstance(asked, int | str) else asked
-        if isinstance(asked, str) or not 1 <= least <= most < self.seq_len:
-            raise UsageError(
-                f"blanks={blanks} is not a number of blanks or a (least, most) range "
-                f"within 1 to {self.seq_len - 1} for {self.name}"
-            )
-        return least, most
+    def draw(self, inputs: Tokens, answer: Tokens | None = None) -> list[Piece]:
+        """One board of (S,) tokens for a terminal; an answer fills the blank cells."""
+        ...
+
+    def render(self, inputs: Tokens, answer: Tokens | None = None) -> str:
+        """The text of `draw`, no newline at the end."""
+        ...
+
+    def blank_cells(self, inputs: Tokens) -> Bools:
+        """(N, S) tokens -> (N, S) bool: the cells that an answer may change."""
+        ...
+
+    def fills(self, inputs: Tokens) -> Ints:
+        """(N, S) tokens -> (N,) int32: the cells that the solution of each fills."""
+        ...
+
+    def rules(self, inputs: Tokens, labels: Tokens | None) -> Iterable[Rule]:
+        """What rows of (N, S) tokens must obey, those of `given` and `solved` taken for granted."""
+        ...
 
 
-def _fitting(bases: Bases, least: int, most: int) -> npt.NDArray[np.bool_]:
-    """(N,) bool: bases that can give a puzzle with a number of blanks in the range."""
-    return (bases.blanks >= least) & (bases.restorable | (bases.blanks <= most))
+def random_rows(vocab_size: int, seq_len: int, count: int) -> PuzzleSet:
+    """Tokens (count, S) drawn evenly from 0..V-1, without solutions; always the same."""
+    tokens = np.random.default_rng(0).integers(0, vocab_size, (count, seq_len), dtype=np.int32)
+    return PuzzleSet(tokens, None, np.zeros(count, np.int32), kind=RANDOM_ROWS)
 
 
-def _stream(
-    bases: Bases, span: tuple[int, int], size: int, minimal_fraction: float, seed: int
-) -> Iterator[tuple[Ints, Ints]]:
-    """The generator behind `Task.batches`."""
-    rng = np.random.default_rng((seed, *span))
-    rows, levels, starts, ends = _levels(bases, span)
-    minimal = np.flatnonzero(bases.minimal)
-    while True:
-        level = rng.integers(0, len(levels), size)
-        width = ends[level] - starts[level]
-        picked = rows[starts[level] + (rng.random(size) * width).astype(np.intp)]
-        hard = rng.random(size) < minimal_fraction
-        picked = np.where(hard, minimal[rng.integers(0, len(minimal), size)], picked)
-        cut = _cut(bases, picked, np.where(hard, bases.solutions.shape[1], levels[level]), rng)
-        assert cut.labels is not None
-        yield cut.inputs, cut.labels
+def text_of(pieces: Iterable[Piece]) -> str:
+    """A drawn board without its colours."""
+    return "".join(piece.text for piece in pieces)
 
 
-def _levels(bases: Bases, span: tuple[int, int]) -> tuple[npt.NDArray[np.intp], ...]:
-    """Bases of each number of blanks: rows[starts[i]:ends[i]] serve levels[i] blanks."""
-    fits = np.flatnonzero(_fitting(bases, *span))
-    levels = np.arange(span[0], span[1] + 1)
-    if bases.restorable:
-        ends = np.full(len(levels), len(fits))
-        return fits, levels, np.zeros_like(ends), ends
-    rows = fits[np.argsort(bases.blanks[fits], kind="stable")]
-    starts = np.searchsorted(bases.blanks[rows], levels, "left")
-    ends = np.searchsorted(bases.blanks[rows], levels, "right")
-    used = ends > starts
-    return rows, levels[used], starts[used], ends[used]
-
-
-def _cut(
-    bases: Bases,
-    rows: npt.NDArray[np.intp],
-    blanks: npt.NDArray[np.integer],
-    rng: np.random.Generator,
-) -> PuzzleSet:
-    """Puzzles from the named bases, each in a random symmetry.
-
-    Restorable bases get (at most) so many blanks; the others stand for themselves alone.
-    """
-    solutions, shown = bases.solutions[rows], bases.clues[rows]
-    most = (~shown).sum(axis=1, dtype=np.int32)
-    kept = np.minimum(blanks, most).astype(np.int32) if bases.restorable else most
-    hidden = _lowest(rng, shown, kept) if (kept < most).any() else ~shown
-    cells, tokens = random_symmetries(len(rows), round(solutions.shape[1] ** 0.5), rng)
-    labels = apply(solutions, cells, tokens)
-    inputs = apply(np.where(hidden, np.uint8(1), solutions), cells, tokens)
-    return PuzzleSet(inputs, labels, kept)
-
-
-def _lowest(
-    rng: np.random.Generator, shown: npt.NDArray[np.bool_], blanks: Ints
-) -> npt.NDArray[np.bool_]:
-    """(N, S) bool: `blanks` random cells of each row, none of them shown."""
-    cells = shown.shape[1]
-    keys = rng.integers(0, 1 << 23, shown.shape, np.uint32) << 8
-    keys |= np.arange(cells, dtype=np.uint32)  # no two keys of a row are equal
-    keys[shown] = np.iinfo(np.uint32).max
-    last = np.sort(keys, axis=1)[np.arange(len(keys)), blanks - 1]
-    hidden: npt.NDArray[np.bool_] = keys <= last[:, None]
-    return hidden
+def split_index(split: str) -> int:
+    """The place of a split in `SPLITS`; UsageError lists them otherwise."""
+    if split not in SPLITS:
+        raise UsageError(f"unknown split {split!r}; expected one of {', '.join(SPLITS)}")
+    return SPLITS.index(split)

@@ -16,6 +16,7 @@ from keras import ops
 
 from trm_export.halting import choose, curve, point
 from trm_export.model import TRM
+from trm_export.training.losses import IGNORED_LABEL
 
 Array = np.ndarray[Any, Any]
 
@@ -30,8 +31,11 @@ class Trace:
     scores: Array  # (T, N) float32: q_halt, or q_halt - q_continue
 
     def exact(self, labels: Array) -> Array:
-        """(T, N) bool: whether the answer of a step is the label, of all (N, S) int32."""
-        return (self.answers == labels).all(axis=-1)
+        """(T, N) bool: whether the answer of a step is the label, of all (N, S) int32.
+
+        Cells labelled 0 do not count, as in training.
+        """
+        return ((self.answers == labels) | (labels == IGNORED_LABEL)).all(axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,21 +62,37 @@ def compiled_step(model: TRM) -> Callable[[Any, Any], Any]:
     return step
 
 
-def trace(model: TRM, inputs: Array, *, batch_size: int = 64, step: Any = None) -> Trace:
-    """Runs ``inputs`` (N, S) int32 through all ``halt_max_steps`` steps of the model."""
+def trace(
+    model: TRM,
+    inputs: Array,
+    *,
+    batch_size: int = 64,
+    step: Any = None,
+    identifiers: Array | None = None,
+) -> Trace:
+    """Runs ``inputs`` (N, S) int32 through all ``halt_max_steps`` steps of the model.
+
+    ``identifiers`` (N,) int32 for a model that has puzzle identifiers.
+    """
     step = step or compiled_step(model)
     rows = len(inputs)
-    padded = np.resize(inputs, (-(-rows // batch_size) * batch_size, inputs.shape[1]))
+    feeds = {"inputs": inputs}
+    if identifiers is not None:
+        feeds["puzzle_identifiers"] = identifiers
+    whole = -(-rows // batch_size) * batch_size
+    padded = {name: np.resize(array, (whole, *array.shape[1:])) for name, array in feeds.items()}
     parts = [
-        _trace_batch(model, padded[start : start + batch_size], step)
-        for start in range(0, len(padded), batch_size)
+        _trace_batch(
+            model, {name: a[start : start + batch_size] for name, a in padded.items()}, step
+        )
+        for start in range(0, whole, batch_size)
     ]
     answers = np.concatenate([part[0] for part in parts], axis=1)[:, :rows]
     return Trace(answers, np.concatenate([part[1] for part in parts], axis=1)[:, :rows])
 
 
-def _trace_batch(model: TRM, inputs: Array, step: Callable[[Any, Any], Any]) -> Any:
-    batch = {"inputs": ops.convert_to_tensor(inputs, "int32")}
+def _trace_batch(model: TRM, feeds: dict[str, Array], step: Callable[[Any, Any], Any]) -> Any:
+    batch = {name: ops.convert_to_tensor(array, "int32") for name, array in feeds.items()}
     carry, answers, scores = model.initial_carry(batch), [], []
     for _ in range(model.halt_max_steps):
         carry, outputs = step(carry, batch)

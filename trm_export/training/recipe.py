@@ -98,6 +98,11 @@ def _problems(recipe: Recipe) -> Iterator[str]:
         yield f"loss must be {' or '.join(_LOSSES)}, got {recipe.loss!r}."
 
 
+# The paper's, but for its batch of 768; for a GPU, and not run to the end here.
+_LARGE: dict[str, Any] = {
+    "steps": 100_000, "batch_size": 64, "learning_rate": 1e-4, "warmup_steps": 2000,
+    "loss": "stablemax",
+}  # fmt: skip
 RECIPES = {
     "sudoku4": Recipe(
         "sudoku4", "sudoku4", steps=8000, batch_size=64, learning_rate=2e-3, ema=0.998,
@@ -106,6 +111,12 @@ RECIPES = {
     "sudoku9": Recipe(
         "sudoku9", "sudoku9", steps=4500, ema=0.99, blanks=(35, 60), validation_blanks=50,
     ),
+    "maze11": Recipe(
+        "maze11", "maze11", steps=4500, ema=0.99, blanks=(1, 45),
+    ),
+    "maze30": Recipe("maze30", "paper-maze", weight_decay=1.0, **_LARGE),
+    "arc1": Recipe("arc1", "paper-arc", **_LARGE),
+    "arc2": Recipe("arc2", "paper-arc", **_LARGE),
 }  # fmt: skip
 
 

@@ -22,6 +22,8 @@ from trm_export.training.run_files import RunFiles
 from trm_export.training.trainer import ACTTrainer
 from trm_runtime.errors import UsageError
 
+_NAMES = ("inputs", "labels", "puzzle_identifiers")  # of what `Task.batches` gives, in order
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainResult:
@@ -72,7 +74,7 @@ def train(
     files.check(start=start, resume=resume, force=force)
     keras.utils.set_random_seed(recipe.seed)
     task = get_task(recipe.task)
-    model = TRM(**preset(recipe.preset, alphabet=task.alphabet))
+    model = TRM(**preset(recipe.preset, **_of_task(task)))
     if start is not None:
         recipe = dataclasses.replace(recipe, start=_begin_with(model, start))
     if resume:
@@ -121,6 +123,14 @@ def train(
     )  # fmt: skip
 
 
+def _of_task(task: Task) -> dict[str, Any]:
+    """What the task alone says of a model."""
+    known: dict[str, Any] = {"alphabet": task.alphabet}
+    if task.num_puzzle_identifiers is not None:
+        known["num_puzzle_identifiers"] = task.num_puzzle_identifiers
+    return known
+
+
 def _existing(path: Path) -> Path | None:
     return path if path.exists() else None
 
@@ -158,8 +168,8 @@ def _batches(task: Task, recipe: Recipe, files: RunFiles) -> Iterator[tuple[dict
             recipe.batch_size, recipe.blanks, seed=recipe.seed * 1_000_003 + epoch,
             minimal_fraction=recipe.minimal_fraction,
         )  # fmt: skip
-        for inputs, labels in itertools.islice(stream, recipe.epoch_steps):
-            yield ({"inputs": inputs, "labels": labels},)
+        for arrays in itertools.islice(stream, recipe.epoch_steps):
+            yield (dict(zip(_NAMES, arrays, strict=False)),)
 
 
 def _save(model: TRM, point: HaltingPoint, output: Path) -> None:

@@ -7,10 +7,9 @@ interpreter under another name.
 from __future__ import annotations
 
 import os
-import tempfile
+import re
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, final
@@ -20,6 +19,7 @@ import numpy as np
 from trm_runtime.checks import check_step_call
 from trm_runtime.contract import StepContract
 from trm_runtime.cores import available_cores
+from trm_runtime.drivers import quiet
 from trm_runtime.drivers.tflite_file import read_contract
 from trm_runtime.errors import RejectedInputError, UsageError
 from trm_runtime.extras import load_first_extra
@@ -35,8 +35,7 @@ _HINT = "the second only for Python 3.11 and older"
 MOST_THREADS = 4  # by default; the matrices of a small step do not feed more
 
 
-_REMARK = b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"
-_remark_lock = threading.Lock()  # two threads must not swap descriptors crosswise
+_REMARK = re.compile(rb"INFO: Created TensorFlow Lite XNNPACK delegate for CPU\.\n")
 
 
 def load_engine() -> ModuleType:
@@ -107,32 +106,8 @@ def _open(engine: Any, path: Path, threads: int) -> Any:
 
 def allocate(interpreter: Any) -> None:
     """Give an interpreter its tensors, without the remark that the engine makes of it."""
-    with _remark_lock, _without_remark():
+    with quiet.without(_REMARK):
         interpreter.allocate_tensors()
-
-
-@contextmanager
-def _without_remark() -> Iterator[None]:
-    """Keep the engine's remark off standard error; what else is written there arrives later.
-
-    The engine writes to the descriptor itself and has no setting for it.
-    """
-    try:
-        kept, shown = tempfile.TemporaryFile(), os.dup(2)  # noqa: SIM115 - closed below
-    except OSError:  # no standard error, or no place to keep what is written there
-        yield
-        return
-    with kept:
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(shown, 2)
-            os.close(shown)
-            kept.seek(0)
-            rest = kept.read().replace(_REMARK, b"")
-            if rest:
-                os.write(2, rest)
 
 
 def _package(engine: Any) -> str:

@@ -6,6 +6,7 @@ The only place of the device package that may load TensorFlow, and it does so wh
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,7 @@ import numpy as np
 
 from trm_runtime.checks import check_step_call
 from trm_runtime.contract import StepContract
+from trm_runtime.drivers import quiet
 from trm_runtime.drivers.saved_model_folder import CONTRACT_FILE, read_contract
 from trm_runtime.errors import RejectedInputError, UsageError
 from trm_runtime.extras import load_extra
@@ -22,10 +24,17 @@ from trm_runtime.runner import StepOutput
 from trm_runtime.tensors import Shape
 from trm_runtime.verify import verify
 
+_LEVEL, _SILENT = "TF_CPP_MIN_LOG_LEVEL", "3"
+_EARLY = re.compile(rb"^(WARNING: All log messages before absl::|[IWE]\d{4} ).*\n", re.MULTILINE)
+"""What TensorFlow logs before it reads the level."""
+
 
 def load_engine() -> ModuleType:
-    """TensorFlow, or MissingExtraError."""
-    return load_extra("tensorflow", "tensorflow")
+    """TensorFlow, without its log unless the environment sets a level; or MissingExtraError."""
+    if os.environ.setdefault(_LEVEL, _SILENT) != _SILENT:
+        return load_extra("tensorflow", "tensorflow")
+    with quiet.without(_EARLY):
+        return load_extra("tensorflow", "tensorflow")
 
 
 @final
@@ -44,7 +53,6 @@ class SavedModelRunner:
         self.contract: StepContract = StepContract.from_json(
             read_contract(self._path), f"{self._path / CONTRACT_FILE}"
         )
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         self._tf = load_engine()
         _set_threads(self._tf, threads)
         try:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from trm_export.parity.free import Decided, Latch
+from trm_runtime.parity.outcomes import Columns
 
 Array = np.ndarray[Any, Any]
 
@@ -31,7 +31,8 @@ class Difference:
     margin: float  # logits between the reference's decision and another one
     expected: int  # halting step, or the token at the first differing cell
     got: int
-    cells: tuple[int, ...] = ()  # the differing cells of an answer
+    cells: int = 0  # how many cells of an answer differ
+    first_cell: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,44 +60,28 @@ def tolerance(forced_error: float) -> float:
     return min(max(_GROWTH * forced_error, _LEAST), _MOST)
 
 
-def settled_puzzles(reference: Latch, labels: Array | None) -> Array:
-    """(N,) bool: the reference solves the puzzle or, without labels, halts before the last step."""
-    if labels is None:
-        return reference.steps < len(reference.scores)
-    solved: Array = (reference.answers == labels).all(axis=1)
-    return solved
-
-
-def decide(
-    expected: Latch,
-    got: Decided,
-    settled: Array,
-    threshold: float,
-    logit_error: float,
-    score_error: float,
-) -> Decisions:
-    """Compare the latched answers and halting steps of two finished runs.
-
-    `threshold` is that of the halt rule, the errors are the largest forced ones.
-    """
+def decide(columns: Columns, logit_error: float, score_error: float) -> Decisions:
+    """Compare the answers and halting steps of all puzzles; the errors are the largest forced."""
     logit_limit, score_limit = tolerance(logit_error), tolerance(score_error)
-    steps = _step_differences(expected, got, settled, threshold, score_limit)
+    steps = _step_differences(columns, score_limit)
     close = {d.puzzle for d in steps if d.near_tie}
-    answers = _answer_differences(expected, got, settled, logit_limit, close)
+    answers = _answer_differences(columns, logit_limit, close)
+    settled = columns["settled"]
     total, count = len(settled), int(settled.sum())
-    same = (expected.answers == got.answers)[settled]
+    cells = int(columns["cells"][settled].sum())
+    different = int(columns["different"][settled].sum())
     return Decisions(
         puzzles=total,
         settled=count,
         answers_equal=count - _count(answers, settled=True),
         answers_near_tie=sum(d.near_tie for d in answers if d.settled),
-        cells_equal=float(same.mean()) if count else 1.0,
+        cells_equal=1.0 - different / cells if cells else 1.0,
         steps_equal=count - _count(steps, settled=True),
         steps_near_tie=sum(d.near_tie for d in steps if d.settled),
         unsettled_answers_equal=total - count - _count(answers, settled=False),
         unsettled_steps_equal=total - count - _count(steps, settled=False),
-        mean_steps=float(expected.steps.mean()),
-        candidate_mean_steps=float(got.steps.mean()),
+        mean_steps=float(columns["steps"].mean()),
+        candidate_mean_steps=float(columns["got_steps"].mean()),
         logit_tolerance=logit_limit,
         score_tolerance=score_limit,
         differences=tuple(sorted((*answers, *steps), key=lambda d: (d.puzzle, d.kind))),
@@ -107,31 +92,25 @@ def _count(differences: list[Difference], *, settled: bool) -> int:
     return sum(d.settled is settled for d in differences)
 
 
-def _step_differences(
-    expected: Latch, got: Decided, settled: Array, threshold: float, limit: float
-) -> list[Difference]:
+def _step_differences(columns: Columns, limit: float) -> list[Difference]:
     """The margin is that of the earlier of the two steps: there one side halts and one does not."""
-    found = []
-    for row in np.flatnonzero(expected.steps != got.steps).tolist():
-        pair = int(expected.steps[row]), int(got.steps[row])
-        margin = abs(float(expected.scores[min(pair) - 1, row]) - threshold)
-        near = margin <= limit
-        found.append(Difference(row, "halting step", bool(settled[row]), near, margin, *pair))
-    return found
+    different = np.flatnonzero(columns["steps"] != columns["got_steps"])
+    names = ("row", "settled", "step_margin", "steps", "got_steps")
+    return [
+        Difference(row, "halting step", settled, margin <= limit, margin, step, got)
+        for row, settled, margin, step, got in _rows(columns, names, different)
+    ]
 
 
-def _answer_differences(
-    expected: Latch, got: Decided, settled: Array, limit: float, close: set[int]
-) -> list[Difference]:
+def _answer_differences(columns: Columns, limit: float, close: set[int]) -> list[Difference]:
     """The margin is that of the clearest differing cell; a near-tie in the step excuses it too."""
-    found = []
-    different = expected.answers != got.answers
-    for row in np.flatnonzero(different.any(axis=1)).tolist():
-        cells = np.flatnonzero(different[row])
-        margin = float(expected.margins[row, cells].max())
-        first = int(cells[0])
-        tokens = int(expected.answers[row, first]), int(got.answers[row, first])
-        near = margin <= limit or row in close
-        places = tuple(cells.tolist())
-        found.append(Difference(row, "answer", bool(settled[row]), near, margin, *tokens, places))
-    return found
+    different = np.flatnonzero(columns["different"])
+    names = ("row", "settled", "answer_margin", "expected", "got", "different", "first")
+    return [
+        Difference(row, "answer", settled, margin <= limit or row in close, margin, *values)
+        for row, settled, margin, *values in _rows(columns, names, different)
+    ]
+
+
+def _rows(columns: Columns, names: tuple[str, ...], rows: Array) -> list[tuple[Any, ...]]:
+    return list(zip(*(columns[name][rows].tolist() for name in names)))

@@ -14,13 +14,15 @@ from itertools import zip_longest
 from trm_runtime.contract import CarrySpec, StepContract
 from trm_runtime.tensors import AnySpec, Scalar, shape_text
 
+_SIZES = ("seq_len", "vocab_size")  # of a puzzle
 _RULES = ("granularity", "max_steps", "num_puzzle_identifiers")
 
 
 def name_problems(reference: StepContract, candidate: StepContract) -> list[str]:
-    """Tensors under other names or roles, and other rules: halting, steps, alphabet."""
+    """Another model's file; tensors under other names or roles; other rules: halting, alphabet."""
     expected, found = _specs(reference), _specs(candidate)
-    problems = [f"{name}: missing" for name in expected if name not in found]
+    problems = [*_other_model(reference, candidate)]
+    problems += [f"{name}: missing" for name in expected if name not in found]
     problems += [f"{name}: unknown to the reference" for name in found if name not in expected]
     problems += [
         f"{spec.name}: expected next {spec.next!r}, got {other.next!r}"
@@ -81,6 +83,19 @@ def _pairs(reference: StepContract, candidate: StepContract) -> Iterator[tuple[A
     for name, spec in _specs(reference).items():
         if name in found:
             yield spec, found[name]
+
+
+def _other_model(reference: StepContract, candidate: StepContract) -> Iterator[str]:
+    """What tells, besides its weights, that a file was never made from the reference."""
+    wanted, got = reference.made_by.weights_sha256, candidate.made_by.weights_sha256
+    sizes = [
+        f"{name} {getattr(candidate, name)} instead of {getattr(reference, name)}"
+        for name in _SIZES
+        if getattr(reference, name) != getattr(candidate, name)
+    ]
+    if wanted != got and sizes:
+        yield f"the file is of another model: {', '.join(sizes)}"
+        yield f"weights sha256: expected {wanted}, got {got}"
 
 
 def _rule_problems(reference: StepContract, candidate: StepContract) -> Iterator[str]:

@@ -26,4 +26,4 @@ def mcnemar(lost: int, won: int) -> float:
     """
     n, fewer = lost + won, min(lost, won)
     tail = sum(math.comb(n, k) for k in range(fewer + 1))
-    return min(1.0, 2 * tail / 2**n)
+    return min(1.0, float(2 * tail / 2**n))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import trm_export
-from trm_export.parity.accuracy import Accuracy
-from trm_export.parity.decisions import Decisions
-from trm_export.parity.free import FreeStep
-from trm_export.parity.gates import Gates
-from trm_export.parity.tensors import TensorError
+import trm_runtime
+from trm_runtime.parity.decisions import Decisions
+from trm_runtime.parity.drift import Growth, StepSizes
+from trm_runtime.parity.gaps import TensorError
+from trm_runtime.parity.gates import Gates
+from trm_runtime.parity.measure import Stories
+from trm_runtime.parity.outcomes import Accuracy, Halting
 
 OK, FAILED, REPORTED, NOT_JUDGED = "ok", "failed", "reported", "not judged"
 
@@ -33,19 +34,26 @@ class Rung:
 class ParityResult:
     """A comparison of two runners; truthy when no rung failed.
 
-    What was measured is there whether it was judged or not. `forced`, `free` and the two after
-    them are empty or None when the contracts already differ.
+    What was measured is there whether it was judged or not; it is empty or None when the contracts
+    already differ.
     """
 
     precision: str  # of the candidate
     gates: Gates
     puzzles: int
+    followed: int  # of the puzzles, those compared value by value, to the last step
     refilled_slots: int  # extra rows whose puzzle changes in mid-flight, forced only
     rungs: tuple[Rung, ...]
     forced: tuple[TensorError, ...] = ()  # by step, integers before floats
-    free: tuple[FreeStep, ...] = ()
+    forced_steps: tuple[StepSizes, ...] = ()  # of the followed puzzles, here and below
+    free: tuple[StepSizes, ...] = ()
+    floor: tuple[StepSizes, ...] = ()  # of the reference's control, if it has one
+    growth: dict[str, dict[str, Growth | None]] | None = None  # of the free drift, a step
+    above_floor: dict[str, int | None] | None = None  # first step far above the control's drift
     decisions: Decisions | None = None
+    halting: Halting | None = None
     accuracy: Accuracy | None = None
+    stories: Stories | None = None  # of some puzzles lost
     same_weights: bool = True  # by the checksums in the two contracts
     kind: str = "puzzles"  # what the rows are, in words
 
@@ -101,7 +109,7 @@ class ParityResult:
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON types, infinities and NaN apart."""
-        head = {"tool": f"trm-export {trm_export.__version__}", "kind": "parity"}
+        head = {"tool": f"trm-runtime {trm_runtime.__version__}", "kind": "parity"}
         words = {"passed": self.passed, "verdict": self.verdict}
         first = self.first_divergence
         derived = {

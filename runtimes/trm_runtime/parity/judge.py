@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from trm_export.parity.accuracy import Accuracy
-from trm_export.parity.contracts import CHECKS
-from trm_export.parity.decisions import Decisions, Difference
-from trm_export.parity.free import FreeStep
-from trm_export.parity.gates import Gates
-from trm_export.parity.result import FAILED, NOT_JUDGED, OK, REPORTED, Rung
-from trm_export.parity.tensors import TensorError
+from trm_runtime.parity.contracts import CHECKS
+from trm_runtime.parity.decisions import Decisions, Difference
+from trm_runtime.parity.drift import StepSizes
+from trm_runtime.parity.gaps import TensorError
+from trm_runtime.parity.gates import Gates
+from trm_runtime.parity.outcomes import Accuracy
+from trm_runtime.parity.result import FAILED, NOT_JUDGED, OK, REPORTED, Rung
 
 INSIDE = "the graph holds the whole loop, and its steps cannot be seen"
 VALUES = ("forced values", "free drift", "answers", "halting steps", "task accuracy")
@@ -35,7 +35,7 @@ def _contract_rung(name: str, problems: Sequence[str]) -> Rung:
 def value_rungs(
     gates: Gates,
     forced: Sequence[TensorError],
-    free: Sequence[FreeStep],
+    free: Sequence[StepSizes],
     broken_rows: int,
     decisions: Decisions,
     score: Accuracy | None,
@@ -94,17 +94,17 @@ def _place(error: TensorError) -> str:
     return f"; worst at puzzle {worst.puzzle}{slot}, {error.tensor}{where}: {values}"
 
 
-def _free(free: Sequence[FreeStep], broken_rows: int) -> Rung:
+def _free(free: Sequence[StepSizes], broken_rows: int) -> Rung:
     name = VALUES[1]
     if broken_rows:
         return Rung(name, FAILED, f"NaN or infinite values arise on {broken_rows} puzzles")
     if not free:
         return Rung(name, NOT_JUDGED, INSIDE)
     last = free[-1]
-    drift = last.drift["logits"]
-    shown = drift.all if drift.settled is None else drift.settled
+    drift = last.tensors["logits"]
+    shown = drift.settled or drift.all
     which = "all puzzles" if drift.settled is None else "settled puzzles"
-    text = f"logits drift to {shown:.1e} by step {last.step} ({which})"
+    text = f"logits drift to {shown.relative_l2:.1e} by step {last.step} ({which})"
     return Rung(name, REPORTED, f"{text}, {last.cells_equal:.2%} of all cells equal")
 
 
@@ -177,6 +177,6 @@ def _real(d: Decisions, kind: str, gates: Gates) -> Iterator[Difference]:
 
 
 def _difference(x: Difference) -> str:
-    where = f" in {len(x.cells)} cells, first cell {x.cells[0]}" if x.cells else ""
+    where = f" in {x.cells} cells, first cell {x.first_cell}" if x.cells else ""
     values = f"expected {x.expected}, got {x.got}"
     return f"puzzle {x.puzzle}, {x.kind}{where}: {values} (margin {x.margin:.2g} logits)"

@@ -1,0 +1,87 @@
+"""`python -m trm_runtime check MODEL GOLDEN`: parity on the device, without Keras."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from trm_runtime.errors import ParityError
+from trm_runtime.words import counted
+
+if TYPE_CHECKING:
+    from trm_runtime.parity import ParityResult
+
+_LISTED = 10
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    made = argparse.ArgumentParser(
+        prog="python -m trm_runtime check",
+        description="Compare an exported model with a recorded reference, step by step.",
+        epilog="Exit codes: 0 it thinks the same, 4 a damaged or foreign file, 5 it does not.",
+    )
+    add = made.add_argument
+    add("model", metavar="MODEL", help="exported model, such as model.tflite")
+    add("golden", metavar="GOLDEN", help="what `trm-export reference` recorded, an .npz")
+    add("--puzzle-table", metavar="FILE",
+        help="the model's puzzle embeddings, if they do not lie beside it")  # fmt: skip
+    add("--gate", metavar="FILE", help="gates of your own, a JSON file (default: by precision)")
+    add("--batch-size", type=int, metavar="N", default=64, help="rows a step (default 64)")
+    add("--threads", type=int, metavar="N", help="threads of the engine (default: its own choice)")
+    add("--json", action="store_true", help="print one JSON object instead of text")
+    return made
+
+
+def run(options: argparse.Namespace) -> int:
+    """Checks and prints; returns the exit code."""
+    from trm_runtime.open import open_runner
+    from trm_runtime.parity import check
+    from trm_runtime.parity.gates import read_gates
+    from trm_runtime.parity.golden_file import read_golden
+    from trm_runtime.plain import plain
+
+    gates = None if options.gate is None else read_gates(options.gate)
+    golden = read_golden(options.golden)
+    runner = open_runner(options.model, options.threads, options.puzzle_table)
+    progress = _Progress()
+    result = check(
+        golden, runner, gates=gates, batch_size=options.batch_size, progress=progress
+    )  # fmt: skip
+    progress.clear()
+    if options.json:
+        print(json.dumps(plain(result.to_json()), ensure_ascii=False))
+    else:
+        print(text(result))
+    return 0 if result else ParityError.exit_code
+
+
+def text(result: ParityResult) -> str:
+    """The verdict, the ladder, and what is wrong on it."""
+    width = max(len(rung.name) for rung in result.rungs)
+    lines = [result.verdict, ""]
+    lines += [f"{r.name:{width}}  {r.status:10}  {r.summary}" for r in result.rungs]
+    problems = result.broken.problems if result.broken is not None else ()
+    if problems:
+        lines += ["", f"{counted(len(problems), 'problem')}:"]
+        lines += [f"  - {problem}" for problem in problems[:_LISTED]]
+        more = len(problems) - _LISTED
+        lines += [f"  ... and {more} more"] if more > 0 else []
+    return "\n".join(lines)
+
+
+class _Progress:
+    """A percentage on a terminal, silent elsewhere."""
+
+    def __init__(self) -> None:
+        self._shown = sys.stderr.isatty()
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._shown:
+            print(f"\r{done / total:4.0%} checked", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if self._shown:
+            print("\r\033[K", end="", file=sys.stderr)

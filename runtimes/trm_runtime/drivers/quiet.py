@@ -1,0 +1,37 @@
+"""Keep an engine's own remarks off standard error. Standard library only.
+
+Engines write them to the descriptor, and have no setting that holds back every one of them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_lock = threading.Lock()  # two threads must not swap descriptors crosswise
+
+
+@contextmanager
+def without(remarks: re.Pattern[bytes]) -> Iterator[None]:
+    """Leave out what matches; what else the block writes there arrives when it ends."""
+    with _lock:
+        try:
+            kept, shown = tempfile.TemporaryFile(), os.dup(2)  # noqa: SIM115 - closed below
+        except OSError:  # no standard error, or no place to keep what is written there
+            yield
+            return
+        with kept:
+            os.dup2(kept.fileno(), 2)
+            try:
+                yield
+            finally:
+                os.dup2(shown, 2)
+                os.close(shown)
+                kept.seek(0)
+                rest = remarks.sub(b"", kept.read())
+                if rest:
+                    os.write(2, rest)

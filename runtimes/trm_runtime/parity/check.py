@@ -1,0 +1,246 @@
+"""`check`: climb the ladder of parity with a candidate, against a recorded reference.
+
+`compare` records the reference first. Chunks can be measured in any order and anywhere; what is
+concluded from their parts does not depend on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Callable
+
+import numpy as np
+
+from trm_runtime.contract import StepContract
+from trm_runtime.errors import UsageError
+from trm_runtime.granularity import as_loop
+from trm_runtime.parity.contracts import CHECKS
+from trm_runtime.parity.decisions import decide, tolerance
+from trm_runtime.parity.drift import above_floor, growth, step_sizes
+from trm_runtime.parity.gaps import TensorError
+from trm_runtime.parity.gates import Gates, gates_of
+from trm_runtime.parity.golden import Golden
+from trm_runtime.parity.judge import contract_rungs, step_rungs, value_rungs
+from trm_runtime.parity.measure import (
+    Part,
+    force_chunk,
+    measure_chunk,
+    measure_refilled,
+    merged,
+)
+from trm_runtime.parity.outcomes import Valid, accuracy, halting
+from trm_runtime.parity.record import Puzzles, record
+from trm_runtime.parity.result import ParityResult
+from trm_runtime.runner import StepRunner
+
+Array = np.ndarray[Any, Any]
+Progress = Callable[[int, int], object]  # units of work done, and of how many
+
+REFILLED = -1  # the number of the refilled slots, where chunks have theirs from 0
+
+
+def compare(
+    reference: StepRunner,
+    candidate: StepRunner,
+    puzzles: Puzzles,
+    *,
+    gates: Gates | None = None,
+    batch_size: int = 64,
+    progress: Progress | None = None,
+    steps_only: bool = False,
+    valid: Valid | None = None,
+) -> ParityResult:
+    """Whether `candidate` thinks the same as `reference` on these puzzles; see the package.
+
+    Args:
+        reference, candidate: runners of the same model.
+        puzzles: real ones, at least one; a model with puzzle identifiers gets identifier 0.
+        gates: what to demand; by default those of the precision in the candidate's contract.
+        batch_size: rows a step; a runner of a fixed batch gets them in slices of that.
+        progress: told how far it is with the candidate.
+        steps_only: stop after the forced values, for a quick look; a candidate that holds the
+            whole loop has none and is compared in full.
+        valid: tells which answers obey the rules of the task.
+
+    Raises:
+        RejectedInputError: the puzzles do not fit the reference.
+        ContractMismatchError: a runner returns other tensors than its contract says.
+        UsageError: no gates for the precision, a batch size below 1.
+    """
+    gates = gates or gates_of(candidate.contract)
+    count, kind = len(puzzles.inputs), getattr(puzzles, "kind", "puzzles")
+    refused = refusal(reference.contract, candidate.contract, gates, count, kind)
+    if refused is not None:
+        return refused
+    golden = record(reference, puzzles, batch_size=batch_size)
+    return check(
+        golden, candidate, gates=gates, batch_size=batch_size, progress=progress,
+        steps_only=steps_only, valid=valid,
+    )  # fmt: skip
+
+
+def check(
+    golden: Golden,
+    candidate: StepRunner,
+    *,
+    gates: Gates | None = None,
+    batch_size: int = 64,
+    progress: Progress | None = None,
+    steps_only: bool = False,
+    valid: Valid | None = None,
+) -> ParityResult:
+    """Whether `candidate` thinks the same as the recorded reference; see `compare`."""
+    if batch_size < 1:
+        raise UsageError(f"batch_size: expected 1 or more, got {batch_size}")
+    found = candidate.contract
+    gates = gates or gates_of(found)
+    kind = golden.about.kind
+    refused = refusal(golden.contract, found, gates, golden.puzzles, kind)
+    if refused is not None:
+        return refused
+    quick = steps_only and found.granularity != "loop"
+    parts = list(parts_of(golden, candidate, batch_size, progress, quick, valid))
+    return conclude(golden, found, gates, parts)
+
+
+def part_numbers(golden: Golden, candidate: StepContract) -> list[int]:
+    """What has to be measured: every chunk, and the refilled slots of what shows its steps."""
+    chunks = list(range(len(golden.chunks)))
+    return chunks if candidate.granularity == "loop" else [REFILLED, *chunks]
+
+
+def measure(
+    golden: Golden,
+    number: int,
+    candidate: StepRunner,
+    batch_size: int,
+    progress: Callable[[int], object],
+    valid: Valid | None = None,
+) -> Part:
+    """One of `part_numbers`."""
+    if number == REFILLED:
+        return measure_refilled(golden, candidate, progress)
+    return measure_chunk(golden, number, candidate, batch_size, progress, valid)
+
+
+def parts_of(
+    golden: Golden,
+    candidate: StepRunner,
+    batch_size: int,
+    progress: Progress | None,
+    quick: bool,
+    valid: Valid | None,
+) -> Iterator[Part]:
+    """Every part in turn, here and now; the quick ones hold forced values only."""
+    total, done = work(golden, candidate.contract), 0
+
+    def tell(units: int) -> None:
+        nonlocal done
+        done += units
+        if progress is not None:
+            progress(min(done, total), total)
+
+    for number in part_numbers(golden, candidate.contract):
+        if quick and number != REFILLED:
+            yield force_chunk(golden, number, candidate, batch_size)
+        else:
+            yield measure(golden, number, candidate, batch_size, tell, valid)
+
+
+def work(golden: Golden, candidate: StepContract) -> int:
+    """Units of progress: puzzles, and the steps of what is compared value by value."""
+    if candidate.granularity == "loop":
+        return golden.puzzles
+    steps = golden.contract.max_steps
+    return golden.puzzles + steps * (2 * golden.followed + len(golden.refilled.numbers))
+
+
+def refusal(
+    expected: StepContract, found: StepContract, gates: Gates, puzzles: int, kind: str
+) -> ParityResult | None:
+    """The result where the contracts already differ: nothing is run then."""
+    wanted = as_loop(expected) if found.granularity == "loop" else expected
+    problems = {name: rule(wanted, found) for name, rule in CHECKS.items()}
+    if not any(problems.values()):
+        return None
+    return ParityResult(
+        precision=found.precision,
+        gates=gates,
+        puzzles=puzzles,
+        followed=0,
+        refilled_slots=0,
+        kind=kind,
+        same_weights=_same_weights(expected, found),
+        rungs=contract_rungs(problems),
+    )
+
+
+def conclude(
+    golden: Golden, candidate: StepContract, gates: Gates, parts: Sequence[Part]
+) -> ParityResult:
+    """What the parts of all `part_numbers`, in this order, come to."""
+    whole = merged(parts)
+    forced = _errors(whole)
+    columns = whole.columns
+    head: dict[str, Any] = {
+        "precision": candidate.precision,
+        "gates": gates,
+        "puzzles": golden.puzzles,
+        "followed": int((~whole.refilled).sum()),
+        "refilled_slots": int(whole.refilled.sum()),
+        "kind": golden.about.kind,
+        "same_weights": _same_weights(golden.contract, candidate),
+        "forced": forced,
+    }
+    contracts = contract_rungs(dict.fromkeys(CHECKS, ()))
+    if not columns:
+        return ParityResult(**head, rungs=(*contracts, *step_rungs(gates, forced)))
+    limits = _largest(forced)
+    decisions = decide(columns, *limits)
+    score = accuracy(columns)
+    alone = ~whole.refilled
+    settled = whole.settled[alone]
+    one, free = (
+        step_sizes(gaps.rows_where(alone), whole.equal[:, alone], settled)
+        for gaps in (whole.forced, whole.free)
+    )
+    floor = golden.about.floor
+    broken = int(columns["broken"].sum())
+    values = value_rungs(gates, forced, free, broken, decisions, score)
+    return ParityResult(
+        **head,
+        rungs=(*contracts, *values),
+        forced_steps=one,
+        free=free,
+        floor=floor,
+        growth=growth(free),
+        above_floor=above_floor(free, floor),
+        decisions=decisions,
+        halting=halting(columns, golden.contract.max_steps, tolerance(limits[1])),
+        accuracy=score,
+        stories=whole.stories,
+    )
+
+
+def _same_weights(expected: StepContract, found: StepContract) -> bool:
+    return expected.made_by.weights_sha256 == found.made_by.weights_sha256
+
+
+def _errors(whole: Part) -> tuple[TensorError, ...]:
+    """Every forced error, by step, integers first; none of a loop."""
+    gaps = whole.forced
+    if not gaps.rows:
+        return ()
+    return tuple(
+        gaps.error(step, k, whole.puzzles[step - 1], whole.refilled)
+        for step in range(1, len(whole.puzzles) + 1)
+        for k in range(len(gaps.specs))
+    )
+
+
+def _largest(forced: tuple[TensorError, ...]) -> tuple[float, float]:
+    """The largest forced error of a logit, and of a halting score."""
+    logits = [error.max_abs for error in forced if error.tensor == "logits"]
+    scores = [error.max_abs for error in forced if error.tensor.startswith("q_")]
+    # a score may be the difference of two
+    return max(logits, default=0.0), 2 * max(scores, default=0.0)

@@ -1,0 +1,130 @@
+"""The numbers of every step: how large the differences are, how they grow, when they stand out.
+
+Puzzles are split into *settled* ones, which the reference solves, and the others; see the package.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trm_runtime.parity.gaps import Gaps, Size
+
+Array = np.ndarray[Any, Any]
+
+FLOOR_FACTOR = 10.0  # a drift this many times the control's stands out of the noise
+_SATURATED = 0.3  # relative L2 from which on two runs are simply different
+GROUPS = ("all", "settled", "unsettled")
+
+
+@dataclass(frozen=True)
+class Split:
+    """One float tensor at one step; None where no puzzle is of that kind."""
+
+    all: Size
+    settled: Size | None
+    unsettled: Size | None
+
+
+@dataclass(frozen=True)
+class StepSizes:
+    """How far apart the two sides are after a step (from 1)."""
+
+    step: int
+    cells_equal: float  # share of equal argmax cells, all puzzles
+    tensors: dict[str, Split]  # every float tensor
+
+
+@dataclass(frozen=True)
+class Growth:
+    """By what factor the relative L2 of a free run grows a step: exp of a least squares slope.
+
+    Fitted through the steps at which the runs are neither equal nor simply different.
+    """
+
+    factor: float
+    steps: int  # how many were fitted
+
+
+def step_sizes(gaps: Gaps, equal: Array, settled: Array) -> tuple[StepSizes, ...]:
+    """Every step of R rows; `equal` (T, R) share of equal cells, `settled` (R,) bool."""
+    if not gaps.rows:
+        return ()
+    names = [(k, s.name) for k, s in enumerate(gaps.specs) if s.dtype == "float32"]
+    everything = np.ones_like(settled)
+    found = []
+    for step in range(1, len(equal) + 1):
+        tensors = {name: _split(gaps, step, k, everything, settled) for k, name in names}
+        found.append(StepSizes(step, float(equal[step - 1].mean()), tensors))
+    return tuple(found)
+
+
+def _split(gaps: Gaps, step: int, k: int, everything: Array, settled: Array) -> Split:
+    total = gaps.size(step, k, everything)
+    if total is None:
+        raise ValueError("no rows to measure")
+    return Split(total, gaps.size(step, k, settled), gaps.size(step, k, ~settled))
+
+
+def growth(free: Sequence[StepSizes]) -> dict[str, dict[str, Growth | None]]:
+    """Of every float tensor, for every group; None where fewer than two steps can be fitted."""
+    names = list(free[0].tensors) if free else []
+    return {name: {group: fitted(curve(free, name, group)) for group in GROUPS} for name in names}
+
+
+def curve(free: Sequence[StepSizes], name: str, group: str) -> list[float | None]:
+    """The relative L2 of a tensor step by step, None where there are no such puzzles."""
+    sizes: list[Size | None] = [getattr(step.tensors[name], group) for step in free]
+    return [None if size is None else size.relative_l2 for size in sizes]
+
+
+def fitted(errors: Sequence[float | None]) -> Growth | None:
+    """The growth through errors of steps 1, 2, ..."""
+    points = [(t, math.log(e)) for t, e in enumerate(errors) if e and e < _SATURATED]
+    if len(points) < 2:
+        return None
+    t, y = np.array(points).T
+    slope = float(((t - t.mean()) * (y - y.mean())).sum() / np.square(t - t.mean()).sum())
+    return Growth(math.exp(slope), len(points))
+
+
+def above_floor(free: Sequence[StepSizes], floor: Sequence[StepSizes]) -> dict[str, int | None]:
+    """The first step at which each tensor drifts FLOOR_FACTOR times as far as the control does."""
+    first: dict[str, int | None] = {}
+    for name in free[0].tensors if free else ():
+        pairs = zip(free, floor)
+        out = (f.step for f, c in pairs if _stands_out(f.tensors[name].all, c.tensors, name))
+        first[name] = next(out, None)
+    return first
+
+
+def _stands_out(size: Size, control: Mapping[str, Split], name: str) -> bool:
+    return name in control and size.relative_l2 > FLOOR_FACTOR * control[name].all.relative_l2
+
+
+def read_steps(document: Sequence[Mapping[str, Any]]) -> tuple[StepSizes, ...]:
+    """The steps that a JSON document holds, where infinities have become null."""
+    return tuple(
+        StepSizes(
+            int(step["step"]),
+            float(step["cells_equal"]),
+            {
+                name: Split(_read(s["all"]), _maybe(s["settled"]), _maybe(s["unsettled"]))
+                for name, s in step["tensors"].items()
+            },
+        )
+        for step in document
+    )
+
+
+def _read(size: Mapping[str, Any]) -> Size:
+    numbers: dict[str, Any] = {k: math.inf if v is None else v for k, v in size.items()}
+    return Size(**numbers)
+
+
+def _maybe(size: Mapping[str, Any] | None) -> Size | None:
+    return None if size is None else _read(size)

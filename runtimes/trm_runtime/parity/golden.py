@@ -1,0 +1,93 @@
+"""A golden: a recorded reference rollout, which a device can be compared with without Keras.
+
+Of every puzzle it holds the tokens, what the reference answered after each step until it halted,
+its halting scores and how clear the answer was. Of some puzzles, the *followed* ones, and of some
+*refilled slots* (see `slots`) it holds the whole carry and all outputs of every step: these are
+compared value by value. Puzzles are cut into chunks, so that memory does not grow with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from trm_runtime.contract import StepContract
+from trm_runtime.parity.drift import StepSizes, read_steps
+
+Array = np.ndarray[Any, Any]
+
+UNJUDGED = -1  # a cell of a label that may hold anything
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """n puzzles of S cells over T steps, f of them followed."""
+
+    first: int  # row of the first of them
+    tokens: dict[str, Array]  # the model's inputs: (n, S) int32 and, maybe, more with n rows
+    labels: Array | None  # (n, S) int32, UNJUDGED where anything goes
+    cells: Array  # (T, n, S) int32 answer after each step, 0 after the last
+    scores: Array  # (T, n) float32 halting score of each step, NaN after the last
+    margins: Array  # (n, S) float32 logits between the answer's token and the next best
+    steps: Array  # (n,) int32 step at which each stopped
+    followed: Array  # (f,) int64 rows of this chunk
+    states: dict[str, Array]  # (T, f, ...) carry and outputs after each step, by name
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    @property
+    def answers(self) -> Array:
+        """(n, S) int32: of the step at which each stopped."""
+        rows = np.arange(len(self))
+        found: Array = self.cells[self.steps - 1, rows]
+        return found
+
+
+@dataclass(frozen=True)
+class Refilled:
+    """R slots that take up new puzzles in mid-flight."""
+
+    numbers: Array  # (R,) int64
+    puzzles: int  # the first so many puzzles are shown in turn
+    inputs: dict[str, Array]  # (T, R, ...) what each step is shown
+    states: dict[str, Array]  # (T, R, ...) carry and outputs after each step, by name
+
+
+@dataclass(frozen=True)
+class About:
+    """Where a golden comes from, in plain JSON types."""
+
+    kind: str = "puzzles"  # what the rows are, in words
+    task: str | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    control: Mapping[str, Any] | None = None  # how far the reference is from its own control
+
+    @property
+    def floor(self) -> tuple[StepSizes, ...]:
+        """The free drift of the control; empty without one."""
+        return () if self.control is None else read_steps(self.control["free"])
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A whole recording; `chunks` may load each when it is asked for."""
+
+    contract: StepContract  # of the reference
+    about: About
+    puzzles: int
+    followed: int
+    chunks: Sequence[Chunk]
+    refilled: Refilled
+
+    def __len__(self) -> int:
+        return self.puzzles
+
+
+def exact(answers: Array, labels: Array) -> Array:
+    """(n,) bool: every judged cell is right; both (n, S)."""
+    right: Array = ((answers == labels) | (labels == UNJUDGED)).all(axis=-1)
+    return right

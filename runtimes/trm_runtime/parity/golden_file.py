@@ -1,0 +1,260 @@
+"""Goldens as files: an .npz that numpy opens, too.
+
+It holds the arrays of every chunk as `chunk/00000/<name>.npy`, those of the refilled slots as
+`refilled/<name>.npy`, the rest as `golden.json`, and last `SHA256SUMS` of all other members. The
+same recording gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, overload
+
+import numpy as np
+
+from trm_runtime.contract import GOLDEN_FORMAT, GOLDEN_INDEX, StepContract
+from trm_runtime.errors import RejectedInputError
+from trm_runtime.parity.golden import About, Chunk, Golden, Refilled
+from trm_runtime.plain import plain
+from trm_runtime.words import counted
+
+Array = np.ndarray[Any, Any]
+Arrays = Mapping[str, Array]
+
+SCHEMA_VERSION = 1
+_SUMS = "SHA256SUMS"
+_MAX_INDEX = 1 << 26
+_PIECE = 1 << 20
+
+
+class GoldenWriter:
+    """Writes a golden piece by piece; nothing of it is valid before `finish`."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._zip = zipfile.ZipFile(file, "w")
+        self._sums: list[str] = []
+        self._sizes: list[int] = []
+
+    def chunk(self, chunk: Chunk) -> None:
+        """Adds the next chunk."""
+        self.arrays(chunk_arrays(chunk), f"chunk/{len(self._sizes):05d}")
+        self._sizes.append(len(chunk))
+
+    def arrays(self, arrays: Arrays, folder: str) -> None:
+        """Adds arrays under a folder, floats as they are, integers packed."""
+        for name, array in arrays.items():
+            packed = zipfile.ZIP_STORED if array.dtype.kind == "f" else zipfile.ZIP_DEFLATED
+            self._member(f"{folder}/{name}.npy", _npy(array), packed)
+
+    def finish(self, contract: StepContract, about: About, refilled: Refilled) -> None:
+        """Adds what is not of one chunk, and the checksums."""
+        self.arrays(refilled_arrays(refilled), "refilled")
+        index = {
+            "format": GOLDEN_FORMAT,
+            "schema_version": SCHEMA_VERSION,
+            "contract": contract.document(),
+            "kind": about.kind,
+            "task": about.task,
+            "provenance": about.provenance,
+            "control": about.control,
+            "chunks": self._sizes,
+            "shown": refilled.puzzles,
+        }
+        text = json.dumps(plain(index), indent=1, allow_nan=False, ensure_ascii=False)
+        self._member(GOLDEN_INDEX, text.encode(), zipfile.ZIP_DEFLATED)
+        self._zip.writestr(zipfile.ZipInfo(_SUMS), "".join(self._sums))
+        self._zip.close()
+
+    def _member(self, name: str, data: bytes, packed: int) -> None:
+        info = zipfile.ZipInfo(name)
+        info.compress_type = packed
+        self._zip.writestr(info, data)
+        self._sums.append(f"{hashlib.sha256(data).hexdigest()}  {name}\n")
+
+
+def _npy(array: Array) -> bytes:
+    import io
+
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+    return file.getvalue()
+
+
+def write_golden(file: BinaryIO, golden: Golden) -> None:
+    """A whole golden."""
+    writer = GoldenWriter(file)
+    for chunk in golden.chunks:
+        writer.chunk(chunk)
+    writer.finish(golden.contract, golden.about, golden.refilled)
+
+
+def read_golden(path: str | Path) -> Golden:
+    """Open a golden; its chunks are read when they are asked for.
+
+    Every byte is checked first. Raises RejectedInputError for a file that is damaged, was not
+    made by this tool, or is of a newer schema.
+    """
+    path = Path(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _verify(path, archive)
+            index = json.loads(archive.read(GOLDEN_INDEX))
+    except OSError as error:
+        raise RejectedInputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, ValueError, KeyError, NotImplementedError, EOFError) as error:
+        raise RejectedInputError(
+            f"{path}: is no golden, or is damaged; record it again with: trm-export reference"
+        ) from error
+    if not isinstance(index, dict) or index.get("format") != GOLDEN_FORMAT:
+        raise RejectedInputError(f"{path}: is no golden of trm-export reference")
+    if index["schema_version"] != SCHEMA_VERSION:
+        raise RejectedInputError(
+            f"{path}: is a golden of schema {index['schema_version']}, and this trm-runtime reads "
+            f"{SCHEMA_VERSION}; update it"
+        )
+    contract = StepContract.from_json(json.dumps(index["contract"]), f"{path}: its contract")
+    about = About(index["kind"], index["task"], index["provenance"], index["control"])
+    stored = StoredArrays(path)
+    refilled = stored.folder("refilled")
+    chunks = StoredChunks(stored, index["chunks"])
+    followed = sum(len(stored.array(f"chunk/{i:05d}/followed.npy")) for i in range(len(chunks)))
+    return Golden(
+        contract, about, sum(index["chunks"]), followed, chunks,
+        refilled_from(refilled, index["shown"]),
+    )  # fmt: skip
+
+
+def _verify(path: Path, archive: zipfile.ZipFile) -> None:
+    """Every member is there once, and as it was written."""
+    wanted = {}
+    for line in archive.read(_SUMS).decode("ascii").splitlines():
+        digest, _, name = line.partition("  ")
+        wanted[name] = digest
+    names = [name for name in archive.namelist() if name != _SUMS]
+    if sorted(names) != sorted(wanted):
+        raise ValueError("members are missing, or more than were written")
+    if archive.getinfo(GOLDEN_INDEX).file_size > _MAX_INDEX:
+        raise ValueError("the index is too large")
+    bad = [name for name in names if _digest(archive, name) != wanted[name]]
+    if bad:
+        raise RejectedInputError(
+            f"{path}: is damaged in {counted(len(bad), 'member')}: {', '.join(bad[:3])}; copy it "
+            "again, or record it again with: trm-export reference"
+        )
+
+
+def _digest(archive: zipfile.ZipFile, name: str) -> str:
+    found = hashlib.sha256()
+    with archive.open(name) as member:
+        while piece := member.read(_PIECE):
+            found.update(piece)
+    return found.hexdigest()
+
+
+class StoredArrays:
+    """The arrays of a golden file, by name."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with zipfile.ZipFile(path) as archive:
+            self.names = archive.namelist()
+
+    def array(self, name: str) -> Array:
+        """One of them."""
+        with zipfile.ZipFile(self._path) as archive, archive.open(name) as member:
+            found: Array = np.lib.format.read_array(member, allow_pickle=False)
+        return found
+
+    def folder(self, folder: str) -> dict[str, Array]:
+        """All under a folder, named by what follows it."""
+        inside = [name for name in self.names if name.startswith(f"{folder}/")]
+        return {name[len(folder) + 1 : -len(".npy")]: self.array(name) for name in inside}
+
+
+class StoredChunks(Sequence[Chunk]):
+    """The chunks of a golden file, each read when it is asked for."""
+
+    def __init__(self, stored: StoredArrays, sizes: Sequence[int]) -> None:
+        self._stored, self._starts = stored, [sum(sizes[:i]) for i in range(len(sizes))]
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, number: int) -> Chunk: ...
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[Chunk]: ...
+    def __getitem__(self, number: int | slice) -> Chunk | Sequence[Chunk]:
+        if isinstance(number, slice):
+            return [self[i] for i in range(*number.indices(len(self)))]
+        first = self._starts[number]  # IndexError ends an iteration
+        return chunk_from(self._stored.folder(f"chunk/{number:05d}"), first)
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return (self[number] for number in range(len(self)))
+
+
+def chunk_arrays(chunk: Chunk) -> dict[str, Array]:
+    """A chunk as named arrays, tokens in as few bytes as they need."""
+    found = {f"tokens/{name}": _small(array) for name, array in chunk.tokens.items()}
+    if chunk.labels is not None:
+        found["labels"] = _small(chunk.labels)
+    for name in ("cells", "steps", "followed"):
+        found[name] = _small(getattr(chunk, name))
+    found.update({"scores": chunk.scores, "margins": chunk.margins})
+    found.update({f"states/{name}": _small(array) for name, array in chunk.states.items()})
+    return found
+
+
+def chunk_from(arrays: Arrays, first: int) -> Chunk:
+    """The inverse of `chunk_arrays`."""
+    labels = arrays.get("labels")
+    return Chunk(
+        first=first,
+        tokens=_tensors(arrays, "tokens"),
+        labels=None if labels is None else labels.astype(np.int32),
+        cells=arrays["cells"].astype(np.int32),
+        scores=arrays["scores"],
+        margins=arrays["margins"],
+        steps=arrays["steps"].astype(np.int32),
+        followed=arrays["followed"].astype(np.int64),
+        states=_tensors(arrays, "states"),
+    )
+
+
+def refilled_arrays(refilled: Refilled) -> dict[str, Array]:
+    """Refilled slots as named arrays."""
+    found = {f"inputs/{name}": _small(array) for name, array in refilled.inputs.items()}
+    found.update({f"states/{name}": _small(array) for name, array in refilled.states.items()})
+    return {"numbers": _small(refilled.numbers), **found}
+
+
+def refilled_from(arrays: Arrays, shown: int) -> Refilled:
+    """The inverse of `refilled_arrays`."""
+    numbers = arrays["numbers"].astype(np.int64)
+    return Refilled(numbers, shown, _tensors(arrays, "inputs"), _tensors(arrays, "states"))
+
+
+def _tensors(arrays: Arrays, folder: str) -> dict[str, Array]:
+    """Those of one folder, integers as int32 again."""
+    inside = {n.split("/", 1)[1]: a for n, a in arrays.items() if n.startswith(f"{folder}/")}
+    return {n: a.astype(np.int32) if a.dtype.kind in "iu" else a for n, a in inside.items()}
+
+
+_SIZES: Iterable[Any] = (np.uint8, np.int8, np.int16, np.int32)
+
+
+def _small(array: Array) -> Array:
+    """Integers in the first type that holds them all; others as they are."""
+    if array.dtype.kind not in "iu":
+        return array
+    least, most = int(array.min(initial=0)), int(array.max(initial=0))
+    for dtype in _SIZES:
+        limits = np.iinfo(dtype)
+        if limits.min <= least and most <= limits.max:
+            return array.astype(dtype)
+    return array

@@ -1,0 +1,254 @@
+"""Record a reference: any runner, over real puzzles, chunk by chunk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from trm_runtime.checks import check_inputs
+from trm_runtime.contract import StepContract
+from trm_runtime.errors import UsageError
+from trm_runtime.loop import solve
+from trm_runtime.parity.golden import About, Chunk, Golden, Refilled
+from trm_runtime.parity.run import stepped
+from trm_runtime.parity.slots import disturbed, refilled_count, shown
+from trm_runtime.runner import StepRunner, initial_carry
+from trm_runtime.solution import StepEvent
+from trm_runtime.tensors import AnySpec
+
+Array = np.ndarray[Any, Any]
+Arrays = dict[str, Array]
+Progress = Callable[[int], object]  # so many more units of work are done
+
+CHUNK = 1024  # puzzles
+IN_MEMORY = 256_000_000  # bytes of followed states, where nothing is written
+LEAST_FOLLOWED, LEAST_REFILLED = 2, 3
+
+
+class Puzzles(Protocol):
+    """What is needed of puzzles: a `trm_export.tasks.PuzzleSet` will do.
+
+    They may also have `feeds(num_puzzle_identifiers)`, all inputs of the model by name, `targets`,
+    labels with UNJUDGED where anything goes, and `kind`, what the rows are in words.
+    """
+
+    @property
+    def inputs(self) -> Array:
+        """(N, S) int32 tokens."""
+        ...
+
+    @property
+    def labels(self) -> Array | None:
+        """(N, S) int32 tokens of the solutions, if known."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which rows of N puzzles are followed, and how many slots are refilled."""
+
+    puzzles: int
+    followed: Array  # (F,) int64
+    refilled: int
+    chunk: int = CHUNK
+
+    @property
+    def spans(self) -> list[range]:
+        """The rows of each chunk."""
+        starts = range(0, self.puzzles, self.chunk)
+        return [range(start, min(start + self.chunk, self.puzzles)) for start in starts]
+
+    def work(self, steps: int) -> int:
+        """Units of progress of a recording: puzzles, and steps of what is followed."""
+        return self.puzzles + (len(self.followed) + self.refilled) * steps
+
+
+def plan(contract: StepContract, puzzles: int, budget: int = IN_MEMORY) -> Plan:
+    """Follows as many puzzles, evenly spread, as fit `budget` bytes; a few at least."""
+    rows = budget // row_bytes(contract)
+    refilled = min(refilled_count(puzzles), max(LEAST_REFILLED, rows // 4))
+    followed = min(puzzles, max(LEAST_FOLLOWED, rows - refilled))
+    chosen = np.unique(np.linspace(0, puzzles - 1, followed).astype(np.int64))
+    return Plan(puzzles, chosen, refilled)
+
+
+def row_bytes(contract: StepContract) -> int:
+    """What the states of one followed puzzle take."""
+    specs: tuple[AnySpec, ...] = (*contract.carry, *contract.outputs)
+    row = sum(math.prod(n or 1 for n in s.shape[1:]) * np.dtype(s.dtype).itemsize for s in specs)
+    return row * contract.max_steps
+
+
+def model_tokens(contract: StepContract, puzzles: Puzzles) -> Arrays:
+    """The inputs of the model, checked; puzzle identifiers are 0 unless the puzzles know better.
+
+    Raises RejectedInputError for puzzles that do not fit, UsageError for none at all.
+    """
+    named = {"inputs": np.asarray(puzzles.inputs)}
+    if any(spec.name == "puzzle_identifiers" for spec in contract.inputs):
+        named["puzzle_identifiers"] = np.zeros(named["inputs"].shape[:1], dtype=np.int32)
+        feeds = getattr(puzzles, "feeds", None)
+        named = named if feeds is None else feeds(contract.num_puzzle_identifiers)
+    tokens = check_inputs(contract, named)
+    if len(tokens["inputs"]) == 0:
+        raise UsageError("parity needs at least one puzzle, got none")
+    return tokens
+
+
+def targets(puzzles: Puzzles) -> Array | None:
+    """(N, S) int32 labels, UNJUDGED where anything goes; None without labels."""
+    found: Array | None = getattr(puzzles, "targets", puzzles.labels)
+    return found
+
+
+def record(
+    runner: StepRunner,
+    puzzles: Puzzles,
+    *,
+    batch_size: int = 64,
+    about: About | None = None,
+    progress: Progress | None = None,
+) -> Golden:
+    """The recording of some puzzles, in memory.
+
+    Raises RejectedInputError for puzzles that do not fit the model, ContractMismatchError when a
+    step returns other tensors than its contract says, UsageError for a batch size below 1.
+    """
+    if batch_size < 1:
+        raise UsageError(f"batch_size: expected 1 or more, got {batch_size}")
+    tokens = model_tokens(runner.contract, puzzles)
+    count = len(tokens["inputs"])
+    chosen = plan(runner.contract, count)
+    tell = progress or _silent
+    about = about or About(kind=getattr(puzzles, "kind", "puzzles"))
+    refilled = record_refilled(runner, tokens, chosen, tell)
+    labels = targets(puzzles)
+    chunks = list(record_chunks(runner, tokens, labels, chosen, batch_size, tell))
+    return Golden(runner.contract, about, count, len(chosen.followed), chunks, refilled)
+
+
+def record_chunks(
+    runner: StepRunner,
+    tokens: Mapping[str, Array],
+    labels: Array | None,
+    chosen: Plan,
+    batch_size: int,
+    progress: Progress,
+) -> Iterator[Chunk]:
+    """Every chunk in turn; tokens and labels have all N rows."""
+    for span in chosen.spans:
+        rows = slice(span.start, span.stop)
+        part = {name: array[rows] for name, array in tokens.items()}
+        followed = chosen.followed[np.isin(chosen.followed, span)] - span.start
+        known = None if labels is None else np.asarray(labels[rows], np.int32)
+        yield record_chunk(runner, span.start, part, known, followed, batch_size, progress)
+
+
+def record_chunk(
+    runner: StepRunner,
+    first: int,
+    tokens: Arrays,
+    labels: Array | None,
+    followed: Array,
+    batch_size: int,
+    progress: Progress,
+) -> Chunk:
+    """One chunk of n puzzles."""
+    contract = runner.contract
+    seen = Seen(contract, len(tokens["inputs"]), progress)
+    free = contract.batch is None
+    solution = solve(runner, tokens, on_step=seen, batch_size=batch_size if free else None)
+    fed = {name: array[followed] for name, array in tokens.items()}
+    states = follow(runner, fed, batch_size, progress)
+    return Chunk(
+        first=first,
+        tokens=tokens,
+        labels=labels,
+        cells=seen.cells,
+        scores=seen.scores,
+        margins=seen.margins,
+        steps=solution.steps,
+        followed=followed,
+        states=states,
+    )
+
+
+class Seen:
+    """Keeps what `solve` shows of every step: answers, halting scores, the margins of the last."""
+
+    def __init__(self, contract: StepContract, count: int, progress: Progress) -> None:
+        steps, seq = contract.max_steps, contract.seq_len
+        self._minus = contract.halt.kind == "q_halt_minus_q_continue"
+        self._progress = progress
+        self.cells = np.zeros((steps, count, seq), np.int32)
+        self.scores = np.full((steps, count), np.nan, np.float32)
+        self.margins = np.zeros((count, seq), np.float32)
+
+    def __call__(self, event: StepEvent) -> None:
+        """Takes the event of a step."""
+        score = event.q_halt - event.q_continue if self._minus else event.q_halt
+        self.cells[event.steps - 1, event.rows] = event.answers
+        self.scores[event.steps - 1, event.rows] = score
+        logits = event.outputs["logits"][event.slots[event.finished]]
+        top = np.partition(logits, -2, axis=-1)[..., -2:]
+        self.margins[event.rows[event.finished]] = top[..., 1] - top[..., 0]
+        self._progress(int(event.finished.sum()))
+
+
+def follow(
+    runner: StepRunner, tokens: Mapping[str, Array], batch_size: int, progress: Progress
+) -> Arrays:
+    """Every tensor of every step of these puzzles: (T, f, ...) by name."""
+    contract, count = runner.contract, len(tokens["inputs"])
+    states = room(contract, count)
+    for start in range(0, count, batch_size):
+        rows = slice(start, min(start + batch_size, count))
+        inputs = {name: array[rows] for name, array in tokens.items()}
+        carry = initial_carry(contract, rows.stop - start)
+        for step in range(contract.max_steps):
+            output = stepped(runner, inputs, carry)
+            for name, array in {**output.carry, **output.outputs}.items():
+                states[name][step, rows] = array
+            carry = output.carry
+            progress(rows.stop - start)
+    return states
+
+
+def record_refilled(
+    runner: StepRunner, tokens: Mapping[str, Array], chosen: Plan, progress: Progress
+) -> Refilled:
+    """The slots that change their puzzle in mid-flight, among the puzzles of the first chunk."""
+    contract, numbers = runner.contract, np.arange(chosen.refilled)
+    among = min(chosen.puzzles, chosen.chunk)
+    few = {name: array[:among] for name, array in tokens.items()}
+    states, carry = room(contract, len(numbers)), initial_carry(contract, len(numbers))
+    fed: dict[str, list[Array]] = {name: [] for name in tokens}
+    for step in range(1, contract.max_steps + 1):
+        inputs = shown(contract, numbers, step, few)
+        output = stepped(runner, inputs, disturbed(contract, numbers, step, carry))
+        for name, array in {**output.carry, **output.outputs}.items():
+            states[name][step - 1] = array
+        for name, array in inputs.items():
+            fed[name].append(array)
+        carry = output.carry
+        progress(len(numbers))
+    inputs = {name: np.stack(arrays) for name, arrays in fed.items()}
+    return Refilled(numbers, among, inputs, states)
+
+
+def room(contract: StepContract, rows: int) -> Arrays:
+    """Zeros for every tensor of every step of so many rows."""
+    specs: tuple[AnySpec, ...] = (*contract.carry, *contract.outputs)
+    sizes = {spec.name: tuple(n or 1 for n in spec.shape[1:]) for spec in specs}
+    return {
+        spec.name: np.zeros((contract.max_steps, rows, *sizes[spec.name]), spec.dtype)
+        for spec in specs
+    }
+
+
+def _silent(done: int) -> None:
+    pass

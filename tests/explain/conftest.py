@@ -1,0 +1,35 @@
+"""One trained model with a layer that eight bits destroy, though it computes what it did."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from trm_export.checkpoint import load_model
+from trm_export.model import TRM
+from trm_export.shipped import shipped_checkpoint
+
+HARD = "H_level/block/ffn/down"
+LARGER = 1000.0
+
+
+@pytest.fixture(scope="session")
+def hard_model() -> TRM:
+    """The 4x4 checkpoint, one channel of its feed-forward layer far smaller than the others.
+
+    The matrix after it is larger by as much in one row, so that nothing changes in float, and the
+    scale of each of its columns becomes too coarse for the other rows.
+    """
+    model = load_model(shipped_checkpoint("sudoku4"))
+    ffn = model.inner.H_level.blocks[0].ffn
+    gate_up, down = (np.array(layer.kernel.numpy()) for layer in (ffn.gate_up, ffn.down))
+    gate_up[:, ffn.width] /= LARGER
+    down[0] *= LARGER
+    ffn.gate_up.kernel.assign(gate_up)
+    ffn.down.kernel.assign(down)
+    return model

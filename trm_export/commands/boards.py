@@ -1,0 +1,32 @@
+"""Boards in a terminal, in the colours of their task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from trm_export.tasks import Task
+
+
+def board_text(task: Task, inputs: Any, answer: Any = None, before: Any = None) -> Text:
+    """One board, given cells bold; what the answer changes since `before` is highlighted.
+
+    All are (S,) tokens. A board with colours of its own shows those.
+    """
+    from rich.text import Text
+
+    text, open_cells = Text(), task.blank_cells(inputs)
+    for piece in task.draw(inputs, answer):
+        if piece.cell is None:
+            style = "dim"
+        elif piece.colour is not None:
+            style = f"on {piece.colour}"
+        elif not open_cells[piece.cell]:
+            style = "bold"
+        else:
+            new = before is not None and answer[piece.cell] != before[piece.cell]
+            style = "green" if new else ""
+        text.append(piece.text, style=style)
+    return text

@@ -1,0 +1,123 @@
+"""Where Keras computes: which GPU it sees, and what to switch off so that it can be trusted."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import keras
+
+from trm_runtime.doctor import cpu_model
+from trm_runtime.errors import TRMError, UsageError
+
+DEVICES = ("auto", "gpu", "cpu")
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where a reference ran."""
+
+    kind: str  # gpu or cpu
+    name: str
+    backend: str
+    versions: dict[str, str]  # of Python, Keras, the backend and numpy
+    tf32: bool
+    deterministic: bool
+
+    def document(self) -> dict[str, Any]:
+        """In plain JSON types."""
+        return asdict(self)
+
+
+@contextmanager
+def computing_on(device: str, *, require_gpu: bool = False) -> Iterator[Device]:
+    """Run what Keras does inside on that device: exact float32, the same every time.
+
+    Args:
+        device: ``gpu``, ``cpu``, or ``auto`` for a GPU where the backend sees one.
+        require_gpu: refuse to run anywhere else.
+
+    Raises:
+        UsageError: an unknown device, or cpu with require_gpu.
+        TRMError: a GPU is wanted and the backend sees none.
+    """
+    if device not in DEVICES:
+        raise UsageError(f"--device {device}: expected one of {', '.join(DEVICES)}.")
+    if device == "cpu" and require_gpu:
+        raise UsageError("--require-gpu does not go with --device cpu.")
+    backend = keras.backend.backend()
+    name = None if device == "cpu" else _gpu(backend)
+    if name is None and (require_gpu or device == "gpu"):
+        raise TRMError(
+            f"Keras on {backend} {importlib.metadata.version(_PACKAGES[backend])} sees no GPU "
+            "here; choose another backend with KERAS_BACKEND (tensorflow, jax or torch), or "
+            "--device auto."
+        )
+    kind = "cpu" if name is None else "gpu"
+    exact = _EXACT[backend]()
+    packages = {"keras", "numpy", _PACKAGES[backend]}
+    versions = {package: importlib.metadata.version(package) for package in sorted(packages)}
+    versions["python"] = platform.python_version()
+    with keras.device(f"{kind}:0"):
+        yield Device(kind, name or cpu_model(), backend, versions, tf32=False, deterministic=exact)
+
+
+_PACKAGES = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
+
+
+def _gpu(backend: str) -> str | None:
+    """The name of the first GPU that the backend sees."""
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        found = tf.config.list_physical_devices("GPU")
+        if not found:
+            return None
+        details = tf.config.experimental.get_device_details(found[0])
+        return str(details.get("device_name", found[0].name))
+    if backend == "jax":
+        import jax
+
+        gpus = [found for found in jax.devices() if found.platform in ("gpu", "cuda", "rocm")]
+        return str(gpus[0].device_kind) if gpus else None
+    import torch
+
+    return str(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else None
+
+
+def _exact_tensorflow() -> bool:
+    import tensorflow as tf
+
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    tf.config.experimental.enable_op_determinism()
+    return True
+
+
+def _exact_jax() -> bool:
+    """XLA is told before it starts; a CPU needs no telling."""
+    import jax
+
+    jax.config.update("jax_default_matmul_precision", "highest")
+    flag = "--xla_gpu_deterministic_ops=true"
+    flags = os.environ.get("XLA_FLAGS", "")
+    if flag not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
+    return True
+
+
+def _exact_torch() -> bool:
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    return True
+
+
+_EXACT = {"tensorflow": _exact_tensorflow, "jax": _exact_jax, "torch": _exact_torch}

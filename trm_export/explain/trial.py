@@ -1,0 +1,59 @@
+"""Files made only to be measured: written as any export, opened as any, and thrown away."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from trm_export.export.choices import Choices
+from trm_export.export.export import build, plan
+from trm_export.export.format import Format
+from trm_export.export.puzzle_table import table_bytes
+from trm_export.export.shared import Shared
+from trm_export.files import size_on_disk
+from trm_runtime.open import open_runner
+from trm_runtime.parity import ParityResult, Puzzles, check
+from trm_runtime.puzzle_table import table_beside
+from trm_runtime.runner import StepRunner
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """A fresh export of a model, for as long as it is looked at."""
+
+    path: Path
+    runner: StepRunner
+
+    @property
+    def bytes(self) -> int:
+        """Of the file, its contract included."""
+        return size_on_disk(self.path)
+
+
+@contextmanager
+def fresh(shared: Shared, kind: Format, choices: Choices, puzzles: Puzzles) -> Iterator[Trial]:
+    """A file of this kind, opened with the device's own driver; unchecked, gone afterwards.
+
+    Raises UsageError for choices that cannot be honoured, ParityError where calibration fails.
+    """
+    job = plan(shared.model, puzzles, kind, choices, shared)
+    with TemporaryDirectory(prefix="trm-") as folder:
+        path = Path(folder, f"trial{kind.suffix}")
+        job, _ = build(job, kind, path)
+        if job.contract.puzzle_table_sha256 is not None:
+            table_beside(path).write_bytes(table_bytes(job.model.keras))
+        yield Trial(path, open_runner(path))
+
+
+def forced(shared: Shared, trial: Trial, puzzles: Puzzles) -> ParityResult:
+    """Single steps of a trial against the model."""
+    return check(shared.golden(puzzles), trial.runner, steps_only=True)
+
+
+def least_cosine(result: ParityResult) -> float:
+    """The least forced cosine of any float tensor and step; 1 where no step can be seen."""
+    floats = (error.cosine for error in result.forced if error.dtype == "float32")
+    return min(floats, default=1.0)

@@ -1,0 +1,127 @@
+"""The control: the reference against itself in float64, which is the noise floor of a model.
+
+Only the carry between steps stays float32, as in every file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, final
+
+import keras
+import numpy as np
+
+from trm_export.parity.parts import Parts
+from trm_export.protocol import AnyModel, StepModel, adapt
+from trm_export.reference import KerasRunner
+from trm_runtime.errors import TRMError
+from trm_runtime.parity import Gates, ParityResult
+from trm_runtime.parity.check import conclude, measure, part_numbers, work
+from trm_runtime.parity.golden import Golden
+from trm_runtime.parity.measure import Part
+from trm_runtime.runner import StepOutput, StepRunner
+
+Array = np.ndarray[Any, Any]
+
+_PLAIN, _WIDE = "float32", "float64"
+
+
+class NoControlError(TRMError):
+    """This model cannot be computed in float64."""
+
+
+@final
+class _Narrowed:
+    """A runner whose wide outputs are rounded to what its contract says."""
+
+    def __init__(self, runner: KerasRunner) -> None:
+        self.contract, self._runner = runner.contract, runner
+
+    def step(self, inputs: Mapping[str, Array], carry: Mapping[str, Array]) -> StepOutput:
+        """One ACT step; see `StepRunner.step`."""
+        found = self._runner.step(inputs, carry)
+        return StepOutput(
+            {s.name: found.carry[s.name].astype(s.dtype) for s in self.contract.carry},
+            {s.name: found.outputs[s.name].astype(s.dtype) for s in self.contract.outputs},
+        )
+
+
+def float64_runner(model: AnyModel) -> StepRunner:
+    """A runner of the same weights, computed in float64.
+
+    Raises NoControlError, with the reason, for a model that cannot be rebuilt so.
+    """
+    step = adapt(model)
+    before = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy(_WIDE)
+        twin = _rebuilt(step)
+        for weight, value in zip(twin.weights, step.keras.weights, strict=True):
+            weight.assign(keras.ops.cast(value.value, weight.dtype))
+    except Exception as error:  # whatever a stranger's class may raise
+        raise NoControlError(
+            f"{type(step.keras).__name__} cannot be rebuilt in float64: {error}"
+        ) from error
+    finally:
+        keras.config.set_dtype_policy(before)
+    return _Narrowed(KerasRunner(step.of(twin)))
+
+
+def _rebuilt(step: StepModel) -> keras.Model:
+    """The same model with float64 in the place of float32."""
+    config = _widened(step.keras.get_config())
+    twin = type(step.keras).from_config(config)
+    if not twin.built:
+        carry = twin.initial_carry({"inputs": keras.ops.zeros((1, step.seq_len), "int32")})
+        twin(carry, {"inputs": keras.ops.zeros((1, step.seq_len), "int32")}, training=False)
+    return twin
+
+
+def _widened(config: Any) -> Any:
+    """A configuration in which every dtype and policy of float32 is one of float64."""
+    if isinstance(config, dict):
+        return {key: _widened(value) for key, value in config.items()}
+    if isinstance(config, (list, tuple)):
+        return type(config)(_widened(item) for item in config)
+    return _WIDE if isinstance(config, str) and config == _PLAIN else config
+
+
+def controlled(
+    golden: Golden,
+    model: AnyModel,
+    *,
+    batch_size: int = 64,
+    parts: Parts | None = None,
+    progress: Callable[[float], object] | None = None,
+) -> dict[str, Any]:
+    """How far the recorded reference is from its float64 control, in plain JSON types.
+
+    Raises NoControlError for a model without one.
+    """
+    runner, found = float64_runner(model), []
+    done, total = 0, work(golden, runner.contract)
+
+    def tell(units: int) -> None:
+        nonlocal done
+        done += units
+        if progress is not None:
+            progress(min(done / total, 1.0))
+
+    for number in part_numbers(golden, runner.contract):
+        name = f"control/part-{number + 1:05d}"
+        known = None if parts is None else parts.load(name)
+        if known is None:
+            known = measure(golden, number, runner, batch_size, tell).arrays()
+            if parts is not None:
+                parts.save(name, known)
+        found.append(Part.from_arrays(golden.contract, known))
+    return _told(conclude(golden, runner.contract, Gates(), found))
+
+
+def _told(result: ParityResult) -> dict[str, Any]:
+    """What is worth keeping of the comparison."""
+    what = f"the same weights in float64 on {keras.backend.backend()}"
+    document = result.to_json()
+    decisions = {k: v for k, v in document["decisions"].items() if k != "differences"}
+    kept = ("puzzles", "followed", "forced_error", "forced_steps", "free", "growth", "accuracy")
+    return {"what": what, **{name: document[name] for name in kept}, "decisions": decisions}

@@ -1,0 +1,127 @@
+"""One JSON document of a whole comparison: what reports are made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trm_export import TOOL, __version__
+from trm_export.files import size_on_disk
+from trm_runtime.contract import StepContract
+from trm_runtime.measure import load_engine
+from trm_runtime.open import open_runner
+from trm_runtime.parity import Golden, ParityResult
+from trm_runtime.plain import plain
+
+_DIGITS = 6  # of a number in a document
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A file and what was found out about it."""
+
+    path: Path
+    contract: StepContract
+    engine: str  # name and version
+    result: ParityResult
+    clipping: Mapping[str, Any] | None = None  # what its calibration says
+    cost: Mapping[str, Any] | None = None  # its row of `trm-export bench`
+
+
+def judged(path: Path, result: ParityResult, cost: Mapping[str, Any] | None = None) -> Judged:
+    """A file with what lies beside it."""
+    contract = open_runner(path).contract
+    return Judged(path, contract, load_engine(path), result, _clipping(path), cost)
+
+
+def report_document(
+    golden: Golden, golden_sha256: str, files: Sequence[Judged], command: str
+) -> dict[str, Any]:
+    """Everything as plain JSON types; the same comparison gives the same document.
+
+    Args:
+        golden: the reference.
+        golden_sha256: of its file.
+        files: what was compared with it.
+        command: a line that does it again.
+    """
+    failed = [file for file in files if not file.result]
+    return {
+        "tool": f"{TOOL} {__version__}",
+        "kind": "parity report",
+        "passed": not failed,
+        "verdict": verdict(golden, files),
+        "command": command,
+        "reference": {
+            "sha256": golden_sha256,
+            "puzzles": golden.puzzles,
+            "kind": golden.about.kind,
+            "task": golden.about.task,
+            "followed": golden.followed,
+            "refilled_slots": len(golden.refilled.numbers),
+            "model": golden.contract.model_name,
+            "weights_sha256": golden.contract.made_by.weights_sha256,
+            "max_steps": golden.contract.max_steps,
+            "halt": plain(golden.contract.halt),
+            "provenance": plain(golden.about.provenance),
+            "control": plain(golden.about.control),
+        },
+        "files": [_file(file) for file in files],
+    }
+
+
+def verdict(golden: Golden, files: Sequence[Judged]) -> str:
+    """One sentence for everybody."""
+    failed = [file.path.name for file in files if not file.result]
+    on = f"{golden.puzzles} {golden.about.kind}"
+    if not failed and len(files) == 1:
+        return (
+            f"{files[0].path.name} thinks as its model does, by the gates of its precision: {on}."
+        )
+    if not failed:
+        return f"All {len(files)} files think as their model does, by the gates of each: {on}."
+    names = ", ".join(failed)
+    return f"{len(failed)} of {len(files)} files do not think as their model does on {on}: {names}."
+
+
+def _file(file: Judged) -> dict[str, Any]:
+    contract = file.contract
+    return {
+        "file": file.path.name,
+        "precision": contract.precision,
+        "granularity": contract.granularity,
+        "batch": contract.batch,
+        "bytes": size_on_disk(file.path),
+        "engine": file.engine,
+        "made_by": plain(contract.made_by),
+        "halt": plain(contract.halt),
+        "clipping": file.clipping,
+        "cost": file.cost,
+        "result": _short(plain(file.result.to_json())),
+    }
+
+
+def _short(value: Any) -> Any:
+    """Numbers with no more digits than anybody reads."""
+    if isinstance(value, float):
+        return float(f"{value:.{_DIGITS}g}")
+    if isinstance(value, dict):
+        return {key: _short(item) for key, item in value.items()}
+    return [_short(item) for item in value] if isinstance(value, list) else value
+
+
+def _clipping(path: Path) -> dict[str, Any] | None:
+    """The largest clipped share of every calibrated tensor, step by step."""
+    try:
+        text = path.with_name(f"{path.name}.calibration.json").read_text(encoding="utf-8")
+        found = json.loads(text)
+    except (OSError, ValueError):
+        return None
+    shares = {t["tensor"]: [t["clipping"]] for t in found.get("tensors", ())}
+    shares.update({m["matrix"]: list(m["clipped"].values()) for m in found.get("matrices", ())})
+    return {
+        name: [max(step) for step in zip(*sides, strict=True)] for name, sides in shares.items()
+    }

@@ -1,0 +1,159 @@
+"""Record a reference into a file, chunk by chunk; what is killed goes on where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from trm_export.errors import UsageError
+from trm_export.files import atomic_write
+from trm_export.parity.control import controlled
+from trm_export.parity.parts import Parts, beside, digest
+from trm_export.protocol import AnyModel
+from trm_export.reference import KerasRunner
+from trm_runtime.parity import About, Golden, Puzzles
+from trm_runtime.parity.golden import Chunk, Refilled
+from trm_runtime.parity.golden_file import (
+    GoldenWriter,
+    chunk_arrays,
+    chunk_from,
+    read_golden,
+    refilled_arrays,
+    refilled_from,
+)
+from trm_runtime.parity.record import (
+    Plan,
+    model_tokens,
+    plan,
+    record_chunk,
+    record_refilled,
+    targets,
+)
+
+Array = np.ndarray[Any, Any]
+Progress = Callable[[float], object]  # the share of the work that is done
+
+BUDGET = 30_000_000  # bytes of followed states in a file, so that 1,000 9x9 puzzles take 40 MB
+_CONTROL_SHARE = 0.5  # of the progress
+
+
+def record_file(
+    model: AnyModel,
+    puzzles: Puzzles,
+    path: Path,
+    about: About,
+    *,
+    control: bool = True,
+    budget: int = BUDGET,
+    batch_size: int = 64,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Golden:
+    """Writes the golden of these puzzles, and opens it.
+
+    Args:
+        model: the reference, on whatever backend Keras runs.
+        puzzles: real ones.
+        path: an `.npz`; what is done so far is kept in `<path>.parts` until it is whole.
+        about: where it comes from; its control is filled in here.
+        control: compare the reference with itself in float64, too.
+        budget: bytes of states to keep of the puzzles that are followed value by value.
+        batch_size: rows a step.
+        force: replace a file this tool did not make.
+        progress: told the share done.
+
+    Raises:
+        NoControlError: the model has no float64 control, and one is wanted.
+        RejectedInputError: the puzzles do not fit the model.
+        UsageError: no puzzles, or a batch size below 1.
+    """
+    if batch_size < 1:
+        raise UsageError(f"batch_size: expected 1 or more, got {batch_size}")
+    runner = KerasRunner(model)
+    tokens, labels = model_tokens(runner.contract, puzzles), targets(puzzles)
+    chosen = plan(runner.contract, len(tokens["inputs"]), budget)
+    job = {
+        "contract": runner.contract.document(),
+        "puzzles": digest(*tokens.values(), labels),
+        "provenance": about.provenance,
+        "budget": budget,
+        "batch_size": batch_size,
+    }
+    parts = Parts(beside(path), job)
+    recorder = _Recorder(runner, tokens, labels, chosen, batch_size, parts, progress, control)
+    with atomic_write(path, force=force) as new:
+        with new.open("wb") as file:
+            recorder.write(file, about)
+        if control:
+            told = controlled(
+                read_golden(new), model, batch_size=batch_size, parts=parts,
+                progress=recorder.control_progress,
+            )  # fmt: skip
+            with new.open("wb") as file:
+                recorder.write(file, replace(about, control=told))
+    parts.remove()
+    return read_golden(path)
+
+
+class _Recorder:
+    """The chunks of one recording, each made once and kept."""
+
+    def __init__(
+        self,
+        runner: KerasRunner,
+        tokens: Mapping[str, Array],
+        labels: Array | None,
+        chosen: Plan,
+        batch_size: int,
+        parts: Parts,
+        progress: Progress | None,
+        control: bool,
+    ) -> None:
+        self._runner, self._tokens, self._labels = runner, tokens, labels
+        self._plan, self._batch_size, self._parts = chosen, batch_size, parts
+        self._progress, self._share = progress, 1 - _CONTROL_SHARE * control
+        self._done, self._total = 0, chosen.work(runner.contract.max_steps)
+
+    def write(self, file: BinaryIO, about: About) -> None:
+        """The whole golden into an open file."""
+        writer = GoldenWriter(file)
+        for number in range(len(self._plan.spans)):
+            writer.chunk(self._chunk(number))
+        writer.finish(self._runner.contract, about, self._refilled())
+
+    def control_progress(self, share: float) -> None:
+        """Tells how far the control is."""
+        if self._progress is not None:
+            self._progress(self._share + (1 - self._share) * share)
+
+    def _tell(self, units: int) -> None:
+        self._done += units
+        if self._progress is not None:
+            self._progress(self._share * min(self._done / self._total, 1.0))
+
+    def _chunk(self, number: int) -> Chunk:
+        span = self._plan.spans[number]
+        known = self._parts.load(f"chunk-{number:05d}")
+        if known is None:
+            rows = slice(span.start, span.stop)
+            followed = self._plan.followed[np.isin(self._plan.followed, span)] - span.start
+            labels = None if self._labels is None else np.asarray(self._labels[rows], np.int32)
+            part = {name: array[rows] for name, array in self._tokens.items()}
+            chunk = record_chunk(
+                self._runner, span.start, part, labels, followed, self._batch_size, self._tell
+            )
+            self._parts.save(f"chunk-{number:05d}", chunk_arrays(chunk))
+            return chunk
+        return chunk_from(known, span.start)
+
+    def _refilled(self) -> Refilled:
+        known = self._parts.load("refilled")
+        if known is None:
+            found = record_refilled(self._runner, self._tokens, self._plan, self._tell)
+            self._parts.save("refilled", refilled_arrays(found))
+            return found
+        return refilled_from(known, min(self._plan.puzzles, self._plan.chunk))

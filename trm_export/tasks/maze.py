@@ -1,0 +1,214 @@
+"""Mazes with exactly one shortest path, in the encoding of the official Maze-Hard data.
+
+Tokens: 0 pads, 1 is a wall `#`, 2 an open cell, 3 the start `S`, 4 the goal `G`, 5 the path `o`
+between them, which only solutions have. The difficulty dial, called blanks as in every task, is
+the number of path cells. Mazes are made when they are asked for and never run out; which split a
+maze belongs to is decided by a fingerprint of its walls that no turn or reflection changes, so the
+splits can have no maze in common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from trm_export.tasks import maze_boards
+from trm_export.tasks.maze_grids import fingerprints, paths_from, random_mazes
+from trm_export.tasks.task import (
+    Blanks,
+    Cells,
+    Checks,
+    Piece,
+    PuzzleSet,
+    Rule,
+    split_index,
+    text_of,
+)
+from trm_runtime.errors import UsageError
+
+__all__ = ["MAZES", "MazeTask"]
+
+DEFAULT_COUNT = 1000  # puzzles of a set if no number is asked for
+_CHUNK = 256  # mazes made together
+_PATIENCE = 200  # chunks without one fitting maze, after which there are none
+_SHARES = (204, 26, 26)  # of 256 first bytes of a fingerprint: train, validation, test
+
+Ints = npt.NDArray[np.int32]
+Tokens = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class MazeTask:
+    """Mazes of one size; see `Task`.
+
+    side: cells along an edge, at least 5. blanks_range: the least and most path cells of the
+    default difficulty. loops: a maze loses 0 to so many walls beyond those that make it one piece.
+    """
+
+    name: str
+    side: int
+    blanks_range: tuple[int, int]
+    loops: int
+    levels: tuple[Blanks | None, ...]
+
+    alphabet = ("", "#", "._ ", "S", "G", "o")
+    vocab_size = 6
+    given = Cells(range(1, 5), "# . S or G", "1 wall, 2 open, 3 start, 4 goal")
+    solved = Cells(range(1, 6), "# . S G or o", "1 wall, 2 open, 3 start, 4 goal, 5 path")
+
+    available = True
+    num_puzzle_identifiers = None
+
+    @property
+    def seq_len(self) -> int:
+        """Cells of a board, S."""
+        return self.side**2
+
+    def puzzles(
+        self, split: str, blanks: Blanks | None = None, count: int | None = None, seed: int = 0
+    ) -> PuzzleSet:
+        """A fixed set of mazes with one shortest path each; no walls are used twice.
+
+        blanks: path cells, exactly so many or in a (least, most) range, over which they spread as
+        far as the mazes have such paths; None for the default range. count: None gives 1,000.
+
+        Raises UsageError for an unknown split, and for paths that no maze of this size has.
+        """
+        span, wanted = self._range(blanks), DEFAULT_COUNT if count is None else count
+        if wanted < 1:
+            raise UsageError(f"count={count}: expected at least 1")
+        found, rows = set[bytes](), 0
+        inputs, labels = [], []
+        for keys, puzzle, solution in self._made(split_index(split), span, seed):
+            new = [row for row, key in enumerate(keys) if key not in found]
+            found.update(keys)
+            inputs.append(puzzle[new])
+            labels.append(solution[new])
+            rows += len(new)
+            if rows >= wanted:
+                break
+        answers = np.concatenate(labels)[:wanted]
+        lengths = (answers == maze_boards.PATH).sum(axis=1, dtype=np.int32)
+        return PuzzleSet(np.concatenate(inputs)[:wanted], answers, lengths)
+
+    def batches(
+        self,
+        batch_size: int,
+        blanks: tuple[int, int] | None = None,
+        seed: int = 0,
+        split: str = "train",
+        minimal_fraction: float = 0.0,
+    ) -> Iterator[tuple[Ints, Ints]]:
+        """Endless (inputs, labels), both (batch_size, S) int32. The same arguments, same stream."""
+        span, chosen = self._range(blanks), split_index(split)
+        if batch_size < 1 or minimal_fraction:
+            raise UsageError(
+                f"batch_size={batch_size} must be at least 1 and minimal_fraction="
+                f"{minimal_fraction} 0, because a maze has no minimal form"
+            )
+        return self._stream(chosen, span, seed, batch_size)
+
+    def check(self, inputs: Tokens, answers: Tokens, labels: Tokens) -> Checks:
+        """Judge answers (N, S); any shortest path is valid."""
+        return maze_boards.check_paths(inputs, answers, labels)
+
+    def draw(self, inputs: Tokens, answer: Tokens | None = None) -> list[Piece]:
+        """One maze for a terminal, two columns a cell."""
+        return maze_boards.draw_maze(inputs, answer)
+
+    def render(self, inputs: Tokens, answer: Tokens | None = None) -> str:
+        """The same as text."""
+        return text_of(self.draw(inputs, answer))
+
+    def blank_cells(self, inputs: Tokens) -> npt.NDArray[np.bool_]:
+        """The open cells, which are path or not."""
+        return inputs == maze_boards.OPEN
+
+    def fills(self, inputs: Tokens) -> Ints:
+        """The path cells of a shortest way through each maze, 0 where there is none."""
+        return maze_boards.path_lengths(inputs)
+
+    def rules(self, inputs: Tokens, labels: Tokens | None) -> Iterable[Rule]:
+        """One start, one goal, a way between them, and the solution is a shortest one."""
+        return maze_boards.maze_rules(inputs, labels)
+
+    def _range(self, blanks: Blanks | None) -> tuple[int, int]:
+        """(least, most) path cells."""
+        asked = self.blanks_range if blanks is None else blanks
+        if isinstance(asked, str):
+            asked = -1  # a maze has no minimal form
+        least, most = (asked, asked) if isinstance(asked, int) else asked
+        if not 0 <= least <= most < self.seq_len:
+            raise UsageError(
+                f"blanks={blanks} is not a number of path cells or a (least, most) range "
+                f"within 0 to {self.seq_len - 1} for {self.name}"
+            )
+        return least, most
+
+    def _stream(
+        self, split: int, span: tuple[int, int], seed: int, size: int
+    ) -> Iterator[tuple[Ints, Ints]]:
+        """The generator behind `batches`."""
+        inputs = labels = np.zeros((0, self.seq_len), np.int32)
+        for _, puzzle, solution in self._made(split, span, seed):
+            inputs = np.concatenate([inputs, puzzle])
+            labels = np.concatenate([labels, solution])
+            while len(inputs) >= size:
+                yield inputs[:size], labels[:size]
+                inputs, labels = inputs[size:], labels[size:]
+
+    def _made(
+        self, split: int, span: tuple[int, int], seed: int
+    ) -> Iterator[tuple[list[bytes], Ints, Ints]]:
+        """Endless (fingerprints, inputs, labels) of mazes of a split with paths in the span."""
+        rng, idle = np.random.default_rng((seed, split, *span)), 0
+        while idle < _PATIENCE:
+            mazes = random_mazes(_CHUNK, self.side, self.loops, rng)
+            keys = fingerprints(mazes)
+            own = [row for row, key in enumerate(keys) if _split_of(key) == split]
+            rows, inputs, labels = _with_paths(mazes[own], span, rng)
+            idle = 0 if len(rows) else idle + 1
+            yield [keys[own[row]] for row in rows], inputs, labels
+        raise UsageError(
+            f"{self.name} has no mazes with {span[0]} to {span[1]} path cells, or hardly any; "
+            "ask for shorter paths"
+        )
+
+
+MAZES = (
+    MazeTask("maze11", 11, (5, 40), 2, (None,)),
+    MazeTask("maze30", 30, (50, 200), 12, (None,)),
+)
+
+
+def _split_of(key: bytes) -> int:
+    return int(np.searchsorted(np.cumsum(_SHARES), key[0], "right"))
+
+
+def _with_paths(
+    mazes: npt.NDArray[np.bool_], span: tuple[int, int], rng: np.random.Generator
+) -> tuple[list[int], Ints, Ints]:
+    """Rows of the mazes that have a fitting path, and their inputs and labels (n, S).
+
+    Each maze draws its start from all open cells and a length from the span; the goal is the cell
+    of the nearest length within the span to which one shortest path leads.
+    """
+    free = mazes.reshape(len(mazes), -1)
+    starts = (free * rng.random(free.shape)).argmax(axis=1)
+    steps, ways = paths_from(mazes, starts)
+    lengths = steps - 1  # path cells between start and goal
+    asked = rng.integers(span[0], span[1], (len(mazes), 1), endpoint=True)
+    fits = (ways == 1) & (lengths >= span[0]) & (lengths <= span[1])
+    miss = np.where(fits, np.abs(lengths - asked) + rng.random(free.shape), np.inf)
+    goals, rows = miss.argmin(axis=1), np.flatnonzero(fits.any(axis=1))
+    back, _ = paths_from(mazes, goals)
+    whole = steps[np.arange(len(mazes)), goals]
+    inputs = np.where(free, maze_boards.OPEN, maze_boards.WALL).astype(np.int32)
+    labels = np.where((steps + back == whole[:, None]) & free, maze_boards.PATH, inputs)
+    for tokens in (inputs, labels):
+        tokens[np.arange(len(mazes)), starts] = maze_boards.START
+        tokens[np.arange(len(mazes)), goals] = maze_boards.GOAL
+    return rows.tolist(), inputs[rows], labels[rows].astype(np.int32)

@@ -1,0 +1,240 @@
+"""Sudoku: its token encoding, its fixed puzzle sets and its endless stream of training batches.
+
+Tokens are those of the official data sets: 0 pads, 1 is a blank, 2.. are the digits 1... The
+difficulty dial is the number of blanks; every puzzle has exactly one solution. All arrays are
+made by vectorised numpy, also in `SudokuTask.batches`, which is the hot path of training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from trm_export.tasks import boards
+from trm_export.tasks.bases import Bases, load_bases
+from trm_export.tasks.symmetry import apply, random_symmetries
+from trm_export.tasks.task import SPLITS, Blanks, Cells, Checks, Piece, PuzzleSet, Rule, split_index
+from trm_runtime.errors import UsageError
+
+__all__ = ["SUDOKUS", "SudokuTask"]
+
+Ints = npt.NDArray[np.int32]
+Tokens = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class SudokuTask:
+    """Boards of 4x4 or 9x9; see `Task`.
+
+    blanks_range: the least and most blanks of the default difficulty.
+    """
+
+    name: str
+    side: int
+    blanks_range: tuple[int, int]
+    levels: tuple[Blanks | None, ...]
+
+    @property
+    def alphabet(self) -> tuple[str, ...]:
+        """A dot, zero or underscore is a blank."""
+        return ("", ".0_", *(str(digit) for digit in range(1, self.side + 1)))
+
+    @property
+    def given(self) -> Cells:
+        """Blanks and digits."""
+        signs = f"a digit 1-{self.side} or a blank (. 0 _)"
+        return Cells(range(1, self.side + 2), signs, "1 blank, 2.. digits")
+
+    @property
+    def solved(self) -> Cells:
+        """Digits."""
+        return Cells(range(2, self.side + 2), f"a digit 1-{self.side}", "2.. digits")
+
+    available = True
+    num_puzzle_identifiers = None
+
+    @property
+    def seq_len(self) -> int:
+        """Cells of a board, S."""
+        return self.side**2
+
+    @property
+    def vocab_size(self) -> int:
+        """Token ids 0..vocab_size-1: pad, blank and the digits."""
+        return self.side + 2
+
+    def puzzles(
+        self,
+        split: str,
+        blanks: Blanks | None = None,
+        count: int | None = None,
+        seed: int = 0,
+    ) -> PuzzleSet:
+        """A fixed set of puzzles with exactly one solution each; no base is used twice.
+
+        split: "train", "validation" or "test"; boards of different splits stay different under
+        every symmetry. blanks: an exact number; a (least, most) range, in which each 9x9 puzzle
+        gets a random number (at most what its base allows) and each 4x4 puzzle has its own;
+        "minimal" for puzzles of which no clue can be taken away; None for the task's default
+        range. count: None gives all there are. The same arguments give the same puzzles.
+
+        Raises UsageError for an unknown split, blanks out of range, or more than there are.
+        """
+        bases, (least, most) = self._bases(split), self._range(blanks)
+        fits = bases.minimal if blanks == "minimal" else _fitting(bases, least, most)
+        available = int(fits.sum())
+        wanted = available if count is None else count
+        if not 1 <= wanted <= available:
+            raise UsageError(
+                f"{self.name} has {available} {split} puzzles for blanks={blanks}, "
+                f"so count={count} cannot be given; ask for 1 to {available} or other blanks"
+            )
+        rng = np.random.default_rng((seed, SPLITS.index(split), least, most))
+        rows = rng.permutation(np.flatnonzero(fits))[:wanted]
+        drawn = rng.integers(least, most, wanted, endpoint=True)
+        return _cut(bases, rows, drawn, rng)
+
+    def batches(
+        self,
+        batch_size: int,
+        blanks: tuple[int, int] | None = None,
+        seed: int = 0,
+        split: str = "train",
+        minimal_fraction: float = 0.0,
+    ) -> Iterator[tuple[Ints, Ints]]:
+        """Endless (inputs, labels), both (batch_size, S) int32, each row in a random symmetry.
+
+        Blanks are drawn evenly from the range `blanks`; a 9x9 base that allows fewer gives its
+        minimal puzzle. That fraction of all rows which `minimal_fraction` names (0..1) are
+        minimal puzzles whatever the range. The same arguments give the same stream.
+        """
+        bases, (least, most) = self._bases(split), self._range(blanks)
+        if batch_size < 1 or not 0 <= minimal_fraction <= 1:
+            raise UsageError(
+                f"batch_size={batch_size} must be at least 1 and "
+                f"minimal_fraction={minimal_fraction} within 0..1"
+            )
+        fits = _fitting(bases, least, most)
+        if not fits.any():
+            raise UsageError(f"{self.name} has no {split} puzzles with {least} to {most} blanks")
+        return _stream(bases, (least, most), batch_size, minimal_fraction, seed)
+
+    def check(self, inputs: Tokens, answers: Tokens, labels: Tokens) -> Checks:
+        """Judge answers (N, S) by the rules and by the labels."""
+        return boards.check_answers(inputs, answers, labels)
+
+    def draw(self, inputs: Tokens, answer: Tokens | None = None) -> list[Piece]:
+        """One board with its boxes drawn in lines."""
+        return boards.draw(inputs, answer)
+
+    def render(self, inputs: Tokens, answer: Tokens | None = None) -> str:
+        """The same as text."""
+        return boards.render(inputs, answer)
+
+    def blank_cells(self, inputs: Tokens) -> npt.NDArray[np.bool_]:
+        """The cells without a clue."""
+        return inputs == boards.BLANK
+
+    def fills(self, inputs: Tokens) -> Ints:
+        """The blanks of each board."""
+        return self.blank_cells(inputs).sum(axis=1, dtype=np.int32)
+
+    def rules(self, inputs: Tokens, labels: Tokens | None) -> Iterable[Rule]:
+        """No digit twice in a row, column or box, and the solution keeps the clues."""
+        return boards.sudoku_rules(inputs, labels)
+
+    def _bases(self, split: str) -> Bases:
+        split_index(split)
+        return load_bases(self.side, split)
+
+    def _range(self, blanks: Blanks | None) -> tuple[int, int]:
+        """(least, most) blanks; both ends inside 1..S-1."""
+        if blanks == "minimal":
+            return self.seq_len, self.seq_len  # more than any base allows: no clue is put back
+        asked = self.blanks_range if blanks is None else blanks
+        least, most = (asked, asked) if isinstance(asked, int | str) else asked
+        if isinstance(asked, str) or not 1 <= least <= most < self.seq_len:
+            raise UsageError(
+                f"blanks={blanks} is not a number of blanks or a (least, most) range "
+                f"within 1 to {self.seq_len - 1} for {self.name}"
+            )
+        return least, most
+
+
+SUDOKUS = (
+    SudokuTask("sudoku4", 4, (4, 12), (None,)),
+    SudokuTask("sudoku9", 9, (30, 60), (30, 40, 45, 50, 55)),
+)
+
+
+def _fitting(bases: Bases, least: int, most: int) -> npt.NDArray[np.bool_]:
+    """(N,) bool: bases that can give a puzzle with a number of blanks in the range."""
+    return (bases.blanks >= least) & (bases.restorable | (bases.blanks <= most))
+
+
+def _stream(
+    bases: Bases, span: tuple[int, int], size: int, minimal_fraction: float, seed: int
+) -> Iterator[tuple[Ints, Ints]]:
+    """The generator behind `SudokuTask.batches`."""
+    rng = np.random.default_rng((seed, *span))
+    rows, levels, starts, ends = _levels(bases, span)
+    minimal = np.flatnonzero(bases.minimal)
+    while True:
+        level = rng.integers(0, len(levels), size)
+        width = ends[level] - starts[level]
+        picked = rows[starts[level] + (rng.random(size) * width).astype(np.intp)]
+        hard = rng.random(size) < minimal_fraction
+        picked = np.where(hard, minimal[rng.integers(0, len(minimal), size)], picked)
+        cut = _cut(bases, picked, np.where(hard, bases.solutions.shape[1], levels[level]), rng)
+        assert cut.labels is not None
+        yield cut.inputs, cut.labels
+
+
+def _levels(bases: Bases, span: tuple[int, int]) -> tuple[npt.NDArray[np.intp], ...]:
+    """Bases of each number of blanks: rows[starts[i]:ends[i]] serve levels[i] blanks."""
+    fits = np.flatnonzero(_fitting(bases, *span))
+    levels = np.arange(span[0], span[1] + 1)
+    if bases.restorable:
+        ends = np.full(len(levels), len(fits))
+        return fits, levels, np.zeros_like(ends), ends
+    rows = fits[np.argsort(bases.blanks[fits], kind="stable")]
+    starts = np.searchsorted(bases.blanks[rows], levels, "left")
+    ends = np.searchsorted(bases.blanks[rows], levels, "right")
+    used = ends > starts
+    return rows, levels[used], starts[used], ends[used]
+
+
+def _cut(
+    bases: Bases,
+    rows: npt.NDArray[np.intp],
+    blanks: npt.NDArray[np.integer],
+    rng: np.random.Generator,
+) -> PuzzleSet:
+    """Puzzles from the named bases, each in a random symmetry.
+
+    Restorable bases get (at most) so many blanks; the others stand for themselves alone.
+    """
+    solutions, shown = bases.solutions[rows], bases.clues[rows]
+    most = (~shown).sum(axis=1, dtype=np.int32)
+    kept = np.minimum(blanks, most).astype(np.int32) if bases.restorable else most
+    hidden = _lowest(rng, shown, kept) if (kept < most).any() else ~shown
+    cells, tokens = random_symmetries(len(rows), round(solutions.shape[1] ** 0.5), rng)
+    labels = apply(solutions, cells, tokens)
+    inputs = apply(np.where(hidden, np.uint8(1), solutions), cells, tokens)
+    return PuzzleSet(inputs, labels, kept)
+
+
+def _lowest(
+    rng: np.random.Generator, shown: npt.NDArray[np.bool_], blanks: Ints
+) -> npt.NDArray[np.bool_]:
+    """(N, S) bool: `blanks` random cells of each row, none of them shown."""
+    cells = shown.shape[1]
+    keys = rng.integers(0, 1 << 23, shown.shape, np.uint32) << 8
+    keys |= np.arange(cells, dtype=np.uint32)  # no two keys of a row are equal
+    keys[shown] = np.iinfo(np.uint32).max
+    last = np.sort(keys, axis=1)[np.arange(len(keys)), blanks - 1]
+    hidden: npt.NDArray[np.bool_] = keys <= last[:, None]
+    return hidden
