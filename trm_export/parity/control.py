@@ -17,7 +17,7 @@ from trm_export.protocol import AnyModel, StepModel, adapt
 from trm_export.reference import KerasRunner
 from trm_runtime.errors import TRMError
 from trm_runtime.parity import Gates, ParityResult
-from trm_runtime.parity.check import conclude, measure, part_numbers, work
+from trm_runtime.parity.check import conclude, measure, part_numbers, part_work
 from trm_runtime.parity.golden import Golden
 from trm_runtime.parity.measure import Part
 from trm_runtime.runner import StepOutput, StepRunner
@@ -121,7 +121,9 @@ def controlled(
     Raises NoControlError for a model without one.
     """
     runner, found = float64_runner(model), []
-    done, total = 0, work(golden, runner.contract)
+    work = {n: part_work(golden, n, runner.contract) for n in part_numbers(golden, runner.contract)}
+    known = [n for n in work if parts is not None and parts.has(_name(n))]
+    done, total = sum(work[number] for number in known), sum(work.values())
 
     def tell(units: int) -> None:
         nonlocal done
@@ -129,21 +131,26 @@ def controlled(
         if progress is not None:
             progress(min(done / total, 1.0))
 
-    for number in part_numbers(golden, runner.contract):
-        name = f"control/part-{number + 1:05d}"
-        known = None if parts is None else parts.load(name)
-        if known is None:
-            known = measure(golden, number, runner, batch_size, tell).arrays()
+    tell(0)
+    for number in work:
+        arrays = None if parts is None else parts.load(_name(number))
+        if arrays is None:
+            arrays = measure(golden, number, runner, batch_size, tell).arrays()
             if parts is not None:
-                parts.save(name, known)
-        found.append(Part.from_arrays(golden.contract, known))
+                parts.save(_name(number), arrays)
+        found.append(Part.from_arrays(golden.contract, arrays))
     return _told(conclude(golden, runner.contract, Gates(), found))
+
+
+def _name(number: int) -> str:
+    return f"control/part-{number + 1:05d}"
 
 
 def _told(result: ParityResult) -> dict[str, Any]:
     """What is worth keeping of the comparison."""
     what = f"the same weights in float64 on {keras.backend.backend()}"
     document = result.to_json()
-    decisions = {k: v for k, v in document["decisions"].items() if k != "differences"}
+    left_out = ("differences", "unlisted")
+    decisions = {k: v for k, v in document["decisions"].items() if k not in left_out}
     kept = ("puzzles", "followed", "forced_error", "forced_steps", "free", "growth", "accuracy")
     return {"what": what, **{name: document[name] for name in kept}, "decisions": decisions}

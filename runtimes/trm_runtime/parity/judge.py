@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from trm_runtime.parity.contracts import CHECKS
 from trm_runtime.parity.decisions import Decisions, Difference
@@ -118,7 +118,7 @@ def _answers(gates: Gates, d: Decisions) -> Rung:
     problems = []
     excused = d.answers_near_tie if gates.near_ties_excused else 0
     if gates.answers is not None and (d.answers_equal + excused) / d.settled < gates.answers:
-        problems += [_difference(x) for x in _real(d, "answer", gates)]
+        problems += _real(d, "answer", gates, d.settled - d.answers_equal - excused)
     if gates.cells is not None and d.cells_equal < gates.cells:
         problems.append(f"{d.cells_equal:.3%} of cells equal, expected {gates.cells:.1%}")
     return Rung(name, FAILED if problems else OK, text, tuple(problems))
@@ -136,7 +136,7 @@ def _steps(gates: Gates, d: Decisions) -> Rung:
     excused = d.steps_near_tie if gates.near_ties_excused else 0
     share = (d.steps_equal + excused) / max(d.settled, 1)
     if gates.halting_steps is not None and d.settled and share < gates.halting_steps:
-        problems += [_difference(x) for x in _real(d, "halting step", gates)]
+        problems += _real(d, "halting step", gates, d.settled - d.steps_equal - excused)
     if problems:
         return Rung(name, FAILED, text, tuple(problems))
     if gates.mean_steps is None and d.settled == 0:
@@ -153,8 +153,8 @@ def _accuracy(gates: Gates, score: Accuracy | None, d: Decisions) -> Rung:
     text = f"{sides}, {len(score.lost)} lost, {len(score.won)} won, p = {score.p_value:.2g}"
     if gates.exact_drop is None:
         return Rung(name, REPORTED, text)
-    ties = {x.puzzle for x in d.differences if x.near_tie} if gates.near_ties_excused else set()
-    drop = (len([row for row in score.lost if row not in ties]) - len(score.won)) / score.n
+    excused = d.lost_near_tie if gates.near_ties_excused else 0
+    drop = (len(score.lost) - excused - len(score.won)) / score.n
     if drop <= gates.exact_drop:
         return Rung(name, OK, text)
     limit = f"expected at most {gates.exact_drop * 100:g}"
@@ -169,11 +169,12 @@ def _unsettled(d: Decisions, equal: int) -> str:
     return f"{equal} of {d.puzzles - d.settled} others"
 
 
-def _real(d: Decisions, kind: str, gates: Gates) -> Iterator[Difference]:
-    """The differences on settled puzzles that the gates do not excuse."""
-    for x in d.differences:
-        if x.kind == kind and x.settled and not (x.near_tie and gates.near_ties_excused):
-            yield x
+def _real(d: Decisions, kind: str, gates: Gates, total: int) -> list[str]:
+    """The differences on settled puzzles that the gates do not excuse, so many in total."""
+    tie = gates.near_ties_excused
+    real = [x for x in d.differences if x.kind == kind and x.settled and not (x.near_tie and tie)]
+    more = [f"and {total - len(real)} more"] if total > len(real) else []
+    return [*map(_difference, real), *more]
 
 
 def _difference(x: Difference) -> str:
