@@ -144,12 +144,18 @@ def parity(
 
 
 def _refuse_targets(output: Path | None, report: Path | None, *, force: bool) -> None:
+    from trm_export.errors import UsageError
     from trm_export.files import refuse_overwrite, require_suffix
+    from trm_export.report import report_files
 
     for path, suffix in ((output, ".json"), (report, ".html")):
         if path is not None:
             require_suffix(path, suffix)
-            refuse_overwrite(path, force=force)
+    targets = [] if report is None else report_files(report)
+    if output is not None and output in targets:
+        raise UsageError(f"--report writes {output}, too; leave out -o, or name another file.")
+    for path in (*targets, *([] if output is None else [output])):
+        refuse_overwrite(path, force=force)
 
 
 def _spread(jobs: int, ray: str | None) -> Spread:
