@@ -221,3 +221,13 @@ def test_the_device_command_ends_with_4_and_one_sentence(
 def test_a_batch_of_no_rows_is_refused() -> None:
     with pytest.raises(UsageError, match="expected 1 or more, got 0"):
         record(FakeRunner(), toy_puzzles(2), batch_size=0)
+
+
+def test_tiny_states_do_not_mean_that_every_puzzle_is_followed() -> None:
+    chosen = recording.plan(FakeRunner().contract, 100_000)
+    assert len(chosen.followed) == recording.MOST_FOLLOWED
+    assert (chosen.followed[0], chosen.followed[-1]) == (0, 99_999)
+    assert sum(len(chosen.followed_in(span)) for span in chosen.spans) == recording.MOST_FOLLOWED
+    steps = FakeRunner().contract.max_steps
+    parts = [chosen.chunk_work(span, steps) for span in chosen.spans]
+    assert sum(parts) + steps * chosen.refilled == chosen.work(steps)

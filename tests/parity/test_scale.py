@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import pty
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -235,14 +238,20 @@ def noted(patch: pytest.MonkeyPatch) -> list[int]:
     return numbers
 
 
-def begun(command: Sequence[str], enough: int, folder: Path, *setup: str) -> subprocess.Popen[str]:
-    """Runs a command of trm-export until so many parts lie in the folder."""
+def command_line(command: Sequence[str], *setup: str) -> tuple[list[str], dict[str, str]]:
+    """A command of trm-export in a process of its own, after some lines of Python."""
     lines = ["import sys", *setup, "from trm_export.commands.app import run"]
     code = "\n".join([*lines, "sys.exit(run(sys.argv[1:]))"])
     paths = os.pathsep.join([str(ROOT), str(ROOT / "runtimes"), os.environ.get("PYTHONPATH", "")])
+    return [sys.executable, "-c", code, *command], {**os.environ, "PYTHONPATH": paths}
+
+
+def begun(command: Sequence[str], enough: int, folder: Path, *setup: str) -> subprocess.Popen[str]:
+    """Runs a command of trm-export until so many parts lie in the folder."""
+    words, environment = command_line(command, *setup)
     running = subprocess.Popen(
-        [sys.executable, "-c", code, *command],
-        env={**os.environ, "PYTHONPATH": paths},
+        words,
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -285,6 +294,36 @@ def test_parity_killed_goes_on_to_the_same_bytes(toy: Toy, whole: bytes, tmp_pat
     assert len(measured) == PUZZLES // CHUNK + 1 - kept
     assert output.read_bytes() == whole
     assert names(tmp_path) == ["out.json"]
+
+
+def test_reference_killed_goes_on_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six chunks of twenty: two at least are there at the kill, and not recorded again."""
+    output, other = tmp_path / "golden.npz", tmp_path / "other" / "golden.npz"
+    setup = "import importlib", f"importlib.import_module({recording.__name__!r}).CHUNK = 20"
+    running = begun(reference(output), 2, tmp_path, *setup)
+    running.kill()
+    running.communicate(timeout=WAIT)
+    assert not output.exists()
+    monkeypatch.setattr(recording, "CHUNK", 20)
+    recorded: list[int] = []
+
+    def noted(runner: Any, first: int, *given: Any) -> Any:
+        recorded.append(first)
+        return recording.record_chunk(runner, first, *given)
+
+    monkeypatch.setattr("trm_export.parity.recording.record_chunk", noted)
+    assert run(reference(output)) == 0
+    assert run(reference(other)) == 0
+    assert len(recorded) <= 4 + 6
+    assert recorded[-6:] == [0, 20, 40, 60, 80, 100]
+    assert output.read_bytes() == other.read_bytes()
+    assert [path.name for path in tmp_path.glob("*.parts")] == []
+
+
+def reference(output: Path) -> list[str]:
+    return ["reference", str(MODEL), "-o", str(output), "--count", "120", "--states", "1"]
 
 
 def test_processes_end_with_the_one_that_began_them(toy: Toy, whole: bytes, tmp_path: Path) -> None:
@@ -343,3 +382,42 @@ def test_a_folder_that_takes_no_file_is_said_so(
     assert said.count("\n") == 1
     assert "out.json" in said
     assert (tmp_path / "file").read_text() == "no folder"
+
+
+# --- seen ----------------------------------------------------------------------------------------
+
+
+def bar(command: Sequence[str], *setup: str) -> list[tuple[int, int | None]]:
+    """What the bar of a command shows on a terminal: percent, and seconds left if it knows them."""
+    ours, theirs = pty.openpty()
+    words, environment = command_line(command, *setup)
+    environment |= {"TERM": "xterm", "COLUMNS": "100"}
+    running = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    seen = b""
+    with suppress(OSError):  # how a terminal ends whose other side is closed
+        while piece := os.read(ours, 1 << 16):
+            seen += piece
+    os.close(ours)
+    assert running.wait(WAIT) == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
+    found = re.findall(r"(\d+)%\s+(?:(\d+):(\d+):(\d+)|-:--:--)", text)
+    return [(int(p), int(h) * 3600 + int(m) * 60 + int(s) if h else None) for p, h, m, s in found]
+
+
+def test_a_terminal_sees_how_far_it_is_and_how_long_it_takes(
+    toy: Toy, whole: bytes, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.json"
+    stopped_by(signal.SIGKILL, toy.command(output), output)
+    kept = len(list(tmp_path.rglob("part-*.npz"))) / (PUZZLES // CHUNK + 1)
+    shown = bar(toy.command(output), *SLOWLY)
+    percents = [percent for percent, _ in shown]
+    assert percents == sorted(percents)
+    begins = next(percent for percent in percents if percent > 0)
+    assert begins == pytest.approx(100 * kept, abs=5)
+    assert len(set(percents)) > 5
+    left = [seconds for _, seconds in shown if seconds is not None]
+    assert left
+    assert max(left) < WAIT
+    assert output.read_bytes() == whole

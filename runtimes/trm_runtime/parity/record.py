@@ -27,6 +27,7 @@ Progress = Callable[[int], object]  # so many more units of work are done
 CHUNK = 1024  # puzzles
 IN_MEMORY = 256_000_000  # bytes of followed states, where nothing is written
 LEAST_FOLLOWED, LEAST_REFILLED = 2, 3
+MOST_FOLLOWED = 4096  # where a state is tiny, what is measured of it takes more memory than itself
 
 
 class Puzzles(Protocol):
@@ -81,7 +82,7 @@ def plan(contract: StepContract, puzzles: int, budget: int = IN_MEMORY) -> Plan:
     """Follows as many puzzles, evenly spread, as fit `budget` bytes; a few at least."""
     rows = budget // row_bytes(contract)
     refilled = min(refilled_count(puzzles), max(LEAST_REFILLED, rows // 4))
-    followed = min(puzzles, max(LEAST_FOLLOWED, rows - refilled))
+    followed = min(puzzles, max(LEAST_FOLLOWED, rows - refilled), MOST_FOLLOWED)
     chosen = np.unique(np.linspace(0, puzzles - 1, followed).astype(np.int64))
     return Plan(puzzles, chosen, refilled, CHUNK)
 
