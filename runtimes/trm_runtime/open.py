@@ -24,24 +24,42 @@ def open_runner(
     path: str | os.PathLike[str],
     threads: int | None = None,
     puzzle_table: str | os.PathLike[str] | None = None,
+    *,
+    optimised: bool = True,
 ) -> StepRunner:
     """A runner for the model at `path`; `threads` is how many the engine may use in one step.
 
     A model of granularity "block" comes wrapped, so that its `step` is a whole step, and one with
     integer ports, so that its tensors are real numbers; one without
     its puzzle embeddings comes with them, memory-mapped from `<path>.puzzle_table.npy` or from
-    `puzzle_table`, so that it takes identifiers like any other.
+    `puzzle_table`, so that it takes identifiers like any other. Without `optimised` the engine
+    runs the graph as it is written, slowly: this tells a fault of the file from one of the engine.
 
     Raises RejectedInputError for a file that is missing, of unknown kind, damaged or not what its
     contract says, MissingExtraError when the engine is not installed, UsageError for what is no
-    path.
+    path, and for a SavedModel that is not to be optimised.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise UsageError(f"path: expected the path of an exported model, got {path!r:.60}")
     path = Path(path)
+    return dressed(open_driver(path, threads, optimised=optimised), path, puzzle_table)
+
+
+def open_driver(path: Path, threads: int | None = None, *, optimised: bool = True) -> StepRunner:
+    """The bare driver of a file: what its contract says, call by call."""
     module, name = driver_of(path)
     driver: Any = getattr(importlib.import_module(f"trm_runtime.drivers.{module}"), name)
-    runner: StepRunner = driver(path, threads=threads)
+    options: dict[str, Any] = {} if optimised else {"optimised": False}
+    if options and (module, name) == _FOLDER_DRIVER:
+        raise UsageError(f"{path}: TensorFlow has no switch that leaves a SavedModel as it is")
+    runner: StepRunner = driver(path, threads=threads, **options)
+    return runner
+
+
+def dressed(
+    runner: StepRunner, path: Path, puzzle_table: str | os.PathLike[str] | None = None
+) -> StepRunner:
+    """A bare driver as a runner of whole steps on real numbers and identifiers."""
     if has_integer_ports(runner.contract):
         runner = IntegerRunner(runner)
     if runner.contract.granularity == "block":

@@ -55,6 +55,11 @@ def test_the_contract_comes_from_the_file(toy_tflite: Path) -> None:
     assert isinstance(open_runner(str(toy_tflite)), LiteRTRunner)
 
 
+def test_the_graph_can_run_on_the_interpreters_own_kernels(toy_tflite: Path) -> None:
+    runner, puzzles = open_runner(toy_tflite, optimised=False), make_puzzles(6)
+    assert_solved(solve(runner, puzzles), puzzles, puzzles[:, 0])
+
+
 def test_returned_arrays_are_not_written_again(toy_tflite: Path) -> None:
     runner = LiteRTRunner(toy_tflite)
     inputs, carry = {"inputs": make_puzzles(3)}, initial_carry(runner.contract, 3)

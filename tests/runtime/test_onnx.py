@@ -48,6 +48,13 @@ def test_the_contract_comes_from_the_file(toy_onnx: Path) -> None:
     assert isinstance(open_runner(str(toy_onnx)), OnnxRunner)
 
 
+def test_the_graph_can_run_as_it_is_written(toy_onnx: Path) -> None:
+    runner, puzzles = open_runner(toy_onnx, optimised=False), make_puzzles(6)
+    np.testing.assert_array_equal(solve(runner, puzzles).steps, puzzles[:, 0])
+    options = runner._session.get_session_options()  # type: ignore[attr-defined]
+    assert options.graph_optimization_level.name == "ORT_DISABLE_ALL"
+
+
 def test_tensors_are_bound_by_name(tmp_path: Path) -> None:
     model = build()
     for values in (model.graph.input, model.graph.output):

@@ -71,6 +71,11 @@ def test_tensorflows_log_is_for_those_who_ask(
 # --- broken folders ------------------------------------------------------------------------------
 
 
+def test_a_folder_is_always_optimised(toy_saved_model: Path) -> None:
+    with pytest.raises(UsageError, match="no switch that leaves a SavedModel as it is"):
+        open_runner(toy_saved_model, optimised=False)
+
+
 def refused(path: Path) -> RejectedInputError:
     with pytest.raises(RejectedInputError) as caught:
         SavedModelRunner(path)

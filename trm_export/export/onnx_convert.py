@@ -54,7 +54,10 @@ def _converted(model: StepModel, contract: StepContract, rolled: bool) -> onnx.M
     proto = _from_tensorflow(model, contract, rolled=loops)
     graph = proto.graph
     fixed = {spec.name for spec in (*incoming(contract), *outgoing(contract))}
-    onnx_graph.rename(graph, _Names(fixed, _recognised(model.keras, graph)))
+    onnx_graph.prune(graph)
+    onnx_graph.order(graph)
+    stored = _constants(graph) | _recognised(model.keras, graph)
+    onnx_graph.rename(graph, _Names(fixed, stored))
     onnx_graph.capture_invariants(graph)
     straighten(graph)
     onnx_graph.prune(graph)
@@ -72,7 +75,13 @@ def _converted(model: StepModel, contract: StepContract, rolled: bool) -> onnx.M
 
 def _number_nodes(graph: onnx.GraphProto) -> None:
     """Short names, each its own: onnxruntime 1.18 builds names of fused nodes from them."""
-    nodes = (node for part in onnx_graph.graphs(graph) for node in part.node)
+    parts = list(onnx_graph.graphs(graph))
+    for number, body in enumerate(parts[1:], 1):
+        body.name = f"{graph.name}_body_{number}"
+        for value in (*body.input, *body.output):
+            for size in value.type.tensor_type.shape.dim:
+                size.ClearField("dim_param")  # a number of tf2onnx's own
+    nodes = (node for part in parts for node in part.node)
     for number, node in enumerate(nodes):
         node.name = f"{node.op_type}_{number}"
 
@@ -169,6 +178,13 @@ def body_names(model: AnyModel) -> set[str]:
 
 def _is_head(shape: tuple[int, ...], vocab_size: int) -> bool:
     return len(shape) == 2 and (shape[1] <= _SCORES or shape[1] == vocab_size)
+
+
+def _constants(graph: onnx.GraphProto) -> dict[str, str]:
+    """Names by number for what the graph stores: tf2onnx calls equal constants now so, now so."""
+    parts = onnx_graph.graphs(graph)
+    names = dict.fromkeys(tensor.name for part in parts for tensor in part.initializer)
+    return {name: f"constant_{number}" for number, name in enumerate(names, 1)}
 
 
 def _recognised(model: keras.Model, graph: onnx.GraphProto) -> dict[str, str]:

@@ -41,6 +41,37 @@ def replace(graph: GraphProto, nodes: Iterable[NodeProto]) -> None:
     graph.node.extend(kept)
 
 
+def order(graph: GraphProto) -> None:
+    """Puts nodes and initializers in the order in which the outputs need them, bodies included.
+
+    What made the graph may order it by chance; afterwards its order follows from what it computes.
+    """
+    for node in graph.node:
+        for body in bodies(node):
+            order(body)
+    makers = {name: k for k, node in enumerate(graph.node) for name in node.output if name}
+    placed: dict[int, None] = {}
+    read: dict[str, None] = {}
+    waiting = [(value.name, False) for value in reversed(graph.output)]
+    while waiting:  # depth first, without recursion: chains are as long as the recursion is deep
+        name, ready = waiting.pop()
+        number = makers.get(name)
+        if number is None:
+            read.setdefault(name)
+        elif ready:
+            placed.setdefault(number)
+        elif number not in placed:
+            needs = dict.fromkeys(_uses(graph.node[number]))
+            waiting += [(name, True), *((need, False) for need in reversed(needs) if need)]
+    rest = [k for k in range(len(graph.node)) if k not in placed]
+    nodes = [graph.node[k] for k in (*placed, *rest)]
+    rank = {name: k for k, name in enumerate(read)}
+    kept = sorted(graph.initializer, key=lambda tensor: rank.get(tensor.name, len(rank)))
+    replace(graph, nodes)
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
 def rename(graph: GraphProto, name: Callable[[str], str]) -> None:
     """Gives every value of the graph and its bodies a new name."""
     for part in graphs(graph):

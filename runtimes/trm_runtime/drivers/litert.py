@@ -49,7 +49,8 @@ class LiteRTRunner:
 
     `threads` is the number of threads of one operator; None takes one for each core that this
     process may use, but at most 4 (the interpreter's own default is a single one). Its `step` may
-    be called from several threads, and they take turns; do not fork while it lives.
+    be called from several threads, and they take turns; do not fork while it lives. Without
+    `optimised` it runs the interpreter's own kernels.
 
     Where the batch is free, a call with another number of rows than the last makes the interpreter
     plan anew, so a fixed batch is the better export for this engine.
@@ -58,14 +59,20 @@ class LiteRTRunner:
     damaged, has no contract or not the signature it names, or is not what its contract says.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        threads: int | None = None,
+        optimised: bool = True,
+    ) -> None:
         self._path = Path(path)
         engine = load_engine()
         self.contract: StepContract = StepContract.from_json(
             read_contract(self._path), f"{self._path}: its step contract"
         )
         self._name = _package(engine)
-        self._interpreter = _open(engine, self._path, _threads(threads))
+        self._interpreter = _open(engine, self._path, _threads(threads), optimised)
         self._call = _signature(self._path, self._interpreter, self.contract)
         self._lock = threading.Lock()  # an interpreter has one set of tensors
 
@@ -95,9 +102,13 @@ def _threads(wanted: int | None) -> int:
     return wanted
 
 
-def _open(engine: Any, path: Path, threads: int) -> Any:
+def _open(engine: Any, path: Path, threads: int, optimised: bool) -> Any:
+    options = {"num_threads": threads}
+    if not optimised:
+        kinds = engine.OpResolverType
+        options["experimental_op_resolver_type"] = kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:  # by path: the file is mapped, so that its weights are not in memory twice
-        interpreter = engine.Interpreter(model_path=str(path), num_threads=threads)
+        interpreter = engine.Interpreter(model_path=str(path), **options)
         allocate(interpreter)
         return interpreter
     except Exception as error:

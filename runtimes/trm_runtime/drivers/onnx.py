@@ -39,19 +39,26 @@ class OnnxRunner:
 
     `threads` is the number of threads of one operator; None leaves it to onnxruntime, which takes
     one a physical core. Its `step` may be called from several threads; do not fork while it lives.
+    Without `optimised` it runs the nodes as the file has them.
 
     Raises MissingExtraError without onnxruntime, RejectedInputError for a file that is missing,
     damaged or changed since its export, keeps data in other files, has no contract, or is not what
     its contract says.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        threads: int | None = None,
+        optimised: bool = True,
+    ) -> None:
         self._path = Path(path)
         engine = load_engine()
         self.contract: StepContract = StepContract.from_json(
             read_contract(self._path), f"{self._path}: its step contract"
         )
-        self._session = _open(engine, self._path, threads)
+        self._session = _open(engine, self._path, threads, optimised)
         inputs = _described(self._session.get_inputs())
         outputs = _described(self._session.get_outputs())
         verify(self.contract, inputs, outputs, str(self._path))
@@ -74,9 +81,11 @@ class OnnxRunner:
         )
 
 
-def _open(engine: Any, path: Path, threads: int | None) -> Any:
+def _open(engine: Any, path: Path, threads: int | None, optimised: bool) -> Any:
     options = engine.SessionOptions()
     options.log_severity_level = _FATAL_ONLY
+    if not optimised:
+        options.graph_optimization_level = engine.GraphOptimizationLevel.ORT_DISABLE_ALL
     if threads is not None:
         if threads < 1:
             raise UsageError(f"threads: expected 1 or more, got {threads}")
