@@ -299,14 +299,14 @@ def test_parity_killed_goes_on_to_the_same_bytes(toy: Toy, whole: bytes, tmp_pat
 def test_reference_killed_goes_on_to_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Six chunks of twenty: two at least are there at the kill, and not recorded again."""
+    """Six chunks of ten: two at least are there at the kill, and not recorded again."""
     output, other = tmp_path / "golden.npz", tmp_path / "other" / "golden.npz"
-    setup = "import importlib", f"importlib.import_module({recording.__name__!r}).CHUNK = 20"
+    setup = "import importlib", f"importlib.import_module({recording.__name__!r}).CHUNK = 10"
     running = begun(reference(output), 2, tmp_path, *setup)
     running.kill()
     running.communicate(timeout=WAIT)
     assert not output.exists()
-    monkeypatch.setattr(recording, "CHUNK", 20)
+    monkeypatch.setattr(recording, "CHUNK", 10)
     recorded: list[int] = []
 
     def noted(runner: Any, first: int, *given: Any) -> Any:
@@ -317,13 +317,13 @@ def test_reference_killed_goes_on_to_the_same_bytes(
     assert run(reference(output)) == 0
     assert run(reference(other)) == 0
     assert len(recorded) <= 4 + 6
-    assert recorded[-6:] == [0, 20, 40, 60, 80, 100]
+    assert recorded[-6:] == [0, 10, 20, 30, 40, 50]
     assert output.read_bytes() == other.read_bytes()
     assert [path.name for path in tmp_path.glob("*.parts")] == []
 
 
 def reference(output: Path) -> list[str]:
-    return ["reference", str(MODEL), "-o", str(output), "--count", "120", "--states", "1"]
+    return ["reference", str(MODEL), "-o", str(output), "--count", "60", "--states", "1"]
 
 
 def test_processes_end_with_the_one_that_began_them(toy: Toy, whole: bytes, tmp_path: Path) -> None:

@@ -81,15 +81,17 @@ def over_ray(
 
 
 def _join(ray: ModuleType, address: str) -> None:
-    if address == LOCAL:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
-        return
+    local = address == LOCAL
+    given: dict[str, Any] = {"include_dashboard": False} if local else {"address": address}
     try:
-        _knock(address)
-        ray.init(address, log_to_driver=False, logging_level="error")
+        if not local:
+            _knock(address)
+        ray.init(**given, log_to_driver=False, logging_level="error")
     except Exception as error:  # whatever Ray raises where nobody, or somebody else, answers
+        ray.shutdown()
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ClusterError(f"Ray cannot be reached at {address}: {reason}") from error
+        what = "cannot be started here" if local else f"cannot be reached at {address}"
+        raise ClusterError(f"Ray {what}: {reason}") from error
 
 
 def _knock(address: str) -> None:
