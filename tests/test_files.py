@@ -193,6 +193,11 @@ def test_ours_are_recognised(tmp_path: Path, tiny_keras: Path) -> None:
     report = tmp_path / "report.json"
     report.write_text(json.dumps({"tool": "trm-export 0.1.0"}))
     assert is_ours(report)
+    page, text = tmp_path / "report.html", tmp_path / "report.md"
+    page.write_text('<!doctype html>\n<meta name="generator" content="trm-export 0.1.0">\n')
+    text.write_text("<!-- trm-export 0.1.0 parity report -->\n")
+    assert is_ours(page)
+    assert is_ours(text)
     puzzles = tmp_path / "puzzles.txt"
     puzzles.write_text("# trm-export demo\n..1\n")
     assert is_ours(puzzles)
@@ -208,6 +213,8 @@ def test_ours_are_recognised(tmp_path: Path, tiny_keras: Path) -> None:
         ("deep.json", b"[" * 100_000),
         ("not.keras", b"PK\x03\x04 not a zip"),
         ("notes.txt", b"trm-export trm_contract"),
+        ("notes.md", b"# trm-export"),
+        ("page.html", b"<!doctype html><p>trm-export"),
         ("nosuffix", b"trm_contract"),
     ],
 )

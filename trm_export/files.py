@@ -8,7 +8,8 @@ A file is *ours*, and may be replaced without `force`, when it says so itself:
 - `.npz`    it holds the index of a golden;
 - `.npy`    it is a puzzle table, beside the contract of its artifact;
 - `.json`   it is a step contract, or an object whose `tool` begins with `trm-export`;
-- `.txt`    its first line is a remark that begins with `# trm-export`.
+- `.txt`    its first line is a remark that begins with `# trm-export`;
+- `.html`, `.md`  a report: it names this tool as its generator, or in its first line.
 
 Every other existing file belongs to somebody else. Knows nothing about models or puzzles.
 """
@@ -42,6 +43,9 @@ MODEL_CLASS = "trm_export>TRM"  # the name Keras registers our model under
 STALE_SECONDS = 3600.0  # a temporary file untouched for so long was left by a killed writer
 _MAX_JSON_BYTES = 1 << 24
 _TEXT_REMARK = f"# {TOOL}".encode()
+_MARKDOWN_REMARK = f"<!-- {TOOL}".encode()
+_GENERATOR = f'<meta name="generator" content="{TOOL}'.encode()
+_HEAD = 512  # bytes of a page in which the generator stands
 _SAVED_MODEL = "saved_model.pb"  # what makes a folder a SavedModel
 
 
@@ -217,11 +221,24 @@ def _is_our_json(path: Path) -> bool:
 
 
 def _is_our_text(path: Path) -> bool:
+    return _head(path, len(_TEXT_REMARK)) == _TEXT_REMARK
+
+
+def _is_our_markdown(path: Path) -> bool:
+    return _head(path, len(_MARKDOWN_REMARK)) == _MARKDOWN_REMARK
+
+
+def _is_our_page(path: Path) -> bool:
+    return _GENERATOR in _head(path, _HEAD)
+
+
+def _head(path: Path, size: int) -> bytes:
+    """The first bytes of a file; none where it cannot be read."""
     try:
         with path.open("rb") as file:
-            return file.read(len(_TEXT_REMARK)) == _TEXT_REMARK
+            return file.read(size)
     except OSError:
-        return False
+        return b""
 
 
 def _is_contract(path: Path) -> bool:
@@ -249,8 +266,10 @@ def _contains(path: Path, marker: bytes) -> bool:
 
 
 _RECOGNISERS: dict[str, Callable[[Path], bool]] = {
+    ".html": _is_our_page,
     ".json": _is_our_json,
     ".keras": _is_our_keras,
+    ".md": _is_our_markdown,
     ".npz": _is_our_golden,
     ".npy": _is_our_table,
     ".onnx": _is_our_artifact,

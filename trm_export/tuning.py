@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from trm_export.halting import Point, candidates, choose, curve, latched, latched_steps, pareto
-from trm_export.tasks import PuzzleSet
+from trm_export.tasks import PuzzleSet, Task, find_task
 from trm_runtime.contract import HaltRule, StepContract
 from trm_runtime.errors import UsageError
 from trm_runtime.loop import solve
@@ -75,6 +75,7 @@ def think(runner: StepRunner, puzzles: PuzzleSet, progress: Progress | None = No
     Raises UsageError for puzzles without solutions, RejectedInputError for puzzles that do not fit.
     """
     contract, labels = runner.contract, puzzles.solutions
+    task = find_task(contract)
     minus_continue = contract.halt.kind == "q_halt_minus_q_continue"
     shape = (contract.max_steps, len(labels))
     scores, exact = np.full(shape, np.inf, np.float32), np.zeros(shape, bool)
@@ -84,16 +85,25 @@ def think(runner: StepRunner, puzzles: PuzzleSet, progress: Progress | None = No
         nonlocal done
         at = event.steps - 1, event.rows
         scores[at] = event.q_halt - event.q_continue if minus_continue else event.q_halt
-        exact[at] = (event.answers == labels[event.rows]).all(axis=1)
+        exact[at] = _exact(task, puzzles.inputs[event.rows], event.answers, labels[event.rows])
         done += len(event.rows)
         if progress is not None:
             progress(done, scores.size)
 
-    solution = solve(runner, puzzles.inputs, halt="max_steps", on_step=record)
+    feeds = puzzles.feeds(contract.num_puzzle_identifiers)
+    solution = solve(runner, feeds, halt="max_steps", on_step=record)
     for row, reason in enumerate(solution.stop_reasons):
         if reason == "nonfinite":
             scores[solution.steps[row] - 1, row] = np.inf
     return Trace(scores, exact)
+
+
+def _exact(task: Task | None, inputs: Array, answers: Array, labels: Array) -> Array:
+    """(n,) bool: the whole answer is right, as the task judges it; all (n, S) int32."""
+    if task is not None:
+        return task.check(inputs, answers, labels).exact
+    right: Array = (answers == labels).all(axis=1)
+    return right
 
 
 def tune(rule: HaltRule, trace: Trace, lose: float) -> Tuning:

@@ -63,12 +63,12 @@ def text(result: ParityResult) -> str:
     width = max(len(rung.name) for rung in result.rungs)
     lines = [result.verdict, ""]
     lines += [f"{r.name:{width}}  {r.status:10}  {r.summary}" for r in result.rungs]
-    problems = result.broken.problems if result.broken is not None else ()
-    if problems:
-        lines += ["", f"{counted(len(problems), 'problem')}:"]
-        lines += [f"  - {problem}" for problem in problems[:_LISTED]]
-        more = len(problems) - _LISTED
-        lines += [f"  ... and {more} more"] if more > 0 else []
+    broken = result.broken
+    if broken is not None and broken.problems:
+        count = len(broken.problems) + broken.unlisted
+        lines += ["", f"{counted(count, 'problem')}:"]
+        lines += [f"  - {problem}" for problem in broken.problems[:_LISTED]]
+        lines += [f"  ... and {count - _LISTED} more"] if count > _LISTED else []
     return "\n".join(lines)
 
 

@@ -13,6 +13,7 @@ from tests.parity.fakes import Alter, AlteredRunner, Tensors, toy_puzzles
 from tests.runtime.fakes import ALPHABET, MAX_STEPS, FakeRunner, make_contract
 from trm_export.errors import RejectedInputError, UsageError
 from trm_runtime import HaltRule, StepContract
+from trm_runtime.check_command import text
 from trm_runtime.parity import Gates, ParityResult, compare
 from trm_runtime.plain import plain
 
@@ -245,6 +246,43 @@ def test_a_lost_puzzle_fails_where_only_accuracy_is_gated() -> None:
     assert result.broken is not None
     assert result.broken.name == "task accuracy"
     assert result.broken.problems == ("exact accuracy drops 25.00 points, expected at most 10",)
+
+
+def test_all_differences_are_counted_and_the_gravest_listed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rows 1, 6 and 11 differ, the first of them unsettled."""
+    full = judged(swapped_cell, unsettled=(1,))
+    monkeypatch.setattr("trm_runtime.parity.decisions.LISTED", 1)
+    short = judged(swapped_cell, unsettled=(1,))
+    assert full.decisions is not None
+    assert short.decisions is not None
+    assert full.decisions.unlisted == 0
+    assert [d.puzzle for d in short.decisions.differences] == [6]
+    assert short.decisions.unlisted == 2
+    counts = replace(short.decisions, differences=(), unlisted=0)
+    assert counts == replace(full.decisions, differences=())
+    assert full.broken is not None
+    assert short.broken is not None
+    assert short.broken.summary == full.broken.summary
+    assert (len(full.broken.problems), full.broken.unlisted) == (2, 0)
+    assert (short.broken.problems, short.broken.unlisted) == (full.broken.problems[:1], 1)
+    shown = text(short)
+    assert "2 problems:" in shown
+    assert shown.count("  - ") == 1
+
+
+def test_a_near_tie_that_is_not_listed_still_excuses_a_lost_puzzle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("trm_runtime.parity.decisions.LISTED", 0)
+    reference, candidate = AlteredRunner(close_call(1e-5)), AlteredRunner(close_call(-1e-5))
+    result = compare(reference, candidate, toy_puzzles())
+    assert result
+    assert result.decisions is not None
+    assert (result.decisions.differences, result.decisions.unlisted) == ((), 4)
+    assert result.accuracy is not None
+    assert result.decisions.lost_near_tie == len(result.accuracy.lost) == 2
 
 
 def test_cells_are_gated_where_asked() -> None:

@@ -134,6 +134,8 @@ def test_mcnemar_is_the_exact_binomial_test(lost: int, won: int, p: float) -> No
 
 def test_mcnemar_of_many() -> None:
     assert mcnemar(1200, 900) < 1e-9
+    assert mcnemar(20_000, 20_000) == 1.0
+    assert 0 < mcnemar(10_300, 10_000) < 0.05
 
 
 def test_near_tie_tolerance_follows_the_forced_error_within_limits() -> None:

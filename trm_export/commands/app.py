@@ -22,7 +22,7 @@ from trm_runtime.streams import has_no_reader, open_closed_streams
 
 COMMANDS = (
     "demo", "train", "import", "onnx", "tflite", "saved-model", "all", "bench", "reference",
-    "parity", "tune", "evaluate", "inspect",
+    "parity", "report", "tune", "evaluate", "inspect",
 )  # fmt: skip
 """One module of this package each, with a function of the same name; `-` becomes `_`, and a word of
 Python's own gets one behind it."""

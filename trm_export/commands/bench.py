@@ -215,8 +215,8 @@ def _show(rows: Sequence[BenchRow], trained: bool, kind: str) -> None:
     engines = ", ".join(dict.fromkeys(row.engine for row in rows))
     decided = "; same: answers equal to Keras; steps: their mean" if trained else ""
     remark(
-        f"On {engines}; {rows[0].puzzles} {kind}, one process a row. Export in s, load and step in "
-        f"ms; RAM: MB added by opening and running{decided}."
+        f"On {engines}; {kind}: {rows[0].puzzles}; one process a row. Export in s, load and step "
+        f"in ms; RAM: MB added by opening and running{decided}."
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,7 @@ from trm_export.commands.puzzles import BlanksOption, refuse_words
 from trm_export.commands.recording import DeviceName, Recording, RequireGpu
 
 if TYPE_CHECKING:
+    from trm_export.parity.checking import Spread
     from trm_export.parity.document import Judged
     from trm_export.parity.parts import Parts
     from trm_runtime.parity import Golden
@@ -42,6 +44,10 @@ GoldenFile = Annotated[
 Count = Annotated[int, typer.Option(min=1, help="How many puzzles, at most.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Rows a step, where the files allow any.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Processes to spread the work over.")]
+RayAddress = Annotated[
+    str | None,
+    typer.Option("--ray", help="Spread it over this Ray cluster; local starts Ray here."),
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of an engine.")]
 GateFile = Annotated[
     Path | None, typer.Option("--gate", help="Gates of your own, a JSON file.")
@@ -76,6 +82,7 @@ def parity(
     count: Count = 200,
     batch_size: BatchSize = 64,
     jobs: Jobs = 1,
+    ray: RayAddress = None,
     threads: Threads = None,
     gate: GateFile = None,
     control: Control = None,
@@ -108,6 +115,7 @@ def parity(
     from trm_runtime.parity.gates import read_gates
 
     _refuse_targets(output, report, force=force)
+    spread = _spread(jobs, ray)
     require_keras(model)
     refuse_words(puzzles, task, blanks)
     contracts = [open_runner(artifact).contract for artifact in artifacts]
@@ -125,7 +133,9 @@ def parity(
     with _work(report or output, recording, artifacts, golden, key) as parts:
         source = golden or _recorded(recording, parts.folder / "golden.npz")
         recording.refuse_other(source)
-        reference, files = _judge(source, artifacts, parts, gates, batch_size, threads, jobs, costs)
+        reference, files = _judge(
+            source, artifacts, parts, gates, batch_size, threads, spread, costs
+        )
         found = _document(source, reference, files)
         _write(found, files, output, report, force=force)
         why = explained(model, said, files, reference) if explain else {}
@@ -142,12 +152,37 @@ def parity(
 
 
 def _refuse_targets(output: Path | None, report: Path | None, *, force: bool) -> None:
+    from trm_export.errors import UsageError
     from trm_export.files import refuse_overwrite, require_suffix
+    from trm_export.report import report_files
 
     for path, suffix in ((output, ".json"), (report, ".html")):
         if path is not None:
             require_suffix(path, suffix)
-            refuse_overwrite(path, force=force)
+    targets = [] if report is None else report_files(report)
+    if output is not None and output in targets:
+        raise UsageError(f"--report writes {output}, too; leave out -o, or name another file.")
+    for path in (*targets, *([] if output is None else [output])):
+        refuse_overwrite(path, force=force)
+
+
+def _spread(jobs: int, ray: str | None) -> Spread:
+    """Who measures: this process, several of this machine, or a cluster."""
+    from trm_export.errors import UsageError
+    from trm_export.parity.checking import here
+
+    if ray is not None:
+        if jobs > 1:
+            raise UsageError("--jobs is for this machine alone; leave it out with --ray.")
+        from trm_export.parity.ray_engine import over_ray, require_ray
+
+        require_ray()
+        return partial(over_ray, address=ray)
+    if jobs > 1:
+        from trm_export.parity.processes import over_processes
+
+        return partial(over_processes, jobs=jobs)
+    return here
 
 
 @contextmanager
@@ -161,11 +196,13 @@ def _work(
     """Where parts are kept: beside the file to write, or nowhere for long."""
     from trm_export.files import sha256_tree
     from trm_export.parity.parts import Parts, beside
+    from trm_runtime.measure import load_engine
     from trm_runtime.plain import plain
 
     given = [*artifacts, *([] if golden is None else [golden])]
     digests = {str(path): sha256_tree(path) for path in given}
-    job = plain({**recording.job(), **key, "files": digests})
+    engines = sorted({load_engine(path) for path in artifacts})
+    job = plain({**recording.job(), **key, "files": digests, "engines": engines})
     if target is None:
         with tempfile.TemporaryDirectory(prefix="trm-") as folder:
             yield Parts(Path(folder, "parity"), job)
@@ -186,7 +223,7 @@ def _judge(
     gates: Any,
     batch_size: int,
     threads: int | None,
-    jobs: int,
+    spread: Spread,
     costs: dict[str, Any],
 ) -> tuple[Golden, list[Judged]]:
     from trm_export.commands.console import progress
@@ -196,7 +233,7 @@ def _judge(
 
     checks = [Check(source, path, gates, batch_size, threads) for path in artifacts]
     with progress("Comparing", 1.0) as advance:
-        results = list(check_files(checks, parts, jobs=jobs, progress=advance))
+        results = list(check_files(checks, parts, spread=spread, progress=advance))
     pairs = zip(artifacts, results, strict=True)
     return read_golden(source), [judged(p, r, costs.get(p.name)) for p, r in pairs]
 

@@ -72,13 +72,14 @@ def show_result(result: ParityResult, model: str, artifact: str) -> None:
     console.print(Text(f"\n{printable(artifact)} ({result.precision})\nagainst {printable(model)}"))
     _ladder(result)
     if result.broken is not None:
-        _list("What is wrong", result.broken.problems)
+        _list("What is wrong", result.broken.problems, result.broken.unlisted)
     if result.free:
         _errors(result)
     if result.accuracy is not None and result.decisions is not None:
         _accuracy(result.accuracy, result.decisions)
     if result.decisions is not None:
-        _list("Different decisions", [_difference(d) for d in result.decisions.differences])
+        differences = [_difference(d) for d in result.decisions.differences]
+        _list("Different decisions", differences, result.decisions.unlisted)
 
 
 def _ladder(result: ParityResult) -> None:
@@ -155,12 +156,13 @@ def _difference(d: Difference) -> str:
     return f"row {d.puzzle}, {d.kind}{place}: {values}; {kind}, {d.margin:.2g} logits ({whose})"
 
 
-def _list(title: str, lines: Sequence[str]) -> None:
+def _list(title: str, lines: Sequence[str], unlisted: int = 0) -> None:
     from rich.text import Text
 
     if not lines:
         return
-    more = [f"... and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
+    count = len(lines) + unlisted
+    more = [f"... and {count - _LISTED} more"] if count > _LISTED else []
     text = "\n".join(f"  - {printable(line)}" for line in (*lines[:_LISTED], *more))
     stdout().print(Text(f"\n{title}", style="italic"))
     stdout().print(Text(text), soft_wrap=False)

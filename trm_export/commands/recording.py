@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -48,8 +49,12 @@ class Recording:
 
         files = {"model": self.model, "puzzles": self.puzzles}
         digests = {name: sha256_tree(path) for name, path in files.items() if path is not None}
-        names = ("task", "blanks", "count", "batch_size", "device", "control", "states")
-        return {**digests, **{name: getattr(self, name) for name in names}}
+        names = ("task", "blanks", "count", "batch_size", "device", "control", "states", "said")
+        return {
+            **digests,
+            **{name: getattr(self, name) for name in names},
+            "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
+        }
 
     def into(self, path: Path, *, force: bool = False) -> Path:
         """Records into this file, if that has not been done already, and returns it."""

@@ -127,7 +127,7 @@ def _floor(control: dict[str, Any] | None) -> list[tuple[str, str]]:
     if control is None:
         return [("control", "none was asked for")]
     d, grown = control["decisions"], control["growth"]["logits"]["settled"]
-    growth = "" if grown is None else f"; drift grows {grown['factor']:.2g}-fold a step"
+    growth = "" if grown is None else f"; its drift grows {grown['factor']:.2f}-fold a step"
     return [
         ("control", f"{control['what']}: {d['answers_equal']} of {d['settled']} answers and "
          f"{d['steps_equal']} halting steps equal{growth}"),

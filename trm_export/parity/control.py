@@ -6,6 +6,7 @@ Only the carry between steps stays float32, as in every file.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, final
 
 import keras
@@ -16,7 +17,7 @@ from trm_export.protocol import AnyModel, StepModel, adapt
 from trm_export.reference import KerasRunner
 from trm_runtime.errors import TRMError
 from trm_runtime.parity import Gates, ParityResult
-from trm_runtime.parity.check import conclude, measure, part_numbers, work
+from trm_runtime.parity.check import conclude, measure, part_numbers, part_work
 from trm_runtime.parity.golden import Golden
 from trm_runtime.parity.measure import Part
 from trm_runtime.runner import StepOutput, StepRunner
@@ -30,6 +31,17 @@ class NoControlError(TRMError):
     """This model cannot be computed in float64."""
 
 
+def _float64_allowed() -> AbstractContextManager[Any]:
+    """JAX computes in float64 only where it is told to."""
+    if keras.backend.backend() != "jax":
+        return nullcontext()
+    import jax
+
+    allow = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
+    allowed: AbstractContextManager[Any] = allow(True)
+    return allowed
+
+
 @final
 class _Narrowed:
     """A runner whose wide outputs are rounded to what its contract says."""
@@ -39,7 +51,8 @@ class _Narrowed:
 
     def step(self, inputs: Mapping[str, Array], carry: Mapping[str, Array]) -> StepOutput:
         """One ACT step; see `StepRunner.step`."""
-        found = self._runner.step(inputs, carry)
+        with _float64_allowed():
+            found = self._runner.step(inputs, carry)
         return StepOutput(
             {s.name: found.carry[s.name].astype(s.dtype) for s in self.contract.carry},
             {s.name: found.outputs[s.name].astype(s.dtype) for s in self.contract.outputs},
@@ -55,16 +68,25 @@ def float64_runner(model: AnyModel) -> StepRunner:
     before = keras.config.dtype_policy()
     try:
         keras.config.set_dtype_policy(_WIDE)
-        twin = _rebuilt(step)
-        for weight, value in zip(twin.weights, step.keras.weights, strict=True):
-            weight.assign(keras.ops.cast(value.value, weight.dtype))
+        with _float64_allowed():
+            twin = _rebuilt(step)
+            for weight, value in zip(twin.weights, step.keras.weights, strict=True):
+                weight.assign(keras.ops.cast(value.value, weight.dtype))
     except Exception as error:  # whatever a stranger's class may raise
         raise NoControlError(
             f"{type(step.keras).__name__} cannot be rebuilt in float64: {error}"
         ) from error
     finally:
         keras.config.set_dtype_policy(before)
+    narrow = [w.path for w in twin.weights if _PLAIN in (w.dtype, _stored(w))]
+    if narrow:
+        raise NoControlError(f"{type(step.keras).__name__} keeps a float32 weight: {narrow[0]}")
     return _Narrowed(KerasRunner(step.of(twin)))
+
+
+def _stored(weight: keras.Variable) -> str:
+    """The dtype of the values, which a backend may have narrowed."""
+    return str(keras.backend.standardize_dtype(weight.value.dtype))
 
 
 def _rebuilt(step: StepModel) -> keras.Model:
@@ -99,7 +121,9 @@ def controlled(
     Raises NoControlError for a model without one.
     """
     runner, found = float64_runner(model), []
-    done, total = 0, work(golden, runner.contract)
+    work = {n: part_work(golden, n, runner.contract) for n in part_numbers(golden, runner.contract)}
+    known = [n for n in work if parts is not None and parts.has(_name(n))]
+    done, total = sum(work[number] for number in known), sum(work.values())
 
     def tell(units: int) -> None:
         nonlocal done
@@ -107,21 +131,26 @@ def controlled(
         if progress is not None:
             progress(min(done / total, 1.0))
 
-    for number in part_numbers(golden, runner.contract):
-        name = f"control/part-{number + 1:05d}"
-        known = None if parts is None else parts.load(name)
-        if known is None:
-            known = measure(golden, number, runner, batch_size, tell).arrays()
+    tell(0)
+    for number in work:
+        arrays = None if parts is None else parts.load(_name(number))
+        if arrays is None:
+            arrays = measure(golden, number, runner, batch_size, tell).arrays()
             if parts is not None:
-                parts.save(name, known)
-        found.append(Part.from_arrays(golden.contract, known))
+                parts.save(_name(number), arrays)
+        found.append(Part.from_arrays(golden.contract, arrays))
     return _told(conclude(golden, runner.contract, Gates(), found))
+
+
+def _name(number: int) -> str:
+    return f"control/part-{number + 1:05d}"
 
 
 def _told(result: ParityResult) -> dict[str, Any]:
     """What is worth keeping of the comparison."""
     what = f"the same weights in float64 on {keras.backend.backend()}"
     document = result.to_json()
-    decisions = {k: v for k, v in document["decisions"].items() if k != "differences"}
+    left_out = ("differences", "unlisted")
+    decisions = {k: v for k, v in document["decisions"].items() if k not in left_out}
     kept = ("puzzles", "followed", "forced_error", "forced_steps", "free", "growth", "accuracy")
     return {"what": what, **{name: document[name] for name in kept}, "decisions": decisions}

@@ -10,12 +10,14 @@ from typing import Any
 
 from trm_export import TOOL, __version__
 from trm_export.files import size_on_disk
+from trm_export.tasks import find_task
 from trm_runtime.contract import StepContract
 from trm_runtime.measure import load_engine
 from trm_runtime.open import open_runner
 from trm_runtime.parity import Golden, ParityResult
 from trm_runtime.plain import plain
 
+KIND = "parity report"
 _DIGITS = 6  # of a number in a document
 
 
@@ -49,9 +51,10 @@ def report_document(
         command: a line that does it again.
     """
     failed = [file for file in files if not file.result]
+    task = find_task(golden.contract)
     return {
         "tool": f"{TOOL} {__version__}",
-        "kind": "parity report",
+        "kind": KIND,
         "passed": not failed,
         "verdict": verdict(golden, files),
         "command": command,
@@ -59,7 +62,7 @@ def report_document(
             "sha256": golden_sha256,
             "puzzles": golden.puzzles,
             "kind": golden.about.kind,
-            "task": golden.about.task,
+            "task": golden.about.task or (None if task is None else task.name),
             "followed": golden.followed,
             "refilled_slots": len(golden.refilled.numbers),
             "model": golden.contract.model_name,
@@ -67,7 +70,7 @@ def report_document(
             "max_steps": golden.contract.max_steps,
             "halt": plain(golden.contract.halt),
             "provenance": plain(golden.about.provenance),
-            "control": plain(golden.about.control),
+            "control": _short(plain(golden.about.control)),
         },
         "files": [_file(file) for file in files],
     }
@@ -84,7 +87,12 @@ def verdict(golden: Golden, files: Sequence[Judged]) -> str:
     if not failed:
         return f"All {len(files)} files think as their model does, by the gates of each: {on}."
     names = ", ".join(failed)
-    return f"{len(failed)} of {len(files)} files do not think as their model does on {on}: {names}."
+    if len(files) == 1:
+        return f"{names} does not think as its model does on {on}."
+    do, its = ("does", "its") if len(failed) == 1 else ("do", "their")
+    return (
+        f"{len(failed)} of {len(files)} files {do} not think as {its} model does on {on}: {names}."
+    )
 
 
 def _file(file: Judged) -> dict[str, Any]:

@@ -116,7 +116,9 @@ class _Recorder:
         self._runner, self._tokens, self._labels = runner, tokens, labels
         self._plan, self._batch_size, self._parts = chosen, batch_size, parts
         self._progress, self._share = progress, 1 - _CONTROL_SHARE * control
-        self._done, self._total = 0, chosen.work(runner.contract.max_steps)
+        self._total = chosen.work(runner.contract.max_steps)
+        self._done = self._known()
+        self._tell(0)
 
     def write(self, file: BinaryIO, about: About) -> None:
         """The whole golden into an open file."""
@@ -135,12 +137,19 @@ class _Recorder:
         if self._progress is not None:
             self._progress(self._share * min(self._done / self._total, 1.0))
 
+    def _known(self) -> int:
+        """Units of work that an earlier run has done."""
+        steps, spans = self._runner.contract.max_steps, self._plan.spans
+        chunks = [span for n, span in enumerate(spans) if self._parts.has(f"chunk-{n:05d}")]
+        slots = steps * self._plan.refilled if self._parts.has("refilled") else 0
+        return slots + sum(self._plan.chunk_work(span, steps) for span in chunks)
+
     def _chunk(self, number: int) -> Chunk:
         span = self._plan.spans[number]
         known = self._parts.load(f"chunk-{number:05d}")
         if known is None:
             rows = slice(span.start, span.stop)
-            followed = self._plan.followed[np.isin(self._plan.followed, span)] - span.start
+            followed = self._plan.followed_in(span)
             labels = None if self._labels is None else np.asarray(self._labels[rows], np.int32)
             part = {name: array[rows] for name, array in self._tokens.items()}
             chunk = record_chunk(

@@ -5,6 +5,6 @@ Every number comes from the document of `trm_export.parity.document`; nothing is
 
 from __future__ import annotations
 
-from trm_export.report.write import write_report
+from trm_export.report.write import report_files, rewrite_report, write_report
 
-__all__ = ["write_report"]
+__all__ = ["report_files", "rewrite_report", "write_report"]

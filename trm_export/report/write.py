@@ -1,4 +1,4 @@
-"""Write a report: one file for every kind, all of them or none."""
+"""Write a report: HTML, Markdown and JSON, all of them or none; or again, from its JSON."""
 
 from __future__ import annotations
 
@@ -8,14 +8,56 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from trm_export.errors import RejectedInputError
 from trm_export.files import atomic_write
+from trm_export.parity.document import KIND
+
+SUFFIXES = (".html", ".md", ".json")
+
+
+def report_files(path: Path) -> list[Path]:
+    """What a report named `<path>.html` consists of."""
+    return [path.with_suffix(suffix) for suffix in SUFFIXES]
 
 
 def write_report(document: Mapping[str, Any], path: Path, *, force: bool = False) -> None:
-    """Writes `<path>` and beside it the same with `.json`.
+    """Writes `<path>`, which ends in `.html`, and beside it the same with `.md` and `.json`.
+
+    The same document gives the same bytes.
 
     Raises OverwriteError for files that this tool did not make, without ``force``.
     """
+    from trm_export.report.render import html, markdown
+    from trm_export.report.view import view
+
+    shown = view(document)
+    texts = (html(shown), markdown(shown), json.dumps(document, allow_nan=False) + "\n")
     with ExitStack() as files:
-        beside = files.enter_context(atomic_write(path.with_suffix(".json"), force=force))
-        beside.write_text(json.dumps(document, allow_nan=False) + "\n", encoding="utf-8")
+        for target, text in zip(report_files(path), texts, strict=True):
+            new = files.enter_context(atomic_write(target, force=force))
+            new.write_text(text, encoding="utf-8", newline="\n")
+
+
+def rewrite_report(source: Path, path: Path, *, force: bool = False) -> None:
+    """`write_report` from the JSON of another one; RejectedInputError where it is not whole."""
+    document = _read(source)
+    try:
+        write_report(document, path, force=force)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise RejectedInputError(
+            f"{source}: is no whole parity report: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RejectedInputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise RejectedInputError(f"{path}: is not valid JSON: {error}") from error
+    if not isinstance(found, dict) or found.get("kind") != KIND:
+        raise RejectedInputError(
+            f"{path}: is no parity report; one is written by: trm-export parity --report"
+        )
+    return found

@@ -149,10 +149,17 @@ def parts_of(
 
 def work(golden: Golden, candidate: StepContract) -> int:
     """Units of progress: puzzles, and the steps of what is compared value by value."""
-    if candidate.granularity == "loop":
-        return golden.puzzles
+    return sum(part_work(golden, number, candidate) for number in part_numbers(golden, candidate))
+
+
+def part_work(golden: Golden, number: int, candidate: StepContract) -> int:
+    """The units of one of `part_numbers`."""
     steps = golden.contract.max_steps
-    return golden.puzzles + steps * (2 * golden.followed + len(golden.refilled.numbers))
+    if number == REFILLED:
+        return steps * len(golden.refilled.numbers)
+    size = golden.sizes[number]
+    inside = 0 if candidate.granularity == "loop" else 2 * steps * size.followed
+    return size.puzzles + inside
 
 
 def refusal(

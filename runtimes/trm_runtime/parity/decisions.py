@@ -4,6 +4,9 @@ A difference is a near-tie when the reference itself hardly prefers its own deci
 its answer and of its second choice, or its halting score and the threshold, are closer than
 `tolerance`. That is 100 times the largest forced error of these numbers, within 1e-3 and 0.1: in
 free running the errors of earlier steps add up to more than that of one.
+
+All puzzles are counted; the differences that are listed are the first LISTED of each kind, those
+that no gate excuses before the others.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from trm_runtime.parity.outcomes import Columns
 Array = np.ndarray[Any, Any]
 
 _GROWTH, _LEAST, _MOST = 100.0, 1e-3, 0.1
+LISTED = 1000  # differences of a kind: more than anybody reads, little enough for any document
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,9 @@ class Decisions:
     candidate_mean_steps: float
     logit_tolerance: float  # what a near-tie in an answer is
     score_tolerance: float  # and in a halting step
-    differences: tuple[Difference, ...]  # by puzzle
+    lost_near_tie: int  # puzzles that only the reference solves, by a near-tie
+    differences: tuple[Difference, ...]  # by puzzle, the first LISTED of each kind
+    unlisted: int  # differences beyond these
 
 
 def tolerance(forced_error: float) -> float:
@@ -63,54 +69,59 @@ def tolerance(forced_error: float) -> float:
 def decide(columns: Columns, logit_error: float, score_error: float) -> Decisions:
     """Compare the answers and halting steps of all puzzles; the errors are the largest forced."""
     logit_limit, score_limit = tolerance(logit_error), tolerance(score_error)
-    steps = _step_differences(columns, score_limit)
-    close = {d.puzzle for d in steps if d.near_tie}
-    answers = _answer_differences(columns, logit_limit, close)
     settled = columns["settled"]
+    steps = columns["steps"] != columns["got_steps"]
+    near_steps = steps & (columns["step_margin"] <= score_limit)
+    answers = columns["different"] > 0
+    near_answers = answers & ((columns["answer_margin"] <= logit_limit) | near_steps)
+    lost = (columns["exact"] == 1) & (columns["got_exact"] == 0)
     total, count = len(settled), int(settled.sum())
     cells = int(columns["cells"][settled].sum())
     different = int(columns["different"][settled].sum())
+    listed = [
+        *_listed(columns, _STEP, steps, near_steps),
+        *_listed(columns, _ANSWER, answers, near_answers),
+    ]
     return Decisions(
         puzzles=total,
         settled=count,
-        answers_equal=count - _count(answers, settled=True),
-        answers_near_tie=sum(d.near_tie for d in answers if d.settled),
+        answers_equal=_count(settled & ~answers),
+        answers_near_tie=_count(settled & near_answers),
         cells_equal=1.0 - different / cells if cells else 1.0,
-        steps_equal=count - _count(steps, settled=True),
-        steps_near_tie=sum(d.near_tie for d in steps if d.settled),
-        unsettled_answers_equal=total - count - _count(answers, settled=False),
-        unsettled_steps_equal=total - count - _count(steps, settled=False),
+        steps_equal=_count(settled & ~steps),
+        steps_near_tie=_count(settled & near_steps),
+        unsettled_answers_equal=_count(~settled & ~answers),
+        unsettled_steps_equal=_count(~settled & ~steps),
         mean_steps=float(columns["steps"].mean()),
         candidate_mean_steps=float(columns["got_steps"].mean()),
         logit_tolerance=logit_limit,
         score_tolerance=score_limit,
-        differences=tuple(sorted((*answers, *steps), key=lambda d: (d.puzzle, d.kind))),
+        lost_near_tie=_count(lost & (near_answers | near_steps)),
+        differences=tuple(sorted(listed, key=lambda d: (d.puzzle, d.kind))),
+        unlisted=_count(steps) + _count(answers) - len(listed),
     )
 
 
-def _count(differences: list[Difference], *, settled: bool) -> int:
-    return sum(d.settled is settled for d in differences)
+def _count(rows: Array) -> int:
+    return int(rows.sum())
 
 
-def _step_differences(columns: Columns, limit: float) -> list[Difference]:
-    """The margin is that of the earlier of the two steps: there one side halts and one does not."""
-    different = np.flatnonzero(columns["steps"] != columns["got_steps"])
-    names = ("row", "settled", "step_margin", "steps", "got_steps")
+# A kind of difference, and the columns of its margin, both decisions, cells and the first of these.
+# The margin of a step is that of the earlier one: there one side halts and one does not. That of an
+# answer is the clearest differing cell's; a near-tie in the step excuses it, too.
+_STEP = ("halting step", "step_margin", "steps", "got_steps")
+_ANSWER = ("answer", "answer_margin", "expected", "got", "different", "first")
+
+
+def _listed(
+    columns: Columns, kind: tuple[str, ...], different: Array, near: Array
+) -> list[Difference]:
+    rows = np.flatnonzero(different)
+    excused = near[rows] | ~columns["settled"][rows]
+    rows = rows[np.argsort(excused, kind="stable")][:LISTED]
+    head = (columns["row"][rows].tolist(), columns["settled"][rows].tolist(), near[rows].tolist())
+    values = (columns[name][rows].tolist() for name in kind[1:])
     return [
-        Difference(row, "halting step", settled, margin <= limit, margin, step, got)
-        for row, settled, margin, step, got in _rows(columns, names, different)
+        Difference(row, kind[0], settled, tie, *rest)
+        for row, settled, tie, *rest in zip(*head, *values)
     ]
-
-
-def _answer_differences(columns: Columns, limit: float, close: set[int]) -> list[Difference]:
-    """The margin is that of the clearest differing cell; a near-tie in the step excuses it too."""
-    different = np.flatnonzero(columns["different"])
-    names = ("row", "settled", "answer_margin", "expected", "got", "different", "first")
-    return [
-        Difference(row, "answer", settled, margin <= limit or row in close, margin, *values)
-        for row, settled, margin, *values in _rows(columns, names, different)
-    ]
-
-
-def _rows(columns: Columns, names: tuple[str, ...], rows: Array) -> list[tuple[Any, ...]]:
-    return list(zip(*(columns[name][rows].tolist() for name in names)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,6 +47,13 @@ class Chunk:
         return found
 
 
+class ChunkSize(NamedTuple):
+    """How many puzzles a chunk has, and how many of them are followed."""
+
+    puzzles: int
+    followed: int
+
+
 @dataclass(frozen=True)
 class Refilled:
     """R slots that take up new puzzles in mid-flight."""
@@ -78,13 +85,22 @@ class Golden:
 
     contract: StepContract  # of the reference
     about: About
-    puzzles: int
-    followed: int
+    sizes: tuple[ChunkSize, ...]  # of every chunk, without loading it
     chunks: Sequence[Chunk]
     refilled: Refilled
 
     def __len__(self) -> int:
         return self.puzzles
+
+    @property
+    def puzzles(self) -> int:
+        """N."""
+        return sum(size.puzzles for size in self.sizes)
+
+    @property
+    def followed(self) -> int:
+        """How many of them are followed."""
+        return sum(size.followed for size in self.sizes)
 
 
 def exact(answers: Array, labels: Array) -> Array:

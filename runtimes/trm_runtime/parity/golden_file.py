@@ -8,8 +8,12 @@ same recording gives the same bytes.
 from __future__ import annotations
 
 import hashlib
+import io
+import itertools
 import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, overload
@@ -18,7 +22,7 @@ import numpy as np
 
 from trm_runtime.contract import GOLDEN_FORMAT, GOLDEN_INDEX, StepContract
 from trm_runtime.errors import RejectedInputError
-from trm_runtime.parity.golden import About, Chunk, Golden, Refilled
+from trm_runtime.parity.golden import About, Chunk, ChunkSize, Golden, Refilled
 from trm_runtime.plain import plain
 from trm_runtime.words import counted
 
@@ -29,6 +33,17 @@ SCHEMA_VERSION = 1
 _SUMS = "SHA256SUMS"
 _MAX_INDEX = 1 << 26
 _PIECE = 1 << 20
+
+# What zipfile raises for bytes that it did not write; RuntimeError: they say they are encrypted.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    EOFError,
+)
 
 
 class GoldenWriter:
@@ -77,8 +92,6 @@ class GoldenWriter:
 
 
 def _npy(array: Array) -> bytes:
-    import io
-
     file = io.BytesIO()
     np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
     return file.getvalue()
@@ -105,27 +118,31 @@ def read_golden(path: str | Path) -> Golden:
             index = json.loads(archive.read(GOLDEN_INDEX))
     except OSError as error:
         raise RejectedInputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, ValueError, KeyError, NotImplementedError, EOFError) as error:
+    except _DAMAGE as error:
         raise RejectedInputError(
             f"{path}: is no golden, or is damaged; record it again with: trm-export reference"
         ) from error
     if not isinstance(index, dict) or index.get("format") != GOLDEN_FORMAT:
         raise RejectedInputError(f"{path}: is no golden of trm-export reference")
-    if index["schema_version"] != SCHEMA_VERSION:
+    if index.get("schema_version") != SCHEMA_VERSION:
         raise RejectedInputError(
-            f"{path}: is a golden of schema {index['schema_version']}, and this trm-runtime reads "
-            f"{SCHEMA_VERSION}; update it"
+            f"{path}: is a golden of schema {index.get('schema_version')}, and this trm-runtime "
+            f"reads {SCHEMA_VERSION}; update it"
         )
-    contract = StepContract.from_json(json.dumps(index["contract"]), f"{path}: its contract")
+    contract = StepContract.from_json(json.dumps(index.get("contract")), f"{path}: its contract")
+    try:
+        return _opened(StoredArrays(path), contract, index)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RejectedInputError(f"{path}: is no golden of trm-export reference") from error
+
+
+def _opened(stored: StoredArrays, contract: StepContract, index: Mapping[str, Any]) -> Golden:
     about = About(index["kind"], index["task"], index["provenance"], index["control"])
-    stored = StoredArrays(path)
-    refilled = stored.folder("refilled")
-    chunks = StoredChunks(stored, index["chunks"])
-    followed = sum(len(stored.array(f"chunk/{i:05d}/followed.npy")) for i in range(len(chunks)))
-    return Golden(
-        contract, about, sum(index["chunks"]), followed, chunks,
-        refilled_from(refilled, index["shown"]),
-    )  # fmt: skip
+    counts = index["chunks"]
+    followed = stored.arrays([f"chunk/{i:05d}/followed.npy" for i in range(len(counts))])
+    sizes = tuple(ChunkSize(n, len(rows)) for n, rows in zip(counts, followed.values()))
+    refilled = refilled_from(stored.folder("refilled"), index["shown"])
+    return Golden(contract, about, sizes, StoredChunks(stored, counts), refilled)
 
 
 def _verify(path: Path, archive: zipfile.ZipFile) -> None:
@@ -163,23 +180,29 @@ class StoredArrays:
         with zipfile.ZipFile(path) as archive:
             self.names = archive.namelist()
 
-    def array(self, name: str) -> Array:
-        """One of them."""
-        with zipfile.ZipFile(self._path) as archive, archive.open(name) as member:
-            found: Array = np.lib.format.read_array(member, allow_pickle=False)
-        return found
+    def arrays(self, names: Sequence[str]) -> dict[str, Array]:
+        """Some of them; the table of members, which is long, is read once."""
+        with zipfile.ZipFile(self._path) as archive:
+            return {name: _array(archive, name) for name in names}
 
     def folder(self, folder: str) -> dict[str, Array]:
         """All under a folder, named by what follows it."""
         inside = [name for name in self.names if name.startswith(f"{folder}/")]
-        return {name[len(folder) + 1 : -len(".npy")]: self.array(name) for name in inside}
+        found = self.arrays(inside)
+        return {name[len(folder) + 1 : -len(".npy")]: array for name, array in found.items()}
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> Array:
+    with archive.open(name) as member:
+        found: Array = np.lib.format.read_array(member, allow_pickle=False)
+    return found
 
 
 class StoredChunks(Sequence[Chunk]):
     """The chunks of a golden file, each read when it is asked for."""
 
     def __init__(self, stored: StoredArrays, sizes: Sequence[int]) -> None:
-        self._stored, self._starts = stored, [sum(sizes[:i]) for i in range(len(sizes))]
+        self._stored, self._starts = stored, [0, *itertools.accumulate(sizes)][:-1]
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -191,8 +214,8 @@ class StoredChunks(Sequence[Chunk]):
     def __getitem__(self, number: int | slice) -> Chunk | Sequence[Chunk]:
         if isinstance(number, slice):
             return [self[i] for i in range(*number.indices(len(self)))]
-        first = self._starts[number]  # IndexError ends an iteration
-        return chunk_from(self._stored.folder(f"chunk/{number:05d}"), first)
+        number = range(len(self))[number]  # IndexError ends an iteration
+        return chunk_from(self._stored.folder(f"chunk/{number:05d}"), self._starts[number])
 
     def __iter__(self) -> Iterator[Chunk]:
         return (self[number] for number in range(len(self)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from trm_runtime.parity.contracts import CHECKS
 from trm_runtime.parity.decisions import Decisions, Difference
@@ -115,13 +115,14 @@ def _answers(gates: Gates, d: Decisions) -> Rung:
         return Rung(name, NOT_JUDGED, f"the reference settles no puzzle; {text}")
     if gates.answers is None and gates.cells is None:
         return Rung(name, REPORTED, text)
-    problems = []
+    problems, unlisted = [], 0
     excused = d.answers_near_tie if gates.near_ties_excused else 0
     if gates.answers is not None and (d.answers_equal + excused) / d.settled < gates.answers:
-        problems += [_difference(x) for x in _real(d, "answer", gates)]
+        problems += _real(d, "answer", gates)
+        unlisted = d.settled - d.answers_equal - excused - len(problems)
     if gates.cells is not None and d.cells_equal < gates.cells:
         problems.append(f"{d.cells_equal:.3%} of cells equal, expected {gates.cells:.1%}")
-    return Rung(name, FAILED if problems else OK, text, tuple(problems))
+    return Rung(name, FAILED if problems else OK, text, tuple(problems), unlisted)
 
 
 def _steps(gates: Gates, d: Decisions) -> Rung:
@@ -129,16 +130,18 @@ def _steps(gates: Gates, d: Decisions) -> Rung:
     means = f"mean {d.mean_steps:.2f} and {d.candidate_mean_steps:.2f}"
     ties = _ties(d.steps_near_tie)
     text = f"{equal}{ties}; {_unsettled(d, d.unsettled_steps_equal)}; {means}"
-    problems = []
+    problems, unlisted = [], 0
     gap = abs(d.candidate_mean_steps - d.mean_steps)
     if gates.mean_steps is not None and gap > gates.mean_steps:
         problems.append(f"mean steps differ by {gap:.2f}, expected at most {gates.mean_steps}")
     excused = d.steps_near_tie if gates.near_ties_excused else 0
     share = (d.steps_equal + excused) / max(d.settled, 1)
     if gates.halting_steps is not None and d.settled and share < gates.halting_steps:
-        problems += [_difference(x) for x in _real(d, "halting step", gates)]
+        real = _real(d, "halting step", gates)
+        problems += real
+        unlisted = d.settled - d.steps_equal - excused - len(real)
     if problems:
-        return Rung(name, FAILED, text, tuple(problems))
+        return Rung(name, FAILED, text, tuple(problems), unlisted)
     if gates.mean_steps is None and d.settled == 0:
         return Rung(name, NOT_JUDGED, f"the reference settles no puzzle; {text}")
     judged = gates.mean_steps is not None or gates.halting_steps is not None
@@ -153,8 +156,8 @@ def _accuracy(gates: Gates, score: Accuracy | None, d: Decisions) -> Rung:
     text = f"{sides}, {len(score.lost)} lost, {len(score.won)} won, p = {score.p_value:.2g}"
     if gates.exact_drop is None:
         return Rung(name, REPORTED, text)
-    ties = {x.puzzle for x in d.differences if x.near_tie} if gates.near_ties_excused else set()
-    drop = (len([row for row in score.lost if row not in ties]) - len(score.won)) / score.n
+    excused = d.lost_near_tie if gates.near_ties_excused else 0
+    drop = (len(score.lost) - excused - len(score.won)) / score.n
     if drop <= gates.exact_drop:
         return Rung(name, OK, text)
     limit = f"expected at most {gates.exact_drop * 100:g}"
@@ -169,11 +172,14 @@ def _unsettled(d: Decisions, equal: int) -> str:
     return f"{equal} of {d.puzzles - d.settled} others"
 
 
-def _real(d: Decisions, kind: str, gates: Gates) -> Iterator[Difference]:
-    """The differences on settled puzzles that the gates do not excuse."""
-    for x in d.differences:
-        if x.kind == kind and x.settled and not (x.near_tie and gates.near_ties_excused):
-            yield x
+def _real(d: Decisions, kind: str, gates: Gates) -> list[str]:
+    """The listed differences on settled puzzles that the gates do not excuse."""
+    tie = gates.near_ties_excused
+    return [
+        _difference(x)
+        for x in d.differences
+        if x.kind == kind and x.settled and not (x.near_tie and tie)
+    ]
 
 
 def _difference(x: Difference) -> str:

@@ -13,7 +13,7 @@ from trm_runtime.checks import check_inputs
 from trm_runtime.contract import StepContract
 from trm_runtime.errors import UsageError
 from trm_runtime.loop import solve
-from trm_runtime.parity.golden import About, Chunk, Golden, Refilled
+from trm_runtime.parity.golden import About, Chunk, ChunkSize, Golden, Refilled
 from trm_runtime.parity.run import stepped
 from trm_runtime.parity.slots import disturbed, refilled_count, shown
 from trm_runtime.runner import StepRunner, initial_carry
@@ -27,6 +27,7 @@ Progress = Callable[[int], object]  # so many more units of work are done
 CHUNK = 1024  # puzzles
 IN_MEMORY = 256_000_000  # bytes of followed states, where nothing is written
 LEAST_FOLLOWED, LEAST_REFILLED = 2, 3
+MOST_FOLLOWED = 4096  # where a state is tiny, what is measured of it takes more memory than itself
 
 
 class Puzzles(Protocol):
@@ -54,7 +55,7 @@ class Plan:
     puzzles: int
     followed: Array  # (F,) int64
     refilled: int
-    chunk: int = CHUNK
+    chunk: int  # puzzles
 
     @property
     def spans(self) -> list[range]:
@@ -62,8 +63,18 @@ class Plan:
         starts = range(0, self.puzzles, self.chunk)
         return [range(start, min(start + self.chunk, self.puzzles)) for start in starts]
 
+    def followed_in(self, span: range) -> Array:
+        """The followed rows of a chunk, counted from its first: (f,) int64."""
+        inside = (self.followed >= span.start) & (self.followed < span.stop)
+        found: Array = self.followed[inside] - span.start
+        return found
+
+    def chunk_work(self, span: range, steps: int) -> int:
+        """Units of progress of a chunk: puzzles, and steps of what is followed."""
+        return len(span) + len(self.followed_in(span)) * steps
+
     def work(self, steps: int) -> int:
-        """Units of progress of a recording: puzzles, and steps of what is followed."""
+        """Units of progress of a recording."""
         return self.puzzles + (len(self.followed) + self.refilled) * steps
 
 
@@ -71,9 +82,9 @@ def plan(contract: StepContract, puzzles: int, budget: int = IN_MEMORY) -> Plan:
     """Follows as many puzzles, evenly spread, as fit `budget` bytes; a few at least."""
     rows = budget // row_bytes(contract)
     refilled = min(refilled_count(puzzles), max(LEAST_REFILLED, rows // 4))
-    followed = min(puzzles, max(LEAST_FOLLOWED, rows - refilled))
+    followed = min(puzzles, max(LEAST_FOLLOWED, rows - refilled), MOST_FOLLOWED)
     chosen = np.unique(np.linspace(0, puzzles - 1, followed).astype(np.int64))
-    return Plan(puzzles, chosen, refilled)
+    return Plan(puzzles, chosen, refilled, CHUNK)
 
 
 def row_bytes(contract: StepContract) -> int:
@@ -128,7 +139,8 @@ def record(
     refilled = record_refilled(runner, tokens, chosen, tell)
     labels = targets(puzzles)
     chunks = list(record_chunks(runner, tokens, labels, chosen, batch_size, tell))
-    return Golden(runner.contract, about, count, len(chosen.followed), chunks, refilled)
+    sizes = tuple(ChunkSize(len(chunk), len(chunk.followed)) for chunk in chunks)
+    return Golden(runner.contract, about, sizes, chunks, refilled)
 
 
 def record_chunks(
@@ -143,7 +155,7 @@ def record_chunks(
     for span in chosen.spans:
         rows = slice(span.start, span.stop)
         part = {name: array[rows] for name, array in tokens.items()}
-        followed = chosen.followed[np.isin(chosen.followed, span)] - span.start
+        followed = chosen.followed_in(span)
         known = None if labels is None else np.asarray(labels[rows], np.int32)
         yield record_chunk(runner, span.start, part, known, followed, batch_size, progress)
 

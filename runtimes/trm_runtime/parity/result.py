@@ -27,7 +27,8 @@ class Rung:
     name: str
     status: str
     summary: str  # the key number, or why there is none
-    problems: tuple[str, ...] = ()  # everything wrong on it
+    problems: tuple[str, ...] = ()  # what is wrong on it
+    unlisted: int = 0  # how much more of the same is
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,212 @@
+"""The tables over all files: what each is and does, its gates, and where everything comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from trm_export.report.table import FAILED, PASSED, Table
+from trm_export.report.text import (
+    clean,
+    cosine,
+    interval,
+    kind_of_file,
+    megabytes,
+    percent,
+    signed,
+    small,
+)
+
+Document = Mapping[str, Any]
+
+
+def files_table(document: Document) -> Table:
+    """A row a file, and one of the model they are made from."""
+    costs = any(file["cost"] for file in document["files"])
+    heads = ["file", "verdict", "MB", *(["ms/step"] if costs else []), "solved (95 %)", "points"]
+    heads += ["answers equal", "steps equal", "mean steps", "format", "engine"]
+    rows = [_model_row(document, costs)] if _score(document, "reference") else []
+    rows += [_file_row(file, costs) for file in document["files"]]
+    return Table(
+        "Files",
+        tuple(heads),
+        tuple(rows),
+        "Solved: answered in full, with the 95 % interval (Wilson). Points: percentage points of "
+        "that against the model. Answers and steps equal: of the puzzles that the model settles, "
+        "which is to say solves or, without labels, halts on early.",
+    )
+
+
+def _score(document: Document, side: str) -> Mapping[str, Any] | None:
+    found = (file["result"]["accuracy"] for file in document["files"])
+    return next((accuracy[side] for accuracy in found if accuracy), None)
+
+
+def _model_row(document: Document, costs: bool) -> tuple[str, ...]:
+    score = _score(document, "reference") or {}
+    decided = (file["result"]["decisions"] for file in document["files"])
+    steps = next((f"{d['mean_steps']:.2f}" for d in decided if d), "-")
+    made = document["reference"]["provenance"]
+    row = [clean(made.get("model", "the model")), "the model", "-", *(["-"] if costs else [])]
+    row += [_solved(score), "-", "-", "-", steps]
+    return (*row, f"Keras {clean(made.get('dtype_policy', ''))}".strip(), clean(_engine(made)))
+
+
+def _engine(made: Mapping[str, Any]) -> str:
+    device = made.get("device", {})
+    backend = device.get("backend", "-")
+    return f"{backend} {device.get('versions', {}).get(backend, '')}".strip()
+
+
+def _solved(score: Mapping[str, Any]) -> str:
+    return f"{percent(score['exact'])} ({interval(score['interval'])})"
+
+
+def _file_row(file: Mapping[str, Any], costs: bool) -> tuple[str, ...]:
+    result = file["result"]
+    d, accuracy = result["decisions"], result["accuracy"]
+    row = [clean(file["file"]), PASSED if result["passed"] else FAILED, megabytes(file["bytes"])]
+    row += [_milliseconds(file["cost"])] if costs else []
+    if accuracy is None:
+        row += ["-", "-"]
+    else:
+        got = accuracy["candidate"]
+        row += [_solved(got), signed(100 * (got["exact"] - accuracy["reference"]["exact"]), 1)]
+    if d is None:
+        row += ["-", "-", "-"]
+    else:
+        row += [f"{d[name]} of {d['settled']}" for name in ("answers_equal", "steps_equal")]
+        row.append(f"{d['candidate_mean_steps']:.2f}")
+    kind = f"{kind_of_file(file['file'])} {clean(file['precision'])}"
+    return (*row, kind, clean(file["engine"]))
+
+
+def _milliseconds(cost: Mapping[str, Any] | None) -> str:
+    return "-" if cost is None or cost.get("step_ms") is None else f"{cost['step_ms']:.1f}"
+
+
+def gates_table(document: Document) -> Table:
+    """Every gate of every file: its limit, what was found, and by how much."""
+    rows = []
+    for file in document["files"]:
+        for gate, limit, found, margin in gates(file["result"]):
+            rows.append((clean(file["file"]), clean(file["precision"]), gate, limit, found, margin))
+    heads = ("file", "precision", "gate", "limit", "found", "margin")
+    note = (
+        "A gate holds on settled puzzles for answers and halting steps, on all of them for "
+        "accuracy and mean steps, on every tensor and step for forced values."
+    )
+    return Table("Gates", heads, tuple(rows), note)
+
+
+def gates(result: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    """(gate, limit, found, margin) of a file."""
+    limits, d, accuracy = result["gates"], result["decisions"], result["accuracy"]
+    floats = [error for error in result["forced"] if error["dtype"] == "float32"]
+    excused = limits["near_ties_excused"]
+    if (most := limits["relative_l2"]) is not None:
+        errors = [error["relative_l2"] for error in floats]
+        found = None if None in errors else max(errors, default=None)
+        yield "forced relative L2", f"≤ {small(most)}", *_times(floats, found, most)
+    if (least := limits["cosine"]) is not None:
+        cosines = [error["cosine"] for error in floats]
+        lowest = None if None in cosines else min(cosines, default=None)
+        yield "forced cosine", f"≥ {least:g}", *_closer(floats, lowest, least)
+    if d is not None and d["settled"]:
+        for gate, name in (("answers", "answers"), ("halting_steps", "steps")):
+            if (least := limits[gate]) is not None:
+                ties = d[f"{name}_near_tie"] if excused else 0
+                share = (d[f"{name}_equal"] + ties) / d["settled"]
+                title = f"equal {'halting steps' if name == 'steps' else name}"
+                yield title, f"≥ {percent(least)}", percent(share), _points(share - least)
+        if (least := limits["cells"]) is not None:
+            share = d["cells_equal"]
+            yield "equal cells", f"≥ {percent(least)}", percent(share, 2), _points(share - least)
+    if (most := limits["exact_drop"]) is not None and accuracy is not None:
+        drop = _drop(accuracy, d, excused)
+        yield "points lost", f"≤ {most * 100:g}", f"{drop * 100:.2f}", _points(most - drop)
+    if (most := limits["mean_steps"]) is not None and d is not None:
+        gap = abs(d["candidate_mean_steps"] - d["mean_steps"])
+        margin = f"{signed(most - gap, 2)} steps"
+        yield "mean steps", f"± {most:g}", f"{gap:.2f}", _judged(gap <= most, margin)
+    if (most := limits["carry_clipping"]) is not None:
+        yield "carry clipping", f"≤ {percent(most)}", "-", "judged when the file was made"
+
+
+def _drop(accuracy: Mapping[str, Any], d: Mapping[str, Any] | None, excused: bool) -> float:
+    """The share of puzzles lost, as the rung of task accuracy counts it."""
+    differences: Sequence[Mapping[str, Any]] = d["differences"] if d and excused else ()
+    ties = {x["puzzle"] for x in differences if x["near_tie"]}
+    lost = len([row for row in accuracy["lost"] if row not in ties])
+    return float((lost - len(accuracy["won"])) / accuracy["n"])
+
+
+def _times(floats: Sequence[Any], found: float | None, most: float) -> tuple[str, str]:
+    if not floats:
+        return "-", "no steps to see"
+    text = "none" if not found else f"{most / found:.3g} times below"
+    return small(found), _judged(found is not None and found <= most, text)
+
+
+def _closer(floats: Sequence[Any], found: float | None, least: float) -> tuple[str, str]:
+    if not floats:
+        return "-", "no steps to see"
+    distance = 1 - (found or 0.0)
+    text = (
+        "no digit differs" if distance <= 0 else f"{(1 - least) / distance:.3g} times closer to 1"
+    )
+    return cosine(found), _judged(found is not None and found >= least, text)
+
+
+def _points(margin: float) -> str:
+    text = f"{signed(margin * 100, 2)} points"
+    return _judged(margin >= -1e-12, text)
+
+
+def _judged(met: bool, margin: str) -> str:
+    return margin if met else f"✗ {margin}" if "times" not in margin else "✗ missed"
+
+
+def provenance_table(document: Document) -> Table:
+    """Where the reference and the files come from."""
+    reference = document["reference"]
+    made = reference["provenance"]
+    device = made.get("device", {})
+    versions = device.get("versions", {})
+    rows = [
+        ("model", f"{made.get('model', '-')} ({reference['model']})"),
+        ("model sha256", made.get("model_sha256", "-")),
+        ("weights sha256", reference["weights_sha256"]),
+        ("puzzles", f"{reference['puzzles']} {reference['kind']}: {made.get('puzzles', '-')}"),
+        ("task", reference["task"] or "unknown"),
+        ("values compared", f"{reference['followed']} puzzles and "
+                            f"{reference['refilled_slots']} refilled slots, every step"),
+        ("halting", f"{_halt(reference['halt'])}, at most {reference['max_steps']} steps"),
+        ("device", f"{device.get('name', '-')} ({device.get('kind', '-')})"),
+        ("backend", f"{device.get('backend', '-')}, {made.get('dtype_policy', '-')}, "
+                    f"TF32 {'on' if device.get('tf32') else 'off'}"),
+        ("versions", ", ".join(f"{name} {found}" for name, found in versions.items()) or "-"),
+        ("golden sha256", reference["sha256"]),
+        ("control", _control(reference["control"])),
+        *((f"made {file['file']}", _made_by(file["made_by"])) for file in document["files"]),
+        ("report", document["tool"]),
+    ]  # fmt: skip
+    cells = tuple((clean(name), clean(value)) for name, value in rows)
+    return Table("Provenance", ("what", "value"), cells)
+
+
+def _halt(rule: Mapping[str, Any]) -> str:
+    threshold = rule.get("threshold")
+    return str(rule.get("kind")) + ("" if threshold is None else f" > {threshold:g}")
+
+
+def _control(control: Mapping[str, Any] | None) -> str:
+    if control is None:
+        return "none: the noise floor was not measured"
+    error = small(control.get("forced_error"))
+    return f"{control['what']}; largest forced relative L2 {error}"
+
+
+def _made_by(made: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {found}" for name, found in made["versions"].items())
+    return f"{made['tool']}; {versions}; weights {made['weights_sha256'][:12]}…"

@@ -1,0 +1,84 @@
+"""Numbers and names as a report writes them. Knows nothing about parity."""
+
+from __future__ import annotations
+
+import math
+
+MANY = 20  # items of a list before the rest is only counted
+
+_MINUS = "\N{MINUS SIGN}"
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_FORMATS = {".onnx": "ONNX", ".tflite": "TFLite"}
+
+
+def clean(text: object) -> str:
+    """One line of text that nothing can hide in: what does not print is spelled out."""
+    return "".join(c if c.isprintable() else _spelled(c) for c in str(text))
+
+
+def _spelled(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def short(name: str, most: int) -> str:
+    """A clean name of at most so many characters, its middle left out."""
+    name = clean(name)
+    head = (most - 1) // 2
+    return name if len(name) <= most else f"{name[:head]}…{name[head + 1 - most :]}"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share as a percentage."""
+    return "-" if share is None else f"{share * 100:.{digits}f} %"
+
+
+def interval(ends: tuple[float, float] | list[float]) -> str:
+    """An interval of shares, in percent."""
+    low, high = ends
+    return f"{low * 100:.1f} to {high * 100:.1f}"
+
+
+def signed(value: float, digits: int) -> str:
+    """A difference, with a sign unless it is 0 in these digits."""
+    text = f"{value:+.{digits}f}"
+    return text.replace("-", _MINUS) if text.strip("+-0.") else f"{0:.{digits}f}"
+
+
+def small(value: float | None) -> str:
+    """An error; None is what JSON has for infinity."""
+    if value is None:
+        return "∞"
+    return "0" if value == 0 else f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e+")
+
+
+def cosine(value: float | None) -> str:
+    """A cosine with the digits that tell it from 1."""
+    return "∞" if value is None else f"{value:.6f}"
+
+
+def decibels(value: float | None) -> str:
+    """A ratio of signal to noise; None: there is no noise."""
+    return "∞" if value is None else f"{value:.1f}"
+
+
+def megabytes(size: int) -> str:
+    """Bytes as 10^6 bytes."""
+    return f"{size / 1e6:.2f}"
+
+
+def power_of_ten(value: float, _position: object = None) -> str:
+    """A tick of a logarithmic axis."""
+    if value <= 0:
+        return ""
+    return "10" + str(round(math.log10(value))).translate(_SUPERSCRIPTS)
+
+
+def listed(items: list[str] | tuple[str, ...], most: int = MANY) -> list[str]:
+    """The first items, clean, and how many more there are."""
+    more = [f"… and {len(items) - most} more, in the JSON"] if len(items) > most else []
+    return [*map(clean, items[:most]), *more]
+
+
+def kind_of_file(name: str) -> str:
+    """The format by the name of a file."""
+    return next((kind for end, kind in _FORMATS.items() if name.endswith(end)), "SavedModel")

@@ -1,0 +1,162 @@
+"""What the templates show, made from the document of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trm_export.report import curves, decisions, numbers, tables
+from trm_export.report.boards import Story, stories
+from trm_export.report.front import Spot, front
+from trm_export.report.table import Figure, Table
+from trm_export.report.text import clean, listed, megabytes, percent
+
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Everything about one file."""
+
+    anchor: str
+    name: str
+    subtitle: str
+    passed: bool
+    why: str
+    problems: list[str]
+    ladder: Table
+    figures: list[Figure]
+    accuracy: Table | None
+    differences: Table | None
+    stories: list[Story]
+    numbers: list[Table]
+    drift: list[Table]
+    equal: str
+
+
+@dataclass(frozen=True)
+class View:
+    """The whole report; `title` is the name of the model."""
+
+    title: str
+    tool: str
+    passed: bool
+    verdict: str
+    summary: list[str]
+    files: Table
+    figures: list[Figure]
+    sheets: list[Sheet]
+    gates: Table
+    provenance: Table
+    command: str
+
+
+def view(document: Document) -> View:
+    """Everything that a report shows, in its order."""
+    return View(
+        title=clean(document["reference"]["provenance"].get("model", "a model")),
+        tool=clean(document["tool"]),
+        passed=document["passed"],
+        verdict=clean(document["verdict"]),
+        summary=list(_summary(document)),
+        files=tables.files_table(document),
+        figures=list(_figures(document)),
+        sheets=[_sheet(document, number) for number in range(len(document["files"]))],
+        gates=tables.gates_table(document),
+        provenance=tables.provenance_table(document),
+        command=clean(document["command"]),
+    )
+
+
+def _summary(document: Document) -> Iterator[str]:
+    """A few sentences for those who read no table."""
+    judged = [file for file in document["files"] if file["result"]["accuracy"]]
+    if judged:
+        score = judged[0]["result"]["accuracy"]
+        solved = round(score["reference"]["exact"] * score["n"])
+        yield f"The model itself solves {solved} of {score['n']} {document['reference']['kind']}."
+    fit = [file for file in document["files"] if file["result"]["passed"]]
+    if not fit:
+        yield "No file is fit for use."
+        return
+    least = min(fit, key=lambda file: file["bytes"])
+    yield f"The smallest that passes is {_told(least)}."
+    timed = [file for file in fit if file["cost"] and file["cost"].get("step_ms")]
+    if timed:
+        fastest = min(timed, key=lambda file: file["cost"]["step_ms"])
+        milliseconds = f"{fastest['cost']['step_ms']:.1f} ms a step"
+        yield f"The fastest that passes is {_told(fastest)}, {milliseconds}."
+
+
+def _told(file: Mapping[str, Any]) -> str:
+    score = file["result"]["accuracy"]
+    solves = f", solves {percent(score['candidate']['exact'])}" if score else ""
+    return f"{clean(file['file'])}: {megabytes(file['bytes'])} MB{solves}"
+
+
+def _figures(document: Document) -> Iterator[Figure]:
+    judged = [file for file in document["files"] if file["result"]["accuracy"]]
+    if not judged:
+        return
+    score = judged[0]["result"]["accuracy"]
+    sides = [("the model", "", score["reference"])]
+    for file in judged:
+        found = file["result"]["accuracy"]["candidate"]
+        sides.append((file["file"], file["precision"], found))
+    yield decisions.accuracy(sides, score["n"], "accuracy")
+    timed = [file for file in judged if file["cost"] and file["cost"].get("step_ms")]
+    for found in (
+        front([_spot(file, file["bytes"] / 1e6) for file in judged], "size", "MB", "size"),
+        front([_spot(f, f["cost"]["step_ms"]) for f in timed], "time", "ms a step", "time"),
+    ):
+        if found is not None:
+            yield found
+
+
+def _spot(file: Mapping[str, Any], cost: float) -> Spot:
+    score = file["result"]["accuracy"]["candidate"]
+    return Spot(file["file"], file["precision"], cost, score["exact"], tuple(score["interval"]))
+
+
+def _sheet(document: Document, number: int) -> Sheet:
+    file = document["files"][number]
+    result = file["result"]
+    broken = [p for rung in result["rungs"] for p in rung["problems"]]
+    integers = numbers.integer_table(result)
+    return Sheet(
+        anchor=f"file-{number + 1}",
+        name=clean(file["file"]),
+        subtitle=_subtitle(file),
+        passed=result["passed"],
+        why=clean(result["verdict"]),
+        problems=listed(broken),
+        ladder=numbers.ladder(result),
+        figures=list(_file_figures(file, f"f{number + 1}")),
+        accuracy=numbers.accuracy_table(result),
+        differences=numbers.differences(result),
+        stories=stories(document, file),
+        numbers=[*([] if integers is None else [integers]), *numbers.step_tables(result)],
+        drift=list(numbers.drift_tables(result)),
+        equal=numbers.equal_tensors(result),
+    )
+
+
+def _subtitle(file: Mapping[str, Any]) -> str:
+    batch = "any batch" if file["batch"] is None else f"batch {file['batch']}"
+    words = (file["precision"], f"one {file['granularity']} a call", batch, file["engine"])
+    return clean(", ".join(words))
+
+
+def _file_figures(file: Mapping[str, Any], key: str) -> Iterator[Figure]:
+    result = file["result"]
+    found = [
+        curves.drift(result, tensor, f"{key}drift{i}")
+        for i, tensor in enumerate(curves.states(result))
+    ]
+    if result["halting"] is not None:
+        found.append(decisions.heatmap(result["halting"], f"{key}halt"))
+        found.append(decisions.margins(result, f"{key}margin"))
+    if file["clipping"]:
+        found.append(curves.clipping(file["clipping"], f"{key}clip"))
+    yield from (figure for figure in found if figure is not None)
