@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trm_export.commands.explaining import Explain
 from trm_export.commands.models import (
     HaltRule,
     HaltThreshold,
@@ -90,6 +91,7 @@ def parity(
     bench: BenchFile = None,
     output: Output = None,
     report: Report = None,
+    explain: Explain = False,
     trust_module: TrustModule = None,
     seq_len: SeqLen = None,
     max_steps: MaxSteps = None,
@@ -105,6 +107,7 @@ def parity(
     a command that was killed goes on where it was.
     """
     from trm_export.commands.console import emit
+    from trm_export.commands.explaining import explained, show_explanation
     from trm_export.commands.parity_tables import show_files
     from trm_export.errors import ParityError
     from trm_export.keras_file import require_keras
@@ -135,10 +138,15 @@ def parity(
         )
         found = _document(source, reference, files)
         _write(found, files, output, report, force=force)
+        why = explained(model, said, files, reference) if explain else {}
     if as_json:
-        emit(found if len(files) > 1 else _single(files[0]))
+        document = found if len(files) > 1 else _single(files[0])
+        told = {path: one.to_json() for path, one in why.items()}
+        emit({**document, "explanations": told} if explain else document)
     else:
         show_files(files, str(model), report)
+        for path, one in why.items():
+            show_explanation(path, one)
     if not all(file.result for file in files):
         raise typer.Exit(ParityError.exit_code)
 

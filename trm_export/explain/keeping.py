@@ -16,8 +16,9 @@ from trm_export.export.format import Format
 from trm_export.export.layers import chosen
 from trm_export.export.shared import Shared
 from trm_export.files import refuse_overwrite
+from trm_export.parity import valid_answers
 from trm_export.protocol import AnyModel
-from trm_runtime.parity import Accuracy, Puzzles, check
+from trm_runtime.parity import Accuracy, Golden, Puzzles, check, record
 
 Progress = Callable[[str], object]  # told what is being done, in words
 
@@ -96,7 +97,9 @@ def auto_keep(
     refuse_overwrite(path, force=force)
     said = progress or _silent
     shared = Shared(model)
-    search = _Search(shared, kind, choices, puzzles, judged, said)
+    said("solving the puzzles with Keras")
+    golden = record(shared.runner, judged)
+    search = _Search(shared, kind, choices, puzzles, golden, said)
     kept = chosen(shared.model, choices.keep)
     stages = [search.stage(kept)]
     ranking: tuple[LayerError, ...] = ()
@@ -118,7 +121,7 @@ class _Search:
     kind: Format
     choices: Choices
     puzzles: Puzzles
-    judged: Puzzles
+    golden: Golden
     said: Progress
 
     def stage(self, kept: tuple[str, ...]) -> Stage:
@@ -129,7 +132,8 @@ class _Search:
             return self._judged(trial, kept)
 
     def _judged(self, trial: Trial, kept: tuple[str, ...]) -> Stage:
-        result = check(self.shared.golden(self.judged), trial.runner)
+        valid = valid_answers(self.golden.contract)
+        result = check(self.golden, trial.runner, valid=valid)
         return Stage(
             kept, trial.bytes, least_cosine(result), result.accuracy, result.passed, result.verdict
         )

@@ -23,7 +23,8 @@ class LayerError:
         layer: short name, as `layers` has it.
         cosine: least forced cosine of any float tensor and step.
         relative_l2: largest forced relative L2 of any.
-        bytes_saved: how much smaller the file is.
+        bytes_saved: how much smaller the file is; less than 0 where the operators that a small
+            layer needs outweigh it.
     """
 
     layer: str
@@ -63,7 +64,7 @@ def rank_layers(
         others = tuple(other for other in names if other != name)
         with fresh(shared, kind, dataclasses.replace(choices, keep=others), puzzles) as trial:
             saved = most - trial.bytes
-            if saved > 0:
+            if saved:  # or it is in float all the same
                 result = forced(shared, trial, puzzles)
                 error = result.forced_error or 0.0
                 found.append(LayerError(name, least_cosine(result), error, saved))

@@ -46,29 +46,46 @@ def _floats(model: Any, layers: Mapping[str, Array], keep: Collection[str]) -> d
     for graph in model.subgraphs:
         for tensor in graph.tensors:
             if tensor.buffer not in seen:
-                small = stored(model, tensor)
+                small = None if tensor.type == FLOAT32 else real_values(model, tensor)
                 name, exact = ("", None) if small is None else _nearest(small, layers)
                 seen[tensor.buffer] = exact if name in keep else None
     return {buffer: exact for buffer, exact in seen.items() if exact is not None}
 
 
-def stored(model: Any, tensor: Any) -> Array | None:
-    """The real values of a stored matrix in int8 or float16, float32; None for other tensors."""
+def kept(data: bytes, layers: Mapping[str, Array]) -> tuple[str, ...]:
+    """The layers that a flatbuffer stores in float32."""
+    model = load(data)
+    tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
+    floats = [real_values(model, tensor) for tensor in tensors if tensor.type == FLOAT32]
+    found = {nearest_layer(array, layers) for array in floats if array is not None}
+    return tuple(name for name in layers if name in found)
+
+
+def real_values(model: Any, tensor: Any) -> Array | None:
+    """What a stored matrix stands for, float32; None for other tensors.
+
+    Of two dimensions or more, in float32, float16, or int8 with scales.
+    """
     data = model.buffers[tensor.buffer].data
     if data is None or len(data) == 0 or tensor.shape is None or len(tensor.shape) < 2:
         return None
-    content = bytes(data)
-    if tensor.type == FLOAT16:
-        return np.frombuffer(content, "<f2").reshape(tensor.shape).astype(np.float32)
-    grid = tensor.quantization
+    content, grid = bytes(data), tensor.quantization
+    if tensor.type in (FLOAT16, FLOAT32):
+        floats = np.frombuffer(content, "<f2" if tensor.type == FLOAT16 else "<f4")
+        return floats.reshape(tensor.shape).astype(np.float32)
     if tensor.type != INT8 or grid is None or grid.scale is None:
         return None
     integers = np.frombuffer(content, np.int8).reshape(tensor.shape).astype(np.float32)
     axes = [1] * integers.ndim
-    axes[grid.quantizedDimension] = -1
-    if len(grid.scale) == 1:
-        axes = [1] * integers.ndim
-    return (integers - np.reshape(grid.zeroPoint, axes)) * np.reshape(grid.scale, axes)
+    if len(grid.scale) > 1:
+        axes[grid.quantizedDimension] = -1
+    found: Array = (integers - np.reshape(grid.zeroPoint, axes)) * np.reshape(grid.scale, axes)
+    return found
+
+
+def nearest_layer(array: Array, layers: Mapping[str, Array]) -> str | None:
+    """The layer that a stored matrix is; None for none of the model's."""
+    return _nearest(array, layers)[0] or None
 
 
 def _nearest(small: Array, layers: Mapping[str, Array]) -> tuple[str, Array | None]:

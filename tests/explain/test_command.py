@@ -1,0 +1,45 @@
+"""`trm-export parity --explain`: what it prints, and its one JSON document."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import onnx
+import pytest
+
+from tests.explain.conftest import HARD
+from tests.parity.conftest import small_model
+from tests.parity.faults import one_weight_off_by_5_percent
+from tests.runtime.graphs import write
+from trm_export.commands.app import run
+
+
+def test_a_fault_is_explained_and_a_healthy_file_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, good, bad = (str(tmp_path / name) for name in ("m.keras", "good.onnx", "bad.onnx"))
+    source = small_model("mlp")
+    source.save(model)
+    assert run(["onnx", model, "-o", good]) == 0
+    proto = onnx.load_model(good)
+    one_weight_off_by_5_percent(SimpleNamespace(model=source), proto)
+    write(Path(bad), proto)
+    capsys.readouterr()
+    assert run(["parity", model, bad, good, "--count", "6", "--explain"]) == 5
+    text = " ".join(capsys.readouterr().out.split())
+    for words in (
+        f"{bad}: to blame is the file: a fresh export",
+        "First bad step: 1, tensor z_H.",
+        f"MatMul of {HARD}, in pass 1: relative L2",
+        f"and reads {HARD}.",
+        f"- {HARD}: 1 of 8192 values differ",
+        "Trials: single steps against the model",
+        "graph optimisation off no",
+        "fp32 in tflite (litert) yes",
+    ):
+        assert words in text
+    assert f"{good}: to blame" not in text
+    assert run(["parity", model, good, "--count", "4", "--explain", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["explanations"] == {}

@@ -1,0 +1,214 @@
+"""Injected faults are found, named, and blamed on the right party."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.explain.conftest import HARD
+from tests.parity.conftest import small_model
+from tests.parity.faults import (
+    no_reset_of_z_h,
+    one_weight_off_by_5_percent,
+    rope_off_by_one_after_the_prefix,
+    swap_names,
+)
+from tests.runtime.graphs import write
+from trm_export.checkpoint import load_model
+from trm_export.errors import UsageError
+from trm_export.explain.explain import Explanation, explain
+from trm_export.explain.feeds import calls_of
+from trm_export.explain.reading import choices_of
+from trm_export.explain.stored import labels_of
+from trm_export.explain.tflite_walk import scaled, walk_tflite
+from trm_export.explain.trial import fresh
+from trm_export.export.choices import Choices
+from trm_export.export.export import build, format_named, plan
+from trm_export.export.layers import layers
+from trm_export.export.probe import probe_puzzles
+from trm_export.export.shared import Shared
+from trm_export.export.tflite_flatbuffer import dump, load
+from trm_export.model import TRM
+from trm_export.shipped import shipped_checkpoint
+from trm_export.tasks import get_task
+from trm_runtime.drivers.tflite_file import append_contract, read_contract
+from trm_runtime.parity import GATES, record
+from trm_runtime.plain import plain
+
+PUZZLES = get_task("sudoku4").puzzles("test", count=4)
+
+
+def exported(model: Any, path: Path, choices: Choices, fault: Callable[..., Any] | None) -> Path:
+    """A file, sealed anew after a fault of `tests.parity.faults` if it is to have one."""
+    kind = format_named(path.suffix[1:])
+    build(plan(model, probe_puzzles(model), kind, choices), kind, path)
+    if fault is not None:
+        proto = onnx.load_model_from_string(path.read_bytes())
+        fault(SimpleNamespace(model=model), proto)
+        write(path, proto)
+    return path
+
+
+def check_document(found: Explanation) -> None:
+    document = json.loads(json.dumps(plain(found.to_json()), allow_nan=False))
+    assert document["kind"] == "explanation"
+    assert document["conclusion"] == found.conclusion
+
+
+def test_a_wrong_weight_is_named_with_its_operator(tmp_path: Path) -> None:
+    model = small_model("mlp")
+    path = exported(model, tmp_path / "m.onnx", Choices(), one_weight_off_by_5_percent)
+    found = explain(model, path, PUZZLES)
+    assert not found
+    assert found.conclusion.startswith("the file: ")
+    assert found.first is not None
+    assert (found.first.step, found.first.tensor) == (1, "z_H")
+    assert found.operators is not None
+    first = found.operators.first
+    assert first is not None
+    assert first.words == f"MatMul of {HARD}, in pass 1"
+    assert first.problem is not None
+    (stored,) = found.stored
+    assert stored.layer == HARD
+    assert stored.words.startswith(f"{HARD}: 1 of 8192 values differ")
+    assert found.attempts is not None
+    assert [one.passed for one in found.attempts] == [False, False, True, True, True]
+    assert found.ranking == ()
+    check_document(found)
+
+
+def test_a_shifted_rope_table_is_named_with_what_reads_it(tmp_path: Path) -> None:
+    model = small_model("attention")
+    path = exported(model, tmp_path / "m.onnx", Choices(), rope_off_by_one_after_the_prefix)
+    found = explain(model, path, PUZZLES)
+    assert found.conclusion.startswith("the file: ")
+    assert found.operators is not None
+    first = found.operators.first
+    assert first is not None
+    assert (first.op, first.layer, first.turn) == ("Mul", None, 1)
+    assert "mix" in first.output
+    changed = {one.tensor: one for one in found.stored}
+    assert changed.keys() & set(first.reads)
+    assert all("is shifted by 1 along axis" in one.how for one in found.stored)
+    assert {one.layer for one in found.stored} == {None}
+
+
+def test_a_lost_reset_is_found_in_a_rolled_file(tmp_path: Path) -> None:
+    model = small_model("mlp")
+    path = exported(model, tmp_path / "m.onnx", Choices(recursion="rolled"), no_reset_of_z_h)
+    found = explain(model, path, PUZZLES)
+    assert found.operators is not None
+    assert found.operators.first is not None
+    assert found.operators.first.words == "Identity"
+    assert found.operators.first.turn is None
+    assert found.stored == ()
+
+
+def mixed_up_names(exported: Any, proto: Any) -> None:
+    """A whole number goes by the name of a state, as in the graph of another version it might."""
+    one_weight_off_by_5_percent(exported, proto)
+    values = {node.op_type: node.output[0] for node in reversed(proto.graph.node)}
+    swap_names(proto, values["Shape"], values["MatMul"])
+
+
+def test_a_graph_of_other_names_is_not_walked(tmp_path: Path) -> None:
+    model = small_model("mlp")
+    path = exported(model, tmp_path / "m.onnx", Choices(), mixed_up_names)
+    found = explain(model, path, PUZZLES)
+    assert found.conclusion.startswith("the file: ")
+    assert found.operators is None
+    assert found.operators_of.startswith("the graph is not as this version writes it (")
+    assert [one.layer for one in found.stored] == [HARD]
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8-static"])
+def test_a_wrong_scale_of_a_tflite_file_is_named(precision: str, tmp_path: Path) -> None:
+    model = load_model(shipped_checkpoint("sudoku4"))
+    path = exported(model, tmp_path / "m.tflite", Choices(precision), None)
+    contract, flat = read_contract(path), load(path.read_bytes())
+    for graph in flat.subgraphs:
+        for tensor in graph.tensors:
+            if tensor.name.endswith(b"ffn_1/down_1/Tensordot/MatMul"):
+                tensor.quantization.scale = np.array(tensor.quantization.scale) * 3
+    path.write_bytes(dump(flat))
+    append_contract(path, contract)
+    found = explain(model, path, PUZZLES, ranked=False)
+    assert found.conclusion.startswith("the file: ")
+    assert found.operators is not None
+    first = found.operators.first
+    assert first is not None
+    assert (first.op, first.layer, first.turn) == ("FULLY_CONNECTED", HARD, 1)
+    (stored,) = found.stored
+    assert stored.layer == HARD
+    assert stored.how == "is multiplied by 3"
+    assert "its scales" in stored.tensor
+    check_document(found)
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "tflite"])
+def test_the_precision_is_to_blame_for_a_layer_that_eight_bits_destroy(
+    hard_model: TRM, suffix: str, tmp_path: Path
+) -> None:
+    path = exported(hard_model, tmp_path / f"m.{suffix}", Choices("int8"), None)
+    found = explain(hard_model, path, PUZZLES)
+    assert found.conclusion.startswith("the precision: fp32 in ")
+    assert found.operators is not None
+    first = found.operators.first
+    assert first is not None
+    assert (first.layer, first.turn) == (HARD, 1)
+    assert found.operators_of == f"fp32 in {suffix}"
+    assert found.stored == ()
+    assert found.ranking[0].layer == HARD
+    assert found.ranking[0].cosine < 0.9 < found.ranking[1].cosine
+
+
+def test_a_healthy_file_has_nothing_to_explain(tmp_path: Path) -> None:
+    model = small_model("mlp")
+    found = explain(model, exported(model, tmp_path / "m.onnx", Choices(), None), PUZZLES)
+    assert found
+    assert found.conclusion.startswith("nothing: ")
+    assert (found.operators, found.attempts, found.stored) == (None, None, ())
+
+
+def test_scales_that_static_int8_puts_in_and_takes_out_are_no_error(tmp_path: Path) -> None:
+    model = load_model(shipped_checkpoint("sudoku4"))
+    shared, kind, puzzles = Shared(model), format_named("tflite"), probe_puzzles(model)
+    golden = record(shared.runner, PUZZLES)
+    with (
+        fresh(shared, kind, Choices("int8-static"), puzzles) as static,
+        fresh(shared, kind, Choices(), puzzles) as exact,
+    ):
+        calls = calls_of(exact.path, golden, 2)
+        labels = labels_of(exact.path, layers(model))
+        files, gates = (static.path, exact.path), GATES["int8-static"]
+        assert walk_tflite(*files, calls, labels, gates, apart=scaled(exact.path)).first is None
+        found = walk_tflite(*files, calls, labels, gates)
+    assert found.first is None or found.first.layer == "H_level/block/mix/swiglu/gate_up"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "choices"),
+    [
+        ("onnx", Choices("int8", batch=2, recursion="rolled", keep=("*ffn/down",))),
+        ("onnx", Choices("fp16", granularity="block")),
+        ("tflite", Choices("int8", granularity="loop", keep=("*ffn/gate_up",))),
+        ("tflite", Choices("fp32", recursion="unrolled")),
+    ],
+)
+def test_choices_are_read_back_from_a_file(suffix: str, choices: Choices, tmp_path: Path) -> None:
+    model = load_model(shipped_checkpoint("sudoku4"))
+    path = exported(model, tmp_path / f"a.{suffix}", choices, None)
+    again = exported(model, tmp_path / f"b.{suffix}", choices_of(path, model), None)
+    assert path.read_bytes() == again.read_bytes()
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="only ONNX and TFLite files"):
+        explain(small_model("mlp"), tmp_path / "m_saved_model", PUZZLES)

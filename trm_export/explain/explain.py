@@ -1,0 +1,217 @@
+"""`explain`: where a file first goes wrong, in which operator, and who is to blame for it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from trm_export import TOOL
+from trm_export.errors import TRMError
+from trm_export.explain.blame import Attempts, attempts_on, conclusion
+from trm_export.explain.feeds import calls_of
+from trm_export.explain.gap import Walk
+from trm_export.explain.onnx_walk import walk_onnx
+from trm_export.explain.ranking import LayerError, rank_layers
+from trm_export.explain.reading import choices_of, format_of
+from trm_export.explain.stored import Labels, StoredChange, changed_onnx, changed_tflite, labels_of
+from trm_export.explain.tflite_walk import scaled, walk_tflite
+from trm_export.explain.trial import Trial, fresh
+from trm_export.export.choices import Choices
+from trm_export.export.format import Format
+from trm_export.export.layers import layers
+from trm_export.export.probe import probe_puzzles
+from trm_export.export.shared import Shared
+from trm_export.protocol import AnyModel
+from trm_runtime.open import open_runner
+from trm_runtime.parity import GATES, Gates, ParityResult, Puzzles, TensorError, check
+
+Progress = Callable[[str], object]  # told what is being done, in words
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """Why a file fails; truthy where its single steps pass.
+
+    Attributes:
+        verdict: of its single steps.
+        conclusion: one sentence that begins with who is to blame.
+        first: the first tensor, by step, that its gate refuses.
+        operators: those of that step, each fed the reference's values; None where they cannot be
+            compared.
+        operators_of: what they are compared with, or why they are not.
+        stored: tensors that a fresh export stores otherwise.
+        attempts: the trials behind the conclusion; None where the file passes.
+        ranking: of int8: the layers, the worst first.
+    """
+
+    verdict: str
+    conclusion: str
+    first: TensorError | None
+    operators: Walk | None
+    operators_of: str
+    stored: tuple[StoredChange, ...]
+    attempts: Attempts | None
+    ranking: tuple[LayerError, ...]
+
+    def __bool__(self) -> bool:
+        return self.first is None and (self.attempts is None or bool(self.attempts.file.passed))
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain JSON types, infinities apart."""
+        return {"tool": TOOL, "kind": "explanation", **dataclasses.asdict(self)}
+
+
+def explain(
+    model: AnyModel,
+    path: Path,
+    puzzles: Puzzles,
+    *,
+    gates: Gates | None = None,
+    ranked: bool = True,
+    progress: Progress | None = None,
+) -> Explanation:
+    """Finds what is wrong with a file, and why.
+
+    Args:
+        model: what is true, on the TensorFlow backend.
+        path: an ONNX or TFLite file.
+        puzzles: a few real ones: everything is compared on all of them.
+        gates: to judge the file by; those of its precision if not given.
+        ranked: of int8, also rank the layers, with an export a layer.
+        progress: told what is being done.
+
+    Raises UsageError for another kind of file, or one that this model could not have become, and
+    what `open_runner` raises.
+    """
+    said = progress or _silent
+    kind, shared = format_of(path), Shared(model)
+    candidate = open_runner(path)
+    choices = choices_of(path, shared.model)
+    said("comparing the file")
+    result = check(shared.golden(puzzles), candidate, gates=gates, steps_only=True)
+    first, found = result.first_divergence, _Found()
+    why = "nothing: every single step is within the gates."
+    if not result.passed:
+        search = _Search(shared, kind, choices, path, puzzles, said)
+        found = search.found(result)
+        why = conclusion(found.attempts, choices, kind) if found.attempts else why
+    ranking: tuple[LayerError, ...] = ()
+    if ranked and choices.precision.startswith("int8"):
+        said("ranking the layers")
+        ranking = rank_layers(shared, kind, dataclasses.replace(choices, keep=()), puzzles)
+    return Explanation(
+        result.verdict, why, first, found.walk, found.words, found.stored, found.attempts, ranking
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """What a failing file has to say; see `Explanation`."""
+
+    attempts: Attempts | None = None
+    walk: Walk | None = None
+    words: str = "the file passes"
+    stored: tuple[StoredChange, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Search:
+    """What stays the same while one file is looked into."""
+
+    shared: Shared
+    kind: Format
+    choices: Choices
+    path: Path
+    puzzles: Puzzles
+    said: Progress
+
+    def found(self, result: ParityResult) -> _Found:
+        """Everything of a file that does not pass."""
+        calibrated = probe_puzzles(self.shared.model)
+        attempts = attempts_on(
+            self.shared, self.path, self.kind, self.choices, result, self.puzzles, calibrated,
+            self.said,
+        )  # fmt: skip
+        if attempts.again.passed is None:
+            return _Found(attempts, None, f"no fresh export can be made: {attempts.again.remark}")
+        self.said("looking into the file")
+        with fresh(self.shared, self.kind, self.choices, calibrated) as again:
+            labels = self._labels(again.path)
+            stored = self._stored(again.path, labels)
+            if result.first_divergence is None:
+                words = "no single step of the file differs, or can be seen"
+                return _Found(attempts, None, words, stored)
+            first, gates = result.first_divergence, result.gates
+            walk, words = self._walked(attempts, again.path, labels, first, gates)
+            return _Found(attempts, walk, words, stored)
+
+    def _walked(
+        self, attempts: Attempts, again: Path, labels: Labels, first: TensorError, gates: Gates
+    ) -> tuple[Walk | None, str]:
+        """The operators of the first bad step against what is right, and what that is."""
+        try:
+            if attempts.again.passed:  # what is equal computes the same, to rounding at most
+                words = "a fresh export with the same choices"
+                return self._operators(again, labels, first, GATES["fp32"]), words
+            return self._in_float(attempts, labels, first, gates)
+        except TRMError:
+            raise
+        except Exception as error:  # engines have no exceptions of their own
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            return None, f"the graph is not as this version writes it ({reason})"
+
+    @contextmanager
+    def _exact(self) -> Iterator[Trial]:
+        """The file in fp32."""
+        wanted = dataclasses.replace(self.choices, precision="fp32", keep=(), integer_io=False)
+        with fresh(self.shared, self.kind, wanted, probe_puzzles(self.shared.model)) as trial:
+            yield trial
+
+    def _labels(self, again: Path) -> Labels:
+        """Static int8 scales matrices, so that they are known by their place in fp32."""
+        if self.kind.name == "onnx":
+            return {}
+        if self.choices.precision != "int8-static":
+            return labels_of(again, layers(self.shared.model))
+        with self._exact() as exact:
+            return labels_of(exact.path, layers(self.shared.model))
+
+    def _stored(self, again: Path, labels: Labels) -> tuple[StoredChange, ...]:
+        if self.kind.name == "onnx":
+            return changed_onnx(self.path, again, layers(self.shared.model))
+        return changed_tflite(self.path, again, labels)
+
+    def _in_float(
+        self, attempts: Attempts, labels: Labels, first: TensorError, gates: Gates
+    ) -> tuple[Walk | None, str]:
+        """The operators of the first bad step against those in fp32, and what they are."""
+        if attempts.exact.passed is not True:
+            return None, f"fp32 in {self.kind.name} is no better, so nothing is there to go by"
+        if self.choices.integer_io:
+            return None, "operators behind integer ports are not compared with those of fp32"
+        with self._exact() as exact:
+            rescaled = (self.kind.name, self.choices.precision) == ("tflite", "int8-static")
+            apart = scaled(exact.path) if rescaled else ()
+            walk = self._operators(exact.path, labels, first, gates, apart)
+            return walk, f"fp32 in {self.kind.name}"
+
+    def _operators(
+        self,
+        right: Path,
+        labels: Labels,
+        first: TensorError,
+        gates: Gates,
+        apart: Collection[str] = (),
+    ) -> Walk:
+        golden, known = self.shared.golden(self.puzzles), layers(self.shared.model)
+        calls = calls_of(right, golden, first.step, first.worst)
+        if self.kind.name == "onnx":
+            return walk_onnx(self.path, right, calls, tuple(known), gates)
+        return walk_tflite(self.path, right, calls, labels, gates, apart=apart)
+
+
+def _silent(words: str) -> None:
+    pass

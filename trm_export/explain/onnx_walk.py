@@ -1,0 +1,149 @@
+"""Walk an ONNX graph operator by operator, each fed what the reference graph has at that place.
+
+Exports of one model name their values alike, so two of them are spliced by name: what both compute
+enters the candidate's operators from the reference, and what comes out is compared. A rolled
+recursion is unrolled first. Works through the graph in sections, so that memory does not grow with
+its length.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from trm_export.explain.gap import Arrays, OpError, Walk, layer_of, op_error
+from trm_export.export.onnx_graph import bodies, prune, unroll
+from trm_runtime.parity import Gates
+
+_TURN = re.compile(r"turn_(\d+)/")  # before the names of what was a loop's body
+_SECTION = 150  # values that are compared at once
+_FOUND = "/found"  # what a compared value of the candidate is called
+_FATAL_ONLY = 4  # onnxruntime's log severity
+
+
+def walk_onnx(
+    candidate: Path,
+    reference: Path,
+    calls: Sequence[Arrays],
+    layers: Collection[str],
+    gates: Gates,
+) -> Walk:
+    """The operators of a file against those of another of the same contract.
+
+    Args:
+        candidate: what is looked into.
+        reference: what is right.
+        calls: what enters the graph, a dictionary a call.
+        layers: names of the model's matrices.
+        gates: the tolerance.
+    """
+    ours, theirs = _straight(reference), _straight(candidate)
+    made = {name for node in ours.graph.node for name in node.output if name}
+    shared = [n for node in theirs.graph.node for n in node.output if n in made]
+    walk = Walk()
+    for call in calls:
+        for start in range(0, len(shared), _SECTION):
+            section = shared[start : start + _SECTION]
+            walk = walk.over(_section(ours, theirs, call, section, set(shared), layers, gates))
+            if walk.first is not None:
+                return walk
+    return walk
+
+
+def _straight(path: Path) -> Any:
+    """The model without loops, where the number of turns is known, and with nodes numbered anew."""
+    proto = onnx.load_model_from_string(path.read_bytes())
+    unroll(proto.graph)
+    prune(proto.graph)
+    for number, node in enumerate(proto.graph.node):
+        node.name = f"{node.op_type}_{number}"
+    return proto
+
+
+def _section(
+    ours: Any,
+    theirs: Any,
+    call: Arrays,
+    section: Sequence[str],
+    shared: set[str],
+    layers: Collection[str],
+    gates: Gates,
+) -> Iterator[OpError]:
+    spliced = _spliced(theirs, section, shared)
+    fed = [name for name in _read(spliced.graph) if name in shared]
+    right = _run(_showing(ours, {*section, *fed}), call, [*section, *fed])
+    for name in fed:
+        spliced.graph.input.append(_described(name, right[name]))
+    found = _run(spliced, {**call, **right}, [name + _FOUND for name in section])
+    makers = {name: node for node in theirs.graph.node for name in node.output}
+    for name in section:
+        stored = tuple(dict.fromkeys(_stored(makers[name], makers, shared)))
+        layer = next((x for n in stored if (x := layer_of(n, layers))), None)
+        op = makers[name].op_type
+        inside = _TURN.match(name)
+        turn = int(inside[1]) + 1 if inside else None
+        error = op_error(op, name, layer, right[name], found[name + _FOUND], gates, turn)
+        yield dataclasses.replace(error, reads=stored)
+
+
+def _spliced(model: Any, section: Sequence[str], shared: set[str]) -> Any:
+    """The candidate's operators that make a section, their inputs cut off at shared values."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for node in copy.graph.node:
+        node.output[:] = [name + _FOUND if name in shared else name for name in node.output]
+    del copy.graph.output[:]
+    copy.graph.output.extend(onnx.ValueInfoProto(name=name + _FOUND) for name in section)
+    prune(copy.graph)
+    return copy
+
+
+def _showing(model: Any, names: Collection[str]) -> Any:
+    """The reference with these values as its outputs."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    del copy.graph.output[:]
+    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(names))
+    prune(copy.graph)
+    return copy
+
+
+def _described(name: str, array: np.ndarray[Any, Any]) -> Any:
+    kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+    return onnx.helper.make_tensor_value_info(name, kind, array.shape)
+
+
+def _run(model: Any, feeds: Arrays, names: Iterable[str]) -> dict[str, Any]:
+    wanted = list(dict.fromkeys(names))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _FATAL_ONLY
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    known = {value.name: feeds[value.name] for value in session.get_inputs()}
+    return dict(zip(wanted, session.run(wanted, known), strict=True))
+
+
+def _read(graph: Any) -> list[str]:
+    """Every value that the nodes of a graph, or of bodies in it, read."""
+    names = [name for node in graph.node for name in node.input]
+    for node in graph.node:
+        for body in bodies(node):
+            names += _read(body)
+    return list(dict.fromkeys(names))
+
+
+def _stored(node: Any, makers: dict[str, Any], shared: set[str]) -> Iterator[str]:
+    """Names that are read where a shared value is made, and that no node makes: what is stored."""
+    for name in node.input:
+        if name in makers and name not in shared:
+            yield from _stored(makers[name], makers, shared)
+        elif name not in makers:
+            yield name

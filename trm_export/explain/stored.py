@@ -1,0 +1,158 @@
+"""What lies in a file against what lies in a fresh export of the same choices, tensor by tensor.
+
+An exporter does the same every time, so tensors correspond by name in ONNX and by number in TFLite,
+and must be equal to the last bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from trm_export.explain.gap import layer_of
+from trm_export.export.onnx_graph import graphs
+from trm_export.export.tflite_flatbuffer import FLOAT32, INT8, INT32, load
+from trm_export.export.tflite_keep import FLOAT16, nearest_layer, real_values
+
+Array = np.ndarray[Any, Any]
+Arrays = Mapping[str, Array]
+Labels = Mapping[tuple[int, int], str]
+"""Numbers of a subgraph and of a stored tensor in it -> the layer it belongs to."""
+
+_DTYPES = {FLOAT32: "<f4", FLOAT16: "<f2", INT8: "i1", INT32: "<i4"}
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredChange:
+    """One stored tensor that is not what an export stores there.
+
+    Attributes:
+        layer: the matrix of the model that it belongs to; None for a constant of the graph.
+        tensor: its name in the file, and what of it.
+        how: in words.
+    """
+
+    layer: str | None
+    tensor: str
+    how: str
+
+    @property
+    def words(self) -> str:
+        """What is wrong, for people."""
+        of = f" ({self.layer})" if self.layer and not self.tensor.startswith(self.layer) else ""
+        return f"{self.tensor}{of}: {self.how}"
+
+
+def changed_onnx(candidate: Path, fresh: Path, layers: Arrays) -> tuple[StoredChange, ...]:
+    """Initializers, those of loop bodies included."""
+    ours, theirs = (_initializers(path) for path in (fresh, candidate))
+    return tuple(
+        StoredChange(layer_of(name, layers), name, how) for name, how in _changes(ours, theirs)
+    )
+
+
+def changed_tflite(candidate: Path, fresh: Path, labels: Labels) -> tuple[StoredChange, ...]:
+    """Constants of every subgraph, and the grids that integers lie on."""
+    model = load(fresh.read_bytes())
+    ours, theirs = (_constants(load(path.read_bytes())) for path in (fresh, candidate))
+    found = []
+    for key, how in _changes(ours, theirs):
+        part, number, what = key.split(" ", 2)
+        tensor = model.subgraphs[int(part)].tensors[int(number)]
+        name = f"{bytes(tensor.name).decode('utf-8', 'replace')}, its {what}"
+        found.append(StoredChange(labels.get((int(part), int(number))), name, how))
+    return tuple(found)
+
+
+def labels_of(healthy: Path, layers: Arrays) -> dict[tuple[int, int], str]:
+    """The layers of the matrices that a `.tflite` file stores, by subgraph and tensor."""
+    found, model = {}, load(healthy.read_bytes())
+    for part, graph in enumerate(model.subgraphs):
+        for number, tensor in enumerate(graph.tensors):
+            array = real_values(model, tensor)
+            name = None if array is None else nearest_layer(array, layers)
+            if name is not None:
+                found[part, number] = name
+    return found
+
+
+def _initializers(path: Path) -> dict[str, Array]:
+    proto = onnx.load_model_from_string(path.read_bytes())
+    return {
+        tensor.name: onnx.numpy_helper.to_array(tensor)
+        for graph in graphs(proto.graph)
+        for tensor in graph.initializer
+    }
+
+
+def _constants(model: Any) -> dict[str, Array]:
+    """``"<subgraph> <tensor> values"`` and ``"... scales"``, every buffer once."""
+    found: dict[str, Array] = {}
+    seen = set()
+    for part, graph in enumerate(model.subgraphs):
+        for number, tensor in enumerate(graph.tensors):
+            data, grid = model.buffers[tensor.buffer].data, tensor.quantization
+            if grid is not None and grid.scale is not None:
+                found[f"{part} {number} scales"] = np.asarray(grid.scale)
+            if data is None or len(data) == 0 or tensor.buffer in seen:
+                continue
+            seen.add(tensor.buffer)
+            found[f"{part} {number} values"] = _raw(bytes(data), tensor)
+    return found
+
+
+def _raw(content: bytes, tensor: Any) -> Array:
+    """The numbers as they are stored; bytes of a dtype that no weight has."""
+    dtype = _DTYPES.get(tensor.type)
+    if dtype is None or tensor.shape is None:
+        return np.frombuffer(content, np.uint8)
+    return np.frombuffer(content, dtype).reshape(tensor.shape)
+
+
+def _changes(ours: Arrays, theirs: Arrays) -> Iterator[tuple[str, str]]:
+    """Name and difference of everything that is not the same."""
+    for name, expected in ours.items():
+        got = theirs.get(name)
+        if got is None:
+            yield name, "is not in the file"
+        elif expected.dtype != got.dtype or expected.shape != got.shape:
+            yield name, f"is {got.dtype} {got.shape}, expected {expected.dtype} {expected.shape}"
+        elif not np.array_equal(expected, got, equal_nan=expected.dtype.kind == "f"):
+            yield name, _how(name, expected, got, ours)
+
+
+def _is_shifted(expected: Array, got: Array, shift: int, axis: int) -> bool:
+    """Whether what has a place on both sides is that far from where it was."""
+    moved = np.moveaxis(expected, axis, 0), np.moveaxis(got, axis, 0)
+    if shift < 0:
+        moved, shift = (moved[1], moved[0]), -shift
+    same = np.array_equal(moved[0][:-shift], moved[1][shift:])
+    return same and not np.array_equal(moved[0][shift:], moved[1][shift:])
+
+
+def _how(name: str, expected: Array, got: Array, ours: Arrays) -> str:
+    twins = (n for n, x in ours.items() if n != name and got.size > 1 and np.array_equal(x, got))
+    twin = next(twins, None)
+    if twin is not None:
+        return f"holds what {twin} should hold"
+    if expected.ndim == 2 and np.array_equal(expected.T, got):
+        return "is transposed"
+    for axis, size in enumerate(expected.shape):
+        for shift in (1, -1, size // 2):
+            if size > 2 and _is_shifted(expected, got, shift, axis):
+                return f"is shifted by {shift} along axis {axis}"
+    x, y = expected.astype(np.float64).ravel(), got.astype(np.float64).ravel()
+    factor = float(x @ y) / (float(x @ x) or 1.0)
+    if np.allclose(x * factor, y, rtol=1e-5, atol=1e-7 * float(np.abs(y).max())):
+        return f"is multiplied by {factor:.6g}"
+    different = x != y
+    worst = int(np.abs(y - x).argmax())
+    return (
+        f"{int(different.sum())} of {x.size} values differ, the most from {x[worst]:.6g} to "
+        f"{y[worst]:.6g}"
+    )
