@@ -12,12 +12,13 @@ from trm_export.report.svg import (
     GREEN,
     PURPLE,
     RED,
+    Margins,
     drawing,
     house_style,
     inline,
 )
 from trm_export.report.table import Figure
-from trm_export.report.text import power_of_ten, short, small
+from trm_export.report.text import ending, power_of_ten, short, small
 
 OUTPUTS = ("logits", "q_halt_logits", "q_continue_logits")
 Steps = Sequence[Mapping[str, Any]]
@@ -41,13 +42,17 @@ def drift(result: Mapping[str, Any], tensor: str, key: str) -> Figure | None:
         return None
     floor = curve(result["floor"], tensor, "all")
     with house_style():
-        figure, axes = drawing(3.1)
+        figure, axes = drawing(3.1, Margins(right=1.3))
         for _, values, colour, dash in lines:
             axes.plot(range(1, len(values) + 1), values, color=colour, linestyle=dash)
         ends = [(name, values[-1], colour) for name, values, colour, _ in lines]
         if floor:
             axes.plot(range(1, len(floor) + 1), floor, color=FAINT, linewidth=1, linestyle=":")
             ends.append(("noise floor", floor[-1], FAINT))
+        gate = result["gates"]["relative_l2"]
+        if gate:
+            axes.axhline(gate, color=FAINT, linewidth=0.9)
+            ends.append((f"gate {small(gate)}", gate, FAINT))
         _logarithmic(axes, len(lines[0][1]))
         if floor:
             bottom = axes.get_ylim()[0]
@@ -55,12 +60,8 @@ def drift(result: Mapping[str, Any], tensor: str, key: str) -> Figure | None:
                 range(1, len(floor) + 1), floor, bottom, color=FAINT, alpha=0.15, lw=0
             )
             axes.set_ylim(bottom=bottom)
-        gate = result["gates"]["relative_l2"]
-        if gate is not None:
-            axes.axhline(gate, color=FAINT, linewidth=0.9)
-            ends.append((f"gate {small(gate)}", gate, FAINT))
         axes.set_title(f"{short(tensor, 24)}: relative L2 error")
-        _label_ends(axes, ends, len(lines[0][1]))
+        _label_ends(axes, ends)
         svg = inline(figure, key)
     return Figure(svg, _drift_words(tensor, ends), _growth(result, tensor))
 
@@ -88,23 +89,25 @@ def clipping(shares: Mapping[str, Sequence[float]], key: str) -> Figure | None:
         return None
     colours = (RED, BLUE, GREEN, PURPLE)
     with house_style():
-        figure, axes = drawing(3.4)
+        figure, axes = drawing(
+            2.75 + 0.19 * len(drawn[:_LARGEST]), Margins(bottom=0.62 + 0.19 * len(drawn[:_LARGEST]))
+        )
         for i, (name, values) in reversed(list(enumerate(drawn))):
             named = i < _LARGEST
             axes.plot(
                 range(1, len(values) + 1), values, marker="o" if named else None, markersize=3,
                 color=colours[i] if named else FAINT, linewidth=1.6 if named else 0.8,
-                label=f"{i + 1}. {short(name, 44)}" if named else None,
+                label=f"{i + 1}. {ending(name, 52)}" if named else None,
             )  # fmt: skip
         _logarithmic(axes, len(drawn[0][1]))
         axes.set_title("share of values clipped")
         handles, labels = axes.get_legend_handles_labels()
-        figure.legend(handles[::-1], labels[::-1], loc="outside lower left", frameon=False,
+        figure.legend(handles[::-1], labels[::-1], loc="lower left", frameon=False,
                       fontsize=8)  # fmt: skip
         svg = inline(figure, key)
     name, values = by_size[0][0], list(by_size[0][1])
     worst = max(values)
-    words = f"At most {worst * 100:.2g} % of {short(name, 60)}, at step {values.index(worst) + 1}"
+    words = f"At most {worst * 100:.2g} % of {ending(name, 70)}, at step {values.index(worst) + 1}"
     return Figure(
         svg,
         f"Clipped values by step. {words}.",
@@ -127,7 +130,7 @@ def _logarithmic(axes: Any, steps: int) -> None:
     axes.grid(axis="y")
 
 
-def _label_ends(axes: Any, ends: Sequence[tuple[str, float, str]], steps: int) -> None:
+def _label_ends(axes: Any, ends: Sequence[tuple[str, float, str]]) -> None:
     """A name at the end of every line, moved apart where lines end together."""
     low, high = map(math.log, axes.get_ylim())
     place = sorted(
@@ -138,10 +141,11 @@ def _label_ends(axes: Any, ends: Sequence[tuple[str, float, str]], steps: int) -
     tops: list[float] = []
     for y, _, _ in place:
         tops.append(max(y, tops[-1] + _LABEL) if tops else max(y, 0.0))
-    over = max(0.0, tops[-1] - 1.0) if tops else 0.0
+    for i in reversed(range(len(tops))):  # those at the top push the others down again
+        tops[i] = min(tops[i], tops[i + 1] - _LABEL if i + 1 < len(tops) else 1.0)
     for top, (_, name, colour) in zip(tops, place, strict=True):
         axes.annotate(
-            name, (1.02, top - over), xycoords="axes fraction", color=colour, va="center",
+            name, (1.02, top), xycoords="axes fraction", color=colour, va="center",
             fontsize=9, annotation_clip=False,
         )  # fmt: skip
 

@@ -13,6 +13,7 @@ from trm_export.report.svg import (
     ON_FILL,
     ORANGE,
     RED,
+    Margins,
     drawing,
     house_style,
     inline,
@@ -28,7 +29,7 @@ def heatmap(halting: Mapping[str, Any], key: str) -> Figure:
     steps = [t for t in range(len(matrix)) if any(matrix[t]) or any(row[t] for row in matrix)]
     most = max(max(row) for row in matrix)
     with house_style():
-        figure, axes = drawing(0.95 + max(0.3 * len(steps), 1.2))
+        figure, axes = drawing(0.85 + max(0.3 * len(steps), 1.2), Margins())
         axes.set_xlim(0, len(steps))
         axes.set_ylim(len(steps), 0)
         for y, expected in enumerate(steps):
@@ -76,17 +77,17 @@ def margins(result: Mapping[str, Any], key: str) -> Figure:
     names = [f"<{edges[1]:g}", *[f"{e:g}" for e in edges[1:]]]
     flips = [d for d in result["decisions"]["differences"] if d["kind"] == "halting step"]
     with house_style():
-        figure, axes = drawing(3.3 if flips else 2.3, 2 if flips else 1, sharex=True, squeeze=False)
-        top = axes[0][0]
+        figure, axes = drawing(3.3 if flips else 2.3, Margins(left=0.1), 2 if flips else 1)
+        top, *below = axes if flips else [axes]
         top.set_title("puzzles by how clear the model's halt is")
         _bars(top, halting["margins"], BLUE, [0] * len(names))
         if flips:
-            below = axes[1][0]
+            (lower,) = below
             near, real = (_binned(flips, edges, tie) for tie in (True, False))
-            _bars(below, near, ORANGE, [0] * len(names))
-            _bars(below, real, RED, near)
-            below.set_title("other halting steps: near-ties (orange), real (red)")
-        last = axes[-1][0]
+            _bars(lower, near, ORANGE, [0] * len(names))
+            _bars(lower, real, RED, near)
+            lower.set_title("other halting steps: near-ties (orange), real (red)")
+        last = below[0] if flips else top
         last.set_xticks(range(len(names)), names)
         last.set_xlabel("margin to the threshold, logits, from")
         svg = inline(figure, key)
@@ -123,7 +124,7 @@ def _binned(flips: Sequence[Mapping[str, Any]], edges: Sequence[float], near: bo
 def accuracy(rows: Sequence[tuple[str, str, Mapping[str, Any]]], n: int, key: str) -> Figure:
     """Exact answers of several sides (name, precision, score), with intervals."""
     with house_style():
-        figure, axes = drawing(0.75 + 0.44 * len(rows))
+        figure, axes = drawing(0.7 + 0.44 * len(rows), Margins(left=0.1, right=0.4, bottom=0.35))
         for y, (name, precision, score) in enumerate(rows):
             low, high = score["interval"]
             value, colour = score["exact"], look(precision)[0]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trm_export.report.svg import FAINT, INK, drawing, house_style, inline, look
+from trm_export.report.svg import FAINT, INK, Margins, drawing, house_style, inline, look
 from trm_export.report.table import Figure
 from trm_export.report.text import percent, short
 
@@ -31,7 +31,7 @@ def front(spots: Sequence[Spot], what: str, unit: str, key: str) -> Figure | Non
         return None
     best = _best(spots)
     with house_style():
-        figure, axes = drawing(3.6)
+        figure, axes = drawing(3.6, Margins())
         axes.set_xscale("log")
         axes.plot([s.cost for s in best], [s.exact * 100 for s in best], color=FAINT,
                   linewidth=1, linestyle=":", drawstyle="steps-post")  # fmt: skip
@@ -43,8 +43,6 @@ def front(spots: Sequence[Spot], what: str, unit: str, key: str) -> Figure | Non
         _frame(axes, spots)
         axes.set_xlabel(f"{what}, {unit}")
         axes.set_title("puzzles solved, %")
-        figure.draw_without_rendering()  # fixes the layout, which the labels depend on
-        figure.set_layout_engine("none")
         _label(axes, spots)
         svg = inline(figure, key)
     told = "; ".join(f"{short(s.name, 40)} {s.cost:.3g} {unit} {percent(s.exact)}" for s in spots)

@@ -24,7 +24,7 @@ def files_table(document: Document) -> Table:
     """A row a file, and one of the model they are made from."""
     costs = any(file["cost"] for file in document["files"])
     heads = ["file", "verdict", "MB", *(["ms/step"] if costs else []), "solved (95 %)", "points"]
-    heads += ["answers equal", "steps equal", "mean steps", "format", "engine"]
+    heads += ["answers equal", "steps equal", "mean steps", "runs as"]
     rows = [_model_row(document, costs)] if _score(document, "reference") else []
     rows += [_file_row(file, costs) for file in document["files"]]
     return Table(
@@ -49,7 +49,7 @@ def _model_row(document: Document, costs: bool) -> tuple[str, ...]:
     made = document["reference"]["provenance"]
     row = [clean(made.get("model", "the model")), "the model", "-", *(["-"] if costs else [])]
     row += [_solved(score), "-", "-", "-", steps]
-    return (*row, f"Keras {clean(made.get('dtype_policy', ''))}".strip(), clean(_engine(made)))
+    return (*row, clean(f"Keras {made.get('dtype_policy', '')}, {_engine(made)}"))
 
 
 def _engine(made: Mapping[str, Any]) -> str:
@@ -77,8 +77,8 @@ def _file_row(file: Mapping[str, Any], costs: bool) -> tuple[str, ...]:
     else:
         row += [f"{d[name]} of {d['settled']}" for name in ("answers_equal", "steps_equal")]
         row.append(f"{d['candidate_mean_steps']:.2f}")
-    kind = f"{kind_of_file(file['file'])} {clean(file['precision'])}"
-    return (*row, kind, clean(file["engine"]))
+    kind = f"{kind_of_file(file['file'])} {file['precision']}, {file['engine']}"
+    return (*row, clean(kind))
 
 
 def _milliseconds(cost: Mapping[str, Any] | None) -> str:
@@ -124,11 +124,16 @@ def gates(result: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
             yield "equal cells", f"≥ {percent(least)}", percent(share, 2), _points(share - least)
     if (most := limits["exact_drop"]) is not None and accuracy is not None:
         drop = _drop(accuracy, d, excused)
-        yield "points lost", f"≤ {most * 100:g}", f"{drop * 100:.2f}", _points(most - drop)
+        yield (
+            "points lost",
+            f"≤ {most * 100:g}",
+            signed(drop * 100, 2).lstrip("+"),
+            _points(most - drop),
+        )
     if (most := limits["mean_steps"]) is not None and d is not None:
         gap = abs(d["candidate_mean_steps"] - d["mean_steps"])
         margin = f"{signed(most - gap, 2)} steps"
-        yield "mean steps", f"± {most:g}", f"{gap:.2f}", _judged(gap <= most, margin)
+        yield "mean steps", f"± {most:g}", f"{gap:.2f}", _marked(gap <= most, margin)
     if (most := limits["carry_clipping"]) is not None:
         yield "carry clipping", f"≤ {percent(most)}", "-", "judged when the file was made"
 
@@ -144,27 +149,34 @@ def _drop(accuracy: Mapping[str, Any], d: Mapping[str, Any] | None, excused: boo
 def _times(floats: Sequence[Any], found: float | None, most: float) -> tuple[str, str]:
     if not floats:
         return "-", "no steps to see"
-    text = "none" if not found else f"{most / found:.3g} times below"
-    return small(found), _judged(found is not None and found <= most, text)
+    if found is None:
+        return small(found), "✗ not finite"
+    if not found:
+        return small(found), "no difference"
+    if found <= most:
+        return small(found), f"{most / found:.3g} times below"
+    return small(found), f"✗ {found / most:.3g} times above"
 
 
 def _closer(floats: Sequence[Any], found: float | None, least: float) -> tuple[str, str]:
     if not floats:
         return "-", "no steps to see"
-    distance = 1 - (found or 0.0)
-    text = (
-        "no digit differs" if distance <= 0 else f"{(1 - least) / distance:.3g} times closer to 1"
-    )
-    return cosine(found), _judged(found is not None and found >= least, text)
+    if found is None:
+        return cosine(found), "✗ not finite"
+    distance, allowed = 1 - found, 1 - least
+    if distance <= 0:
+        return cosine(found), "no digit differs"
+    if found >= least:
+        return cosine(found), f"{allowed / distance:.3g} times closer to 1"
+    return cosine(found), f"✗ {distance / max(allowed, 1e-12):.3g} times further from 1"
 
 
 def _points(margin: float) -> str:
-    text = f"{signed(margin * 100, 2)} points"
-    return _judged(margin >= -1e-12, text)
+    return _marked(margin >= -1e-12, f"{signed(margin * 100, 2)} points")
 
 
-def _judged(met: bool, margin: str) -> str:
-    return margin if met else f"✗ {margin}" if "times" not in margin else "✗ missed"
+def _marked(met: bool, margin: str) -> str:
+    return margin if met else f"✗ {margin}"
 
 
 def provenance_table(document: Document) -> Table:

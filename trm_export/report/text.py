@@ -27,6 +27,12 @@ def short(name: str, most: int) -> str:
     return name if len(name) <= most else f"{name[:head]}…{name[head + 1 - most :]}"
 
 
+def ending(name: str, most: int) -> str:
+    """The last so many characters of a clean name: where paths differ."""
+    name = clean(name)
+    return name if len(name) <= most else f"…{name[1 - most :]}"
+
+
 def percent(share: float | None, digits: int = 1) -> str:
     """A share as a percentage."""
     return "-" if share is None else f"{share * 100:.{digits}f} %"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trm_export.errors import RejectedInputError
-from trm_export.files import atomic_write
+from trm_export.files import atomic_write, refuse_overwrite
 from trm_export.parity.document import KIND
 
 SUFFIXES = (".html", ".md", ".json")
@@ -27,6 +27,8 @@ def write_report(document: Mapping[str, Any], path: Path, *, force: bool = False
 
     Raises OverwriteError for files that this tool did not make, without ``force``.
     """
+    for target in report_files(path):  # before seconds of drawing
+        refuse_overwrite(target, force=force)
     from trm_export.report.render import html, markdown
     from trm_export.report.view import view
 
