@@ -156,6 +156,26 @@ def test_many_chunks_are_judged_by_one_thread(toy: Toy, monkeypatch: pytest.Monk
     assert asked == [1, 2]
 
 
+def test_tensorflow_that_runs_already_keeps_its_threads(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A SavedModel is judged where Keras has just recorded, and TensorFlow takes threads once."""
+    seen = []
+
+    def opened(path: Path, threads: int | None) -> FakeRunner:
+        seen.append(threads)
+        return FakeRunner()
+
+    monkeypatch.setattr(checking, "open_runner", opened)
+    for running, said in ((True, None), (False, None), (True, 2)):
+        if running:
+            monkeypatch.setitem(sys.modules, "tensorflow", object())
+        else:
+            monkeypatch.delitem(sys.modules, "tensorflow")
+        checking.opened(Check(toy.golden, tmp_path, threads=said))
+    assert seen == [None, 1, 2]
+
+
 def test_an_error_of_a_process_is_the_error(toy: Toy, tmp_path: Path) -> None:
     copy = tmp_path / "toy.npz"
     shutil.copy(toy.golden, copy)
