@@ -15,7 +15,7 @@ import pytest
 from tests.parity import reports
 from tests.runtime.fakes import make_contract
 from trm_export.commands.app import run
-from trm_export.errors import OverwriteError, RejectedInputError
+from trm_export.errors import OverwriteError, RejectedInputError, UsageError
 from trm_export.report import report_files, rewrite_report, write_report
 from trm_export.report.boards import Cell, stories, text_board
 from trm_export.report.tables import gates
@@ -293,3 +293,11 @@ def test_what_is_no_report_is_refused(content: str, tmp_path: Path) -> None:
 def test_a_missing_document(tmp_path: Path) -> None:
     with pytest.raises(RejectedInputError, match="cannot be read"):
         rewrite_report(tmp_path / "missing.json", tmp_path / "r.html")
+
+
+def test_two_documents_of_one_name_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    targets = ["--report", str(tmp_path / "r.html"), "-o", str(tmp_path / "r.json")]
+    assert run(["parity", "model.keras", "file.onnx", *targets]) == UsageError.exit_code
+    assert "leave out -o" in capsys.readouterr().err
