@@ -12,6 +12,7 @@ from trm_runtime.parity import GATES, Gates, gates_for
 from trm_runtime.parity.counts import mcnemar, wilson
 from trm_runtime.parity.decisions import tolerance
 from trm_runtime.parity.gaps import Gaps, TensorError, relative
+from trm_runtime.parity.record import both_kinds
 from trm_runtime.tensors import TensorSpec
 
 
@@ -142,3 +143,17 @@ def test_near_tie_tolerance_follows_the_forced_error_within_limits() -> None:
     assert tolerance(1e-7) == 1e-3
     assert tolerance(1e-4) == pytest.approx(1e-2)
     assert tolerance(1.0) == 0.1
+
+
+def test_a_quarter_of_the_followed_rows_are_unsettled_where_there_are_so_many() -> None:
+    followed, settled = np.arange(0, 80, 10), np.ones(80, bool)
+    assert both_kinds(followed, settled).tolist() == followed.tolist()
+    settled[[3, 30, 77]] = False
+    found = both_kinds(followed, settled)
+    assert len(set(found.tolist())) == len(followed)
+    assert found.tolist() == sorted(found.tolist())
+    assert 30 in found
+    assert (~settled[found]).sum() == 2
+    settled[:] = False
+    assert both_kinds(followed, settled).tolist() == followed.tolist()
+    assert both_kinds(np.arange(0), settled).tolist() == []

@@ -13,11 +13,11 @@ from trm_runtime.checks import check_inputs
 from trm_runtime.contract import StepContract
 from trm_runtime.errors import UsageError
 from trm_runtime.loop import solve
-from trm_runtime.parity.golden import About, Chunk, ChunkSize, Golden, Refilled
+from trm_runtime.parity.golden import About, Chunk, ChunkSize, Golden, Refilled, exact
 from trm_runtime.parity.run import stepped
 from trm_runtime.parity.slots import disturbed, refilled_count, shown
 from trm_runtime.runner import StepRunner, initial_carry
-from trm_runtime.solution import StepEvent
+from trm_runtime.solution import Solution, StepEvent
 from trm_runtime.tensors import AnySpec
 
 Array = np.ndarray[Any, Any]
@@ -174,6 +174,7 @@ def record_chunk(
     seen = Seen(contract, len(tokens["inputs"]), progress)
     free = contract.batch is None
     solution = solve(runner, tokens, on_step=seen, batch_size=batch_size if free else None)
+    followed = both_kinds(followed, _settled(contract, solution, labels))
     fed = {name: array[followed] for name, array in tokens.items()}
     states = follow(runner, fed, batch_size, progress)
     return Chunk(
@@ -187,6 +188,29 @@ def record_chunk(
         followed=followed,
         states=states,
     )
+
+
+def _settled(contract: StepContract, solution: Solution, labels: Array | None) -> Array:
+    """(n,) bool: solved or, without labels, halted before the last step."""
+    if labels is None:
+        return solution.steps < contract.max_steps
+    return exact(solution.answers, labels)
+
+
+def both_kinds(followed: Array, settled: Array) -> Array:
+    """As many rows as in `followed` (f,), a quarter of them unsettled where there are so many.
+
+    `settled` (n,) is of all rows. Only on the others does an error of one step grow.
+    """
+    wanted = min(-(-len(followed) // 4), int((~settled).sum()))
+    missing = wanted - int((~settled[followed]).sum())
+    if missing <= 0:
+        return followed
+    others = np.setdiff1d(np.flatnonzero(~settled), followed)
+    taken = others[np.linspace(0, len(others) - 1, missing).astype(np.int64)]
+    kept = followed[~settled[followed]], followed[settled[followed]]
+    spread = np.linspace(0, len(kept[1]) - 1, len(kept[1]) - missing).astype(np.int64)
+    return np.sort(np.concatenate([kept[0], kept[1][spread], taken]))
 
 
 class Seen:
