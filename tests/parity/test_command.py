@@ -110,3 +110,25 @@ def test_wrong_options(
 ) -> None:
     assert run(["parity", files[0], files[1], *options]) == 2
     assert words in capsys.readouterr().err.replace("\n", " ")
+
+
+@pytest.mark.parametrize("options", [["--require-gpu"], ["--blanks", "5"], ["--no-control"]])
+def test_a_golden_is_not_contradicted_in_silence(
+    files: tuple[str, str, str],
+    options: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    golden = tmp_path / "g.npz"
+    golden.write_bytes(b"")
+    words = ["parity", files[0], files[1], "--golden", str(golden), *options]
+    assert run(words) == 2
+    assert "a golden is recorded already; leave it out" in capsys.readouterr().err
+
+
+def test_rejected_input_leaves_no_parts(files: tuple[str, str, str], tmp_path: Path) -> None:
+    golden, output = tmp_path / "g.npz", tmp_path / "o.json"
+    golden.write_bytes(b"no golden")
+    words = ["parity", files[0], files[1], "--golden", str(golden), "-o", str(output)]
+    assert run(words) == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["g.npz"]

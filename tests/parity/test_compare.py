@@ -370,6 +370,7 @@ def test_other_weights_are_mentioned() -> None:
 
 def test_a_result_is_json() -> None:
     document = plain(compare(FakeRunner(), FakeRunner(), toy_puzzles()).to_json())
+    assert (document["kind"], document["rows"]) == ("parity", "puzzles")
     text = json.dumps(document, allow_nan=False)
     assert json.loads(text)["passed"] is True
     assert json.loads(text)["rungs"][0]["name"] == "names"

@@ -40,6 +40,10 @@ def test_gates_of_ones_own(tmp_path: Path) -> None:
         ({"cosin": 1}, "cosin: unknown; expected one of relative_l2, cosine"),
         ({"cosine": "0.9"}, "cosine: expected a number, 0 or more, or null, got '0.9'"),
         ({"cosine": -1, "cells": True}, "cells: expected a number"),
+        ({"based_on": ["int8"]}, "based_on is ['int8']; expected one of fp32"),
+        ("[" * 200_000, "is not valid JSON: it is nested too deeply"),
+        ('{"answers": 1.0, "answers": 0.0}', "is not valid JSON"),
+        ({"cosine": 1.5}, "cosine: is a share or a cosine, so expected at most 1, got 1.5"),
         ({"near_ties_excused": 1}, "near_ties_excused: expected true or false, got 1"),
     ],
 )

@@ -10,8 +10,9 @@ import pytest
 from trm_export.errors import UsageError
 from trm_runtime.parity import GATES, Gates, gates_for
 from trm_runtime.parity.counts import mcnemar, wilson
-from trm_runtime.parity.decisions import tolerance
+from trm_runtime.parity.decisions import Decisions, tolerance
 from trm_runtime.parity.gaps import Gaps, TensorError, relative
+from trm_runtime.parity.judge import value_rungs
 from trm_runtime.parity.record import both_kinds
 from trm_runtime.tensors import TensorSpec
 
@@ -157,3 +158,22 @@ def test_a_quarter_of_the_followed_rows_are_unsettled_where_there_are_so_many() 
     settled[:] = False
     assert both_kinds(followed, settled).tolist() == followed.tolist()
     assert both_kinds(np.arange(0), settled).tolist() == []
+
+
+def test_a_quarter_of_many_chunks_is_a_quarter_of_all() -> None:
+    settled = np.arange(100) < 90
+    kinds = [bool(settled[both_kinds(np.array([30]), settled, k)].all()) for k in range(12)]
+    assert kinds == [True, True, True, False] * 3
+
+
+@pytest.mark.parametrize(("equal", "status"), [(0, "failed"), (22, "failed"), (24, "ok")])
+def test_where_nothing_else_can_be_judged_answers_are(equal: int, status: str) -> None:
+    """An int8 loop on puzzles without solutions shows neither steps nor accuracy."""
+    found = Decisions(
+        puzzles=24, settled=24, answers_equal=equal, answers_near_tie=0, cells_equal=0.5,
+        steps_equal=24, steps_near_tie=0, unsettled_answers_equal=0, unsettled_steps_equal=0,
+        mean_steps=1.0, candidate_mean_steps=1.0, logit_tolerance=0.1, score_tolerance=0.1,
+        lost_near_tie=0, differences=(), unlisted=0,
+    )  # fmt: skip
+    rungs = value_rungs(GATES["int8-static"], (), (), 0, found, None)
+    assert {rung.name: rung.status for rung in rungs}["answers"] == status

@@ -118,6 +118,12 @@ def parity(
     spread = _spread(jobs, ray)
     require_keras(model)
     refuse_words(puzzles, task, blanks)
+    _refuse_beside_golden(golden, {
+        "--puzzles": puzzles, "--task": task, "--blanks": blanks, "--require-gpu": require_gpu,
+        "--device": device != "auto", "--control": control is not None, "--seq-len": seq_len,
+        "--max-steps": max_steps, "--halt-rule": halt_rule, "--halt-threshold": halt_threshold,
+        "--puzzle-identifiers": identifiers,
+    })  # fmt: skip
     contracts = [open_runner(artifact).contract for artifact in artifacts]
     gates = None if gate is None else read_gates(gate)
     costs = _costs(bench)
@@ -166,6 +172,15 @@ def _refuse_targets(output: Path | None, report: Path | None, *, force: bool) ->
         refuse_overwrite(path, force=force)
 
 
+def _refuse_beside_golden(golden: Path | None, given: dict[str, Any]) -> None:
+    """A recording has its own puzzles, device and halting: what contradicts it is not ignored."""
+    from trm_export.errors import UsageError
+
+    said = [name for name, value in given.items() if value not in (None, False)]
+    if golden is not None and said:
+        raise UsageError(f"{', '.join(said)}: a golden is recorded already; leave it out.")
+
+
 def _spread(jobs: int, ray: str | None) -> Spread:
     """Who measures: this process, several of this machine, or a cluster."""
     from trm_export.errors import UsageError
@@ -194,6 +209,7 @@ def _work(
     key: dict[str, Any],
 ) -> Iterator[Parts]:
     """Where parts are kept: beside the file to write, or nowhere for long."""
+    from trm_export.errors import RejectedInputError, UsageError
     from trm_export.files import sha256_tree
     from trm_export.parity.parts import Parts, beside
     from trm_runtime.measure import load_engine
@@ -208,7 +224,11 @@ def _work(
             yield Parts(Path(folder, "parity"), job)
         return
     parts = Parts(beside(target), job)
-    yield parts
+    try:
+        yield parts
+    except (RejectedInputError, UsageError):  # going on would not help
+        parts.remove()
+        raise
     parts.remove()
 
 
@@ -248,6 +268,11 @@ def _costs(path: Path | None) -> dict[str, Any]:
         return {}
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        wrong = [
+            row for row in rows if not isinstance(row["step_ms"] + row["load_ms"], float | int)
+        ]
+        if wrong:
+            raise TypeError("a time is no number")
         return {row["file"]: row for row in rows}
     except OSError as error:
         raise RejectedInputError(f"{path}: cannot be read: {error.strerror or error}") from error

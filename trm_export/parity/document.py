@@ -126,10 +126,10 @@ def _clipping(path: Path) -> dict[str, Any] | None:
     try:
         text = path.with_name(f"{path.name}.calibration.json").read_text(encoding="utf-8")
         found = json.loads(text)
-    except (OSError, ValueError):
+        shares = {t["tensor"]: [t["clipping"]] for t in found.get("tensors", ())}
+        shares.update({m["matrix"]: list(m["clipped"].values()) for m in found.get("matrices", ())})
+        return {
+            name: [max(step) for step in zip(*sides, strict=True)] for name, sides in shares.items()
+        }
+    except (OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError):
         return None
-    shares = {t["tensor"]: [t["clipping"]] for t in found.get("tensors", ())}
-    shares.update({m["matrix"]: list(m["clipped"].values()) for m in found.get("matrices", ())})
-    return {
-        name: [max(step) for step in zip(*sides, strict=True)] for name, sides in shares.items()
-    }

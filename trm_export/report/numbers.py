@@ -80,6 +80,8 @@ def differences(result: Result) -> Table | None:
     )
     heads = ("puzzle", "decision", "model", "file", "margin, logits", "kind", "the model")
     more = f" {len(found) - MANY} more are in the JSON." if len(found) > MANY else ""
+    unlisted = result["decisions"].get("unlisted", 0)
+    more += f" {unlisted:,} more were counted and not listed." if unlisted else ""
     note = (
         "Model and file: the halting step, or the token at the first differing cell. Real "
         "differences on unsettled puzzles are no fault: the model is at sea there itself."

@@ -140,10 +140,8 @@ def gates(result: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
 
 def _drop(accuracy: Mapping[str, Any], d: Mapping[str, Any] | None, excused: bool) -> float:
     """The share of puzzles lost, as the rung of task accuracy counts it."""
-    differences: Sequence[Mapping[str, Any]] = d["differences"] if d and excused else ()
-    ties = {x["puzzle"] for x in differences if x["near_tie"]}
-    lost = len([row for row in accuracy["lost"] if row not in ties])
-    return float((lost - len(accuracy["won"])) / accuracy["n"])
+    ties = d["lost_near_tie"] if d and excused else 0
+    return float((len(accuracy["lost"]) - ties - len(accuracy["won"])) / accuracy["n"])
 
 
 def _times(floats: Sequence[Any], found: float | None, most: float) -> tuple[str, str]:

@@ -8,7 +8,6 @@ silently.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from trm_runtime.contract import StepContract
 from trm_runtime.errors import RejectedInputError, UsageError
+from trm_runtime.strict_json import parse
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Gates:
     mean_steps: float | None = None  # most, difference of the mean halting step over all puzzles
     carry_clipping: float | None = None  # most, share of carry values beyond the integer range
 
+
+_SHARES = ("cosine", "answers", "cells", "halting_steps", "exact_drop", "carry_clipping")
 
 GATES = {
     "fp32": Gates(
@@ -70,7 +72,7 @@ def read_gates(path: str | Path) -> Gates:
     listing every problem.
     """
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = parse(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise RejectedInputError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:
@@ -78,7 +80,7 @@ def read_gates(path: str | Path) -> Gates:
     if not isinstance(found, dict):
         raise RejectedInputError(f"{path}: expected a JSON object of gates")
     base = found.pop("based_on", None)
-    if base is not None and base not in GATES:
+    if base is not None and not (isinstance(base, str) and base in GATES):
         known = ", ".join(GATES)
         raise RejectedInputError(f"{path}: based_on is {base!r}; expected one of {known}")
     problems = [text for name, value in found.items() if (text := _problem(name, value))]
@@ -96,4 +98,6 @@ def _problem(name: str, value: Any) -> str | None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if value is not None and not (number and math.isfinite(value) and value >= 0):
         return f"{name}: expected a number, 0 or more, or null, got {value!r}"
+    if value is not None and name in _SHARES and value > 1:
+        return f"{name}: is a share or a cosine, so expected at most 1, got {value!r}"
     return None

@@ -14,6 +14,7 @@ from trm_runtime.parity.result import FAILED, NOT_JUDGED, OK, REPORTED, Rung
 
 INSIDE = "the graph holds the whole loop, and its steps cannot be seen"
 VALUES = ("forced values", "free drift", "answers", "halting steps", "task accuracy")
+BLIND_ANSWERS = 0.95  # least share of equal answers where nothing else can be judged
 DECISIONS = VALUES[2:]  # what a puzzle comes to, which takes many puzzles to judge in int8
 
 
@@ -45,7 +46,7 @@ def value_rungs(
         [
             _forced(gates, forced),
             _free(free, broken_rows),
-            _answers(gates, decisions),
+            _answers(gates, decisions, blind=not forced and score is None),
             _steps(gates, decisions),
             _accuracy(gates, score, decisions),
         ]
@@ -108,13 +109,14 @@ def _free(free: Sequence[StepSizes], broken_rows: int) -> Rung:
     return Rung(name, REPORTED, f"{text}, {last.cells_equal:.2%} of all cells equal")
 
 
-def _answers(gates: Gates, d: Decisions) -> Rung:
+def _answers(gates: Gates, d: Decisions, *, blind: bool) -> Rung:
+    """`blind`: neither steps nor accuracy can be seen, so that only equal answers tell anything."""
     name, equal = VALUES[2], f"{d.answers_equal} of {d.settled} settled puzzles equal"
     text = f"{equal}{_ties(d.answers_near_tie)}; {_unsettled(d, d.unsettled_answers_equal)}"
     if d.settled == 0:
         return Rung(name, NOT_JUDGED, f"the reference settles no puzzle; {text}")
     if gates.answers is None and gates.cells is None:
-        return Rung(name, REPORTED, text)
+        return _blind_answers(d, text) if blind else Rung(name, REPORTED, text)
     problems, unlisted = [], 0
     excused = d.answers_near_tie if gates.near_ties_excused else 0
     if gates.answers is not None and (d.answers_equal + excused) / d.settled < gates.answers:
@@ -123,6 +125,14 @@ def _answers(gates: Gates, d: Decisions) -> Rung:
     if gates.cells is not None and d.cells_equal < gates.cells:
         problems.append(f"{d.cells_equal:.3%} of cells equal, expected {gates.cells:.1%}")
     return Rung(name, FAILED if problems else OK, text, tuple(problems), unlisted)
+
+
+def _blind_answers(d: Decisions, text: str) -> Rung:
+    share = d.answers_equal / d.settled
+    if share >= BLIND_ANSWERS:
+        return Rung(VALUES[2], OK, text)
+    problem = f"{share:.1%} of the settled answers are equal, expected {BLIND_ANSWERS:.0%}, since "
+    return Rung(VALUES[2], FAILED, text, (f"{problem}nothing else of this file can be judged",))
 
 
 def _steps(gates: Gates, d: Decisions) -> Rung:

@@ -174,7 +174,7 @@ def record_chunk(
     seen = Seen(contract, len(tokens["inputs"]), progress)
     free = contract.batch is None
     solution = solve(runner, tokens, on_step=seen, batch_size=batch_size if free else None)
-    followed = both_kinds(followed, _settled(contract, solution, labels))
+    followed = both_kinds(followed, _settled(contract, solution, labels), first // CHUNK)
     fed = {name: array[followed] for name, array in tokens.items()}
     states = follow(runner, fed, batch_size, progress)
     return Chunk(
@@ -197,12 +197,15 @@ def _settled(contract: StepContract, solution: Solution, labels: Array | None) -
     return exact(solution.answers, labels)
 
 
-def both_kinds(followed: Array, settled: Array) -> Array:
+def both_kinds(followed: Array, settled: Array, number: int = 0) -> Array:
     """As many rows as in `followed` (f,), a quarter of them unsettled where there are so many.
 
-    `settled` (n,) is of all rows. Only on the others does an error of one step grow.
+    `settled` (n,) is of all rows of chunk `number`; where few are followed in each, some chunks
+    give one and others none. Only on unsettled puzzles does an error of one step grow.
     """
-    wanted = min(-(-len(followed) // 4), int((~settled).sum()))
+    each = len(followed)
+    quarter = (number + 1) * each // 4 - number * each // 4
+    wanted = min(quarter, int((~settled).sum()))
     missing = wanted - int((~settled[followed]).sum())
     if missing <= 0:
         return followed

@@ -117,4 +117,4 @@ class ParityResult:
             "forced_error": self.forced_error,
             "first_divergence": None if first is None else asdict(first),
         }
-        return {**head, **words, **derived, **asdict(self)}
+        return {**asdict(self), "rows": self.kind, **head, **words, **derived}
