@@ -372,3 +372,18 @@ def test_a_small_file_cannot_ask_for_a_huge_model(
     )
     with pytest.raises(CheckpointError, match=r"needs 34,359,\d+,\d+ weights, .* in the file"):
         load(path)
+
+
+def test_a_refused_giant_is_forgotten(
+    tmp_path: Path, tiny_keras: Path, load: Callable[[Path], Any]
+) -> None:
+    """Keras would allocate it when any other scope ends."""
+    import keras
+
+    giant = with_config(
+        tiny_keras, tmp_path / "x.keras", lambda c: c["config"].update(hidden_size=1 << 20)
+    )
+    with pytest.raises(CheckpointError):
+        load(giant)
+    with keras.StatelessScope():
+        pass

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import keras
 
+from trm_export.dry import without_weights
 from trm_export.errors import CheckpointError, TRMError
 from trm_export.keras_file import KerasFile, KerasFileInfo, inspect_keras, open_keras
 from trm_export.model import TRM
@@ -71,7 +72,7 @@ def build(file: KerasFile) -> TRM:
     Only our own constructor is called: Keras's general deserializer imports what a file names.
     """
     try:
-        with keras.StatelessScope(initialize_variables=False):
+        with without_weights():
             wanted = sum(map(_size, TRM.from_config(file.config).weights))
         if wanted > 2 * file.info.parameters + _SLACK:
             found = f"{file.info.parameters:,} are in the file"

@@ -39,7 +39,7 @@ def agrees(found: dict[str, float]) -> None:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_keras_computes_what_pytorch_computed(name: str) -> None:
-    agrees(errors(imported(name)[1].reference, recorded(name)))
+    agrees(errors(imported(name)[1].runner, recorded(name)))
 
 
 @pytest.mark.parametrize("kind", ["onnx", "tflite"])

@@ -102,7 +102,7 @@ def test_the_default_is_a_thread_a_core_but_four_at_most(
 ) -> None:
     seen = []
     monkeypatch.setattr(litert, "available_cores", lambda: cores)
-    monkeypatch.setattr(litert, "_open", lambda engine, path, count: seen.append(count))
+    monkeypatch.setattr(litert, "_open", lambda engine, path, count, optimised: seen.append(count))
     monkeypatch.setattr(litert, "_signature", lambda *_: None)
     LiteRTRunner(toy_tflite)
     assert seen == [threads]

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import keras
 import numpy as np
 
+from trm_export.dry import without_weights
 from trm_export.errors import CheckpointError, ConfigurationError
 from trm_export.files import sha256_file
 from trm_export.importing.folder import Folder, read_folder
@@ -82,7 +82,7 @@ def _misfits(checkpoint: Checkpoint, settings: Settings) -> list[str]:
     except TypeError:  # sizes are missing, which has been said
         return []
     try:
-        with keras.StatelessScope(initialize_variables=False):
+        with without_weights():
             return list(differences(places(TRM(**config.to_dict())), checkpoint.arrays))
     except (MemoryError, OverflowError, ValueError) as error:
         return [f"the configuration cannot be built: {error}"]
