@@ -1,6 +1,6 @@
 """Measure the shipped checkpoints and write artifacts/manifest.json.
 
-    python benchmarks/measure_checkpoints.py [--only maze11] [--count 2000] [--full 500]
+    python benchmarks/measure_checkpoints.py [--only maze9] [--count 2000] [--full 500]
 
 For every difficulty: exact accuracy at the learned halting step, with n and its 95 % Wilson
 interval, mean steps, and on the first `--full` puzzles what running all steps would have given.
@@ -34,7 +34,7 @@ ARTIFACTS = Path(__file__).resolve().parent.parent / "artifacts"
 LEVELS: dict[str, tuple[Any, ...]] = {
     "sudoku4": (None,),
     "sudoku9": (30, 40, 45, 50, 55, "minimal"),
-    "maze11": (None, 5, 10, 20, 30),
+    "maze9": (None, 5, 10, 15),
 }
 
 

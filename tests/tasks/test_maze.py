@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trm_export.tasks import MazeTask, get_task
-from trm_export.tasks.maze_grids import fingerprints, paths_from, random_mazes
+from trm_export.tasks.maze_grids import fill_dead_ends, fingerprints, paths_from, random_mazes
 from trm_export.tasks.task import SPLITS
 from trm_runtime.errors import UsageError
 
@@ -42,8 +42,8 @@ def count_paths(board: np.ndarray) -> list[int]:
 
 
 def test_mazes_without_loops_have_one_way_between_any_two_cells() -> None:
-    for side in (5, 11, 12):
-        mazes = random_mazes(50, side, 0, np.random.default_rng(1))
+    for side, branching in itertools.product((5, 11, 12), (0.0, 0.5, 1.0)):
+        mazes = random_mazes(50, side, 0, np.random.default_rng(1), branching=branching)
         assert not mazes[:, 0].any()
         assert not mazes[:, :, -1].any()
         rooms = ((side - 1) // 2) ** 2
@@ -52,6 +52,15 @@ def test_mazes_without_loops_have_one_way_between_any_two_cells() -> None:
         steps, ways = paths_from(mazes, starts)
         assert ((steps >= 0) == mazes.reshape(50, -1)).all()
         assert ways.max() == 1
+
+
+def test_branching_mazes_have_more_dead_ends() -> None:
+    counts = []
+    for branching in (0.0, 0.5, 1.0):
+        mazes = random_mazes(50, 11, 0, np.random.default_rng(1), branching=branching)
+        filled = fill_dead_ends(mazes, np.zeros_like(mazes), 1)
+        counts.append((mazes & ~filled).sum())
+    assert counts[0] < counts[1] < counts[2]
 
 
 def test_some_mazes_have_loops_and_no_more_than_asked_for() -> None:
@@ -131,6 +140,27 @@ def test_the_same_arguments_give_the_same_mazes() -> None:
     streams = (itertools.islice(maze().batches(7, (4, 9), 5), 60) for _ in range(2))
     for first, second in zip(*streams, strict=True):
         assert all((a == b).all() for a, b in zip(first, second, strict=True))
+
+
+def test_lessons_fill_dead_ends_until_the_path_is_left() -> None:
+    task = maze(9)
+    puzzles = task.puzzles("train", count=60)
+    asked = [task.lesson(puzzles.inputs, puzzles.solutions, n) for n in range(task.lessons + 1)]
+    paths = [(labels == PATH).sum() for labels in asked]
+    assert paths == sorted(paths, reverse=True)
+    assert paths[0] == (puzzles.inputs == OPEN).sum()
+    assert paths[-1] < paths[0]
+    for labels in asked:
+        assert labels.dtype == np.int32
+        assert (np.where(labels == PATH, OPEN, labels) == puzzles.inputs).all()
+        assert (labels[puzzles.solutions == PATH] == PATH).all()
+    assert (task.lesson(puzzles.inputs, puzzles.solutions, 49) == puzzles.solutions).all()
+
+
+def test_a_board_that_has_too_few_mazes_says_so() -> None:
+    small = MazeTask("small", 5, (1, 5), 0, (None,))
+    with pytest.raises(UsageError, match=r"hardly more than \d train mazes with 1 to 5 path"):
+        small.puzzles("train", count=100)
 
 
 def test_impossible_wishes_are_refused() -> None:

@@ -53,7 +53,7 @@ Identifiers = Annotated[
     typer.Option("--puzzle-identifiers", help="How many there are, if the model does not say it."),
 ]
 TaskName = Annotated[
-    str | None, typer.Option("--task", help="Task whose tokens it knows, such as maze11.")
+    str | None, typer.Option("--task", help="Task whose tokens it knows, such as maze9.")
 ]
 
 

@@ -41,7 +41,7 @@ Ema = Annotated[
 def train(
     task: Annotated[
         str,
-        typer.Argument(help="sudoku4, sudoku9 or maze11; for a GPU maze30, arc1 or arc2."),
+        typer.Argument(help="sudoku4, sudoku9, maze9 or maze11; for a GPU maze30, arc1 or arc2."),
     ],
     output: Output = None,
     start: Annotated[
@@ -53,6 +53,9 @@ def train(
     ema: Ema = None,
     loss: Annotated[str | None, typer.Option(help="stablemax or softmax.")] = None,
     ponder_cost: Annotated[float | None, typer.Option(help="Cost of a further step.")] = None,
+    act_steps: Annotated[
+        int | None, typer.Option(help="ACT steps of a training puzzle, at most; 0 for all.")
+    ] = None,
     validate_every: Annotated[int | None, typer.Option(help="Epochs between validations.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, puzzles and exploration.")] = None,
     resume: Resume = False,
@@ -73,7 +76,8 @@ def train(
 
     changes = {
         "steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "ema": ema,
-        "loss": loss, "ponder_cost": ponder_cost, "validate_every": validate_every, "seed": seed,
+        "loss": loss, "ponder_cost": ponder_cost, "act_steps": act_steps,
+        "validate_every": validate_every, "seed": seed,
     }  # fmt: skip
     recipe = recipe_for(task, **changes)
     target = output or Path("artifacts") / f"{task}.keras"

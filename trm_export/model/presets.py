@@ -16,6 +16,12 @@ _SMALL: dict[str, Any] = {
     "puzzle_emb_len": 1, "num_heads": 4,
 }  # fmt: skip
 
+_SMALL_MAZE: dict[str, Any] = {
+    **_SMALL, "mixer": "attention", "pos_encodings": "rope", "vocab_size": 6, "hidden_size": 64,
+    "h_cycles": 1, "l_cycles": 1,
+    "rope_theta": 0.3,  # below 1: wavelengths of 2 to 6 cells, which tell one cell from two
+}  # fmt: skip
+
 PRESETS: dict[str, dict[str, Any]] = {
     "paper-sudoku-mlp": {
         **_PAPER, "mixer": "mlp", "pos_encodings": "none", "vocab_size": 11, "seq_len": 81,
@@ -30,10 +36,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         **_SMALL, "vocab_size": 6, "seq_len": 16, "hidden_size": 32, "expansion": 1.0,
         "l_layers": 1, "h_layers": 1, "halt_max_steps": 8,
     },
-    "maze11": {
-        **_SMALL, "mixer": "attention", "pos_encodings": "rope", "vocab_size": 6, "seq_len": 121,
-        "hidden_size": 96, "l_cycles": 2, "halt_max_steps": 8, "rope_theta": 10.0,
-    },
+    "maze9": {**_SMALL_MAZE, "seq_len": 81},
+    "maze11": {**_SMALL_MAZE, "seq_len": 121},
 }  # fmt: skip
 
 

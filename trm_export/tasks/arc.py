@@ -58,6 +58,7 @@ class ArcTask:
     vocab_size = COLOURS + 2
     alphabet = ("-", "|", *"0123456789")
     blanks_range = (1, SIDE * SIDE)
+    lessons = 0
     levels: tuple[Blanks | None, ...] = (None,)
     given = Cells(range(COLOURS + 2), "- | or 0-9", "0 beside the grid, 1 its end, 2.. colours")
     solved = given
@@ -141,6 +142,10 @@ class ArcTask:
         if not by_problem:
             raise UsageError(f"{self.name} has no {split} pairs with {least} to {most} cells")
         return self._stream(by_problem, batch_size, np.random.default_rng((seed, least, most)))
+
+    def lesson(self, inputs: Ints, labels: Ints, number: int) -> Ints:
+        """There are none: the labels."""
+        return labels
 
     def check(self, inputs: Tokens, answers: Tokens, labels: Tokens) -> Checks:
         """Exact and valid alike mean the right grid; what lies beside it does not count."""

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trm_export.tasks import maze_boards
-from trm_export.tasks.maze_grids import fingerprints, paths_from, random_mazes
+from trm_export.tasks.maze_grids import fill_dead_ends, fingerprints, paths_from, random_mazes
 from trm_export.tasks.task import (
     Blanks,
     Cells,
@@ -33,7 +33,7 @@ __all__ = ["MAZES", "MazeTask"]
 
 DEFAULT_COUNT = 1000  # puzzles of a set if no number is asked for
 _CHUNK = 256  # mazes made together
-_PATIENCE = 200  # chunks without one fitting maze, after which there are none
+_PATIENCE = 200  # chunks without one fitting or new maze, after which there are none
 _SHARES = (204, 26, 26)  # of 256 first bytes of a fingerprint: train, validation, test
 
 Ints = npt.NDArray[np.int32]
@@ -46,6 +46,7 @@ class MazeTask:
 
     side: cells along an edge, at least 5. blanks_range: the least and most path cells of the
     default difficulty. loops: a maze loses 0 to so many walls beyond those that make it one piece.
+    branching: see `random_mazes`.
     """
 
     name: str
@@ -53,6 +54,7 @@ class MazeTask:
     blanks_range: tuple[int, int]
     loops: int
     levels: tuple[Blanks | None, ...]
+    branching: float = 0.0
 
     alphabet = ("", "#", "._ ", "S", "G", "o")
     vocab_size = 6
@@ -61,6 +63,7 @@ class MazeTask:
 
     available = True
     num_puzzle_identifiers = None
+    lessons = 10
 
     @property
     def seq_len(self) -> int:
@@ -80,16 +83,22 @@ class MazeTask:
         span, wanted = self._range(blanks), DEFAULT_COUNT if count is None else count
         if wanted < 1:
             raise UsageError(f"count={count}: expected at least 1")
-        found, rows = set[bytes](), 0
+        found, idle = set[bytes](), 0
         inputs, labels = [], []
         for keys, puzzle, solution in self._made(split_index(split), span, seed):
-            new = [row for row, key in enumerate(keys) if key not in found]
+            first = {key: row for row, key in reversed(list(enumerate(keys)))}
+            new = sorted(row for key, row in first.items() if key not in found)
             found.update(keys)
             inputs.append(puzzle[new])
             labels.append(solution[new])
-            rows += len(new)
-            if rows >= wanted:
+            idle = 0 if new else idle + 1
+            if len(found) >= wanted:
                 break
+            if idle > _PATIENCE:
+                raise UsageError(
+                    f"{self.name} has hardly more than {len(found)} {split} mazes with {span[0]} "
+                    f"to {span[1]} path cells, so count={count} cannot be given"
+                )
         answers = np.concatenate(labels)[:wanted]
         lengths = (answers == maze_boards.PATH).sum(axis=1, dtype=np.int32)
         return PuzzleSet(np.concatenate(inputs)[:wanted], answers, lengths)
@@ -110,6 +119,17 @@ class MazeTask:
                 f"{minimal_fraction} 0, because a maze has no minimal form"
             )
         return self._stream(chosen, span, seed, batch_size)
+
+    def lesson(self, inputs: Ints, labels: Ints, number: int) -> Ints:
+        """Dead ends filled so many cells deep, and the rest, which holds all ways, marked as path.
+
+        In a maze without loops enough of that leaves the one way there is.
+        """
+        boards = inputs.reshape(-1, self.side, self.side)
+        ends = (boards == maze_boards.START) | (boards == maze_boards.GOAL)
+        left = fill_dead_ends(boards != maze_boards.WALL, ends, number).reshape(inputs.shape)
+        asked = np.where(left & (inputs == maze_boards.OPEN), maze_boards.PATH, inputs)
+        return asked.astype(np.int32)
 
     def check(self, inputs: Tokens, answers: Tokens, labels: Tokens) -> Checks:
         """Judge answers (N, S); any shortest path is valid."""
@@ -166,7 +186,7 @@ class MazeTask:
         """Endless (fingerprints, inputs, labels) of mazes of a split with paths in the span."""
         rng, idle = np.random.default_rng((seed, split, *span)), 0
         while idle < _PATIENCE:
-            mazes = random_mazes(_CHUNK, self.side, self.loops, rng)
+            mazes = random_mazes(_CHUNK, self.side, self.loops, rng, branching=self.branching)
             keys = fingerprints(mazes)
             own = [row for row, key in enumerate(keys) if _split_of(key) == split]
             rows, inputs, labels = _with_paths(mazes[own], span, rng)
@@ -179,6 +199,7 @@ class MazeTask:
 
 
 MAZES = (
+    MazeTask("maze9", 9, (4, 24), 0, (None,), branching=1.0),
     MazeTask("maze11", 11, (5, 40), 2, (None,)),
     MazeTask("maze30", 30, (50, 200), 12, (None,)),
 )

@@ -2,8 +2,8 @@
 
 A maze is a (side, side) board of open cells and walls with walls all around, so that two cells
 that follow each other in the flattened board are never joined across an edge. Rooms lie two cells
-apart; a random depth-first walk joins them to a maze without loops, then some more walls between
-rooms go. Knows nothing about tokens.
+apart; a growing tree joins them to a maze without loops, then some more walls between rooms go.
+Knows nothing about tokens.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["fingerprints", "paths_from", "random_mazes"]
+__all__ = ["fill_dead_ends", "fingerprints", "paths_from", "random_mazes"]
 
 Bools = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int32]
@@ -21,16 +21,20 @@ Counts = npt.NDArray[np.int32]
 _STEPS = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)])
 
 
-def random_mazes(count: int, side: int, loops: int, rng: np.random.Generator) -> Bools:
+def random_mazes(
+    count: int, side: int, loops: int, rng: np.random.Generator, *, branching: float = 0.0
+) -> Bools:
     """(count, side, side) bool, True where a cell is open; side at least 5.
 
-    loops: each maze loses 0 to `loops` further walls, evenly. An even side has one more line of
+    loops: each maze loses 0 to `loops` further walls, evenly. branching: how often a maze grows on
+    from any of its rooms and not from the newest: 0 makes few long corridors, 1 many short ones. An
+    even side has one more line of
     walls than an odd one; it lies at a random edge, so that no direction is special.
     """
     rooms = (side - 1) // 2
     mazes = np.zeros((count, 2 * rooms + 1, 2 * rooms + 1), np.bool_)
     mazes[:, 1::2, 1::2] = True
-    _join_rooms(mazes, rooms, rng)
+    _join_rooms(mazes, rooms, branching, rng)
     _open_walls(mazes, rng.integers(0, loops, count, endpoint=True), rng)
     spare = side - mazes.shape[1]
     if not spare:
@@ -71,6 +75,20 @@ def paths_from(mazes: Bools, starts: npt.NDArray[np.intp]) -> tuple[Counts, Coun
     )
 
 
+def fill_dead_ends(mazes: Bools, ends: Bools, rounds: int) -> Bools:
+    """What is left of mazes when so many times all dead ends have become walls.
+
+    mazes, ends, the result: (N, side, side) bool. The cells named by `ends` stay.
+    """
+    left = np.pad(mazes, ((0, 0), (1, 1), (1, 1)))
+    inner = left[:, 1:-1, 1:-1]
+    for _ in range(rounds):
+        rolled = [np.roll(left, by, axis) for axis in (1, 2) for by in (-1, 1)]
+        near = np.sum(rolled, axis=0)
+        inner &= (near[:, 1:-1, 1:-1] > 1) | ends
+    return inner
+
+
 def fingerprints(mazes: Bools) -> list[bytes]:
     """16 bytes a maze (N, side, side), equal for mazes that a turn or reflection joins."""
     turned = [np.rot90(mazes, turns, (1, 2)) for turns in range(4)]
@@ -80,17 +98,19 @@ def fingerprints(mazes: Bools) -> list[bytes]:
     return [hashlib.blake2b(text, digest_size=16).digest() for text in least]
 
 
-def _join_rooms(mazes: Bools, rooms: int, rng: np.random.Generator) -> None:
-    """Opens walls until one path joins any two rooms: a random depth-first walk in every maze."""
+def _join_rooms(mazes: Bools, rooms: int, branching: float, rng: np.random.Generator) -> None:
+    """Opens walls until one path joins any two rooms: a tree that grows in every maze."""
     count = len(mazes)
     rows = np.arange(count)
     fresh = np.pad(np.ones((count, rooms, rooms), np.bool_), ((0, 0), (1, 1), (1, 1)))
-    trail = np.zeros((count, rooms * rooms, 2), np.intp)  # rooms walked through, the last on top
+    trail = np.zeros((count, rooms * rooms, 2), np.intp)  # rooms to grow from, the newest on top
     trail[:, 0] = rng.integers(1, rooms, (count, 2), endpoint=True)
     depth = np.zeros(count, np.intp)
     fresh[rows, trail[:, 0, 0], trail[:, 0, 1]] = False
     while (depth >= 0).any():
-        here = trail[rows, depth]
+        anywhere = (rng.random(count) * (depth + 1)).astype(np.intp)
+        pick = np.where(rng.random(count) < branching, anywhere, depth)
+        here = trail[rows, pick]
         near = here[:, None] + _STEPS
         choice = fresh[rows[:, None], near[..., 0], near[..., 1]] * rng.random((count, 4))
         goes = (choice.max(axis=1) > 0) & (depth >= 0)
@@ -99,6 +119,7 @@ def _join_rooms(mazes: Bools, rooms: int, rng: np.random.Generator) -> None:
         wall = was + now - 1  # room r, counted from 1, is cell 2 r - 1
         mazes[walker, wall[:, 0], wall[:, 1]] = True
         fresh[walker, now[:, 0], now[:, 1]] = False
+        trail[rows, pick] = np.where(goes[:, None], here, trail[rows, depth])  # the top fills a gap
         depth = np.where(goes, depth + 1, np.maximum(depth - 1, -1))
         trail[walker, depth[goes]] = now
 

@@ -55,6 +55,7 @@ class SudokuTask:
 
     available = True
     num_puzzle_identifiers = None
+    lessons = 0
 
     @property
     def seq_len(self) -> int:
@@ -121,6 +122,10 @@ class SudokuTask:
         if not fits.any():
             raise UsageError(f"{self.name} has no {split} puzzles with {least} to {most} blanks")
         return _stream(bases, (least, most), batch_size, minimal_fraction, seed)
+
+    def lesson(self, inputs: Ints, labels: Ints, number: int) -> Ints:
+        """There are none: the labels."""
+        return labels
 
     def check(self, inputs: Tokens, answers: Tokens, labels: Tokens) -> Checks:
         """Judge answers (N, S) by the rules and by the labels."""

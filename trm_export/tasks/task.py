@@ -174,6 +174,11 @@ class Task(Protocol):
         ...
 
     @property
+    def lessons(self) -> int:
+        """How many lessons lead up to it in training, 0 for none."""
+        ...
+
+    @property
     def given(self) -> Cells:
         """What a puzzle is made of."""
         ...
@@ -206,6 +211,10 @@ class Task(Protocol):
 
         A task with puzzle identifiers gives them, too: (batch_size,) int32.
         """
+        ...
+
+    def lesson(self, inputs: Ints, labels: Ints, number: int) -> Ints:
+        """What lesson `number`, from 1, asks for in the place of the labels; all (N, S) int32."""
         ...
 
     def check(self, inputs: Tokens, answers: Tokens, labels: Tokens) -> Checks:

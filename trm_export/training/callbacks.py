@@ -46,8 +46,8 @@ class Validate(keras.callbacks.Callback):
         point = self.measure()
         values = (point.exact, point.exact_all_steps, point.mean_steps, point.threshold)
         logs.update(zip(VALIDATED, values, strict=True))
-        if point.exact_all_steps >= self.best:
-            self.best = point.exact_all_steps
+        if point.exact >= self.best:
+            self.best = point.exact
             self.save(point)
 
     def measure(self) -> HaltingPoint:

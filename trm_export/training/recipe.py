@@ -27,6 +27,11 @@ class Recipe:
         loss: ``"stablemax"`` (paper) or ``"softmax"``.
         ponder_cost: see `ACTTrainer`.
         blanks: range of blanks of the training puzzles.
+        act_steps: ACT steps of a training row at most; few bring new puzzles into the batch sooner.
+            0 for the model's own.
+        mastery: share of exact training rows with which an epoch brings the next of the task's
+            lessons, and at last the task itself (`Curriculum`); 0 for no lessons. A run that
+            begins with the weights of another has none.
         minimal_fraction: share of training rows that are minimal puzzles.
         validation_blanks: blanks of the validation puzzles, or ``"minimal"``.
         validation_count: validation puzzles.
@@ -47,6 +52,8 @@ class Recipe:
     loss: str = "softmax"
     ponder_cost: float = 0.0
     blanks: tuple[int, int] | None = None
+    act_steps: int = 0
+    mastery: float = 0.0
     minimal_fraction: float = 0.0
     validation_blanks: Any = None
     validation_count: int = 128
@@ -83,6 +90,8 @@ def _problems(recipe: Recipe) -> Iterator[str]:
             yield f"{name} must be 1 to {_MOST:,}, got {getattr(recipe, name)}."
     if not 0 <= recipe.warmup_steps <= _MOST:
         yield f"warmup_steps must be 0 to {_MOST:,}, got {recipe.warmup_steps}."
+    if not 0 <= recipe.act_steps <= _MOST:
+        yield f"act_steps must be 0 to {_MOST:,}, got {recipe.act_steps}."
     if not 0 <= recipe.seed < 2**32:
         yield f"seed must be 0 to {2**32 - 1:,}, got {recipe.seed}."
     if not 0 < recipe.learning_rate < math.inf:
@@ -92,6 +101,8 @@ def _problems(recipe: Recipe) -> Iterator[str]:
             yield f"{name} must be a finite number, 0 or more, got {getattr(recipe, name)}."
     if not 0 <= recipe.ema < 1:
         yield f"ema must be 0 or more and below 1, got {recipe.ema}."
+    if not 0 <= recipe.mastery < 1:
+        yield f"mastery must be 0 or more and below 1, got {recipe.mastery}."
     if not 0 <= recipe.minimal_fraction <= 1:
         yield f"minimal_fraction must be 0 to 1, got {recipe.minimal_fraction}."
     if recipe.loss not in _LOSSES:
@@ -103,6 +114,10 @@ _LARGE: dict[str, Any] = {
     "steps": 100_000, "batch_size": 64, "learning_rate": 1e-4, "warmup_steps": 2000,
     "loss": "stablemax",
 }  # fmt: skip
+_MAZE: dict[str, Any] = {
+    "steps": 8000, "batch_size": 16, "warmup_steps": 50, "ema": 0.99, "mastery": 0.6,
+    "steps_per_epoch": 50, "validate_every": 10,
+}  # fmt: skip
 RECIPES = {
     "sudoku4": Recipe(
         "sudoku4", "sudoku4", steps=8000, batch_size=64, learning_rate=2e-3, ema=0.998,
@@ -111,9 +126,8 @@ RECIPES = {
     "sudoku9": Recipe(
         "sudoku9", "sudoku9", steps=4500, ema=0.99, blanks=(35, 60), validation_blanks=50,
     ),
-    "maze11": Recipe(
-        "maze11", "maze11", steps=4500, ema=0.99, blanks=(1, 45),
-    ),
+    "maze9": Recipe("maze9", "maze9", **_MAZE),
+    "maze11": Recipe("maze11", "maze11", **_MAZE),
     "maze30": Recipe("maze30", "paper-maze", weight_decay=1.0, **_LARGE),
     "arc1": Recipe("arc1", "paper-arc", **_LARGE),
     "arc2": Recipe("arc2", "paper-arc", **_LARGE),

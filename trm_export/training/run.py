@@ -16,6 +16,7 @@ from trm_export.files import atomic_write
 from trm_export.model import TRM, preset
 from trm_export.tasks import Task, get_task
 from trm_export.training.callbacks import Clock, LearningCurve, Log, Validate
+from trm_export.training.curriculum import Curriculum
 from trm_export.training.evaluate import HaltingPoint
 from trm_export.training.recipe import Recipe
 from trm_export.training.run_files import RunFiles
@@ -91,8 +92,11 @@ def train(
         save=lambda point: _save(model, point, output),
     )  # fmt: skip
     log = Log(files.log)
+    lessons = task.lessons if recipe.start is None else 0
+    curriculum = Curriculum(lessons, recipe.mastery, recipe.act_steps, trainer, files.log)
     callbacks = [
         Clock(),
+        curriculum,
         keras.callbacks.BackupAndRestore(files.backup),
         keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
         validate,
@@ -102,7 +106,7 @@ def train(
     began, interrupted = time.monotonic(), False
     try:
         trainer.fit(
-            _batches(task, recipe, files), steps_per_epoch=recipe.epoch_steps,
+            _batches(task, recipe, files, curriculum), steps_per_epoch=recipe.epoch_steps,
             epochs=recipe.epochs, callbacks=callbacks, verbose=verbose, shuffle=False,
         )  # fmt: skip
     except KeyboardInterrupt:
@@ -113,7 +117,7 @@ def train(
             raise  # nothing is learned yet and the averages are empty
         trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
     point = validate.measure()
-    if interrupted and point.exact_all_steps >= validate.best:
+    if interrupted and point.exact >= validate.best:
         _save(model, point, output)
     minutes = (time.monotonic() - began) / 60
     done = files.finished_epochs if interrupted else recipe.epochs
@@ -161,15 +165,19 @@ def _optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
     )  # fmt: skip
 
 
-def _batches(task: Task, recipe: Recipe, files: RunFiles) -> Iterator[tuple[dict[str, Any]]]:
+def _batches(
+    task: Task, recipe: Recipe, files: RunFiles, curriculum: Curriculum
+) -> Iterator[tuple[dict[str, Any]]]:
     """Batches for `fit`, every epoch its own stream, so that a resumed run sees new puzzles."""
     for epoch in itertools.count(files.finished_epochs):
         stream = task.batches(
             recipe.batch_size, recipe.blanks, seed=recipe.seed * 1_000_003 + epoch,
             minimal_fraction=recipe.minimal_fraction,
         )  # fmt: skip
-        for arrays in itertools.islice(stream, recipe.epoch_steps):
-            yield (dict(zip(_NAMES, arrays, strict=False)),)
+        for inputs, labels, *others in itertools.islice(stream, recipe.epoch_steps):
+            if curriculum.lesson is not None:
+                labels = task.lesson(inputs, labels, curriculum.lesson)
+            yield (dict(zip(_NAMES, (inputs, labels, *others), strict=False)),)
 
 
 def _save(model: TRM, point: HaltingPoint, output: Path) -> None:

@@ -19,6 +19,8 @@ from trm_export.training.losses import exact_rows, q_cross_entropy, row_cross_en
 class ACTTrainer(keras.Model):
     """Wraps a TRM; train with ``fit`` on ``{"inputs": (batch, seq), "labels": (batch, seq)}``.
 
+    In training a row halts at ``limit`` steps at the latest; at first that is the model's own.
+
     Args:
         model: the TRM to train; its weights are the trainer's trainable weights.
         batch_size: slots of the carry, and rows of every batch.
@@ -43,6 +45,10 @@ class ACTTrainer(keras.Model):
         carry = model.initial_carry({"inputs": ops.zeros(seq, "int32")})
         self.slots = {name: self._slot(name, value) for name, value in carry.items()}
         self.labels = self._slot("labels", ops.zeros(seq, "int32"))
+        self.limit = self.add_weight(
+            (), keras.initializers.Constant(model.halt_max_steps), dtype="int32", trainable=False,
+            name="act_steps",
+        )  # fmt: skip
         names = ("ce", "q_loss", "exact", "cells", "steps", "halted")
         self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
         self.built = True
@@ -64,6 +70,8 @@ class ACTTrainer(keras.Model):
         labels = ops.where(fresh, ops.cast(batch["labels"], "int32"), self.labels.value)
         carry, outputs = self.trm(carry, batch, training=training)
         if training:
+            limited = carry["steps"] >= self.limit.value
+            carry = {**carry, "halted": ops.logical_or(carry["halted"], limited)}
             for name, slot in self.slots.items():
                 slot.assign(carry[name])
             self.labels.assign(labels)

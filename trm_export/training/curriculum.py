@@ -1,0 +1,57 @@
+"""From easy to hard: a task's lessons, each with one more ACT step, then the task itself.
+
+A lesson asks for less than the whole solution, which tells attention early what lies beside what;
+with few ACT steps the rows are new at almost every optimizer step. Knows nothing about any task.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from trm_export.training.trainer import ACTTrainer
+
+
+class Curriculum(keras.callbacks.Callback):
+    """Goes on to the next lesson after every epoch whose halted rows were exact to ``mastery``.
+
+    ``lesson`` counts from 1 and is also how many ACT steps there are; None is the task itself, with
+    ``act_steps``, 0 for the model's own. Adds the lesson of the next epoch to the logs, where a
+    resumed run finds it, 0 for None. Without a mastery, or lessons, it is None from the start.
+    """
+
+    def __init__(
+        self, lessons: int, mastery: float, act_steps: int, trainer: ACTTrainer, log: Path
+    ) -> None:
+        super().__init__()
+        self.lessons, self.mastery, self.trainer = lessons, mastery, trainer
+        self.act_steps = min(act_steps or trainer.trm.halt_max_steps, trainer.trm.halt_max_steps)
+        self.lesson = _logged(log) if mastery and lessons else None
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Sets the ACT steps of a new or resumed run."""
+        self._limit()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Judges the epoch."""
+        if logs is None or not (self.mastery and self.lessons):
+            return
+        if self.lesson is not None and logs["exact"] >= self.mastery:
+            self.lesson = self.lesson + 1 if self.lesson < self.lessons else None
+            self._limit()
+        logs["lesson"] = self.lesson or 0
+
+    def _limit(self) -> None:
+        self.trainer.limit.assign(min(self.lesson or self.act_steps, self.act_steps))
+
+
+def _logged(log: Path) -> int | None:
+    """The lesson at the end of a log; the first where there is none."""
+    if not log.exists():
+        return 1
+    with log.open(newline="") as file:
+        lessons = [row["lesson"] for row in csv.DictReader(file) if row.get("lesson")]
+    return (round(float(lessons[-1])) or None) if lessons else 1
