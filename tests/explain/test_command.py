@@ -43,3 +43,20 @@ def test_a_fault_is_explained_and_a_healthy_file_is_not(
     assert f"{good}: to blame" not in text
     assert run(["parity", model, good, "--count", "4", "--explain", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["explanations"] == {}
+
+
+def test_a_saved_model_of_other_weights_is_blamed_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, other, file = (str(tmp_path / name) for name in ("m.keras", "o.keras", "m_saved_model"))
+    source = small_model("mlp")
+    source.save(model)
+    kernel = source.inner.lm_head.kernel
+    kernel.assign(kernel.value * 1.05)
+    source.save(other)
+    assert run(["saved-model", other, "-o", file]) == 0
+    capsys.readouterr()
+    assert run(["parity", model, file, "--count", "6", "--explain"]) == 5
+    text = " ".join(capsys.readouterr().out.split())
+    for words in ("to blame is the file: a fresh export", "tensor logits", "fp32 in saved-model"):
+        assert words in text

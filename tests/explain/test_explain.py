@@ -209,6 +209,6 @@ def test_choices_are_read_back_from_a_file(suffix: str, choices: Choices, tmp_pa
     assert path.read_bytes() == again.read_bytes()
 
 
-def test_a_folder_is_refused(tmp_path: Path) -> None:
+def test_what_is_no_export_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="only ONNX and TFLite files"):
         explain(small_model("mlp"), tmp_path / "m_saved_model", PUZZLES)

@@ -20,12 +20,11 @@ Explain = Annotated[
     bool,
     typer.Option(
         "--explain",
-        help="Of an ONNX or TFLite file that fails, find the first bad operator and say who is to "
+        help="Of a file that fails, find the first bad operator and say who is to "
         "blame: the file, the engine, the conversion or the precision; of int8 files, rank the "
         "layers by the error that each adds. Takes several exports.",
     ),
 ]
-_SUFFIXES = (".onnx", ".tflite")
 _LISTED = 8
 _WORDS = ("trial", "passes", "")
 _PASSES = {True: "yes", False: "no", None: "-"}
@@ -35,14 +34,11 @@ def explained(
     model: Path, said: Said, files: Sequence[Judged], golden: Golden
 ) -> dict[str, Explanation]:
     """The explanation of every file that fails or is int8, by its path."""
-    from trm_export.commands.console import progress, remark
+    from trm_export.commands.console import progress
     from trm_export.commands.frameworks import load_keras
 
     wanted = [f for f in files if not f.result or f.contract.precision.startswith("int8")]
-    known = [file for file in wanted if file.path.suffix.lower() in _SUFFIXES]
-    if len(known) < len(wanted):
-        remark("Only ONNX and TFLite files can be explained.")
-    if not known:
+    if not wanted:
         return {}
     load_keras()
     from trm_export.explain.explain import explain
@@ -50,7 +46,7 @@ def explained(
 
     found = {}
     with progress("Explaining") as advance:
-        for file in known:
+        for file in wanted:
             source = opened(model, said, file.contract)
             found[str(file.path)] = explain(
                 source, file.path, few(golden, file.result), gates=file.result.gates,

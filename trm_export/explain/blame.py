@@ -18,9 +18,8 @@ from trm_export.export.format import Format
 from trm_export.export.shared import Shared
 from trm_runtime.open import open_runner
 from trm_runtime.parity import ParityResult, Puzzles, check
-from trm_runtime.runner import StepRunner
 
-OTHER = {"onnx": "tflite", "tflite": "onnx"}
+OTHER = {"onnx": "tflite", "tflite": "onnx", "saved-model": "onnx"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,19 +79,22 @@ def attempts_on(
     free = dataclasses.replace(choices, batch=None, recursion=None, engine=None)
     exact = dataclasses.replace(choices, precision="fp32", keep=(), integer_io=False)
     engine, precision = OFFERS[other.name].engines[0], choices.precision
-    plain = open_runner(path, optimised=False)
     said("graph optimisation off")
     return Attempts(
         _judged("this file", result),
-        _judged("graph optimisation off", _checked(shared, plain, puzzles)),
+        _plain(shared, path, kind, puzzles),
         made("a fresh export of it", kind, choices),
         made(f"fp32 in {kind.name}", kind, exact),
         made(f"{precision} in {other.name} ({engine})", other, free),
     )
 
 
-def _checked(shared: Shared, runner: StepRunner, puzzles: Puzzles) -> ParityResult:
-    return check(shared.golden(puzzles), runner, steps_only=True)
+def _plain(shared: Shared, path: Path, kind: Format, puzzles: Puzzles) -> Attempt:
+    what = "graph optimisation off"
+    if kind.name == "saved-model":
+        return Attempt(what, None, None, None, "TensorFlow runs the operators one by one anyway")
+    runner = open_runner(path, optimised=False)
+    return _judged(what, check(shared.golden(puzzles), runner, steps_only=True))
 
 
 def _judged(what: str, result: ParityResult) -> Attempt:

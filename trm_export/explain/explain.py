@@ -77,7 +77,7 @@ def explain(
 
     Args:
         model: what is true, on the TensorFlow backend.
-        path: an ONNX or TFLite file.
+        path: an ONNX or TFLite file, or a SavedModel, whose operators are not compared.
         puzzles: a few real ones: everything is compared on all of them.
         gates: to judge the file by; those of its precision if not given.
         ranked: of int8, also rank the layers, with an export a layer.
@@ -137,6 +137,8 @@ class _Search:
         )  # fmt: skip
         if attempts.again.passed is None:
             return _Found(attempts, None, f"no fresh export can be made: {attempts.again.remark}")
+        if self.kind.name == "saved-model":
+            return _Found(attempts, None, "the operators of a SavedModel are not compared")
         self.said("looking into the file")
         with fresh(self.shared, self.kind, self.choices, calibrated) as again:
             labels = self._labels(again.path)

@@ -22,10 +22,10 @@ _LOOPS = {"Loop", "WHILE"}
 
 
 def format_of(path: Path) -> Format:
-    """UsageError for what is neither ONNX nor TFLite."""
-    name = _FORMATS.get(path.suffix.lower())
+    """UsageError for what is no export."""
+    name = "saved-model" if path.is_dir() else _FORMATS.get(path.suffix.lower())
     if name is None:
-        raise UsageError(f"{path}: only ONNX and TFLite files can be explained.")
+        raise UsageError(f"{path}: only ONNX and TFLite files and SavedModels can be explained.")
     return format_named(name)
 
 
@@ -36,7 +36,8 @@ def choices_of(path: Path, model: AnyModel) -> Choices:
     if contract is None:
         raise UsageError(f"{path}: holds no step contract, so nothing can be made like it.")
     operators = getattr(info, "nodes", None) or getattr(info, "operators", {})
-    step = contract.granularity == "step" and adapt(model).passes is not None
+    told = contract.granularity == "step" and adapt(model).passes is not None
+    step = told and not path.is_dir()  # a SavedModel does not tell
     rolled = not _LOOPS.isdisjoint(operators)
     return Choices(
         precision=contract.precision,
@@ -52,6 +53,8 @@ def choices_of(path: Path, model: AnyModel) -> Choices:
 def _kept(path: Path, model: AnyModel) -> tuple[str, ...]:
     """Layers in float32, those included that are so without being asked for."""
     known = layers(model)
+    if path.is_dir():
+        return ()
     if path.suffix.lower() == ".tflite":
         return kept(path.read_bytes(), known)
     proto = onnx.load_model_from_string(path.read_bytes())
