@@ -39,8 +39,8 @@ def test_a_fault_is_explained_and_a_healthy_file_is_not(
         "graph optimisation off no",
         "fp32 in tflite (litert) yes",
     ):
-        assert words in text
-    assert f"{good}: to blame" not in text
+        assert words.replace(" ", "") in text.replace(" ", "")  # a long path is broken in two
+    assert f"{good}:toblame" not in text.replace(" ", "")
     assert run(["parity", model, good, "--count", "4", "--explain", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["explanations"] == {}
 
