@@ -141,7 +141,7 @@ class _Names:
     """Short names instead of tf2onnx's long ones, which outweigh the weights of a small model."""
 
     def __init__(self, fixed: set[str], weights: dict[str, str]) -> None:
-        self._new = {**{name: name for name in fixed}, **weights}
+        self._new = {**weights, **{name: name for name in fixed}}  # a constant may be an output
         self._taken = set(self._new.values())
 
     def __call__(self, name: str) -> str:
