@@ -115,24 +115,18 @@ def measure_chunk(
     told = _stories(chunk, columns, seen.cells)
     if candidate.contract.granularity == "loop":
         return _values(contract, 0, np.zeros(0, bool), columns, told)
-    followed = chunk.followed
-    fed = {name: array[followed] for name, array in chunk.tokens.items()}
-    settled = columns["settled"][followed]
-    part = _values(contract, len(followed), settled, columns, told)
-    part.puzzles[:] = chunk.first + followed
-    _force(part, contract, candidate, fed, chunk.states, batch_size, progress)
-    _run_free(part, contract, candidate, fed, chunk.states, batch_size, progress)
+    settled = columns["settled"][chunk.followed]
+    part = _values(contract, len(chunk.followed), settled, columns, told)
+    _follow(part, contract, chunk, candidate, batch_size, progress, free=True)
     return part
 
 
 def force_chunk(golden: Golden, number: int, candidate: StepRunner, batch_size: int) -> Part:
     """Only the forced values of the followed puzzles of a chunk."""
     contract, chunk = golden.contract, golden.chunks[number]
-    followed = chunk.followed
-    part = _values(contract, len(followed), np.zeros(len(followed), bool), {}, None)
-    part.puzzles[:] = chunk.first + followed
-    fed = {name: array[followed] for name, array in chunk.tokens.items()}
-    _force(part, contract, candidate, fed, chunk.states, batch_size, lambda done: None)
+    count = len(chunk.followed)
+    part = _values(contract, count, np.zeros(count, bool), {}, None)
+    _follow(part, contract, chunk, candidate, batch_size, lambda done: None, free=False)
     return part
 
 
@@ -172,48 +166,35 @@ def _values(
     )
 
 
-def _force(
+def _follow(
     part: Part,
     contract: StepContract,
+    chunk: Chunk,
     candidate: StepRunner,
-    tokens: Arrays,
-    states: Arrays,
     batch_size: int,
     progress: Progress,
+    *,
+    free: bool,
 ) -> None:
-    """Every step from the reference's own carry."""
+    """Every step of the followed puzzles from the reference's carry and, `free`, from its own."""
+    part.puzzles[:] = chunk.first + chunk.followed
+    tokens = {name: array[chunk.followed] for name, array in chunk.tokens.items()}
     for rows in _batches(tokens, batch_size):
         inputs = {name: array[rows] for name, array in tokens.items()}
-        carry = initial_carry(contract, len(rows))
+        carry = own = initial_carry(contract, len(rows))
         for step in range(1, contract.max_steps + 1):
-            got = stepped(candidate, inputs, carry)
-            expected = {name: array[rows] for name, array in _at(states, step).items()}
-            part.forced.add(step, rows, expected, {**got.carry, **got.outputs})
+            expected = {name: array[rows] for name, array in _at(chunk.states, step).items()}
+            forced = stepped(candidate, inputs, carry)
+            part.forced.add(step, rows, expected, {**forced.carry, **forced.outputs})
             carry = {spec.name: expected[spec.name] for spec in contract.carry}
             progress(len(rows))
-
-
-def _run_free(
-    part: Part,
-    contract: StepContract,
-    candidate: StepRunner,
-    tokens: Arrays,
-    states: Arrays,
-    batch_size: int,
-    progress: Progress,
-) -> None:
-    """Every step from the candidate's own carry, to the last."""
-    for rows in _batches(tokens, batch_size):
-        inputs = {name: array[rows] for name, array in tokens.items()}
-        carry = initial_carry(contract, len(rows))
-        for step in range(1, contract.max_steps + 1):
-            got = stepped(candidate, inputs, carry)
-            expected = {name: array[rows] for name, array in _at(states, step).items()}
-            part.free.add(step, rows, expected, {**got.carry, **got.outputs})
-            same = expected["logits"].argmax(-1) == got.outputs["logits"].argmax(-1)
-            part.equal[step - 1, rows] = same.mean(axis=1)
-            carry = got.carry
-            progress(len(rows))
+            if free:
+                alone = forced if step == 1 else stepped(candidate, inputs, own)
+                part.free.add(step, rows, expected, {**alone.carry, **alone.outputs})
+                same = expected["logits"].argmax(-1) == alone.outputs["logits"].argmax(-1)
+                part.equal[step - 1, rows] = same.mean(axis=1)
+                own = alone.carry
+                progress(len(rows))
 
 
 def _batches(tokens: Arrays, batch_size: int) -> list[Array]:
