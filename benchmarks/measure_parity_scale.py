@@ -37,7 +37,7 @@ from trm_export.tasks import PuzzleSet, get_task
 from trm_runtime import StepContract, StepOutput
 from trm_runtime.open import open_runner
 from trm_runtime.parity import About
-from trm_runtime.parity.golden_file import GoldenWriter
+from trm_runtime.parity.golden_file import GoldenWriter, read_golden
 from trm_runtime.parity.record import (
     model_tokens,
     plan,
@@ -111,7 +111,8 @@ def checked(model: Path, golden: Path, jobs: int) -> int:
     spread = here if jobs == 1 else partial(over_processes, jobs=jobs)
     with tempfile.TemporaryDirectory() as folder:
         parts = Parts(Path(folder, "parts"), {})
-        (result,) = check_files([Check(golden, model)], parts, spread=spread)
+        checks = [Check(golden, model)]
+        (result,) = check_files(read_golden(golden), checks, parts, spread=spread)
     return len(json.dumps(plain(result.to_json())))
 
 

@@ -103,9 +103,17 @@ def counted(measured: list[int]) -> Spread:
 # --- what is spread ------------------------------------------------------------------------------
 
 
+def checked(toy: Toy, checks: Sequence[Check], parts: Parts, **options: Any) -> Any:
+    return check_files(read_golden(toy.golden), checks, parts, **options)
+
+
 def test_parts_say_what_a_direct_check_says(toy: Toy, tmp_path: Path) -> None:
     direct = check(read_golden(toy.golden), open_runner(toy.artifact, 1))
-    found = list(check_files([Check(toy.golden, toy.artifact)], Parts(tmp_path / "p", {})))
+    found = list(
+        check_files(
+            read_golden(toy.golden), [Check(toy.golden, toy.artifact)], Parts(tmp_path / "p", {})
+        )
+    )
     assert as_json(found) == as_json([direct])
 
 
@@ -122,7 +130,15 @@ def test_progress_never_goes_back_and_ends_with_all(
 ) -> None:
     shares: list[float] = []
     checks = [Check(toy.golden, toy.artifact)] * 2
-    list(check_files(checks, Parts(tmp_path / "p", {}), spread=spread, progress=shares.append))
+    list(
+        check_files(
+            read_golden(toy.golden),
+            checks,
+            Parts(tmp_path / "p", {}),
+            spread=spread,
+            progress=shares.append,
+        )
+    )
     assert shares[0] == 0
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1.0)
@@ -138,7 +154,7 @@ def test_files_of_the_same_name_have_parts_of_their_own(toy: Toy, tmp_path: Path
     half.CopyFrom(numpy_helper.from_array(np.array(-0.5, np.float32), "half_f"))
     write(other, model)
     checks = [Check(toy.golden, path) for path in (toy.artifact, other)]
-    good, bad = check_files(checks, Parts(tmp_path / "p", {}))
+    good, bad = checked(toy, checks, Parts(tmp_path / "p", {}))
     assert (bool(good), bool(bad)) == (True, False)
 
 
@@ -197,7 +213,12 @@ def test_a_process_that_dies_is_said_so(
     spread = partial(over_processes, jobs=2)
     with pytest.raises(WorkerDiedError, match="has died, perhaps for want of memory"):
         list(
-            check_files([Check(toy.golden, toy.artifact)], Parts(tmp_path / "p", {}), spread=spread)
+            check_files(
+                read_golden(toy.golden),
+                [Check(toy.golden, toy.artifact)],
+                Parts(tmp_path / "p", {}),
+                spread=spread,
+            )
         )
     assert run(toy.command(tmp_path / "out.json", "--jobs", "2")) == 1
     said = capsys.readouterr().err
@@ -212,14 +233,16 @@ def test_only_what_is_missing_is_measured(toy: Toy, tmp_path: Path) -> None:
     parts, asked = Parts(tmp_path / "p", {}), Check(toy.golden, toy.artifact)
     first: list[int] = []
     again: list[int] = []
-    wanted = as_json(list(check_files([asked], parts, spread=counted(first))))
+    wanted = as_json(list(checked(toy, [asked], parts, spread=counted(first))))
     assert first == [REFILLED, *range(PUZZLES // CHUNK)]
     folder = parts.folder / asked.folder
     (folder / "part-00003.npz").unlink()
     damaged = folder / "part-00005.npz"
     damaged.write_bytes(damaged.read_bytes()[:-40] + bytes(40))
     shares: list[float] = []
-    results = check_files([asked], parts, spread=counted(again), progress=shares.append)
+    results = check_files(
+        read_golden(toy.golden), [asked], parts, spread=counted(again), progress=shares.append
+    )
     assert as_json(list(results)) == wanted
     assert again == [2, 4]
     assert shares[0] > 0.9

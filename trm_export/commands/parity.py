@@ -106,13 +106,16 @@ def parity(
     Exit code 5 when one does not; the first thing that went wrong is named. With -o or --report
     a command that was killed goes on where it was.
     """
-    from trm_export.commands.console import emit
+    from trm_export.commands.console import emit, progress
     from trm_export.commands.explaining import explained, show_explanation
     from trm_export.commands.parity_tables import show_files
     from trm_export.errors import ParityError
     from trm_export.keras_file import require_keras
+    from trm_export.parity.checking import Check, check_files
+    from trm_export.parity.document import judged
     from trm_runtime.open import open_runner
     from trm_runtime.parity.gates import read_gates
+    from trm_runtime.parity.golden_file import read_golden
 
     _refuse_targets(output, report, force=force)
     spread = _spread(jobs, ray)
@@ -137,11 +140,16 @@ def parity(
     )  # fmt: skip
     key = {"gates": gates, "threads": threads}
     with _work(report or output, recording, artifacts, golden, key) as parts:
-        source = golden or _recorded(recording, parts.folder / "golden.npz")
-        recording.refuse_other(source)
-        reference, files = _judge(
-            source, artifacts, parts, gates, batch_size, threads, spread, costs
-        )
+        source = golden or parts.folder / "golden.npz"
+        reference = read_golden(source) if source.exists() else recording.into(source)
+        recording.refuse_other(reference, source)
+        checks = [Check(source, path, gates, batch_size, threads) for path in artifacts]
+        with progress("Comparing", 1.0) as advance:
+            results = check_files(reference, checks, parts, spread=spread, progress=advance)
+            files = [
+                judged(path, contract, result, costs.get(path.name))
+                for path, contract, result in zip(artifacts, contracts, results, strict=True)
+            ]
         found = _document(source, reference, files)
         _write(found, files, output, report, force=force)
         why = explained(model, said, files, reference) if explain else {}
@@ -230,32 +238,6 @@ def _work(
         parts.remove()
         raise
     parts.remove()
-
-
-def _recorded(recording: Recording, path: Path) -> Path:
-    return path if path.exists() else recording.into(path)
-
-
-def _judge(
-    source: Path,
-    artifacts: Sequence[Path],
-    parts: Parts,
-    gates: Any,
-    batch_size: int,
-    threads: int | None,
-    spread: Spread,
-    costs: dict[str, Any],
-) -> tuple[Golden, list[Judged]]:
-    from trm_export.commands.console import progress
-    from trm_export.parity.checking import Check, check_files
-    from trm_export.parity.document import judged
-    from trm_runtime.parity.golden_file import read_golden
-
-    checks = [Check(source, path, gates, batch_size, threads) for path in artifacts]
-    with progress("Comparing", 1.0) as advance:
-        results = list(check_files(checks, parts, spread=spread, progress=advance))
-    pairs = zip(artifacts, results, strict=True)
-    return read_golden(source), [judged(p, r, costs.get(p.name)) for p, r in pairs]
 
 
 def _costs(path: Path | None) -> dict[str, Any]:

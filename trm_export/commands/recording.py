@@ -15,6 +15,7 @@ from trm_export.commands.puzzles import chosen_puzzles
 if TYPE_CHECKING:
     from trm_export.devices import Device
     from trm_runtime.contract import StepContract
+    from trm_runtime.parity import Golden
 
 DeviceName = Annotated[
     str, typer.Option("--device", help="auto (a GPU where Keras sees one), gpu or cpu.")
@@ -56,8 +57,8 @@ class Recording:
             "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
         }
 
-    def into(self, path: Path, *, force: bool = False) -> Path:
-        """Records into this file, if that has not been done already, and returns it."""
+    def into(self, path: Path, *, force: bool = False) -> Golden:
+        """Records into this file, and opens it."""
         from trm_export.commands.console import progress
         from trm_export.commands.frameworks import load_keras
 
@@ -73,22 +74,20 @@ class Recording:
             rows = chosen_puzzles(contract, self.puzzles, self.task, self.blanks, self.count)
             about = About(rows.kind, self.task, self._provenance(where, found.keras))
             with progress("Recording", 1.0) as advance:
-                record_file(
+                return record_file(
                     found, rows, path, about, control=self.control, budget=self.states,
                     batch_size=self.batch_size, force=force, progress=advance,
                 )  # fmt: skip
-        return path
 
-    def refuse_other(self, golden: Path) -> None:
-        """RejectedInputError if a golden was recorded from another model than this one."""
+    def refuse_other(self, golden: Golden, path: Path) -> None:
+        """RejectedInputError if the golden of a file was recorded from another model than this."""
         from trm_export.errors import RejectedInputError
         from trm_export.files import sha256_file
-        from trm_runtime.parity.golden_file import read_golden
 
-        made_from = read_golden(golden).about.provenance
+        made_from = golden.about.provenance
         if made_from.get("model_sha256") != sha256_file(self.model):
             raise RejectedInputError(
-                f"{golden}: was recorded from another model than {self.model} "
+                f"{path}: was recorded from another model than {self.model} "
                 f"({made_from.get('model')}); record it again with: trm-export reference"
             )
 

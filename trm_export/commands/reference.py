@@ -70,7 +70,6 @@ def reference(
     from trm_export.commands.console import emit
     from trm_export.files import refuse_overwrite, require_suffix
     from trm_export.keras_file import require_keras
-    from trm_runtime.parity.golden_file import read_golden
 
     output = output or Path("artifacts", f"{model.stem}.golden.npz")
     require_suffix(output, ".npz")
@@ -84,7 +83,7 @@ def reference(
         model, said, None, puzzles, task, blanks, count, batch_size, device, require_gpu, control,
         states * 1_000_000,
     )  # fmt: skip
-    golden = read_golden(recording.into(output, force=force))
+    golden = recording.into(output, force=force)
     told = summary(golden, output)
     if as_json:
         emit(told)

@@ -99,6 +99,7 @@ def here(check: Check, sides: Sides, numbers: Sequence[int], units: Units) -> Fo
 
 
 def check_files(
+    golden: Golden,
     checks: Sequence[Check],
     parts: Parts,
     *,
@@ -108,12 +109,13 @@ def check_files(
     """The result of every check in turn; what `parts` knows is not measured again.
 
     Args:
-        checks: of the same golden, one at least.
+        golden: of all checks, open.
+        checks: one for each file.
         parts: where finished parts are kept.
         spread: who measures the others.
         progress: told the share of all checks that is done.
     """
-    golden, tell = read_golden(checks[0].golden), progress or (lambda share: None)
+    tell = progress or (lambda share: None)
     for place, check in enumerate(checks):
 
         def told(share: float, place: int = place) -> None:

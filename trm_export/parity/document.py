@@ -13,7 +13,6 @@ from trm_export.files import size_on_disk
 from trm_export.tasks import find_task
 from trm_runtime.contract import StepContract
 from trm_runtime.measure import load_engine
-from trm_runtime.open import open_runner
 from trm_runtime.parity import Golden, ParityResult
 from trm_runtime.plain import plain
 
@@ -33,9 +32,13 @@ class Judged:
     cost: Mapping[str, Any] | None = None  # its row of `trm-export bench`
 
 
-def judged(path: Path, result: ParityResult, cost: Mapping[str, Any] | None = None) -> Judged:
+def judged(
+    path: Path,
+    contract: StepContract,
+    result: ParityResult,
+    cost: Mapping[str, Any] | None = None,
+) -> Judged:
     """A file with what lies beside it."""
-    contract = open_runner(path).contract
     return Judged(path, contract, load_engine(path), result, _clipping(path), cost)
 
 
