@@ -19,6 +19,7 @@ import numpy as np
 from trm_export.files import sha256_tree
 from trm_export.parity.parts import Parts
 from trm_export.parity.rules import valid_answers
+from trm_runtime.contract import StepContract
 from trm_runtime.open import open_runner
 from trm_runtime.parity import Gates, Golden, ParityResult, gates_of
 from trm_runtime.parity.check import conclude, measure, part_numbers, part_work, refusal
@@ -133,10 +134,24 @@ def _checked(
     refused = refusal(golden.contract, contract, gates, golden.puzzles, golden.about.kind)
     if refused is not None:
         return refused
-    work = {n: part_work(golden, n, contract) for n in part_numbers(golden, contract)}
-    todo = [number for number in work if parts.load(check.part_name(number)) is None]
-    total = sum(work.values())
-    done = total - sum(work[number] for number in todo)
+    missing = functools.partial(spread, check, sides)
+    found = all_parts(golden, contract, parts, check.part_name, missing, progress)
+    return conclude(golden, contract, gates, found)
+
+
+def all_parts(
+    golden: Golden,
+    candidate: StepContract,
+    parts: Parts,
+    name: Callable[[int], str],
+    missing: Callable[[Sequence[int], Units], Found],
+    progress: Progress,
+) -> list[Part]:
+    """Every part of a comparison, in order; `missing` measures what `parts` has not by its name."""
+    work = {n: part_work(golden, n, candidate) for n in part_numbers(golden, candidate)}
+    stored = ((number, parts.load(name(number))) for number in work)
+    found = {number: arrays for number, arrays in stored if arrays is not None}
+    done, total = sum(work[number] for number in found), sum(work.values())
 
     def units(more: int) -> None:
         nonlocal done
@@ -144,15 +159,8 @@ def _checked(
         progress(min(done / total, 1.0))
 
     units(0)
-    with closing(spread(check, sides, todo, units)) as coming:
+    with closing(missing([number for number in work if number not in found], units)) as coming:
         for number, arrays in coming:
-            parts.save(check.part_name(number), arrays)
-    found = [_stored(check, number, parts, golden) for number in work]
-    return conclude(golden, contract, gates, found)
-
-
-def _stored(check: Check, number: int, parts: Parts, golden: Golden) -> Part:
-    arrays = parts.load(check.part_name(number))
-    if arrays is None:
-        raise OSError(f"{parts.folder}: a finished part has gone")
-    return Part.from_arrays(golden.contract, arrays)
+            parts.save(name(number), arrays)
+            found[number] = dict(arrays)
+    return [Part.from_arrays(golden.contract, found[number]) for number in work]

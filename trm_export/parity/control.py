@@ -5,21 +5,21 @@ Only the carry between steps stays float32, as in every file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, final
 
 import keras
 import numpy as np
 
+from trm_export.parity.checking import Found, Units, all_parts
 from trm_export.parity.parts import Parts
 from trm_export.protocol import AnyModel, StepModel, adapt
 from trm_export.reference import KerasRunner
 from trm_runtime.errors import TRMError
 from trm_runtime.parity import Gates, ParityResult
-from trm_runtime.parity.check import conclude, measure, part_numbers, part_work
+from trm_runtime.parity.check import conclude, measure
 from trm_runtime.parity.golden import Golden
-from trm_runtime.parity.measure import Part
 from trm_runtime.runner import StepOutput, StepRunner
 
 Array = np.ndarray[Any, Any]
@@ -112,38 +112,24 @@ def controlled(
     golden: Golden,
     model: AnyModel,
     *,
-    batch_size: int = 64,
-    parts: Parts | None = None,
-    progress: Callable[[float], object] | None = None,
+    batch_size: int,
+    parts: Parts,
+    progress: Callable[[float], object],
 ) -> dict[str, Any]:
     """How far the recorded reference is from its float64 control, in plain JSON types.
 
     Raises NoControlError for a model without one.
     """
-    runner, found = float64_runner(model), []
-    work = {n: part_work(golden, n, runner.contract) for n in part_numbers(golden, runner.contract)}
-    known = [n for n in work if parts is not None and parts.has(_name(n))]
-    done, total = sum(work[number] for number in known), sum(work.values())
+    runner = float64_runner(model)
 
-    def tell(units: int) -> None:
-        nonlocal done
-        done += units
-        if progress is not None:
-            progress(min(done / total, 1.0))
+    def measured(numbers: Sequence[int], units: Units) -> Found:
+        for number in numbers:
+            yield number, measure(golden, number, runner, batch_size, units).arrays()
 
-    tell(0)
-    for number in work:
-        arrays = None if parts is None else parts.load(_name(number))
-        if arrays is None:
-            arrays = measure(golden, number, runner, batch_size, tell).arrays()
-            if parts is not None:
-                parts.save(_name(number), arrays)
-        found.append(Part.from_arrays(golden.contract, arrays))
+    found = all_parts(
+        golden, runner.contract, parts, lambda n: f"control/part-{n + 1:05d}", measured, progress
+    )
     return _told(conclude(golden, runner.contract, Gates(), found))
-
-
-def _name(number: int) -> str:
-    return f"control/part-{number + 1:05d}"
 
 
 def _told(result: ParityResult) -> dict[str, Any]:
