@@ -352,9 +352,9 @@ def test_reference_killed_goes_on_to_the_same_bytes(
     monkeypatch.setattr(recording, "CHUNK", 10)
     recorded: list[int] = []
 
-    def noted(runner: Any, first: int, *given: Any) -> Any:
-        recorded.append(first)
-        return recording.record_chunk(runner, first, *given)
+    def noted(runner: Any, span: range, *given: Any) -> Any:
+        recorded.append(span.start)
+        return recording.record_chunk(runner, span, *given)
 
     monkeypatch.setattr("trm_export.parity.recording.record_chunk", noted)
     assert run(reference(output)) == 0

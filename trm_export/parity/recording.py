@@ -148,13 +148,10 @@ class _Recorder:
         span = self._plan.spans[number]
         known = self._parts.load(f"chunk-{number:05d}")
         if known is None:
-            rows = slice(span.start, span.stop)
-            followed = self._plan.followed_in(span)
-            labels = None if self._labels is None else np.asarray(self._labels[rows], np.int32)
-            part = {name: array[rows] for name, array in self._tokens.items()}
             chunk = record_chunk(
-                self._runner, span.start, part, labels, followed, self._batch_size, self._tell
-            )
+                self._runner, span, self._tokens, self._labels, self._plan, self._batch_size,
+                self._tell,
+            )  # fmt: skip
             self._parts.save(f"chunk-{number:05d}", chunk_arrays(chunk))
             return chunk
         return chunk_from(known, span.start)

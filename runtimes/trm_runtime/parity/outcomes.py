@@ -48,11 +48,6 @@ class Accuracy:
     won: tuple[int, ...]  # only the candidate does
     p_value: float  # McNemar, exact, two-sided: chance of such a difference between equals
 
-    @property
-    def drop(self) -> float:
-        """Share of puzzles by which the candidate is worse."""
-        return self.reference.exact - self.candidate.exact
-
 
 @dataclass(frozen=True)
 class Halting:
@@ -63,11 +58,6 @@ class Halting:
     margins: tuple[int, ...]  # puzzles by |score - threshold| of the reference where it halts
     near_flips: int  # other halting steps that were a close call of the reference
     real_flips: int  # the others
-
-    @property
-    def equal(self) -> int:
-        """Puzzles that halt at the same step."""
-        return sum(row[t] for t, row in enumerate(self.matrix))
 
 
 MARGIN_EDGES = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)

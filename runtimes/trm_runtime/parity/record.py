@@ -153,32 +153,31 @@ def record_chunks(
 ) -> Iterator[Chunk]:
     """Every chunk in turn; tokens and labels have all N rows."""
     for span in chosen.spans:
-        rows = slice(span.start, span.stop)
-        part = {name: array[rows] for name, array in tokens.items()}
-        followed = chosen.followed_in(span)
-        known = None if labels is None else np.asarray(labels[rows], np.int32)
-        yield record_chunk(runner, span.start, part, known, followed, batch_size, progress)
+        yield record_chunk(runner, span, tokens, labels, chosen, batch_size, progress)
 
 
 def record_chunk(
     runner: StepRunner,
-    first: int,
-    tokens: Arrays,
+    span: range,
+    tokens: Mapping[str, Array],
     labels: Array | None,
-    followed: Array,
+    chosen: Plan,
     batch_size: int,
     progress: Progress,
 ) -> Chunk:
-    """One chunk of n puzzles."""
-    contract = runner.contract
-    seen = Seen(contract, len(tokens["inputs"]), progress)
+    """One chunk, of the rows `span`; tokens and labels have all N rows."""
+    contract, rows = runner.contract, slice(span.start, span.stop)
+    tokens = {name: array[rows] for name, array in tokens.items()}
+    labels = None if labels is None else np.asarray(labels[rows], np.int32)
+    seen = Seen(contract, len(span), progress)
     free = contract.batch is None
     solution = solve(runner, tokens, on_step=seen, batch_size=batch_size if free else None)
-    followed = both_kinds(followed, _settled(contract, solution, labels), first // CHUNK)
+    settled = _settled(contract, solution, labels)
+    followed = both_kinds(chosen.followed_in(span), settled, span.start // chosen.chunk)
     fed = {name: array[followed] for name, array in tokens.items()}
     states = follow(runner, fed, batch_size, progress)
     return Chunk(
-        first=first,
+        first=span.start,
         tokens=tokens,
         labels=labels,
         cells=seen.cells,
