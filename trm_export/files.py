@@ -177,14 +177,19 @@ def sha256_tree(path: Path) -> str:
 
 
 def _is_our_keras(path: Path) -> bool:
+    return _zipped_json(path, "config.json").get("registered_name") == MODEL_CLASS
+
+
+def _zipped_json(path: Path, name: str) -> dict[str, object]:
+    """The JSON object that is this member of a zip file; an empty one where there is none."""
     try:
-        with zipfile.ZipFile(path) as archive, archive.open("config.json") as member:
-            config = json.loads(member.read(_MAX_JSON_BYTES))
+        with zipfile.ZipFile(path) as archive, archive.open(name) as member:
+            found = json.loads(member.read(_MAX_JSON_BYTES))
     except (OSError, KeyError, ValueError, RecursionError, NotImplementedError, RuntimeError):
-        return False
+        return {}
     except zipfile.BadZipFile:
-        return False
-    return isinstance(config, dict) and config.get("registered_name") == MODEL_CLASS
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _is_our_artifact(path: Path) -> bool:
@@ -199,14 +204,7 @@ def _is_our_table(path: Path) -> bool:
 
 
 def _is_our_golden(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            index = json.loads(archive.read(GOLDEN_INDEX))
-    except (OSError, KeyError, ValueError, RecursionError, NotImplementedError, RuntimeError):
-        return False
-    except zipfile.BadZipFile:
-        return False
-    return isinstance(index, dict) and index.get("format") == GOLDEN_FORMAT
+    return _zipped_json(path, GOLDEN_INDEX).get("format") == GOLDEN_FORMAT
 
 
 def _is_our_saved_model(path: Path) -> bool:
