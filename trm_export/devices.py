@@ -54,20 +54,18 @@ def computing_on(device: str, *, require_gpu: bool = False) -> Iterator[Device]:
     name = None if device == "cpu" else _gpu(backend)
     if name is None and (require_gpu or device == "gpu"):
         raise TRMError(
-            f"Keras on {backend} {importlib.metadata.version(_PACKAGES[backend])} sees no GPU "
+            f"Keras on {backend} {importlib.metadata.version(backend)} sees no GPU "
             "here; choose another backend with KERAS_BACKEND (tensorflow, jax or torch), or "
             "--device auto."
         )
     kind = "cpu" if name is None else "gpu"
-    exact = _EXACT[backend]() if kind == "gpu" else True  # a CPU computes so by itself
-    packages = {"keras", "numpy", _PACKAGES[backend]}
-    versions = {package: importlib.metadata.version(package) for package in sorted(packages)}
+    if name is not None:  # a CPU computes so by itself, and TensorFlow cannot be told to stop
+        _EXACT[backend]()
+    packages = sorted({"keras", "numpy", backend})
+    versions = {package: importlib.metadata.version(package) for package in packages}
     versions["python"] = platform.python_version()
     with keras.device(f"{kind}:0"):
-        yield Device(kind, name or cpu_model(), backend, versions, tf32=False, deterministic=exact)
-
-
-_PACKAGES = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
+        yield Device(kind, name or cpu_model(), backend, versions, tf32=False, deterministic=True)
 
 
 def _gpu(backend: str) -> str | None:
@@ -81,6 +79,7 @@ def _gpu(backend: str) -> str | None:
         details = tf.config.experimental.get_device_details(found[0])
         return str(details.get("device_name", found[0].name))
     if backend == "jax":
+        _tell_xla("--xla_gpu_deterministic_ops=true")
         import jax
 
         gpus = [found for found in jax.devices() if found.platform in ("gpu", "cuda", "rocm")]
@@ -90,34 +89,33 @@ def _gpu(backend: str) -> str | None:
     return str(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else None
 
 
-def _exact_tensorflow() -> bool:
+def _tell_xla(flag: str) -> None:
+    """It listens until JAX first asks for a device."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if flag not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
+
+
+def _exact_tensorflow() -> None:
     import tensorflow as tf
 
     tf.config.experimental.enable_tensor_float_32_execution(False)
     tf.config.experimental.enable_op_determinism()
-    return True
 
 
-def _exact_jax() -> bool:
-    """XLA is told before it starts; a CPU needs no telling."""
+def _exact_jax() -> None:
     import jax
 
     jax.config.update("jax_default_matmul_precision", "highest")
-    flag = "--xla_gpu_deterministic_ops=true"
-    flags = os.environ.get("XLA_FLAGS", "")
-    if flag not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
-    return True
 
 
-def _exact_torch() -> bool:
+def _exact_torch() -> None:
     import torch
 
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
-    return True
 
 
 _EXACT = {"tensorflow": _exact_tensorflow, "jax": _exact_jax, "torch": _exact_torch}
