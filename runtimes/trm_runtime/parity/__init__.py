@@ -7,9 +7,10 @@ reports everything:
 1. names, dtypes, shapes: the two contracts, halt rule and alphabet included.
 2. forced values: at every step up to the last the candidate is fed the *reference's* carry, so an
    error is that of one step. Floats are gated by relative L2 or cosine, over all rows of a step;
-   integers and booleans must be equal. The rows are the *followed* puzzles, spread evenly over
-   all, and *refilled slots*, which change their puzzle in mid-flight with stale or garbage states
-   in the carry: they show a dropped reset, a stale puzzle, a wrong counter.
+   integers and booleans must be equal. The rows are the *followed* puzzles, spread over all and a
+   quarter of them unsettled, and *refilled slots*, which change their puzzle in mid-flight with
+   stale or garbage states in the carry: they show a dropped reset, a stale puzzle, a wrong
+   counter.
 3. free drift: each side feeds itself, to the last step, on the followed puzzles. Reported, and set
    against the *floor*, the drift of the reference's own control; only a NaN or infinity that the
    reference does not have fails, on any puzzle.
