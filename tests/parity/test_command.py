@@ -99,7 +99,7 @@ def test_a_file_of_another_model(
     [
         (["--blanks", "some"], "expected a number of blanks, or minimal"),
         (["--task", "sudoku5"], "unknown task 'sudoku5'"),
-        (["--puzzles", "x.txt", "--blanks", "5"], "leave it out with your own"),
+        (["--puzzles", "x.txt", "--blanks", "5"], "leave it out with --puzzles"),
     ],
 )
 def test_wrong_options(

@@ -9,7 +9,7 @@ import typer
 
 from trm_export.commands.models import TaskName
 from trm_export.commands.options import AsJson
-from trm_export.commands.puzzles import BlanksOption
+from trm_export.commands.puzzles import BlanksOption, chosen_puzzles, refuse_blanks
 
 if TYPE_CHECKING:
     from trm_export.tasks import ArcTask, PuzzleSet, Task
@@ -42,16 +42,16 @@ def evaluate(
     from trm_export.errors import UsageError
     from trm_export.tasks import ArcTask, find_task, get_task
 
-    if puzzles is not None and blanks is not None:
-        raise UsageError("--blanks is for the shipped puzzles; leave it out with --puzzles.")
     if vote is not None and (puzzles is not None or blanks is not None):
         raise UsageError("--vote asks for all of a problem; leave --puzzles and --blanks out.")
+    refuse_blanks(puzzles, blanks)
     runner = _runner(model, task)
     found = find_task(runner.contract) if task is None else get_task(task)
     if found is None:
         raise UsageError("No task fits this model; name one with --task.")
     if vote is None:
-        rows, boards = _plain(runner, found, _puzzles(found, puzzles, blanks, count), show)
+        chosen = chosen_puzzles(runner.contract, puzzles, found.name, blanks, count)
+        rows, boards = _plain(runner, found, chosen, show)
     elif isinstance(found, ArcTask):
         rows, boards = _voted(runner, found, vote, count, show)
     else:
@@ -77,15 +77,6 @@ def _runner(model: Path, task: str | None) -> StepRunner:
     from trm_export.reference import KerasRunner
 
     return KerasRunner(opened(model, Said(task=task)))
-
-
-def _puzzles(task: Task, file: Path | None, blanks: str | None, count: int) -> PuzzleSet:
-    from trm_export.commands.puzzles import shipped_puzzles
-    from trm_export.tasks import read_puzzles
-
-    if file is None:
-        return shipped_puzzles(task, blanks, count)
-    return read_puzzles(file, task, split="test" if file.is_dir() else None, limit=count)
 
 
 def _plain(

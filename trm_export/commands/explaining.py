@@ -46,8 +46,8 @@ def explained(
 
     found = {}
     with progress("Explaining") as advance:
+        source = opened(model, said, wanted[0].contract)
         for file in wanted:
-            source = opened(model, said, file.contract)
             found[str(file.path)] = explain(
                 source, file.path, few(golden, file.result), gates=file.result.gates,
                 progress=lambda words: advance(0, words),

@@ -39,21 +39,31 @@ def chosen_puzzles(
     return shipped_puzzles(task, blanks, count)
 
 
-def refuse_words(file: Path | None, name: str | None, blanks: str | None) -> None:
-    """What is wrong with these options whatever the model is, told before Keras loads."""
-    from trm_export.errors import RejectedInputError, UsageError
+def refuse_words(
+    file: Path | None, name: str | None, blanks: str | None, own: str = "--puzzles"
+) -> None:
+    """What is wrong with these options whatever the model is, told before Keras loads.
+
+    `own` is what the command calls puzzles of one's own.
+    """
+    from trm_export.errors import RejectedInputError
     from trm_export.tasks import get_task
 
     if name is not None:
         get_task(name)
     if blanks is not None:
         _blanks(blanks)
-    if file is None:
-        return
-    if blanks is not None:
-        raise UsageError("--blanks is for the shipped puzzles; leave it out with your own.")
-    if not file.exists():
+    refuse_blanks(file, blanks, own)
+    if file is not None and not file.exists():
         raise RejectedInputError(f"{file}: there is no such file or folder of puzzles")
+
+
+def refuse_blanks(file: Path | None, blanks: str | None, own: str = "--puzzles") -> None:
+    """UsageError for blanks of puzzles that are not shipped ones."""
+    from trm_export.errors import UsageError
+
+    if file is not None and blanks is not None:
+        raise UsageError(f"--blanks is for the shipped puzzles; leave it out with {own}.")
 
 
 def shipped_puzzles(task: Task, blanks: str | None, count: int, split: str = "test") -> PuzzleSet:

@@ -75,7 +75,7 @@ def reference(
     require_suffix(output, ".npz")
     refuse_overwrite(output, force=force)
     require_keras(model)
-    refuse_words(puzzles, task, blanks)
+    refuse_words(puzzles, task, blanks, "PUZZLES")
     said = Said(
         trust_module, seq_len, max_steps, halt_rule, identifiers, halt_threshold=halt_threshold
     )

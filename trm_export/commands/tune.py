@@ -9,7 +9,7 @@ import typer
 
 from trm_export.commands.models import TaskName
 from trm_export.commands.options import AsJson, Force
-from trm_export.commands.puzzles import BlanksOption
+from trm_export.commands.puzzles import BlanksOption, refuse_blanks
 
 if TYPE_CHECKING:
     from trm_export.tasks import PuzzleSet
@@ -55,6 +55,7 @@ def tune(
     from trm_export.tuning import refuse_loop
     from trm_export.tuning import tune as tuned
 
+    refuse_blanks(puzzles, blanks)
     target = output or artifact
     contract = embedded_contract(artifact)
     refuse_loop(contract, str(artifact))
@@ -84,8 +85,6 @@ def _puzzles(
     from trm_export.tasks import find_task, get_task, read_puzzles
 
     task = find_task(contract) if name is None else get_task(name)
-    if file is not None and blanks is not None:
-        raise UsageError("--blanks is for the shipped puzzles; leave it out with --puzzles.")
     if file is not None:
         found = read_puzzles(file, task, limit=count)
         if found.labels is None:
