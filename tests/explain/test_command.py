@@ -58,5 +58,11 @@ def test_a_saved_model_of_other_weights_is_blamed_itself(
     capsys.readouterr()
     assert run(["parity", model, file, "--count", "6", "--explain"]) == 5
     text = " ".join(capsys.readouterr().out.split())
-    for words in ("to blame is the file: a fresh export", "tensor logits", "fp32 in saved-model"):
+    for words in (
+        "to blame is the file: a fresh export",
+        "tensor logits",
+        "MatMul of lm_head:",
+        "- lm_head: is multiplied by 1.05",
+        "fp32 in saved-model",
+    ):
         assert words in text

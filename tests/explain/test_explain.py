@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from tensorflow import make_ndarray, make_tensor_proto
+from tensorflow.core.protobuf import saved_model_pb2
 
 from tests.explain.conftest import HARD
 from tests.parity.conftest import small_model
@@ -38,6 +40,8 @@ from trm_export.export.tflite_flatbuffer import dump, load
 from trm_export.model import TRM
 from trm_export.shipped import shipped_checkpoint
 from trm_export.tasks import get_task
+from trm_runtime.drivers.saved_model_folder import add_contract
+from trm_runtime.drivers.saved_model_folder import read_contract as read_folder_contract
 from trm_runtime.drivers.tflite_file import append_contract, read_contract
 from trm_runtime.parity import GATES, record
 from trm_runtime.plain import plain
@@ -47,7 +51,7 @@ PUZZLES = get_task("sudoku4").puzzles("test", count=4)
 
 def exported(model: Any, path: Path, choices: Choices, fault: Callable[..., Any] | None) -> Path:
     """A file, sealed anew after a fault of `tests.parity.faults` if it is to have one."""
-    kind = format_named(path.suffix[1:])
+    kind = format_named(path.suffix[1:] or "saved-model")
     build(plan(model, probe_puzzles(model), kind, choices), kind, path)
     if fault is not None:
         proto = onnx.load_model_from_string(path.read_bytes())
@@ -167,6 +171,85 @@ def test_the_precision_is_to_blame_for_a_layer_that_eight_bits_destroy(
     assert found.stored == ()
     assert found.ranking[0].layer == HARD
     assert found.ranking[0].cosine < 0.9 < found.ranking[1].cosine
+
+
+@pytest.mark.parametrize(
+    ("mixer", "choices", "turn"),
+    [
+        ("attention", Choices("fp16", batch=2), 1),
+        ("mlp", Choices(granularity="block"), None),
+    ],
+)
+def test_a_wrong_weight_of_a_saved_model_is_named_with_its_operator(
+    mixer: str, choices: Choices, turn: int | None, tmp_path: Path
+) -> None:
+    model, other = small_model(mixer), small_model(mixer)
+    kernel = other.inner.H_level.blocks[0].ffn.down.kernel
+    wrong = kernel.numpy()
+    wrong[3, 5] += 1
+    kernel.assign(wrong)
+    found = explain(model, exported(other, tmp_path / "m_saved_model", choices, None), PUZZLES)
+    assert found.conclusion.startswith("the file: ")
+    assert found.operators is not None, found.operators_of
+    first = found.operators.first
+    assert first is not None
+    assert (first.op, first.layer, first.turn, first.reads) == ("MatMul", HARD, turn, (HARD,))
+    (stored,) = found.stored
+    assert stored.words.startswith(f"{HARD}: 1 of 8192 values differ")
+    check_document(found)
+
+
+def shifted_rope(name: str, array: Any) -> Any:
+    return np.roll(array, 1, axis=0) if array.ndim > 1 else array
+
+
+def longer_cycle(name: str, array: Any) -> Any:
+    return array + 1 if name.endswith("/mod/y") else array
+
+
+@pytest.mark.parametrize(
+    ("fault", "op", "turn", "how"),
+    [
+        (shifted_rope, "Mul", 1, "is shifted by 1 along axis 0"),
+        (longer_cycle, "FloorMod", 3, "is multiplied by 1.5"),
+    ],
+)
+def test_a_wrong_constant_of_a_saved_model_is_named_with_what_reads_it(
+    fault: Callable[[str, Any], Any], op: str, turn: int, how: str, tmp_path: Path
+) -> None:
+    model = small_model("attention")
+    path = exported(model, tmp_path / "m_saved_model", Choices(), None)
+    file, contract = path / "saved_model.pb", read_folder_contract(path)
+    proto = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    for function in proto.meta_graphs[0].graph_def.library.function:
+        for node in function.node_def:
+            if node.op == "Const" and "while_body" in function.signature.name:
+                tensor = node.attr["value"].tensor
+                tensor.CopyFrom(make_tensor_proto(fault(node.name, make_ndarray(tensor))))
+    file.write_bytes(proto.SerializeToString())
+    add_contract(path, contract)
+    found = explain(model, path, PUZZLES)
+    assert found.conclusion.startswith("the file: ")
+    assert found.operators is not None, found.operators_of
+    first = found.operators.first
+    assert first is not None
+    assert (first.op, first.layer, first.turn) == (op, None, turn)
+    assert {one.tensor for one in found.stored} >= set(first.reads) > set()
+    assert {one.how for one in found.stored} == {how}
+
+
+def test_the_precision_is_to_blame_for_what_half_floats_cannot_hold(tmp_path: Path) -> None:
+    model = small_model("mlp")
+    kernel = model.inner.H_level.blocks[0].ffn.down.kernel
+    kernel.assign(kernel.numpy() * 1e6)
+    found = explain(
+        model, exported(model, tmp_path / "m_saved_model", Choices("fp16"), None), PUZZLES
+    )
+    assert found.conclusion.startswith("the precision: fp32 in saved-model passes")
+    assert found.operators is not None, found.operators_of
+    assert found.operators.first is not None
+    assert found.operators.first.words == f"MatMul of {HARD}, in pass 1"
+    assert found.operators_of == "fp32 in saved-model"
 
 
 def test_a_healthy_file_has_nothing_to_explain(tmp_path: Path) -> None:

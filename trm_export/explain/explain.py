@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trm_export import TOOL
 from trm_export.errors import TRMError
 from trm_export.explain.blame import Attempts, attempts_on, conclusion
@@ -16,16 +18,26 @@ from trm_export.explain.gap import Walk
 from trm_export.explain.onnx_walk import walk_onnx
 from trm_export.explain.ranking import LayerError, rank_layers
 from trm_export.explain.reading import choices_of, format_of
-from trm_export.explain.stored import Labels, StoredChange, changed_onnx, changed_tflite, labels_of
+from trm_export.explain.saved_model_graph import StepGraph, read_graph
+from trm_export.explain.saved_model_walk import walk_saved_model
+from trm_export.explain.stored import (
+    Labels,
+    StoredChange,
+    changed_onnx,
+    changed_saved_model,
+    changed_tflite,
+    labels_of,
+)
 from trm_export.explain.tflite_walk import scaled, walk_tflite
 from trm_export.explain.trial import Trial, fresh
 from trm_export.export.choices import Choices
 from trm_export.export.format import Format
-from trm_export.export.layers import layers
+from trm_export.export.layers import layers, weights
 from trm_export.export.probe import probe_puzzles
+from trm_export.export.saved_model import weights_of
 from trm_export.export.shared import Shared
 from trm_export.protocol import AnyModel
-from trm_runtime.open import open_runner
+from trm_runtime.open import open_driver, open_runner
 from trm_runtime.parity import GATES, Gates, ParityResult, Puzzles, TensorError, check
 
 Progress = Callable[[str], object]  # told what is being done, in words
@@ -77,7 +89,7 @@ def explain(
 
     Args:
         model: what is true, on the TensorFlow backend.
-        path: an ONNX or TFLite file, or a SavedModel, whose operators are not compared.
+        path: an ONNX or TFLite file, or a SavedModel.
         puzzles: a few real ones: everything is compared on all of them.
         gates: to judge the file by; those of its precision if not given.
         ranked: of int8, also rank the layers, with an export a layer.
@@ -137,8 +149,6 @@ class _Search:
         )  # fmt: skip
         if attempts.again.passed is None:
             return _Found(attempts, None, f"no fresh export can be made: {attempts.again.remark}")
-        if self.kind.name == "saved-model":
-            return _Found(attempts, None, "the operators of a SavedModel are not compared")
         self.said("looking into the file")
         with fresh(self.shared, self.kind, self.choices, calibrated) as again:
             labels = self._labels(again.path)
@@ -174,7 +184,7 @@ class _Search:
 
     def _labels(self, again: Path) -> Labels:
         """Static int8 scales matrices, so that they are known by their place in fp32."""
-        if self.kind.name == "onnx":
+        if self.kind.name != "tflite":
             return {}
         if self.choices.precision != "int8-static":
             return labels_of(again, layers(self.shared.model))
@@ -182,8 +192,11 @@ class _Search:
             return labels_of(exact.path, layers(self.shared.model))
 
     def _stored(self, again: Path, labels: Labels) -> tuple[StoredChange, ...]:
+        known = layers(self.shared.model)
         if self.kind.name == "onnx":
-            return changed_onnx(self.path, again, layers(self.shared.model))
+            return changed_onnx(self.path, again, known)
+        if self.kind.name == "saved-model":
+            return changed_saved_model(self._graph(self.path), self._graph(again), known)
         return changed_tflite(self.path, again, labels)
 
     def _in_float(
@@ -212,7 +225,20 @@ class _Search:
         calls = calls_of(right, golden, first.step, first.worst)
         if self.kind.name == "onnx":
             return walk_onnx(self.path, right, calls, tuple(known), gates)
+        if self.kind.name == "saved-model":
+            ours, theirs = self._graph(right), self._graph(self.path)
+            return walk_saved_model(theirs, ours, calls, known, gates)
         return walk_tflite(self.path, right, calls, labels, gates, apart=apart)
+
+    def _graph(self, path: Path) -> StepGraph:
+        """A SavedModel as this model's."""
+        contract, model = open_driver(path).contract, self.shared.model.keras
+        variables, known = weights_of(model, contract), weights(model).items()
+        names = [
+            next((name for name, array in known if np.array_equal(array, variable)), variable.path)
+            for variable in variables
+        ]
+        return read_graph(path, contract.signature, names)
 
 
 def _silent(words: str) -> None:

@@ -1,7 +1,7 @@
 """What lies in a file against what lies in a fresh export of the same choices, tensor by tensor.
 
-An exporter does the same every time, so tensors correspond by name in ONNX and by number in TFLite,
-and must be equal to the last bit.
+An exporter does the same every time, so tensors correspond by name, in TFLite by number, and must
+be equal to the last bit.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 
 from trm_export.explain.gap import layer_of
+from trm_export.explain.saved_model_graph import StepGraph
 from trm_export.export.onnx_graph import graphs
 from trm_export.export.tflite_flatbuffer import FLOAT32, INT8, INT32, load
 from trm_export.export.tflite_keep import FLOAT16, nearest_layer, real_values
@@ -67,6 +68,17 @@ def changed_tflite(candidate: Path, fresh: Path, labels: Labels) -> tuple[Stored
         name = f"{bytes(tensor.name).decode('utf-8', 'replace')}, its {what}"
         found.append(StoredChange(labels.get((int(part), int(number))), name, how))
     return tuple(found)
+
+
+def changed_saved_model(
+    candidate: StepGraph, fresh: StepGraph, layers: Arrays
+) -> tuple[StoredChange, ...]:
+    """Weights, and constants of the graph."""
+    ours = fresh.constants
+    return tuple(
+        StoredChange(nearest_layer(ours[name], layers), name, how)
+        for name, how in _changes(ours, candidate.constants)
+    )
 
 
 def labels_of(healthy: Path, layers: Arrays) -> dict[tuple[int, int], str]:

@@ -79,12 +79,14 @@ def matrices(graph: GraphProto, names: set[str]) -> dict[str, Weight]:
 def halve(graph: GraphProto, names: set[str]) -> None:
     """Stores the named matrices as float16 and casts them back where they lie.
 
-    An engine casts constants once, when it opens the file.
+    An engine casts constants once, when it opens the file. What is too large becomes infinite,
+    which the gate of the precision refuses.
     """
     casts = []
     for weight in matrices(graph, names).values():
         if weight.values.size >= _LEAST_HALVED:
-            half = weight.store("half", weight.values.astype(np.float16))
+            with np.errstate(over="ignore"):
+                half = weight.store("half", weight.values.astype(np.float16))
             casts.append(helper.make_node("Cast", [half], [weight.name], to=TensorProto.FLOAT))
             weight.home.initializer.remove(weight.tensor)
     replace(graph, [*casts, *graph.node])

@@ -34,10 +34,7 @@ def save_graph(job: Job, path: Path, *, half: bool = False) -> None:
     import tensorflow as tf
 
     module = tf.Module()
-    weights = job.model.keras.weights
-    if job.contract.puzzle_table_sha256 is not None:
-        table = table_of(job.model.keras)
-        weights = [weight for weight in weights if weight is not table]
+    weights = weights_of(job.model.keras, job.contract)
     module.stored = [_stored(weight, half) for weight in weights]
     function = graph_function(job.model, job.contract, rolled=job.rolled)
 
@@ -54,6 +51,15 @@ def save_graph(job: Job, path: Path, *, half: bool = False) -> None:
         tf.saved_model.save(module, str(path), signatures={job.contract.signature: signature})
     except tf.errors.OpError as error:
         raise _unwritable(error, path) from error
+
+
+def weights_of(model: keras.Model, contract: StepContract) -> list[Any]:
+    """The variables that a folder of this contract stores, in the order in which it does."""
+    weights: list[Any] = model.weights
+    if contract.puzzle_table_sha256 is None:
+        return weights
+    table = table_of(model)
+    return [weight for weight in weights if weight is not table]
 
 
 def _unwritable(error: Any, path: Path) -> OSError:

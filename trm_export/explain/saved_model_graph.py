@@ -1,0 +1,116 @@
+"""What a SavedModel computes, as plain TensorFlow graphs whose weights are constants."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trm_runtime.drivers.saved_model import load_engine
+
+Array = np.ndarray[Any, Any]
+
+STEP = ""  # the name of the step among its functions
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One graph: the step itself, or what a loop in it repeats or asks.
+
+    Attributes:
+        proto: the GraphDef.
+        inputs: names of the tensors that enter, in order.
+        outputs: names of the tensors that leave, in order.
+    """
+
+    proto: Any
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    @property
+    def unchanged(self) -> list[int]:
+        """Which inputs, by number, leave as they came: what a loop hands on from turn to turn."""
+        return [k for k, (a, b) in enumerate(zip(self.inputs, self.outputs, strict=True)) if a == b]
+
+
+@dataclasses.dataclass(frozen=True)
+class StepGraph:
+    """The graph of one signature.
+
+    Attributes:
+        step: the step; its inputs are in the order of ``names``.
+        names: what the signature calls its inputs.
+        functions: bodies and conditions of its loops.
+        stored: what each constant of the step is called: a weight as `read_graph` was told.
+    """
+
+    step: Part
+    names: tuple[str, ...]
+    functions: Mapping[str, Part]
+    stored: Mapping[str, str]
+
+    def part(self, name: str) -> Part:
+        """The step, or a function."""
+        return self.step if name == STEP else self.functions[name]
+
+    def called(self, node: str) -> str:
+        """The name of a constant, given that of its node in the step."""
+        return self.stored.get(node, node)
+
+    @property
+    def constants(self) -> dict[str, Array]:
+        """Everything that is stored, by its name; see `stored`."""
+        protos = [self.step.proto, *(part.proto for part in self.functions.values())]
+        found = {name: array for proto in protos for name, array in constants(proto).items()}
+        return {self.called(name): array for name, array in found.items()}
+
+
+def constants(proto: Any) -> dict[str, Array]:
+    """The constants of a GraphDef by the names of their nodes."""
+    tf = load_engine()
+    return {
+        node.name: tf.make_ndarray(node.attr["value"].tensor)
+        for node in proto.node
+        if node.op == "Const"
+    }
+
+
+def read_graph(folder: Path, signature: str, weights: Sequence[str]) -> StepGraph:
+    """Reads a folder that `trm_export.export.saved_model` wrote.
+
+    Args:
+        folder: the SavedModel.
+        signature: the name of its step.
+        weights: names of the model's weights, in the order in which they are stored.
+    """
+    tf = load_engine()
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+    from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
+
+    loaded = tf.saved_model.load(str(folder))
+    call = loaded.signatures[signature]
+    numbers = {id(variable.handle): n for n, variable in enumerate(loaded.stored)}
+    stored = {
+        inside.op.name: weights[numbers[id(outside)]]
+        for outside, inside in call.graph.captures
+        if id(outside) in numbers
+    }
+    fixed = convert_variables_to_constants_v2(call, lower_control_flow=False)
+    proto = fixed.graph.as_graph_def()
+    step = Part(proto, _names(fixed.inputs), _names(fixed.outputs))
+    functions = {}
+    for definition in proto.library.function:
+        graph = function_def_to_graph(definition)
+        functions[definition.signature.name] = Part(
+            graph.as_graph_def(), _names(graph.inputs), _names(graph.outputs)
+        )
+    return StepGraph(step, tuple(sorted(call.structured_input_signature[1])), functions, stored)
+
+
+def _names(tensors: Sequence[Any]) -> tuple[str, ...]:
+    return tuple(tensor.name for tensor in tensors)

@@ -1,0 +1,224 @@
+"""Walk a SavedModel operator by operator, each fed what the reference graph has at that place.
+
+Two exports of one model name their operators alike, so they are spliced by name: what both compute
+enters the candidate's operators from the reference, and what comes out is compared. A loop is one
+operator at first; where its results are off, its body is walked in the same way, pass by pass, with
+the weights that either file hands to it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from trm_export.explain.gap import Array, Arrays, OpError, Walk, op_error
+from trm_export.explain.saved_model_graph import STEP, Part, StepGraph, constants
+from trm_export.export.tflite_keep import nearest_layer
+from trm_runtime.drivers.saved_model import load_engine
+from trm_runtime.parity import Gates
+
+_LOOPS = {"While", "StatelessWhile"}
+_SAME = {"Cast", "Identity", "Reshape", "Transpose"}  # what leaves a weight what it is
+_COMPUTE_NOTHING = {"Const", "NoOp", "Placeholder"}
+
+Stored = tuple[str, str | None]
+"""The name of what is stored, and the layer it belongs to."""
+
+
+def walk_saved_model(
+    candidate: StepGraph,
+    reference: StepGraph,
+    calls: Sequence[Arrays],
+    layers: Arrays,
+    gates: Gates,
+) -> Walk:
+    """The operators of a folder against those of another of the same contract.
+
+    Args:
+        candidate: what is looked into.
+        reference: what is right.
+        calls: what enters the step, a dictionary a call.
+        layers: the model's matrices by name.
+        gates: the tolerance.
+    """
+    pair = _Pair(reference, candidate, layers, gates)
+    walk = Walk()
+    for call in calls:
+        walk = walk.over(pair.step([call[name] for name in reference.names]))
+        if walk.first is not None:
+            return walk
+    return walk
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entering:
+    """What enters a part on one side, and what is stored there or handed to it, by node."""
+
+    arrays: Sequence[Array]
+    stored: Mapping[str, Stored]
+
+
+class _Pair:
+    """Two graphs whose parts correspond."""
+
+    def __init__(self, ours: StepGraph, theirs: StepGraph, layers: Arrays, gates: Gates) -> None:
+        self.ours, self.theirs = ours, theirs
+        self._layers, self._gates = layers, gates
+        self._ours: dict[str, _Running] = {}
+        self._theirs: dict[str, _Running] = {}
+
+    def step(self, entering: Sequence[Array]) -> Iterator[OpError]:
+        """Every operator of the step."""
+        known = constants(self.ours.step.proto)
+        layers = {self.ours.called(node): self._layer(array) for node, array in known.items()}
+        right, found = (_stored(graph, layers) for graph in (self.ours, self.theirs))
+        return self._walk(STEP, STEP, _Entering(entering, right), _Entering(entering, found), None)
+
+    def _layer(self, array: Array) -> str | None:
+        return nearest_layer(array, self._layers) if array.ndim > 1 else None
+
+    def _walk(
+        self, ours: str, theirs: str, expected: _Entering, given: _Entering, turn: int | None
+    ) -> Iterator[OpError]:
+        """Every operator of a part in turn, and those of a loop's body before the loop."""
+        healthy = self._healthy(ours)
+        part = self._spliced(ours, theirs, expected.stored, given.stored)
+        right = healthy.run(expected.arrays, {*part.fed, *healthy.into_loops})
+        fed = {name: right[name] for name in part.fed}
+        found = part.run(given.arrays, {*part.fed, *part.into_loops}, fed)
+        for operator in part.operators:
+            reads = dict(part.stored(operator, given.stored))
+            layer = next((layer for layer in reads.values() if layer), None)
+            made = [tensor.name for tensor in operator.outputs if tensor.name in part.fed]
+            errors = [
+                op_error(operator.type, name, layer, right[name], found[name], self._gates, turn)
+                for name in made
+            ]
+            if operator.type in _LOOPS and any(error.problem for error in errors):
+                twin = healthy.graph.get_operation_by_name(operator.name)
+                body, theirs_body = (op.get_attr("body").name for op in (twin, operator))
+                kept = self._healthy(body).part.unchanged
+                yield from self._loop(
+                    twin.get_attr("cond").name, body, theirs_body,
+                    _into(healthy, twin, right, expected, self.ours.part(body), kept),
+                    _into(part, operator, found, given, self.theirs.part(theirs_body), kept),
+                )  # fmt: skip
+            yield from (dataclasses.replace(error, reads=tuple(reads)) for error in errors)
+
+    def _loop(
+        self, condition: str, ours: str, theirs: str, expected: _Entering, given: _Entering
+    ) -> Iterator[OpError]:
+        """The body of a loop, turn by turn; what a loop only hands on is either file's own."""
+        asks, does = self._healthy(condition), self._healthy(ours)
+        turn, own = 1, {k: given.arrays[k] for k in does.part.unchanged}
+        while asks.leaving(expected.arrays)[0].all():
+            yield from self._walk(ours, theirs, expected, given, turn)
+            state, turn = does.leaving(expected.arrays), turn + 1
+            expected = dataclasses.replace(expected, arrays=state)
+            mixed = [own.get(k, array) for k, array in enumerate(state)]
+            given = dataclasses.replace(given, arrays=mixed)
+
+    def _healthy(self, name: str) -> _Running:
+        """A part of the reference."""
+        if name not in self._ours:
+            self._ours[name] = _Running(self.ours.part(name))
+        return self._ours[name]
+
+    def _spliced(
+        self, ours: str, theirs: str, stored: Mapping[str, Stored], of_theirs: Mapping[str, Stored]
+    ) -> _Running:
+        """A part of the candidate that reads from new inputs what the reference computes too."""
+        if theirs not in self._theirs:
+            part = self.theirs.part(theirs)
+            made, common = self._healthy(ours).computed(stored), _Running(part).computed(of_theirs)
+            self._theirs[theirs] = _Running(part, dict(common.items() & made.items()))
+        return self._theirs[theirs]
+
+
+def _stored(graph: StepGraph, layers: Mapping[str, str | None]) -> dict[str, Stored]:
+    """What the nodes of the step store."""
+    names = {node: graph.called(node) for node in constants(graph.step.proto)}
+    return {node: (name, layers.get(name)) for node, name in names.items()}
+
+
+def _into(
+    outside: _Running,
+    loop: Any,
+    values: Mapping[str, Array],
+    entering: _Entering,
+    body: Part,
+    kept: Collection[int],
+) -> _Entering:
+    """What enters the body of a loop first, from the values of the part that the loop is in."""
+    arrays = [values[tensor.name] for tensor in loop.inputs]
+    origins = {k: outside.origin(loop.inputs[k], entering.stored) for k in kept}
+    nodes = [name.partition(":")[0] for name in body.inputs]
+    handed = {nodes[k]: item for k, item in origins.items() if item is not None}
+    return _Entering(arrays, {**{node: (node, None) for node in constants(body.proto)}, **handed})
+
+
+class _Running:
+    """One part in a session of its own.
+
+    Attributes:
+        operators: all, each after what it reads.
+        into_loops: names of the tensors that loops start from.
+        fed: names of the tensors that operators read from new inputs.
+    """
+
+    def __init__(self, part: Part, fed: Mapping[str, Any] | None = None) -> None:
+        tf = load_engine()
+        self.part, self.fed = part, fed or {}
+        with tf.Graph().as_default() as self.graph:
+            self._twins = {n: tf.compat.v1.placeholder(d, name="fed") for n, d in self.fed.items()}
+            before = len(self.graph.get_operations())
+            tf.import_graph_def(part.proto, input_map=self._twins, name="")
+        self._session = tf.compat.v1.Session(graph=self.graph)
+        self._originals = {twin.name: name for name, twin in self._twins.items()}
+        self.operators = self.graph.get_operations()[before:]
+        self.into_loops = {x.name for op in self.operators if op.type in _LOOPS for x in op.inputs}
+
+    def computed(self, stored: Mapping[str, Stored]) -> dict[str, Any]:
+        """Dtypes of the tensors that operators make, by name; not what is only stored."""
+        tensors = (
+            tensor
+            for operator in self.operators
+            if operator.type not in _COMPUTE_NOTHING
+            for tensor in operator.outputs
+        )
+        return {x.name: x.dtype for x in tensors if self.origin(x, stored) is None}
+
+    def run(
+        self,
+        entering: Sequence[Array],
+        wanted: Collection[str],
+        fed: Mapping[str, Array] | None = None,
+    ) -> dict[str, Array]:
+        """The tensors of these names."""
+        feeds = dict(zip(self.part.inputs, entering, strict=True))
+        feeds |= {self._twins[name].name: array for name, array in (fed or {}).items()}
+        names = list(wanted)
+        return dict(zip(names, self._session.run(names, feeds), strict=True))
+
+    def leaving(self, entering: Sequence[Array]) -> list[Array]:
+        """The outputs of the part, in order."""
+        found = self.run(entering, self.part.outputs)
+        return [found[name] for name in self.part.outputs]
+
+    def is_fed(self, tensor: Any) -> bool:
+        """Whether a tensor is one of the new inputs."""
+        return tensor.name in self._originals
+
+    def stored(self, operator: Any, known: Mapping[str, Stored]) -> Iterator[Stored]:
+        """What an operator reads of what is stored."""
+        found = (self.origin(tensor, known) for tensor in operator.inputs)
+        return (item for item in found if item is not None)
+
+    def origin(self, tensor: Any, known: Mapping[str, Stored]) -> Stored | None:
+        """The stored thing that a tensor is, perhaps in another dtype or shape."""
+        name = self._originals.get(tensor.name, tensor.name)
+        operator = self.graph.get_tensor_by_name(name).op
+        if operator.name in known:
+            return known[operator.name]
+        return self.origin(operator.inputs[0], known) if operator.type in _SAME else None
