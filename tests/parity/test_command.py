@@ -66,6 +66,20 @@ def test_one_json_document_and_the_same_in_a_file(
     assert run(["parity", files[0], files[number], *options]) == code  # replaces its own report
 
 
+def test_a_file_that_is_named_twice_is_judged_once(
+    files: tuple[str, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, good, bad = files
+    link, crooked = tmp_path / "link.onnx", f"{Path(good).parent}/../{Path(good).parent.name}/"
+    link.symlink_to(good)
+    named = [bad, good, good, f"{crooked}good.onnx", str(link), f"{crooked}bad.onnx"]
+    assert run(["parity", model, *named, "--count", "6", "--json"]) == 5
+    document = json.loads(capsys.readouterr().out)
+    assert [file["file"] for file in document["files"]] == ["bad.onnx", "good.onnx"]
+    assert run(["parity", model, str(link), good, "--count", "6", "--json"]) == 0
+    assert "files" not in json.loads(capsys.readouterr().out)
+
+
 def test_puzzles_of_a_file(
     files: tuple[str, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,7 +22,7 @@ from trm_export.commands.models import (
     TaskName,
     TrustModule,
 )
-from trm_export.commands.options import AsJson, Force
+from trm_export.commands.options import AsJson, Force, each_once
 from trm_export.commands.puzzles import BlanksOption, refuse_words
 from trm_export.commands.recording import DeviceName, Recording, RequireGpu
 
@@ -127,6 +127,7 @@ def parity(
         "--max-steps": max_steps, "--halt-rule": halt_rule, "--halt-threshold": halt_threshold,
         "--puzzle-identifiers": identifiers,
     })  # fmt: skip
+    artifacts = each_once(artifacts)
     contracts = [open_runner(artifact).contract for artifact in artifacts]
     gates = None if gate is None else read_gates(gate)
     costs = _costs(bench)
