@@ -140,6 +140,29 @@ def test_a_golden_is_not_contradicted_in_silence(
     assert "a golden is recorded already; leave it out" in capsys.readouterr().err
 
 
+def test_a_report_goes_on_without_a_control_that_cannot_be_had(
+    files: tuple[str, str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from trm_export.parity import control
+
+    def none(model: object) -> None:
+        raise control.NoControlError("TRM keeps a float32 weight: head")
+
+    monkeypatch.setattr(control, "float64_runner", none)
+    report = tmp_path / "r.html"
+    words = ["parity", files[0], files[1], "--count", "6", "--report", str(report)]
+    assert run(words) == 0
+    why = "The drift has no noise floor to be held against: TRM keeps a float32 weight: head."
+    assert why in capsys.readouterr().err.replace("\n", " ")
+    assert why in report.read_text()
+    assert json.loads(report.with_suffix(".json").read_text())["reference"]["control"] is None
+    assert run([*words, "--control"]) == 1
+    assert "leave --control out, or say --no-control" in capsys.readouterr().err.replace("\n", " ")
+
+
 def test_rejected_input_leaves_no_parts(files: tuple[str, str, str], tmp_path: Path) -> None:
     golden, output = tmp_path / "g.npz", tmp_path / "o.json"
     golden.write_bytes(b"no golden")

@@ -192,6 +192,16 @@ def test_puzzles_without_solutions(tmp_path: Path) -> None:
     assert "the noise floor was not measured" in markdown
 
 
+def test_a_floor_that_cannot_be_had_is_explained(tmp_path: Path) -> None:
+    found = reports.document(tmp_path, control=False)
+    reason = "M keeps a float32 weight: look/embeddings"
+    found["reference"]["provenance"]["no_control"] = reason
+    page, markdown = rendered(found, tmp_path)
+    for text in (page.text, markdown):
+        assert f"The drift has no noise floor to be held against: {reason}." in text
+        assert f"none: {reason}" in text
+
+
 def test_a_contract_that_differs(tmp_path: Path) -> None:
     recorded = reports.golden()
     other = reports.judged(

@@ -65,7 +65,9 @@ Report = Annotated[
 Control = Annotated[
     bool | None,
     typer.Option(
-        "--control/--no-control", help="Measure the noise floor; on where a report is written."
+        "--control/--no-control",
+        help="Measure the noise floor; if neither is said, where a report is written and the model "
+        "can be computed in float64.",
     ),
 ]
 
@@ -134,10 +136,11 @@ def parity(
     said = Said(
         trust_module, seq_len, max_steps, halt_rule, identifiers, halt_threshold=halt_threshold
     )
-    want_control = (report is not None) if control is None else control
+    if report is None:
+        control = bool(control)
     recording = Recording(
         model, said, contracts[0], puzzles, task, blanks, count, batch_size, device, require_gpu,
-        want_control, _STATES,
+        control, _STATES,
     )  # fmt: skip
     key = {"gates": gates, "threads": threads}
     with _work(report or output, recording, artifacts, golden, key) as parts:
@@ -159,7 +162,7 @@ def parity(
         told = {path: one.to_json() for path, one in why.items()}
         emit({**document, "explanations": told} if explain else document)
     else:
-        show_files(files, str(model), report)
+        show_files(files, str(model), report, reference.about.provenance.get("no_control"))
         for path, one in why.items():
             show_explanation(path, one)
     if not all(file.result for file in files):

@@ -10,7 +10,7 @@ from trm_export.report import curves, decisions, numbers, tables
 from trm_export.report.boards import Story, stories
 from trm_export.report.front import Spot, front
 from trm_export.report.table import Figure, Table
-from trm_export.report.text import clean, listed, megabytes, percent
+from trm_export.report.text import clean, listed, megabytes, no_floor, percent
 
 Document = Mapping[str, Any]
 
@@ -76,6 +76,8 @@ def _summary(document: Document) -> Iterator[str]:
         score = judged[0]["result"]["accuracy"]
         solved = round(score["reference"]["exact"] * score["n"])
         yield f"The model itself solves {solved} of {score['n']} {document['reference']['kind']}."
+    if why := document["reference"]["provenance"].get("no_control"):
+        yield no_floor(why)
     fit = [file for file in document["files"] if file["result"]["passed"]]
     if not fit:
         yield "No file is fit for use."
