@@ -18,6 +18,7 @@ from trm_export.commands.app import run
 from trm_export.errors import OverwriteError, RejectedInputError, UsageError
 from trm_export.report import report_files, rewrite_report, write_report
 from trm_export.report.boards import Cell, stories, text_board
+from trm_export.report.read import read_report
 from trm_export.report.tables import gates
 from trm_export.tasks import get_task
 
@@ -75,6 +76,7 @@ def report(document: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -
 def rendered(document: dict[str, Any], folder: Path) -> tuple[Page, str]:
     path = folder / "again.html"
     write_report(document, path)
+    assert read_report(path.with_suffix(".json")) == document
     return Page(path.read_text(encoding="utf-8")), path.with_suffix(".md").read_text("utf-8")
 
 

@@ -28,7 +28,7 @@ from trm_export.commands.recording import DeviceName, Recording, RequireGpu
 
 if TYPE_CHECKING:
     from trm_export.parity.checking import Spread
-    from trm_export.parity.document import Judged
+    from trm_export.parity.document import Judged, ReportDocument
     from trm_export.parity.parts import Parts
     from trm_runtime.parity import Golden
 
@@ -268,7 +268,7 @@ def _costs(path: Path | None) -> dict[str, Any]:
         ) from error
 
 
-def _document(source: Path, reference: Golden, files: list[Judged]) -> dict[str, Any]:
+def _document(source: Path, reference: Golden, files: list[Judged]) -> ReportDocument:
     from trm_export.commands.again import command_line
     from trm_export.files import sha256_file
     from trm_export.parity.document import report_document
@@ -283,7 +283,7 @@ def _single(file: Judged) -> dict[str, Any]:
 
 
 def _write(
-    found: dict[str, Any],
+    found: ReportDocument,
     files: list[Judged],
     output: Path | None,
     report: Path | None,
