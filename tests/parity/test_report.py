@@ -126,6 +126,21 @@ def test_all_three_say_the_same(report: Path, document: dict[str, Any]) -> None:
         assert words in markdown, words
 
 
+def test_the_markdown_reads_without_the_figures(report: Path) -> None:
+    page = Page(report.read_text(encoding="utf-8")).text
+    markdown = report.with_suffix(".md").read_text(encoding="utf-8").replace("\\", "")
+    for file in ("good.onnx", "bad.tflite"):
+        assert f"**Against the model**\n\n| {file} | found |\n|---|---|\n| drift of " in markdown
+    assert "| drift of z_H | A step multiplies the free drift by " in markdown
+    assert "12 of 12 puzzles halt at the same step, 0 later than the model, 0 sooner." in markdown
+    assert "7 of 12 puzzles halt at the same step, 5 later than the model, 0 sooner." in page
+    assert "at step 2; 2 tensors calibrated. |" in markdown
+    for of_a_drawing in ("blue", "The darker", "Top:", "diagonal", "are named"):
+        assert of_a_drawing not in markdown, of_a_drawing
+        assert of_a_drawing in page, of_a_drawing
+    assert "\n\n\n" not in markdown
+
+
 def test_the_same_document_gives_the_same_bytes(report: Path, tmp_path: Path) -> None:
     again = tmp_path / "other.html"
     command = ["report", str(report.with_suffix(".json")), "-o", str(again)]

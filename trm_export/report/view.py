@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ class Sheet:
     problems: list[str]
     ladder: Table
     figures: list[Figure]
+    told: Table | None
     accuracy: Table | None
     differences: Table | None
     stories: list[Story]
@@ -126,6 +127,7 @@ def _sheet(document: Document, number: int) -> Sheet:
     result = file["result"]
     broken = [p for rung in result["rungs"] for p in rung["problems"]]
     integers = numbers.integer_table(result)
+    figures = list(_file_figures(file, f"f{number + 1}"))
     return Sheet(
         anchor=f"file-{number + 1}",
         name=clean(file["file"]),
@@ -134,7 +136,8 @@ def _sheet(document: Document, number: int) -> Sheet:
         why=clean(result["verdict"]),
         problems=listed(broken),
         ladder=numbers.ladder(result),
-        figures=list(_file_figures(file, f"f{number + 1}")),
+        figures=figures,
+        told=_told_table(file, figures),
         accuracy=numbers.accuracy_table(result),
         differences=numbers.differences(result),
         stories=stories(document, file),
@@ -142,6 +145,12 @@ def _sheet(document: Document, number: int) -> Sheet:
         drift=list(numbers.drift_tables(result)),
         equal=numbers.equal_tensors(result),
     )
+
+
+def _told_table(file: Mapping[str, Any], figures: Sequence[Figure]) -> Table | None:
+    """What the figures of a file show, where they cannot be seen."""
+    rows = tuple((figure.name, figure.found) for figure in figures)
+    return Table("Against the model", (clean(file["file"]), "found"), rows) if rows else None
 
 
 def _subtitle(file: Mapping[str, Any]) -> str:
