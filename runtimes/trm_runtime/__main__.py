@@ -16,20 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from trm_runtime import __version__
 from trm_runtime.errors import TRMError
+from trm_runtime.failures import Parser, report, say
 from trm_runtime.memory import return_large_blocks
-from trm_runtime.streams import (
-    discard,
-    has_no_reader,
-    open_closed_streams,
-    output_problem,
-)
+from trm_runtime.streams import open_closed_streams
 from trm_runtime.words import counted
 
 if TYPE_CHECKING:
     from trm_runtime.contract import StepContract
     from trm_runtime.solution import Solution, StepEvent
-
-INTERRUPTED = 130
 
 
 def _halt(text: str) -> str | float:
@@ -43,8 +37,8 @@ def _halt(text: str) -> str | float:
         ) from None
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m trm_runtime",
         description="Solve puzzles with an exported Tiny Recursive Model.",
         epilog="A line of the output: answer, steps, why it stopped, q_halt; separated by tabs. "
@@ -64,17 +58,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--deadline", type=float, metavar="SECONDS", help="stop everything after so long")
     add("--batch-size", type=int, metavar="N", help="puzzles thought about at once (default 64)")
     add("--threads", type=int, metavar="N", help="threads of the engine (default: its own choice)")
-    add("--json", action="store_true", help="print one JSON object instead of lines")
+    add("--json", action="store_true", help="print one JSON object, errors included")
     add("--version", action="version", version=f"trm-runtime {__version__}")
     return parser
 
 
-def _doctor_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _doctor_parser() -> Parser:
+    parser = Parser(
         prog="python -m trm_runtime doctor",
         description="Say which engines are installed, what they open, and what is missing.",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead")
+    words = "print one JSON object, errors included"
+    parser.add_argument("--json", action="store_true", help=words)
     return parser
 
 
@@ -91,31 +86,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser, run, given = check_command.parser(), check_command.run, given[1:]
     else:
         parser, run = _parser(), _run
-    options = parser.parse_args(given)
+    as_json = "--json" in given
     try:
+        options = parser.parse_args(given)
+        as_json = options.json
         code = run(options)
         sys.stdout.flush()
-    except TRMError as error:
-        _say(f"error: {error}")
-        return error.exit_code
-    except KeyboardInterrupt:
-        _say("interrupted")
-        return INTERRUPTED
-    except OSError as error:
-        if has_no_reader(error):
-            discard(sys.stdout)
-            return 0
-        _say(f"error: {output_problem(error) or error}")
-        return TRMError.exit_code
+    except (TRMError, OSError, KeyboardInterrupt) as error:
+        return report(error, as_json)
     return code
-
-
-def _say(text: str) -> None:
-    """A line on standard error, if that can be written."""
-    try:
-        print(text, file=sys.stderr)
-    except OSError:
-        discard(sys.stderr)
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -123,8 +102,8 @@ def _doctor(options: argparse.Namespace) -> int:
 
     from trm_runtime.doctor import examine, report_text
 
-    report = examine()
-    print(json.dumps(asdict(report)) if options.json else report_text(report))
+    found = examine()
+    print(json.dumps(asdict(found)) if options.json else report_text(found))
     return 0
 
 
@@ -155,11 +134,11 @@ def _run(options: argparse.Namespace) -> int:
     kept = givens_kept(puzzles, solution, runner.contract)
     _print(solution, kept, runner.contract, options.json)
     sys.stdout.flush()
-    _say(_summary(solution, seconds))
+    say(_summary(solution, seconds))
     changed = kept.count(False)
     if changed:
         words = "changes a given cell of its" if changed == 1 else "change a given cell of their"
-        _say(f"{counted(changed, 'answer')} {words} puzzle")
+        say(f"{counted(changed, 'answer')} {words} puzzle")
     return 0
 
 

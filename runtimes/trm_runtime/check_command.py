@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from trm_runtime.errors import ParityError
+from trm_runtime.failures import Parser
 from trm_runtime.words import counted
 
 if TYPE_CHECKING:
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 _LISTED = 10
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The options of the command."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="python -m trm_runtime check",
         description="Compare an exported model with a recorded reference, step by step.",
         epilog="Exit codes: 0 it thinks the same, 4 a damaged or foreign file, 5 it does not.",
@@ -31,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     add("--gate", metavar="FILE", help="gates of your own, a JSON file (default: by precision)")
     add("--batch-size", type=int, metavar="N", default=64, help="rows a step (default 64)")
     add("--threads", type=int, metavar="N", help="threads of the engine (default: its own choice)")
-    add("--json", action="store_true", help="print one JSON object instead of text")
+    add("--json", action="store_true", help="print one JSON object, errors included")
     return made
 
 

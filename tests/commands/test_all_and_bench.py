@@ -72,7 +72,8 @@ def test_bench_names_every_file_that_cannot_be_measured_and_measures_the_others(
 ) -> None:
     damaged, missing = tmp_path / "damaged.onnx", tmp_path / "missing.tflite"
     damaged.write_bytes(b"nothing")
-    files = [str(damaged), str(whole_set / "sudoku4.onnx"), str(missing)]
+    twice = str(whole_set / ".." / whole_set.name / "sudoku4.onnx")
+    files = [str(damaged), str(whole_set / "sudoku4.onnx"), str(missing), twice, str(missing)]
     report = tmp_path / "bench.json"
     assert run(["bench", MODEL, *files, "--count", "2", "-o", str(report)]) == 4
     said = capsys.readouterr()

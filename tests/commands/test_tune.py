@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.runtime.graphs import write
@@ -14,6 +15,7 @@ from trm_export.commands.app import run
 from trm_export.commands.tune_tables import plot
 from trm_export.rewrite import embedded_contract
 from trm_export.shipped import shipped_checkpoint
+from trm_export.tasks import get_task
 from trm_export.tuning import Trace, tune
 from trm_runtime import HaltRule
 
@@ -109,6 +111,33 @@ def test_puzzles_of_a_file(files: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert "has no solutions" in capsys.readouterr().err
 
 
+def split(folder: Path, name: str, count: int) -> None:
+    """A split of an official data set."""
+    puzzles = get_task("sudoku4").puzzles("train", count=count)
+    (folder / name).mkdir(parents=True)
+    (folder / name / "dataset.json").write_text('{"sets": ["all"], "seq_len": 16}')
+    np.save(folder / name / "all__inputs.npy", puzzles.inputs)
+    np.save(folder / name / "all__labels.npy", puzzles.solutions)
+
+
+def test_a_folder_gives_its_validation_puzzles_and_never_those_of_a_test(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    split(data, "test", 2)
+    split(data, "train", 3)
+    tuned = ["tune", str(files / "slow.onnx"), "--dry-run", "--json", "--puzzles"]
+    assert run([*tuned, str(data)]) == 4
+    said = json.loads(capsys.readouterr().out)["error"]["message"]
+    assert f"{data / 'validation'} has no dataset.json" in said
+    assert f"{data} has the splits test, train: name the folder of one" in said
+    assert run([*tuned, str(data / "train")]) == 0
+    assert json.loads(capsys.readouterr().out)["puzzles"] == 3
+    split(data, "validation", 4)
+    assert run([*tuned, str(data)]) == 0
+    assert json.loads(capsys.readouterr().out)["puzzles"] == 4
+
+
 def test_a_loop_is_given_its_threshold_before_the_export(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,7 +161,8 @@ def test_a_loop_is_given_its_threshold_before_the_export(
         ([], "No shipped puzzles fit this model", 2),
         (["--task", "sudoku5"], "unknown task 'sudoku5'", 2),
         (["--puzzles", "x.txt", "--blanks", "5"], "leave it out with --puzzles", 2),
-        (["--puzzles", "x.txt"], "x.txt does not exist", 4),
+        (["--blanks", "some"], "expected a number of blanks, or minimal", 2),
+        (["--puzzles", "x.txt"], "x.txt: there is no such file or folder of puzzles", 4),
         (["-o", "toy.tflite"], "must end in .onnx", 2),
         (["--lose", "101"], "--lose", 2),
     ],
@@ -157,8 +187,6 @@ def test_refusals(
 
 
 def test_a_plot_has_its_marks_and_fits() -> None:
-    import numpy as np
-
     rng = np.random.default_rng(0)
     scores = rng.normal(0, 3, (8, 200)).astype(np.float32)
     found: Any = tune(HaltRule("q_halt", -2.0), Trace(scores, scores > 0), 0.0)

@@ -66,6 +66,20 @@ def test_one_json_document_and_the_same_in_a_file(
     assert run(["parity", files[0], files[number], *options]) == code  # replaces its own report
 
 
+def test_a_file_that_is_named_twice_is_judged_once(
+    files: tuple[str, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, good, bad = files
+    link, crooked = tmp_path / "link.onnx", f"{Path(good).parent}/../{Path(good).parent.name}/"
+    link.symlink_to(good)
+    named = [bad, good, good, f"{crooked}good.onnx", str(link), f"{crooked}bad.onnx"]
+    assert run(["parity", model, *named, "--count", "6", "--json"]) == 5
+    document = json.loads(capsys.readouterr().out)
+    assert [file["file"] for file in document["files"]] == ["bad.onnx", "good.onnx"]
+    assert run(["parity", model, str(link), good, "--count", "6", "--json"]) == 0
+    assert "files" not in json.loads(capsys.readouterr().out)
+
+
 def test_puzzles_of_a_file(
     files: tuple[str, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -124,6 +138,29 @@ def test_a_golden_is_not_contradicted_in_silence(
     words = ["parity", files[0], files[1], "--golden", str(golden), *options]
     assert run(words) == 2
     assert "a golden is recorded already; leave it out" in capsys.readouterr().err
+
+
+def test_a_report_goes_on_without_a_control_that_cannot_be_had(
+    files: tuple[str, str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from trm_export.parity import control
+
+    def none(model: object) -> None:
+        raise control.NoControlError("TRM keeps a float32 weight: head")
+
+    monkeypatch.setattr(control, "float64_runner", none)
+    report = tmp_path / "r.html"
+    words = ["parity", files[0], files[1], "--count", "6", "--report", str(report)]
+    assert run(words) == 0
+    why = "The drift has no noise floor to be held against: TRM keeps a float32 weight: head."
+    assert why in capsys.readouterr().err.replace("\n", " ")
+    assert why in report.read_text()
+    assert json.loads(report.with_suffix(".json").read_text())["reference"]["control"] is None
+    assert run([*words, "--control"]) == 1
+    assert "leave --control out, or say --no-control" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_rejected_input_leaves_no_parts(files: tuple[str, str, str], tmp_path: Path) -> None:

@@ -7,7 +7,10 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 CODE = """
@@ -44,3 +47,45 @@ def test_the_control_is_another_computation_of_the_same_weights(backend: str) ->
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["dtypes"] == ["bool", "float32", "int32"]
     assert 1e-8 < found["error"] < 1e-4
+
+
+def without_control() -> Any:
+    """A model that casts to float32 in the middle of a step."""
+    from tests.strangers.oddities import Tuned
+    from trm_export.protocol import adapt
+
+    model = Tuned()
+    batch = {"inputs": np.zeros((2, 9), "int32")}
+    model(model.initial_carry(batch), batch)
+    return adapt(model)
+
+
+def test_a_model_that_mixes_precisions_has_no_control() -> None:
+    from trm_export.parity.control import NoControlError, float64_runner
+
+    with pytest.raises(NoControlError, match="Tuned cannot be computed in float64: ") as caught:
+        float64_runner(without_control())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_recording_goes_on_without_one_and_says_why(tmp_path: Path) -> None:
+    from trm_export.parity.control import NoControlError
+    from trm_export.parity.recording import record_file
+    from trm_export.tasks import PuzzleSet
+    from trm_runtime.parity import About
+
+    model, path = without_control(), tmp_path / "g.npz"
+    puzzles = PuzzleSet(np.ones((3, 9), "int32"), None, np.zeros(3, "int32"))
+    about = About("puzzles", None, {"model": "m.keras"})
+    golden = record_file(model, puzzles, path, about, control=None)
+    assert golden.about.control is None
+    assert golden.about.provenance["model"] == "m.keras"
+    assert "Tuned cannot be computed in float64" in golden.about.provenance["no_control"]
+    kept = path.read_bytes()
+    record_file(model, puzzles, path, about, control=None)
+    assert path.read_bytes() == kept
+    unasked = record_file(model, puzzles, path, about, control=False)
+    assert unasked.about.provenance == about.provenance
+    with pytest.raises(NoControlError, match="leave --control out, or say --no-control"):
+        record_file(model, puzzles, tmp_path / "other.npz", about, control=True)
+    assert not (tmp_path / "other.npz").exists()

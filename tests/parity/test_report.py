@@ -18,6 +18,7 @@ from trm_export.commands.app import run
 from trm_export.errors import OverwriteError, RejectedInputError, UsageError
 from trm_export.report import report_files, rewrite_report, write_report
 from trm_export.report.boards import Cell, stories, text_board
+from trm_export.report.read import read_report
 from trm_export.report.tables import gates
 from trm_export.tasks import get_task
 
@@ -75,6 +76,7 @@ def report(document: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -
 def rendered(document: dict[str, Any], folder: Path) -> tuple[Page, str]:
     path = folder / "again.html"
     write_report(document, path)
+    assert read_report(path.with_suffix(".json")) == document
     return Page(path.read_text(encoding="utf-8")), path.with_suffix(".md").read_text("utf-8")
 
 
@@ -122,6 +124,21 @@ def test_all_three_say_the_same(report: Path, document: dict[str, Any]) -> None:
     ):
         assert words in page, words
         assert words in markdown, words
+
+
+def test_the_markdown_reads_without_the_figures(report: Path) -> None:
+    page = Page(report.read_text(encoding="utf-8")).text
+    markdown = report.with_suffix(".md").read_text(encoding="utf-8").replace("\\", "")
+    for file in ("good.onnx", "bad.tflite"):
+        assert f"**Against the model**\n\n| {file} | found |\n|---|---|\n| drift of " in markdown
+    assert "| drift of z_H | A step multiplies the free drift by " in markdown
+    assert "12 of 12 puzzles halt at the same step, 0 later than the model, 0 sooner." in markdown
+    assert "7 of 12 puzzles halt at the same step, 5 later than the model, 0 sooner." in page
+    assert "at step 2; 2 tensors calibrated. |" in markdown
+    for of_a_drawing in ("blue", "The darker", "Top:", "diagonal", "are named"):
+        assert of_a_drawing not in markdown, of_a_drawing
+        assert of_a_drawing in page, of_a_drawing
+    assert "\n\n\n" not in markdown
 
 
 def test_the_same_document_gives_the_same_bytes(report: Path, tmp_path: Path) -> None:
@@ -190,6 +207,16 @@ def test_puzzles_without_solutions(tmp_path: Path) -> None:
     assert "No noise floor was measured" in page.text
     assert "puzzles solved" not in page.text
     assert "the noise floor was not measured" in markdown
+
+
+def test_a_floor_that_cannot_be_had_is_explained(tmp_path: Path) -> None:
+    found = reports.document(tmp_path, control=False)
+    reason = "M keeps a float32 weight: look/embeddings"
+    found["reference"]["provenance"]["no_control"] = reason
+    page, markdown = rendered(found, tmp_path)
+    for text in (page.text, markdown):
+        assert f"The drift has no noise floor to be held against: {reason}." in text
+        assert f"none: {reason}" in text
 
 
 def test_a_contract_that_differs(tmp_path: Path) -> None:

@@ -129,6 +129,57 @@ def test_a_missing_engine_exits_with_3(toy_onnx: Path, puzzles: Path, tmp_path: 
     assert 'pip install "trm-runtime[onnx]"' in done.stderr
 
 
+def failure(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """The one document on standard output, with nothing beside it."""
+    out, err = capsys.readouterr()
+    assert err == ""
+    document: dict[str, dict[str, Any]] = json.loads(out)
+    assert list(document) == ["error"]
+    assert list(document["error"]) == ["type", "message", "problems", "exit_code"]
+    return document["error"]
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "code", "message"),
+    [
+        (["none.onnx", "-"], "RejectedInputError", 4, "none.onnx: cannot be read: No such file"),
+        (["none.onnx", "-", "--colour"], "UsageError", 2, "unrecognized arguments: --colour"),
+        (["none.onnx", "-", "--halt", "no"], "UsageError", 2, "expected learned, max_steps or a"),
+        (["doctor", "model.onnx"], "UsageError", 2, "(see python -m trm_runtime doctor --help)"),
+        (["check", "none.onnx"], "UsageError", 2, "arguments are required: GOLDEN"),
+        (["check", "none.onnx", "none.npz"], "RejectedInputError", 4, "none.npz: cannot be read"),
+        (["check", "a.onnx", "a.npz", "--gate", "g"], "RejectedInputError", 4, "g: cannot be read"),
+    ],
+)
+def test_an_error_is_one_document_too(
+    words: list[str], kind: str, code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--json"]) == code
+    found = failure(capsys)
+    assert message in found["message"]
+    assert (found["type"], found["exit_code"], found["problems"]) == (kind, code, [])
+    assert main(words) == code
+    assert capsys.readouterr() == ("", f"error: {found['message']}\n")
+
+
+def test_problems_are_listed_apart_and_files_of_engines_are_refused_as_documents(
+    toy_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = tmp_path / "bad.txt"
+    rows.write_text("12\n123\n")
+    assert main([str(toy_onnx), str(rows), "--json"]) == 4
+    found = failure(capsys)
+    assert len(found["problems"]) == 2
+    assert found["problems"][0] not in found["message"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_an_error_that_cannot_be_written_is_told_on_standard_error(puzzles: Path) -> None:
+    done = shell("--json >/dev/full", Path("none.onnx"), puzzles)
+    assert done.stderr == "error: standard output cannot be written: No space left on device\n"
+    assert done.returncode == 4
+
+
 def test_a_model_without_an_alphabet_prints_ids(tmp_path: Path) -> None:
     model = write(tmp_path / "toy.onnx", build(make_contract(alphabet=None)))
     assert run(model, "-", input="1 2 3 4\n").stdout == "2 3 4 5\t1\thalted\t0.5000\n"
@@ -192,6 +243,8 @@ def test_an_interrupt_exits_with_130(
     monkeypatch.setattr("trm_runtime.loop.solve", interrupted)
     assert main([str(toy_onnx), str(puzzles)]) == 130
     assert capsys.readouterr() == ("", "interrupted\n")
+    assert main([str(toy_onnx), str(puzzles), "--json"]) == 130
+    assert failure(capsys)["message"] == "interrupted"
 
 
 def test_a_terminal_sees_progress(

@@ -142,7 +142,8 @@ def test_it_loads_no_engine_and_works_where_none_can_be_imported(tmp_path: Path)
 def test_wrong_options_are_usage() -> None:
     done = run("doctor", "--colour")
     assert done.returncode == 2
-    assert "python -m trm_runtime doctor: error: unrecognized arguments: --colour" in done.stderr
+    help_of = "python -m trm_runtime doctor --help"
+    assert done.stderr == f"error: unrecognized arguments: --colour (see {help_of})\n"
 
 
 def test_a_file_of_that_name_can_still_be_given(tmp_path: Path) -> None:

@@ -259,8 +259,12 @@ def test_bad_rows_of_arrays_are_named(tmp_path: Path, nine: PuzzleSet) -> None:
 
 def test_damaged_official_folders(tmp_path: Path, nine: PuzzleSet) -> None:
     folder(tmp_path / "data" / "test", nine)
-    assert "it has the splits test: name one" in refusal(tmp_path / "data")
-    assert "has no dataset.json" in refusal(tmp_path / "data", split="train")
+    named = f"; {tmp_path / 'data'} has the splits test: name the folder of one"
+    assert refusal(tmp_path / "data") == f"{tmp_path / 'data'} has no dataset.json{named}"
+    missing = tmp_path / "data" / "train"
+    assert refusal(tmp_path / "data", split="train") == f"{missing} has no dataset.json{named}"
+    missing.mkdir()
+    assert refusal(missing, split="test") == f"{missing / 'test'} has no dataset.json"
     with pytest.raises(UsageError, match="plain name of a folder"):
         read_puzzles(tmp_path / "data", split="../test")
     path = folder(tmp_path / "escape", nine, sets=["../test/all"])

@@ -19,7 +19,7 @@ from trm_export.commands.models import (
     TrustModule,
     opened,
 )
-from trm_export.commands.options import AsJson, Force
+from trm_export.commands.options import AsJson, Force, each_once
 
 if TYPE_CHECKING:
     from trm_export.benchmark import BenchFailure, BenchRow
@@ -76,9 +76,10 @@ def bench(
     trained, trm, stem = _model(model, said)
     puzzles = _puzzles(trm, count)
     reference = _reference(trm, puzzles) if trained else None
+    named = each_once(files or ())
     found: list[BenchRow | BenchFailure] = []
     with tempfile.TemporaryDirectory() as folder, progress("Measuring") as advance:
-        for row in _rows(trm, stem, files, Path(folder), puzzles, reference):
+        for row in _rows(trm, stem, named, Path(folder), puzzles, reference):
             found.append(row)
             advance(len(found), row.file)
     failures = [row for row in found if isinstance(row, BenchFailure)]
@@ -126,7 +127,7 @@ def _reference(trm: StepModel, puzzles: PuzzleSet) -> Any:
 def _rows(
     trm: StepModel,
     stem: str,
-    files: Sequence[Path] | None,
+    files: Sequence[Path],
     folder: Path,
     puzzles: PuzzleSet,
     reference: Any,
@@ -141,7 +142,7 @@ def _rows(
 
     labels = puzzles.labels if reference is not None else None
     tokens = puzzles.inputs if reference is not None else puzzles.inputs[:1]
-    for file in files or ():
+    for file in files:
         try:
             row: BenchRow | BenchFailure = measured(file, tokens, labels, reference)
         except TRMError as error:

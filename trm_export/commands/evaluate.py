@@ -9,7 +9,7 @@ import typer
 
 from trm_export.commands.models import TaskName
 from trm_export.commands.options import AsJson
-from trm_export.commands.puzzles import BlanksOption, chosen_puzzles, refuse_blanks
+from trm_export.commands.puzzles import BlanksOption, chosen_puzzles, refuse_words
 
 if TYPE_CHECKING:
     from trm_export.tasks import ArcTask, PuzzleSet, Task
@@ -44,7 +44,7 @@ def evaluate(
 
     if vote is not None and (puzzles is not None or blanks is not None):
         raise UsageError("--vote asks for all of a problem; leave --puzzles and --blanks out.")
-    refuse_blanks(puzzles, blanks)
+    refuse_words(puzzles, task, blanks)
     runner = _runner(model, task)
     found = find_task(runner.contract) if task is None else get_task(task)
     if found is None:

@@ -1,7 +1,9 @@
-"""Options that mean the same in every command, written once."""
+"""Options and arguments that mean the same in every command, written once."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -18,3 +20,11 @@ Output = Annotated[
         "artifacts/<name> if not given.",
     ),
 ]  # fmt: skip
+
+
+def each_once(files: Iterable[Path]) -> list[Path]:
+    """The files in the order first named, without other spellings of one and links to it."""
+    first: dict[str, Path] = {}
+    for file in files:
+        first.setdefault(os.path.realpath(file), file)
+    return list(first.values())

@@ -22,13 +22,13 @@ from trm_export.commands.models import (
     TaskName,
     TrustModule,
 )
-from trm_export.commands.options import AsJson, Force
+from trm_export.commands.options import AsJson, Force, each_once
 from trm_export.commands.puzzles import BlanksOption, refuse_words
 from trm_export.commands.recording import DeviceName, Recording, RequireGpu
 
 if TYPE_CHECKING:
     from trm_export.parity.checking import Spread
-    from trm_export.parity.document import Judged
+    from trm_export.parity.document import Judged, ReportDocument
     from trm_export.parity.parts import Parts
     from trm_runtime.parity import Golden
 
@@ -65,7 +65,9 @@ Report = Annotated[
 Control = Annotated[
     bool | None,
     typer.Option(
-        "--control/--no-control", help="Measure the noise floor; on where a report is written."
+        "--control/--no-control",
+        help="Measure the noise floor; if neither is said, where a report is written and the model "
+        "can be computed in float64.",
     ),
 ]
 
@@ -127,16 +129,18 @@ def parity(
         "--max-steps": max_steps, "--halt-rule": halt_rule, "--halt-threshold": halt_threshold,
         "--puzzle-identifiers": identifiers,
     })  # fmt: skip
+    artifacts = each_once(artifacts)
     contracts = [open_runner(artifact).contract for artifact in artifacts]
     gates = None if gate is None else read_gates(gate)
     costs = _costs(bench)
     said = Said(
         trust_module, seq_len, max_steps, halt_rule, identifiers, halt_threshold=halt_threshold
     )
-    want_control = (report is not None) if control is None else control
+    if report is None:
+        control = bool(control)
     recording = Recording(
         model, said, contracts[0], puzzles, task, blanks, count, batch_size, device, require_gpu,
-        want_control, _STATES,
+        control, _STATES,
     )  # fmt: skip
     key = {"gates": gates, "threads": threads}
     with _work(report or output, recording, artifacts, golden, key) as parts:
@@ -158,7 +162,7 @@ def parity(
         told = {path: one.to_json() for path, one in why.items()}
         emit({**document, "explanations": told} if explain else document)
     else:
-        show_files(files, str(model), report)
+        show_files(files, str(model), report, reference.about.provenance.get("no_control"))
         for path, one in why.items():
             show_explanation(path, one)
     if not all(file.result for file in files):
@@ -264,7 +268,7 @@ def _costs(path: Path | None) -> dict[str, Any]:
         ) from error
 
 
-def _document(source: Path, reference: Golden, files: list[Judged]) -> dict[str, Any]:
+def _document(source: Path, reference: Golden, files: list[Judged]) -> ReportDocument:
     from trm_export.commands.again import command_line
     from trm_export.files import sha256_file
     from trm_export.parity.document import report_document
@@ -279,7 +283,7 @@ def _single(file: Judged) -> dict[str, Any]:
 
 
 def _write(
-    found: dict[str, Any],
+    found: ReportDocument,
     files: list[Judged],
     output: Path | None,
     report: Path | None,

@@ -21,9 +21,16 @@ _SHOWN_STATES = 2
 _HEADS = ("logits", "q_halt_logits")
 
 
-def show_files(files: Sequence[Judged], model: str, report: Path | None) -> None:
-    """Print what was found out about one file, or a line for each and more of those that failed."""
+def show_files(
+    files: Sequence[Judged], model: str, report: Path | None, floorless: str | None
+) -> None:
+    """Print what was found out about one file, or a line for each and more of those that failed.
+
+    `floorless` is why there is no noise floor, if one was looked for.
+    """
     from rich.text import Text
+
+    from trm_export.report.text import no_floor
 
     if len(files) == 1:
         show_result(files[0].result, model, str(files[0].path))
@@ -36,6 +43,8 @@ def show_files(files: Sequence[Judged], model: str, report: Path | None) -> None
                 show_result(file.result, model, str(file.path))
     for file in files:
         _say_tuned(file.contract)
+    if floorless is not None:
+        remark(no_floor(floorless))
     if report is not None:
         stdout().print(Text(f"\nReport: {report} (and .md, .json)"))
 

@@ -20,23 +20,29 @@ BlanksOption = Annotated[
 
 
 def chosen_puzzles(
-    contract: StepContract, file: Path | None, name: str | None, blanks: str | None, count: int
+    contract: StepContract,
+    file: Path | None,
+    name: str | None,
+    blanks: str | None,
+    count: int,
+    split: str = "test",
 ) -> PuzzleSet:
-    """The puzzles that the options of a command name: a file's, or shipped test puzzles.
+    """The puzzles that the options of a command name: a file's, or shipped ones.
 
-    A model of no known task gets random rows, which say that they are no puzzles.
+    `split` is that of an official data-set folder, and of the shipped puzzles. A model of no known
+    task gets random rows, which say that they are no puzzles.
     """
     from trm_export.errors import UsageError
     from trm_export.tasks import find_task, get_task, random_rows, read_puzzles
 
     task = find_task(contract) if name is None else get_task(name)
     if file is not None:
-        return read_puzzles(file, task, split="test" if file.is_dir() else None, limit=count)
+        return read_puzzles(file, task, split=split if file.is_dir() else None, limit=count)
     if task is None and blanks is not None:
         raise UsageError("No shipped puzzles fit this model; leave --blanks out.")
     if task is None:
         return random_rows(contract.vocab_size, contract.seq_len, count)
-    return shipped_puzzles(task, blanks, count)
+    return shipped_puzzles(task, blanks, count, split)
 
 
 def refuse_words(
@@ -46,24 +52,19 @@ def refuse_words(
 
     `own` is what the command calls puzzles of one's own.
     """
-    from trm_export.errors import RejectedInputError
+    from trm_export.errors import RejectedInputError, UsageError
     from trm_export.tasks import get_task
 
     if name is not None:
         get_task(name)
     if blanks is not None:
         _blanks(blanks)
-    refuse_blanks(file, blanks, own)
-    if file is not None and not file.exists():
-        raise RejectedInputError(f"{file}: there is no such file or folder of puzzles")
-
-
-def refuse_blanks(file: Path | None, blanks: str | None, own: str = "--puzzles") -> None:
-    """UsageError for blanks of puzzles that are not shipped ones."""
-    from trm_export.errors import UsageError
-
-    if file is not None and blanks is not None:
+    if file is None:
+        return
+    if blanks is not None:
         raise UsageError(f"--blanks is for the shipped puzzles; leave it out with {own}.")
+    if not file.exists():
+        raise RejectedInputError(f"{file}: there is no such file or folder of puzzles")
 
 
 def shipped_puzzles(task: Task, blanks: str | None, count: int, split: str = "test") -> PuzzleSet:

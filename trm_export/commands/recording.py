@@ -28,7 +28,8 @@ class Recording:
     """A reference to be recorded, as the command line asks for it.
 
     `assumed` is the contract of an export, which answers what neither model nor person says;
-    `states` the bytes of states to keep.
+    `control` None measures the noise floor where there is one; `states` the bytes of states to
+    keep.
     """
 
     model: Path
@@ -41,7 +42,7 @@ class Recording:
     batch_size: int
     device: str
     require_gpu: bool
-    control: bool
+    control: bool | None
     states: int
 
     def job(self) -> dict[str, Any]:

@@ -30,7 +30,12 @@ PuzzleFile = Annotated[
     typer.Argument(help="Puzzles: CSV, lines, .npz or folder; without any, shipped test puzzles."),
 ]
 Control = Annotated[
-    bool, typer.Option(help="Also measure the noise floor: the same weights in float64.")
+    bool | None,
+    typer.Option(
+        "--control/--no-control",
+        help="Measure the noise floor, the same weights in float64; if neither is said, where the "
+        "model can be computed so.",
+    ),
 ]
 States = Annotated[
     int, typer.Option(min=1, help="MB of states to keep of puzzles followed value by value.")
@@ -50,7 +55,7 @@ def reference(
     count: Annotated[int, typer.Option(min=1, help="How many puzzles, at most.")] = 1000,
     device: DeviceName = "auto",
     require_gpu: RequireGpu = False,
-    control: Control = True,
+    control: Control = None,
     states: States = 30,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows a step.")] = 64,
     trust_module: TrustModule = None,
@@ -116,15 +121,15 @@ def _show(golden: Golden, path: Path, told: dict[str, Any]) -> None:
         ("puzzles", f"{golden.puzzles}, {golden.followed} of them followed value by value"),
         ("ran on", f"{where['kind'].upper()}: {where['name']}"),
         ("with", ", ".join(f"{name} {version}" for name, version in where["versions"].items())),
-        *_floor(told["control"]),
+        *_floor(told["control"], told["provenance"].get("no_control")),
         ("check with", f"python -m trm_runtime check FILE {path}"),
     ]
     show_table("Recorded", rows)
 
 
-def _floor(control: dict[str, Any] | None) -> list[tuple[str, str]]:
+def _floor(control: dict[str, Any] | None, why: str | None) -> list[tuple[str, str]]:
     if control is None:
-        return [("control", "none was asked for")]
+        return [("control", "none was asked for" if why is None else f"none: {why}")]
     d, grown = control["decisions"], control["growth"]["logits"]["settled"]
     growth = "" if grown is None else f"; its drift grows {grown['factor']:.2f}-fold a step"
     return [

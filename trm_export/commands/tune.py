@@ -9,7 +9,7 @@ import typer
 
 from trm_export.commands.models import TaskName
 from trm_export.commands.options import AsJson, Force
-from trm_export.commands.puzzles import BlanksOption, refuse_blanks
+from trm_export.commands.puzzles import BlanksOption, refuse_words
 
 if TYPE_CHECKING:
     from trm_export.tasks import PuzzleSet
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 Artifact = Annotated[Path, typer.Argument(help="The exported file; of granularity step or block.")]
 PuzzleFile = Annotated[
     Path | None,
-    typer.Option("--puzzles", help="Puzzles of your own with their solutions, none of a test."),
+    typer.Option(
+        "--puzzles",
+        help="Puzzles of your own with their solutions, none of a test; of a data-set "
+        "folder its validation split.",
+    ),
 ]
 Count = Annotated[int, typer.Option(min=1, help="How many validation puzzles.")]
 Lose = Annotated[
@@ -55,7 +59,7 @@ def tune(
     from trm_export.tuning import refuse_loop
     from trm_export.tuning import tune as tuned
 
-    refuse_blanks(puzzles, blanks)
+    refuse_words(puzzles, task, blanks)
     target = output or artifact
     contract = embedded_contract(artifact)
     refuse_loop(contract, str(artifact))
@@ -79,22 +83,18 @@ def tune(
 def _puzzles(
     contract: StepContract, file: Path | None, name: str | None, blanks: str | None, count: int
 ) -> PuzzleSet:
-    """Puzzles with solutions, of the validation split where they are shipped ones."""
-    from trm_export.commands.puzzles import shipped_puzzles
+    """Puzzles with solutions, of the validation split of a folder or of the shipped ones."""
+    from trm_export.commands.puzzles import chosen_puzzles
     from trm_export.errors import UsageError
-    from trm_export.tasks import find_task, get_task, read_puzzles
 
-    task = find_task(contract) if name is None else get_task(name)
-    if file is not None:
-        found = read_puzzles(file, task, limit=count)
-        if found.labels is None:
-            raise UsageError(f"{file} has no solutions, and without them no answer can be judged.")
+    found = chosen_puzzles(contract, file, name, blanks, count, "validation")
+    if found.labels is not None:
         return found
-    if task is None:
-        raise UsageError(
-            "No shipped puzzles fit this model; give some with their solutions by --puzzles FILE."
-        )
-    return shipped_puzzles(task, blanks, count, "validation")
+    if file is not None:
+        raise UsageError(f"{file} has no solutions, and without them no answer can be judged.")
+    raise UsageError(
+        "No shipped puzzles fit this model; give some with their solutions by --puzzles FILE."
+    )
 
 
 def _trace(artifact: Path, puzzles: PuzzleSet) -> Trace:

@@ -5,8 +5,8 @@ Only the carry between steps stays float32, as in every file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, final
 
 import keras
@@ -15,12 +15,13 @@ import numpy as np
 from trm_export.parity.checking import Found, Units, all_parts
 from trm_export.parity.parts import Parts
 from trm_export.protocol import AnyModel, StepModel, adapt
+from trm_export.protocol.form import gist
 from trm_export.reference import KerasRunner
 from trm_runtime.errors import TRMError
 from trm_runtime.parity import Gates, ParityResult
 from trm_runtime.parity.check import conclude, measure
 from trm_runtime.parity.golden import Golden
-from trm_runtime.runner import StepOutput, StepRunner
+from trm_runtime.runner import StepOutput, StepRunner, initial_carry
 
 Array = np.ndarray[Any, Any]
 
@@ -62,9 +63,34 @@ class _Narrowed:
 def float64_runner(model: AnyModel) -> StepRunner:
     """A runner of the same weights, computed in float64.
 
-    Raises NoControlError, with the reason, for a model that cannot be rebuilt so.
+    Raises NoControlError, with the reason, for a model that cannot be computed so.
     """
     step = adapt(model)
+    with _refused(step):
+        twin = _twin(step)
+    narrow = [w.path for w in twin.weights if _PLAIN in (w.dtype, _stored(w))]
+    if narrow:
+        raise NoControlError(f"{type(step.keras).__name__} keeps a float32 weight: {narrow[0]}")
+    with _refused(step):
+        runner = _Narrowed(KerasRunner(step.of(twin)))
+        told = runner.contract
+        blank = {s.name: np.zeros([n or 1 for n in s.shape], s.dtype) for s in told.inputs}
+        runner.step(blank, initial_carry(told, 1))
+    return runner
+
+
+@contextmanager
+def _refused(step: StepModel) -> Iterator[None]:
+    """NoControlError for whatever a stranger's class may raise."""
+    try:
+        yield
+    except Exception as error:
+        name = type(step.keras).__name__
+        raise NoControlError(f"{name} cannot be computed in float64: {gist(error)}") from error
+
+
+def _twin(step: StepModel) -> keras.Model:
+    """The same model with the same weights in float64."""
     before = keras.config.dtype_policy()
     try:
         keras.config.set_dtype_policy(_WIDE)
@@ -72,16 +98,9 @@ def float64_runner(model: AnyModel) -> StepRunner:
             twin = _rebuilt(step)
             for weight, value in zip(twin.weights, step.keras.weights, strict=True):
                 weight.assign(keras.ops.cast(value.value, weight.dtype))
-    except Exception as error:  # whatever a stranger's class may raise
-        raise NoControlError(
-            f"{type(step.keras).__name__} cannot be rebuilt in float64: {error}"
-        ) from error
     finally:
         keras.config.set_dtype_policy(before)
-    narrow = [w.path for w in twin.weights if _PLAIN in (w.dtype, _stored(w))]
-    if narrow:
-        raise NoControlError(f"{type(step.keras).__name__} keeps a float32 weight: {narrow[0]}")
-    return _Narrowed(KerasRunner(step.of(twin)))
+    return twin
 
 
 def _stored(weight: keras.Variable) -> str:

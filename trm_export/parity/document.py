@@ -3,21 +3,107 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from trm_export import TOOL, __version__
 from trm_export.files import size_on_disk
 from trm_export.tasks import find_task
-from trm_runtime.contract import StepContract
+from trm_runtime.contract import HaltRule, MadeBy, StepContract
 from trm_runtime.measure import load_engine
 from trm_runtime.parity import Golden, ParityResult
 from trm_runtime.plain import plain
 
 KIND = "parity report"
 _DIGITS = 6  # of a number in a document
+
+
+class Device(TypedDict, total=False):
+    """Where a reference was recorded."""
+
+    kind: str
+    name: str
+    backend: str
+    versions: dict[str, str]
+    tf32: bool
+
+
+class Provenance(TypedDict, total=False):
+    """Where a reference comes from, as far as somebody said so."""
+
+    model: str
+    model_sha256: str
+    puzzles: str
+    device: Device
+    dtype_policy: str
+    no_control: str  # why there is none
+
+
+class Control(TypedDict):
+    """The noise floor in short."""
+
+    what: str
+    forced_error: NotRequired[float | None]
+
+
+class Reference(TypedDict):
+    """The recording that all files were compared with."""
+
+    sha256: str
+    puzzles: int
+    kind: str
+    task: str | None
+    followed: int
+    refilled_slots: int
+    model: str
+    weights_sha256: str
+    max_steps: int
+    halt: HaltRule
+    provenance: Provenance
+    control: Control | None
+
+
+class Cost(TypedDict, total=False):
+    """A row of `trm-export bench`."""
+
+    step_ms: float | None
+
+
+class ReportedFile(TypedDict):
+    """One file and what was found out about it; `result` holds a `Verdict` besides."""
+
+    file: str
+    precision: str
+    granularity: str
+    batch: int | None
+    bytes: int
+    engine: str
+    made_by: MadeBy
+    halt: HaltRule
+    clipping: dict[str, list[float]] | None
+    cost: Cost | None
+    result: ParityResult
+
+
+class Verdict(TypedDict):
+    """What the JSON of a `ParityResult` says beyond its fields."""
+
+    passed: bool
+    verdict: str
+
+
+class ReportDocument(TypedDict):
+    """A whole comparison; what is a dataclass here is its JSON in the document."""
+
+    tool: str
+    kind: str
+    passed: bool
+    verdict: str
+    command: str
+    reference: Reference
+    files: list[ReportedFile]
 
 
 @dataclass(frozen=True)
@@ -28,15 +114,15 @@ class Judged:
     contract: StepContract
     engine: str  # name and version
     result: ParityResult
-    clipping: Mapping[str, Any] | None = None  # what its calibration says
-    cost: Mapping[str, Any] | None = None  # its row of `trm-export bench`
+    clipping: dict[str, list[float]] | None = None  # what its calibration says
+    cost: Cost | None = None  # its row of `trm-export bench`
 
 
 def judged(
     path: Path,
     contract: StepContract,
     result: ParityResult,
-    cost: Mapping[str, Any] | None = None,
+    cost: Cost | None = None,
 ) -> Judged:
     """A file with what lies beside it."""
     return Judged(path, contract, load_engine(path), result, _clipping(path), cost)
@@ -44,7 +130,7 @@ def judged(
 
 def report_document(
     golden: Golden, golden_sha256: str, files: Sequence[Judged], command: str
-) -> dict[str, Any]:
+) -> ReportDocument:
     """Everything as plain JSON types; the same comparison gives the same document.
 
     Args:
@@ -98,7 +184,7 @@ def verdict(golden: Golden, files: Sequence[Judged]) -> str:
     )
 
 
-def _file(file: Judged) -> dict[str, Any]:
+def _file(file: Judged) -> ReportedFile:
     contract = file.contract
     return {
         "file": file.path.name,
@@ -124,7 +210,7 @@ def _short(value: Any) -> Any:
     return [_short(item) for item in value] if isinstance(value, list) else value
 
 
-def _clipping(path: Path) -> dict[str, Any] | None:
+def _clipping(path: Path) -> dict[str, list[float]] | None:
     """The largest clipped share of every calibrated tensor, step by step."""
     try:
         text = path.with_name(f"{path.name}.calibration.json").read_text(encoding="utf-8")

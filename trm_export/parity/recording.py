@@ -11,7 +11,7 @@ import numpy as np
 
 from trm_export.errors import UsageError
 from trm_export.files import atomic_write
-from trm_export.parity.control import controlled
+from trm_export.parity.control import NoControlError, controlled
 from trm_export.parity.parts import Parts, beside, digest
 from trm_export.protocol import AnyModel
 from trm_export.reference import KerasRunner
@@ -47,7 +47,7 @@ def record_file(
     path: Path,
     about: About,
     *,
-    control: bool = True,
+    control: bool | None = True,
     budget: int = BUDGET,
     batch_size: int = 64,
     force: bool = False,
@@ -60,14 +60,15 @@ def record_file(
         puzzles: real ones.
         path: an `.npz`; what is done so far is kept in `<path>.parts` until it is whole.
         about: where it comes from; its control is filled in here.
-        control: compare the reference with itself in float64, too.
+        control: compare the reference with itself in float64, too; None: if it can be computed so,
+            else the provenance says why not, as `no_control`.
         budget: bytes of states to keep of the puzzles that are followed value by value.
         batch_size: rows a step.
         force: replace a file this tool did not make.
         progress: told the share done.
 
     Raises:
-        NoControlError: the model has no float64 control, and one is wanted.
+        NoControlError: the model has no float64 control, and one is demanded.
         RejectedInputError: the puzzles do not fit the model.
         UsageError: no puzzles, or a batch size below 1.
     """
@@ -88,13 +89,21 @@ def record_file(
     with atomic_write(path, force=force) as new:
         with new.open("wb") as file:
             recorder.write(file, about)
-        if control:
-            told = controlled(
-                read_golden(new), model, batch_size=batch_size, parts=parts,
-                progress=recorder.control_progress,
-            )  # fmt: skip
+        if control is not False:
+            try:
+                told = controlled(
+                    read_golden(new), model, batch_size=batch_size, parts=parts,
+                    progress=recorder.control_progress,
+                )  # fmt: skip
+                about = replace(about, control=told)
+            except NoControlError as error:
+                if control:
+                    remedy = "leave --control out, or say --no-control"
+                    raise NoControlError(f"{error}; {remedy}") from error
+                why = {"no_control": str(error).rstrip(".")}
+                about = replace(about, provenance={**about.provenance, **why})
             with new.open("wb") as file:
-                recorder.write(file, replace(about, control=told))
+                recorder.write(file, about)
     parts.remove()
     return read_golden(path)
 
@@ -111,11 +120,11 @@ class _Recorder:
         batch_size: int,
         parts: Parts,
         progress: Progress | None,
-        control: bool,
+        control: bool | None,
     ) -> None:
         self._runner, self._tokens, self._labels = runner, tokens, labels
         self._plan, self._batch_size, self._parts = chosen, batch_size, parts
-        self._progress, self._share = progress, 1 - _CONTROL_SHARE * control
+        self._progress, self._share = progress, 1 - _CONTROL_SHARE * (control is not False)
         self._total = chosen.work(runner.contract.max_steps)
         self._done = self._known()
         self._tell(0)

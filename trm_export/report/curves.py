@@ -19,6 +19,7 @@ from trm_export.report.svg import (
 )
 from trm_export.report.table import Figure
 from trm_export.report.text import ending, power_of_ten, short, small
+from trm_runtime.words import counted
 
 OUTPUTS = ("logits", "q_halt_logits", "q_continue_logits")
 Steps = Sequence[Mapping[str, Any]]
@@ -63,7 +64,8 @@ def drift(result: Mapping[str, Any], tensor: str, key: str) -> Figure | None:
         axes.set_title(f"{short(tensor, 24)}: relative L2 error")
         _label_ends(axes, ends)
         svg = inline(figure, key)
-    return Figure(svg, _drift_words(tensor, ends), _growth(result, tensor))
+    name = f"drift of {short(tensor, 40)}"
+    return Figure(svg, _drift_words(tensor, ends), name, _growth(result, tensor))
 
 
 def curve(steps: Steps, tensor: str, group: str) -> list[float]:
@@ -111,8 +113,10 @@ def clipping(shares: Mapping[str, Sequence[float]], key: str) -> Figure | None:
     return Figure(
         svg,
         f"Clipped values by step. {words}.",
+        "values clipped",
         f"Values beyond the calibrated range, on held-out puzzles. {words}; "
-        f"{len(shares)} tensors are calibrated, the largest are named.",
+        f"{counted(len(shares), 'tensor')} calibrated.",
+        "The largest are named.",
     )
 
 

@@ -21,6 +21,7 @@ from trm_export.report.svg import (
 )
 from trm_export.report.table import Figure
 from trm_export.report.text import percent, short
+from trm_runtime.words import counted
 
 
 def heatmap(halting: Mapping[str, Any], key: str) -> Figure:
@@ -47,12 +48,15 @@ def heatmap(halting: Mapping[str, Any], key: str) -> Figure:
         svg = inline(figure, key)
     total = sum(map(sum, matrix))
     equal = sum(matrix[t][t] for t in range(len(matrix)))
-    words = f"{equal} of {total} puzzles halt at the same step, on the diagonal"
+    later = sum(sum(row[t + 1 :]) for t, row in enumerate(matrix))
+    words = f"{equal} of {total} puzzles halt at the same step"
     return Figure(
         svg,
-        f"Halting steps of model and file: {words}.",
-        f"{words}; blue. Above it the file thinks longer, below it stops sooner; red. The "
-        "darker, the more (logarithmic). Steps at which nothing halts are left out.",
+        f"Halting steps of model and file: {words}, on the diagonal.",
+        "halting steps",
+        f"{words}, {later} later than the model, {total - equal - later} sooner.",
+        "On the diagonal, blue, the same; above it the file thinks longer, below it stops sooner; "
+        "red. The darker, the more (logarithmic). Steps at which nothing halts are left out.",
     )
 
 
@@ -91,13 +95,16 @@ def margins(result: Mapping[str, Any], key: str) -> Figure:
         last.set_xticks(range(len(names)), names)
         last.set_xlabel("margin to the threshold, logits, from")
         svg = inline(figure, key)
-    words = f"{halting['near_flips']} near-ties and {halting['real_flips']} real differences"
+    ties = counted(halting["near_flips"], "near-tie")
+    words = f"{ties} and {counted(halting['real_flips'], 'real difference')}"
     return Figure(
         svg,
         f"Histogram of halting margins; of the halting steps that differ: {words}.",
-        f"Of the halting steps that differ, {words}. Top: |score - threshold| where the model "
-        "halts. A difference counts at the earlier of the two steps; it is a near-tie where the "
-        f"margin is at most {result['decisions']['score_tolerance']:.2g}.",
+        "halting steps that differ",
+        f"{words}. A difference is a near-tie where the margin of the model, |score - threshold| "
+        "at the earlier of the two steps, is at most "
+        f"{result['decisions']['score_tolerance']:.2g}.",
+        "Top: the margin where the model halts.",
     )
 
 
@@ -144,5 +151,7 @@ def accuracy(rows: Sequence[tuple[str, str, Mapping[str, Any]]], n: int, key: st
     return Figure(
         svg,
         f"Exact answers: {told}.",
-        f"Puzzles answered in full, n = {n}; the line is the 95 % interval (Wilson).",
+        "accuracy",
+        f"Puzzles answered in full, n = {n}.",
+        "The line is the 95 % interval (Wilson).",
     )

@@ -50,6 +50,7 @@ def front(spots: Sequence[Spot], what: str, unit: str, key: str) -> Figure | Non
     return Figure(
         svg,
         f"Exact answers against {what}: {told}.",
+        f"accuracy against {what}",
         f"Accuracy against {what}. No other file is both better and cheaper than: {names}.",
     )
 

@@ -21,9 +21,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing that is part of the page; `label` says in words what it shows."""
+    """A drawing that is part of the page; `label` says in words what it shows.
+
+    Under a `name` stands what was `found`, which needs no drawing, and how to `read` this one.
+    """
 
     svg: Markup
     label: str
-    caption: str
-    wide: bool = False
+    name: str
+    found: str
+    read: str = ""

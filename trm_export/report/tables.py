@@ -197,7 +197,7 @@ def provenance_table(document: Document) -> Table:
                     f"TF32 {'on' if device.get('tf32') else 'off'}"),
         ("versions", ", ".join(f"{name} {found}" for name, found in versions.items()) or "-"),
         ("golden sha256", reference["sha256"]),
-        ("control", _control(reference["control"])),
+        ("control", _control(reference["control"], made.get("no_control"))),
         *((f"made {file['file']}", _made_by(file["made_by"])) for file in document["files"]),
         ("report", document["tool"]),
     ]  # fmt: skip
@@ -210,9 +210,9 @@ def _halt(rule: Mapping[str, Any]) -> str:
     return str(rule.get("kind")) + ("" if threshold is None else f" > {threshold:g}")
 
 
-def _control(control: Mapping[str, Any] | None) -> str:
+def _control(control: Mapping[str, Any] | None, why: str | None) -> str:
     if control is None:
-        return "none: the noise floor was not measured"
+        return f"none: {why or 'the noise floor was not measured'}"
     error = small(control.get("forced_error"))
     return f"{control['what']}; largest forced relative L2 {error}"
 

@@ -72,6 +72,11 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:.2f}"
 
 
+def no_floor(why: str) -> str:
+    """A sentence on a control that cannot be had."""
+    return f"The drift has no noise floor to be held against: {clean(why)}."
+
+
 def power_of_ten(value: float, _position: object = None) -> str:
     """A tick of a logarithmic axis."""
     if value <= 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from trm_export.report import curves, decisions, numbers, tables
 from trm_export.report.boards import Story, stories
 from trm_export.report.front import Spot, front
 from trm_export.report.table import Figure, Table
-from trm_export.report.text import clean, listed, megabytes, percent
+from trm_export.report.text import clean, listed, megabytes, no_floor, percent
 
 Document = Mapping[str, Any]
 
@@ -27,6 +27,7 @@ class Sheet:
     problems: list[str]
     ladder: Table
     figures: list[Figure]
+    told: Table | None
     accuracy: Table | None
     differences: Table | None
     stories: list[Story]
@@ -76,6 +77,8 @@ def _summary(document: Document) -> Iterator[str]:
         score = judged[0]["result"]["accuracy"]
         solved = round(score["reference"]["exact"] * score["n"])
         yield f"The model itself solves {solved} of {score['n']} {document['reference']['kind']}."
+    if why := document["reference"]["provenance"].get("no_control"):
+        yield no_floor(why)
     fit = [file for file in document["files"] if file["result"]["passed"]]
     if not fit:
         yield "No file is fit for use."
@@ -124,6 +127,7 @@ def _sheet(document: Document, number: int) -> Sheet:
     result = file["result"]
     broken = [p for rung in result["rungs"] for p in rung["problems"]]
     integers = numbers.integer_table(result)
+    figures = list(_file_figures(file, f"f{number + 1}"))
     return Sheet(
         anchor=f"file-{number + 1}",
         name=clean(file["file"]),
@@ -132,7 +136,8 @@ def _sheet(document: Document, number: int) -> Sheet:
         why=clean(result["verdict"]),
         problems=listed(broken),
         ladder=numbers.ladder(result),
-        figures=list(_file_figures(file, f"f{number + 1}")),
+        figures=figures,
+        told=_told_table(file, figures),
         accuracy=numbers.accuracy_table(result),
         differences=numbers.differences(result),
         stories=stories(document, file),
@@ -140,6 +145,12 @@ def _sheet(document: Document, number: int) -> Sheet:
         drift=list(numbers.drift_tables(result)),
         equal=numbers.equal_tensors(result),
     )
+
+
+def _told_table(file: Mapping[str, Any], figures: Sequence[Figure]) -> Table | None:
+    """What the figures of a file show, where they cannot be seen."""
+    rows = tuple((figure.name, figure.found) for figure in figures)
+    return Table("Against the model", (clean(file["file"]), "found"), rows) if rows else None
 
 
 def _subtitle(file: Mapping[str, Any]) -> str:

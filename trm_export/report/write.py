@@ -10,7 +10,7 @@ from typing import Any
 
 from trm_export.errors import RejectedInputError
 from trm_export.files import atomic_write, refuse_overwrite
-from trm_export.parity.document import KIND
+from trm_export.report.read import read_report
 
 SUFFIXES = (".html", ".md", ".json")
 
@@ -42,24 +42,11 @@ def write_report(document: Mapping[str, Any], path: Path, *, force: bool = False
 
 def rewrite_report(source: Path, path: Path, *, force: bool = False) -> None:
     """`write_report` from the JSON of another one; RejectedInputError where it is not whole."""
-    document = _read(source)
+    document = read_report(source)
     try:
         write_report(document, path, force=force)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise RejectedInputError(
-            f"{source}: is no whole parity report: {type(error).__name__}: {error}"
+            f"{source}: is no whole parity report, its numbers do not go together "
+            f"({type(error).__name__}: {error})"
         ) from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RejectedInputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise RejectedInputError(f"{path}: is not valid JSON: {error}") from error
-    if not isinstance(found, dict) or found.get("kind") != KIND:
-        raise RejectedInputError(
-            f"{path}: is no parity report; one is written by: trm-export parity --report"
-        )
-    return found

@@ -48,7 +48,7 @@ def read_npz(path: Path, tasks: Sequence[Task], limit: int | None) -> Read:
 def read_folder(path: Path, split: str | None, tasks: Sequence[Task], limit: int | None) -> Read:
     """All sets of an official data-set folder: the split folder itself, or its parent + `split`."""
     folder = path if split is None or (path / "dataset.json").is_file() else path / split
-    facts = _dataset_facts(folder)
+    facts = _dataset_facts(folder, path)
     parts: list[Read] = []
     for name in facts["sets"]:
         inputs, labels = (_map(folder / f"{name}__{kind}.npy") for kind in ("inputs", "labels"))
@@ -65,12 +65,16 @@ def read_folder(path: Path, split: str | None, tasks: Sequence[Task], limit: int
     return parts[0][0], inputs, labels
 
 
-def _dataset_facts(folder: Path) -> dict[str, Any]:
-    """`sets` and `seq_len` of dataset.json; the names of sets must be plain names."""
+def _dataset_facts(folder: Path, path: Path) -> dict[str, Any]:
+    """`sets` and `seq_len` of dataset.json; the names of sets must be plain names.
+
+    path: where other splits are, to name them in an error.
+    """
     file = folder / "dataset.json"
     if not file.is_file():
-        splits = sorted(p.parent.name for p in folder.glob("*/dataset.json"))
-        hint = f"; it has the splits {', '.join(splits)}: name one" if splits else ""
+        splits = sorted(p.parent.name for p in path.glob("*/dataset.json"))
+        named = f"; {path} has the splits {', '.join(splits)}: name the folder of one"
+        hint = named if splits else ""
         raise RejectedInputError(f"{folder} has no dataset.json{hint}")
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))
