@@ -142,7 +142,7 @@ def test_the_same_arguments_give_the_same_mazes() -> None:
         assert all((a == b).all() for a, b in zip(first, second, strict=True))
 
 
-def test_lessons_fill_dead_ends_until_the_path_is_left() -> None:
+def test_goals_fill_dead_ends_until_the_path_is_left() -> None:
     task = maze(9)
     puzzles = task.puzzles("train", count=60)
     asked = [task.lesson(puzzles.inputs, puzzles.solutions, n) for n in range(task.lessons + 1)]

@@ -1,8 +1,9 @@
-"""The trainer under plain ``fit()`` on the running backend, its core once more on JAX."""
+"""The trainer under plain ``fit()`` on the running backend, its core once more on the others."""
 
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from trm_export.training.trainer import ACTTrainer
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 ROWS, SEQ, VOCAB = 4, 5, 6
-ON_JAX = "halted_slots or stands_still or loss_falls"
+ELSEWHERE = "halted_slots or stands_still or loss_falls or own_gradient or own_goal"
 ROOT = Path(__file__).parents[2]
 
 
@@ -45,12 +46,12 @@ def batch(seed: int = 0, rows: int = ROWS) -> dict[str, Any]:
 
 
 def value(variable: Any) -> Any:
-    return np.asarray(keras.ops.convert_to_tensor(variable))
+    return keras.ops.convert_to_numpy(variable)
 
 
 def slots(trainer: ACTTrainer) -> dict[str, Any]:
     found = {name: value(slot) for name, slot in trainer.slots.items()}
-    return {**found, "labels": value(trainer.labels)}
+    return {**found, "labels": value(trainer.labels)[:, -1]}
 
 
 def fit(trainer: ACTTrainer, data: dict[str, Any], **options: Any) -> dict[str, list[float]]:
@@ -106,7 +107,8 @@ def test_the_carry_stands_still_outside_training() -> None:
 
 
 def test_the_loss_falls_on_a_tiny_problem() -> None:
-    trainer = make_trainer(learning_rate=0.01, jit=True)
+    jit = keras.backend.backend() != "torch"
+    trainer = make_trainer(learning_rate=0.01, jit=jit)
     data = batch(rows=ROWS)
     data = {"inputs": data["inputs"], "labels": data["inputs"]}
     many = {name: np.tile(rows, (30, 1)) for name, rows in data.items()}
@@ -128,6 +130,51 @@ def test_the_model_s_weights_are_the_trainer_s_and_change() -> None:
     after = [value(v) for v in trainer.trm.trainable_variables]
     assert all((a != b).any() for a, b in zip(after, before, strict=True))
     np.testing.assert_array_equal(value(trainer.trm.inner.H_init), fixed)
+
+
+def test_every_step_follows_its_own_gradient_alone() -> None:
+    trainer = make_trainer()
+    trainer.compile(optimizer=keras.optimizers.SGD(1e-4), jit_compile=False)
+    trainer.limit.assign(1)
+    weights = trainer.trm.trainable_variables
+    seen = [[np.array(value(v), np.float64) for v in weights]]
+    for _ in range(3):
+        fit(trainer, batch())
+        seen.append([np.array(value(v), np.float64) for v in weights])
+    moves = [[b - a for a, b in zip(*pair, strict=True)] for pair in itertools.pairwise(seen)]
+    for first, last in zip(moves[0], moves[-1], strict=True):
+        assert np.linalg.norm(first - last) < 0.05 * np.linalg.norm(first)
+
+
+def test_every_act_step_is_asked_for_its_own_goal() -> None:
+    trainer = make_trainer(goals=2)
+    data = batch()
+    goals = np.stack([data["labels"], data["labels"] % 5 + 1], axis=1)
+    found = []
+    for _ in range(4):  # a row halts after three steps
+        tensors = {"inputs": data["inputs"], "labels": goals}
+        given = {name: keras.ops.convert_to_tensor(array) for name, array in tensors.items()}
+        outputs = trainer(given, training=True)
+        np.testing.assert_array_equal(value(outputs["solution"]), goals[:, 1])
+        found.append(value(outputs["labels"]))
+    for labels, goal in zip(found, (0, 1, 1, 0), strict=True):
+        np.testing.assert_array_equal(labels, goals[:, goal])
+
+
+def test_only_the_solution_is_worth_halting_for() -> None:
+    trainer = make_trainer(goals=2)
+    logits = np.full((ROWS, SEQ, VOCAB), -20, "float32")
+    labels = batch()["labels"]
+    np.put_along_axis(logits, labels[..., None], 20, -1)
+    pred = {
+        "labels": labels, "solution": labels % 5 + 1, "logits": logits,
+        "q_halt_logits": np.full(ROWS, -9, "float32"), "steps": np.ones(ROWS, "int32"),
+        "halted": np.ones(ROWS, "bool"),
+    }  # fmt: skip
+    trainer.compute_loss(y_pred={n: keras.ops.convert_to_tensor(x) for n, x in pred.items()})
+    found = {name: float(tracker.result()) for name, tracker in trainer.trackers.items()}
+    assert found["exact"] == 1
+    assert found["q_loss"] < 0.001
 
 
 def test_q_learning_trains_with_its_target() -> None:
@@ -161,7 +208,8 @@ def test_the_loss_is_the_formula(with_target: bool) -> None:
     logits[1, [0, 1], labels[1, :2]] = 50.0  # the one row that is right
     q = rng.normal(0, 2, (2, ROWS)).astype("float32")
     pred = {
-        "labels": labels, "logits": logits, "q_halt_logits": q[0], "q_continue_logits": q[1],
+        "labels": labels, "solution": labels, "logits": logits,
+        "q_halt_logits": q[0], "q_continue_logits": q[1],
         "steps": np.ones(ROWS, "int32"), "halted": np.ones(ROWS, "bool"),
     }  # fmt: skip
     chosen = np.take_along_axis(log_stablemax(logits), labels[..., None], -1)[..., 0]
@@ -181,14 +229,15 @@ def test_the_loss_is_the_formula(with_target: bool) -> None:
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="this is the outer run")
-def test_the_trainer_does_the_same_on_jax() -> None:
-    if importlib.util.find_spec("jax") is None:
-        pytest.skip("the jax backend is not installed")
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_the_trainer_does_the_same_on_other_backends(backend: str) -> None:
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"the {backend} backend is not installed")
     paths = [str(ROOT), str(ROOT / "runtimes"), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", ON_JAX, __file__],
-        env={**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(paths)},
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", ELSEWHERE, __file__],
+        env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": os.pathsep.join(paths)},
         cwd=ROOT, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]
-    assert "3 passed" in done.stdout
+    assert "5 passed" in done.stdout

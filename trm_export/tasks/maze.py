@@ -63,7 +63,7 @@ class MazeTask:
 
     available = True
     num_puzzle_identifiers = None
-    lessons = 10
+    lessons = 8
 
     @property
     def seq_len(self) -> int:
@@ -121,13 +121,13 @@ class MazeTask:
         return self._stream(chosen, span, seed, batch_size)
 
     def lesson(self, inputs: Ints, labels: Ints, number: int) -> Ints:
-        """Dead ends filled so many cells deep, and the rest, which holds all ways, marked as path.
+        """Dead ends filled two cells deeper each time, and the rest, which holds all ways, as path.
 
         In a maze without loops enough of that leaves the one way there is.
         """
         boards = inputs.reshape(-1, self.side, self.side)
         ends = (boards == maze_boards.START) | (boards == maze_boards.GOAL)
-        left = fill_dead_ends(boards != maze_boards.WALL, ends, number).reshape(inputs.shape)
+        left = fill_dead_ends(boards != maze_boards.WALL, ends, 2 * number).reshape(inputs.shape)
         asked = np.where(left & (inputs == maze_boards.OPEN), maze_boards.PATH, inputs)
         return asked.astype(np.int32)
 

@@ -175,7 +175,7 @@ class Task(Protocol):
 
     @property
     def lessons(self) -> int:
-        """How many lessons lead up to it in training, 0 for none."""
+        """How many ACT steps of training have a goal of their own, 0 for none."""
         ...
 
     @property
@@ -214,7 +214,7 @@ class Task(Protocol):
         ...
 
     def lesson(self, inputs: Ints, labels: Ints, number: int) -> Ints:
-        """What lesson `number`, from 1, asks for in the place of the labels; all (N, S) int32."""
+        """The goal of ACT step `number`, from 1, in the place of the labels; all (N, S) int32."""
         ...
 
     def check(self, inputs: Tokens, answers: Tokens, labels: Tokens) -> Checks:

@@ -1,7 +1,7 @@
-"""From easy to hard: a task's lessons, each with one more ACT step, then the task itself.
+"""From easy to hard: one ACT step first, whose goal is near, then one more each time, then all.
 
-A lesson asks for less than the whole solution, which tells attention early what lies beside what;
-with few ACT steps the rows are new at almost every optimizer step. Knows nothing about any task.
+With few ACT steps the rows are new at almost every optimizer step, and what the steps before have
+learnt stays what they are asked for. Knows nothing about any task.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from trm_export.training.trainer import ACTTrainer
 
 
 class Curriculum(keras.callbacks.Callback):
-    """Goes on to the next lesson after every epoch whose halted rows were exact to ``mastery``.
+    """Allows one more ACT step after every epoch whose halted rows were exact to ``mastery``.
 
-    ``lesson`` counts from 1 and is also how many ACT steps there are; None is the task itself, with
+    ``lesson`` is how many there are, from 1; None stands for the end of the lessons, with
     ``act_steps``, 0 for the model's own. Adds the lesson of the next epoch to the logs, where a
     resumed run finds it, 0 for None. Without a mastery, or lessons, it is None from the start.
     """

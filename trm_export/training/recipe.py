@@ -25,13 +25,14 @@ class Recipe:
         weight_decay: decoupled, of AdamW.
         ema: momentum of the weight average that is evaluated and saved (paper: 0.999).
         loss: ``"stablemax"`` (paper) or ``"softmax"``.
-        ponder_cost: see `ACTTrainer`.
+        ponder_cost, q_weight: see `ACTTrainer`.
         blanks: range of blanks of the training puzzles.
         act_steps: ACT steps of a training row at most; few bring new puzzles into the batch sooner.
             0 for the model's own.
-        mastery: share of exact training rows with which an epoch brings the next of the task's
-            lessons, and at last the task itself (`Curriculum`); 0 for no lessons. A run that
-            begins with the weights of another has none.
+        mastery: share of training rows that reach their goal with which an epoch brings one more
+            ACT step, up to the number of the task's lessons, and then all (`Curriculum`); a run
+            that begins with the weights of another has all from the start. 0 for no lessons: every
+            ACT step is asked for the solution.
         minimal_fraction: share of training rows that are minimal puzzles.
         validation_blanks: blanks of the validation puzzles, or ``"minimal"``.
         validation_count: validation puzzles.
@@ -51,6 +52,7 @@ class Recipe:
     ema: float = 0.999
     loss: str = "softmax"
     ponder_cost: float = 0.0
+    q_weight: float = 0.5
     blanks: tuple[int, int] | None = None
     act_steps: int = 0
     mastery: float = 0.0
@@ -96,7 +98,7 @@ def _problems(recipe: Recipe) -> Iterator[str]:
         yield f"seed must be 0 to {2**32 - 1:,}, got {recipe.seed}."
     if not 0 < recipe.learning_rate < math.inf:
         yield f"learning_rate must be a finite number above 0, got {recipe.learning_rate}."
-    for name in ("weight_decay", "ponder_cost"):
+    for name in ("weight_decay", "ponder_cost", "q_weight"):
         if not 0 <= getattr(recipe, name) < math.inf:
             yield f"{name} must be a finite number, 0 or more, got {getattr(recipe, name)}."
     if not 0 <= recipe.ema < 1:

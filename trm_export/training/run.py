@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from trm_export.checkpoint import load_model, weights_sha256
 from trm_export.files import atomic_write
@@ -83,9 +84,11 @@ def train(
     else:
         files.begin(recipe)
     trainer = ACTTrainer(
-        model, recipe.batch_size, loss_kind=recipe.loss, ponder_cost=recipe.ponder_cost
-    )
-    trainer.compile(optimizer=_optimizer(recipe), jit_compile=jit_compile)
+        model, recipe.batch_size, loss_kind=recipe.loss, q_weight=recipe.q_weight,
+        ponder_cost=recipe.ponder_cost, goals=1 + (task.lessons if recipe.mastery else 0),
+    )  # fmt: skip
+    compiles = jit_compile and keras.backend.backend() != "torch"  # which takes minutes to begin
+    trainer.compile(optimizer=_optimizer(recipe), jit_compile=compiles)
     puzzles = task.puzzles("validation", recipe.validation_blanks, recipe.validation_count)
     validate = Validate(
         model, puzzles, recipe.validate_every, recipe.epochs,
@@ -106,7 +109,7 @@ def train(
     began, interrupted = time.monotonic(), False
     try:
         trainer.fit(
-            _batches(task, recipe, files, curriculum), steps_per_epoch=recipe.epoch_steps,
+            _batches(task, recipe, files), steps_per_epoch=recipe.epoch_steps,
             epochs=recipe.epochs, callbacks=callbacks, verbose=verbose, shuffle=False,
         )  # fmt: skip
     except KeyboardInterrupt:
@@ -165,9 +168,7 @@ def _optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
     )  # fmt: skip
 
 
-def _batches(
-    task: Task, recipe: Recipe, files: RunFiles, curriculum: Curriculum
-) -> Iterator[tuple[dict[str, Any]]]:
+def _batches(task: Task, recipe: Recipe, files: RunFiles) -> Iterator[tuple[dict[str, Any]]]:
     """Batches for `fit`, every epoch its own stream, so that a resumed run sees new puzzles."""
     for epoch in itertools.count(files.finished_epochs):
         stream = task.batches(
@@ -175,8 +176,9 @@ def _batches(
             minimal_fraction=recipe.minimal_fraction,
         )  # fmt: skip
         for inputs, labels, *others in itertools.islice(stream, recipe.epoch_steps):
-            if curriculum.lesson is not None:
-                labels = task.lesson(inputs, labels, curriculum.lesson)
+            if recipe.mastery and task.lessons:
+                goals = (task.lesson(inputs, labels, n + 1) for n in range(task.lessons))
+                labels = np.stack([*goals, labels], axis=1)
             yield (dict(zip(_NAMES, (inputs, labels, *others), strict=False)),)
 
 

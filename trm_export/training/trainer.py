@@ -19,7 +19,9 @@ from trm_export.training.losses import exact_rows, q_cross_entropy, row_cross_en
 class ACTTrainer(keras.Model):
     """Wraps a TRM; train with ``fit`` on ``{"inputs": (batch, seq), "labels": (batch, seq)}``.
 
-    In training a row halts at ``limit`` steps at the latest; at first that is the model's own.
+    In training a row halts at ``limit`` steps at the latest; at first that is the model's own. The
+    labels may be ``(batch, goals, seq)``: ACT step n is asked for the n-th goal, and later ones for
+    the last, which is the solution; a row is worth halting when it has the solution.
 
     Args:
         model: the TRM to train; its weights are the trainer's trainable weights.
@@ -27,6 +29,7 @@ class ACTTrainer(keras.Model):
         loss_kind: ``"stablemax"`` or ``"softmax"``.
         q_weight: weight of the halting loss.
         ponder_cost: added loss for each expected further step (Graves 2016), 0 for none.
+        goals: labels of a row.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class ACTTrainer(keras.Model):
         loss_kind: str = "stablemax",
         q_weight: float = 0.5,
         ponder_cost: float = 0.0,
+        goals: int = 1,
     ) -> None:
         super().__init__(name="act_trainer", autocast=False)
         self.trm, self.loss_kind = model, loss_kind
@@ -44,7 +48,7 @@ class ACTTrainer(keras.Model):
         seq = (batch_size, model.seq_len)
         carry = model.initial_carry({"inputs": ops.zeros(seq, "int32")})
         self.slots = {name: self._slot(name, value) for name, value in carry.items()}
-        self.labels = self._slot("labels", ops.zeros(seq, "int32"))
+        self.labels = self._slot("labels", ops.zeros((batch_size, goals, model.seq_len), "int32"))
         self.limit = self.add_weight(
             (), keras.initializers.Constant(model.halt_max_steps), dtype="int32", trainable=False,
             name="act_steps",
@@ -61,13 +65,15 @@ class ACTTrainer(keras.Model):
         )
 
     def call(self, batch: dict[str, Any], training: bool | None = None) -> dict[str, Any]:
-        """One ACT step of all slots -> the TRM's outputs with ``labels``, ``steps``, ``halted``.
+        """One ACT step of all slots -> the TRM's outputs with ``steps``, ``halted`` and, both
+        ``(batch, seq)`` int32, ``labels``, the goal of that step, and ``solution``.
 
         The carry advances in training only.
         """
         carry = {name: slot.value for name, slot in self.slots.items()}
-        fresh = ops.broadcast_to(ops.expand_dims(carry["halted"], -1), self.labels.shape)
-        labels = ops.where(fresh, ops.cast(batch["labels"], "int32"), self.labels.value)
+        fresh = ops.broadcast_to(ops.reshape(carry["halted"], (-1, 1, 1)), self.labels.shape)
+        given = ops.reshape(ops.cast(batch["labels"], "int32"), self.labels.shape)
+        labels = ops.where(fresh, given, self.labels.value)
         carry, outputs = self.trm(carry, batch, training=training)
         if training:
             limited = carry["steps"] >= self.limit.value
@@ -75,7 +81,20 @@ class ACTTrainer(keras.Model):
             for name, slot in self.slots.items():
                 slot.assign(carry[name])
             self.labels.assign(labels)
-        return {**outputs, "labels": labels, "steps": carry["steps"], "halted": carry["halted"]}
+        goals = labels.shape[1]
+        chosen = ops.one_hot(ops.minimum(carry["steps"], goals) - 1, goals, dtype="int32")
+        goal = ops.sum(labels * ops.expand_dims(chosen, -1), axis=1)
+        asked = {"labels": goal, "solution": labels[:, -1]}
+        return {**outputs, **asked, "steps": carry["steps"], "halted": carry["halted"]}
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forgets all gradients; PyTorch only, called by `fit` before every step.
+
+        Keras would forget those that it finds by their paths, which several layers here share; the
+        others would add up from step to step.
+        """
+        for variable in self.trainable_variables:
+            variable.value.grad = None
 
     def compute_loss(
         self,
@@ -87,14 +106,14 @@ class ACTTrainer(keras.Model):
     ) -> Any:
         """Answer loss + ``q_weight`` x halting loss + ponder cost, averaged over the rows."""
         labels, logits, q_halt = y_pred["labels"], y_pred["logits"], y_pred["q_halt_logits"]
-        exact = ops.cast(exact_rows(labels, logits), "float32")
+        solved = ops.cast(exact_rows(y_pred["solution"], logits), "float32")
         ce = row_cross_entropy(labels, logits, kind=self.loss_kind)
-        q_loss = q_cross_entropy(exact, q_halt)
+        q_loss = q_cross_entropy(solved, q_halt)
         if "target_q_continue" in y_pred:
             q_loss = q_loss + q_cross_entropy(
                 y_pred["target_q_continue"], y_pred["q_continue_logits"]
             )
-        self._track(y_pred, ce, q_loss, exact)
+        self._track(y_pred, ce, q_loss, ops.cast(exact_rows(labels, logits), "float32"))
         total = ops.mean(ce) + self.q_weight * ops.mean(q_loss)
         if self.ponder_cost:
             total = total + self.ponder_cost * ops.mean(1 - ops.sigmoid(q_halt))
