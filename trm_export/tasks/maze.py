@@ -200,7 +200,7 @@ class MazeTask:
 
 MAZES = (
     MazeTask("maze9", 9, (4, 24), 0, (None,), branching=1.0),
-    MazeTask("maze11", 11, (5, 40), 2, (None,)),
+    MazeTask("maze11", 11, (5, 40), 0, (None,), branching=1.0),
     MazeTask("maze30", 30, (50, 200), 12, (None,)),
 )
 

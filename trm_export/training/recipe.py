@@ -117,7 +117,7 @@ _LARGE: dict[str, Any] = {
     "loss": "stablemax",
 }  # fmt: skip
 _MAZE: dict[str, Any] = {
-    "steps": 8000, "batch_size": 16, "warmup_steps": 50, "ema": 0.99, "mastery": 0.6,
+    "steps": 6000, "warmup_steps": 100, "ema": 0.99, "q_weight": 0.03, "mastery": 0.6,
     "steps_per_epoch": 50, "validate_every": 10,
 }  # fmt: skip
 RECIPES = {
