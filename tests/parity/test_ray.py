@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -75,6 +77,21 @@ def test_a_cluster_that_is_not_there_is_said_so(command: list[str], tmp_path: Pa
     assert found.returncode == 1
     assert found.stderr.startswith("Error: Ray cannot be reached at 127.0.0.1:1: ")
     assert found.stderr.count("\n") == 1
+
+
+def test_where_a_cluster_answers_and_refuses_a_token_may_be_missing(
+    command: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuses(**_: object) -> None:
+        raise ConnectionError("Failed to connect to the cluster")
+
+    refusing = SimpleNamespace(init=refuses, shutdown=lambda: None)
+    monkeypatch.setattr("trm_export.parity.ray_engine.require_ray", lambda: refusing)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert run([*command, "--ray", f"127.0.0.1:{server.getsockname()[1]}"]) == 1
+    assert "Failed to connect to the cluster; a cluster with a token" in capsys.readouterr().err
 
 
 def test_without_ray_one_sentence_says_how_to_install_it(

@@ -83,15 +83,18 @@ def over_ray(
 def _join(ray: ModuleType, address: str) -> None:
     local = address == LOCAL
     given: dict[str, Any] = {"include_dashboard": False} if local else {"address": address}
+    answers = False
     try:
         if not local:
             _knock(address)
+            answers = True
         ray.init(**given, log_to_driver=False, logging_level="error")
     except Exception as error:  # whatever Ray raises where nobody, or somebody else, answers
         ray.shutdown()
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         what = "cannot be started here" if local else f"cannot be reached at {address}"
-        raise ClusterError(f"Ray {what}: {reason}") from error
+        hint = "; a cluster with a token is joined with RAY_AUTH_MODE=token" if answers else ""
+        raise ClusterError(f"Ray {what}: {reason}{hint}") from error
 
 
 def _knock(address: str) -> None:
