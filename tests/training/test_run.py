@@ -16,8 +16,10 @@ import pytest
 
 from trm_export.checkpoint import load_model, weights_sha256
 from trm_export.errors import OverwriteError, RejectedInputError
+from trm_export.model.presets import PRESETS, preset
+from trm_export.tasks import get_task
 from trm_export.training.callbacks import VALIDATED, LearningCurve, Log
-from trm_export.training.recipe import Recipe, recipe_for, with_changes
+from trm_export.training.recipe import RECIPES, Recipe, recipe_for, with_changes
 from trm_export.training.run import train
 from trm_export.training.run_files import RunFiles
 from trm_runtime.errors import UsageError
@@ -131,6 +133,31 @@ def test_bad_recipes_are_refused() -> None:
         recipe_for("chess")
     with pytest.raises(UsageError, match="batch_size"):
         small(batch_size=0)
+    with pytest.raises(UsageError, match="dtype must be float32 or mixed_bfloat16, got 'float16'"):
+        small(dtype="float16")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_s_model_fits_its_task(name: str) -> None:
+    recipe = recipe_for(name)
+    task, config = get_task(recipe.task), preset(recipe.preset)
+    assert (task.vocab_size, task.seq_len) == (config["vocab_size"], config["seq_len"])
+
+
+def test_the_paper_s_configurations_can_be_trained() -> None:
+    papers = {name for name in PRESETS if name.startswith("paper-")}
+    assert {RECIPES[name].preset for name in papers} == papers
+
+
+def test_what_was_trained_in_bfloat16_is_saved_in_float32(tmp_path: Path) -> None:
+    path = tmp_path / "model.keras"
+    train(small(dtype="mixed_bfloat16", batch_size=4, validation_count=4), path)
+    model = load_model(path)
+    assert model.dtype_policy.name == "float32"
+    assert {str(weight.dtype) for weight in model.trainable_weights} == {"float32"}
+    carry = model.initial_carry({"inputs": np.ones((2, 16), np.int32)})
+    _, outputs = model(carry, {"inputs": np.ones((2, 16), np.int32)})
+    assert np.isfinite(outputs["logits"]).all()
 
 
 def test_a_recipe_rounds_its_epochs_up() -> None:

@@ -41,7 +41,11 @@ Ema = Annotated[
 def train(
     task: Annotated[
         str,
-        typer.Argument(help="sudoku4, sudoku9, maze9 or maze11; for a GPU maze30, arc1 or arc2."),
+        typer.Argument(
+            metavar="TASK|PRESET",
+            help="sudoku4, sudoku9, maze9 or maze11; for a GPU maze30, arc1, arc2, or one of the "
+            "paper's configurations: paper-sudoku-mlp, paper-sudoku-att, paper-maze, paper-arc.",
+        ),
     ],
     output: Output = None,
     start: Annotated[
@@ -52,6 +56,9 @@ def train(
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     ema: Ema = None,
     loss: Annotated[str | None, typer.Option(help="stablemax or softmax.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, or mixed_bfloat16 to compute in bfloat16.")
+    ] = None,
     ponder_cost: Annotated[float | None, typer.Option(help="Cost of a further step.")] = None,
     act_steps: Annotated[
         int | None, typer.Option(help="ACT steps of a training puzzle, at most; 0 for all.")
@@ -76,7 +83,7 @@ def train(
 
     changes = {
         "steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "ema": ema,
-        "loss": loss, "ponder_cost": ponder_cost, "act_steps": act_steps,
+        "loss": loss, "dtype": dtype, "ponder_cost": ponder_cost, "act_steps": act_steps,
         "validate_every": validate_every, "seed": seed,
     }  # fmt: skip
     recipe = recipe_for(task, **changes)
@@ -84,8 +91,9 @@ def train(
     files = RunFiles(target)
     files.check(start=start, resume=resume, force=force)
     if resume:
-        recipe = files.recorded()
-        files.refuse_changes(with_changes(recipe, task=task, **changes))
+        asked, recipe = recipe, files.recorded()
+        same = {"task": asked.task, "preset": asked.preset}
+        files.refuse_changes(with_changes(recipe, **same, **changes))
     load_keras(any_backend=True)
     from trm_export.training.run import train as run
 
@@ -94,15 +102,15 @@ def train(
     if as_json:
         emit({"recipe": recipe, **vars(result)})
     else:
-        _say(result, recipe)
+        _say(result, recipe, task)
     if result.interrupted:
         raise StoppedError
 
 
-def _say(result: TrainResult, recipe: Recipe) -> None:
+def _say(result: TrainResult, recipe: Recipe, name: str) -> None:
     from trm_export.commands.console import remark
 
-    remark(_end(result, recipe))
+    remark(_end(result, recipe, name))
     point = result.validation
     remark(
         f"Validation: {point.exact:.1%} exact in {point.mean_steps:.1f} steps on average "
@@ -119,7 +127,7 @@ def _say(result: TrainResult, recipe: Recipe) -> None:
         print(path)
 
 
-def _end(result: TrainResult, recipe: Recipe) -> str:
+def _end(result: TrainResult, recipe: Recipe, name: str) -> str:
     import shlex
 
     if not result.interrupted:
@@ -127,5 +135,5 @@ def _end(result: TrainResult, recipe: Recipe) -> str:
     said = "Interrupted; the model was saved."
     if not result.epochs:
         return said
-    again = f"trm-export train {recipe.task} -o {shlex.quote(str(result.model))} --resume"
+    again = f"trm-export train {name} -o {shlex.quote(str(result.model))} --resume"
     return f"{said} Go on after epoch {result.epochs} of {recipe.epochs} with: {again}"

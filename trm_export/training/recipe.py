@@ -25,6 +25,7 @@ class Recipe:
         weight_decay: decoupled, of AdamW.
         ema: momentum of the weight average that is evaluated and saved (paper: 0.999).
         loss: ``"stablemax"`` (paper) or ``"softmax"``.
+        dtype: of the computation, ``"float32"`` or ``"mixed_bfloat16"``; weights are float32.
         ponder_cost, q_weight: see `ACTTrainer`.
         blanks: range of blanks of the training puzzles.
         act_steps: ACT steps of a training row at most; few bring new puzzles into the batch sooner.
@@ -51,6 +52,7 @@ class Recipe:
     weight_decay: float = 0.1
     ema: float = 0.999
     loss: str = "softmax"
+    dtype: str = "float32"
     ponder_cost: float = 0.0
     q_weight: float = 0.5
     blanks: tuple[int, int] | None = None
@@ -81,6 +83,7 @@ class Recipe:
 
 
 _LOSSES = ("stablemax", "softmax")
+_DTYPES = ("float32", "mixed_bfloat16")
 _WHOLE = ("steps", "batch_size", "validation_count", "steps_per_epoch", "validate_every")
 _MOST = 2**31 - 1  # of what ends in an int32
 
@@ -109,6 +112,8 @@ def _problems(recipe: Recipe) -> Iterator[str]:
         yield f"minimal_fraction must be 0 to 1, got {recipe.minimal_fraction}."
     if recipe.loss not in _LOSSES:
         yield f"loss must be {' or '.join(_LOSSES)}, got {recipe.loss!r}."
+    if recipe.dtype not in _DTYPES:
+        yield f"dtype must be {' or '.join(_DTYPES)}, got {recipe.dtype!r}."
 
 
 # The paper's, but for its batch of 768; for a GPU, and not run to the end here.
@@ -133,19 +138,23 @@ RECIPES = {
     "maze30": Recipe("maze30", "paper-maze", weight_decay=1.0, **_LARGE),
     "arc1": Recipe("arc1", "paper-arc", **_LARGE),
     "arc2": Recipe("arc2", "paper-arc", **_LARGE),
+    "paper-sudoku-mlp": Recipe("sudoku9", "paper-sudoku-mlp", weight_decay=1.0, **_LARGE),
+    "paper-sudoku-att": Recipe("sudoku9", "paper-sudoku-att", weight_decay=1.0, **_LARGE),
+    "paper-maze": Recipe("maze30", "paper-maze", weight_decay=1.0, **_LARGE),
+    "paper-arc": Recipe("arc1", "paper-arc", **_LARGE),
 }  # fmt: skip
 
 
-def recipe_for(task: str, **changes: Any) -> Recipe:
-    """The recipe of a task, with the ``changes`` that are not None.
+def recipe_for(name: str, **changes: Any) -> Recipe:
+    """The recipe of a task or a preset, with the ``changes`` that are not None.
 
     Raises:
-        UsageError: for a task without a recipe, listing those that have one, and for values
+        UsageError: for a name without a recipe, listing those that have one, and for values
             that make no sense.
     """
-    if task not in RECIPES:
-        raise UsageError(f"There is no recipe for {task!r}; choose from {', '.join(RECIPES)}.")
-    return with_changes(RECIPES[task], **changes)
+    if name not in RECIPES:
+        raise UsageError(f"There is no recipe for {name!r}; choose from {', '.join(RECIPES)}.")
+    return with_changes(RECIPES[name], **changes)
 
 
 def with_changes(recipe: Recipe, **changes: Any) -> Recipe:

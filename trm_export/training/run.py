@@ -76,7 +76,7 @@ def train(
     files.check(start=start, resume=resume, force=force)
     keras.utils.set_random_seed(recipe.seed)
     task = get_task(recipe.task)
-    model = TRM(**preset(recipe.preset, **_of_task(task)))
+    model = TRM(**preset(recipe.preset, **_of_task(task)), dtype=recipe.dtype)
     if start is not None:
         recipe = dataclasses.replace(recipe, start=_begin_with(model, start))
     if resume:
@@ -183,8 +183,9 @@ def _batches(task: Task, recipe: Recipe, files: RunFiles) -> Iterator[tuple[dict
 
 
 def _save(model: TRM, point: HaltingPoint, output: Path) -> None:
-    """Writes a copy of the model whose halt threshold is the tuned one."""
-    tuned = TRM.from_config({**model.get_config(), "halt_threshold": point.threshold})
+    """Writes a copy of the model in float32, whose halt threshold is the tuned one."""
+    changes = {"halt_threshold": point.threshold, "dtype": "float32"}
+    tuned = TRM.from_config({**model.get_config(), **changes})
     tuned.set_weights(model.get_weights())
     with atomic_write(output, force=True) as temporary:
         tuned.save(temporary)
