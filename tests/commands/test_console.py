@@ -50,7 +50,14 @@ def test_a_document_is_strict_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     ("size", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (20_700_000, "20.7 MB"), (5 * 10**15, "5e+03 TB")],
+    [
+        (0, "0 B"),
+        (-512, "-512 B"),
+        (999, "999 B"),
+        (1000, "1 kB"),
+        (20_700_000, "20.7 MB"),
+        (5 * 10**15, "5e+03 TB"),
+    ],
 )
 def test_bytes_text(size: int, text: str) -> None:
     assert console.bytes_text(size) == text

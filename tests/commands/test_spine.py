@@ -12,7 +12,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SUDOKU4 = ROOT / "artifacts" / "sudoku4.keras"
 SUDOKU9 = ROOT / "artifacts" / "sudoku9.keras"
-MAZE9 = ROOT / "artifacts" / "maze9.keras"
 
 
 def run(*arguments: str, cwd: Path, module: str = "") -> subprocess.CompletedProcess[str]:
@@ -76,19 +75,19 @@ def test_demo_reaches_its_verdict(tmp_path: Path) -> None:
     assert len(solved.stdout.splitlines()) == 6
 
 
-@pytest.mark.skipif(not MAZE9.exists(), reason="artifacts/maze9.keras is not shipped")
-def test_the_maze_goes_the_same_road(tmp_path: Path) -> None:
-    done = run("demo", "maze9", "--count", "20", "--json", cwd=tmp_path)
+@pytest.mark.parametrize("maze", ["maze9", "maze11"])
+def test_the_maze_goes_the_same_road(maze: str, tmp_path: Path) -> None:
+    done = run("demo", maze, "--count", "20", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr + done.stdout
     document = json.loads(done.stdout)
     assert document["parity"]["passed"] is True
-    assert document["exact"] >= 16
+    assert document["exact"] >= 18
     assert document["mean_steps"] < document["max_steps"] / 2
-    files = ["artifacts/maze9.onnx", "artifacts/maze9-puzzles.txt"]
+    files = [f"artifacts/{maze}.onnx", f"artifacts/{maze}-puzzles.txt"]
     solved = run(*files, "--json", cwd=tmp_path, module="trm_runtime")
     assert solved.returncode == 0, solved.stderr
     answers = json.loads(solved.stdout)["puzzles"]
-    assert sum(set(puzzle["ids"]) == {1, 2, 3, 4, 5} for puzzle in answers) >= 16
+    assert sum(set(puzzle["ids"]) == {1, 2, 3, 4, 5} for puzzle in answers) >= 18
     done = run("evaluate", files[0], "--count", "20", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["exact"] == document["exact"] / 20
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ from trm_export.checkpoint import load_model
 from trm_export.commands.app import run
 from trm_export.explain.keeping import Kept, auto_keep
 from trm_export.explain.ranking import rank_layers
+from trm_export.explain.trial import forced
 from trm_export.export.choices import Choices
 from trm_export.export.export import format_named
 from trm_export.export.layers import layers
@@ -59,6 +61,22 @@ def test_a_loop_is_ranked_by_its_step(shared: Shared) -> None:
     found = rank_layers(shared, format_named("onnx"), choices, probe_puzzles(shared.model, 2))
     assert found[0].layer == HARD
     assert found[0].cosine < 0.9
+
+
+def test_a_file_that_the_export_would_refuse_is_not_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = [SimpleNamespace(passed=False, verdict="FAILED at forced values", forced=())]
+    monkeypatch.setattr(
+        "trm_export.explain.keeping.forced",
+        lambda *given: steps.pop() if steps else forced(*given),
+    )
+    found = kept(load_model(shipped_checkpoint("sudoku4")), tmp_path / "m.onnx", 200)
+    assert found
+    assert [stage.passed for stage in found.stages] == [False, True]
+    assert found.stages[0].verdict == "FAILED at forced values"
+    assert found.export is not None
+    assert len(found.export.kept) == 1
 
 
 @pytest.mark.parametrize("suffix", ["onnx", "tflite"])

@@ -126,5 +126,5 @@ def _spelled(character: str) -> str:
 
 def bytes_text(size: int) -> str:
     """`20.7 MB` for 20 700 000: decimal units, three significant digits."""
-    power = min(int(math.log10(size) / 3), len(_UNITS) - 1) if size else 0
+    power = min(int(math.log10(abs(size)) / 3), len(_UNITS) - 1) if size else 0
     return f"{size / 1000**power:.3g} {_UNITS[power]}"

@@ -18,7 +18,10 @@ BLANKS = {"sudoku9": 50}  # of the puzzles; elsewhere the task's default
 
 def demo(
     name: Annotated[
-        str, typer.Argument(metavar="[TASK]", help="Whose checkpoint: sudoku9, sudoku4 or maze9.")
+        str,
+        typer.Argument(
+            metavar="[TASK]", help="Whose checkpoint: sudoku9, sudoku4, maze9 or maze11."
+        ),
     ] = "sudoku9",
     count: Annotated[int, typer.Option(min=1, help="Puzzles to solve and to compare on.")] = 100,
     as_json: AsJson = False,

@@ -9,7 +9,7 @@ from typing import Any
 
 from trm_export import TOOL
 from trm_export.explain.ranking import LayerError, rank_layers
-from trm_export.explain.trial import Trial, fresh, least_cosine
+from trm_export.explain.trial import Trial, forced, fresh, least_cosine
 from trm_export.export.choices import Choices, refuse_target
 from trm_export.export.export import ExportResult, export
 from trm_export.export.format import Format
@@ -86,7 +86,7 @@ def auto_keep(
         choices: see `export`; what they keep is kept from the start.
         budget: most bytes that may be added, in percent of the file with `choices` alone. A layer
             that is too large for what is left is passed over.
-        judged: puzzles on which every file is compared in full.
+        judged: puzzles on which every file is compared in full; `puzzles` step by step.
         force: see `export`.
         source: see `export`.
         progress: told of every file.
@@ -133,10 +133,11 @@ class _Search:
 
     def _judged(self, trial: Trial, kept: tuple[str, ...]) -> Stage:
         valid = valid_answers(self.golden.contract)
-        result = check(self.golden, trial.runner, valid=valid)
-        return Stage(
-            kept, trial.bytes, least_cosine(result), result.accuracy, result.passed, result.verdict
-        )
+        whole = check(self.golden, trial.runner, valid=valid)
+        steps = forced(self.shared, trial, self.puzzles)  # which `export` will ask for as well
+        said = steps if whole.passed else whole
+        cosine = min(least_cosine(whole), least_cosine(steps))
+        return Stage(kept, trial.bytes, cosine, whole.accuracy, said.passed, said.verdict)
 
     def ranking(self, kept: Sequence[str]) -> tuple[LayerError, ...]:
         """The layers that may still be kept."""
