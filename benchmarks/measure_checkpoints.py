@@ -35,7 +35,7 @@ LEVELS: dict[str, tuple[Any, ...]] = {
     "sudoku4": (None,),
     "sudoku9": (30, 40, 45, 50, 55, "minimal"),
     "maze9": (None, 5, 10, 15),
-    "maze11": (None, 10, 20, 30),
+    "maze11": (None, 10, 20),
 }
 
 MOST = {"sudoku4": None, "maze9": 1000}  # test puzzles; None is all; a 9x9 has few walls
