@@ -334,7 +334,9 @@ def test_the_command_leaves_nothing_behind_when_it_refuses(
     assert run(["import", str(path), "-o", str(target)]) == 4
     assert f"  - {HEAD}: missing" in capsys.readouterr().err
     assert run(["import", str(path), "-o", str(target), "--set", "x=1"]) == 2
-    assert not target.exists()
+    assert run(["import", str(checkpoint("rope")), "-o", str(target.with_suffix(".h5"))]) == 2
+    assert "must end in .keras" in capsys.readouterr().err
+    assert not target.parent.exists() or not list(target.parent.iterdir())
     target.parent.mkdir(exist_ok=True)
     target.write_bytes(b"somebody else's")
     assert run(["import", str(checkpoint("rope")), "-o", str(target)]) == 1

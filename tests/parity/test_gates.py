@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.runtime.fakes import make_contract
+from tests.parity.fakes import toy_puzzles
+from tests.runtime.fakes import FakeRunner, make_contract
 from trm_runtime import HaltRule, RejectedInputError
-from trm_runtime.parity import GATES, Gates, gates_of
+from trm_runtime.parity import GATES, Gates, check, gates_of, record
 from trm_runtime.parity.gates import read_gates
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "parity.md"
@@ -25,7 +27,6 @@ def written(folder: Path, value: Any) -> Path:
 
 
 def test_gates_of_ones_own(tmp_path: Path) -> None:
-    assert read_gates(written(tmp_path, {})) == Gates()
     assert read_gates(written(tmp_path, {"cosine": 0.9})) == Gates(cosine=0.9)
     found = read_gates(written(tmp_path, {"based_on": "int8", "exact_drop": 0, "cosine": None}))
     assert found == replace(GATES["int8"], exact_drop=0, cosine=None)
@@ -41,6 +42,7 @@ def test_gates_of_ones_own(tmp_path: Path) -> None:
         ({"cosine": "0.9"}, "cosine: expected a number, 0 or more, or null, got '0.9'"),
         ({"cosine": -1, "cells": True}, "cells: expected a number"),
         ({"based_on": ["int8"]}, "based_on is ['int8']; expected one of fp32"),
+        ({}, "names no gate, so that nothing would be judged"),
         ("[" * 200_000, "is not valid JSON: it is nested too deeply"),
         ('{"answers": 1.0, "answers": 0.0}', "is not valid JSON"),
         ({"cosine": 1.5}, "cosine: is a share or a cosine, so expected at most 1, got 1.5"),
@@ -52,6 +54,25 @@ def test_gates_that_cannot_be_used(tmp_path: Path, value: Any, words: str) -> No
         read_gates(written(tmp_path, value))
     with pytest.raises(RejectedInputError, match="cannot be read"):
         read_gates(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("gates", "unsettled", "words"),
+    [
+        (Gates(answers=1.0), range(12), "PASSED on names, dtypes and shapes, but the reference"),
+        (Gates(cosine=0.5), range(12), "PASSED on every single step, but the reference settles"),
+        (Gates(), (), "PASSED on names, dtypes and shapes, but no gate judges"),
+        (Gates(answers=1.0), (), "PASSED: the candidate thinks the same"),
+    ],
+)
+def test_a_verdict_claims_no_more_than_was_judged(
+    gates: Gates, unsettled: Sequence[int], words: str
+) -> None:
+    golden = record(FakeRunner(), toy_puzzles(12, unsettled=tuple(unsettled)))
+    found = check(golden, FakeRunner(), gates=gates)
+    assert found.passed
+    assert found.verdict.startswith(words)
+    assert found.judged == ("no gate" not in words and "dtypes" not in words)
 
 
 def test_a_tuned_file_is_not_judged_by_when_it_halts() -> None:

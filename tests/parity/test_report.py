@@ -13,14 +13,17 @@ import numpy as np
 import pytest
 
 from tests.parity import reports
-from tests.runtime.fakes import make_contract
+from tests.parity.fakes import toy_puzzles
+from tests.runtime.fakes import FakeRunner, make_contract
 from trm_export.commands.app import run
 from trm_export.errors import OverwriteError, RejectedInputError, UsageError
+from trm_export.parity.document import Judged, verdict
 from trm_export.report import report_files, rewrite_report, write_report
 from trm_export.report.boards import Cell, stories, text_board
 from trm_export.report.read import read_report
 from trm_export.report.tables import gates
 from trm_export.tasks import get_task
+from trm_runtime.parity import Gates, check, record
 
 _VOID = {"meta", "br", "rect", "path", "use"}
 
@@ -101,6 +104,22 @@ def test_the_verdict_comes_first(report: Path, document: dict[str, Any]) -> None
     assert text.index("FAILED") < text.index(document["verdict"]) < text.index("Files")
     markdown = report.with_suffix(".md").read_text(encoding="utf-8").splitlines()
     assert markdown[2].startswith("# ✗ FAILED: 1 of 2 files does not think")
+
+
+def test_a_headline_says_what_could_not_be_judged() -> None:
+    golden = record(FakeRunner(), toy_puzzles(4, unsettled=(0, 1, 2, 3)))
+
+    def headline(gates: Gates | None) -> str:
+        result = check(golden, FakeRunner(), gates=gates)
+        contract = golden.contract
+        return verdict(golden, [Judged(Path("m.onnx"), contract, "toy", result)])
+
+    assert headline(None) == (
+        "m.onnx thinks as its model does, by the gates of its precision: 4 puzzles, none of which "
+        "the model settles: only single steps could be judged."
+    )
+    assert "by gates of your own: 4 puzzles, none" in headline(Gates(cosine=0.5))
+    assert headline(Gates(answers=1)) == "No gate judges what m.onnx computes: 4 puzzles."
 
 
 def test_all_three_say_the_same(report: Path, document: dict[str, Any]) -> None:

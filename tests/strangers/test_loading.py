@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,20 @@ def test_inspection_imports_nothing(stranger: Stranger) -> None:
     info = inspect_keras(stranger.file, [stranger.package])
     assert info.model_class.startswith(f"{stranger.package.rpartition('.')[2]}>")
     assert info.parameters == stranger.model.keras.count_params()
+
+
+def test_a_stranger_is_evaluated_once_it_is_trusted(
+    strangers: Callable[[str], Stranger], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from trm_export.commands.app import run
+
+    stranger = strangers("hierarchy")
+    command = ["evaluate", str(stranger.file), "--task", "sudoku4", "--count", "3", "--json"]
+    assert run(command) == 4
+    command += ["--trust-module", stranger.package, "--halt-rule", "q_halt_minus_q_continue"]
+    capsys.readouterr()
+    assert run(command) == 0
+    assert json.loads(capsys.readouterr().out)["puzzles"] == 3
 
 
 def test_a_package_that_is_not_there(stranger: Stranger, tmp_path: Path) -> None:

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trm_export.commands.models import TaskName
+from trm_export.commands.models import (
+    HaltRule,
+    HaltThreshold,
+    Identifiers,
+    MaxSteps,
+    Said,
+    SeqLen,
+    TaskName,
+    TrustModule,
+)
 from trm_export.commands.options import AsJson
 from trm_export.commands.puzzles import BlanksOption, chosen_puzzles, refuse_words
 
@@ -35,6 +44,12 @@ def evaluate(
     count: Count = 200,
     vote: Vote = None,
     show: Show = 0,
+    trust_module: TrustModule = None,
+    seq_len: SeqLen = None,
+    max_steps: MaxSteps = None,
+    halt_rule: HaltRule = None,
+    halt_threshold: HaltThreshold = None,
+    identifiers: Identifiers = None,
     as_json: AsJson = False,
 ) -> None:
     """Count how many unseen puzzles a model or an exported file answers, and draw some."""
@@ -45,7 +60,8 @@ def evaluate(
     if vote is not None and (puzzles is not None or blanks is not None):
         raise UsageError("--vote asks for all of a problem; leave --puzzles and --blanks out.")
     refuse_words(puzzles, task, blanks)
-    runner = _runner(model, task)
+    said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task, halt_threshold)
+    runner = _runner(model, said)
     found = find_task(runner.contract) if task is None else get_task(task)
     if found is None:
         raise UsageError("No task fits this model; name one with --task.")
@@ -63,20 +79,21 @@ def evaluate(
     _draw(found, boards)
 
 
-def _runner(model: Path, task: str | None) -> StepRunner:
+def _runner(model: Path, said: Said) -> StepRunner:
+    """A .keras file of which that is said, or an exported one, which says all itself."""
     if model.suffix != ".keras":
         from trm_runtime.open import open_runner
 
         return open_runner(model)
     from trm_export.commands.frameworks import load_keras
-    from trm_export.commands.models import Said, opened
+    from trm_export.commands.models import opened
     from trm_export.keras_file import require_keras
 
     require_keras(model)
     load_keras(any_backend=True)
     from trm_export.reference import KerasRunner
 
-    return KerasRunner(opened(model, Said(task=task)))
+    return KerasRunner(opened(model, said))
 
 
 def _plain(

@@ -35,11 +35,12 @@ def import_(
     """Make a .keras file of a checkpoint of the official PyTorch code."""
     from trm_export.commands.console import emit
     from trm_export.commands.frameworks import load_keras
-    from trm_export.files import atomic_write, refuse_overwrite
+    from trm_export.files import atomic_write, refuse_overwrite, require_suffix
     from trm_export.keras_file import refuse_keras
 
     refuse_keras(checkpoint)
     target = output or Path("artifacts") / f"{checkpoint.stem}.keras"
+    require_suffix(target, ".keras")
     refuse_overwrite(target, force=force)
     load_keras(any_backend=True)
     from trm_export.importing import import_checkpoint

@@ -14,6 +14,7 @@ from trm_export.tasks import find_task
 from trm_runtime.contract import HaltRule, MadeBy, StepContract
 from trm_runtime.measure import load_engine
 from trm_runtime.parity import Golden, ParityResult
+from trm_runtime.parity.gates import gates_of
 from trm_runtime.plain import plain
 
 KIND = "parity report"
@@ -169,12 +170,8 @@ def verdict(golden: Golden, files: Sequence[Judged]) -> str:
     """One sentence for everybody."""
     failed = [file.path.name for file in files if not file.result]
     on = f"{golden.puzzles} {golden.about.kind}"
-    if not failed and len(files) == 1:
-        return (
-            f"{files[0].path.name} thinks as its model does, by the gates of its precision: {on}."
-        )
     if not failed:
-        return f"All {len(files)} files think as their model does, by the gates of each: {on}."
+        return _all_passed(files, on)
     names = ", ".join(failed)
     if len(files) == 1:
         return f"{names} does not think as its model does on {on}."
@@ -182,6 +179,20 @@ def verdict(golden: Golden, files: Sequence[Judged]) -> str:
     return (
         f"{len(failed)} of {len(files)} files {do} not think as {its} model does on {on}: {names}."
     )
+
+
+def _all_passed(files: Sequence[Judged], on: str) -> str:
+    unjudged = ", ".join(file.path.name for file in files if not file.result.judged)
+    if unjudged:
+        return f"No gate judges what {unjudged} computes: {on}."
+    own = any(file.result.gates != gates_of(file.contract) for file in files)
+    whose = "its precision" if len(files) == 1 else "each"
+    gates = "gates of your own" if own else f"the gates of {whose}"
+    steps = any(d is not None and d.settled == 0 for d in (f.result.decisions for f in files))
+    alone = ", none of which the model settles: only single steps could be judged" if steps else ""
+    if len(files) == 1:
+        return f"{files[0].path.name} thinks as its model does, by {gates}: {on}{alone}."
+    return f"All {len(files)} files think as their model does, by {gates}: {on}{alone}."
 
 
 def _file(file: Judged) -> ReportedFile:

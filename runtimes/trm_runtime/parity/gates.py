@@ -83,6 +83,8 @@ def read_gates(path: str | Path) -> Gates:
     if base is not None and not (isinstance(base, str) and base in GATES):
         known = ", ".join(GATES)
         raise RejectedInputError(f"{path}: based_on is {base!r}; expected one of {known}")
+    if not found and base is None:
+        raise RejectedInputError(f"{path}: names no gate, so that nothing would be judged")
     problems = [text for name, value in found.items() if (text := _problem(name, value))]
     if problems:
         raise RejectedInputError(f"{path}: these gates cannot be used:", problems)

@@ -87,16 +87,26 @@ class ParityResult:
         """One sentence for people."""
         if self.broken is not None:
             return f"FAILED at {self.broken.name}: {self.broken.summary}.{self._hint()}"
-        d = self.decisions
-        if d is None:
-            return f"PASSED on every single step of {self.puzzles} {self.kind}."
-        if d.settled == 0:
-            judged = "on every single step" if self.forced else "on names, dtypes and shapes"
+        return f"{self._passed()}{self._hint()}"
+
+    @property
+    def judged(self) -> bool:
+        """Whether a gate judged anything that the candidate computes."""
+        return any(rung.status in (OK, FAILED) for rung in self.rungs[3:])
+
+    def _passed(self) -> str:
+        d, on = self.decisions, f"{self.puzzles} {self.kind}"
+        stepwise = any(r.name == "forced values" and r.status == OK for r in self.rungs)
+        by = "on every single step" if stepwise else "on names, dtypes and shapes"
+        if d is None and stepwise:
+            return f"PASSED {by} of {on}."
+        if d is not None and d.settled == 0:
             return (
-                f"PASSED {judged}, but the reference settles none of these "
-                f"{self.puzzles} {self.kind}, "
+                f"PASSED {by}, but the reference settles none of these {on}, "
                 "so answers and halting steps could not be judged."
             )
+        if d is None or not self.judged:
+            return f"PASSED {by}, but no gate judges what it computes on these {on}."
         return (
             f"PASSED: the candidate thinks the same on {self.puzzles} {self.kind}; of the "
             f"{d.settled} that the reference settles {d.answers_equal} answers and "
