@@ -37,7 +37,8 @@ from trm_export.export.probe import probe_puzzles
 from trm_export.export.saved_model import weights_of
 from trm_export.export.shared import Shared
 from trm_export.protocol import AnyModel
-from trm_runtime.open import open_driver, open_runner
+from trm_export.rewrite import embedded_contract
+from trm_runtime.open import open_runner
 from trm_runtime.parity import GATES, Gates, ParityResult, Puzzles, TensorError, check
 
 Progress = Callable[[str], object]  # told what is being done, in words
@@ -231,8 +232,11 @@ class _Search:
         return walk_tflite(self.path, right, calls, labels, gates, apart=apart)
 
     def _graph(self, path: Path) -> StepGraph:
-        """A SavedModel as this model's."""
-        contract, model = open_driver(path).contract, self.shared.model.keras
+        """A SavedModel as this model's, read once."""
+        return self.shared.once(("graph", path), lambda: self._read(path))
+
+    def _read(self, path: Path) -> StepGraph:
+        contract, model = embedded_contract(path), self.shared.model.keras
         variables, known = weights_of(model, contract), weights(model).items()
         names = [
             next((name for name, array in known if np.array_equal(array, variable)), variable.path)

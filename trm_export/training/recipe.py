@@ -140,9 +140,8 @@ RECIPES = {
     "arc2": Recipe("arc2", "paper-arc", **_LARGE),
     "paper-sudoku-mlp": Recipe("sudoku9", "paper-sudoku-mlp", weight_decay=1.0, **_LARGE),
     "paper-sudoku-att": Recipe("sudoku9", "paper-sudoku-att", weight_decay=1.0, **_LARGE),
-    "paper-maze": Recipe("maze30", "paper-maze", weight_decay=1.0, **_LARGE),
-    "paper-arc": Recipe("arc1", "paper-arc", **_LARGE),
 }  # fmt: skip
+RECIPES |= {"paper-maze": RECIPES["maze30"], "paper-arc": RECIPES["arc1"]}
 
 
 def recipe_for(name: str, **changes: Any) -> Recipe:
