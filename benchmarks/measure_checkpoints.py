@@ -20,13 +20,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-from trm_export.checkpoint import load_model
+from trm_export.checkpoints.loading import load_model
 from trm_export.files import atomic_write, sha256_file
 from trm_export.model import TRM
-from trm_export.reference import KerasRunner
+from trm_export.step.keras_runner import KerasRunner
 from trm_export.tasks import get_task
-from trm_export.training.evaluate import compiled_step, halting_point, trace
 from trm_export.training.recipe import recipe_for
+from trm_export.training.validation import compiled_step, halting_point, trace
 from trm_runtime import solve
 from trm_runtime.parity.counts import wilson
 

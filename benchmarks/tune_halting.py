@@ -16,11 +16,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-from trm_export.checkpoint import load_model
+from trm_export.checkpoints.loading import load_model
 from trm_export.files import atomic_write
 from trm_export.model import TRM
 from trm_export.tasks import get_task
-from trm_export.training.evaluate import halting_point, trace, tune_threshold
+from trm_export.training.validation import halting_point, trace, tune_threshold
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from trm_runtime import __version__
 from trm_runtime.cores import available_cores
-from trm_runtime.words import counted
+from trm_runtime.message_text import counted
 
 FEATURES = (
     "sse4_1", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16",

@@ -21,10 +21,10 @@ import numpy as np
 from trm_runtime.checks import Arrays, check_inputs
 from trm_runtime.contract import StepContract
 from trm_runtime.errors import UsageError
+from trm_runtime.loop_graph import solve_whole
 from trm_runtime.rollout import HaltPolicy, Rollout
 from trm_runtime.runner import StepOutput, StepRunner, initial_carry
 from trm_runtime.solution import STOP_REASONS, Solution, StepEvent
-from trm_runtime.whole import solve_whole
 
 __all__ = [
     "DEFAULT_BATCH_SIZE",

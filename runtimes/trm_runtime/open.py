@@ -14,7 +14,7 @@ from trm_runtime.puzzle_table import PuzzleTableRunner, open_table, table_beside
 from trm_runtime.runner import StepRunner
 
 _DRIVERS = {
-    ".onnx": ("onnx", "OnnxRunner"),
+    ".onnx": ("onnxruntime", "OnnxRunner"),
     ".tflite": ("litert", "LiteRTRunner"),
 }
 _FOLDER_DRIVER = ("saved_model", "SavedModelRunner")

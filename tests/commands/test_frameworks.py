@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from trm_export.commands import frameworks
+from trm_export.commands.support import frameworks
 from trm_export.errors import BackendError
 
-LOAD = "from trm_export.commands.frameworks import load_keras; load_keras({options});"
+LOAD = "from trm_export.commands.support.frameworks import load_keras; load_keras({options});"
 SHOW = "import keras; keras.ops.zeros(3); print(keras.backend.backend())"
 
 

@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trm_export.commands.exporting import Granularity, ModelFile, PuzzleTable
-from trm_export.commands.models import (
+from trm_export.commands.support.export_options import Granularity, ModelFile, PuzzleTable
+from trm_export.commands.support.model_options import (
     HaltRule,
     HaltThreshold,
     Identifiers,
     MaxSteps,
-    Said,
+    ModelOptions,
     SeqLen,
     TaskName,
     TrustModule,
     opened,
 )
-from trm_export.commands.options import AsJson, Force
+from trm_export.commands.support.options import AsJson, Force
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trm_export.export.every import Made
+    from trm_export.exporters.export_all import SetEntry
 
 Folder = Annotated[
     Path, typer.Option("--output", "-o", help="The folder for the files.", file_okay=False)
@@ -47,19 +47,21 @@ def all(
     as_json: AsJson = False,
 ) -> None:
     """Export every format and precision, check each, and show them in one table."""
-    from trm_export.commands.console import emit, progress, remark
-    from trm_export.commands.frameworks import load_keras
+    from trm_export.checkpoints.keras_file import require_keras
+    from trm_export.commands.support.console import emit, progress, remark
+    from trm_export.commands.support.frameworks import load_keras
     from trm_export.errors import ParityError
-    from trm_export.export.choices import FORMATS, PRECISIONS, Choices, refuse_words
-    from trm_export.keras_file import require_keras
+    from trm_export.exporters.choices import FORMATS, PRECISIONS, Choices, refuse_words
 
     refuse_words(FORMATS[0], Choices(granularity=granularity))
     require_keras(model)
     load_keras()
-    from trm_export.export.every import export_all
-    from trm_export.export.probe import probe_puzzles
+    from trm_export.exporters.export_all import export_all
+    from trm_export.exporters.probe import probe_puzzles
 
-    said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task, halt_threshold)
+    said = ModelOptions(
+        trust_module, seq_len, max_steps, halt_rule, identifiers, task, halt_threshold
+    )
     trm, entries = opened(model, said), []
     with progress("Exporting", len(FORMATS) * len(PRECISIONS)) as advance:
         for entry in export_all(
@@ -79,8 +81,8 @@ def all(
         raise typer.Exit(ParityError.exit_code)
 
 
-def _show(entries: Sequence[Made]) -> None:
-    from trm_export.commands.console import bytes_text, remark, show_columns
+def _show(entries: Sequence[SetEntry]) -> None:
+    from trm_export.commands.support.console import bytes_text, remark, show_columns
 
     rows = []
     for entry in entries:

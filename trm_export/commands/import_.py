@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trm_export.commands.options import AsJson, Force, Output
+from trm_export.commands.support.options import AsJson, Force, Output
 
 if TYPE_CHECKING:
     from trm_export.importing import ImportReport
@@ -33,10 +33,10 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Make a .keras file of a checkpoint of the official PyTorch code."""
-    from trm_export.commands.console import emit
-    from trm_export.commands.frameworks import load_keras
+    from trm_export.checkpoints.keras_file import refuse_keras
+    from trm_export.commands.support.console import emit
+    from trm_export.commands.support.frameworks import load_keras
     from trm_export.files import atomic_write, refuse_overwrite, require_suffix
-    from trm_export.keras_file import refuse_keras
 
     refuse_keras(checkpoint)
     target = output or Path("artifacts") / f"{checkpoint.stem}.keras"
@@ -56,7 +56,7 @@ def import_(
 
 
 def _show(report: ImportReport) -> None:
-    from trm_export.commands.console import bytes_text, remark, show_columns, show_table
+    from trm_export.commands.support.console import bytes_text, remark, show_columns, show_table
 
     dtypes = ", ".join(f"{count} {dtype}" for dtype, count in report.dtypes.items())
     prefixes = ", ".join(prefix or "none" for prefix in report.prefixes)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trm_export.commands.options import AsJson
+from trm_export.commands.support.options import AsJson
 
 if TYPE_CHECKING:
-    from trm_export.inspection import ContractInfo
-    from trm_export.keras_file import KerasFileInfo
-    from trm_export.onnx_file import OnnxFileInfo
-    from trm_export.tflite_file import TFLiteFileInfo
+    from trm_export.artifacts.inspection import ContractInfo
+    from trm_export.artifacts.onnx_info import OnnxFileInfo
+    from trm_export.artifacts.tflite_info import TFLiteFileInfo
+    from trm_export.checkpoints.keras_file import KerasFileInfo
     from trm_runtime.contract import StepContract
 
 Rows = list[tuple[str, str]]
@@ -35,9 +35,9 @@ def inspect(
 
     Exit code 4 for an export that is damaged or does not fit its contract.
     """
-    from trm_export.commands.console import emit, show_table
+    from trm_export.artifacts.inspection import inspect_file
+    from trm_export.commands.support.console import emit, show_table
     from trm_export.errors import RejectedInputError
-    from trm_export.inspection import inspect_file
 
     info = inspect_file(file, trust_module or ())
     if as_json:
@@ -52,9 +52,9 @@ def inspect(
 def _tables(
     info: KerasFileInfo | OnnxFileInfo | TFLiteFileInfo | ContractInfo,
 ) -> list[tuple[str, Rows]]:
-    from trm_export.inspection import ContractInfo
-    from trm_export.keras_file import KerasFileInfo
-    from trm_export.onnx_file import OnnxFileInfo
+    from trm_export.artifacts.inspection import ContractInfo
+    from trm_export.artifacts.onnx_info import OnnxFileInfo
+    from trm_export.checkpoints.keras_file import KerasFileInfo
 
     if isinstance(info, KerasFileInfo):
         return [(info.path, _keras(info)), ("Configuration", _plain(info.config))]
@@ -71,7 +71,7 @@ def _tables(
 
 
 def _keras(info: KerasFileInfo) -> Rows:
-    from trm_export.commands.console import bytes_text
+    from trm_export.commands.support.console import bytes_text
 
     return [
         ("kind", f"Keras model, {info.model_class}"),
@@ -85,7 +85,7 @@ def _keras(info: KerasFileInfo) -> Rows:
 
 
 def _export(info: ContractInfo) -> Rows:
-    from trm_export.commands.console import bytes_text
+    from trm_export.commands.support.console import bytes_text
 
     damage = info.checksum_problems
     return [
@@ -97,7 +97,7 @@ def _export(info: ContractInfo) -> Rows:
 
 
 def _onnx(info: OnnxFileInfo) -> Rows:
-    from trm_export.commands.console import bytes_text
+    from trm_export.commands.support.console import bytes_text
 
     opsets = ", ".join(f"{name or 'ai.onnx'} {version}" for name, version in info.opsets.items())
     operators = ", ".join(f"{name} {count}" for name, count in list(info.nodes.items())[:8])
@@ -122,7 +122,7 @@ def _onnx(info: OnnxFileInfo) -> Rows:
 
 
 def _tflite(info: TFLiteFileInfo) -> Rows:
-    from trm_export.commands.console import bytes_text
+    from trm_export.commands.support.console import bytes_text
 
     operators = ", ".join(f"{name} {count}" for name, count in list(info.operators.items())[:8])
     weights = (f"{dtype} {bytes_text(size)}" for dtype, size in info.weight_bytes.items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trm_export.commands.exporting import (
+from trm_export.commands.support.export_options import (
     Batch,
     Granularity,
     IntegerIO,
@@ -12,18 +12,18 @@ from trm_export.commands.exporting import (
     Recursion,
     run_export,
 )
-from trm_export.commands.keeping import AutoKeep, Count, Keep
-from trm_export.commands.models import (
+from trm_export.commands.support.keep_options import AutoKeep, Count, Keep
+from trm_export.commands.support.model_options import (
     HaltRule,
     HaltThreshold,
     Identifiers,
     MaxSteps,
-    Said,
+    ModelOptions,
     SeqLen,
     TaskName,
     TrustModule,
 )
-from trm_export.commands.options import AsJson, Force, Output
+from trm_export.commands.support.options import AsJson, Force, Output
 
 
 def onnx(
@@ -49,7 +49,9 @@ def onnx(
     as_json: AsJson = False,
 ) -> None:
     """Export to ONNX and check the file against Keras on real puzzles."""
-    said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task, halt_threshold)
+    said = ModelOptions(
+        trust_module, seq_len, max_steps, halt_rule, identifiers, task, halt_threshold
+    )
     run_export(
         "onnx", model, output, said, precision=precision, batch=batch, granularity=granularity,
         recursion=recursion, puzzle_table=puzzle_table, integer_io=integer_io, keep=keep,

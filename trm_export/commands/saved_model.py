@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from trm_export.commands.exporting import (
+from trm_export.commands.support.export_options import (
     Batch,
     Granularity,
     ModelFile,
@@ -14,17 +14,17 @@ from trm_export.commands.exporting import (
     Recursion,
     run_export,
 )
-from trm_export.commands.models import (
+from trm_export.commands.support.model_options import (
     HaltRule,
     HaltThreshold,
     Identifiers,
     MaxSteps,
-    Said,
+    ModelOptions,
     SeqLen,
     TaskName,
     TrustModule,
 )
-from trm_export.commands.options import AsJson, Force, Output
+from trm_export.commands.support.options import AsJson, Force, Output
 
 Floating = Annotated[str, typer.Option(help="fp32 or fp16.")]
 
@@ -48,7 +48,9 @@ def saved_model(
     as_json: AsJson = False,
 ) -> None:
     """Export to a SavedModel folder and check it against Keras on real puzzles."""
-    said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task, halt_threshold)
+    said = ModelOptions(
+        trust_module, seq_len, max_steps, halt_rule, identifiers, task, halt_threshold
+    )
     run_export(
         "saved-model", model, output, said, precision=precision, batch=batch,
         granularity=granularity, recursion=recursion, puzzle_table=puzzle_table, force=force,

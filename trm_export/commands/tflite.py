@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from trm_export.commands.exporting import (
+from trm_export.commands.support.export_options import (
     Batch,
     Granularity,
     IntegerIO,
@@ -16,18 +16,18 @@ from trm_export.commands.exporting import (
     Recursion,
     run_export,
 )
-from trm_export.commands.keeping import AutoKeep, Count, Keep
-from trm_export.commands.models import (
+from trm_export.commands.support.keep_options import AutoKeep, Count, Keep
+from trm_export.commands.support.model_options import (
     HaltRule,
     HaltThreshold,
     Identifiers,
     MaxSteps,
-    Said,
+    ModelOptions,
     SeqLen,
     TaskName,
     TrustModule,
 )
-from trm_export.commands.options import AsJson, Force, Output
+from trm_export.commands.support.options import AsJson, Force, Output
 
 Target = Annotated[
     str, typer.Option(help="The interpreter it is for: litert, or tflite-runtime (2.14).")
@@ -58,7 +58,9 @@ def tflite(
     as_json: AsJson = False,
 ) -> None:
     """Export to TFLite (LiteRT) and check the file against Keras on real puzzles."""
-    said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task, halt_threshold)
+    said = ModelOptions(
+        trust_module, seq_len, max_steps, halt_rule, identifiers, task, halt_threshold
+    )
     run_export(
         "tflite", model, output, said, precision=precision, batch=batch, granularity=granularity,
         recursion=recursion, puzzle_table=puzzle_table, integer_io=integer_io, engine=target,

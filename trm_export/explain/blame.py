@@ -12,10 +12,10 @@ from pathlib import Path
 
 from trm_export.errors import ParityError, UsageError
 from trm_export.explain.trial import forced, fresh, least_cosine
-from trm_export.export.choices import OFFERS, Choices
-from trm_export.export.export import format_named
-from trm_export.export.format import Format
-from trm_export.export.shared import Shared
+from trm_export.exporters.choices import OFFERS, Choices
+from trm_export.exporters.export import format_named
+from trm_export.exporters.format import Format
+from trm_export.exporters.shared import Shared
 from trm_runtime.open import open_runner
 from trm_runtime.parity import ParityResult, Puzzles, check
 

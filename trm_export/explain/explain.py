@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from trm_export import TOOL
+from trm_export.artifacts.contract_rewrite import embedded_contract
 from trm_export.errors import TRMError
 from trm_export.explain.blame import Attempts, attempts_on, conclusion
 from trm_export.explain.feeds import calls_of
-from trm_export.explain.gap import Walk
+from trm_export.explain.file_choices import choices_of, format_of
 from trm_export.explain.onnx_walk import walk_onnx
-from trm_export.explain.ranking import LayerError, rank_layers
-from trm_export.explain.reading import choices_of, format_of
+from trm_export.explain.op_diff import Walk
+from trm_export.explain.ranking import LayerImpact, rank_layers
 from trm_export.explain.saved_model_graph import StepGraph, read_graph
 from trm_export.explain.saved_model_walk import walk_saved_model
 from trm_export.explain.stored import (
@@ -30,16 +31,15 @@ from trm_export.explain.stored import (
 )
 from trm_export.explain.tflite_walk import scaled, walk_tflite
 from trm_export.explain.trial import Trial, fresh
-from trm_export.export.choices import Choices
-from trm_export.export.format import Format
-from trm_export.export.layers import layers, weights
-from trm_export.export.probe import probe_puzzles
-from trm_export.export.saved_model import weights_of
-from trm_export.export.shared import Shared
-from trm_export.protocol import AnyModel
-from trm_export.rewrite import embedded_contract
+from trm_export.exporters.choices import Choices
+from trm_export.exporters.format import Format
+from trm_export.exporters.kept_layers import layers, weights
+from trm_export.exporters.probe import probe_puzzles
+from trm_export.exporters.saved_model import weights_of
+from trm_export.exporters.shared import Shared
+from trm_export.step.step_model import AnyModel
 from trm_runtime.open import open_runner
-from trm_runtime.parity import GATES, Gates, ParityResult, Puzzles, TensorError, check
+from trm_runtime.parity import GATES, Gates, ParityResult, Puzzles, TensorDiff, check
 
 Progress = Callable[[str], object]  # told what is being done, in words
 
@@ -62,12 +62,12 @@ class Explanation:
 
     verdict: str
     conclusion: str
-    first: TensorError | None
+    first: TensorDiff | None
     operators: Walk | None
     operators_of: str
     stored: tuple[StoredChange, ...]
     attempts: Attempts | None
-    ranking: tuple[LayerError, ...]
+    ranking: tuple[LayerImpact, ...]
 
     def __bool__(self) -> bool:
         return self.first is None and (self.attempts is None or bool(self.attempts.file.passed))
@@ -105,13 +105,13 @@ def explain(
     choices = choices_of(path, shared.model)
     said("comparing the file")
     result = check(shared.golden(puzzles), candidate, gates=gates, steps_only=True)
-    first, found = result.first_divergence, _Found()
+    first, found = result.first_divergence, _Findings()
     why = "nothing: every single step is within the gates."
     if not result.passed:
         search = _Search(shared, kind, choices, path, puzzles, said)
         found = search.found(result)
         why = conclusion(found.attempts, choices, kind) if found.attempts else why
-    ranking: tuple[LayerError, ...] = ()
+    ranking: tuple[LayerImpact, ...] = ()
     if ranked and choices.precision.startswith("int8"):
         said("ranking the layers")
         ranking = rank_layers(shared, kind, dataclasses.replace(choices, keep=()), puzzles)
@@ -121,7 +121,7 @@ def explain(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Found:
+class _Findings:
     """What a failing file has to say; see `Explanation`."""
 
     attempts: Attempts | None = None
@@ -141,7 +141,7 @@ class _Search:
     puzzles: Puzzles
     said: Progress
 
-    def found(self, result: ParityResult) -> _Found:
+    def found(self, result: ParityResult) -> _Findings:
         """Everything of a file that does not pass."""
         calibrated = probe_puzzles(self.shared.model)
         attempts = attempts_on(
@@ -149,20 +149,22 @@ class _Search:
             self.said,
         )  # fmt: skip
         if attempts.again.passed is None:
-            return _Found(attempts, None, f"no fresh export can be made: {attempts.again.remark}")
+            return _Findings(
+                attempts, None, f"no fresh export can be made: {attempts.again.remark}"
+            )
         self.said("looking into the file")
         with fresh(self.shared, self.kind, self.choices, calibrated) as again:
             labels = self._labels(again.path)
             stored = self._stored(again.path, labels)
             if result.first_divergence is None:
                 words = "no single step of the file differs, or can be seen"
-                return _Found(attempts, None, words, stored)
+                return _Findings(attempts, None, words, stored)
             first, gates = result.first_divergence, result.gates
             walk, words = self._walked(attempts, again.path, labels, first, gates)
-            return _Found(attempts, walk, words, stored)
+            return _Findings(attempts, walk, words, stored)
 
     def _walked(
-        self, attempts: Attempts, again: Path, labels: Labels, first: TensorError, gates: Gates
+        self, attempts: Attempts, again: Path, labels: Labels, first: TensorDiff, gates: Gates
     ) -> tuple[Walk | None, str]:
         """The operators of the first bad step against what is right, and what that is."""
         try:
@@ -201,7 +203,7 @@ class _Search:
         return changed_tflite(self.path, again, labels)
 
     def _in_float(
-        self, attempts: Attempts, labels: Labels, first: TensorError, gates: Gates
+        self, attempts: Attempts, labels: Labels, first: TensorDiff, gates: Gates
     ) -> tuple[Walk | None, str]:
         """The operators of the first bad step against those in fp32, and what they are."""
         if attempts.exact.passed is not True:
@@ -218,7 +220,7 @@ class _Search:
         self,
         right: Path,
         labels: Labels,
-        first: TensorError,
+        first: TensorDiff,
         gates: Gates,
         apart: Collection[str] = (),
     ) -> Walk:

@@ -18,8 +18,8 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from trm_export.explain.gap import Arrays, OpError, Walk, layer_of, op_error
-from trm_export.export.onnx_graph import bodies, prune, unroll
+from trm_export.explain.op_diff import Arrays, OpDiff, Walk, layer_of, op_error
+from trm_export.exporters.onnx_graph import bodies, prune, unroll
 from trm_runtime.parity import Gates
 
 _TURN = re.compile(r"turn_(\d+)/")  # before the names of what was a loop's body
@@ -75,7 +75,7 @@ def _section(
     shared: set[str],
     layers: Collection[str],
     gates: Gates,
-) -> Iterator[OpError]:
+) -> Iterator[OpDiff]:
     spliced = _spliced(theirs, section, shared)
     fed = [name for name in _read(spliced.graph) if name in shared]
     right = _run(_showing(ours, {*section, *fed}), call, [*section, *fed])

@@ -6,17 +6,17 @@ import dataclasses
 from collections.abc import Callable
 
 from trm_export.explain.trial import forced, fresh, least_cosine
-from trm_export.export.choices import Choices
-from trm_export.export.format import Format
-from trm_export.export.layers import layers
-from trm_export.export.shared import Shared
+from trm_export.exporters.choices import Choices
+from trm_export.exporters.format import Format
+from trm_export.exporters.kept_layers import layers
+from trm_export.exporters.shared import Shared
 from trm_runtime.parity import Puzzles
 
 Progress = Callable[[int, int], object]  # files measured, and of how many
 
 
 @dataclasses.dataclass(frozen=True)
-class LayerError:
+class LayerImpact:
     """What making one layer small adds to the error of a step, and what it saves.
 
     Attributes:
@@ -40,7 +40,7 @@ def rank_layers(
     puzzles: Puzzles,
     *,
     progress: Progress | None = None,
-) -> tuple[LayerError, ...]:
+) -> tuple[LayerImpact, ...]:
     """Every layer that this format stores in fewer bits, the worst first.
 
     A loop is measured by its step: a whole loop shows none of its own.
@@ -67,7 +67,7 @@ def rank_layers(
             if saved:  # or it is in float all the same
                 result = forced(shared, trial, puzzles)
                 error = result.forced_error or 0.0
-                found.append(LayerError(name, least_cosine(result), error, saved))
+                found.append(LayerImpact(name, least_cosine(result), error, saved))
         if progress is not None:
             progress(number, len(names))
     return tuple(sorted(found, key=lambda one: (one.cosine, -one.relative_l2)))

@@ -12,9 +12,9 @@ import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from trm_export.explain.gap import Array, Arrays, OpError, Walk, op_error
+from trm_export.explain.op_diff import Array, Arrays, OpDiff, Walk, op_error
 from trm_export.explain.saved_model_graph import STEP, Part, StepGraph, constants
-from trm_export.export.tflite_keep import nearest_layer
+from trm_export.exporters.tflite_keep import nearest_layer
 from trm_runtime.drivers.saved_model import load_engine
 from trm_runtime.parity import Gates
 
@@ -68,7 +68,7 @@ class _Pair:
         self._ours: dict[str, _Running] = {}
         self._theirs: dict[str, _Running] = {}
 
-    def step(self, entering: Sequence[Array]) -> Iterator[OpError]:
+    def step(self, entering: Sequence[Array]) -> Iterator[OpDiff]:
         """Every operator of the step."""
         known = constants(self.ours.step.proto)
         layers = {self.ours.called(node): self._layer(array) for node, array in known.items()}
@@ -80,7 +80,7 @@ class _Pair:
 
     def _walk(
         self, ours: str, theirs: str, expected: _Entering, given: _Entering, turn: int | None
-    ) -> Iterator[OpError]:
+    ) -> Iterator[OpDiff]:
         """Every operator of a part in turn, and those of a loop's body before the loop."""
         healthy = self._healthy(ours)
         part = self._spliced(ours, theirs, expected.stored, given.stored)
@@ -108,7 +108,7 @@ class _Pair:
 
     def _loop(
         self, condition: str, ours: str, theirs: str, expected: _Entering, given: _Entering
-    ) -> Iterator[OpError]:
+    ) -> Iterator[OpDiff]:
         """The body of a loop, turn by turn; what a loop only hands on is either file's own."""
         asks, does = self._healthy(condition), self._healthy(ours)
         turn, own = 1, {k: given.arrays[k] for k in does.part.unchanged}

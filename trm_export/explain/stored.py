@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import onnx
 
-from trm_export.explain.gap import layer_of
+from trm_export.explain.op_diff import layer_of
 from trm_export.explain.saved_model_graph import StepGraph
-from trm_export.export.onnx_graph import graphs
-from trm_export.export.tflite_flatbuffer import FLOAT32, INT8, INT32, load
-from trm_export.export.tflite_keep import FLOAT16, nearest_layer, real_values
+from trm_export.exporters.onnx_graph import graphs
+from trm_export.exporters.tflite_flatbuffer import FLOAT32, INT8, INT32, load
+from trm_export.exporters.tflite_keep import FLOAT16, nearest_layer, real_values
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]

@@ -13,7 +13,7 @@ import keras
 from trm_export.files import atomic_write
 from trm_export.model import TRM
 from trm_export.tasks import PuzzleSet
-from trm_export.training.evaluate import HaltingPoint, compiled_step, trace, tune_threshold
+from trm_export.training.validation import HaltingPoint, compiled_step, trace, tune_threshold
 
 VALIDATED = ("val_exact", "val_exact_all_steps", "val_steps", "val_threshold")
 

@@ -12,16 +12,17 @@ from typing import Any
 import keras
 import numpy as np
 
-from trm_export.checkpoint import load_model, weights_sha256
+from trm_export.checkpoints.loading import load_model
 from trm_export.files import atomic_write
 from trm_export.model import TRM, preset
+from trm_export.step.weights import weights_sha256
 from trm_export.tasks import Task, get_task
 from trm_export.training.callbacks import Clock, LearningCurve, Log, Validate
 from trm_export.training.curriculum import Curriculum
-from trm_export.training.evaluate import HaltingPoint
 from trm_export.training.recipe import Recipe
 from trm_export.training.run_files import RunFiles
 from trm_export.training.trainer import ACTTrainer
+from trm_export.training.validation import HaltingPoint
 from trm_runtime.errors import UsageError
 
 _NAMES = ("inputs", "labels", "puzzle_identifiers")  # of what `Task.batches` gives, in order

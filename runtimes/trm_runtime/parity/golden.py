@@ -55,7 +55,7 @@ class ChunkSize(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Refilled:
+class RefilledSlots:
     """R slots that take up new puzzles in mid-flight."""
 
     numbers: Array  # (R,) int64
@@ -65,7 +65,7 @@ class Refilled:
 
 
 @dataclass(frozen=True)
-class About:
+class GoldenOrigin:
     """Where a golden comes from, in plain JSON types."""
 
     kind: str = "puzzles"  # what the rows are, in words
@@ -84,10 +84,10 @@ class Golden:
     """A whole recording; `chunks` may load each when it is asked for."""
 
     contract: StepContract  # of the reference
-    about: About
+    about: GoldenOrigin
     sizes: tuple[ChunkSize, ...]  # of every chunk, without loading it
     chunks: Sequence[Chunk]
-    refilled: Refilled
+    refilled: RefilledSlots
 
     def __len__(self) -> int:
         return self.puzzles

@@ -13,8 +13,8 @@ from trm_runtime.checks import check_inputs
 from trm_runtime.contract import StepContract
 from trm_runtime.errors import UsageError
 from trm_runtime.loop import solve
-from trm_runtime.parity.golden import About, Chunk, ChunkSize, Golden, Refilled, exact
-from trm_runtime.parity.run import stepped
+from trm_runtime.parity.any_batch import stepped
+from trm_runtime.parity.golden import Chunk, ChunkSize, Golden, GoldenOrigin, RefilledSlots, exact
 from trm_runtime.parity.slots import disturbed, refilled_count, shown
 from trm_runtime.runner import StepRunner, initial_carry
 from trm_runtime.solution import Solution, StepEvent
@@ -121,7 +121,7 @@ def record(
     puzzles: Puzzles,
     *,
     batch_size: int = 64,
-    about: About | None = None,
+    about: GoldenOrigin | None = None,
     progress: Progress | None = None,
 ) -> Golden:
     """The recording of some puzzles, in memory.
@@ -135,7 +135,7 @@ def record(
     count = len(tokens["inputs"])
     chosen = plan(runner.contract, count)
     tell = progress or _silent
-    about = about or About(kind=getattr(puzzles, "kind", "puzzles"))
+    about = about or GoldenOrigin(kind=getattr(puzzles, "kind", "puzzles"))
     refilled = record_refilled(runner, tokens, chosen, tell)
     labels = targets(puzzles)
     chunks = list(record_chunks(runner, tokens, labels, chosen, batch_size, tell))
@@ -169,7 +169,7 @@ def record_chunk(
     contract, rows = runner.contract, slice(span.start, span.stop)
     tokens = {name: array[rows] for name, array in tokens.items()}
     labels = None if labels is None else np.asarray(labels[rows], np.int32)
-    seen = Seen(contract, len(span), progress)
+    seen = StepRecorder(contract, len(span), progress)
     free = contract.batch is None
     solution = solve(runner, tokens, on_step=seen, batch_size=batch_size if free else None)
     settled = _settled(contract, solution, labels)
@@ -215,7 +215,7 @@ def both_kinds(followed: Array, settled: Array, number: int = 0) -> Array:
     return np.sort(np.concatenate([kept[0], kept[1][spread], taken]))
 
 
-class Seen:
+class StepRecorder:
     """Keeps what `solve` shows of every step: answers, halting scores, the margins of the last."""
 
     def __init__(self, contract: StepContract, count: int, progress: Progress) -> None:
@@ -258,7 +258,7 @@ def follow(
 
 def record_refilled(
     runner: StepRunner, tokens: Mapping[str, Array], chosen: Plan, progress: Progress
-) -> Refilled:
+) -> RefilledSlots:
     """The slots that change their puzzle in mid-flight, among the puzzles of the first chunk."""
     contract, numbers = runner.contract, np.arange(chosen.refilled)
     among = min(chosen.puzzles, chosen.chunk)
@@ -275,7 +275,7 @@ def record_refilled(
         carry = output.carry
         progress(len(numbers))
     inputs = {name: np.stack(arrays) for name, arrays in fed.items()}
-    return Refilled(numbers, among, inputs, states)
+    return RefilledSlots(numbers, among, inputs, states)
 
 
 def room(contract: StepContract, rows: int) -> Arrays:
