@@ -13,7 +13,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trm_export.api.exporting import export, export_all
+    from trm_export.api.importing import ImportResult, import_checkpoint
+    from trm_export.api.inspecting import Inspection, inspect
     from trm_export.api.loading import load
+    from trm_export.exporters.export_result import ExportResult, ExportSet, SetEntry
+    from trm_export.exporters.keep_search import AutoKeepError, KeepSearch
     from trm_export.model import TRM, TRMInner, TRMReasoningModule
     from trm_export.step.model_facts import ModelHints
 
@@ -23,21 +28,35 @@ __version__ = "0.1.0"
 __all__ = [
     "TOOL",
     "TRM",
+    "AutoKeepError",
+    "ExportResult",
+    "ExportSet",
+    "ImportResult",
+    "Inspection",
+    "KeepSearch",
     "ModelHints",
+    "SetEntry",
     "TRMInner",
     "TRMReasoningModule",
     "__version__",
+    "export",
+    "export_all",
+    "import_checkpoint",
+    "inspect",
     "load",
 ]
 
-_HOMES = {
-    "ModelHints": "step.model_facts",
-    "TRM": "model",
-    "TRMInner": "model",
-    "TRMReasoningModule": "model",
-    "load": "api.loading",
+_MODULES = {
+    "api.exporting": ("export", "export_all"),
+    "api.importing": ("ImportResult", "import_checkpoint"),
+    "api.inspecting": ("Inspection", "inspect"),
+    "api.loading": ("load",),
+    "exporters.export_result": ("ExportResult", "ExportSet", "SetEntry"),
+    "exporters.keep_search": ("AutoKeepError", "KeepSearch"),
+    "model": ("TRM", "TRMInner", "TRMReasoningModule"),
+    "step.model_facts": ("ModelHints",),
 }
-"""The module of this package that each public name is loaded from when it is first used."""
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
