@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from trm_export.api.importing import ImportResult, import_checkpoint
     from trm_export.api.inspecting import Inspection, inspect
     from trm_export.api.loading import load
+    from trm_export.api.training import train
     from trm_export.exporters.export_result import ExportResult, ExportSet, SetEntry
     from trm_export.exporters.keep_search import AutoKeepError, KeepSearch
     from trm_export.model import TRM, TRMInner, TRMReasoningModule
     from trm_export.step.model_facts import ModelHints
+    from trm_export.training.run import TrainResult
 
 TOOL = "trm-export"
 __version__ = "0.1.0"
@@ -38,12 +40,14 @@ __all__ = [
     "SetEntry",
     "TRMInner",
     "TRMReasoningModule",
+    "TrainResult",
     "__version__",
     "export",
     "export_all",
     "import_checkpoint",
     "inspect",
     "load",
+    "train",
 ]
 
 _MODULES = {
@@ -51,10 +55,12 @@ _MODULES = {
     "api.importing": ("ImportResult", "import_checkpoint"),
     "api.inspecting": ("Inspection", "inspect"),
     "api.loading": ("load",),
+    "api.training": ("train",),
     "exporters.export_result": ("ExportResult", "ExportSet", "SetEntry"),
     "exporters.keep_search": ("AutoKeepError", "KeepSearch"),
     "model": ("TRM", "TRMInner", "TRMReasoningModule"),
     "step.model_facts": ("ModelHints",),
+    "training.run": ("TrainResult",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

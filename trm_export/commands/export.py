@@ -38,10 +38,11 @@ _Target = Annotated[
 )
 def onnx(
     model: ModelFile,
+    *,
+    precision: _Precision = "fp32",
     graph: GraphOptions,
     integers: IntegerOptions,
     hints: ModelOptions,
-    precision: _Precision = "fp32",
     task: TaskName = None,
     output: Output = None,
     force: Force = False,
@@ -50,7 +51,7 @@ def onnx(
     """Export to ONNX and check the file against Keras on real puzzles."""
     _export(
         model, output, hints, task, as_json,
-        format="onnx", precision=precision, force=force, **vars(graph), **vars(integers),
+        format="onnx", precision=precision, force=force, **vars(graph), **integers.choices(),
     )  # fmt: skip
 
 
@@ -60,11 +61,12 @@ def onnx(
 )
 def tflite(
     model: ModelFile,
+    *,
+    precision: _Precision = "fp32",
+    target: _Target = "litert",
     graph: GraphOptions,
     integers: IntegerOptions,
     hints: ModelOptions,
-    precision: _Precision = "fp32",
-    target: _Target = "litert",
     task: TaskName = None,
     output: Output = None,
     force: Force = False,
@@ -74,7 +76,7 @@ def tflite(
     _export(
         model, output, hints, task, as_json,
         format="tflite", precision=precision, target=target, force=force,
-        **vars(graph), **vars(integers),
+        **vars(graph), **integers.choices(),
     )  # fmt: skip
 
 
@@ -84,9 +86,10 @@ def tflite(
 )
 def saved_model(
     model: ModelFile,
+    *,
+    precision: _FloatPrecision = "fp32",
     graph: GraphOptions,
     hints: ModelOptions,
-    precision: _FloatPrecision = "fp32",
     task: TaskName = None,
     output: Output = None,
     force: Force = False,

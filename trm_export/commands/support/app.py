@@ -18,6 +18,7 @@ import typer
 
 from trm_export import TOOL, __version__
 from trm_export.api.frameworks import DEBUG
+from trm_export.commands.support.console import warnings_as_remarks
 from trm_export.commands.support.exits import INTERRUPTED, StoppedError, report
 from trm_export.commands.support.help_text import PanelCommand
 from trm_export.commands.support.option_groups import grouped
@@ -90,7 +91,8 @@ def run(arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments
     open_closed_streams()
     try:
-        code = app(args=list(arguments) or ["--help"], prog_name=TOOL, standalone_mode=False)
+        with warnings_as_remarks():
+            code = app(args=list(arguments) or ["--help"], prog_name=TOOL, standalone_mode=False)
         sys.stdout.flush()
     except StoppedError:
         return INTERRUPTED

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
 
@@ -101,6 +101,7 @@ class ModelOptions:
     trust_module: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="PACKAGE",
             help="Package of the model's class, whose code may run; repeat it for more packages.",
             callback=_require_modules,
         ),
@@ -215,3 +216,7 @@ class IntegerOptions:
     auto_keep_count: Annotated[
         int, typer.Option(min=1, help="Puzzles on which --auto-keep judges every file.")
     ] = 64
+
+    def choices(self) -> dict[str, Any]:
+        """The same as keywords of `trm_export.export`."""
+        return {**vars(self), "keep": self.keep or ()}
