@@ -1,6 +1,10 @@
 """Take a Tiny Recursive Model from Keras to a device, and know that it still thinks the same.
 
-The model classes are loaded when they are first used: `import trm_export` imports no framework.
+    import trm_export as te
+
+    result = te.export("model.keras", "model.onnx")
+
+Every name is loaded when it is first used: `import trm_export` imports no framework.
 """
 
 from __future__ import annotations
@@ -9,20 +13,37 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trm_export.api.loading import load
     from trm_export.model import TRM, TRMInner, TRMReasoningModule
+    from trm_export.step.model_facts import ModelHints
 
 TOOL = "trm-export"
 __version__ = "0.1.0"
 
-__all__ = ["TOOL", "TRM", "TRMInner", "TRMReasoningModule", "__version__"]
+__all__ = [
+    "TOOL",
+    "TRM",
+    "ModelHints",
+    "TRMInner",
+    "TRMReasoningModule",
+    "__version__",
+    "load",
+]
 
-_MODEL_CLASSES = ("TRM", "TRMInner", "TRMReasoningModule")
+_HOMES = {
+    "ModelHints": "step.model_facts",
+    "TRM": "model",
+    "TRMInner": "model",
+    "TRMReasoningModule": "model",
+    "load": "api.loading",
+}
+"""The module of this package that each public name is loaded from when it is first used."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODEL_CLASSES:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module("trm_export.model"), name)
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
 

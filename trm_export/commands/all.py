@@ -47,9 +47,9 @@ def all(
     as_json: AsJson = False,
 ) -> None:
     """Export every format and precision, check each, and show them in one table."""
+    from trm_export.api.frameworks import load_keras
     from trm_export.checkpoints.keras_file import require_keras
     from trm_export.commands.support.console import emit, progress, remark
-    from trm_export.commands.support.frameworks import load_keras
     from trm_export.errors import ParityError
     from trm_export.exporters.choices import FORMATS, PRECISIONS, Choices, refuse_words
 

@@ -33,9 +33,9 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Make a .keras file of a checkpoint of the official PyTorch code."""
+    from trm_export.api.frameworks import load_keras
     from trm_export.checkpoints.keras_file import refuse_keras
     from trm_export.commands.support.console import emit
-    from trm_export.commands.support.frameworks import load_keras
     from trm_export.files import atomic_write, refuse_overwrite, require_suffix
 
     refuse_keras(checkpoint)

@@ -34,8 +34,8 @@ def explained(
     model: Path, said: ModelOptions, files: Sequence[JudgedFile], golden: Golden
 ) -> dict[str, Explanation]:
     """The explanation of every file that fails or is int8, by its path."""
+    from trm_export.api.frameworks import load_keras
     from trm_export.commands.support.console import progress
-    from trm_export.commands.support.frameworks import load_keras
 
     wanted = [f for f in files if not f.result or f.contract.precision.startswith("int8")]
     if not wanted:

@@ -54,9 +54,9 @@ def run_export(
     as_json: bool,
 ) -> None:
     """Export one file, say what came of it and print its paths."""
+    from trm_export.api.frameworks import load_keras
     from trm_export.checkpoints.keras_file import require_keras
     from trm_export.commands.support.console import emit
-    from trm_export.commands.support.frameworks import load_keras
     from trm_export.commands.support.keep_options import budget_of, run_auto_keep
     from trm_export.exporters.choices import Choices, refuse_target, refuse_words, target_name
     from trm_export.files import refuse_overwrite

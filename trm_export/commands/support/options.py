@@ -50,15 +50,9 @@ TaskName = Annotated[
 
 def _require_modules(names: list[str] | None) -> list[str] | None:
     """UsageError for a module that does not exist, before any of its code runs."""
-    from trm_export.checkpoints.keras_classes import is_there
-    from trm_export.errors import UsageError
+    from trm_export.checkpoints.keras_classes import require_modules
 
-    missing = ", ".join(repr(name) for name in names or () if not is_there(name))
-    if missing:
-        raise UsageError(
-            f"--trust-module: there is no module {missing}; install its package here, or set "
-            "PYTHONPATH to the folder that holds it."
-        )
+    require_modules(names or ())
     return names
 
 
