@@ -15,6 +15,8 @@ ModelLike: TypeAlias = Union[FilePath, "AnyModel"]
 """A `.keras` file, a Keras model that follows the protocol, or one that is adapted already."""
 Progress: TypeAlias = Callable[[float, str], object]
 """Told how much is done, from 0 to 1 (0 throughout where that is not known), and what is done."""
+ARTIFACTS = Path("artifacts")
+"""Where a file goes that nobody names."""
 
 
 def file_of(model: ModelLike) -> Path | None:
