@@ -13,7 +13,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trm_export.api.benching import BenchResult, bench
+    from trm_export.api.comparing import compare
+    from trm_export.api.comparison import Comparison
+    from trm_export.api.evaluating import Evaluation, evaluate
     from trm_export.api.loading import load
+    from trm_export.api.recording import RecordedReference, record
+    from trm_export.api.reporting import write_report
+    from trm_export.api.tuning import TuneResult, tune
+    from trm_export.explain.explanation import Explanation
     from trm_export.model import TRM, TRMInner, TRMReasoningModule
     from trm_export.step.model_facts import ModelHints
 
@@ -23,14 +31,38 @@ __version__ = "0.1.0"
 __all__ = [
     "TOOL",
     "TRM",
+    "BenchResult",
+    "Comparison",
+    "Evaluation",
+    "Explanation",
     "ModelHints",
+    "RecordedReference",
     "TRMInner",
     "TRMReasoningModule",
+    "TuneResult",
     "__version__",
+    "bench",
+    "compare",
+    "evaluate",
     "load",
+    "record",
+    "tune",
+    "write_report",
 ]
 
 _HOMES = {
+    "BenchResult": "api.benching",
+    "Comparison": "api.comparison",
+    "Evaluation": "api.evaluating",
+    "Explanation": "explain.explanation",
+    "RecordedReference": "api.recording",
+    "TuneResult": "api.tuning",
+    "bench": "api.benching",
+    "compare": "api.comparing",
+    "evaluate": "api.evaluating",
+    "record": "api.recording",
+    "tune": "api.tuning",
+    "write_report": "api.reporting",
     "ModelHints": "step.model_facts",
     "TRM": "model",
     "TRMInner": "model",

@@ -60,6 +60,11 @@ class BenchResult(Shown):
         return self.document
 
     @property
+    def exit_code(self) -> int:
+        """That of the worst failure; 0 without any."""
+        return max((failure.exit_code for failure in self.failures), default=0)
+
+    @property
     def legend(self) -> str:
         """What the columns mean, and where they were measured; empty without rows."""
         if not self.rows:

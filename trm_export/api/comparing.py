@@ -32,7 +32,7 @@ from trm_runtime.parity.gates import read_gates
 from trm_runtime.parity.golden_file import read_golden
 
 if TYPE_CHECKING:
-    from trm_export.explain.explain import Explanation
+    from trm_export.explain.explanation import Explanation
     from trm_export.parity.parts import Parts
     from trm_export.tasks import Blanks
 

@@ -16,7 +16,7 @@ from trm_runtime.display import Shown, Table
 from trm_runtime.parity import ParityResult
 
 if TYPE_CHECKING:
-    from trm_export.explain.explain import Explanation
+    from trm_export.explain.explanation import Explanation
 
 _HEADS = ("file", "verdict", "forced", "answers", "steps", "exact", "lost", "won")
 

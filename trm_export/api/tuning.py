@@ -54,6 +54,13 @@ class TuneResult(Shown):
         }
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """What was written: the tuned file and the contract beside it."""
+        if self.written is None:
+            return ()
+        return self.written, self.written.with_name(f"{self.written.name}.json")
+
+    @property
     def summary(self) -> str:
         """What was chosen, and what it costs."""
         found, score = self.tuning, self.contract.halt.kind

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from trm_export.explain.explain import Explanation, explain
+from trm_export.explain.explain import explain
+from trm_export.explain.explanation import Explanation
 from trm_export.explain.sample import few
 from trm_export.parity.document import JudgedFile
 from trm_export.step.step_model import StepModel

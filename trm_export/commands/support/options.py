@@ -40,6 +40,33 @@ Output = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+JsonFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Also write the JSON document to this file.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+ModelFile = Annotated[Path, typer.Argument(help="A .keras file.")]
+BatchSize = Annotated[
+    int,
+    typer.Option(
+        min=1, metavar="N", help="Rows a step, where a file allows any.", rich_help_panel=RUN
+    ),
+]
+Blanks = Annotated[
+    str | None,
+    typer.Option(
+        help="Blanks of the shipped puzzles: a number, or minimal; for mazes the path cells.",
+        rich_help_panel=PUZZLES,
+    ),
+]
+Count = Annotated[
+    int,
+    typer.Option(min=1, metavar="N", help="How many puzzles, at most.", rich_help_panel=PUZZLES),
+]
 TaskName = Annotated[
     str | None,
     typer.Option(
@@ -119,10 +146,27 @@ class PuzzleOptions:
         Path | None, typer.Option(help="Your own puzzles: CSV, text lines, .npz or a folder.")
     ] = None
     task: TaskName = None
-    blanks: Annotated[
-        str | None,
+    blanks: Blanks = None
+
+
+@dataclass(frozen=True)
+class ReferenceOptions:
+    """Where the Keras model runs, and whether its noise floor is measured."""
+
+    panel: ClassVar[str] = REFERENCE
+
+    device: Annotated[
+        Literal["auto", "gpu", "cpu"], typer.Option(help="auto: a GPU where Keras sees one.")
+    ] = "auto"
+    require_gpu: Annotated[
+        bool, typer.Option("--require-gpu", help="Fail where there is no GPU.")
+    ] = False
+    control: Annotated[
+        bool | None,
         typer.Option(
-            help="Blanks of the shipped puzzles: a number, or minimal; for mazes the path cells."
+            "--control/--no-control",
+            help="Measure the noise floor, the same weights in float64. Default: where the model "
+            "can be computed so; parity: only with --report.",
         ),
     ] = None
 
