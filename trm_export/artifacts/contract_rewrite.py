@@ -19,12 +19,12 @@ from trm_runtime.open import driver_of
 from trm_runtime.puzzle_table import table_beside
 
 _READERS: dict[str, Callable[[Path], str]] = {
-    "onnx": onnx_file.read_contract,
+    "onnxruntime": onnx_file.read_contract,
     "litert": tflite_file.read_contract,
     "saved_model": saved_model_folder.read_contract,
 }
 _WRITERS: dict[str, Callable[[Path, str], None]] = {
-    "onnx": onnx_file.replace_contract,
+    "onnxruntime": onnx_file.replace_contract,
     "litert": tflite_file.replace_contract,
     "saved_model": saved_model_folder.add_contract,
 }
