@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 _EXAMPLES = "__examples__"
 _ARGUMENTS, _GENERAL = "Input", "General"
@@ -45,6 +45,21 @@ class PanelCommand(TyperCommand):
             with formatter.section("Examples"):
                 for line in lines:
                     formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+
+
+class PanelGroup(TyperGroup):
+    """The application, whose help has a section for each panel of its commands."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Writes the commands by panel, each with the first sentence of its help."""
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for name in self.list_commands(ctx):
+            command: Any = self.get_command(ctx, name)
+            first = command.help.partition("\n\n")[0].replace("\n", " ")
+            panels.setdefault(command.rich_help_panel, []).append((name, first))
+        for panel, records in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl(records)
 
 
 def _panel(parameter: Any) -> str:
