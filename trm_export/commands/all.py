@@ -33,9 +33,10 @@ _Folder = Annotated[
 )
 def all(
     model: ModelFile,
-    hints: ModelOptions,
+    *,
     granularity: Granularity = "step",
     puzzle_table: PuzzleTable = "internal",
+    hints: ModelOptions,
     task: TaskName = None,
     output: _Folder = Path("artifacts"),
     force: Force = False,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _Name = Annotated[
     str,
-    typer.Argument(metavar="[TASK]", help="Whose checkpoint: sudoku9, sudoku4, maze9 or maze11."),
+    typer.Argument(metavar="TASK", help="Whose checkpoint: sudoku9, sudoku4, maze9 or maze11."),
 ]
 _Count = Annotated[
     int,

@@ -247,7 +247,8 @@ class IntegerOptions:
         ),
     ] = None
     auto_keep_count: Annotated[
-        int, typer.Option(min=1, help="Puzzles on which --auto-keep judges every file.")
+        int,
+        typer.Option(min=1, metavar="N", help="Puzzles on which --auto-keep judges every file."),
     ] = 64
 
     def choices(self) -> dict[str, Any]:
