@@ -69,6 +69,10 @@ class HaltRule:
     threshold: float = 0.0
     trained: float | None = None  # in the JSON only if not None
 
+    def score(self, q_halt: Any, q_continue: Any) -> Any:
+        """What is compared with the threshold; numpy arrays or tensors of any framework."""
+        return q_halt - q_continue if self.kind == "q_halt_minus_q_continue" else q_halt
+
     @property
     def untuned(self) -> HaltRule:
         """The rule of the model itself, as it was before any tuning of the file."""

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from trm_export.errors import RejectedInputError
-from trm_export.files import atomic_write, refuse_overwrite, require_suffix
+from trm_export.files import atomic_write, refuse_overwrite, require_suffix, sidecar
 from trm_runtime.contract import StepContract
 from trm_runtime.drivers import onnx_file, saved_model_folder, tflite_file
 from trm_runtime.open import driver_of
@@ -42,7 +42,7 @@ def embedded_contract(artifact: Path) -> StepContract:
 def refuse_rewrite(artifact: Path, target: Path, *, force: bool = False) -> None:
     """Raises, before long work, what `rewrite` would raise for its target."""
     require_suffix(target, "" if artifact.is_dir() else artifact.suffix)
-    for path in (target, _beside(target)):
+    for path in (target, sidecar(target)):
         refuse_overwrite(path, force=force)
 
 
@@ -55,7 +55,7 @@ def rewrite(artifact: Path, contract: StepContract, target: Path, *, force: bool
     refuse_rewrite(artifact, target, force=force)
     writer = _WRITERS[driver_of(artifact)[0]]
     with ExitStack() as files:  # closed in reverse: the contract beside it lands last
-        beside = files.enter_context(atomic_write(_beside(target), force=force))
+        beside = files.enter_context(atomic_write(sidecar(target), force=force))
         new = files.enter_context(atomic_write(target, force=force))
         if contract.puzzle_table_sha256 is not None and not _same(artifact, target):
             table = files.enter_context(atomic_write(table_beside(target), force=force))
@@ -77,7 +77,3 @@ def _copy(artifact: Path, new: Path) -> None:
 
 def _same(artifact: Path, target: Path) -> bool:
     return os.path.realpath(artifact) == os.path.realpath(target)
-
-
-def _beside(artifact: Path) -> Path:
-    return artifact.with_name(f"{artifact.name}.json")

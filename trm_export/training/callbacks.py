@@ -53,14 +53,7 @@ class Validate(keras.callbacks.Callback):
     def measure(self) -> HaltingPoint:
         """The tuned halting point of the model's present weights."""
         rows = min(64, len(self.puzzles))
-        identifiers = None
-        if self.trm.config.puzzle_emb_ndim:
-            feeds = self.puzzles.feeds(self.trm.config.num_puzzle_identifiers)
-            identifiers = feeds["puzzle_identifiers"]
-        traced = trace(
-            self.trm, self.puzzles.inputs, batch_size=rows, step=self.step, identifiers=identifiers
-        )
-        return tune_threshold(traced, self.puzzles.solutions)
+        return tune_threshold(trace(self.trm, self.puzzles, batch_size=rows, step=self.step))
 
 
 class Clock(keras.callbacks.Callback):
