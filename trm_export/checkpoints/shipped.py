@@ -6,7 +6,7 @@ from pathlib import Path
 
 from trm_export.errors import UsageError
 
-ARTIFACTS = Path(__file__).resolve().parent.parent / "artifacts"
+ARTIFACTS = Path(__file__).resolve().parents[2] / "artifacts"
 
 
 def shipped_checkpoint(name: str) -> Path:

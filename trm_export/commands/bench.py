@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trm_export.commands.support.file_arguments import each_once
 from trm_export.commands.support.model_options import (
     HaltRule,
     HaltThreshold,
@@ -19,7 +20,7 @@ from trm_export.commands.support.model_options import (
     TrustModule,
     opened,
 )
-from trm_export.commands.support.options import AsJson, Force, each_once
+from trm_export.commands.support.options import AsJson, Force
 
 if TYPE_CHECKING:
     from trm_export.artifacts.benchmark import BenchFailure, BenchRow

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trm_export.commands.support.explanations import Explain
+from trm_export.commands.support.file_arguments import each_once
 from trm_export.commands.support.model_options import (
     HaltRule,
     HaltThreshold,
@@ -22,7 +23,7 @@ from trm_export.commands.support.model_options import (
     TaskName,
     TrustModule,
 )
-from trm_export.commands.support.options import AsJson, Force, each_once
+from trm_export.commands.support.options import AsJson, Force
 from trm_export.commands.support.puzzle_options import BlanksOption, refuse_words
 from trm_export.commands.support.recording_options import DeviceName, Recording, RequireGpu
 

@@ -18,14 +18,30 @@ import typer
 
 from trm_export import TOOL, __version__
 from trm_export.commands.support.exits import DEBUG, INTERRUPTED, StoppedError, report
+from trm_export.commands.support.help_text import PanelCommand
+from trm_export.commands.support.option_groups import grouped
 from trm_runtime.streams import has_no_reader, open_closed_streams
 
-COMMANDS = (
-    "demo", "train", "import", "onnx", "tflite", "saved-model", "all", "bench", "reference",
-    "parity", "report", "tune", "evaluate", "inspect",
-)  # fmt: skip
-"""One module of this package each, with a function of the same name; `-` becomes `_`, and a word of
-Python's own gets one behind it."""
+_MODULES = {
+    "demo": ("demo",),
+    "train": ("train",),
+    "import_": ("import",),
+    "onnx": ("onnx",),
+    "tflite": ("tflite",),
+    "saved_model": ("saved-model",),
+    "all": ("all",),
+    "bench": ("bench",),
+    "reference": ("reference",),
+    "parity": ("parity",),
+    "report": ("report",),
+    "tune": ("tune",),
+    "evaluate": ("evaluate",),
+    "inspect": ("inspect",),
+}
+"""Modules of `trm_export.commands` and their commands, each a function of the same name: `-` is
+`_` there, and a keyword of Python gets one at its end."""
+
+COMMANDS = tuple(name for names in _MODULES.values() for name in names)
 
 app = typer.Typer(
     name=TOOL,
@@ -36,9 +52,11 @@ app = typer.Typer(
     epilog="Exit codes: 0 ok, 1 known error, 2 usage, 3 a missing extra, 4 rejected or damaged "
     "input, 5 parity failed, 130 interrupted.",
 )
-for _name in COMMANDS:
-    _function = _name.replace("-", "_") + "_" * keyword.iskeyword(_name)
-    app.command(_name)(getattr(import_module(f"trm_export.commands.{_function}"), _function))
+for _module, _names in _MODULES.items():
+    _loaded = import_module(f"trm_export.commands.{_module}")
+    for _name in _names:
+        _function = getattr(_loaded, _name.replace("-", "_") + "_" * keyword.iskeyword(_name))
+        app.command(_name, cls=PanelCommand)(grouped(_function))
 
 
 def _show_version(asked: bool) -> None:

@@ -1,30 +1,164 @@
-"""Options and arguments that mean the same in every command, written once."""
+"""The options that several commands take, declared once."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 
+if TYPE_CHECKING:
+    from trm_export.step.model_facts import ModelHints
+    from trm_runtime.contract import StepContract
+
+INPUT, OUTPUT, PUZZLES = "Input", "Output", "Puzzles"
+WHAT, MODELS = "What to export", "Third-party models"
+REFERENCE, RUN = "Reference", "How to run"
+
 AsJson = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document instead of text, errors included.")
+    bool,
+    typer.Option(
+        "--json",
+        help="Print one JSON document instead of text, errors included.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Replace a file that this tool did not make.")]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Replace a file that this tool did not make.", rich_help_panel=OUTPUT
+    ),
+]
 Output = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", help="The file to write; its folder is made if there is none. "
-        "artifacts/<name> if not given.",
+        "--output",
+        "-o",
+        help="The file to write; a missing folder is created. Default: artifacts/<name>.",
+        rich_help_panel=OUTPUT,
     ),
-]  # fmt: skip
+]
+TaskName = Annotated[
+    str | None,
+    typer.Option(
+        "--task", help="The task of the model's tokens, such as maze9.", rich_help_panel=PUZZLES
+    ),
+]
 
 
-def each_once(files: Iterable[Path]) -> list[Path]:
-    """The files in the order first named, without other spellings of one and links to it."""
-    first: dict[str, Path] = {}
-    for file in files:
-        first.setdefault(os.path.realpath(file), file)
-    return list(first.values())
+def _require_modules(names: list[str] | None) -> list[str] | None:
+    """UsageError for a module that does not exist, before any of its code runs."""
+    from trm_export.checkpoints.keras_classes import is_there
+    from trm_export.errors import UsageError
+
+    missing = ", ".join(repr(name) for name in names or () if not is_there(name))
+    if missing:
+        raise UsageError(
+            f"--trust-module: there is no module {missing}; install its package here, or set "
+            "PYTHONPATH to the folder that holds it."
+        )
+    return names
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Whose code a model file may run, and what the file itself does not state."""
+
+    panel: ClassVar[str] = MODELS
+
+    trust_module: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Package of the model's class, whose code may run; repeat it for more packages.",
+            callback=_require_modules,
+        ),
+    ] = None
+    seq_len: Annotated[
+        int | None, typer.Option(help="Tokens of a puzzle, if the model does not state it.")
+    ] = None
+    max_steps: Annotated[
+        int | None,
+        typer.Option(help="Steps after which a row halts, if the model does not state it."),
+    ] = None
+    halt_rule: Annotated[
+        Literal["q_halt", "q_halt_minus_q_continue"] | None,
+        typer.Option(help="The score that halts a row."),
+    ] = None
+    halt_threshold: Annotated[
+        float | None,
+        typer.Option(help="What that score must exceed. Default: the model's own."),
+    ] = None
+    puzzle_identifiers: Annotated[
+        int | None,
+        typer.Option(help="Number of puzzle identifiers, if the model does not state it."),
+    ] = None
+
+    @property
+    def trusted(self) -> Sequence[str]:
+        """The packages whose code may run."""
+        return self.trust_module or ()
+
+    def hints(self, task: str | None = None, assumed: StepContract | None = None) -> ModelHints:
+        """The same for the library; `assumed` answers what neither model nor options state."""
+        from trm_export.step.model_facts import ModelHints
+
+        return ModelHints(
+            seq_len=self.seq_len,
+            max_steps=self.max_steps,
+            halt_rule=self.halt_rule,
+            halt_threshold=self.halt_threshold,
+            num_puzzle_identifiers=self.puzzle_identifiers,
+            task=task,
+            assumed=assumed,
+        )
+
+
+@dataclass(frozen=True)
+class PuzzleOptions:
+    """Which puzzles a command works on."""
+
+    panel: ClassVar[str] = PUZZLES
+
+    puzzles: Annotated[
+        Path | None, typer.Option(help="Your own puzzles: CSV, text lines, .npz or a folder.")
+    ] = None
+    task: TaskName = None
+    blanks: Annotated[
+        str | None,
+        typer.Option(
+            help="Blanks of the shipped puzzles: a number, or minimal; for mazes the path cells."
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What an exported file is to be. None leaves a choice to the format."""
+
+    panel: ClassVar[str] = WHAT
+
+    precision: Annotated[
+        Literal["fp32", "fp16", "int8", "int8-static"], typer.Option(help="Numbers in the file.")
+    ] = "fp32"
+    granularity: Annotated[
+        Literal["step", "loop", "block"],
+        typer.Option(help="One call is one ACT step, the whole ACT loop, or one network pass."),
+    ] = "step"
+    batch: Annotated[
+        str | None,
+        typer.Option(metavar="ROWS", help="Rows of a call: 1 or more, or free (any number)."),
+    ] = None
+    recursion: Annotated[
+        Literal["unrolled", "rolled"] | None,
+        typer.Option(help="The passes one after the other, or one loop. Default: what is faster."),
+    ] = None
+    puzzle_table: Annotated[
+        Literal["internal", "external"],
+        typer.Option(help="Puzzle embeddings in the graph, or in a file beside it."),
+    ] = "internal"
+    integer_io: Annotated[
+        bool,
+        typer.Option("--integer-io", help="int8 inputs and outputs; only for int8-static."),
+    ] = False
