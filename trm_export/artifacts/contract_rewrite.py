@@ -7,27 +7,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 from trm_export.errors import RejectedInputError
 from trm_export.files import atomic_write, refuse_overwrite, require_suffix, sidecar
 from trm_runtime.contract import StepContract
-from trm_runtime.drivers import onnx_file, saved_model_folder, tflite_file
-from trm_runtime.open import driver_of
+from trm_runtime.file_kinds import kind_of
 from trm_runtime.puzzle_table import table_beside
-
-_READERS: dict[str, Callable[[Path], str]] = {
-    "onnx": onnx_file.read_contract,
-    "litert": tflite_file.read_contract,
-    "saved_model": saved_model_folder.read_contract,
-}
-_WRITERS: dict[str, Callable[[Path, str], None]] = {
-    "onnx": onnx_file.replace_contract,
-    "litert": tflite_file.replace_contract,
-    "saved_model": saved_model_folder.add_contract,
-}
 
 
 def embedded_contract(artifact: Path) -> StepContract:
@@ -35,7 +22,7 @@ def embedded_contract(artifact: Path) -> StepContract:
 
     Raises RejectedInputError for one that is missing, of unknown kind, damaged or changed.
     """
-    text = _READERS[driver_of(artifact)[0]](artifact)
+    text = kind_of(artifact).read_contract(artifact)
     return StepContract.from_json(text, f"{artifact}: its step contract")
 
 
@@ -53,7 +40,7 @@ def rewrite(artifact: Path, contract: StepContract, target: Path, *, force: bool
     not ours without `force`, RejectedInputError where the contract cannot be put in.
     """
     refuse_rewrite(artifact, target, force=force)
-    writer = _WRITERS[driver_of(artifact)[0]]
+    kind = kind_of(artifact)
     with ExitStack() as files:  # closed in reverse: the contract beside it lands last
         beside = files.enter_context(atomic_write(sidecar(target), force=force))
         new = files.enter_context(atomic_write(target, force=force))
@@ -61,7 +48,7 @@ def rewrite(artifact: Path, contract: StepContract, target: Path, *, force: bool
             table = files.enter_context(atomic_write(table_beside(target), force=force))
             shutil.copyfile(table_beside(artifact), table)
         _copy(artifact, new)
-        writer(new, contract.to_json())
+        kind.replace_contract(new, contract.to_json())
         if embedded_contract(new) != contract:
             raise RejectedInputError(f"{artifact}: took another contract than it was given")
         beside.write_text(contract.to_json(), encoding="utf-8")

@@ -53,7 +53,7 @@ def all(
     from trm_export.errors import ParityError
     from trm_export.exporters.choices import FORMATS, PRECISIONS, Choices, refuse_words
 
-    refuse_words(FORMATS[0], Choices(granularity=granularity))
+    refuse_words(next(iter(FORMATS)), Choices(granularity=granularity))
     require_keras(model)
     load_keras()
     from trm_export.exporters.export_all import export_all

@@ -86,10 +86,11 @@ def _keras(info: KerasFileInfo) -> Rows:
 
 def _export(info: ContractInfo) -> Rows:
     from trm_export.commands.support.console import bytes_text
+    from trm_runtime.file_kinds import KINDS
 
     damage = info.checksum_problems
     return [
-        ("kind", "SavedModel folder"),
+        ("kind", KINDS[info.kind].label),
         ("size", f"{bytes_text(info.size)} ({info.size:,} bytes)"),
         ("contract beside", info.sidecar or ""),
         ("checksums", "\n- ".join(("damaged:", *damage)) if damage else "fit"),

@@ -7,7 +7,6 @@ own driver and compared with Keras on real puzzles; only then it gets its name.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import time
 from collections.abc import Iterator
@@ -17,9 +16,9 @@ from pathlib import Path
 import keras
 
 from trm_export import TOOL
+from trm_export.artifacts.host_kinds import HOST_KINDS
 from trm_export.errors import BackendError, ParityError, TRMError, UsageError
 from trm_export.exporters.choices import (
-    FORMATS,
     RECURSIONS,
     USUAL,
     Choices,
@@ -68,10 +67,10 @@ class ExportResult:
 
 def format_named(name: str) -> Format:
     """The format of that name; UsageError for an unknown one."""
-    if name not in FORMATS:
-        raise UsageError(f"There is no format {name!r}; choose from {', '.join(FORMATS)}.")
-    module = importlib.import_module(f"trm_export.exporters.{name.replace('-', '_')}")
-    found: Format = module.FORMAT
+    if name not in HOST_KINDS:
+        raise UsageError(f"There is no format {name!r}; choose from {', '.join(HOST_KINDS)}.")
+    kind = HOST_KINDS[name]
+    found: Format = kind.load(kind.exporter)
     return found
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from trm_export.exporters import onnx_precision
-from trm_export.exporters.choices import OFFERS
 from trm_export.exporters.format import Documents, Format, Job
 from trm_export.exporters.onnx_calibrate import calibrate
 from trm_export.exporters.onnx_convert import body_names, converted, weight_names
@@ -76,7 +75,6 @@ def _rolls(contract: StepContract) -> bool:
 
 FORMAT = Format(
     name="onnx",
-    offer=OFFERS["onnx"],
     packages=("tf2onnx", "onnx"),
     batch=None,
     write=write,

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import keras
 
-from trm_export.exporters.choices import OFFERS
+from trm_export.artifacts.host_kinds import HOST_KINDS
 from trm_export.exporters.format import Documents, Format, Job
 from trm_export.exporters.kept_layers import layers
 from trm_export.exporters.saved_model import save_graph
@@ -34,7 +34,7 @@ from trm_runtime.contract import StepContract
 from trm_runtime.drivers.tflite_file import append_contract
 from trm_runtime.integer import float_contract
 
-LITERT, OLD = OFFERS["tflite"].engines
+LITERT, OLD = HOST_KINDS["tflite"].targets
 SMALLER = ("fp16", "int8")  # what the converter itself can do
 
 
@@ -123,7 +123,6 @@ def _rolls(contract: StepContract) -> bool:
 
 FORMAT = Format(
     name="tflite",
-    offer=OFFERS["tflite"],
     packages=("ai-edge-litert",),
     batch=1,
     write=write,
