@@ -60,9 +60,9 @@ def bench(
     """
     import tempfile
 
+    from trm_export.api.frameworks import load_keras
     from trm_export.checkpoints.keras_file import require_keras
     from trm_export.commands.support.console import emit, progress, remark
-    from trm_export.commands.support.frameworks import load_keras
     from trm_export.files import refuse_overwrite, require_suffix
 
     if report is not None:

@@ -87,8 +87,8 @@ def _runner(model: Path, said: ModelOptions) -> StepRunner:
         from trm_runtime.open import open_runner
 
         return open_runner(model)
+    from trm_export.api.frameworks import load_keras
     from trm_export.checkpoints.keras_file import require_keras
-    from trm_export.commands.support.frameworks import load_keras
     from trm_export.commands.support.model_options import opened
 
     require_keras(model)

@@ -75,9 +75,9 @@ def train(
     """
     import sys
 
+    from trm_export.api.frameworks import load_keras
     from trm_export.commands.support.console import emit
     from trm_export.commands.support.exits import StoppedError
-    from trm_export.commands.support.frameworks import load_keras
     from trm_export.training.recipe import recipe_for, with_changes
     from trm_export.training.run_files import RunFiles
 
