@@ -38,7 +38,7 @@ def contract_for(
     Args:
         model: a model that follows the protocol.
         batch: fixed number of rows, or None for any.
-        precision: of the weights, a word of design section 7.
+        precision: of the weights, one of `choices.PRECISIONS`.
         granularity: what one call does: ``"step"``, ``"loop"`` or ``"block"``; the latter only
             where a step has `StepModel.passes`.
         packages: distributions whose versions are recorded in ``made_by``.
