@@ -143,7 +143,7 @@ RECIPES = {
     ),
     "sudoku9-hard": Recipe(
         "sudoku9", "sudoku9", steps=120_000, learning_rate=7e-4, dtype="mixed_bfloat16",
-        q_weight=0.1, blanks=(35, 60), hard_fraction=0.8, act_steps=6, ramp=0.1,
+        q_weight=0.1, blanks=(35, 60), hard_fraction=0.8, act_steps=8, ramp=0.1,
         validation_blanks="hard", validation_count=256, steps_per_epoch=200, validate_every=5,
     ),
     "maze9": Recipe("maze9", "maze9", **_MAZE),
