@@ -17,7 +17,7 @@ OLDEST := .venv-oldest
 OLDEST_PAIR := "keras==3.8.*" "tensorflow==2.18.*"
 OLDEST_NEWEST := 12
 OLDEST_CANDIDATES := python3.12 python3.11 python3 python
-OLDEST_TESTS := tests/strangers tests/export tests/parity
+OLDEST_TESTS := tests/third_party tests/exporters tests/parity
 
 # A program that fails unless its Python is 3.11 to 3.N and can make environments.
 supported = import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, $(1)))
@@ -31,7 +31,7 @@ export PIP_NO_INPUT := 1
 help:
 	@echo "make demo   export the shipped 9x9 model, solve puzzles with it, compare it with Keras"
 	@echo "make test   every test this machine allows"
-	@echo "make test-oldest   export, parity and strangers with Keras 3.8 and TensorFlow 2.18"
+	@echo "make test-oldest   export, parity and third-party models with Keras 3.8 and TensorFlow 2.18"
 	@echo "make lint   ruff and mypy"
 	@echo "make clean  remove the virtual environment and the caches"
 

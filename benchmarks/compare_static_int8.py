@@ -15,15 +15,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trm_export.benchmark import bench
-from trm_export.checkpoint import load_model
-from trm_export.export import tflite
-from trm_export.export.calibration import samples_for
-from trm_export.export.choices import Choices
-from trm_export.export.export import format_named, plan
-from trm_export.export.format import Job
-from trm_export.export.probe import probe_puzzles
-from trm_export.export.shared import Shared
+from trm_export.artifacts.benchmark import bench
+from trm_export.checkpoints.loading import load_model
+from trm_export.exporters import tflite
+from trm_export.exporters.calibration import samples_for
+from trm_export.exporters.choices import Choices
+from trm_export.exporters.export import format_named, plan
+from trm_export.exporters.format import Job
+from trm_export.exporters.probe import probe_puzzles
+from trm_export.exporters.shared import Shared
 from trm_export.tasks import find_task
 from trm_runtime.drivers.tflite_file import append_contract
 from trm_runtime.open import open_runner

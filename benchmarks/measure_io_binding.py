@@ -27,7 +27,7 @@ import numpy as np
 import onnxruntime
 
 from trm_runtime import StepContract, initial_carry
-from trm_runtime.drivers.onnx import OnnxRunner
+from trm_runtime.drivers.onnxruntime import OnnxRunner
 
 STEPS = 2
 

@@ -35,8 +35,9 @@ from trm_export.parity.parts import Parts
 from trm_export.parity.processes import over_processes
 from trm_export.tasks import PuzzleSet, get_task
 from trm_runtime import StepContract, StepOutput
+from trm_runtime.json_values import plain
 from trm_runtime.open import open_runner
-from trm_runtime.parity import About
+from trm_runtime.parity import GoldenOrigin
 from trm_runtime.parity.golden_file import GoldenWriter, read_golden
 from trm_runtime.parity.record import (
     model_tokens,
@@ -45,7 +46,6 @@ from trm_runtime.parity.record import (
     record_refilled,
     targets,
 )
-from trm_runtime.plain import plain
 
 Array = np.ndarray[Any, Any]
 
@@ -103,7 +103,7 @@ def recorded(model: Path, count: int, golden: Path) -> int:
         for chunk in record_chunks(runner, tokens, targets(puzzles), chosen, 64, lambda done: None):
             writer.chunk(chunk)
         refilled = record_refilled(runner, tokens, chosen, lambda done: None)
-        writer.finish(runner.contract, About(), refilled)
+        writer.finish(runner.contract, GoldenOrigin(), refilled)
     return golden.stat().st_size
 
 

@@ -12,11 +12,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from trm_export.benchmark import BenchRow, bench
-from trm_export.checkpoint import load_model
-from trm_export.export.export import Choices, format_named, plan
-from trm_export.export.probe import probe_puzzles
-from trm_export.export.shared import Shared
+from trm_export.artifacts.benchmark import BenchRow, bench
+from trm_export.checkpoints.loading import load_model
+from trm_export.exporters.export import Choices, format_named, plan
+from trm_export.exporters.probe import probe_puzzles
+from trm_export.exporters.shared import Shared
 from trm_export.model import PRESETS, TRM, preset
 
 ROUNDS = 3

@@ -165,7 +165,7 @@ def test_a_killed_writer_leaves_the_old_file_and_a_hidden_rest(tmp_path: Path) -
     assert target.read_text() == "newer"
 
 
-def test_a_stranger_is_not_replaced_without_force(tmp_path: Path) -> None:
+def test_another_tools_file_is_not_replaced_without_force(tmp_path: Path) -> None:
     target = tmp_path / "thesis.onnx"
     target.write_bytes(b"somebody else's")
     with pytest.raises(OverwriteError, match=r"thesis\.onnx exists .* add --force"):

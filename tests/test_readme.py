@@ -13,7 +13,7 @@ import pytest
 
 from tests.runtime.fakes import make_contract
 from tests.runtime.graphs import build, write
-from trm_export.commands.app import COMMANDS, run
+from trm_export.commands.support.app import COMMANDS, run
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -97,7 +97,7 @@ def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_parameters_agree_in_words() -> None:
-    from trm_export.keras_file import inspect_keras
+    from trm_export.checkpoints.keras_file import inspect_keras
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for name, entry in json.loads((ROOT / "artifacts" / "manifest.json").read_text()).items():

@@ -18,8 +18,8 @@ from trm_runtime import __version__
 from trm_runtime.errors import TRMError
 from trm_runtime.failures import Parser, report, say
 from trm_runtime.memory import return_large_blocks
+from trm_runtime.message_text import counted
 from trm_runtime.streams import open_closed_streams
-from trm_runtime.words import counted
 
 if TYPE_CHECKING:
     from trm_runtime.contract import StepContract

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from trm_runtime.errors import ParityError
 from trm_runtime.failures import Parser
-from trm_runtime.words import counted
+from trm_runtime.message_text import counted
 
 if TYPE_CHECKING:
     from trm_runtime.parity import ParityResult
@@ -38,11 +38,11 @@ def parser() -> Parser:
 
 def run(options: argparse.Namespace) -> int:
     """Checks and prints; returns the exit code."""
+    from trm_runtime.json_values import plain
     from trm_runtime.open import open_runner
     from trm_runtime.parity import check
     from trm_runtime.parity.gates import read_gates
     from trm_runtime.parity.golden_file import read_golden
-    from trm_runtime.plain import plain
 
     gates = None if options.gate is None else read_gates(options.gate)
     golden = read_golden(options.golden)

@@ -12,8 +12,8 @@ import numpy as np
 
 from trm_runtime.contract import StepContract
 from trm_runtime.errors import ContractMismatchError, RejectedInputError
+from trm_runtime.message_text import MAX_LISTED
 from trm_runtime.tensors import AnySpec, shape_text
-from trm_runtime.words import MAX_LISTED
 
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
 

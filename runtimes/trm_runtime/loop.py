@@ -21,10 +21,10 @@ import numpy as np
 from trm_runtime.checks import Arrays, check_inputs
 from trm_runtime.contract import StepContract
 from trm_runtime.errors import UsageError
+from trm_runtime.loop_graph import solve_whole
 from trm_runtime.rollout import HaltPolicy, Rollout
 from trm_runtime.runner import StepOutput, StepRunner, initial_carry
 from trm_runtime.solution import STOP_REASONS, Solution, StepEvent
-from trm_runtime.whole import solve_whole
 
 __all__ = [
     "DEFAULT_BATCH_SIZE",
@@ -113,14 +113,13 @@ def _as_mapping(contract: StepContract, inputs: np.ndarray[Any, Any] | Arrays) -
 
 
 def _policy(contract: StepContract, halt: Halt, max_steps: int | None) -> HaltPolicy:
-    minus_continue = contract.halt.kind == "q_halt_minus_q_continue"
     steps = contract.max_steps if max_steps is None else _whole("max_steps", max_steps)
     if steps > contract.max_steps:
         raise UsageError(
             f"max_steps: got {steps}, but this model was exported with {contract.max_steps} and "
             "restarts a puzzle after them; give at most that or export it again"
         )
-    return HaltPolicy(_threshold(contract, halt), minus_continue, steps)
+    return HaltPolicy(contract.halt, _threshold(contract, halt), steps)
 
 
 def _threshold(contract: StepContract, halt: Halt) -> float | None:

@@ -18,9 +18,9 @@ import numpy as np
 from trm_runtime.checks import check_step_call
 from trm_runtime.contract import PUZZLE_TABLE_SUFFIX, StepContract
 from trm_runtime.errors import RejectedInputError
+from trm_runtime.message_text import first_few
 from trm_runtime.runner import StepOutput, StepRunner
 from trm_runtime.tensors import CarrySpec, TensorSpec, shape_text
-from trm_runtime.words import first_few
 
 EMBEDDING, IDENTIFIERS = "puzzle_embedding", "puzzle_identifiers"
 

@@ -19,8 +19,8 @@ import numpy as np
 
 from trm_runtime.contract import StepContract
 from trm_runtime.errors import RejectedInputError
+from trm_runtime.message_text import counted, first_few
 from trm_runtime.solution import Solution
-from trm_runtime.words import counted, first_few
 
 BLANKS = frozenset("._ ")  # an id read from any of these is a cell that the puzzle leaves open
 UNPRINTABLE = "?"  # for an id without a character, such as padding

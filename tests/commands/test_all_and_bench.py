@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trm_export.commands.app import run
+from trm_export.checkpoints.shipped import shipped_checkpoint
+from trm_export.commands.support.app import run
 from trm_export.errors import TRMError
-from trm_export.export.choices import FORMATS, PRECISIONS
-from trm_export.shipped import shipped_checkpoint
+from trm_export.exporters.choices import FORMATS, PRECISIONS
 
 MODEL = str(shipped_checkpoint("sudoku4"))
 
@@ -103,7 +103,7 @@ def test_bench_of_nothing_that_can_be_measured_is_one_document_too(
 def test_an_engine_that_goes_down_is_a_known_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from trm_export import benchmark
+    from trm_export.artifacts import benchmark
 
     ended = subprocess.CompletedProcess[str]([], -11, "", "")
     monkeypatch.setattr(benchmark.subprocess, "run", lambda *_, **__: ended)
@@ -112,9 +112,9 @@ def test_an_engine_that_goes_down_is_a_known_error(
 
 
 def test_one_golden_serves_all_exports_of_the_same_puzzles() -> None:
-    from trm_export.checkpoint import load_model
-    from trm_export.export.probe import probe_puzzles
-    from trm_export.export.shared import Shared
+    from trm_export.checkpoints.loading import load_model
+    from trm_export.exporters.probe import probe_puzzles
+    from trm_export.exporters.shared import Shared
 
     model = load_model(MODEL)
     shared, puzzles = Shared(model), probe_puzzles(model)
@@ -141,7 +141,7 @@ def test_a_file_that_fails_its_check_ends_with_5_and_one_document(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from trm_export.export import every
+    from trm_export.exporters import export_all as every
 
     entry = every.Made("onnx", "int8", tmp_path / "m.onnx", failed="it computes something else")
     monkeypatch.setattr(every, "export_all", lambda *_, **__: iter([entry]))

@@ -17,9 +17,9 @@ import pytest
 import trm_export
 from tests.runtime.fakes import make_contract
 from trm_export import errors
-from trm_export.commands import app as app_module
-from trm_export.commands.app import COMMANDS, app, run
-from trm_export.commands.failures import DEBUG
+from trm_export.commands.support import app as app_module
+from trm_export.commands.support.app import COMMANDS, app, run
+from trm_export.commands.support.exits import DEBUG
 
 ROOT = Path(trm_export.__file__).parent.parent
 LAUNCHER = [sys.executable, str(ROOT / "cli.py")]
@@ -34,7 +34,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
         def inspect_file(path: Path, trusted: object) -> None:
             raise error
 
-        monkeypatch.setattr("trm_export.inspection.inspect_file", inspect_file)
+        monkeypatch.setattr("trm_export.artifacts.inspection.inspect_file", inspect_file)
 
     return fail_with
 
@@ -54,7 +54,7 @@ def test_help_is_fast() -> None:
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_loads_nothing_heavy(command: str) -> None:
     code = (
-        "import json, sys; from trm_export.commands.app import run;"
+        "import json, sys; from trm_export.commands.support.app import run;"
         f"code = run({[*filter(None, [command])]!r} + ['--help']);"
         "sys.stderr.write(json.dumps([code, *{n.partition('.')[0] for n in sys.modules}]))"
     )
@@ -187,7 +187,7 @@ def test_a_command_may_choose_its_code(
     def inspect_file(path: Path, trusted: object) -> None:
         raise typer.Exit(errors.ParityError.exit_code)
 
-    monkeypatch.setattr("trm_export.inspection.inspect_file", inspect_file)
+    monkeypatch.setattr("trm_export.artifacts.inspection.inspect_file", inspect_file)
     assert run(["inspect", "x.keras"]) == 5
     assert capsys.readouterr() == ("", "")
 

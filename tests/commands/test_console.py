@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trm_export.commands import console
+from trm_export.commands.support import console
 from trm_runtime.contract import TensorSpec
 
 
@@ -81,7 +81,7 @@ def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str
 
 
 SHOW_PROGRESS = """
-from trm_export.commands.console import progress, remark
+from trm_export.commands.support.console import progress, remark
 with progress("Working", total=2) as advance:
     advance(2, "loss 0.5")
 remark("done")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trm_export.commands.app import run
+from trm_export.commands.support.app import run
 from trm_export.tasks import get_task
 
 

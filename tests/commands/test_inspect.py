@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 from tests.runtime.fakes import make_contract
 from tests.runtime.graphs import build, rename_input, write
 from tests.runtime.tf_graphs import write_tflite
-from trm_export.commands.app import run
+from trm_export.commands.support.app import run
 from trm_runtime.drivers.saved_model_folder import seal
 
 
@@ -127,7 +127,7 @@ def test_somebody_elses_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "newer than 1.20" in shown
 
 
-def test_an_export_without_its_tail_is_no_strangers_file(
+def test_an_export_without_its_tail_is_no_other_tools_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = with_sidecar(write_tflite(tmp_path / "toy.tflite"))
@@ -248,7 +248,7 @@ def test_refusals(
 def test_other_exports_show_their_contract(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from trm_export.inspection import inspect_file
+    from trm_export.artifacts.inspection import inspect_file
 
     contract = make_contract()
     folder = tmp_path / "m_saved_model"

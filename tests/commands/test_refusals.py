@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from trm_export.commands.app import run
-from trm_export.keras_classes import is_there
-from trm_export.shipped import shipped_checkpoint
+from trm_export.checkpoints.keras_classes import is_there
+from trm_export.checkpoints.shipped import shipped_checkpoint
+from trm_export.commands.support.app import run
 
 Refused = Callable[..., str]
 
@@ -31,7 +31,7 @@ def refused(
     def load_keras(**options: bool) -> None:
         pytest.fail("a framework is loaded before the refusal")
 
-    monkeypatch.setattr("trm_export.commands.frameworks.load_keras", load_keras)
+    monkeypatch.setattr("trm_export.api.frameworks.load_keras", load_keras)
 
     def refuse(*arguments: str, code: int = 2) -> str:
         before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from trm_export.commands.app import run
+from trm_export.commands.support.app import run
 from trm_export.training import run as training
-from trm_export.training.evaluate import HaltingPoint
 from trm_export.training.recipe import Recipe, recipe_for
 from trm_export.training.run import TrainResult
 from trm_export.training.run_files import RunFiles
+from trm_export.training.validation import HaltingPoint
 
 Play = Callable[..., list[Recipe]]
 

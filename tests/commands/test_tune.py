@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from tests.runtime.graphs import write
-from trm_export.commands.app import run
-from trm_export.commands.tune_tables import plot
-from trm_export.rewrite import embedded_contract
-from trm_export.shipped import shipped_checkpoint
+from trm_export.artifacts.contract_rewrite import embedded_contract
+from trm_export.checkpoints.shipped import shipped_checkpoint
+from trm_export.commands.support.app import run
+from trm_export.commands.support.tune_tables import plot
+from trm_export.halting.curve import Trace
+from trm_export.halting.tuning import tune
 from trm_export.tasks import get_task
-from trm_export.tuning import Trace, tune
 from trm_runtime import HaltRule
 
 SIZE = ["--count", "64"]
@@ -25,7 +26,7 @@ SIZE = ["--count", "64"]
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped 4x4 model with a threshold that is much too high, and its int8 export."""
-    from trm_export.checkpoint import load_model
+    from trm_export.checkpoints.loading import load_model
     from trm_export.model import TRM
 
     folder = tmp_path_factory.mktemp("tune")

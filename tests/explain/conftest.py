@@ -10,9 +10,9 @@ import pytest
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from trm_export.checkpoint import load_model
+from trm_export.checkpoints.loading import load_model
+from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.model import TRM
-from trm_export.shipped import shipped_checkpoint
 
 HARD = "H_level/block/ffn/down"
 LARGER = 1000.0

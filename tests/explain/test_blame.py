@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from trm_export.explain.blame import Attempt, Attempts, conclusion
-from trm_export.export.choices import Choices
-from trm_export.export.export import format_named
+from trm_export.exporters.choices import Choices
+from trm_export.exporters.export import format_named
 
 
 def attempts(*passed: bool | None) -> Attempts:

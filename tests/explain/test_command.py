@@ -13,7 +13,7 @@ from tests.explain.conftest import HARD
 from tests.parity.conftest import small_model
 from tests.parity.faults import one_weight_off_by_5_percent
 from tests.runtime.graphs import write
-from trm_export.commands.app import run
+from trm_export.commands.support.app import run
 
 
 def test_a_fault_is_explained_and_a_healthy_file_is_not(

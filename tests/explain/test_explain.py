@@ -23,28 +23,28 @@ from tests.parity.faults import (
     swap_names,
 )
 from tests.runtime.graphs import write
-from trm_export.checkpoint import load_model
+from trm_export.checkpoints.loading import load_model
+from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.errors import UsageError
 from trm_export.explain.explain import Explanation, explain
 from trm_export.explain.feeds import calls_of
-from trm_export.explain.reading import choices_of
+from trm_export.explain.file_choices import choices_of
 from trm_export.explain.stored import labels_of
 from trm_export.explain.tflite_walk import scaled, walk_tflite
 from trm_export.explain.trial import fresh
-from trm_export.export.choices import Choices
-from trm_export.export.export import build, format_named, plan
-from trm_export.export.layers import layers
-from trm_export.export.probe import probe_puzzles
-from trm_export.export.shared import Shared
-from trm_export.export.tflite_flatbuffer import dump, load
+from trm_export.exporters.choices import Choices
+from trm_export.exporters.export import build, format_named, plan
+from trm_export.exporters.kept_layers import layers
+from trm_export.exporters.probe import probe_puzzles
+from trm_export.exporters.shared import Shared
+from trm_export.exporters.tflite_flatbuffer import dump, load
 from trm_export.model import TRM
-from trm_export.shipped import shipped_checkpoint
 from trm_export.tasks import get_task
 from trm_runtime.drivers.saved_model_folder import add_contract
 from trm_runtime.drivers.saved_model_folder import read_contract as read_folder_contract
 from trm_runtime.drivers.tflite_file import append_contract, read_contract
+from trm_runtime.json_values import plain
 from trm_runtime.parity import GATES, record
-from trm_runtime.plain import plain
 
 PUZZLES = get_task("sudoku4").puzzles("test", count=4)
 
@@ -293,5 +293,5 @@ def test_choices_are_read_back_from_a_file(suffix: str, choices: Choices, tmp_pa
 
 
 def test_what_is_no_export_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="only ONNX and TFLite files"):
+    with pytest.raises(UsageError, match="give a file in SavedModel or ONNX or TFLite"):
         explain(small_model("mlp"), tmp_path / "m_saved_model", PUZZLES)

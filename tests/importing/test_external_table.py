@@ -48,15 +48,15 @@ def sudoku() -> Any:
 
 @pytest.fixture(scope="module")
 def shared(sudoku: Any) -> Any:
-    from trm_export.export.shared import Shared
+    from trm_export.exporters.shared import Shared
 
     return Shared(sudoku)
 
 
 def export(model: Any, path: Path, kind: str, shared: Any = None, **choices: Any) -> Any:
-    from trm_export.export.export import Choices, format_named
-    from trm_export.export.export import export as run
-    from trm_export.export.probe import probe_puzzles
+    from trm_export.exporters.export import Choices, format_named
+    from trm_export.exporters.export import export as run
+    from trm_export.exporters.probe import probe_puzzles
 
     wanted = Choices(puzzle_table="external", **choices)
     return run(model, path, probe_puzzles(model, 3), format_named(kind), wanted, shared=shared)
@@ -131,7 +131,7 @@ def test_only_our_own_table_is_replaced(imported: Any, tmp_path: Path) -> None:
 def test_from_the_command_line_to_the_device(
     imported: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from trm_export.commands.app import run
+    from trm_export.commands.support.app import run
 
     model, target = tmp_path / "model.keras", tmp_path / "model.onnx"
     imported.save(model)
@@ -152,9 +152,9 @@ def test_from_the_command_line_to_the_device(
 
 
 def test_one_model_can_have_it_both_ways(sudoku: Any, shared: Any, tmp_path: Path) -> None:
-    from trm_export.export.export import export as run
-    from trm_export.export.export import format_named
-    from trm_export.export.probe import probe_puzzles
+    from trm_export.exporters.export import export as run
+    from trm_export.exporters.export import format_named
+    from trm_export.exporters.probe import probe_puzzles
 
     puzzles, kind = probe_puzzles(sudoku, 3), format_named("onnx")
     outside = export(sudoku, tmp_path / "outside.onnx", "onnx", shared)

@@ -306,8 +306,9 @@ def test_wrong_options_are_named_together() -> None:
 def test_the_command_writes_a_model_and_says_what_it_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from trm_export.checkpoint import load_model, weights_sha256
-    from trm_export.commands.app import run
+    from trm_export.checkpoints.loading import load_model
+    from trm_export.commands.support.app import run
+    from trm_export.step.weights import weights_sha256
 
     target = tmp_path / "model.keras"
     assert run(["import", str(checkpoint("rope")), "-o", str(target)]) == 0
@@ -327,7 +328,7 @@ def test_the_command_writes_a_model_and_says_what_it_read(
 def test_the_command_leaves_nothing_behind_when_it_refuses(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from trm_export.commands.app import run
+    from trm_export.commands.support.app import run
 
     path = edit(copy(tmp_path, "rope"), lambda arrays: arrays.pop(HEAD))
     target = tmp_path / "out" / "model.keras"

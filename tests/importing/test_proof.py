@@ -25,7 +25,7 @@ EXPORTED = ("mixer", "mixer_plain", "rope", "rope_plain", "learned")
 @functools.cache
 def imported(name: str) -> tuple[Any, Any]:
     """The Keras model of a variant, and what its exports share."""
-    from trm_export.export.shared import Shared
+    from trm_export.exporters.shared import Shared
     from trm_export.importing import import_checkpoint
 
     model, _ = import_checkpoint(checkpoint(name))
@@ -45,8 +45,8 @@ def test_keras_computes_what_pytorch_computed(name: str) -> None:
 @pytest.mark.parametrize("kind", ["onnx", "tflite"])
 @pytest.mark.parametrize("name", EXPORTED)
 def test_exports_compute_what_pytorch_computed(name: str, kind: str, tmp_path: Path) -> None:
-    from trm_export.export.export import export, format_named
-    from trm_export.export.probe import probe_puzzles
+    from trm_export.exporters.export import export, format_named
+    from trm_export.exporters.probe import probe_puzzles
     from trm_runtime import open_runner
 
     model, shared = imported(name)
@@ -66,7 +66,7 @@ MISPLACED: dict[str, tuple[str, Any]] = {
 @pytest.mark.parametrize("name", MISPLACED)
 def test_a_tensor_in_the_wrong_place_would_show(name: str, tmp_path: Path) -> None:
     from trm_export.importing import import_checkpoint
-    from trm_export.reference import KerasRunner
+    from trm_export.step.keras_runner import KerasRunner
 
     folder = shutil.copytree(GOLDEN / "rope", tmp_path / "rope")
     tensors, (key, change) = load_file(checkpoint("rope")), MISPLACED[name]

@@ -43,8 +43,8 @@ def test_a_saved_state_dict_is_the_same_model(
 ) -> None:
     from tests.importing.official import Official, save
     from tests.importing.variants import VARIANTS
-    from trm_export.checkpoint import weights_sha256
     from trm_export.importing import import_checkpoint
+    from trm_export.step.weights import weights_sha256
 
     path, variant = folder(tmp_path), VARIANTS["rope"]
     save(Official(variant.arch, variant.sizes, list(VARIANTS).index("rope")), path, prefix, half)
@@ -111,7 +111,7 @@ def test_entries_that_are_no_weights_are_listed(tmp_path: Path, torch: Any) -> N
 def test_a_missing_pytorch_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from trm_export.commands.app import run
+    from trm_export.commands.support.app import run
 
     path = folder(tmp_path)
     path.write_bytes(b"whatever")

@@ -15,7 +15,7 @@ import pytest
 
 from tests.runtime.graphs import write
 from trm_runtime import StepContract, StepRunner
-from trm_runtime.drivers.onnx import OnnxRunner
+from trm_runtime.drivers.onnxruntime import OnnxRunner
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -49,9 +49,9 @@ Exports = Callable[[str], Exported]
 
 def converted(model: Any, contract: StepContract) -> Any:
     """The model as an ONNX protobuf under this contract."""
-    from trm_export.export.export import format_named, plan
-    from trm_export.export.onnx import convert
-    from trm_export.export.probe import probe_puzzles
+    from trm_export.exporters.export import format_named, plan
+    from trm_export.exporters.onnx import convert
+    from trm_export.exporters.probe import probe_puzzles
 
     job = plan(model, probe_puzzles(model), format_named("onnx"))
     return convert(dataclasses.replace(job, contract=contract))
@@ -87,7 +87,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
 
     @functools.cache
     def export(mixer: str) -> Exported:
-        from trm_export.reference import KerasRunner
+        from trm_export.step.keras_runner import KerasRunner
 
         model = small_model(mixer)
         reference = KerasRunner(model)

@@ -8,10 +8,10 @@ from typing import Any
 
 from tests.parity.fakes import Alter, AlteredRunner, Tensors, toy_puzzles
 from tests.runtime.fakes import MAX_STEPS, FakeRunner, make_contract
-from trm_export.parity.document import Judged, report_document
+from trm_export.parity.document import JudgedFile, report_document
 from trm_runtime import StepContract, StepRunner
-from trm_runtime.parity import About, Gates, Golden, check, compare, record
-from trm_runtime.plain import plain
+from trm_runtime.json_values import plain
+from trm_runtime.parity import Gates, Golden, GoldenOrigin, check, compare, record
 
 COMMAND = "trm-export parity toy.keras good.onnx bad.tflite --report r.html"
 COST = {"step_ms": 12.5}
@@ -39,7 +39,7 @@ def golden(*, labels: bool = True, control: bool = True) -> Golden:
     made = {"model": "toy.keras", "device": device, "dtype_policy": "float32"}
     floor = compare(FakeRunner(), AlteredRunner(rounding), puzzles).to_json()
     told = {"what": "the same weights in float64", **floor} if control else None
-    return record(FakeRunner(), puzzles, about=About("puzzles", None, made, told))
+    return record(FakeRunner(), puzzles, about=GoldenOrigin("puzzles", None, made, told))
 
 
 def document(folder: Path, **choices: bool) -> dict[str, Any]:
@@ -57,15 +57,15 @@ def judged(
     alter: Alter = rounding,
     contract: StepContract | None = None,
     gates: Gates | None = None,
-) -> Judged:
+) -> JudgedFile:
     """A file that holds the altered toy model."""
     path.write_bytes(b"0" * 1_234_567)
     runner: StepRunner = AlteredRunner(alter, contract or make_contract())
     result = check(recorded, runner, gates=gates)
-    return Judged(path, runner.contract, "onnxruntime 1.0", result)
+    return JudgedFile(path, runner.contract, "onnxruntime 1.0", result)
 
 
-def written(recorded: Golden, files: list[Judged]) -> dict[str, Any]:
+def written(recorded: Golden, files: list[JudgedFile]) -> dict[str, Any]:
     """The document, as JSON keeps it."""
     found: dict[str, Any] = plain(report_document(recorded, "ab" * 32, files, COMMAND))
     return found

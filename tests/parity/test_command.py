@@ -11,8 +11,8 @@ import pytest
 from tests.parity.conftest import Exports
 from tests.parity.faults import one_weight_off_by_5_percent
 from tests.runtime.graphs import write
-from trm_export.commands.app import run
-from trm_export.shipped import shipped_checkpoint
+from trm_export.checkpoints.shipped import shipped_checkpoint
+from trm_export.commands.support.app import run
 
 pytest.importorskip("onnxruntime")
 

@@ -14,8 +14,8 @@ from tests.runtime.fakes import ALPHABET, MAX_STEPS, FakeRunner, make_contract
 from trm_export.errors import RejectedInputError, UsageError
 from trm_runtime import HaltRule, StepContract
 from trm_runtime.check_command import text
+from trm_runtime.json_values import plain
 from trm_runtime.parity import Gates, ParityResult, compare
-from trm_runtime.plain import plain
 
 RUNGS = [
     "names",

@@ -16,10 +16,10 @@ import pytest
 CODE = """
 import json
 import numpy as np
-from trm_export.checkpoint import load_model
+from trm_export.checkpoints.loading import load_model
 from trm_export.parity.control import float64_runner
-from trm_export.reference import KerasRunner
-from trm_export.shipped import shipped_checkpoint
+from trm_export.step.keras_runner import KerasRunner
+from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.tasks import get_task
 from trm_runtime.runner import initial_carry
 
@@ -51,8 +51,8 @@ def test_the_control_is_another_computation_of_the_same_weights(backend: str) ->
 
 def without_control() -> Any:
     """A model that casts to float32 in the middle of a step."""
-    from tests.strangers.oddities import Tuned
-    from trm_export.protocol import adapt
+    from tests.third_party.oddities import Tuned
+    from trm_export.step.step_model import adapt
 
     model = Tuned()
     batch = {"inputs": np.zeros((2, 9), "int32")}
@@ -72,11 +72,11 @@ def test_a_recording_goes_on_without_one_and_says_why(tmp_path: Path) -> None:
     from trm_export.parity.control import NoControlError
     from trm_export.parity.recording import record_file
     from trm_export.tasks import PuzzleSet
-    from trm_runtime.parity import About
+    from trm_runtime.parity import GoldenOrigin
 
     model, path = without_control(), tmp_path / "g.npz"
     puzzles = PuzzleSet(np.ones((3, 9), "int32"), None, np.zeros(3, "int32"))
-    about = About("puzzles", None, {"model": "m.keras"})
+    about = GoldenOrigin("puzzles", None, {"model": "m.keras"})
     golden = record_file(model, puzzles, path, about, control=None)
     assert golden.about.control is None
     assert golden.about.provenance["model"] == "m.keras"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.parity import reports
-from trm_export.commands.app import run
+from trm_export.commands.support.app import run
 from trm_export.errors import RejectedInputError
 from trm_export.report.write import rewrite_report
 

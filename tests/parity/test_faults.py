@@ -71,8 +71,8 @@ def test_turning_every_position_by_one_more_is_no_fault(
 
 @pytest.mark.skipif(not TRAINED.exists(), reason="artifacts/sudoku4.keras is not there")
 def test_a_trained_model_answers_and_halts_the_same(tmp_path: Path) -> None:
-    from trm_export.checkpoint import load_model
-    from trm_export.reference import KerasRunner
+    from trm_export.checkpoints.loading import load_model
+    from trm_export.step.keras_runner import KerasRunner
 
     model = load_model(TRAINED)
     reference = KerasRunner(model)

@@ -19,7 +19,8 @@ from tests.runtime.fakes import FakeRunner
 from trm_runtime.__main__ import main
 from trm_runtime.contract import GOLDEN_INDEX
 from trm_runtime.errors import RejectedInputError, UsageError
-from trm_runtime.parity import About, Golden, ParityResult, check, compare, record
+from trm_runtime.json_values import plain
+from trm_runtime.parity import Golden, GoldenOrigin, ParityResult, check, compare, record
 from trm_runtime.parity.golden_file import (
     SCHEMA_VERSION,
     chunk_arrays,
@@ -27,12 +28,11 @@ from trm_runtime.parity.golden_file import (
     refilled_arrays,
     write_golden,
 )
-from trm_runtime.plain import plain
 
 recording = importlib.import_module("trm_runtime.parity.record")  # `record` is its function, too
 
 PUZZLES = 11
-ABOUT = About("toys", "toy", {"made_by": "tests"}, None)
+ABOUT = GoldenOrigin("toys", "toy", {"made_by": "tests"}, None)
 
 
 def written(golden: Golden) -> bytes:

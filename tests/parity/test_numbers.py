@@ -11,13 +11,13 @@ from trm_export.errors import UsageError
 from trm_runtime.parity import GATES, Gates, gates_for
 from trm_runtime.parity.counts import mcnemar, wilson
 from trm_runtime.parity.decisions import Decisions, tolerance
-from trm_runtime.parity.gaps import Gaps, TensorError, relative
+from trm_runtime.parity.gaps import Gaps, TensorDiff, relative
 from trm_runtime.parity.judge import value_rungs
 from trm_runtime.parity.record import both_kinds
 from trm_runtime.tensors import TensorSpec
 
 
-def summed(expected: list, got: list, dtype: str = "float32", batches: int = 1) -> TensorError:
+def summed(expected: list, got: list, dtype: str = "float32", batches: int = 1) -> TensorDiff:
     x, y = np.array(expected, dtype), np.array(got, dtype)
     gaps = Gaps.empty([TensorSpec("z_H", dtype, (None, *x.shape[1:]))], 3, len(x))
     for rows in np.array_split(np.arange(len(x)), batches):

@@ -16,11 +16,11 @@ import pytest
 from tests.parity.fakes import toy_puzzles
 from tests.runtime.fakes import FakeRunner
 from tests.runtime.graphs import write
-from trm_export.commands.app import run
+from trm_export.checkpoints.shipped import shipped_checkpoint
+from trm_export.commands.support.app import run
 from trm_export.errors import MissingExtraError
 from trm_export.files import sha256_file
-from trm_export.shipped import shipped_checkpoint
-from trm_runtime.parity import About, record
+from trm_runtime.parity import GoldenOrigin, record
 from trm_runtime.parity.golden_file import write_golden
 
 pytest.importorskip("onnxruntime")
@@ -38,7 +38,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Judges an export against sixty toys in chunks of twenty."""
     recording = importlib.import_module("trm_runtime.parity.record")
     monkeypatch.setattr(recording, "CHUNK", 20)
-    about = About("toys", None, {"model_sha256": sha256_file(MODEL)}, None)
+    about = GoldenOrigin("toys", None, {"model_sha256": sha256_file(MODEL)}, None)
     golden, artifact = tmp_path / "toy.npz", write(tmp_path / "toy.onnx")
     with golden.open("wb") as file:
         write_golden(file, record(FakeRunner(), toy_puzzles(60, unsettled=(3,)), about=about))

@@ -15,12 +15,12 @@ import pytest
 from tests.parity import reports
 from tests.parity.fakes import toy_puzzles
 from tests.runtime.fakes import FakeRunner, make_contract
-from trm_export.commands.app import run
+from trm_export.commands.support.app import run
 from trm_export.errors import OverwriteError, RejectedInputError, UsageError
-from trm_export.parity.document import Judged, verdict
+from trm_export.parity.document import JudgedFile, verdict
 from trm_export.report import report_files, rewrite_report, write_report
-from trm_export.report.boards import Cell, stories, text_board
-from trm_export.report.read import read_report
+from trm_export.report.document_reader import read_report
+from trm_export.report.lost_boards import Cell, stories, text_board
 from trm_export.report.tables import gates
 from trm_export.tasks import get_task
 from trm_runtime.parity import Gates, check, record
@@ -112,7 +112,7 @@ def test_a_headline_says_what_could_not_be_judged() -> None:
     def headline(gates: Gates | None) -> str:
         result = check(golden, FakeRunner(), gates=gates)
         contract = golden.contract
-        return verdict(golden, [Judged(Path("m.onnx"), contract, "toy", result)])
+        return verdict(golden, [JudgedFile(Path("m.onnx"), contract, "toy", result)])
 
     assert headline(None) == (
         "m.onnx thinks as its model does, by the gates of its precision: 4 puzzles, none of which "

@@ -25,19 +25,19 @@ import pytest
 from tests.parity.fakes import toy_puzzles
 from tests.runtime.fakes import FakeRunner
 from tests.runtime.graphs import write
-from trm_export.commands.app import run
+from trm_export.checkpoints.shipped import shipped_checkpoint
+from trm_export.commands.support.app import run
 from trm_export.errors import RejectedInputError
 from trm_export.files import atomic_write, sha256_file
 from trm_export.parity import checking, processes
 from trm_export.parity.checking import Check, Spread, check_files, here
 from trm_export.parity.parts import Parts
 from trm_export.parity.processes import WorkerDiedError, over_processes
-from trm_export.shipped import shipped_checkpoint
+from trm_runtime.json_values import plain
 from trm_runtime.open import open_runner
-from trm_runtime.parity import About, ParityResult, check, record
+from trm_runtime.parity import GoldenOrigin, ParityResult, check, record
 from trm_runtime.parity.check import REFILLED
 from trm_runtime.parity.golden_file import read_golden, write_golden
-from trm_runtime.plain import plain
 
 pytest.importorskip("onnxruntime")
 
@@ -64,7 +64,7 @@ class Toy:
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     folder = tmp_path_factory.mktemp("toy")
-    about = About("toys", None, {"model_sha256": sha256_file(MODEL)}, None)
+    about = GoldenOrigin("toys", None, {"model_sha256": sha256_file(MODEL)}, None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recording, "CHUNK", CHUNK)
         golden = record(FakeRunner(), toy_puzzles(PUZZLES, unsettled=(3, 77)), about=about)
@@ -283,7 +283,7 @@ def noted(patch: pytest.MonkeyPatch) -> list[int]:
 
 def command_line(command: Sequence[str], *setup: str) -> tuple[list[str], dict[str, str]]:
     """A command of trm-export in a process of its own, after some lines of Python."""
-    lines = ["import sys", *setup, "from trm_export.commands.app import run"]
+    lines = ["import sys", *setup, "from trm_export.commands.support.app import run"]
     code = "\n".join([*lines, "sys.exit(run(sys.argv[1:]))"])
     paths = os.pathsep.join([str(ROOT), str(ROOT / "runtimes"), os.environ.get("PYTHONPATH", "")])
     return [sys.executable, "-c", code, *command], {**os.environ, "PYTHONPATH": paths}

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,8 +67,8 @@ class Bare:
 def solved() -> Solved:
     """What Keras answers with the shipped 4x4 checkpoint on puzzles of its test set."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    from trm_export.checkpoint import load_model
-    from trm_export.reference import KerasRunner
+    from trm_export.checkpoints.loading import load_model
+    from trm_export.step.keras_runner import KerasRunner
     from trm_export.tasks import get_task
     from trm_runtime import solve
 
@@ -100,10 +101,10 @@ def bare(
 @pytest.fixture(scope="module")
 def goldens(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Recordings of the shipped 4x4 checkpoint, and of one with a weight 5 % off."""
-    from trm_export.checkpoint import load_model
+    from trm_export.checkpoints.loading import load_model
     from trm_export.parity.recording import record_file
     from trm_export.tasks import get_task
-    from trm_runtime.parity import About
+    from trm_runtime.parity import GoldenOrigin
 
     folder, puzzles = (
         tmp_path_factory.mktemp("golden"),
@@ -112,16 +113,16 @@ def goldens(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     model = load_model(CHECKPOINT)
     paths = folder / "good.npz", folder / "other.npz"
     for path in paths:
-        record_file(model, puzzles, path, About(), control=False, budget=2_000_000)
+        record_file(model, puzzles, path, GoldenOrigin(), control=False, budget=2_000_000)
         kernel = model.inner.lm_head.kernel
         kernel.assign(kernel.value * np.float32(1.05))
     return paths
 
 
 def export_for(engine: Engine, folder: Path) -> Path:
-    from trm_export.checkpoint import load_model
-    from trm_export.export.export import Choices, export, format_named
-    from trm_export.export.probe import probe_puzzles
+    from trm_export.checkpoints.loading import load_model
+    from trm_export.exporters.export import Choices, export, format_named
+    from trm_export.exporters.probe import probe_puzzles
 
     model, kind = load_model(CHECKPOINT), format_named(engine.format)
     choices = Choices(engine=engine.target)
@@ -231,6 +232,12 @@ def test_it_solves_puzzles_with_the_same_answers(bare: Bare, solved: Solved) -> 
     found = json.loads(done.stdout)["puzzles"]
     np.testing.assert_array_equal([puzzle["ids"] for puzzle in found], solved.answers)
     np.testing.assert_array_equal([puzzle["steps"] for puzzle in found], solved.steps)
+
+
+def test_the_wheel_holds_the_schema_of_the_contract(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        shipped = archive.read("trm_runtime/contract.schema.json")
+    assert shipped == (RUNTIMES / "trm_runtime" / "contract.schema.json").read_bytes()
 
 
 @pytest.mark.parametrize("damage", ["truncated", "scrambled"])

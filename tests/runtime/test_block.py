@@ -123,7 +123,7 @@ def test_a_bad_call_is_refused_in_the_words_of_a_step(
 
 
 def test_a_block_comes_opened_as_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trm_runtime.drivers.onnx.OnnxRunner", lambda *_, **__: FakeBlock())
+    monkeypatch.setattr("trm_runtime.drivers.onnxruntime.OnnxRunner", lambda *_, **__: FakeBlock())
     runner = open_runner(tmp_path / "block.onnx")
     assert isinstance(runner, BlockRunner)
     assert runner.contract.granularity == "step"

@@ -102,7 +102,10 @@ REFUSED: dict[str, tuple[Edit, str]] = {
     "no steps": (lambda v: v.update(max_steps=0), "max_steps: expected 1 or more"),
     "batch is text": (lambda v: v.update(batch="4"), "batch: expected a whole number or null"),
     "batch is zero": (lambda v: v.update(batch=0), "batch: expected 1 or more"),
-    "batch differs": (lambda v: v.update(batch=2), "inputs: axis 0 is free (null), but the batch"),
+    "batch differs": (
+        lambda v: v.update(batch=2),
+        "inputs: axis 0 is dynamic (null), but the batch",
+    ),
     "inputs is an object": (lambda v: v.update(inputs={}), "inputs: expected a list"),
     "tensor is text": (lambda v: v["carry"].append("z"), "carry[5]: expected an object"),
     "dtype": (lambda v: tensor(v, "logits").update(dtype="float16"), "outputs[0].dtype: expected"),
@@ -120,6 +123,11 @@ REFUSED: dict[str, tuple[Edit, str]] = {
     "scalar": (lambda v: tensor(v, "z_H").update(shape=[]), "z_H: expected a shape that starts"),
     "fill": (lambda v: tensor(v, "steps").update(fill=0.5), "fill: expected a whole number"),
     "fill is wide": (lambda v: tensor(v, "steps").update(fill=2**31), "steps: fill 2147483648"),
+    "fill beyond float32": (lambda v: tensor(v, "z_H").update(fill=1e39), "z_H: fill 1e+39 is out"),
+    "input of int8": (
+        lambda v: v["inputs"][0].update(dtype="int8", scale=1.0, zero_point=0),
+        "inputs: expected int32 (batch, 4), got int8",
+    ),
     "fill of halted": (lambda v: tensor(v, "halted").update(fill=False), "halted: fill must be"),
     "no logits": (lambda v: v["outputs"].pop(0), "logits: the contract has no such output"),
     "no steps tensor": (lambda v: v["carry"].pop(2), "steps: the contract has no such carry"),

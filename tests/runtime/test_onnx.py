@@ -22,9 +22,9 @@ from trm_runtime import (
     open_runner,
     solve,
 )
-from trm_runtime.drivers.onnx import OnnxRunner
 from trm_runtime.drivers.onnx_file import seal, sealed
 from trm_runtime.drivers.onnx_wire import external_tensors
+from trm_runtime.drivers.onnxruntime import OnnxRunner
 
 pytest.importorskip("onnxruntime")
 

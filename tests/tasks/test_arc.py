@@ -103,7 +103,7 @@ class TestWithArckit:
         assert checks.cell_accuracy[1] < 1
 
     def test_boards_are_drawn_in_colour(self) -> None:
-        from trm_export.commands.boards import board_text
+        from trm_export.commands.support.terminal_boards import board_text
 
         task = arc(1)
         puzzles = task.puzzles("test", count=1)
@@ -116,7 +116,7 @@ class TestWithArckit:
     def test_a_model_trains_on_it_with_identifiers(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from trm_export.checkpoint import load_model
+        from trm_export.checkpoints.loading import load_model
         from trm_export.model import presets
         from trm_export.training.recipe import recipe_for
         from trm_export.training.run import train

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trm_export.checkpoint import load_model, weights_sha256
+from trm_export.checkpoints.loading import load_model
 from trm_export.errors import OverwriteError, RejectedInputError
 from trm_export.model.presets import PRESETS, preset
+from trm_export.step.weights import weights_sha256
 from trm_export.tasks import get_task
 from trm_export.training.callbacks import VALIDATED, LearningCurve, Log
 from trm_export.training.recipe import RECIPES, Recipe, recipe_for, with_changes

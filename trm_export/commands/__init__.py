@@ -11,6 +11,6 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Run `trm-export` with the arguments of this process and leave with its exit code."""
-    from trm_export.commands.app import run
+    from trm_export.commands.support.app import run
 
     sys.exit(run(sys.argv[1:]))

@@ -8,22 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trm_export.commands.models import (
+from trm_export.commands.support.file_arguments import each_once
+from trm_export.commands.support.model_options import (
     HaltRule,
     HaltThreshold,
     Identifiers,
     MaxSteps,
-    Said,
+    ModelOptions,
     SeqLen,
     TaskName,
     TrustModule,
     opened,
 )
-from trm_export.commands.options import AsJson, Force, each_once
+from trm_export.commands.support.options import AsJson, Force
 
 if TYPE_CHECKING:
-    from trm_export.benchmark import BenchFailure, BenchRow
-    from trm_export.protocol import StepModel
+    from trm_export.artifacts.benchmark import BenchFailure, BenchRow
+    from trm_export.step.step_model import StepModel
     from trm_export.tasks import PuzzleSet
 
 Model = Annotated[
@@ -59,10 +60,10 @@ def bench(
     """
     import tempfile
 
-    from trm_export.commands.console import emit, progress, remark
-    from trm_export.commands.frameworks import load_keras
+    from trm_export.api.frameworks import load_keras
+    from trm_export.checkpoints.keras_file import require_keras
+    from trm_export.commands.support.console import emit, progress, remark
     from trm_export.files import refuse_overwrite, require_suffix
-    from trm_export.keras_file import require_keras
 
     if report is not None:
         require_suffix(report, ".json")
@@ -70,9 +71,11 @@ def bench(
     if model.endswith(".keras"):
         require_keras(model)
     load_keras()
-    from trm_export.benchmark import BenchFailure
+    from trm_export.artifacts.benchmark import BenchFailure
 
-    said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task, halt_threshold)
+    said = ModelOptions(
+        trust_module, seq_len, max_steps, halt_rule, identifiers, task, halt_threshold
+    )
     trained, trm, stem = _model(model, said)
     puzzles = _puzzles(trm, count)
     reference = _reference(trm, puzzles) if trained else None
@@ -98,10 +101,10 @@ def bench(
         raise typer.Exit(max(failure.exit_code for failure in failures))
 
 
-def _model(name: str, said: Said) -> tuple[bool, StepModel, str]:
+def _model(name: str, said: ModelOptions) -> tuple[bool, StepModel, str]:
     """Whether it is trained, the model, and the stem for the names of its files."""
     from trm_export.model import PRESETS, TRM, preset
-    from trm_export.protocol import adapt
+    from trm_export.step.step_model import adapt
 
     if name in PRESETS:
         return False, adapt(TRM(**preset(name))), name
@@ -109,8 +112,8 @@ def _model(name: str, said: Said) -> tuple[bool, StepModel, str]:
 
 
 def _puzzles(trm: StepModel, count: int) -> PuzzleSet:
-    from trm_export.commands.puzzles import shipped_puzzles
-    from trm_export.export.probe import probe_puzzles
+    from trm_export.commands.support.puzzle_options import shipped_puzzles
+    from trm_export.exporters.probe import probe_puzzles
     from trm_export.tasks import find_task
 
     task = find_task(trm)
@@ -118,7 +121,7 @@ def _puzzles(trm: StepModel, count: int) -> PuzzleSet:
 
 
 def _reference(trm: StepModel, puzzles: PuzzleSet) -> Any:
-    from trm_export.reference import KerasRunner
+    from trm_export.step.keras_runner import KerasRunner
     from trm_runtime import solve
 
     return solve(KerasRunner(trm), puzzles.feeds(trm.num_puzzle_identifiers), batch_size=256)
@@ -134,13 +137,13 @@ def _rows(
 ) -> Iterator[BenchRow | BenchFailure]:
     import dataclasses
 
-    from trm_export.benchmark import BenchFailure
-    from trm_export.benchmark import bench as measured
+    from trm_export.artifacts.benchmark import BenchFailure
+    from trm_export.artifacts.benchmark import bench as measured
     from trm_export.errors import ParityError, TRMError
-    from trm_export.export.every import export_all
-    from trm_export.export.probe import probe_puzzles
+    from trm_export.exporters.export_all import export_all
+    from trm_export.exporters.probe import probe_puzzles
 
-    labels = puzzles.labels if reference is not None else None
+    labels = puzzles.targets if reference is not None else None
     tokens = puzzles.inputs if reference is not None else puzzles.inputs[:1]
     for file in files:
         try:
@@ -172,7 +175,7 @@ def _document(
 
     exact = None
     if reference is not None and puzzles.labels is not None:
-        exact = float((reference.answers == puzzles.labels).all(axis=1).mean())
+        exact = float(puzzles.exact(reference.answers).mean())
     return {
         "tool": f"trm-export {trm_export.__version__}",
         "kind": "bench",
@@ -193,14 +196,14 @@ def _write(document: dict[str, Any], path: Path, *, force: bool) -> None:
     import json
 
     from trm_export.files import atomic_write
-    from trm_runtime.plain import plain
+    from trm_runtime.json_values import plain
 
     with atomic_write(path, force=force) as new:
         new.write_text(json.dumps(plain(document), indent=2, allow_nan=False) + "\n")
 
 
 def _show(rows: Sequence[BenchRow], trained: bool, kind: str) -> None:
-    from trm_export.commands.console import bytes_text, remark, show_columns
+    from trm_export.commands.support.console import bytes_text, remark, show_columns
 
     heads = ["file", "size", "export", "load", "step", "RAM"]
     heads += ["exact", "same", "steps"] if trained else []

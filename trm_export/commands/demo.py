@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trm_export.commands.options import AsJson
+from trm_export.commands.support.options import AsJson
 
 if TYPE_CHECKING:
     from trm_export.tasks import PuzzleSet, Task
@@ -27,19 +27,19 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Export a shipped model, watch it think on ONNX Runtime, compare it with Keras."""
-    from trm_export.commands.console import emit, progress, remark
-    from trm_export.commands.frameworks import load_keras
-    from trm_export.shipped import shipped_checkpoint
+    from trm_export.api.frameworks import load_keras
+    from trm_export.checkpoints.shipped import shipped_checkpoint
+    from trm_export.commands.support.console import emit, progress, remark
     from trm_export.tasks import get_task
 
     task = get_task(name)
     source = shipped_checkpoint(name)
     remark(f"1. Loading {source.name} and exporting one ACT step to ONNX ...")
     load_keras()
-    from trm_export.checkpoint import load_model
-    from trm_export.export.export import export, format_named
-    from trm_export.export.probe import probe_puzzles
-    from trm_export.reference import KerasRunner
+    from trm_export.checkpoints.loading import load_model
+    from trm_export.exporters.export import export, format_named
+    from trm_export.exporters.probe import probe_puzzles
+    from trm_export.step.keras_runner import KerasRunner
     from trm_runtime import open_runner
     from trm_runtime.parity import compare
 
@@ -120,8 +120,8 @@ def _watch(task: Task, runner: StepRunner, puzzles: PuzzleSet, row: int) -> None
     from rich.console import Group
     from rich.text import Text
 
-    from trm_export.commands.boards import board_text
-    from trm_export.commands.console import stdout
+    from trm_export.commands.support.console import stdout
+    from trm_export.commands.support.terminal_boards import board_text
     from trm_runtime import solve
     from trm_runtime.solution import StepEvent
 
@@ -146,7 +146,7 @@ def _watch(task: Task, runner: StepRunner, puzzles: PuzzleSet, row: int) -> None
 
 
 def _report(solved: dict[str, Any], verdict: str, export: Any, puzzles: Path) -> None:
-    from trm_export.commands.console import bytes_text, show_table
+    from trm_export.commands.support.console import bytes_text, show_table
 
     show_table(
         "Verdict",

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trm_export.commands.models import (
+from trm_export.commands.support.model_options import (
     HaltRule,
     HaltThreshold,
     Identifiers,
     MaxSteps,
-    Said,
+    ModelOptions,
     SeqLen,
     TaskName,
     TrustModule,
 )
-from trm_export.commands.options import AsJson
-from trm_export.commands.puzzles import BlanksOption, chosen_puzzles, refuse_words
+from trm_export.commands.support.options import AsJson
+from trm_export.commands.support.puzzle_options import BlanksOption, chosen_puzzles, refuse_words
 
 if TYPE_CHECKING:
     from trm_export.tasks import ArcTask, PuzzleSet, Task
@@ -26,8 +26,13 @@ if TYPE_CHECKING:
 
 Model = Annotated[Path, typer.Argument(help="A .keras file or an exported one.")]
 PuzzleFile = Annotated[
-    Path | None, typer.Option("--puzzles", help="Puzzles of your own: CSV, lines, .npz or folder.")
-]
+    Path | None,
+    typer.Option(
+        "--puzzles", help="Puzzles of your own: CSV, lines, .npz or folder; or the word hard, for "
+        "9x9 Sudokus that need guesses."
+    ),
+]  # fmt: skip
+HARD = "hard"
 Count = Annotated[int, typer.Option(min=1, help="How many puzzles, or ARC problems, at most.")]
 Vote = Annotated[
     int | None,
@@ -53,14 +58,18 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Count how many unseen puzzles a model or an exported file answers, and draw some."""
-    from trm_export.commands.console import emit, show_table
+    from trm_export.commands.support.console import emit, show_table
     from trm_export.errors import UsageError
     from trm_export.tasks import ArcTask, find_task, get_task
 
     if vote is not None and (puzzles is not None or blanks is not None):
         raise UsageError("--vote asks for all of a problem; leave --puzzles and --blanks out.")
+    if puzzles == Path(HARD) and blanks is None and not puzzles.exists():
+        puzzles, blanks = None, HARD
     refuse_words(puzzles, task, blanks)
-    said = Said(trust_module, seq_len, max_steps, halt_rule, identifiers, task, halt_threshold)
+    said = ModelOptions(
+        trust_module, seq_len, max_steps, halt_rule, identifiers, task, halt_threshold
+    )
     runner = _runner(model, said)
     found = find_task(runner.contract) if task is None else get_task(task)
     if found is None:
@@ -79,19 +88,19 @@ def evaluate(
     _draw(found, boards)
 
 
-def _runner(model: Path, said: Said) -> StepRunner:
+def _runner(model: Path, said: ModelOptions) -> StepRunner:
     """A .keras file of which that is said, or an exported one, which says all itself."""
     if model.suffix != ".keras":
         from trm_runtime.open import open_runner
 
         return open_runner(model)
-    from trm_export.commands.frameworks import load_keras
-    from trm_export.commands.models import opened
-    from trm_export.keras_file import require_keras
+    from trm_export.api.frameworks import load_keras
+    from trm_export.checkpoints.keras_file import require_keras
+    from trm_export.commands.support.model_options import opened
 
     require_keras(model)
     load_keras(any_backend=True)
-    from trm_export.reference import KerasRunner
+    from trm_export.step.keras_runner import KerasRunner
 
     return KerasRunner(opened(model, said))
 
@@ -100,7 +109,7 @@ def _plain(
     runner: StepRunner, task: Task, puzzles: PuzzleSet, show: int
 ) -> tuple[dict[str, Any], list[Any]]:
     """What to say, and (input, answer, title) of boards."""
-    from trm_export.commands.console import progress
+    from trm_export.commands.support.console import progress
     from trm_runtime import solve
     from trm_runtime.parity.counts import wilson
 
@@ -136,7 +145,7 @@ def _voted(
     runner: StepRunner, task: ArcTask, copies: int, count: int, show: int
 ) -> tuple[dict[str, Any], list[Any]]:
     from trm_export.tasks.arc_grids import encode
-    from trm_export.voting import evaluate_arc
+    from trm_export.tasks.voting import evaluate_arc
 
     problems = [i for i, problem in enumerate(task.problems) if not problem.training][:count]
     score = evaluate_arc(runner, task, problems, copies=copies)
@@ -160,8 +169,8 @@ def _voted(
 def _draw(task: Task, boards: list[Any]) -> None:
     from rich.text import Text
 
-    from trm_export.commands.boards import board_text
-    from trm_export.commands.console import stdout
+    from trm_export.commands.support.console import stdout
+    from trm_export.commands.support.terminal_boards import board_text
 
     for inputs, answer, title in boards:
         stdout().print(Text(f"\n{title}"))

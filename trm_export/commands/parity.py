@@ -11,24 +11,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trm_export.commands.explaining import Explain
-from trm_export.commands.models import (
+from trm_export.commands.support.explanations import Explain
+from trm_export.commands.support.file_arguments import each_once
+from trm_export.commands.support.model_options import (
     HaltRule,
     HaltThreshold,
     Identifiers,
     MaxSteps,
-    Said,
+    ModelOptions,
     SeqLen,
     TaskName,
     TrustModule,
 )
-from trm_export.commands.options import AsJson, Force, each_once
-from trm_export.commands.puzzles import BlanksOption, refuse_words
-from trm_export.commands.recording import DeviceName, Recording, RequireGpu
+from trm_export.commands.support.options import AsJson, Force
+from trm_export.commands.support.puzzle_options import BlanksOption, refuse_words
+from trm_export.commands.support.recording_options import DeviceName, Recording, RequireGpu
 
 if TYPE_CHECKING:
     from trm_export.parity.checking import Spread
-    from trm_export.parity.document import Judged, ReportDocument
+    from trm_export.parity.document import JudgedFile, ReportDocument
     from trm_export.parity.parts import Parts
     from trm_runtime.parity import Golden
 
@@ -108,11 +109,11 @@ def parity(
     Exit code 5 when one does not; the first thing that went wrong is named. With -o or --report
     a command that was killed goes on where it was.
     """
-    from trm_export.commands.console import emit, progress
-    from trm_export.commands.explaining import explained, show_explanation
-    from trm_export.commands.parity_tables import show_files
+    from trm_export.checkpoints.keras_file import require_keras
+    from trm_export.commands.support.console import emit, progress
+    from trm_export.commands.support.explanations import explained, show_explanation
+    from trm_export.commands.support.parity_tables import show_files
     from trm_export.errors import ParityError
-    from trm_export.keras_file import require_keras
     from trm_export.parity.checking import Check, check_files
     from trm_export.parity.document import judged
     from trm_runtime.open import open_runner
@@ -133,7 +134,7 @@ def parity(
     contracts = [open_runner(artifact).contract for artifact in artifacts]
     gates = None if gate is None else read_gates(gate)
     costs = _costs(bench)
-    said = Said(
+    said = ModelOptions(
         trust_module, seq_len, max_steps, halt_rule, identifiers, halt_threshold=halt_threshold
     )
     if report is None:
@@ -224,8 +225,8 @@ def _work(
     from trm_export.errors import RejectedInputError, UsageError
     from trm_export.files import sha256_tree
     from trm_export.parity.parts import Parts, beside
+    from trm_runtime.json_values import plain
     from trm_runtime.measure import load_engine
-    from trm_runtime.plain import plain
 
     given = [*artifacts, *([] if golden is None else [golden])]
     digests = {str(path): sha256_tree(path) for path in given}
@@ -268,15 +269,15 @@ def _costs(path: Path | None) -> dict[str, Any]:
         ) from error
 
 
-def _document(source: Path, reference: Golden, files: list[Judged]) -> ReportDocument:
-    from trm_export.commands.again import command_line
+def _document(source: Path, reference: Golden, files: list[JudgedFile]) -> ReportDocument:
+    from trm_export.commands.support.command_line import command_line
     from trm_export.files import sha256_file
     from trm_export.parity.document import report_document
 
     return report_document(reference, sha256_file(source), files, command_line())
 
 
-def _single(file: Judged) -> dict[str, Any]:
+def _single(file: JudgedFile) -> dict[str, Any]:
     from trm_export import TOOL, __version__
 
     return {**file.result.to_json(), "tool": f"{TOOL} {__version__}"}
@@ -284,7 +285,7 @@ def _single(file: Judged) -> dict[str, Any]:
 
 def _write(
     found: ReportDocument,
-    files: list[Judged],
+    files: list[JudgedFile],
     output: Path | None,
     report: Path | None,
     *,
@@ -293,7 +294,7 @@ def _write(
     import json
 
     from trm_export.files import atomic_write
-    from trm_runtime.plain import plain
+    from trm_runtime.json_values import plain
 
     if output is not None:
         document = plain(found if len(files) > 1 else _single(files[0]))

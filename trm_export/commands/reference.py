@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trm_export.commands.models import (
+from trm_export.commands.support.model_options import (
     HaltRule,
     HaltThreshold,
     Identifiers,
     MaxSteps,
-    Said,
+    ModelOptions,
     SeqLen,
     TaskName,
     TrustModule,
 )
-from trm_export.commands.options import AsJson, Force
-from trm_export.commands.puzzles import BlanksOption, refuse_words
-from trm_export.commands.recording import DeviceName, Recording, RequireGpu
+from trm_export.commands.support.options import AsJson, Force
+from trm_export.commands.support.puzzle_options import BlanksOption, refuse_words
+from trm_export.commands.support.recording_options import DeviceName, Recording, RequireGpu
 
 if TYPE_CHECKING:
     from trm_runtime.parity import Golden
@@ -72,16 +72,16 @@ def reference(
     Killed at any moment, the same command goes on where it was. Runs on a GPU if Keras (see
     KERAS_BACKEND) has one, in exact float32.
     """
-    from trm_export.commands.console import emit
+    from trm_export.checkpoints.keras_file import require_keras
+    from trm_export.commands.support.console import emit
     from trm_export.files import refuse_overwrite, require_suffix
-    from trm_export.keras_file import require_keras
 
     output = output or Path("artifacts", f"{model.stem}.golden.npz")
     require_suffix(output, ".npz")
     refuse_overwrite(output, force=force)
     require_keras(model)
     refuse_words(puzzles, task, blanks, "PUZZLES")
-    said = Said(
+    said = ModelOptions(
         trust_module, seq_len, max_steps, halt_rule, identifiers, halt_threshold=halt_threshold
     )
     recording = Recording(
@@ -113,7 +113,7 @@ def summary(golden: Golden, path: Path) -> dict[str, Any]:
 
 
 def _show(golden: Golden, path: Path, told: dict[str, Any]) -> None:
-    from trm_export.commands.console import bytes_text, show_table
+    from trm_export.commands.support.console import bytes_text, show_table
 
     where = told["provenance"]["device"]
     rows = [

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trm_export.commands.options import AsJson, Force
+from trm_export.commands.support.options import AsJson, Force
 
 
 def report(
@@ -20,7 +20,7 @@ def report(
     force: Force = False,
 ) -> None:
     """Make a parity report again, as HTML and Markdown, from its JSON alone."""
-    from trm_export.commands.console import emit
+    from trm_export.commands.support.console import emit
     from trm_export.files import require_suffix
     from trm_export.report import report_files, rewrite_report
 

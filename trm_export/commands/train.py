@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trm_export.commands.options import AsJson, Force
+from trm_export.commands.support.options import AsJson, Force
 
 if TYPE_CHECKING:
     from trm_export.training.recipe import Recipe
@@ -84,9 +84,9 @@ def train(
     import signal
     import sys
 
-    from trm_export.commands.console import emit
-    from trm_export.commands.failures import StoppedError
-    from trm_export.commands.frameworks import load_keras
+    from trm_export.api.frameworks import load_keras
+    from trm_export.commands.support.console import emit
+    from trm_export.commands.support.exits import StoppedError
     from trm_export.training.recipe import recipe_for, with_changes
     from trm_export.training.run_files import RunFiles
     from trm_export.training.until import parse_time
@@ -120,7 +120,7 @@ def train(
 
 
 def _say(result: TrainResult, recipe: Recipe, name: str) -> None:
-    from trm_export.commands.console import remark
+    from trm_export.commands.support.console import remark
 
     remark(_end(result, recipe, name))
     point = result.validation

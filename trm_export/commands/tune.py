@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trm_export.commands.models import TaskName
-from trm_export.commands.options import AsJson, Force
-from trm_export.commands.puzzles import BlanksOption, refuse_words
+from trm_export.commands.support.model_options import TaskName
+from trm_export.commands.support.options import AsJson, Force
+from trm_export.commands.support.puzzle_options import BlanksOption, refuse_words
 
 if TYPE_CHECKING:
+    from trm_export.halting.curve import Trace
+    from trm_export.halting.tuning import Tuning
     from trm_export.tasks import PuzzleSet
-    from trm_export.tuning import Trace, Tuning
     from trm_runtime.contract import StepContract
 
 Artifact = Annotated[Path, typer.Argument(help="The exported file; of granularity step or block.")]
@@ -53,11 +54,12 @@ def tune(
 
     The file runs on validation puzzles; what is chosen goes into its contract. Needs no Keras.
     """
-    from trm_export.commands.console import emit
-    from trm_export.commands.tune_tables import show_tuning
-    from trm_export.rewrite import embedded_contract, refuse_rewrite, rewrite
-    from trm_export.tuning import refuse_loop
-    from trm_export.tuning import tune as tuned
+    from trm_export.artifacts.contract_rewrite import embedded_contract, refuse_rewrite, rewrite
+    from trm_export.commands.support.console import emit
+    from trm_export.commands.support.tune_tables import show_tuning
+    from trm_export.files import sidecar
+    from trm_export.halting.tuning import refuse_loop
+    from trm_export.halting.tuning import tune as tuned
 
     refuse_words(puzzles, task, blanks)
     target = output or artifact
@@ -77,14 +79,14 @@ def tune(
     _say(found, contract, dry_run)
     if written:
         print(target)
-        print(target.with_name(f"{target.name}.json"))
+        print(sidecar(target))
 
 
 def _puzzles(
     contract: StepContract, file: Path | None, name: str | None, blanks: str | None, count: int
 ) -> PuzzleSet:
     """Puzzles with solutions, of the validation split of a folder or of the shipped ones."""
-    from trm_export.commands.puzzles import chosen_puzzles
+    from trm_export.commands.support.puzzle_options import chosen_puzzles
     from trm_export.errors import UsageError
 
     found = chosen_puzzles(contract, file, name, blanks, count, "validation")
@@ -98,8 +100,8 @@ def _puzzles(
 
 
 def _trace(artifact: Path, puzzles: PuzzleSet) -> Trace:
-    from trm_export.commands.console import progress
-    from trm_export.tuning import think
+    from trm_export.commands.support.console import progress
+    from trm_export.halting.tuning import think
     from trm_runtime.open import open_runner
 
     runner = open_runner(artifact)
@@ -131,7 +133,7 @@ def _document(
 
 
 def _say(found: Tuning, contract: StepContract, dry_run: bool) -> None:
-    from trm_export.commands.console import remark
+    from trm_export.commands.support.console import remark
 
     old, new = found.present, found.chosen
     if not found.changes:

@@ -6,31 +6,14 @@ import dataclasses
 from collections.abc import Callable
 
 from trm_export.explain.trial import forced, fresh, least_cosine
-from trm_export.export.choices import Choices
-from trm_export.export.format import Format
-from trm_export.export.layers import layers
-from trm_export.export.shared import Shared
+from trm_export.exporters.choices import Choices
+from trm_export.exporters.format import Format
+from trm_export.exporters.keep_search import LayerImpact
+from trm_export.exporters.kept_layers import layers
+from trm_export.exporters.shared import Shared
 from trm_runtime.parity import Puzzles
 
 Progress = Callable[[int, int], object]  # files measured, and of how many
-
-
-@dataclasses.dataclass(frozen=True)
-class LayerError:
-    """What making one layer small adds to the error of a step, and what it saves.
-
-    Attributes:
-        layer: short name, as `layers` has it.
-        cosine: least forced cosine of any float tensor and step.
-        relative_l2: largest forced relative L2 of any.
-        bytes_saved: how much smaller the file is; less than 0 where the operators that a small
-            layer needs outweigh it.
-    """
-
-    layer: str
-    cosine: float
-    relative_l2: float
-    bytes_saved: int
 
 
 def rank_layers(
@@ -40,7 +23,7 @@ def rank_layers(
     puzzles: Puzzles,
     *,
     progress: Progress | None = None,
-) -> tuple[LayerError, ...]:
+) -> tuple[LayerImpact, ...]:
     """Every layer that this format stores in fewer bits, the worst first.
 
     A loop is measured by its step: a whole loop shows none of its own.
@@ -67,7 +50,7 @@ def rank_layers(
             if saved:  # or it is in float all the same
                 result = forced(shared, trial, puzzles)
                 error = result.forced_error or 0.0
-                found.append(LayerError(name, least_cosine(result), error, saved))
+                found.append(LayerImpact(name, least_cosine(result), error, saved))
         if progress is not None:
             progress(number, len(names))
     return tuple(sorted(found, key=lambda one: (one.cosine, -one.relative_l2)))

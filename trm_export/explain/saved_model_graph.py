@@ -79,7 +79,7 @@ def constants(proto: Any) -> dict[str, Array]:
 
 
 def read_graph(folder: Path, signature: str, weights: Sequence[str]) -> StepGraph:
-    """Reads a folder that `trm_export.export.saved_model` wrote.
+    """Reads a folder that `trm_export.exporters.saved_model` wrote.
 
     Args:
         folder: the SavedModel.

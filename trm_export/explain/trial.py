@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from trm_export.export.choices import Choices
-from trm_export.export.export import build, plan
-from trm_export.export.format import Format
-from trm_export.export.puzzle_table import table_bytes
-from trm_export.export.shared import Shared
+from trm_export.exporters.choices import Choices
+from trm_export.exporters.export import build, plan
+from trm_export.exporters.format import Format
+from trm_export.exporters.puzzle_table_file import table_bytes
+from trm_export.exporters.shared import Shared
 from trm_export.files import size_on_disk
 from trm_runtime.open import open_runner
 from trm_runtime.parity import ParityResult, Puzzles, check

@@ -6,7 +6,7 @@ each value comes from, `layout` knows which tensor is which weight, `load` puts 
 
 from __future__ import annotations
 
+from trm_export.importing.import_report import ImportReport
 from trm_export.importing.load import import_checkpoint
-from trm_export.importing.report import ImportReport
 
 __all__ = ["ImportReport", "import_checkpoint"]

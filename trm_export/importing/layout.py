@@ -13,7 +13,7 @@ import numpy as np
 
 from trm_export.importing.shapes import EMBED, LAYERS, POSITION, PUZZLE
 from trm_export.model import TRM
-from trm_export.weights import Arrays
+from trm_export.step.weights import Arrays
 
 Array = np.ndarray[Any, Any]
 

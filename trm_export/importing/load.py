@@ -14,17 +14,17 @@ from pathlib import Path
 
 import numpy as np
 
-from trm_export.dry import without_weights
 from trm_export.errors import CheckpointError, ConfigurationError
 from trm_export.files import sha256_file
 from trm_export.importing.folder import Folder, read_folder
+from trm_export.importing.import_report import ImportReport
 from trm_export.importing.layout import differences, places
-from trm_export.importing.read import Checkpoint, read_checkpoint
-from trm_export.importing.report import ImportReport
 from trm_export.importing.settings import Settings, alphabet, parse_given, resolve
 from trm_export.importing.shapes import PUZZLE, facts
+from trm_export.importing.tensors import Checkpoint, read_checkpoint
 from trm_export.model import TRM, TRMConfig
-from trm_export.weights import not_finite
+from trm_export.model.weightless import without_weights
+from trm_export.step.weights import not_finite
 
 _UNSEEN = {"num_heads": 1, "pos_encodings": "none"}  # no shape depends on them
 

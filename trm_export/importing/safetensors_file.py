@@ -9,7 +9,7 @@ import numpy as np
 import safetensors
 
 from trm_export.errors import CheckpointError
-from trm_export.weights import Arrays
+from trm_export.step.weights import Arrays
 
 DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
 

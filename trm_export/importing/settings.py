@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trm_export.checkpoints.keras_file import MAX_SIZES
 from trm_export.errors import UsageError
 from trm_export.importing.folder import CONFIG, DATASET, Folder
-from trm_export.importing.shapes import EMBED, Fact
-from trm_export.keras_file import MAX_SIZES
+from trm_export.importing.shapes import EMBED, ShapeFact
 from trm_export.model.config import TRMConfig
 from trm_export.model.layers import NORM_EPSILON
 from trm_export.tasks import TASKS
@@ -81,7 +81,9 @@ def parse_given(texts: Sequence[str]) -> dict[str, Setting]:
     return found
 
 
-def resolve(facts: Mapping[str, Fact], folder: Folder, given: Mapping[str, Setting]) -> Settings:
+def resolve(
+    facts: Mapping[str, ShapeFact], folder: Folder, given: Mapping[str, Setting]
+) -> Settings:
     """The configuration by these sources, with every complaint and every gap."""
     problems: list[str] = [*_foreign(folder.arch)]
     found = {**_said(folder, problems), **given}
@@ -144,7 +146,7 @@ def _foreign(arch: Mapping[str, Any]) -> Iterator[str]:
         yield f"{CONFIG}: arch.rms_norm_eps is {epsilon!r:.60}, only {NORM_EPSILON} can be had"
 
 
-def _merge(found: dict[str, Setting], facts: Mapping[str, Fact]) -> Iterator[str]:
+def _merge(found: dict[str, Setting], facts: Mapping[str, ShapeFact]) -> Iterator[str]:
     """Adds what tensors tell and nobody said; complains where they tell otherwise, and goes on
     with what they tell.
     """
@@ -167,11 +169,11 @@ def _oversized(found: dict[str, Setting]) -> Iterator[str]:
             del found[name]
 
 
-def _contradiction(setting: Setting, fact: Fact) -> str:
+def _contradiction(setting: Setting, fact: ShapeFact) -> str:
     return f"{setting.name}: {setting.source} says {setting.value}, but {fact}"
 
 
-def _conclude(found: dict[str, Setting], facts: Mapping[str, Fact]) -> None:
+def _conclude(found: dict[str, Setting], facts: Mapping[str, ShapeFact]) -> None:
     """Adds what follows from the rest."""
 
     def add(name: str, value: Any, source: str) -> None:

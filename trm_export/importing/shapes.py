@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trm_export.weights import Arrays
+from trm_export.step.weights import Arrays
 
 EMBED, PUZZLE, POSITION = (
     "inner.embed_tokens.embedding_weight",
@@ -21,7 +21,7 @@ _LIKELY = (4.0, 2.0, 3.0, 1.0)
 
 
 @dataclass(frozen=True)
-class Fact:
+class ShapeFact:
     """Something that a tensor tells."""
 
     value: Any
@@ -31,33 +31,33 @@ class Fact:
         return f"{self.where} says {self.value}"
 
 
-def facts(arrays: Arrays) -> dict[str, Fact]:
+def facts(arrays: Arrays) -> dict[str, ShapeFact]:
     """By name of the `TRMConfig` field, and ``positions``; what no tensor tells is left out.
 
     ``puzzle_emb_ndim`` and ``pos_encodings="learned"`` are told by tensors that are there; their
     absence tells nothing, for they may be missing.
     """
-    found: dict[str, Fact] = {}
+    found: dict[str, ShapeFact] = {}
     axes = {"vocab_size": (EMBED, 0), "hidden_size": (EMBED, 1), "positions": (POSITION, 0),
             "num_puzzle_identifiers": (PUZZLE, 0), "puzzle_emb_ndim": (PUZZLE, 1)}  # fmt: skip
     for name, (tensor, axis) in axes.items():
         if tensor in arrays and arrays[tensor].ndim == 2:
-            found[name] = Fact(arrays[tensor].shape[axis], _text(tensor, arrays))
+            found[name] = ShapeFact(arrays[tensor].shape[axis], _text(tensor, arrays))
     if POSITION in arrays:
-        found["pos_encodings"] = Fact("learned", _text(POSITION, arrays))
+        found["pos_encodings"] = ShapeFact("learned", _text(POSITION, arrays))
     layers = [match for name in arrays if (match := _LAYER.match(name))]
     if layers:
-        found["l_layers"] = Fact(1 + max(int(match[1]) for match in layers), f"{LAYERS}*")
+        found["l_layers"] = ShapeFact(1 + max(int(match[1]) for match in layers), f"{LAYERS}*")
     mixed = f"{LAYERS}0.mlp_t.down_proj.weight"
     if any(match[2] == "mlp_t" for match in layers):
-        found["mixer"] = Fact("mlp", f"{LAYERS}*.mlp_t")
+        found["mixer"] = ShapeFact("mlp", f"{LAYERS}*.mlp_t")
         if mixed in arrays and arrays[mixed].ndim == 2:
-            found.setdefault("positions", Fact(arrays[mixed].shape[0], _text(mixed, arrays)))
+            found.setdefault("positions", ShapeFact(arrays[mixed].shape[0], _text(mixed, arrays)))
     elif any(match[2] == "self_attn" for match in layers):
-        found["mixer"] = Fact("attention", f"{LAYERS}*.self_attn")
+        found["mixer"] = ShapeFact("attention", f"{LAYERS}*.self_attn")
     expansion = _expansion(_widths(arrays))
     if expansion is not None:
-        found["expansion"] = Fact(expansion, f"{LAYERS}0.*.down_proj.weight")
+        found["expansion"] = ShapeFact(expansion, f"{LAYERS}0.*.down_proj.weight")
     return found
 
 

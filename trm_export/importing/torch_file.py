@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 
 from trm_export.errors import CheckpointError
-from trm_export.weights import Arrays
+from trm_export.step.weights import Arrays
 from trm_runtime.extras import load_extra
 
 _GLOBAL = re.compile(r"GLOBAL (\S+)")  # what torch's unpickler calls that which is no tensor

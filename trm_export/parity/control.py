@@ -14,9 +14,9 @@ import numpy as np
 
 from trm_export.parity.checking import Found, Units, all_parts
 from trm_export.parity.parts import Parts
-from trm_export.protocol import AnyModel, StepModel, adapt
-from trm_export.protocol.form import gist
-from trm_export.reference import KerasRunner
+from trm_export.step.keras_runner import KerasRunner
+from trm_export.step.step_model import AnyModel, StepModel, adapt
+from trm_export.step.step_tensors import gist
 from trm_runtime.errors import TRMError
 from trm_runtime.parity import Gates, ParityResult
 from trm_runtime.parity.check import conclude, measure
@@ -44,7 +44,7 @@ def _float64_allowed() -> AbstractContextManager[Any]:
 
 
 @final
-class _Narrowed:
+class _NarrowedRunner:
     """A runner whose wide outputs are rounded to what its contract says."""
 
     def __init__(self, runner: KerasRunner) -> None:
@@ -72,7 +72,7 @@ def float64_runner(model: AnyModel) -> StepRunner:
     if narrow:
         raise NoControlError(f"{type(step.keras).__name__} keeps a float32 weight: {narrow[0]}")
     with _refused(step):
-        runner = _Narrowed(KerasRunner(step.of(twin)))
+        runner = _NarrowedRunner(KerasRunner(step.of(twin)))
         told = runner.contract
         blank = {s.name: np.zeros([n or 1 for n in s.shape], s.dtype) for s in told.inputs}
         runner.step(blank, initial_carry(told, 1))
@@ -81,7 +81,7 @@ def float64_runner(model: AnyModel) -> StepRunner:
 
 @contextmanager
 def _refused(step: StepModel) -> Iterator[None]:
-    """NoControlError for whatever a stranger's class may raise."""
+    """NoControlError for whatever a third-party class may raise."""
     try:
         yield
     except Exception as error:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from trm_export import TOOL, __version__
-from trm_export.files import size_on_disk
+from trm_export.files import CALIBRATION, sidecar, size_on_disk
 from trm_export.tasks import find_task
 from trm_runtime.contract import HaltRule, MadeBy, StepContract
+from trm_runtime.json_values import plain
 from trm_runtime.measure import load_engine
 from trm_runtime.parity import Golden, ParityResult
 from trm_runtime.parity.gates import gates_of
-from trm_runtime.plain import plain
 
 KIND = "parity report"
 _DIGITS = 6  # of a number in a document
@@ -108,7 +108,7 @@ class ReportDocument(TypedDict):
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedFile:
     """A file and what was found out about it."""
 
     path: Path
@@ -124,13 +124,13 @@ def judged(
     contract: StepContract,
     result: ParityResult,
     cost: Cost | None = None,
-) -> Judged:
+) -> JudgedFile:
     """A file with what lies beside it."""
-    return Judged(path, contract, load_engine(path), result, _clipping(path), cost)
+    return JudgedFile(path, contract, load_engine(path), result, _clipping(path), cost)
 
 
 def report_document(
-    golden: Golden, golden_sha256: str, files: Sequence[Judged], command: str
+    golden: Golden, golden_sha256: str, files: Sequence[JudgedFile], command: str
 ) -> ReportDocument:
     """Everything as plain JSON types; the same comparison gives the same document.
 
@@ -166,7 +166,7 @@ def report_document(
     }
 
 
-def verdict(golden: Golden, files: Sequence[Judged]) -> str:
+def verdict(golden: Golden, files: Sequence[JudgedFile]) -> str:
     """One sentence for everybody."""
     failed = [file.path.name for file in files if not file.result]
     on = f"{golden.puzzles} {golden.about.kind}"
@@ -181,7 +181,7 @@ def verdict(golden: Golden, files: Sequence[Judged]) -> str:
     )
 
 
-def _all_passed(files: Sequence[Judged], on: str) -> str:
+def _all_passed(files: Sequence[JudgedFile], on: str) -> str:
     unjudged = ", ".join(file.path.name for file in files if not file.result.judged)
     if unjudged:
         return f"No gate judges what {unjudged} computes: {on}."
@@ -195,7 +195,7 @@ def _all_passed(files: Sequence[Judged], on: str) -> str:
     return f"All {len(files)} files think as their model does, by {gates}: {on}{alone}."
 
 
-def _file(file: Judged) -> ReportedFile:
+def _file(file: JudgedFile) -> ReportedFile:
     contract = file.contract
     return {
         "file": file.path.name,
@@ -224,7 +224,7 @@ def _short(value: Any) -> Any:
 def _clipping(path: Path) -> dict[str, list[float]] | None:
     """The largest clipped share of every calibrated tensor, step by step."""
     try:
-        text = path.with_name(f"{path.name}.calibration.json").read_text(encoding="utf-8")
+        text = sidecar(path, CALIBRATION).read_text(encoding="utf-8")
         found = json.loads(text)
         shares = {t["tensor"]: [t["clipping"]] for t in found.get("tensors", ())}
         shares.update({m["matrix"]: list(m["clipped"].values()) for m in found.get("matrices", ())})

@@ -42,7 +42,7 @@ class ClusterError(TRMError):
 
 
 @dataclass(frozen=True)
-class Sent:
+class SharedFiles:
     """Files of a check by their names in a folder, with the SHA-256 of each."""
 
     files: tuple[tuple[str, str], ...]
@@ -108,7 +108,7 @@ def _measured_by(
     ray: ModuleType, check: Check, sides: Sides, numbers: Sequence[int], units: Units
 ) -> Found:
     paths = _files(check)
-    sent = Sent(tuple((name, sha256_file(path)) for name, path in paths.items()))
+    sent = SharedFiles(tuple((name, sha256_file(path)) for name, path in paths.items()))
     data = [ray.put(np.fromfile(path, np.uint8)) for path in paths.values()]
     there = dataclasses.replace(check, golden=Path(_GOLDEN), artifact=Path(check.artifact.name))
     task = ray.remote(num_cpus=_CPUS)(_measured)
@@ -137,7 +137,7 @@ def _result(ray: ModuleType, future: Any) -> dict[str, Array]:
     return found
 
 
-def _clear(ray: ModuleType, sent: Sent) -> None:
+def _clear(ray: ModuleType, sent: SharedFiles) -> None:
     """Removes the files from every machine that still answers."""
     remove = ray.remote(num_cpus=0)(_remove)
     hosts = [node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]]
@@ -160,7 +160,9 @@ def _files(check: Check) -> dict[str, Path]:
 # --- on a machine of the cluster -----------------------------------------------------------------
 
 
-def _measured(sent: Sent, data: Sequence[Any], check: Check, number: int) -> dict[str, Array]:
+def _measured(
+    sent: SharedFiles, data: Sequence[Any], check: Check, number: int
+) -> dict[str, Array]:
     folder = _folder(sent)
     _write(folder, sent, data)
     there = dataclasses.replace(
@@ -172,11 +174,11 @@ def _measured(sent: Sent, data: Sequence[Any], check: Check, number: int) -> dic
 _opened = functools.lru_cache(maxsize=1)(opened)
 
 
-def _folder(sent: Sent) -> Path:
+def _folder(sent: SharedFiles) -> Path:
     return Path(tempfile.gettempdir(), sent.name)
 
 
-def _write(folder: Path, sent: Sent, data: Sequence[Any]) -> None:
+def _write(folder: Path, sent: SharedFiles, data: Sequence[Any]) -> None:
     """Puts the files there, unless that has been done; the folder appears whole or not at all."""
     import ray
 
@@ -193,11 +195,11 @@ def _write(folder: Path, sent: Sent, data: Sequence[Any]) -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def _verify(folder: Path, sent: Sent) -> None:
+def _verify(folder: Path, sent: SharedFiles) -> None:
     bad = [name for name, digest in sent.files if sha256_file(folder / name) != digest]
     if bad:
         raise RejectedInputError(f"{folder}: is damaged on a machine of the cluster; remove it")
 
 
-def _remove(sent: Sent) -> None:
+def _remove(sent: SharedFiles) -> None:
     shutil.rmtree(_folder(sent), ignore_errors=True)

@@ -13,10 +13,10 @@ from trm_export.errors import UsageError
 from trm_export.files import atomic_write
 from trm_export.parity.control import NoControlError, controlled
 from trm_export.parity.parts import Parts, beside, digest
-from trm_export.protocol import AnyModel
-from trm_export.reference import KerasRunner
-from trm_runtime.parity import About, Golden, Puzzles
-from trm_runtime.parity.golden import Chunk, Refilled
+from trm_export.step.keras_runner import KerasRunner
+from trm_export.step.step_model import AnyModel
+from trm_runtime.parity import Golden, GoldenOrigin, Puzzles
+from trm_runtime.parity.golden import Chunk, RefilledSlots
 from trm_runtime.parity.golden_file import (
     GoldenWriter,
     chunk_arrays,
@@ -45,7 +45,7 @@ def record_file(
     model: AnyModel,
     puzzles: Puzzles,
     path: Path,
-    about: About,
+    about: GoldenOrigin,
     *,
     control: bool | None = True,
     budget: int = BUDGET,
@@ -129,7 +129,7 @@ class _Recorder:
         self._done = self._known()
         self._tell(0)
 
-    def write(self, file: BinaryIO, about: About) -> None:
+    def write(self, file: BinaryIO, about: GoldenOrigin) -> None:
         """The whole golden into an open file."""
         writer = GoldenWriter(file)
         for number in range(len(self._plan.spans)):
@@ -165,7 +165,7 @@ class _Recorder:
             return chunk
         return chunk_from(known, span.start)
 
-    def _refilled(self) -> Refilled:
+    def _refilled(self) -> RefilledSlots:
         known = self._parts.load("refilled")
         if known is None:
             found = record_refilled(self._runner, self._tokens, self._plan, self._tell)

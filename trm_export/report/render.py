@@ -6,7 +6,7 @@ import re
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from trm_export.report.boards import Board, text_board
+from trm_export.report.lost_boards import Board, text_board
 from trm_export.report.table import FAILED, PASSED
 from trm_export.report.view import View
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trm_export.report import curves, decisions, numbers, tables
-from trm_export.report.boards import Story, stories
-from trm_export.report.front import Spot, front
+from trm_export.report import decision_figures, numbers, step_figures, tables
+from trm_export.report.cost_figures import CostPoint, front
+from trm_export.report.lost_boards import LostPuzzle, stories
 from trm_export.report.table import Figure, Table
 from trm_export.report.text import clean, listed, megabytes, no_floor, percent
 
@@ -16,7 +16,7 @@ Document = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Sheet:
+class FileSection:
     """Everything about one file."""
 
     anchor: str
@@ -30,7 +30,7 @@ class Sheet:
     told: Table | None
     accuracy: Table | None
     differences: Table | None
-    stories: list[Story]
+    stories: list[LostPuzzle]
     numbers: list[Table]
     drift: list[Table]
     equal: str
@@ -47,7 +47,7 @@ class View:
     summary: list[str]
     files: Table
     figures: list[Figure]
-    sheets: list[Sheet]
+    sheets: list[FileSection]
     gates: Table
     provenance: Table
     command: str
@@ -107,7 +107,7 @@ def _figures(document: Document) -> Iterator[Figure]:
     for file in judged:
         found = file["result"]["accuracy"]["candidate"]
         sides.append((file["file"], file["precision"], found))
-    yield decisions.accuracy(sides, score["n"], "accuracy")
+    yield decision_figures.accuracy(sides, score["n"], "accuracy")
     timed = [file for file in judged if file["cost"] and file["cost"].get("step_ms")]
     for found in (
         front([_spot(file, file["bytes"] / 1e6) for file in judged], "size", "MB", "size"),
@@ -117,18 +117,20 @@ def _figures(document: Document) -> Iterator[Figure]:
             yield found
 
 
-def _spot(file: Mapping[str, Any], cost: float) -> Spot:
+def _spot(file: Mapping[str, Any], cost: float) -> CostPoint:
     score = file["result"]["accuracy"]["candidate"]
-    return Spot(file["file"], file["precision"], cost, score["exact"], tuple(score["interval"]))
+    return CostPoint(
+        file["file"], file["precision"], cost, score["exact"], tuple(score["interval"])
+    )
 
 
-def _sheet(document: Document, number: int) -> Sheet:
+def _sheet(document: Document, number: int) -> FileSection:
     file = document["files"][number]
     result = file["result"]
     broken = [p for rung in result["rungs"] for p in rung["problems"]]
     integers = numbers.integer_table(result)
     figures = list(_file_figures(file, f"f{number + 1}"))
-    return Sheet(
+    return FileSection(
         anchor=f"file-{number + 1}",
         name=clean(file["file"]),
         subtitle=_subtitle(file),
@@ -162,12 +164,12 @@ def _subtitle(file: Mapping[str, Any]) -> str:
 def _file_figures(file: Mapping[str, Any], key: str) -> Iterator[Figure]:
     result = file["result"]
     found = [
-        curves.drift(result, tensor, f"{key}drift{i}")
-        for i, tensor in enumerate(curves.states(result))
+        step_figures.drift(result, tensor, f"{key}drift{i}")
+        for i, tensor in enumerate(step_figures.states(result))
     ]
     if result["halting"] is not None:
-        found.append(decisions.heatmap(result["halting"], f"{key}halt"))
-        found.append(decisions.margins(result, f"{key}margin"))
+        found.append(decision_figures.heatmap(result["halting"], f"{key}halt"))
+        found.append(decision_figures.margins(result, f"{key}margin"))
     if file["clipping"]:
-        found.append(curves.clipping(file["clipping"], f"{key}clip"))
+        found.append(step_figures.clipping(file["clipping"], f"{key}clip"))
     yield from (figure for figure in found if figure is not None)

@@ -10,7 +10,7 @@ from typing import Any
 
 from trm_export.errors import RejectedInputError
 from trm_export.files import atomic_write, refuse_overwrite
-from trm_export.report.read import read_report
+from trm_export.report.document_reader import read_report
 
 SUFFIXES = (".html", ".md", ".json")
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import Protocol
 
 from trm_export.tasks.arc import ARCS, ArcTask
-from trm_export.tasks.boards import check_answers, render
 from trm_export.tasks.maze import MAZES, MazeTask
 from trm_export.tasks.readers import read_puzzles
 from trm_export.tasks.solver import count_solutions, solve
 from trm_export.tasks.sudoku import SUDOKUS, SudokuTask
+from trm_export.tasks.sudoku_boards import check_answers, render
 from trm_export.tasks.task import RANDOM_ROWS, Blanks, Checks, PuzzleSet, Task, random_rows
 from trm_runtime.errors import UsageError
 
@@ -24,11 +24,11 @@ __all__ = [
     "ArcTask",
     "Blanks",
     "Checks",
-    "Described",
     "MazeTask",
     "PuzzleSet",
     "SudokuTask",
     "Task",
+    "TaskDescription",
     "check_answers",
     "count_solutions",
     "find_task",
@@ -44,7 +44,7 @@ _ALL: tuple[Task, ...] = (*SUDOKUS, *MAZES, *ARCS)
 TASKS = {task.name: task for task in _ALL}
 
 
-class Described(Protocol):
+class TaskDescription(Protocol):
     """What tells the task of a model: its `TRMConfig`, or the contract of its export."""
 
     @property
@@ -63,7 +63,7 @@ class Described(Protocol):
         ...
 
 
-def find_task(model: Described) -> Task | None:
+def find_task(model: TaskDescription) -> Task | None:
     """The task whose boards have the model's length and alphabet (else its vocabulary), if any.
 
     Of tasks that look alike it is the first. A task whose puzzles are not installed is none.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from trm_export.tasks import boards
+from trm_export.tasks import sudoku_boards
 from trm_export.tasks.bases import Bases, load_bases
 from trm_export.tasks.hard import HardPuzzles, load_hard
 from trm_export.tasks.symmetry import apply, random_symmetries
@@ -138,19 +138,19 @@ class SudokuTask:
 
     def check(self, inputs: Tokens, answers: Tokens, labels: Tokens) -> Checks:
         """Judge answers (N, S) by the rules and by the labels."""
-        return boards.check_answers(inputs, answers, labels)
+        return sudoku_boards.check_answers(inputs, answers, labels)
 
     def draw(self, inputs: Tokens, answer: Tokens | None = None) -> list[Piece]:
         """One board with its boxes drawn in lines."""
-        return boards.draw(inputs, answer)
+        return sudoku_boards.draw(inputs, answer)
 
     def render(self, inputs: Tokens, answer: Tokens | None = None) -> str:
         """The same as text."""
-        return boards.render(inputs, answer)
+        return sudoku_boards.render(inputs, answer)
 
     def blank_cells(self, inputs: Tokens) -> npt.NDArray[np.bool_]:
         """The cells without a clue."""
-        return inputs == boards.BLANK
+        return inputs == sudoku_boards.BLANK
 
     def fills(self, inputs: Tokens) -> Ints:
         """The blanks of each board."""
@@ -158,7 +158,7 @@ class SudokuTask:
 
     def rules(self, inputs: Tokens, labels: Tokens | None) -> Iterable[Rule]:
         """No digit twice in a row, column or box, and the solution keeps the clues."""
-        return boards.sudoku_rules(inputs, labels)
+        return sudoku_boards.sudoku_rules(inputs, labels)
 
     def _bases(self, split: str, blanks: Blanks | None = None) -> Bases:
         split_index(split)
@@ -171,7 +171,7 @@ class SudokuTask:
 
     def _range(self, blanks: Blanks | None) -> tuple[int, int]:
         """(least, most) blanks; both ends inside 1..S-1."""
-        if blanks in ("minimal", "hard"):
+        if blanks == "minimal" or blanks == "hard":
             return self.seq_len, self.seq_len  # more than any base allows: no clue is put back
         asked = self.blanks_range if blanks is None else blanks
         least, most = (asked, asked) if isinstance(asked, int | str) else asked

@@ -14,7 +14,7 @@ import keras
 from trm_export.files import atomic_write
 from trm_export.model import TRM
 from trm_export.tasks import PuzzleSet
-from trm_export.training.evaluate import HaltingPoint, compiled_step, trace, tune_threshold
+from trm_export.training.validation import HaltingPoint, compiled_step, trace, tune_threshold
 
 VALIDATED = ("val_exact", "val_exact_all_steps", "val_steps", "val_threshold")
 
@@ -40,8 +40,7 @@ class Validate(keras.callbacks.Callback):
         self.trm, self.puzzles, self.every, self.epochs = model, puzzles, every, epochs
         self.save, self.best = save, best
         self.step = compiled_step(model)
-        self.seconds = 60.0  # of the longest validation; a guess before the first
-        self.measured = False
+        self.seconds = 0.0  # of the longest validation
         self.averaged = False  # whether the averages are in the model
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -64,17 +63,8 @@ class Validate(keras.callbacks.Callback):
         """The tuned halting point of the model's present weights."""
         began = time.monotonic()
         rows = min(64, len(self.puzzles))
-        identifiers = None
-        if self.trm.config.puzzle_emb_ndim:
-            feeds = self.puzzles.feeds(self.trm.config.num_puzzle_identifiers)
-            identifiers = feeds["puzzle_identifiers"]
-        traced = trace(
-            self.trm, self.puzzles.inputs, batch_size=rows, step=self.step, identifiers=identifiers
-        )
-        point = tune_threshold(traced, self.puzzles.solutions)
-        first, self.measured = not self.measured, True
-        seconds = time.monotonic() - began
-        self.seconds = seconds if first else max(self.seconds, seconds)
+        point = tune_threshold(trace(self.trm, self.puzzles, batch_size=rows, step=self.step))
+        self.seconds = max(self.seconds, time.monotonic() - began)
         return point
 
 

@@ -53,7 +53,8 @@ class Ramp(keras.callbacks.Callback):
 
     def __init__(self, first: int, epochs: float, trainer: ACTTrainer) -> None:
         super().__init__()
-        self.first, self.epochs, self.trainer = first, epochs, trainer
+        all_steps = trainer.trm.halt_max_steps
+        self.first, self.epochs, self.trainer = first or all_steps, epochs, trainer
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Sets the ACT steps of the epoch."""

@@ -27,6 +27,10 @@ class Deadline(keras.callbacks.Callback):
         self.until, self.validate = until, validate
         self.began, self.longest = time.time(), 0.0
 
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Learns how long a validation takes."""
+        self.validate.measure()
+
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Begins the epoch only if there is time for it."""
         self.began = time.time()

@@ -12,9 +12,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from trm_export.checkpoint import load_model, weights_sha256
+from trm_export.checkpoints.loading import load_model
 from trm_export.files import atomic_write
 from trm_export.model import TRM, preset
+from trm_export.step.weights import weights_sha256
 from trm_export.tasks import Task, get_task
 from trm_export.training.callbacks import (
     Clock,
@@ -26,10 +27,10 @@ from trm_export.training.callbacks import (
 )
 from trm_export.training.curriculum import Curriculum, Ramp
 from trm_export.training.deadline import Deadline, TimeIsUpError
-from trm_export.training.evaluate import HaltingPoint
 from trm_export.training.recipe import Recipe
 from trm_export.training.run_files import RunFiles
 from trm_export.training.trainer import ACTTrainer
+from trm_export.training.validation import HaltingPoint
 from trm_runtime.errors import UsageError
 
 _NAMES = ("inputs", "labels", "puzzle_identifiers")  # of what `Task.batches` gives, in order
@@ -105,11 +106,9 @@ def train(
         save=lambda point: _save(model, point, output), best=best_logged(files.log),
     )  # fmt: skip
     log = Log(files.log)
-    lessons = task.lessons if recipe.start is None else 0
     callbacks = [
         Clock(),
-        Curriculum(lessons, recipe.mastery, recipe.act_steps, trainer, files.log),
-        *([Ramp(recipe.act_steps, recipe.ramp * recipe.epochs, trainer)] if recipe.ramp else []),
+        _depth(recipe, trainer, files.log, task.lessons),
         keras.callbacks.BackupAndRestore(files.backup, double_checkpoint=True),
         keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
         validate,
@@ -140,6 +139,16 @@ def train(
         output, _existing(files.log), _existing(files.curve), done, interrupted, minutes, point,
         log.last.get("exact"),
     )  # fmt: skip
+
+
+def _depth(
+    recipe: Recipe, trainer: ACTTrainer, log: Path, lessons: int
+) -> keras.callbacks.Callback:
+    """What sets the ACT steps of each epoch."""
+    if recipe.ramp:
+        return Ramp(recipe.act_steps, recipe.ramp * recipe.epochs, trainer)
+    lessons = lessons if recipe.start is None else 0
+    return Curriculum(lessons, recipe.mastery, recipe.act_steps, trainer, log)
 
 
 def _of_task(task: Task) -> dict[str, Any]:

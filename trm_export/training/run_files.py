@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from trm_export.checkpoints.keras_file import require_keras
 from trm_export.errors import OverwriteError, RejectedInputError, UsageError
 from trm_export.files import atomic_write, refuse_overwrite, refuse_source, require_suffix
-from trm_export.keras_file import require_keras
 from trm_export.training.recipe import Recipe
 from trm_runtime import strict_json
 
@@ -72,10 +72,10 @@ class RunFiles:
                 f"{self.backup} holds a run of {epochs} epoch{'s' * (epochs > 1)}; go on with it "
                 "by --resume, discard it by --force, or choose another name."
             )
-        strangers = [str(file) for file in (self.log, self.curve) if file.exists()]
-        if strangers and not self.recipe.exists():
+        unclaimed = [str(file) for file in (self.log, self.curve) if file.exists()]
+        if unclaimed and not self.recipe.exists():
             raise OverwriteError(
-                f"{' and '.join(strangers)} would be replaced, and no run here made it; choose "
+                f"{' and '.join(unclaimed)} would be replaced, and no run here made it; choose "
                 "another name or add --force."
             )
 

@@ -19,7 +19,7 @@ from typing import Union
 from trm_runtime.contract import MAX_CONTRACT_BYTES, METADATA_KEY
 from trm_runtime.drivers.onnx_wire import external_tensors, metadata_value, with_metadata
 from trm_runtime.errors import RejectedInputError
-from trm_runtime.words import first_few
+from trm_runtime.message_text import first_few
 
 CHECKSUM_KEY = "trm_file.sha256"
 

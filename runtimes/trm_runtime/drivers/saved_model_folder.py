@@ -16,7 +16,7 @@ from pathlib import Path
 from trm_runtime.contract import MAX_CONTRACT_BYTES, METADATA_KEY
 from trm_runtime.digest import digest
 from trm_runtime.errors import RejectedInputError
-from trm_runtime.words import first_few
+from trm_runtime.message_text import first_few
 
 CONTRACT_FILE = Path("assets.extra", f"{METADATA_KEY}.json")
 CHECKSUM_FILE = CONTRACT_FILE.with_suffix(".sha256")

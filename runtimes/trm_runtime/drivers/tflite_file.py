@@ -20,7 +20,7 @@ from typing import BinaryIO, NoReturn
 from trm_runtime.contract import MAX_CONTRACT_BYTES, METADATA_KEY
 from trm_runtime.digest import digest
 from trm_runtime.errors import RejectedInputError
-from trm_runtime.words import first_few
+from trm_runtime.message_text import first_few
 
 CONTRACT_MEMBER = f"{METADATA_KEY}.json"
 CHECKSUM_MEMBER = "trm_flatbuffer.sha256"

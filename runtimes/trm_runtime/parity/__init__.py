@@ -35,24 +35,24 @@ Neither side is special: both are `trm_runtime.StepRunner`s. Knows no engine and
 from __future__ import annotations
 
 from trm_runtime.parity.check import check, compare
+from trm_runtime.parity.chunk_measure import WorsePuzzles
 from trm_runtime.parity.decisions import Decisions, Difference
 from trm_runtime.parity.drift import Growth, Split, StepSizes
-from trm_runtime.parity.gaps import Place, Size, TensorError
+from trm_runtime.parity.gaps import Place, Size, TensorDiff
 from trm_runtime.parity.gates import GATES, Gates, gates_for, gates_of
-from trm_runtime.parity.golden import About, Golden
-from trm_runtime.parity.measure import Stories
+from trm_runtime.parity.golden import Golden, GoldenOrigin
 from trm_runtime.parity.outcomes import Accuracy, Halting, Score
 from trm_runtime.parity.record import Puzzles, record
 from trm_runtime.parity.result import ParityResult, Rung
 
 __all__ = [
     "GATES",
-    "About",
     "Accuracy",
     "Decisions",
     "Difference",
     "Gates",
     "Golden",
+    "GoldenOrigin",
     "Growth",
     "Halting",
     "ParityResult",
@@ -63,8 +63,8 @@ __all__ = [
     "Size",
     "Split",
     "StepSizes",
-    "Stories",
-    "TensorError",
+    "TensorDiff",
+    "WorsePuzzles",
     "check",
     "compare",
     "gates_for",

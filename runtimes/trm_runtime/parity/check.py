@@ -14,20 +14,20 @@ import numpy as np
 from trm_runtime.contract import StepContract
 from trm_runtime.errors import UsageError
 from trm_runtime.granularity import as_loop
-from trm_runtime.parity.contracts import CHECKS
-from trm_runtime.parity.decisions import decide, tolerance
-from trm_runtime.parity.drift import above_floor, growth, step_sizes
-from trm_runtime.parity.gaps import TensorError
-from trm_runtime.parity.gates import Gates, gates_of
-from trm_runtime.parity.golden import Golden
-from trm_runtime.parity.judge import contract_rungs, step_rungs, value_rungs
-from trm_runtime.parity.measure import (
+from trm_runtime.parity.chunk_measure import (
     Part,
     force_chunk,
     measure_chunk,
     measure_refilled,
     merged,
 )
+from trm_runtime.parity.contracts import CHECKS
+from trm_runtime.parity.decisions import decide, tolerance
+from trm_runtime.parity.drift import above_floor, growth, step_sizes
+from trm_runtime.parity.gaps import TensorDiff
+from trm_runtime.parity.gates import Gates, gates_of
+from trm_runtime.parity.golden import Golden
+from trm_runtime.parity.judge import contract_rungs, step_rungs, value_rungs
 from trm_runtime.parity.outcomes import Valid, accuracy, halting
 from trm_runtime.parity.record import Puzzles, record
 from trm_runtime.parity.result import ParityResult
@@ -233,7 +233,7 @@ def _same_weights(expected: StepContract, found: StepContract) -> bool:
     return expected.made_by.weights_sha256 == found.made_by.weights_sha256
 
 
-def _errors(whole: Part) -> tuple[TensorError, ...]:
+def _errors(whole: Part) -> tuple[TensorDiff, ...]:
     """Every forced error, by step, integers first; none of a loop."""
     gaps = whole.forced
     if not gaps.rows:
@@ -245,7 +245,7 @@ def _errors(whole: Part) -> tuple[TensorError, ...]:
     )
 
 
-def _largest(forced: tuple[TensorError, ...]) -> tuple[float, float]:
+def _largest(forced: tuple[TensorDiff, ...]) -> tuple[float, float]:
     """The largest forced error of a logit, and of a halting score."""
     logits = [error.max_abs for error in forced if error.tensor == "logits"]
     scores = [error.max_abs for error in forced if error.tensor.startswith("q_")]

@@ -49,7 +49,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class TensorError:
+class TensorDiff:
     """The forced error of one tensor at one step, over all rows."""
 
     step: int  # counted from 1
@@ -137,11 +137,11 @@ class Gaps:
         sums = {name: self.sums[name][step - 1, k, group] for name in _SUMS}
         return _size(self._elements(k), sums)
 
-    def error(self, step: int, k: int, puzzles: Array, refilled: Array) -> TensorError:
+    def error(self, step: int, k: int, puzzles: Array, refilled: Array) -> TensorDiff:
         """Over all rows; `puzzles` and `refilled` (R,) say where they come from."""
         at = {name: self.sums[name][step - 1, k] for name in FIELDS}
         spec, size = self.specs[k], _size(self._elements(k), at)
-        return TensorError(
+        return TensorDiff(
             step=step,
             tensor=spec.name,
             dtype=spec.dtype,

@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trm_runtime.contract import StepContract
+from trm_runtime.judging import exact
 from trm_runtime.parity.drift import StepSizes, read_steps
 
 Array = np.ndarray[Any, Any]
-
-UNJUDGED = -1  # a cell of a label that may hold anything
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class ChunkSize(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Refilled:
+class RefilledSlots:
     """R slots that take up new puzzles in mid-flight."""
 
     numbers: Array  # (R,) int64
@@ -65,7 +64,7 @@ class Refilled:
 
 
 @dataclass(frozen=True)
-class About:
+class GoldenOrigin:
     """Where a golden comes from, in plain JSON types."""
 
     kind: str = "puzzles"  # what the rows are, in words
@@ -84,10 +83,10 @@ class Golden:
     """A whole recording; `chunks` may load each when it is asked for."""
 
     contract: StepContract  # of the reference
-    about: About
+    about: GoldenOrigin
     sizes: tuple[ChunkSize, ...]  # of every chunk, without loading it
     chunks: Sequence[Chunk]
-    refilled: Refilled
+    refilled: RefilledSlots
 
     def __len__(self) -> int:
         return self.puzzles
@@ -103,7 +102,7 @@ class Golden:
         return sum(size.followed for size in self.sizes)
 
 
-def exact(answers: Array, labels: Array) -> Array:
-    """(n,) bool: every judged cell is right; both (n, S)."""
-    right: Array = ((answers == labels) | (labels == UNJUDGED)).all(axis=-1)
-    return right
+def settled(contract: StepContract, answers: Array, steps: Array, labels: Array | None) -> Array:
+    """(n,) bool: the puzzle is solved or, without labels, halts before the last step."""
+    early: Array = steps < contract.max_steps
+    return early if labels is None else exact(answers, labels)

@@ -22,9 +22,9 @@ import numpy as np
 
 from trm_runtime.contract import GOLDEN_FORMAT, GOLDEN_INDEX, StepContract
 from trm_runtime.errors import RejectedInputError
-from trm_runtime.parity.golden import About, Chunk, ChunkSize, Golden, Refilled
-from trm_runtime.plain import plain
-from trm_runtime.words import counted
+from trm_runtime.json_values import plain
+from trm_runtime.message_text import counted
+from trm_runtime.parity.golden import Chunk, ChunkSize, Golden, GoldenOrigin, RefilledSlots
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
@@ -65,7 +65,7 @@ class GoldenWriter:
             packed = zipfile.ZIP_STORED if array.dtype.kind == "f" else zipfile.ZIP_DEFLATED
             self._member(f"{folder}/{name}.npy", _npy(array), packed)
 
-    def finish(self, contract: StepContract, about: About, refilled: Refilled) -> None:
+    def finish(self, contract: StepContract, about: GoldenOrigin, refilled: RefilledSlots) -> None:
         """Adds what is not of one chunk, and the checksums."""
         self.arrays(refilled_arrays(refilled), "refilled")
         index = {
@@ -137,7 +137,7 @@ def read_golden(path: str | Path) -> Golden:
 
 
 def _opened(stored: StoredArrays, contract: StepContract, index: Mapping[str, Any]) -> Golden:
-    about = About(index["kind"], index["task"], index["provenance"], index["control"])
+    about = GoldenOrigin(index["kind"], index["task"], index["provenance"], index["control"])
     counts = index["chunks"]
     followed = stored.arrays([f"chunk/{i:05d}/followed.npy" for i in range(len(counts))])
     sizes = tuple(ChunkSize(n, len(rows)) for n, rows in zip(counts, followed.values()))
@@ -252,17 +252,17 @@ def chunk_from(arrays: Arrays, first: int) -> Chunk:
     )
 
 
-def refilled_arrays(refilled: Refilled) -> dict[str, Array]:
+def refilled_arrays(refilled: RefilledSlots) -> dict[str, Array]:
     """Refilled slots as named arrays."""
     found = {f"inputs/{name}": _small(array) for name, array in refilled.inputs.items()}
     found.update({f"states/{name}": _small(array) for name, array in refilled.states.items()})
     return {"numbers": _small(refilled.numbers), **found}
 
 
-def refilled_from(arrays: Arrays, shown: int) -> Refilled:
+def refilled_from(arrays: Arrays, shown: int) -> RefilledSlots:
     """The inverse of `refilled_arrays`."""
     numbers = arrays["numbers"].astype(np.int64)
-    return Refilled(numbers, shown, _tensors(arrays, "inputs"), _tensors(arrays, "states"))
+    return RefilledSlots(numbers, shown, _tensors(arrays, "inputs"), _tensors(arrays, "states"))
 
 
 def _tensors(arrays: Arrays, folder: str) -> dict[str, Array]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from trm_runtime.parity.contracts import CHECKS
 from trm_runtime.parity.decisions import Decisions, Difference
 from trm_runtime.parity.drift import StepSizes
-from trm_runtime.parity.gaps import TensorError
+from trm_runtime.parity.gaps import TensorDiff
 from trm_runtime.parity.gates import Gates
 from trm_runtime.parity.outcomes import Accuracy
 from trm_runtime.parity.result import FAILED, NOT_JUDGED, OK, REPORTED, Rung
@@ -35,7 +35,7 @@ def _contract_rung(name: str, problems: Sequence[str]) -> Rung:
 
 def value_rungs(
     gates: Gates,
-    forced: Sequence[TensorError],
+    forced: Sequence[TensorDiff],
     free: Sequence[StepSizes],
     broken_rows: int,
     decisions: Decisions,
@@ -53,7 +53,7 @@ def value_rungs(
     )
 
 
-def step_rungs(gates: Gates, forced: Sequence[TensorError]) -> tuple[Rung, ...]:
+def step_rungs(gates: Gates, forced: Sequence[TensorDiff]) -> tuple[Rung, ...]:
     """The other five where only single steps were compared."""
     rest = (Rung(name, NOT_JUDGED, "only single steps were compared") for name in VALUES[1:])
     return _stopped([_forced(gates, forced), *rest])
@@ -66,7 +66,7 @@ def _stopped(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
     return (*rungs[: broken + 1], *above)
 
 
-def _forced(gates: Gates, forced: Sequence[TensorError]) -> Rung:
+def _forced(gates: Gates, forced: Sequence[TensorDiff]) -> Rung:
     name = VALUES[0]
     if not forced:
         return Rung(name, NOT_JUDGED, INSIDE)
@@ -85,7 +85,7 @@ def _forced(gates: Gates, forced: Sequence[TensorError]) -> Rung:
     return Rung(name, OK if limit else REPORTED, text)
 
 
-def _place(error: TensorError) -> str:
+def _place(error: TensorDiff) -> str:
     worst = error.worst
     if worst is None:
         return ""

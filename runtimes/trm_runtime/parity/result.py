@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import trm_runtime
+from trm_runtime.parity.chunk_measure import WorsePuzzles
 from trm_runtime.parity.decisions import Decisions
 from trm_runtime.parity.drift import Growth, StepSizes
-from trm_runtime.parity.gaps import TensorError
+from trm_runtime.parity.gaps import TensorDiff
 from trm_runtime.parity.gates import Gates
-from trm_runtime.parity.measure import Stories
 from trm_runtime.parity.outcomes import Accuracy, Halting
 
 OK, FAILED, REPORTED, NOT_JUDGED = "ok", "failed", "reported", "not judged"
@@ -45,7 +45,7 @@ class ParityResult:
     followed: int  # of the puzzles, those compared value by value, to the last step
     refilled_slots: int  # extra rows whose puzzle changes in mid-flight, forced only
     rungs: tuple[Rung, ...]
-    forced: tuple[TensorError, ...] = ()  # by step, integers before floats
+    forced: tuple[TensorDiff, ...] = ()  # by step, integers before floats
     forced_steps: tuple[StepSizes, ...] = ()  # of the followed puzzles, here and below
     free: tuple[StepSizes, ...] = ()
     floor: tuple[StepSizes, ...] = ()  # of the reference's control, if it has one
@@ -54,7 +54,7 @@ class ParityResult:
     decisions: Decisions | None = None
     halting: Halting | None = None
     accuracy: Accuracy | None = None
-    stories: Stories | None = None  # of some puzzles lost
+    stories: WorsePuzzles | None = None  # of some puzzles lost
     same_weights: bool = True  # by the checksums in the two contracts
     kind: str = "puzzles"  # what the rows are, in words
 
@@ -78,7 +78,7 @@ class ParityResult:
         return max(errors, default=None)
 
     @property
-    def first_divergence(self) -> TensorError | None:
+    def first_divergence(self) -> TensorDiff | None:
         """The first forced tensor, by step, that its gate refuses."""
         return next((error for error in self.forced if error.problem(self.gates)), None)
 

@@ -1,0 +1,226 @@
+"""TFLite files: what lies in them, what they compute in LiteRT, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from tests.exporters.test_export_onnx import built
+from trm_export.artifacts.tflite_info import TFLiteFileInfo, inspect_tflite
+from trm_export.checkpoints.loading import load_model
+from trm_export.checkpoints.shipped import shipped_checkpoint
+from trm_export.commands.support.app import run
+from trm_export.errors import ParityError, UsageError
+from trm_export.exporters import tflite as exporter
+from trm_export.exporters.calibration import OTHERS_PER_STEP, PER_STEP
+from trm_export.exporters.export import Choices, ExportResult, export, format_named, plan
+from trm_export.exporters.probe import probe_puzzles
+from trm_export.exporters.shared import Shared
+from trm_export.exporters.tflite_calibration import Calibration, calibrate
+from trm_export.model import TRM
+from trm_export.model.layers import SwiGLU
+from trm_runtime.drivers.tflite_file import CONTRACT_MEMBER, append_contract
+
+MATRICES = 17 * 512 + 256 * 17 + 32 * 512 + 256 * 32  # weights of the only block of sudoku4
+LM_HEAD, OTHERS = 32 * 6, 32 * 6 + 32 * 2 + 2 + 2 * 17 * 32 + 32  # embedding, halting head, starts
+CONSTANTS = 1000  # row scales, a loop's first values; less than the smallest matrix
+ITEMSIZE = {"fp32": 4, "fp16": 2, "int8": 1, "int8-static": 1}
+DTYPES = {"fp32": "float32", "fp16": "float16", "int8": "int8", "int8-static": "int8"}
+TFLITE = format_named("tflite")
+
+
+@pytest.fixture(scope="module")
+def sudoku4() -> TRM:
+    return load_model(shipped_checkpoint("sudoku4"))
+
+
+@pytest.fixture(scope="module")
+def shared(sudoku4: TRM) -> Shared:
+    return Shared(sudoku4)
+
+
+@pytest.fixture(scope="module")
+def calibration(sudoku4: TRM, shared: Shared) -> Calibration:
+    job = plan(sudoku4, probe_puzzles(sudoku4), TFLITE, Choices("int8-static"))
+    return calibrate(job, exporter.convert)
+
+
+@pytest.fixture
+def calibrated(calibration: Calibration, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calibration takes seconds and does not depend on what is exported."""
+    monkeypatch.setattr(exporter, "calibrate", lambda job, convert: calibration)
+
+
+def exported(
+    model: TRM, path: Path, choices: Choices, shared: Shared | None = None
+) -> tuple[ExportResult, TFLiteFileInfo]:
+    result = export(model, path, probe_puzzles(model), TFLITE, choices, shared=shared)
+    return result, inspect_tflite(path)
+
+
+@pytest.mark.usefixtures("calibrated")
+@pytest.mark.parametrize("granularity", ["step", "loop", "block"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "int8-static"])
+def test_a_file_holds_each_weight_once_and_passes_its_gate(
+    sudoku4: TRM, shared: Shared, precision: str, granularity: str, tmp_path: Path
+) -> None:
+    choices = Choices(precision, granularity=granularity)
+    result, info = exported(sudoku4, tmp_path / "m.tflite", choices, shared)
+    assert result.verdict.startswith("PASSED")
+    assert (info.sidecar, info.contract_problems) == ("same", ())
+    assert info.contract == result.contract
+    assert info.contract is not None
+    assert info.contract.batch == 1
+    assert info.signatures == (f"act_{granularity}",)
+    assert info.custom_operators == ()
+    assert info.opens_in_tflite_runtime == (precision != "int8")
+    assert info.operators.get("WHILE", 0) == {"step": 1, "loop": 2, "block": 0}[granularity]
+    small = info.weight_bytes[DTYPES[precision]]
+    heads = {"fp32": LM_HEAD + OTHERS, "fp16": LM_HEAD + OTHERS, "int8": 0, "int8-static": LM_HEAD}
+    most = MATRICES + heads[precision] + CONSTANTS
+    assert MATRICES <= small / ITEMSIZE[precision] <= most
+    if precision != "fp32":
+        assert info.weight_bytes.get("float32", 0) < 4 * (LM_HEAD + OTHERS + CONSTANTS)
+
+
+def test_an_unrolled_file_has_no_loop_and_shares_its_weights(
+    sudoku4: TRM, shared: Shared, tmp_path: Path
+) -> None:
+    choices = Choices("int8", recursion="unrolled")
+    _, info = exported(sudoku4, tmp_path / "m.tflite", choices, shared)
+    assert "WHILE" not in info.operators
+    assert info.weight_bytes["int8"] == MATRICES
+
+
+@pytest.mark.parametrize(("kind", "batch"), [("mlp", 2), ("identifiers", "free"), ("seed", 2)])
+def test_every_kind_of_model_exports(kind: str, batch: Any, tmp_path: Path) -> None:
+    model = built(kind)
+    result, info = exported(model, tmp_path / "m.tflite", Choices(batch=batch))
+    assert result.forced_error < 1e-4
+    assert result.contract.batch == (None if batch == "free" else batch)
+    assert info.custom_operators == ()
+    assert (result.recursion == "rolled") == (kind != "seed")
+
+
+@pytest.mark.parametrize("kind", ["identifiers", "seed"])
+def test_attention_and_separate_stacks_calibrate(kind: str) -> None:
+    model = built(kind)
+    job = plan(model, probe_puzzles(model), TFLITE, Choices("int8-static"))
+    found = calibrate(job, exporter.convert)
+    stacks = 1 if kind == "identifiers" else 2
+    layers = 5 if kind == "identifiers" else 10  # qkv, out, gate, up, down of each block
+    assert len(found.products) == stacks * layers + 1
+    assert max(how.error for how in found.products.values()) < 0.05
+
+
+def test_the_manifest_says_what_was_seen(calibration: Calibration) -> None:
+    found = json.loads(calibration.manifest)
+    assert found["samples_per_step"] == [PER_STEP] * 8
+    assert found["scrambled_per_step"] == found["held_out_per_step"] == [OTHERS_PER_STEP] * 8
+    names = [matrix["matrix"] for matrix in found["matrices"]]
+    assert len(set(names)) == len(names) == 7
+    assert "inner/lm_head/vars/0" in names
+    for matrix in found["matrices"]:
+        assert matrix["entering"][0] < 0 < matrix["entering"][1]
+        assert len(matrix["clipped"]["entering"]) == 8
+
+
+@pytest.mark.usefixtures("calibrated")
+def test_the_manifest_lies_beside_the_file(
+    sudoku4: TRM, shared: Shared, calibration: Calibration, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.tflite"
+    result, _ = exported(sudoku4, path, Choices("int8-static"), shared)
+    (document,) = result.documents
+    assert document.name == "m.tflite.calibration.json"
+    assert document.read_text() == calibration.manifest
+
+
+def test_ranges_that_cut_off_a_state_fail(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from trm_export.exporters import tflite_calibration
+
+    honest = tflite_calibration.products
+
+    def narrow(*args: Any) -> Any:
+        found = honest(*args).items()
+        return {key: dataclasses.replace(how, entering=(-0.5, 0.5)) for key, how in found}
+
+    monkeypatch.setattr(tflite_calibration, "products", narrow)
+    with pytest.raises(ParityError, match=r"out of the calibrated range, expected at most 0\.1%"):
+        exported(built("mlp"), tmp_path / "m.tflite", Choices("int8-static"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_same_job_gives_the_same_bytes(sudoku4: TRM, tmp_path: Path) -> None:
+    job = plan(sudoku4, probe_puzzles(sudoku4), TFLITE, Choices("int8"))
+    for name in ("a", "b"):
+        TFLITE.write(job, tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    with zipfile.ZipFile(tmp_path / "a") as archive:
+        assert archive.read(CONTRACT_MEMBER).decode() == job.contract.to_json()
+
+
+def test_the_model_computes_as_before_after_an_export(sudoku4: TRM) -> None:
+    job = plan(sudoku4, probe_puzzles(sudoku4), TFLITE, Choices())
+    exporter.convert(job)
+    gates = [layer for layer in sudoku4._flatten_layers() if isinstance(layer, SwiGLU)]
+    assert gates
+    assert all(layer.fused for layer in gates)
+
+
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        (Choices("int8", engine="tflite-runtime"), "does not know FULLY_CONNECTED version 12"),
+        (Choices("int8-static", batch="free"), "int8-static needs a fixed batch"),
+        (Choices("int4"), "precision must be fp32 or fp16 or int8 or int8-static, got 'int4'"),
+        (Choices(engine="coral"), "target must be litert or tflite-runtime, got 'coral'"),
+    ],
+)
+def test_what_cannot_be_had_is_refused(sudoku4: TRM, choices: Choices, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        plan(sudoku4, probe_puzzles(sudoku4), TFLITE, choices)
+
+
+def test_separate_stacks_have_no_block(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="the seed family has two"):
+        exported(built("seed"), tmp_path / "m.tflite", Choices(granularity="block"))
+
+
+def test_the_command_exports_for_the_old_engine_and_inspect_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "m.tflite"
+    model = str(shipped_checkpoint("sudoku4"))
+    assert run(["tflite", model, "--target", "tflite-runtime", "-o", str(path)]) == 0
+    assert capsys.readouterr().out.splitlines() == [str(path), f"{path}.json"]
+    assert run(["inspect", str(path)]) == 0
+    shown = capsys.readouterr().out
+    for words in ("LiteRT, and in tflite-runtime 2.14", "act_step", "fits the graph; the same"):
+        assert words in shown
+
+
+def test_inspect_looks_at_other_peoples_files_too(sudoku4: TRM, tmp_path: Path) -> None:
+    job = plan(sudoku4, probe_puzzles(sudoku4), TFLITE, Choices(batch="free"))
+    path = tmp_path / "m.tflite"
+    path.write_bytes(exporter.convert(job))
+    info = inspect_tflite(path)
+    assert (info.contract, info.sidecar) == (None, "missing")
+    append_contract(path, job.contract.to_json())
+    assert inspect_tflite(path).contract_problems == ()
+    other = dataclasses.replace(job.contract, max_steps=3)
+    (tmp_path / "m.tflite.json").write_text(other.to_json())
+    assert inspect_tflite(path).sidecar == "differs"
+    head = sudoku4.inner.lm_head.kernel.numpy().T.tobytes()
+    path.write_bytes(path.read_bytes().replace(head, bytes(len(head))))
+    (problem,) = inspect_tflite(path).contract_problems
+    assert "is not the one of its checksum" in problem

@@ -1,5 +1,0 @@
-"""A Hierarchical Reasoning Model (arXiv 2506.21734) in Keras, as another package would hold it."""
-
-from tests.strangers.hierarchy.model import HRM
-
-__all__ = ["HRM"]

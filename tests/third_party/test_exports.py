@@ -1,0 +1,117 @@
+"""Third-party models in every format: the files think what their Keras models think."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from tests.third_party.conftest import PACKAGES, ThirdPartyModel, saved
+from tests.third_party.test_protocol import odd
+from trm_export.artifacts.inspection import inspect_file
+from trm_export.commands.support.app import run
+from trm_export.errors import UsageError
+from trm_export.exporters.export import Choices, export, format_named
+from trm_export.exporters.probe import probe_puzzles
+from trm_runtime import solve
+from trm_runtime.open import open_runner
+from trm_runtime.parity import compare
+
+FILES = [("onnx", "fp32"), ("onnx", "int8"), ("tflite", "fp32"), ("tflite", "int8"),
+         ("saved-model", "fp32")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "precision"), FILES)
+def test_every_format_is_right(
+    their_model: ThirdPartyModel, kind: str, precision: str, tmp_path: Path
+) -> None:
+    known, puzzles = format_named(kind), probe_puzzles(their_model.model)
+    assert puzzles.labels is not None  # its vocabulary and length are those of sudoku4
+    path = tmp_path / f"file{known.suffix}"
+    choices = Choices(precision)
+    made = export(their_model.model, path, puzzles, known, choices, shared=their_model.shared)
+    assert made.recursion == "unrolled"
+    if precision == "fp32":
+        assert made.forced_error < 1e-4
+        result = compare(their_model.shared.runner, open_runner(path), puzzles)
+        assert result.passed, result.verdict
+    else:
+        stored = inspect_file(path).weight_bytes  # type: ignore[union-attr]
+        assert stored["int8"] > 0.7 * _matrices(their_model)
+
+
+def _matrices(their_model: ThirdPartyModel) -> int:
+    """Weights of the two stacks."""
+    words = ("low", "high", "level")
+    weights = their_model.model.keras.weights
+    stacks = (w for w in weights if any(word in w.path for word in words) and len(w.shape) > 1)
+    return sum(int(np.prod(w.shape)) for w in stacks)
+
+
+def test_other_outputs_reach_the_device(third_party: Any, tmp_path: Path) -> None:
+    their_model = third_party("gridthink")
+    path, puzzles = tmp_path / "m.onnx", probe_puzzles(their_model.model)
+    export(their_model.model, path, puzzles, format_named("onnx"), shared=their_model.shared)
+    seen: list[Any] = []
+    solution = solve(
+        open_runner(path), puzzles.inputs, on_step=lambda event: seen.append(event.outputs)
+    )
+    assert set(solution.stop_reasons) <= {"halted", "max_steps"}
+    assert seen[0]["confidence"].shape == puzzles.inputs.shape
+
+
+def test_only_what_a_traced_call_has(third_party: Any, tmp_path: Path) -> None:
+    their_model, kind = third_party("hierarchy"), format_named("tflite")
+    puzzles = probe_puzzles(their_model.model)
+    for choices in (Choices(recursion="rolled"), Choices(granularity="block")):
+        with pytest.raises(UsageError, match="one shared stack, and HRM shows none"):
+            export(their_model.model, tmp_path / "m.tflite", puzzles, kind, choices)
+
+
+def test_the_whole_loop_goes_into_a_graph(third_party: Any, tmp_path: Path) -> None:
+    their_model = third_party("hierarchy")
+    puzzles, path = probe_puzzles(their_model.model), tmp_path / "loop"
+    kind, choices = format_named("saved-model"), Choices(granularity="loop")
+    export(their_model.model, path, puzzles, kind, choices, shared=their_model.shared)
+    inside = solve(open_runner(path), puzzles.inputs)
+    outside = solve(their_model.shared.runner, puzzles.inputs)
+    assert inside.steps.tolist() == outside.steps.tolist()
+    assert (inside.answers == outside.answers).all()
+
+
+def test_a_plain_model_needs_a_fixed_batch_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = saved(odd("Tuned"), tmp_path / "tuned.keras", inputs=np.zeros((1, 9)))
+    words = [str(source), "--trust-module", f"{PACKAGES}.oddities", "-o", str(tmp_path / "t.onnx")]
+    assert run(["onnx", *words]) == 2
+    assert "read the number of rows" not in capsys.readouterr().out
+    assert run(["onnx", *words, "--batch", "2", "--json"]) == 0
+    assert "random tokens, which are no puzzles" in capsys.readouterr().out
+    del words[-2:]
+    assert run(["parity", words[0], str(tmp_path / "t.onnx"), *words[1:], "--count", "9"]) == 0
+    verdict = " ".join(capsys.readouterr().out.split())
+    assert "9 rows of random tokens, which are no puzzles" in verdict
+
+
+def test_the_command_line_from_refusal_to_parity(
+    third_party: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    their_model, target = third_party("hierarchy"), str(tmp_path / "hrm.onnx")
+    source, trust = str(their_model.file), ["--trust-module", their_model.package]
+    assert run(["onnx", source, "-o", target]) == 4
+    assert "--trust-module tests" in capsys.readouterr().err
+    assert run(["onnx", source, *trust, "-o", target]) == 2
+    assert "give --halt-rule" in capsys.readouterr().err
+    rule = ["--halt-rule", "q_halt_minus_q_continue", "--task", "sudoku4"]
+    assert run(["onnx", source, *trust, *rule, "-o", target]) == 0
+    assert run(["parity", source, target, *trust, "--count", "8"]) == 0
+    assert "PASSED" in capsys.readouterr().out
+    assert run(["inspect", source, *trust]) == 0
+    assert "hierarchy>HRM" in capsys.readouterr().out

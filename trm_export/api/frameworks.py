@@ -1,0 +1,80 @@
+"""Bring up Keras without its chatter; every verb that needs it comes through here."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from trm_export.errors import BackendError, MissingExtraError
+
+DEBUG = "TRM_EXPORT_DEBUG"  # an environment variable: show tracebacks and the engines' logs
+_TENSORFLOW = "tensorflow"
+
+
+def load_keras(*, any_backend: bool = False) -> None:
+    """Import Keras, and silence TensorFlow's log unless the environment asks for debugging.
+
+    The backend is TensorFlow; with `any_backend` it is whatever KERAS_BACKEND says. Where the
+    program has imported Keras already, only its backend is checked. Raises BackendError when Keras
+    runs on another backend than this needs, or on none at all, MissingExtraError when the backend
+    is not installed.
+    """
+    loaded = sys.modules.get("keras")
+    if loaded is not None:
+        _require(loaded.backend.backend(), any_backend, "Keras already runs on")
+        return
+    backend = os.environ.setdefault("KERAS_BACKEND", _TENSORFLOW)
+    _require(backend, any_backend, "KERAS_BACKEND is")
+    if os.environ.get(DEBUG):
+        _import(backend)
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _stderr_held_back():
+        _import(backend)
+    import absl.logging
+
+    absl.logging.set_verbosity(absl.logging.ERROR)
+
+
+def _require(backend: str, any_backend: bool, found: str) -> None:
+    if backend != _TENSORFLOW and not any_backend:
+        raise BackendError(
+            f"This runs on TensorFlow, but {found} {backend!r}; "
+            f"start again with KERAS_BACKEND={_TENSORFLOW}."
+        )
+
+
+def _import(backend: str) -> None:
+    try:
+        import keras  # noqa: F401
+    except ValueError as error:
+        raise BackendError(
+            f"KERAS_BACKEND is {backend!r}, which Keras refuses: {error}."
+        ) from error
+    except ModuleNotFoundError as error:
+        name = error.name or backend
+        raise MissingExtraError(
+            f"Keras with the backend {backend!r} needs {name}, which is not installed; "
+            f"install it with: pip install {name}"
+        ) from error
+
+
+@contextmanager
+def _stderr_held_back() -> Iterator[None]:
+    """Keep what C++ libraries write to file descriptor 2; show it only if the block fails."""
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(terminal, held.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)

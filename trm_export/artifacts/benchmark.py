@@ -1,0 +1,106 @@
+"""What each exported file costs and answers, measured in a process of its own.
+
+The process is `python -m trm_runtime.measure`: numpy and one engine, as on a device. Knows no
+format; the reference's answers come from the caller.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trm_export.errors import MissingExtraError, RejectedInputError, TRMError, UsageError
+from trm_export.files import size_on_disk
+from trm_runtime.judging import exact
+from trm_runtime.parity.counts import wilson
+from trm_runtime.solution import Solution
+
+Array = np.ndarray[Any, Any]
+
+_KINDS = (UsageError, MissingExtraError, RejectedInputError)
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchFailure:
+    """One file that cannot be measured."""
+
+    file: str
+    reason: str  # names the whole path
+    exit_code: int
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchRow:
+    """One file on one engine of this machine."""
+
+    file: str
+    engine: str  # name and version
+    bytes: int
+    batch: int  # rows of the calls that were timed
+    load_ms: float
+    step_ms: float  # median of one ACT step at that batch
+    resident_mb: float | None  # memory added by opening and running, 10^6 bytes
+    puzzles: int
+    mean_steps: float
+    answers_equal: float | None  # share of puzzles answered as the reference answers them
+    steps_equal: float | None  # share of puzzles that halt at the reference's step
+    exact: float | None  # share of puzzles solved
+    exact_interval: tuple[float, float] | None  # of that share, Wilson, 95 %
+    export_seconds: float | None = None
+
+
+def bench(
+    path: Path, tokens: Array, labels: Array | None = None, reference: Solution | None = None
+) -> BenchRow:
+    """Measures one artifact on puzzles ``tokens`` (N, S) int32.
+
+    ``labels`` (N, S) int32 with UNJUDGED where anything goes, as `PuzzleSet.targets` has them.
+
+    Raises:
+        TRMError: the file cannot be measured, of the kind that its own driver raises. One that
+            brings its engine down is a plain TRMError with the last line of that process.
+    """
+    found = _measured(path, tokens)
+    answers, steps = np.array(found.pop("answers")), np.array(found.pop("steps"))
+    solved = None if labels is None else exact(answers, labels)
+    same = None if reference is None else exact(answers, reference.answers)
+    return BenchRow(
+        file=path.name,
+        bytes=size_on_disk(path),
+        puzzles=len(tokens),
+        mean_steps=float(steps.mean()),
+        answers_equal=None if same is None else float(same.mean()),
+        steps_equal=None if reference is None else float((steps == reference.steps).mean()),
+        exact=None if solved is None else float(solved.mean()),
+        exact_interval=None if solved is None else wilson(int(solved.sum()), len(solved)),
+        **found,
+    )
+
+
+def _measured(path: Path, tokens: Array) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "tokens.npy")
+        np.save(file, tokens)
+        done = subprocess.run(
+            [sys.executable, "-m", "trm_runtime.measure", str(path), str(file)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    said: dict[str, Any] = json.loads(done.stdout or "{}")
+    if done.returncode:
+        raise _failure(path, done, said.get("refused"))
+    return said
+
+
+def _failure(path: Path, done: subprocess.CompletedProcess[str], refused: str | None) -> TRMError:
+    if refused is None:
+        last = (done.stderr.strip() or f"its process ended with {done.returncode}").splitlines()[-1]
+        return TRMError(f"{path}: could not be measured: {last}")
+    kind = next((kind for kind in _KINDS if kind.exit_code == done.returncode), TRMError)
+    return kind(refused if str(path) in refused else f"{path}: {refused}")

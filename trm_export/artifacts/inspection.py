@@ -1,0 +1,72 @@
+"""Look into what this tool writes: a `.keras` file, a contract, and every kind of export."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trm_export.artifacts.host_kinds import HOST_KINDS, host_kind
+from trm_export.artifacts.sidecar import sidecar_text
+from trm_export.errors import RejectedInputError
+from trm_runtime.contract import StepContract
+
+if TYPE_CHECKING:
+    from trm_export.artifacts.onnx_info import OnnxFileInfo
+    from trm_export.artifacts.tflite_info import TFLiteFileInfo
+    from trm_export.checkpoints.keras_file import KerasFileInfo
+
+
+@dataclass(frozen=True)
+class ContractInfo:
+    """A step contract, and the file or folder that holds it; true unless that is damaged."""
+
+    kind: str  # "contract", or the name of a format, "saved-model" say
+    path: str
+    size: int  # bytes
+    contract: StepContract
+    sidecar: str | None = None  # of an export, as in `OnnxFileInfo`
+    checksum_problems: tuple[str, ...] = ()  # of an export: what was changed
+
+    def __bool__(self) -> bool:
+        return not self.checksum_problems
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields, ready for `json.dumps`."""
+        return {**asdict(self), "contract": self.contract.document()}
+
+
+def inspect_file(
+    path: str | os.PathLike[str], trusted: Sequence[str] = ()
+) -> KerasFileInfo | OnnxFileInfo | TFLiteFileInfo | ContractInfo:
+    """What the file or folder at `path` holds, by its kind.
+
+    A `.keras` file may name classes of the `trusted` packages, which are not imported.
+
+    Raises RejectedInputError for a file that is missing, damaged, refused or of another kind.
+    """
+    file = Path(path)
+    known = host_kind(file)
+    if known is not None:
+        found: ContractInfo = known.load(known.inspector)(file)
+        return found
+    kind = "" if file.is_dir() else file.suffix.lower()
+    if kind == ".keras":
+        from trm_export.checkpoints.keras_file import inspect_keras
+
+        return inspect_keras(file, trusted)
+    if kind == ".json":
+        text = sidecar_text(file)
+        contract = StepContract.from_json(text, str(file))
+        return ContractInfo("contract", str(file), len(text.encode()), contract)
+    raise RejectedInputError(f"{file}: expected {_known()}, got {file.suffix or 'no suffix'}")
+
+
+def _known() -> str:
+    """Everything that can be looked into, in words."""
+    kinds = [kind.file for kind in HOST_KINDS.values()]
+    *most, last = [".keras", *(kind.suffix for kind in kinds if kind.suffix), ".json"]
+    folders = [kind.label for kind in kinds if not kind.suffix]
+    return " or a ".join([f"a {', '.join(most)} or {last} file", *folders])

@@ -1,0 +1,1 @@
+"""Models as `.keras` files: inspected first, then loaded strictly, ours and third-party ones."""

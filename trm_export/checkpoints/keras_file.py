@@ -1,0 +1,220 @@
+"""Look into a `.keras` file without Keras and refuse whatever our own models do not need.
+
+A `.keras` file is untrusted: it names classes to import and may carry more than weights. Accepted
+is a zip of exactly `config.json`, `metadata.json` and `model.weights.h5`, of bounded size, that
+describes one `trm_export>TRM` and nothing else, or a model of packages that the caller trusts, see
+`trm_export.checkpoints.keras_classes`. Knows nothing about what the model computes.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from trm_export.checkpoints.keras_classes import named_classes, origin, untrusted
+from trm_export.errors import CheckpointError
+from trm_export.files import MODEL_CLASS, sha256_file
+from trm_export.step.weights import TensorInfo, describe, digest, not_finite, read_weights
+from trm_runtime import strict_json
+
+CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+LIMITS = {CONFIG: 1 << 20, METADATA: 1 << 16, WEIGHTS: 1 << 31}  # bytes, uncompressed
+_MAX_EXPANSION = 100  # uncompressed over compressed; Keras itself stores without compression
+OUR_MODEL = ("TRM", MODEL_CLASS)
+_POLICY = ("DTypePolicy", None)
+_ENCRYPTED = 0x1
+MAX_SIZES = {"h_layers": 256, "l_layers": 256, "seq_len": 1 << 17, "puzzle_emb_len": 1 << 17}
+
+
+@dataclass(frozen=True)
+class KerasFileInfo:
+    """What a `.keras` file says of itself."""
+
+    path: str
+    size: int  # bytes
+    sha256: str  # of the whole file
+    keras_version: str
+    date_saved: str
+    model_class: str
+    dtype_policy: str
+    config: dict[str, Any]  # constructor arguments of the model
+    tensors: tuple[TensorInfo, ...]
+    weights_sha256: str  # of names and values alone, see `trm_export.step.weights.digest`
+
+    @property
+    def parameters(self) -> int:
+        """Number of stored values, optimizer state left out."""
+        return sum(tensor.size for tensor in self.tensors)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields and the number of parameters, ready for `json.dumps`."""
+        return {"kind": "keras", "parameters": self.parameters, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class KerasFile:
+    """An inspected file: `config` for `TRM.from_config`, `weights` the HDF5 bytes."""
+
+    info: KerasFileInfo
+    config: dict[str, Any]
+    weights: bytes
+    whole: dict[str, Any]  # `config.json`, how the model was compiled left out
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it holds a `TRM`."""
+        return self.info.model_class == MODEL_CLASS
+
+
+def inspect_keras(path: str | os.PathLike[str], trusted: Sequence[str] = ()) -> KerasFileInfo:
+    """What `path` holds, without importing Keras; raises CheckpointError as `open_keras` does."""
+    return open_keras(path, trusted).info
+
+
+def open_keras(path: str | os.PathLike[str], trusted: Sequence[str] = ()) -> KerasFile:
+    """Read a `.keras` file whole and check it.
+
+    `trusted` names packages whose classes are accepted besides our own. Nothing is imported.
+
+    Raises CheckpointError, listing every reason, for a file that is missing, damaged, too large,
+    holds other members or classes, or weights that are foreign or not finite.
+    """
+    where = str(path)
+    members = _members(Path(path), where)
+    config = _json_object(members[CONFIG], f"{where}: {CONFIG}")
+    metadata = _json_object(members[METADATA], f"{where}: {METADATA}")
+    config.pop("compile_config", None)
+    ours = (config.get("class_name"), config.get("registered_name")) == OUR_MODEL
+    if trusted and not ours:
+        problems, summary = [*untrusted(config, trusted)], "holds classes that are not trusted:"
+    else:
+        problems = [*_foreign(config)] or [*_unbuildable(config["config"])]
+        summary = "not one of our models:"
+    if problems:
+        raise CheckpointError(f"{where}: {summary}", problems)
+    arrays = read_weights(io.BytesIO(members[WEIGHTS]), f"{where}: {WEIGHTS}")
+    problems = not_finite(arrays)
+    if problems:
+        raise CheckpointError(f"{where}: the weights are spoilt; train or save again:", problems)
+    info = KerasFileInfo(
+        path=where,
+        size=Path(path).stat().st_size,
+        sha256=sha256_file(path),
+        keras_version=str(metadata.get("keras_version", "unknown")),
+        date_saved=str(metadata.get("date_saved", "unknown")),
+        model_class=str(config.get("registered_name") or config["class_name"]),
+        dtype_policy=_policy_name(config["config"]) or "",
+        config={key: value for key, value in config["config"].items() if key != "dtype"},
+        tensors=describe(arrays),
+        weights_sha256=digest(arrays),
+    )
+    return KerasFile(info, config["config"], members[WEIGHTS], config)
+
+
+def require_keras(path: str | os.PathLike[str]) -> None:
+    """CheckpointError for a file that is missing or has other members than ours; reads no weights.
+
+    Cheap, so that a wrong name is told before Keras is loaded.
+    """
+    with _explained(str(path)), zipfile.ZipFile(path) as archive:
+        _refuse_members(archive, str(path))
+
+
+def refuse_keras(path: str | os.PathLike[str]) -> None:
+    """CheckpointError for the name of a `.keras` file, where something is to become one."""
+    if Path(path).suffix.lower() == ".keras":
+        raise CheckpointError(
+            f"{path}: a Keras file already, with nothing to import; give it to trm-export onnx, "
+            "tflite or saved-model"
+        )
+
+
+def _members(path: Path, where: str) -> dict[str, bytes]:
+    with _explained(where), zipfile.ZipFile(path) as archive:
+        _refuse_members(archive, where)
+        return {name: archive.read(name) for name in LIMITS}
+
+
+def _refuse_members(archive: zipfile.ZipFile, where: str) -> None:
+    problems = list(_zip_problems(archive.infolist()))
+    if problems:
+        raise CheckpointError(f"{where}: refused unopened:", problems)
+
+
+@contextmanager
+def _explained(where: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(f"{where}: cannot be read: {error.strerror or error}") from error
+    except zipfile.BadZipFile as error:
+        summary = f"{where}: not a .keras file, or a damaged one: {error}"
+        raise CheckpointError(summary) from error
+    except (RuntimeError, NotImplementedError, EOFError, ValueError) as error:
+        raise CheckpointError(f"{where}: a damaged .keras file: {error}") from error
+
+
+def _zip_problems(members: list[zipfile.ZipInfo]) -> Iterator[str]:
+    names = [member.filename for member in members]
+    yield from (f"{name}: missing" for name in LIMITS if name not in names)
+    yield from (f"{name!r}: does not belong there" for name in names if name not in LIMITS)
+    yield from (f"{name}: more than once" for name in LIMITS if names.count(name) > 1)
+    for member in members:
+        limit = LIMITS.get(member.filename, 0)
+        if member.flag_bits & _ENCRYPTED:
+            yield f"{member.filename!r}: encrypted"
+        if limit and member.file_size > limit:
+            yield f"{member.filename}: {member.file_size:,} bytes, at most {limit:,} are accepted"
+        elif member.file_size > _MAX_EXPANSION * max(member.compress_size, 1):
+            yield f"{member.filename!r}: expands more than {_MAX_EXPANSION} times (a zip bomb)"
+
+
+def _json_object(data: bytes, where: str) -> dict[str, Any]:
+    try:
+        value = strict_json.parse(data.decode("utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{where} is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{where} is not a JSON object but a {strict_json.kind(value)}")
+    return value
+
+
+def _foreign(config: dict[str, Any]) -> Iterator[str]:
+    """Complaints about the model's class and about every class named inside its configuration."""
+    named = config.get("class_name"), config.get("registered_name")
+    inner = config.get("config")
+    if named != OUR_MODEL or not isinstance(inner, dict):
+        yield f"{CONFIG} names the class {named[1] or named[0]!r}, expected {MODEL_CLASS!r}"
+        package = origin(config)
+        if package is not None:
+            yield (
+                f"its class is of the package {package!r}: if you trust that package's code, "
+                f"let it run with --trust-module {package}"
+            )
+    for path, found in named_classes(inner, "config"):
+        named = found.get("class_name"), found.get("registered_name")
+        if path != "config.dtype" or named != _POLICY or found.get("module") != "keras":
+            yield f"{CONFIG}: {path} names the class {named[1] or named[0]!r}, which is not ours"
+
+
+def _unbuildable(arguments: dict[str, Any]) -> Iterator[str]:
+    """A precision that is not spelled out; sizes that cost dearly whatever the weights are."""
+    if _policy_name(arguments) is None:
+        yield f"{CONFIG}: config.dtype is not a serialised precision: {arguments.get('dtype')!r}"
+    for name, limit in MAX_SIZES.items():
+        value = arguments.get(name)
+        if isinstance(value, int) and value > limit:
+            yield f"{CONFIG}: {name} is {value}, at most {limit} is accepted"
+
+
+def _policy_name(arguments: dict[str, Any]) -> str | None:
+    dtype = arguments.get("dtype")
+    options = dtype.get("config") if isinstance(dtype, dict) else None
+    name = options.get("name") if isinstance(options, dict) else None
+    return name if isinstance(name, str) else None

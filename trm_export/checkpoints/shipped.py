@@ -1,0 +1,24 @@
+"""Where the shipped checkpoints are: `artifacts/` of the checkout this package runs from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trm_export.errors import UsageError
+
+ARTIFACTS = Path(__file__).resolve().parents[2] / "artifacts"
+
+
+def shipped_checkpoint(name: str) -> Path:
+    """The path of ``artifacts/<name>.keras``.
+
+    Raises:
+        UsageError: this is not a checkout, or the checkpoint was removed.
+    """
+    path = ARTIFACTS / f"{name}.keras"
+    if not path.is_file():
+        raise UsageError(
+            f"{path} is not there: the shipped checkpoints come with a checkout of the repository, "
+            f"not with the wheel. Train one with: trm-export train {name}"
+        )
+    return path

@@ -1,0 +1,1 @@
+"""What the commands share: the application, options, tables, the console and its exit codes."""

@@ -1,0 +1,106 @@
+"""The Typer application and its one way out.
+
+Command modules import Typer and the standard library at their top and everything else inside
+their function, so that `--help` stays fast. Its text is plain for the same reason: Typer's boxes
+cost a second import as long as everything else together.
+"""
+
+from __future__ import annotations
+
+import keyword
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated
+
+import typer
+
+from trm_export import TOOL, __version__
+from trm_export.api.frameworks import DEBUG
+from trm_export.commands.support.exits import INTERRUPTED, StoppedError, report
+from trm_export.commands.support.help_text import PanelCommand
+from trm_export.commands.support.option_groups import grouped
+from trm_runtime.streams import has_no_reader, open_closed_streams
+
+_MODULES = {
+    "demo": ("demo",),
+    "train": ("train",),
+    "import_": ("import",),
+    "export": ("onnx", "tflite", "saved-model"),
+    "all": ("all",),
+    "bench": ("bench",),
+    "reference": ("reference",),
+    "parity": ("parity",),
+    "report": ("report",),
+    "tune": ("tune",),
+    "evaluate": ("evaluate",),
+    "inspect": ("inspect",),
+}
+"""Modules of `trm_export.commands` and their commands, each a function of the same name: `-` is
+`_` there, and a keyword of Python gets one at its end."""
+
+COMMANDS = tuple(name for names in _MODULES.values() for name in names)
+
+app = typer.Typer(
+    name=TOOL,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 ok, 1 known error, 2 usage, 3 a missing extra, 4 rejected or damaged "
+    "input, 5 parity failed, 130 interrupted.",
+)
+for _module, _names in _MODULES.items():
+    _loaded = import_module(f"trm_export.commands.{_module}")
+    for _name in _names:
+        _function = getattr(_loaded, _name.replace("-", "_") + "_" * keyword.iskeyword(_name))
+        app.command(_name, cls=PanelCommand)(grouped(_function))
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"{TOOL} {__version__}")
+        raise typer.Exit
+
+
+@app.callback(
+    help="Take a Tiny Recursive Model from Keras to a device, and know that it still thinks the "
+    "same."
+)
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help=f"Show tracebacks and engine logs (also {DEBUG}=1).")
+    ] = False,
+) -> None:
+    if debug:
+        os.environ[DEBUG] = "1"
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; nothing but `SystemExit` is ever raised.
+
+    Without arguments it shows the help. With `--json` among them a failure is reported as a JSON
+    document on stdout.
+    """
+    as_json = "--json" in arguments
+    open_closed_streams()
+    try:
+        code = app(args=list(arguments) or ["--help"], prog_name=TOOL, standalone_mode=False)
+        sys.stdout.flush()
+    except StoppedError:
+        return INTERRUPTED
+    except (Exception, KeyboardInterrupt) as error:
+        return report(error, as_json)
+    except SystemExit as leaving:  # how Typer and Rich answer a reader that has gone
+        reason = leaving.__context__
+        if reason is None or not has_no_reader(reason):
+            raise
+        return report(reason, as_json)
+    if code == INTERRUPTED:  # Typer swallows KeyboardInterrupt and hands over this code
+        return report(KeyboardInterrupt(), as_json)
+    return code if isinstance(code, int) else 0

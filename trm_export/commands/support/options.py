@@ -1,0 +1,217 @@
+"""The options that several commands take, declared once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from trm_export.step.model_facts import ModelHints
+    from trm_runtime.contract import StepContract
+
+INPUT, OUTPUT, PUZZLES = "Input", "Output", "Puzzles"
+WHAT, MODELS = "What to export", "Third-party models"
+REFERENCE, RUN = "Reference", "How to run"
+
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print one JSON document instead of text, errors included.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Replace a file that this tool did not make.", rich_help_panel=OUTPUT
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="The file to write; a missing folder is created. Default: artifacts/<name>.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+TaskName = Annotated[
+    str | None,
+    typer.Option(
+        "--task", help="The task of the model's tokens, such as maze9.", rich_help_panel=PUZZLES
+    ),
+]
+
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A .keras file.")]
+Granularity = Annotated[
+    Literal["step", "loop", "block"],
+    typer.Option(
+        help="One call is one ACT step, the whole ACT loop, or one network pass.",
+        rich_help_panel=WHAT,
+    ),
+]
+PuzzleTable = Annotated[
+    Literal["internal", "external"],
+    typer.Option(
+        help="Puzzle embeddings in the graph, or in a file beside it.", rich_help_panel=WHAT
+    ),
+]
+
+
+def _require_modules(names: list[str] | None) -> list[str] | None:
+    """UsageError for a module that does not exist, before any of its code runs."""
+    from trm_export.checkpoints.keras_classes import require_modules
+
+    require_modules(names or ())
+    return names
+
+
+def _rows(text: str) -> int | str:
+    """The number of rows of a call, or "free"; UsageError for anything else."""
+    from trm_export.errors import UsageError
+
+    if text != "free" and not text.isdecimal():
+        raise UsageError(f"--batch must be 1 or more, or free, got {text!r}.")
+    return text if text == "free" else int(text)
+
+
+def _percent(text: str) -> float:
+    """The number in ``20`` or ``20%``; UsageError for anything else."""
+    from trm_export.errors import UsageError
+
+    try:
+        return float(text.strip().removesuffix("%"))
+    except ValueError:
+        raise UsageError(
+            f"--auto-keep {text}: expected how many percent of bytes may be added."
+        ) from None
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Whose code a model file may run, and what the file itself does not state."""
+
+    panel: ClassVar[str] = MODELS
+
+    trust_module: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Package of the model's class, whose code may run; repeat it for more packages.",
+            callback=_require_modules,
+        ),
+    ] = None
+    seq_len: Annotated[
+        int | None, typer.Option(help="Tokens of a puzzle, if the model does not state it.")
+    ] = None
+    max_steps: Annotated[
+        int | None,
+        typer.Option(help="Steps after which a row halts, if the model does not state it."),
+    ] = None
+    halt_rule: Annotated[
+        Literal["q_halt", "q_halt_minus_q_continue"] | None,
+        typer.Option(help="The score that halts a row."),
+    ] = None
+    halt_threshold: Annotated[
+        float | None,
+        typer.Option(help="What that score must exceed. Default: the model's own."),
+    ] = None
+    puzzle_identifiers: Annotated[
+        int | None,
+        typer.Option(help="Number of puzzle identifiers, if the model does not state it."),
+    ] = None
+
+    @property
+    def trusted(self) -> Sequence[str]:
+        """The packages whose code may run."""
+        return self.trust_module or ()
+
+    def hints(self, task: str | None = None, assumed: StepContract | None = None) -> ModelHints:
+        """The same for the library; `assumed` answers what neither model nor options state."""
+        from trm_export.step.model_facts import ModelHints
+
+        return ModelHints(
+            seq_len=self.seq_len,
+            max_steps=self.max_steps,
+            halt_rule=self.halt_rule,
+            halt_threshold=self.halt_threshold,
+            num_puzzle_identifiers=self.puzzle_identifiers,
+            task=task,
+            assumed=assumed,
+        )
+
+
+@dataclass(frozen=True)
+class PuzzleOptions:
+    """Which puzzles a command works on."""
+
+    panel: ClassVar[str] = PUZZLES
+
+    puzzles: Annotated[
+        Path | None, typer.Option(help="Your own puzzles: CSV, text lines, .npz or a folder.")
+    ] = None
+    task: TaskName = None
+    blanks: Annotated[
+        str | None,
+        typer.Option(
+            help="Blanks of the shipped puzzles: a number, or minimal; for mazes the path cells."
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class GraphOptions:
+    """What an exported graph is to be. None leaves a choice to the format."""
+
+    panel: ClassVar[str] = WHAT
+
+    granularity: Granularity = "step"
+    batch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROWS|free",
+            help="Rows of a call, or free for any number.",
+            parser=_rows,
+        ),
+    ] = None
+    recursion: Annotated[
+        Literal["unrolled", "rolled"] | None,
+        typer.Option(help="The passes one after the other, or one loop. Default: what is faster."),
+    ] = None
+    puzzle_table: PuzzleTable = "internal"
+
+
+@dataclass(frozen=True)
+class IntegerOptions:
+    """What a small precision leaves as it is, and at its border does not."""
+
+    panel: ClassVar[str] = WHAT
+
+    integer_io: Annotated[
+        bool,
+        typer.Option("--integer-io", help="int8 inputs and outputs; only for int8-static."),
+    ] = False
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LAYER",
+            help="Layer that stays float32, a name or a pattern such as '*down'; repeat it for "
+            "more. An unknown name lists them all.",
+        ),
+    ] = None
+    auto_keep: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PERCENT",
+            help="Keep the worst layers in float, one after the other, until the file passes its "
+            "gate; they may add so many percent of bytes.",
+            parser=_percent,
+        ),
+    ] = None
+    auto_keep_count: Annotated[
+        int, typer.Option(min=1, help="Puzzles on which --auto-keep judges every file.")
+    ] = 64

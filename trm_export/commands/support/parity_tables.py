@@ -1,0 +1,185 @@
+"""A parity result for people: the verdict first, then the tables behind it; fits 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from trm_export.commands.support.console import Row, printable, remark, show_columns, stdout
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from trm_export.parity.document import JudgedFile
+    from trm_runtime.contract import StepContract
+    from trm_runtime.parity import Accuracy, Decisions, Difference, ParityResult, Score, Size
+
+_STYLES = {"ok": "green", "failed": "bold red", "reported": "", "not judged": "dim"}
+_MARKS = {"ok": "ok", "failed": "FAILED", "reported": "reported", "not judged": "not judged"}
+_LISTED = 10
+_SHOWN_STATES = 2
+_HEADS = ("logits", "q_halt_logits")
+
+
+def show_files(
+    files: Sequence[JudgedFile], model: str, report: Path | None, floorless: str | None
+) -> None:
+    """Print what was found out about one file, or a line for each and more of those that failed.
+
+    `floorless` is why there is no noise floor, if one was looked for.
+    """
+    from rich.text import Text
+
+    from trm_export.report.text import no_floor
+
+    if len(files) == 1:
+        show_result(files[0].result, model, str(files[0].path))
+    else:
+        heads = ("file", "verdict", "forced", "answers", "steps", "exact", "lost", "won")
+        show_columns(f"Against {printable(model)}", heads, [_line(file) for file in files])
+        for file in files:
+            if not file.result:
+                stdout().print(Text(f"\n{'-' * 60}", style="dim"))
+                show_result(file.result, model, str(file.path))
+    for file in files:
+        _say_tuned(file.contract)
+    if floorless is not None:
+        remark(no_floor(floorless))
+    if report is not None:
+        stdout().print(Text(f"\nReport: {report} (and .md, .json)"))
+
+
+def _say_tuned(contract: StepContract) -> None:
+    if contract.halt.trained is not None:
+        remark(
+            f"The file was tuned: it halts above {contract.halt.threshold:g}, its model above "
+            f"{contract.halt.trained:g}. So their steps and answers differ by intention, and "
+            "what is judged is each step, and the accuracy in the end."
+        )
+
+
+def _line(file: JudgedFile) -> Row:
+    result = file.result
+    d, score, worst = result.decisions, result.accuracy, result.forced_error
+    counts = ("-", "-")
+    if d is not None:
+        counts = f"{d.answers_equal}/{d.settled}", f"{d.steps_equal}/{d.settled}"
+    exact = ("-", "-", "-")
+    if score is not None:
+        exact = f"{score.candidate.exact:.1%}", str(len(score.lost)), str(len(score.won))
+    verdict = "passed" if result else "FAILED"
+    return printable(file.path.name), verdict, _short(worst), *counts, *exact
+
+
+def show_result(result: ParityResult, model: str, artifact: str) -> None:
+    """Print the verdict, the ladder, the errors by step, accuracy and differences to stdout."""
+    from rich.text import Text
+
+    console = stdout()
+    style = "bold green" if result else "bold red"
+    console.print(Text(printable(result.verdict), style=style), soft_wrap=False)
+    console.print(Text(f"\n{printable(artifact)} ({result.precision})\nagainst {printable(model)}"))
+    _ladder(result)
+    if result.broken is not None:
+        _list("What is wrong", result.broken.problems, result.broken.unlisted)
+    if result.free:
+        _errors(result)
+    if result.accuracy is not None and result.decisions is not None:
+        _accuracy(result.accuracy, result.decisions)
+    if result.decisions is not None:
+        differences = [_difference(d) for d in result.decisions.differences]
+        _list("Different decisions", differences, result.decisions.unlisted)
+
+
+def _ladder(result: ParityResult) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, title="\nLadder", title_justify="left", show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for rung in result.rungs:
+        mark = Text(_MARKS[rung.status], style=_STYLES[rung.status])
+        table.add_row(rung.name, mark, Text(printable(rung.summary)))
+    stdout().print(table, soft_wrap=False)
+
+
+def _errors(result: ParityResult) -> None:
+    """Forced errors over all rows; free ones over settled puzzles, and over the others."""
+    from rich.text import Text
+
+    forced = {(error.step, error.tensor): error.relative_l2 for error in result.forced}
+    states = _states(result)
+    rows = []
+    for step in result.free:
+        ours = [_short(forced[step.step, name]) for name in (*states, *_HEADS)]
+        free = [_relative(step.tensors[name].settled) for name in (*states[:1], "logits")]
+        others = _relative(step.tensors["logits"].unsettled)
+        rows.append((str(step.step), *ours, *free, others, f"{step.cells_equal:.2%}"))
+    free_heads = [f"{name} free" for name in (*states[:1], "logits")]
+    heads = ["step", *states, "logits", "q_halt", *free_heads, "others", "cells equal"]
+    show_columns(
+        "Relative L2 error by step: forced, then free on settled puzzles and others", heads, rows
+    )
+    text = "Forced: from the model's own carry. Settled: the model solves the puzzle."
+    stdout().print(Text(text, style="dim"))
+
+
+def _states(result: ParityResult) -> list[str]:
+    """The first states of the carry: what is compared in float before the logits."""
+    names = dict.fromkeys(error.tensor for error in result.forced if error.dtype == "float32")
+    return list(names)[: min(list(names).index("logits"), _SHOWN_STATES)]
+
+
+def _accuracy(accuracy: Accuracy, decisions: Decisions) -> None:
+    rows = [
+        _score("model", accuracy.reference, decisions.mean_steps),
+        _score("file", accuracy.candidate, decisions.candidate_mean_steps),
+    ]
+    heads = ("", "exact", "95 % interval", "cells", "valid", "mean steps")
+    show_columns(f"Accuracy on {accuracy.n} puzzles", heads, rows)
+    lost, won = (_rows(rows) for rows in (accuracy.lost, accuracy.won))
+    _list("Lost and won", [f"lost {lost}; won {won}; McNemar's exact p = {accuracy.p_value:.2g}"])
+
+
+def _score(side: str, score: Score, mean_steps: float) -> Row:
+    low, high = score.interval
+    valid = "-" if score.valid is None else f"{score.valid:.2%}"
+    interval = f"{low * 100:.1f} to {high * 100:.1f} %"
+    return side, f"{score.exact:.2%}", interval, f"{score.cells:.2%}", valid, f"{mean_steps:.2f}"
+
+
+def _rows(rows: Sequence[int]) -> str:
+    if not rows:
+        return "none"
+    more = f" and {len(rows) - _LISTED} more" if len(rows) > _LISTED else ""
+    return f"{len(rows)} (rows {', '.join(map(str, rows[:_LISTED]))}{more})"
+
+
+def _difference(d: Difference) -> str:
+    kind = "near-tie" if d.near_tie else "difference"
+    place = f" in {d.cells} cells, first cell {d.first_cell}" if d.cells else ""
+    whose = "settled" if d.settled else "unsettled: judged by accuracy alone"
+    values = f"expected {d.expected}, got {d.got}"
+    return f"row {d.puzzle}, {d.kind}{place}: {values}; {kind}, {d.margin:.2g} logits ({whose})"
+
+
+def _list(title: str, lines: Sequence[str], unlisted: int = 0) -> None:
+    from rich.text import Text
+
+    if not lines:
+        return
+    count = len(lines) + unlisted
+    more = [f"... and {count - _LISTED} more"] if count > _LISTED else []
+    text = "\n".join(f"  - {printable(line)}" for line in (*lines[:_LISTED], *more))
+    stdout().print(Text(f"\n{title}", style="italic"))
+    stdout().print(Text(text), soft_wrap=False)
+
+
+def _relative(size: Size | None) -> str:
+    return _short(None if size is None else size.relative_l2)
+
+
+def _short(error: float | None) -> str:
+    return "-" if error is None else f"{error:.1e}"

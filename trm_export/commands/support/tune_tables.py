@@ -1,0 +1,88 @@
+"""A tuned threshold for people: the points that matter, and the curve; fits 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from trm_export.commands.support.console import Row, printable, show_columns, stdout
+
+if TYPE_CHECKING:
+    from trm_export.halting.curve import Point
+    from trm_export.halting.tuning import Tuning
+
+_SHOWN = 10  # points of the front
+_WIDTH, _HEIGHT = 60, 12  # characters of the plot
+
+
+def show_tuning(found: Tuning, name: str) -> None:
+    """Print the table and the plot to stdout."""
+    from rich.text import Text
+
+    named = {
+        "present": found.present,
+        "the model's own": found.trained,
+        "all steps": found.all_steps,
+        "chosen": found.chosen,
+    }
+    if found.trained == found.present:
+        del named["the model's own"]
+    rows = [_row(point, found, named) for point in _shown(found, list(named.values()))]
+    title = f"Halting of {printable(name)} on {found.puzzles} validation puzzles"
+    heads = ("", "front", "threshold", "exact", "95 % interval", "mean steps")
+    show_columns(title, heads, rows, ("", "front"))
+    if len(found.front) > 2:
+        stdout().print(Text(plot(found)))
+
+
+def _shown(found: Tuning, named: Sequence[Point]) -> list[Point]:
+    """A few points of the front, evenly spread, and those with a name; the fewest steps first."""
+    stride = max(1, -(-len(found.front) // _SHOWN))
+    points = {*found.front[::stride], found.front[-1], *named}
+    return sorted(points, key=lambda point: (point.mean_steps, point.threshold))
+
+
+def _row(point: Point, found: Tuning, named: dict[str, Point]) -> Row:
+    names = ", ".join(name for name, other in named.items() if other == point)
+    low, high = point.interval
+    return (
+        names,
+        "yes" if point in found.front else "no",
+        f"{point.threshold:.4g}",
+        f"{point.exact:.2%}",
+        f"{low * 100:.1f} to {high * 100:.1f} %",
+        f"{point.mean_steps:.2f}",
+    )
+
+
+def plot(found: Tuning) -> str:
+    """Exact share over mean steps in plain characters; the last mark drawn covers the others.
+
+    It ends where more steps bring nothing: most puzzles that halt late never find their answer.
+    """
+    layers: list[tuple[str, Sequence[Point]]] = [
+        (".", found.points), ("o", found.front), ("P", [found.present]), ("C", [found.chosen]),
+    ]  # fmt: skip
+    ends = [point.mean_steps for point in (*found.front, found.present, found.chosen)]
+    left, right = _span(ends)
+    drawn = [point for point in found.points if point.mean_steps <= right]
+    low, high = _span([point.exact for point in drawn])
+    canvas = [[" "] * _WIDTH for _ in range(_HEIGHT)]
+    for mark, points in layers:
+        for point in set(points).intersection(drawn):
+            column = round((point.mean_steps - left) / (right - left) * (_WIDTH - 1))
+            row = round((high - point.exact) / (high - low) * (_HEIGHT - 1))
+            canvas[row][column] = mark
+    labels = [""] * _HEIGHT
+    labels[0], labels[-1] = f"{high:.1%}", f"{low:.1%}"
+    lines = [f"{label:>7} |{''.join(row)}" for label, row in zip(labels, canvas, strict=True)]
+    scale = f"{left:<.2f}{'mean steps':^{_WIDTH - 10}}{right:>.2f}"
+    legend = "o front   . other thresholds   P present   C chosen"
+    axis = f"{'':>7} +{'-' * _WIDTH}"
+    return "\n".join(["", *lines, axis, f"{'':>9}{scale}", f"{'':>9}{legend}"])
+
+
+def _span(values: Sequence[float]) -> tuple[float, float]:
+    """The range of the values, never empty."""
+    low, high = min(values), max(values)
+    return low, high if high > low else low + 1.0

@@ -1,0 +1,124 @@
+"""`auto_keep`: the smallest part of a model that must stay in float for a file to pass its gate."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from trm_export.explain.ranking import rank_layers
+from trm_export.explain.trial import Trial, forced, fresh, least_cosine
+from trm_export.exporters.choices import Choices, refuse_target
+from trm_export.exporters.export import export
+from trm_export.exporters.export_result import ExportResult
+from trm_export.exporters.format import Format
+from trm_export.exporters.keep_search import AutoKeepError, KeepSearch, LayerImpact, Stage
+from trm_export.exporters.kept_layers import chosen
+from trm_export.exporters.shared import Shared
+from trm_export.files import refuse_overwrite
+from trm_export.parity import valid_answers
+from trm_export.step.step_model import AnyModel
+from trm_runtime.parity import Golden, Puzzles, check, record
+
+Progress = Callable[[str], object]  # told what is being done, in words
+
+
+def auto_keep(
+    model: AnyModel,
+    path: Path,
+    puzzles: Puzzles,
+    kind: Format,
+    choices: Choices,
+    *,
+    budget: float,
+    judged: Puzzles,
+    force: bool = False,
+    source: Path | None = None,
+    progress: Progress | None = None,
+) -> ExportResult:
+    """Keeps the worst layers in float, one after the other, until the gate passes; then exports.
+
+    Args:
+        model: see `export`.
+        path: see `export`; it is written only if the gate passes.
+        puzzles: a few, for the ranking and the check of the export.
+        kind: see `export`.
+        choices: see `export`; what they keep is kept from the start.
+        budget: most bytes that may be added, in percent of the file with `choices` alone. A layer
+            that is too large for what is left is passed over.
+        judged: puzzles on which every file is compared in full; `puzzles` step by step.
+        force: see `export`.
+        source: see `export`.
+        progress: told of every file.
+
+    Raises what `export` raises, and AutoKeepError with the whole search where no file passes.
+    """
+    refuse_target(kind.name, path, source)
+    refuse_overwrite(path, force=force)
+    said = progress or _silent
+    shared = Shared(model)
+    said("solving the puzzles with Keras")
+    golden = record(shared.runner, judged)
+    search = _Search(shared, kind, choices, puzzles, golden, said)
+    kept = chosen(shared.model, choices.keep)
+    stages = [search.stage(kept)]
+    ranking: tuple[LayerImpact, ...] = ()
+    if not stages[0].passed:
+        ranking = search.ranking(kept)
+        stages += search.more(stages[0], ranking, budget)
+    found = KeepSearch(budget, tuple(stages), ranking)
+    if not found:
+        raise AutoKeepError(found)
+    wanted = dataclasses.replace(choices, keep=stages[-1].kept)
+    made = export(model, path, puzzles, kind, wanted, force=force, shared=shared, source=source)
+    return dataclasses.replace(made, search=found)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Search:
+    """What stays the same from file to file."""
+
+    shared: Shared
+    kind: Format
+    choices: Choices
+    puzzles: Puzzles
+    golden: Golden
+    said: Progress
+
+    def stage(self, kept: tuple[str, ...]) -> Stage:
+        """One file, compared in full."""
+        self.said(f"comparing a file with {len(kept)} layers in float")
+        wanted = dataclasses.replace(self.choices, keep=kept)
+        with fresh(self.shared, self.kind, wanted, self.puzzles) as trial:
+            return self._judged(trial, kept)
+
+    def _judged(self, trial: Trial, kept: tuple[str, ...]) -> Stage:
+        valid = valid_answers(self.golden.contract)
+        whole = check(self.golden, trial.runner, valid=valid)
+        steps = forced(self.shared, trial, self.puzzles)  # which `export` will ask for as well
+        said = steps if whole.passed else whole
+        cosine = min(least_cosine(whole), least_cosine(steps))
+        return Stage(kept, trial.bytes, cosine, whole.accuracy, said.passed, said.verdict)
+
+    def ranking(self, kept: Sequence[str]) -> tuple[LayerImpact, ...]:
+        """The layers that may still be kept."""
+        self.said("ranking the layers")
+        ranked = rank_layers(self.shared, self.kind, self.choices, self.puzzles)
+        return tuple(one for one in ranked if one.layer not in kept)
+
+    def more(self, first: Stage, ranking: Sequence[LayerImpact], budget: float) -> list[Stage]:
+        """Files with one more layer in float each, until one passes or no layer fits."""
+        most = first.bytes * (1 + budget / 100)
+        stages = [first]
+        for one in ranking:
+            last = stages[-1]
+            if last.passed:
+                break
+            if last.bytes + one.bytes_saved <= most:
+                more = self.stage((*last.kept, one.layer))
+                stages += [more] if more.bytes <= most else []
+        return stages[1:]
+
+
+def _silent(words: str) -> None:
+    pass

@@ -1,0 +1,97 @@
+"""What may be asked of an export: its words, its numbers and the name of its file.
+
+Needs no framework, so that a command can refuse before it loads one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+from trm_export.artifacts.host_kinds import HOST_KINDS
+from trm_export.errors import UsageError
+from trm_export.files import refuse_source, require_suffix
+from trm_runtime.contract import GRANULARITIES
+
+PRECISIONS = ("fp32", "fp16", "int8", "int8-static")
+RECURSIONS = ("unrolled", "rolled")
+PLACES = ("internal", "external")  # of the puzzle table
+MAX_ROWS = 2**31 - 1  # what an int32 dimension holds
+FORMATS = HOST_KINDS.keys()
+"""Names of the formats that can be written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """What to make. ``None`` leaves a choice to the format.
+
+    Attributes:
+        precision: one of `PRECISIONS`.
+        batch: fixed number of rows of a call, ``"free"`` for any number, or None.
+        granularity: ``"step"``, ``"loop"`` or ``"block"``.
+        recursion: ``"unrolled"``, ``"rolled"``, or None for what measures best.
+        engine: one of the format's engines.
+        puzzle_table: ``"internal"``, or ``"external"`` for a graph that takes the rows of the
+            puzzle embeddings, and a file of them beside it.
+        integer_io: states and scores cross the border as int8; only with int8-static.
+        keep: layers that stay float32, names or patterns as in `layers.chosen`.
+    """
+
+    precision: str = "fp32"
+    batch: int | str | None = None
+    granularity: str = "step"
+    recursion: str | None = None
+    engine: str | None = None
+    puzzle_table: str = "internal"
+    integer_io: bool = False
+    keep: tuple[str, ...] = ()
+
+
+USUAL = Choices()
+
+
+def target_name(stem: str, name: str, choices: Choices) -> str:
+    """``<stem>.<suffix>`` in the format `name`; what is not the default of its kind is in it."""
+    usual = {choices.precision: USUAL.precision, choices.granularity: USUAL.granularity}
+    marks = [word for word, default in usual.items() if word != default]
+    marks += ["integer-io"] if choices.integer_io else []
+    marks += ["keep"] if choices.keep else []
+    return "-".join([stem, *marks]) + HOST_KINDS[name].ending
+
+
+def refuse_words(name: str, choices: Choices) -> None:
+    """UsageError, with every reason, for choices that the format `name` does not know."""
+    problems = list(_wrong_words(name, choices))
+    if problems:
+        raise UsageError(" ".join(problems))
+
+
+def refuse_target(name: str, path: Path, source: Path | None = None) -> None:
+    """UsageError for a path that a file of the format `name` must not have.
+
+    Another kind of file would not be found by its driver, and `source`, which the model was
+    loaded from, is never replaced.
+    """
+    if source is not None:
+        refuse_source(path, source)
+    require_suffix(path, HOST_KINDS[name].file.suffix)
+
+
+def _wrong_words(name: str, choices: Choices) -> Iterator[str]:
+    engines = HOST_KINDS[name].targets
+    words = {
+        "precision": (choices.precision, PRECISIONS),
+        "granularity": (choices.granularity, GRANULARITIES),
+        "recursion": (choices.recursion or RECURSIONS[0], RECURSIONS),
+        "target": (choices.engine or engines[0], engines),
+        "puzzle table": (choices.puzzle_table, PLACES),
+    }
+    for choice, (word, known) in words.items():
+        if word not in known:
+            yield f"{name}: {choice} must be {' or '.join(known)}, got {word!r}."
+    if choices.keep and choices.precision == "fp32":
+        yield f"{name}: fp32 keeps every layer in float as it is; choose a smaller precision."
+    batch = choices.batch
+    if batch not in (None, "free") and not (isinstance(batch, int) and 1 <= batch <= MAX_ROWS):
+        yield f"batch must be 1 to {MAX_ROWS:,}, or free, got {batch}."

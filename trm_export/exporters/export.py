@@ -1,0 +1,253 @@
+"""`export`: the way every file takes, whatever its format, from Keras to a checked artifact.
+
+The choices are judged, the file is written under a temporary name, opened again with the device's
+own driver and compared with Keras on real puzzles; only then it gets its name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import keras
+
+from trm_export import TOOL
+from trm_export.artifacts.host_kinds import HOST_KINDS
+from trm_export.errors import BackendError, ParityError, TRMError, UsageError
+from trm_export.exporters.choices import (
+    RECURSIONS,
+    USUAL,
+    Choices,
+    refuse_target,
+    refuse_words,
+)
+from trm_export.exporters.export_result import ExportResult
+from trm_export.exporters.format import Documents, Format, Job
+from trm_export.exporters.integer_io import integer_contract
+from trm_export.exporters.kept_layers import chosen
+from trm_export.exporters.puzzle_table_file import table_bytes, table_sha256
+from trm_export.exporters.shared import Shared
+from trm_export.files import KEEP, atomic_write, in_turn, refuse_overwrite, sidecar, size_on_disk
+from trm_export.model import TRM
+from trm_export.step.signature import contract_for
+from trm_export.step.step_model import AnyModel, adapt
+from trm_export.step.step_tensors import gist
+from trm_runtime.open import open_runner
+from trm_runtime.parity import Puzzles, check
+from trm_runtime.parity.judge import DECISIONS
+from trm_runtime.puzzle_table import table_beside
+
+
+def format_named(name: str) -> Format:
+    """The format of that name; UsageError for an unknown one."""
+    if name not in HOST_KINDS:
+        raise UsageError(f"There is no format {name!r}; choose from {', '.join(HOST_KINDS)}.")
+    kind = HOST_KINDS[name]
+    found: Format = kind.load(kind.exporter)
+    return found
+
+
+def export(
+    model: AnyModel,
+    path: Path,
+    puzzles: Puzzles,
+    kind: Format,
+    choices: Choices = USUAL,
+    *,
+    force: bool = False,
+    shared: Shared | None = None,
+    source: Path | None = None,
+) -> ExportResult:
+    """Writes the model as one file, re-opens it with the device's driver and checks it.
+
+    Args:
+        model: one that follows the protocol, on the TensorFlow backend.
+        path: target; its contract lands beside it as ``<path>.json``, what else the exporter has
+            to say as `Documents`, and an external puzzle table as `table_beside` says.
+        puzzles: real puzzles for calibration and check.
+        kind: see `format_named`.
+        choices: see `Choices`.
+        force: replace a file this tool did not make.
+        shared: of the same model, if there are more exports of it.
+        source: the file the model was loaded from, which not even ``force`` replaces.
+
+    Raises:
+        BackendError: Keras does not run on TensorFlow.
+        UsageError: choices that this format or this model cannot honour, with the reasons, or a
+            path that is no file of this format, or the model itself.
+        ParityError: the file does not compute what Keras computes; nothing is left behind.
+    """
+    job = plan(model, puzzles, kind, choices, shared)
+    return produce(job, path, kind, force=force, source=source)
+
+
+def produce(
+    job: Job,
+    path: Path,
+    kind: Format,
+    *,
+    force: bool = False,
+    source: Path | None = None,
+    checked: bool = True,
+) -> ExportResult:
+    """Does a planned job; see `export`. Without a check only what the file costs has a meaning."""
+    refuse_target(kind.name, path, source)
+    refuse_overwrite(path, force=force)
+    with ExitStack() as files:  # closed in reverse: the contract lands last
+        wait_for_turn = files.enter_context(in_turn(path.parent))
+        beside = files.enter_context(atomic_write(sidecar(path), force=force))
+        new = files.enter_context(atomic_write(path, force=force))
+        table = _table(files, job, path, force=force)
+        start = time.perf_counter()
+        job, texts = build(job, kind, new)
+        written = time.perf_counter()
+        error, verdict = _checked(job, (new, table), path) if checked else (None, "not checked")
+        ended = time.perf_counter()
+        documents = {sidecar(path, ending): text for ending, text in texts.items()}
+        for target, text in documents.items():
+            document = files.enter_context(atomic_write(target, force=force))
+            document.write_text(text, encoding="utf-8")
+        beside.write_text(job.contract.to_json(), encoding="utf-8")
+        wait_for_turn()
+    return ExportResult(
+        path, job.contract, kind.name, RECURSIONS[job.rolled], size_on_disk(path),
+        written - start, ended - written, error, verdict, tuple(documents),
+        None if table is None else table_beside(path), job.keep,
+    )  # fmt: skip
+
+
+def build(job: Job, kind: Format, path: Path) -> tuple[Job, Documents]:
+    """Writes a planned job to a path of no importance, unchecked: the file without its companions.
+
+    Returns the job with the contract that the file has, and the documents that go with it.
+    """
+    if job.integer_io:
+        job = dataclasses.replace(job, contract=integer_contract(job))
+    documents = _written(job, kind, path)
+    return job, {**documents, **_kept(job)}
+
+
+def _kept(job: Job) -> Documents:
+    """What stays in float, for whoever has only the file."""
+    if not job.keep:
+        return {}
+    facts = {"tool": TOOL, "precision": job.contract.precision, "kept_in_float": job.keep}
+    return {KEEP: json.dumps(facts, indent=2) + "\n"}
+
+
+def _table(files: ExitStack, job: Job, path: Path, *, force: bool) -> Path | None:
+    """Writes the external puzzle table, if it is one, under a temporary name."""
+    if job.contract.puzzle_table_sha256 is None:
+        return None
+    new = files.enter_context(atomic_write(table_beside(path), force=force))
+    new.write_bytes(table_bytes(job.model.keras))
+    return new
+
+
+def plan(
+    model: AnyModel,
+    puzzles: Puzzles,
+    kind: Format,
+    choices: Choices = USUAL,
+    shared: Shared | None = None,
+) -> Job:
+    """The job that `export` would do; raises what it raises for choices that cannot be honoured."""
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise BackendError(
+            f"Export needs the TensorFlow backend and Keras runs on {backend}; "
+            "start again with KERAS_BACKEND=tensorflow."
+        )
+    refuse_words(kind.name, choices)
+    model = adapt(model)
+    external = choices.puzzle_table == "external"
+    batch = kind.batch if choices.batch is None else choices.batch
+    contract = contract_for(
+        model,
+        batch=batch if isinstance(batch, int) else None,
+        precision=choices.precision,
+        granularity=choices.granularity,
+        packages=("keras", "tensorflow", *kind.packages),
+        puzzle_table_sha256=table_sha256(model.keras) if external else None,
+    )
+    rolls = model.passes is not None and kind.rolls(contract)
+    rolled = choices.recursion == "rolled" if choices.recursion else rolls
+    engine = choices.engine or kind.engines[0]
+    shared = shared or Shared(model)
+    keep = chosen(model, choices.keep)
+    job = Job(model, contract, rolled, engine, puzzles, shared, choices.integer_io, keep)
+    problems = [*_refusals(job), *kind.refusals(job)]
+    if problems:
+        raise UsageError(" ".join(problems))
+    return job
+
+
+def _refusals(job: Job) -> Iterator[str]:
+    """What no format can do with this model."""
+    if job.contract.puzzle_table_sha256 is not None and job.contract.precision == "int8-static":
+        yield (
+            "int8-static is calibrated on a graph with its puzzle table inside; "
+            "leave the table internal, or use int8."
+        )
+    if job.integer_io and job.contract.precision != "int8-static":
+        yield (
+            f"Integer ports need calibrated ranges, and {job.contract.precision} has none; "
+            "use int8-static."
+        )
+    elif job.integer_io and job.contract.granularity == "loop":
+        yield (
+            "A loop carries nothing over its border, and answers and steps are integers already; "
+            "integer ports are for granularity step or block."
+        )
+    if job.rolled and job.contract.granularity == "block":
+        yield "A block is a single pass, so there is nothing to roll; leave the recursion out."
+    if job.model.passes is not None:
+        return
+    own = isinstance(job.model.keras, TRM)
+    why = "the seed family has two" if own else f"{type(job.model.keras).__name__} shows none"
+    if job.rolled:
+        yield f"A rolled recursion needs one shared stack, and {why}; export it unrolled."
+    if job.contract.granularity == "block":
+        yield (
+            f"A block is one pass of one shared stack, and {why}; export it with granularity step."
+        )
+
+
+def _written(job: Job, kind: Format, path: Path) -> Documents:
+    """Writes the job; explains where somebody else's model cannot be traced."""
+    try:
+        return kind.write(job, path) or {}
+    except (TypeError, ValueError) as error:
+        if isinstance(job.model.keras, TRM) or isinstance(error, TRMError):
+            raise
+        free = (
+            ""
+            if job.contract.batch
+            else (
+                "; if its call reads the number of rows as a Python number, give --batch a number"
+            )
+        )
+        name = type(job.model.keras).__name__
+        raise UsageError(f"{name} cannot be traced: {gist(error)}{free}.") from error
+
+
+def _checked(job: Job, written: tuple[Path, Path | None], path: Path) -> tuple[float | None, str]:
+    """The worst forced error of the written file, opened as a device would, and the verdict.
+
+    Only single steps are judged here (of a loop, which has none, its answers and halting steps),
+    so that an untrained model exports too; `trm-export parity` judges everything.
+    """
+    file, table = written
+    candidate = open_runner(file, puzzle_table=table)
+    result = check(job.shared.golden(job.puzzles), candidate, steps_only=True)
+    broken = result.broken
+    if broken is None:
+        return result.forced_error, result.verdict
+    integer = job.contract.precision.startswith("int8")
+    if integer and not result.forced and broken.name in DECISIONS:
+        return None, f"{result.puzzles} puzzles are too few to judge {broken.name} of an int8 loop."
+    raise ParityError(f"{path} was not written: {result.verdict}")

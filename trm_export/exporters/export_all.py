@@ -1,0 +1,54 @@
+"""The whole set: one model in every format and precision that it can have."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+from trm_export.errors import ParityError, UsageError
+from trm_export.exporters.choices import FORMATS, PRECISIONS, Choices, target_name
+from trm_export.exporters.export import format_named, plan, produce
+from trm_export.exporters.export_result import SetEntry
+from trm_export.exporters.shared import Shared
+from trm_export.step.step_model import AnyModel, adapt
+from trm_runtime.parity import Puzzles
+
+
+def export_all(
+    model: AnyModel,
+    stem: str,
+    folder: Path,
+    puzzles: Puzzles,
+    *,
+    granularity: str = "step",
+    puzzle_table: str = "internal",
+    force: bool = False,
+    source: Path | None = None,
+    checked: bool = True,
+) -> Iterator[SetEntry]:
+    """Exports the set into ``folder``, an entry at a time, as ``<stem>-<precision>.<suffix>``.
+
+    Random weights may fail the gates of an integer precision: leave them un``checked`` where only
+    the cost of the files matters.
+
+    Raises what `export` raises, but for refusals and failed checks, which are entries.
+    """
+    model = adapt(model)
+    shared = Shared(model)
+    for kind in map(format_named, FORMATS):
+        for precision in PRECISIONS:
+            choices = Choices(precision, granularity=granularity, puzzle_table=puzzle_table)
+            path = folder / target_name(stem, kind.name, choices)
+            entry = SetEntry(kind.name, precision, path)
+            try:
+                job = plan(model, puzzles, kind, choices, shared)
+            except UsageError as error:
+                yield dataclasses.replace(entry, refused=str(error))
+                continue
+            try:
+                made = produce(job, path, kind, force=force, source=source, checked=checked)
+            except ParityError as error:
+                yield dataclasses.replace(entry, failed=str(error))
+            else:
+                yield dataclasses.replace(entry, result=made)

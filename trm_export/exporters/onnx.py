@@ -1,0 +1,83 @@
+"""ONNX: one ACT step as a graph with named tensors and the contract in its metadata.
+
+TensorFlow traces the step, tf2onnx converts it, and what leaves here has the contract's names,
+an IR and an opset that onnxruntime 1.18 opens, and no external data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from trm_export.exporters import onnx_precision
+from trm_export.exporters.format import Documents, Format, Job
+from trm_export.exporters.onnx_calibrate import calibrate
+from trm_export.exporters.onnx_convert import body_names, converted, weight_names
+from trm_export.exporters.onnx_ports import integer_ports
+from trm_export.files import CALIBRATION
+from trm_runtime.contract import METADATA_KEY, StepContract
+from trm_runtime.drivers.onnx_file import sealed
+from trm_runtime.integer import float_contract
+
+
+def write(job: Job, path: Path) -> Documents:
+    """Writes the graph as one `.onnx` file; tells of int8-static where its ranges come from."""
+    proto = convert(job)
+    documents = _shrink(job, proto.graph)
+    integer_ports(proto.graph, job.contract)
+    path.write_bytes(sealed(proto.SerializeToString()))
+    return documents
+
+
+def _shrink(job: Job, graph: Any) -> Documents:
+    """Brings the graph to the precision of the contract, but for the layers to keep."""
+    precision = job.contract.precision
+    if precision == "fp16":
+        onnx_precision.halve(graph, weight_names(job.model) - set(job.keep))
+    elif precision == "int8":
+        onnx_precision.quantise(graph, _body(job), onnx_precision.dynamic)
+    elif precision == "int8-static":
+        calibration = calibrate(job)
+        ranges = {found.tensor: found for found in calibration.tensors}
+        onnx_precision.quantise(graph, _body(job), onnx_precision.static(ranges))
+        return {CALIBRATION: calibration.to_json()}
+    return {}
+
+
+def _body(job: Job) -> set[str]:
+    return body_names(job.model) - set(job.keep)
+
+
+def convert(job: Job) -> Any:
+    """The float32 `onnx.ModelProto` in the contract's names, the contract in its metadata."""
+    contract = job.contract
+    proto = converted(job, float_contract(contract), rolled=job.rolled)
+    proto.producer_name, _, proto.producer_version = contract.made_by.tool.partition(" ")
+    proto.doc_string = f"A TRM, one call is one ACT {contract.granularity}."
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, contract.to_json()
+    return proto
+
+
+def _refusals(job: Job) -> Iterator[str]:
+    if job.model.keras.compute_dtype != "float32":
+        yield (
+            f"onnx: the model computes in {job.model.keras.compute_dtype}, and a file computes in "
+            "float32; build the model with dtype float32 and load the weights into it."
+        )
+
+
+def _rolls(contract: StepContract) -> bool:
+    """onnxruntime shares packed weights, so unrolled passes cost no memory and run faster."""
+    return False
+
+
+FORMAT = Format(
+    name="onnx",
+    packages=("tf2onnx", "onnx"),
+    batch=None,
+    write=write,
+    rolls=_rolls,
+    refusals=_refusals,
+)

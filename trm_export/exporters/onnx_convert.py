@@ -1,0 +1,222 @@
+"""From TensorFlow to ONNX: one float32 graph in the contract's names.
+
+The recursion is converted as a loop, whose body is one reasoning pass, and inlined afterwards:
+tf2onnx needs time for every node, and most of its optimizers only look for patterns that a TRM
+does not have (on sudoku9 2 s instead of 16 s, on a 5 M-parameter model with 21 passes much more).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from trm_export.exporters import onnx_graph
+from trm_export.exporters.format import Job
+from trm_export.exporters.kept_layers import weights
+from trm_export.exporters.onnx_matmul import straighten
+from trm_export.model import TRM
+from trm_export.step.signature import graph_function, incoming, outgoing
+from trm_export.step.step_model import AnyModel, StepModel, adapt
+from trm_runtime.contract import CarrySpec, StepContract, TensorSpec
+
+OPSET = 17
+MAX_IR_VERSION = 10
+HEADS = ("lm_head", "q_head")  # of our own model
+_SCORES = 2  # at most, q_halt and q_continue
+_OPTIMIZERS = ("fold_constants", "merge_duplication", "reshape_optimizer", "remove_identity",
+               "remove_back_to_back")  # fmt: skip
+
+
+def converted(job: Job, contract: StepContract, *, rolled: bool) -> onnx.ModelProto:
+    """The graph, weights under their Keras paths; no metadata yet. The caller owns it.
+
+    Args:
+        job: the model, and what was converted of it before.
+        contract: names, shapes and granularity.
+        rolled: leaves the recursion in a loop.
+    """
+    external = contract.puzzle_table_sha256 is not None
+    key = ("onnx", contract.granularity, contract.batch, rolled, external)
+    made = job.shared.once(key, lambda: _converted(job.model, contract, rolled))
+    copy = onnx.ModelProto()
+    copy.CopyFrom(made)
+    return copy
+
+
+def _converted(model: StepModel, contract: StepContract, rolled: bool) -> onnx.ModelProto:
+    loops = rolled or (model.passes is not None and contract.granularity != "block")
+    proto = _from_tensorflow(model, contract, rolled=loops)
+    graph = proto.graph
+    fixed = {spec.name for spec in (*incoming(contract), *outgoing(contract))}
+    onnx_graph.prune(graph)
+    onnx_graph.order(graph)
+    stored = _constants(graph) | _recognised(model.keras, graph)
+    onnx_graph.rename(graph, _Names(fixed, stored))
+    onnx_graph.capture_invariants(graph)
+    straighten(graph)
+    onnx_graph.prune(graph)
+    if not rolled:
+        onnx_graph.unroll(graph)
+    onnx_graph.prune(graph)
+    _number_nodes(graph)
+    for domain in [opset for opset in proto.opset_import if opset.domain]:
+        proto.opset_import.remove(domain)  # tf2onnx names one that no node of ours is from
+    _declare(graph.input, incoming(contract))
+    _declare(graph.output, outgoing(contract))
+    proto.ir_version = min(proto.ir_version, MAX_IR_VERSION)
+    return proto
+
+
+def _number_nodes(graph: onnx.GraphProto) -> None:
+    """Short names, each its own: onnxruntime 1.18 builds names of fused nodes from them."""
+    parts = list(onnx_graph.graphs(graph))
+    for number, body in enumerate(parts[1:], 1):
+        body.name = f"{graph.name}_body_{number}"
+        for value in (*body.input, *body.output):
+            for size in value.type.tensor_type.shape.dim:
+                size.ClearField("dim_param")  # a number of tf2onnx's own
+    nodes = (node for part in parts for node in part.node)
+    for number, node in enumerate(nodes):
+        node.name = f"{node.op_type}_{number}"
+
+
+def _from_tensorflow(model: StepModel, contract: StepContract, *, rolled: bool) -> onnx.ModelProto:
+    import tensorflow as tf
+    from tf2onnx import optimizer, tf_loader
+    from tf2onnx.tfonnx import process_tf_graph
+
+    function = graph_function(model, contract, rolled=rolled)
+    entering = incoming(contract)
+
+    def positional(*tensors: Any) -> dict[str, Any]:
+        return function(**{spec.name: x for spec, x in zip(entering, tensors, strict=True)})
+
+    specs = [tf.TensorSpec(s.shape, s.dtype, name=s.name) for s in entering]
+    traced = tf.function(positional, autograph=False).get_concrete_function(*specs)
+    inputs = [x.name for x in traced.inputs if x.dtype != tf.resource]
+    names = dict(zip(inputs, (spec.name for spec in entering), strict=True))
+    outputs = {x.name: name for name, x in traced.structured_outputs.items()}
+    with tf.device("/cpu:0"):
+        frozen = tf_loader.from_function(traced, inputs, list(outputs))
+    with tf.Graph().as_default() as graph, tf.device("/cpu:0"):
+        tf.import_graph_def(frozen, name="")
+        found = process_tf_graph(
+            graph,
+            opset=OPSET,
+            custom_op_handlers={"SelectV2": (_select_as_where, []), "Erfc": (_erfc, [])},
+            input_names=inputs,
+            output_names=list(outputs),
+            tensors_to_rename=names | outputs,
+        )
+    known = optimizer._get_optimizers()
+    chosen = {name: known[name] for name in _OPTIMIZERS}
+    found = optimizer.optimize_graph(found, catch_errors=False, optimizers=chosen)
+    return found.make_model(f"act_{contract.granularity}")
+
+
+def _select_as_where(ctx: Any, node: Any, name: str, args: Any) -> None:
+    """A select stays a select: tf2onnx's own `c * x + (1 - c) * y` lets a stale NaN through."""
+    node.type = "Where"
+
+
+def _erfc(ctx: Any, node: Any, name: str, args: Any) -> None:
+    """``1 - erf(x)``, of which Keras makes the exact GELU and which tf2onnx does not know."""
+    one = ctx.make_const(f"{name}_one", np.array(1, np.float32))
+    shapes, dtypes = node.output_shapes, node.output_dtypes
+    ctx.remove_node(node.name)
+    erf = ctx.make_node("Erf", node.input, shapes=shapes, dtypes=dtypes)
+    ctx.make_node(
+        "Sub", [one.output[0], erf.output[0]], name=name, outputs=node.output, shapes=shapes,
+        dtypes=dtypes,
+    )  # fmt: skip
+
+
+class _Names:
+    """Short names instead of tf2onnx's long ones, which outweigh the weights of a small model."""
+
+    def __init__(self, fixed: set[str], weights: dict[str, str]) -> None:
+        self._new = {**weights, **{name: name for name in fixed}}  # a constant may be an output
+        self._taken = set(self._new.values())
+
+    def __call__(self, name: str) -> str:
+        if name not in self._new:
+            self._new[name] = next(x for x in self._candidates(name) if x not in self._taken)
+            self._taken.add(self._new[name])
+        return self._new[name]
+
+    @staticmethod
+    def _candidates(name: str) -> Iterator[str]:
+        parts = [re.sub(r"(_+\d+)+$", "", part) for part in name.partition(":")[0].split("/")]
+        short = "/".join(parts[-3:])
+        yield short
+        yield from (f"{short}_{i}" for i in range(2, 1 << 20))
+
+
+def weight_names(model: AnyModel) -> set[str]:
+    """The names that the model's weights have in a graph, ``H_level/block_1/ffn/down`` say."""
+    return set(weights(adapt(model).keras))
+
+
+def body_names(model: AnyModel) -> set[str]:
+    """The same without the heads, which decide answers and halting and are small.
+
+    Those of our own model are known by name; other models' by their width, that of the vocabulary
+    or of the halting scores.
+    """
+    model = adapt(model)
+    saved = weights(model.keras)
+    if isinstance(model.keras, TRM):
+        return set(saved) - set(HEADS)
+    return {name for name, array in saved.items() if not _is_head(array.shape, model.vocab_size)}
+
+
+def _is_head(shape: tuple[int, ...], vocab_size: int) -> bool:
+    return len(shape) == 2 and (shape[1] <= _SCORES or shape[1] == vocab_size)
+
+
+def _constants(graph: onnx.GraphProto) -> dict[str, str]:
+    """Names by number for what the graph stores: tf2onnx calls equal constants now so, now so."""
+    parts = onnx_graph.graphs(graph)
+    names = dict.fromkeys(tensor.name for part in parts for tensor in part.initializer)
+    return {name: f"constant_{number}" for number, name in enumerate(names, 1)}
+
+
+def _recognised(model: keras.Model, graph: onnx.GraphProto) -> dict[str, str]:
+    """Initializer -> name of the Keras weight that it is, recognised by its values.
+
+    Its shape may be another: Keras's attention layers keep matrices as (hidden, heads, size), which
+    tf2onnx flattens.
+    """
+    left = weights(model)
+    found = {}
+    for part in onnx_graph.graphs(graph):
+        for tensor in part.initializer:
+            if tensor.data_type != onnx.TensorProto.FLOAT or len(tensor.dims) == 0:
+                continue
+            values = numpy_helper.to_array(tensor).ravel()
+            same = (name for name, weight in left.items() if np.array_equal(weight.ravel(), values))
+            name = next(same, None)
+            if name is not None:
+                found[tensor.name] = name
+                del left[name]
+    return found
+
+
+def _declare(values: Any, specs: Sequence[TensorSpec | CarrySpec]) -> None:
+    """Writes the contract's shapes on the graph's tensors; tf2onnx may have lost some."""
+    shapes = {spec.name: spec.shape for spec in specs}
+    for value in values:
+        dims = value.type.tensor_type.shape
+        dims.ClearField("dim")
+        for size in shapes[value.name]:
+            dim = dims.dim.add()
+            if size is None:
+                dim.dim_param = "batch"
+            else:
+                dim.dim_value = size

@@ -1,0 +1,131 @@
+"""TFLite: one flatbuffer with a named signature, built-in operators only, the contract in its tail.
+
+The SavedModel of the same job goes through TensorFlow's converter; what leaves here is written for
+LiteRT's XNNPACK kernels, by measurement:
+
+- XNNPACK packs the weights of every node anew, so passes are rolled into one loop whose body holds
+  them once. On the 5 M-parameter Sudoku preset that adds 49 MB of memory where 21 unrolled passes
+  add 455 MB, in the same time.
+- It copies where a tensor is cut in two, so gate and up are two products here.
+- A free batch costs 5 MB and some percent of time, and every new size a new plan, so the batch is 1
+  unless something else is asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import keras
+
+from trm_export.artifacts.host_kinds import HOST_KINDS
+from trm_export.exporters.format import Documents, Format, Job
+from trm_export.exporters.kept_layers import layers
+from trm_export.exporters.saved_model import save_graph
+from trm_export.exporters.tflite_calibration import calibrate
+from trm_export.exporters.tflite_keep import restored
+from trm_export.exporters.tflite_ports import integer_ports
+from trm_export.exporters.tflite_static import quantise
+from trm_export.files import CALIBRATION
+from trm_export.model.layers import SwiGLU
+from trm_runtime.contract import StepContract
+from trm_runtime.drivers.tflite_file import append_contract
+from trm_runtime.integer import float_contract
+
+LITERT, OLD = HOST_KINDS["tflite"].targets
+SMALLER = ("fp16", "int8")  # what the converter itself can do
+
+
+def write(job: Job, path: Path) -> Documents:
+    """Writes the flatbuffer with the contract in its tail; int8-static comes with its manifest."""
+    documents = {}
+    if job.contract.precision == "int8-static":
+        inside = dataclasses.replace(job, contract=float_contract(job.contract))
+        calibration = calibrate(inside, convert)
+        data = quantise(convert(inside), calibration.products)
+        path.write_bytes(integer_ports(data, job.contract))
+        documents[CALIBRATION] = calibration.manifest
+    else:
+        path.write_bytes(convert(job))
+    append_contract(path, job.contract.to_json())
+    return documents
+
+
+def convert(job: Job) -> bytes:
+    """The flatbuffer in the contract's names, without the contract; in float for int8-static."""
+    contract = job.contract
+    key = ("tflite", contract.granularity, contract.batch, job.rolled, contract.puzzle_table_sha256)
+    saved = job.shared.once(key, lambda: _saved(job))
+    if not job.keep or contract.precision not in SMALLER:
+        return _converted(saved, contract)
+    smaller = (*key, contract.precision)
+    data = job.shared.once(smaller, lambda: _converted(saved, contract))
+    return restored(data, layers(job.model), job.keep)
+
+
+def _saved(job: Job) -> Path:
+    """The graph as a SavedModel."""
+    saved = job.shared.folder() / "saved_model"
+    with _split_gates(job.model.keras):
+        save_graph(job, saved)
+    return saved
+
+
+def _converted(saved: Path, contract: StepContract) -> bytes:
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(
+        str(saved), signature_keys=[contract.signature]
+    )
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if contract.precision in SMALLER:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if contract.precision == "fp16":
+        converter.target_spec.supported_types = [tf.float16]
+    data: bytes = converter.convert()
+    return data
+
+
+@contextmanager
+def _split_gates(model: keras.Model) -> Iterator[None]:
+    """Every SwiGLU computes gate and up apart."""
+    layers = [layer for layer in model._flatten_layers() if isinstance(layer, SwiGLU)]
+    for layer in layers:
+        layer.fused = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.fused = True
+
+
+def _refusals(job: Job) -> Iterator[str]:
+    precision = job.contract.precision
+    if job.engine == OLD and precision == "int8":
+        yield (
+            "tflite: int8 cannot be had for tflite-runtime, whose last release (2.14) does not "
+            "know FULLY_CONNECTED version 12, that is int8 weights with one scale a channel; "
+            "use int8-static, fp16 or fp32 there, or --target litert."
+        )
+    if precision == "int8-static" and job.contract.batch is None:
+        yield (
+            "tflite: int8-static needs a fixed batch, because its scales belong to rows, which a "
+            "free batch mixes with the rows of other puzzles; give --batch a number, or use int8."
+        )
+
+
+def _rolls(contract: StepContract) -> bool:
+    """Packed weights are not shared between nodes; a block has one pass and nothing to roll."""
+    return contract.granularity != "block"
+
+
+FORMAT = Format(
+    name="tflite",
+    packages=("ai-edge-litert",),
+    batch=1,
+    write=write,
+    rolls=_rolls,
+    refusals=_refusals,
+)

@@ -1,0 +1,196 @@
+"""Calibrate a TFLite export on real rollouts, and say in a manifest what was seen.
+
+A float graph of the model, a pass at a time where it has one stack, is fed what `rollouts` takes
+from every step, so that every pass of every step counts alike. Held-out puzzles tell how much the
+ranges clip.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from trm_export import TOOL
+from trm_export.errors import ParityError, TRMError
+from trm_export.exporters.calibration import Samples, StepSample, samples_for
+from trm_export.exporters.format import Job
+from trm_export.exporters.kept_layers import layer_name
+from trm_export.exporters.tflite_flatbuffer import Array, digest_of, gated, load, values
+from trm_export.exporters.tflite_observe import Observer, statistics
+from trm_export.exporters.tflite_recipe import MatrixObservation, Product, products
+from trm_export.model.layers import SwiGLU
+from trm_export.step.signature import contract_for
+from trm_export.step.step_model import AnyModel, StepModel, adapt
+from trm_export.step.weights import saved_weights
+from trm_runtime.parity.gates import gates_for
+
+BATCH = 8
+_SCORES = 2  # units of a halting head, which stays in float
+
+Convert = Callable[[Job], bytes]
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """How to write every matrix, and the manifest that says why."""
+
+    products: Mapping[str, Product]  # by the key of the matrix
+    manifest: str  # JSON
+
+
+def calibrate(job: Job, convert: Convert) -> Calibration:
+    """Calibrates the job's model; ``convert`` makes the flatbuffer of a float job.
+
+    Raises ParityError where more than the gate of a state is clipped at any step, TRMError for a
+    graph that lacks one of the model's matrices.
+    """
+    names = {
+        key: name for key, name in matrix_names(job.model).items() if not _is_kept(name, job.keep)
+    }
+    block = job.model.passes is not None
+    contract = contract_for(job.model, batch=BATCH, granularity="block" if block else "step")
+    whole_job = dataclasses.replace(job, contract=contract, rolled=False)
+    data = job.shared.once(("tflite", "float"), lambda: convert(whole_job))
+    observer = Observer(data, contract)
+    _all_there(names, observer)
+    samples = samples_for(job)
+    whole = {matrix.key for matrix in observer.matrices if not matrix.linear}
+    ups = {down: up for down, up in gated(*_graph(data)).items() if {down, up} <= names.keys()}
+    seen = job.shared.once(
+        ("tflite", "observed"), lambda: _observed(data, observer, job.model, samples)
+    )
+    found = products({key: seen[key] for key in names}, ups, whole & names.keys())
+    clipped = _clipping(found, observer, samples.judged)
+    _refuse_clipping({names[key]: clipped[key] for key in found if key not in ups})
+    return Calibration(found, _manifest(names, found, clipped, samples))
+
+
+def _is_kept(name: str, keep: Collection[str]) -> bool:
+    return layer_name(name.partition("[")[0]) in keep
+
+
+def matrix_names(model: AnyModel) -> dict[str, str]:
+    """Key of every matrix to quantise -> its name in the checkpoint; gate and up apart."""
+    own = adapt(model).keras
+    saved = {digest_of(array): name for name, array in saved_weights(own).items()}
+    names = {}
+    for layer in own._flatten_layers():
+        if isinstance(layer, keras.layers.Dense) and layer.units > _SCORES:
+            kernel = np.asarray(layer.kernel)
+            names[digest_of(kernel.T)] = saved[digest_of(kernel)]
+    for layer in own._flatten_layers():
+        if isinstance(layer, SwiGLU):
+            kernel = np.asarray(layer.gate_up.kernel)
+            names.pop(digest_of(kernel.T), None)
+            for half, part in (
+                ("gate", kernel[:, : layer.width]),
+                ("up", kernel[:, layer.width :]),
+            ):
+                names[digest_of(part.T)] = f"{saved[digest_of(kernel)]}[{half}]"
+    return names
+
+
+def _all_there(names: Mapping[str, str], observer: Observer) -> None:
+    missing = sorted(set(names) - {matrix.key for matrix in observer.matrices})
+    if missing:
+        listed = ", ".join(names[key] for key in missing)
+        raise TRMError(
+            f"int8-static: the TFLite converter left no product with {listed} in the graph, so "
+            "that its activations cannot be calibrated; use int8 instead."
+        )
+
+
+def _graph(data: bytes) -> tuple[Any, Any]:
+    model = load(data)
+    return model, model.subgraphs[0]
+
+
+def _observed(
+    data: bytes, observer: Observer, model: StepModel, samples: Samples
+) -> dict[str, MatrixObservation]:
+    """Every matrix and what was seen of it; the same for every file of a model."""
+    parsed, graph = _graph(data)
+    rolled_out = [*samples.seen, *samples.scrambled]
+    rows = sum(len(sample.inputs["inputs"]) for sample in rolled_out)
+    seen = statistics(observer.run(rolled_out), rows * (model.passes or 1) // BATCH)
+    kernels = {m.key: np.asarray(values(parsed, graph, m.weights)) for m in observer.matrices}
+    return {key: MatrixObservation(kernels[key], *seen[key]) for key in kernels}
+
+
+Clipped = dict[str, list[float]]
+"""Side of a product -> share of values out of range, a number a step."""
+
+
+def _clipping(
+    found: Mapping[str, Product], observer: Observer, samples: list[StepSample]
+) -> dict[str, Clipped]:
+    totals: dict[tuple[str, str, int], list[int]] = defaultdict(lambda: [0, 0])
+    for one in observer.run(samples):
+        for side, outside in _outside(found.get(one.key), one.entering, one.leaving):
+            total = totals[one.key, side, one.step]
+            total[0] += int(outside.sum())
+            total[1] += outside.size
+    rates: dict[str, Clipped] = defaultdict(lambda: defaultdict(list))
+    for (key, side, _), (outside_count, size) in sorted(totals.items()):
+        rates[key][side].append(outside_count / size)
+    return rates
+
+
+def _outside(how: Product | None, entering: Array, leaving: Array) -> Iterator[tuple[str, Array]]:
+    """For both sides of a product, which values are out of range."""
+    if how is None:
+        return
+    x, y = entering / (how.rows * how.columns), leaving / (how.rows * how.outputs)
+    for side, array, (low, high) in (("entering", x, how.entering), ("leaving", y, how.leaving)):
+        yield side, (array < low) | (array > high)
+
+
+def _refuse_clipping(states: Mapping[str, Clipped]) -> None:
+    limit = gates_for("int8-static").carry_clipping or 0.0
+    name = max(states, key=lambda found: max(states[found]["entering"]), default="")
+    shares = states[name]["entering"] if name else [0.0]
+    if max(shares) > limit:
+        raise ParityError(
+            f"Calibration failed: {max(shares):.2%} of the held-out values that enter {name} at "
+            f"step {1 + shares.index(max(shares))} are out of the calibrated range, expected at "
+            f"most {limit:.1%}; calibrate on puzzles like those the model will see."
+        )
+
+
+def _manifest(
+    names: Mapping[str, str],
+    found: Mapping[str, Product],
+    clipped: Mapping[str, Clipped],
+    samples: Samples,
+) -> str:
+    matrices = [
+        {
+            "matrix": names[key],
+            "error": how.error,
+            "entering": how.entering,
+            "leaving": how.leaving,
+            "row_scales": [float(how.rows.min()), float(how.rows.max())],
+            "clipped": clipped[key],
+        }
+        for key, how in found.items()
+    ]
+    facts = {
+        "tool": TOOL,
+        "puzzles": samples.puzzles,
+        "held_out": samples.held_out,
+        "samples_per_step": _rows(samples.seen),
+        "stopped_per_step": [sample.stopped for sample in samples.seen],
+        "scrambled_per_step": _rows(samples.scrambled),
+        "held_out_per_step": _rows(samples.judged),
+    }
+    return json.dumps({**facts, "matrices": matrices}, indent=1) + "\n"
+
+
+def _rows(samples: list[StepSample]) -> list[int]:
+    return [len(sample.inputs["inputs"]) for sample in samples]

@@ -1,0 +1,126 @@
+"""Put layers of a `.tflite` file back into float32 that the converter has made smaller.
+
+The converter takes one precision for all. What it wrote is edited: a stored matrix in int8 or
+float16 is recognised as the layer it is nearest to, and gets the float32 values of that layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from trm_export.exporters.tflite_flatbuffer import FLOAT32, INT8, Array, dump, load
+
+FLOAT16 = schema.TensorType.FLOAT16
+_DEQUANTIZE = schema.BuiltinOperator.DEQUANTIZE
+_FAR = 0.3  # relative error above which a stored matrix is no layer of the model
+
+
+def restored(data: bytes, layers: Mapping[str, Array], keep: Collection[str]) -> bytes:
+    """The flatbuffer with the layers to keep, and no others, in float32.
+
+    Args:
+        data: as the converter wrote it for fp16, or for int8 with dynamic ranges.
+        layers: every matrix of the model, ``(in, out)`` float32, by name.
+        keep: names of those to put back.
+    """
+    model = load(data)
+    floats = _floats(model, layers, keep)
+    for graph in model.subgraphs:
+        for number, tensor in enumerate(graph.tensors):
+            if tensor.buffer in floats:
+                tensor.type, tensor.quantization = FLOAT32, None
+                _read(model, graph, number)
+    for buffer, exact in floats.items():
+        content = np.ascontiguousarray(exact, "<f4")
+        model.buffers[buffer].data = np.frombuffer(content.tobytes(), np.uint8)
+    return dump(model)
+
+
+def _floats(model: Any, layers: Mapping[str, Array], keep: Collection[str]) -> dict[int, Array]:
+    """Number of every buffer that holds a layer to keep -> its values in float32."""
+    seen: dict[int, Array | None] = {}
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            if tensor.buffer not in seen:
+                small = None if tensor.type == FLOAT32 else real_values(model, tensor)
+                name, exact = ("", None) if small is None else _nearest(small, layers)
+                seen[tensor.buffer] = exact if name in keep else None
+    return {buffer: exact for buffer, exact in seen.items() if exact is not None}
+
+
+def kept(data: bytes, layers: Mapping[str, Array]) -> tuple[str, ...]:
+    """The layers that a flatbuffer stores in float32."""
+    model = load(data)
+    tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
+    floats = [real_values(model, tensor) for tensor in tensors if tensor.type == FLOAT32]
+    found = {nearest_layer(array, layers) for array in floats if array is not None}
+    return tuple(name for name in layers if name in found)
+
+
+def real_values(model: Any, tensor: Any) -> Array | None:
+    """What a stored matrix stands for, float32; None for other tensors.
+
+    Of two dimensions or more, in float32, float16, or int8 with scales.
+    """
+    data = model.buffers[tensor.buffer].data
+    if data is None or len(data) == 0 or tensor.shape is None or len(tensor.shape) < 2:
+        return None
+    content, grid = bytes(data), tensor.quantization
+    if tensor.type in (FLOAT16, FLOAT32):
+        floats = np.frombuffer(content, "<f2" if tensor.type == FLOAT16 else "<f4")
+        return floats.reshape(tensor.shape).astype(np.float32)
+    if tensor.type != INT8 or grid is None or grid.scale is None:
+        return None
+    integers = np.frombuffer(content, np.int8).reshape(tensor.shape).astype(np.float32)
+    axes = [1] * integers.ndim
+    if len(grid.scale) > 1:
+        axes[grid.quantizedDimension] = -1
+    found: Array = (integers - np.reshape(grid.zeroPoint, axes)) * np.reshape(grid.scale, axes)
+    return found
+
+
+def nearest_layer(array: Array, layers: Mapping[str, Array]) -> str | None:
+    """The layer that a stored matrix is; None for none of the model's."""
+    return _nearest(array, layers)[0] or None
+
+
+def _nearest(small: Array, layers: Mapping[str, Array]) -> tuple[str, Array | None]:
+    """The layer that a stored matrix is, and its exact values in the same shape."""
+    least = _FAR
+    found: tuple[str, Array | None] = ("", None)
+    for name, matrix in layers.items():
+        for exact in _forms(matrix, small.shape):
+            error = float(np.linalg.norm(small - exact) / (np.linalg.norm(exact) or 1.0))
+            if error < least:
+                least, found = error, (name, exact)
+    return found
+
+
+def _forms(matrix: Array, shape: tuple[int, ...]) -> Iterator[Array]:
+    """What a layer may be stored as in this shape: as it is, turned, or one half of it turned."""
+    if matrix.size == np.prod(shape):
+        yield matrix.reshape(shape)
+        yield matrix.reshape(shape[::-1]).T
+    elif matrix.ndim == 2 and matrix.shape[1] % 2 == 0:
+        halves = (half.T for half in np.split(matrix, 2, axis=1))
+        yield from (half for half in halves if half.shape == shape)
+
+
+def _read(model: Any, graph: Any, number: int) -> None:
+    """Lets the operators of a graph read a constant in float that was smaller."""
+    kept = []
+    for operator in graph.operators:
+        code = model.operatorCodes[operator.opcodeIndex].builtinCode
+        if number not in operator.inputs:
+            kept.append(operator)
+        elif code == _DEQUANTIZE:
+            for other in graph.operators:
+                other.inputs = np.where(other.inputs == operator.outputs[0], number, other.inputs)
+        else:
+            operator.builtinOptions.asymmetricQuantizeInputs = False
+            kept.append(operator)
+    graph.operators = kept

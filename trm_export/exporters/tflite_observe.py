@@ -1,0 +1,143 @@
+"""What enters and leaves every matrix of a float TFLite graph, over many calls.
+
+The graph runs in LiteRT with those tensors among its outputs. Statistics are kept for every place
+of a tensor, ``(rows, channels)``, because a row of a TRM is always the same position or hidden
+channel. Knows nothing about quantisation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from trm_export.exporters.calibration import StepSample
+from trm_export.exporters.tflite_flatbuffer import Array, Matrix, dump, load, matrices
+from trm_runtime.contract import StepContract
+from trm_runtime.cores import available_cores
+from trm_runtime.drivers.litert import allocate
+
+_KEPT = 12  # arrays of one tensor kept whole, about
+_LEAST = 1e-6  # nothing is divided by less
+
+
+@dataclasses.dataclass
+class ActivationStatistics:
+    """Of one activation, ``(rows, channels)`` float32 at each place.
+
+    Attributes:
+        low, high, squares: least, greatest and summed squared value of every place.
+        count: arrays seen.
+        kept: some of the arrays.
+    """
+
+    low: Array
+    high: Array
+    squares: Array
+    count: int = 0
+    kept: list[Array] = dataclasses.field(default_factory=list)
+
+    @classmethod
+    def empty(cls, shape: tuple[int, ...]) -> ActivationStatistics:
+        """Of nothing yet, for arrays ``(batch, *shape)``."""
+        return cls(np.full(shape, np.inf), np.full(shape, -np.inf), np.zeros(shape))
+
+    def add(self, arrays: Array, keep: int | None) -> None:
+        """Takes in arrays ``(batch, rows, channels)``, and keeps number ``keep`` of them whole."""
+        self.low = np.minimum(self.low, arrays.min(axis=0))
+        self.high = np.maximum(self.high, arrays.max(axis=0))
+        self.squares = self.squares + np.square(arrays).sum(axis=0)
+        self.count += len(arrays)
+        if keep is not None:
+            self.kept.append(arrays[keep].astype(np.float16))
+
+    @property
+    def rms(self) -> Array:
+        """Root of the mean square of every place, ``(rows, channels)``."""
+        return np.sqrt(self.squares / self.count) + _LEAST
+
+
+@dataclasses.dataclass(frozen=True)
+class ObservedProduct:
+    """One product in one call."""
+
+    step: int
+    key: str  # of the matrix
+    entering: Array  # (batch, rows, channels) float32
+    leaving: Array
+
+
+class Observer:
+    """A float graph in an interpreter that gives away what enters and leaves its matrices.
+
+    Args:
+        data: a flatbuffer whose matrices are all in its first subgraph (no loop in it).
+        contract: of the flatbuffer; granularity step or block, of a fixed batch.
+    """
+
+    def __init__(self, data: bytes, contract: StepContract) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._contract = contract
+        model = load(data)
+        graph = model.subgraphs[0]
+        found = list(matrices(model, graph))
+        self._matrices = [m for m in found if len(graph.tensors[m.entering].shape) == 3]
+        shown = [number for m in self._matrices for number in (m.entering, m.leaving)]
+        known = list(graph.outputs)
+        graph.outputs = np.array([*known, *sorted(set(shown) - set(known))], np.int32)
+        self._interpreter = Interpreter(model_content=dump(model), num_threads=available_cores())
+        allocate(self._interpreter)
+        self._call = self._interpreter.get_signature_runner(contract.signature)
+
+    @property
+    def matrices(self) -> list[Matrix]:
+        """The products that are observed: those whose activations have rows."""
+        return self._matrices
+
+    def run(self, samples: Iterable[StepSample]) -> Iterator[ObservedProduct]:
+        """Every product of every pass; rows are repeated where they do not fill a batch."""
+        batch = self._contract.batch or 1
+        for sample in samples:
+            count = len(sample.inputs["inputs"])
+            for start in range(0, count, batch):
+                rows = np.arange(start, start + batch) % count
+                inputs = {name: array[rows] for name, array in sample.inputs.items()}
+                carry = {name: array[rows] for name, array in sample.carry.items()}
+                yield from self._step(sample.step, inputs, carry)
+
+    def _step(
+        self, step: int, inputs: dict[str, Array], carry: dict[str, Any]
+    ) -> Iterator[ObservedProduct]:
+        if self._contract.granularity == "block":
+            carry["passes"] = np.zeros(len(inputs["inputs"]), np.int32)
+        for _ in range(self._contract.passes):
+            found = self._call(**inputs, **carry)
+            for matrix in self._matrices:
+                entering, leaving = map(
+                    self._interpreter.get_tensor, (matrix.entering, matrix.leaving)
+                )
+                yield ObservedProduct(step, matrix.key, entering, leaving)
+            carry = {spec.name: found[spec.next] for spec in self._contract.carry}
+
+
+def statistics(
+    seen: Iterable[ObservedProduct], expected: int
+) -> dict[str, tuple[ActivationStatistics, ActivationStatistics]]:
+    """Of what enters and leaves each matrix, by its key; ``expected`` calls of each, about."""
+    rng = np.random.default_rng(0)
+    found: dict[str, tuple[ActivationStatistics, ActivationStatistics]] = {}
+    for one in seen:
+        pair = (one.entering, one.leaving)
+        if one.key not in found:
+            shapes = [array.shape[1:] for array in pair]
+            found[one.key] = (
+                ActivationStatistics.empty(shapes[0]),
+                ActivationStatistics.empty(shapes[1]),
+            )
+        keep = int(rng.integers(len(one.entering))) if rng.random() * expected < _KEPT else None
+        for total, array in zip(found[one.key], pair, strict=True):
+            total.add(array, keep)
+    return found

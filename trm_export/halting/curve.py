@@ -1,0 +1,124 @@
+"""Accuracy against steps, for every halting threshold: the curve, its Pareto front, a choice.
+
+Works on what N puzzles come to when all T steps are run: `scores` (T, N) float32, the halting score
+after each step, and `exact` (T, N) bool, whether the answer of that step is right in full. A puzzle
+stops at the first step whose score is above the threshold, else at the last. Numpy only; knows
+neither models nor files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trm_runtime.parity.counts import wilson
+
+Array = np.ndarray[Any, Any]
+
+MOST_CANDIDATES = 200
+_EPSILON = 1e-9  # shares are quotients, and so is their limit
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What N puzzles come to after each of T steps.
+
+    A puzzle whose numbers break down (NaN or infinity) stops there whatever the threshold: its
+    score is infinite from then on, and its answer that of the step before.
+    """
+
+    scores: Array  # (T, N) float32
+    exact: Array  # (T, N) bool
+
+
+@dataclass(frozen=True)
+class Point:
+    """One threshold on N puzzles."""
+
+    threshold: float  # logits
+    exact: float  # share of puzzles answered right in full
+    interval: tuple[float, float]  # of that share, Wilson, 95 %
+    mean_steps: float
+    mean_steps_solved: float | None  # over the puzzles answered right; None without any
+
+
+def latched_steps(scores: Array, threshold: float) -> Array:
+    """(N,) int64: the step, from 1, at which each puzzle stops."""
+    hits = scores > threshold
+    return np.where(hits.any(axis=0), hits.argmax(axis=0) + 1, len(scores))
+
+
+def latched(values: Array, steps: Array) -> Array:
+    """The values (N, ...) of those steps (N,), out of all (T, N, ...)."""
+    found: Array = values[steps - 1, np.arange(len(steps))]
+    return found
+
+
+def point(scores: Array, exact: Array, threshold: float) -> Point:
+    """What one threshold comes to."""
+    steps = latched_steps(scores, threshold)
+    right = latched(exact, steps)
+    hits, count = int(right.sum()), len(right)
+    return Point(
+        threshold=threshold,
+        exact=hits / count,
+        interval=wilson(hits, count),
+        mean_steps=float(steps.mean()),
+        mean_steps_solved=float(steps[right].mean()) if hits else None,
+    )
+
+
+def curve(
+    scores: Array, exact: Array, thresholds: Iterable[float] | None = None
+) -> tuple[Point, ...]:
+    """A point for each threshold, in ascending order; by default for all `candidates`."""
+    chosen = candidates(scores) if thresholds is None else thresholds
+    return tuple(point(scores, exact, threshold) for threshold in sorted({*chosen}))
+
+
+def candidates(scores: Array, most: int = MOST_CANDIDATES) -> tuple[float, ...]:
+    """Thresholds that make a difference, ascending: from one step for each puzzle to all T.
+
+    Between two neighbours lies at least one score that some puzzle stops at, that is one higher
+    than all of its earlier scores. Where there are more than `most`, quantiles of those scores
+    are taken. Empty without a finite score.
+    """
+    before = np.fmax.accumulate(scores, axis=0)[:-1]
+    is_record = np.concatenate([np.ones_like(scores[:1], bool), ~(scores[1:] <= before)])
+    records = np.unique(scores[is_record & np.isfinite(scores)]).astype(float)
+    if not len(records):
+        return ()
+    between = (records[:-1] + records[1:]) / 2
+    if len(between) > most - 2:
+        between = between[np.linspace(0, len(between) - 1, most - 2).round().astype(int)]
+    ends = (math.ceil(records[0]) - 1.0, float(math.ceil(records[-1])))
+    return (ends[0], *between.round(4).tolist(), ends[1])
+
+
+def pareto(points: Iterable[Point]) -> tuple[Point, ...]:
+    """The points that no other beats: more accurate in no more steps, or as accurate in fewer.
+
+    From the fewest steps to the most; of equal points the first.
+    """
+    front: list[Point] = []
+    for found in sorted(points, key=lambda p: (p.mean_steps, -p.exact)):
+        if not front or found.exact > front[-1].exact:
+            front.append(found)
+    return tuple(front)
+
+
+def choose(points: Sequence[Point], lose: float, best: float | None = None) -> Point:
+    """The fewest steps among the points that lose at most a share `lose` against `best`.
+
+    `best` is by default the best share of the points themselves. Where no point reaches it, the
+    most accurate is chosen. The choice is always on the Pareto front, so that no point of the
+    curve is better in both.
+    """
+    most = max(found.exact for found in points)
+    least = min(most, (most if best is None else best) - lose)
+    good = (found for found in points if found.exact >= least - _EPSILON)
+    return min(good, key=lambda found: (found.mean_steps, -found.exact))

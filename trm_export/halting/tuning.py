@@ -1,0 +1,127 @@
+"""Tune the halting threshold of an exported file: what it answers at every step, and the verdict.
+
+The file is run as a device runs it, to the last step of every puzzle once; each threshold is then
+a matter of looking up where its puzzles stop. Needs no Keras.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trm_export.halting.curve import (
+    Point,
+    Trace,
+    candidates,
+    choose,
+    curve,
+    latched,
+    latched_steps,
+    pareto,
+)
+from trm_export.tasks import PuzzleSet
+from trm_runtime.contract import HaltRule, StepContract
+from trm_runtime.errors import UsageError
+from trm_runtime.loop import solve
+from trm_runtime.parity.counts import mcnemar
+from trm_runtime.runner import StepRunner
+from trm_runtime.solution import StepEvent
+
+Array = np.ndarray[Any, Any]
+Progress = Callable[[int, int], object]  # steps done and to do, over all puzzles
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The curve of one file on N puzzles, and the threshold chosen on it."""
+
+    puzzles: int
+    lose: float  # most share of puzzles that the choice may lose against the best point
+    points: tuple[Point, ...]  # by threshold
+    front: tuple[Point, ...]  # of these, those that no other beats, by steps
+    present: Point  # the file as it is
+    trained: Point  # the model's own threshold; the present one unless the file was tuned before
+    all_steps: Point  # no puzzle halts early
+    chosen: Point
+    lost: int  # puzzles that only the present threshold answers right
+    won: int  # puzzles that only the chosen one does
+    p_value: float  # McNemar, exact, two-sided: chance of such a difference between equals
+
+    @property
+    def changes(self) -> bool:
+        """Whether another threshold than the present one was chosen."""
+        return self.chosen != self.present
+
+
+def refuse_loop(contract: StepContract, name: str) -> None:
+    """UsageError for a file that halts inside its graph."""
+    if contract.granularity == "loop":
+        raise UsageError(
+            f"{name} holds the whole loop, and the threshold ({contract.halt.threshold:g}) is "
+            "inside its graph, where nothing can change it. Tune an export of granularity step, "
+            "and export the loop again with --halt-threshold and what was chosen."
+        )
+
+
+def think(runner: StepRunner, puzzles: PuzzleSet, progress: Progress | None = None) -> Trace:
+    """Runs every puzzle to the last step.
+
+    Raises UsageError for puzzles without solutions, RejectedInputError for puzzles that do not fit.
+    """
+    contract = runner.contract
+    shape = (contract.max_steps, len(puzzles.solutions))
+    scores, exact = np.full(shape, np.inf, np.float32), np.zeros(shape, bool)
+    done = 0
+
+    def record(event: StepEvent) -> None:
+        nonlocal done
+        at = event.steps - 1, event.rows
+        scores[at] = contract.halt.score(event.q_halt, event.q_continue)
+        exact[at] = puzzles.exact(event.answers, event.rows)
+        done += len(event.rows)
+        if progress is not None:
+            progress(done, scores.size)
+
+    feeds = puzzles.feeds(contract.num_puzzle_identifiers)
+    solution = solve(runner, feeds, halt="max_steps", on_step=record)
+    for row, reason in enumerate(solution.stop_reasons):
+        if reason == "nonfinite":
+            scores[solution.steps[row] - 1, row] = np.inf
+    return Trace(scores, exact)
+
+
+def tune(rule: HaltRule, trace: Trace, lose: float) -> Tuning:
+    """The curve, and the fewest steps that cost at most a share `lose` of exact answers.
+
+    `rule` is that of the file; its threshold is a point of the curve and stays where none is
+    better, so that the choice is never worse than it both in accuracy and in steps.
+    """
+    if not 0 <= lose <= 1:
+        raise UsageError(f"lose: expected a share of 0 to 1, got {lose}")
+    scores, exact = trace.scores, trace.exact
+    own = rule.untuned.threshold
+    points = curve(scores, exact, {*candidates(scores), rule.threshold, own})
+    found = {point.threshold: point for point in points}
+    present, chosen = found[rule.threshold], choose(points, lose)
+    if (chosen.exact, chosen.mean_steps) == (present.exact, present.mean_steps):
+        chosen = present
+    before, after = (
+        latched(exact, latched_steps(scores, point.threshold)) for point in (present, chosen)
+    )
+    lost, won = int((before & ~after).sum()), int((after & ~before).sum())
+    return Tuning(
+        puzzles=exact.shape[1],
+        lose=lose,
+        points=points,
+        front=pareto(points),
+        present=present,
+        trained=found[own],
+        all_steps=points[-1],
+        chosen=chosen,
+        lost=lost,
+        won=won,
+        p_value=mcnemar(lost, won),
+    )

@@ -1,0 +1,163 @@
+"""Read the JSON of a report, and refuse what `trm-export parity` would not have written.
+
+What is where is said by the types of `trm_export.parity.document`: a dataclass there is an object
+of its fields here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
+
+import numpy as np
+
+from trm_export.errors import RejectedInputError
+from trm_export.parity.document import KIND, ReportDocument, Verdict
+from trm_runtime.message_text import first_few
+from trm_runtime.parity import ParityResult
+from trm_runtime.parity.decisions import Difference
+from trm_runtime.parity.gaps import Place, Size, TensorDiff
+from trm_runtime.strict_json import kind, parse
+
+_SCALARS = {bool: "true or false", int: "a count", float: "a number", str: "a string"}
+_ENDLESS = (Difference, Place, Size, TensorDiff)  # their numbers may be infinite, in JSON null
+_LARGEST = {int: 2**63, float: 1e300}
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """The document of a report; RejectedInputError with all that is wrong where it is not whole."""
+    try:
+        found = parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RejectedInputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise RejectedInputError(f"{path}: is not valid JSON: {error}") from error
+    if not isinstance(found, dict) or found.get("kind") != KIND:
+        raise RejectedInputError(
+            f"{path}: is no parity report; one is written by: trm-export parity --report"
+        )
+    problems = list(_problems(found, ReportDocument, ""))
+    problems = problems or list(_contradictions(found))
+    if problems:
+        raise RejectedInputError(f"{path}: is no whole parity report:", first_few(problems))
+    return found
+
+
+def _problems(value: Any, wanted: Any, at: str, endless: bool = False) -> Iterator[str]:
+    """What is not as a type says; `endless` numbers may be null."""
+    outer, inner = get_origin(wanted), get_args(wanted)
+    if value is None and (outer is UnionType or (endless and wanted is float)):
+        return
+    if outer is UnionType:
+        yield from _problems(value, inner[0], at, endless)
+    elif wanted in _SCALARS:
+        if not _fits(value, wanted):
+            yield f"{at}: expected {_SCALARS[wanted]}, got {kind(value)} {value!r:.40}"
+    elif is_dataclass(wanted) or is_typeddict(wanted):
+        yield from _of_fields(value, wanted, at)
+    elif outer is np.ndarray:
+        if _array(value) is None:
+            yield f"{at}: expected lists of whole numbers, all of a length"
+    elif outer in (dict, Mapping):
+        yield from _expected(value, dict, at)
+        for key, item in value.items() if isinstance(value, dict) else ():
+            yield from _problems(item, inner[1], f"{at}.{key}", endless)
+    else:
+        yield from _of_items(value, inner, at, endless)
+
+
+def _fits(value: Any, wanted: type) -> bool:
+    if wanted is float:
+        return type(value) in (int, float) and abs(value) < _LARGEST[float]
+    if wanted is int:
+        return type(value) is int and 0 <= value < _LARGEST[int]
+    return type(value) is wanted
+
+
+def _expected(value: Any, wanted: type, at: str) -> Iterator[str]:
+    if not isinstance(value, wanted):
+        word = "an object" if wanted is dict else "a list"
+        yield f"{at}: expected {word}, got {kind(value)}"
+
+
+def _of_fields(value: Any, wanted: Any, at: str) -> Iterator[str]:
+    yield from _expected(value, dict, at)
+    if not isinstance(value, dict):
+        return
+    hints = get_type_hints(wanted)
+    if wanted is ParityResult:
+        hints |= get_type_hints(Verdict)
+    for name in getattr(wanted, "__required_keys__", hints):
+        if name not in value:
+            yield f"{at}.{name}: missing".lstrip(".")
+    for name, hint in hints.items():
+        if name in value:
+            yield from _problems(
+                value[name], hint, f"{at}.{name}".lstrip("."), endless=wanted in _ENDLESS
+            )
+
+
+def _of_items(value: Any, inner: Sequence[Any], at: str, endless: bool) -> Iterator[str]:
+    """Of a list, or of a tuple of so many or of any number."""
+    yield from _expected(value, list, at)
+    if not isinstance(value, list):
+        return
+    if len(inner) == 2 and inner[1] is not ... and len(value) != 2:
+        yield f"{at}: expected two numbers, got {len(value)}"
+    for i, item in enumerate(value):
+        yield from _problems(item, inner[0], f"{at}[{i}]", endless)
+
+
+def _array(value: Any) -> np.ndarray[Any, Any] | None:
+    try:
+        found = np.array(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if isinstance(value, list) and found.dtype.kind == "i" else None
+
+
+def _contradictions(document: Mapping[str, Any]) -> Iterator[str]:
+    """What the parts of a document, sound by themselves, do not agree in."""
+    files = document["files"]
+    if not files:
+        yield "files: expected at least one"
+    if document["passed"] != all(file["result"]["passed"] for file in files):
+        yield "passed: is not what the results say"
+    for number, file in enumerate(files):
+        for problem in _of_result(file["result"]):
+            yield f"files[{number}].result.{problem}"
+
+
+def _of_result(result: Mapping[str, Any]) -> Iterator[str]:
+    if result["passed"] == any(rung["status"] == "failed" for rung in result["rungs"]):
+        yield "passed: is not what the rungs say"
+    free, forced, halting = result["free"], result["forced_steps"], result["halting"]
+    if len(free) != len(forced) or len({tuple(s["tensors"]) for s in (*free, *forced)}) > 1:
+        yield "forced_steps: expected the steps and tensors of free"
+    if halting is not None:
+        matrix, edges = halting["matrix"], halting["margin_edges"]
+        if not matrix or any(len(row) != len(matrix) for row in matrix):
+            yield "halting.matrix: expected as many columns as rows"
+        if not 1 < len(edges) == len(halting["margins"]):
+            yield "halting.margins: expected one for each of the margin_edges"
+        if result["decisions"] is None:
+            yield "decisions: missing beside halting"
+    if result["accuracy"] is not None and not result["accuracy"]["n"]:
+        yield "accuracy.n: expected a puzzle or more"
+    if result["stories"] is not None:
+        yield from _of_stories(result["stories"])
+
+
+def _of_stories(told: Mapping[str, Any]) -> Iterator[str]:
+    shapes = {name: np.array(values).shape for name, values in told.items()}
+    board, steps = shapes["inputs"], shapes["reference"][:1]
+    run = (*steps, *board)
+    expected = {"rows": board[:1], "labels": board, "reference": run, "candidate": run}
+    if len(board) != 2:
+        yield "stories.inputs: expected a list of boards"
+    for name, shape in expected.items():
+        if shapes[name] != shape:
+            yield f"stories.{name}: expected the shape {shape}, got {shapes[name]}"

@@ -1,0 +1,86 @@
+"""The reference is just another runner: a Keras model behind the device's step protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, final
+
+import keras
+import numpy as np
+from keras import ops
+
+from trm_export.errors import ProtocolError
+from trm_export.step.signature import contract_for, graph_function, incoming
+from trm_export.step.step_model import AnyModel, StepModel, adapt
+from trm_runtime.checks import check_step_call
+from trm_runtime.contract import StepContract
+from trm_runtime.runner import StepOutput
+
+
+@final
+class KerasRunner:
+    """A `trm_runtime.StepRunner` over a Keras model, on whatever backend Keras runs.
+
+    Args:
+        model: one that follows the protocol.
+        batch: fixed number of rows, or None for any.
+        granularity: ``"step"``, or ``"block"`` for a single pass a call.
+    """
+
+    def __init__(
+        self, model: AnyModel, *, batch: int | None = None, granularity: str = "step"
+    ) -> None:
+        self._model = adapt(model)
+        self.contract = contract_for(self._model, batch=batch, granularity=granularity)
+
+    @cached_property
+    def _step(self) -> Callable[..., Any]:
+        return _compiled(self._model, self.contract)
+
+    def step(
+        self,
+        inputs: Mapping[str, np.ndarray[Any, Any]],
+        carry: Mapping[str, np.ndarray[Any, Any]],
+    ) -> StepOutput:
+        """One call; arrays as in the contract, RejectedInputError for others."""
+        feeds = {**check_step_call(self.contract, inputs, carry), **carry}
+        given = {name: ops.convert_to_tensor(array) for name, array in feeds.items()}
+        found = {name: np.array(ops.convert_to_numpy(x)) for name, x in self._step(**given).items()}
+        return StepOutput(
+            carry={spec.name: found[spec.next] for spec in self.contract.carry},
+            outputs={spec.name: found[spec.name] for spec in self.contract.outputs},
+        )
+
+
+def _compiled(model: StepModel, contract: StepContract) -> Callable[..., Any]:
+    """A graph traced once for every batch size on TensorFlow, eager elsewhere.
+
+    A model that reads the number of rows as a Python number gets a graph a batch size.
+    """
+    step = graph_function(model, contract)
+    if keras.backend.backend() != "tensorflow":
+        return step
+    import tensorflow as tf
+
+    specs = {spec.name: tf.TensorSpec(spec.shape, spec.dtype) for spec in incoming(contract)}
+    traced = tf.function(step, autograph=False)
+    try:
+        graph = traced.get_concrete_function(**specs)
+    except (TypeError, ValueError):
+        if contract.batch is not None:
+            raise
+        return traced
+    _refuse_foreign(model, graph.variables)
+    return graph
+
+
+def _refuse_foreign(model: StepModel, used: Sequence[Any]) -> None:
+    """TensorFlow's own variables, of which Keras knows nothing, are in no `.keras` file."""
+    known = {id(variable.value) for variable in model.keras.variables}
+    foreign = [variable.name for variable in used if id(variable) not in known]
+    if foreign:
+        raise ProtocolError(
+            f"{type(model.keras).__name__} uses variables that are no Keras weights, so that no "
+            "file holds them; make them with add_weight:", foreign,
+        )  # fmt: skip

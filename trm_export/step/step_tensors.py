@@ -1,0 +1,296 @@
+"""Find out, by calling it, what the tensors of a model's step are.
+
+One eager call on a few rows: the first as `initial_carry` makes it, the next two with what an
+unfinished puzzle may have left behind. A row that enters halted starts anew, so that all must
+come out alike. Knows Keras and no file format.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from trm_export.errors import ProtocolError
+from trm_export.step.model_facts import ModelFacts, identifiers_question
+from trm_export.step.nest import Path, flatten, rebuild, short_names
+from trm_runtime.tensors import Scalar
+
+Array = np.ndarray[Any, Any]
+
+INPUTS, IDENTIFIERS = "inputs", "puzzle_identifiers"
+EMBEDDING = "puzzle_embedding"  # in the place of identifiers, where the table is elsewhere
+HEADS = ("logits", "q_halt_logits", "q_continue_logits")
+_ROLES = ("steps", "halted")
+_LOOP = ("answers", "passes")  # tensors of the other granularities
+_ROWS = 5
+_STALE, _BROKEN = 1, 2  # rows whose carry is finite garbage, and NaN
+_GARBAGE = 10.0
+_WRAPPING = ("Exception encountered", "Arguments ", "in user code", "File ")
+_LEAK = 1e-2  # of a tensor's largest value; equal rows differ by rounding alone
+
+
+@dataclass(frozen=True)
+class StepTensor:
+    """One tensor of a model's carry or outputs."""
+
+    path: Path
+    name: str  # in the contract
+    own: str  # the dtype that the model computes with
+    dtype: str  # float32, int32 or bool: what goes over the border
+    shape: tuple[int, ...]  # of a row, as it goes over the border
+    fill: Scalar = 0
+
+
+@dataclass(frozen=True)
+class StepTensors:
+    """The tensors of one step."""
+
+    inputs: tuple[str, ...]
+    template: Any  # a carry
+    carry: tuple[StepTensor, ...]
+    outputs: tuple[StepTensor, ...]
+    left_out: tuple[str, ...]  # outputs without rows
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """Inputs that the model's carry does not keep, so that somebody else has to."""
+        kept = {leaf.name for leaf in self.carry}
+        return tuple(name for name in self.inputs if f"current_{name}" not in kept)
+
+
+def call_once(model: Any, facts: ModelFacts, rows: int = _ROWS) -> tuple[tuple[str, ...], Any]:
+    """Calls a model on its initial carry, which builds it; returns its inputs and that carry.
+
+    Raises:
+        ProtocolError: it cannot be called as the protocol says.
+        UsageError: it needs puzzle identifiers, and nobody said how many there are.
+    """
+    batch = _batch(facts, rows)
+    try:
+        carry = model.initial_carry(batch)
+        model(carry, batch, training=False)
+    except Exception as error:  # whatever somebody else's code may raise
+        if IDENTIFIERS in str(error) and IDENTIFIERS not in batch:
+            raise identifiers_question(model) from error
+        raise ProtocolError(f"{_kind(model)} does not follow the protocol:", [
+            f"initial_carry(batch) and call(carry, batch, training=False) with a batch of "
+            f"{' and '.join(batch)} raise {type(error).__name__}: {gist(error)}"
+        ]) from error  # fmt: skip
+    return tuple(batch), carry
+
+
+def form_of(model: Any, facts: ModelFacts) -> StepTensors:
+    """The tensors of a built model's step.
+
+    Raises:
+        ProtocolError: naming everything in which it does not follow the protocol.
+    """
+    names, template = call_once(model, facts)
+    start = {path: _array(leaf) for path, leaf in flatten(template).items()}
+    problems = [*_carry_problems(start)]
+    if problems:
+        raise ProtocolError(f"{_kind(model)} does not follow the protocol:", problems)
+    named = _carry_names(start, names)
+    new, outputs = _call(model, template, _spoilt(start, named), _batch(facts, _ROWS))
+    after = {path: _array(leaf) for path, leaf in flatten(new).items()}
+    found = {path: _array(leaf) for path, leaf in flatten(outputs).items()}
+    problems = [*_lost(start, after), *_head_problems(found, facts.seq_len)]
+    problems = problems or [*_leaks({**_named(after, named), **_named(found, _joined(found))})]
+    if problems:
+        raise ProtocolError(f"{_kind(model)} does not follow the protocol:", problems)
+    leaves = _output_leaves(found, names, named)
+    return StepTensors(
+        inputs=names,
+        template=template,
+        carry=tuple(_leaf(path, named[path], array) for path, array in start.items()),
+        outputs=leaves,
+        left_out=tuple("/".join(path) for path, array in found.items() if not _has_rows(array)),
+    )
+
+
+def with_embedding(form: StepTensors, width: int) -> StepTensors:
+    """The form of a `TRM` that is fed rows of its puzzle table, (batch, width) float32."""
+    old, new = f"current_{IDENTIFIERS}", f"current_{EMBEDDING}"
+    row = StepTensor((new,), new, "float32", "float32", (width,), 0.0)
+    return replace(
+        form,
+        inputs=tuple(EMBEDDING if name == IDENTIFIERS else name for name in form.inputs),
+        template={new if name == old else name: leaf for name, leaf in form.template.items()},
+        carry=tuple(row if leaf.name == old else leaf for leaf in form.carry),
+    )
+
+
+def port(dtype: str) -> str:
+    """The dtype of the contract that carries such values."""
+    if dtype == "bool":
+        return "bool"
+    return "int32" if dtype.startswith(("int", "uint")) else "float32"
+
+
+def _batch(facts: ModelFacts, rows: int) -> dict[str, Any]:
+    batch = {INPUTS: ops.zeros((rows, facts.seq_len), "int32")}
+    if facts.num_puzzle_identifiers is not None:
+        batch[IDENTIFIERS] = ops.zeros((rows,), "int32")
+    return batch
+
+
+def _call(model: Any, template: Any, carry: Mapping[Path, Array], batch: Any) -> Any:
+    given = {path: ops.convert_to_tensor(array) for path, array in carry.items()}
+    return model(rebuild(template, given), batch, training=False)
+
+
+def _carry_problems(start: Mapping[Path, Array]) -> Iterator[str]:
+    for role in _ROLES:
+        if _with_role(start, role) is None:
+            yield f"the carry has no {role!r}, expected one value a row"
+    halted = _with_role(start, "halted")
+    if halted is not None and not start[halted].all():
+        yield "initial_carry must start with every row halted, so that the first call resets it"
+    for path, array in start.items():
+        if not _has_rows(array):
+            yield f"carry {'/'.join(path)}: expected rows on axis 0, got the shape {array.shape}"
+
+
+def _carry_names(start: Mapping[Path, Array], inputs: tuple[str, ...]) -> dict[Path, str]:
+    """The names of the protocol for its own tensors, short ones for the rest."""
+    named: dict[Path, str] = {}
+    for role in _ROLES:
+        named[_with_role(start, role) or ()] = role
+    for name in inputs:
+        path = _with_role(start, f"current_{name}") or _with_role(start, name)
+        if path is not None:
+            named[path] = f"current_{name}"
+    held = (f"current_{name}" for name in inputs)
+    taken = {*inputs, *HEADS, *_LOOP, *named.values(), *held}
+    rest = [path for path in start if path not in named]
+    return {**named, **short_names(rest, taken)}
+
+
+def _with_role(paths: Mapping[Path, Array], role: str) -> Path | None:
+    """The path that ends so, the shortest of several."""
+    return min((path for path in paths if path and path[-1] == role), key=len, default=None)
+
+
+def _spoilt(start: Mapping[Path, Array], named: Mapping[Path, str]) -> dict[Path, Array]:
+    """The initial carry with garbage in two rows, which are halted still."""
+    found = {}
+    for path, array in start.items():
+        array = array.copy()
+        if named[path] != "halted":
+            is_float = port(array.dtype.name) == "float32"
+            array[_STALE] = _GARBAGE if is_float else 1
+            array[_BROKEN] = np.nan if is_float else 1
+        found[path] = array
+    return found
+
+
+def _lost(start: Mapping[Path, Array], after: Mapping[Path, Array]) -> Iterator[str]:
+    for path, array in start.items():
+        where = "/".join(path)
+        if path not in after:
+            yield f"carry {where}: call returns a carry without it"
+        elif after[path].shape != array.shape:
+            yield f"carry {where}: enters as {array.shape} and leaves as {after[path].shape}"
+
+
+def _head_problems(found: Mapping[Path, Array], seq_len: int) -> Iterator[str]:
+    shapes = {_with_role(found, name): name for name in HEADS[:2]}
+    for path, name in shapes.items():
+        if path is None:
+            listed = ", ".join("/".join(other) for other in found) or "none"
+            yield f"the outputs have no {name!r}; they are {listed}"
+        elif name == "logits" and not (found[path].ndim == 3 and found[path].shape[1] == seq_len):
+            wanted = f"(batch, {seq_len}, vocabulary)"
+            yield f"logits: expected the shape {wanted}, got (batch, {found[path].shape[1:]})"
+        elif name != "logits" and found[path].size != _ROWS:
+            yield f"{name}: expected one value a row, got the shape {found[path].shape}"
+
+
+def _leaks(tensors: Mapping[str, Array]) -> Iterator[str]:
+    """What a row that enters halted has of the puzzle before it."""
+    for row, what in ((_STALE, "an old state"), (_BROKEN, "NaN")):
+        spoilt = [name for name, array in tensors.items() if _differs(array, row)]
+        if spoilt:
+            listed = ", ".join(spoilt)
+            yield (
+                f"it leaks a stale carry: a row that enters with halted = True and {what} in its "
+                f"carry must start anew, but {listed} still depend on it; choose the new state "
+                "with keras.ops.where, not by arithmetic"
+            )
+            return
+
+
+def _differs(array: Array, row: int) -> bool:
+    if not _has_rows(array):
+        return False
+    clean, other = (array[i].astype(np.float64) for i in (0, row))
+    limit = _LEAK * max(float(np.abs(clean).max(initial=0.0)), 1e-6)
+    return not bool(np.all(np.abs(clean - other) <= limit))
+
+
+def _named(arrays: Mapping[Path, Array], names: Mapping[Path, str]) -> dict[str, Array]:
+    return {names[path]: array for path, array in arrays.items() if path in names}
+
+
+def _joined(arrays: Mapping[Path, Array]) -> dict[Path, str]:
+    return {path: "/".join(path) for path in arrays}
+
+
+def _output_leaves(
+    found: Mapping[Path, Array], inputs: tuple[str, ...], carry: Mapping[Path, str]
+) -> tuple[StepTensor, ...]:
+    """The heads in the contract's order, then whatever else has rows."""
+    heads = {_with_role(found, name): name for name in HEADS}
+    taken = {*inputs, *HEADS, *_LOOP, *carry.values(), *(f"{name}_next" for name in carry.values())}
+    held = (f"current_{name}{end}" for name in inputs for end in ("", "_next"))
+    extra = [path for path, array in found.items() if path not in heads and _has_rows(array)]
+    named = {path: name for path, name in heads.items() if path is not None}
+    named |= short_names(extra, {*taken, *held})
+    leaves = []
+    for path, name in named.items():
+        array = found[path]
+        leaf = _leaf(path, name, array.reshape(_ROWS) if name in HEADS[1:] else array)
+        leaves.append(leaf)
+    return tuple(leaves)
+
+
+def _leaf(path: Path, name: str, array: Array) -> StepTensor:
+    own = array.dtype.name
+    dtype = port(own)
+    return StepTensor(path, name, own, dtype, array.shape[1:], _fill(name, dtype, array))
+
+
+def _fill(name: str, dtype: str, array: Array) -> Scalar:
+    """The one value of a fresh carry tensor; any will do where there are several."""
+    value = array.flat[0] if array.size else 0
+    constant = bool((array == value).all())
+    if dtype == "bool":
+        return bool(value) if constant else name == "halted"
+    if dtype == "int32":
+        return int(value) if constant else 0
+    return float(value) if constant and np.isfinite(float(value)) else 0.0
+
+
+def _has_rows(array: Array) -> bool:
+    return array.ndim > 0 and array.shape[0] == _ROWS
+
+
+def _array(tensor: Any) -> Array:
+    return np.array(ops.convert_to_numpy(tensor))
+
+
+def _kind(model: Any) -> str:
+    return type(model).__name__
+
+
+def gist(error: Exception) -> str:
+    """The first telling line of a message; Keras wraps messages in several, and in colour."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(_WRAPPING)]
+    return (told or lines or ["no reason given"])[0]

@@ -1,0 +1,161 @@
+"""The weights inside a `.keras` file or a `.weights.h5` file, read with h5py alone.
+
+Only what Keras itself writes is accepted: plain groups of contiguous numeric datasets. Links out
+of the file, datasets stored elsewhere, compressed or unallocated ones and foreign dtypes are
+refused, each by name. Knows nothing about Keras classes; imports h5py and numpy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import h5py
+import ml_dtypes
+import numpy as np
+
+from trm_export.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import keras
+
+OPTIMIZER = "optimizer"  # the top-level group of training state, no part of the model
+_MAX_DEPTH = 64
+_MAX_TENSORS = 100_000
+_NUMERIC = "biuf"
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One stored weight: its place in the HDF5 file, e.g. `inner/lm_head/vars/0`."""
+
+    path: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.dtype} {list(self.shape)}"
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
+
+
+def read_weights(source: str | os.PathLike[str] | BinaryIO, where: str) -> Arrays:
+    """Every weight of an HDF5 file by its path, little-endian; optimizer state is left out.
+
+    `where` names the file in messages. Raises CheckpointError listing everything refused.
+    """
+    try:
+        with h5py.File(source, "r") as file:
+            datasets = dict(_safe_datasets(file, where))
+            return {path: _array(dataset) for path, dataset in sorted(datasets.items())}
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{where}: not an HDF5 file, or a damaged one: {error}") from error
+
+
+def describe(arrays: Arrays) -> tuple[TensorInfo, ...]:
+    """Path, dtype and shape of each array, sorted by path."""
+    return tuple(
+        TensorInfo(path, array.dtype.name, array.shape) for path, array in sorted(arrays.items())
+    )
+
+
+def digest(arrays: Arrays) -> str:
+    """SHA-256 over path, dtype, shape and bytes of every array, in the order of their paths."""
+    total = hashlib.sha256()
+    for tensor in describe(arrays):
+        total.update(f"{tensor}\n".encode())
+        total.update(np.ascontiguousarray(arrays[tensor.path]).tobytes())
+    return total.hexdigest()
+
+
+def saved_weights(model: keras.Model) -> Arrays:
+    """The model's weights under the names Keras saves them by, ``inner/lm_head/vars/0`` say."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "model.weights.h5")
+        model.save_weights(path)
+        return read_weights(path, "the model")
+
+
+def weights_sha256(model: keras.Model) -> str:
+    """SHA-256 of the model's weights by structural name, dtype, shape and value.
+
+    The same number as `inspect_keras(...).weights_sha256` of the model's `.keras` file; it does
+    not depend on the backend, on compilation or on the names of layers. Random-number state is
+    left out.
+    """
+    return digest(saved_weights(model))
+
+
+def not_finite(arrays: Arrays) -> list[str]:
+    """A complaint for every array that holds NaN or infinity."""
+    problems = []
+    for path, array in arrays.items():
+        bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+        if bad:
+            problems.append(f"{path}: {bad} of {array.size} values are NaN or infinite")
+    return problems
+
+
+def _safe_datasets(file: h5py.File, where: str) -> Iterator[tuple[str, h5py.Dataset]]:
+    problems: list[str] = []
+    found: dict[str, h5py.Dataset] = {}
+    _walk(file, "", found, problems)
+    for path, dataset in found.items():
+        problems += [f"{path}: {reason}" for reason in _refusals(dataset)]
+    if problems:
+        raise CheckpointError(f"{where}: weights that Keras does not write are refused:", problems)
+    return ((p, d) for p, d in found.items() if p.split("/")[0] != OPTIMIZER)
+
+
+def _walk(
+    group: h5py.Group, path: str, found: dict[str, h5py.Dataset], problems: list[str]
+) -> None:
+    if path.count("/") > _MAX_DEPTH or len(found) > _MAX_TENSORS:
+        raise ValueError(f"more than {_MAX_DEPTH} levels or {_MAX_TENSORS} tensors")
+    for name in group:
+        here = f"{path}/{name}".lstrip("/")
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            problems.append(f"{here}: a link to somewhere else")
+            continue
+        member = group[name]
+        if isinstance(member, h5py.Group):
+            _walk(member, here, found, problems)
+        elif isinstance(member, h5py.Dataset):
+            found[here] = member
+        else:
+            problems.append(f"{here}: neither a group nor a dataset")
+
+
+def _refusals(dataset: h5py.Dataset) -> Iterator[str]:
+    if dataset.external or dataset.is_virtual:
+        yield "its data lie in other files"
+    elif dataset.chunks is not None:
+        yield "its data are chunked or compressed"
+    elif dataset.id.get_storage_size() != dataset.size * dataset.dtype.itemsize:
+        yield f"it declares {dataset.size} values but does not hold them"
+    if dataset.dtype.kind not in _NUMERIC and not _is_bfloat16(dataset):
+        yield f"dtype {dataset.dtype} is not numeric"
+
+
+def _is_bfloat16(dataset: h5py.Dataset) -> bool:
+    """Keras stores bfloat16, which HDF5 has no word for, as two opaque bytes and an attribute."""
+    named: Mapping[str, Any] = dataset.attrs
+    return dataset.dtype == np.dtype("V2") and named.get("dtype") == "bfloat16"
+
+
+def _array(dataset: h5py.Dataset) -> np.ndarray[Any, Any]:
+    array = np.asarray(dataset[()])
+    if array.dtype.kind == "V":
+        return array.view(ml_dtypes.bfloat16)
+    return array.astype(array.dtype.newbyteorder("<"), copy=False)

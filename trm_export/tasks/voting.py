@@ -1,0 +1,158 @@
+"""Ask a model for every ARC answer in many symmetries, and let the answers vote.
+
+Each augmented copy of a problem is asked under its own puzzle identifier; what comes out is turned
+back, and equal grids are one candidate. The candidate with the most votes is first, among equals
+the one of which the model is surest (the mean of sigmoid(q_halt)), as in the official evaluation.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trm_export.errors import UsageError
+from trm_export.tasks.arc import ArcTask
+from trm_export.tasks.arc_grids import decode, encode
+from trm_runtime import solve
+from trm_runtime.runner import StepRunner
+
+__all__ = ["ArcScore", "Candidate", "VotedGrid", "evaluate_arc", "tally"]
+
+Grid = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A grid that some answers agree on."""
+
+    grid: Grid
+    votes: int
+    sureness: float  # mean sigmoid(q_halt) of those answers
+
+
+@dataclass(frozen=True)
+class VotedGrid:
+    """One grid that was asked for."""
+
+    problem: str
+    right: Grid
+    candidates: tuple[Candidate, ...]  # the first is the answer
+
+    def solved(self, attempts: int) -> bool:
+        """Whether the right grid is among the first so many candidates."""
+        first = self.candidates[:attempts]
+        return any(np.array_equal(candidate.grid, self.right) for candidate in first)
+
+
+@dataclass(frozen=True)
+class ArcScore:
+    """All grids that were asked for, and what it took."""
+
+    asked: tuple[VotedGrid, ...]
+    copies: int
+    mean_steps: float
+
+    def exact(self, attempts: int = 2) -> float:
+        """Share of the grids found with so many attempts; ARC allows two."""
+        return float(np.mean([one.solved(attempts) for one in self.asked]))
+
+    def problems_solved(self, attempts: int = 2) -> float:
+        """Share of the problems of which every grid was found."""
+        by_problem: dict[str, bool] = {}
+        for one in self.asked:
+            by_problem[one.problem] = by_problem.get(one.problem, True) and one.solved(attempts)
+        return float(np.mean(list(by_problem.values())))
+
+
+def tally(answers: Iterable[tuple[Grid | None, float]]) -> tuple[Candidate, ...]:
+    """Candidates among (grid, q_halt), the best first; answers without a grid have no vote."""
+    found: dict[tuple[tuple[int, ...], bytes], list[tuple[Grid, float]]] = {}
+    for grid, q_halt in answers:
+        if grid is not None:
+            found.setdefault((grid.shape, grid.tobytes()), []).append((grid, q_halt))
+    candidates = [
+        Candidate(same[0][0], len(same), float(np.mean([_sigmoid(q) for _, q in same])))
+        for same in found.values()
+    ]
+    return tuple(sorted(candidates, key=lambda c: (-c.votes, -c.sureness)))
+
+
+def evaluate_arc(
+    runner: StepRunner,
+    task: ArcTask,
+    problems: Sequence[int] | None = None,
+    *,
+    copies: int | None = None,
+    halt: str | float = "learned",
+    batch_size: int | None = None,
+) -> ArcScore:
+    """Asks `runner` for the unknown grids of ARC problems, each in `copies` symmetries.
+
+    problems: their places in `task.problems`; None for all evaluation problems. copies: 1 asks for
+    the problem as it is; None for all that the task has.
+
+    Raises UsageError for copies that the task has not or identifiers that the model has not.
+    """
+    wanted = task.copies if copies is None else copies
+    if not 1 <= wanted <= task.copies:
+        raise UsageError(f"{task.name} has 1 to {task.copies} copies a problem, not {wanted}")
+    if problems is None:
+        problems = [i for i, problem in enumerate(task.problems) if not problem.training]
+    _require_identifiers(runner, task)
+    rows = [
+        (number, place, copy)
+        for number in problems
+        for place in range(len(task.problems[number].asked))
+        for copy in range(wanted)
+    ]
+    solution = solve(runner, _feeds(runner, task, rows), halt=halt, batch_size=batch_size)
+    ballots = zip(rows, solution.answers, solution.q_halt.tolist(), strict=True)
+    asked = [
+        _counted(task, key, [(row[2], tokens, q) for row, tokens, q in group])
+        for key, group in itertools.groupby(ballots, key=lambda ballot: ballot[0][:2])
+    ]
+    return ArcScore(tuple(asked), wanted, float(solution.steps.mean()))
+
+
+def _require_identifiers(runner: StepRunner, task: ArcTask) -> None:
+    known = runner.contract.num_puzzle_identifiers
+    if known is not None and known < task.num_puzzle_identifiers:
+        raise UsageError(
+            f"the model knows {known} puzzle identifiers; {task.name} with {task.copies} copies a "
+            f"problem has {task.num_puzzle_identifiers}"
+        )
+
+
+def _feeds(
+    runner: StepRunner, task: ArcTask, rows: Sequence[tuple[int, int, int]]
+) -> dict[str, Any]:
+    grids = (
+        task.symmetry(number, copy).apply(task.problems[number].asked[place][0])
+        for number, place, copy in rows
+    )
+    feeds = {"inputs": np.stack([encode(grid) for grid in grids])}
+    if runner.contract.num_puzzle_identifiers is not None:
+        numbers = [task.identifier(number, copy) for number, _, copy in rows]
+        feeds["puzzle_identifiers"] = np.array(numbers, np.int32)
+    return feeds
+
+
+def _counted(
+    task: ArcTask, key: tuple[int, int], answers: list[tuple[int, npt.NDArray[np.int32], float]]
+) -> VotedGrid:
+    number, place = key
+    back = []
+    for copy, tokens, q_halt in answers:
+        grid = decode(tokens)
+        back.append((None if grid is None else task.symmetry(number, copy).undo(grid), q_halt))
+    problem = task.problems[number]
+    return VotedGrid(problem.name, problem.asked[place][1], tally(back))
+
+
+def _sigmoid(logit: float) -> float:
+    return float(1 / (1 + np.exp(-np.clip(logit, -60.0, 60.0))))
