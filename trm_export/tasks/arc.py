@@ -125,13 +125,14 @@ class ArcTask:
         seed: int = 0,
         split: str = "train",
         minimal_fraction: float = 0.0,
+        hard_fraction: float = 0.0,
     ) -> Iterator[tuple[Ints, ...]]:
         """Endless (inputs, labels, identifiers): (batch_size, 900) twice, (batch_size,), int32.
 
         Each row is a random pair of a random problem in a random copy, somewhere on the board.
         """
         least, most = self._range(blanks)
-        if batch_size < 1 or minimal_fraction:
+        if batch_size < 1 or minimal_fraction or hard_fraction:
             raise UsageError(
                 f"batch_size={batch_size} must be at least 1 and minimal_fraction="
                 f"{minimal_fraction} 0, because a grid has no minimal form"

@@ -33,7 +33,7 @@ __all__ = [
 RANDOM_ROWS = "rows of random tokens, which are no puzzles"
 SPLITS = ("train", "validation", "test")
 
-Blanks = int | tuple[int, int] | Literal["minimal"]
+Blanks = int | tuple[int, int] | Literal["minimal", "hard"]
 Ints = npt.NDArray[np.int32]
 Tokens = npt.NDArray[np.integer]
 Bools = npt.NDArray[np.bool_]
@@ -214,8 +214,11 @@ class Task(Protocol):
         seed: int = 0,
         split: str = "train",
         minimal_fraction: float = 0.0,
+        hard_fraction: float = 0.0,
     ) -> Iterator[tuple[Ints, ...]]:
         """Endless (inputs, labels), both (batch_size, S) int32, for training.
+
+        The fractions (0..1) are those of minimal and of hard puzzles, in a task that has them.
 
         A task with puzzle identifiers gives them, too: (batch_size,) int32.
         """

@@ -45,6 +45,10 @@ def compiled_step(model: TRM) -> Callable[[Any, Any], Any]:
         import tensorflow as tf
 
         return tf.function(step, jit_compile=True)
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.no_grad()(step)
     return step
 
 
