@@ -76,8 +76,9 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["keras_file", "weights", "inspection", "onnx_file", "tasks", "export.choices",
-     "training.recipe", "training.run_files", "halting", "tuning", "rewrite"],
+    ["checkpoints.keras_file", "step.weights", "artifacts.inspection", "artifacts.onnx_info",
+     "artifacts.host_kinds", "tasks", "exporters.choices", "training.recipe", "training.run_files",
+     "halting", "halting.tuning", "artifacts.contract_rewrite"],
 )  # fmt: skip
 def test_these_need_no_framework(module: str) -> None:
     assert loaded_by(f"import trm_export.{module}") & FRAMEWORKS == set()
