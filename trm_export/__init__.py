@@ -1,6 +1,10 @@
 """Take a Tiny Recursive Model from Keras to a device, and know that it still thinks the same.
 
-The model classes are loaded when they are first used: `import trm_export` imports no framework.
+    import trm_export as te
+
+    result = te.export("model.keras", "model.onnx")
+
+Every name is loaded when it is first used: `import trm_export` imports no framework.
 """
 
 from __future__ import annotations
@@ -9,20 +13,56 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trm_export.api.exporting import export, export_all
+    from trm_export.api.importing import ImportResult, import_checkpoint
+    from trm_export.api.inspecting import Inspection, inspect
+    from trm_export.api.loading import load
+    from trm_export.exporters.export_result import ExportResult, ExportSet, SetEntry
+    from trm_export.exporters.keep_search import AutoKeepError, KeepSearch
     from trm_export.model import TRM, TRMInner, TRMReasoningModule
+    from trm_export.step.model_facts import ModelHints
 
 TOOL = "trm-export"
 __version__ = "0.1.0"
 
-__all__ = ["TOOL", "TRM", "TRMInner", "TRMReasoningModule", "__version__"]
+__all__ = [
+    "TOOL",
+    "TRM",
+    "AutoKeepError",
+    "ExportResult",
+    "ExportSet",
+    "ImportResult",
+    "Inspection",
+    "KeepSearch",
+    "ModelHints",
+    "SetEntry",
+    "TRMInner",
+    "TRMReasoningModule",
+    "__version__",
+    "export",
+    "export_all",
+    "import_checkpoint",
+    "inspect",
+    "load",
+]
 
-_MODEL_CLASSES = ("TRM", "TRMInner", "TRMReasoningModule")
+_MODULES = {
+    "api.exporting": ("export", "export_all"),
+    "api.importing": ("ImportResult", "import_checkpoint"),
+    "api.inspecting": ("Inspection", "inspect"),
+    "api.loading": ("load",),
+    "exporters.export_result": ("ExportResult", "ExportSet", "SetEntry"),
+    "exporters.keep_search": ("AutoKeepError", "KeepSearch"),
+    "model": ("TRM", "TRMInner", "TRMReasoningModule"),
+    "step.model_facts": ("ModelHints",),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODEL_CLASSES:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module("trm_export.model"), name)
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
 

@@ -31,6 +31,7 @@ __all__ = [
     "CheckpointError",
     "ConfigurationError",
     "MissingExtraError",
+    "OutputWarning",
     "OverwriteError",
     "ParityError",
     "ProtocolError",
@@ -66,3 +67,7 @@ class CheckpointError(RejectedInputError):
 
 class ProtocolError(RejectedInputError):
     """A model whose step is not what the protocol says; `problems` lists every reason."""
+
+
+class OutputWarning(UserWarning):
+    """Outputs of a model that no step contract can hold; they are left out of every file."""

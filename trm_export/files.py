@@ -42,11 +42,17 @@ from trm_runtime.streams import FULL
 
 MODEL_CLASS = "trm_export>TRM"  # the name Keras registers our model under
 STALE_SECONDS = 3600.0  # a temporary file untouched for so long was left by a killed writer
+CONTRACT, CALIBRATION, KEEP = ".json", ".calibration.json", ".keep.json"  # see `sidecar`
 _MAX_JSON_BYTES = 1 << 24
 _TEXT_REMARK = f"# {TOOL}".encode()
 _MARKDOWN_REMARK = f"<!-- {TOOL}".encode()
 _GENERATOR = f'<meta name="generator" content="{TOOL}'.encode()
 _HEAD = 512  # bytes of a page in which the generator stands
+
+
+def sidecar(artifact: Path, ending: str = CONTRACT) -> Path:
+    """Where a document of an exported file lies, by default its contract: `<artifact><ending>`."""
+    return artifact.with_name(artifact.name + ending)
 
 
 @contextmanager
@@ -194,13 +200,12 @@ def _zipped_json(path: Path, name: str) -> dict[str, object]:
 
 def _is_our_artifact(path: Path) -> bool:
     """The contract is found by the name it is kept under, or beside the file."""
-    sidecar = path.with_name(path.name + ".json")
-    return _contains(path, METADATA_KEY.encode()) or _is_contract(sidecar)
+    return _contains(path, METADATA_KEY.encode()) or _is_contract(sidecar(path))
 
 
 def _is_our_table(path: Path) -> bool:
     artifact = path.name.removesuffix(PUZZLE_TABLE_SUFFIX)
-    return artifact != path.name and _is_contract(path.with_name(f"{artifact}.json"))
+    return artifact != path.name and _is_contract(sidecar(path.with_name(artifact)))
 
 
 def _is_our_golden(path: Path) -> bool:

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from trm_export.commands.support import frameworks
+from trm_export.api import frameworks
 from trm_export.errors import BackendError
 
-LOAD = "from trm_export.commands.support.frameworks import load_keras; load_keras({options});"
+LOAD = "from trm_export.api.frameworks import load_keras; load_keras({options});"
 SHOW = "import keras; keras.ops.zeros(3); print(keras.backend.backend())"
 
 
@@ -28,6 +28,7 @@ def test_tensorflow_says_nothing() -> None:
 
 def test_another_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
     with pytest.raises(BackendError, match="runs on TensorFlow, but KERAS_BACKEND is 'jax'"):
         frameworks.load_keras()
 

@@ -31,7 +31,7 @@ def refused(
     def load_keras(**options: bool) -> None:
         pytest.fail("a framework is loaded before the refusal")
 
-    monkeypatch.setattr("trm_export.commands.support.frameworks.load_keras", load_keras)
+    monkeypatch.setattr("trm_export.api.frameworks.load_keras", load_keras)
 
     def refuse(*arguments: str, code: int = 2) -> str:
         before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from importlib.machinery import PathFinder
 from typing import Any
 
+from trm_export.errors import UsageError
+
 _KERAS = (
     "keras", "keras.layers", "keras.initializers", "keras.regularizers", "keras.constraints",
     "keras.activations", "keras.dtype_policies", "keras.random", "keras.models", "keras.src.models",
@@ -61,6 +63,16 @@ def is_there(module: str) -> bool:
             return False
         spec = PathFinder.find_spec(part, spec.submodule_search_locations)
     return spec is not None
+
+
+def require_modules(names: Sequence[str]) -> None:
+    """UsageError for a module that does not exist, before any of its code runs."""
+    missing = ", ".join(repr(name) for name in names if not is_there(name))
+    if missing:
+        raise UsageError(
+            f"--trust-module: there is no module {missing}; install its package here, or set "
+            "PYTHONPATH to the folder that holds it."
+        )
 
 
 def untrusted(config: dict[str, Any], trusted: Sequence[str]) -> Iterator[str]:

@@ -60,9 +60,9 @@ def bench(
     """
     import tempfile
 
+    from trm_export.api.frameworks import load_keras
     from trm_export.checkpoints.keras_file import require_keras
     from trm_export.commands.support.console import emit, progress, remark
-    from trm_export.commands.support.frameworks import load_keras
     from trm_export.files import refuse_overwrite, require_suffix
 
     if report is not None:
@@ -143,7 +143,7 @@ def _rows(
     from trm_export.exporters.export_all import export_all
     from trm_export.exporters.probe import probe_puzzles
 
-    labels = puzzles.labels if reference is not None else None
+    labels = puzzles.targets if reference is not None else None
     tokens = puzzles.inputs if reference is not None else puzzles.inputs[:1]
     for file in files:
         try:
@@ -175,7 +175,7 @@ def _document(
 
     exact = None
     if reference is not None and puzzles.labels is not None:
-        exact = float((reference.answers == puzzles.labels).all(axis=1).mean())
+        exact = float(puzzles.exact(reference.answers).mean())
     return {
         "tool": f"trm-export {trm_export.__version__}",
         "kind": "bench",

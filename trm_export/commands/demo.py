@@ -27,9 +27,9 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Export a shipped model, watch it think on ONNX Runtime, compare it with Keras."""
+    from trm_export.api.frameworks import load_keras
     from trm_export.checkpoints.shipped import shipped_checkpoint
     from trm_export.commands.support.console import emit, progress, remark
-    from trm_export.commands.support.frameworks import load_keras
     from trm_export.tasks import get_task
 
     task = get_task(name)

@@ -26,8 +26,13 @@ if TYPE_CHECKING:
 
 Model = Annotated[Path, typer.Argument(help="A .keras file or an exported one.")]
 PuzzleFile = Annotated[
-    Path | None, typer.Option("--puzzles", help="Puzzles of your own: CSV, lines, .npz or folder.")
-]
+    Path | None,
+    typer.Option(
+        "--puzzles", help="Puzzles of your own: CSV, lines, .npz or folder; or the word hard, for "
+        "9x9 Sudokus that need guesses."
+    ),
+]  # fmt: skip
+HARD = "hard"
 Count = Annotated[int, typer.Option(min=1, help="How many puzzles, or ARC problems, at most.")]
 Vote = Annotated[
     int | None,
@@ -59,6 +64,8 @@ def evaluate(
 
     if vote is not None and (puzzles is not None or blanks is not None):
         raise UsageError("--vote asks for all of a problem; leave --puzzles and --blanks out.")
+    if puzzles == Path(HARD) and blanks is None and not puzzles.exists():
+        puzzles, blanks = None, HARD
     refuse_words(puzzles, task, blanks)
     said = ModelOptions(
         trust_module, seq_len, max_steps, halt_rule, identifiers, task, halt_threshold
@@ -87,8 +94,8 @@ def _runner(model: Path, said: ModelOptions) -> StepRunner:
         from trm_runtime.open import open_runner
 
         return open_runner(model)
+    from trm_export.api.frameworks import load_keras
     from trm_export.checkpoints.keras_file import require_keras
-    from trm_export.commands.support.frameworks import load_keras
     from trm_export.commands.support.model_options import opened
 
     require_keras(model)

@@ -29,6 +29,12 @@ Resume = Annotated[
         "no other option is needed.",
     ),
 ]  # fmt: skip
+Until = Annotated[
+    str | None,
+    typer.Option(
+        help="Stop in time for 09:15, or 2026-01-31T09:15, with all that --resume needs saved."
+    ),
+]  # fmt: skip
 Ema = Annotated[
     float | None,
     typer.Option(
@@ -43,8 +49,9 @@ def train(
         str,
         typer.Argument(
             metavar="TASK|PRESET",
-            help="sudoku4, sudoku9, maze9 or maze11; for a GPU maze30, arc1, arc2, or one of the "
-            "paper's configurations: paper-sudoku-mlp, paper-sudoku-att, paper-maze, paper-arc.",
+            help="sudoku4, sudoku9, sudoku9-hard, maze9 or maze11; for a GPU maze30, arc1, "
+            "arc2, or one of the paper's configurations: paper-sudoku-mlp, paper-sudoku-att, "
+            "paper-maze, paper-arc.",
         ),
     ],
     output: Output = None,
@@ -65,6 +72,7 @@ def train(
     ] = None,
     validate_every: Annotated[int | None, typer.Option(help="Epochs between validations.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, puzzles and exploration.")] = None,
+    until: Until = None,
     resume: Resume = False,
     force: Force = False,
     as_json: AsJson = False,
@@ -73,13 +81,15 @@ def train(
 
     Ctrl-C saves what there is and ends with exit code 130.
     """
+    import signal
     import sys
 
+    from trm_export.api.frameworks import load_keras
     from trm_export.commands.support.console import emit
     from trm_export.commands.support.exits import StoppedError
-    from trm_export.commands.support.frameworks import load_keras
     from trm_export.training.recipe import recipe_for, with_changes
     from trm_export.training.run_files import RunFiles
+    from trm_export.training.until import parse_time
 
     changes = {
         "steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "ema": ema,
@@ -87,6 +97,7 @@ def train(
         "validate_every": validate_every, "seed": seed,
     }  # fmt: skip
     recipe = recipe_for(task, **changes)
+    end = None if until is None else parse_time(until)
     target = output or Path("artifacts") / f"{task}.keras"
     files = RunFiles(target)
     files.check(start=start, resume=resume, force=force)
@@ -95,10 +106,11 @@ def train(
         same = {"task": asked.task, "preset": asked.preset}
         files.refuse_changes(with_changes(recipe, **same, **changes))
     load_keras(any_backend=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` is as good as Ctrl-C
     from trm_export.training.run import train as run
 
     shown = 0 if as_json else 1 if sys.stdout.isatty() else 2
-    result = run(recipe, target, start=start, resume=resume, force=force, verbose=shown)
+    result = run(recipe, target, start=start, resume=resume, force=force, verbose=shown, until=end)
     if as_json:
         emit({"recipe": recipe, **vars(result)})
     else:

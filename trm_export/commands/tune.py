@@ -12,7 +12,8 @@ from trm_export.commands.support.options import AsJson, Force
 from trm_export.commands.support.puzzle_options import BlanksOption, refuse_words
 
 if TYPE_CHECKING:
-    from trm_export.halting.tuning import Trace, Tuning
+    from trm_export.halting.curve import Trace
+    from trm_export.halting.tuning import Tuning
     from trm_export.tasks import PuzzleSet
     from trm_runtime.contract import StepContract
 
@@ -56,6 +57,7 @@ def tune(
     from trm_export.artifacts.contract_rewrite import embedded_contract, refuse_rewrite, rewrite
     from trm_export.commands.support.console import emit
     from trm_export.commands.support.tune_tables import show_tuning
+    from trm_export.files import sidecar
     from trm_export.halting.tuning import refuse_loop
     from trm_export.halting.tuning import tune as tuned
 
@@ -77,7 +79,7 @@ def tune(
     _say(found, contract, dry_run)
     if written:
         print(target)
-        print(target.with_name(f"{target.name}.json"))
+        print(sidecar(target))
 
 
 def _puzzles(

@@ -14,11 +14,12 @@ from trm_export.explain.blame import Attempts, attempts_on, conclusion
 from trm_export.explain.feeds import calls_of
 from trm_export.explain.file_choices import choices_of, format_of
 from trm_export.explain.op_diff import Labels, StoredChange, Walk
-from trm_export.explain.ranking import LayerImpact, rank_layers
+from trm_export.explain.ranking import rank_layers
 from trm_export.explain.trial import Trial, fresh
 from trm_export.explain.walker import View, Walker, walker_of
 from trm_export.exporters.choices import Choices
 from trm_export.exporters.format import Format
+from trm_export.exporters.keep_search import LayerImpact
 from trm_export.exporters.kept_layers import layers
 from trm_export.exporters.probe import probe_puzzles
 from trm_export.exporters.shared import Shared

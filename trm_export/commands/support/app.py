@@ -17,7 +17,8 @@ from typing import Annotated
 import typer
 
 from trm_export import TOOL, __version__
-from trm_export.commands.support.exits import DEBUG, INTERRUPTED, StoppedError, report
+from trm_export.api.frameworks import DEBUG
+from trm_export.commands.support.exits import INTERRUPTED, StoppedError, report
 from trm_export.commands.support.help_text import PanelCommand
 from trm_export.commands.support.option_groups import grouped
 from trm_runtime.streams import has_no_reader, open_closed_streams
@@ -26,9 +27,7 @@ _MODULES = {
     "demo": ("demo",),
     "train": ("train",),
     "import_": ("import",),
-    "onnx": ("onnx",),
-    "tflite": ("tflite",),
-    "saved_model": ("saved-model",),
+    "export": ("onnx", "tflite", "saved-model"),
     "all": ("all",),
     "bench": ("bench",),
     "reference": ("reference",),

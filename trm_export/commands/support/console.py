@@ -7,12 +7,12 @@ progress bar appears only where stderr is a terminal. Rich is imported when firs
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from trm_runtime.display import Table, bytes_text, printable
 from trm_runtime.json_values import plain
 
 if TYPE_CHECKING:
@@ -20,7 +20,20 @@ if TYPE_CHECKING:
 
 Row = Sequence[str]
 
-_UNITS = ("B", "kB", "MB", "GB", "TB")
+__all__ = [
+    "Advance",
+    "Row",
+    "bytes_text",
+    "emit",
+    "printable",
+    "progress",
+    "remark",
+    "show",
+    "show_columns",
+    "show_table",
+    "stderr",
+    "stdout",
+]
 
 
 class Advance(Protocol):
@@ -54,6 +67,15 @@ def remark(text: str) -> None:
     from rich.text import Text
 
     stderr().print(Text(printable(text)))
+
+
+def show(*tables: Table) -> None:
+    """Tables of a result on stdout."""
+    for table in tables:
+        if table.heads:
+            show_columns(table.title, table.heads, table.rows, table.words)
+        else:
+            show_table(table.title, [(row[0], row[1]) for row in table.rows])
 
 
 def show_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
@@ -110,21 +132,3 @@ def progress(description: str, total: float | None = None) -> Iterator[Advance]:
 
 def _silent(done: float, note: str = "") -> None:
     pass
-
-
-def printable(text: str) -> str:
-    """`text` with every control character but the newline spelled out.
-
-    Names come from files that others made; a terminal must not obey them.
-    """
-    return "".join(c if c.isprintable() or c == "\n" else _spelled(c) for c in text)
-
-
-def _spelled(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
-
-
-def bytes_text(size: int) -> str:
-    """`20.7 MB` for 20 700 000: decimal units, three significant digits."""
-    power = min(int(math.log10(abs(size)) / 3), len(_UNITS) - 1) if size else 0
-    return f"{size / 1000**power:.3g} {_UNITS[power]}"

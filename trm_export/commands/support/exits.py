@@ -7,11 +7,11 @@ import sys
 import traceback
 from typing import Any
 
+from trm_export.api.frameworks import DEBUG
 from trm_export.commands.support.console import emit, printable, stderr
 from trm_export.errors import TRMError, UsageError
 from trm_runtime.streams import discard, has_no_reader, output_problem
 
-DEBUG = "TRM_EXPORT_DEBUG"
 INTERRUPTED = 130
 
 

@@ -34,8 +34,8 @@ def explained(
     model: Path, said: ModelOptions, files: Sequence[JudgedFile], golden: Golden
 ) -> dict[str, Explanation]:
     """The explanation of every file that fails or is int8, by its path."""
+    from trm_export.api.frameworks import load_keras
     from trm_export.commands.support.console import progress
-    from trm_export.commands.support.frameworks import load_keras
 
     wanted = [f for f in files if not f.result or f.contract.precision.startswith("int8")]
     if not wanted:
@@ -59,8 +59,8 @@ def show_explanation(path: str, found: Explanation) -> None:
     """Print what was found out about one file to stdout."""
     from rich.text import Text
 
-    from trm_export.commands.support.console import printable, show_columns, stdout
-    from trm_export.commands.support.keep_options import show_ranking
+    from trm_export.commands.support.console import printable, show, show_columns, stdout
+    from trm_export.exporters.keep_search import ranking_table
 
     lines = [f"\n{path}: to blame is {found.conclusion}", *_findings(found)]
     for line in lines:
@@ -70,7 +70,7 @@ def show_explanation(path: str, found: Explanation) -> None:
         heads = ("trial", "passes", "least cosine", "relative L2")
         show_columns("Trials: single steps against the model", heads, rows, _WORDS)
     if found.ranking:
-        show_ranking(found.ranking)
+        show(ranking_table(found.ranking))
 
 
 def _findings(found: Explanation) -> list[str]:

@@ -15,16 +15,10 @@ if TYPE_CHECKING:
 
 
 def _require_modules(names: list[str] | None) -> list[str] | None:
-    """UsageError for a module that there is not; before anything of it runs."""
-    from trm_export.checkpoints.keras_classes import is_there
-    from trm_export.errors import UsageError
+    """UsageError for a module that does not exist, before any of its code runs."""
+    from trm_export.checkpoints.keras_classes import require_modules
 
-    missing = ", ".join(repr(name) for name in names or () if not is_there(name))
-    if missing:
-        raise UsageError(
-            f"--trust-module: there is no module {missing}; install its package here, or set "
-            "PYTHONPATH to the folder that holds it."
-        )
+    require_modules(names or ())
     return names
 
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 BlanksOption = Annotated[
     str | None,
     typer.Option(
-        help="Blanks of the shipped puzzles: a number, or minimal; in a maze the path cells."
+        help="Blanks of the shipped puzzles: a number, minimal, or (9x9 Sudoku) hard; in a maze "
+        "the path cells."
     ),
 ]
 
@@ -91,6 +92,8 @@ def _blanks(text: str) -> Blanks:
 
     if text == "minimal":
         return "minimal"
+    if text == "hard":
+        return "hard"
     if not text.isdecimal():
-        raise UsageError(f"--blanks {text}: expected a number of blanks, or minimal.")
+        raise UsageError(f"--blanks {text}: expected a number of blanks, minimal or hard.")
     return int(text)

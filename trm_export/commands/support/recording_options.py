@@ -60,8 +60,8 @@ class Recording:
 
     def into(self, path: Path, *, force: bool = False) -> Golden:
         """Records into this file, and opens it."""
+        from trm_export.api.frameworks import load_keras
         from trm_export.commands.support.console import progress
-        from trm_export.commands.support.frameworks import load_keras
 
         load_keras(any_backend=True)
         from trm_export.parity.recording import record_file

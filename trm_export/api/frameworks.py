@@ -1,4 +1,4 @@
-"""Bring up Keras without its chatter; every command that needs it comes through here."""
+"""Bring up Keras without its chatter; every verb that needs it comes through here."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from trm_export.commands.support.exits import DEBUG
 from trm_export.errors import BackendError, MissingExtraError
 
+DEBUG = "TRM_EXPORT_DEBUG"  # an environment variable: show tracebacks and the engines' logs
 _TENSORFLOW = "tensorflow"
 
 
 def load_keras(*, any_backend: bool = False) -> None:
     """Import Keras, and silence TensorFlow's log unless the environment asks for debugging.
 
-    The backend is TensorFlow; with `any_backend` it is whatever KERAS_BACKEND says. Raises
-    BackendError when KERAS_BACKEND names another one than this command runs on, or none at all,
-    MissingExtraError when it is not installed.
+    The backend is TensorFlow; with `any_backend` it is whatever KERAS_BACKEND says. Where the
+    program has imported Keras already, only its backend is checked. Raises BackendError when Keras
+    runs on another backend than this needs, or on none at all, MissingExtraError when the backend
+    is not installed.
     """
+    loaded = sys.modules.get("keras")
+    if loaded is not None:
+        _require(loaded.backend.backend(), any_backend, "Keras already runs on")
+        return
     backend = os.environ.setdefault("KERAS_BACKEND", _TENSORFLOW)
-    if backend != _TENSORFLOW and not any_backend:
-        raise BackendError(
-            f"This command runs on TensorFlow, but KERAS_BACKEND is {backend!r}; "
-            f"unset it or set it to {_TENSORFLOW!r}."
-        )
+    _require(backend, any_backend, "KERAS_BACKEND is")
     if os.environ.get(DEBUG):
         _import(backend)
         return
@@ -36,6 +37,14 @@ def load_keras(*, any_backend: bool = False) -> None:
     import absl.logging
 
     absl.logging.set_verbosity(absl.logging.ERROR)
+
+
+def _require(backend: str, any_backend: bool, found: str) -> None:
+    if backend != _TENSORFLOW and not any_backend:
+        raise BackendError(
+            f"This runs on TensorFlow, but {found} {backend!r}; "
+            f"start again with KERAS_BACKEND={_TENSORFLOW}."
+        )
 
 
 def _import(backend: str) -> None:

@@ -1,0 +1,90 @@
+"""Results for people: small tables of plain text, in a notebook or a terminal.
+
+Standard library only. Knows nothing about what is in a table.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+_BRIEF = 300  # characters of a result's one line
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table. Without `heads` the first of two columns names the rows.
+
+    `words` are the heads of the columns that a terminal sets to the left: they hold no numbers.
+    """
+
+    title: str
+    rows: Sequence[Sequence[str]]
+    heads: Sequence[str] = ()
+    words: Sequence[str] = ("",)
+
+    def html(self) -> str:
+        """The table as a notebook shows it."""
+        return html_table(self.title, self.heads, self.rows)
+
+
+class Shown(ABC):
+    """A result that a notebook shows as tables, and `repr` in one line."""
+
+    @property
+    @abstractmethod
+    def summary(self) -> str:
+        """What came out, in one short sentence."""
+
+    @abstractmethod
+    def tables(self) -> tuple[Table, ...]:
+        """What a person wants to see of it."""
+
+    def __repr__(self) -> str:
+        line = printable(" ".join(self.summary.split()))
+        short = line if len(line) <= _BRIEF else f"{line[: _BRIEF - 3]}..."
+        return f"<{type(self).__name__}: {short}>"
+
+    def _repr_html_(self) -> str:
+        return "".join(table.html() for table in self.tables())
+
+
+def html_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table with a caption, all text escaped; without `heads` a row's first cell is its name."""
+    top = f"<thead><tr>{_cells('th', heads)}</tr></thead>" if heads else ""
+    body = "".join(f"<tr>{_row(row, named=not heads)}</tr>" for row in rows)
+    return f"<table><caption>{_text(title)}</caption>{top}<tbody>{body}</tbody></table>"
+
+
+def printable(text: str) -> str:
+    """`text` with every control character but the newline spelled out.
+
+    Names come from files that others made; a terminal must not obey them.
+    """
+    return "".join(c if c.isprintable() or c == "\n" else _spelled(c) for c in text)
+
+
+def bytes_text(size: int) -> str:
+    """`20.7 MB` for 20 700 000: decimal units, three significant digits."""
+    power = min(int(math.log10(abs(size)) / 3), len(_UNITS) - 1) if size else 0
+    return f"{size / 1000**power:.3g} {_UNITS[power]}"
+
+
+def _spelled(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _row(row: Sequence[str], *, named: bool) -> str:
+    return _cells("th", row[:1]) + _cells("td", row[1:]) if named else _cells("td", row)
+
+
+def _cells(tag: str, texts: Sequence[str]) -> str:
+    return "".join(f"<{tag}>{_text(text)}</{tag}>" for text in texts)
+
+
+def _text(text: str) -> str:
+    return escape(printable(text)).replace("\n", "<br>")
