@@ -46,7 +46,7 @@ LIGHT = (
     "", ".contract", ".errors", ".verify", ".extras", ".cores", ".doctor", ".__main__", ".failures",
     ".drivers.onnx_file", ".drivers.onnx_wire", ".drivers.saved_model_folder",
     ".drivers.quiet", ".drivers.tflite_file", ".digest", ".streams", ".file_kinds",
-    ".message_text",
+    ".message_text", ".display",
 )  # fmt: skip
 
 
