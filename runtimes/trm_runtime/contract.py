@@ -15,23 +15,25 @@ Standard library only. Knows nothing about numpy, engines or puzzles.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Callable, TypeVar
+from typing import Any
 
-from trm_runtime import strict_json
-from trm_runtime.contract_rules import GRANULARITIES, HALT_KINDS, SCHEMA_VERSION, contract_problems
+from trm_runtime import strict_json, tensors_json
+from trm_runtime.contract_rules import (
+    GRANULARITIES,
+    HALT_KINDS,
+    SCHEMA_VERSION,
+    alphabet_problems,
+    halt_problems,
+    identifier_problems,
+    number_problems,
+    size_of,
+    structure_problems,
+)
 from trm_runtime.errors import ContractError
 from trm_runtime.strict_json import Fields
-from trm_runtime.tensors import (
-    DTYPES,
-    AnySpec,
-    CarrySpec,
-    Scalar,
-    Shape,
-    TensorSpec,
-    tensor_problems,
-)
+from trm_runtime.tensors import CarrySpec, TensorSpec, tensor_problems
 
 __all__ = [
     "GRANULARITIES",
@@ -123,14 +125,27 @@ class StepContract:
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
-        problems = contract_problems(self)
+        problems = self._problems()
         if problems:
             raise ContractError("the step contract breaks its own rules:", problems)
+
+    def _problems(self) -> list[str]:
+        """Every rule it breaks."""
+        tensors = (self.batch, self.inputs, self.carry, self.outputs)
+        kind, halt, table = self.granularity, self.halt, self.puzzle_table_sha256
+        return [
+            *tensor_problems(*tensors),
+            *structure_problems(kind, *tensors),
+            *number_problems(kind, self.max_steps, self.passes, self.schema_version),
+            *halt_problems(kind, halt.kind, halt.threshold, halt.trained),
+            *identifier_problems(self.inputs, self.num_puzzle_identifiers, table),
+            *alphabet_problems(self.alphabet, self.vocab_size),
+        ]
 
     @property
     def seq_len(self) -> int:
         """S, the number of cells of a puzzle."""
-        return _size(self.inputs, "inputs", 1)
+        return size_of(self.inputs, "inputs", 1)
 
     @property
     def signature(self) -> str:
@@ -140,21 +155,15 @@ class StepContract:
     @property
     def vocab_size(self) -> int:
         """V, the number of token ids."""
-        return _size(self.outputs, "logits", 2)
+        return size_of(self.outputs, "logits", 2)
 
     def document(self) -> dict[str, Any]:
         """The contract in JSON types; a key that is optional and None is left out."""
-        fields = asdict(self)
-        for key in _OPTIONAL:
-            if fields[key] is None:
-                del fields[key]
-        if fields["halt"]["trained"] is None:
-            del fields["halt"]["trained"]
-        for tensor in (*fields["inputs"], *fields["carry"], *fields["outputs"]):
-            for key in _GRID:
-                if tensor[key] is None:
-                    del tensor[key]
-        return {"schema_version": fields.pop("schema_version"), **fields}
+        fields = {**asdict(self), "halt": _without_none(asdict(self.halt), OPTIONAL_HALT_KEYS)}
+        for key in ("inputs", "carry", "outputs"):
+            fields[key] = tensors_json.document(getattr(self, key))
+        version = fields.pop("schema_version")
+        return {"schema_version": version, **_without_none(fields, OPTIONAL_KEYS)}
 
     def to_json(self) -> str:
         """The contract as indented JSON text, ending in a newline."""
@@ -174,30 +183,25 @@ class StepContract:
         return _read_contract(value, where)
 
 
-def _size(specs: Sequence[AnySpec], name: str, axis: int) -> int:
-    shape = next((spec.shape for spec in specs if spec.name == name), ())
-    return (shape[axis] if len(shape) > axis else None) or 0
+def _without_none(fields: dict[str, Any], optional: Sequence[str]) -> dict[str, Any]:
+    return {k: v for k, v in fields.items() if v is not None or k not in optional}
 
 
 # --- reading -------------------------------------------------------------------------------------
 
-_OPTIONAL = ("puzzle_table_sha256",)  # so that a reader older than the key refuses only its use
-_CONTRACT_KEYS = tuple(key for key in StepContract.__dataclass_fields__ if key not in _OPTIONAL)
-_GRID = ("scale", "zero_point")  # of int8 tensors alone
-_TENSOR_KEYS = tuple(key for key in TensorSpec.__dataclass_fields__ if key not in _GRID)
-_CARRY_KEYS = tuple(key for key in CarrySpec.__dataclass_fields__ if key not in _GRID)
-_HALT_KEYS = ("kind", "threshold")
-_TRAINED = "trained"  # of the halt rule; optional for the same reason
-_MADE_BY_KEYS = tuple(MadeBy.__dataclass_fields__)
+OPTIONAL_KEYS = ("puzzle_table_sha256",)  # an older reader refuses only contracts that have it
+OPTIONAL_HALT_KEYS = ("trained",)  # of the halt rule, for the same reason
 
-_Spec = TypeVar("_Spec", TensorSpec, CarrySpec)
+_KEYS = tuple(key for key in StepContract.__dataclass_fields__ if key not in OPTIONAL_KEYS)
+_HALT_KEYS = tuple(key for key in HaltRule.__dataclass_fields__ if key not in OPTIONAL_HALT_KEYS)
+_MADE_BY_KEYS = tuple(MadeBy.__dataclass_fields__)
 
 
 def _read_contract(value: object, where: str) -> StepContract:
     _refuse_other_schema(value, where)
     problems: list[str] = []
-    given = [key for key in _OPTIONAL if isinstance(value, dict) and key in value]
-    fields = Fields(value, "", (*_CONTRACT_KEYS, *given), problems)
+    given = [key for key in OPTIONAL_KEYS if isinstance(value, dict) and key in value]
+    fields = Fields(value, "", (*_KEYS, *given), problems)
     parts: dict[str, Any] = {
         "batch": fields.whole_or_null("batch"),
         "model_name": fields.text("model_name"),
@@ -212,9 +216,9 @@ def _read_contract(value: object, where: str) -> StepContract:
         **{key: fields.text(key) for key in given if fields.values[key] is not None},
     }
     batch_is_known = not any(problem.startswith("batch:") for problem in problems)
-    inputs = tuple(_read_all(fields, "inputs", _TENSOR_KEYS, _read_tensor))
-    carry = tuple(_read_all(fields, "carry", _CARRY_KEYS, _read_carry))
-    outputs = tuple(_read_all(fields, "outputs", _TENSOR_KEYS, _read_tensor))
+    inputs = tensors_json.read_tensors(fields, "inputs")
+    carry = tensors_json.read_carry(fields, "carry")
+    outputs = tensors_json.read_tensors(fields, "outputs")
     if problems:
         if batch_is_known:
             problems += tensor_problems(parts["batch"], inputs, carry, outputs)
@@ -238,58 +242,13 @@ def _refuse_other_schema(value: object, where: str) -> None:
         raise ContractError(f"{where} is not valid:", [problem])
 
 
-def _read_all(
-    fields: Fields, key: str, keys: Sequence[str], read: Callable[[Fields], _Spec]
-) -> Iterator[_Spec]:
-    """The sound tensors of a list; the others are only reported."""
-    for index, value in enumerate(fields.items(key)):
-        before = len(fields.problems)
-        is_int8 = isinstance(value, dict) and value.get("dtype") == "int8"
-        wanted = (*keys, *_GRID) if is_int8 else keys
-        spec = read(Fields(value, f"{key}[{index}]", wanted, fields.problems))
-        if len(fields.problems) == before:
-            yield spec
-
-
-def _read_tensor(fields: Fields) -> TensorSpec:
-    dtype = fields.choice("dtype", DTYPES)
-    return TensorSpec(fields.text("name"), dtype, _read_shape(fields), *_read_grid(fields, dtype))
-
-
-def _read_carry(fields: Fields) -> CarrySpec:
-    dtype = fields.choice("dtype", DTYPES)
-    readers: dict[str, Callable[[str], Scalar]] = {
-        "bool": fields.boolean,
-        "int32": fields.whole,
-        "int8": fields.whole,
-        "float32": fields.number,
-    }
-    names = (fields.text("name"), fields.text("next"))
-    shape, fill = _read_shape(fields), readers[dtype]("fill")
-    return CarrySpec(*names, dtype, shape, fill, *_read_grid(fields, dtype))
-
-
-def _read_grid(fields: Fields, dtype: str) -> tuple[float | None, int | None]:
-    if dtype != "int8":
-        return None, None
-    return fields.number("scale"), fields.whole("zero_point")
-
-
-def _read_shape(fields: Fields) -> Shape:
-    sizes = fields.items("shape")
-    if any(type(size) not in (int, type(None)) for size in sizes):
-        fields.problems.append(f"{fields.at('shape')}: expected whole numbers or null, got {sizes}")
-        return ()
-    return tuple(sizes)
-
-
 def _read_halt(parent: Fields) -> HaltRule:
     found = parent.values.get("halt")
-    optional = (_TRAINED,) if isinstance(found, dict) and _TRAINED in found else ()
-    fields = parent.object("halt", (*_HALT_KEYS, *optional))
-    given = fields.values.get(_TRAINED) is not None
+    given = [key for key in OPTIONAL_HALT_KEYS if isinstance(found, dict) and key in found]
+    fields = parent.object("halt", (*_HALT_KEYS, *given))
     kind, threshold = fields.choice("kind", HALT_KINDS), fields.number("threshold")
-    return HaltRule(kind, threshold, fields.number(_TRAINED) if given else None)
+    trained = {key: fields.number(key) for key in given if fields.values[key] is not None}
+    return HaltRule(kind, threshold, **trained)
 
 
 def _read_made_by(parent: Fields) -> MadeBy:

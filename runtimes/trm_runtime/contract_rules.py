@@ -1,136 +1,171 @@
-"""The rules that make a step contract whole: tensors every step has, and values that make sense.
+"""The rules of a step contract: tensors every step has, and values that make sense.
 
-Standard library only. What a single tensor must obey is in `tensors`.
+Plain values go in and sentences come out, one for each broken rule. Which tensors there are is a
+table, from which `contract_schema` makes the JSON Schema too. Standard library only. What a single
+tensor must obey is in `tensors`; the contract itself, in `contract`, is not known here.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping, Sequence
 
-from trm_runtime.tensors import AnySpec, Shape, shape_text, tensor_problems
-
-if TYPE_CHECKING:
-    from trm_runtime.contract import StepContract
+from trm_runtime.tensors import AnySpec, CarrySpec, Shape, TensorSpec, shape_text
 
 SCHEMA_VERSION = 1
 HALT_KINDS = ("q_halt", "q_halt_minus_q_continue")
 GRANULARITIES = ("step", "loop", "block")
+SHA256 = "[0-9a-f]{64}"  # a pattern, of the whole text
 
-_SHA256 = re.compile("[0-9a-f]{64}")
+Kind = tuple[str, str]
+"""A dtype, and a letter an axis: B the batch, S the sequence, V the vocabulary, W a width."""
 
-Wanted = Mapping[str, tuple[str, Shape]]  # name -> (dtype, shape)
+INPUTS: Mapping[str, Kind] = {
+    "inputs": ("int32", "BS"),
+    "puzzle_identifiers": ("int32", "B"),
+    "puzzle_embedding": ("float32", "BW"),
+}
+"""All the inputs there are. `inputs` always, and at most one of the others."""
+
+_CARRY: Mapping[str, Kind] = {"steps": ("int32", "B"), "halted": ("bool", "B")}
+_COUNTER: Mapping[str, Kind] = {"passes": ("int32", "B")}  # of a block
+_HEADS: Mapping[str, Kind] = {
+    "logits": ("float32", "BSV"),
+    "q_halt_logits": ("float32", "B"),
+    "q_continue_logits": ("float32", "B"),
+}
+_FOUND: Mapping[str, Kind] = {"answers": ("int32", "BS"), "steps": ("int32", "B")}  # by a loop
+
+FILLS: Mapping[str, tuple[bool | int, str]] = {
+    "halted": (True, "so that the first step resets every row"),
+    "passes": (0, "so that the first call begins a step"),
+}
+"""What the fill of these tensors must be, and why."""
 
 
-def contract_problems(contract: StepContract) -> list[str]:
-    """Every rule the contract breaks; empty for a sound one."""
-    problems = tensor_problems(contract.batch, contract.inputs, contract.carry, contract.outputs)
-    return problems + _structure_problems(contract) + _meaning_problems(contract)
+def required_carry(granularity: str, inputs: Collection[str]) -> dict[str, Kind]:
+    """The carry that such a contract has in any case; what else it has is the model's own."""
+    if granularity == "loop":
+        return {}
+    kept = {f"current_{name}": INPUTS[name] for name in INPUTS if name in inputs}
+    return {**_CARRY, **kept, **(_COUNTER if granularity == "block" else {})}
 
 
-def _structure_problems(contract: StepContract) -> list[str]:
+def required_outputs(granularity: str) -> dict[str, Kind]:
+    """The outputs that such a contract has in any case."""
+    return {**_HEADS, **(_FOUND if granularity == "loop" else {})}
+
+
+def size_of(specs: Sequence[AnySpec], name: str, axis: int) -> int:
+    """The size of an axis of the tensor of that name; 0 where there is none."""
+    shape = next((spec.shape for spec in specs if spec.name == name), ())
+    return (shape[axis] if len(shape) > axis else None) or 0
+
+
+def structure_problems(
+    granularity: str,
+    batch: int | None,
+    inputs: Sequence[TensorSpec],
+    carry: Sequence[CarrySpec],
+    outputs: Sequence[TensorSpec],
+) -> list[str]:
     """Tensors that every step has: missing, unknown, or of the wrong dtype or shape."""
-    batch, seq, vocab = contract.batch, contract.seq_len, contract.vocab_size
-    known: dict[str, tuple[str, Shape]] = {
-        "inputs": ("int32", (batch, seq)),
-        "puzzle_identifiers": ("int32", (batch,)),
-        "puzzle_embedding": ("float32", (batch, *_row(contract, "puzzle_embedding"))),
+    names = [spec.name for spec in inputs]
+    sizes = {
+        "B": batch,
+        "S": size_of(inputs, "inputs", 1),
+        "V": size_of(outputs, "logits", 2),
+        "W": size_of(inputs, "puzzle_embedding", 1) or 1,
     }
+    given = {name: kind for name, kind in INPUTS.items() if name in names or name == "inputs"}
     problems = [
-        f"{spec.name}: not a known input; known are {', '.join(known)}"
-        for spec in contract.inputs
-        if spec.name not in known
+        f"{name}: not a known input; known are {', '.join(INPUTS)}"
+        for name in names
+        if name not in INPUTS
     ]
-    given = {spec.name: known[spec.name] for spec in contract.inputs if spec.name in known}
-    problems += _expect("input", contract.inputs, {**given, "inputs": known["inputs"]})
-    rows: tuple[str, Shape] = ("int32", (batch,))
-    wanted: dict[str, tuple[str, Shape]] = {"steps": rows, "halted": ("bool", (batch,))}
-    wanted.update({f"current_{name}": what for name, what in given.items()})
-    heads: dict[str, tuple[str, Shape]] = {"logits": ("float32", (batch, seq, vocab))}
-    heads["q_halt_logits"] = heads["q_continue_logits"] = ("float32", (batch,))
-    if contract.granularity == "loop":
-        problems += [f"{spec.name}: a loop carries nothing" for spec in contract.carry]
-        problems += _expect("output", contract.outputs, {**heads, "answers": known["inputs"],
-                                                         "steps": rows})  # fmt: skip
-        return problems
-    if contract.granularity == "block":
-        wanted["passes"] = rows
-    problems += _expect("carry", contract.carry, wanted)
-    problems += _expect("output", contract.outputs, heads)
-    fills = {spec.name: spec.fill for spec in contract.carry}
-    if fills.get("halted", True) is not True:
-        problems.append("halted: fill must be true, so that the first step resets every row")
-    if fills.get("passes", 0) != 0:
-        problems.append("passes: fill must be 0, so that the first call begins a step")
+    problems += _expect("input", inputs, given, sizes)
+    if granularity == "loop":
+        problems += [f"{spec.name}: a loop carries nothing" for spec in carry]
+    problems += _expect("carry", carry, required_carry(granularity, names), sizes)
+    problems += _expect("output", outputs, required_outputs(granularity), sizes)
+    return problems + _fill_problems(carry)
+
+
+def _fill_problems(carry: Sequence[CarrySpec]) -> list[str]:
+    problems = []
+    for spec in carry:
+        wanted, why = FILLS.get(spec.name, (spec.fill, ""))
+        if spec.fill != wanted:
+            problems.append(f"{spec.name}: fill must be {str(wanted).lower()}, {why}")
     return problems
 
 
-def _row(contract: StepContract, name: str) -> Shape:
-    """Sizes of one row of an input, the first of which is free to choose."""
-    shape = next((spec.shape for spec in contract.inputs if spec.name == name), ())
-    return (shape[1] if len(shape) > 1 else 1,)
-
-
 def _expect(
-    role: str, specs: Sequence[AnySpec], wanted: Mapping[str, tuple[str, Shape]]
+    role: str,
+    specs: Sequence[AnySpec],
+    wanted: Mapping[str, Kind],
+    sizes: Mapping[str, int | None],
 ) -> list[str]:
     found = {spec.name: spec for spec in specs}
     problems = []
-    for name, (dtype, shape) in wanted.items():
+    for name, (dtype, axes) in wanted.items():
+        shape: Shape = tuple(sizes[axis] for axis in axes)
         if name not in found:
             problems.append(f"{name}: the contract has no such {role} tensor")
-        elif (_meant(found[name].dtype), found[name].shape) != (dtype, shape):
+        elif found[name].dtype not in dtypes_for(role, dtype) or found[name].shape != shape:
             got = f"{found[name].dtype} {shape_text(found[name].shape)}"
             problems.append(f"{name}: expected {dtype} {shape_text(shape)}, got {got}")
     return problems
 
 
-def _meant(dtype: str) -> str:
-    """An int8 tensor stands for real numbers."""
-    return "float32" if dtype == "int8" else dtype
+def dtypes_for(role: str, dtype: str) -> tuple[str, ...]:
+    """What such a tensor may be stored as: an int8 one in the place of float32 but in an input."""
+    return (dtype, "int8") if dtype == "float32" and role != "input" else (dtype,)
 
 
-def _meaning_problems(contract: StepContract) -> list[str]:
+def number_problems(granularity: str, max_steps: int, passes: int, schema: int) -> list[str]:
+    """Broken rules of the numbers that stand by themselves, and of the granularity."""
     problems = []
-    if contract.schema_version != SCHEMA_VERSION:
-        got = contract.schema_version
-        problems.append(f"schema_version: expected {SCHEMA_VERSION}, got {got}")
-    if contract.granularity not in GRANULARITIES:
-        problems.append(f"granularity: {contract.granularity!r} is not {', '.join(GRANULARITIES)}")
-    if contract.halt.kind not in HALT_KINDS:
-        problems.append(f"halt.kind: {contract.halt.kind!r} is not one of {', '.join(HALT_KINDS)}")
-    problems += _halt_problems(contract)
-    if contract.max_steps < 1:
-        problems.append(f"max_steps: expected 1 or more, got {contract.max_steps}")
-    least, most = (1, math.inf) if contract.granularity == "block" else (1, 1)
-    if not least <= contract.passes <= most:
-        wanted = "1 or more" if most > 1 else f"1 in a {contract.granularity}"
-        problems.append(f"passes: expected {wanted}, got {contract.passes}")
-    problems += _identifier_problems(contract)
-    return problems + _alphabet_problems(contract.alphabet, contract.vocab_size)
+    if schema != SCHEMA_VERSION:
+        problems.append(f"schema_version: expected {SCHEMA_VERSION}, got {schema}")
+    if granularity not in GRANULARITIES:
+        problems.append(f"granularity: {granularity!r} is not {', '.join(GRANULARITIES)}")
+    if max_steps < 1:
+        problems.append(f"max_steps: expected 1 or more, got {max_steps}")
+    is_block = granularity == "block"
+    if passes < 1 or (passes > 1 and not is_block):
+        wanted = "1 or more" if is_block else f"1 in a {granularity}"
+        problems.append(f"passes: expected {wanted}, got {passes}")
+    return problems
 
 
-def _halt_problems(contract: StepContract) -> list[str]:
-    halt, problems = contract.halt, []
-    if not math.isfinite(halt.threshold):
-        problems.append(f"halt.threshold: expected a finite number, got {halt.threshold}")
-    if halt.trained is not None and not math.isfinite(halt.trained):
-        problems.append(f"halt.trained: expected a finite number, got {halt.trained}")
-    if halt.trained is not None and contract.granularity == "loop":
+def halt_problems(
+    granularity: str, kind: str, threshold: float, trained: float | None
+) -> list[str]:
+    """Broken rules of the halt rule."""
+    problems = []
+    if kind not in HALT_KINDS:
+        problems.append(f"halt.kind: {kind!r} is not one of {', '.join(HALT_KINDS)}")
+    if not math.isfinite(threshold):
+        problems.append(f"halt.threshold: expected a finite number, got {threshold}")
+    if trained is not None and not math.isfinite(trained):
+        problems.append(f"halt.trained: expected a finite number, got {trained}")
+    if trained is not None and granularity == "loop":
         problems.append("halt.trained: given, but a loop halts by the threshold inside its graph")
     return problems
 
 
-def _identifier_problems(contract: StepContract) -> list[str]:
-    count, table = contract.num_puzzle_identifiers, contract.puzzle_table_sha256
-    names = {spec.name for spec in contract.inputs}
+def identifier_problems(
+    inputs: Sequence[TensorSpec], count: int | None, table: str | None
+) -> list[str]:
+    """Broken rules of the puzzle identifiers, how many there are, and their table."""
+    names = {spec.name for spec in inputs}
     takes_rows = "puzzle_embedding" in names
     problems = []
     if takes_rows and "puzzle_identifiers" in names:
         problems.append("puzzle_embedding: stands in the place of puzzle_identifiers, not beside")
-    if takes_rows and not _SHA256.fullmatch(table or ""):
+    if takes_rows and not re.fullmatch(SHA256, table or ""):
         problems.append(f"puzzle_table_sha256: expected 64 hexadecimal digits, got {table!r:.80}")
     if not takes_rows and table is not None:
         problems.append("puzzle_table_sha256: given, but puzzle_embedding is not an input")
@@ -142,7 +177,8 @@ def _identifier_problems(contract: StepContract) -> list[str]:
     return problems
 
 
-def _alphabet_problems(alphabet: tuple[str, ...] | None, vocab: int) -> list[str]:
+def alphabet_problems(alphabet: Sequence[str] | None, vocab: int) -> list[str]:
+    """Broken rules of the alphabet of `vocab` token ids."""
     if alphabet is None:
         return []
     problems = []

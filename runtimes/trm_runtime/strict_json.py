@@ -9,6 +9,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+LARGEST = 1e300  # of a number that is no whole one: well inside float64
+
 
 class _DuplicateKeyError(ValueError):
     pass
@@ -101,7 +103,7 @@ class Fields:
     def number(self, key: str) -> float:
         """A finite number; stands in with 0."""
         value = self._typed(key, (int, float), "a number", 0.0)
-        if abs(value) <= 1e300:
+        if abs(value) <= LARGEST:
             return float(value)
         self.problems.append(f"{self.at(key)}: {value!r:.60} is out of range")
         return 0.0

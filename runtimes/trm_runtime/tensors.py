@@ -12,6 +12,18 @@ from itertools import chain
 from typing import Optional, Union
 
 DTYPES = ("float32", "int32", "bool", "int8")
+NEXT = "_next"  # of a carry's name: the name under which it comes out
+INT8 = (-128, 127)
+
+_MAX_FLOAT32 = 3.4028234663852886e38
+
+FILLS: Mapping[str, tuple[tuple[type, ...], tuple[float, float]]] = {
+    "bool": ((bool,), (False, True)),
+    "int32": ((int,), (-(2**31), 2**31 - 1)),
+    "int8": ((int,), INT8),
+    "float32": ((int, float), (-_MAX_FLOAT32, _MAX_FLOAT32)),
+}
+"""Of each dtype: what a fill of it may be in Python, the least and the largest."""
 
 Shape = tuple[Optional[int], ...]
 """Sizes of a tensor's axes. None stands for the free batch, on axis 0 only."""
@@ -44,7 +56,7 @@ class CarrySpec:
     """
 
     name: str
-    next: str  # always name + "_next"
+    next: str  # always name + NEXT
     dtype: str  # one of DTYPES
     shape: Shape
     fill: Scalar  # every element of it before the first step
@@ -101,8 +113,11 @@ def _grid(spec: AnySpec) -> list[str]:
     problems = []
     if type(scale) is not float or not 0 < scale < math.inf:
         problems.append(f"{name}: an int8 tensor needs a scale above 0, got {scale!r}")
-    if type(zero) is not int or not -128 <= zero <= 127:
-        problems.append(f"{name}: an int8 tensor needs a zero_point in -128..127, got {zero!r}")
+    least, most = INT8
+    if type(zero) is not int or not least <= zero <= most:
+        problems.append(
+            f"{name}: an int8 tensor needs a zero_point in {least}..{most}, got {zero!r}"
+        )
     return problems
 
 
@@ -119,12 +134,11 @@ def _shape(name: str, shape: Shape, batch: int | None) -> list[str]:
 
 def _carried(spec: CarrySpec) -> list[str]:
     problems = []
-    if spec.next != spec.name + "_next":
-        problems.append(f"{spec.name}: next must be {spec.name + '_next'!r}, got {spec.next!r}")
-    kinds = {"bool": (bool,), "int32": (int,), "int8": (int,), "float32": (int, float)}
-    wanted, limit = kinds.get(spec.dtype), 2**7 if spec.dtype == "int8" else 2**31
-    if wanted and type(spec.fill) not in wanted:
+    if spec.next != spec.name + NEXT:
+        problems.append(f"{spec.name}: next must be {spec.name + NEXT!r}, got {spec.next!r}")
+    types, (least, most) = FILLS.get(spec.dtype, ((), (0, 0)))
+    if types and type(spec.fill) not in types:
         problems.append(f"{spec.name}: fill {spec.fill!r} is not a {spec.dtype} value")
-    elif type(spec.fill) is int and not -limit <= spec.fill < limit:
+    elif types and not least <= spec.fill <= most:
         problems.append(f"{spec.name}: fill {spec.fill!r} is out of range")
     return problems

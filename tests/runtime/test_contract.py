@@ -120,6 +120,11 @@ REFUSED: dict[str, tuple[Edit, str]] = {
     "scalar": (lambda v: tensor(v, "z_H").update(shape=[]), "z_H: expected a shape that starts"),
     "fill": (lambda v: tensor(v, "steps").update(fill=0.5), "fill: expected a whole number"),
     "fill is wide": (lambda v: tensor(v, "steps").update(fill=2**31), "steps: fill 2147483648"),
+    "fill beyond float32": (lambda v: tensor(v, "z_H").update(fill=1e39), "z_H: fill 1e+39 is out"),
+    "input of int8": (
+        lambda v: v["inputs"][0].update(dtype="int8", scale=1.0, zero_point=0),
+        "inputs: expected int32 (batch, 4), got int8",
+    ),
     "fill of halted": (lambda v: tensor(v, "halted").update(fill=False), "halted: fill must be"),
     "no logits": (lambda v: v["outputs"].pop(0), "logits: the contract has no such output"),
     "no steps tensor": (lambda v: v["carry"].pop(2), "steps: the contract has no such carry"),

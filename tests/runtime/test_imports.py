@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import graphlib
 import json
 import subprocess
 import sys
@@ -67,6 +69,29 @@ def test_no_module_loads_an_engine_or_the_host() -> None:
     modules = {name.removesuffix(".__init__") for name in modules}
     assert len(modules) > 10
     assert loaded_by("import " + ", ".join(sorted(modules))) & HEAVY == set()
+
+
+def test_modules_form_no_circle_not_even_for_typing() -> None:
+    package = Path(trm_runtime.__file__).parent
+    names = {
+        ".".join(("trm_runtime", *file.relative_to(package).with_suffix("").parts)): file
+        for file in package.rglob("*.py")
+        if file.name != "__init__.py"
+    }
+    graph = {name: named_in(file) & names.keys() for name, file in names.items()}
+    assert "trm_runtime.tensors" in graph["trm_runtime.contract_rules"]
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which lists the circle
+
+
+def named_in(file: Path) -> set[str]:
+    """What a module imports, at any depth of its code, as modules or as names in them."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
 
 
 def test_every_exported_name_is_there() -> None:

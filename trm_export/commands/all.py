@@ -3,101 +3,69 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from trm_export.commands.support.export_options import Granularity, ModelFile, PuzzleTable
-from trm_export.commands.support.model_options import (
-    HaltRule,
-    HaltThreshold,
-    Identifiers,
-    MaxSteps,
+from trm_export.commands.support.help_text import examples
+from trm_export.commands.support.options import (
+    OUTPUT,
+    AsJson,
+    Force,
+    Granularity,
+    ModelFile,
     ModelOptions,
-    SeqLen,
+    PuzzleTable,
     TaskName,
-    TrustModule,
-    opened,
 )
-from trm_export.commands.support.options import AsJson, Force
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from trm_export.exporters.export_all import SetEntry
-
-Folder = Annotated[
-    Path, typer.Option("--output", "-o", help="The folder for the files.", file_okay=False)
+_Folder = Annotated[
+    Path,
+    typer.Option(
+        "--output", "-o", help="The folder for the files.", file_okay=False, rich_help_panel=OUTPUT
+    ),
 ]
 
 
+@examples(
+    "trm-export all model.keras",
+    "trm-export all model.keras --granularity loop -o exports --json",
+)
 def all(
     model: ModelFile,
-    output: Folder = Path("artifacts"),
+    *,
     granularity: Granularity = "step",
-    trust_module: TrustModule = None,
-    seq_len: SeqLen = None,
-    max_steps: MaxSteps = None,
-    halt_rule: HaltRule = None,
-    halt_threshold: HaltThreshold = None,
-    identifiers: Identifiers = None,
-    task: TaskName = None,
     puzzle_table: PuzzleTable = "internal",
+    hints: ModelOptions,
+    task: TaskName = None,
+    output: _Folder = Path("artifacts"),
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Export every format and precision, check each, and show them in one table."""
-    from trm_export.api.frameworks import load_keras
-    from trm_export.checkpoints.keras_file import require_keras
-    from trm_export.commands.support.console import emit, progress, remark
+    import trm_export
+    from trm_export.commands.support.console import emit, progress, remark, show
     from trm_export.errors import ParityError
-    from trm_export.exporters.choices import FORMATS, PRECISIONS, Choices, refuse_words
 
-    refuse_words(FORMATS[0], Choices(granularity=granularity))
-    require_keras(model)
-    load_keras()
-    from trm_export.exporters.export_all import export_all
-    from trm_export.exporters.probe import probe_puzzles
-
-    said = ModelOptions(
-        trust_module, seq_len, max_steps, halt_rule, identifiers, task, halt_threshold
-    )
-    trm, entries = opened(model, said), []
-    with progress("Exporting", len(FORMATS) * len(PRECISIONS)) as advance:
-        for entry in export_all(
-            trm, model.stem, output, probe_puzzles(trm), granularity=granularity,
-            puzzle_table=puzzle_table, force=force, source=model,
-        ):  # fmt: skip
-            entries.append(entry)
-            advance(len(entries), f"{entry.format} {entry.precision}")
-    failed = [entry for entry in entries if entry.failed]
+    with progress("Exporting", 1.0) as advance:
+        found = trm_export.export_all(
+            model,
+            output,
+            granularity=granularity,
+            puzzle_table=puzzle_table,
+            trust=hints.trusted,
+            hints=hints.hints(task),
+            force=force,
+            progress=advance,
+        )
     if as_json:
-        emit({"files": entries})
+        emit(found.to_json())
     else:
-        _show(entries)
-        if failed:
-            remark(f"Error: {len(failed)} of the files do not compute what Keras computes.")
-    if failed:
-        raise typer.Exit(ParityError.exit_code)
-
-
-def _show(entries: Sequence[SetEntry]) -> None:
-    from trm_export.commands.support.console import bytes_text, remark, show_columns
-
-    rows = []
-    for entry in entries:
-        made = entry.result
-        if made is None:
-            verdict = "FAILED" if entry.failed else "refused"
-            rows.append((entry.format, entry.precision, "-", "-", "-", verdict))
-            continue
-        error = "-" if made.forced_error is None else f"{made.forced_error:.1e}"
-        seconds = f"{made.seconds:.1f} + {made.check_seconds:.1f}"
-        size = bytes_text(made.bytes)
-        rows.append((entry.path.name, entry.precision, size, seconds, error, "PASSED"))
-    heads = ("file", "precision", "size", "seconds", "error", "verdict")
-    show_columns(str(entries[0].path.parent), heads, rows, ("file", "precision", "verdict"))
-    remark("Seconds of export + check; error: the worst of a single step, relative L2.")
-    for reason in dict.fromkeys(entry.refused or entry.failed for entry in entries):
-        if reason:
+        show(*found.tables())
+        remark("Seconds of export + check; error: the worst of a single step, relative L2.")
+        for reason in found.reasons:
             remark(reason)
+        if not found:
+            remark(f"Error: {len(found.failed)} of the files do not compute what Keras computes.")
+    if not found:
+        raise typer.Exit(ParityError.exit_code)

@@ -21,7 +21,8 @@ Model = Annotated[
     str, typer.Argument(help="A .keras file, or a preset such as paper-sudoku-mlp (cost only).")
 ]
 Files = Annotated[
-    list[Path] | None, typer.Argument(help="Exported files. Default: the whole set is exported.")
+    list[Path] | None,
+    typer.Argument(metavar="FILE", help="Exported files. Default: the whole set is exported."),
 ]
 
 

@@ -23,7 +23,9 @@ from trm_export.commands.support.options import (
     ReferenceOptions,
 )
 
-Artifacts = Annotated[list[Path], typer.Argument(help="The exported files to judge.")]
+Artifacts = Annotated[
+    list[Path], typer.Argument(metavar="FILE", help="The exported files to judge.")
+]
 GoldenFile = Annotated[
     Path | None,
     typer.Option(
@@ -82,7 +84,7 @@ Report = Annotated[
 
 @examples(
     "trm-export parity model.keras model.onnx",
-    "trm-export parity model.keras model.onnx model-int8.tflite --report report.html",
+    "trm-export parity model.keras model-int8.tflite --report report.html",
 )
 def parity(
     model: ModelFile,

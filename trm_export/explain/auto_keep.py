@@ -5,62 +5,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from trm_export import TOOL
-from trm_export.explain.ranking import LayerImpact, rank_layers
+from trm_export.explain.ranking import rank_layers
 from trm_export.explain.trial import Trial, forced, fresh, least_cosine
 from trm_export.exporters.choices import Choices, refuse_target
-from trm_export.exporters.export import ExportResult, export
+from trm_export.exporters.export import export
+from trm_export.exporters.export_result import ExportResult
 from trm_export.exporters.format import Format
+from trm_export.exporters.keep_search import AutoKeepError, KeepSearch, LayerImpact, Stage
 from trm_export.exporters.kept_layers import chosen
 from trm_export.exporters.shared import Shared
 from trm_export.files import refuse_overwrite
 from trm_export.parity import valid_answers
 from trm_export.step.step_model import AnyModel
-from trm_runtime.parity import Accuracy, Golden, Puzzles, check, record
+from trm_runtime.parity import Golden, Puzzles, check, record
 
 Progress = Callable[[str], object]  # told what is being done, in words
-
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """One file on the way: what it keeps, what it costs and what it is worth."""
-
-    kept: tuple[str, ...]
-    bytes: int
-    cosine: float  # least forced, of any float tensor and step
-    accuracy: Accuracy | None  # where the puzzles have solutions
-    passed: bool
-    verdict: str
-
-
-@dataclasses.dataclass(frozen=True)
-class AutoKeepResult:
-    """All files that were tried; truthy where the last one passed, and was written."""
-
-    budget: float  # most bytes added, in percent of the first file
-    stages: tuple[Stage, ...]
-    ranking: tuple[LayerImpact, ...]  # empty where the first file passed
-    export: ExportResult | None
-
-    def __bool__(self) -> bool:
-        return self.export is not None
-
-    @property
-    def verdict(self) -> str:
-        """One sentence for people."""
-        last = self.stages[-1]
-        kept = ", ".join(last.kept) or "nothing"
-        if self:
-            return f"PASSED with {kept} in float."
-        spent = f"{self.budget:g} % more bytes allow no more than {kept} in float"
-        return f"Nothing was written, because {spent}: {last.verdict}"
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything as plain types, but for paths."""
-        head = {"tool": TOOL, "kind": "auto-keep", "passed": bool(self), "verdict": self.verdict}
-        return {**head, **dataclasses.asdict(self)}
 
 
 def auto_keep(
@@ -75,7 +35,7 @@ def auto_keep(
     force: bool = False,
     source: Path | None = None,
     progress: Progress | None = None,
-) -> AutoKeepResult:
+) -> ExportResult:
     """Keeps the worst layers in float, one after the other, until the gate passes; then exports.
 
     Args:
@@ -91,7 +51,7 @@ def auto_keep(
         source: see `export`.
         progress: told of every file.
 
-    Raises what `export` raises; a gate that does not pass is no error here.
+    Raises what `export` raises, and AutoKeepError with the whole search where no file passes.
     """
     refuse_target(kind.name, path, source)
     refuse_overwrite(path, force=force)
@@ -106,11 +66,12 @@ def auto_keep(
     if not stages[0].passed:
         ranking = search.ranking(kept)
         stages += search.more(stages[0], ranking, budget)
-    best, made = stages[-1], None
-    if best.passed:
-        wanted = dataclasses.replace(choices, keep=best.kept)
-        made = export(model, path, puzzles, kind, wanted, force=force, shared=shared, source=source)
-    return AutoKeepResult(budget, tuple(stages), ranking, made)
+    found = KeepSearch(budget, tuple(stages), ranking)
+    if not found:
+        raise AutoKeepError(found)
+    wanted = dataclasses.replace(choices, keep=stages[-1].kept)
+    made = export(model, path, puzzles, kind, wanted, force=force, shared=shared, source=source)
+    return dataclasses.replace(made, search=found)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ from trm_export.explain.feeds import calls_of
 from trm_export.explain.file_choices import choices_of, format_of
 from trm_export.explain.onnx_walk import walk_onnx
 from trm_export.explain.op_diff import Walk
-from trm_export.explain.ranking import LayerImpact, rank_layers
+from trm_export.explain.ranking import rank_layers
 from trm_export.explain.saved_model_graph import StepGraph, read_graph
 from trm_export.explain.saved_model_walk import walk_saved_model
 from trm_export.explain.stored import (
@@ -32,6 +32,7 @@ from trm_export.explain.tflite_walk import scaled, walk_tflite
 from trm_export.explain.trial import Trial, fresh
 from trm_export.exporters.choices import Choices
 from trm_export.exporters.format import Format
+from trm_export.exporters.keep_search import LayerImpact
 from trm_export.exporters.kept_layers import layers, weights
 from trm_export.exporters.probe import probe_puzzles
 from trm_export.exporters.saved_model import weights_of

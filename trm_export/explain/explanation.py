@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from html import escape
 from typing import Any
 
 from trm_export import TOOL
 from trm_export.explain.blame import Attempts
 from trm_export.explain.op_diff import Walk
-from trm_export.explain.ranking import LayerImpact
 from trm_export.explain.stored import StoredChange
-from trm_runtime.display import Shown, Table, bytes_text
+from trm_export.exporters.keep_search import LayerImpact, ranking_table
+from trm_runtime.display import Shown, Table
 from trm_runtime.parity import TensorDiff
 
 _LISTED = 8
@@ -102,18 +102,9 @@ class Explanation(Shown):
             heads = ("trial", "passes", "least cosine", "relative L2")
             found.append(Table("Trials: single steps against the model", rows, heads, _WORDS))
         if self.ranking:
-            found.append(_ranking(self.ranking))
+            found.append(ranking_table(self.ranking))
         return tuple(found)
 
     def _repr_html_(self) -> str:
         told = "".join(f"<p>{escape(line)}</p>" for line in (self.summary, *self.findings()))
         return told + super()._repr_html_()
-
-
-def _ranking(layers: Sequence[LayerImpact]) -> Table:
-    rows = [
-        (one.layer, f"{one.cosine:.6f}", f"{one.relative_l2:.1e}", bytes_text(one.bytes_saved))
-        for one in layers
-    ]
-    title = "Layers by the forced error that each adds when it alone is small"
-    return Table(title, rows, ("layer", "least cosine", "relative L2", "saves"), _WORDS)

@@ -8,29 +8,12 @@ from collections.abc import Callable
 from trm_export.explain.trial import forced, fresh, least_cosine
 from trm_export.exporters.choices import Choices
 from trm_export.exporters.format import Format
+from trm_export.exporters.keep_search import LayerImpact
 from trm_export.exporters.kept_layers import layers
 from trm_export.exporters.shared import Shared
 from trm_runtime.parity import Puzzles
 
 Progress = Callable[[int, int], object]  # files measured, and of how many
-
-
-@dataclasses.dataclass(frozen=True)
-class LayerImpact:
-    """What making one layer small adds to the error of a step, and what it saves.
-
-    Attributes:
-        layer: short name, as `layers` has it.
-        cosine: least forced cosine of any float tensor and step.
-        relative_l2: largest forced relative L2 of any.
-        bytes_saved: how much smaller the file is; less than 0 where the operators that a small
-            layer needs outweigh it.
-    """
-
-    layer: str
-    cosine: float
-    relative_l2: float
-    bytes_saved: int
 
 
 def rank_layers(

@@ -26,6 +26,7 @@ from trm_export.exporters.choices import (
     refuse_target,
     refuse_words,
 )
+from trm_export.exporters.export_result import ExportResult
 from trm_export.exporters.format import Documents, Format, Job
 from trm_export.exporters.integer_io import integer_contract
 from trm_export.exporters.kept_layers import chosen
@@ -36,36 +37,12 @@ from trm_export.model import TRM
 from trm_export.step.signature import contract_for, sidecar
 from trm_export.step.step_model import AnyModel, adapt
 from trm_export.step.step_tensors import gist
-from trm_runtime.contract import StepContract
 from trm_runtime.open import open_runner
 from trm_runtime.parity import Puzzles, check
 from trm_runtime.parity.judge import DECISIONS
 from trm_runtime.puzzle_table import table_beside
 
 KEEP = ".keep.json"  # what the document beside a file with layers in float ends in
-
-
-@dataclasses.dataclass(frozen=True)
-class ExportResult:
-    """A finished export."""
-
-    path: Path
-    contract: StepContract
-    format: str
-    recursion: str
-    bytes: int
-    seconds: float  # conversion, without the check
-    check_seconds: float
-    forced_error: float | None  # worst relative L2 of any tensor and checked step; no loop has one
-    verdict: str  # of the check, in words
-    documents: tuple[Path, ...] = ()  # what the exporter has to say of the file, as JSON
-    puzzle_table: Path | None = None  # the embeddings that the graph does without
-    kept: tuple[str, ...] = ()  # layers that stay float32
-
-    @property
-    def sidecar(self) -> Path:
-        """The contract beside the file."""
-        return sidecar(self.path)
 
 
 def format_named(name: str) -> Format:

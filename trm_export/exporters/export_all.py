@@ -8,22 +8,11 @@ from pathlib import Path
 
 from trm_export.errors import ParityError, UsageError
 from trm_export.exporters.choices import FORMATS, PRECISIONS, Choices, target_name
-from trm_export.exporters.export import ExportResult, format_named, plan, produce
+from trm_export.exporters.export import format_named, plan, produce
+from trm_export.exporters.export_result import SetEntry
 from trm_export.exporters.shared import Shared
 from trm_export.step.step_model import AnyModel, adapt
 from trm_runtime.parity import Puzzles
-
-
-@dataclasses.dataclass(frozen=True)
-class SetEntry:
-    """One entry of the set: a finished export, or the reason why there is none."""
-
-    format: str
-    precision: str
-    path: Path
-    result: ExportResult | None = None
-    refused: str | None = None  # this format or model cannot have it
-    failed: str | None = None  # it did not compute what Keras computes, and was not kept
 
 
 def export_all(

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from trm_export.importing.settings import Setting
+from trm_runtime.display import Shown, Table, bytes_text
 
 EMA_WORDS = {
     True: "averaged (EMA): all_config.yaml says ema: true; the file itself does not record it",
@@ -14,8 +15,8 @@ EMA_WORDS = {
 }
 
 
-@dataclass(frozen=True)
-class ImportReport:
+@dataclass(frozen=True, repr=False)
+class ImportReport(Shown):
     """Where a model comes from."""
 
     checkpoint: str
@@ -42,3 +43,34 @@ class ImportReport:
     def to_json(self) -> dict[str, Any]:
         """The fields, ready for `json.dumps`."""
         return {"weights": self.weights, **asdict(self)}
+
+    @property
+    def summary(self) -> str:
+        """The checkpoint and its size."""
+        return f"{self.checkpoint}: {self.parameters:,} parameters; {self.weights}"
+
+    def tables(self) -> tuple[Table, ...]:
+        """The checkpoint, and the configuration with the source of each value."""
+        settings = [(one.name, str(one.value), one.source) for one in self.settings]
+        heads = ("setting", "value", "from")
+        return (
+            Table(self.checkpoint, self._rows()),
+            Table("Configuration", settings, heads, heads),
+        )
+
+    def _rows(self) -> list[tuple[str, str]]:
+        dtypes = ", ".join(f"{count} {dtype}" for dtype, count in self.dtypes.items())
+        prefixes = ", ".join(prefix or "none" for prefix in self.prefixes)
+        rows = [
+            ("kind", f"official checkpoint, {self.kind}"),
+            ("size", f"{bytes_text(self.size)} ({self.size:,} bytes)"),
+            ("sha256", self.sha256),
+            ("tensors", f"{self.tensors} ({dtypes}), name prefix: {prefixes}"),
+            ("parameters", f"{self.parameters:,}"),
+            ("weights", self.weights),
+        ]
+        if self.puzzle_parameters:
+            rows.insert(-1, ("puzzle table", f"{self.puzzle_parameters:,} of these parameters"))
+        if self.forward_dtype not in (None, "float32"):
+            rows.append(("precision", f"trained in {self.forward_dtype}, imported in float32"))
+        return rows

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from trm_export.errors import OutputWarning
 from trm_runtime.display import Table, bytes_text, printable
 from trm_runtime.json_values import plain
 
@@ -35,6 +37,7 @@ __all__ = [
     "stages",
     "stderr",
     "stdout",
+    "warnings_as_remarks",
 ]
 
 
@@ -69,6 +72,23 @@ def remark(text: str) -> None:
     from rich.text import Text
 
     stderr().print(Text(printable(text)))
+
+
+@contextmanager
+def warnings_as_remarks() -> Iterator[None]:
+    """While the block runs, an OutputWarning is a remark; other warnings are as they were."""
+    others = warnings.showwarning
+
+    def tell(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, OutputWarning):
+            remark(str(message))
+        else:
+            others(message, category, *place, **more)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", OutputWarning)
+        warnings.showwarning = tell
+        yield
 
 
 def show(*tables: Table) -> None:

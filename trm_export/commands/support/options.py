@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
 
@@ -73,14 +73,40 @@ TaskName = Annotated[
         "--task", help="The task of the model's tokens, such as maze9.", rich_help_panel=PUZZLES
     ),
 ]
+Granularity = Annotated[
+    Literal["step", "loop", "block"],
+    typer.Option(
+        help="One call is one ACT step, the whole ACT loop, or one network pass.",
+        rich_help_panel=WHAT,
+    ),
+]
+PuzzleTable = Annotated[
+    Literal["internal", "external"],
+    typer.Option(
+        help="Puzzle embeddings in the graph, or in a file beside it.", rich_help_panel=WHAT
+    ),
+]
 
 
-def _require_modules(names: list[str] | None) -> list[str] | None:
-    """UsageError for a module that does not exist, before any of its code runs."""
-    from trm_export.checkpoints.keras_classes import require_modules
+def _rows(text: str) -> int | str:
+    """The number of rows of a call, or "free"; UsageError for anything else."""
+    from trm_export.errors import UsageError
 
-    require_modules(names or ())
-    return names
+    if text != "free" and not text.isdecimal():
+        raise UsageError(f"--batch must be 1 or more, or free, got {text!r}.")
+    return text if text == "free" else int(text)
+
+
+def _percent(text: str) -> float:
+    """The number in ``20`` or ``20%``; UsageError for anything else."""
+    from trm_export.errors import UsageError
+
+    try:
+        return float(text.strip().removesuffix("%"))
+    except ValueError:
+        raise UsageError(
+            f"--auto-keep {text}: expected how many percent of bytes may be added."
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -92,8 +118,8 @@ class ModelOptions:
     trust_module: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="PACKAGE",
             help="Package of the model's class, whose code may run; repeat it for more packages.",
-            callback=_require_modules,
         ),
     ] = None
     seq_len: Annotated[
@@ -172,31 +198,59 @@ class ReferenceOptions:
 
 
 @dataclass(frozen=True)
-class ExportOptions:
-    """What an exported file is to be. None leaves a choice to the format."""
+class GraphOptions:
+    """What an exported graph is to be. None leaves a choice to the format."""
 
     panel: ClassVar[str] = WHAT
 
-    precision: Annotated[
-        Literal["fp32", "fp16", "int8", "int8-static"], typer.Option(help="Numbers in the file.")
-    ] = "fp32"
-    granularity: Annotated[
-        Literal["step", "loop", "block"],
-        typer.Option(help="One call is one ACT step, the whole ACT loop, or one network pass."),
-    ] = "step"
+    granularity: Granularity = "step"
     batch: Annotated[
         str | None,
-        typer.Option(metavar="ROWS", help="Rows of a call: 1 or more, or free (any number)."),
+        typer.Option(
+            metavar="ROWS|free",
+            help="Rows of a call, or free for any number.",
+            parser=_rows,
+        ),
     ] = None
     recursion: Annotated[
         Literal["unrolled", "rolled"] | None,
         typer.Option(help="The passes one after the other, or one loop. Default: what is faster."),
     ] = None
-    puzzle_table: Annotated[
-        Literal["internal", "external"],
-        typer.Option(help="Puzzle embeddings in the graph, or in a file beside it."),
-    ] = "internal"
+    puzzle_table: PuzzleTable = "internal"
+
+
+@dataclass(frozen=True)
+class IntegerOptions:
+    """What a small precision leaves as it is, and at its border does not."""
+
+    panel: ClassVar[str] = WHAT
+
     integer_io: Annotated[
         bool,
         typer.Option("--integer-io", help="int8 inputs and outputs; only for int8-static."),
     ] = False
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LAYER",
+            help="Layer that stays float32, a name or a pattern such as '*down'; repeat it for "
+            "more. An unknown name lists them all.",
+        ),
+    ] = None
+    auto_keep: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PERCENT",
+            help="Keep the worst layers in float, one after the other, until the file passes its "
+            "gate; they may add so many percent of bytes.",
+            parser=_percent,
+        ),
+    ] = None
+    auto_keep_count: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", help="Puzzles on which --auto-keep judges every file."),
+    ] = 64
+
+    def choices(self) -> dict[str, Any]:
+        """The same as keywords of `trm_export.export`."""
+        return {**vars(self), "keep": self.keep or ()}

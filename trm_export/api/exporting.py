@@ -1,0 +1,209 @@
+"""`export` and `export_all`: a model as one checked file for a device, or as all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trm_export.api.arguments import (
+    ARTIFACTS,
+    FilePath,
+    ModelLike,
+    Progress,
+    file_of,
+    ignore,
+    stem_of,
+)
+from trm_export.api.loading import as_step_model, refuse_model
+from trm_export.errors import UsageError
+from trm_export.exporters.choices import (
+    FORMATS,
+    OFFERS,
+    PRECISIONS,
+    Choices,
+    refuse_target,
+    refuse_words,
+    target_name,
+)
+from trm_export.files import refuse_overwrite
+from trm_export.step.model_facts import ModelHints
+from trm_export.tasks.selection import PuzzleSource, refuse_puzzles, select_puzzles
+
+if TYPE_CHECKING:
+    from trm_export.exporters.export_result import ExportResult, ExportSet
+    from trm_export.step.step_model import StepModel
+    from trm_export.tasks import PuzzleSet
+
+MOST_PERCENT = 1000.0  # of a file's bytes that float layers may add
+_SHIPPED, _OWN = 6, 64  # puzzles of calibration and check, at most
+
+
+def export(
+    model: ModelLike,
+    path: FilePath | None = None,
+    *,
+    format: str | None = None,
+    precision: str = "fp32",
+    batch: int | str | None = None,
+    granularity: str = "step",
+    recursion: str | None = None,
+    target: str | None = None,
+    puzzle_table: str = "internal",
+    integer_io: bool = False,
+    keep: Iterable[str] = (),
+    auto_keep: float | None = None,
+    auto_keep_count: int = 64,
+    puzzles: PuzzleSource | None = None,
+    trust: Sequence[str] = (),
+    hints: ModelHints | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> ExportResult:
+    """Writes the model as one file, opens it as a device would and compares it with Keras.
+
+    The step contract lands beside the file as ``<path>.json``.
+
+    Args:
+        model: a `.keras` file or a Keras model on the TensorFlow backend.
+        path: the file to write, or the folder of a SavedModel; ``artifacts/<name>`` if None.
+        format: ``"onnx"``, ``"tflite"`` or ``"saved-model"``; told by the suffix of `path` if None.
+        precision: ``"fp32"``, ``"fp16"``, ``"int8"`` or ``"int8-static"``.
+        batch: rows of a call, ``"free"`` for any number; None leaves it to the format.
+        granularity: one call is one ACT ``"step"``, the whole ``"loop"`` or a ``"block"``.
+        recursion: ``"unrolled"``, ``"rolled"``, or None for what is faster.
+        target: the engine the file is for: with tflite ``"litert"`` or ``"tflite-runtime"``.
+        puzzle_table: puzzle embeddings ``"internal"``, or ``"external"`` in a file beside it.
+        integer_io: int8 inputs and outputs; only for int8-static.
+        keep: layers that stay float32, names or patterns such as ``"*down"``.
+        auto_keep: keep the worst layers in float, one after the other, until the file passes its
+            gate; this is how many percent of bytes they may add. The result has the `search`.
+        auto_keep_count: puzzles on which `auto_keep` judges every file.
+        puzzles: for calibration and check, the first 64 (of a data-set folder, of its split
+            "train"); see `PuzzleSource`. A few shipped ones if None.
+        trust: packages whose code may run, for a model whose class is not ours.
+        hints: what a model of another class does not state itself.
+        force: replace a file that this tool did not make.
+        progress: told of every file that `auto_keep` tries.
+
+    Raises:
+        BackendError: Keras does not run on TensorFlow.
+        UsageError: choices that this format or this model cannot honour, with the reasons.
+        CheckpointError, ProtocolError: see `load`.
+        OverwriteError: a file that this tool did not make is in the way.
+        ParityError: the file does not compute what Keras computes, or nothing that `auto_keep`
+            tried does (AutoKeepError, whose `search` tells more); nothing was written.
+    """
+    kind = format_for(path, format)
+    choices = Choices(
+        precision, batch, granularity, recursion, target, puzzle_table, integer_io, tuple(keep)
+    )
+    searched = auto_keep is not None
+    wanted = replace(choices, keep=choices.keep or ("*",)) if searched else choices
+    refuse_words(kind, wanted)
+    _refuse_search(auto_keep, auto_keep_count)
+    file = ARTIFACTS / target_name(stem_of(model), kind, wanted) if path is None else Path(path)
+    source = file_of(model)
+    refuse_target(kind, file, source)
+    refuse_overwrite(file, force=force)
+    refuse_model(model, trust)
+    refuse_puzzles(puzzles, None, None)
+    step_model = as_step_model(model, trust, hints)
+    from trm_export.explain.auto_keep import auto_keep as keep_worst
+    from trm_export.exporters import export as exporter
+
+    form, probes = exporter.format_named(kind), _chosen(step_model, puzzles, _SHIPPED, _OWN)
+    if auto_keep is None:
+        return exporter.export(step_model, file, probes, form, choices, force=force, source=source)
+    judged = _chosen(step_model, puzzles, auto_keep_count, auto_keep_count)
+    told = progress or ignore
+    return keep_worst(
+        step_model,
+        file,
+        probes,
+        form,
+        choices,
+        budget=auto_keep,
+        judged=judged,
+        force=force,
+        source=source,
+        progress=lambda words: told(0.0, words),
+    )
+
+
+def export_all(
+    model: ModelLike,
+    folder: FilePath = ARTIFACTS,
+    *,
+    granularity: str = "step",
+    puzzle_table: str = "internal",
+    puzzles: PuzzleSource | None = None,
+    trust: Sequence[str] = (),
+    hints: ModelHints | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> ExportSet:
+    """Writes every format and precision that the model can have into `folder`, each checked.
+
+    A combination that cannot be had, or a file that fails its check, is an entry with the reason.
+    For the arguments see `export`, whose errors are raised as well.
+    """
+    refuse_words(FORMATS[0], Choices(granularity=granularity, puzzle_table=puzzle_table))
+    refuse_model(model, trust)
+    refuse_puzzles(puzzles, None, None)
+    step_model = as_step_model(model, trust, hints)
+    from trm_export.exporters.export_all import export_all as write_all
+    from trm_export.exporters.export_result import ExportSet
+
+    entries, most = [], len(FORMATS) * len(PRECISIONS)
+    for entry in write_all(
+        step_model,
+        stem_of(model),
+        Path(folder),
+        _chosen(step_model, puzzles, _SHIPPED, _OWN),
+        granularity=granularity,
+        puzzle_table=puzzle_table,
+        force=force,
+        source=file_of(model),
+    ):
+        entries.append(entry)
+        if progress is not None:
+            progress(len(entries) / most, f"{entry.format} {entry.precision}")
+    return ExportSet(tuple(entries))
+
+
+def format_for(path: FilePath | None, name: str | None) -> str:
+    """The format that is named, or that the path's suffix tells; UsageError where neither does."""
+    known = ", ".join(FORMATS)
+    if name is not None:
+        if name not in FORMATS:
+            raise UsageError(f"There is no format {name!r}; choose from {known}.")
+        return name
+    if path is None:
+        raise UsageError(f"Give the path of the file, or its format: {known}.")
+    suffix = Path(path).suffix
+    for known_name, offer in OFFERS.items():
+        if offer.suffix == suffix:
+            return known_name
+    raise UsageError(f"{path}: {suffix} is no suffix of a format; give the format: {known}.")
+
+
+def _refuse_search(budget: float | None, count: int) -> None:
+    if budget is not None and not 0 <= budget <= MOST_PERCENT:
+        raise UsageError(
+            f"auto_keep is how many percent of bytes may be added, 0 to {MOST_PERCENT:g}, "
+            f"got {budget:g}."
+        )
+    if count < 1:
+        raise UsageError(f"auto_keep_count must be 1 or more, got {count}.")
+
+
+def _chosen(model: StepModel, puzzles: PuzzleSource | None, shipped: int, own: int) -> PuzzleSet:
+    """So many of the caller's own puzzles, or so many of the shipped ones."""
+    from trm_export.exporters.probe import probe_puzzles
+    from trm_export.step.signature import contract_for
+
+    if puzzles is None:
+        return probe_puzzles(model, shipped)
+    return select_puzzles(contract_for(model), puzzles, None, None, own, split="train")

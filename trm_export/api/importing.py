@@ -1,0 +1,81 @@
+"""`import_checkpoint`: a checkpoint of the official PyTorch code as a `.keras` file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trm_export.api.arguments import ARTIFACTS, FilePath
+from trm_export.files import atomic_write, refuse_overwrite, require_suffix
+from trm_runtime.display import Shown, Table
+
+if TYPE_CHECKING:
+    import keras
+
+    from trm_export.importing import ImportReport
+
+
+@dataclass(frozen=True, repr=False)
+class ImportResult(Shown):
+    """An imported checkpoint: the file that was written, its model, and where it comes from."""
+
+    path: Path
+    model: keras.Model
+    report: ImportReport
+
+    @property
+    def summary(self) -> str:
+        """The file, its size and whether its weights are averaged."""
+        return f"{self.path}: {self.report.parameters:,} parameters; {self.report.weights}"
+
+    def tables(self) -> tuple[Table, ...]:
+        """The checkpoint, and the configuration with the source of each value."""
+        return self.report.tables()
+
+    def to_json(self) -> dict[str, Any]:
+        """The path and the report."""
+        return {"path": self.path, **self.report.to_json()}
+
+
+def import_checkpoint(
+    checkpoint: FilePath,
+    path: FilePath | None = None,
+    *,
+    given: Sequence[str] = (),
+    dataset: FilePath | None = None,
+    force: bool = False,
+) -> ImportResult:
+    """Writes a `.keras` file with exactly the weights of the checkpoint, in float32.
+
+    Args:
+        checkpoint: ``step_<N>`` or ``.pt`` of PyTorch, or the same tensors as ``.safetensors``,
+            with ``all_config.yaml`` and ``dataset.json`` beside it or not.
+        path: the file to write; ``artifacts/<checkpoint>.keras`` if None.
+        given: ``"name=value"`` for what the folder does not say, or says wrongly.
+        dataset: another ``dataset.json``, or the folder that holds it.
+        force: replace a file that this tool did not make.
+
+    Raises:
+        UsageError: `given` cannot be understood, or `path` does not end in ``.keras``.
+        MissingExtraError: a PyTorch file without PyTorch.
+        CheckpointError: everything that is wrong, missing, left over or not known.
+        OverwriteError: a file that this tool did not make is in the way.
+    """
+    from trm_export.api.frameworks import load_keras
+    from trm_export.checkpoints.keras_file import refuse_keras
+
+    source = Path(checkpoint)
+    refuse_keras(source)
+    target = ARTIFACTS / f"{source.stem}.keras" if path is None else Path(path)
+    require_suffix(target, ".keras")
+    refuse_overwrite(target, force=force)
+    load_keras(any_backend=True)
+    from trm_export.importing import import_checkpoint as read
+
+    beside = None if dataset is None else Path(dataset)
+    model, report = read(source, given=given, dataset=beside)
+    with atomic_write(target, force=force) as temporary:
+        model.save(temporary)
+    return ImportResult(target, model, report)

@@ -1,0 +1,152 @@
+"""What is known of a file, as tables for people."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from trm_export.artifacts.inspection import ContractInfo
+from trm_export.artifacts.onnx_info import OnnxFileInfo
+from trm_export.artifacts.tflite_info import TFLiteFileInfo
+from trm_export.checkpoints.keras_file import KerasFileInfo
+from trm_runtime.contract import StepContract
+from trm_runtime.display import Table, bytes_text
+from trm_runtime.tensors import shape_text
+
+FileInfo: TypeAlias = KerasFileInfo | OnnxFileInfo | TFLiteFileInfo | ContractInfo
+Rows: TypeAlias = list[tuple[str, str]]
+
+
+def info_tables(info: FileInfo) -> tuple[Table, ...]:
+    """The file itself, then its configuration, or its contract and tensors if it has them."""
+    if isinstance(info, KerasFileInfo):
+        return Table(info.path, _keras(info)), Table("Configuration", _plain(info.config))
+    tables = [Table(info.path, rows)] if (rows := _file(info)) else []
+    if info.contract is not None:
+        tables.append(Table("Step contract", _contract(info.contract)))
+        tables.append(Table("Tensors", _tensors(info.contract)))
+    return tuple(tables)
+
+
+def _file(info: ContractInfo | OnnxFileInfo | TFLiteFileInfo) -> Rows:
+    if isinstance(info, OnnxFileInfo):
+        return _onnx(info)
+    if isinstance(info, TFLiteFileInfo):
+        return _tflite(info)
+    return _export(info) if info.sidecar else []
+
+
+def _keras(info: KerasFileInfo) -> Rows:
+    return [
+        ("kind", f"Keras model, {info.model_class}"),
+        ("size", f"{bytes_text(info.size)} ({info.size:,} bytes)"),
+        ("sha256", info.sha256),
+        ("saved", f"{info.date_saved} by Keras {info.keras_version}"),
+        ("parameters", f"{info.parameters:,} in {len(info.tensors)} tensors"),
+        ("precision", info.dtype_policy or "not said"),
+        ("weights sha256", info.weights_sha256),
+    ]
+
+
+def _export(info: ContractInfo) -> Rows:
+    damage = info.checksum_problems
+    return [
+        ("kind", "SavedModel folder"),
+        ("size", f"{bytes_text(info.size)} ({info.size:,} bytes)"),
+        ("contract beside", info.sidecar or ""),
+        ("checksums", "\n- ".join(("damaged:", *damage)) if damage else "fit"),
+    ]
+
+
+def _onnx(info: OnnxFileInfo) -> Rows:
+    opsets = ", ".join(f"{name or 'ai.onnx'} {version}" for name, version in info.opsets.items())
+    operators = ", ".join(f"{name} {count}" for name, count in list(info.nodes.items())[:8])
+    weights = (f"{dtype} {bytes_text(size)}" for dtype, size in info.weight_bytes.items())
+    rows = [
+        ("kind", "ONNX model"),
+        ("size", f"{bytes_text(info.size)} ({info.size:,} bytes)"),
+        ("sha256", info.sha256),
+        ("made by", info.producer or "unknown"),
+        ("opset", f"{opsets}; IR {info.ir_version}"),
+        ("opens in", f"onnxruntime {info.oldest_onnxruntime or 'newer than 1.20'} or later"),
+        ("nodes", f"{sum(info.nodes.values()):,} ({operators})"),
+        ("weights", ", ".join(weights) or "none"),
+        ("contract", _contract_state(info)),
+    ]
+    if info.contract is not None or not info:
+        rows.append(("checksum", info.checksum_problem or "fits"))
+    if info.external_tensors:
+        named = ", ".join(info.external_tensors[:8])
+        rows.append(("refused", f"tensors kept in other files: {named}"))
+    return rows
+
+
+def _tflite(info: TFLiteFileInfo) -> Rows:
+    operators = ", ".join(f"{name} {count}" for name, count in list(info.operators.items())[:8])
+    weights = (f"{dtype} {bytes_text(size)}" for dtype, size in info.weight_bytes.items())
+    old = "and in tflite-runtime 2.14" if info.opens_in_tflite_runtime else "not in tflite-runtime"
+    rows = [
+        ("kind", "TFLite model"),
+        ("size", f"{bytes_text(info.size)} ({info.size:,} bytes)"),
+        ("sha256", info.sha256),
+        ("signatures", ", ".join(info.signatures) or "none"),
+        ("opens in", f"LiteRT, {old}"),
+        ("operators", f"{sum(info.operators.values()):,} in {info.subgraphs} graphs ({operators})"),
+        ("weights", ", ".join(weights) or "none"),
+        ("contract", _contract_state(info)),
+    ]
+    if info.custom_operators:
+        named = ", ".join(info.custom_operators[:8])
+        rows.append(("needs", f"operators that no plain interpreter has: {named}"))
+    return rows
+
+
+def _contract_state(info: OnnxFileInfo | TFLiteFileInfo) -> str:
+    if info.contract_problems:
+        what = "cannot be read:" if info.contract is None else "does not fit this graph:"
+        return "\n- ".join((what, *info.contract_problems))
+    if info.contract is None:
+        return "none: not an export of this tool, no driver will run it"
+    states = {"same": "fits the graph; the same beside the file", "missing": "fits the graph"}
+    other = "fits the graph; the one beside the file is another: "
+    return states.get(info.sidecar, f"{other}{info.sidecar}")
+
+
+def _contract(contract: StepContract) -> Rows:
+    made_by, halt = contract.made_by, contract.halt
+    own = "" if halt.trained is None else f" (tuned; the model's own is {halt.trained:g})"
+    versions = ", ".join(f"{name} {version}" for name, version in made_by.versions.items())
+    return [
+        ("model", f"{contract.model_name}, one {contract.granularity} per call"),
+        ("precision", contract.precision),
+        ("batch", "free" if contract.batch is None else str(contract.batch)),
+        ("puzzle", f"{contract.seq_len} tokens of {contract.vocab_size}"),
+        ("halts", f"{halt.kind} > {halt.threshold:g}{own}, or step {contract.max_steps}"),
+        ("puzzle table", _table(contract)),
+        ("alphabet", " ".join(entry or "-" for entry in contract.alphabet or ()) or "none"),
+        ("made by", f"{made_by.tool} ({versions})"),
+        ("weights sha256", made_by.weights_sha256),
+        ("config digest", made_by.config_digest),
+    ]
+
+
+def _table(contract: StepContract) -> str:
+    count, external = contract.num_puzzle_identifiers, contract.puzzle_table_sha256
+    if count is None:
+        return "none"
+    place = "inside" if external is None else f"in a file beside it, sha256 {external}"
+    return f"{count:,} embeddings, {place}"
+
+
+def _tensors(contract: StepContract) -> Rows:
+    def row(role: str, name: str, dtype: str, shape: tuple[int | None, ...]) -> tuple[str, str]:
+        return name, f"{role:<7}{dtype:<8} {shape_text(shape)}"
+
+    return [
+        *(row("input", t.name, t.dtype, t.shape) for t in contract.inputs),
+        *(row("carry", t.name, t.dtype, t.shape) for t in contract.carry),
+        *(row("output", t.name, t.dtype, t.shape) for t in contract.outputs),
+    ]
+
+
+def _plain(config: dict[str, object]) -> Rows:
+    return [(name, str(value)) for name, value in config.items()]

@@ -1,0 +1,118 @@
+"""What a search for the layers that must stay in float has found."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from trm_export import TOOL
+from trm_export.errors import ParityError
+from trm_runtime.display import Shown, Table, bytes_text
+from trm_runtime.parity import Accuracy
+
+_WORDS = ("kept in float", "verdict", "layer")
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerImpact:
+    """What making one layer small adds to the error of a step, and what it saves.
+
+    Attributes:
+        layer: short name, as `kept_layers.layers` has it.
+        cosine: least forced cosine of any float tensor and step.
+        relative_l2: largest forced relative L2 of any.
+        bytes_saved: how much smaller the file is; less than 0 where the operators that a small
+            layer needs outweigh it.
+    """
+
+    layer: str
+    cosine: float
+    relative_l2: float
+    bytes_saved: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One file on the way: what it keeps, what it costs and what it is worth."""
+
+    kept: tuple[str, ...]
+    bytes: int
+    cosine: float  # least forced, of any float tensor and step
+    accuracy: Accuracy | None  # where the puzzles have solutions
+    passed: bool
+    verdict: str
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class KeepSearch(Shown):
+    """All files that were tried; truthy where the last one passed."""
+
+    budget: float  # most bytes added, in percent of the first file
+    stages: tuple[Stage, ...]
+    ranking: tuple[LayerImpact, ...]  # empty where the first file passed
+
+    def __bool__(self) -> bool:
+        return self.stages[-1].passed
+
+    @property
+    def verdict(self) -> str:
+        """One sentence for people."""
+        last = self.stages[-1]
+        kept = ", ".join(last.kept) or "nothing"
+        if self:
+            return f"PASSED with {kept} in float."
+        spent = f"{self.budget:g} % more bytes allow no more than {kept} in float"
+        return f"Nothing was written, because {spent}: {last.verdict}"
+
+    @property
+    def summary(self) -> str:
+        """How many files were tried, and the verdict."""
+        return f"{len(self.stages)} files tried. {self.verdict}"
+
+    def tables(self) -> tuple[Table, ...]:
+        """The ranking, if there is one, and accuracy against bytes."""
+        heads = ("kept in float", "bytes", "least cosine", "exact", "95 % interval", "verdict")
+        before = (None, *self.stages)
+        rows = [_row(stage, last) for stage, last in zip(self.stages, before, strict=False)]
+        stages = Table("Accuracy against bytes", rows, heads, _WORDS)
+        return (ranking_table(self.ranking), stages) if self.ranking else (stages,)
+
+    def to_json(self, export: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Everything as plain types, with the document of the export that came of it."""
+        head = {"tool": TOOL, "kind": "auto-keep", "passed": bool(self), "verdict": self.verdict}
+        return {**head, **dataclasses.asdict(self), "export": export}
+
+
+class AutoKeepError(ParityError):
+    """No file passed its gate within the budget, and none was written; `search` has them all."""
+
+    def __init__(self, search: KeepSearch) -> None:
+        super().__init__(search.verdict)
+        self.search = search
+
+
+def ranking_table(ranking: Sequence[LayerImpact]) -> Table:
+    """Layers by the error that each adds alone."""
+    rows = [
+        (one.layer, f"{one.cosine:.6f}", f"{one.relative_l2:.1e}", bytes_text(one.bytes_saved))
+        for one in ranking
+    ]
+    title = "Layers by the forced error that each adds when it alone is small"
+    return Table(title, rows, ("layer", "least cosine", "relative L2", "saves"), _WORDS)
+
+
+def _row(stage: Stage, last: Stage | None) -> tuple[str, ...]:
+    score = None if stage.accuracy is None else stage.accuracy.candidate
+    interval = "-"
+    if score is not None:
+        interval = f"{score.interval[0] * 100:.1f} to {score.interval[1] * 100:.1f} %"
+    kept = ", ".join(stage.kept[len(last.kept) if last else 0 :]) or "nothing"
+    return (
+        f"+ {kept}" if last else kept,
+        f"{stage.bytes:,}",
+        f"{stage.cosine:.6f}",
+        "-" if score is None else f"{score.exact:.2%}",
+        interval,
+        "passed" if stage.passed else "FAILED",
+    )
