@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from trm_runtime.runner import StepRunner
     from trm_runtime.solution import Solution, StepEvent
 
-__all__ = ["Board", "Evaluation", "evaluate"]
+__all__ = ["Board", "Evaluation", "Task", "evaluate"]
 
 Array = np.ndarray[Any, Any]
 _KERAS = ".keras"
