@@ -26,7 +26,7 @@ from trm_export.model import TRM
 from trm_export.step.keras_runner import KerasRunner
 from trm_export.tasks import get_task
 from trm_export.training.recipe import recipe_for
-from trm_export.training.validation import compiled_step, halting_point, trace
+from trm_export.training.validation import halting_point, trace
 from trm_runtime import solve
 from trm_runtime.parity.counts import wilson
 
@@ -113,9 +113,10 @@ def level(model: TRM, name: str, blanks: Any, count: int, full: int) -> dict[str
     solution = solve(KerasRunner(model), puzzles.inputs, batch_size=256)
     exact = task.check(puzzles.inputs, solution.answers, puzzles.solutions).exact
     steps = np.asarray(solution.steps)
-    some = slice(0, full)
-    traced = trace(model, puzzles.inputs[some], step=compiled_step(model))
-    point = halting_point(traced, puzzles.solutions[some], model.config.halt_threshold)
+    some = dataclasses.replace(
+        puzzles, inputs=puzzles.inputs[:full], labels=puzzles.solutions[:full]
+    )
+    point = halting_point(trace(model, some), model.config.halt_threshold)
     entry = {
         "blanks": ("all" if name == "sudoku4" else "default") if blanks is None else blanks,
         "n": len(puzzles),
@@ -123,7 +124,7 @@ def level(model: TRM, name: str, blanks: Any, count: int, full: int) -> dict[str
         "interval_95": wilson(int(exact.sum()), len(puzzles)),
         "mean_steps": float(steps.mean()),
         "mean_steps_solved": float(steps[exact].mean()) if exact.any() else None,
-        "n_all_steps": len(puzzles.inputs[some]),
+        "n_all_steps": len(some),
         "exact_halted": point.exact,
         "exact_all_steps": point.exact_all_steps,
     }

@@ -18,6 +18,7 @@ import numpy as np
 
 from trm_export.checkpoints.loading import load_model
 from trm_export.files import atomic_write
+from trm_export.halting.curve import Trace
 from trm_export.model import TRM
 from trm_export.tasks import get_task
 from trm_export.training.validation import halting_point, trace, tune_threshold
@@ -37,12 +38,14 @@ def main() -> None:
     sets = [
         task.puzzles("validation", blanks, options.count) for blanks in options.blanks or [None]
     ]
-    inputs = np.concatenate([puzzles.inputs for puzzles in sets])
-    labels = np.concatenate([puzzles.solutions for puzzles in sets])
-    traced = trace(model, inputs)
+    traces = [trace(model, puzzles) for puzzles in sets]
+    traced = Trace(
+        np.concatenate([one.scores for one in traces], axis=1),
+        np.concatenate([one.exact for one in traces], axis=1),
+    )
     for threshold in range(-6, 9):
-        print(halting_point(traced, labels, float(threshold)))
-    best = tune_threshold(traced, labels, allowed_loss=options.allowed_loss)
+        print(halting_point(traced, float(threshold)))
+    best = tune_threshold(traced, allowed_loss=options.allowed_loss)
     print("chosen:", best)
     tuned = TRM.from_config({**model.get_config(), "halt_threshold": best.threshold})
     tuned.set_weights(model.get_weights())

@@ -3,8 +3,8 @@
 A file is *ours*, and may be replaced without `force`, when it says so itself:
 
 - `.keras`  its `config.json` names `trm_export>TRM`;
-- `.onnx`, `.tflite`, and the folder of a SavedModel: the step contract is embedded in it, or lies
-  beside it as `<file>.json`;
+- an exported file, of any kind of `trm_runtime.file_kinds`: the step contract is embedded in it, or
+  lies beside it as `<file>.json`; an exported folder holds it as a file;
 - `.npz`    it holds the index of a golden;
 - `.npy`    it is a puzzle table, beside the contract of its artifact;
 - `.json`   it is a step contract, or an object whose `tool` begins with `trm-export`;
@@ -37,16 +37,22 @@ from trm_runtime.contract import (
     PUZZLE_TABLE_SUFFIX,
     StepContract,
 )
+from trm_runtime.file_kinds import folder_kind, suffix_kind
 from trm_runtime.streams import FULL
 
 MODEL_CLASS = "trm_export>TRM"  # the name Keras registers our model under
 STALE_SECONDS = 3600.0  # a temporary file untouched for so long was left by a killed writer
+CONTRACT, CALIBRATION, KEEP = ".json", ".calibration.json", ".keep.json"  # see `sidecar`
 _MAX_JSON_BYTES = 1 << 24
 _TEXT_REMARK = f"# {TOOL}".encode()
 _MARKDOWN_REMARK = f"<!-- {TOOL}".encode()
 _GENERATOR = f'<meta name="generator" content="{TOOL}'.encode()
 _HEAD = 512  # bytes of a page in which the generator stands
-_SAVED_MODEL = "saved_model.pb"  # what makes a folder a SavedModel
+
+
+def sidecar(artifact: Path, ending: str = CONTRACT) -> Path:
+    """Where a document of an exported file lies, by default its contract: `<artifact><ending>`."""
+    return artifact.with_name(artifact.name + ending)
 
 
 @contextmanager
@@ -109,7 +115,7 @@ def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Pa
             target = Path(os.path.realpath(target))
         if not target.exists():
             return target
-        if target.is_dir() and not (target / _SAVED_MODEL).is_file():
+        if target.is_dir() and folder_kind(target) is None:
             raise TargetError(f"{target} is a directory; name a file in it instead.")
         if not target.is_file() and not target.is_dir():
             raise TargetError(f"{target} is not a plain file and will not be replaced.")
@@ -129,7 +135,7 @@ def require_suffix(path: str | os.PathLike[str], suffix: str) -> None:
         found = Path(name).suffix
         if suffix and found != suffix:
             raise UsageError(f"{name} must end in {suffix}, because that is what is written there.")
-        if not suffix and found.lower() in _RECOGNISERS:
+        if not suffix and _recogniser(Path(name)) is not None:
             raise UsageError(f"{name} is the name of a file, but a folder is written there.")
 
 
@@ -148,8 +154,8 @@ def refuse_source(path: str | os.PathLike[str], source: str | os.PathLike[str]) 
 def is_ours(path: Path) -> bool:
     """Whether an existing file was made by this tool, by the rules at the top of this module."""
     if path.is_dir():
-        return _is_our_saved_model(path)
-    recognise = _RECOGNISERS.get(path.suffix.lower())
+        return _is_our_folder(path)
+    recognise = _recogniser(path)
     return recognise is not None and recognise(path)
 
 
@@ -194,21 +200,23 @@ def _zipped_json(path: Path, name: str) -> dict[str, object]:
 
 def _is_our_artifact(path: Path) -> bool:
     """The contract is found by the name it is kept under, or beside the file."""
-    sidecar = path.with_name(path.name + ".json")
-    return _contains(path, METADATA_KEY.encode()) or _is_contract(sidecar)
+    return _contains(path, METADATA_KEY.encode()) or _is_contract(sidecar(path))
 
 
 def _is_our_table(path: Path) -> bool:
     artifact = path.name.removesuffix(PUZZLE_TABLE_SUFFIX)
-    return artifact != path.name and _is_contract(path.with_name(f"{artifact}.json"))
+    return artifact != path.name and _is_contract(sidecar(path.with_name(artifact)))
 
 
 def _is_our_golden(path: Path) -> bool:
     return _zipped_json(path, GOLDEN_INDEX).get("format") == GOLDEN_FORMAT
 
 
-def _is_our_saved_model(path: Path) -> bool:
-    return _is_contract(path / "assets.extra" / f"{METADATA_KEY}.json")
+def _is_our_folder(path: Path) -> bool:
+    """An export keeps its contract as a file, at the place that is its format's."""
+    if folder_kind(path) is None:
+        return False
+    return any(_is_contract(file) for file in path.rglob(f"{METADATA_KEY}.json"))
 
 
 def _is_our_json(path: Path) -> bool:
@@ -270,10 +278,14 @@ _RECOGNISERS: dict[str, Callable[[Path], bool]] = {
     ".md": _is_our_markdown,
     ".npz": _is_our_golden,
     ".npy": _is_our_table,
-    ".onnx": _is_our_artifact,
-    ".tflite": _is_our_artifact,
     ".txt": _is_our_text,
 }
+
+
+def _recogniser(path: Path) -> Callable[[Path], bool] | None:
+    """What tells whether a file of that name is ours; None where no file of ours is named so."""
+    known = _RECOGNISERS.get(path.suffix.lower())
+    return _is_our_artifact if known is None and suffix_kind(path) else known
 
 
 def _temporary(target: Path) -> Path:

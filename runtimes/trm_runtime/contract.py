@@ -2,7 +2,8 @@
 
 One call of an exported graph is one ACT step. The contract names every tensor that goes in and
 comes out, how the carry of one step becomes the input of the next, and when a row is done. It
-travels inside the exported file and beside it; a driver in any language can be written from it.
+travels inside the exported file and beside it. docs/contract.md is its specification, from which a
+driver in any language can be written.
 
 That is granularity "step". Of granularity "block" a call is one pass of the reasoning network,
 and `passes` calls, each fed the carry of the one before, are one step; only the last one's outputs
@@ -68,6 +69,10 @@ class HaltRule:
     threshold: float = 0.0
     trained: float | None = None  # in the JSON only if not None
 
+    def score(self, q_halt: Any, q_continue: Any) -> Any:
+        """What is compared with the threshold; numpy arrays or tensors of any framework."""
+        return q_halt - q_continue if self.kind == "q_halt_minus_q_continue" else q_halt
+
     @property
     def untuned(self) -> HaltRule:
         """The rule of the model itself, as it was before any tuning of the file."""
@@ -102,8 +107,8 @@ class StepContract:
     model's own. A block also carries `passes` int32 (B,) fill 0, the calls made of the present
     step. A loop has no carry, and also the outputs `answers` int32 (B, S) and `steps` int32 (B,).
 
-    With integer ports every float32 tensor above is int8 instead, with a scale and a zero point of
-    its own; a tensor of the carry has the same at both ends.
+    With int8 I/O every float32 tensor of the carry and the outputs is int8 instead, with a scale
+    and a zero point of its own; a tensor of the carry has the same at both ends.
 
     Raises ContractError, listing every broken rule, when built inconsistently.
     """

@@ -5,7 +5,6 @@ Asks the metadata of installed packages, so that no engine is loaded; standard l
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 import re
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from trm_runtime import __version__
 from trm_runtime.cores import available_cores
+from trm_runtime.file_kinds import KINDS, installed_version
 from trm_runtime.message_text import counted
 
 FEATURES = (
@@ -23,12 +23,6 @@ FEATURES = (
 """What speeds up a step, in the words of Linux: `asimd` is NEON, `asimddp` its dot products."""
 
 _MACOS = {"neon": "hw.optional.neon", "asimddp": "hw.optional.arm.FEAT_DotProd"}
-_OPENED = {
-    ".onnx": ("onnx", ("onnxruntime", "onnxruntime-gpu")),
-    ".tflite": ("litert", ("ai-edge-litert", "tflite-runtime")),
-    "SavedModel folder": ("tensorflow", ("tensorflow", "tensorflow-cpu")),
-}
-"""Kind of file -> the extra to install, and the distributions that open it, the first preferred."""
 
 
 @dataclass(frozen=True)
@@ -58,31 +52,27 @@ class Report:
 def examine() -> Report:
     """Look around; nothing is loaded and nothing changed."""
     engines = tuple(
-        Engine(name, _version(name), kind) for kind, (_, names) in _OPENED.items() for name in names
+        Engine(name, installed_version(name), kind.label)
+        for kind in KINDS.values()
+        for engine in kind.engines
+        for name in engine.distributions
     )
     opened = {engine.opens for engine in engines if engine.version}
     return Report(
         trm_runtime=__version__,
         python=f"{platform.python_implementation()} {platform.python_version()}",
-        numpy=_version("numpy"),
+        numpy=installed_version("numpy"),
         platform=f"{platform.system()} {platform.machine()}",
         cpu=cpu_model(),
         cpu_features=_cpu_features(),
         cores=available_cores(),
         engines=engines,
         missing=tuple(
-            f'{kind}: pip install "trm-runtime[{extra}]"'
-            for kind, (extra, _) in _OPENED.items()
-            if kind not in opened
+            f'{kind.label}: pip install "trm-runtime[{kind.engines[0].extra}]"'
+            for kind in KINDS.values()
+            if kind.label not in opened
         ),
     )
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 # --- the processor -------------------------------------------------------------------------------

@@ -113,14 +113,13 @@ def _as_mapping(contract: StepContract, inputs: np.ndarray[Any, Any] | Arrays) -
 
 
 def _policy(contract: StepContract, halt: Halt, max_steps: int | None) -> HaltPolicy:
-    minus_continue = contract.halt.kind == "q_halt_minus_q_continue"
     steps = contract.max_steps if max_steps is None else _whole("max_steps", max_steps)
     if steps > contract.max_steps:
         raise UsageError(
             f"max_steps: got {steps}, but this model was exported with {contract.max_steps} and "
             "restarts a puzzle after them; give at most that or export it again"
         )
-    return HaltPolicy(_threshold(contract, halt), minus_continue, steps)
+    return HaltPolicy(contract.halt, _threshold(contract, halt), steps)
 
 
 def _threshold(contract: StepContract, halt: Halt) -> float | None:

@@ -9,8 +9,6 @@ numpy and the drivers; memory is read where Linux tells it.
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import importlib.metadata
 import json
 import os
 import sys
@@ -21,18 +19,15 @@ from typing import Any
 import numpy as np
 
 from trm_runtime.errors import TRMError
+from trm_runtime.file_kinds import installed_version, kind_of
 from trm_runtime.loop import solve
 from trm_runtime.memory import return_large_blocks
-from trm_runtime.open import driver_of, open_runner
+from trm_runtime.open import open_runner
 from trm_runtime.runner import StepRunner, initial_carry
 
 Array = np.ndarray[Any, Any]
 
 WARM_UP, MEASURED = 3, 20  # calls
-_DISTRIBUTIONS = {
-    "ai_edge_litert": "ai-edge-litert",
-    "tflite_runtime": "tflite-runtime",
-}  # where they are called otherwise than their module
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,11 +59,11 @@ def measure(path: Path, tokens: Array, threads: int | None = None) -> Measuremen
 
 def load_engine(path: Path) -> str:
     """Loads what the driver of `path` needs; its distribution and version."""
-    module, _ = driver_of(path)
-    driver = importlib.import_module(f"trm_runtime.drivers.{module}")
-    name = driver.load_engine().__name__.partition(".")[0]
-    distribution = _DISTRIBUTIONS.get(name, name)
-    return f"{distribution} {importlib.metadata.version(distribution)}"
+    engine = kind_of(path).engine
+    package = engine.load().__name__.partition(".")[0].replace("_", "-")
+    brought = [name for name in engine.distributions if name.startswith(package)]
+    found = ((name, installed_version(name)) for name in brought)
+    return next((f"{name} {version}" for name, version in found if version), package)
 
 
 def _step_seconds(runner: StepRunner, tokens: Array) -> float:

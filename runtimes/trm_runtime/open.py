@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from pathlib import Path
 from typing import Any
 
 from trm_runtime.block import BlockRunner
-from trm_runtime.errors import RejectedInputError, UsageError
+from trm_runtime.errors import UsageError
+from trm_runtime.file_kinds import kind_of
 from trm_runtime.integer import IntegerRunner, has_integer_ports
 from trm_runtime.puzzle_table import PuzzleTableRunner, open_table, table_beside
 from trm_runtime.runner import StepRunner
-
-_DRIVERS = {
-    ".onnx": ("onnxruntime", "OnnxRunner"),
-    ".tflite": ("litert", "LiteRTRunner"),
-}
-_FOLDER_DRIVER = ("saved_model", "SavedModelRunner")
 
 
 def open_runner(
@@ -47,11 +41,12 @@ def open_runner(
 
 def open_driver(path: Path, threads: int | None = None, *, optimised: bool = True) -> StepRunner:
     """The bare driver of a file: what its contract says, call by call."""
-    module, name = driver_of(path)
-    driver: Any = getattr(importlib.import_module(f"trm_runtime.drivers.{module}"), name)
+    kind = kind_of(path)
+    engine = kind.engine
     options: dict[str, Any] = {} if optimised else {"optimised": False}
-    if options and (module, name) == _FOLDER_DRIVER:
-        raise UsageError(f"{path}: TensorFlow has no switch that leaves a SavedModel as it is")
+    if options and not engine.can_be_plain:
+        raise UsageError(f"{path}: {engine.name} has no switch that leaves a {kind.title} as it is")
+    driver = engine.load_driver()
     runner: StepRunner = driver(path, threads=threads, **options)
     return runner
 
@@ -70,22 +65,3 @@ def dressed(
     if puzzle_table is not None:
         raise UsageError(f"{path}: holds all it needs, so there is no use for {puzzle_table}")
     return runner
-
-
-def driver_of(path: Path) -> tuple[str, str]:
-    """The module of `trm_runtime.drivers` and the class in it that open such a file."""
-    if (path / "saved_model.pb").is_file():
-        return _FOLDER_DRIVER
-    if path.suffix.lower() in _DRIVERS:
-        return _DRIVERS[path.suffix.lower()]
-    if path.is_dir():
-        reason = "a folder without saved_model.pb is no model"
-    elif path.suffix:
-        reason = f"{path.suffix} is not a kind of model known here"
-    elif path.exists():
-        reason = "a file without a suffix is not a kind of model known here"
-    else:
-        reason = "there is no such file or folder"
-    raise RejectedInputError(
-        f"{path}: {reason}; expected an .onnx file, a .tflite file or the folder of a SavedModel"
-    )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from trm_runtime.checks import check_step_output
-from trm_runtime.contract import StepContract
+from trm_runtime.contract import HaltRule, StepContract
 from trm_runtime.runner import StepOutput, StepRunner, initial_carry
 from trm_runtime.solution import STOP_REASONS, Solution, StepEvent
 
@@ -26,8 +26,8 @@ _IDLE = -1
 class HaltPolicy:
     """When a puzzle is done: its score is above the threshold, or it took max_steps."""
 
-    threshold: float | None  # logits; None: run all steps
-    minus_continue: bool  # the score is q_halt - q_continue instead of q_halt
+    rule: HaltRule  # what the score is
+    threshold: float | None  # logits, in place of the rule's own; None: run all steps
     max_steps: int
 
     def reasons(self, steps: Array, q_halt: Array, q_continue: Array) -> Array:
@@ -35,7 +35,7 @@ class HaltPolicy:
         reasons = np.full(len(steps), _RUNNING, dtype=np.int8)
         reasons[steps >= self.max_steps] = STOP_REASONS.index("max_steps")
         if self.threshold is not None:
-            score = q_halt - q_continue if self.minus_continue else q_halt
+            score = self.rule.score(q_halt, q_continue)
             reasons[score > self.threshold] = STOP_REASONS.index("halted")
         return reasons
 

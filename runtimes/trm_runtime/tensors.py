@@ -26,7 +26,7 @@ FILLS: Mapping[str, tuple[tuple[type, ...], tuple[float, float]]] = {
 """Of each dtype: what a fill of it may be in Python, the least and the largest."""
 
 Shape = tuple[Optional[int], ...]
-"""Sizes of a tensor's axes. None stands for the free batch, on axis 0 only."""
+"""Sizes of a tensor's axes. None stands for a dynamic batch, on axis 0 only."""
 
 Scalar = Union[bool, int, float]
 
@@ -124,8 +124,8 @@ def _grid(spec: AnySpec) -> list[str]:
 def _shape(name: str, shape: Shape, batch: int | None) -> list[str]:
     problems = []
     if shape[0] != batch:
-        wanted = "free (null)" if batch is None else str(batch)
-        found = "free (null)" if shape[0] is None else str(shape[0])
+        wanted = "dynamic (null)" if batch is None else str(batch)
+        found = "dynamic (null)" if shape[0] is None else str(shape[0])
         problems.append(f"{name}: axis 0 is {found}, but the batch of the contract is {wanted}")
     if any(size is None or size < 1 for size in shape[1:]):
         problems.append(f"{name}: sizes after the batch must be 1 or more, got {shape_text(shape)}")

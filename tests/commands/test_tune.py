@@ -15,7 +15,8 @@ from trm_export.artifacts.contract_rewrite import embedded_contract
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
 from trm_export.commands.support.tune_tables import plot
-from trm_export.halting.tuning import Trace, tune
+from trm_export.halting.curve import Trace
+from trm_export.halting.tuning import tune
 from trm_export.tasks import get_task
 from trm_runtime import HaltRule
 

@@ -294,5 +294,5 @@ def test_choices_are_read_back_from_a_file(suffix: str, choices: Choices, tmp_pa
 
 
 def test_what_is_no_export_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="only ONNX and TFLite files"):
+    with pytest.raises(UsageError, match="give a file in SavedModel or ONNX or TFLite"):
         explain(small_model("mlp"), tmp_path / "m_saved_model", PUZZLES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from trm_export.exporters.choices import FORMATS, Choices
 from trm_export.exporters.export import export, format_named
 from trm_export.exporters.probe import probe_puzzles
 from trm_export.model import TRM
+from trm_export.step import signature
 from trm_export.step.keras_runner import KerasRunner
 from trm_export.tasks import PuzzleSet
-from trm_runtime import open_runner, solve
+from trm_runtime import HaltRule, StepContract, open_runner, solve
 from trm_runtime.parity import compare
 
 
@@ -79,7 +81,12 @@ def test_other_granularities_decide_as_the_driver_does(
 def test_a_loop_that_halts_elsewhere_is_not_left_behind(
     thoughtful: TRM, nonsense: PuzzleSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trm_export.step.signature._score", lambda c, o: o["q_halt_logits"] - 2)
+    def stubborn(model: Any, contract: StepContract, rolled: bool) -> Any:
+        later = HaltRule(threshold=contract.halt.threshold + 2)
+        return own(model, dataclasses.replace(contract, halt=later), rolled)
+
+    own = signature._loop_function
+    monkeypatch.setattr(signature, "_loop_function", stubborn)
     kind, choices = format_named("saved-model"), Choices(granularity="loop")
     with pytest.raises(ParityError, match=r"was not written: FAILED at halting steps"):
         export(thoughtful, tmp_path / "m", nonsense, kind, choices)

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from keras import ops
 
 from trm_export.halting.curve import Point, candidates, choose, curve, pareto, point
+from trm_runtime.contract import HALT_KINDS, HaltRule
 
 T, N = 6, 40
 
@@ -110,3 +112,12 @@ def test_a_puzzle_more_or_less_is_no_matter_of_rounding() -> None:
     for n in (400, 500, 1000):
         points = [a_point((n - 1) / n, 1), a_point(n / n, 2)]
         assert choose(points, 1 / n) == points[0]
+
+
+@pytest.mark.parametrize(("kind", "wanted"), [(HALT_KINDS[0], [1, 2]), (HALT_KINDS[1], [4, -2])])
+def test_one_score_serves_arrays_and_tensors(kind: str, wanted: list[float]) -> None:
+    q_halt, q_continue = np.array([1, 2], np.float32), np.array([-3, 4], np.float32)
+    rule = HaltRule(kind)
+    assert rule.score(q_halt, q_continue).tolist() == wanted
+    tensor = rule.score(ops.convert_to_tensor(q_halt), ops.convert_to_tensor(q_continue))
+    assert ops.convert_to_numpy(tensor).tolist() == wanted

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -231,6 +232,12 @@ def test_it_solves_puzzles_with_the_same_answers(bare: Bare, solved: Solved) -> 
     found = json.loads(done.stdout)["puzzles"]
     np.testing.assert_array_equal([puzzle["ids"] for puzzle in found], solved.answers)
     np.testing.assert_array_equal([puzzle["steps"] for puzzle in found], solved.steps)
+
+
+def test_the_wheel_holds_the_schema_of_the_contract(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        shipped = archive.read("trm_runtime/contract.schema.json")
+    assert shipped == (RUNTIMES / "trm_runtime" / "contract.schema.json").read_bytes()
 
 
 @pytest.mark.parametrize("damage", ["truncated", "scrambled"])

@@ -102,7 +102,10 @@ REFUSED: dict[str, tuple[Edit, str]] = {
     "no steps": (lambda v: v.update(max_steps=0), "max_steps: expected 1 or more"),
     "batch is text": (lambda v: v.update(batch="4"), "batch: expected a whole number or null"),
     "batch is zero": (lambda v: v.update(batch=0), "batch: expected 1 or more"),
-    "batch differs": (lambda v: v.update(batch=2), "inputs: axis 0 is free (null), but the batch"),
+    "batch differs": (
+        lambda v: v.update(batch=2),
+        "inputs: axis 0 is dynamic (null), but the batch",
+    ),
     "inputs is an object": (lambda v: v.update(inputs={}), "inputs: expected a list"),
     "tensor is text": (lambda v: v["carry"].append("z"), "carry[5]: expected an object"),
     "dtype": (lambda v: tensor(v, "logits").update(dtype="float16"), "outputs[0].dtype: expected"),

@@ -216,7 +216,7 @@ def _rows(
     from trm_export.exporters.export_all import export_all
     from trm_export.exporters.probe import probe_puzzles
 
-    labels = puzzles.labels if found.trained else None
+    labels = puzzles.targets if found.trained else None
     tokens = puzzles.inputs if found.trained else puzzles.inputs[:1]
     for file in files:
         try:
@@ -244,7 +244,7 @@ def _document(
 ) -> dict[str, Any]:
     exact = None
     if reference is not None and puzzles.labels is not None:
-        exact = float((reference.answers == puzzles.labels).all(axis=1).mean())
+        exact = float(puzzles.exact(reference.answers).mean())
     return {
         "tool": f"{TOOL} {__version__}",
         "kind": "bench",

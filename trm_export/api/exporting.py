@@ -17,10 +17,10 @@ from trm_export.api.arguments import (
     stem_of,
 )
 from trm_export.api.loading import as_step_model, refuse_model
+from trm_export.artifacts.host_kinds import HOST_KINDS
 from trm_export.errors import UsageError
 from trm_export.exporters.choices import (
     FORMATS,
-    OFFERS,
     PRECISIONS,
     Choices,
     refuse_target,
@@ -149,7 +149,7 @@ def export_all(
     A combination that cannot be had, or a file that fails its check, is an entry with the reason.
     For the arguments see `export`, whose errors are raised as well.
     """
-    refuse_words(FORMATS[0], Choices(granularity=granularity, puzzle_table=puzzle_table))
+    refuse_words(next(iter(FORMATS)), Choices(granularity=granularity, puzzle_table=puzzle_table))
     refuse_model(model, trust)
     refuse_puzzles(puzzles, None, None)
     step_model = as_step_model(model, trust, hints)
@@ -183,9 +183,9 @@ def format_for(path: FilePath | None, name: str | None) -> str:
     if path is None:
         raise UsageError(f"Give the path of the file, or its format: {known}.")
     suffix = Path(path).suffix
-    for known_name, offer in OFFERS.items():
-        if offer.suffix == suffix:
-            return known_name
+    for kind in HOST_KINDS.values():
+        if kind.file.suffix == suffix:
+            return kind.file.name
     raise UsageError(f"{path}: {suffix} is no suffix of a format; give the format: {known}.")
 
 

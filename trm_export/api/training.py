@@ -17,6 +17,7 @@ def train(
     path: FilePath | None = None,
     *,
     start: FilePath | None = None,
+    until: str | None = None,
     resume: bool = False,
     force: bool = False,
     verbose: int | str = 0,
@@ -30,6 +31,8 @@ def train(
         task: a task such as ``"sudoku4"``, or a preset such as ``"paper-maze"``.
         path: the ``.keras`` file to write; ``artifacts/<task>.keras`` if None.
         start: begin with the weights of this ``.keras`` file.
+        until: stop in time for ``"09:15"``, or an ISO date and time, with all that `resume` needs
+            saved.
         resume: go on with the run beside `path` after a kill, by its own recipe.
         force: replace files that this tool did not make.
         verbose: what `fit` shows: 0 nothing, 1 a bar, 2 a line an epoch.
@@ -44,8 +47,9 @@ def train(
     from trm_export.api.frameworks import load_keras
     from trm_export.training.recipe import recipe_for, with_changes
     from trm_export.training.run_files import RunFiles
+    from trm_export.training.until import parse_time
 
-    recipe = recipe_for(task, **changes)
+    recipe, end = recipe_for(task, **changes), None if until is None else parse_time(until)
     target = ARTIFACTS / f"{task}.keras" if path is None else Path(path)
     files, begin = RunFiles(target), None if start is None else Path(start)
     files.check(start=begin, resume=resume, force=force)
@@ -56,5 +60,7 @@ def train(
     load_keras(any_backend=True)
     from trm_export.training.run import train as run
 
-    result = run(recipe, target, start=begin, resume=resume, force=force, verbose=verbose)
+    result = run(
+        recipe, target, start=begin, resume=resume, force=force, verbose=verbose, until=end
+    )
     return replace(result, recipe=recipe)

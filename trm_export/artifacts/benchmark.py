@@ -18,6 +18,7 @@ import numpy as np
 
 from trm_export.errors import MissingExtraError, RejectedInputError, TRMError, UsageError
 from trm_export.files import size_on_disk
+from trm_runtime.judging import exact
 from trm_runtime.parity.counts import wilson
 from trm_runtime.solution import Solution
 
@@ -60,14 +61,16 @@ def bench(
 ) -> BenchRow:
     """Measures one artifact on puzzles ``tokens`` (N, S) int32.
 
+    ``labels`` (N, S) int32 with UNJUDGED where anything goes, as `PuzzleSet.targets` has them.
+
     Raises:
         TRMError: the file cannot be measured, of the kind that its own driver raises. One that
             brings its engine down is a plain TRMError with the last line of that process.
     """
     found = _measured(path, tokens)
     answers, steps = np.array(found.pop("answers")), np.array(found.pop("steps"))
-    solved = None if labels is None else (answers == labels).all(axis=1)
-    same = None if reference is None else (answers == reference.answers).all(axis=1)
+    solved = None if labels is None else exact(answers, labels)
+    same = None if reference is None else exact(answers, reference.answers)
     return BenchRow(
         file=path.name,
         bytes=size_on_disk(path),

@@ -7,27 +7,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 from trm_export.errors import RejectedInputError
-from trm_export.files import atomic_write, refuse_overwrite, require_suffix
+from trm_export.files import atomic_write, refuse_overwrite, require_suffix, sidecar
 from trm_runtime.contract import StepContract
-from trm_runtime.drivers import onnx_file, saved_model_folder, tflite_file
-from trm_runtime.open import driver_of
+from trm_runtime.file_kinds import kind_of
 from trm_runtime.puzzle_table import table_beside
-
-_READERS: dict[str, Callable[[Path], str]] = {
-    "onnxruntime": onnx_file.read_contract,
-    "litert": tflite_file.read_contract,
-    "saved_model": saved_model_folder.read_contract,
-}
-_WRITERS: dict[str, Callable[[Path, str], None]] = {
-    "onnxruntime": onnx_file.replace_contract,
-    "litert": tflite_file.replace_contract,
-    "saved_model": saved_model_folder.add_contract,
-}
 
 
 def embedded_contract(artifact: Path) -> StepContract:
@@ -35,14 +22,14 @@ def embedded_contract(artifact: Path) -> StepContract:
 
     Raises RejectedInputError for one that is missing, of unknown kind, damaged or changed.
     """
-    text = _READERS[driver_of(artifact)[0]](artifact)
+    text = kind_of(artifact).read_contract(artifact)
     return StepContract.from_json(text, f"{artifact}: its step contract")
 
 
 def refuse_rewrite(artifact: Path, target: Path, *, force: bool = False) -> None:
     """Raises, before long work, what `rewrite` would raise for its target."""
     require_suffix(target, "" if artifact.is_dir() else artifact.suffix)
-    for path in (target, _beside(target)):
+    for path in (target, sidecar(target)):
         refuse_overwrite(path, force=force)
 
 
@@ -53,15 +40,15 @@ def rewrite(artifact: Path, contract: StepContract, target: Path, *, force: bool
     not ours without `force`, RejectedInputError where the contract cannot be put in.
     """
     refuse_rewrite(artifact, target, force=force)
-    writer = _WRITERS[driver_of(artifact)[0]]
+    kind = kind_of(artifact)
     with ExitStack() as files:  # closed in reverse: the contract beside it lands last
-        beside = files.enter_context(atomic_write(_beside(target), force=force))
+        beside = files.enter_context(atomic_write(sidecar(target), force=force))
         new = files.enter_context(atomic_write(target, force=force))
         if contract.puzzle_table_sha256 is not None and not _same(artifact, target):
             table = files.enter_context(atomic_write(table_beside(target), force=force))
             shutil.copyfile(table_beside(artifact), table)
         _copy(artifact, new)
-        writer(new, contract.to_json())
+        kind.replace_contract(new, contract.to_json())
         if embedded_contract(new) != contract:
             raise RejectedInputError(f"{artifact}: took another contract than it was given")
         beside.write_text(contract.to_json(), encoding="utf-8")
@@ -77,7 +64,3 @@ def _copy(artifact: Path, new: Path) -> None:
 
 def _same(artifact: Path, target: Path) -> bool:
     return os.path.realpath(artifact) == os.path.realpath(target)
-
-
-def _beside(artifact: Path) -> Path:
-    return artifact.with_name(f"{artifact.name}.json")

@@ -1,4 +1,4 @@
-"""Look into what this tool writes: `.keras`, `.onnx`, `.tflite`, a SavedModel, a contract."""
+"""Look into what this tool writes: a `.keras` file, a contract, and every kind of export."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trm_export.artifacts.sidecar import sidecar_state, sidecar_text
+from trm_export.artifacts.host_kinds import HOST_KINDS, host_kind
+from trm_export.artifacts.sidecar import sidecar_text
 from trm_export.errors import RejectedInputError
-from trm_export.files import size_on_disk
 from trm_runtime.contract import StepContract
-from trm_runtime.drivers.saved_model_folder import contract_text, seal_problems
 
 if TYPE_CHECKING:
     from trm_export.artifacts.onnx_info import OnnxFileInfo
@@ -24,12 +23,12 @@ if TYPE_CHECKING:
 class ContractInfo:
     """A step contract, and the file or folder that holds it; true unless that is damaged."""
 
-    kind: str  # "contract" or "saved-model"
+    kind: str  # "contract", or the name of a format, "saved-model" say
     path: str
     size: int  # bytes
     contract: StepContract
     sidecar: str | None = None  # of an export, as in `OnnxFileInfo`
-    checksum_problems: tuple[str, ...] = ()  # of a folder: the files that were changed
+    checksum_problems: tuple[str, ...] = ()  # of an export: what was changed
 
     def __bool__(self) -> bool:
         return not self.checksum_problems
@@ -42,46 +41,32 @@ class ContractInfo:
 def inspect_file(
     path: str | os.PathLike[str], trusted: Sequence[str] = ()
 ) -> KerasFileInfo | OnnxFileInfo | TFLiteFileInfo | ContractInfo:
-    """What the file or SavedModel folder at `path` holds, by its kind.
+    """What the file or folder at `path` holds, by its kind.
 
     A `.keras` file may name classes of the `trusted` packages, which are not imported.
 
     Raises RejectedInputError for a file that is missing, damaged, refused or of another kind.
     """
     file = Path(path)
-    kind = "folder" if file.is_dir() else file.suffix.lower()
+    known = host_kind(file)
+    if known is not None:
+        found: ContractInfo = known.load(known.inspector)(file)
+        return found
+    kind = "" if file.is_dir() else file.suffix.lower()
     if kind == ".keras":
         from trm_export.checkpoints.keras_file import inspect_keras
 
         return inspect_keras(file, trusted)
-    if kind == ".onnx":
-        from trm_export.artifacts.onnx_info import inspect_onnx
-
-        return inspect_onnx(file)
-    if kind == ".tflite":
-        from trm_export.artifacts.tflite_info import inspect_tflite
-
-        return inspect_tflite(file)
-    if kind == "folder":
-        return _saved_model(file)
     if kind == ".json":
         text = sidecar_text(file)
         contract = StepContract.from_json(text, str(file))
         return ContractInfo("contract", str(file), len(text.encode()), contract)
-    found = file.suffix or "no suffix"
-    raise RejectedInputError(
-        f"{file}: expected a .keras, .onnx, .tflite or .json file or a SavedModel folder, "
-        f"got {found}"
-    )
+    raise RejectedInputError(f"{file}: expected {_known()}, got {file.suffix or 'no suffix'}")
 
 
-def _saved_model(folder: Path) -> ContractInfo:
-    contract = StepContract.from_json(contract_text(folder), f"{folder}: its step contract")
-    return ContractInfo(
-        "saved-model",
-        str(folder),
-        size_on_disk(folder),
-        contract,
-        sidecar_state(folder, contract),
-        tuple(seal_problems(folder)),
-    )
+def _known() -> str:
+    """Everything that can be looked into, in words."""
+    kinds = [kind.file for kind in HOST_KINDS.values()]
+    *most, last = [".keras", *(kind.suffix for kind in kinds if kind.suffix), ".json"]
+    folders = [kind.label for kind in kinds if not kind.suffix]
+    return " or a ".join([f"a {', '.join(most)} or {last} file", *folders])

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from trm_export.errors import RejectedInputError
-from trm_export.files import is_ours
+from trm_export.files import is_ours, sidecar
 from trm_runtime.contract import MAX_CONTRACT_BYTES, StepContract
 
 
 def sidecar_state(file: Path, contract: StepContract | None) -> str:
     """How the contract beside a file compares: "same", "differs", "missing", or the complaint."""
-    beside = file.with_name(file.name + ".json")
+    beside = sidecar(file)
     if not beside.exists():
         return "missing"
     try:
@@ -26,7 +26,7 @@ def lost_contract(file: Path) -> tuple[str, ...]:
 
     Its contract lies beside it, or is named in it; somebody else's file has neither.
     """
-    beside = f"{file.name}.json beside it"
+    beside = f"{sidecar(file).name} beside it"
     if sidecar_state(file, None) == "differs":
         shown = f"its contract, which {beside} shows, is missing"
     elif is_ours(file):

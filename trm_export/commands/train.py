@@ -49,8 +49,9 @@ _Task = Annotated[
     str,
     typer.Argument(
         metavar="TASK|PRESET",
-        help="sudoku4, sudoku9, maze9 or maze11; for a GPU maze30, arc1, arc2, or one of the "
-        "paper's configurations: paper-sudoku-mlp, paper-sudoku-att, paper-maze, paper-arc.",
+        help="sudoku4, sudoku9, sudoku9-hard, maze9 or maze11; for a GPU maze30, arc1, arc2, or "
+        "one of the paper's configurations: paper-sudoku-mlp, paper-sudoku-att, paper-maze, "
+        "paper-arc.",
     ),
 ]
 _From = Annotated[
@@ -65,6 +66,14 @@ _Resume = Annotated[
         "--resume",
         help="Go on with the run beside -o after a kill or Ctrl-C, by its own recipe; no other "
         "option is needed.",
+        rich_help_panel=RUN,
+    ),
+]
+_Until = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Stop in time for 09:15, or 2026-01-31T09:15, with all that --resume needs saved.",
         rich_help_panel=RUN,
     ),
 ]
@@ -89,6 +98,7 @@ def train(
     *,
     start: _From = None,
     recipe: RecipeOptions,
+    until: _Until = None,
     resume: _Resume = False,
     output: _Output = None,
     force: Force = False,
@@ -98,15 +108,24 @@ def train(
 
     Ctrl-C saves what there is and ends with exit code 130.
     """
+    import signal
     import sys
 
     import trm_export
     from trm_export.commands.support.console import emit
     from trm_export.commands.support.exits import StoppedError
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` is as good as Ctrl-C
     shown = 0 if as_json else 1 if sys.stdout.isatty() else 2
     result = trm_export.train(
-        task, output, start=start, resume=resume, force=force, verbose=shown, **vars(recipe)
+        task,
+        output,
+        start=start,
+        until=until,
+        resume=resume,
+        force=force,
+        verbose=shown,
+        **vars(recipe),
     )
     if as_json:
         emit(result.to_json())

@@ -10,16 +10,15 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from trm_export.artifacts.host_kinds import HOST_KINDS
 from trm_export.errors import ParityError, UsageError
 from trm_export.explain.trial import forced, fresh, least_cosine
-from trm_export.exporters.choices import OFFERS, Choices
+from trm_export.exporters.choices import Choices
 from trm_export.exporters.export import format_named
 from trm_export.exporters.format import Format
 from trm_export.exporters.shared import Shared
 from trm_runtime.open import open_runner
 from trm_runtime.parity import ParityResult, Puzzles, check
-
-OTHER = {"onnx": "tflite", "tflite": "onnx", "saved-model": "onnx"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,10 +74,10 @@ def attempts_on(
         except (ParityError, UsageError) as error:
             return Attempt(what, None, None, None, str(error))
 
-    other = format_named(OTHER[kind.name])
+    other = format_named(HOST_KINDS[kind.name].twin)
     free = dataclasses.replace(choices, batch=None, recursion=None, engine=None)
     exact = dataclasses.replace(choices, precision="fp32", keep=(), integer_io=False)
-    engine, precision = OFFERS[other.name].engines[0], choices.precision
+    engine, precision = other.engines[0], choices.precision
     said("graph optimisation off")
     return Attempts(
         _judged("this file", result),
@@ -91,8 +90,9 @@ def attempts_on(
 
 def _plain(shared: Shared, path: Path, kind: Format, puzzles: Puzzles) -> Attempt:
     what = "graph optimisation off"
-    if kind.name == "saved-model":
-        return Attempt(what, None, None, None, "TensorFlow runs the operators one by one anyway")
+    engine = HOST_KINDS[kind.name].file.engine
+    if not engine.can_be_plain:
+        return Attempt(what, None, None, None, f"{engine.name} has no switch for it")
     runner = open_runner(path, optimised=False)
     return _judged(what, check(shared.golden(puzzles), runner, steps_only=True))
 
@@ -121,7 +121,7 @@ def conclusion(found: Attempts, choices: Choices, kind: Format) -> str:
     if found.other.passed:
         return (
             f"the precision, as {kind.name} has it: fp32 passes here, and {choices.precision} "
-            f"passes in {OTHER[kind.name]}."
+            f"passes in {HOST_KINDS[kind.name].twin}."
         )
     return (
         f"the precision: fp32 in {kind.name} passes, and {choices.precision} loses too much in "

@@ -3,39 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
-from trm_export.artifacts.contract_rewrite import embedded_contract
 from trm_export.errors import TRMError
 from trm_export.explain.blame import Attempts, attempts_on, conclusion
 from trm_export.explain.explanation import Explanation
 from trm_export.explain.feeds import calls_of
 from trm_export.explain.file_choices import choices_of, format_of
-from trm_export.explain.onnx_walk import walk_onnx
-from trm_export.explain.op_diff import Walk
+from trm_export.explain.op_diff import Labels, StoredChange, Walk
 from trm_export.explain.ranking import rank_layers
-from trm_export.explain.saved_model_graph import StepGraph, read_graph
-from trm_export.explain.saved_model_walk import walk_saved_model
-from trm_export.explain.stored import (
-    Labels,
-    StoredChange,
-    changed_onnx,
-    changed_saved_model,
-    changed_tflite,
-    labels_of,
-)
-from trm_export.explain.tflite_walk import scaled, walk_tflite
 from trm_export.explain.trial import Trial, fresh
+from trm_export.explain.walker import View, Walker, walker_of
 from trm_export.exporters.choices import Choices
 from trm_export.exporters.format import Format
 from trm_export.exporters.keep_search import LayerImpact
-from trm_export.exporters.kept_layers import layers, weights
+from trm_export.exporters.kept_layers import layers
 from trm_export.exporters.probe import probe_puzzles
-from trm_export.exporters.saved_model import weights_of
 from trm_export.exporters.shared import Shared
 from trm_export.step.step_model import AnyModel
 from trm_runtime.open import open_runner
@@ -121,24 +106,24 @@ class _Search:
             )
         self.said("looking into the file")
         with fresh(self.shared, self.kind, self.choices, calibrated) as again:
-            labels = self._labels(again.path)
-            stored = self._stored(again.path, labels)
+            view = self._view(again.path)
+            stored = self._walker.stored(view, self.path, again.path)
             if result.first_divergence is None:
                 words = "no single step of the file differs, or can be seen"
                 return _Findings(attempts, None, words, stored)
             first, gates = result.first_divergence, result.gates
-            walk, words = self._walked(attempts, again.path, labels, first, gates)
+            walk, words = self._walked(attempts, again.path, view, first, gates)
             return _Findings(attempts, walk, words, stored)
 
     def _walked(
-        self, attempts: Attempts, again: Path, labels: Labels, first: TensorDiff, gates: Gates
+        self, attempts: Attempts, again: Path, view: View, first: TensorDiff, gates: Gates
     ) -> tuple[Walk | None, str]:
         """The operators of the first bad step against what is right, and what that is."""
         try:
             if attempts.again.passed:  # what is equal computes the same, to rounding at most
                 words = "a fresh export with the same choices"
-                return self._operators(again, labels, first, GATES["fp32"]), words
-            return self._in_float(attempts, labels, first, gates)
+                return self._operators(again, view, first, GATES["fp32"]), words
+            return self._in_float(attempts, view, first, gates)
         except TRMError:
             raise
         except Exception as error:  # engines have no exceptions of their own
@@ -152,25 +137,24 @@ class _Search:
         with fresh(self.shared, self.kind, wanted, probe_puzzles(self.shared.model)) as trial:
             yield trial
 
-    def _labels(self, again: Path) -> Labels:
+    def _view(self, again: Path) -> View:
         """Static int8 scales matrices, so that they are known by their place in fp32."""
-        if self.kind.name != "tflite":
-            return {}
-        if self.choices.precision != "int8-static":
-            return labels_of(again, layers(self.shared.model))
-        with self._exact() as exact:
-            return labels_of(exact.path, layers(self.shared.model))
+        find, known = self._walker.labels, layers(self.shared.model)
+        if find is None:
+            labels: Labels = {}
+        elif self.choices.precision == "int8-static":
+            with self._exact() as exact:
+                labels = find(exact.path, known)
+        else:
+            labels = find(again, known)
+        return View(self.shared, labels, self.choices.precision)
 
-    def _stored(self, again: Path, labels: Labels) -> tuple[StoredChange, ...]:
-        known = layers(self.shared.model)
-        if self.kind.name == "onnx":
-            return changed_onnx(self.path, again, known)
-        if self.kind.name == "saved-model":
-            return changed_saved_model(self._graph(self.path), self._graph(again), known)
-        return changed_tflite(self.path, again, labels)
+    @property
+    def _walker(self) -> Walker:
+        return walker_of(self.kind.name)
 
     def _in_float(
-        self, attempts: Attempts, labels: Labels, first: TensorDiff, gates: Gates
+        self, attempts: Attempts, view: View, first: TensorDiff, gates: Gates
     ) -> tuple[Walk | None, str]:
         """The operators of the first bad step against those in fp32, and what they are."""
         if attempts.exact.passed is not True:
@@ -178,40 +162,15 @@ class _Search:
         if self.choices.integer_io:
             return None, "operators behind integer ports are not compared with those of fp32"
         with self._exact() as exact:
-            rescaled = (self.kind.name, self.choices.precision) == ("tflite", "int8-static")
-            apart = scaled(exact.path) if rescaled else ()
-            walk = self._operators(exact.path, labels, first, gates, apart)
+            walk = self._operators(exact.path, view, first, gates, exact=True)
             return walk, f"fp32 in {self.kind.name}"
 
     def _operators(
-        self,
-        right: Path,
-        labels: Labels,
-        first: TensorDiff,
-        gates: Gates,
-        apart: Collection[str] = (),
+        self, right: Path, view: View, first: TensorDiff, gates: Gates, *, exact: bool = False
     ) -> Walk:
-        golden, known = self.shared.golden(self.puzzles), layers(self.shared.model)
+        golden = self.shared.golden(self.puzzles)
         calls = calls_of(right, golden, first.step, first.worst)
-        if self.kind.name == "onnx":
-            return walk_onnx(self.path, right, calls, tuple(known), gates)
-        if self.kind.name == "saved-model":
-            ours, theirs = self._graph(right), self._graph(self.path)
-            return walk_saved_model(theirs, ours, calls, known, gates)
-        return walk_tflite(self.path, right, calls, labels, gates, apart=apart)
-
-    def _graph(self, path: Path) -> StepGraph:
-        """A SavedModel as this model's, read once."""
-        return self.shared.once(("graph", path), lambda: self._read(path))
-
-    def _read(self, path: Path) -> StepGraph:
-        contract, model = embedded_contract(path), self.shared.model.keras
-        variables, known = weights_of(model, contract), weights(model).items()
-        names = [
-            next((name for name, array in known if np.array_equal(array, variable)), variable.path)
-            for variable in variables
-        ]
-        return read_graph(path, contract.signature, names)
+        return self._walker.walk(view, self.path, right, calls, gates, exact)
 
 
 def _silent(words: str) -> None:

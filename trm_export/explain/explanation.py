@@ -9,8 +9,7 @@ from typing import Any
 
 from trm_export import TOOL
 from trm_export.explain.blame import Attempts
-from trm_export.explain.op_diff import Walk
-from trm_export.explain.stored import StoredChange
+from trm_export.explain.op_diff import StoredChange, Walk
 from trm_export.exporters.keep_search import LayerImpact, ranking_table
 from trm_runtime.display import Shown, Table
 from trm_runtime.parity import TensorDiff

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import onnx
-
+from trm_export.artifacts.host_kinds import HOST_KINDS, host_kind
 from trm_export.artifacts.inspection import inspect_file
 from trm_export.errors import UsageError
+from trm_export.explain.walker import walker_of
 from trm_export.exporters.choices import RECURSIONS, Choices
 from trm_export.exporters.export import format_named
 from trm_export.exporters.format import Format
 from trm_export.exporters.kept_layers import layers
-from trm_export.exporters.onnx_graph import graphs
-from trm_export.exporters.tflite_keep import kept
 from trm_export.step.step_model import AnyModel, adapt
 from trm_runtime.integer import has_integer_ports
 
-_FORMATS = {".onnx": "onnx", ".tflite": "tflite"}
 _LOOPS = {"Loop", "WHILE"}
 
 
 def format_of(path: Path) -> Format:
     """UsageError for what is no export."""
-    name = "saved-model" if path.is_dir() else _FORMATS.get(path.suffix.lower())
-    if name is None:
-        raise UsageError(f"{path}: only ONNX and TFLite files and SavedModels can be explained.")
-    return format_named(name)
+    kind = host_kind(path)
+    if kind is None or not kind.walker:
+        titles = [known.file.title for known in HOST_KINDS.values() if known.walker]
+        raise UsageError(f"{path}: cannot be explained; give a file in {' or '.join(titles)}.")
+    return format_named(kind.file.name)
 
 
 def choices_of(path: Path, model: AnyModel) -> Choices:
@@ -35,15 +33,15 @@ def choices_of(path: Path, model: AnyModel) -> Choices:
     contract = getattr(info, "contract", None)
     if contract is None:
         raise UsageError(f"{path}: holds no step contract, so nothing can be made like it.")
-    operators = getattr(info, "nodes", None) or getattr(info, "operators", {})
-    told = contract.granularity == "step" and adapt(model).passes is not None
-    step = told and not path.is_dir()  # a SavedModel does not tell
-    rolled = not _LOOPS.isdisjoint(operators)
+    operators = getattr(info, "nodes", None) or getattr(info, "operators", None)
+    step = contract.granularity == "step" and adapt(model).passes is not None
+    told = step and operators is not None  # a SavedModel does not tell
+    rolled = not _LOOPS.isdisjoint(operators or ())
     return Choices(
         precision=contract.precision,
         batch="free" if contract.batch is None else contract.batch,
         granularity=contract.granularity,
-        recursion=RECURSIONS[rolled] if step else None,
+        recursion=RECURSIONS[rolled] if told else None,
         puzzle_table="internal" if contract.puzzle_table_sha256 is None else "external",
         integer_io=has_integer_ports(contract),
         keep=() if contract.precision == "fp32" else _kept(path, model),
@@ -52,12 +50,5 @@ def choices_of(path: Path, model: AnyModel) -> Choices:
 
 def _kept(path: Path, model: AnyModel) -> tuple[str, ...]:
     """Layers in float32, those included that are so without being asked for."""
-    known = layers(model)
-    if path.is_dir():
-        return ()
-    if path.suffix.lower() == ".tflite":
-        return kept(path.read_bytes(), known)
-    proto = onnx.load_model_from_string(path.read_bytes())
-    tensors = [tensor for graph in graphs(proto.graph) for tensor in graph.initializer]
-    floats = {t.name for t in tensors if t.data_type == onnx.TensorProto.FLOAT}
-    return tuple(name for name in known if name in floats)
+    kind = format_of(path)
+    return walker_of(kind.name).kept(path, layers(model))

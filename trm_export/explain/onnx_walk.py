@@ -18,8 +18,10 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from trm_export.explain.op_diff import Arrays, OpDiff, Walk, layer_of, op_error
-from trm_export.exporters.onnx_graph import bodies, prune, unroll
+from trm_export.explain.op_diff import Arrays, OpDiff, StoredChange, Walk, layer_of, op_error
+from trm_export.explain.stored import changed_onnx
+from trm_export.explain.walker import View, Walker
+from trm_export.exporters.onnx_graph import bodies, graphs, prune, unroll
 from trm_runtime.parity import Gates
 
 _TURN = re.compile(r"turn_(\d+)/")  # before the names of what was a loop's body
@@ -147,3 +149,23 @@ def _stored(node: Any, makers: dict[str, Any], shared: set[str]) -> Iterator[str
             yield from _stored(makers[name], makers, shared)
         elif name not in makers:
             yield name
+
+
+def _kept(path: Path, layers: Arrays) -> tuple[str, ...]:
+    proto = onnx.load_model_from_string(path.read_bytes())
+    tensors = [tensor for graph in graphs(proto.graph) for tensor in graph.initializer]
+    floats = {t.name for t in tensors if t.data_type == onnx.TensorProto.FLOAT}
+    return tuple(name for name in layers if name in floats)
+
+
+def _changed(view: View, candidate: Path, fresh: Path) -> tuple[StoredChange, ...]:
+    return changed_onnx(candidate, fresh, view.layers)
+
+
+def _walk(
+    view: View, candidate: Path, right: Path, calls: Sequence[Arrays], gates: Gates, exact: bool
+) -> Walk:
+    return walk_onnx(candidate, right, calls, tuple(view.layers), gates)
+
+
+WALKER = Walker(_kept, _changed, _walk)

@@ -13,6 +13,8 @@ from trm_runtime.parity import Gates
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
+Labels = Mapping[tuple[int, int], str]
+"""Numbers of a subgraph and of a stored tensor in it -> the layer it belongs to."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +46,27 @@ class OpDiff:
         """What it is, for people."""
         where = "" if self.turn is None else f", in pass {self.turn}"
         return f"{self.op} of {self.layer}{where}" if self.layer else f"{self.op}{where}"
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredChange:
+    """One stored tensor that is not what an export stores there.
+
+    Attributes:
+        layer: the matrix of the model that it belongs to; None for a constant of the graph.
+        tensor: its name in the file, and what of it.
+        how: in words.
+    """
+
+    layer: str | None
+    tensor: str
+    how: str
+
+    @property
+    def words(self) -> str:
+        """What is wrong, for people."""
+        of = f" ({self.layer})" if self.layer and not self.tensor.startswith(self.layer) else ""
+        return f"{self.tensor}{of}: {self.how}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,10 +10,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from trm_export.explain.op_diff import Array, Arrays, OpDiff, Walk, op_error
-from trm_export.explain.saved_model_graph import STEP, Part, StepGraph, constants
+import numpy as np
+
+from trm_export.artifacts.contract_rewrite import embedded_contract
+from trm_export.explain.op_diff import Array, Arrays, OpDiff, StoredChange, Walk, op_error
+from trm_export.explain.saved_model_graph import STEP, Part, StepGraph, constants, read_graph
+from trm_export.explain.stored import changed_saved_model
+from trm_export.explain.walker import View, Walker
+from trm_export.exporters.kept_layers import weights
+from trm_export.exporters.saved_model import weights_of
 from trm_export.exporters.tflite_keep import nearest_layer
 from trm_runtime.drivers.saved_model import load_engine
 from trm_runtime.parity import Gates
@@ -222,3 +230,36 @@ class _Running:
         if operator.name in known:
             return known[operator.name]
         return self.origin(operator.inputs[0], known) if operator.type in _SAME else None
+
+
+def _kept(path: Path, layers: Arrays) -> tuple[str, ...]:
+    return ()  # of fp16 nothing is
+
+
+def _changed(view: View, candidate: Path, fresh: Path) -> tuple[StoredChange, ...]:
+    return changed_saved_model(_graph(view, candidate), _graph(view, fresh), view.layers)
+
+
+def _walk(
+    view: View, candidate: Path, right: Path, calls: Sequence[Arrays], gates: Gates, exact: bool
+) -> Walk:
+    ours, theirs = _graph(view, right), _graph(view, candidate)
+    return walk_saved_model(theirs, ours, calls, view.layers, gates)
+
+
+def _graph(view: View, path: Path) -> StepGraph:
+    """A folder as this model's, read once."""
+    return view.shared.once(("graph", path), lambda: _read(view, path))
+
+
+def _read(view: View, path: Path) -> StepGraph:
+    contract, model = embedded_contract(path), view.shared.model
+    variables, known = weights_of(model.keras, contract), weights(model.keras).items()
+    names = [
+        next((name for name, array in known if np.array_equal(array, variable)), variable.path)
+        for variable in variables
+    ]
+    return read_graph(path, contract.signature, names)
+
+
+WALKER = Walker(_kept, _changed, _walk)

@@ -6,7 +6,6 @@ be equal to the last bit.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from trm_export.explain.op_diff import layer_of
+from trm_export.explain.op_diff import Labels, StoredChange, layer_of
 from trm_export.explain.saved_model_graph import StepGraph
 from trm_export.exporters.onnx_graph import graphs
 from trm_export.exporters.tflite_flatbuffer import FLOAT32, INT8, INT32, load
@@ -22,31 +21,8 @@ from trm_export.exporters.tflite_keep import FLOAT16, nearest_layer, real_values
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
-Labels = Mapping[tuple[int, int], str]
-"""Numbers of a subgraph and of a stored tensor in it -> the layer it belongs to."""
 
 _DTYPES = {FLOAT32: "<f4", FLOAT16: "<f2", INT8: "i1", INT32: "<i4"}
-
-
-@dataclasses.dataclass(frozen=True)
-class StoredChange:
-    """One stored tensor that is not what an export stores there.
-
-    Attributes:
-        layer: the matrix of the model that it belongs to; None for a constant of the graph.
-        tensor: its name in the file, and what of it.
-        how: in words.
-    """
-
-    layer: str | None
-    tensor: str
-    how: str
-
-    @property
-    def words(self) -> str:
-        """What is wrong, for people."""
-        of = f" ({self.layer})" if self.layer and not self.tensor.startswith(self.layer) else ""
-        return f"{self.tensor}{of}: {self.how}"
 
 
 def changed_onnx(candidate: Path, fresh: Path, layers: Arrays) -> tuple[StoredChange, ...]:

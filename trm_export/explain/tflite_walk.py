@@ -16,9 +16,19 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from trm_export.explain.op_diff import Array, Arrays, OpDiff, Walk, op_error
-from trm_export.explain.stored import Labels
+from trm_export.explain.op_diff import (
+    Array,
+    Arrays,
+    Labels,
+    OpDiff,
+    StoredChange,
+    Walk,
+    op_error,
+)
+from trm_export.explain.stored import changed_tflite, labels_of
+from trm_export.explain.walker import View, Walker
 from trm_export.exporters.tflite_flatbuffer import dump, gated, load, matrices
+from trm_export.exporters.tflite_keep import kept
 from trm_runtime.cores import available_cores
 from trm_runtime.drivers.litert import allocate
 from trm_runtime.parity import Gates
@@ -224,3 +234,21 @@ def _op(model: Any, operator: Any) -> str:
 
 def _name(graph: Any, number: int) -> str:
     return bytes(graph.tensors[number].name).decode("utf-8", "replace")
+
+
+def _kept(path: Path, layers: Arrays) -> tuple[str, ...]:
+    return kept(path.read_bytes(), layers)
+
+
+def _changed(view: View, candidate: Path, fresh: Path) -> tuple[StoredChange, ...]:
+    return changed_tflite(candidate, fresh, view.labels)
+
+
+def _walk(
+    view: View, candidate: Path, right: Path, calls: Sequence[Arrays], gates: Gates, exact: bool
+) -> Walk:
+    apart = scaled(right) if exact and view.precision == "int8-static" else ()
+    return walk_tflite(candidate, right, calls, view.labels, gates, apart=apart)
+
+
+WALKER = Walker(_kept, _changed, _walk, labels_of)

@@ -154,7 +154,7 @@ def rollouts(runner: StepRunner, tokens: Array, per_step: int = PER_STEP) -> Ite
         if step == contract.max_steps:
             return
         found = runner.step(inputs, carry)
-        stopped = stopped | (_score(contract, found.outputs) > contract.halt.threshold)
+        stopped = stopped | _halts(contract, found.outputs)
         order = np.argsort(stopped, kind="stable")[: max(per_step, int((~stopped).sum()))]
         inputs, carry, stopped = _rows(inputs, order), _rows(found.carry, order), stopped[order]
 
@@ -163,7 +163,6 @@ def _rows(arrays: Mapping[str, Array], rows: slice | Array) -> Arrays:
     return {name: array[rows] for name, array in arrays.items()}
 
 
-def _score(contract: StepContract, outputs: Mapping[str, Array]) -> Array:
-    if contract.halt.kind == "q_halt_minus_q_continue":
-        return outputs["q_halt_logits"] - outputs["q_continue_logits"]
-    return outputs["q_halt_logits"]
+def _halts(contract: StepContract, outputs: Mapping[str, Array]) -> Array:
+    score = contract.halt.score(outputs["q_halt_logits"], outputs["q_continue_logits"])
+    return score > contract.halt.threshold

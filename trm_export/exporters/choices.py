@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
+from trm_export.artifacts.host_kinds import HOST_KINDS
 from trm_export.errors import UsageError
 from trm_export.files import refuse_source, require_suffix
 from trm_runtime.contract import GRANULARITIES
@@ -17,28 +18,8 @@ PRECISIONS = ("fp32", "fp16", "int8", "int8-static")
 RECURSIONS = ("unrolled", "rolled")
 PLACES = ("internal", "external")  # of the puzzle table
 MAX_ROWS = 2**31 - 1  # what an int32 dimension holds
-
-
-@dataclasses.dataclass(frozen=True)
-class FormatChoices:
-    """What one format has to choose from.
-
-    Attributes:
-        suffix: of the file; empty for a folder.
-        engines: what the files can be made for, the usual one first.
-    """
-
-    suffix: str
-    engines: tuple[str, ...]
-
-
-OFFERS = {
-    "saved-model": FormatChoices("", ("tensorflow",)),
-    "onnx": FormatChoices(".onnx", ("onnxruntime",)),
-    "tflite": FormatChoices(".tflite", ("litert", "tflite-runtime")),
-}
-FORMATS = tuple(OFFERS)
-"""One module of this package each (`-` becomes `_`), whose `FORMAT` says what it can do."""
+FORMATS = HOST_KINDS.keys()
+"""Names of the formats that can be written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +57,7 @@ def target_name(stem: str, name: str, choices: Choices) -> str:
     marks = [word for word, default in usual.items() if word != default]
     marks += ["integer-io"] if choices.integer_io else []
     marks += ["keep"] if choices.keep else []
-    return "-".join([stem, *marks]) + (OFFERS[name].suffix or "_saved_model")
+    return "-".join([stem, *marks]) + HOST_KINDS[name].ending
 
 
 def refuse_words(name: str, choices: Choices) -> None:
@@ -94,11 +75,11 @@ def refuse_target(name: str, path: Path, source: Path | None = None) -> None:
     """
     if source is not None:
         refuse_source(path, source)
-    require_suffix(path, OFFERS[name].suffix)
+    require_suffix(path, HOST_KINDS[name].file.suffix)
 
 
 def _wrong_words(name: str, choices: Choices) -> Iterator[str]:
-    engines = OFFERS[name].engines
+    engines = HOST_KINDS[name].targets
     words = {
         "precision": (choices.precision, PRECISIONS),
         "granularity": (choices.granularity, GRANULARITIES),

@@ -7,7 +7,6 @@ own driver and compared with Keras on real puzzles; only then it gets its name.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import time
 from collections.abc import Iterator
@@ -17,9 +16,9 @@ from pathlib import Path
 import keras
 
 from trm_export import TOOL
+from trm_export.artifacts.host_kinds import HOST_KINDS
 from trm_export.errors import BackendError, ParityError, TRMError, UsageError
 from trm_export.exporters.choices import (
-    FORMATS,
     RECURSIONS,
     USUAL,
     Choices,
@@ -32,9 +31,9 @@ from trm_export.exporters.integer_io import integer_contract
 from trm_export.exporters.kept_layers import chosen
 from trm_export.exporters.puzzle_table_file import table_bytes, table_sha256
 from trm_export.exporters.shared import Shared
-from trm_export.files import atomic_write, in_turn, refuse_overwrite, size_on_disk
+from trm_export.files import KEEP, atomic_write, in_turn, refuse_overwrite, sidecar, size_on_disk
 from trm_export.model import TRM
-from trm_export.step.signature import contract_for, sidecar
+from trm_export.step.signature import contract_for
 from trm_export.step.step_model import AnyModel, adapt
 from trm_export.step.step_tensors import gist
 from trm_runtime.open import open_runner
@@ -42,15 +41,13 @@ from trm_runtime.parity import Puzzles, check
 from trm_runtime.parity.judge import DECISIONS
 from trm_runtime.puzzle_table import table_beside
 
-KEEP = ".keep.json"  # what the document beside a file with layers in float ends in
-
 
 def format_named(name: str) -> Format:
     """The format of that name; UsageError for an unknown one."""
-    if name not in FORMATS:
-        raise UsageError(f"There is no format {name!r}; choose from {', '.join(FORMATS)}.")
-    module = importlib.import_module(f"trm_export.exporters.{name.replace('-', '_')}")
-    found: Format = module.FORMAT
+    if name not in HOST_KINDS:
+        raise UsageError(f"There is no format {name!r}; choose from {', '.join(HOST_KINDS)}.")
+    kind = HOST_KINDS[name]
+    found: Format = kind.load(kind.exporter)
     return found
 
 
@@ -110,7 +107,7 @@ def produce(
         written = time.perf_counter()
         error, verdict = _checked(job, (new, table), path) if checked else (None, "not checked")
         ended = time.perf_counter()
-        documents = {path.with_name(path.name + ending): text for ending, text in texts.items()}
+        documents = {sidecar(path, ending): text for ending, text in texts.items()}
         for target, text in documents.items():
             document = files.enter_context(atomic_write(target, force=force))
             document.write_text(text, encoding="utf-8")

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from trm_export.exporters.choices import FormatChoices
+from trm_export.artifacts.host_kinds import HOST_KINDS
 from trm_export.exporters.shared import Shared
 from trm_export.step.step_model import StepModel
 from trm_runtime.contract import StepContract
@@ -48,8 +48,7 @@ class Format:
     """One kind of file.
 
     Attributes:
-        name: the command's name.
-        offer: its entry in `OFFERS`.
+        name: the command's name, and that of its entry in `HOST_KINDS`.
         packages: distributions whose versions go into the contract.
         batch: rows of a call where none are asked for; None leaves them free.
         write: writes a job to a path that does not exist yet, in the contract's names and with
@@ -59,7 +58,6 @@ class Format:
     """
 
     name: str
-    offer: FormatChoices
     packages: tuple[str, ...]
     batch: int | None
     write: Callable[[Job, Path], Documents | None]
@@ -69,9 +67,9 @@ class Format:
     @property
     def suffix(self) -> str:
         """Of the file; empty for a folder."""
-        return self.offer.suffix
+        return HOST_KINDS[self.name].file.suffix
 
     @property
     def engines(self) -> tuple[str, ...]:
         """What the files can be made for, the usual one first."""
-        return self.offer.engines
+        return HOST_KINDS[self.name].targets

@@ -11,16 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from trm_export.exporters import onnx_precision
-from trm_export.exporters.choices import OFFERS
 from trm_export.exporters.format import Documents, Format, Job
 from trm_export.exporters.onnx_calibrate import calibrate
 from trm_export.exporters.onnx_convert import body_names, converted, weight_names
 from trm_export.exporters.onnx_ports import integer_ports
+from trm_export.files import CALIBRATION
 from trm_runtime.contract import METADATA_KEY, StepContract
 from trm_runtime.drivers.onnx_file import sealed
 from trm_runtime.integer import float_contract
-
-CALIBRATION = ".calibration.json"  # what the document beside an int8-static file ends in
 
 
 def write(job: Job, path: Path) -> Documents:
@@ -77,7 +75,6 @@ def _rolls(contract: StepContract) -> bool:
 
 FORMAT = Format(
     name="onnx",
-    offer=OFFERS["onnx"],
     packages=("tf2onnx", "onnx"),
     batch=None,
     write=write,

@@ -15,7 +15,6 @@ from typing import Any
 
 import keras
 
-from trm_export.exporters.choices import OFFERS
 from trm_export.exporters.format import Format, Job
 from trm_export.exporters.puzzle_table_file import table_of
 from trm_export.step.signature import graph_function, incoming
@@ -103,7 +102,6 @@ def _rolls(contract: StepContract) -> bool:
 
 FORMAT = Format(
     name="saved-model",
-    offer=OFFERS["saved-model"],
     packages=(),
     batch=None,
     write=write,

@@ -20,20 +20,21 @@ from pathlib import Path
 
 import keras
 
-from trm_export.exporters.choices import OFFERS
+from trm_export.artifacts.host_kinds import HOST_KINDS
 from trm_export.exporters.format import Documents, Format, Job
 from trm_export.exporters.kept_layers import layers
 from trm_export.exporters.saved_model import save_graph
-from trm_export.exporters.tflite_calibration import ENDING, calibrate
+from trm_export.exporters.tflite_calibration import calibrate
 from trm_export.exporters.tflite_keep import restored
 from trm_export.exporters.tflite_ports import integer_ports
 from trm_export.exporters.tflite_static import quantise
+from trm_export.files import CALIBRATION
 from trm_export.model.layers import SwiGLU
 from trm_runtime.contract import StepContract
 from trm_runtime.drivers.tflite_file import append_contract
 from trm_runtime.integer import float_contract
 
-LITERT, OLD = OFFERS["tflite"].engines
+LITERT, OLD = HOST_KINDS["tflite"].targets
 SMALLER = ("fp16", "int8")  # what the converter itself can do
 
 
@@ -45,7 +46,7 @@ def write(job: Job, path: Path) -> Documents:
         calibration = calibrate(inside, convert)
         data = quantise(convert(inside), calibration.products)
         path.write_bytes(integer_ports(data, job.contract))
-        documents[ENDING] = calibration.manifest
+        documents[CALIBRATION] = calibration.manifest
     else:
         path.write_bytes(convert(job))
     append_contract(path, job.contract.to_json())
@@ -122,7 +123,6 @@ def _rolls(contract: StepContract) -> bool:
 
 FORMAT = Format(
     name="tflite",
-    offer=OFFERS["tflite"],
     packages=("ai-edge-litert",),
     batch=1,
     write=write,

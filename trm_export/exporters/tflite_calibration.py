@@ -32,7 +32,6 @@ from trm_runtime.parity.gates import gates_for
 
 BATCH = 8
 _SCORES = 2  # units of a halting head, which stays in float
-ENDING = ".calibration.json"
 
 Convert = Callable[[Job], bytes]
 

@@ -24,6 +24,18 @@ _EPSILON = 1e-9  # shares are quotients, and so is their limit
 
 
 @dataclass(frozen=True)
+class Trace:
+    """What N puzzles come to after each of T steps.
+
+    A puzzle whose numbers break down (NaN or infinity) stops there whatever the threshold: its
+    score is infinite from then on, and its answer that of the step before.
+    """
+
+    scores: Array  # (T, N) float32
+    exact: Array  # (T, N) bool
+
+
+@dataclass(frozen=True)
 class Point:
     """One threshold on N puzzles."""
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from trm_export.halting.curve import (
     Point,
+    Trace,
     candidates,
     choose,
     curve,
@@ -21,7 +22,7 @@ from trm_export.halting.curve import (
     latched_steps,
     pareto,
 )
-from trm_export.tasks import PuzzleSet, Task, find_task
+from trm_export.tasks import PuzzleSet
 from trm_runtime.contract import HaltRule, StepContract
 from trm_runtime.errors import UsageError
 from trm_runtime.loop import solve
@@ -31,18 +32,6 @@ from trm_runtime.solution import StepEvent
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[int, int], object]  # steps done and to do, over all puzzles
-
-
-@dataclass(frozen=True)
-class Trace:
-    """What N puzzles come to after each of T steps, as `trm_export.halting.curve` wants it.
-
-    A puzzle whose numbers break down (NaN or infinity) stops there whatever the threshold: its
-    score is infinite from then on, and its answer that of the step before.
-    """
-
-    scores: Array  # (T, N) float32
-    exact: Array  # (T, N) bool
 
 
 @dataclass(frozen=True)
@@ -82,18 +71,16 @@ def think(runner: StepRunner, puzzles: PuzzleSet, progress: Progress | None = No
 
     Raises UsageError for puzzles without solutions, RejectedInputError for puzzles that do not fit.
     """
-    contract, labels = runner.contract, puzzles.solutions
-    task = find_task(contract)
-    minus_continue = contract.halt.kind == "q_halt_minus_q_continue"
-    shape = (contract.max_steps, len(labels))
+    contract = runner.contract
+    shape = (contract.max_steps, len(puzzles.solutions))
     scores, exact = np.full(shape, np.inf, np.float32), np.zeros(shape, bool)
     done = 0
 
     def record(event: StepEvent) -> None:
         nonlocal done
         at = event.steps - 1, event.rows
-        scores[at] = event.q_halt - event.q_continue if minus_continue else event.q_halt
-        exact[at] = _exact(task, puzzles.inputs[event.rows], event.answers, labels[event.rows])
+        scores[at] = contract.halt.score(event.q_halt, event.q_continue)
+        exact[at] = puzzles.exact(event.answers, event.rows)
         done += len(event.rows)
         if progress is not None:
             progress(done, scores.size)
@@ -104,14 +91,6 @@ def think(runner: StepRunner, puzzles: PuzzleSet, progress: Progress | None = No
         if reason == "nonfinite":
             scores[solution.steps[row] - 1, row] = np.inf
     return Trace(scores, exact)
-
-
-def _exact(task: Task | None, inputs: Array, answers: Array, labels: Array) -> Array:
-    """(n,) bool: the whole answer is right, as the task judges it; all (n, S) int32."""
-    if task is not None:
-        return task.check(inputs, answers, labels).exact
-    right: Array = (answers == labels).all(axis=1)
-    return right
 
 
 def tune(rule: HaltRule, trace: Trace, lose: float) -> Tuning:

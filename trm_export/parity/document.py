@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from trm_export import TOOL, __version__
-from trm_export.files import size_on_disk
+from trm_export.files import CALIBRATION, sidecar, size_on_disk
 from trm_export.tasks import find_task
 from trm_runtime.contract import HaltRule, MadeBy, StepContract
 from trm_runtime.json_values import plain
@@ -224,7 +224,7 @@ def _short(value: Any) -> Any:
 def _clipping(path: Path) -> dict[str, list[float]] | None:
     """The largest clipped share of every calibrated tensor, step by step."""
     try:
-        text = path.with_name(f"{path.name}.calibration.json").read_text(encoding="utf-8")
+        text = sidecar(path, CALIBRATION).read_text(encoding="utf-8")
         found = json.loads(text)
         shares = {t["tensor"]: [t["clipping"]] for t in found.get("tensors", ())}
         shares.update({m["matrix"]: list(m["clipped"].values()) for m in found.get("matrices", ())})

@@ -11,7 +11,7 @@ import numpy as np
 
 from trm_export.report.text import clean
 from trm_export.tasks import TASKS, Task
-from trm_runtime.parity.golden import UNJUDGED
+from trm_runtime.judging import right_cells
 
 Array = np.ndarray[Any, Any]
 
@@ -97,10 +97,9 @@ def _boards(task: Task | None, inputs: Array, labels: Array, answers: Array) -> 
     changed = [t for t in range(1, halted) if (answers[t] != answers[t - 1]).any()]
     most = _FEW_BOARDS if width(len(inputs)) > _LARGE else _MOST_BOARDS
     steps = sorted({0, *_some(changed, most - 2), halted})
-    judged = labels != UNJUDGED
     boards = []
     for t in steps:
-        wrong = (answers[t] != labels) & judged
+        wrong = ~right_cells(answers[t], labels)
         count = int(wrong.sum())
         state = f"{count} wrong" if count else "solved"
         boards.append(

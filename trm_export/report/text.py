@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+
+from trm_runtime.file_kinds import KINDS, suffix_kind
 
 MANY = 20  # items of a list before the rest is only counted
 
 _MINUS = "\N{MINUS SIGN}"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_FORMATS = {".onnx": "ONNX", ".tflite": "TFLite"}
 
 
 def clean(text: object) -> str:
@@ -92,4 +94,6 @@ def listed(items: list[str] | tuple[str, ...], most: int = MANY) -> list[str]:
 
 def kind_of_file(name: str) -> str:
     """The format by the name of a file."""
-    return next((kind for end, kind in _FORMATS.items() if name.endswith(end)), "SavedModel")
+    kind = suffix_kind(Path(name))
+    folders = (kind.title for kind in KINDS.values() if kind.marker)
+    return kind.title if kind else next(folders, "unknown")

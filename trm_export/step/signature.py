@@ -9,7 +9,6 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -39,7 +38,7 @@ def contract_for(
     Args:
         model: a model that follows the protocol.
         batch: fixed number of rows, or None for any.
-        precision: of the weights, a word of design section 7.
+        precision: of the weights, one of `choices.PRECISIONS`.
         granularity: what one call does: ``"step"``, ``"loop"`` or ``"block"``; the latter only
             where a step has `StepModel.passes`.
         packages: distributions whose versions are recorded in ``made_by``.
@@ -148,8 +147,8 @@ def _loop_function(model: StepModel, contract: StepContract, rolled: bool) -> Gr
                 select(active, found[spec.name], old)
                 for spec, old in zip(heads, state[: len(heads)], strict=True)
             ]
-            halts = ops.logical_or(_score(contract, found) > contract.halt.threshold,
-                                   taken >= contract.max_steps)  # fmt: skip
+            score = contract.halt.score(found["q_halt_logits"], found["q_continue_logits"])
+            halts = ops.logical_or(score > contract.halt.threshold, taken >= contract.max_steps)
             steps = ops.where(ops.logical_and(active, halts), taken + rows, steps)
             return (taken, steps, *kept, *(found[spec.next] for spec in carried))
 
@@ -169,15 +168,3 @@ def _full(spec: TensorSpec | CarrySpec, value: Any, rows: Any) -> Any:
     if value in (0, 1):  # a constant of a known shape, which `full` is not
         return (ops.ones if value else ops.zeros)(shape, spec.dtype)
     return ops.full(shape, value, spec.dtype)
-
-
-def _score(contract: StepContract, outputs: dict[str, Any]) -> Any:
-    score = outputs["q_halt_logits"]
-    if contract.halt.kind == "q_halt_minus_q_continue":
-        score = score - outputs["q_continue_logits"]
-    return score
-
-
-def sidecar(path: Path) -> Path:
-    """Where the contract of an artifact lies as JSON: ``<artifact>.json`` beside it."""
-    return path.with_name(path.name + ".json")

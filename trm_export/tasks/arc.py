@@ -29,6 +29,7 @@ from trm_export.tasks.task import (
     text_of,
 )
 from trm_runtime.errors import UsageError
+from trm_runtime.judging import exact, without_padding
 
 __all__ = ["ARCS", "ArcTask"]
 
@@ -124,13 +125,14 @@ class ArcTask:
         seed: int = 0,
         split: str = "train",
         minimal_fraction: float = 0.0,
+        hard_fraction: float = 0.0,
     ) -> Iterator[tuple[Ints, ...]]:
         """Endless (inputs, labels, identifiers): (batch_size, 900) twice, (batch_size,), int32.
 
         Each row is a random pair of a random problem in a random copy, somewhere on the board.
         """
         least, most = self._range(blanks)
-        if batch_size < 1 or minimal_fraction:
+        if batch_size < 1 or minimal_fraction or hard_fraction:
             raise UsageError(
                 f"batch_size={batch_size} must be at least 1 and minimal_fraction="
                 f"{minimal_fraction} 0, because a grid has no minimal form"
@@ -148,13 +150,16 @@ class ArcTask:
         return labels
 
     def check(self, inputs: Tokens, answers: Tokens, labels: Tokens) -> Checks:
-        """Exact and valid alike mean the right grid; what lies beside it does not count."""
+        """What lies beside the grid and its end marks does not count.
+
+        Valid is an answer with the right grid, as ARC judges it, whatever its end marks are.
+        """
         found = [decode(row) for row in answers]
         right = [decode(row) for row in labels]
-        exact = np.array([_same(a, b) for a, b in zip(found, right, strict=True)], np.bool_)
+        same = np.array([_same(a, b) for a, b in zip(found, right, strict=True)], np.bool_)
         cells = labels > 1
         share = ((answers == labels) & cells).sum(axis=1) / np.maximum(cells.sum(axis=1), 1)
-        return Checks(exact, exact, share)
+        return Checks(exact(answers, without_padding(labels)), same, share)
 
     def draw(self, inputs: Tokens, answer: Tokens | None = None) -> list[Piece]:
         """The grid of the answer, else of the input, in its colours, two columns a cell."""

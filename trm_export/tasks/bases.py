@@ -26,7 +26,16 @@ from trm_export.tasks.solver import any_solution, random_grids
 from trm_export.tasks.symmetry import automorphisms, grid_invariants
 from trm_export.tasks.task import SPLITS
 
-__all__ = ["SPLITS", "Bases", "load_bases", "make_bases", "minimal_masks", "save_bases"]
+__all__ = [
+    "SPLITS",
+    "Bases",
+    "load_bases",
+    "make_bases",
+    "minimal_masks",
+    "pack_digits",
+    "save_bases",
+    "unpack_digits",
+]
 
 DATA = Path(__file__).parent / "data"
 _CHUNK = 1024  # bases made together
@@ -67,9 +76,8 @@ def load_bases(side: int, split: str) -> Bases:
         return _enumerate_4x4()[split]
     with np.load(DATA / f"sudoku{side}.npz", allow_pickle=False) as data:
         digits, clues = data[f"{split}_solutions"], data[f"{split}_clues"]
-    nibbles = np.stack([digits >> 4, digits & 15], axis=2).reshape(len(digits), -1)
     shown = np.unpackbits(clues, axis=1, count=side * side).view(np.bool_)
-    return Bases(nibbles[:, : side * side] + np.uint8(2), shown, np.ones(len(shown), np.bool_))
+    return Bases(unpack_digits(digits), shown, np.ones(len(shown), np.bool_))
 
 
 def make_bases(
@@ -128,11 +136,23 @@ def save_bases(path: Path, bases: Mapping[str, Bases], seed: int) -> None:
     """Write 9x9 bases: digits as nibbles, clues as bits, and the seed; the same bytes each time."""
     arrays: dict[str, Any] = {"seed": np.array(seed, np.int64)}
     for split, part in bases.items():
-        digits = np.pad(part.solutions - 2, ((0, 0), (0, 1)))
-        arrays[f"{split}_solutions"] = (digits[:, ::2] << 4 | digits[:, 1::2]).astype(np.uint8)
+        arrays[f"{split}_solutions"] = pack_digits(part.solutions)
         arrays[f"{split}_clues"] = np.packbits(part.clues, axis=1)
     with path.open("wb") as file:
         np.savez(file, **arrays)
+
+
+def pack_digits(solutions: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """(N, 81) tokens of complete 9x9 grids -> (N, 41) bytes, two digits each."""
+    digits = np.pad(solutions - 2, ((0, 0), (0, 1)))
+    packed: npt.NDArray[np.uint8] = (digits[:, ::2] << 4 | digits[:, 1::2]).astype(np.uint8)
+    return packed
+
+
+def unpack_digits(packed: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The tokens that `pack_digits` packed."""
+    nibbles = np.stack([packed >> 4, packed & 15], axis=2).reshape(len(packed), -1)
+    return nibbles[:, :81] + np.uint8(2)
 
 
 @cache

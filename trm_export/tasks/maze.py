@@ -110,10 +110,11 @@ class MazeTask:
         seed: int = 0,
         split: str = "train",
         minimal_fraction: float = 0.0,
+        hard_fraction: float = 0.0,
     ) -> Iterator[tuple[Ints, Ints]]:
         """Endless (inputs, labels), both (batch_size, S) int32. The same arguments, same stream."""
         span, chosen = self._range(blanks), split_index(split)
-        if batch_size < 1 or minimal_fraction:
+        if batch_size < 1 or minimal_fraction or hard_fraction:
             raise UsageError(
                 f"batch_size={batch_size} must be at least 1 and minimal_fraction="
                 f"{minimal_fraction} 0, because a maze has no minimal form"

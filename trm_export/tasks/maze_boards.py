@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from trm_export.tasks.maze_grids import paths_from
 from trm_export.tasks.task import Checks, Piece, Rule
+from trm_runtime.judging import exact
 
 __all__ = [
     "GOAL",
@@ -35,7 +36,7 @@ def check_paths(inputs: Tokens, answers: Tokens, labels: Tokens) -> Checks:
     right, blank = answers == labels, inputs == OPEN
     share = (right & blank).sum(axis=1) / np.maximum(blank.sum(axis=1), 1)
     found = _kept(inputs, answers) & _shortest(inputs, answers)
-    return Checks(right.all(axis=1), found, np.where(blank.any(axis=1), share, 1.0))
+    return Checks(exact(answers, labels), found, np.where(blank.any(axis=1), share, 1.0))
 
 
 def path_lengths(inputs: Tokens) -> npt.NDArray[np.int32]:

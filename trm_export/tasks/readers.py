@@ -51,4 +51,5 @@ def read_puzzles(
         found, inputs, labels = read_npz(path, tasks, limit)
     else:
         found, inputs, labels = read_text(path, tasks, limit)
-    return PuzzleSet(inputs, labels, found.fills(inputs))
+    padded = 0 in found.solved.ids
+    return PuzzleSet(inputs, labels, found.fills(inputs), padded=padded)

@@ -130,6 +130,8 @@ def as_blanks(value: Blanks | str) -> Blanks:
         return value
     if value == "minimal":
         return "minimal"
+    if value == "hard":
+        return "hard"
     if not value.isdecimal():
-        raise UsageError(f"--blanks {value}: expected a number of blanks, or minimal.")
+        raise UsageError(f"--blanks {value}: expected a number of blanks, minimal or hard.")
     return int(value)

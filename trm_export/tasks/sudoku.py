@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from trm_export.tasks import sudoku_boards
 from trm_export.tasks.bases import Bases, load_bases
+from trm_export.tasks.hard import HardPuzzles, load_hard
 from trm_export.tasks.symmetry import apply, random_symmetries
 from trm_export.tasks.task import SPLITS, Blanks, Cells, Checks, Piece, PuzzleSet, Rule, split_index
 from trm_runtime.errors import UsageError
@@ -79,13 +80,15 @@ class SudokuTask:
         split: "train", "validation" or "test"; boards of different splits stay different under
         every symmetry. blanks: an exact number; a (least, most) range, in which each 9x9 puzzle
         gets a random number (at most what its base allows) and each 4x4 puzzle has its own;
-        "minimal" for puzzles of which no clue can be taken away; None for the task's default
-        range. count: None gives all there are. The same arguments give the same puzzles.
+        "minimal" for puzzles of which no clue can be taken away; "hard" on 9x9 for minimal ones
+        that need guesses (`trm_export.tasks.hard`), in validation and test a yardstick; None for
+        the task's default range. count: None gives all there are. The same arguments give the
+        same puzzles.
 
         Raises UsageError for an unknown split, blanks out of range, or more than there are.
         """
-        bases, (least, most) = self._bases(split), self._range(blanks)
-        fits = bases.minimal if blanks == "minimal" else _fitting(bases, least, most)
+        bases, (least, most) = self._bases(split, blanks), self._range(blanks)
+        fits = bases.minimal if isinstance(blanks, str) else _fitting(bases, least, most)
         available = int(fits.sum())
         wanted = available if count is None else count
         if not 1 <= wanted <= available:
@@ -105,23 +108,29 @@ class SudokuTask:
         seed: int = 0,
         split: str = "train",
         minimal_fraction: float = 0.0,
+        hard_fraction: float = 0.0,
     ) -> Iterator[tuple[Ints, Ints]]:
         """Endless (inputs, labels), both (batch_size, S) int32, each row in a random symmetry.
 
         Blanks are drawn evenly from the range `blanks`; a 9x9 base that allows fewer gives its
         minimal puzzle. That fraction of all rows which `minimal_fraction` names (0..1) are
-        minimal puzzles whatever the range. The same arguments give the same stream.
+        minimal puzzles whatever the range, and `hard_fraction` need guesses, as many of every
+        level of `trm_export.tasks.hard`. The same arguments give the same stream.
         """
         bases, (least, most) = self._bases(split), self._range(blanks)
-        if batch_size < 1 or not 0 <= minimal_fraction <= 1:
+        fractions = (minimal_fraction, hard_fraction)
+        if batch_size < 1 or not all(0 <= fraction <= 1 for fraction in fractions):
             raise UsageError(
-                f"batch_size={batch_size} must be at least 1 and "
-                f"minimal_fraction={minimal_fraction} within 0..1"
+                f"batch_size={batch_size} must be at least 1, minimal_fraction={minimal_fraction} "
+                f"and hard_fraction={hard_fraction} within 0..1"
             )
         fits = _fitting(bases, least, most)
         if not fits.any():
             raise UsageError(f"{self.name} has no {split} puzzles with {least} to {most} blanks")
-        return _stream(bases, (least, most), batch_size, minimal_fraction, seed)
+        stream = _stream(bases, (least, most), batch_size, minimal_fraction, seed)
+        if not hard_fraction:
+            return stream
+        return _harder(stream, self._hard(split), hard_fraction, seed)
 
     def lesson(self, inputs: Ints, labels: Ints, number: int) -> Ints:
         """There are none: the labels."""
@@ -151,13 +160,18 @@ class SudokuTask:
         """No digit twice in a row, column or box, and the solution keeps the clues."""
         return sudoku_boards.sudoku_rules(inputs, labels)
 
-    def _bases(self, split: str) -> Bases:
+    def _bases(self, split: str, blanks: Blanks | None = None) -> Bases:
         split_index(split)
-        return load_bases(self.side, split)
+        return self._hard(split).bases if blanks == "hard" else load_bases(self.side, split)
+
+    def _hard(self, split: str) -> HardPuzzles:
+        if self.side != 9:
+            raise UsageError(f"{self.name} has no hard puzzles; sudoku9 has")
+        return load_hard(split)
 
     def _range(self, blanks: Blanks | None) -> tuple[int, int]:
         """(least, most) blanks; both ends inside 1..S-1."""
-        if blanks == "minimal":
+        if blanks == "minimal" or blanks == "hard":
             return self.seq_len, self.seq_len  # more than any base allows: no clue is put back
         asked = self.blanks_range if blanks is None else blanks
         least, most = (asked, asked) if isinstance(asked, int | str) else asked
@@ -196,6 +210,21 @@ def _stream(
         cut = _cut(bases, picked, np.where(hard, bases.solutions.shape[1], levels[level]), rng)
         assert cut.labels is not None
         yield cut.inputs, cut.labels
+
+
+def _harder(
+    stream: Iterator[tuple[Ints, Ints]], puzzles: HardPuzzles, fraction: float, seed: int
+) -> Iterator[tuple[Ints, Ints]]:
+    """The stream with that fraction of its rows replaced by puzzles, as many of every level."""
+    rng = np.random.default_rng((seed, 9))
+    levels = [rows for rows in puzzles.levels if len(rows)]
+    for inputs, labels in stream:
+        replaced = np.flatnonzero(rng.random(len(inputs)) < fraction)
+        drawn = rng.integers(0, len(levels), len(replaced))
+        rows = np.array([rng.choice(levels[level]) for level in drawn], np.intp)
+        cut = _cut(puzzles.bases, rows, np.full(len(rows), 81), rng)
+        inputs[replaced], labels[replaced] = cut.inputs, cut.solutions
+        yield inputs, labels
 
 
 def _levels(bases: Bases, span: tuple[int, int]) -> tuple[npt.NDArray[np.intp], ...]:

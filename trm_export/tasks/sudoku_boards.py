@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trm_export.tasks.task import Checks, Piece, Rule, text_of
+from trm_runtime.judging import exact
 
 __all__ = ["BLANK", "check_answers", "clue_clashes", "draw", "render", "sudoku_rules"]
 
@@ -29,7 +30,7 @@ def check_answers(inputs: Tokens, answers: Tokens, labels: Tokens) -> Checks:
     kept = (blank | (answers == inputs)).all(axis=1)
     blanks = blank.sum(axis=1)
     share = np.where(blanks > 0, (right & blank).sum(axis=1) / np.maximum(blanks, 1), 1.0)
-    return Checks(right.all(axis=1), complete & kept, share)
+    return Checks(exact(answers, labels), complete & kept, share)
 
 
 def clue_clashes(puzzles: Tokens) -> Bools:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trm_runtime.errors import UsageError
-from trm_runtime.parity.golden import UNJUDGED
+from trm_runtime.judging import exact, without_padding
 
 __all__ = [
     "RANDOM_ROWS",
@@ -33,7 +33,7 @@ __all__ = [
 RANDOM_ROWS = "rows of random tokens, which are no puzzles"
 SPLITS = ("train", "validation", "test")
 
-Blanks = int | tuple[int, int] | Literal["minimal"]
+Blanks = int | tuple[int, int] | Literal["minimal", "hard"]
 Ints = npt.NDArray[np.int32]
 Tokens = npt.NDArray[np.integer]
 Bools = npt.NDArray[np.bool_]
@@ -72,7 +72,15 @@ class PuzzleSet:
         """The labels with UNJUDGED where anything goes; None without labels."""
         if self.labels is None or not self.padded:
             return self.labels
-        return np.where(self.labels == 0, np.int32(UNJUDGED), self.labels)
+        return without_padding(self.labels)
+
+    def exact(self, answers: Tokens, rows: slice | Tokens = slice(None)) -> Bools:
+        """(..., n) bool: which answers (..., n, S) to these rows are right, padding left out.
+
+        Raises UsageError where the puzzles came without solutions.
+        """
+        labels = self.solutions[rows]
+        return exact(answers, without_padding(labels) if self.padded else labels)
 
     def feeds(self, num_puzzle_identifiers: int | None) -> dict[str, Ints]:
         """What a model with so many puzzle identifiers (None: without) takes in.
@@ -90,9 +98,9 @@ class PuzzleSet:
 class Checks:
     """Verdicts on a batch of answers, one a row.
 
-    exact: (N,) bool, every cell equals the label. valid: (N,) bool, the answer obeys the rules and
-    keeps what the puzzle gives. cell_accuracy: (N,) float64 share of the blank cells that equal
-    the label (1.0 where there is no blank).
+    exact: (N,) bool, every cell equals the label, padding left out. valid: (N,) bool, the answer
+    obeys the rules and keeps what the puzzle gives. cell_accuracy: (N,) float64 share of the blank
+    cells that equal the label (1.0 where there is no blank).
     """
 
     exact: Bools
@@ -206,8 +214,11 @@ class Task(Protocol):
         seed: int = 0,
         split: str = "train",
         minimal_fraction: float = 0.0,
+        hard_fraction: float = 0.0,
     ) -> Iterator[tuple[Ints, ...]]:
         """Endless (inputs, labels), both (batch_size, S) int32, for training.
+
+        The fractions (0..1) are those of minimal and of hard puzzles, in a task that has them.
 
         A task with puzzle identifiers gives them, too: (batch_size,) int32.
         """

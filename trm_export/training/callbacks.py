@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ class Validate(keras.callbacks.Callback):
 
     Adds the entries of `VALIDATED` to the epoch's logs. Expects the averaged weights in the model
     (`keras.callbacks.SwapEMAWeights`).
+    ``best`` is the share answered right that a model must reach to be saved.
     """
 
     def __init__(
@@ -32,15 +34,22 @@ class Validate(keras.callbacks.Callback):
         every: int,
         epochs: int,
         save: Callable[[HaltingPoint], None],
+        best: float = -1.0,
     ) -> None:
         super().__init__()
         self.trm, self.puzzles, self.every, self.epochs = model, puzzles, every, epochs
-        self.save, self.best = save, -1.0
+        self.save, self.best = save, best
         self.step = compiled_step(model)
+        self.seconds = 0.0  # of the longest validation
+        self.averaged = False  # whether the averages are in the model
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Notes that the weights are in the model."""
+        self.averaged = False
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Validates when it is the epoch's turn; the last epoch always is."""
-        logs = {} if logs is None else logs
+        self.averaged, logs = True, {} if logs is None else logs
         if (epoch + 1) % self.every and epoch + 1 != self.epochs:
             return
         point = self.measure()
@@ -52,15 +61,11 @@ class Validate(keras.callbacks.Callback):
 
     def measure(self) -> HaltingPoint:
         """The tuned halting point of the model's present weights."""
+        began = time.monotonic()
         rows = min(64, len(self.puzzles))
-        identifiers = None
-        if self.trm.config.puzzle_emb_ndim:
-            feeds = self.puzzles.feeds(self.trm.config.num_puzzle_identifiers)
-            identifiers = feeds["puzzle_identifiers"]
-        traced = trace(
-            self.trm, self.puzzles.inputs, batch_size=rows, step=self.step, identifiers=identifiers
-        )
-        return tune_threshold(traced, self.puzzles.solutions)
+        point = tune_threshold(trace(self.trm, self.puzzles, batch_size=rows, step=self.step))
+        self.seconds = max(self.seconds, time.monotonic() - began)
+        return point
 
 
 class Clock(keras.callbacks.Callback):
@@ -99,6 +104,15 @@ class Log(keras.callbacks.Callback):
             writer.writerow({"epoch": epoch, **self.last})
 
 
+def best_logged(log: Path) -> float:
+    """The best validation of a log (CSV), -1 where there is none."""
+    if not log.exists():
+        return -1.0
+    with log.open(newline="") as file:
+        values = [row.get(VALIDATED[0]) for row in csv.DictReader(file)]
+    return max((float(value) for value in values if value), default=-1.0)
+
+
 class LearningCurve(keras.callbacks.Callback):
     """Draws the CSV log as a PNG after every epoch that was validated."""
 
@@ -110,6 +124,11 @@ class LearningCurve(keras.callbacks.Callback):
         """Redraws the curve when there is something new to see."""
         if VALIDATED[0] in (logs or {}):
             draw_curve(self.log, self.picture)
+
+
+def can_draw() -> bool:
+    """Whether there is the library that draws curves; training needs it for nothing else."""
+    return importlib.util.find_spec("matplotlib") is not None
 
 
 def draw_curve(log: Path, picture: Path) -> None:

@@ -48,6 +48,21 @@ class Curriculum(keras.callbacks.Callback):
         self.trainer.limit.assign(min(self.lesson or self.act_steps, self.act_steps))
 
 
+class Ramp(keras.callbacks.Callback):
+    """Allows ``first`` ACT steps at first and evenly more with the epochs, all at ``epochs``."""
+
+    def __init__(self, first: int, epochs: float, trainer: ACTTrainer) -> None:
+        super().__init__()
+        all_steps = trainer.trm.halt_max_steps
+        self.first, self.epochs, self.trainer = first or all_steps, epochs, trainer
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Sets the ACT steps of the epoch."""
+        all_steps = self.trainer.trm.halt_max_steps
+        grown = (all_steps - self.first) * min(epoch / self.epochs, 1.0)
+        self.trainer.limit.assign(min(self.first + int(grown), all_steps))
+
+
 def _logged(log: Path) -> int | None:
     """The lesson at the end of a log; the first where there is none."""
     if not log.exists():

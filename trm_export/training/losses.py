@@ -10,6 +10,8 @@ from typing import Any
 
 from keras import ops
 
+from trm_runtime.judging import right_cells
+
 IGNORED_LABEL = 0
 
 
@@ -44,8 +46,8 @@ def row_cross_entropy(labels: Any, logits: Any, *, kind: str = "stablemax") -> A
 
 def exact_rows(labels: Any, logits: Any) -> Any:
     """Rows ``(batch,)`` bool whose every labelled cell is answered right."""
-    right = ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), labels)
-    return ops.all(ops.logical_or(right, labels == IGNORED_LABEL), axis=-1)
+    answers = ops.cast(ops.argmax(logits, axis=-1), "int32")
+    return ops.all(right_cells(answers, labels, IGNORED_LABEL), axis=-1)
 
 
 def q_cross_entropy(targets: Any, q_logits: Any) -> Any:

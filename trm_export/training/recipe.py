@@ -30,12 +30,15 @@ class Recipe:
         blanks: range of blanks of the training puzzles.
         act_steps: ACT steps of a training row at most; few bring new puzzles into the batch sooner.
             0 for the model's own.
+        ramp: share of the run in which the ACT steps grow from ``act_steps`` to the model's own;
+            0 for none, and ``act_steps`` throughout.
         mastery: share of training rows that reach their goal with which an epoch brings one more
             ACT step, up to the number of the task's lessons, and then all (`Curriculum`); a run
             that begins with the weights of another has all from the start. 0 for no lessons: every
             ACT step is asked for the solution.
         minimal_fraction: share of training rows that are minimal puzzles.
-        validation_blanks: blanks of the validation puzzles, or ``"minimal"``.
+        hard_fraction: share of training rows that need guesses, all levels alike.
+        validation_blanks: blanks of the validation puzzles, ``"minimal"`` or ``"hard"``.
         validation_count: validation puzzles.
         steps_per_epoch: steps between two lines of the log and two backups.
         validate_every: epochs between two validations.
@@ -57,8 +60,10 @@ class Recipe:
     q_weight: float = 0.5
     blanks: tuple[int, int] | None = None
     act_steps: int = 0
+    ramp: float = 0.0
     mastery: float = 0.0
     minimal_fraction: float = 0.0
+    hard_fraction: float = 0.0
     validation_blanks: Any = None
     validation_count: int = 128
     steps_per_epoch: int = 100
@@ -108,8 +113,11 @@ def _problems(recipe: Recipe) -> Iterator[str]:
         yield f"ema must be 0 or more and below 1, got {recipe.ema}."
     if not 0 <= recipe.mastery < 1:
         yield f"mastery must be 0 or more and below 1, got {recipe.mastery}."
-    if not 0 <= recipe.minimal_fraction <= 1:
-        yield f"minimal_fraction must be 0 to 1, got {recipe.minimal_fraction}."
+    for name in ("minimal_fraction", "hard_fraction", "ramp"):
+        if not 0 <= getattr(recipe, name) <= 1:
+            yield f"{name} must be 0 to 1, got {getattr(recipe, name)}."
+    if recipe.ramp and recipe.mastery:
+        yield "ramp and mastery both set the ACT steps; one of them must be 0."
     if recipe.loss not in _LOSSES:
         yield f"loss must be {' or '.join(_LOSSES)}, got {recipe.loss!r}."
     if recipe.dtype not in _DTYPES:
@@ -132,6 +140,11 @@ RECIPES = {
     ),
     "sudoku9": Recipe(
         "sudoku9", "sudoku9", steps=4500, ema=0.99, blanks=(35, 60), validation_blanks=50,
+    ),
+    "sudoku9-hard": Recipe(
+        "sudoku9", "sudoku9", steps=120_000, learning_rate=7e-4, dtype="mixed_bfloat16",
+        q_weight=0.1, blanks=(35, 60), hard_fraction=0.8, act_steps=8, ramp=0.1,
+        validation_blanks="hard", validation_count=256, steps_per_epoch=200, validate_every=5,
     ),
     "maze9": Recipe("maze9", "maze9", **_MAZE),
     "maze11": Recipe("maze11", "maze11", **_MAZE),

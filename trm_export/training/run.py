@@ -17,8 +17,16 @@ from trm_export.files import atomic_write
 from trm_export.model import TRM, preset
 from trm_export.step.weights import weights_sha256
 from trm_export.tasks import Task, get_task
-from trm_export.training.callbacks import Clock, LearningCurve, Log, Validate
-from trm_export.training.curriculum import Curriculum
+from trm_export.training.callbacks import (
+    Clock,
+    LearningCurve,
+    Log,
+    Validate,
+    best_logged,
+    can_draw,
+)
+from trm_export.training.curriculum import Curriculum, Ramp
+from trm_export.training.deadline import Deadline, TimeIsUpError
 from trm_export.training.recipe import Recipe
 from trm_export.training.run_files import RunFiles
 from trm_export.training.trainer import ACTTrainer
@@ -81,6 +89,7 @@ def train(
     force: bool = False,
     verbose: int | str = 0,
     jit_compile: bool = True,
+    until: float | None = None,
 ) -> TrainResult:
     """Trains and writes ``output`` (.keras) with its log, curve and recipe beside it.
 
@@ -88,6 +97,7 @@ def train(
     halting threshold tuned there. A killed run goes on with ``resume=True`` from its last epoch,
     by the recipe that lies beside it (`RunFiles.recorded`), which must be the one given.
     KeyboardInterrupt ends training cleanly and saves; before the first step it is raised.
+    ``until`` (`time.time`) does the same in time for a last validation.
     ``start`` is a .keras file of the recipe's preset whose weights, in place of random ones, are
     where training begins.
 
@@ -118,42 +128,52 @@ def train(
     puzzles = task.puzzles("validation", recipe.validation_blanks, recipe.validation_count)
     validate = Validate(
         model, puzzles, recipe.validate_every, recipe.epochs,
-        save=lambda point: _save(model, point, output),
+        save=lambda point: _save(model, point, output), best=best_logged(files.log),
     )  # fmt: skip
     log = Log(files.log)
-    lessons = task.lessons if recipe.start is None else 0
-    curriculum = Curriculum(lessons, recipe.mastery, recipe.act_steps, trainer, files.log)
     callbacks = [
         Clock(),
-        curriculum,
-        keras.callbacks.BackupAndRestore(files.backup),
+        _depth(recipe, trainer, files.log, task.lessons),
+        keras.callbacks.BackupAndRestore(files.backup, double_checkpoint=True),
         keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
         validate,
         log,
-        LearningCurve(files.log, files.curve),
+        *([LearningCurve(files.log, files.curve)] if can_draw() else []),
+        *([] if until is None else [Deadline(until, validate)]),
     ]
-    began, interrupted = time.monotonic(), False
+    began, stopped, interrupted = time.monotonic(), False, False
     try:
         trainer.fit(
             _batches(task, recipe, files), steps_per_epoch=recipe.epoch_steps,
             epochs=recipe.epochs, callbacks=callbacks, verbose=verbose, shuffle=False,
         )  # fmt: skip
-    except KeyboardInterrupt:
-        interrupted = True
+    except (KeyboardInterrupt, TimeIsUpError) as reason:
+        stopped, interrupted = True, isinstance(reason, KeyboardInterrupt)
         if keras.backend.backend() == "jax":
             trainer.jax_state_sync()  # in `fit` JAX keeps the weights outside the model
         if not int(trainer.optimizer.iterations.value):
             raise  # nothing is learned yet and the averages are empty
-        trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
+        if not validate.averaged:
+            trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
     point = validate.measure()
-    if interrupted and point.exact >= validate.best:
+    if stopped and point.exact >= validate.best:
         _save(model, point, output)
     minutes = (time.monotonic() - began) / 60
-    done = files.finished_epochs if interrupted else recipe.epochs
+    done = files.finished_epochs if stopped else recipe.epochs
     return TrainResult(
         output, _existing(files.log), _existing(files.curve), done, interrupted, minutes, point,
         log.last.get("exact"),
     )  # fmt: skip
+
+
+def _depth(
+    recipe: Recipe, trainer: ACTTrainer, log: Path, lessons: int
+) -> keras.callbacks.Callback:
+    """What sets the ACT steps of each epoch."""
+    if recipe.ramp:
+        return Ramp(recipe.act_steps, recipe.ramp * recipe.epochs, trainer)
+    lessons = lessons if recipe.start is None else 0
+    return Curriculum(lessons, recipe.mastery, recipe.act_steps, trainer, log)
 
 
 def _of_task(task: Task) -> dict[str, Any]:
@@ -199,7 +219,7 @@ def _batches(task: Task, recipe: Recipe, files: RunFiles) -> Iterator[tuple[dict
     for epoch in itertools.count(files.finished_epochs):
         stream = task.batches(
             recipe.batch_size, recipe.blanks, seed=recipe.seed * 1_000_003 + epoch,
-            minimal_fraction=recipe.minimal_fraction,
+            minimal_fraction=recipe.minimal_fraction, hard_fraction=recipe.hard_fraction,
         )  # fmt: skip
         for inputs, labels, *others in itertools.islice(stream, recipe.epoch_steps):
             if recipe.mastery and task.lessons:

@@ -87,6 +87,12 @@ class ACTTrainer(keras.Model):
         asked = {"labels": goal, "solution": labels[:, -1]}
         return {**outputs, **asked, "steps": carry["steps"], "halted": carry["halted"]}
 
+    def save_own_variables(self, store: Any) -> None:
+        """Nothing: a backup is as small at any batch size, and a resumed run takes new puzzles."""
+
+    def load_own_variables(self, store: Any) -> None:
+        """Nothing was saved; the slots are as at the start, all halted."""
+
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets all gradients; PyTorch only, called by `fit` before every step.
 

@@ -14,28 +14,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from trm_export.halting.curve import choose, curve, point
+from trm_export.halting.curve import Trace, choose, curve, point
 from trm_export.model import TRM
-from trm_export.training.losses import IGNORED_LABEL
+from trm_export.tasks import PuzzleSet
+from trm_runtime.contract import HALT_KINDS, HaltRule
 
 Array = np.ndarray[Any, Any]
 
 _THRESHOLDS = np.arange(-6, 8.5, 0.5).tolist()  # logits
-
-
-@dataclasses.dataclass(frozen=True)
-class Trace:
-    """Answers and halting scores of ``N`` puzzles over all ``T`` steps."""
-
-    answers: Array  # (T, N, S) int32
-    scores: Array  # (T, N) float32: q_halt, or q_halt - q_continue
-
-    def exact(self, labels: Array) -> Array:
-        """(T, N) bool: whether the answer of a step is the label, of all (N, S) int32.
-
-        Cells labelled 0 do not count, as in training.
-        """
-        return ((self.answers == labels) | (labels == IGNORED_LABEL)).all(axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,26 +45,18 @@ def compiled_step(model: TRM) -> Callable[[Any, Any], Any]:
         import tensorflow as tf
 
         return tf.function(step, jit_compile=True)
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.no_grad()(step)
     return step
 
 
-def trace(
-    model: TRM,
-    inputs: Array,
-    *,
-    batch_size: int = 64,
-    step: Any = None,
-    identifiers: Array | None = None,
-) -> Trace:
-    """Runs ``inputs`` (N, S) int32 through all ``halt_max_steps`` steps of the model.
-
-    ``identifiers`` (N,) int32 for a model that has puzzle identifiers.
-    """
+def trace(model: TRM, puzzles: PuzzleSet, *, batch_size: int = 64, step: Any = None) -> Trace:
+    """Runs puzzles with their solutions through all ``halt_max_steps`` steps of the model."""
     step = step or compiled_step(model)
-    rows = len(inputs)
-    feeds = {"inputs": inputs}
-    if identifiers is not None:
-        feeds["puzzle_identifiers"] = identifiers
+    rows, c = len(puzzles), model.config
+    feeds = puzzles.feeds(c.num_puzzle_identifiers if c.puzzle_emb_ndim else None)
     whole = -(-rows // batch_size) * batch_size
     padded = {name: np.resize(array, (whole, *array.shape[1:])) for name, array in feeds.items()}
     parts = [
@@ -87,40 +65,37 @@ def trace(
         )
         for start in range(0, whole, batch_size)
     ]
-    answers = np.concatenate([part[0] for part in parts], axis=1)[:, :rows]
-    return Trace(answers, np.concatenate([part[1] for part in parts], axis=1)[:, :rows])
+    answers, scores = (np.concatenate(side, axis=1)[:, :rows] for side in zip(*parts, strict=True))
+    return Trace(scores, puzzles.exact(answers))
 
 
 def _trace_batch(model: TRM, feeds: dict[str, Array], step: Callable[[Any, Any], Any]) -> Any:
     batch = {name: ops.convert_to_tensor(array, "int32") for name, array in feeds.items()}
+    rule = HaltRule(HALT_KINDS[0 if model.no_act_continue else 1])
     carry, answers, scores = model.initial_carry(batch), [], []
     for _ in range(model.halt_max_steps):
         carry, outputs = step(carry, batch)
         answers.append(np.argmax(ops.convert_to_numpy(outputs["logits"]), -1).astype(np.int32))
-        score = outputs["q_halt_logits"]
-        if not model.no_act_continue:
-            score = score - outputs["q_continue_logits"]
+        score = rule.score(outputs["q_halt_logits"], outputs["q_continue_logits"])
         scores.append(ops.convert_to_numpy(score))
     return np.stack(answers), np.stack(scores)
 
 
-def halting_point(traced: Trace, labels: Array, threshold: float) -> HaltingPoint:
-    """Accuracy and cost of one threshold; ``labels`` (N, S) int32."""
-    exact = traced.exact(labels)
-    found = point(traced.scores, exact, threshold)
+def halting_point(traced: Trace, threshold: float) -> HaltingPoint:
+    """Accuracy and cost of one threshold."""
+    found = point(traced.scores, traced.exact, threshold)
     solved = float("nan") if found.mean_steps_solved is None else found.mean_steps_solved
-    full = float(exact[-1].mean())
+    full = float(traced.exact[-1].mean())
     return HaltingPoint(threshold, found.exact, full, found.mean_steps, solved)
 
 
-def tune_threshold(traced: Trace, labels: Array, *, allowed_loss: float = 0.002) -> HaltingPoint:
+def tune_threshold(traced: Trace, *, allowed_loss: float = 0.002) -> HaltingPoint:
     """The threshold with the fewest steps that costs at most ``allowed_loss`` of accuracy.
 
     Accuracy is measured against running all steps, or against the best threshold where later steps
     lose some (rows that trained with fewer); thresholds are halves of a logit in [-6, 8].
     """
-    exact = traced.exact(labels)
-    points = curve(traced.scores, exact, _THRESHOLDS)
-    most = max(float(exact[-1].mean()), *(point.exact for point in points))
+    points = curve(traced.scores, traced.exact, _THRESHOLDS)
+    most = max(float(traced.exact[-1].mean()), *(point.exact for point in points))
     best = choose(points, allowed_loss, best=most)
-    return halting_point(traced, labels, best.threshold)
+    return halting_point(traced, best.threshold)

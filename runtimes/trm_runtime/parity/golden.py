@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trm_runtime.contract import StepContract
+from trm_runtime.judging import exact
 from trm_runtime.parity.drift import StepSizes, read_steps
 
 Array = np.ndarray[Any, Any]
-
-UNJUDGED = -1  # a cell of a label that may hold anything
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ class Golden:
         return sum(size.followed for size in self.sizes)
 
 
-def exact(answers: Array, labels: Array) -> Array:
-    """(n,) bool: every judged cell is right; both (n, S)."""
-    right: Array = ((answers == labels) | (labels == UNJUDGED)).all(axis=-1)
-    return right
+def settled(contract: StepContract, answers: Array, steps: Array, labels: Array | None) -> Array:
+    """(n,) bool: the puzzle is solved or, without labels, halts before the last step."""
+    early: Array = steps < contract.max_steps
+    return early if labels is None else exact(answers, labels)

@@ -13,8 +13,9 @@ from typing import Any, Callable
 import numpy as np
 
 from trm_runtime.contract import StepContract
+from trm_runtime.judging import UNJUDGED, exact
 from trm_runtime.parity.counts import mcnemar, wilson
-from trm_runtime.parity.golden import UNJUDGED, Chunk, exact
+from trm_runtime.parity.golden import Chunk, settled
 from trm_runtime.puzzles import open_cells
 from trm_runtime.solution import Solution
 
@@ -92,7 +93,7 @@ def outcomes(
     opened = open_cells(contract, inputs)
     for side, found in (("", answers), ("got_", got.answers)):
         columns.update(_judged(side, chunk, found, opened, valid))
-    columns["settled"] = _settled(contract, chunk, columns)
+    columns["settled"] = settled(contract, answers, chunk.steps, chunk.labels)
     return columns
 
 
@@ -114,15 +115,6 @@ def _judged(
     if valid is not None:
         found[f"{side}valid"] = valid(inputs, answers).astype(np.int8)
     return found
-
-
-def _settled(contract: StepContract, chunk: Chunk, columns: Columns) -> Array:
-    """The reference solves the puzzle or, without labels, halts before the last step."""
-    if chunk.labels is None:
-        early: Array = chunk.steps < contract.max_steps
-        return early
-    solved: Array = columns["exact"] == 1
-    return solved
 
 
 def joined(parts: Sequence[Mapping[str, Array]]) -> Columns:

@@ -14,10 +14,10 @@ from trm_runtime.contract import StepContract
 from trm_runtime.errors import UsageError
 from trm_runtime.loop import solve
 from trm_runtime.parity.any_batch import stepped
-from trm_runtime.parity.golden import Chunk, ChunkSize, Golden, GoldenOrigin, RefilledSlots, exact
+from trm_runtime.parity.golden import Chunk, ChunkSize, Golden, GoldenOrigin, RefilledSlots, settled
 from trm_runtime.parity.slots import disturbed, refilled_count, shown
 from trm_runtime.runner import StepRunner, initial_carry
-from trm_runtime.solution import Solution, StepEvent
+from trm_runtime.solution import StepEvent
 from trm_runtime.tensors import AnySpec
 
 Array = np.ndarray[Any, Any]
@@ -172,8 +172,8 @@ def record_chunk(
     seen = StepRecorder(contract, len(span), progress)
     free = contract.batch is None
     solution = solve(runner, tokens, on_step=seen, batch_size=batch_size if free else None)
-    settled = _settled(contract, solution, labels)
-    followed = both_kinds(chosen.followed_in(span), settled, span.start // chosen.chunk)
+    done = settled(contract, solution.answers, solution.steps, labels)
+    followed = both_kinds(chosen.followed_in(span), done, span.start // chosen.chunk)
     fed = {name: array[followed] for name, array in tokens.items()}
     states = follow(runner, fed, batch_size, progress)
     return Chunk(
@@ -189,28 +189,21 @@ def record_chunk(
     )
 
 
-def _settled(contract: StepContract, solution: Solution, labels: Array | None) -> Array:
-    """(n,) bool: solved or, without labels, halted before the last step."""
-    if labels is None:
-        return solution.steps < contract.max_steps
-    return exact(solution.answers, labels)
-
-
-def both_kinds(followed: Array, settled: Array, number: int = 0) -> Array:
+def both_kinds(followed: Array, done: Array, number: int = 0) -> Array:
     """As many rows as in `followed` (f,), a quarter of them unsettled where there are so many.
 
-    `settled` (n,) is of all rows of chunk `number`; where few are followed in each, some chunks
-    give one and others none. Only on unsettled puzzles does an error of one step grow.
+    `done` (n,) tells which rows of chunk `number` are settled; where few are followed in each,
+    some chunks give one and others none. Only on unsettled puzzles does an error of one step grow.
     """
     each = len(followed)
     quarter = (number + 1) * each // 4 - number * each // 4
-    wanted = min(quarter, int((~settled).sum()))
-    missing = wanted - int((~settled[followed]).sum())
+    wanted = min(quarter, int((~done).sum()))
+    missing = wanted - int((~done[followed]).sum())
     if missing <= 0:
         return followed
-    others = np.setdiff1d(np.flatnonzero(~settled), followed)
+    others = np.setdiff1d(np.flatnonzero(~done), followed)
     taken = others[np.linspace(0, len(others) - 1, missing).astype(np.int64)]
-    kept = followed[~settled[followed]], followed[settled[followed]]
+    kept = followed[~done[followed]], followed[done[followed]]
     spread = np.linspace(0, len(kept[1]) - 1, len(kept[1]) - missing).astype(np.int64)
     return np.sort(np.concatenate([kept[0], kept[1][spread], taken]))
 
@@ -220,7 +213,7 @@ class StepRecorder:
 
     def __init__(self, contract: StepContract, count: int, progress: Progress) -> None:
         steps, seq = contract.max_steps, contract.seq_len
-        self._minus = contract.halt.kind == "q_halt_minus_q_continue"
+        self._rule = contract.halt
         self._progress = progress
         self.cells = np.zeros((steps, count, seq), np.int32)
         self.scores = np.full((steps, count), np.nan, np.float32)
@@ -228,7 +221,7 @@ class StepRecorder:
 
     def __call__(self, event: StepEvent) -> None:
         """Takes the event of a step."""
-        score = event.q_halt - event.q_continue if self._minus else event.q_halt
+        score = self._rule.score(event.q_halt, event.q_continue)
         self.cells[event.steps - 1, event.rows] = event.answers
         self.scores[event.steps - 1, event.rows] = score
         logits = event.outputs["logits"][event.slots[event.finished]]

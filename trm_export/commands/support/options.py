@@ -59,7 +59,8 @@ BatchSize = Annotated[
 Blanks = Annotated[
     str | None,
     typer.Option(
-        help="Blanks of the shipped puzzles: a number, or minimal; for mazes the path cells.",
+        help="Blanks of the shipped puzzles: a number, minimal, or (9x9 Sudoku) hard; for mazes "
+        "the path cells.",
         rich_help_panel=PUZZLES,
     ),
 ]

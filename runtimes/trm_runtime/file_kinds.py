@@ -1,0 +1,176 @@
+"""The kinds of files that hold an exported model: one table, from which everything else is told.
+
+A new format is a module with its driver and contract functions, and an entry of `KINDS`; a further
+engine for a known format is a module with its driver, and an entry of `engines`. Nothing is loaded
+until it is used. Standard library only.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from trm_runtime.errors import RejectedInputError
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What runs a kind of file.
+
+    Its driver's module has a `load_engine() -> module` besides the class, which is made of a path
+    and the keyword `threads`, and is a StepRunner; with `can_be_plain` it takes `optimised` too.
+    """
+
+    driver: str  # "module:class"
+    extra: str  # of trm-runtime, which installs it
+    distributions: tuple[str, ...]  # any of these brings it, the preferred one first
+    can_be_plain: bool = True  # can run a graph as it is written, without optimisation
+
+    @property
+    def name(self) -> str:
+        """Its preferred distribution."""
+        return self.distributions[0]
+
+    def load_driver(self) -> Any:
+        """The driver's class."""
+        return _loaded(self.driver)
+
+    def load(self) -> ModuleType:
+        """The engine itself; MissingExtraError where it is not installed."""
+        module: ModuleType = _loaded(f"{self.driver.partition(':')[0]}:load_engine")()
+        return module
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether any distribution of it is here."""
+        return any(installed_version(name) for name in self.distributions)
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """One kind of file, or of folder where it has no suffix.
+
+    `read` is a function of a path that gives the JSON text of the contract in a whole file, and
+    raises RejectedInputError for any other; `replace` one of a path and such a text.
+    """
+
+    name: str  # the format's: "onnx"
+    title: str  # in words: "ONNX"
+    suffix: str  # with its dot; "" for a folder
+    engines: tuple[Engine, ...]  # the preferred one first
+    read: str  # "module:function"
+    replace: str  # "module:function"
+    marker: str = ""  # the file that makes a folder one of this kind
+
+    @property
+    def label(self) -> str:
+        """What a person looks for: ".onnx", or "SavedModel folder"."""
+        return self.suffix or f"{self.title} folder"
+
+    @property
+    def described(self) -> str:
+        """With its article, for a sentence."""
+        if not self.suffix:
+            return f"the folder of a {self.title}"
+        article = "an" if self.suffix[1] in "aeiou" else "a"
+        return f"{article} {self.suffix} file"
+
+    @property
+    def engine(self) -> Engine:
+        """The first engine that is installed; the first of all where none is."""
+        if len(self.engines) == 1:
+            return self.engines[0]
+        return next((one for one in self.engines if one.is_installed), self.engines[0])
+
+    def read_contract(self, path: Path) -> str:
+        """The contract's JSON text; RejectedInputError for a file that is damaged or changed."""
+        function: Callable[[Path], str] = _loaded(self.read)
+        return function(path)
+
+    def replace_contract(self, path: Path, contract: str) -> None:
+        """Gives a whole file another contract, and with it new checksums."""
+        function: Callable[[Path, str], None] = _loaded(self.replace)
+        function(path, contract)
+
+
+_DRIVERS = "trm_runtime.drivers"
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        FileKind(
+            "onnx", "ONNX", ".onnx",
+            (Engine(f"{_DRIVERS}.onnxruntime:OnnxRunner", "onnx",
+                    ("onnxruntime", "onnxruntime-gpu")),),
+            f"{_DRIVERS}.onnx_file:read_contract", f"{_DRIVERS}.onnx_file:replace_contract",
+        ),
+        FileKind(
+            "tflite", "TFLite", ".tflite",
+            (Engine(f"{_DRIVERS}.litert:LiteRTRunner", "litert",
+                    ("ai-edge-litert", "tflite-runtime")),),
+            f"{_DRIVERS}.tflite_file:read_contract", f"{_DRIVERS}.tflite_file:replace_contract",
+        ),
+        FileKind(
+            "saved-model", "SavedModel", "",
+            (Engine(f"{_DRIVERS}.saved_model:SavedModelRunner", "tensorflow",
+                    ("tensorflow", "tensorflow-cpu"), can_be_plain=False),),
+            f"{_DRIVERS}.saved_model_folder:read_contract",
+            f"{_DRIVERS}.saved_model_folder:add_contract",
+            marker="saved_model.pb",
+        ),
+    )
+}  # fmt: skip
+"""By name. Looked up at every call, so that an entry can be added while a program runs."""
+
+
+def folder_kind(folder: Path) -> FileKind | None:
+    """The kind of a folder by the file that marks it, or None."""
+    marked = (kind for kind in KINDS.values() if kind.marker and (folder / kind.marker).is_file())
+    return next(marked, None)
+
+
+def suffix_kind(path: Path) -> FileKind | None:
+    """The kind that a file's name asks for, or None; the file need not exist."""
+    suffix = path.suffix.lower()
+    return next((kind for kind in KINDS.values() if suffix and kind.suffix == suffix), None)
+
+
+def kind_of(path: Path) -> FileKind:
+    """The kind of a file or folder; RejectedInputError, with the known kinds, for any other."""
+    kind = folder_kind(path) or suffix_kind(path)
+    if kind is not None:
+        return kind
+    if path.is_dir():
+        markers = " or ".join(kind.marker for kind in KINDS.values() if kind.marker)
+        reason = f"a folder without {markers} is no model"
+    elif path.suffix:
+        reason = f"{path.suffix} is not a kind of model known here"
+    elif path.exists():
+        reason = "a file without a suffix is not a kind of model known here"
+    else:
+        reason = "there is no such file or folder"
+    raise RejectedInputError(f"{path}: {reason}; expected {known_kinds()}")
+
+
+def known_kinds() -> str:
+    """Every kind in words, for messages: "an .onnx file, a .tflite file or ..."."""
+    *most, last = [kind.described for kind in KINDS.values()]
+    return f"{', '.join(most)} or {last}"
+
+
+def installed_version(distribution: str) -> str | None:
+    """The version of an installed distribution, or None; nothing is loaded."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _loaded(reference: str) -> Any:
+    module, _, name = reference.partition(":")
+    return getattr(importlib.import_module(module), name)

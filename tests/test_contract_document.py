@@ -1,0 +1,394 @@
+"""docs/contract.md is enough to write a driver from: its own driver runs, its tables are true.
+
+The driver in the page knows nothing of trm-runtime. It is taken from the page and run on real
+exports beside ours.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from tests.runtime.fakes import FakeRunner, make_contract, make_puzzles
+from trm_export.exporters.choices import Choices
+from trm_runtime import StepRunner, initial_carry, open_runner, solve
+from trm_runtime.contract import (
+    MAX_CONTRACT_BYTES,
+    OPTIONAL_HALT_KEYS,
+    OPTIONAL_KEYS,
+    CarrySpec,
+    ContractError,
+    HaltRule,
+    MadeBy,
+    StepContract,
+    TensorSpec,
+)
+from trm_runtime.contract_rules import GRANULARITIES, INPUTS, required_carry, required_outputs
+from trm_runtime.contract_schema import SCHEMA_FILE
+from trm_runtime.drivers.onnx_file import seal
+from trm_runtime.solution import STOP_REASONS
+from trm_runtime.tensors_json import GRID_KEYS
+
+PAGE = (Path(__file__).parents[1] / "docs" / "contract.md").read_text(encoding="utf-8")
+CODE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILES = {"onnx": "sudoku4.onnx", "tflite": "sudoku4.tflite", "saved-model": "sudoku4_saved_model"}
+PARTS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "Contract": (StepContract, OPTIONAL_KEYS),
+    "Tensor": (TensorSpec, GRID_KEYS),
+    "Carry tensor": (CarrySpec, GRID_KEYS),
+    "Halt rule": (HaltRule, OPTIONAL_HALT_KEYS),
+    "Provenance": (MadeBy, ()),
+}
+TYPES = {
+    "str": "text",
+    "int": "whole number",
+    "float": "number",
+    "int | None": "whole number or null",
+    "float | None": "number or null",
+    "str | None": "text or null",
+    "tuple[str, ...] | None": "list of texts, or null",
+    "Mapping[str, str]": "object of texts",
+    "Shape": "list",
+    "Scalar": "boolean or number",
+    "HaltRule": "halt rule",
+    "MadeBy": "provenance",
+    "tuple[TensorSpec, ...]": "list of tensors",
+    "tuple[CarrySpec, ...]": "list of carry tensors",
+}
+
+
+def section(title: str) -> str:
+    """What stands under a heading of the page, up to the next heading."""
+    found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    assert found, title
+    return found[1]
+
+
+def rows(title: str) -> list[list[str]]:
+    """The cells of the last table under a heading, its head left out."""
+    lines = [line for line in section(title).splitlines() if line.startswith("|")]
+    cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines]
+    return [[cell.strip().replace(r"\|", "|") for cell in row] for row in cells[2:]]
+
+
+def code(text: str) -> str:
+    """What stands in the backticks of a cell."""
+    return text.strip("`")
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the three files that the page speaks of."""
+    from trm_export.commands.support.app import run
+
+    folder = tmp_path_factory.mktemp("exports")
+    documented = re.findall(r"^trm-export (\S+) (\S+) -o (\S+)$", PAGE, re.MULTILINE)
+    assert {name for _, _, name in documented} == set(FILES.values())
+    root = Path(__file__).parents[1]
+    for command, source, name in documented:
+        assert run([command, str(root / source), "-o", str(folder / name)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(exports: Path) -> dict[str, Any]:
+    """All names of the page's Python, after its own example has run."""
+    names: dict[str, Any] = {}
+    before = Path.cwd()
+    os.chdir(exports)
+    try:
+        for block in CODE.findall(PAGE):
+            exec(compile(block, "docs/contract.md", "exec"), names)
+    finally:
+        os.chdir(before)
+    return names
+
+
+Exported = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Makes an ONNX file of the shipped 4x4 model, with a threshold that takes several steps."""
+    from trm_export.checkpoints.loading import load_model
+    from trm_export.checkpoints.shipped import shipped_checkpoint
+    from trm_export.exporters.export import export, format_named
+    from trm_export.exporters.probe import probe_puzzles
+    from trm_export.exporters.shared import Shared
+    from trm_export.model import TRM
+
+    shipped = load_model(shipped_checkpoint("sudoku4"))
+    model = TRM.from_config({**shipped.get_config(), "halt_threshold": 8.0})
+    model.set_weights(shipped.get_weights())
+    shared, folder = Shared(model), tmp_path_factory.mktemp("onnx")
+
+    def make(*precision: str, **choices: Any) -> Path:
+        path = folder / f"{len(list(folder.iterdir()))}.onnx"
+        wanted = Choices(*precision, **choices)
+        export(model, path, probe_puzzles(model), format_named("onnx"), wanted, shared=shared)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def boards() -> np.ndarray[Any, Any]:
+    """(40, 16) tokens without meaning, of which the model makes 1 to 8 steps."""
+    return np.random.default_rng(0).integers(1, 6, (40, 16), dtype=np.int32)
+
+
+# --- the driver ----------------------------------------------------------------------------------
+
+
+def test_its_example_solves_the_boards(page: Mapping[str, Any]) -> None:
+    texts = ["".join(page["contract"]["alphabet"][i][:1] for i in row) for row in page["answers"]]
+    assert texts == ["3412214343211234", "3214142341322341"]
+    assert page["steps"].tolist() == [1, 1]
+    assert page["reasons"] == ["halted", "halted"]
+
+
+def test_it_finds_the_contract_in_every_format(exports: Path, page: Mapping[str, Any]) -> None:
+    page["check_onnx"](exports / FILES["onnx"])
+    found = {
+        "tflite": page["tflite_contract"](exports / FILES["tflite"]),
+        "saved-model": page["saved_model_contract"](exports / FILES["saved-model"]),
+    }
+    for kind, text in found.items():
+        assert text == (exports / f"{FILES[kind]}.json").read_text(encoding="utf-8")
+        assert StepContract.from_json(text) == open_runner(exports / FILES[kind]).contract
+
+
+def test_it_refuses_damage(exports: Path, page: Mapping[str, Any], tmp_path: Path) -> None:
+    for kind, check in (("onnx", "check_onnx"), ("tflite", "tflite_contract")):
+        for place in (40, 5000):
+            data = bytearray((exports / FILES[kind]).read_bytes())
+            data[place] ^= 1
+            (tmp_path / kind).write_bytes(data)
+            with pytest.raises(ValueError, match=r"checksum|damaged"):
+                page[check](tmp_path / kind)
+    folder = exports / FILES["saved-model"]
+    extra = folder / "more.txt"
+    extra.write_text("more")
+    with pytest.raises(ValueError, match="checksums"):
+        page["saved_model_contract"](folder)
+    extra.unlink()
+    page["saved_model_contract"](folder)
+
+
+def test_it_lists_every_difference(exports: Path, page: Mapping[str, Any], tmp_path: Path) -> None:
+    import onnx
+
+    model = onnx.load(exports / FILES["onnx"])
+    model.graph.output[0].name = "other"
+    model.graph.node.append(onnx.helper.make_node("Identity", ["logits"], ["other"]))
+    path = tmp_path / "other.onnx"
+    path.write_bytes(model.SerializeToString())
+    seal(path)
+    with pytest.raises(ValueError, match="logits: the engine lacks it\nother: the contract lacks"):
+        page["open_onnx"](str(path))
+
+
+@pytest.mark.parametrize("slots", [1, 7, 64])
+def test_it_answers_as_ours_does(
+    exported: Exported, page: Mapping[str, Any], boards: np.ndarray[Any, Any], slots: int
+) -> None:
+    found, steps = both(page, exported(), boards, slots)
+    assert len(set(steps)) > 4
+    assert set(found[2]) == {"halted", "max_steps"}
+
+
+@pytest.mark.parametrize(
+    ("precision", "choices"),
+    [
+        ("fp32", {"batch": 7}),
+        ("fp32", {"granularity": "block"}),
+        ("int8-static", {"integer_io": True}),
+    ],
+)
+def test_it_runs_blocks_fixed_batches_and_int8(
+    exported: Exported,
+    page: Mapping[str, Any],
+    boards: np.ndarray[Any, Any],
+    precision: str,
+    choices: dict[str, Any],
+) -> None:
+    both(page, exported(precision, **choices), boards, 8)
+
+
+def both(
+    page: Mapping[str, Any], path: Path, boards: np.ndarray[Any, Any], slots: int
+) -> tuple[Any, Any]:
+    """What the page's driver and ours make of the boards, which is the same."""
+    contract, call = page["open_onnx"](str(path))
+    step = page["whole_step"](contract, call)
+    found = page["solve"](contract, step, {"inputs": boards}, slots)
+    ours = solve(open_runner(path), boards)
+    np.testing.assert_array_equal(found[0], ours.answers)
+    np.testing.assert_array_equal(found[1], ours.steps)
+    assert tuple(found[2]) == ours.stop_reasons
+    return found, ours.steps
+
+
+def test_a_loop_is_one_call(
+    exported: Exported, page: Mapping[str, Any], boards: np.ndarray[Any, Any]
+) -> None:
+    path = exported(granularity="loop", batch="free")
+    contract, call = page["open_onnx"](str(path))
+    outputs, carry = call({"inputs": boards}, {})
+    ours = solve(open_runner(path), boards)
+    assert carry == {}
+    np.testing.assert_array_equal(outputs["answers"], ours.answers)
+    np.testing.assert_array_equal(outputs["steps"], ours.steps)
+    halted = page["scores"](contract, outputs) > contract["halt"]["threshold"]
+    np.testing.assert_array_equal(halted, [reason == "halted" for reason in ours.stop_reasons])
+
+
+def stepped(runner: StepRunner) -> Callable[..., Any]:
+    """One of our runners as a step of the page."""
+
+    def step(inputs: Any, carry: Any) -> tuple[Any, Any]:
+        output = runner.step(inputs, carry)
+        return output.outputs, output.carry
+
+    return step
+
+
+@pytest.mark.parametrize("tensor", ["logits", "q_continue_logits", "z_L"])
+@pytest.mark.parametrize("batch", [None, 3])
+def test_it_traps_what_is_not_finite(
+    page: Mapping[str, Any], tensor: str, batch: int | None
+) -> None:
+    contract, puzzles = make_contract(batch=batch), make_puzzles(20)
+    puzzles[:, -1] = np.arange(20) % 5
+    poison = {2: (tensor, 1), 3: (tensor, 3)}
+
+    def runner() -> FakeRunner:
+        return FakeRunner(contract, poison=poison, leaky=True)
+
+    value = json.loads(contract.to_json())
+    found = page["solve"](value, stepped(runner()), {"inputs": puzzles}, 3)
+    ours = solve(runner(), puzzles)
+    assert "nonfinite" in ours.stop_reasons
+    np.testing.assert_array_equal(found[0], ours.answers)
+    np.testing.assert_array_equal(found[1], ours.steps)
+    assert tuple(found[2]) == ours.stop_reasons
+
+
+def test_its_deadline(page: Mapping[str, Any]) -> None:
+    value, puzzles = json.loads(make_contract().to_json()), make_puzzles(4)
+    found = page["solve"](value, stepped(FakeRunner()), {"inputs": puzzles}, 2, seconds=0)
+    assert found[1].tolist() == [0, 0, 0, 0]
+    assert set(found[2]) == {"deadline"}
+    assert not found[0].any()
+
+
+# --- the worked example --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_the_worked_example(exports: Path, kind: str) -> None:
+    runner = open_runner(exports / FILES[kind])
+    contract = runner.contract
+    assert (contract.seq_len, contract.vocab_size, contract.max_steps) == (16, 6, 8)
+    assert contract.halt == HaltRule("q_halt", -6.0)
+    ids = {c: i for i, entry in enumerate(contract.alphabet or ()) for c in entry}
+    carry, calls = initial_carry(contract, 1), rows("A worked example")
+    assert [code(row[2]) for row in calls] == ["true", "false", "true", "false"]
+    for _, board, halted, steps, *numbers, answer in calls:
+        inputs = np.array([[ids[c] for c in code(board)]], np.int32)
+        output = runner.step({"inputs": inputs}, {**carry, "halted": np.array([halted == "true"])})
+        carry, heads = output.carry, output.outputs
+        assert carry["steps"].tolist() == [int(steps)]
+        found = [
+            np.abs(carry["z_H"]).mean(),
+            np.abs(carry["z_L"]).mean(),
+            heads["q_halt_logits"][0],
+            heads["q_continue_logits"][0],
+            heads["logits"][0, 0].max(),
+        ]
+        np.testing.assert_allclose(found, [float(x) for x in numbers], rtol=0, atol=1e-3)
+        text = "".join((contract.alphabet or ())[i][:1] for i in heads["logits"][0].argmax(-1))
+        assert text == code(answer)
+
+
+# --- the tables ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("title", PARTS)
+def test_its_fields_are_those_of_the_code(title: str) -> None:
+    kind, optional = PARTS[title]
+    documented = {code(key): text for key, text, _ in rows(title)}
+    expected = {}
+    for field in fields(kind):
+        text = TYPES[str(field.type)]
+        if field.name in GRID_KEYS:
+            text = text.replace(" or null", "")  # None means that there is no such key
+        expected[field.name] = f"{text}, optional" if field.name in optional else text
+    assert documented == expected
+
+
+def test_its_tensors_are_those_of_the_rules() -> None:
+    documented = [
+        (role, code(name), dtype, re.sub(r"[(), ]", "", axes))
+        for role, name, dtype, axes, _ in rows("Tensors that are always there")
+    ]
+    wanted: dict[tuple[str, str, str, str], None] = {}
+    for role, found in tensors():
+        wanted.update(dict.fromkeys((role, name, *kind) for name, kind in found.items()))
+    assert set(documented) == set(wanted)
+    assert len(documented) == len(wanted)
+
+
+def tensors() -> Iterator[tuple[str, Mapping[str, tuple[str, str]]]]:
+    yield "inputs", INPUTS
+    for granularity in GRANULARITIES:
+        yield "carry", required_carry(granularity, INPUTS)
+        yield "outputs", required_outputs(granularity)
+
+
+def test_its_stop_reasons_and_limits_are_those_of_the_code() -> None:
+    assert {code(reason) for reason, _, _ in rows("The loop")} == set(STOP_REASONS)
+    assert f"{MAX_CONTRACT_BYTES:,} bytes" in PAGE
+
+
+def spoilt(edit: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    """The contract of a fake with a fixed batch of 4, edited."""
+    value: dict[str, Any] = json.loads(make_contract(batch=4).to_json())
+    edit(value)
+    return value
+
+
+IN_WORDS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "the first size": lambda v: v.update(batch=3),
+    "S is the same": lambda v: v["carry"][4].update(shape=[4, 3]),
+    "`next` is": lambda v: v["carry"][0].update(next="z_L_next_next"),
+    "no two tensors": lambda v: v["outputs"].append(dict(v["outputs"][0])),
+    "`alphabet` has V": lambda v: v.update(alphabet=["1"]),
+    "no character": lambda v: v.update(alphabet=["", "1", "12", "3", "4", "5"]),
+    "every character": lambda v: v.update(alphabet=["", "1", "2", "3", "4", "\n"]),
+    "whole numbers": lambda v: v.update(max_steps=8.0),
+}
+
+
+def test_its_rules_in_words_are_no_rules_of_the_schema() -> None:
+    schema = jsonschema.Draft202012Validator(json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
+    documented = [rule for rule, _ in rows("Rules in words")]
+    assert len(documented) == len(IN_WORDS)
+    for rule, (start, edit) in zip(documented, IN_WORDS.items(), strict=True):
+        assert rule.startswith(start)
+        value = spoilt(edit)
+        assert schema.is_valid(value), rule
+        with pytest.raises(ContractError):
+            StepContract.from_json(json.dumps(value))

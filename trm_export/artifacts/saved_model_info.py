@@ -1,0 +1,24 @@
+"""Look into the folder of a SavedModel: its contract and its checksums. Loads no TensorFlow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trm_export.artifacts.inspection import ContractInfo
+from trm_export.artifacts.sidecar import sidecar_state
+from trm_export.files import size_on_disk
+from trm_runtime.contract import StepContract
+from trm_runtime.drivers.saved_model_folder import contract_text, seal_problems
+
+
+def inspect_saved_model(folder: Path) -> ContractInfo:
+    """What the folder holds. Raises RejectedInputError for one without a readable contract."""
+    contract = StepContract.from_json(contract_text(folder), f"{folder}: its step contract")
+    return ContractInfo(
+        "saved-model",
+        str(folder),
+        size_on_disk(folder),
+        contract,
+        sidecar_state(folder, contract),
+        tuple(seal_problems(folder)),
+    )
