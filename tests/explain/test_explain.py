@@ -26,7 +26,8 @@ from tests.runtime.graphs import write
 from trm_export.checkpoints.loading import load_model
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.errors import UsageError
-from trm_export.explain.explain import Explanation, explain
+from trm_export.explain.explain import explain
+from trm_export.explain.explanation import Explanation
 from trm_export.explain.feeds import calls_of
 from trm_export.explain.file_choices import choices_of
 from trm_export.explain.stored import labels_of

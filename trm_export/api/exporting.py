@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, Union
+from typing import TYPE_CHECKING
 
 from trm_export.api.arguments import (
     ARTIFACTS,
@@ -19,7 +18,7 @@ from trm_export.api.arguments import (
 )
 from trm_export.api.loading import as_step_model, refuse_model
 from trm_export.artifacts.host_kinds import HOST_KINDS
-from trm_export.errors import RejectedInputError, UsageError
+from trm_export.errors import UsageError
 from trm_export.exporters.choices import (
     FORMATS,
     PRECISIONS,
@@ -30,6 +29,7 @@ from trm_export.exporters.choices import (
 )
 from trm_export.files import refuse_overwrite
 from trm_export.step.model_facts import ModelHints
+from trm_export.tasks.selection import PuzzleSource, refuse_puzzles, select_puzzles
 
 if TYPE_CHECKING:
     from trm_export.exporters.export_result import ExportResult, ExportSet
@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from trm_export.tasks import PuzzleSet
 
 MOST_PERCENT = 1000.0  # of a file's bytes that float layers may add
-_PROBES = 6  # puzzles of the check of an export
-OwnPuzzles: TypeAlias = Union[FilePath, "PuzzleSet", None]
+_SHIPPED, _OWN = 6, 64  # puzzles of calibration and check, at most
 
 
 def export(
@@ -56,7 +55,7 @@ def export(
     keep: Iterable[str] = (),
     auto_keep: float | None = None,
     auto_keep_count: int = 64,
-    puzzles: OwnPuzzles = None,
+    puzzles: PuzzleSource | None = None,
     trust: Sequence[str] = (),
     hints: ModelHints | None = None,
     force: bool = False,
@@ -81,7 +80,8 @@ def export(
         auto_keep: keep the worst layers in float, one after the other, until the file passes its
             gate; this is how many percent of bytes they may add. The result has the `search`.
         auto_keep_count: puzzles on which `auto_keep` judges every file.
-        puzzles: for calibration and check; a file or a `PuzzleSet`, shipped ones if None.
+        puzzles: for calibration and check, the first 64 (of a data-set folder, of its split
+            "train"); see `PuzzleSource`. A few shipped ones if None.
         trust: packages whose code may run, for a model whose class is not ours.
         hints: what a model of another class does not state itself.
         force: replace a file that this tool did not make.
@@ -108,20 +108,28 @@ def export(
     refuse_target(kind, file, source)
     refuse_overwrite(file, force=force)
     refuse_model(model, trust)
-    refuse_puzzles(puzzles)
+    refuse_puzzles(puzzles, None, None)
     step_model = as_step_model(model, trust, hints)
     from trm_export.explain.auto_keep import auto_keep as keep_worst
     from trm_export.exporters import export as exporter
 
-    form, probes = exporter.format_named(kind), _chosen(step_model, puzzles, _PROBES)
+    form, probes = exporter.format_named(kind), _chosen(step_model, puzzles, _SHIPPED, _OWN)
     if auto_keep is None:
         return exporter.export(step_model, file, probes, form, choices, force=force, source=source)
+    judged = _chosen(step_model, puzzles, auto_keep_count, auto_keep_count)
     told = progress or ignore
     return keep_worst(
-        step_model, file, probes, form, choices, budget=auto_keep,
-        judged=_chosen(step_model, puzzles, auto_keep_count), force=force, source=source,
+        step_model,
+        file,
+        probes,
+        form,
+        choices,
+        budget=auto_keep,
+        judged=judged,
+        force=force,
+        source=source,
         progress=lambda words: told(0.0, words),
-    )  # fmt: skip
+    )
 
 
 def export_all(
@@ -130,7 +138,7 @@ def export_all(
     *,
     granularity: str = "step",
     puzzle_table: str = "internal",
-    puzzles: OwnPuzzles = None,
+    puzzles: PuzzleSource | None = None,
     trust: Sequence[str] = (),
     hints: ModelHints | None = None,
     force: bool = False,
@@ -143,16 +151,22 @@ def export_all(
     """
     refuse_words(next(iter(FORMATS)), Choices(granularity=granularity, puzzle_table=puzzle_table))
     refuse_model(model, trust)
-    refuse_puzzles(puzzles)
+    refuse_puzzles(puzzles, None, None)
     step_model = as_step_model(model, trust, hints)
     from trm_export.exporters.export_all import export_all as write_all
     from trm_export.exporters.export_result import ExportSet
 
     entries, most = [], len(FORMATS) * len(PRECISIONS)
     for entry in write_all(
-        step_model, stem_of(model), Path(folder), _chosen(step_model, puzzles, _PROBES),
-        granularity=granularity, puzzle_table=puzzle_table, force=force, source=file_of(model),
-    ):  # fmt: skip
+        step_model,
+        stem_of(model),
+        Path(folder),
+        _chosen(step_model, puzzles, _SHIPPED, _OWN),
+        granularity=granularity,
+        puzzle_table=puzzle_table,
+        force=force,
+        source=file_of(model),
+    ):
         entries.append(entry)
         if progress is not None:
             progress(len(entries) / most, f"{entry.format} {entry.precision}")
@@ -175,12 +189,6 @@ def format_for(path: FilePath | None, name: str | None) -> str:
     raise UsageError(f"{path}: {suffix} is no suffix of a format; give the format: {known}.")
 
 
-def refuse_puzzles(puzzles: OwnPuzzles) -> None:
-    """RejectedInputError for a path at which there are no puzzles."""
-    if isinstance(puzzles, str | os.PathLike) and not Path(puzzles).exists():
-        raise RejectedInputError(f"{puzzles}: there is no such file or folder of puzzles.")
-
-
 def _refuse_search(budget: float | None, count: int) -> None:
     if budget is not None and not 0 <= budget <= MOST_PERCENT:
         raise UsageError(
@@ -191,13 +199,11 @@ def _refuse_search(budget: float | None, count: int) -> None:
         raise UsageError(f"auto_keep_count must be 1 or more, got {count}.")
 
 
-def _chosen(model: StepModel, puzzles: OwnPuzzles, count: int) -> PuzzleSet:
-    """So many of the puzzles that the caller names, or shipped ones."""
+def _chosen(model: StepModel, puzzles: PuzzleSource | None, shipped: int, own: int) -> PuzzleSet:
+    """So many of the caller's own puzzles, or so many of the shipped ones."""
     from trm_export.exporters.probe import probe_puzzles
-    from trm_export.tasks import find_task, read_puzzles
+    from trm_export.step.signature import contract_for
 
     if puzzles is None:
-        return probe_puzzles(model, count)
-    if isinstance(puzzles, str | os.PathLike):
-        return read_puzzles(Path(puzzles), find_task(model), limit=count)
-    return puzzles
+        return probe_puzzles(model, shipped)
+    return select_puzzles(contract_for(model), puzzles, None, None, own, split="train")

@@ -6,11 +6,10 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from trm_export import TOOL
 from trm_export.errors import TRMError
 from trm_export.explain.blame import Attempts, attempts_on, conclusion
+from trm_export.explain.explanation import Explanation
 from trm_export.explain.feeds import calls_of
 from trm_export.explain.file_choices import choices_of, format_of
 from trm_export.explain.op_diff import Labels, StoredChange, Walk
@@ -28,39 +27,6 @@ from trm_runtime.open import open_runner
 from trm_runtime.parity import GATES, Gates, ParityResult, Puzzles, TensorDiff, check
 
 Progress = Callable[[str], object]  # told what is being done, in words
-
-
-@dataclasses.dataclass(frozen=True)
-class Explanation:
-    """Why a file fails; truthy where its single steps pass.
-
-    Attributes:
-        verdict: of its single steps.
-        conclusion: one sentence that begins with who is to blame.
-        first: the first tensor, by step, that its gate refuses.
-        operators: those of that step, each fed the reference's values; None where they cannot be
-            compared.
-        operators_of: what they are compared with, or why they are not.
-        stored: tensors that a fresh export stores otherwise.
-        attempts: the trials behind the conclusion; None where the file passes.
-        ranking: of int8: the layers, the worst first.
-    """
-
-    verdict: str
-    conclusion: str
-    first: TensorDiff | None
-    operators: Walk | None
-    operators_of: str
-    stored: tuple[StoredChange, ...]
-    attempts: Attempts | None
-    ranking: tuple[LayerImpact, ...]
-
-    def __bool__(self) -> bool:
-        return self.first is None and (self.attempts is None or bool(self.attempts.file.passed))
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything as plain JSON types, infinities apart."""
-        return {"tool": TOOL, "kind": "explanation", **dataclasses.asdict(self)}
 
 
 def explain(

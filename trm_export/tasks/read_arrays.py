@@ -21,7 +21,7 @@ from trm_export.tasks.row_checks import find_bad_rows, reject
 from trm_export.tasks.task import Task
 from trm_runtime.errors import RejectedInputError
 
-__all__ = ["read_folder", "read_npz"]
+__all__ = ["checked_arrays", "read_folder", "read_npz"]
 
 _DAMAGED = (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError)
 Read = tuple[Task, npt.NDArray[np.int32], npt.NDArray[np.int32] | None]
@@ -42,7 +42,7 @@ def read_npz(path: Path, tasks: Sequence[Task], limit: int | None) -> Read:
     if inputs is None:
         found = ", ".join(names) or "nothing"
         raise RejectedInputError(f"{path.name} holds {found}; expected inputs (and labels)")
-    return _checked(f"{path.name} inputs", inputs, labels, tasks, limit)
+    return checked_arrays(f"{path.name} inputs", inputs, labels, tasks, limit)
 
 
 def read_folder(path: Path, split: str | None, tasks: Sequence[Task], limit: int | None) -> Read:
@@ -59,7 +59,7 @@ def read_folder(path: Path, split: str | None, tasks: Sequence[Task], limit: int
             )
         left = None if limit is None else limit - sum(len(part[1]) for part in parts)
         if left is None or left > 0:
-            parts.append(_checked(f"{name}__inputs.npy", inputs, labels, tasks, left))
+            parts.append(checked_arrays(f"{name}__inputs.npy", inputs, labels, tasks, left))
     inputs = np.concatenate([inputs for _, inputs, _ in parts])
     labels = np.concatenate([labels for _, _, labels in parts if labels is not None])
     return parts[0][0], inputs, labels
@@ -95,7 +95,7 @@ def _map(path: Path) -> npt.NDArray[Any]:
     return mapped
 
 
-def _checked(
+def checked_arrays(
     name: str,
     inputs: npt.NDArray[Any],
     labels: npt.NDArray[Any] | None,

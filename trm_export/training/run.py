@@ -31,13 +31,14 @@ from trm_export.training.recipe import Recipe
 from trm_export.training.run_files import RunFiles
 from trm_export.training.trainer import ACTTrainer
 from trm_export.training.validation import HaltingPoint
+from trm_runtime.display import Shown, Table
 from trm_runtime.errors import UsageError
 
 _NAMES = ("inputs", "labels", "puzzle_identifiers")  # of what `Task.batches` gives, in order
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainResult:
+@dataclasses.dataclass(frozen=True, repr=False)
+class TrainResult(Shown):
     """What a training run left behind."""
 
     model: Path
@@ -48,11 +49,35 @@ class TrainResult:
     minutes: float  # of this run
     validation: HaltingPoint
     training_exact: float | None  # of the weights themselves, at halt, in the last epoch
+    recipe: Recipe | None = None  # that was followed
 
     @property
     def files(self) -> tuple[Path, ...]:
         """Those that exist."""
         return tuple(file for file in (self.model, self.log, self.curve) if file is not None)
+
+    @property
+    def summary(self) -> str:
+        """How good the saved model is, and how many steps it takes."""
+        point = self.validation
+        return (
+            f"Validation: {point.exact:.1%} exact in {point.mean_steps:.1f} steps on average "
+            f"(all steps: {point.exact_all_steps:.1%}); halt threshold {point.threshold:g}."
+        )
+
+    def tables(self) -> tuple[Table, ...]:
+        """The run and its files."""
+        rows = [
+            ("epochs", f"{self.epochs} in all; this run took {self.minutes:.1f} minutes"),
+            ("ended", "interrupted" if self.interrupted else "complete"),
+            ("result", self.summary),
+            ("files", "\n".join(map(str, self.files))),
+        ]
+        return (Table(str(self.model), rows),)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, paths left as they are."""
+        return vars(self)
 
 
 def train(
