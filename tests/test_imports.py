@@ -77,8 +77,8 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     "module",
     ["checkpoints.keras_file", "step.weights", "artifacts.inspection", "artifacts.onnx_info",
-     "tasks", "exporters.choices", "training.recipe", "training.run_files", "halting.curve",
-     "halting.tuning", "artifacts.contract_rewrite"],
+     "artifacts.host_kinds", "tasks", "exporters.choices", "training.recipe", "training.run_files",
+     "halting.curve", "halting.tuning", "artifacts.contract_rewrite"],
 )  # fmt: skip
 def test_these_need_no_framework(module: str) -> None:
     assert loaded_by(f"import trm_export.{module}") & FRAMEWORKS == set()

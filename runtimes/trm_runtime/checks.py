@@ -46,6 +46,14 @@ def check_inputs(
     }
 
 
+def with_identifiers(contract: StepContract, tokens: np.ndarray[Any, Any]) -> Arrays:
+    """Bare puzzles (N, S) as inputs by name; identifier 0 for every one, where there are some."""
+    named = {"inputs": tokens}
+    if any(spec.name == "puzzle_identifiers" for spec in contract.inputs):
+        named["puzzle_identifiers"] = np.zeros(tokens.shape[:1], dtype=np.int32)
+    return named
+
+
 def _rows(contract: StepContract, found: Arrays) -> int | None:
     """N as the first array tells it, or None where that has too few axes or too many."""
     spec = next((spec for spec in contract.inputs if spec.name in found), None)

@@ -32,9 +32,10 @@ from trm_runtime.contract_rules import (
     size_of,
     structure_problems,
 )
+from trm_runtime.display import html_table
 from trm_runtime.errors import ContractError
 from trm_runtime.strict_json import Fields
-from trm_runtime.tensors import CarrySpec, TensorSpec, tensor_problems
+from trm_runtime.tensors import AnySpec, CarrySpec, TensorSpec, shape_text, tensor_problems
 
 __all__ = [
     "GRANULARITIES",
@@ -133,6 +134,25 @@ class StepContract:
         problems = self._problems()
         if problems:
             raise ContractError("the step contract breaks its own rules:", problems)
+
+    def __repr__(self) -> str:
+        batch = "any batch" if self.batch is None else f"batch {self.batch}"
+        return (
+            f"StepContract of {self.model_name}: {self.precision}, granularity {self.granularity}, "
+            f"{batch};\n{self.seq_len} cells of {self.vocab_size} ids, at most {self.max_steps} "
+            f"steps, halts where {self.halt.kind} > {self.halt.threshold:g}"
+        )
+
+    def _repr_html_(self) -> str:
+        roles: dict[str, Sequence[AnySpec]] = {
+            "input": self.inputs, "carry": self.carry, "output": self.outputs
+        }  # fmt: skip
+        rows = [
+            (role, spec.name, spec.dtype, shape_text(spec.shape))
+            for role, specs in roles.items()
+            for spec in specs
+        ]
+        return html_table(repr(self), ("role", "tensor", "dtype", "shape"), rows)
 
     def _problems(self) -> list[str]:
         """Every rule it breaks."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from trm_runtime.contract import StepContract
+from trm_runtime.display import field_table, one_line
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,9 @@ class StepOutput:
 
     carry: dict[str, np.ndarray[Any, Any]]  # by incoming names: z_H, not z_H_next
     outputs: dict[str, np.ndarray[Any, Any]]  # logits, q_halt_logits, q_continue_logits
+
+    __repr__ = one_line
+    _repr_html_ = field_table
 
 
 class StepRunner(Protocol):

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from trm_runtime.alphabet import open_cells, text_of
+from trm_runtime.contract import StepContract
+from trm_runtime.display import MAX_ROWS, field_table, html_table, one_line
+from trm_runtime.errors import UsageError
+from trm_runtime.message_text import counted
 
 STOP_REASONS = ("halted", "max_steps", "deadline", "cancelled", "nonfinite")
 
@@ -30,6 +37,9 @@ class StepEvent:
     outputs: Mapping[str, np.ndarray[Any, Any]]  # (B, ...) as in the contract, logits among them
     carry: Mapping[str, np.ndarray[Any, Any]]  # (B, ...) the carry after this step
 
+    __repr__ = one_line
+    _repr_html_ = field_table
+
 
 @dataclass(frozen=True)
 class Solution:
@@ -47,9 +57,58 @@ class Solution:
     q_halt: np.ndarray[Any, Any]  # (N,) float32 logits, of the step that gave the answer
     q_continue: np.ndarray[Any, Any]  # (N,) float32 logits, likewise
     stop_reasons: tuple[str, ...]  # N of them
+    puzzles: np.ndarray[Any, Any]  # (N, S) int32 token ids, as they were given
+    contract: StepContract  # of the runner
 
     def __len__(self) -> int:
         return len(self.stop_reasons)
+
+    @property
+    def texts(self) -> list[str]:
+        """Every answer as text, a character a cell; `?` for an id without a character.
+
+        Raises UsageError where the contract has no alphabet.
+        """
+        if self.contract.alphabet is None:
+            raise UsageError(
+                f"{self.contract.model_name}: The contract has no alphabet, so answers have no "
+                "text. Use the token ids in `answers`."
+            )
+        return [text_of(ids, self.contract.alphabet) for ids in self.answers.tolist()]
+
+    @property
+    def given_kept(self) -> list[bool | None]:
+        """Whether each answer repeats every given cell of its puzzle.
+
+        None for a puzzle without an answer, and for all of an alphabet without blanks.
+        """
+        opened = open_cells(self.contract.alphabet, self.puzzles)
+        if opened is None:
+            return [None] * len(self)
+        kept = (opened | (self.answers == self.puzzles)).all(axis=1)
+        answered = np.isfinite(self.q_halt)  # NaN until a first step has been latched
+        return [bool(k) if known else None for k, known in zip(kept, answered)]
+
+    @property
+    def summary(self) -> str:
+        """Why the puzzles stopped, and after how many steps: `2 halted; 3.50 steps on average`."""
+        reasons = sorted(Counter(self.stop_reasons).items())
+        counts = ", ".join(f"{count} {reason}" for reason, count in reasons)
+        return f"{counts}; {self.steps.mean():.2f} steps on average" if len(self) else "nothing"
+
+    def __repr__(self) -> str:
+        return f"Solution of {counted(len(self), 'puzzle')}: {self.summary}"
+
+    def _repr_html_(self) -> str:
+        shown = slice(0, MAX_ROWS)
+        answers = self.answers[shown].tolist()
+        known = self.contract.alphabet is not None
+        columns = (
+            range(MAX_ROWS), self.texts[shown] if known else answers, self.steps[shown].tolist(),
+            self.stop_reasons[shown], [f"{q:.4f}" for q in self.q_halt[shown].tolist()],
+        )  # fmt: skip
+        heads = ("row", "answer", "steps", "stopped by", "q_halt")
+        return html_table(repr(self), heads, zip(*columns), max(0, len(self) - MAX_ROWS))
 
     def to_json(self) -> str:
         """One JSON object with the fields as lists; a q value that is NaN becomes null."""

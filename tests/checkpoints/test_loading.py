@@ -54,7 +54,7 @@ def test_a_sound_file_is_described(tiny_keras: Path) -> None:
 
 
 def test_a_sound_file_loads_exactly(tiny_keras: Path, load: Callable[[Path], Any]) -> None:
-    from trm_export.step.weights import weights_sha256
+    from trm_export.step.saved_weights import weights_sha256
 
     model = load(tiny_keras)
     with zipfile.ZipFile(tiny_keras) as archive:
@@ -64,7 +64,7 @@ def test_a_sound_file_loads_exactly(tiny_keras: Path, load: Callable[[Path], Any
 
 
 def test_the_digest_is_of_the_weights_alone(tiny_keras: Path, load: Callable[[Path], Any]) -> None:
-    from trm_export.step.weights import weights_sha256
+    from trm_export.step.saved_weights import weights_sha256
 
     first, second = load(tiny_keras), load(tiny_keras)
     second.compile(optimizer="adam")
@@ -357,9 +357,9 @@ def test_a_missing_container_is_no_mere_warning(
 def test_weights_that_keras_forgets_to_load_are_noticed(
     tiny_keras: Path, load: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from trm_export import TRM
+    from trm_export.checkpoints import loading
 
-    monkeypatch.setattr(TRM, "load_weights", lambda self, path: None)
+    monkeypatch.setattr(loading, "load_saved", lambda model, data: None)
     with pytest.raises(CheckpointError, match="did not load the weights as they are"):
         load(tiny_keras)
 

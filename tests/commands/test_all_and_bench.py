@@ -143,7 +143,7 @@ def test_a_file_that_fails_its_check_ends_with_5_and_one_document(
 ) -> None:
     from trm_export.exporters import export_all as every
 
-    entry = every.Made("onnx", "int8", tmp_path / "m.onnx", failed="it computes something else")
+    entry = every.SetEntry("onnx", "int8", tmp_path / "m.onnx", failed="it computes something else")
     monkeypatch.setattr(every, "export_all", lambda *_, **__: iter([entry]))
     assert run(["all", MODEL, "-o", str(tmp_path), *options]) == 5
     printed = capsys.readouterr()

@@ -308,7 +308,7 @@ def test_the_command_writes_a_model_and_says_what_it_read(
 ) -> None:
     from trm_export.checkpoints.loading import load_model
     from trm_export.commands.support.app import run
-    from trm_export.step.weights import weights_sha256
+    from trm_export.step.saved_weights import weights_sha256
 
     target = tmp_path / "model.keras"
     assert run(["import", str(checkpoint("rope")), "-o", str(target)]) == 0

@@ -44,7 +44,7 @@ def test_a_saved_state_dict_is_the_same_model(
     from tests.importing.official import Official, save
     from tests.importing.variants import VARIANTS
     from trm_export.importing import import_checkpoint
-    from trm_export.step.weights import weights_sha256
+    from trm_export.step.saved_weights import weights_sha256
 
     path, variant = folder(tmp_path), VARIANTS["rope"]
     save(Official(variant.arch, variant.sizes, list(VARIANTS).index("rope")), path, prefix, half)

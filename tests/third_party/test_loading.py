@@ -105,7 +105,7 @@ def test_the_archive_is_checked_all_the_same(their_model: ThirdPartyModel, tmp_p
 
 
 def test_every_weight_is_the_files(their_model: ThirdPartyModel) -> None:
-    from trm_export.step.weights import weights_sha256
+    from trm_export.step.saved_weights import weights_sha256
 
     info = inspect_keras(their_model.file, [their_model.package])
     assert weights_sha256(their_model.model.keras) == info.weights_sha256

@@ -17,7 +17,7 @@ import pytest
 from trm_export.checkpoints.loading import load_model
 from trm_export.errors import OverwriteError, RejectedInputError
 from trm_export.model.presets import PRESETS, preset
-from trm_export.step.weights import weights_sha256
+from trm_export.step.saved_weights import weights_sha256
 from trm_export.tasks import get_task
 from trm_export.training.callbacks import VALIDATED, LearningCurve, Log
 from trm_export.training.recipe import RECIPES, Recipe, recipe_for, with_changes

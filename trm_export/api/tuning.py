@@ -10,6 +10,7 @@ from trm_export import TOOL, __version__
 from trm_export.api.arguments import FilePath, Progress, ignore
 from trm_export.artifacts.contract_rewrite import embedded_contract, refuse_rewrite, rewrite
 from trm_export.errors import UsageError
+from trm_export.files import sidecar
 from trm_export.halting.curve import Point
 from trm_export.halting.tuning import Tuning, refuse_loop, think
 from trm_export.halting.tuning import tune as choose
@@ -58,7 +59,7 @@ class TuneResult(Shown):
         """What was written: the tuned file and the contract beside it."""
         if self.written is None:
             return ()
-        return self.written, self.written.with_name(f"{self.written.name}.json")
+        return self.written, sidecar(self.written)
 
     @property
     def summary(self) -> str:

@@ -9,10 +9,8 @@ the file's.
 from __future__ import annotations
 
 import os
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import keras
 
@@ -20,7 +18,8 @@ from trm_export.checkpoints.keras_file import KerasFile, KerasFileInfo, inspect_
 from trm_export.errors import CheckpointError, TRMError
 from trm_export.model import TRM
 from trm_export.model.weightless import without_weights
-from trm_export.step.weights import TensorInfo, describe, saved_weights, weights_sha256
+from trm_export.step.saved_weights import load_saved, saved_weights, weights_sha256
+from trm_export.step.weights import TensorInfo, describe
 
 __all__ = ["KerasFileInfo", "fill", "inspect_keras", "load_model"]
 
@@ -78,12 +77,10 @@ def _size(variable: keras.Variable) -> int:
 
 
 def _load(model: keras.Model, file: KerasFile) -> None:
-    with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        path = Path(directory, "model.weights.h5")
-        path.write_bytes(file.weights)
         try:
-            model.load_weights(path)
+            load_saved(model, file.weights)
         except (ValueError, KeyError, OSError, UserWarning) as error:
             summary = f"{file.info.path}: Keras refuses its weights: {error}"
             raise CheckpointError(summary) from error

@@ -24,8 +24,8 @@ from trm_export.checkpoints.keras_file import KerasFile
 from trm_export.checkpoints.loading import fill
 from trm_export.errors import CheckpointError, TRMError, UsageError
 from trm_export.step.model_facts import ModelHints, facts_of
+from trm_export.step.saved_weights import saved_weights
 from trm_export.step.step_tensors import call_once
-from trm_export.step.weights import saved_weights
 
 
 def load_third_party(file: KerasFile, trusted: Sequence[str], asked: ModelHints) -> keras.Model:

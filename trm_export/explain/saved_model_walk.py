@@ -254,7 +254,7 @@ def _graph(view: View, path: Path) -> StepGraph:
 
 def _read(view: View, path: Path) -> StepGraph:
     contract, model = embedded_contract(path), view.shared.model
-    variables, known = weights_of(model.keras, contract), weights(model.keras).items()
+    variables, known = weights_of(model.keras, contract), weights(model).items()
     names = [
         next((name for name, array in known if np.array_equal(array, variable)), variable.path)
         for variable in variables

@@ -163,7 +163,8 @@ def plan(
             "start again with KERAS_BACKEND=tensorflow."
         )
     refuse_words(kind.name, choices)
-    model = adapt(model)
+    known = shared is not None and shared.model.keras is model
+    model = shared.model if shared is not None and known else adapt(model)
     external = choices.puzzle_table == "external"
     batch = kind.batch if choices.batch is None else choices.batch
     contract = contract_for(

@@ -11,12 +11,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-import keras
 import numpy as np
 
 from trm_export.errors import UsageError
 from trm_export.step.step_model import AnyModel, adapt
-from trm_export.step.weights import saved_weights
 
 Array = np.ndarray[Any, Any]
 
@@ -27,14 +25,14 @@ def layer_name(path: str) -> str:
     return re.sub(r"blocks/transformer_layer", "block", path)
 
 
-def weights(model: keras.Model) -> dict[str, Array]:
+def weights(model: AnyModel) -> dict[str, Array]:
     """Every weight of the model by its short name, as Keras has it."""
-    return {layer_name(path): array for path, array in saved_weights(model).items()}
+    return {layer_name(path): array for path, array in adapt(model).weights.arrays.items()}
 
 
 def layers(model: AnyModel) -> dict[str, Array]:
     """The matrices among them, in two or more dimensions; start states are none."""
-    found = _layers(saved_weights(adapt(model).keras))
+    found = _layers(adapt(model).weights.arrays)
     return {layer_name(path): array for path, array in found.items()}
 
 
@@ -57,7 +55,7 @@ def chosen(model: AnyModel, patterns: Sequence[str]) -> tuple[str, ...]:
     """
     if not patterns:
         return ()
-    known = {layer_name(path): path for path in _layers(saved_weights(adapt(model).keras))}
+    known = {layer_name(path): path for path in _layers(adapt(model).weights.arrays)}
     found = {pattern: set(_matching(pattern, known)) for pattern in patterns}
     lost = [pattern for pattern, names in found.items() if not names]
     if lost:

@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import onnx
 from onnx import numpy_helper
@@ -56,7 +55,7 @@ def _converted(model: StepModel, contract: StepContract, rolled: bool) -> onnx.M
     fixed = {spec.name for spec in (*incoming(contract), *outgoing(contract))}
     onnx_graph.prune(graph)
     onnx_graph.order(graph)
-    stored = _constants(graph) | _recognised(model.keras, graph)
+    stored = _constants(graph) | _recognised(model, graph)
     onnx_graph.rename(graph, _Names(fixed, stored))
     onnx_graph.capture_invariants(graph)
     straighten(graph)
@@ -160,7 +159,7 @@ class _Names:
 
 def weight_names(model: AnyModel) -> set[str]:
     """The names that the model's weights have in a graph, ``H_level/block_1/ffn/down`` say."""
-    return set(weights(adapt(model).keras))
+    return set(weights(model))
 
 
 def body_names(model: AnyModel) -> set[str]:
@@ -170,7 +169,7 @@ def body_names(model: AnyModel) -> set[str]:
     or of the halting scores.
     """
     model = adapt(model)
-    saved = weights(model.keras)
+    saved = weights(model)
     if isinstance(model.keras, TRM):
         return set(saved) - set(HEADS)
     return {name for name, array in saved.items() if not _is_head(array.shape, model.vocab_size)}
@@ -187,7 +186,7 @@ def _constants(graph: onnx.GraphProto) -> dict[str, str]:
     return {name: f"constant_{number}" for number, name in enumerate(names, 1)}
 
 
-def _recognised(model: keras.Model, graph: onnx.GraphProto) -> dict[str, str]:
+def _recognised(model: StepModel, graph: onnx.GraphProto) -> dict[str, str]:
     """Initializer -> name of the Keras weight that it is, recognised by its values.
 
     Its shape may be another: Keras's attention layers keep matrices as (hidden, heads, size), which

@@ -12,4 +12,4 @@ def probe_puzzles(model: AnyModel, count: int = 6) -> PuzzleSet:
     task = find_task(model)
     if task is not None:
         return task.puzzles("validation", count=count)
-    return random_rows(model.vocab_size, model.seq_len, count)
+    return random_rows(model.vocab_size, model.seq_len, count, model.alphabet)

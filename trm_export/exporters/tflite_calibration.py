@@ -27,7 +27,6 @@ from trm_export.exporters.tflite_recipe import MatrixObservation, Product, produ
 from trm_export.model.layers import SwiGLU
 from trm_export.step.signature import contract_for
 from trm_export.step.step_model import AnyModel, StepModel, adapt
-from trm_export.step.weights import saved_weights
 from trm_runtime.parity.gates import gates_for
 
 BATCH = 8
@@ -77,8 +76,9 @@ def _is_kept(name: str, keep: Collection[str]) -> bool:
 
 def matrix_names(model: AnyModel) -> dict[str, str]:
     """Key of every matrix to quantise -> its name in the checkpoint; gate and up apart."""
-    own = adapt(model).keras
-    saved = {digest_of(array): name for name, array in saved_weights(own).items()}
+    model = adapt(model)
+    own = model.keras
+    saved = {digest_of(array): name for name, array in model.weights.arrays.items()}
     names = {}
     for layer in own._flatten_layers():
         if isinstance(layer, keras.layers.Dense) and layer.units > _SCORES:

@@ -17,7 +17,6 @@ from keras import ops
 import trm_export
 from trm_export.model import TRM
 from trm_export.step.step_model import AnyModel, StepModel, adapt, select
-from trm_export.step.weights import weights_sha256
 from trm_runtime.contract import CarrySpec, MadeBy, StepContract, TensorSpec
 from trm_runtime.granularity import as_block, as_loop
 
@@ -55,7 +54,7 @@ def contract_for(
         outputs=model.outputs(batch),
         halt=model.halt,
         max_steps=model.max_steps,
-        made_by=_made_by(model.keras, packages),
+        made_by=_made_by(model, packages),
         alphabet=model.alphabet,
         num_puzzle_identifiers=model.num_puzzle_identifiers,
         puzzle_table_sha256=puzzle_table_sha256,
@@ -70,12 +69,12 @@ def _stepping(model: AnyModel, puzzle_table_sha256: str | None) -> StepModel:
     return model if puzzle_table_sha256 is None else model.with_external_table()
 
 
-def _made_by(model: keras.Model, packages: Sequence[str]) -> MadeBy:
+def _made_by(model: StepModel, packages: Sequence[str]) -> MadeBy:
     return MadeBy(
         tool=f"trm-export {trm_export.__version__}",
         versions={name: importlib.metadata.version(name) for name in packages},
-        weights_sha256=weights_sha256(model),
-        config_digest=hashlib.sha256(_config_text(model).encode()).hexdigest(),
+        weights_sha256=model.weights.sha256,
+        config_digest=hashlib.sha256(_config_text(model.keras).encode()).hexdigest(),
     )
 
 

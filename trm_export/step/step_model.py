@@ -23,6 +23,7 @@ from trm_export.step.model_facts import (
     halt_threshold,
 )
 from trm_export.step.nest import flatten, rebuild
+from trm_export.step.saved_weights import SavedWeights
 from trm_export.step.step_tensors import (
     EMBEDDING,
     HEADS,
@@ -49,6 +50,7 @@ class StepModel:
         alphabet: the characters of each token id, if known.
         num_puzzle_identifiers: how many there are, or None without that input.
         left_out: outputs that have no rows, and that no contract can hold.
+        weights: what Keras saves of the model, as it is now.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class StepModel:
         self.alphabet, self.seq_len = facts.alphabet, facts.seq_len
         self.num_puzzle_identifiers = facts.num_puzzle_identifiers
         self.left_out = form.left_out
+        self.weights = SavedWeights(model)
         self._form = form
 
     @property
@@ -90,6 +93,8 @@ class StepModel:
         """The same facts of another model of the same class and sizes."""
         found = StepModel.__new__(StepModel)
         vars(found).update(vars(self), keras=twin)
+        if twin is not self.keras:
+            found.weights = SavedWeights(twin)
         return found
 
     def inputs(self, batch: int | None) -> tuple[TensorSpec, ...]:

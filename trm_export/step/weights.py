@@ -10,20 +10,15 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import h5py
 import ml_dtypes
 import numpy as np
 
 from trm_export.errors import CheckpointError
-
-if TYPE_CHECKING:
-    import keras
 
 OPTIMIZER = "optimizer"  # the top-level group of training state, no part of the model
 _MAX_DEPTH = 64
@@ -77,24 +72,6 @@ def digest(arrays: Arrays) -> str:
         total.update(f"{tensor}\n".encode())
         total.update(np.ascontiguousarray(arrays[tensor.path]).tobytes())
     return total.hexdigest()
-
-
-def saved_weights(model: keras.Model) -> Arrays:
-    """The model's weights under the names Keras saves them by, ``inner/lm_head/vars/0`` say."""
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory, "model.weights.h5")
-        model.save_weights(path)
-        return read_weights(path, "the model")
-
-
-def weights_sha256(model: keras.Model) -> str:
-    """SHA-256 of the model's weights by structural name, dtype, shape and value.
-
-    The same number as `inspect_keras(...).weights_sha256` of the model's `.keras` file; it does
-    not depend on the backend, on compilation or on the names of layers. Random-number state is
-    left out.
-    """
-    return digest(saved_weights(model))
 
 
 def not_finite(arrays: Arrays) -> list[str]:

@@ -21,6 +21,7 @@ PuzzleSource: TypeAlias = (
     str | os.PathLike[str] | PuzzleSet | Array | Sequence[Any] | tuple[Array, Array | None]
 )
 """A file or folder, a `PuzzleSet`, tokens (N, S), or a pair of these and their solutions (N, S)."""
+HARD = "hard"
 
 
 def refuse_puzzles(
@@ -37,7 +38,7 @@ def refuse_puzzles(
         get_task(task)
     if blanks is not None:
         as_blanks(blanks)
-    if puzzles is None:
+    if puzzles is None or names_hard(puzzles):
         return
     if blanks is not None:
         raise UsageError(f"--blanks is for the shipped puzzles; leave it out with {own}.")
@@ -46,6 +47,11 @@ def refuse_puzzles(
         raise RejectedInputError(
             f"{file}: there is no such file or folder of puzzles; check its name."
         )
+
+
+def names_hard(puzzles: PuzzleSource | None) -> bool:
+    """Whether this is the word for the shipped puzzles that need guesses, and no file of it."""
+    return isinstance(puzzles, str | Path) and str(puzzles) == HARD and not Path(puzzles).exists()
 
 
 def puzzle_file(puzzles: PuzzleSource | None) -> Path | None:
@@ -67,6 +73,8 @@ def select_puzzles(
     task gets random rows, which say that they are no puzzles.
     """
     task = find_task(contract) if name is None else get_task(name)
+    if names_hard(puzzles):
+        puzzles, blanks = None, HARD
     file = puzzle_file(puzzles)
     if file is not None:
         return read_puzzles(file, task, split=split if file.is_dir() else None, limit=count)
@@ -125,12 +133,12 @@ def shipped_puzzles(
 
 
 def as_blanks(value: Blanks | str) -> Blanks:
-    """A number of blanks, a range, or `minimal`, of a text too; UsageError for another text."""
+    """A number of blanks, a range, `minimal` or `hard`, of a text too; UsageError for another."""
     if not isinstance(value, str):
         return value
     if value == "minimal":
         return "minimal"
-    if value == "hard":
+    if value == HARD:
         return "hard"
     if not value.isdecimal():
         raise UsageError(f"--blanks {value}: expected a number of blanks, minimal or hard.")

@@ -5,13 +5,14 @@ Token 0 pads in every task. Knows no particular task; `trm_export.tasks.TASKS` h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from trm_runtime.alphabet import pads
 from trm_runtime.errors import UsageError
 from trm_runtime.judging import exact, without_padding
 
@@ -253,9 +254,15 @@ class Task(Protocol):
         ...
 
 
-def random_rows(vocab_size: int, seq_len: int, count: int) -> PuzzleSet:
-    """Tokens (count, S) drawn evenly from 0..V-1, without solutions; always the same."""
-    tokens = np.random.default_rng(0).integers(0, vocab_size, (count, seq_len), dtype=np.int32)
+def random_rows(
+    vocab_size: int, seq_len: int, count: int, alphabet: Sequence[str] | None = None
+) -> PuzzleSet:
+    """Tokens (count, S) drawn evenly, without solutions; always the same.
+
+    They are of 0..V-1, but for a 0 that pads by the alphabet.
+    """
+    least, rng = int(pads(alphabet)), np.random.default_rng(0)
+    tokens = rng.integers(least, vocab_size, (count, seq_len), dtype=np.int32)
     return PuzzleSet(tokens, None, np.zeros(count, np.int32), kind=RANDOM_ROWS)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from trm_export.checkpoints.loading import load_model
 from trm_export.files import atomic_write
 from trm_export.model import TRM, preset
-from trm_export.step.weights import weights_sha256
+from trm_export.step.saved_weights import weights_sha256
 from trm_export.tasks import Task, get_task
 from trm_export.training.callbacks import (
     Clock,

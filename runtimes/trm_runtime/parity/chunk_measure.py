@@ -9,6 +9,7 @@ from typing import Any, Callable
 import numpy as np
 
 from trm_runtime.contract import StepContract
+from trm_runtime.display import field_table, one_line
 from trm_runtime.loop import solve
 from trm_runtime.parity.any_batch import stepped
 from trm_runtime.parity.gaps import FIELDS, Gaps
@@ -35,6 +36,9 @@ class WorsePuzzles:
     labels: Array  # (m, S) int32; of puzzles without labels the reference's answers
     reference: Array  # (T, m, S) int32 answer after each step, 0 after the last
     candidate: Array  # (T, m, S) int32
+
+    __repr__ = one_line
+    _repr_html_ = field_table
 
 
 @dataclass(frozen=True)

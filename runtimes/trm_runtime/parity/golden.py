@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trm_runtime.contract import StepContract
+from trm_runtime.display import field_table, html_table, one_line
 from trm_runtime.judging import exact
 from trm_runtime.parity.drift import StepSizes, read_steps
 
@@ -34,6 +35,9 @@ class Chunk:
     steps: Array  # (n,) int32 step at which each stopped
     followed: Array  # (f,) int64 rows of this chunk
     states: dict[str, Array]  # (T, f, ...) carry and outputs after each step, by name
+
+    __repr__ = one_line
+    _repr_html_ = field_table
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -62,6 +66,9 @@ class RefilledSlots:
     inputs: dict[str, Array]  # (T, R, ...) what each step is shown
     states: dict[str, Array]  # (T, R, ...) carry and outputs after each step, by name
 
+    __repr__ = one_line
+    _repr_html_ = field_table
+
 
 @dataclass(frozen=True)
 class GoldenOrigin:
@@ -71,6 +78,9 @@ class GoldenOrigin:
     task: str | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     control: Mapping[str, Any] | None = None  # how far the reference is from its own control
+
+    __repr__ = one_line
+    _repr_html_ = field_table
 
     @property
     def floor(self) -> tuple[StepSizes, ...]:
@@ -90,6 +100,17 @@ class Golden:
 
     def __len__(self) -> int:
         return self.puzzles
+
+    def __repr__(self) -> str:
+        return (
+            f"Golden of {self.puzzles} {self.about.kind}: {self.followed} followed and "
+            f"{len(self.refilled.numbers)} refilled slots, {self.contract.max_steps} steps of "
+            f"{self.contract.model_name}"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [(kind, str(value)) for kind, value in self.about.provenance.items()]
+        return html_table(repr(self), ("recorded", "from"), rows)
 
     @property
     def puzzles(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from trm_runtime.checks import check_inputs
+from trm_runtime.checks import check_inputs, with_identifiers
 from trm_runtime.contract import StepContract
 from trm_runtime.errors import UsageError
 from trm_runtime.loop import solve
@@ -99,11 +99,9 @@ def model_tokens(contract: StepContract, puzzles: Puzzles) -> Arrays:
 
     Raises RejectedInputError for puzzles that do not fit, UsageError for none at all.
     """
-    named = {"inputs": np.asarray(puzzles.inputs)}
-    if any(spec.name == "puzzle_identifiers" for spec in contract.inputs):
-        named["puzzle_identifiers"] = np.zeros(named["inputs"].shape[:1], dtype=np.int32)
-        feeds = getattr(puzzles, "feeds", None)
-        named = named if feeds is None else feeds(contract.num_puzzle_identifiers)
+    named = with_identifiers(contract, np.asarray(puzzles.inputs))
+    if len(named) > 1 and hasattr(puzzles, "feeds"):
+        named = puzzles.feeds(contract.num_puzzle_identifiers)
     tokens = check_inputs(contract, named)
     if len(tokens["inputs"]) == 0:
         raise UsageError("parity needs at least one puzzle, got none")

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import trm_runtime
+from trm_runtime.display import html_table
 from trm_runtime.parity.chunk_measure import WorsePuzzles
 from trm_runtime.parity.decisions import Decisions
 from trm_runtime.parity.drift import Growth, StepSizes
@@ -57,6 +58,13 @@ class ParityResult:
     stories: WorsePuzzles | None = None  # of some puzzles lost
     same_weights: bool = True  # by the checksums in the two contracts
     kind: str = "puzzles"  # what the rows are, in words
+
+    def __repr__(self) -> str:
+        return f"ParityResult of {self.precision} on {self.puzzles} {self.kind}:\n{self.verdict}"
+
+    def _repr_html_(self) -> str:
+        rows = [(rung.name, rung.status, rung.summary) for rung in self.rungs]
+        return html_table(repr(self), ("rung", "status", "summary"), rows)
 
     @property
     def broken(self) -> Rung | None:
