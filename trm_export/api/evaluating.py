@@ -15,7 +15,7 @@ from trm_export.errors import UsageError
 from trm_export.step.model_facts import ModelHints
 from trm_export.tasks import ArcTask, Blanks, PuzzleSet, Task, find_task, get_task
 from trm_export.tasks.arc_grids import encode
-from trm_export.tasks.selection import PuzzleSource, puzzle_file, refuse_puzzles, select_puzzles
+from trm_export.tasks.selection import PuzzleSource, refuse_puzzles, select_puzzles
 from trm_export.tasks.voting import ArcScore, evaluate_arc
 from trm_runtime.display import Shown, Table
 from trm_runtime.loop import solve
@@ -26,11 +26,10 @@ if TYPE_CHECKING:
     from trm_runtime.runner import StepRunner
     from trm_runtime.solution import Solution, StepEvent
 
-__all__ = ["Board", "Evaluation", "evaluate"]
+__all__ = ["Board", "Evaluation", "Task", "evaluate"]
 
 Array = np.ndarray[Any, Any]
 _KERAS = ".keras"
-HARD = "hard"  # puzzles of one's own that are called so are the shipped hard ones
 
 
 class Board(NamedTuple):
@@ -101,7 +100,7 @@ def evaluate(
         model: see `ModelLike`, or an exported file.
         task: name of the task of the model's tokens; the one that fits the model if not given.
         puzzles: see `PuzzleSource`, with solutions; shipped test puzzles if not given.
-        blanks: of the shipped puzzles: a number, or `minimal`.
+        blanks: of the shipped puzzles: a number, `minimal` or `hard`.
         count: how many puzzles, or ARC problems, at most.
         vote: ARC: ask in so many symmetries, and let the answers vote.
         trust: packages whose code may run.
@@ -115,9 +114,6 @@ def evaluate(
     """
     if vote is not None and (puzzles is not None or blanks is not None):
         raise UsageError("--vote asks for all of a problem; leave --puzzles and --blanks out.")
-    file = puzzle_file(puzzles)
-    if file == Path(HARD) and blanks is None and not file.exists():
-        puzzles, blanks = None, HARD
     refuse_puzzles(puzzles, task, blanks)
     asked = hints or ModelHints()
     runner = _runner(model, trust, asked if task is None else replace(asked, task=task))

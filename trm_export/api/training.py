@@ -17,10 +17,10 @@ def train(
     path: FilePath | None = None,
     *,
     start: FilePath | None = None,
-    until: str | None = None,
     resume: bool = False,
     force: bool = False,
     verbose: int | str = 0,
+    until: str | None = None,
     **changes: Any,
 ) -> TrainResult:
     """Trains a model and writes it; log, learning curve and recipe land beside it.
@@ -31,11 +31,10 @@ def train(
         task: a task such as ``"sudoku4"``, or a preset such as ``"paper-maze"``.
         path: the ``.keras`` file to write; ``artifacts/<task>.keras`` if None.
         start: begin with the weights of this ``.keras`` file.
-        until: stop in time for ``"09:15"``, or an ISO date and time, with all that `resume` needs
-            saved.
         resume: go on with the run beside `path` after a kill, by its own recipe.
         force: replace files that this tool did not make.
         verbose: what `fit` shows: 0 nothing, 1 a bar, 2 a line an epoch.
+        until: stop in time for this time of day or ISO date and time, with all that `resume` needs.
         **changes: fields of `Recipe` that are to be otherwise; None leaves one as it is.
 
     Raises:
@@ -49,7 +48,8 @@ def train(
     from trm_export.training.run_files import RunFiles
     from trm_export.training.until import parse_time
 
-    recipe, end = recipe_for(task, **changes), None if until is None else parse_time(until)
+    end = None if until is None else parse_time(until)
+    recipe = recipe_for(task, **changes)
     target = ARTIFACTS / f"{task}.keras" if path is None else Path(path)
     files, begin = RunFiles(target), None if start is None else Path(start)
     files.check(start=begin, resume=resume, force=force)

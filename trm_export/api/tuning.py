@@ -10,6 +10,7 @@ from trm_export import TOOL, __version__
 from trm_export.api.arguments import FilePath, Progress, ignore
 from trm_export.artifacts.contract_rewrite import embedded_contract, refuse_rewrite, rewrite
 from trm_export.errors import UsageError
+from trm_export.files import sidecar
 from trm_export.halting.curve import Point
 from trm_export.halting.tuning import Tuning, refuse_loop, think
 from trm_export.halting.tuning import tune as choose
@@ -58,7 +59,7 @@ class TuneResult(Shown):
         """What was written: the tuned file and the contract beside it."""
         if self.written is None:
             return ()
-        return self.written, self.written.with_name(f"{self.written.name}.json")
+        return self.written, sidecar(self.written)
 
     @property
     def summary(self) -> str:
@@ -108,7 +109,7 @@ def tune(
         puzzles: see `PuzzleSource`, with solutions, and none of a test; of a data-set folder its
             validation split is read. Shipped validation puzzles if not given.
         task: name of the task of the puzzles; the one that fits the file if not given.
-        blanks: of the shipped puzzles: a number, or `minimal`.
+        blanks: of the shipped puzzles: a number, `minimal` or `hard`.
         count: how many puzzles, at most.
         lose: points of exact accuracy (0 to 100) that fewer steps may cost.
         output: write the tuned file here and leave the other as it is.

@@ -98,8 +98,8 @@ def train(
     *,
     start: _From = None,
     recipe: RecipeOptions,
-    until: _Until = None,
     resume: _Resume = False,
+    until: _Until = None,
     output: _Output = None,
     force: Force = False,
     as_json: AsJson = False,
@@ -108,23 +108,21 @@ def train(
 
     Ctrl-C saves what there is and ends with exit code 130.
     """
-    import signal
     import sys
 
     import trm_export
     from trm_export.commands.support.console import emit
     from trm_export.commands.support.exits import StoppedError
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` is as good as Ctrl-C
     shown = 0 if as_json else 1 if sys.stdout.isatty() else 2
     result = trm_export.train(
         task,
         output,
         start=start,
-        until=until,
         resume=resume,
         force=force,
         verbose=shown,
+        until=until,
         **vars(recipe),
     )
     if as_json:

@@ -21,6 +21,7 @@ PuzzleSource: TypeAlias = (
     str | os.PathLike[str] | PuzzleSet | Array | Sequence[Any] | tuple[Array, Array | None]
 )
 """A file or folder, a `PuzzleSet`, tokens (N, S), or a pair of these and their solutions (N, S)."""
+HARD = "hard"
 
 
 def refuse_puzzles(
@@ -37,6 +38,7 @@ def refuse_puzzles(
         get_task(task)
     if blanks is not None:
         as_blanks(blanks)
+    puzzles, blanks = read_choice(puzzles, blanks)
     if puzzles is None:
         return
     if blanks is not None:
@@ -46,6 +48,17 @@ def refuse_puzzles(
         raise RejectedInputError(
             f"{file}: there is no such file or folder of puzzles; check its name."
         )
+
+
+def read_choice(
+    puzzles: PuzzleSource | None, blanks: Blanks | str | None
+) -> tuple[PuzzleSource | None, Blanks | str | None]:
+    """The choice without the word `hard` in the place of puzzles, where no file is called so.
+
+    It means the shipped puzzles that need guesses.
+    """
+    word = isinstance(puzzles, str | Path) and str(puzzles) == HARD and not Path(puzzles).exists()
+    return (None, HARD) if word and blanks is None else (puzzles, blanks)
 
 
 def puzzle_file(puzzles: PuzzleSource | None) -> Path | None:
@@ -67,6 +80,7 @@ def select_puzzles(
     task gets random rows, which say that they are no puzzles.
     """
     task = find_task(contract) if name is None else get_task(name)
+    puzzles, blanks = read_choice(puzzles, blanks)
     file = puzzle_file(puzzles)
     if file is not None:
         return read_puzzles(file, task, split=split if file.is_dir() else None, limit=count)
@@ -125,12 +139,12 @@ def shipped_puzzles(
 
 
 def as_blanks(value: Blanks | str) -> Blanks:
-    """A number of blanks, a range, or `minimal`, of a text too; UsageError for another text."""
+    """A number of blanks, a range, `minimal` or `hard`, of a text too; UsageError for another."""
     if not isinstance(value, str):
         return value
     if value == "minimal":
         return "minimal"
-    if value == "hard":
+    if value == HARD:
         return "hard"
     if not value.isdecimal():
         raise UsageError(f"--blanks {value}: expected a number of blanks, minimal or hard.")
