@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import typer
 
 if TYPE_CHECKING:
-    from trm_export.step.model_facts import ModelHints
-    from trm_runtime.contract import StepContract
+    from trm_export import ModelHints
 
 INPUT, OUTPUT, PUZZLES = "Input", "Output", "Puzzles"
 WHAT, MODELS = "What to export", "Third-party models"
@@ -148,9 +147,9 @@ class ModelOptions:
         """The packages whose code may run."""
         return self.trust_module or ()
 
-    def hints(self, task: str | None = None, assumed: StepContract | None = None) -> ModelHints:
-        """The same for the library; `assumed` answers what neither model nor options state."""
-        from trm_export.step.model_facts import ModelHints
+    def hints(self, task: str | None = None) -> ModelHints:
+        """The same for the library, and the task of the model's tokens."""
+        from trm_export import ModelHints
 
         return ModelHints(
             seq_len=self.seq_len,
@@ -159,7 +158,6 @@ class ModelOptions:
             halt_threshold=self.halt_threshold,
             num_puzzle_identifiers=self.puzzle_identifiers,
             task=task,
-            assumed=assumed,
         )
 
 
