@@ -59,7 +59,7 @@ BatchSize = Annotated[
 Blanks = Annotated[
     str | None,
     typer.Option(
-        help="Blanks of the shipped puzzles: a number, or minimal; for mazes the path cells.",
+        help="Blanks of the shipped puzzles: a number, minimal or hard; for mazes the path cells.",
         rich_help_panel=PUZZLES,
     ),
 ]
@@ -169,7 +169,11 @@ class PuzzleOptions:
     panel: ClassVar[str] = PUZZLES
 
     puzzles: Annotated[
-        Path | None, typer.Option(help="Your own puzzles: CSV, text lines, .npz or a folder.")
+        Path | None,
+        typer.Option(
+            help="Your own puzzles: CSV, text lines, .npz or a folder; or the word hard, for 9x9 "
+            "Sudokus that need guesses."
+        ),
     ] = None
     task: TaskName = None
     blanks: Blanks = None
