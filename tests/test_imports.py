@@ -95,7 +95,10 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     "module",
     ["checkpoints.keras_file", "step.weights", "artifacts.inspection", "artifacts.onnx_info",
      "artifacts.host_kinds", "tasks", "exporters.choices", "training.recipe", "training.run_files",
-     "halting.curve", "halting.tuning", "artifacts.contract_rewrite"],
+     "halting.curve", "halting.tuning", "artifacts.contract_rewrite", "api.arguments",
+     "api.loading", "api.exporting", "api.importing", "api.inspecting", "api.training",
+     "api.comparing", "api.recording", "api.tuning", "api.benching", "api.evaluating",
+     "api.reporting", "api.demonstration"],
 )  # fmt: skip
 def test_these_need_no_framework(module: str) -> None:
     assert loaded_by(f"import trm_export.{module}") & FRAMEWORKS == set()

@@ -89,7 +89,7 @@ def select_puzzles(
     if task is None and blanks is not None:
         raise UsageError("No shipped puzzles fit this model; leave --blanks out.")
     if task is None:
-        return random_rows(contract.vocab_size, contract.seq_len, count)
+        return random_rows(contract.vocab_size, contract.seq_len, count, contract.alphabet)
     return shipped_puzzles(task, blanks, count, split)
 
 
