@@ -15,6 +15,7 @@ from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
 from trm_export.errors import OverwriteError, RejectedInputError, UsageError
 from trm_export.tasks import get_task
+from trm_export.tasks.selection import read_choice
 from trm_runtime.json_values import plain
 
 pytest.importorskip("onnxruntime")
@@ -101,3 +102,18 @@ def test_what_cannot_be_is_refused(model: Any, file: Path, tmp_path: Path) -> No
     with pytest.raises(UsageError, match="lose"):
         te.tune(file, count=4, lose=101, dry_run=True)
     assert np.isfinite(te.evaluate(model, count=2).figures["mean_steps"])
+
+
+def test_hard_is_a_word_for_puzzles_unless_a_file_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read_choice("hard", None) == (None, "hard")
+    assert read_choice(Path("hard"), 5) == (Path("hard"), 5)
+    (tmp_path / "hard").write_text("1.34341221434321\n")
+    assert read_choice("hard", None) == ("hard", None)
+    (tmp_path / "hard").unlink()
+    recorded = te.record(shipped_checkpoint("sudoku9"), "hard", count=2, control=False, states=1)
+    assert recorded.path == Path("artifacts", "sudoku9.golden.npz")
+    wanted = get_task("sudoku9").puzzles("test", "hard", 2)
+    assert (recorded.golden.chunks[0].tokens["inputs"] == wanted.inputs).all()

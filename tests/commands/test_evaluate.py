@@ -76,7 +76,7 @@ def test_options_that_exclude_each_other_are_refused(
     mine = ["--puzzles", "mine.txt"]
     for options, said in (
         ([*mine, "--blanks", "9"], "leave it out with --puzzles"),
-        (["--blanks", "some"], "expected a number of blanks, or minimal"),
+        (["--blanks", "some"], "expected a number of blanks, minimal or hard"),
         (["--vote", "2", *mine], "leave --puzzles and --blanks out"),
         (["--vote", "2", "--blanks", "9"], "leave --puzzles and --blanks out"),
     ):

@@ -177,7 +177,7 @@ def test_a_report_of_a_result_and_of_its_json(files: Files, tmp_path: Path) -> N
     [
         ({"output": "m.txt"}, "must end in .json"),
         ({"report": "m.json"}, "must end in .html"),
-        ({"blanks": "some"}, "expected a number of blanks, or minimal"),
+        ({"blanks": "some"}, "expected a number of blanks, minimal or hard"),
         ({"task": "sudoku5"}, "unknown task 'sudoku5'"),
         ({"puzzles": np.ones((1, 16), np.int32), "blanks": 5}, "leave it out with --puzzles"),
         ({"jobs": 2, "ray": "local"}, "--jobs is for this machine alone"),

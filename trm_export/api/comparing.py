@@ -24,7 +24,7 @@ from trm_export.parity.comparing import (
 from trm_export.parity.document import JudgedFile, judged, report_document
 from trm_export.report.outputs import refuse_targets, write_outputs
 from trm_export.step.model_facts import ModelHints
-from trm_export.tasks.selection import PuzzleSource, refuse_puzzles
+from trm_export.tasks.selection import PuzzleSource, read_choice, refuse_puzzles
 from trm_runtime.contract import StepContract
 from trm_runtime.open import open_runner
 from trm_runtime.parity import Gates, Golden
@@ -78,7 +78,7 @@ def compare(
         puzzles: see `PuzzleSource`; shipped test puzzles if not given.
         golden: a recording of the model by `record`, instead of running it again.
         task: name of the task of the puzzles; the one that fits the model if not given.
-        blanks: of the shipped puzzles: a number, or `minimal`.
+        blanks: of the shipped puzzles: a number, `minimal` or `hard`.
         count: how many puzzles, at most.
         batch_size: rows a step, where the files allow any.
         jobs: processes of this machine to spread the work over.
@@ -133,6 +133,7 @@ def compare(
     costs = costs_of(None if bench is None else Path(bench))
     floor = bool(control) if report is None else control
     source, name = replace(source, assumed=contracts[0]), str(source.file or source.name)
+    puzzles, blanks = read_choice(puzzles, blanks)
     job = RecordingJob(
         source, puzzles, task, blanks, count, batch_size, device, require_gpu, floor, _STATES
     )

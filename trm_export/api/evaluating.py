@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from trm_runtime.runner import StepRunner
     from trm_runtime.solution import Solution, StepEvent
 
-__all__ = ["Board", "Evaluation", "evaluate"]
+__all__ = ["Board", "Evaluation", "Task", "evaluate"]
 
 Array = np.ndarray[Any, Any]
 _KERAS = ".keras"
@@ -100,7 +100,7 @@ def evaluate(
         model: see `ModelLike`, or an exported file.
         task: name of the task of the model's tokens; the one that fits the model if not given.
         puzzles: see `PuzzleSource`, with solutions; shipped test puzzles if not given.
-        blanks: of the shipped puzzles: a number, or `minimal`.
+        blanks: of the shipped puzzles: a number, `minimal` or `hard`.
         count: how many puzzles, or ARC problems, at most.
         vote: ARC: ask in so many symmetries, and let the answers vote.
         trust: packages whose code may run.

@@ -61,9 +61,7 @@ class ModelSource:
         """Whether a recording of this provenance and these weights was made from it."""
         if self.file is not None:
             return bool(provenance.get("model_sha256") == sha256_file(self.file))
-        from trm_export.step.saved_weights import weights_sha256 as weights_of
-
-        return weights_of(self.open(any_backend=True).keras) == weights_sha256
+        return self.open(any_backend=True).weights.sha256 == weights_sha256
 
     def _identity(self) -> Any:
         if self.file is not None:

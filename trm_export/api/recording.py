@@ -18,6 +18,7 @@ from trm_export.tasks.selection import (
     PuzzleSource,
     in_memory,
     puzzle_file,
+    read_choice,
     refuse_puzzles,
     select_puzzles,
 )
@@ -203,7 +204,7 @@ def record(
         puzzles: see `PuzzleSource`; shipped test puzzles if not given.
         output: the golden to write; `artifacts/<name>.golden.npz` if not given.
         task: name of the task of the puzzles; the one that fits the model if not given.
-        blanks: of the shipped puzzles: a number, or `minimal`.
+        blanks: of the shipped puzzles: a number, `minimal` or `hard`.
         count: how many puzzles, at most.
         device: `auto` (a GPU where Keras sees one), `gpu` or `cpu`.
         require_gpu: refuse to run without a GPU.
@@ -227,6 +228,7 @@ def record(
     source = ModelSource(model, trust, hints)
     source.refuse()
     refuse_puzzles(puzzles, task, blanks, "PUZZLES")
+    puzzles, blanks = read_choice(puzzles, blanks)
     job = RecordingJob(
         source,
         puzzles,

@@ -109,7 +109,7 @@ def tune(
         puzzles: see `PuzzleSource`, with solutions, and none of a test; of a data-set folder its
             validation split is read. Shipped validation puzzles if not given.
         task: name of the task of the puzzles; the one that fits the file if not given.
-        blanks: of the shipped puzzles: a number, or `minimal`.
+        blanks: of the shipped puzzles: a number, `minimal` or `hard`.
         count: how many puzzles, at most.
         lose: points of exact accuracy (0 to 100) that fewer steps may cost.
         output: write the tuned file here and leave the other as it is.

@@ -50,7 +50,8 @@ _Task = Annotated[
     typer.Argument(
         metavar="TASK|PRESET",
         help="sudoku4, sudoku9, sudoku9-hard, maze9 or maze11; for a GPU maze30, arc1, arc2, or "
-        "one of the paper's configurations: paper-sudoku-mlp, paper-sudoku-att, paper-maze, paper-arc.",
+        "one of the paper's configurations: paper-sudoku-mlp, paper-sudoku-att, paper-maze, "
+        "paper-arc.",
     ),
 ]
 _From = Annotated[

@@ -38,7 +38,8 @@ def refuse_puzzles(
         get_task(task)
     if blanks is not None:
         as_blanks(blanks)
-    if puzzles is None or names_hard(puzzles):
+    puzzles, blanks = read_choice(puzzles, blanks)
+    if puzzles is None:
         return
     if blanks is not None:
         raise UsageError(f"--blanks is for the shipped puzzles; leave it out with {own}.")
@@ -49,9 +50,15 @@ def refuse_puzzles(
         )
 
 
-def names_hard(puzzles: PuzzleSource | None) -> bool:
-    """Whether this is the word for the shipped puzzles that need guesses, and no file of it."""
-    return isinstance(puzzles, str | Path) and str(puzzles) == HARD and not Path(puzzles).exists()
+def read_choice(
+    puzzles: PuzzleSource | None, blanks: Blanks | str | None
+) -> tuple[PuzzleSource | None, Blanks | str | None]:
+    """The choice without the word `hard` in the place of puzzles, where no file is called so.
+
+    It means the shipped puzzles that need guesses.
+    """
+    word = isinstance(puzzles, str | Path) and str(puzzles) == HARD and not Path(puzzles).exists()
+    return (None, HARD) if word and blanks is None else (puzzles, blanks)
 
 
 def puzzle_file(puzzles: PuzzleSource | None) -> Path | None:
@@ -73,8 +80,7 @@ def select_puzzles(
     task gets random rows, which say that they are no puzzles.
     """
     task = find_task(contract) if name is None else get_task(name)
-    if names_hard(puzzles):
-        puzzles, blanks = None, HARD
+    puzzles, blanks = read_choice(puzzles, blanks)
     file = puzzle_file(puzzles)
     if file is not None:
         return read_puzzles(file, task, split=split if file.is_dir() else None, limit=count)
@@ -83,7 +89,7 @@ def select_puzzles(
     if task is None and blanks is not None:
         raise UsageError("No shipped puzzles fit this model; leave --blanks out.")
     if task is None:
-        return random_rows(contract.vocab_size, contract.seq_len, count)
+        return random_rows(contract.vocab_size, contract.seq_len, count, contract.alphabet)
     return shipped_puzzles(task, blanks, count, split)
 
 

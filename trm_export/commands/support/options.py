@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import typer
 
 if TYPE_CHECKING:
-    from trm_export.step.model_facts import ModelHints
+    from trm_export import ModelHints
     from trm_runtime.contract import StepContract
 
 INPUT, OUTPUT, PUZZLES = "Input", "Output", "Puzzles"
@@ -59,7 +59,8 @@ BatchSize = Annotated[
 Blanks = Annotated[
     str | None,
     typer.Option(
-        help="Blanks of the shipped puzzles: a number, minimal or hard; for mazes the path cells.",
+        help="Blanks of the shipped puzzles: a number, minimal, or (9x9 Sudoku) hard; for mazes "
+        "the path cells.",
         rich_help_panel=PUZZLES,
     ),
 ]
@@ -149,7 +150,7 @@ class ModelOptions:
 
     def hints(self, task: str | None = None, assumed: StepContract | None = None) -> ModelHints:
         """The same for the library; `assumed` answers what neither model nor options state."""
-        from trm_export.step.model_facts import ModelHints
+        from trm_export import ModelHints
 
         return ModelHints(
             seq_len=self.seq_len,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from trm_export.tasks import Task
+    from trm_export.api.evaluating import Task
 
 
 def show_boards(task: Task, boards: Iterable[tuple[Any, Any, str]]) -> None:
