@@ -18,7 +18,7 @@ from trm_runtime.errors import TRMError
 from trm_runtime.failures import Parser, report, say
 from trm_runtime.memory import return_large_blocks
 from trm_runtime.message_text import counted
-from trm_runtime.streams import open_closed_streams
+from trm_runtime.streams import StatusLine, open_closed_streams
 
 if TYPE_CHECKING:
     from trm_runtime.solution import StepEvent
@@ -129,7 +129,7 @@ def _run(options: argparse.Namespace) -> int:
         on_step=progress,
     )
     seconds = time.monotonic() - started
-    progress.clear()
+    progress.line.clear()
     write(solution, sys.stdout, as_json=options.json)
     sys.stdout.flush()
     say(f"{counted(len(solution), 'puzzle')} in {seconds:.2f} s: {solution.summary}")
@@ -141,21 +141,14 @@ def _run(options: argparse.Namespace) -> int:
 
 
 class _Progress:
-    """A counter on a terminal, silent elsewhere."""
+    """Counts the puzzles that are done."""
 
     def __init__(self, total: int) -> None:
-        self._total, self._done = total, 0
-        self._shown = sys.stderr.isatty()
+        self._total, self._done, self.line = total, 0, StatusLine()
 
     def __call__(self, event: StepEvent) -> None:
         self._done += int(event.finished.sum())
-        if self._shown:
-            text = f"\r{self._done}/{self._total} puzzles"
-            print(text, end="", file=sys.stderr, flush=True)
-
-    def clear(self) -> None:
-        if self._shown:
-            print("\r\033[K", end="", file=sys.stderr)
+        self.line.show(f"{self._done}/{self._total} puzzles")
 
 
 if __name__ == "__main__":

@@ -13,9 +13,8 @@ import numpy as np
 from trm_runtime.contract import StepContract
 from trm_runtime.errors import ContractMismatchError, RejectedInputError
 from trm_runtime.message_text import MAX_LISTED
+from trm_runtime.runner import Arrays
 from trm_runtime.tensors import AnySpec, shape_text
-
-Arrays = Mapping[str, "np.ndarray[Any, Any]"]
 
 
 def check_inputs(

@@ -18,13 +18,13 @@ from typing import Any, Callable, Union
 
 import numpy as np
 
-from trm_runtime.checks import Arrays, check_inputs, with_identifiers
+from trm_runtime.checks import check_inputs, with_identifiers
 from trm_runtime.contract import StepContract
 from trm_runtime.errors import UsageError
 from trm_runtime.loop_graph import solve_whole
 from trm_runtime.puzzles import as_tokens, refuse_padding
 from trm_runtime.rollout import HaltPolicy, Rollout
-from trm_runtime.runner import StepOutput, StepRunner, initial_carry
+from trm_runtime.runner import Arrays, StepOutput, StepRunner, initial_carry
 from trm_runtime.solution import STOP_REASONS, Solution, StepEvent
 
 __all__ = [

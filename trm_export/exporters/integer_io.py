@@ -78,5 +78,5 @@ def _crossing(job: Job, sample: StepSample) -> Iterator[Arrays]:
         carry["passes"] = np.zeros(len(sample.inputs["inputs"]), np.int32)
     for _ in range(runner.contract.passes):
         output = runner.step(sample.inputs, carry)
-        yield {**output.carry, **output.outputs}
+        yield output.tensors
         carry = output.carry

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,13 +15,13 @@ import numpy as np
 from trm_export import TOOL, __version__
 from trm_export.errors import OverwriteError, TargetError
 from trm_export.files import atomic_write
+from trm_runtime.digest import digest as file_digest
 
 Array = np.ndarray[Any, Any]
 
 _JOB = "job.json"
 SUFFIX = ".parts"
 _DIGEST_BYTES = hashlib.sha256().digest_size
-_PIECE = 1 << 20
 
 
 class Parts:
@@ -93,9 +92,8 @@ class Parts:
 def _write(path: Path, arrays: Mapping[str, Array]) -> None:
     with path.open("w+b") as file:
         np.savez(file, **dict(arrays))  # type: ignore[arg-type]
-        file.seek(0)
-        checksum = _sha256(file)
-        file.write(checksum)
+        checksum = file_digest(file)
+        file.write(bytes.fromhex(checksum))
 
 
 def _whole(file: BinaryIO) -> bool:
@@ -103,21 +101,10 @@ def _whole(file: BinaryIO) -> bool:
     length = file.seek(0, os.SEEK_END) - _DIGEST_BYTES
     if length < 0:
         return False
-    file.seek(0)
-    found = _sha256(file, length)
-    same = file.read() == found
+    found = file_digest(file, length)
+    same = file.read() == bytes.fromhex(found)
     file.seek(0)
     return same
-
-
-def _sha256(file: BinaryIO, length: int | None = None) -> bytes:
-    """Of the next `length` bytes, or of all."""
-    found = hashlib.sha256()
-    left = sys.maxsize if length is None else length
-    while piece := file.read(min(_PIECE, left)):
-        found.update(piece)
-        left -= len(piece)
-    return found.digest()
 
 
 def _refuse_foreign(folder: Path) -> None:

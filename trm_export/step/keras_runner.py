@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, final
 
@@ -15,7 +15,7 @@ from trm_export.step.signature import contract_for, graph_function, incoming
 from trm_export.step.step_model import AnyModel, StepModel, adapt
 from trm_runtime.checks import check_step_call
 from trm_runtime.contract import StepContract
-from trm_runtime.runner import StepOutput
+from trm_runtime.runner import Arrays, StepOutput, step_output
 
 
 @final
@@ -38,19 +38,12 @@ class KerasRunner:
     def _step(self) -> Callable[..., Any]:
         return _compiled(self._model, self.contract)
 
-    def step(
-        self,
-        inputs: Mapping[str, np.ndarray[Any, Any]],
-        carry: Mapping[str, np.ndarray[Any, Any]],
-    ) -> StepOutput:
+    def step(self, inputs: Arrays, carry: Arrays) -> StepOutput:
         """One call; arrays as in the contract, RejectedInputError for others."""
         feeds = {**check_step_call(self.contract, inputs, carry), **carry}
         given = {name: ops.convert_to_tensor(array) for name, array in feeds.items()}
         found = {name: np.array(ops.convert_to_numpy(x)) for name, x in self._step(**given).items()}
-        return StepOutput(
-            carry={spec.name: found[spec.next] for spec in self.contract.carry},
-            outputs={spec.name: found[spec.name] for spec in self.contract.outputs},
-        )
+        return step_output(self.contract, found)
 
 
 def _compiled(model: StepModel, contract: StepContract) -> Callable[..., Any]:

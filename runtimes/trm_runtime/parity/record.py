@@ -17,7 +17,7 @@ from trm_runtime.parity.any_batch import stepped
 from trm_runtime.parity.golden import Chunk, ChunkSize, Golden, GoldenOrigin, RefilledSlots, settled
 from trm_runtime.parity.slots import disturbed, refilled_count, shown
 from trm_runtime.runner import StepRunner, initial_carry
-from trm_runtime.solution import StepEvent
+from trm_runtime.solution import Solution, StepEvent
 from trm_runtime.tensors import AnySpec
 
 Array = np.ndarray[Any, Any]
@@ -167,9 +167,7 @@ def record_chunk(
     contract, rows = runner.contract, slice(span.start, span.stop)
     tokens = {name: array[rows] for name, array in tokens.items()}
     labels = None if labels is None else np.asarray(labels[rows], np.int32)
-    seen = StepRecorder(contract, len(span), progress)
-    free = contract.batch is None
-    solution = solve(runner, tokens, on_step=seen, batch_size=batch_size if free else None)
+    seen, solution = solve_recorded(runner, tokens, batch_size, progress)
     done = settled(contract, solution.answers, solution.steps, labels)
     followed = both_kinds(chosen.followed_in(span), done, span.start // chosen.chunk)
     fed = {name: array[followed] for name, array in tokens.items()}
@@ -228,6 +226,15 @@ class StepRecorder:
         self._progress(int(event.finished.sum()))
 
 
+def solve_recorded(
+    runner: StepRunner, tokens: Mapping[str, Array], batch_size: int, progress: Progress
+) -> tuple[StepRecorder, Solution]:
+    """The puzzles solved by the learned rule, and what was seen of it."""
+    seen = StepRecorder(runner.contract, len(tokens["inputs"]), progress)
+    size = batch_size if runner.contract.batch is None else None
+    return seen, solve(runner, tokens, on_step=seen, batch_size=size)
+
+
 def follow(
     runner: StepRunner, tokens: Mapping[str, Array], batch_size: int, progress: Progress
 ) -> Arrays:
@@ -240,7 +247,7 @@ def follow(
         carry = initial_carry(contract, rows.stop - start)
         for step in range(contract.max_steps):
             output = stepped(runner, inputs, carry)
-            for name, array in {**output.carry, **output.outputs}.items():
+            for name, array in output.tensors.items():
                 states[name][step, rows] = array
             carry = output.carry
             progress(rows.stop - start)
@@ -259,7 +266,7 @@ def record_refilled(
     for step in range(1, contract.max_steps + 1):
         inputs = shown(contract, numbers, step, few)
         output = stepped(runner, inputs, disturbed(contract, numbers, step, carry))
-        for name, array in {**output.carry, **output.outputs}.items():
+        for name, array in output.tensors.items():
             states[name][step - 1] = array
         for name, array in inputs.items():
             fed[name].append(array)
