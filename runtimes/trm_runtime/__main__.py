@@ -132,7 +132,7 @@ def _run(options: argparse.Namespace) -> int:
     progress.line.clear()
     write(solution, sys.stdout, as_json=options.json)
     sys.stdout.flush()
-    say(f"{counted(len(solution), 'puzzle')} in {seconds:.2f} s: {solution.summary}")
+    say(f"{counted(len(solution), 'puzzle')} in {seconds:.2f} s: {solution.stops}")
     changed = solution.given_kept.count(False)
     if changed:
         words = "changes a given cell of its" if changed == 1 else "change a given cell of their"

@@ -32,10 +32,10 @@ from trm_runtime.contract_rules import (
     size_of,
     structure_problems,
 )
-from trm_runtime.display import html_table
+from trm_runtime.display import Shown, Table
 from trm_runtime.errors import ContractError
 from trm_runtime.strict_json import Fields
-from trm_runtime.tensors import AnySpec, CarrySpec, TensorSpec, shape_text, tensor_problems
+from trm_runtime.tensors import CarrySpec, TensorSpec, shape_text, tensor_problems
 
 __all__ = [
     "GRANULARITIES",
@@ -95,8 +95,8 @@ class MadeBy:
     config_digest: str
 
 
-@dataclass(frozen=True)
-class StepContract:
+@dataclass(frozen=True, repr=False)
+class StepContract(Shown):
     """The whole truth about one exported step.
 
     B is the batch, S the sequence length, V the vocabulary. Always present: the input `inputs`
@@ -135,24 +135,26 @@ class StepContract:
         if problems:
             raise ContractError("the step contract breaks its own rules:", problems)
 
-    def __repr__(self) -> str:
+    @property
+    def summary(self) -> str:
+        """What the file is, in one sentence."""
         batch = "any batch" if self.batch is None else f"batch {self.batch}"
         return (
-            f"StepContract of {self.model_name}: {self.precision}, granularity {self.granularity}, "
-            f"{batch};\n{self.seq_len} cells of {self.vocab_size} ids, at most {self.max_steps} "
-            f"steps, halts where {self.halt.kind} > {self.halt.threshold:g}"
+            f"{self.model_name} in {self.precision}, granularity {self.granularity}, {batch}: "
+            f"{self.seq_len} cells of {self.vocab_size} ids, at most {self.max_steps} steps, "
+            f"halts where {self.halt.kind} > {self.halt.threshold:g}"
         )
 
-    def _repr_html_(self) -> str:
-        roles: dict[str, Sequence[AnySpec]] = {
-            "input": self.inputs, "carry": self.carry, "output": self.outputs
-        }  # fmt: skip
+    def tables(self) -> tuple[Table, ...]:
+        """Every tensor."""
+        roles = ("input", self.inputs), ("carry", self.carry), ("output", self.outputs)
         rows = [
             (role, spec.name, spec.dtype, shape_text(spec.shape))
-            for role, specs in roles.items()
+            for role, specs in roles
             for spec in specs
         ]
-        return html_table(repr(self), ("role", "tensor", "dtype", "shape"), rows)
+        heads = ("role", "tensor", "dtype", "shape")
+        return (Table(self.summary, rows, heads, heads),)
 
     def _problems(self) -> list[str]:
         """Every rule it breaks."""

@@ -67,17 +67,16 @@ def field_table(value: Any) -> str:
     return html_table(type(value).__name__, ("field", "value"), _fields(value))
 
 
-def html_table(
-    title: str, heads: Sequence[str], rows: Iterable[Sequence[Any]], unlisted: int = 0
-) -> str:
-    """A table with a caption, all text escaped; without `heads` a row's first cell is its name.
+def first_rows(title: str, shown: int, count: int) -> str:
+    """The title of a table that shows some of its rows only."""
+    return title if shown == count else f"{title} (the first {shown})"
 
-    `unlisted` is how many rows are left out.
-    """
+
+def html_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table with a caption, all text escaped; without `heads` a row's first cell is its name."""
     top = f"<thead><tr>{_cells('th', heads)}</tr></thead>" if heads else ""
     body = "".join(f"<tr>{_row(row, named=not heads)}</tr>" for row in rows)
-    more = f"<tr><td colspan={len(heads)}>... and {unlisted} more</td></tr>" if unlisted else ""
-    return f"<table><caption>{_text(title)}</caption>{top}<tbody>{body}{more}</tbody></table>"
+    return f"<table><caption>{_text(title)}</caption>{top}<tbody>{body}</tbody></table>"
 
 
 def printable(text: str) -> str:
@@ -98,16 +97,16 @@ def _spelled(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
-def _row(row: Sequence[Any], *, named: bool) -> str:
+def _row(row: Sequence[str], *, named: bool) -> str:
     return _cells("th", row[:1]) + _cells("td", row[1:]) if named else _cells("td", row)
 
 
-def _cells(tag: str, texts: Sequence[Any]) -> str:
+def _cells(tag: str, texts: Sequence[str]) -> str:
     return "".join(f"<{tag}>{_text(text)}</{tag}>" for text in texts)
 
 
-def _text(text: Any) -> str:
-    return escape(printable(str(text))).replace("\n", "<br>")
+def _text(text: str) -> str:
+    return escape(printable(text)).replace("\n", "<br>")
 
 
 def _fields(value: Any) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from trm_runtime.alphabet import open_cells, text_of
 from trm_runtime.contract import StepContract
-from trm_runtime.display import MAX_ROWS, field_table, html_table, one_line
+from trm_runtime.display import MAX_ROWS, Shown, Table, field_table, first_rows, one_line
 from trm_runtime.errors import UsageError
 from trm_runtime.message_text import counted
 
@@ -41,8 +41,8 @@ class StepEvent:
     _repr_html_ = field_table
 
 
-@dataclass(frozen=True)
-class Solution:
+@dataclass(frozen=True, repr=False)
+class Solution(Shown):
     """The answers to N puzzles of S cells, each from the step at which its puzzle stopped.
 
     `stop_reasons` has one of STOP_REASONS for every puzzle. A puzzle stopped by "deadline" or
@@ -90,25 +90,31 @@ class Solution:
         return [bool(k) if known else None for k, known in zip(kept, answered)]
 
     @property
-    def summary(self) -> str:
+    def stops(self) -> str:
         """Why the puzzles stopped, and after how many steps: `2 halted; 3.50 steps on average`."""
         reasons = sorted(Counter(self.stop_reasons).items())
         counts = ", ".join(f"{count} {reason}" for reason, count in reasons)
         return f"{counts}; {self.steps.mean():.2f} steps on average" if len(self) else "nothing"
 
-    def __repr__(self) -> str:
-        return f"Solution of {counted(len(self), 'puzzle')}: {self.summary}"
+    @property
+    def summary(self) -> str:
+        """How many puzzles, why they stopped, and after how many steps."""
+        return f"{counted(len(self), 'puzzle')}: {self.stops}"
 
-    def _repr_html_(self) -> str:
-        shown = slice(0, MAX_ROWS)
-        answers = self.answers[shown].tolist()
+    def tables(self) -> tuple[Table, ...]:
+        """The first answers."""
+        few = slice(0, MAX_ROWS)
         known = self.contract.alphabet is not None
-        columns = (
-            range(MAX_ROWS), self.texts[shown] if known else answers, self.steps[shown].tolist(),
-            self.stop_reasons[shown], [f"{q:.4f}" for q in self.q_halt[shown].tolist()],
-        )  # fmt: skip
-        heads = ("row", "answer", "steps", "stopped by", "q_halt")
-        return html_table(repr(self), heads, zip(*columns), max(0, len(self) - MAX_ROWS))
+        answers = self.texts[few] if known else map(str, self.answers[few].tolist())
+        rows = [
+            (str(row), answer, str(steps), reason, f"{q_halt:.4f}")
+            for row, answer, steps, reason, q_halt in zip(
+                range(MAX_ROWS), answers, self.steps, self.stop_reasons, self.q_halt
+            )
+        ]
+        title = first_rows(self.summary, len(rows), len(self))
+        heads, words = ("row", "answer", "steps", "stopped by", "q_halt"), ("answer", "stopped by")
+        return (Table(title, rows, heads, words),)
 
     def to_json(self) -> str:
         """One JSON object with the fields as lists; a q value that is NaN becomes null."""

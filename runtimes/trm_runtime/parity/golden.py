@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trm_runtime.contract import StepContract
-from trm_runtime.display import field_table, html_table, one_line
+from trm_runtime.display import Shown, Table, field_table, one_line
 from trm_runtime.judging import exact
 from trm_runtime.parity.drift import StepSizes, read_steps
 
@@ -88,8 +88,8 @@ class GoldenOrigin:
         return () if self.control is None else read_steps(self.control["free"])
 
 
-@dataclass(frozen=True)
-class Golden:
+@dataclass(frozen=True, repr=False)
+class Golden(Shown):
     """A whole recording; `chunks` may load each when it is asked for."""
 
     contract: StepContract  # of the reference
@@ -101,16 +101,19 @@ class Golden:
     def __len__(self) -> int:
         return self.puzzles
 
-    def __repr__(self) -> str:
+    @property
+    def summary(self) -> str:
+        """What was recorded."""
         return (
-            f"Golden of {self.puzzles} {self.about.kind}: {self.followed} followed and "
+            f"{self.puzzles} {self.about.kind}, {self.followed} of them followed, "
             f"{len(self.refilled.numbers)} refilled slots, {self.contract.max_steps} steps of "
             f"{self.contract.model_name}"
         )
 
-    def _repr_html_(self) -> str:
-        rows = [(kind, str(value)) for kind, value in self.about.provenance.items()]
-        return html_table(repr(self), ("recorded", "from"), rows)
+    def tables(self) -> tuple[Table, ...]:
+        """Where it comes from."""
+        facts = [(name, str(value)) for name, value in self.about.provenance.items()]
+        return (Table(self.summary, [*facts, ("precision", self.contract.precision)]),)
 
     @property
     def puzzles(self) -> int:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import trm_runtime
-from trm_runtime.display import html_table
+from trm_runtime.display import Shown, Table
 from trm_runtime.parity.chunk_measure import WorsePuzzles
 from trm_runtime.parity.decisions import Decisions
 from trm_runtime.parity.drift import Growth, StepSizes
@@ -32,8 +32,8 @@ class Rung:
     unlisted: int = 0  # how much more of the same is
 
 
-@dataclass(frozen=True)
-class ParityResult:
+@dataclass(frozen=True, repr=False)
+class ParityResult(Shown):
     """A comparison of two runners; truthy when no rung failed.
 
     What was measured is there whether it was judged or not; it is empty or None when the contracts
@@ -59,12 +59,16 @@ class ParityResult:
     same_weights: bool = True  # by the checksums in the two contracts
     kind: str = "puzzles"  # what the rows are, in words
 
-    def __repr__(self) -> str:
-        return f"ParityResult of {self.precision} on {self.puzzles} {self.kind}:\n{self.verdict}"
+    @property
+    def summary(self) -> str:
+        """The verdict on which candidate."""
+        return f"{self.precision} on {self.puzzles} {self.kind}. {self.verdict}"
 
-    def _repr_html_(self) -> str:
+    def tables(self) -> tuple[Table, ...]:
+        """The ladder."""
         rows = [(rung.name, rung.status, rung.summary) for rung in self.rungs]
-        return html_table(repr(self), ("rung", "status", "summary"), rows)
+        heads = ("rung", "status", "summary")
+        return (Table(self.summary, rows, heads, heads),)
 
     @property
     def broken(self) -> Rung | None:
