@@ -70,6 +70,9 @@ def train(
     act_steps: Annotated[
         int | None, typer.Option(help="ACT steps of a training puzzle, at most; 0 for all.")
     ] = None,
+    steps_per_epoch: Annotated[
+        int | None, typer.Option(help="Steps of an epoch, after which the log and a backup follow.")
+    ] = None,
     validate_every: Annotated[int | None, typer.Option(help="Epochs between validations.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, puzzles and exploration.")] = None,
     until: Until = None,
@@ -94,7 +97,7 @@ def train(
     changes = {
         "steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "ema": ema,
         "loss": loss, "dtype": dtype, "ponder_cost": ponder_cost, "act_steps": act_steps,
-        "validate_every": validate_every, "seed": seed,
+        "steps_per_epoch": steps_per_epoch, "validate_every": validate_every, "seed": seed,
     }  # fmt: skip
     recipe = recipe_for(task, **changes)
     end = None if until is None else parse_time(until)
@@ -142,9 +145,9 @@ def _say(result: TrainResult, recipe: Recipe, name: str) -> None:
 def _end(result: TrainResult, recipe: Recipe, name: str) -> str:
     import shlex
 
-    if not result.interrupted:
+    if not result.interrupted and result.epochs == recipe.epochs:
         return "Training is complete."
-    said = "Interrupted; the model was saved."
+    said = f"{'Interrupted' if result.interrupted else 'Stopped in time'}; the model was saved."
     if not result.epochs:
         return said
     again = f"trm-export train {name} -o {shlex.quote(str(result.model))} --resume"

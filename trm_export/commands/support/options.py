@@ -158,7 +158,8 @@ class PuzzleOptions:
     blanks: Annotated[
         str | None,
         typer.Option(
-            help="Blanks of the shipped puzzles: a number, or minimal; for mazes the path cells."
+            help="Blanks of the shipped puzzles: a number, minimal or (9x9) hard; for mazes the "
+            "path cells."
         ),
     ] = None
 

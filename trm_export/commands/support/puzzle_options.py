@@ -95,5 +95,5 @@ def _blanks(text: str) -> Blanks:
     if text == "hard":
         return "hard"
     if not text.isdecimal():
-        raise UsageError(f"--blanks {text}: expected a number of blanks, minimal or hard.")
+        raise UsageError(f"--blanks {text}: expected a number of blanks, or minimal, or hard.")
     return int(text)
