@@ -188,6 +188,13 @@ def test_the_other_rows_of_a_batch_are_those_of_the_plain_stream() -> None:
         assert (((second == 1).sum(axis=1) > 45) == ~same).all()
 
 
+def test_a_batch_may_have_no_hard_row() -> None:
+    stream = get_task("sudoku9").batches(1, (10, 20), hard_fraction=0.5)
+    blanks = [int((next(stream)[0] == 1).sum()) for _ in range(40)]
+    assert 5 < sum(found > 30 for found in blanks) < 35
+    assert rate(np.empty((0, 81), np.int32)).shape == (0,)
+
+
 def test_impossible_fractions_are_refused() -> None:
     with pytest.raises(UsageError, match=r"hard_fraction=1\.5 within 0\.\.1"):
         get_task("sudoku9").batches(8, hard_fraction=1.5)
