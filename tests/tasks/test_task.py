@@ -126,7 +126,7 @@ def test_the_stream_follows_its_seed() -> None:
     assert (first[0] != first[2]).any()
 
 
-@pytest.mark.parametrize("blanks", [0, 81, (40, 30), (0, 5), "hard"])
+@pytest.mark.parametrize("blanks", [0, 81, (40, 30), (0, 5), "harder"])
 def test_impossible_blanks_are_refused(blanks: object) -> None:
     with pytest.raises(UsageError, match="1 to 80 for sudoku9"):
         get_task("sudoku9").puzzles("test", blanks)  # type: ignore[arg-type]

@@ -54,9 +54,8 @@ def count_guesses(puzzles: Tokens) -> Ints:
 
     The solver places naked and hidden singles as long as there are any. Then it takes a cell with
     the fewest candidates, the first of them in reading order, guesses a digit, and later goes on
-    without that digit there. It looks at both halves, so that luck with the digit counts for
-    little. That singles are enough (0) is the same in every symmetry; a number above 0 may differ a
-    little between two symmetries of a puzzle.
+    without that digit there. That singles are enough (0) is the same in every symmetry of a puzzle;
+    a number above 0 is not: it varies by about half of itself.
 
     puzzles: (N, S) integer tokens as for `count_solutions`. Returns (N,) int32; of a puzzle with
     two solutions the search may end early.

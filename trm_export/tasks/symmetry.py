@@ -36,7 +36,7 @@ def random_symmetries(
     rows, columns = _random_lines(count, side, rng), _random_lines(count, side, rng)
     upright = rows[:, :, None] * side + columns[:, None, :]
     turned = columns[:, None, :] * side + rows[:, :, None]
-    cells = np.where(rng.random((count, 1, 1)) < 0.5, upright, turned).reshape(count, -1)
+    cells = np.where(rng.random((count, 1, 1)) < 0.5, upright, turned).reshape(count, side**2)
     digits = rng.random((count, side), np.float32).argsort(axis=1).astype(np.int32)
     fixed = np.tile(np.array([0, 1], np.int32), (count, 1))
     return cells, np.concatenate([fixed, digits + 2], axis=1)
