@@ -128,7 +128,7 @@ def test_a_graph_of_other_names_is_not_walked(tmp_path: Path) -> None:
     found = explain(model, path, PUZZLES)
     assert found.conclusion.startswith("the file: ")
     assert found.operators is None
-    assert found.operators_of.startswith("the graph is not as this version writes it (")
+    assert found.operators_of.startswith("the graph differs from what this version writes (")
     assert [one.layer for one in found.stored] == [HARD]
 
 
@@ -293,5 +293,5 @@ def test_choices_are_read_back_from_a_file(suffix: str, choices: Choices, tmp_pa
 
 
 def test_what_is_no_export_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="only ONNX and TFLite files"):
+    with pytest.raises(UsageError, match="expected an ONNX or TFLite file"):
         explain(small_model("mlp"), tmp_path / "m_saved_model", PUZZLES)

@@ -1,4 +1,4 @@
-"""Look into what this tool writes: `.keras`, `.onnx`, `.tflite`, a SavedModel, a contract."""
+"""Inspect the files that this tool writes: `.keras`, `.onnx`, `.tflite`, SavedModel, contract."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ContractInfo:
-    """A step contract, and the file or folder that holds it; true unless that is damaged."""
+    """A step contract, and the file or folder that holds it; truthy unless that is damaged."""
 
     kind: str  # "contract" or "saved-model"
     path: str
@@ -68,10 +68,10 @@ def inspect_file(
         text = sidecar_text(file)
         contract = StepContract.from_json(text, str(file))
         return ContractInfo("contract", str(file), len(text.encode()), contract)
-    found = file.suffix or "no suffix"
+    suffix = file.suffix or "no suffix"
     raise RejectedInputError(
         f"{file}: expected a .keras, .onnx, .tflite or .json file or a SavedModel folder, "
-        f"got {found}"
+        f"got {suffix}."
     )
 
 

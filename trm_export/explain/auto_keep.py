@@ -1,4 +1,4 @@
-"""`auto_keep`: the smallest part of a model that must stay in float for a file to pass its gate."""
+"""`auto_keep`: the few layers of a model that must stay in float for a file to pass its gates."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from trm_export.exporters.shared import Shared
 from trm_export.files import refuse_overwrite
 from trm_export.parity import valid_answers
 from trm_export.step.step_model import AnyModel
+from trm_runtime.message_text import counted
 from trm_runtime.parity import Accuracy, Golden, Puzzles, check, record
 
-Progress = Callable[[str], object]  # told what is being done, in words
+Progress = Callable[[str], object]  # called with a description of what is being done
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One file on the way: what it keeps, what it costs and what it is worth."""
+    """One file that was tried: the layers it keeps, its size and its accuracy."""
 
     kept: tuple[str, ...]
     bytes: int
@@ -54,11 +55,11 @@ class AutoKeepResult:
         kept = ", ".join(last.kept) or "nothing"
         if self:
             return f"PASSED with {kept} in float."
-        spent = f"{self.budget:g} % more bytes allow no more than {kept} in float"
-        return f"Nothing was written, because {spent}: {last.verdict}"
+        limit = f"{self.budget:g} % more bytes allow no more layers in float than {kept}"
+        return f"Nothing was written, because {limit}: {last.verdict}"
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as plain types, but for paths."""
+        """Everything as plain types, except paths."""
         head = {"tool": TOOL, "kind": "auto-keep", "passed": bool(self), "verdict": self.verdict}
         return {**head, **dataclasses.asdict(self)}
 
@@ -83,34 +84,36 @@ def auto_keep(
         path: see `export`; it is written only if the gate passes.
         puzzles: a few, for the ranking and the check of the export.
         kind: see `export`.
-        choices: see `export`; what they keep is kept from the start.
+        choices: see `export`; every file keeps at least their layers.
         budget: most bytes that may be added, in percent of the file with `choices` alone. A layer
-            that is too large for what is left is passed over.
-        judged: puzzles on which every file is compared in full; `puzzles` step by step.
+            that is too large for the rest of the budget is skipped.
+        judged: puzzles on which every file is compared in full; on `puzzles` single steps are.
         force: see `export`.
         source: see `export`.
-        progress: told of every file.
+        progress: called for every file.
 
-    Raises what `export` raises; a gate that does not pass is no error here.
+    Raises what `export` raises; a gate that fails is no error here.
     """
     refuse_target(kind.name, path, source)
     refuse_overwrite(path, force=force)
-    said = progress or _silent
+    report = progress or _silent
     shared = Shared(model)
-    said("solving the puzzles with Keras")
+    report("solving the puzzles with Keras")
     golden = record(shared.runner, judged)
-    search = _Search(shared, kind, choices, puzzles, golden, said)
+    search = _Search(shared, kind, choices, puzzles, golden, report)
     kept = chosen(shared.model, choices.keep)
     stages = [search.stage(kept)]
     ranking: tuple[LayerImpact, ...] = ()
     if not stages[0].passed:
         ranking = search.ranking(kept)
         stages += search.more(stages[0], ranking, budget)
-    best, made = stages[-1], None
+    best, result = stages[-1], None
     if best.passed:
-        wanted = dataclasses.replace(choices, keep=best.kept)
-        made = export(model, path, puzzles, kind, wanted, force=force, shared=shared, source=source)
-    return AutoKeepResult(budget, tuple(stages), ranking, made)
+        final = dataclasses.replace(choices, keep=best.kept)
+        result = export(
+            model, path, puzzles, kind, final, force=force, shared=shared, source=source
+        )
+    return AutoKeepResult(budget, tuple(stages), ranking, result)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,26 +125,26 @@ class _Search:
     choices: Choices
     puzzles: Puzzles
     golden: Golden
-    said: Progress
+    report: Progress
 
     def stage(self, kept: tuple[str, ...]) -> Stage:
         """One file, compared in full."""
-        self.said(f"comparing a file with {len(kept)} layers in float")
-        wanted = dataclasses.replace(self.choices, keep=kept)
-        with fresh(self.shared, self.kind, wanted, self.puzzles) as trial:
+        self.report(f"comparing a file with {counted(len(kept), 'layer')} in float")
+        choices = dataclasses.replace(self.choices, keep=kept)
+        with fresh(self.shared, self.kind, choices, self.puzzles) as trial:
             return self._judged(trial, kept)
 
     def _judged(self, trial: Trial, kept: tuple[str, ...]) -> Stage:
         valid = valid_answers(self.golden.contract)
-        whole = check(self.golden, trial.runner, valid=valid)
-        steps = forced(self.shared, trial, self.puzzles)  # which `export` will ask for as well
-        said = steps if whole.passed else whole
-        cosine = min(least_cosine(whole), least_cosine(steps))
-        return Stage(kept, trial.bytes, cosine, whole.accuracy, said.passed, said.verdict)
+        full = check(self.golden, trial.runner, valid=valid)
+        steps = forced(self.shared, trial, self.puzzles)  # the check of `export`
+        result = steps if full.passed else full
+        cosine = min(least_cosine(full), least_cosine(steps))
+        return Stage(kept, trial.bytes, cosine, full.accuracy, result.passed, result.verdict)
 
     def ranking(self, kept: Sequence[str]) -> tuple[LayerImpact, ...]:
         """The layers that may still be kept."""
-        self.said("ranking the layers")
+        self.report("ranking the layers")
         ranked = rank_layers(self.shared, self.kind, self.choices, self.puzzles)
         return tuple(one for one in ranked if one.layer not in kept)
 
@@ -159,5 +162,5 @@ class _Search:
         return stages[1:]
 
 
-def _silent(words: str) -> None:
+def _silent(description: str) -> None:
     pass

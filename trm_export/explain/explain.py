@@ -1,4 +1,4 @@
-"""`explain`: where a file first goes wrong, in which operator, and who is to blame for it."""
+"""`explain`: the first step, tensor and operator where a file is wrong, and the cause."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from trm_export.step.step_model import AnyModel
 from trm_runtime.open import open_runner
 from trm_runtime.parity import GATES, Gates, ParityResult, Puzzles, TensorDiff, check
 
-Progress = Callable[[str], object]  # told what is being done, in words
+Progress = Callable[[str], object]  # called with a description of what is being done
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,14 +50,14 @@ class Explanation:
 
     Attributes:
         verdict: of its single steps.
-        conclusion: one sentence that begins with who is to blame.
-        first: the first tensor, by step, that its gate refuses.
-        operators: those of that step, each fed the reference's values; None where they cannot be
-            compared.
-        operators_of: what they are compared with, or why they are not.
-        stored: tensors that a fresh export stores otherwise.
+        conclusion: one sentence that begins with the cause.
+        first: the first tensor, by step, that fails its gate.
+        operators: the operators of that step, each fed the reference's values; None where they
+            cannot be compared.
+        operators_of: what they are compared with, or why they are not compared.
+        stored: tensors that differ from those of a new export.
         attempts: the trials behind the conclusion; None where the file passes.
-        ranking: of int8: the layers, the worst first.
+        ranking: for int8: the layers, the worst first.
     """
 
     verdict: str
@@ -73,7 +73,7 @@ class Explanation:
         return self.first is None and (self.attempts is None or bool(self.attempts.file.passed))
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as plain JSON types, infinities apart."""
+        """Everything as plain JSON types, except infinities."""
         return {"tool": TOOL, "kind": "explanation", **dataclasses.asdict(self)}
 
 
@@ -89,104 +89,103 @@ def explain(
     """Finds what is wrong with a file, and why.
 
     Args:
-        model: what is true, on the TensorFlow backend.
+        model: the reference, on the TensorFlow backend.
         path: an ONNX or TFLite file, or a SavedModel.
         puzzles: a few real ones: everything is compared on all of them.
-        gates: to judge the file by; those of its precision if not given.
-        ranked: of int8, also rank the layers, with an export a layer.
-        progress: told what is being done.
+        gates: the gates of the file; those of its precision if not given.
+        ranked: for int8, also rank the layers, with one export per layer.
+        progress: called with what is being done.
 
-    Raises UsageError for another kind of file, or one that this model could not have become, and
+    Raises UsageError for another kind of file, or one that cannot be an export of this model, and
     what `open_runner` raises.
     """
-    said = progress or _silent
+    report = progress or _silent
     kind, shared = format_of(path), Shared(model)
     candidate = open_runner(path)
     choices = choices_of(path, shared.model)
-    said("comparing the file")
+    report("comparing the file")
     result = check(shared.golden(puzzles), candidate, gates=gates, steps_only=True)
-    first, found = result.first_divergence, _Findings()
-    why = "nothing: every single step is within the gates."
+    first, findings = result.first_divergence, _Findings()
+    cause = "nothing: every single step is within the gates."
     if not result.passed:
-        search = _Search(shared, kind, choices, path, puzzles, said)
-        found = search.found(result)
-        why = conclusion(found.attempts, choices, kind) if found.attempts else why
+        search = _Search(shared, kind, choices, path, puzzles, report)
+        findings = search.findings(result)
+        cause = conclusion(findings.attempts, choices, kind) if findings.attempts else cause
     ranking: tuple[LayerImpact, ...] = ()
     if ranked and choices.precision.startswith("int8"):
-        said("ranking the layers")
+        report("ranking the layers")
         ranking = rank_layers(shared, kind, dataclasses.replace(choices, keep=()), puzzles)
     return Explanation(
-        result.verdict, why, first, found.walk, found.words, found.stored, found.attempts, ranking
-    )
+        result.verdict, cause, first, findings.walk, findings.compared_with, findings.stored,
+        findings.attempts, ranking,
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class _Findings:
-    """What a failing file has to say; see `Explanation`."""
+    """What is found about a failing file; see `Explanation`."""
 
     attempts: Attempts | None = None
     walk: Walk | None = None
-    words: str = "the file passes"
+    compared_with: str = "the file passes"
     stored: tuple[StoredChange, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class _Search:
-    """What stays the same while one file is looked into."""
+    """What stays the same while one file is analysed."""
 
     shared: Shared
     kind: Format
     choices: Choices
     path: Path
     puzzles: Puzzles
-    said: Progress
+    report: Progress
 
-    def found(self, result: ParityResult) -> _Findings:
-        """Everything of a file that does not pass."""
+    def findings(self, result: ParityResult) -> _Findings:
+        """Everything about a file that does not pass."""
         calibrated = probe_puzzles(self.shared.model)
         attempts = attempts_on(
             self.shared, self.path, self.kind, self.choices, result, self.puzzles, calibrated,
-            self.said,
+            self.report,
         )  # fmt: skip
         if attempts.again.passed is None:
-            return _Findings(
-                attempts, None, f"no fresh export can be made: {attempts.again.remark}"
-            )
-        self.said("looking into the file")
+            return _Findings(attempts, None, f"no new export can be made: {attempts.again.remark}")
+        self.report("analysing the file")
         with fresh(self.shared, self.kind, self.choices, calibrated) as again:
             labels = self._labels(again.path)
             stored = self._stored(again.path, labels)
             if result.first_divergence is None:
-                words = "no single step of the file differs, or can be seen"
-                return _Findings(attempts, None, words, stored)
+                reason = "no single step of the file differs, or can be compared"
+                return _Findings(attempts, None, reason, stored)
             first, gates = result.first_divergence, result.gates
-            walk, words = self._walked(attempts, again.path, labels, first, gates)
-            return _Findings(attempts, walk, words, stored)
+            walk, compared_with = self._walked(attempts, again.path, labels, first, gates)
+            return _Findings(attempts, walk, compared_with, stored)
 
     def _walked(
         self, attempts: Attempts, again: Path, labels: Labels, first: TensorDiff, gates: Gates
     ) -> tuple[Walk | None, str]:
-        """The operators of the first bad step against what is right, and what that is."""
+        """The operators of the first bad step against correct ones, and where these are from."""
         try:
-            if attempts.again.passed:  # what is equal computes the same, to rounding at most
-                words = "a fresh export with the same choices"
-                return self._operators(again, labels, first, GATES["fp32"]), words
+            if attempts.again.passed:  # equal operators differ by rounding only
+                source = "a new export with the same choices"
+                return self._operators(again, labels, first, GATES["fp32"]), source
             return self._in_float(attempts, labels, first, gates)
         except TRMError:
             raise
         except Exception as error:  # engines have no exceptions of their own
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            return None, f"the graph is not as this version writes it ({reason})"
+            return None, f"the graph differs from what this version writes ({reason})"
 
     @contextmanager
     def _exact(self) -> Iterator[Trial]:
         """The file in fp32."""
-        wanted = dataclasses.replace(self.choices, precision="fp32", keep=(), integer_io=False)
-        with fresh(self.shared, self.kind, wanted, probe_puzzles(self.shared.model)) as trial:
+        choices = dataclasses.replace(self.choices, precision="fp32", keep=(), integer_io=False)
+        with fresh(self.shared, self.kind, choices, probe_puzzles(self.shared.model)) as trial:
             yield trial
 
     def _labels(self, again: Path) -> Labels:
-        """Static int8 scales matrices, so that they are known by their place in fp32."""
+        """Static int8 scales matrices, so they are recognised by their position in fp32."""
         if self.kind.name != "tflite":
             return {}
         if self.choices.precision != "int8-static":
@@ -207,13 +206,13 @@ class _Search:
     ) -> tuple[Walk | None, str]:
         """The operators of the first bad step against those in fp32, and what they are."""
         if attempts.exact.passed is not True:
-            return None, f"fp32 in {self.kind.name} is no better, so nothing is there to go by"
+            return None, f"fp32 in {self.kind.name} fails too, so there is nothing to compare with"
         if self.choices.integer_io:
-            return None, "operators behind integer ports are not compared with those of fp32"
+            return None, "operators of a file with int8 I/O are not compared with those of fp32"
         with self._exact() as exact:
             rescaled = (self.kind.name, self.choices.precision) == ("tflite", "int8-static")
-            apart = scaled(exact.path) if rescaled else ()
-            walk = self._operators(exact.path, labels, first, gates, apart)
+            excluded = scaled(exact.path) if rescaled else ()
+            walk = self._operators(exact.path, labels, first, gates, excluded)
             return walk, f"fp32 in {self.kind.name}"
 
     def _operators(
@@ -222,7 +221,7 @@ class _Search:
         labels: Labels,
         first: TensorDiff,
         gates: Gates,
-        apart: Collection[str] = (),
+        excluded: Collection[str] = (),
     ) -> Walk:
         golden, known = self.shared.golden(self.puzzles), layers(self.shared.model)
         calls = calls_of(right, golden, first.step, first.worst)
@@ -231,10 +230,10 @@ class _Search:
         if self.kind.name == "saved-model":
             ours, theirs = self._graph(right), self._graph(self.path)
             return walk_saved_model(theirs, ours, calls, known, gates)
-        return walk_tflite(self.path, right, calls, labels, gates, apart=apart)
+        return walk_tflite(self.path, right, calls, labels, gates, excluded=excluded)
 
     def _graph(self, path: Path) -> StepGraph:
-        """A SavedModel as this model's, read once."""
+        """The graph of a SavedModel of this model, read once."""
         return self.shared.once(("graph", path), lambda: self._read(path))
 
     def _read(self, path: Path) -> StepGraph:
@@ -247,5 +246,5 @@ class _Search:
         return read_graph(path, contract.signature, names)
 
 
-def _silent(words: str) -> None:
+def _silent(description: str) -> None:
     pass

@@ -1,4 +1,4 @@
-"""Which layers a small precision hurts most: each is made small alone, all others stay in float."""
+"""Rank the layers by the error of quantizing one of them, while all others stay in float."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Progress = Callable[[int, int], object]  # files measured, and of how many
 
 @dataclasses.dataclass(frozen=True)
 class LayerImpact:
-    """What making one layer small adds to the error of a step, and what it saves.
+    """The error of a step if only this layer is quantized, and the bytes that saves.
 
     Attributes:
         layer: short name, as `layers` has it.
         cosine: least forced cosine of any float tensor and step.
         relative_l2: largest forced relative L2 of any.
-        bytes_saved: how much smaller the file is; less than 0 where the operators that a small
-            layer needs outweigh it.
+        bytes_saved: how much smaller the file is; less than 0 where a quantized layer needs more
+            operators than it saves weights.
     """
 
     layer: str
@@ -43,31 +43,31 @@ def rank_layers(
 ) -> tuple[LayerImpact, ...]:
     """Every layer that this format stores in fewer bits, the worst first.
 
-    A loop is measured by its step: a whole loop shows none of its own.
+    A loop is measured by its step, because a file of granularity loop has no single steps.
 
     Args:
         shared: the model.
         kind: of the file.
-        choices: of the file; what they keep is left out.
+        choices: of the file; their `keep` is ignored.
         puzzles: a few real ones.
-        progress: told of every file.
+        progress: called for every file.
 
-    Raises UsageError for choices that cannot be honoured, fp32 among them.
+    Raises UsageError for choices that are not supported, fp32 among them.
     """
     if choices.granularity == "loop":
         choices = dataclasses.replace(choices, granularity="step")
     names = tuple(layers(shared.model))
     with fresh(shared, kind, dataclasses.replace(choices, keep=names), puzzles) as trial:
         most = trial.bytes
-    found = []
+    impacts = []
     for number, name in enumerate(names, 1):
         others = tuple(other for other in names if other != name)
         with fresh(shared, kind, dataclasses.replace(choices, keep=others), puzzles) as trial:
             saved = most - trial.bytes
-            if saved:  # or it is in float all the same
+            if saved:  # 0 for a layer that is always in float
                 result = forced(shared, trial, puzzles)
                 error = result.forced_error or 0.0
-                found.append(LayerImpact(name, least_cosine(result), error, saved))
+                impacts.append(LayerImpact(name, least_cosine(result), error, saved))
         if progress is not None:
             progress(number, len(names))
-    return tuple(sorted(found, key=lambda one: (one.cosine, -one.relative_l2)))
+    return tuple(sorted(impacts, key=lambda one: (one.cosine, -one.relative_l2)))

@@ -16,7 +16,7 @@ from trm_export.parity.checking import Found, Units, all_parts
 from trm_export.parity.parts import Parts
 from trm_export.step.keras_runner import KerasRunner
 from trm_export.step.step_model import AnyModel, StepModel, adapt
-from trm_export.step.step_tensors import gist
+from trm_export.errors import reason_of
 from trm_runtime.errors import TRMError
 from trm_runtime.parity import Gates, ParityResult
 from trm_runtime.parity.check import conclude, measure
@@ -86,7 +86,7 @@ def _refused(step: StepModel) -> Iterator[None]:
         yield
     except Exception as error:
         name = type(step.keras).__name__
-        raise NoControlError(f"{name} cannot be computed in float64: {gist(error)}") from error
+        raise NoControlError(f"{name} cannot be computed in float64: {reason_of(error)}") from error
 
 
 def _twin(step: StepModel) -> keras.Model:
