@@ -129,7 +129,7 @@ def test_rows_that_no_file_can_have(command: str, rows: str, refused: Refused) -
         (["parity", "m.keras", "m.onnx", "-o", "m.keras"], "m.keras must end in .json"),
         (["bench", "m.keras", "-o", "m.keras"], "m.keras must end in .json"),
         (["parity", "m.keras", "m.onnx", "--blanks", "some"], "expected a number of blanks"),
-        (["parity", "m.keras", "m.onnx", "--task", "sudoku5"], "unknown task 'sudoku5'"),
+        (["parity", "m.keras", "m.onnx", "--task", "sudoku5"], "There is no task 'sudoku5'"),
     ],
 )
 def test_words_that_mean_nothing(arguments: list[str], said: str, refused: Refused) -> None:

@@ -1,7 +1,7 @@
 """Find the cause of a failing file: the file, the engine, the conversion or the precision.
 
-A few trials find it, each a comparison of single steps with the model, by the gates of its own
-precision.
+A few trials find it, each a comparison of single steps with the model, with the gates of the
+trial's own precision.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ class _Pair:
             yield from errors
 
     def _right(self, part: int, entering: Sequence[Array]) -> dict[str, Array]:
-        """Every value that the reference computes in a subgraph, and initial values of its loops."""
+        """Every value that the reference computes in a subgraph, and its loops' inputs, by name."""
         graph = self.ours.subgraphs[part]
         if ("ours", part) not in self._parts:
             observed = copy.copy(graph)

@@ -56,7 +56,7 @@ def computing_on(device: str, *, require_gpu: bool = False) -> Iterator[Device]:
     name = None if device == "cpu" else _gpu(backend)
     if name is None and (require_gpu or device == "gpu"):
         raise TRMError(
-            f"Keras on {backend} {importlib.metadata.version(backend)} finds no GPU; choose another "
+            f"Keras on {backend} {importlib.metadata.version(backend)} finds no GPU; choose a "
             "backend with KERAS_BACKEND (tensorflow, jax or torch), or pass --device auto."
         )
     kind = "cpu" if name is None else "gpu"

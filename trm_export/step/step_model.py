@@ -196,6 +196,6 @@ def _cast(value: Any, dtype: str) -> Any:
 
 
 def select(rows: Any, new: Any, old: Any) -> Any:
-    """``new`` where ``rows`` (batch,) bool, else ``old``; the mask is broadcast, as TFLite needs."""
+    """``new`` where ``rows`` (batch,) bool, else ``old``; the mask broadcast as TFLite needs."""
     mask = ops.reshape(rows, (-1, *(1 for _ in new.shape[1:])))
     return ops.where(ops.broadcast_to(mask, ops.shape(new)), new, old)

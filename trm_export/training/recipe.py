@@ -1,4 +1,4 @@
-"""Training recipes: everything that, with a seed, decides what a training run does."""
+"""Training recipes: all settings, the seed included, that determine a training run."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Recipe:
         dtype: of the computation, ``"float32"`` or ``"mixed_bfloat16"``; weights are float32.
         ponder_cost, q_weight: see `ACTTrainer`.
         blanks: range of blanks of the training puzzles.
-        act_steps: ACT steps of a training row at most; few bring new puzzles into the batch sooner.
-            0 for the model's own.
-        mastery: share of training rows that reach their goal with which an epoch brings one more
-            ACT step, up to the number of the task's lessons, and then all (`Curriculum`); a run
-            that begins with the weights of another has all from the start. 0 for no lessons: every
-            ACT step is asked for the solution.
+        act_steps: most ACT steps of a training row; with few of them, new puzzles enter the batch
+            sooner. 0 for the model's own.
+        mastery: share of training rows that must reach their goal in an epoch before one more ACT
+            step is added, up to the number of the task's lessons, and then all (`Curriculum`); a
+            run that begins with the weights of another has all from the start. 0 for no lessons:
+            the goal of every ACT step is the solution.
         minimal_fraction: share of training rows that are minimal puzzles.
         validation_blanks: blanks of the validation puzzles, or ``"minimal"``.
         validation_count: validation puzzles.
@@ -89,34 +89,34 @@ _MOST = 2**31 - 1  # of what ends in an int32
 
 
 def _problems(recipe: Recipe) -> Iterator[str]:
-    """Why this recipe cannot be followed, a sentence a field."""
+    """What is wrong with this recipe, a sentence a field."""
     for name in _WHOLE:
         if not 1 <= getattr(recipe, name) <= _MOST:
-            yield f"{name} must be 1 to {_MOST:,}, got {getattr(recipe, name)}."
+            yield f"The {name} must be 1 to {_MOST:,}, got {getattr(recipe, name)}."
     if not 0 <= recipe.warmup_steps <= _MOST:
-        yield f"warmup_steps must be 0 to {_MOST:,}, got {recipe.warmup_steps}."
+        yield f"The warmup_steps must be 0 to {_MOST:,}, got {recipe.warmup_steps}."
     if not 0 <= recipe.act_steps <= _MOST:
-        yield f"act_steps must be 0 to {_MOST:,}, got {recipe.act_steps}."
+        yield f"The act_steps must be 0 to {_MOST:,}, got {recipe.act_steps}."
     if not 0 <= recipe.seed < 2**32:
-        yield f"seed must be 0 to {2**32 - 1:,}, got {recipe.seed}."
+        yield f"The seed must be 0 to {2**32 - 1:,}, got {recipe.seed}."
     if not 0 < recipe.learning_rate < math.inf:
-        yield f"learning_rate must be a finite number above 0, got {recipe.learning_rate}."
+        yield f"The learning_rate must be finite and above 0, got {recipe.learning_rate}."
     for name in ("weight_decay", "ponder_cost", "q_weight"):
         if not 0 <= getattr(recipe, name) < math.inf:
-            yield f"{name} must be a finite number, 0 or more, got {getattr(recipe, name)}."
+            yield f"The {name} must be finite and 0 or more, got {getattr(recipe, name)}."
     if not 0 <= recipe.ema < 1:
-        yield f"ema must be 0 or more and below 1, got {recipe.ema}."
+        yield f"The ema must be 0 or more and below 1, got {recipe.ema}."
     if not 0 <= recipe.mastery < 1:
-        yield f"mastery must be 0 or more and below 1, got {recipe.mastery}."
+        yield f"The mastery must be 0 or more and below 1, got {recipe.mastery}."
     if not 0 <= recipe.minimal_fraction <= 1:
-        yield f"minimal_fraction must be 0 to 1, got {recipe.minimal_fraction}."
+        yield f"The minimal_fraction must be 0 to 1, got {recipe.minimal_fraction}."
     if recipe.loss not in _LOSSES:
-        yield f"loss must be {' or '.join(_LOSSES)}, got {recipe.loss!r}."
+        yield f"The loss must be {' or '.join(_LOSSES)}, got {recipe.loss!r}."
     if recipe.dtype not in _DTYPES:
-        yield f"dtype must be {' or '.join(_DTYPES)}, got {recipe.dtype!r}."
+        yield f"The dtype must be {' or '.join(_DTYPES)}, got {recipe.dtype!r}."
 
 
-# The paper's, but for its batch of 768; for a GPU, and not run to the end here.
+# The paper's settings, except for its batch of 768; for a GPU, and not run to the end here.
 _LARGE: dict[str, Any] = {
     "steps": 100_000, "batch_size": 64, "learning_rate": 1e-4, "warmup_steps": 2000,
     "loss": "stablemax",
@@ -148,8 +148,8 @@ def recipe_for(name: str, **changes: Any) -> Recipe:
     """The recipe of a task or a preset, with the ``changes`` that are not None.
 
     Raises:
-        UsageError: for a name without a recipe, listing those that have one, and for values
-            that make no sense.
+        UsageError: for a name without a recipe, listing those that have one, and for values out
+            of range.
     """
     if name not in RECIPES:
         raise UsageError(f"There is no recipe for {name!r}; choose from {', '.join(RECIPES)}.")

@@ -1,7 +1,7 @@
-"""What a TRM answers at every ACT step, and what each halting policy would make of it.
+"""Validation: the answers of a TRM at every ACT step, and the tuned halting threshold.
 
-A trace runs every puzzle to its last step once; every policy is then a matter of picking rows,
-which `trm_export.halting.curve` does.
+A trace runs every puzzle once to its last step; the results of every threshold are then read from
+it by `trm_export.halting.curve`.
 """
 
 from __future__ import annotations
@@ -79,13 +79,13 @@ def trace(
     feeds = {"inputs": inputs}
     if identifiers is not None:
         feeds["puzzle_identifiers"] = identifiers
-    whole = -(-rows // batch_size) * batch_size
-    padded = {name: np.resize(array, (whole, *array.shape[1:])) for name, array in feeds.items()}
+    size = -(-rows // batch_size) * batch_size
+    padded = {name: np.resize(array, (size, *array.shape[1:])) for name, array in feeds.items()}
     parts = [
         _trace_batch(
             model, {name: a[start : start + batch_size] for name, a in padded.items()}, step
         )
-        for start in range(0, whole, batch_size)
+        for start in range(0, size, batch_size)
     ]
     answers = np.concatenate([part[0] for part in parts], axis=1)[:, :rows]
     return Trace(answers, np.concatenate([part[1] for part in parts], axis=1)[:, :rows])
@@ -107,17 +107,17 @@ def _trace_batch(model: TRM, feeds: dict[str, Array], step: Callable[[Any, Any],
 def halting_point(traced: Trace, labels: Array, threshold: float) -> HaltingPoint:
     """Accuracy and cost of one threshold; ``labels`` (N, S) int32."""
     exact = traced.exact(labels)
-    found = point(traced.scores, exact, threshold)
-    solved = float("nan") if found.mean_steps_solved is None else found.mean_steps_solved
+    latched = point(traced.scores, exact, threshold)
+    solved = float("nan") if latched.mean_steps_solved is None else latched.mean_steps_solved
     full = float(exact[-1].mean())
-    return HaltingPoint(threshold, found.exact, full, found.mean_steps, solved)
+    return HaltingPoint(threshold, latched.exact, full, latched.mean_steps, solved)
 
 
 def tune_threshold(traced: Trace, labels: Array, *, allowed_loss: float = 0.002) -> HaltingPoint:
     """The threshold with the fewest steps that costs at most ``allowed_loss`` of accuracy.
 
-    Accuracy is measured against running all steps, or against the best threshold where later steps
-    lose some (rows that trained with fewer); thresholds are halves of a logit in [-6, 8].
+    The loss is against running all steps, or against the best threshold where later steps lose some
+    answers (rows that trained with fewer steps); thresholds are multiples of 0.5 in [-6, 8].
     """
     exact = traced.exact(labels)
     points = curve(traced.scores, exact, _THRESHOLDS)
