@@ -8,15 +8,17 @@
      |   +- ConfigurationError    2  a model configuration that cannot be built
      +- MissingExtraError         3  (trm_runtime.errors)
      +- RejectedInputError        4  (trm_runtime.errors)
-     |   +- CheckpointError       4  a checkpoint that is damaged, foreign or refused
+     |   +- CheckpointError       4  a checkpoint that is damaged, of unknown origin or refused
      |   +- ProtocolError         4  a model that does not follow the protocol of a step
      +- ParityError               5  (trm_runtime.errors)
 
 The number is the exit code a command ends with. A message says which file or tensor, what was
-expected, what was found and what to do about it.
+expected, what was found and what to do about it; tests/test_messages.py holds its style.
 """
 
 from __future__ import annotations
+
+import re
 
 from trm_runtime.errors import (
     MissingExtraError,
@@ -39,11 +41,15 @@ __all__ = [
     "TRMError",
     "TargetError",
     "UsageError",
+    "reason_of",
 ]
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_WRAPPING = ("Exception encountered", "Arguments ", "in user code", "File ")
 
 
 class TargetError(TRMError):
-    """A file cannot be written where it was asked for."""
+    """A file cannot be written at the given path."""
 
 
 class OverwriteError(TargetError):
@@ -59,7 +65,7 @@ class ConfigurationError(UsageError, ValueError):
 
 
 class CheckpointError(RejectedInputError):
-    """A `.keras` file or an official checkpoint that is damaged, foreign or refused.
+    """A `.keras` file or an official checkpoint that is damaged, of unknown origin or refused.
 
     `problems` lists every reason.
     """

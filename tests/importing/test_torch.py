@@ -103,7 +103,7 @@ def test_entries_that_are_no_weights_are_listed(tmp_path: Path, torch: Any) -> N
     message = refusal(path)
     assert "step: a int, not a tensor" in message
     assert "ids: dtype int64, expected float32" in message
-    assert "huge: declares 1,099,511,627,776 values, more than the file holds" in message
+    assert "huge: declares 1,099,511,627,776 values, more than the file contains" in message
     torch.save([torch.zeros(2)], path)
     assert "expected a state_dict, a dictionary of tensors, got list" in refusal(path)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ContractInfo:
-    """A step contract, and the file or folder that holds it; true unless that is damaged."""
+    """A step contract, and the file or folder that holds it; truthy unless that is damaged."""
 
     kind: str  # "contract", or the name of a format, "saved-model" say
     path: str

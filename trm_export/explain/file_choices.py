@@ -1,4 +1,4 @@
-"""What a file was asked to be, read back from it, so that it can be made once more."""
+"""Read the choices of an export back from its file, so that it can be exported again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def format_of(path: Path) -> Format:
 
 
 def choices_of(path: Path, model: AnyModel) -> Choices:
-    """The choices that an export of this model must be made with to be this file."""
+    """The choices of `export` that give this file, for this model."""
     info = inspect_file(path)
     contract = getattr(info, "contract", None)
     if contract is None:

@@ -19,6 +19,7 @@ from trm_export.tasks.hard import HardPuzzles, load_hard
 from trm_export.tasks.symmetry import apply, random_symmetries
 from trm_export.tasks.task import SPLITS, Blanks, Cells, Checks, Piece, PuzzleSet, Rule, split_index
 from trm_runtime.errors import UsageError
+from trm_runtime.message_text import counted
 
 __all__ = ["SUDOKUS", "SudokuTask"]
 
@@ -85,7 +86,7 @@ class SudokuTask:
         the task's default range. count: None gives all there are. The same arguments give the
         same puzzles.
 
-        Raises UsageError for an unknown split, blanks out of range, or more than there are.
+        Raises UsageError for an unknown split, blanks out of range, or more puzzles than exist.
         """
         bases, (least, most) = self._bases(split, blanks), self._range(blanks)
         fits = bases.minimal if isinstance(blanks, str) else _fitting(bases, least, most)
@@ -93,8 +94,8 @@ class SudokuTask:
         wanted = available if count is None else count
         if not 1 <= wanted <= available:
             raise UsageError(
-                f"{self.name} has {available} {split} puzzles for blanks={blanks}, "
-                f"so count={count} cannot be given; ask for 1 to {available} or other blanks"
+                f"{self.name} has {counted(available, f'{split} puzzle')} for blanks={blanks}; ask "
+                f"for that many or fewer, or other blanks, got {wanted}."
             )
         rng = np.random.default_rng((seed, SPLITS.index(split), least, most))
         rows = rng.permutation(np.flatnonzero(fits))[:wanted]
@@ -133,7 +134,7 @@ class SudokuTask:
         return _harder(stream, self._hard(split), hard_fraction, seed)
 
     def lesson(self, inputs: Ints, labels: Ints, number: int) -> Ints:
-        """There are none: the labels."""
+        """The labels, because this task has no lessons."""
         return labels
 
     def check(self, inputs: Tokens, answers: Tokens, labels: Tokens) -> Checks:
@@ -177,8 +178,8 @@ class SudokuTask:
         least, most = (asked, asked) if isinstance(asked, int | str) else asked
         if isinstance(asked, str) or not 1 <= least <= most < self.seq_len:
             raise UsageError(
-                f"blanks={blanks} is not a number of blanks or a (least, most) range "
-                f"within 1 to {self.seq_len - 1} for {self.name}"
+                f"{self.name}: blanks must be a number or a (least, most) range within 1 to "
+                f"{self.seq_len - 1}, or minimal, got {blanks}."
             )
         return least, most
 
@@ -249,16 +250,16 @@ def _cut(
 ) -> PuzzleSet:
     """Puzzles from the named bases, each in a random symmetry.
 
-    Restorable bases get (at most) so many blanks; the others stand for themselves alone.
+    Restorable bases get (at most) so many blanks; the others have their own number.
     """
     solutions, shown = bases.solutions[rows], bases.clues[rows]
     most = (~shown).sum(axis=1, dtype=np.int32)
-    kept = np.minimum(blanks, most).astype(np.int32) if bases.restorable else most
-    hidden = _lowest(rng, shown, kept) if (kept < most).any() else ~shown
+    count = np.minimum(blanks, most).astype(np.int32) if bases.restorable else most
+    hidden = _lowest(rng, shown, count) if (count < most).any() else ~shown
     cells, tokens = random_symmetries(len(rows), round(solutions.shape[1] ** 0.5), rng)
     labels = apply(solutions, cells, tokens)
     inputs = apply(np.where(hidden, np.uint8(1), solutions), cells, tokens)
-    return PuzzleSet(inputs, labels, kept)
+    return PuzzleSet(inputs, labels, count)
 
 
 def _lowest(
