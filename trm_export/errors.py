@@ -77,3 +77,13 @@ class ProtocolError(RejectedInputError):
 
 class OutputWarning(UserWarning):
     """Outputs of a model that no step contract can hold; they are left out of every file."""
+
+
+def reason_of(error: BaseException) -> str:
+    """What an exception of another library says: one line without a full stop, to be quoted.
+
+    Keras wraps messages in several lines, and in colour; these lines are skipped.
+    """
+    lines = [line.strip() for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(_WRAPPING)]
+    return (telling or lines or ["no reason given"])[0].rstrip(".")

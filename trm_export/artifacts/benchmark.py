@@ -67,8 +67,8 @@ def bench(
         TRMError: the file cannot be measured, with the class that its driver raises. If the
             engine crashes it is a plain TRMError with the last line of that process.
     """
-    found = _measured(path, tokens)
-    answers, steps = np.array(found.pop("answers")), np.array(found.pop("steps"))
+    measured = _measured(path, tokens)
+    answers, steps = np.array(measured.pop("answers")), np.array(measured.pop("steps"))
     solved = None if labels is None else exact(answers, labels)
     same = None if reference is None else exact(answers, reference.answers)
     return BenchRow(

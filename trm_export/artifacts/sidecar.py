@@ -26,9 +26,8 @@ def lost_contract(file: Path) -> tuple[str, ...]:
 
     An export of this tool has its contract beside it, or at least its name inside it.
     """
-    beside = f"{sidecar(file).name} beside it"
     if sidecar_state(file, None) == "differs":
-        reason = f"it has no contract, but {file.name}.json lies beside it"
+        reason = f"it has no contract, but {sidecar(file).name} lies beside it"
     elif is_ours(file):
         reason = "its contract cannot be read, but the name of one is inside"
     else:

@@ -18,6 +18,7 @@ from trm_export.exporters.shared import Shared
 from trm_export.files import refuse_overwrite
 from trm_export.parity import valid_answers
 from trm_export.step.step_model import AnyModel
+from trm_runtime.message_text import counted
 from trm_runtime.parity import Golden, Puzzles, check, record
 
 Progress = Callable[[str], object]  # called with a description of what is being done

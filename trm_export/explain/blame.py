@@ -75,10 +75,10 @@ def attempts_on(
             return Attempt(what, None, None, None, str(error))
 
     other = format_named(HOST_KINDS[kind.name].twin)
-    free = dataclasses.replace(choices, batch=None, recursion=None, engine=None)
+    other_choices = dataclasses.replace(choices, batch=None, recursion=None, engine=None)
     exact = dataclasses.replace(choices, precision="fp32", keep=(), integer_io=False)
     engine, precision = other.engines[0], choices.precision
-    said("graph optimisation off")
+    report("graph optimisation off")
     return Attempts(
         _judged("this file", result),
         _plain(shared, path, kind, puzzles),

@@ -28,7 +28,7 @@ from trm_export.explain.op_diff import (
 from trm_export.explain.stored import changed_tflite, labels_of
 from trm_export.explain.walker import View, Walker
 from trm_export.exporters.tflite_flatbuffer import dump, gated, load, matrices
-from trm_export.exporters.tflite_keep import kept
+from trm_export.exporters.tflite_keep import float_layers
 from trm_runtime.cores import available_cores
 from trm_runtime.drivers.litert import allocate
 from trm_runtime.parity import Gates
@@ -239,7 +239,7 @@ def _name(graph: Any, number: int) -> str:
 
 
 def _kept(path: Path, layers: Arrays) -> tuple[str, ...]:
-    return kept(path.read_bytes(), layers)
+    return float_layers(path.read_bytes(), layers)
 
 
 def _changed(view: View, candidate: Path, fresh: Path) -> tuple[StoredChange, ...]:
@@ -249,8 +249,8 @@ def _changed(view: View, candidate: Path, fresh: Path) -> tuple[StoredChange, ..
 def _walk(
     view: View, candidate: Path, right: Path, calls: Sequence[Arrays], gates: Gates, exact: bool
 ) -> Walk:
-    apart = scaled(right) if exact and view.precision == "int8-static" else ()
-    return walk_tflite(candidate, right, calls, view.labels, gates, apart=apart)
+    excluded = scaled(right) if exact and view.precision == "int8-static" else ()
+    return walk_tflite(candidate, right, calls, view.labels, gates, excluded=excluded)
 
 
 WALKER = Walker(_kept, _changed, _walk, labels_of)

@@ -153,8 +153,8 @@ def rollouts(runner: StepRunner, tokens: Array, per_step: int = PER_STEP) -> Ite
         yield StepSample(step, _rows(inputs, first), _rows(carry, first), int(stopped[first].sum()))
         if step == contract.max_steps:
             return
-        found = runner.step(inputs, carry)
-        stopped = stopped | _halts(contract, found.outputs)
+        output = runner.step(inputs, carry)
+        stopped = stopped | _halts(contract, output.outputs)
         order = np.argsort(stopped, kind="stable")[: max(per_step, int((~stopped).sum()))]
         inputs, carry, stopped = _rows(inputs, order), _rows(output.carry, order), stopped[order]
 

@@ -17,7 +17,7 @@ import keras
 
 from trm_export import TOOL
 from trm_export.artifacts.host_kinds import HOST_KINDS
-from trm_export.errors import BackendError, ParityError, TRMError, UsageError
+from trm_export.errors import BackendError, ParityError, TRMError, UsageError, reason_of
 from trm_export.exporters.choices import (
     RECURSIONS,
     USUAL,
@@ -35,7 +35,7 @@ from trm_export.files import KEEP, atomic_write, in_turn, refuse_overwrite, side
 from trm_export.model import TRM
 from trm_export.step.signature import contract_for
 from trm_export.step.step_model import AnyModel, adapt
-from trm_export.step.step_tensors import gist
+from trm_runtime.message_text import counted
 from trm_runtime.open import open_runner
 from trm_runtime.parity import Puzzles, check
 from trm_runtime.parity.judge import DECISIONS

@@ -56,9 +56,9 @@ def chosen(model: AnyModel, patterns: Sequence[str]) -> tuple[str, ...]:
     if not patterns:
         return ()
     known = {layer_name(path): path for path in _layers(adapt(model).weights.arrays)}
-    found = {pattern: set(_matching(pattern, known)) for pattern in patterns}
-    lost = [pattern for pattern, names in found.items() if not names]
-    if lost:
+    matches = {pattern: set(_matching(pattern, known)) for pattern in patterns}
+    unmatched = [pattern for pattern, names in matches.items() if not names]
+    if unmatched:
         raise UsageError(
             f"No layer of this model matches {' or '.join(unmatched)}; its layers are: "
             f"{', '.join(known)}."

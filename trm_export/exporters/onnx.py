@@ -14,7 +14,7 @@ from trm_export.exporters import onnx_precision
 from trm_export.exporters.format import Documents, Format, Job
 from trm_export.exporters.onnx_calibrate import calibrate
 from trm_export.exporters.onnx_convert import body_names, converted, weight_names
-from trm_export.exporters.onnx_ports import integer_ports
+from trm_export.exporters.onnx_ports import add_int8_io
 from trm_export.files import CALIBRATION
 from trm_runtime.contract import METADATA_KEY, StepContract
 from trm_runtime.drivers.onnx_file import sealed

@@ -45,7 +45,7 @@ def write(job: Job, path: Path) -> Documents:
         inside = dataclasses.replace(job, contract=float_contract(job.contract))
         calibration = calibrate(inside, convert)
         data = quantise(convert(inside), calibration.products)
-        path.write_bytes(integer_ports(data, job.contract))
+        path.write_bytes(with_int8_io(data, job.contract))
         documents[CALIBRATION] = calibration.manifest
     else:
         path.write_bytes(convert(job))

@@ -12,6 +12,7 @@ import numpy as np
 from trm_export.report.text import clean
 from trm_export.tasks import TASKS, Task
 from trm_runtime.judging import right_cells
+from trm_runtime.message_text import counted
 
 Array = np.ndarray[Any, Any]
 

@@ -146,7 +146,7 @@ def _loop_function(model: StepModel, contract: StepContract, rolled: bool) -> Gr
                 select(active, results[spec.name], old)
                 for spec, old in zip(heads, state[: len(heads)], strict=True)
             ]
-            score = contract.halt.score(found["q_halt_logits"], found["q_continue_logits"])
+            score = contract.halt.score(results["q_halt_logits"], results["q_continue_logits"])
             halts = ops.logical_or(score > contract.halt.threshold, taken >= contract.max_steps)
             steps = ops.where(ops.logical_and(active, halts), taken + rows, steps)
             return (taken, steps, *outputs, *(results[spec.next] for spec in carried))

@@ -59,9 +59,9 @@ class StepModel:
         self.keras, self.halt, self.max_steps = model, halt, facts.max_steps
         self.alphabet, self.seq_len = facts.alphabet, facts.seq_len
         self.num_puzzle_identifiers = facts.num_puzzle_identifiers
-        self.left_out = form.left_out
+        self.left_out = tensors.left_out
         self.weights = SavedWeights(model)
-        self._form = form
+        self._tensors = tensors
 
     @property
     def name(self) -> str:

@@ -30,6 +30,7 @@ from trm_export.tasks.task import (
 )
 from trm_runtime.errors import UsageError
 from trm_runtime.judging import exact, without_padding
+from trm_runtime.message_text import counted
 
 __all__ = ["ARCS", "ArcTask"]
 

@@ -50,6 +50,6 @@ def read_puzzles(
     elif path.suffix == ".npz":
         found_task, inputs, labels = read_npz(path, tasks, limit)
     else:
-        found, inputs, labels = read_text(path, tasks, limit)
-    padded = 0 in found.solved.ids
-    return PuzzleSet(inputs, labels, found.fills(inputs), padded=padded)
+        found_task, inputs, labels = read_text(path, tasks, limit)
+    padded = 0 in found_task.solved.ids
+    return PuzzleSet(inputs, labels, found_task.fills(inputs), padded=padded)

@@ -57,8 +57,8 @@ def trace(model: TRM, puzzles: PuzzleSet, *, batch_size: int = 64, step: Any = N
     step = step or compiled_step(model)
     rows, c = len(puzzles), model.config
     feeds = puzzles.feeds(c.num_puzzle_identifiers if c.puzzle_emb_ndim else None)
-    whole = -(-rows // batch_size) * batch_size
-    padded = {name: np.resize(array, (whole, *array.shape[1:])) for name, array in feeds.items()}
+    size = -(-rows // batch_size) * batch_size
+    padded = {name: np.resize(array, (size, *array.shape[1:])) for name, array in feeds.items()}
     parts = [
         _trace_batch(
             model, {name: a[start : start + batch_size] for name, a in padded.items()}, step
