@@ -10,8 +10,9 @@
 #   pip download --no-deps -d wheels keras namex optree rich
 #
 # Everything written lies in OUT, no file over 16 MB and no more than two folders down. A run that
-# was stopped goes on where OUT holds what it left. To try it without a GPU: GPU= COUNT=20 MINUTES=2
-# BATCH=32 EPOCH=4. docs/gpu.md says what came out.
+# was stopped goes on where OUT holds what it left. To try it without a GPU: GPU= COUNT=8
+# MODELS=sudoku4 RECIPE=sudoku4 START= BATCH=8 EPOCH=4 STEPS=8 MINUTES=5 (with OMP_NUM_THREADS=1 on
+# busy cores).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
