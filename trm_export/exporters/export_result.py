@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trm_export.exporters.keep_search import KeepSearch
+from trm_export.files import sidecar
 from trm_runtime.contract import StepContract
 from trm_runtime.display import Shown, Table, bytes_text
 
@@ -33,7 +34,7 @@ class ExportResult(Shown):
     @property
     def sidecar(self) -> Path:
         """The contract beside the file."""
-        return self.path.with_name(self.path.name + ".json")
+        return sidecar(self.path)
 
     @property
     def files(self) -> tuple[Path, ...]:
