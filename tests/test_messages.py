@@ -137,7 +137,7 @@ def wrong_with_line(message: str) -> Iterator[str]:
     if only_repeats(message) or " " not in message:
         return
     yield from wrong_in(message)
-    if message.endswith("."):
+    if message.endswith((".", ":")):
         if not START.match(message):
             yield "a sentence that begins with a small letter"
     elif not LINE_START.match(message):

@@ -135,9 +135,9 @@ def require_suffix(path: str | os.PathLike[str], suffix: str) -> None:
     for name in dict.fromkeys((str(path), os.path.realpath(path))):
         found = Path(name).suffix
         if suffix and found != suffix:
-            raise UsageError(f"{name} must end in {suffix}, because that is what is written there.")
+            raise UsageError(f"{name} must end in {suffix}; choose another name.")
         if not suffix and _recogniser(Path(name)) is not None:
-            raise UsageError(f"{name} is the name of a file, but a folder is written there.")
+            raise UsageError(f"{name} names a file, but a folder is written; drop {found}.")
 
 
 def refuse_source(path: str | os.PathLike[str], source: str | os.PathLike[str]) -> None:

@@ -68,7 +68,7 @@ def test_puzzles_of_a_file(
 
 def test_votes_are_for_arc(maze_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["evaluate", str(maze_model), "--vote", "2"]) == 2
-    assert "--vote is for ARC" in capsys.readouterr().err
+    assert "--vote needs an ARC task, got" in capsys.readouterr().err
 
 
 def test_options_that_exclude_each_other_are_refused(
@@ -78,8 +78,8 @@ def test_options_that_exclude_each_other_are_refused(
     for options, said in (
         ([*mine, "--blanks", "9"], "leave it out with --puzzles"),
         (["--blanks", "some"], "expected a number of blanks, minimal or hard"),
-        (["--vote", "2", *mine], "leave --puzzles and --blanks out"),
-        (["--vote", "2", "--blanks", "9"], "leave --puzzles and --blanks out"),
+        (["--vote", "2", *mine], "drop --puzzles and --blanks"),
+        (["--vote", "2", "--blanks", "9"], "drop --puzzles and --blanks"),
     ):
         assert run(["evaluate", str(maze_model), *options]) == 2
         assert said in capsys.readouterr().err
@@ -107,7 +107,7 @@ def test_a_model_without_a_task_is_refused(
 
     TRM(7, 16, 2, 1.0, 10, family="paper", puzzle_emb_len=1).save(tmp_path / "m.keras")
     assert run(["evaluate", str(tmp_path / "m.keras")]) == 2
-    assert "name one with --task" in capsys.readouterr().err
+    assert "give one with --task" in capsys.readouterr().err
 
 
 def test_the_word_hard_is_a_set_of_puzzles(

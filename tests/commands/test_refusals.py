@@ -96,7 +96,7 @@ def test_training_replaces_nothing_of_others(refused: Refused) -> None:
         ("onnx", "m.keras", "m.keras is the model itself"),
         ("tflite", "m.keras", "m.keras is the model itself"),
         ("saved-model", "m.keras", "m.keras is the model itself"),
-        ("saved-model", ".", ". holds the model itself"),
+        ("saved-model", ".", ". contains the model itself"),
         ("onnx", "link.onnx", "link.onnx is the model itself"),
         ("onnx", "other.onnx", "other.keras must end in .onnx"),
     ],

@@ -80,9 +80,9 @@ def test_resume_needs_no_other_option(play: Play, capsys: pytest.CaptureFixture[
     assert asked == [recipe, recipe]
     capsys.readouterr()
     assert run([*resume, "--steps", "500"]) == 2
-    assert "steps: 2000 in the run, 500 asked for" in capsys.readouterr().err
+    assert "steps is 2000 in the run, got 500" in capsys.readouterr().err
     assert run(["train", "sudoku9", *resume[2:]]) == 2
-    assert "task: sudoku4 in the run, sudoku9 asked for" in capsys.readouterr().err
+    assert "task is sudoku4 in the run, got sudoku9" in capsys.readouterr().err
 
 
 def test_an_average_that_lags_behind_is_told(

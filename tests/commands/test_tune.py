@@ -67,7 +67,7 @@ def test_the_whole_road(files: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert run(["parity", str(files / "slow.keras"), str(file), *SIZE]) == 0
     captured = capsys.readouterr()
     assert captured.out.startswith("PASSED")
-    assert "The file was tuned: it halts above" in captured.err
+    assert "The file is tuned: its halting threshold is " in captured.err
 
     assert run(["tune", str(file), *SIZE, "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
@@ -97,7 +97,7 @@ def test_a_dry_run_writes_nothing(files: Path, capsys: pytest.CaptureFixture[str
     before = {path: path.read_bytes() for path in files.iterdir()}
     assert run(["tune", str(files / "slow.onnx"), *SIZE, "--dry-run"]) == 0
     captured = capsys.readouterr()
-    assert "would be the rule" in captured.err
+    assert "The rule would be q_halt > " in captured.err
     assert {path: path.read_bytes() for path in files.iterdir()} == before
 
 

@@ -232,7 +232,7 @@ def test_documents_that_contradict(tmp_path: Path, arch: dict[str, Any], reason:
 
 def test_the_norm_of_the_official_code_is_ours(tmp_path: Path) -> None:
     report = do(configure(copy(tmp_path, "rope"), rms_norm_eps="1e-05", frobnicate=3))[1]
-    assert report.notes == ("all_config.yaml: not known here and not used: arch.frobnicate",)
+    assert report.notes == ("all_config.yaml: unknown and not used: arch.frobnicate",)
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_truncated(tmp_path: Path, keep: float) -> None:
     path = copy(tmp_path, "rope")
     data = path.read_bytes()
     path.write_bytes(data[: int(keep * len(data) if 0 < keep < 1 else keep)])
-    assert str(refusal(path)).endswith("not a safetensors file, or a damaged one; copy it again")
+    assert str(refusal(path)).endswith("not a safetensors file, or a damaged one; copy it again.")
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_truncated(tmp_path: Path, keep: float) -> None:
         ("all_config.yaml", "\x00", "not plain YAML"),
         ("dataset.json", "{", "not valid JSON"),
         ("dataset.json", "[" * 99999, "not valid JSON"),
-        ("dataset.json", '{"vocab_size": true, "seq_len": 9}', "vocab_size: expected a whole"),
+        ("dataset.json", '{"vocab_size": true, "seq_len": 9}', "vocab_size: expected an integer"),
         ("dataset.json", '{"vocab_size": 8, "seq_len": 9}', "vocab_size: dataset.json has 8"),
         ("dataset.json", " " * (1 << 21), "at most 1,048,576"),
     ],
@@ -296,8 +296,10 @@ def test_wrong_options_are_named_together() -> None:
     with pytest.raises(UsageError) as caught:
         do(checkpoint("rope"), "heads=8", "num_heads", "h_cycles=x", "no_act_continue=2")
     message = str(caught.value)
-    assert all(text in message for text in ("'heads=8'", "'num_heads'", "h_cycles is a whole"))
-    assert "no_act_continue is true or false, got '2'" in message
+    assert all(
+        text in message for text in ("'heads=8'", "'num_heads'", "h_cycles must be an integer")
+    )
+    assert "no_act_continue must be true or false, got '2'" in message
 
 
 # --- the command ----------------------------------------------------------------------------------

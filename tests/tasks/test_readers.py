@@ -275,6 +275,6 @@ def test_damaged_official_folders(tmp_path: Path, nine: PuzzleSet) -> None:
     assert "not valid JSON" in refusal(path)
     path = folder(tmp_path / "cut", nine)
     (path / "all__inputs.npy").write_bytes((path / "all__inputs.npy").read_bytes()[:200])
-    assert "all__inputs.npy is not a readable .npy file" in refusal(path)
+    assert "all__inputs.npy: not a readable .npy file" in refusal(path)
     (path / "all__inputs.npy").unlink()
-    assert "all__inputs.npy is not a readable .npy file" in refusal(path)
+    assert "all__inputs.npy: not a readable .npy file" in refusal(path)

@@ -128,7 +128,9 @@ def test_the_stream_follows_its_seed() -> None:
 
 @pytest.mark.parametrize("blanks", [0, 81, (40, 30), (0, 5), "harder"])
 def test_impossible_blanks_are_refused(blanks: object) -> None:
-    with pytest.raises(UsageError, match=r"^sudoku9: blanks must be .* within 1 to 80, or minimal"):
+    with pytest.raises(
+        UsageError, match=r"^sudoku9: blanks must be .* within 1 to 80, minimal or hard"
+    ):
         get_task("sudoku9").puzzles("test", blanks)  # type: ignore[arg-type]
 
 

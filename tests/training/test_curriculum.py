@@ -90,5 +90,5 @@ def test_a_ramp_ends_with_all_act_steps_whatever_the_first_epoch() -> None:
     assert seen == [2, 3, 5, 6, 8, 8, 3]
     with pytest.raises(UsageError, match="ramp must be 0 to 1, got 2"):
         recipe_for("sudoku9", ramp=2)
-    with pytest.raises(UsageError, match="ramp and mastery both set the ACT steps"):
+    with pytest.raises(UsageError, match="The ramp and the mastery both set the ACT steps"):
         recipe_for("maze9", ramp=0.5)

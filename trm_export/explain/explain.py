@@ -137,7 +137,7 @@ class _Search:
             yield trial
 
     def _view(self, again: Path) -> View:
-        """Static int8 scales matrices, so that they are known by their place in fp32."""
+        """Static int8 scales matrices, so they are recognised by their position in fp32."""
         find, known = self._walker.labels, layers(self.shared.model)
         if find is None:
             labels: Labels = {}

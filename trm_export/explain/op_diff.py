@@ -50,12 +50,12 @@ class OpDiff:
 
 @dataclasses.dataclass(frozen=True)
 class StoredChange:
-    """One stored tensor that is not what an export stores there.
+    """One stored tensor that differs from that of a new export.
 
     Attributes:
         layer: the matrix of the model that it belongs to; None for a constant of the graph.
-        tensor: its name in the file, and what of it.
-        how: in words.
+        tensor: its name in the file; in TFLite also whether its values or its scales differ.
+        how: the difference, in words.
     """
 
     layer: str | None
@@ -64,7 +64,7 @@ class StoredChange:
 
     @property
     def words(self) -> str:
-        """What is wrong, for people."""
+        """The change in words."""
         of = f" ({self.layer})" if self.layer and not self.tensor.startswith(self.layer) else ""
         return f"{self.tensor}{of}: {self.how}"
 

@@ -70,5 +70,5 @@ class Format:
 
     @property
     def engines(self) -> tuple[str, ...]:
-        """What the files can be made for, the usual one first."""
+        """The engines that the files can be made for, the default first."""
         return HOST_KINDS[self.name].targets

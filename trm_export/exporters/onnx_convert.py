@@ -158,7 +158,7 @@ class _Names:
 
 
 def weight_names(model: AnyModel) -> set[str]:
-    """The names that the model's weights have in a graph, ``H_level/block_1/ffn/down`` say."""
+    """The names of the model's weights in a graph, such as ``H_level/block_1/ffn/down``."""
     return set(weights(model))
 
 

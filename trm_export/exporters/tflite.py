@@ -35,16 +35,16 @@ from trm_runtime.drivers.tflite_file import append_contract
 from trm_runtime.integer import float_contract
 
 LITERT, OLD = HOST_KINDS["tflite"].targets
-SMALLER = ("fp16", "int8")  # what the converter itself can do
+SMALLER = ("fp16", "int8")  # precisions that the converter itself writes
 
 
 def write(job: Job, path: Path) -> Documents:
     """Writes the flatbuffer with the contract in its tail; returns the manifest of int8-static."""
     documents = {}
     if job.contract.precision == "int8-static":
-        inside = dataclasses.replace(job, contract=float_contract(job.contract))
-        calibration = calibrate(inside, convert)
-        data = quantise(convert(inside), calibration.products)
+        float_job = dataclasses.replace(job, contract=float_contract(job.contract))
+        calibration = calibrate(float_job, convert)
+        data = quantise(convert(float_job), calibration.products)
         path.write_bytes(with_int8_io(data, job.contract))
         documents[CALIBRATION] = calibration.manifest
     else:

@@ -75,7 +75,7 @@ def _is_kept(name: str, keep: Collection[str]) -> bool:
 
 
 def matrix_names(model: AnyModel) -> dict[str, str]:
-    """Key of every matrix to quantise -> its name in the checkpoint; gate and up apart."""
+    """Key of every matrix to quantise -> its name in the checkpoint; gate and up as two."""
     model = adapt(model)
     own = model.keras
     saved = {digest_of(array): name for name, array in model.weights.arrays.items()}

@@ -17,7 +17,7 @@ EMA_TEXTS = {
 
 @dataclass(frozen=True, repr=False)
 class ImportReport(Shown):
-    """Where a model comes from."""
+    """The origin of an imported model."""
 
     checkpoint: str
     kind: str  # "safetensors" or "torch"

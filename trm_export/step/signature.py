@@ -36,7 +36,7 @@ def contract_for(
 
     Args:
         model: a model that follows the protocol.
-        batch: fixed number of rows, or None for any.
+        batch: fixed number of rows, or None for a dynamic batch.
         precision: of the weights, one of `choices.PRECISIONS`.
         granularity: what one call does: ``"step"``, ``"loop"`` or ``"block"``; the latter only
             where a step has `StepModel.passes`.

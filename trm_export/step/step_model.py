@@ -49,7 +49,7 @@ class StepModel:
         max_steps: ACT steps after which a row halts.
         alphabet: the characters of each token id, if known.
         num_puzzle_identifiers: how many there are, or None without that input.
-        left_out: outputs that have no rows, and that no contract can hold.
+        left_out: outputs without a batch axis, which no contract can describe.
         weights: what Keras saves of the model, as it is now.
     """
 

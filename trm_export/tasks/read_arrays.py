@@ -43,8 +43,8 @@ def read_npz(path: Path, tasks: Sequence[Task], limit: int | None) -> Read:
             f"{path.name}: not a readable .npz file: {reason_of(error)}."
         ) from error
     if inputs is None:
-        found = ", ".join(names) or "nothing"
-        raise RejectedInputError(f"{path.name} holds {found}; expected inputs (and labels)")
+        listed = ", ".join(names) or "nothing"
+        raise RejectedInputError(f"{path.name}: expected inputs (and labels), got {listed}.")
     return checked_arrays(f"{path.name} inputs", inputs, labels, tasks, limit)
 
 

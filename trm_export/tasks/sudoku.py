@@ -81,10 +81,9 @@ class SudokuTask:
         split: "train", "validation" or "test"; boards of different splits stay different under
         every symmetry. blanks: an exact number; a (least, most) range, in which each 9x9 puzzle
         gets a random number (at most what its base allows) and each 4x4 puzzle has its own;
-        "minimal" for puzzles of which no clue can be taken away; "hard" on 9x9 for minimal ones
-        that need guesses (`trm_export.tasks.hard`), in validation and test a yardstick; None for
-        the task's default range. count: None gives all there are. The same arguments give the
-        same puzzles.
+        "minimal" for puzzles of which no clue can be removed; "hard" on 9x9 for minimal ones
+        that need guesses (`trm_export.tasks.hard`); None for the task's default range. count: None
+        gives all. The same arguments give the same puzzles.
 
         Raises UsageError for an unknown split, blanks out of range, or more puzzles than exist.
         """
@@ -113,21 +112,21 @@ class SudokuTask:
     ) -> Iterator[tuple[Ints, Ints]]:
         """Endless (inputs, labels), both (batch_size, S) int32, each row in a random symmetry.
 
-        Blanks are drawn evenly from the range `blanks`; a 9x9 base that allows fewer gives its
-        minimal puzzle. That fraction of all rows which `minimal_fraction` names (0..1) are
-        minimal puzzles whatever the range, and `hard_fraction` need guesses, as many of every
-        level of `trm_export.tasks.hard`. The same arguments give the same stream.
+        Blanks are drawn uniformly from the range `blanks`; a 9x9 base that allows fewer gives its
+        minimal puzzle. A share `minimal_fraction` (0..1) of all rows are minimal puzzles,
+        independent of the range, and a share `hard_fraction` need guesses, as many of every level
+        of `trm_export.tasks.hard`. The same arguments give the same stream.
         """
         bases, (least, most) = self._bases(split), self._range(blanks)
         fractions = (minimal_fraction, hard_fraction)
         if batch_size < 1 or not all(0 <= fraction <= 1 for fraction in fractions):
             raise UsageError(
-                f"batch_size={batch_size} must be at least 1, minimal_fraction={minimal_fraction} "
-                f"and hard_fraction={hard_fraction} within 0..1"
+                f"{self.name}: batch_size must be 1 or more, got {batch_size}; minimal_fraction "
+                f"0 to 1, got {minimal_fraction}; hard_fraction 0 to 1, got {hard_fraction}."
             )
         fits = _fitting(bases, least, most)
         if not fits.any():
-            raise UsageError(f"{self.name} has no {split} puzzles with {least} to {most} blanks")
+            raise UsageError(f"{self.name} has no {split} puzzles with {least} to {most} blanks.")
         stream = _stream(bases, (least, most), batch_size, minimal_fraction, seed)
         if not hard_fraction:
             return stream
@@ -167,19 +166,19 @@ class SudokuTask:
 
     def _hard(self, split: str) -> HardPuzzles:
         if self.side != 9:
-            raise UsageError(f"{self.name} has no hard puzzles; sudoku9 has")
+            raise UsageError(f"{self.name} has no hard puzzles; use sudoku9.")
         return load_hard(split)
 
     def _range(self, blanks: Blanks | None) -> tuple[int, int]:
         """(least, most) blanks; both ends inside 1..S-1."""
         if blanks == "minimal" or blanks == "hard":
-            return self.seq_len, self.seq_len  # more than any base allows: no clue is put back
-        asked = self.blanks_range if blanks is None else blanks
-        least, most = (asked, asked) if isinstance(asked, int | str) else asked
-        if isinstance(asked, str) or not 1 <= least <= most < self.seq_len:
+            return self.seq_len, self.seq_len  # more than any base allows: no clue is added
+        span = self.blanks_range if blanks is None else blanks
+        least, most = (span, span) if isinstance(span, int | str) else span
+        if isinstance(span, str) or not 1 <= least <= most < self.seq_len:
             raise UsageError(
                 f"{self.name}: blanks must be a number or a (least, most) range within 1 to "
-                f"{self.seq_len - 1}, or minimal, got {blanks}."
+                f"{self.seq_len - 1}, minimal or hard, got {blanks}."
             )
         return least, most
 

@@ -221,7 +221,7 @@ class Task(Protocol):
 
         The fractions (0..1) are those of minimal and of hard puzzles, in a task that has them.
 
-        A task with puzzle identifiers gives them, too: (batch_size,) int32.
+        A task with puzzle identifiers also gives those: (batch_size,) int32.
         """
         ...
 

@@ -60,7 +60,7 @@ class Validate(keras.callbacks.Callback):
             self.save(point)
 
     def measure(self) -> HaltingPoint:
-        """The tuned halting point of the model's present weights."""
+        """The tuned halting point of the model's current weights."""
         began = time.monotonic()
         rows = min(64, len(self.puzzles))
         point = tune_threshold(trace(self.trm, self.puzzles, batch_size=rows, step=self.step))

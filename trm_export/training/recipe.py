@@ -112,12 +112,12 @@ def _problems(recipe: Recipe) -> Iterator[str]:
     if not 0 <= recipe.ema < 1:
         yield f"The ema must be 0 or more and below 1, got {recipe.ema}."
     if not 0 <= recipe.mastery < 1:
-        yield f"mastery must be 0 or more and below 1, got {recipe.mastery}."
+        yield f"The mastery must be 0 or more and below 1, got {recipe.mastery}."
     for name in ("minimal_fraction", "hard_fraction", "ramp"):
         if not 0 <= getattr(recipe, name) <= 1:
-            yield f"{name} must be 0 to 1, got {getattr(recipe, name)}."
+            yield f"The {name} must be 0 to 1, got {getattr(recipe, name)}."
     if recipe.ramp and recipe.mastery:
-        yield "ramp and mastery both set the ACT steps; one of them must be 0."
+        yield "The ramp and the mastery both set the ACT steps; one of them must be 0."
     if recipe.loss not in _LOSSES:
         yield f"The loss must be {' or '.join(_LOSSES)}, got {recipe.loss!r}."
     if recipe.dtype not in _DTYPES:

@@ -39,7 +39,7 @@ _NAMES = ("inputs", "labels", "puzzle_identifiers")  # of what `Task.batches` gi
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class TrainResult(Shown):
-    """What a training run left behind."""
+    """The files and figures of a training run."""
 
     model: Path
     log: Path | None  # None before the first epoch is finished
@@ -152,7 +152,7 @@ def train(
         if keras.backend.backend() == "jax":
             trainer.jax_state_sync()  # in `fit` JAX keeps the weights outside the model
         if not int(trainer.optimizer.iterations.value):
-            raise  # nothing is learned yet and the averages are empty
+            raise  # no step is done and the averages are empty
         if not validate.averaged:
             trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
     point = validate.measure()
