@@ -12,6 +12,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from trm_export import errors as errors
+
 if TYPE_CHECKING:
     from trm_export.api.benching import BenchResult, bench
     from trm_export.api.comparing import compare
