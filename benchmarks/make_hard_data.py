@@ -2,7 +2,7 @@
 
 The defaults are what trm_export/tasks/data/sudoku9-hard.npz was made with; the same seed and counts
 give the same bytes. It needs sudoku9.npz (make_sudoku_data.py), whose grids none of the validation
-and test puzzles has, in any symmetry. About two minutes on one core.
+and test puzzles has, in any symmetry. About four minutes on one core.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from trm_export.tasks.bases import DATA, SPLITS, Bases, load_bases
-from trm_export.tasks.hard import make_yardstick, save_hard
+from trm_export.tasks.hard import make_yardstick, rate, save_hard
 
 
 def main() -> None:
@@ -28,8 +28,10 @@ def main() -> None:
     counts = {"test": options.test, "validation": options.validation}
     yardstick, tried = make_yardstick(counts, options.seed, every_base(), show)
     print(f"\n{sum(counts.values())} of {tried} minimal puzzles taken", file=sys.stderr)
+    bases = load_bases(9, "train")
+    train = rate(np.where(bases.clues, bases.solutions, 1))
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    save_hard(options.output, yardstick, options.seed, tried)
+    save_hard(options.output, yardstick, train, options.seed, tried)
     print(f"\n{options.output}: {options.output.stat().st_size / 1e6:.2f} MB", file=sys.stderr)
 
 

@@ -240,7 +240,7 @@ def test_a_name_says_what_is_written_there(tmp_path: Path) -> None:
     link = tmp_path / "x.onnx"
     link.symlink_to(tmp_path / "other.keras")
     for name, suffix in (("x", ".onnx"), ("x.ONNX", ".onnx"), ("x.onnx", ".onnx"), ("y.json", "")):
-        with pytest.raises(UsageError, match=r"must end in \.onnx|is the name of a file"):
+        with pytest.raises(UsageError, match=r"must end in \.onnx|names a file, but a folder"):
             require_suffix(tmp_path / name, suffix)
 
 
@@ -252,7 +252,7 @@ def test_a_source_is_never_a_target(tmp_path: Path) -> None:
     refuse_source(tmp_path / "other", tmp_path / "missing.keras")
     with pytest.raises(UsageError, match=r"is the model itself .*another name"):
         refuse_source(tmp_path / "folder" / ".." / "folder" / "m.keras", source)
-    with pytest.raises(UsageError, match="holds the model itself"):
+    with pytest.raises(UsageError, match="contains the model itself"):
         refuse_source(source.parent, source)
 
 

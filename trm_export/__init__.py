@@ -1,4 +1,4 @@
-"""Take a Tiny Recursive Model from Keras to a device, and know that it still thinks the same.
+"""Export Tiny Recursive Models from Keras to devices, and check that they give the same answers.
 
     import trm_export as te
 

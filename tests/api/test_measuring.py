@@ -93,7 +93,7 @@ def test_what_cannot_be_is_refused(model: Any, file: Path, tmp_path: Path) -> No
     (tmp_path / "mine.json").write_text("{}")
     with pytest.raises(OverwriteError):
         te.bench(model, file, output=tmp_path / "mine.json")
-    with pytest.raises(UsageError, match="--vote is for ARC"):
+    with pytest.raises(UsageError, match="--vote needs an ARC task, got"):
         te.evaluate(model, vote=2)
     with pytest.raises(UsageError, match=r"must end in \.onnx"):
         te.tune(file, output=tmp_path / "other.tflite")

@@ -129,7 +129,7 @@ def test_a_graph_of_other_names_is_not_walked(tmp_path: Path) -> None:
     found = explain(model, path, PUZZLES)
     assert found.conclusion.startswith("the file: ")
     assert found.operators is None
-    assert found.operators_of.startswith("the graph is not as this version writes it (")
+    assert found.operators_of.startswith("the graph differs from what this version writes (")
     assert [one.layer for one in found.stored] == [HARD]
 
 

@@ -1,4 +1,4 @@
-"""`bench`: what each exported file costs and answers, each measured in a process of its own."""
+"""`bench`: size, speed, memory and accuracy of exported files, each in a separate process."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from trm_runtime.display import Shown, Table, bytes_text
 from trm_runtime.doctor import examine
 from trm_runtime.json_values import plain
 from trm_runtime.loop import solve
+from trm_runtime.message_text import counted
 
 if TYPE_CHECKING:
     from trm_export.step.step_model import StepModel
@@ -42,9 +43,9 @@ class BenchResult(Shown):
 
     Attributes:
         document: everything, in JSON types.
-        rows: of the files that were measured.
-        failures: of those that could not be.
-        trained: whether the model is trained, so that its answers count.
+        rows: the files that were measured.
+        failures: the files that could not be measured.
+        trained: whether the model is trained, so that its answers are meaningful.
     """
 
     document: dict[str, Any]
@@ -61,12 +62,12 @@ class BenchResult(Shown):
 
     @property
     def exit_code(self) -> int:
-        """That of the worst failure; 0 without any."""
+        """The exit code of the worst failure; 0 without any."""
         return max((failure.exit_code for failure in self.failures), default=0)
 
     @property
     def legend(self) -> str:
-        """What the columns mean, and where they were measured; empty without rows."""
+        """The meaning of the columns, and the engines; empty without rows."""
         if not self.rows:
             return ""
         engines = ", ".join(dict.fromkeys(row.engine for row in self.rows))
@@ -81,13 +82,13 @@ class BenchResult(Shown):
         """How many files were measured, and their time a step."""
         failed = f", {len(self.failures)} failed" if self.failures else ""
         steps = ", ".join(f"{row.file} {row.step_ms:.1f} ms a step" for row in self.rows)
-        return f"{len(self.rows)} files measured{failed}. {steps}"
+        return f"{counted(len(self.rows), 'file')} measured{failed}. {steps}"
 
     def tables(self) -> tuple[Table, ...]:
         """The files that were measured, if any, and why others were not."""
         heads = _HEADS + (_DECIDED if self.trained else ())
         rows = [_cells(row, trained=self.trained) for row in self.rows]
-        costs = Table("What each file costs and answers", rows, heads, ("file",))
+        costs = Table("Size, speed and accuracy of each file", rows, heads, ("file",))
         why = Table("Not measured", [(one.file, one.reason) for one in self.failures])
         return (*([costs] if self.rows else []), *([why] if self.failures else []))
 
@@ -134,10 +135,10 @@ def bench(
         trust: packages whose code may run.
         hints: what the model does not state itself.
         force: replace a file that this tool did not make.
-        progress: told how much is done, and what.
+        progress: called with the share done, and the file.
 
     Raises:
-        UsageError: a word that means nothing, or a name that does not end in .json.
+        UsageError: an unknown value, or a name that does not end in .json.
         OverwriteError: `output` was not made by this tool.
         RejectedInputError: the model cannot be used. A file that cannot be measured is among the
             `failures` instead.
@@ -148,8 +149,8 @@ def bench(
         refuse_overwrite(target, force=force)
     if not isinstance(model, str) or model.endswith(".keras"):
         refuse_model(model, trust)
-    asked = hints or ModelHints()
-    found = _opened(model, trust, asked if task is None else replace(asked, task=task))
+    given = hints or ModelHints()
+    found = _opened(model, trust, given if task is None else replace(given, task=task))
     trained, puzzles = found.trained, _puzzles(found.model, count)
     reference = _reference(found.model, puzzles) if trained else None
     entries = list[BenchRow | BenchFailure]()
@@ -170,7 +171,7 @@ def bench(
 
 @dataclass(frozen=True)
 class _Benched:
-    """The model that files are compared with; of a preset only the cost counts."""
+    """The model that files are compared with; for a preset only the cost is meaningful."""
 
     model: StepModel
     name: str  # as the caller gave it

@@ -70,38 +70,38 @@ def compare(
 ) -> Comparison:
     """Compare exported files with their model, from names and shapes to accuracy.
 
-    With `output` or `report` a call that was killed goes on where it was.
+    With `output` or `report` the same call resumes after a kill.
 
     Args:
-        model: what is true; see `ModelLike`.
+        model: the reference; see `ModelLike`.
         files: one exported file, or several.
         puzzles: see `PuzzleSource`; shipped test puzzles if not given.
         golden: a recording of the model by `record`, instead of running it again.
         task: name of the task of the puzzles; the one that fits the model if not given.
         blanks: of the shipped puzzles: a number, `minimal` or `hard`.
         count: how many puzzles, at most.
-        batch_size: rows a step, where the files allow any.
-        jobs: processes of this machine to spread the work over.
-        ray: address of a Ray cluster to spread it over; `local` starts Ray here.
+        batch_size: rows a step, for files with a dynamic batch.
+        jobs: how many processes of this machine share the work.
+        ray: address of a Ray cluster that shares the work; `local` starts Ray here.
         threads: of an engine.
-        gates: what to demand, or its JSON file; the gates of each file's precision if not given.
-        control: measure the noise floor; None: where a report is written and the model can be
+        gates: the gates, or their JSON file; those of each file's precision if not given.
+        control: measure the noise floor; None: only if a report is written and the model can be
             computed in float64.
-        device: where the model runs: `auto` (a GPU where Keras sees one), `gpu` or `cpu`.
-        require_gpu: refuse to run without a GPU.
-        explain: of files that fail, find the first bad operator and what is to blame; of int8
-            files, rank the layers. Takes several exports.
+        device: where the model runs: `auto` (a GPU where Keras finds one), `gpu` or `cpu`.
+        require_gpu: fail without a GPU.
+        explain: find the first bad operator and the cause of failing files, and rank the layers of
+            int8 files. Takes several exports.
         report: an .html file to write a report to, with .md and .json beside it.
         output: a .json file to write the document to.
         bench: a document of `bench` of these files, for their costs.
         trust: packages whose code may run.
         hints: what the model does not state itself.
         force: replace files that this tool did not make.
-        progress: told how much of a stage is done, and which.
-        command: the line that does this again, for the report.
+        progress: called with the share of a stage that is done, and the stage.
+        command: the line that repeats the comparison, for the report.
 
     Raises:
-        UsageError: a word that means nothing, or options that contradict each other.
+        UsageError: an unknown value, or options that contradict each other.
         OverwriteError: a file to write was not made by this tool.
         RejectedInputError: the model, a file, the puzzles or the golden cannot be used.
     """
@@ -190,7 +190,7 @@ def _judged(
 def _explained(
     source: ModelSource, files: Sequence[JudgedFile], golden: Golden, tell: Progress
 ) -> dict[str, Explanation]:
-    """Of each file that fails, and of each in int8."""
+    """Explanations of each file that fails, and of each int8 file."""
     wanted = [f for f in files if not f.result or f.contract.precision.startswith("int8")]
     if not wanted:
         return {}

@@ -1,4 +1,4 @@
-"""The result of a comparison of files with their model, as people and programs read it."""
+"""The result of a comparison of files with their model, for people and programs."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Comparison(Shown):
     Attributes:
         model: the name of the model, or the path of its file.
         files: each with its contract, engine and `ParityResult`.
-        document: what a report is made of, in JSON types.
+        document: the data of a report, in JSON types.
         report: the page that was written, if any.
-        explanations: of files that fail or are int8, by path; None where none was asked for.
+        explanations: of files that fail or are int8, by path; None without `explain`.
     """
 
     model: str
@@ -54,12 +54,12 @@ class Comparison(Shown):
 
     @property
     def verdict(self) -> str:
-        """One sentence for people, on all files."""
+        """One sentence about all files."""
         return self.document["verdict"]
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a reader must know besides: files that were tuned, a noise floor that is missing."""
+        """Remarks for the reader: tuned files, and a missing noise floor."""
         tuned = [_tuned(f.contract) for f in self.files if f.contract.halt.trained is not None]
         why = self.document["reference"]["provenance"].get("no_control")
         return (*tuned, *([] if why is None else [no_floor(why)]))
@@ -79,20 +79,20 @@ class Comparison(Shown):
         document = file_document(self.files[0]) if one else dict(self.document)
         if self.explanations is None:
             return document
-        told = {path: found.to_json() for path, found in self.explanations.items()}
-        return {**document, "explanations": told}
+        explanations = {path: found.to_json() for path, found in self.explanations.items()}
+        return {**document, "explanations": explanations}
 
     def _repr_html_(self) -> str:
-        texts = (file.result.verdict for file in self.files)
-        told = "".join(f"<p>{escape(text)}</p>" for text in (*texts, *self.remarks))
-        return super()._repr_html_() + told
+        verdicts = (file.result.verdict for file in self.files)
+        lines = "".join(f"<p>{escape(text)}</p>" for text in (*verdicts, *self.remarks))
+        return super()._repr_html_() + lines
 
 
 def _tuned(contract: StepContract) -> str:
     return (
-        f"The file was tuned: it halts above {contract.halt.threshold:g}, its model above "
-        f"{contract.halt.trained:g}. So their steps and answers differ by intention, and "
-        "what is judged is each step, and the accuracy in the end."
+        f"The file is tuned: its halting threshold is {contract.halt.threshold:g}, its model's "
+        f"{contract.halt.trained:g}. So their halting steps and answers differ on purpose, and "
+        "only single steps and the accuracy are judged."
     )
 
 

@@ -1,4 +1,4 @@
-"""The whole road on a shipped checkpoint: export, solve as a device does, compare with Keras."""
+"""The demo on a shipped checkpoint: export, solve as on a device, compare with Keras."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.files import atomic_write
 from trm_export.tasks import PuzzleSet, Task, get_task
 from trm_runtime import StepRunner, open_runner, solve
+from trm_runtime.message_text import counted
 from trm_runtime.solution import StepEvent
 
 if TYPE_CHECKING:
@@ -59,10 +60,10 @@ class Solved:
 
 @final
 class Demonstration:
-    """The three parts of the demo, to be asked for one after the other.
+    """The three parts of the demo, to be called one after the other.
 
     Attributes:
-        task: whose puzzles are solved.
+        task: the task of the puzzles.
         source: the shipped checkpoint.
     """
 
@@ -73,7 +74,7 @@ class Demonstration:
 
     @property
     def hardness(self) -> str:
-        """How hard the puzzles are, in words; empty where the task's default is taken."""
+        """The difficulty of the puzzles, in words; empty for the task's default."""
         return f" with {BLANKS[self._name]} blanks" if self._name in BLANKS else ""
 
     def export(self) -> ExportResult:
@@ -81,7 +82,7 @@ class Demonstration:
         return export(self.source, ARTIFACTS / f"{self._name}.onnx")
 
     def solve(self, path: Path) -> Solved:
-        """The puzzles, solved with the exported file; they land in a text file beside it."""
+        """The puzzles, solved with the exported file; they are written beside it as text."""
         puzzles = self._puzzles()
         runner = open_runner(path)
         solution = solve(runner, puzzles.inputs)
@@ -123,7 +124,7 @@ def _thoughts(runner: StepRunner, puzzles: PuzzleSet, row: int) -> tuple[Thought
     def keep(event: StepEvent) -> None:
         answer = event.answers[0]
         wrong = int((answer != puzzles.solutions[row]).sum())
-        state = "solved" if not wrong else f"{wrong} cells wrong"
+        state = "solved" if not wrong else f"{counted(wrong, 'cell')} wrong"
         done = " - halts" if event.finished[0] else ""
         title = f"step {int(event.steps[0])}: {state}{done}\nq_halt {event.q_halt[0]:+.1f}"
         found.append(Thought(title, answer, found[-1].answer if found else puzzles.inputs[row]))

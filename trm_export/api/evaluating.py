@@ -1,4 +1,4 @@
-"""`evaluate`: how many unseen puzzles a model or an exported file answers."""
+"""`evaluate`: the accuracy of a model or an exported file on test puzzles."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from trm_export.tasks.selection import PuzzleSource, refuse_puzzles, select_puzz
 from trm_export.tasks.voting import ArcScore, evaluate_arc
 from trm_runtime.display import Shown, Table
 from trm_runtime.loop import solve
+from trm_runtime.message_text import counted
 from trm_runtime.open import open_runner
 from trm_runtime.parity.counts import wilson
 
@@ -33,7 +34,7 @@ _KERAS = ".keras"
 
 
 class Board(NamedTuple):
-    """One puzzle and what was answered."""
+    """One puzzle and its answer."""
 
     inputs: Array  # (S,) int32 tokens
     answer: Array  # (S,) int32 tokens
@@ -42,11 +43,11 @@ class Board(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Evaluation(Shown):
-    """How many puzzles were answered.
+    """The accuracy on some puzzles.
 
     Attributes:
         model: the path of the file, or the name of a model in memory.
-        task: whose puzzles they were.
+        task: the task of the puzzles.
         figures: counts and shares by name, as in the JSON document.
         boards: the puzzles in order, or with votes the grids.
     """
@@ -63,8 +64,8 @@ class Evaluation(Shown):
     @property
     def summary(self) -> str:
         """The first few figures."""
-        told = ", ".join(f"{name} {text}" for name, text in self._rows()[:5])
-        return f"{Path(self.model).name} on {self.task.name}: {told}"
+        figures = ", ".join(f"{name} {text}" for name, text in self._rows()[:5])
+        return f"{Path(self.model).name} on {self.task.name}: {figures}"
 
     def tables(self) -> tuple[Table, ...]:
         """All figures."""
@@ -94,7 +95,7 @@ def evaluate(
     hints: ModelHints | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Count how many unseen puzzles a model or an exported file answers.
+    """Measure the accuracy of a model or an exported file on test puzzles.
 
     Args:
         model: see `ModelLike`, or an exported file.
@@ -102,31 +103,31 @@ def evaluate(
         puzzles: see `PuzzleSource`, with solutions; shipped test puzzles if not given.
         blanks: of the shipped puzzles: a number, `minimal` or `hard`.
         count: how many puzzles, or ARC problems, at most.
-        vote: ARC: ask in so many symmetries, and let the answers vote.
+        vote: ARC: solve every grid in so many symmetries, and vote on the answers.
         trust: packages whose code may run.
         hints: what the model does not state itself.
-        progress: told how much is done, and what.
+        progress: called with the share done, and what is being done.
 
     Raises:
-        UsageError: a word that means nothing, options that contradict each other, puzzles without
+        UsageError: an unknown value, options that contradict each other, puzzles without
             solutions, or no task that fits.
         RejectedInputError: the model or the puzzles cannot be used.
     """
     if vote is not None and (puzzles is not None or blanks is not None):
-        raise UsageError("--vote asks for all of a problem; leave --puzzles and --blanks out.")
+        raise UsageError("--vote uses all grids of a problem; drop --puzzles and --blanks.")
     refuse_puzzles(puzzles, task, blanks)
-    asked = hints or ModelHints()
-    runner = _runner(model, trust, asked if task is None else replace(asked, task=task))
+    given = hints or ModelHints()
+    runner = _runner(model, trust, given if task is None else replace(given, task=task))
     found = find_task(runner.contract) if task is None else get_task(task)
     if found is None:
-        raise UsageError("No task fits this model; name one with --task.")
+        raise UsageError("No task fits this model; give one with --task.")
     name = str(file_of(model) or stem_of(model))
     if vote is None:
         chosen = select_puzzles(runner.contract, puzzles, found.name, blanks, count)
         solution = _solution(runner, chosen, progress or ignore)
         return Evaluation(name, found, *_judged(found, chosen, solution))
     if not isinstance(found, ArcTask):
-        raise UsageError(f"--vote is for ARC: {found.name} has no copies of its puzzles.")
+        raise UsageError(f"--vote needs an ARC task, got {found.name}; drop --vote.")
     problems = [i for i, problem in enumerate(found.problems) if not problem.training][:count]
     score = evaluate_arc(runner, found, problems, copies=vote)
     return Evaluation(name, found, _voted(score, len(problems)), _grids(score))
@@ -171,8 +172,7 @@ def _judged(
     }
     verdicts = zip(checks.exact.tolist(), solution.steps.tolist(), strict=True)
     titles = [
-        f"{'right' if right else 'wrong'}, {steps} step{'s' * (steps > 1)}"
-        for right, steps in verdicts
+        f"{'right' if right else 'wrong'}, {counted(steps, 'step')}" for right, steps in verdicts
     ]
     boards = zip(puzzles.inputs, solution.answers, titles, strict=True)
     return figures, tuple(Board(*board) for board in boards)
@@ -192,7 +192,9 @@ def _voted(score: ArcScore, problems: int) -> dict[str, Any]:
 
 def _grids(score: ArcScore) -> tuple[Board, ...]:
     return tuple(
-        Board(encode(one.right), encode(first.grid), f"{one.problem}: {first.votes} votes")
+        Board(
+            encode(one.right), encode(first.grid), f"{one.problem}: {counted(first.votes, 'vote')}"
+        )
         for one in score.asked
         for first in one.candidates[:1]
     )

@@ -1,4 +1,4 @@
-"""`export` and `export_all`: a model as one checked file for a device, or as all of them."""
+"""`export` and `export_all`: write a model as one checked file, or in all formats."""
 
 from __future__ import annotations
 
@@ -61,39 +61,39 @@ def export(
     force: bool = False,
     progress: Progress | None = None,
 ) -> ExportResult:
-    """Writes the model as one file, opens it as a device would and compares it with Keras.
+    """Writes the model as one file, opens it as on a device and compares it with Keras.
 
-    The step contract lands beside the file as ``<path>.json``.
+    The step contract is written beside the file as ``<path>.json``.
 
     Args:
         model: a `.keras` file or a Keras model on the TensorFlow backend.
         path: the file to write, or the folder of a SavedModel; ``artifacts/<name>`` if None.
-        format: ``"onnx"``, ``"tflite"`` or ``"saved-model"``; told by the suffix of `path` if None.
+        format: ``"onnx"``, ``"tflite"`` or ``"saved-model"``; that of the suffix of `path` if None.
         precision: ``"fp32"``, ``"fp16"``, ``"int8"`` or ``"int8-static"``.
-        batch: rows of a call, ``"free"`` for any number; None leaves it to the format.
-        granularity: one call is one ACT ``"step"``, the whole ``"loop"`` or a ``"block"``.
-        recursion: ``"unrolled"``, ``"rolled"``, or None for what is faster.
+        batch: rows of a call, ``"free"`` for a dynamic batch; None for the format's default.
+        granularity: one call is one ACT ``"step"``, the complete ``"loop"`` or one ``"block"``.
+        recursion: ``"unrolled"``, ``"rolled"``, or None for the format's default.
         target: the engine the file is for: with tflite ``"litert"`` or ``"tflite-runtime"``.
         puzzle_table: puzzle embeddings ``"internal"``, or ``"external"`` in a file beside it.
         integer_io: int8 inputs and outputs; only for int8-static.
         keep: layers that stay float32, names or patterns such as ``"*down"``.
         auto_keep: keep the worst layers in float, one after the other, until the file passes its
-            gate; this is how many percent of bytes they may add. The result has the `search`.
+            gates; they may add at most so many percent of bytes. The result has the `search`.
         auto_keep_count: puzzles on which `auto_keep` judges every file.
         puzzles: for calibration and check, the first 64 (of a data-set folder, of its split
             "train"); see `PuzzleSource`. A few shipped ones if None.
         trust: packages whose code may run, for a model whose class is not ours.
         hints: what a model of another class does not state itself.
         force: replace a file that this tool did not make.
-        progress: told of every file that `auto_keep` tries.
+        progress: called for every file that `auto_keep` tries.
 
     Raises:
         BackendError: Keras does not run on TensorFlow.
-        UsageError: choices that this format or this model cannot honour, with the reasons.
+        UsageError: choices that this format or this model does not support, with the reasons.
         CheckpointError, ProtocolError: see `load`.
-        OverwriteError: a file that this tool did not make is in the way.
-        ParityError: the file does not compute what Keras computes, or nothing that `auto_keep`
-            tried does (AutoKeepError, whose `search` tells more); nothing was written.
+        OverwriteError: the file exists and was not made by this tool.
+        ParityError: the file does not compute what Keras computes, nor does any that `auto_keep`
+            tried (AutoKeepError, whose `search` has the details); nothing was written.
     """
     kind = format_for(path, format)
     choices = Choices(
@@ -117,7 +117,7 @@ def export(
     if auto_keep is None:
         return exporter.export(step_model, file, probes, form, choices, force=force, source=source)
     judged = _chosen(step_model, puzzles, auto_keep_count, auto_keep_count)
-    told = progress or ignore
+    report = progress or ignore
     return keep_worst(
         step_model,
         file,
@@ -128,7 +128,7 @@ def export(
         judged=judged,
         force=force,
         source=source,
-        progress=lambda words: told(0.0, words),
+        progress=lambda description: report(0.0, description),
     )
 
 
@@ -144,10 +144,10 @@ def export_all(
     force: bool = False,
     progress: Progress | None = None,
 ) -> ExportSet:
-    """Writes every format and precision that the model can have into `folder`, each checked.
+    """Writes every format and precision that the model supports into `folder`, each checked.
 
-    A combination that cannot be had, or a file that fails its check, is an entry with the reason.
-    For the arguments see `export`, whose errors are raised as well.
+    A combination that is not supported, or a file that fails its check, is an entry with the
+    reason. For the arguments and the errors see `export`.
     """
     refuse_words(next(iter(FORMATS)), Choices(granularity=granularity, puzzle_table=puzzle_table))
     refuse_model(model, trust)
@@ -174,7 +174,7 @@ def export_all(
 
 
 def format_for(path: FilePath | None, name: str | None) -> str:
-    """The format that is named, or that the path's suffix tells; UsageError where neither does."""
+    """The format that is given, or that of the path's suffix; UsageError without either."""
     known = ", ".join(FORMATS)
     if name is not None:
         if name not in FORMATS:
@@ -186,17 +186,16 @@ def format_for(path: FilePath | None, name: str | None) -> str:
     for kind in HOST_KINDS.values():
         if kind.file.suffix == suffix:
             return kind.file.name
-    raise UsageError(f"{path}: {suffix} is no suffix of a format; give the format: {known}.")
+    raise UsageError(f"{path}: no format has the suffix {suffix!r}; give the format: {known}.")
 
 
 def _refuse_search(budget: float | None, count: int) -> None:
     if budget is not None and not 0 <= budget <= MOST_PERCENT:
         raise UsageError(
-            f"auto_keep is how many percent of bytes may be added, 0 to {MOST_PERCENT:g}, "
-            f"got {budget:g}."
+            f"The percent of bytes for auto_keep must be 0 to {MOST_PERCENT:g}, got {budget:g}."
         )
     if count < 1:
-        raise UsageError(f"auto_keep_count must be 1 or more, got {count}.")
+        raise UsageError(f"The count of puzzles for auto_keep must be 1 or more, got {count}.")
 
 
 def _chosen(model: StepModel, puzzles: PuzzleSource | None, shipped: int, own: int) -> PuzzleSet:

@@ -1,4 +1,4 @@
-"""What `keras.Model.export` takes, as `export` takes it."""
+"""`export` with the signature of `keras.Model.export`."""
 
 from __future__ import annotations
 
@@ -24,14 +24,13 @@ def export_as_keras(
     input_signature: Any,
     choices: Mapping[str, Any],
 ) -> ExportResult:
-    """`export` by the names that Keras has for formats.
+    """`export` with Keras's names of formats.
 
-    Raises UsageError for what Keras would take and `export` cannot honour, and what `export`
-    raises.
+    Raises UsageError for arguments of Keras that are not supported, and what `export` raises.
     """
     if input_signature is not None:
         raise UsageError(
-            "The step contract says what the inputs of the graph are; leave input_signature out."
+            "The step contract determines the inputs of the graph; drop input_signature."
         )
     known = [name for name in inspect.signature(export).parameters if name not in _FIXED]
     unknown = [name for name in choices if name not in known]

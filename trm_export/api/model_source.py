@@ -1,4 +1,4 @@
-"""A model as the caller gave it: what it is called, which it is, and how it is opened."""
+"""A model argument: its name, its identity, and how it is opened."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class ModelSource:
     """A model in a file or in memory, opened when it is needed.
 
-    `assumed` is the contract of an export, which answers what neither model nor caller states.
+    `assumed` is the contract of an export, with the facts that neither model nor caller states.
     """
 
     model: ModelLike
@@ -54,7 +54,7 @@ class ModelSource:
         return as_step_model(self.model, self.trust, hints, any_backend=any_backend)
 
     def document(self) -> dict[str, Any]:
-        """What tells it from other models, and the same model understood otherwise."""
+        """What identifies the model, the hints and the trusted packages."""
         return {"model": self._identity(), "hints": self.hints, "trust": packages(self.trust)}
 
     def made(self, provenance: Any, weights_sha256: str) -> bool:

@@ -13,6 +13,7 @@ from trm_export.api.arguments import ARTIFACTS, FilePath, ModelLike, Progress, i
 from trm_export.api.model_source import ModelSource
 from trm_export.errors import RejectedInputError
 from trm_export.files import refuse_overwrite, require_suffix, sha256_file, sha256_tree
+from trm_export.parity.document import rows_text
 from trm_export.parity.parts import digest
 from trm_export.tasks.selection import (
     PuzzleSource,
@@ -43,7 +44,7 @@ class RecordedReference(Shown):
     golden: Golden
 
     def to_json(self) -> dict[str, Any]:
-        """What was recorded, in plain JSON types, without its arrays."""
+        """The facts about the recording, in plain JSON types, without its arrays."""
         golden = self.golden
         control = golden.about.control or {}
         return {
@@ -62,7 +63,8 @@ class RecordedReference(Shown):
     @property
     def summary(self) -> str:
         """How many puzzles, and the file."""
-        return f"{self.golden.puzzles} {self.golden.about.kind} recorded in {self.path}"
+        rows = rows_text(self.golden.puzzles, self.golden.about.kind)
+        return f"{rows} recorded in {self.path}"
 
     def tables(self) -> tuple[Table, ...]:
         """What was recorded, where, and how to use it."""
@@ -81,7 +83,7 @@ class RecordedReference(Shown):
 
 def _floor(control: dict[str, Any] | None, why: str | None) -> str:
     if control is None:
-        return "none was asked for" if why is None else f"none: {why}"
+        return "not measured" if why is None else f"none: {why}"
     decisions, grown = control["decisions"], control["growth"]["logits"]["settled"]
     growth = "" if grown is None else f"; its drift grows {grown['factor']:.2f}-fold a step"
     equal = f"{decisions['answers_equal']} of {decisions['settled']} answers"
@@ -108,7 +110,7 @@ class RecordingJob:
     states: int
 
     def document(self) -> dict[str, Any]:
-        """What the recording depends on, in JSON types."""
+        """Everything that the recording depends on, in JSON types."""
         names = ("task", "blanks", "count", "batch_size", "device", "control", "states")
         return {
             **self.source.document(),
@@ -149,8 +151,8 @@ class RecordingJob:
         origin = golden.about.provenance
         if not self.source.made(origin, golden.contract.made_by.weights_sha256):
             raise RejectedInputError(
-                f"{path}: was recorded from another model than {self.source.file or 'this one'} "
-                f"({origin.get('model')}); record it again with: trm-export reference"
+                f"{path}: recorded from another model ({origin.get('model')}) than "
+                f"{self.source.file or 'this one'}; record it again with `trm-export reference`."
             )
 
     def _digest(self) -> str | None:
@@ -163,7 +165,7 @@ class RecordingJob:
         return digest(given.inputs, given.labels, given.identifiers)
 
     def _provenance(self, where: Device, keras_model: Any) -> dict[str, Any]:
-        """Where a golden comes from, without a word about when."""
+        """The origin of a golden, without a date, so that its bytes are repeatable."""
         file, puzzles = self.source.file, puzzle_file(self.puzzles)
         named = "puzzles in memory" if puzzles is None else puzzles.name
         return {
@@ -196,29 +198,29 @@ def record(
 ) -> RecordedReference:
     """Record what a model computes, so that a device can be compared with it without Keras.
 
-    Killed at any moment, the same call goes on where it was. Runs on a GPU if Keras (see
-    KERAS_BACKEND) has one, in exact float32.
+    The same call resumes after a kill. Runs on a GPU if Keras (see KERAS_BACKEND) has one, in full
+    float32.
 
     Args:
-        model: what is true; see `ModelLike`.
+        model: the reference; see `ModelLike`.
         puzzles: see `PuzzleSource`; shipped test puzzles if not given.
         output: the golden to write; `artifacts/<name>.golden.npz` if not given.
         task: name of the task of the puzzles; the one that fits the model if not given.
         blanks: of the shipped puzzles: a number, `minimal` or `hard`.
         count: how many puzzles, at most.
-        device: `auto` (a GPU where Keras sees one), `gpu` or `cpu`.
-        require_gpu: refuse to run without a GPU.
-        control: measure the noise floor, the same weights in float64; None: where the model can
-            be computed so.
-        states: MB of states to keep of puzzles that are followed value by value.
+        device: `auto` (a GPU where Keras finds one), `gpu` or `cpu`.
+        require_gpu: fail without a GPU.
+        control: measure the noise floor, the same weights in float64; None: only if the model can
+            be computed in float64.
+        states: MB of states to store of puzzles that are followed value by value.
         batch_size: rows a step.
         trust: packages whose code may run.
         hints: what the model does not state itself.
         force: replace a file that this tool did not make.
-        progress: told how much is done, and what.
+        progress: called with the share done, and what is being done.
 
     Raises:
-        UsageError: a word that means nothing, or options that contradict each other.
+        UsageError: an unknown value, or options that contradict each other.
         OverwriteError: `output` was not made by this tool.
         RejectedInputError: the model or the puzzles cannot be used.
     """

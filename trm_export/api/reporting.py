@@ -1,4 +1,4 @@
-"""`write_report`: a parity report as HTML, Markdown and JSON, of a comparison or made again."""
+"""`write_report`: a parity report as HTML, Markdown and JSON, from a comparison or from JSON."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write_report(
     Raises:
         UsageError: the name does not end in .html.
         OverwriteError: a file to write was not made by this tool.
-        RejectedInputError: the .json is not a whole report.
+        RejectedInputError: the .json is not a report, or damaged.
     """
     if isinstance(source, Comparison):
         usual = ARTIFACTS / "report.html"

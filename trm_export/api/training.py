@@ -23,24 +23,24 @@ def train(
     until: str | None = None,
     **changes: Any,
 ) -> TrainResult:
-    """Trains a model and writes it; log, learning curve and recipe land beside it.
+    """Trains a model and writes it, with its log, learning curve and recipe beside it.
 
-    Ctrl-C saves what there is; the result then says `interrupted`.
+    Ctrl-C saves the model so far; the result is then `interrupted`.
 
     Args:
         task: a task such as ``"sudoku4"``, or a preset such as ``"paper-maze"``.
         path: the ``.keras`` file to write; ``artifacts/<task>.keras`` if None.
         start: begin with the weights of this ``.keras`` file.
-        resume: go on with the run beside `path` after a kill, by its own recipe.
+        resume: continue the run beside `path` after a kill, by its own recipe.
         force: replace files that this tool did not make.
         verbose: what `fit` shows: 0 nothing, 1 a bar, 2 a line an epoch.
-        until: stop in time for this time of day or ISO date and time, with all that `resume` needs.
-        **changes: fields of `Recipe` that are to be otherwise; None leaves one as it is.
+        until: stop before this time of day or ISO date and time, with everything `resume` needs.
+        **changes: fields of `Recipe` to change; None leaves a field unchanged.
 
     Raises:
-        UsageError: a task without a recipe, senseless values, no run to resume, or another recipe
-            than that of the run.
-        OverwriteError: files that this tool did not make, or a run to resume, are in the way.
+        UsageError: a task without a recipe, values out of range, no run to resume, or another
+            recipe than that of the run.
+        OverwriteError: files that this tool did not make, or a run to resume, exist.
         CheckpointError: `start` is damaged or refused.
     """
     from trm_export.api.frameworks import load_keras
@@ -54,8 +54,8 @@ def train(
     files, begin = RunFiles(target), None if start is None else Path(start)
     files.check(start=begin, resume=resume, force=force)
     if resume:
-        asked, recipe = recipe, files.recorded()
-        same = {"task": asked.task, "preset": asked.preset}
+        given, recipe = recipe, files.recorded()
+        same = {"task": given.task, "preset": given.preset}
         files.refuse_changes(with_changes(recipe, **same, **changes))
     load_keras(any_backend=True)
     from trm_export.training.run import train as run

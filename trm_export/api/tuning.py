@@ -1,4 +1,4 @@
-"""`tune`: the halting threshold of an exported file, chosen anew by accuracy against mean steps."""
+"""`tune`: choose the halting threshold of an exported file by accuracy against mean steps."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from trm_export.halting.tuning import tune as choose
 from trm_export.tasks.selection import PuzzleSource, puzzle_file, refuse_puzzles, select_puzzles
 from trm_runtime.contract import StepContract
 from trm_runtime.display import Shown, Table
+from trm_runtime.message_text import counted
 from trm_runtime.open import open_runner
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ __all__ = ["Point", "TuneResult", "Tuning", "tune"]
 
 @dataclass(frozen=True, repr=False)
 class TuneResult(Shown):
-    """A threshold chosen on the curve of one file.
+    """The chosen threshold of one file, and the curve.
 
     Attributes:
         artifact: the file that was run.
@@ -42,7 +43,7 @@ class TuneResult(Shown):
     written: Path | None
 
     def to_json(self) -> dict[str, Any]:
-        """The whole curve and the choice, in JSON types."""
+        """The complete curve and the choice, in JSON types."""
         return {
             "tool": f"{TOOL} {__version__}",
             "kind": "tune",
@@ -56,34 +57,34 @@ class TuneResult(Shown):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """What was written: the tuned file and the contract beside it."""
+        """The written files: the tuned file and the contract beside it."""
         if self.written is None:
             return ()
         return self.written, sidecar(self.written)
 
     @property
     def summary(self) -> str:
-        """What was chosen, and what it costs."""
+        """The chosen threshold, and its cost."""
         found, score = self.tuning, self.contract.halt.kind
         old, new = found.present, found.chosen
         if not found.changes:
-            return f"The present threshold, {old.threshold:g}, stays: no other one saves steps."
+            return f"The present threshold {old.threshold:g} stays: no other one saves steps."
         verb = "would be" if self.written is None else "is"
         return (
-            f"{score} > {new.threshold:g} {verb} the rule instead of > "
-            f"{old.threshold:g}: {new.mean_steps - old.mean_steps:+.2f} steps; of {found.puzzles} "
-            f"puzzles {found.lost} lost, {found.won} won (McNemar's exact p = {found.p_value:.2g})."
+            f"The rule {verb} {score} > {new.threshold:g} instead of > {old.threshold:g}: "
+            f"{new.mean_steps - old.mean_steps:+.2f} steps; of {counted(found.puzzles, 'puzzle')} "
+            f"{found.lost} lost, {found.won} won (McNemar's exact p = {found.p_value:.2g})."
         )
 
     def tables(self) -> tuple[Table, ...]:
-        """The points that have a name; the whole curve is in `tuning`."""
+        """The named points; the complete curve is in `tuning`."""
         found = self.tuning
         named = {"present": found.present, "chosen": found.chosen, "all steps": found.all_steps}
         rows = [
             (name, f"{point.threshold:.4g}", f"{point.exact:.2%}", f"{point.mean_steps:.2f}")
             for name, point in named.items()
         ]
-        title = f"Halting of {self.artifact.name} on {found.puzzles} validation puzzles"
+        title = f"Halting of {self.artifact.name} on {counted(found.puzzles, 'validation puzzle')}"
         return (Table(title, rows, ("", "threshold", "exact", "mean steps")),)
 
 
@@ -100,25 +101,25 @@ def tune(
     force: bool = False,
     progress: Progress | None = None,
 ) -> TuneResult:
-    """Choose the halting threshold of an exported file anew and write it into its contract.
+    """Choose a new halting threshold of an exported file and write it into its contract.
 
     The file runs on validation puzzles. Needs no Keras.
 
     Args:
         artifact: an exported file of granularity `step` or `block`.
-        puzzles: see `PuzzleSource`, with solutions, and none of a test; of a data-set folder its
+        puzzles: see `PuzzleSource`, with solutions, and not test puzzles; of a data-set folder the
             validation split is read. Shipped validation puzzles if not given.
         task: name of the task of the puzzles; the one that fits the file if not given.
         blanks: of the shipped puzzles: a number, `minimal` or `hard`.
         count: how many puzzles, at most.
         lose: points of exact accuracy (0 to 100) that fewer steps may cost.
-        output: write the tuned file here and leave the other as it is.
+        output: write the tuned file here, and leave the other unchanged.
         dry_run: write nothing.
         force: replace a file that this tool did not make.
-        progress: told how much is done, and what.
+        progress: called with the share done, and what is being done.
 
     Raises:
-        UsageError: a file that holds the whole loop, puzzles without solutions, a wrong suffix.
+        UsageError: a file of granularity loop, puzzles without solutions, a wrong suffix.
         OverwriteError: a file to write was not made by this tool.
         RejectedInputError: the file or the puzzles cannot be used.
     """
@@ -148,9 +149,9 @@ def _solved(found: PuzzleSet, given: PuzzleSource | None) -> PuzzleSet:
         return found
     if given is not None:
         raise UsageError(
-            f"{puzzle_file(given) or 'The array of puzzles'} has no solutions, and without them no "
-            "answer can be judged; give puzzles with their solutions."
+            f"{puzzle_file(given) or 'The array of puzzles'} has no solutions to compare answers "
+            "with; give puzzles with their solutions."
         )
     raise UsageError(
-        "No shipped puzzles fit this model; give some with their solutions by --puzzles FILE."
+        "No shipped puzzles fit this model; give puzzles with solutions by --puzzles FILE."
     )

@@ -1,4 +1,4 @@
-"""Write another contract into an exported file: embedded, beside it, and its checksums anew.
+"""Write another contract into an exported file, into its sidecar, and update its checksums.
 
 Everything else in the file stays byte for byte. Needs no engine and no Keras.
 """
@@ -18,7 +18,7 @@ from trm_runtime.puzzle_table import table_beside
 
 
 def embedded_contract(artifact: Path) -> StepContract:
-    """The contract inside a whole file or folder, as its driver reads it.
+    """The contract inside an undamaged file or folder, as its driver reads it.
 
     Raises RejectedInputError for one that is missing, of unknown kind, damaged or changed.
     """
@@ -34,10 +34,10 @@ def refuse_rewrite(artifact: Path, target: Path, *, force: bool = False) -> None
 
 
 def rewrite(artifact: Path, contract: StepContract, target: Path, *, force: bool = False) -> None:
-    """Writes `target`, which may be the artifact itself, under that contract; killed, it is not.
+    """Writes `target`, which may be the artifact itself, with that contract, atomically.
 
-    A puzzle table beside the artifact goes with it. Raises OverwriteError for a target that is
-    not ours without `force`, RejectedInputError where the contract cannot be put in.
+    A puzzle table beside the artifact is copied too. Raises OverwriteError for a target that this
+    tool did not make, without `force`; RejectedInputError if the contract cannot be embedded.
     """
     refuse_rewrite(artifact, target, force=force)
     kind = kind_of(artifact)
@@ -50,7 +50,10 @@ def rewrite(artifact: Path, contract: StepContract, target: Path, *, force: bool
         _copy(artifact, new)
         kind.replace_contract(new, contract.to_json())
         if embedded_contract(new) != contract:
-            raise RejectedInputError(f"{artifact}: took another contract than it was given")
+            raise RejectedInputError(
+                f"{artifact}: the contract reads back differently than it was written; "
+                "nothing was changed."
+            )
         beside.write_text(contract.to_json(), encoding="utf-8")
 
 

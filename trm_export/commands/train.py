@@ -41,6 +41,9 @@ class RecipeOptions:
     act_steps: Annotated[
         int | None, typer.Option(help="ACT steps of a training puzzle, at most; 0 for all.")
     ] = None
+    steps_per_epoch: Annotated[
+        int | None, typer.Option(help="Steps of an epoch, after which the log and a backup follow.")
+    ] = None
     validate_every: Annotated[int | None, typer.Option(help="Epochs between validations.")] = None
     seed: Annotated[int | None, typer.Option(help="Of weights, puzzles and exploration.")] = None
 
@@ -108,6 +111,7 @@ def train(
 
     Ctrl-C saves what there is and ends with exit code 130.
     """
+    import signal
     import sys
 
     import trm_export
@@ -115,6 +119,7 @@ def train(
     from trm_export.commands.support.exits import StoppedError
 
     shown = 0 if as_json else 1 if sys.stdout.isatty() else 2
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` is as good as Ctrl-C
     result = trm_export.train(
         task,
         output,
@@ -152,9 +157,10 @@ def _say(result: TrainResult, name: str) -> None:
 def _end(result: TrainResult, name: str) -> str:
     import shlex
 
-    if not result.interrupted:
+    ended = result.recipe is not None and result.epochs == result.recipe.epochs
+    if ended and not result.interrupted:
         return "Training is complete."
-    saved = "Interrupted; the model was saved."
+    saved = f"{'Interrupted' if result.interrupted else 'Stopped in time'}; the model was saved."
     if not result.epochs or not result.recipe:
         return saved
     again = f"trm-export train {name} -o {shlex.quote(str(result.model))} --resume"

@@ -1,4 +1,4 @@
-"""What was found out about a file that fails, as people and programs read it."""
+"""The result of `explain`: the cause of a failing file, for people and programs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from trm_export.explain.blame import Attempts
 from trm_export.explain.op_diff import StoredChange, Walk
 from trm_export.exporters.keep_search import LayerImpact, ranking_table
 from trm_runtime.display import Shown, Table
+from trm_runtime.message_text import first_few
 from trm_runtime.parity import TensorDiff
 
 _LISTED = 8
@@ -25,14 +26,14 @@ class Explanation(Shown):
 
     Attributes:
         verdict: of its single steps.
-        conclusion: one sentence that begins with who is to blame.
-        first: the first tensor, by step, that its gate refuses.
-        operators: those of that step, each fed the reference's values; None where they cannot be
-            compared.
-        operators_of: what they are compared with, or why they are not.
-        stored: tensors that a fresh export stores otherwise.
+        conclusion: one sentence that begins with the cause.
+        first: the first tensor, by step, that fails its gate.
+        operators: the operators of that step, each fed the reference's values; None where they
+            cannot be compared.
+        operators_of: what they are compared with, or why they are not compared.
+        stored: tensors that differ from those of a new export.
         attempts: the trials behind the conclusion; None where the file passes.
-        ranking: of int8: the layers, the worst first.
+        ranking: for int8: the layers, the worst first.
     """
 
     verdict: str
@@ -54,7 +55,7 @@ class Explanation(Shown):
     @property
     def summary(self) -> str:
         """The conclusion."""
-        return f"to blame is {self.conclusion}"
+        return f"the cause is {self.conclusion}"
 
     def findings(self) -> Iterator[str]:
         """Sentences on the first bad step and operator, and a line for each stored difference."""
@@ -62,10 +63,9 @@ class Explanation(Shown):
             yield f"First bad step: {self.first.step}, tensor {self.first.tensor}."
         yield from self._operators()
         if self.stored:
-            yield "Stored otherwise than in a fresh export:"
-            yield from (f"  - {one.words}" for one in self.stored[:_LISTED])
-        if len(self.stored) > _LISTED:
-            yield f"  - ... and {len(self.stored) - _LISTED} more"
+            yield "Stored tensors that differ from a new export:"
+            lines = first_few([one.words for one in self.stored], _LISTED)
+            yield from (f"  - {line}" for line in lines)
 
     def _operators(self) -> Iterator[str]:
         walk = self.operators
@@ -74,13 +74,13 @@ class Explanation(Shown):
             reads = f" and reads {', '.join(read)}" if read else ""
             yield (
                 f"First bad operator, fed the values of {self.operators_of}: {walk.first.words}: "
-                f"{walk.first.problem}. It makes {walk.first.output}{reads}."
+                f"{walk.first.problem}. It computes {walk.first.output}{reads}."
             )
         elif walk is not None and walk.largest is not None:
             largest = f"{walk.largest.relative_l2:.1e}, is that of {walk.largest.words}"
             yield (
-                f"No operator leaves the tolerance alone, fed the values of {self.operators_of}; "
-                f"the largest error, {largest}."
+                f"No single operator is outside the tolerance, fed the values of "
+                f"{self.operators_of}; the largest error, {largest}."
             )
         elif self.attempts is not None:
             yield f"Operators were not compared: {self.operators_of}."
@@ -105,5 +105,5 @@ class Explanation(Shown):
         return tuple(found)
 
     def _repr_html_(self) -> str:
-        told = "".join(f"<p>{escape(line)}</p>" for line in (self.summary, *self.findings()))
-        return told + super()._repr_html_()
+        text = "".join(f"<p>{escape(line)}</p>" for line in (self.summary, *self.findings()))
+        return text + super()._repr_html_()

@@ -7,7 +7,7 @@ from trm_export.tasks import PuzzleSet, find_task, random_rows
 
 
 def probe_puzzles(model: AnyModel, count: int = 6) -> PuzzleSet:
-    """Validation puzzles of the model's task; without one random tokens, and they say so."""
+    """Validation puzzles of the model's task; random tokens, as `kind` states, without a task."""
     model = adapt(model)
     task = find_task(model)
     if task is not None:

@@ -1,6 +1,6 @@
 """``TRM``, the Keras model: one call is one ACT step over an explicit carry.
 
-Holds the outer state machine (reset, step counter, halting) and leaves the loop to its caller.
+Implements the outer state machine (reset, step counter, halting); the caller runs the loop.
 Knows nothing about tasks, losses or export.
 """
 

@@ -53,13 +53,13 @@ def costs_of(path: Path | None) -> dict[str, Any]:
             row for row in rows if not isinstance(row["step_ms"] + row["load_ms"], float | int)
         ]
         if wrong:
-            raise TypeError("a time is no number")
+            raise TypeError("a time is not a number")
         return {row["file"]: row for row in rows}
     except OSError as error:
-        raise RejectedInputError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise RejectedInputError(f"{path}: cannot be read: {error.strerror or error}.") from error
     except (ValueError, KeyError, TypeError) as error:
         raise RejectedInputError(
-            f"{path}: is no document of trm-export bench; write it with: trm-export bench -o {path}"
+            f"{path}: not a document of bench; write one with `trm-export bench -o {path}`."
         ) from error
 
 

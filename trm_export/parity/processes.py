@@ -1,8 +1,8 @@
-"""Spread the parts of a check over processes of this machine.
+"""Distribute the parts of a check over processes of this machine.
 
 An engine with an open session must not be forked, so processes are spawned. Each opens both sides
-once, and reads a chunk of the golden at a time. They end with the process that began them, however
-it ends.
+once, and reads a chunk of the golden at a time. They end when the process that started them ends,
+for whatever reason.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from trm_export.errors import TRMError
-from trm_export.parity.checking import Check, Found, Sides, Units, measured, opened
+from trm_export.parity.checking import Check, Measured, Sides, Units, measured, opened
 
 Array = np.ndarray[Any, Any]
 
-_TICK = 0.2  # seconds between two looks at how far the others are
+_TICK = 0.2  # seconds between two progress reports
 
 _counts: Any = None  # in a worker: a number a part, of units done
 
@@ -35,12 +35,12 @@ class WorkerDiedError(TRMError):
 
 def over_processes(
     check: Check, sides: Sides, numbers: Sequence[int], units: Units, *, jobs: int
-) -> Found:
+) -> Measured:
     """Measures parts in so many processes; see `checking.Spread`.
 
     Raises WorkerDiedError.
     """
-    context, told = multiprocessing.get_context("spawn"), 0
+    context, reported = multiprocessing.get_context("spawn"), 0
     counts = context.RawArray("q", max(len(numbers), 1))
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(counts,))
@@ -50,25 +50,25 @@ def over_processes(
             running[pool.submit(_measured, check, number, place)] = number
         while running:
             done, _ = wait(running, _TICK, FIRST_COMPLETED)
-            seen = sum(counts)
-            units(seen - told)
-            told = seen
+            finished = sum(counts)
+            units(finished - reported)
+            reported = finished
             for future in done:
                 yield running.pop(future), future.result()
     except BrokenProcessPool as error:
         raise WorkerDiedError(
-            "A process that measured parts has died, perhaps for want of memory; run the command "
-            "again with fewer --jobs (with -o or --report it goes on where it was)."
+            "A worker process died, perhaps because memory ran out; run the command again with "
+            "fewer --jobs (with -o or --report it resumes from the finished parts)."
         ) from error
     finally:
-        if running:  # something has gone wrong, and nobody waits for what is not done
+        if running:  # after an error, the unfinished parts are not needed
             for worker in set(multiprocessing.active_children()) - others:
                 worker.terminate()
         pool.shutdown(cancel_futures=True)
 
 
 def _begin(counts: Any) -> None:
-    """Ctrl-C is for the first process, which ends the others."""
+    """Leaves Ctrl-C to the first process, which ends the others."""
     global _counts
     _counts = counts
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""The reference is just another runner: a Keras model behind the device's step protocol."""
+"""The reference as a runner: a Keras model behind the same step protocol as an engine."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class KerasRunner:
 def _compiled(model: StepModel, contract: StepContract) -> Callable[..., Any]:
     """A graph traced once for every batch size on TensorFlow, eager elsewhere.
 
-    A model that reads the number of rows as a Python number gets a graph a batch size.
+    A model that reads the number of rows as a Python number gets one graph per batch size.
     """
     step = graph_function(model, contract)
     if keras.backend.backend() != "tensorflow":
@@ -69,11 +69,11 @@ def _compiled(model: StepModel, contract: StepContract) -> Callable[..., Any]:
 
 
 def _refuse_foreign(model: StepModel, used: Sequence[Any]) -> None:
-    """TensorFlow's own variables, of which Keras knows nothing, are in no `.keras` file."""
-    known = {id(variable.value) for variable in model.keras.variables}
-    foreign = [variable.name for variable in used if id(variable) not in known]
+    """A TensorFlow variable that Keras does not track is in no `.keras` file."""
+    tracked = {id(variable.value) for variable in model.keras.variables}
+    foreign = [variable.name for variable in used if id(variable) not in tracked]
     if foreign:
         raise ProtocolError(
-            f"{type(model.keras).__name__} uses variables that are no Keras weights, so that no "
-            "file holds them; make them with add_weight:", foreign,
+            f"{type(model.keras).__name__} uses variables that are not Keras weights, so no file "
+            "contains them; create them with add_weight:", foreign,
         )  # fmt: skip

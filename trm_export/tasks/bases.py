@@ -1,8 +1,8 @@
-"""Bases: what the puzzles of every split are cut from, and how they are made and stored.
+"""Bases: the grids and clues that the puzzles of every split are made from; make and store them.
 
 A base is a solution grid with a set of clues that has one solution. On 9x9 the clue set is
-*minimal* (no clue can go), and because any larger set also has one solution, a puzzle with fewer
-blanks is the base with some solution cells put back: no solver is needed to set the difficulty.
+*minimal* (no clue can be removed), and because any larger set also has one solution, a puzzle with
+fewer blanks is the base with some solution cells added: no solver is needed to set the difficulty.
 Bases of different splits never share a grid invariant, so their grids are disjoint up to
 symmetry. The 9x9 bases are shipped in data/sudoku9.npz; `make_bases` made them.
 
@@ -52,7 +52,7 @@ class Bases:
 
     solutions: (N, S) uint8 tokens. clues: (N, S) bool, True where the base shows its solution.
     minimal: (N,) bool, True where no clue can be removed. restorable: whether solution cells may
-    be put back for an easier puzzle; not on 4x4, where that could be a puzzle of another split.
+    be added for an easier puzzle; not on 4x4, where that could be a puzzle of another split.
     """
 
     solutions: npt.NDArray[np.uint8]
@@ -88,23 +88,23 @@ def make_bases(
 ) -> dict[str, Bases]:
     """New minimal bases, `counts[split]` for each split, no two with the same grid invariant.
 
-    side: 9. The same seed and counts give the same bases. `progress(done, total)` is called now
-    and then. About 5 seconds a thousand on one core.
+    side: 9. The same seed and counts give the same bases. `progress(done, total)` is called from
+    time to time. About 5 seconds a thousand on one core.
     """
     if side != 9:
-        raise ValueError(f"bases are made for 9x9; the {side}x{side} ones are enumerated")
+        raise ValueError(f"Bases can be made for 9x9 only, got {side}x{side}.")
     total, rng = sum(counts.values()), np.random.default_rng(seed)
-    solutions, clues, seen = [], [], set[bytes]()
-    while len(seen) < total:
+    solutions, clues, known = [], [], set[bytes]()
+    while len(known) < total:
         grids = random_grids(_CHUNK, side, rng)
         masks = minimal_masks(grids, rng)
         for grid, mask, key in zip(grids, masks, grid_invariants(grids), strict=True):
-            if key.tobytes() not in seen:
-                seen.add(key.tobytes())
+            if key.tobytes() not in known:
+                known.add(key.tobytes())
                 solutions.append(grid)
                 clues.append(mask)
         if progress is not None:
-            progress(min(len(seen), total), total)
+            progress(min(len(known), total), total)
     ends = np.cumsum(list(counts.values()))
     tokens, shown = np.array(solutions, np.uint8) + np.uint8(2), np.array(clues)
     cut = [slice(end - count, end) for end, count in zip(ends, counts.values(), strict=True)]

@@ -1,9 +1,9 @@
 """Hard 9x9 puzzles: minimal ones that no chain of singles solves, rated by the guesses they need.
 
 Validation and test are a yardstick: a quarter of each from every level of `LEVELS`, on grids that
-no other split has in any symmetry. They are shipped in data/sudoku9-hard.npz; `make_yardstick` made
-them. The training puzzles are those of the training bases (`trm_export.tasks.bases`) that need
-guesses.
+no other split has in any symmetry. The training puzzles are those of the training bases
+(`trm_export.tasks.bases`) that need guesses. `make_yardstick` and `rate` made what is shipped in
+data/sudoku9-hard.npz.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from trm_export.tasks.bases import (
     unpack_digits,
 )
 from trm_export.tasks.solver import count_guesses, random_grids
-from trm_export.tasks.symmetry import grid_invariants
+from trm_export.tasks.symmetry import apply, grid_invariants, random_symmetries
 
-__all__ = ["LEVELS", "HardPuzzles", "load_hard", "make_yardstick", "save_hard"]
+__all__ = ["LEVELS", "HardPuzzles", "load_hard", "make_yardstick", "rate", "save_hard"]
 
 LEVELS = ((1, 2), (3, 5), (6, 11), (12, 65535))  # least and most guesses of each level
 _CHUNK = 1024  # puzzles made together
+_GUISES = 8  # symmetries of a puzzle that its rating is the mean of
 
 Bools = npt.NDArray[np.bool_]
 Guesses = npt.NDArray[np.uint16]
@@ -40,7 +41,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class HardPuzzles:
-    """Minimal puzzles of one split, with the guesses (N,) uint16 that each needs, 1 or more."""
+    """Minimal puzzles of one split, with the guesses (N,) uint16 that each needs, see `rate`."""
 
     bases: Bases
     guesses: Guesses
@@ -60,13 +61,26 @@ class HardPuzzles:
 @cache
 def load_hard(split: str) -> HardPuzzles:
     """The hard puzzles of a split: "train", "validation" or "test"."""
-    if split == "train":
-        return _of_bases(load_bases(9, split))
     with np.load(DATA / "sudoku9-hard.npz", allow_pickle=False) as data:
-        solutions = unpack_digits(data[f"{split}_solutions"])
-        clues, guesses = data[f"{split}_clues"], data[f"{split}_guesses"]
+        guesses = data[f"{split}_guesses"]
+        if split == "train":
+            bases, rows = load_bases(9, split), np.flatnonzero(guesses)
+            return _hard(bases.solutions[rows], bases.clues[rows], guesses[rows])
+        solutions, clues = unpack_digits(data[f"{split}_solutions"]), data[f"{split}_clues"]
     shown = np.unpackbits(clues, axis=1, count=81).view(np.bool_)
     return _hard(solutions, shown, guesses)
+
+
+def rate(puzzles: npt.NDArray[np.integer]) -> Guesses:
+    """Guesses that puzzles (N, 81) of tokens need: 0, or the mean over symmetries, rounded up.
+
+    The symmetries are the puzzle itself and random ones, always the same.
+    """
+    rated = count_guesses(puzzles)
+    rows, rng = np.flatnonzero(rated), np.random.default_rng(0)
+    for _ in range(_GUISES - 1):
+        rated[rows] += count_guesses(apply(puzzles[rows], *random_symmetries(len(rows), 9, rng)))
+    return (-(-rated // _GUISES)).astype(np.uint16)
 
 
 def make_yardstick(
@@ -85,7 +99,7 @@ def make_yardstick(
     while min(map(len, found)) < wanted:
         grids = random_grids(_CHUNK, 9, rng)
         masks = minimal_masks(grids, rng)
-        needed, tried = _rate(grids, masks), tried + _CHUNK
+        needed, tried = rate(np.where(masks, grids + 2, 1)), tried + _CHUNK
         for grid, mask, guesses, key in zip(grids, masks, needed, _keys(grids), strict=True):
             if guesses and key not in seen:
                 seen.add(key)
@@ -95,31 +109,25 @@ def make_yardstick(
     return _shared_out(found, counts), tried
 
 
-def save_hard(path: Path, yardstick: Mapping[str, HardPuzzles], seed: int, tried: int) -> None:
-    """Write what `make_yardstick` gave, and the seed; the same bytes each time."""
+def save_hard(
+    path: Path, yardstick: Mapping[str, HardPuzzles], train: Guesses, seed: int, tried: int
+) -> None:
+    """Write what `make_yardstick` gave, and the seed; the same bytes each time.
+
+    train: what `rate` gave for all training bases in their order.
+    """
     arrays: dict[str, Any] = {"seed": np.array(seed, np.int64), "tried": np.array(tried, np.int64)}
     for split, part in yardstick.items():
         arrays[f"{split}_solutions"] = pack_digits(part.bases.solutions)
         arrays[f"{split}_clues"] = np.packbits(part.bases.clues, axis=1)
         arrays[f"{split}_guesses"] = part.guesses
+    arrays["train_guesses"] = train
     with path.open("wb") as file:
         np.savez(file, **arrays)
 
 
 def _hard(solutions: npt.NDArray[np.uint8], clues: Bools, guesses: Guesses) -> HardPuzzles:
     return HardPuzzles(Bases(solutions, clues, np.ones(len(clues), np.bool_)), guesses)
-
-
-def _of_bases(bases: Bases) -> HardPuzzles:
-    """Those of the bases that need guesses."""
-    guesses = count_guesses(np.where(bases.clues, bases.solutions, 1))
-    rows = np.flatnonzero(guesses)
-    return _hard(bases.solutions[rows], bases.clues[rows], guesses[rows].astype(np.uint16))
-
-
-def _rate(grids: npt.NDArray[np.integer], masks: Bools) -> npt.NDArray[np.int32]:
-    """Guesses of the puzzles that these masks leave of grids of digits 0..8."""
-    return count_guesses(np.where(masks, grids + 2, 1))
 
 
 def _keys(grids: npt.NDArray[np.integer]) -> list[bytes]:

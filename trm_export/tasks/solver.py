@@ -1,9 +1,9 @@
 """Solve and count solutions of many Sudoku puzzles at once, in numpy alone.
 
-One bit is one puzzle: the candidates of a batch lie in words of 64 puzzles, so a sweep of
-constraint propagation over the whole batch is a few hundred bitwise numpy calls, whatever the
-puzzles look like. Rows that propagation cannot finish are unpacked, split in two at a cell with
-the fewest candidates, and packed again.
+One bit is one puzzle: the candidates of a batch are stored in words of 64 puzzles, so a sweep of
+constraint propagation over the batch is a few hundred bitwise numpy calls for any puzzles. Rows
+that propagation cannot finish are unpacked, split in two at a cell with the fewest candidates, and
+packed again.
 
 Why not a library: at the time of writing `exact-cover` has wheels for CPython 3.11 only and is
 GPL, the faster solvers need a Rust compiler, and numba would be a heavy pinned dependency for
@@ -54,9 +54,8 @@ def count_guesses(puzzles: Tokens) -> Ints:
 
     The solver places naked and hidden singles as long as there are any. Then it takes a cell with
     the fewest candidates, the first of them in reading order, guesses a digit, and later goes on
-    without that digit there. It looks at both halves, so that luck with the digit counts for
-    little. That singles are enough (0) is the same in every symmetry; a number above 0 may differ a
-    little between two symmetries of a puzzle.
+    without that digit there. That singles are enough (0) is the same in every symmetry of a puzzle;
+    a number above 0 is not: it varies by about half of itself.
 
     puzzles: (N, S) integer tokens as for `count_solutions`. Returns (N,) int32; of a puzzle with
     two solutions the search may end early.
@@ -93,7 +92,7 @@ def _box(cells: int) -> int:
     """Box width of a board: 16 cells -> 2, 81 cells -> 3."""
     box = round(cells**0.25)
     if box**4 != cells:
-        raise ValueError(f"a board of {cells} cells is not square in boxes; expected 16 or 81")
+        raise ValueError(f"A board must have 16 or 81 cells, got {cells}.")
     return box
 
 

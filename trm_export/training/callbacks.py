@@ -1,4 +1,4 @@
-"""What happens between the epochs of a training run: validation, saving, the learning curve."""
+"""Callbacks of a training run: validation, saving, the log, the learning curve."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VALIDATED = ("val_exact", "val_exact_all_steps", "val_steps", "val_threshold")
 
 
 class Validate(keras.callbacks.Callback):
-    """Every so many epochs: traces the validation puzzles and offers the model for saving.
+    """Every so many epochs: runs the validation puzzles and saves the model if it is the best.
 
     Adds the entries of `VALIDATED` to the epoch's logs. Expects the averaged weights in the model
     (`keras.callbacks.SwapEMAWeights`).
@@ -60,7 +60,7 @@ class Validate(keras.callbacks.Callback):
             self.save(point)
 
     def measure(self) -> HaltingPoint:
-        """The tuned halting point of the model's present weights."""
+        """The tuned halting point of the model's current weights."""
         began = time.monotonic()
         rows = min(64, len(self.puzzles))
         point = tune_threshold(trace(self.trm, self.puzzles, batch_size=rows, step=self.step))
@@ -76,13 +76,13 @@ class Clock(keras.callbacks.Callback):
         self.start = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Stamps the epoch."""
+        """Adds the time."""
         if logs is not None:
             logs["minutes"] = (time.monotonic() - self.start) / 60
 
 
 class Log(keras.callbacks.Callback):
-    """Appends a row to a CSV file every epoch; what an epoch has no value of is an empty cell.
+    """Appends a row to a CSV file every epoch; a missing value is an empty cell.
 
     `last` is the row of the latest epoch of this process.
     """
@@ -93,7 +93,7 @@ class Log(keras.callbacks.Callback):
         self.last: dict[str, float] = {}
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Writes the row, and above the first one the names of the columns."""
+        """Writes the row, and the names of the columns before the first one."""
         values = {name: float(value) for name, value in (logs or {}).items()}
         self.last = {name: value for name, value in values.items() if value == value}
         new = not self.path.exists()
@@ -121,7 +121,7 @@ class LearningCurve(keras.callbacks.Callback):
         self.log, self.picture = log, picture
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Redraws the curve when there is something new to see."""
+        """Redraws the curve after a validation."""
         if VALIDATED[0] in (logs or {}):
             draw_curve(self.log, self.picture)
 

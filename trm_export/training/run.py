@@ -1,4 +1,4 @@
-"""Trains a TRM on a task by a recipe: model, optimizer, callbacks, saving, resuming."""
+"""Train a TRM on a task by a recipe: model, optimizer, callbacks, saving, resuming."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ _NAMES = ("inputs", "labels", "puzzle_identifiers")  # of what `Task.batches` gi
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class TrainResult(Shown):
-    """What a training run left behind."""
+    """The files and figures of a training run."""
 
     model: Path
-    log: Path | None  # None while no epoch is finished
-    curve: Path | None  # None while none is validated
+    log: Path | None  # None before the first epoch is finished
+    curve: Path | None  # None before the first validation
     epochs: int  # finished, those before a resume included
     interrupted: bool
     minutes: float  # of this run
@@ -94,18 +94,18 @@ def train(
     """Trains and writes ``output`` (.keras) with its log, curve and recipe beside it.
 
     The model on disk always holds the averaged weights of the best validation so far and the
-    halting threshold tuned there. A killed run goes on with ``resume=True`` from its last epoch,
-    by the recipe that lies beside it (`RunFiles.recorded`), which must be the one given.
+    halting threshold tuned there. ``resume=True`` continues a killed run after its last epoch, by
+    the recipe beside the model (`RunFiles.recorded`), which must be the one given.
     KeyboardInterrupt ends training cleanly and saves; before the first step it is raised.
     ``until`` (`time.time`) does the same in time for a last validation.
     ``start`` is a .keras file of the recipe's preset whose weights, in place of random ones, are
     where training begins.
 
     Raises:
-        UsageError: ``output`` is no .keras file or is ``start``, there is nothing to resume, it
-            was another recipe, or ``start`` does not fit.
-        OverwriteError: ``output`` or what lands beside it is not ours, or there lies the backup
-            of a run that could be resumed; ``resume`` or ``force`` say what to do with it.
+        UsageError: ``output`` is no .keras file or is ``start``, there is nothing to resume, the
+            recipes differ, or ``start`` is a model of another configuration.
+        OverwriteError: ``output`` or a file beside it was not made by this tool, or a backup of
+            another run exists, which ``resume`` continues and ``force`` discards.
         CheckpointError: ``start`` is damaged or refused.
     """
     files = RunFiles(output)
@@ -123,7 +123,7 @@ def train(
         model, recipe.batch_size, loss_kind=recipe.loss, q_weight=recipe.q_weight,
         ponder_cost=recipe.ponder_cost, goals=1 + (task.lessons if recipe.mastery else 0),
     )  # fmt: skip
-    compiles = jit_compile and keras.backend.backend() != "torch"  # which takes minutes to begin
+    compiles = jit_compile and keras.backend.backend() != "torch"  # torch takes minutes to compile
     trainer.compile(optimizer=_optimizer(recipe), jit_compile=compiles)
     puzzles = task.puzzles("validation", recipe.validation_blanks, recipe.validation_count)
     validate = Validate(
@@ -152,7 +152,7 @@ def train(
         if keras.backend.backend() == "jax":
             trainer.jax_state_sync()  # in `fit` JAX keeps the weights outside the model
         if not int(trainer.optimizer.iterations.value):
-            raise  # nothing is learned yet and the averages are empty
+            raise  # no step is done and the averages are empty
         if not validate.averaged:
             trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
     point = validate.measure()
@@ -177,11 +177,11 @@ def _depth(
 
 
 def _of_task(task: Task) -> dict[str, Any]:
-    """What the task alone says of a model."""
-    known: dict[str, Any] = {"alphabet": task.alphabet}
+    """The model arguments that the task determines."""
+    arguments: dict[str, Any] = {"alphabet": task.alphabet}
     if task.num_puzzle_identifiers is not None:
-        known["num_puzzle_identifiers"] = task.num_puzzle_identifiers
-    return known
+        arguments["num_puzzle_identifiers"] = task.num_puzzle_identifiers
+    return arguments
 
 
 def _existing(path: Path) -> Path | None:
@@ -190,17 +190,17 @@ def _existing(path: Path) -> Path | None:
 
 def _begin_with(model: TRM, start: Path) -> str:
     """Puts the weights of a checkpoint into the fresh model; returns their SHA-256."""
-    given = load_model(start)
-    wanted, found = model.config.to_dict(), given.config.to_dict()
-    tuned = "halt_threshold"  # training sets it anew
-    differing = [name for name in wanted if name != tuned and wanted[name] != found[name]]
-    if differing:
+    source = load_model(start)
+    expected, got = model.config.to_dict(), source.config.to_dict()
+    tuned = "halt_threshold"  # training sets it again
+    names = [name for name in expected if name != tuned and expected[name] != got[name]]
+    if names:
+        listed = (f"expected {name} {expected[name]!r}, got {got[name]!r}" for name in names)
         raise UsageError(
-            f"{start} is another model than this recipe trains: "
-            + ", ".join(f"{name} is {found[name]!r}, not {wanted[name]!r}" for name in differing)
+            f"{start} does not have the configuration of this recipe: {'; '.join(listed)}."
         )
-    model.set_weights(given.get_weights())
-    return weights_sha256(given)
+    model.set_weights(source.get_weights())
+    return weights_sha256(source)
 
 
 def _optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
@@ -215,7 +215,7 @@ def _optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
 
 
 def _batches(task: Task, recipe: Recipe, files: RunFiles) -> Iterator[tuple[dict[str, Any]]]:
-    """Batches for `fit`, every epoch its own stream, so that a resumed run sees new puzzles."""
+    """Batches for `fit`, another stream every epoch, so that a resumed run has new puzzles."""
     for epoch in itertools.count(files.finished_epochs):
         stream = task.batches(
             recipe.batch_size, recipe.blanks, seed=recipe.seed * 1_000_003 + epoch,

@@ -168,7 +168,11 @@ class PuzzleOptions:
     panel: ClassVar[str] = PUZZLES
 
     puzzles: Annotated[
-        Path | None, typer.Option(help="Your own puzzles: CSV, text lines, .npz or a folder.")
+        Path | None,
+        typer.Option(
+            help="Your own puzzles: CSV, text lines, .npz or a folder; or the word hard, for 9x9 "
+            "Sudokus that need guesses."
+        ),
     ] = None
     task: TaskName = None
     blanks: Blanks = None
