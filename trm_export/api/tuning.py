@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Point", "TuneResult", "Tuning", "tune"]
 
+_MOST_POINTS = 100  # of exact accuracy
+
 
 @dataclass(frozen=True, repr=False)
 class TuneResult(Shown):
@@ -123,6 +125,8 @@ def tune(
         OverwriteError: a file to write was not made by this tool.
         RejectedInputError: the file or the puzzles cannot be used.
     """
+    if not 0 <= lose <= _MOST_POINTS:
+        raise UsageError(f"lose must be 0 to {_MOST_POINTS} points of accuracy, got {lose:g}.")
     tell = progress or ignore
     refuse_puzzles(puzzles, task, blanks)
     file = Path(artifact)
@@ -135,7 +139,7 @@ def tune(
     trace = think(
         open_runner(file), chosen, lambda done, total: tell(done / total, "Running the puzzles")
     )
-    found = choose(contract.halt, trace, lose / 100)
+    found = choose(contract.halt, trace, lose / _MOST_POINTS)
     written = not dry_run and (found.changes or output is not None)
     if written:
         tuned = replace(contract, halt=contract.halt.tuned(found.chosen.threshold))
