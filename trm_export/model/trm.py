@@ -17,7 +17,7 @@ from trm_export.model.config import TRMConfig
 from trm_export.model.inner import TRMInner
 
 if TYPE_CHECKING:
-    from trm_export.exporters.export_result import ExportResult
+    from trm_export import ExportResult
 
 Carry = dict[str, Any]
 

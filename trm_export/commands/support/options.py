@@ -11,7 +11,6 @@ import typer
 
 if TYPE_CHECKING:
     from trm_export import ModelHints
-    from trm_runtime.contract import StepContract
 
 INPUT, OUTPUT, PUZZLES = "Input", "Output", "Puzzles"
 WHAT, MODELS = "What to export", "Third-party models"
@@ -148,8 +147,8 @@ class ModelOptions:
         """The packages whose code may run."""
         return self.trust_module or ()
 
-    def hints(self, task: str | None = None, assumed: StepContract | None = None) -> ModelHints:
-        """The same for the library; `assumed` answers what neither model nor options state."""
+    def hints(self, task: str | None = None) -> ModelHints:
+        """The same for the library, and the task of the model's tokens."""
         from trm_export import ModelHints
 
         return ModelHints(
@@ -159,7 +158,6 @@ class ModelOptions:
             halt_threshold=self.halt_threshold,
             num_puzzle_identifiers=self.puzzle_identifiers,
             task=task,
-            assumed=assumed,
         )
 
 
