@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -80,7 +82,8 @@ class Parts:
         except OSError as error:
             raise TargetError(f"{path} cannot be written: {error.strerror or error}.") from error
         finally:
-            new.unlink(missing_ok=True)
+            with suppress(OSError):
+                new.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """The job is done."""
@@ -91,11 +94,9 @@ class Parts:
 
 
 def _write(path: Path, arrays: Mapping[str, Array]) -> None:
-    with path.open("w+b") as file:
-        np.savez(file, **dict(arrays))  # type: ignore[arg-type]
-        file.seek(0)
-        checksum = _sha256(file)
-        file.write(checksum)
+    made = io.BytesIO()
+    np.savez(made, **dict(arrays))  # type: ignore[arg-type]
+    path.write_bytes(made.getvalue() + hashlib.sha256(made.getvalue()).digest())
 
 
 def _whole(file: BinaryIO) -> bool:
