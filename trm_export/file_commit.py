@@ -18,6 +18,7 @@ import json
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -31,6 +32,7 @@ _NOTE = ".commit"
 _MAX_NOTE_BYTES = 1 << 16
 _TOKEN = 8  # characters
 _PATIENCE = 10.0  # seconds to wait for another writer, who needs milliseconds unless it is stopped
+_committing = threading.RLock()
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _NO_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM})
 
@@ -74,7 +76,7 @@ def commit(targets: Sequence[Path], token: str) -> None:
     for entry in entries:
         flush_all(entry.new)
     folder = targets[0].parent
-    with _locked(folder):
+    with _committing, _locked(folder):
         if len(entries) == 1 and not targets[0].is_dir():
             entries[0].new.replace(entries[0].target)
             flush(folder)
@@ -82,13 +84,21 @@ def commit(targets: Sequence[Path], token: str) -> None:
             _commit_noted(folder, entries)
 
 
-def discard(targets: Sequence[Path], token: str) -> None:
-    """Removes what is left under the temporary names, unless a note needs it."""
-    if targets and not _note(targets[0], token).exists():
-        for entry in (_Entry(target, token, -1) for target in targets):
-            remove(entry.new)
-            if os.path.lexists(entry.target):
-                remove(entry.aside)
+def discard(targets: Sequence[Path], token: str, wait: float = -1) -> None:
+    """Removes what is left under the temporary names, unless a note needs it.
+
+    Waits so many seconds for another thread that puts files in place, then leaves all as it is.
+    """
+    if not targets or not _committing.acquire(timeout=wait):
+        return
+    try:
+        if not _note(targets[0], token).exists():
+            for entry in (_Entry(target, token, -1) for target in targets):
+                remove(entry.new)
+                if os.path.lexists(entry.target):
+                    remove(entry.aside)
+    finally:
+        _committing.release()
 
 
 def recover(folder: Path) -> None:

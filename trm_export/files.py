@@ -29,6 +29,7 @@ from pathlib import Path
 
 from trm_export import TOOL, file_commit
 from trm_export.errors import OverwriteError, RejectedInputError, TargetError, UsageError
+from trm_export.leftovers import removed_by
 from trm_runtime.contract import (
     GOLDEN_FORMAT,
     GOLDEN_INDEX,
@@ -43,6 +44,7 @@ MODEL_CLASS = "trm_export>TRM"  # the name Keras registers our model under
 CONTRACT, CALIBRATION, KEEP = ".json", ".calibration.json", ".keep.json"  # see `sidecar`
 _OF_DISKS = FULL | {errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS}
 _MAX_JSON_BYTES = 1 << 24
+_HURRY = 0.2  # seconds
 _TEXT_REMARK = f"# {TOOL}".encode()
 _MARKDOWN_REMARK = f"<!-- {TOOL}".encode()
 _GENERATOR = f'<meta name="generator" content="{TOOL}'.encode()
@@ -89,15 +91,19 @@ def write_together(*, force: bool = False) -> Iterator[Callable[[str | os.PathLi
             temporary.touch()
         return temporary
 
-    try:
-        with _unwritten(token, targets):
-            yield writing
+    def discard(wait: float = -1) -> None:
         for group in _by_folder(targets):
-            with _explained(group[0]):
-                file_commit.commit(group, token)
-    finally:
-        for group in _by_folder(targets):
-            file_commit.discard(group, token)
+            file_commit.discard(group, token, wait)
+
+    with removed_by(lambda: discard(_HURRY)):
+        try:
+            with _unwritten(token, targets):
+                yield writing
+            for group in _by_folder(targets):
+                with _explained(group[0]):
+                    file_commit.commit(group, token)
+        finally:
+            discard()
 
 
 def _by_folder(targets: Iterable[Path]) -> list[list[Path]]:

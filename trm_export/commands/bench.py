@@ -58,12 +58,11 @@ def bench(
 
     A file that cannot be measured is named after the others; the exit code is that of the worst.
     """
-    import tempfile
-
     from trm_export.api.frameworks import load_keras
     from trm_export.checkpoints.keras_file import require_keras
     from trm_export.commands.support.console import emit, progress, remark
     from trm_export.files import refuse_overwrite, require_suffix
+    from trm_export.leftovers import scratch_folder
 
     if report is not None:
         require_suffix(report, ".json")
@@ -81,7 +80,7 @@ def bench(
     reference = _reference(trm, puzzles) if trained else None
     named = each_once(files or ())
     found: list[BenchRow | BenchFailure] = []
-    with tempfile.TemporaryDirectory() as folder, progress("Measuring") as advance:
+    with scratch_folder() as folder, progress("Measuring") as advance:
         for row in _rows(trm, stem, named, Path(folder), puzzles, reference):
             found.append(row)
             advance(len(found), row.file)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -224,6 +223,7 @@ def _work(
     """Where parts are kept: beside the file to write, or nowhere for long."""
     from trm_export.errors import RejectedInputError, UsageError
     from trm_export.files import sha256_tree
+    from trm_export.leftovers import scratch_folder
     from trm_export.parity.parts import Parts, beside
     from trm_runtime.json_values import plain
     from trm_runtime.measure import load_engine
@@ -233,7 +233,7 @@ def _work(
     engines = sorted({load_engine(path) for path in artifacts})
     job = plain({**recording.job(), **key, "files": digests, "engines": engines})
     if target is None:
-        with tempfile.TemporaryDirectory(prefix="trm-") as folder:
+        with scratch_folder() as folder:
             yield Parts(Path(folder, "parity"), job)
         return
     parts = Parts(beside(target), job)

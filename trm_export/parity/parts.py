@@ -9,7 +9,6 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,7 +16,9 @@ import numpy as np
 
 from trm_export import TOOL, __version__
 from trm_export.errors import OverwriteError, TargetError
+from trm_export.file_commit import remove
 from trm_export.files import atomic_write
+from trm_export.leftovers import removed_by
 
 Array = np.ndarray[Any, Any]
 
@@ -77,13 +78,13 @@ class Parts:
         new = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write(new, arrays)
-            new.replace(path)
+            with removed_by(lambda: remove(new)):
+                _write(new, arrays)
+                new.replace(path)
         except OSError as error:
             raise TargetError(f"{path} cannot be written: {error.strerror or error}.") from error
         finally:
-            with suppress(OSError):
-                new.unlink(missing_ok=True)
+            remove(new)
 
     def remove(self) -> None:
         """The job is done."""
