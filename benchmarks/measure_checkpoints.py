@@ -24,16 +24,20 @@ from trm_export.checkpoints.loading import load_model
 from trm_export.files import atomic_write, sha256_file
 from trm_export.model import TRM
 from trm_export.step.keras_runner import KerasRunner
-from trm_export.tasks import get_task
-from trm_export.training.recipe import recipe_for
+from trm_export.tasks import find_task
+from trm_export.tasks.hard import LEVELS as GUESSES
+from trm_export.tasks.hard import rate
+from trm_export.training.recipe import RECIPES
 from trm_export.training.validation import halting_point, trace
 from trm_runtime import solve
 from trm_runtime.parity.counts import wilson
 
 ARTIFACTS = Path(__file__).resolve().parent.parent / "artifacts"
+_SUDOKU9 = (30, 40, 45, 50, 55, "minimal", "hard")
 LEVELS: dict[str, tuple[Any, ...]] = {
     "sudoku4": (None,),
-    "sudoku9": (30, 40, 45, 50, 55, "minimal"),
+    "sudoku9": _SUDOKU9,
+    "sudoku9-hard": _SUDOKU9,
     "maze9": (None, 5, 10, 15),
     "maze11": (None, 10, 20),
 }
@@ -88,13 +92,24 @@ def training_of(path: Path) -> dict[str, Any]:
 
 def command(path: Path, recipe: dict[str, Any]) -> str:
     """The command line of a run, with the options that its recipe does not have by itself."""
-    usual = dataclasses.asdict(recipe_for(recipe["task"]))
+    name = nearest(recipe)
+    usual = dataclasses.asdict(RECIPES[name])
     named = ("steps", "batch_size", "learning_rate", "ema", "loss", "ponder_cost", "seed")
     options = [f"--{n.replace('_', '-')} {recipe[n]}" for n in named if recipe[n] != usual[n]]
     if recipe["start"]:
         options.insert(0, "--from first.keras")
     target = f"-o artifacts/{path.name}"
-    return " ".join(["trm-export train", recipe["task"], target, *options])
+    return " ".join(["trm-export train", name, target, *options])
+
+
+def nearest(recipe: dict[str, Any]) -> str:
+    """The name of the recipe for that task that differs from this one in the fewest fields."""
+
+    def differing(name: str) -> int:
+        usual = dataclasses.asdict(RECIPES[name])
+        return sum(recipe.get(field, value) != value for field, value in usual.items())
+
+    return min((name for name in RECIPES if RECIPES[name].task == recipe["task"]), key=differing)
 
 
 def minutes(log: Path) -> float:
@@ -107,7 +122,8 @@ def minutes(log: Path) -> float:
 
 def level(model: TRM, name: str, blanks: Any, count: int, full: int) -> dict[str, Any]:
     """Accuracy at one difficulty."""
-    task = get_task(name)
+    task = find_task(model.config)
+    assert task is not None
     most = MOST.get(name, count)
     puzzles = task.puzzles("test", blanks, None if most is None else min(most, count))
     solution = solve(KerasRunner(model), puzzles.inputs, batch_size=256)
@@ -133,6 +149,13 @@ def level(model: TRM, name: str, blanks: Any, count: int, full: int) -> dict[str
         entry["by_clues"] = {
             int(c): {"n": int((clues == c).sum()), "exact": float(exact[clues == c].mean())}
             for c in np.unique(clues)
+        }
+    if blanks == "hard":
+        guesses = rate(puzzles.inputs)
+        levels = {least: (guesses >= least) & (guesses <= most) for least, most in GUESSES}
+        entry["by_least_guesses"] = {
+            least: {"n": int(rows.sum()), "exact": float(exact[rows].mean())}
+            for least, rows in levels.items()
         }
     print(json.dumps(entry), flush=True)
     return entry

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -29,7 +30,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("task")
-    parser.add_argument("--blanks", type=int, nargs="+", help="default: the task's own range")
+    parser.add_argument(
+        "--blanks", type=blanks_of, nargs="+", help="numbers, minimal or hard; the task's own range"
+    )
     parser.add_argument("--count", type=int, default=256, help="puzzles a difficulty")
     parser.add_argument("--allowed-loss", type=float, default=0.002)
     options = parser.parse_args()
@@ -51,6 +54,11 @@ def main() -> None:
     tuned.set_weights(model.get_weights())
     with atomic_write(options.checkpoint) as temporary:
         tuned.save(temporary)
+
+
+def blanks_of(text: str) -> Any:
+    """A number of blanks, or a word that the task knows."""
+    return int(text) if text.isdecimal() else text
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import pytest
 from tests.runtime.fakes import make_contract
 from tests.runtime.graphs import build, write
 from trm_export import file_commit
+from trm_export.commands.support.app import run
 from trm_export.errors import OverwriteError, TargetError, UsageError
 from trm_export.file_commit import STALE_SECONDS
 from trm_export.files import (
@@ -170,6 +171,20 @@ def test_what_a_kill_left_half_done_is_finished_by_the_next_command(
     refuse_overwrite(document, force=True)
     assert (graph.read_text(), document.read_text()) == ("new", "new")
     assert names(tmp_path) == ["m_sm", "m_sm.json"]
+
+
+def test_a_command_that_only_reads_finishes_it_too(tmp_path: Path) -> None:
+    contract = make_contract().to_json()
+    files = [tmp_path / "toy.onnx.json", tmp_path / "other.json"]
+    for target in files:
+        file_commit.temporary_name(target, "0123abcd").write_text(contract)
+    inodes = [file_commit.temporary_name(target, "0123abcd").stat().st_ino for target in files]
+    entries = [
+        file_commit._Entry(*each) for each in zip(files, ["0123abcd"] * 2, inodes, strict=True)
+    ]
+    file_commit._write_note(tmp_path / ".toy.onnx.0123abcd.commit", entries)
+    assert run(["inspect", str(files[0])]) == 0
+    assert names(tmp_path) == ["other.json", "toy.onnx.json"]
 
 
 def test_what_was_set_aside_is_put_back_where_nothing_new_is_left(tmp_path: Path) -> None:
@@ -349,7 +364,7 @@ def test_a_name_says_what_is_written_there(tmp_path: Path) -> None:
     link = tmp_path / "x.onnx"
     link.symlink_to(tmp_path / "other.keras")
     for name, suffix in (("x", ".onnx"), ("x.ONNX", ".onnx"), ("x.onnx", ".onnx"), ("y.json", "")):
-        with pytest.raises(UsageError, match=r"must end in \.onnx|is the name of a file"):
+        with pytest.raises(UsageError, match=r"must end in \.onnx|names a file, but a folder"):
             require_suffix(tmp_path / name, suffix)
 
 
@@ -361,7 +376,7 @@ def test_a_source_is_never_a_target(tmp_path: Path) -> None:
     refuse_source(tmp_path / "other", tmp_path / "missing.keras")
     with pytest.raises(UsageError, match=r"is the model itself .*another name"):
         refuse_source(tmp_path / "folder" / ".." / "folder" / "m.keras", source)
-    with pytest.raises(UsageError, match="holds the model itself"):
+    with pytest.raises(UsageError, match="contains the model itself"):
         refuse_source(source.parent, source)
 
 

@@ -65,6 +65,23 @@ def test_the_library_does_not_know_its_command_line() -> None:
     assert offences(library, {"trm_export.commands", "typer", "rich", "argparse", "click"}) == []
 
 
+def test_commands_import_nothing_deeper_than_the_public_functions() -> None:
+    allowed = {"trm_export.api", "trm_export.errors", "trm_export.commands"}
+    deeper = [
+        f"{file.name}: {module}"
+        for file in COMMANDS.rglob("*.py")
+        for module in imported(file)
+        if names_any(module, {"trm_export"})
+        and not names_any(module, allowed)
+        and any(
+            (HOST / f"{part}{end}").exists()
+            for part in module.split(".")[1:2]
+            for end in ("", ".py")
+        )
+    ]
+    assert deeper == []
+
+
 def test_only_the_library_is_imported_by_commands_not_the_frameworks() -> None:
     files = [file for file in COMMANDS.rglob("*.py") if file.name != "frameworks.py"]
     assert offences(files, FRAMEWORKS) == []
@@ -76,8 +93,12 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["keras_file", "weights", "inspection", "onnx_file", "tasks", "export.choices",
-     "training.recipe", "training.run_files", "halting", "tuning", "rewrite"],
+    ["checkpoints.keras_file", "step.weights", "artifacts.inspection", "artifacts.onnx_info",
+     "artifacts.host_kinds", "tasks", "exporters.choices", "training.recipe", "training.run_files",
+     "halting.curve", "halting.tuning", "artifacts.contract_rewrite", "api.arguments",
+     "api.loading", "api.exporting", "api.importing", "api.inspecting", "api.training",
+     "api.comparing", "api.recording", "api.tuning", "api.benching", "api.evaluating",
+     "api.reporting", "api.demonstration"],
 )  # fmt: skip
 def test_these_need_no_framework(module: str) -> None:
     assert loaded_by(f"import trm_export.{module}") & FRAMEWORKS == set()

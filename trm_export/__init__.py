@@ -1,4 +1,4 @@
-"""Take a Tiny Recursive Model from Keras to a device, and know that it still thinks the same.
+"""Export Tiny Recursive Models from Keras to devices, and check that they give the same answers.
 
     import trm_export as te
 
@@ -12,15 +12,27 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from trm_export import errors as errors
+
 if TYPE_CHECKING:
+    from trm_export.api.benching import BenchResult, bench
+    from trm_export.api.comparing import compare
+    from trm_export.api.comparison import Comparison
+    from trm_export.api.evaluating import Evaluation, evaluate
     from trm_export.api.exporting import export, export_all
     from trm_export.api.importing import ImportResult, import_checkpoint
     from trm_export.api.inspecting import Inspection, inspect
     from trm_export.api.loading import load
+    from trm_export.api.recording import RecordedReference, record
+    from trm_export.api.reporting import write_report
+    from trm_export.api.training import train
+    from trm_export.api.tuning import TuneResult, tune
+    from trm_export.explain.explanation import Explanation
     from trm_export.exporters.export_result import ExportResult, ExportSet, SetEntry
     from trm_export.exporters.keep_search import AutoKeepError, KeepSearch
     from trm_export.model import TRM, TRMInner, TRMReasoningModule
     from trm_export.step.model_facts import ModelHints
+    from trm_export.training.run import TrainResult
 
 TOOL = "trm-export"
 __version__ = "0.1.0"
@@ -29,33 +41,59 @@ __all__ = [
     "TOOL",
     "TRM",
     "AutoKeepError",
+    "BenchResult",
+    "Comparison",
+    "Evaluation",
+    "Explanation",
     "ExportResult",
     "ExportSet",
     "ImportResult",
     "Inspection",
     "KeepSearch",
     "ModelHints",
+    "RecordedReference",
     "SetEntry",
     "TRMInner",
     "TRMReasoningModule",
+    "TrainResult",
+    "TuneResult",
     "__version__",
+    "bench",
+    "compare",
+    "evaluate",
     "export",
     "export_all",
     "import_checkpoint",
     "inspect",
     "load",
+    "record",
+    "train",
+    "tune",
+    "write_report",
 ]
 
 _MODULES = {
+    "api.benching": ("BenchResult", "bench"),
+    "api.comparing": ("compare",),
+    "api.comparison": ("Comparison",),
+    "api.evaluating": ("Evaluation", "evaluate"),
     "api.exporting": ("export", "export_all"),
     "api.importing": ("ImportResult", "import_checkpoint"),
     "api.inspecting": ("Inspection", "inspect"),
     "api.loading": ("load",),
+    "api.recording": ("RecordedReference", "record"),
+    "api.reporting": ("write_report",),
+    "api.training": ("train",),
+    "api.tuning": ("TuneResult", "tune"),
+    "explain.explanation": ("Explanation",),
     "exporters.export_result": ("ExportResult", "ExportSet", "SetEntry"),
     "exporters.keep_search": ("AutoKeepError", "KeepSearch"),
     "model": ("TRM", "TRMInner", "TRMReasoningModule"),
     "step.model_facts": ("ModelHints",),
+    "training.run": ("TrainResult",),
 }
+"""What each module of this package gives to the public; loaded when it is first used."""
+
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 

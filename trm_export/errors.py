@@ -8,15 +8,17 @@
      |   +- ConfigurationError    2  a model configuration that cannot be built
      +- MissingExtraError         3  (trm_runtime.errors)
      +- RejectedInputError        4  (trm_runtime.errors)
-     |   +- CheckpointError       4  a checkpoint that is damaged, foreign or refused
+     |   +- CheckpointError       4  a checkpoint that is damaged, of unknown origin or refused
      |   +- ProtocolError         4  a model that does not follow the protocol of a step
      +- ParityError               5  (trm_runtime.errors)
 
 The number is the exit code a command ends with. A message says which file or tensor, what was
-expected, what was found and what to do about it.
+expected, what was found and what to do about it; tests/test_messages.py holds its style.
 """
 
 from __future__ import annotations
+
+import re
 
 from trm_runtime.errors import (
     MissingExtraError,
@@ -39,11 +41,15 @@ __all__ = [
     "TRMError",
     "TargetError",
     "UsageError",
+    "reason_of",
 ]
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_WRAPPING = ("Exception encountered", "Arguments ", "in user code", "File ")
 
 
 class TargetError(TRMError):
-    """A file cannot be written where it was asked for."""
+    """A file cannot be written at the given path."""
 
 
 class OverwriteError(TargetError):
@@ -59,7 +65,7 @@ class ConfigurationError(UsageError, ValueError):
 
 
 class CheckpointError(RejectedInputError):
-    """A `.keras` file or an official checkpoint that is damaged, foreign or refused.
+    """A `.keras` file or an official checkpoint that is damaged, of unknown origin or refused.
 
     `problems` lists every reason.
     """
@@ -71,3 +77,13 @@ class ProtocolError(RejectedInputError):
 
 class OutputWarning(UserWarning):
     """Outputs of a model that no step contract can hold; they are left out of every file."""
+
+
+def reason_of(error: BaseException) -> str:
+    """What an exception of another library says: one line without a full stop, to be quoted.
+
+    Keras wraps messages in several lines, and in colour; these lines are skipped.
+    """
+    lines = [line.strip() for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(_WRAPPING)]
+    return (telling or lines or ["no reason given"])[0].rstrip(".")

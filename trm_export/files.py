@@ -1,6 +1,6 @@
-"""Write files so that a killed process leaves the old one or the new one, and nothing else.
+"""Write files atomically: a killed process leaves the old file or the new one, nothing else.
 
-A file is *ours*, and may be replaced without `force`, when it says so itself:
+A file was made by this tool, and may be replaced without `force`, if its content shows it:
 
 - `.keras`  its `config.json` names `trm_export>TRM`;
 - an exported file, of any kind of `trm_runtime.file_kinds`: the step contract is embedded in it, or
@@ -11,7 +11,7 @@ A file is *ours*, and may be replaced without `force`, when it says so itself:
 - `.txt`    its first line is a remark that begins with `# trm-export`;
 - `.html`, `.md`  a report: it names this tool as its generator, or in its first line.
 
-Every other existing file belongs to somebody else. Knows nothing about models or puzzles.
+Every other existing file was made by another program. Knows nothing about models or puzzles.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ def _by_folder(targets: Iterable[Path]) -> list[list[Path]]:
 def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Path:
     """The file that writing to `path` would replace, symbolic links followed.
 
-    Call it before long work, so that a refusal does not come after it. Raises OverwriteError for
-    an existing file that is not ours unless `force`, TargetError for anything but a plain file.
+    Call it before long work, so that it fails early. Raises OverwriteError for an existing file
+    that this tool did not make, unless `force`; TargetError for anything but a plain file.
     """
     target = Path(path)
     with _explained(target):
@@ -145,20 +145,21 @@ def require_suffix(path: str | os.PathLike[str], suffix: str) -> None:
     for name in dict.fromkeys((str(path), os.path.realpath(path))):
         found = Path(name).suffix
         if suffix and found != suffix:
-            raise UsageError(f"{name} must end in {suffix}, because that is what is written there.")
+            raise UsageError(f"{name} must end in {suffix}; choose another name.")
         if not suffix and _recogniser(Path(name)) is not None:
-            raise UsageError(f"{name} is the name of a file, but a folder is written there.")
+            raise UsageError(f"{name} names a file, but a folder is written; drop {found}.")
 
 
 def refuse_source(path: str | os.PathLike[str], source: str | os.PathLike[str]) -> None:
     """UsageError if writing to `path` would replace `source`, or the folder that it lies in."""
-    target, kept = Path(path), Path(source).resolve()
+    target, model = Path(path), Path(source).resolve()
     with _explained(target):
         if not target.exists():
             return
-        taken = [file for file in (kept, *kept.parents) if file.exists() and target.samefile(file)]
+        paths = [file for file in (model, *model.parents) if file.exists()]
+        taken = [file for file in paths if target.samefile(file)]
     if taken:
-        what = "is" if taken == [kept] else "holds"
+        what = "is" if taken == [model] else "contains"
         raise UsageError(f"{target} {what} the model itself ({source}); choose another name.")
 
 

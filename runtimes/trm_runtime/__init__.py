@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trm_runtime.answers import write
     from trm_runtime.contract import CarrySpec, HaltRule, MadeBy, StepContract, TensorSpec
     from trm_runtime.errors import (
         ContractError,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     )
     from trm_runtime.loop import solve
     from trm_runtime.open import open_runner
+    from trm_runtime.puzzles import read_identifiers, read_puzzles
     from trm_runtime.runner import StepOutput, StepRunner, initial_carry
     from trm_runtime.solution import Solution, StepEvent
 
@@ -47,10 +49,14 @@ __all__ = [
     "__version__",
     "initial_carry",
     "open_runner",
+    "read_identifiers",
+    "read_puzzles",
     "solve",
+    "write",
 ]
 
 _MODULES = {
+    "answers": ("write",),
     "contract": ("CarrySpec", "HaltRule", "MadeBy", "StepContract", "TensorSpec"),
     "errors": (
         "ContractError",
@@ -63,6 +69,7 @@ _MODULES = {
     ),
     "loop": ("solve",),
     "open": ("open_runner",),
+    "puzzles": ("read_identifiers", "read_puzzles"),
     "runner": ("StepOutput", "StepRunner", "initial_carry"),
     "solution": ("Solution", "StepEvent"),
 }

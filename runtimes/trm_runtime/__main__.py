@@ -10,7 +10,6 @@ import argparse
 import json
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +18,10 @@ from trm_runtime.errors import TRMError
 from trm_runtime.failures import Parser, report, say
 from trm_runtime.memory import return_large_blocks
 from trm_runtime.message_text import counted
-from trm_runtime.streams import open_closed_streams
+from trm_runtime.streams import StatusLine, open_closed_streams
 
 if TYPE_CHECKING:
-    from trm_runtime.contract import StepContract
-    from trm_runtime.solution import Solution, StepEvent
+    from trm_runtime.solution import StepEvent
 
 
 def _halt(text: str) -> str | float:
@@ -108,12 +106,13 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from trm_runtime.answers import write
     from trm_runtime.loop import solve
     from trm_runtime.open import open_runner
-    from trm_runtime.puzzles import givens_kept, read_identifiers, read_puzzles
+    from trm_runtime.puzzles import read_identifiers, read_puzzles
 
     runner = open_runner(options.model, options.threads, options.puzzle_table)
-    puzzles = read_puzzles(options.puzzles, runner.contract)
+    puzzles = read_puzzles(options.puzzles, runner)
     inputs: Any = puzzles
     if options.identifiers is not None:
         numbers = read_identifiers(options.identifiers)
@@ -130,12 +129,11 @@ def _run(options: argparse.Namespace) -> int:
         on_step=progress,
     )
     seconds = time.monotonic() - started
-    progress.clear()
-    kept = givens_kept(puzzles, solution, runner.contract)
-    _print(solution, kept, runner.contract, options.json)
+    progress.line.clear()
+    write(solution, sys.stdout, as_json=options.json)
     sys.stdout.flush()
-    say(_summary(solution, seconds))
-    changed = kept.count(False)
+    say(f"{counted(len(solution), 'puzzle')} in {seconds:.2f} s: {solution.stops}")
+    changed = solution.given_kept.count(False)
     if changed:
         words = "changes a given cell of its" if changed == 1 else "change a given cell of their"
         say(f"{counted(changed, 'answer')} {words} puzzle")
@@ -143,54 +141,14 @@ def _run(options: argparse.Namespace) -> int:
 
 
 class _Progress:
-    """A counter on a terminal, silent elsewhere."""
+    """Counts the puzzles that are done."""
 
     def __init__(self, total: int) -> None:
-        self._total, self._done = total, 0
-        self._shown = sys.stderr.isatty()
+        self._total, self._done, self.line = total, 0, StatusLine()
 
     def __call__(self, event: StepEvent) -> None:
         self._done += int(event.finished.sum())
-        if self._shown:
-            text = f"\r{self._done}/{self._total} puzzles"
-            print(text, end="", file=sys.stderr, flush=True)
-
-    def clear(self) -> None:
-        if self._shown:
-            print("\r\033[K", end="", file=sys.stderr)
-
-
-def _print(
-    solution: Solution, kept: Sequence[bool | None], contract: StepContract, as_json: bool
-) -> None:
-    from trm_runtime.puzzles import answer_text
-    from trm_runtime.solution import finite_or_none
-
-    texts = [answer_text(ids, contract) for ids in solution.answers.tolist()]
-    steps, q_halt = solution.steps.tolist(), solution.q_halt.tolist()
-    if not as_json:
-        for row in zip(texts, steps, solution.stop_reasons, (f"{q:.4f}" for q in q_halt)):
-            print(*row, sep="\t")
-        return
-    columns: dict[str, Sequence[Any]] = {
-        "answer": texts,
-        "ids": solution.answers.tolist(),
-        "steps": steps,
-        "stop_reason": solution.stop_reasons,
-        "q_halt": [finite_or_none(q) for q in q_halt],
-        "given_kept": kept,
-    }
-    puzzles = [dict(zip(columns, row)) for row in zip(*columns.values())]
-    fields = {"model_name": contract.model_name, "precision": contract.precision}
-    print(json.dumps({**fields, "puzzles": puzzles}, ensure_ascii=False))
-
-
-def _summary(solution: Solution, seconds: float) -> str:
-    reasons = Counter(solution.stop_reasons)
-    counts = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
-    mean = float(solution.steps.mean())
-    solved = counted(len(solution), "puzzle")
-    return f"{solved} in {seconds:.2f} s: {counts}; {mean:.2f} steps on average"
+        self.line.show(f"{self._done}/{self._total} puzzles")
 
 
 if __name__ == "__main__":

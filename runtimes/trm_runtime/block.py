@@ -6,14 +6,13 @@ Knows the contract; knows no engine.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, final
+from typing import final
 
 import numpy as np
 
 from trm_runtime.checks import check_step_call
 from trm_runtime.contract import StepContract
-from trm_runtime.runner import StepOutput, StepRunner
+from trm_runtime.runner import Arrays, StepOutput, StepRunner
 
 PASSES = "passes"
 
@@ -34,11 +33,7 @@ class BlockRunner:
             carry=tuple(spec for spec in block.contract.carry if spec.name != PASSES),
         )
 
-    def step(
-        self,
-        inputs: Mapping[str, np.ndarray[Any, Any]],
-        carry: Mapping[str, np.ndarray[Any, Any]],
-    ) -> StepOutput:
+    def step(self, inputs: Arrays, carry: Arrays) -> StepOutput:
         """One ACT step, which is `passes` calls of the block; see StepRunner.step."""
         checked = check_step_call(self.contract, inputs, carry)
         begun = np.zeros(len(checked["inputs"]), dtype=np.int32)

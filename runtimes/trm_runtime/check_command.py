@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import TYPE_CHECKING
 
 from trm_runtime.errors import ParityError
 from trm_runtime.failures import Parser
 from trm_runtime.message_text import counted
+from trm_runtime.streams import StatusLine
 
 if TYPE_CHECKING:
     from trm_runtime.parity import ParityResult
@@ -47,11 +47,12 @@ def run(options: argparse.Namespace) -> int:
     gates = None if options.gate is None else read_gates(options.gate)
     golden = read_golden(options.golden)
     runner = open_runner(options.model, options.threads, options.puzzle_table)
-    progress = _Progress()
+    status = StatusLine()
     result = check(
-        golden, runner, gates=gates, batch_size=options.batch_size, progress=progress
+        golden, runner, gates=gates, batch_size=options.batch_size,
+        progress=lambda done, total: status.show(f"{done / total:4.0%} checked"),
     )  # fmt: skip
-    progress.clear()
+    status.clear()
     if options.json:
         print(json.dumps(plain(result.to_json()), ensure_ascii=False))
     else:
@@ -71,18 +72,3 @@ def text(result: ParityResult) -> str:
         lines += [f"  - {problem}" for problem in broken.problems[:_LISTED]]
         lines += [f"  ... and {count - _LISTED} more"] if count > _LISTED else []
     return "\n".join(lines)
-
-
-class _Progress:
-    """A percentage on a terminal, silent elsewhere."""
-
-    def __init__(self) -> None:
-        self._shown = sys.stderr.isatty()
-
-    def __call__(self, done: int, total: int) -> None:
-        if self._shown:
-            print(f"\r{done / total:4.0%} checked", end="", file=sys.stderr, flush=True)
-
-    def clear(self) -> None:
-        if self._shown:
-            print("\r\033[K", end="", file=sys.stderr)

@@ -13,9 +13,8 @@ import numpy as np
 from trm_runtime.contract import StepContract
 from trm_runtime.errors import ContractMismatchError, RejectedInputError
 from trm_runtime.message_text import MAX_LISTED
+from trm_runtime.runner import Arrays
 from trm_runtime.tensors import AnySpec, shape_text
-
-Arrays = Mapping[str, "np.ndarray[Any, Any]"]
 
 
 def check_inputs(
@@ -44,6 +43,14 @@ def check_inputs(
         spec.name: np.ascontiguousarray(found[spec.name], dtype=spec.dtype)
         for spec in contract.inputs
     }
+
+
+def with_identifiers(contract: StepContract, tokens: np.ndarray[Any, Any]) -> Arrays:
+    """Bare puzzles (N, S) as inputs by name; identifier 0 for every one, where there are some."""
+    named = {"inputs": tokens}
+    if any(spec.name == "puzzle_identifiers" for spec in contract.inputs):
+        named["puzzle_identifiers"] = np.zeros(tokens.shape[:1], dtype=np.int32)
+    return named
 
 
 def _rows(contract: StepContract, found: Arrays) -> int | None:

@@ -32,9 +32,10 @@ from trm_runtime.contract_rules import (
     size_of,
     structure_problems,
 )
+from trm_runtime.display import Shown, Table
 from trm_runtime.errors import ContractError
 from trm_runtime.strict_json import Fields
-from trm_runtime.tensors import CarrySpec, TensorSpec, tensor_problems
+from trm_runtime.tensors import CarrySpec, TensorSpec, shape_text, tensor_problems
 
 __all__ = [
     "GRANULARITIES",
@@ -94,8 +95,8 @@ class MadeBy:
     config_digest: str
 
 
-@dataclass(frozen=True)
-class StepContract:
+@dataclass(frozen=True, repr=False)
+class StepContract(Shown):
     """The whole truth about one exported step.
 
     B is the batch, S the sequence length, V the vocabulary. Always present: the input `inputs`
@@ -133,6 +134,27 @@ class StepContract:
         problems = self._problems()
         if problems:
             raise ContractError("the step contract breaks its own rules:", problems)
+
+    @property
+    def summary(self) -> str:
+        """What the file is, in one sentence."""
+        batch = "any batch" if self.batch is None else f"batch {self.batch}"
+        return (
+            f"{self.model_name} in {self.precision}, granularity {self.granularity}, {batch}: "
+            f"{self.seq_len} cells of {self.vocab_size} ids, at most {self.max_steps} steps, "
+            f"halts where {self.halt.kind} > {self.halt.threshold:g}"
+        )
+
+    def tables(self) -> tuple[Table, ...]:
+        """Every tensor."""
+        roles = ("input", self.inputs), ("carry", self.carry), ("output", self.outputs)
+        rows = [
+            (role, spec.name, spec.dtype, shape_text(spec.shape))
+            for role, specs in roles
+            for spec in specs
+        ]
+        heads = ("role", "tensor", "dtype", "shape")
+        return (Table(self.summary, rows, heads, heads),)
 
     def _problems(self) -> list[str]:
         """Every rule it breaks."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from typing import BinaryIO
+from typing import IO
 
 _CHUNK = 1 << 20
 
 
-def digest(file: BinaryIO, size: int | None = None) -> str:
+def digest(file: IO[bytes], size: int | None = None) -> str:
     """Of the first `size` bytes, or of all."""
     file.seek(0)
     found = hashlib.sha256()

@@ -1,18 +1,21 @@
-"""Results for people: small tables of plain text, in a notebook or a terminal.
+"""Results for people: one line of text, or small tables, in a notebook or a terminal.
 
-Standard library only. Knows nothing about what is in a table.
+Standard library only. Knows nothing about what is in a table, and an array by its shape and dtype.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from html import escape
+from typing import Any
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 _BRIEF = 300  # characters of a result's one line
+MAX_ROWS = 10  # of a table in a notebook
+_MAX_ITEMS, _MAX_TEXT = 6, 60  # of a field
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,22 @@ class Shown(ABC):
         return "".join(table.html() for table in self.tables())
 
 
+def one_line(value: Any) -> str:
+    """A dataclass on one line, whatever its fields hold; serves as its `__repr__`."""
+    texts = (f"{name}={text}" for name, text in _fields(value))
+    return f"{type(value).__name__}({', '.join(texts)})"
+
+
+def field_table(value: Any) -> str:
+    """A dataclass as HTML, a row a field; serves as its `_repr_html_`."""
+    return html_table(type(value).__name__, ("field", "value"), _fields(value))
+
+
+def first_rows(title: str, shown: int, count: int) -> str:
+    """The title of a table that shows some of its rows only."""
+    return title if shown == count else f"{title} (the first {shown})"
+
+
 def html_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table with a caption, all text escaped; without `heads` a row's first cell is its name."""
     top = f"<thead><tr>{_cells('th', heads)}</tr></thead>" if heads else ""
@@ -88,3 +107,22 @@ def _cells(tag: str, texts: Sequence[str]) -> str:
 
 def _text(text: str) -> str:
     return escape(printable(text)).replace("\n", "<br>")
+
+
+def _fields(value: Any) -> list[tuple[str, str]]:
+    return [(f.name, _short(getattr(value, f.name))) for f in fields(value)]
+
+
+def _short(value: Any) -> str:
+    """A value in few characters: arrays by dtype and shape, long or nested ones by their size."""
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"{value.dtype} {tuple(value.shape)}"
+    if is_dataclass(value):
+        return type(value).__name__
+    if isinstance(value, (Mapping, tuple, list)):
+        items = list(value.values() if isinstance(value, Mapping) else value)
+        plain = all(isinstance(item, (str, int, float, type(None))) for item in items)
+        if not plain or len(items) > _MAX_ITEMS:
+            return f"<{len(items)} items>"
+    text = repr(value)
+    return text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 3]}..."

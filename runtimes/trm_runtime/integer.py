@@ -10,14 +10,13 @@ Knows numpy and the contract; knows no engine.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, final
 
 import numpy as np
 
 from trm_runtime.checks import check_step_call
 from trm_runtime.contract import StepContract
-from trm_runtime.runner import StepOutput, StepRunner
+from trm_runtime.runner import Arrays, StepOutput, StepRunner
 from trm_runtime.tensors import AnySpec, CarrySpec, TensorSpec
 
 Array = np.ndarray[Any, Any]
@@ -74,11 +73,7 @@ class IntegerRunner:
         self._runner, self._ports = runner, runner.contract
         self.contract: StepContract = float_contract(runner.contract)
 
-    def step(
-        self,
-        inputs: Mapping[str, np.ndarray[Any, Any]],
-        carry: Mapping[str, np.ndarray[Any, Any]],
-    ) -> StepOutput:
+    def step(self, inputs: Arrays, carry: Arrays) -> StepOutput:
         """One call; see StepRunner.step."""
         checked = check_step_call(self.contract, inputs, carry)
         before = {s.name: quantised(s, np.asarray(carry[s.name])) for s in self._ports.carry}

@@ -13,17 +13,18 @@ from __future__ import annotations
 import math
 import operator
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Union
 
 import numpy as np
 
-from trm_runtime.checks import Arrays, check_inputs
+from trm_runtime.checks import check_inputs, with_identifiers
 from trm_runtime.contract import StepContract
 from trm_runtime.errors import UsageError
 from trm_runtime.loop_graph import solve_whole
+from trm_runtime.puzzles import as_tokens, refuse_padding
 from trm_runtime.rollout import HaltPolicy, Rollout
-from trm_runtime.runner import StepOutput, StepRunner, initial_carry
+from trm_runtime.runner import Arrays, StepOutput, StepRunner, initial_carry
 from trm_runtime.solution import STOP_REASONS, Solution, StepEvent
 
 __all__ = [
@@ -39,13 +40,14 @@ __all__ = [
 
 DEFAULT_BATCH_SIZE = 64
 
+Inputs = Union[str, Sequence[Any], "np.ndarray[Any, Any]", Mapping[str, Any]]
 Halt = Union[str, float]
 OnStep = Callable[[StepEvent], object]
 
 
 def solve(
     runner: StepRunner,
-    inputs: np.ndarray[Any, Any] | Arrays,
+    inputs: Inputs,
     *,
     halt: Halt = "learned",
     max_steps: int | None = None,
@@ -55,8 +57,9 @@ def solve(
 ) -> Solution:
     """Solve N puzzles and return each one's answer from the step at which it stopped.
 
-    `inputs` is an (N, S) integer array, or a mapping with every input of the contract. A bare
-    array for a model with `puzzle_identifiers` gives every puzzle identifier 0.
+    `inputs` is text, one string or several, with a puzzle a line in the alphabet of the contract;
+    or token ids, (N, S) or (S,) integers; or a mapping with every input of the contract. Bare
+    puzzles for a model with `puzzle_identifiers` give every one identifier 0.
     `halt` is "learned" (the contract's rule), "max_steps" (run all steps), or a number: the
     contract's score against this threshold, in logits. A puzzle also stops after `max_steps`,
     at most (and by default) the contract's, where the graph itself restarts a row.
@@ -69,12 +72,14 @@ def solve(
     cannot be chosen; there is one engine call, and one event, a batch, and `deadline` is looked
     at between them.
 
-    Raises RejectedInputError for puzzles that do not fit the model, UsageError for bad options,
+    Raises RejectedInputError for puzzles that do not fit the model, those with padding inside
+    included (0 to 9 are not the ids of digits), UsageError for bad options,
     ContractMismatchError when the engine returns other tensors than the contract says.
     """
     started = time.monotonic()
     contract = runner.contract
     tokens = check_inputs(contract, _as_mapping(contract, inputs))
+    refuse_padding(contract, tokens["inputs"])
     policy = _policy(contract, halt, max_steps)
     slots = _slots(contract, batch_size, len(tokens["inputs"]))
     limit = started + _seconds(deadline)
@@ -103,13 +108,12 @@ def _refuse_choice(halt: Halt, policy: HaltPolicy, contract: StepContract) -> No
         )
 
 
-def _as_mapping(contract: StepContract, inputs: np.ndarray[Any, Any] | Arrays) -> Arrays:
-    if isinstance(inputs, Mapping):
+def _as_mapping(contract: StepContract, inputs: Inputs) -> Arrays:
+    if not isinstance(inputs, Mapping):
+        return with_identifiers(contract, as_tokens(inputs, contract))
+    if "inputs" not in inputs:
         return inputs
-    named = {"inputs": np.asarray(inputs)}
-    if any(spec.name == "puzzle_identifiers" for spec in contract.inputs):
-        named["puzzle_identifiers"] = np.zeros(named["inputs"].shape[:1], dtype=np.int32)
-    return named
+    return {**inputs, "inputs": as_tokens(inputs["inputs"], contract)}
 
 
 def _policy(contract: StepContract, halt: Halt, max_steps: int | None) -> HaltPolicy:

@@ -65,6 +65,6 @@ def solve_whole(
         if on_step is not None and on_step(event) is False:
             reasons[rows[-1] + 1 :] = STOP_REASONS.index("cancelled")
             break
-    return Solution(
-        answers, steps, q_halt, q_continue, tuple(STOP_REASONS[code] for code in reasons.tolist())
-    )
+    stopped = tuple(STOP_REASONS[code] for code in reasons.tolist())
+    puzzles = tokens["inputs"]
+    return Solution(answers, steps, q_halt, q_continue, stopped, puzzles, runner.contract)

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from trm_runtime.checks import with_identifiers
 from trm_runtime.errors import TRMError
 from trm_runtime.file_kinds import installed_version, kind_of
 from trm_runtime.loop import solve
@@ -71,9 +72,7 @@ def load_engine(path: Path) -> str:
 def _step_seconds(runner: StepRunner, tokens: Array) -> float:
     """The median over calls that go through all steps of the same puzzles, again and again."""
     contract, seconds = runner.contract, []
-    inputs = {"inputs": tokens}
-    if contract.num_puzzle_identifiers is not None:
-        inputs["puzzle_identifiers"] = np.zeros(len(tokens), dtype=np.int32)
+    inputs = with_identifiers(contract, tokens)
     carry = initial_carry(contract, len(tokens))
     for _ in range(WARM_UP + MEASURED):
         started = time.perf_counter()

@@ -8,8 +8,6 @@ so that only what is asked for is ever in memory. Knows numpy and the contract; 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
@@ -17,15 +15,15 @@ import numpy as np
 
 from trm_runtime.checks import check_step_call
 from trm_runtime.contract import PUZZLE_TABLE_SUFFIX, StepContract
+from trm_runtime.digest import digest
 from trm_runtime.errors import RejectedInputError
 from trm_runtime.message_text import first_few
-from trm_runtime.runner import StepOutput, StepRunner
+from trm_runtime.runner import Arrays, StepOutput, StepRunner
 from trm_runtime.tensors import CarrySpec, TensorSpec, shape_text
 
 EMBEDDING, IDENTIFIERS = "puzzle_embedding", "puzzle_identifiers"
 
 _CURRENT = "current_"
-_CHUNK = 1 << 20
 
 Array = np.ndarray[Any, Any]
 
@@ -73,11 +71,8 @@ def _width(contract: StepContract) -> int | None:
 
 def _sha256(path: Path) -> str:
     """Read piece by piece, which leaves no page of the mapping in memory."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return digest(file)
 
 
 @final
@@ -92,11 +87,7 @@ class PuzzleTableRunner:
         self._runner, self._table = runner, table
         self.contract: StepContract = _with_identifiers(runner.contract)
 
-    def step(
-        self,
-        inputs: Mapping[str, np.ndarray[Any, Any]],
-        carry: Mapping[str, np.ndarray[Any, Any]],
-    ) -> StepOutput:
+    def step(self, inputs: Arrays, carry: Arrays) -> StepOutput:
         """One call; see StepRunner.step."""
         given = check_step_call(self.contract, inputs, carry)
         fresh = given.pop(IDENTIFIERS)

@@ -1,73 +1,117 @@
-"""Read puzzles from text, one a line, with the alphabet of the contract; print answers with it.
+"""Puzzles as people have them, text or token ids, become token ids (N, S) int32.
 
-A line holds the S cells of a puzzle as S characters of the alphabet, or as S token ids separated
-by spaces or commas. Empty lines are skipped, and so are lines that start with `#`, unless `#` is
-itself in the alphabet. A dot, an underscore or a space in the alphabet stands for a blank cell; all
-others are given. Knows nothing more about any particular task.
+A line of text holds the S cells of a puzzle as S characters of the contract's alphabet, or as S
+token ids separated by spaces or commas. In a file empty lines are skipped, and so are lines that
+start with `#`, unless `#` is itself in the alphabet. Knows nothing about any particular task.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from trm_runtime.alphabet import id_of, meanings, padded_cells
 from trm_runtime.contract import StepContract
 from trm_runtime.errors import RejectedInputError
 from trm_runtime.message_text import counted, first_few
-from trm_runtime.solution import Solution
+from trm_runtime.runner import StepRunner
 
-BLANKS = frozenset("._ ")  # an id read from any of these is a cell that the puzzle leaves open
-UNPRINTABLE = "?"  # for an id without a character, such as padding
+Array = np.ndarray[Any, Any]
 
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}")
+_UNFIT = "the puzzles do not fit the model:"
 
 
 class _BadLineError(ValueError):
     pass
 
 
-def read_puzzles(source: str, contract: StepContract) -> np.ndarray[Any, Any]:
+def read_puzzles(source: str | os.PathLike[str], model: StepContract | StepRunner) -> Array:
     """Every puzzle of the text file `source` ("-" is standard input) as (N, S) int32 token ids.
 
-    Raises RejectedInputError when it cannot be read or holds none, and for bad lines, the first
-    few of which are named with what is wrong.
+    `model` is a runner, or the contract of one.
+
+    Raises RejectedInputError when the file cannot be read or holds no puzzle, and for bad lines,
+    the first few of which are named with what is wrong.
     """
-    name, text = _named_text(source)
-    rows = _parse(name, text.splitlines(), contract)
-    if not rows:
+    contract = model if isinstance(model, StepContract) else model.contract
+    name, lines = _numbered_lines(os.fspath(source))
+    skipped = "" if "#" in id_of(contract.alphabet) else "#"
+    given = [(at, line) for at, line in lines if not (skipped and line.lstrip()[:1] == skipped)]
+    rows, problems = _parse(given, contract)
+    _refuse_lines(name, problems)
+    if not len(rows):
         raise RejectedInputError(f"{name}: holds no puzzles; expected one a line")
-    return np.array(rows, dtype=np.int32)
+    return rows
 
 
-def read_identifiers(source: str) -> np.ndarray[Any, Any]:
+def read_identifiers(source: str | os.PathLike[str]) -> Array:
     """The puzzle identifiers in the text file `source`, one a line: (N,) int32.
 
     Raises RejectedInputError when it cannot be read, and for lines that are no whole number.
     """
-    name, text = _named_text(source)
-    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
-    given = [(number, line) for number, line in lines if line]
-    problems = [
-        f"{name}:{number}: expected one whole number, got {line!r:.60}"
-        for number, line in given
-        if not _WHOLE_NUMBER.fullmatch(line)
-    ]
-    if problems:
-        summary = f"{name}: {counted(len(problems), 'bad line')}:"
-        raise RejectedInputError(summary, first_few(problems))
+    name, lines = _numbered_lines(os.fspath(source))
+    given = [(at, line.strip()) for at, line in lines]
+    _refuse_lines(name, [
+        f"{at}: expected one whole number, got {line!r:.60}"
+        for at, line in given if not _WHOLE_NUMBER.fullmatch(line)
+    ])  # fmt: skip
     return np.array([int(line) for _, line in given], dtype=np.int32)
 
 
-def _named_text(source: str) -> tuple[str, str]:
+def as_tokens(puzzles: Any, contract: StepContract) -> Array:
+    """Token ids (N, S) of one puzzle or several, given as text or as ids.
+
+    Text is a string, whose lines are puzzles, or a sequence of strings. Ids are as they were given,
+    (N, S) or (S,) for one puzzle; `trm_runtime.checks` looks at them.
+
+    Raises RejectedInputError for text that does not fit, and for rows of different lengths.
+    """
+    if isinstance(puzzles, str):
+        puzzles = puzzles.splitlines() or [puzzles]
+    try:
+        array = np.asarray(puzzles)
+    except ValueError as error:
+        problem = "input 'inputs': expected rows of the same length, got different ones"
+        raise RejectedInputError(_UNFIT, [problem]) from error
+    if array.dtype.kind == "U":
+        lines = enumerate(array.reshape(-1).tolist(), start=1)
+        array, problems = _parse(((f"puzzle {number}", line) for number, line in lines), contract)
+        if problems:
+            raise RejectedInputError(_UNFIT, first_few(problems))
+    return array[None] if array.ndim == 1 else array
+
+
+def refuse_padding(contract: StepContract, tokens: Array) -> None:
+    """Raise RejectedInputError for ids (N, S) with padding inside a puzzle, as digits look.
+
+    The message says what the ids of the model mean.
+    """
+    padded = np.argwhere(padded_cells(contract.alphabet, tokens))
+    if len(padded):
+        places = [f"row {row}, column {column}: id 0" for row, column in padded.tolist()]
+        summary = "The puzzles hold id 0, which is padding and no cell of theirs."
+        raise RejectedInputError(f"{summary} {_ids_of(contract)}", first_few(places))
+
+
+def _ids_of(contract: StepContract) -> str:
+    known = meanings(contract.alphabet or ())
+    return f"In this model {known}. Give puzzles as text, or in these ids."
+
+
+def _numbered_lines(source: str) -> tuple[str, list[tuple[str, str]]]:
+    """The name of a source for messages, and (place, text) of every line that is not empty."""
     name = "standard input" if source == "-" else source
     try:
-        return name, _read_text(source)
+        lines = enumerate(_read_text(source).splitlines(), start=1)
+        return name, [(f"{name}:{number}", line) for number, line in lines if line.strip()]
     except OSError as error:
         raise RejectedInputError(f"{name}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -81,74 +125,48 @@ def _read_text(source: str) -> str:
     return data.decode("utf-8-sig")
 
 
-def _parse(name: str, lines: Sequence[str], contract: StepContract) -> list[list[int]]:
-    alphabet = contract.alphabet or ()
-    lookup = {character: i for i, characters in enumerate(alphabet) for character in characters}
-    rows, problems = [], []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip() or (line.lstrip().startswith("#") and "#" not in lookup):
-            continue
-        try:
-            rows.append(_cells(line, lookup, contract.seq_len, contract.vocab_size))
-        except _BadLineError as error:
-            problems.append(f"{name}:{number}: {error}")
+def _refuse_lines(name: str, problems: list[str]) -> None:
     if problems:
-        raise RejectedInputError(
-            f"{name}: {counted(len(problems), 'bad line')}:", first_few(problems)
-        )
-    return rows
+        summary = f"{name}: {counted(len(problems), 'bad line')}:"
+        raise RejectedInputError(summary, first_few(problems))
 
 
-def _cells(line: str, lookup: dict[str, int], seq_len: int, vocab: int) -> list[int]:
-    cells = line if " " in lookup else line.strip()
-    if len(cells) == seq_len and all(character in lookup for character in cells):
+def _parse(lines: Iterable[tuple[str, str]], contract: StepContract) -> tuple[Array, list[str]]:
+    """The good ones of (place, text) as (N, S) int32, and what is wrong with the others."""
+    lookup, rows, problems = id_of(contract.alphabet), [], []
+    for place, line in lines:
+        try:
+            rows.append(_cells(line, lookup, contract))
+        except _BadLineError as error:
+            problems.append(f"{place}: {error}")
+    return np.array(rows, dtype=np.int32).reshape(-1, contract.seq_len), problems
+
+
+def _cells(line: str, lookup: dict[str, int], contract: StepContract) -> list[int]:
+    cells, size = line if " " in lookup else line.strip(), contract.seq_len
+    if len(cells) == size and all(character in lookup for character in cells):
         return [lookup[character] for character in cells]
     words = line.replace(",", " ").split()
     if len(words) > 1 and all(_WHOLE_NUMBER.fullmatch(word) for word in words):
-        return _ids([int(word) for word in words], seq_len, vocab)
+        return _ids([int(word) for word in words], contract)
     if not lookup:
-        raise _BadLineError(f"expected {seq_len} token ids separated by spaces or commas")
-    if len(cells) != seq_len:
-        raise _BadLineError(f"expected {seq_len} cells, got {len(cells)} characters")
+        raise _BadLineError(f"expected {size} token ids separated by spaces or commas")
+    if len(cells) != size:
+        raise _BadLineError(f"expected {size} cells, got {len(cells)} characters")
     column = next(i for i, character in enumerate(cells) if character not in lookup)
     known = "".join(sorted(lookup))
     raise _BadLineError(f"column {column + 1}: {cells[column]!r} is not one of {known}")
 
 
-def _ids(ids: list[int], seq_len: int, vocab: int) -> list[int]:
-    if len(ids) != seq_len:
-        raise _BadLineError(f"expected {seq_len} cells, got {len(ids)} token ids")
+def _ids(ids: list[int], contract: StepContract) -> list[int]:
+    if len(ids) != contract.seq_len:
+        raise _BadLineError(f"expected {contract.seq_len} cells, got {len(ids)} token ids")
+    last = contract.vocab_size - 1
     for column, value in enumerate(ids, start=1):
-        if not 0 <= value < vocab:
-            raise _BadLineError(f"column {column}: id {value} is not in 0..{vocab - 1}")
+        if not 0 <= value <= last:
+            raise _BadLineError(f"column {column}: id {value} is not in 0..{last}")
+    padded = padded_cells(contract.alphabet, np.array([ids]))[0]
+    if padded.any():
+        column = int(padded.argmax()) + 1
+        raise _BadLineError(f"column {column}: id 0 is padding. {_ids_of(contract)}")
     return ids
-
-
-def answer_text(ids: Iterable[int], contract: StepContract) -> str:
-    """An answer for people: its characters, or without an alphabet its ids with spaces."""
-    if contract.alphabet is None:
-        return " ".join(str(value) for value in ids)
-    return "".join(contract.alphabet[value][:1] or UNPRINTABLE for value in ids)
-
-
-def givens_kept(
-    puzzles: np.ndarray[Any, Any], solution: Solution, contract: StepContract
-) -> list[bool | None]:
-    """Whether each answer repeats every given cell of its puzzle.
-
-    None for a puzzle without an answer, and for all of an alphabet without blanks.
-    """
-    opened = open_cells(contract, puzzles)
-    if opened is None:
-        return [None] * len(puzzles)
-    kept = (opened | (solution.answers == puzzles)).all(axis=1)
-    answered = np.isfinite(solution.q_halt)  # NaN until a first step has been latched
-    return [bool(k) if known else None for k, known in zip(kept, answered)]
-
-
-def open_cells(
-    contract: StepContract, puzzles: np.ndarray[Any, Any]
-) -> np.ndarray[Any, Any] | None:
-    """(N, S) bool: the cells to be filled in; None where the alphabet has no blanks."""
-    blanks = [i for i, entry in enumerate(contract.alphabet or ()) if BLANKS.intersection(entry)]
-    return np.isin(puzzles, blanks) if blanks else None

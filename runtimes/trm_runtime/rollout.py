@@ -126,7 +126,15 @@ class Rollout:
     def solution(self) -> Solution:
         """What is known now; call it when nothing is active."""
         reasons = tuple(STOP_REASONS[code] for code in self._reasons.tolist())
-        return Solution(self._answers, self._steps, self._q_halt, self._q_continue, reasons)
+        return Solution(
+            self._answers,
+            self._steps,
+            self._q_halt,
+            self._q_continue,
+            reasons,
+            self._tokens["inputs"],
+            self._runner.contract,
+        )
 
 
 def finite_rows(contract: StepContract, output: StepOutput) -> Array:

@@ -9,6 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from trm_runtime.contract import StepContract
+from trm_runtime.display import field_table, one_line
+
+Arrays = Mapping[str, "np.ndarray[Any, Any]"]  # by name
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,14 @@ class StepOutput:
 
     carry: dict[str, np.ndarray[Any, Any]]  # by incoming names: z_H, not z_H_next
     outputs: dict[str, np.ndarray[Any, Any]]  # logits, q_halt_logits, q_continue_logits
+
+    @property
+    def tensors(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Carry and outputs by name."""
+        return {**self.carry, **self.outputs}
+
+    __repr__ = one_line
+    _repr_html_ = field_table
 
 
 class StepRunner(Protocol):
@@ -30,16 +41,20 @@ class StepRunner(Protocol):
         """The contract of the model; the engine has been verified against it."""
         ...
 
-    def step(
-        self,
-        inputs: Mapping[str, np.ndarray[Any, Any]],
-        carry: Mapping[str, np.ndarray[Any, Any]],
-    ) -> StepOutput:
+    def step(self, inputs: Arrays, carry: Arrays) -> StepOutput:
         """One ACT step for every row of the batch; names, dtypes and shapes as in the contract.
 
         Raises RejectedInputError for arrays that do not fit, before the engine sees them.
         """
         ...
+
+
+def step_output(contract: StepContract, found: Arrays) -> StepOutput:
+    """What a step returned, from all that its engine did, by the names that come out."""
+    return StepOutput(
+        carry={spec.name: found[spec.next] for spec in contract.carry},
+        outputs={spec.name: found[spec.name] for spec in contract.outputs},
+    )
 
 
 def initial_carry(contract: StepContract, batch: int) -> dict[str, np.ndarray[Any, Any]]:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from trm_runtime.alphabet import open_cells, text_of
+from trm_runtime.contract import StepContract
+from trm_runtime.display import MAX_ROWS, Shown, Table, field_table, first_rows, one_line
+from trm_runtime.errors import UsageError
+from trm_runtime.message_text import counted
 
 STOP_REASONS = ("halted", "max_steps", "deadline", "cancelled", "nonfinite")
 
@@ -30,9 +37,12 @@ class StepEvent:
     outputs: Mapping[str, np.ndarray[Any, Any]]  # (B, ...) as in the contract, logits among them
     carry: Mapping[str, np.ndarray[Any, Any]]  # (B, ...) the carry after this step
 
+    __repr__ = one_line
+    _repr_html_ = field_table
 
-@dataclass(frozen=True)
-class Solution:
+
+@dataclass(frozen=True, repr=False)
+class Solution(Shown):
     """The answers to N puzzles of S cells, each from the step at which its puzzle stopped.
 
     `stop_reasons` has one of STOP_REASONS for every puzzle. A puzzle stopped by "deadline" or
@@ -47,9 +57,64 @@ class Solution:
     q_halt: np.ndarray[Any, Any]  # (N,) float32 logits, of the step that gave the answer
     q_continue: np.ndarray[Any, Any]  # (N,) float32 logits, likewise
     stop_reasons: tuple[str, ...]  # N of them
+    puzzles: np.ndarray[Any, Any]  # (N, S) int32 token ids, as they were given
+    contract: StepContract  # of the runner
 
     def __len__(self) -> int:
         return len(self.stop_reasons)
+
+    @property
+    def texts(self) -> list[str]:
+        """Every answer as text, a character a cell; `?` for an id without a character.
+
+        Raises UsageError where the contract has no alphabet.
+        """
+        if self.contract.alphabet is None:
+            raise UsageError(
+                f"{self.contract.model_name}: The contract has no alphabet, so answers have no "
+                "text. Use the token ids in `answers`."
+            )
+        return [text_of(ids, self.contract.alphabet) for ids in self.answers.tolist()]
+
+    @property
+    def given_kept(self) -> list[bool | None]:
+        """Whether each answer repeats every given cell of its puzzle.
+
+        None for a puzzle without an answer, and for all of an alphabet without blanks.
+        """
+        opened = open_cells(self.contract.alphabet, self.puzzles)
+        if opened is None:
+            return [None] * len(self)
+        kept = (opened | (self.answers == self.puzzles)).all(axis=1)
+        answered = np.isfinite(self.q_halt)  # NaN until a first step has been latched
+        return [bool(k) if known else None for k, known in zip(kept, answered)]
+
+    @property
+    def stops(self) -> str:
+        """Why the puzzles stopped, and after how many steps: `2 halted; 3.50 steps on average`."""
+        reasons = sorted(Counter(self.stop_reasons).items())
+        counts = ", ".join(f"{count} {reason}" for reason, count in reasons)
+        return f"{counts}; {self.steps.mean():.2f} steps on average" if len(self) else "nothing"
+
+    @property
+    def summary(self) -> str:
+        """How many puzzles, why they stopped, and after how many steps."""
+        return f"{counted(len(self), 'puzzle')}: {self.stops}"
+
+    def tables(self) -> tuple[Table, ...]:
+        """The first answers."""
+        few = slice(0, MAX_ROWS)
+        known = self.contract.alphabet is not None
+        answers = self.texts[few] if known else map(str, self.answers[few].tolist())
+        rows = [
+            (str(row), answer, str(steps), reason, f"{q_halt:.4f}")
+            for row, answer, steps, reason, q_halt in zip(
+                range(MAX_ROWS), answers, self.steps, self.stop_reasons, self.q_halt
+            )
+        ]
+        title = first_rows(self.summary, len(rows), len(self))
+        heads, words = ("row", "answer", "steps", "stopped by", "q_halt"), ("answer", "stopped by")
+        return (Table(title, rows, heads, words),)
 
     def to_json(self) -> str:
         """One JSON object with the fields as lists; a q value that is NaN becomes null."""

@@ -25,6 +25,24 @@ def open_closed_streams() -> None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
 
 
+class StatusLine:
+    """A line of standard error that is written over and over; silent where that is no terminal."""
+
+    def __init__(self) -> None:
+        self._shown = sys.stderr.isatty()
+
+    def show(self, text: str) -> None:
+        """Put the text in the place of the last one."""
+        if self._shown:
+            sys.stderr.write(f"\r{text}")
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Take it away."""
+        if self._shown:
+            sys.stderr.write("\r\033[K")
+
+
 def has_no_reader(error: BaseException) -> bool:
     """Whether the reader of our output, such as `head`, has seen enough and gone."""
     return isinstance(error, OSError) and error.errno == errno.EPIPE

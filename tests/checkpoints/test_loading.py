@@ -54,7 +54,7 @@ def test_a_sound_file_is_described(tiny_keras: Path) -> None:
 
 
 def test_a_sound_file_loads_exactly(tiny_keras: Path, load: Callable[[Path], Any]) -> None:
-    from trm_export.step.weights import weights_sha256
+    from trm_export.step.saved_weights import weights_sha256
 
     model = load(tiny_keras)
     with zipfile.ZipFile(tiny_keras) as archive:
@@ -64,7 +64,7 @@ def test_a_sound_file_loads_exactly(tiny_keras: Path, load: Callable[[Path], Any
 
 
 def test_the_digest_is_of_the_weights_alone(tiny_keras: Path, load: Callable[[Path], Any]) -> None:
-    from trm_export.step.weights import weights_sha256
+    from trm_export.step.saved_weights import weights_sha256
 
     first, second = load(tiny_keras), load(tiny_keras)
     second.compile(optimizer="adam")
@@ -295,12 +295,12 @@ def named_type(file: h5py.File) -> None:
 @pytest.mark.parametrize(
     ("edit", "reason"),
     [
-        (external_link, "a link to somewhere else"),
-        (soft_link, "a link to somewhere else"),
-        (external_storage, "its data lie in other files"),
-        (virtual, "its data lie in other files"),
+        (external_link, "a link, not a dataset"),
+        (soft_link, "a link, not a dataset"),
+        (external_storage, "its data are in other files"),
+        (virtual, "its data are in other files"),
         (compressed_bomb, "chunked or compressed"),
-        (declared_only, "does not hold them"),
+        (declared_only, "does not contain them"),
         (text_weights, "not numeric"),
         (named_type, "neither a group nor a dataset"),
     ],
@@ -313,12 +313,13 @@ def test_foreign_hdf5(
     assert reason in error.problems[0]
 
 
-def test_spoilt_values(tmp_path: Path, tiny_keras: Path) -> None:
+def test_values_that_are_not_finite(tmp_path: Path, tiny_keras: Path) -> None:
     def spoil(file: h5py.File) -> None:
         file[LM_HEAD][0, 0] = np.nan
         file[H_INIT][:2] = np.inf
 
     error = refusal(with_weights(tiny_keras, tmp_path / "spoilt.keras", spoil))
+    assert error.summary.endswith(": weights contain NaN or Inf; train or save the model again:")
     assert len(error.problems) == 2
     assert f"{LM_HEAD}: 1 of 96 values are NaN or infinite" in error.problems
 
@@ -336,7 +337,7 @@ def test_every_difference_is_listed(
         load(with_weights(tiny_keras, tmp_path / "differs.keras", differ))
     assert caught.value.problems == (
         "inner/lm_head/vars/0 float32 [16, 7]: expected float32 [16, 6]",
-        "inner/q_head/vars/1 float32 [2]: missing, would stay random",
+        "inner/q_head/vars/1 float32 [2]: missing from the file, so it would keep random values",
         "inner/uninvited float32 [3]: the model has no such weight",
         "inner/vars/0 float64 [16]: expected float32 [16]",
     )
@@ -351,15 +352,18 @@ def test_a_missing_container_is_no_mere_warning(
     with pytest.raises(CheckpointError) as caught:
         load(with_weights(tiny_keras, tmp_path / "dropped.keras", drop))
     assert len(caught.value.problems) >= 8
-    assert all(problem.endswith("missing, would stay random") for problem in caught.value.problems)
+    assert all(
+        problem.endswith("missing from the file, so it would keep random values")
+        for problem in caught.value.problems
+    )
 
 
 def test_weights_that_keras_forgets_to_load_are_noticed(
     tiny_keras: Path, load: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from trm_export import TRM
+    from trm_export.checkpoints import loading
 
-    monkeypatch.setattr(TRM, "load_weights", lambda self, path: None)
+    monkeypatch.setattr(loading, "load_saved", lambda model, data: None)
     with pytest.raises(CheckpointError, match="did not load the weights as they are"):
         load(tiny_keras)
 

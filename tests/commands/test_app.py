@@ -11,8 +11,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 import trm_export
 from tests.runtime.fakes import make_contract
@@ -64,6 +66,65 @@ def test_help_loads_nothing_heavy(command: str) -> None:
     heavy = {"h5py", "jax", "keras", "matplotlib", "numpy", "onnx", "onnxruntime", "rich"}
     assert not (heavy | {"tensorflow", "tf2onnx", "torch"}) & set(loaded)
     assert f"Usage: trm-export {command}" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_fits_a_terminal_and_stands_in_panels(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run([*filter(None, [command]), "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    panels = [line[:-1] for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert len(set(panels)) == len(panels)
+    if not command:
+        assert panels == ["Options", "Have a model", "Export it", "Check, tune and measure it"]
+        return
+    known = {"Input", "Output", "Puzzles", "What to export", "Third-party models", "Reference"}
+    assert set(panels) <= known | {"How to run", "Recipe", "General", "Examples"}
+    assert panels[0] == "Input"
+    assert panels[-2:] == ["General", "Examples"]
+    assert not [line for line in lines if "<int range>" in line or "<list[" in line]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_has_two_examples_that_parse(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    examples = shown.partition("Examples:\n")[2].splitlines()
+    assert len(examples) == 2
+    parser: Any = typer.main.get_command(app)
+    for line in examples:
+        program, name, *words = shlex.split(line)
+        assert (program, name) == ("trm-export", command)
+        parser.commands[command].make_context(command, words)  # raises for what does not parse
+
+
+def test_choices_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["onnx", "--help"]) == 0
+    shown = capsys.readouterr().out
+    choices = ("fp32|fp16|int8|int8-static", "step|loop|block", "unrolled|rolled")
+    assert all(f"<{words}>" in shown for words in (*choices, "internal|external"))
+    assert run(["saved-model", "--help"]) == 0
+    assert "<fp32|fp16>" in capsys.readouterr().out
+
+
+def test_the_shell_completes_commands_and_choices() -> None:
+    def completed(words: str, word: int) -> list[str]:
+        asked = {"COMP_WORDS": words, "COMP_CWORD": str(word)}
+        environment = {**os.environ, "_TRM_EXPORT_COMPLETE": "complete_bash", **asked}
+        done = subprocess.run(LAUNCHER, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+
+    assert completed("trm-export in", 1) == ["inspect"]
+    assert completed("trm-export onnx --precision ", 3) == ["fp32", "fp16", "int8", "int8-static"]
+    command = [*LAUNCHER, "--show-completion", "bash"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "complete -o default -F _trm_export_completion trm-export" in shown
 
 
 def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:

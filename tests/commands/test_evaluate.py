@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,7 +68,7 @@ def test_puzzles_of_a_file(
 
 def test_votes_are_for_arc(maze_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["evaluate", str(maze_model), "--vote", "2"]) == 2
-    assert "--vote is for ARC" in capsys.readouterr().err
+    assert "--vote needs an ARC task, got" in capsys.readouterr().err
 
 
 def test_options_that_exclude_each_other_are_refused(
@@ -76,9 +77,9 @@ def test_options_that_exclude_each_other_are_refused(
     mine = ["--puzzles", "mine.txt"]
     for options, said in (
         ([*mine, "--blanks", "9"], "leave it out with --puzzles"),
-        (["--blanks", "some"], "expected a number of blanks, or minimal"),
-        (["--vote", "2", *mine], "leave --puzzles and --blanks out"),
-        (["--vote", "2", "--blanks", "9"], "leave --puzzles and --blanks out"),
+        (["--blanks", "some"], "expected a number of blanks, minimal or hard"),
+        (["--vote", "2", *mine], "drop --puzzles and --blanks"),
+        (["--vote", "2", "--blanks", "9"], "drop --puzzles and --blanks"),
     ):
         assert run(["evaluate", str(maze_model), *options]) == 2
         assert said in capsys.readouterr().err
@@ -106,4 +107,34 @@ def test_a_model_without_a_task_is_refused(
 
     TRM(7, 16, 2, 1.0, 10, family="paper", puzzle_emb_len=1).save(tmp_path / "m.keras")
     assert run(["evaluate", str(tmp_path / "m.keras")]) == 2
-    assert "name one with --task" in capsys.readouterr().err
+    assert "give one with --task" in capsys.readouterr().err
+
+
+def test_the_word_hard_is_a_set_of_puzzles(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trm_export import TRM
+
+    task, path = get_task("sudoku9"), tmp_path / "nine.keras"
+    TRM(
+        11, 8, 2, 1.0, 81, family="paper", puzzle_emb_len=1, halt_max_steps=2,
+        alphabet=task.alphabet,
+    ).save(path)  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    asked = []
+    puzzles = type(task).puzzles
+
+    def recorded(self: Any, *args: Any) -> Any:
+        asked.append(args)
+        return puzzles(self, *args)
+
+    monkeypatch.setattr(type(task), "puzzles", recorded)
+    for options in (["--puzzles", "hard"], ["--blanks", "hard"]):
+        assert run(["evaluate", str(path), *options, "--count", "3", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["puzzles"] == 3
+    assert asked == [("test", "hard", 3)] * 2
+    assert run(["evaluate", str(path), "--puzzles", "hard", "--blanks", "50"]) == 2
+    assert "leave it out with --puzzles" in capsys.readouterr().err
+    Path("hard").write_text("no puzzles")
+    assert run(["evaluate", str(path), "--puzzles", "hard"]) != 0
+    assert len(asked) == 2

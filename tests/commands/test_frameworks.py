@@ -29,7 +29,9 @@ def test_tensorflow_says_nothing() -> None:
 def test_another_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     monkeypatch.delitem(sys.modules, "keras", raising=False)
-    with pytest.raises(BackendError, match="runs on TensorFlow, but KERAS_BACKEND is 'jax'"):
+    with pytest.raises(
+        BackendError, match="needs the TensorFlow backend, but KERAS_BACKEND is 'jax'"
+    ):
         frameworks.load_keras()
 
 

@@ -68,7 +68,7 @@ def test_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_sidecar_that_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = with_sidecar(write(tmp_path / "toy.onnx"), model_name="another")
     assert as_json(path, capsys)["sidecar"] == "differs"
-    assert "the one beside the file is another" in as_text(path, capsys)
+    assert "the one beside the file differs" in as_text(path, capsys)
     path.with_name("toy.onnx.json").write_text("{")
     assert "not valid JSON" in as_json(path, capsys)["sidecar"]
 
@@ -112,7 +112,7 @@ def test_any_flipped_bit_is_shown_or_not_but_always_refused(
         captured = capsys.readouterr()
         assert "a bug" not in captured.err
         assert "b'" not in captured.out
-        assert code == 4 or "no driver will run it" in captured.out  # the key of the contract
+        assert code == 4 or "no driver runs it" in captured.out  # the key of the contract
 
 
 def test_somebody_elses_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,7 +123,7 @@ def test_somebody_elses_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert found["contract"] is None
     assert found["oldest_onnxruntime"] is None
     shown = as_text(tmp_path / "other.onnx", capsys)
-    assert "no driver will run it" in shown
+    assert "no driver runs it" in shown
     assert "newer than 1.20" in shown
 
 
@@ -135,15 +135,18 @@ def test_an_export_without_its_tail_is_no_other_tools_file(
     data = path.read_bytes()
     path.write_bytes(data[: data.index(b"PK\x03\x04")])
     (problem,) = as_json(path, capsys, 4)["contract_problems"]
-    words = "cut short or was changed: its contract, which toy.tflite.json beside it shows, is miss"
-    assert words in problem
-    assert "no driver will run it" not in as_text(path, capsys, 4)
+    words = "truncated or changed: it has no contract, but toy.tflite.json lies beside it; copy it"
+    assert problem.startswith(words)
+    assert "no driver runs it" not in as_text(path, capsys, 4)
     path.with_name("toy.tflite.json").write_text('{"labels": ["a"]}')
-    assert "no driver will run it" in as_text(path, capsys)
+    assert "no driver runs it" in as_text(path, capsys)
     path.with_name("toy.tflite.json").unlink()
-    assert "no driver will run it" in as_text(path, capsys)
+    assert "no driver runs it" in as_text(path, capsys)
     path.write_bytes(data[:-4])
-    assert "whose name is still in it" in as_json(path, capsys, 4)["contract_problems"][0]
+    assert (
+        "cannot be read, but the name of one is inside"
+        in as_json(path, capsys, 4)["contract_problems"][0]
+    )
 
 
 def test_an_onnx_export_that_lost_its_contract(
@@ -169,8 +172,8 @@ def test_a_damaged_tflite_file_is_refused_in_our_words(
         captured = capsys.readouterr()
         if captured.err:
             assert captured.err == (
-                f"Error: {path}: a damaged TFLite file: it is cut short or was changed; copy it "
-                "again, or export it again\n"
+                f"Error: {path}: a damaged TFLite file: truncated or changed; copy it again, or "
+                "export it again.\n"
             )
         else:
             assert "- " in captured.out

@@ -92,11 +92,11 @@ def test_training_replaces_nothing_of_others(refused: Refused) -> None:
         ("onnx", "x.tflite", "must end in .onnx"),
         ("onnx", "x", "must end in .onnx"),
         ("tflite", "x.onnx", "must end in .tflite"),
-        ("saved-model", "x.onnx", "x.onnx is the name of a file, but a folder is written there"),
+        ("saved-model", "x.onnx", "x.onnx names a file, but a folder is written; drop .onnx."),
         ("onnx", "m.keras", "m.keras is the model itself"),
         ("tflite", "m.keras", "m.keras is the model itself"),
         ("saved-model", "m.keras", "m.keras is the model itself"),
-        ("saved-model", ".", ". holds the model itself"),
+        ("saved-model", ".", ". contains the model itself"),
         ("onnx", "link.onnx", "link.onnx is the model itself"),
         ("onnx", "other.onnx", "other.keras must end in .onnx"),
     ],
@@ -122,14 +122,14 @@ def test_rows_that_no_file_can_have(command: str, rows: str, refused: Refused) -
     [
         (["onnx", "m.keras", "--batch", "many"], "--batch must be 1 or more, or free, got 'many'"),
         (["onnx", "m.keras", "--batch", "-1"], "--batch must be 1 or more, or free, got '-1'"),
-        (["onnx", "m.keras", "--precision", "fp8"], "precision must be fp32 or fp16 or int8"),
-        (["onnx", "m.keras", "--recursion", "sideways"], "recursion must be"),
-        (["tflite", "m.keras", "--target", "phone"], "target must be litert or tflite-runtime"),
-        (["all", "m.keras", "--granularity", "cell"], "granularity must be"),
+        (["onnx", "m.keras", "--precision", "fp8"], "'fp8' is not one of 'fp32', 'fp16', 'int8'"),
+        (["onnx", "m.keras", "--recursion", "sideways"], "is not one of 'unrolled', 'rolled'"),
+        (["tflite", "m.keras", "--target", "phone"], "is not one of 'litert', 'tflite-runtime'"),
+        (["all", "m.keras", "--granularity", "cell"], "is not one of 'step', 'loop', 'block'"),
         (["parity", "m.keras", "m.onnx", "-o", "m.keras"], "m.keras must end in .json"),
         (["bench", "m.keras", "-o", "m.keras"], "m.keras must end in .json"),
         (["parity", "m.keras", "m.onnx", "--blanks", "some"], "expected a number of blanks"),
-        (["parity", "m.keras", "m.onnx", "--task", "sudoku5"], "unknown task 'sudoku5'"),
+        (["parity", "m.keras", "m.onnx", "--task", "sudoku5"], "There is no task 'sudoku5'"),
     ],
 )
 def test_words_that_mean_nothing(arguments: list[str], said: str, refused: Refused) -> None:
@@ -166,7 +166,10 @@ def test_a_module_is_found_unimported(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_keras_file_is_not_imported(refused: Refused) -> None:
     said = refused("import", "m.keras", code=4)
-    assert "m.keras: a Keras file already, with nothing to import; give it to trm-export" in said
+    assert (
+        "m.keras: already a Keras file, so there is nothing to import; pass it to trm-export"
+        in said
+    )
 
 
 def test_puzzles_that_are_not_there(refused: Refused) -> None:

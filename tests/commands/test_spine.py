@@ -101,8 +101,10 @@ def test_the_last_line_of_the_demo_is_a_whole_command(
 
     monkeypatch.setenv("COLUMNS", "40")
     export = SimpleNamespace(forced_error=0.0, path="artifacts/m.onnx", bytes=1, sidecar="m.json")
-    solved = {"solved": 1, "exact": 1, "puzzles": 1, "mean_steps": 1.0, "max_steps": 16}
-    _report(solved, "PASSED", export, Path("artifacts/p.txt"))
+    solved = SimpleNamespace(
+        exact=1, puzzles=1, mean_steps=1.0, max_steps=16, puzzle_file="artifacts/p.txt"
+    )
+    _report(solved, "PASSED", export)  # type: ignore[arg-type]
     last = capsys.readouterr().out.splitlines()[-1].split()
     assert last[1:] == ["-m", "trm_runtime", "artifacts/m.onnx", "artifacts/p.txt"]
     assert Path(last[0]).samefile(sys.executable)

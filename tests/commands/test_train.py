@@ -20,6 +20,9 @@ from trm_export.training.validation import HaltingPoint
 Play = Callable[..., list[Recipe]]
 
 
+asked_until: list[float | None] = []
+
+
 @pytest.fixture
 def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
     """Makes `train` give a result with these fields; the list fills with the recipes it gets."""
@@ -30,6 +33,7 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
 
         def train(recipe: Recipe, output: Path, **options: Any) -> TrainResult:
             asked.append(recipe)
+            asked_until.append(options["until"])
             point = HaltingPoint(0.0, 0.0, 0.0, 8.0, float("nan"))
             result = TrainResult(output, None, None, 0, False, 0.1, point, None)
             return dataclasses.replace(result, **fields)
@@ -76,9 +80,9 @@ def test_resume_needs_no_other_option(play: Play, capsys: pytest.CaptureFixture[
     assert asked == [recipe, recipe]
     capsys.readouterr()
     assert run([*resume, "--steps", "500"]) == 2
-    assert "steps: 2000 in the run, 500 asked for" in capsys.readouterr().err
+    assert "steps is 2000 in the run, got 500" in capsys.readouterr().err
     assert run(["train", "sudoku9", *resume[2:]]) == 2
-    assert "task: sudoku4 in the run, sudoku9 asked for" in capsys.readouterr().err
+    assert "task is sudoku4 in the run, got sudoku9" in capsys.readouterr().err
 
 
 def test_an_average_that_lags_behind_is_told(
@@ -92,3 +96,20 @@ def test_an_average_that_lags_behind_is_told(
     play(training_exact=0.05)
     assert run(["train", "sudoku4", "-o", "c.keras"]) == 0
     assert "average" not in capsys.readouterr().err.replace("steps on average", "")
+
+
+def test_a_run_that_stops_in_time_ends_with_0(
+    play: Play, capsys: pytest.CaptureFixture[str]
+) -> None:
+    play(epochs=3, log=Path("c.csv"))
+    assert run(["train", "sudoku4", "-o", "c.keras", "--until", "2999-01-01T00:00"]) == 0
+    assert asked_until[-1] is not None
+    assert asked_until[-1] > 3e10  # seconds since 1970
+    said = capsys.readouterr().err
+    assert said.startswith("Stopped in time; the model was saved. Go on after epoch 3 of 16 with: ")
+    play(epochs=16)
+    assert run(["train", "sudoku4", "-o", "c.keras"]) == 0
+    assert asked_until[-1] is None
+    assert capsys.readouterr().err.startswith("Training is complete.")
+    assert run(["train", "sudoku4", "-o", "c.keras", "--until", "soon"]) == 2
+    assert "--until soon: expected a time such as 09:15" in capsys.readouterr().err

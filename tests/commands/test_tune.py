@@ -67,7 +67,7 @@ def test_the_whole_road(files: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert run(["parity", str(files / "slow.keras"), str(file), *SIZE]) == 0
     captured = capsys.readouterr()
     assert captured.out.startswith("PASSED")
-    assert "The file was tuned: it halts above" in captured.err
+    assert "The file is tuned: its halting threshold is " in captured.err
 
     assert run(["tune", str(file), *SIZE, "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
@@ -97,7 +97,7 @@ def test_a_dry_run_writes_nothing(files: Path, capsys: pytest.CaptureFixture[str
     before = {path: path.read_bytes() for path in files.iterdir()}
     assert run(["tune", str(files / "slow.onnx"), *SIZE, "--dry-run"]) == 0
     captured = capsys.readouterr()
-    assert "would be the rule" in captured.err
+    assert "The rule would be q_halt > " in captured.err
     assert {path: path.read_bytes() for path in files.iterdir()} == before
 
 
@@ -149,8 +149,8 @@ def test_a_loop_is_given_its_threshold_before_the_export(
     capsys.readouterr()
     assert run(["tune", file]) == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert "holds the whole loop, and the threshold (-30) is inside its graph" in said
-    assert "export the loop again with --halt-threshold" in said
+    assert "has granularity loop: its threshold (-30) is a constant of the graph" in said
+    assert "export the loop again with that --halt-threshold" in said
     assert run(["parity", model, file, "--count", "6", "--halt-threshold", "-30", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["decisions"]["candidate_mean_steps"] == 1
     assert run(["parity", model, file, "--count", "6"]) == 5
@@ -160,9 +160,9 @@ def test_a_loop_is_given_its_threshold_before_the_export(
     ("options", "words", "code"),
     [
         ([], "No shipped puzzles fit this model", 2),
-        (["--task", "sudoku5"], "unknown task 'sudoku5'", 2),
+        (["--task", "sudoku5"], "There is no task 'sudoku5'", 2),
         (["--puzzles", "x.txt", "--blanks", "5"], "leave it out with --puzzles", 2),
-        (["--blanks", "some"], "expected a number of blanks, or minimal", 2),
+        (["--blanks", "some"], "expected a number of blanks, minimal or hard", 2),
         (["--puzzles", "x.txt"], "x.txt: there is no such file or folder of puzzles", 4),
         (["-o", "toy.tflite"], "must end in .onnx", 2),
         (["--lose", "101"], "--lose", 2),

@@ -13,15 +13,18 @@ from trm_export.artifacts.inspection import inspect_file
 from trm_export.checkpoints.loading import load_model
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
-from trm_export.explain.auto_keep import AutoKeepResult, auto_keep
+from trm_export.explain.auto_keep import auto_keep
 from trm_export.explain.ranking import rank_layers
 from trm_export.explain.trial import forced
 from trm_export.exporters.choices import Choices
 from trm_export.exporters.export import format_named
+from trm_export.exporters.export_result import ExportResult
+from trm_export.exporters.keep_search import AutoKeepError
 from trm_export.exporters.kept_layers import layers
 from trm_export.exporters.probe import probe_puzzles
 from trm_export.exporters.shared import Shared
 from trm_export.model import TRM
+from trm_runtime.json_values import plain
 
 INT8 = Choices("int8")
 
@@ -31,7 +34,7 @@ def shared(hard_model: TRM) -> Shared:
     return Shared(hard_model)
 
 
-def kept(model: TRM, path: Path, budget: float, choices: Choices = INT8) -> AutoKeepResult:
+def kept(model: TRM, path: Path, budget: float, choices: Choices = INT8) -> ExportResult:
     return auto_keep(
         model, path, probe_puzzles(model), format_named(path.suffix[1:]), choices, budget=budget,
         judged=probe_puzzles(model, 20),
@@ -71,12 +74,11 @@ def test_a_file_that_the_export_would_refuse_is_not_the_last(
         "trm_export.explain.auto_keep.forced",
         lambda *given: steps.pop() if steps else forced(*given),
     )
-    found = kept(load_model(shipped_checkpoint("sudoku4")), tmp_path / "m.onnx", 200)
-    assert found
-    assert [stage.passed for stage in found.stages] == [False, True]
-    assert found.stages[0].verdict == "FAILED at forced values"
-    assert found.export is not None
-    assert len(found.export.kept) == 1
+    result = kept(load_model(shipped_checkpoint("sudoku4")), tmp_path / "m.onnx", 200)
+    assert result.search
+    assert [stage.passed for stage in result.search.stages] == [False, True]
+    assert result.search.stages[0].verdict == "FAILED at forced values"
+    assert len(result.kept) == 1
 
 
 @pytest.mark.parametrize("suffix", ["onnx", "tflite"])
@@ -84,7 +86,8 @@ def test_it_is_kept_in_float_until_the_gate_passes(
     hard_model: TRM, suffix: str, tmp_path: Path
 ) -> None:
     path = tmp_path / f"m.{suffix}"
-    found = kept(hard_model, path, 40)
+    result = kept(hard_model, path, 40)
+    found = result.search
     assert found
     assert [stage.kept for stage in found.stages] == [(), (HARD,)]
     assert [stage.passed for stage in found.stages] == [False, True]
@@ -93,25 +96,29 @@ def test_it_is_kept_in_float_until_the_gate_passes(
     assert first.cosine < 0.9 < 0.998 <= last.cosine
     assert last.accuracy is not None
     assert last.accuracy.candidate.exact == 1.0
-    assert found.export is not None
-    assert found.export.kept == (HARD,)
+    assert result.kept == (HARD,)
     assert path.stat().st_size == pytest.approx(last.bytes, abs=100)
     assert inspect_file(path)
-    assert json.dumps(found.to_json(), default=str)
+    document = json.loads(json.dumps(plain(result.to_json())))
+    assert (document["kind"], document["passed"]) == ("auto-keep", True)
+    assert document["stages"][-1]["kept"] == document["export"]["kept"] == [HARD]
+    assert document["export"]["path"] == str(path)
 
 
 def test_nothing_is_written_where_the_budget_is_too_small(hard_model: TRM, tmp_path: Path) -> None:
-    found = kept(hard_model, tmp_path / "m.onnx", 5)
+    with pytest.raises(AutoKeepError, match="5 % more bytes allow no more than") as error:
+        kept(hard_model, tmp_path / "m.onnx", 5)
+    found = error.value.search
     assert not found
     assert HARD not in {name for stage in found.stages for name in stage.kept}
     assert all(stage.bytes <= found.stages[0].bytes * 1.05 for stage in found.stages)
-    assert "5 % more bytes allow no more than" in found.verdict
+    assert found.to_json()["export"] is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_passes_keeps_only_what_was_asked_for(tmp_path: Path) -> None:
     model = load_model(shipped_checkpoint("sudoku4"))
-    found = kept(model, tmp_path / "m.onnx", 50, Choices("int8", keep=("lm_head",)))
+    found = kept(model, tmp_path / "m.onnx", 50, Choices("int8", keep=("lm_head",))).search
     assert found
     assert found.ranking == ()
     assert [stage.kept for stage in found.stages] == [("lm_head",)]
@@ -122,7 +129,7 @@ def test_the_command_shows_accuracy_against_bytes(
 ) -> None:
     model, path = str(tmp_path / "hard.keras"), str(tmp_path / "hard.onnx")
     hard_model.save(model)
-    options = ["--precision", "int8", "-o", path, "--count", "10"]
+    options = ["--precision", "int8", "-o", path, "--auto-keep-count", "10"]
     assert run(["onnx", model, *options, "--auto-keep", "5%"]) == 5
     assert "FAILED" in capsys.readouterr().out
     assert not Path(path).exists()

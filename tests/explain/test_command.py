@@ -30,7 +30,7 @@ def test_a_fault_is_explained_and_a_healthy_file_is_not(
     assert run(["parity", model, bad, good, "--count", "6", "--explain"]) == 5
     text = " ".join(capsys.readouterr().out.split())
     for words in (
-        f"{bad}: to blame is the file: a fresh export",
+        f"{bad}: the cause is the file: a new export",
         "First bad step: 1, tensor z_H.",
         f"MatMul of {HARD}, in pass 1: relative L2",
         f"and reads {HARD}.",
@@ -59,7 +59,7 @@ def test_a_saved_model_of_other_weights_is_blamed_itself(
     assert run(["parity", model, file, "--count", "6", "--explain"]) == 5
     text = " ".join(capsys.readouterr().out.split())
     for words in (
-        "to blame is the file: a fresh export",
+        "the cause is the file: a new export",
         "tensor logits",
         "MatMul of lm_head:",
         "- lm_head: is multiplied by 1.05",

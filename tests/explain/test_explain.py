@@ -26,7 +26,8 @@ from tests.runtime.graphs import write
 from trm_export.checkpoints.loading import load_model
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.errors import UsageError
-from trm_export.explain.explain import Explanation, explain
+from trm_export.explain.explain import explain
+from trm_export.explain.explanation import Explanation
 from trm_export.explain.feeds import calls_of
 from trm_export.explain.file_choices import choices_of
 from trm_export.explain.stored import labels_of
@@ -128,7 +129,7 @@ def test_a_graph_of_other_names_is_not_walked(tmp_path: Path) -> None:
     found = explain(model, path, PUZZLES)
     assert found.conclusion.startswith("the file: ")
     assert found.operators is None
-    assert found.operators_of.startswith("the graph is not as this version writes it (")
+    assert found.operators_of.startswith("the graph differs from what this version writes (")
     assert [one.layer for one in found.stored] == [HARD]
 
 

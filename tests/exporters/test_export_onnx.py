@@ -113,7 +113,7 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the seed family has two"):
         export_onnx(model, tmp_path / "m.onnx", recursion="rolled")
     choices, own = Choices(granularity="block", recursion="rolled"), built("mlp")
-    with pytest.raises(UsageError, match="nothing to roll"):
+    with pytest.raises(UsageError, match="a single pass, which cannot be rolled"):
         export(own, tmp_path / "m.onnx", probe_puzzles(own), format_named("onnx"), choices)
     with pytest.raises(UsageError, match="recursion must be unrolled or rolled, got 'both'"):
         export_onnx(model, tmp_path / "m.onnx", recursion="both")

@@ -125,6 +125,8 @@ def test_a_full_disk_is_one_sentence(
 
 @pytest.mark.parametrize("precision", ["int8", "int8-static"])
 def test_integers_are_refused_with_the_reason(precision: str, model: TRM, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=f"{precision} cannot be had.*floating point"):
+    with pytest.raises(
+        UsageError, match=f"{precision} is not supported for SavedModel.*floating point"
+    ):
         saved(model, tmp_path / "m", precision)
     assert list(tmp_path.iterdir()) == []

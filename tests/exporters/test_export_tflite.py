@@ -180,7 +180,7 @@ def test_the_model_computes_as_before_after_an_export(sudoku4: TRM) -> None:
 @pytest.mark.parametrize(
     ("choices", "said"),
     [
-        (Choices("int8", engine="tflite-runtime"), "does not know FULLY_CONNECTED version 12"),
+        (Choices("int8", engine="tflite-runtime"), "does not have FULLY_CONNECTED version 12"),
         (Choices("int8-static", batch="free"), "int8-static needs a fixed batch"),
         (Choices("int4"), "precision must be fp32 or fp16 or int8 or int8-static, got 'int4'"),
         (Choices(engine="coral"), "target must be litert or tflite-runtime, got 'coral'"),

@@ -82,7 +82,7 @@ def test_the_carry_of_a_step_enters_the_next_as_it_is(shared: Shared, tmp_path: 
     ("choices", "reason"),
     [
         (Choices("int8", integer_io=True), "int8 has none; use int8-static"),
-        (Choices("int8-static", granularity="loop", integer_io=True), "integers already"),
+        (Choices("int8-static", granularity="loop", integer_io=True), "not supported for gran"),
     ],
 )
 def test_what_has_no_ranges_is_refused(shared: Shared, choices: Choices, reason: str) -> None:

@@ -140,9 +140,9 @@ def test_names_patterns_and_whole_paths(sudoku4: TRM) -> None:
 @pytest.mark.parametrize(
     ("kind", "choices", "words"),
     [
-        ("onnx", Choices("int8", keep=("down",)), r"called down; keep some of: H_level/block/ffn/"),
-        ("tflite", Choices(keep=("*",)), "fp32 keeps every layer in float as it is"),
-        ("saved-model", Choices("fp16", keep=("*",)), "cannot be kept in float one by one"),
+        ("onnx", Choices("int8", keep=("down",)), r"matches down; its layers are: H_level/block"),
+        ("tflite", Choices(keep=("*",)), "fp32 keeps every layer in float anyway"),
+        ("saved-model", Choices("fp16", keep=("*",)), "--keep is not supported for SavedModel"),
     ],
 )
 def test_what_cannot_be_kept_is_refused(
@@ -162,4 +162,6 @@ def test_the_command_names_the_file_by_it(
     file = "artifacts/sudoku4-int8-keep.onnx"
     assert capsys.readouterr().out.splitlines() == [file, f"{file}.json", f"{file}.keep.json"]
     assert run(["onnx", model, *options[:2], "--keep", "x"]) == 2
-    assert "No layer of this model is called x" in capsys.readouterr().err.replace("\n", " ")
+    assert "No layer of this model matches x; its layers are" in capsys.readouterr().err.replace(
+        "\n", " "
+    )

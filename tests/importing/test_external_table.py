@@ -115,7 +115,7 @@ def test_what_it_cannot_be(sudoku: Any, tmp_path: Path) -> None:
     plain = TRM(6, 16, 2, 1.0, 16, family="paper")
     with pytest.raises(UsageError, match="has no puzzle embeddings"):
         export(plain, tmp_path / "m.onnx", "onnx")
-    with pytest.raises(UsageError, match="int8-static is calibrated"):
+    with pytest.raises(UsageError, match="puzzle table is not supported with int8-static"):
         export(sudoku, tmp_path / "m.onnx", "onnx", precision="int8-static")
     assert list(tmp_path.iterdir()) == []
 

@@ -193,9 +193,9 @@ def test_all_complaints_come_at_once(tmp_path: Path) -> None:
 
     path = configure(edit(copy(tmp_path, "rope"), spoil), num_heads=None, L_cycles="many")
     assert refusal(path).problems == (
-        "all_config.yaml: arch.L_cycles: expected a whole number, got 'many'",
-        "num_heads, l_cycles: nothing says, and tensors cannot; put the run's all_config.yaml and "
-        "dataset.json beside the checkpoint, or look up and give: --set num_heads=... "
+        "all_config.yaml: arch.L_cycles: expected an integer, got 'many'",
+        "num_heads, l_cycles: not known, and not in the tensors; put the run's "
+        "all_config.yaml and dataset.json beside the checkpoint, or give: --set num_heads=... "
         "--set l_cycles=...",
         "inner.H_level.layers.0.mlp.down_proj.weight [7, 16]: the network has no such weight",
         "inner.lm_head.weight [7, 15]: expected [7, 16]",
@@ -207,22 +207,22 @@ def test_all_complaints_come_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arch", "reason"),
     [
-        ({"hidden_size": 32}, "hidden_size: all_config.yaml says 32, but inner.embed_tokens"),
-        ({"L_layers": 3}, "l_layers: all_config.yaml says 3, but inner.L_level.layers.* says 1"),
-        ({"mlp_t": True}, "mixer: all_config.yaml says mlp, but inner.L_level.layers.*.self_attn"),
+        ({"hidden_size": 32}, "hidden_size: all_config.yaml has 32, but inner.embed_tokens"),
+        ({"L_layers": 3}, "l_layers: all_config.yaml has 3, but inner.L_level.layers.* has 1"),
+        ({"mlp_t": True}, "mixer: all_config.yaml has mlp, but inner.L_level.layers.*.self_attn"),
         ({"pos_encodings": "learned"}, "inner.embed_pos.embedding_weight: missing"),
         ({"pos_encodings": "alibi"}, "pos_encodings must be one of"),
-        ({"puzzle_emb_ndim": 0}, "puzzle_emb_ndim: all_config.yaml says 0, but inner.puzzle_emb"),
-        ({"puzzle_emb_ndim": "${.hidden_size}"}, "arch.puzzle_emb_ndim: expected a whole number"),
+        ({"puzzle_emb_ndim": 0}, "puzzle_emb_ndim: all_config.yaml has 0, but inner.puzzle_emb"),
+        ({"puzzle_emb_ndim": "${.hidden_size}"}, "arch.puzzle_emb_ndim: expected an integer"),
         ({"puzzle_emb_len": 1}, "puzzle_emb_ndim 21 does not fit into 1 prefix positions of 16"),
         ({"expansion": 100}, "mlp.down_proj.weight [16, 256]: expected [16, 1280]"),
-        ({"expansion": 1e300}, "expansion: all_config.yaml says 1e+300, at most 1024 can be"),
+        ({"expansion": 1e300}, "expansion: all_config.yaml has 1e+300, at most 1024 is"),
         ({"expansion": float("nan")}, "expansion must be a positive number"),
         ({"num_heads": 3}, "hidden_size 16 is not a multiple of num_heads 3"),
         ({"no_ACT_continue": "perhaps"}, "arch.no_ACT_continue: expected true or false"),
-        ({"puzzle_emb_len": 10**9}, "puzzle_emb_len: all_config.yaml says 1000000000, at most"),
+        ({"puzzle_emb_len": 10**9}, "puzzle_emb_len: all_config.yaml has 1000000000, at most"),
         ({"rms_norm_eps": 1e-6}, "arch.rms_norm_eps is 1e-06, only 1e-05"),
-        ({"name": "recursive_reasoning.hrm@Model"}, "another network than recursive_reasoning.trm"),
+        ({"name": "recursive_reasoning.hrm@Model"}, "expected recursive_reasoning.trm"),
     ],
     ids=str,
 )  # fmt: skip
@@ -232,7 +232,7 @@ def test_documents_that_contradict(tmp_path: Path, arch: dict[str, Any], reason:
 
 def test_the_norm_of_the_official_code_is_ours(tmp_path: Path) -> None:
     report = do(configure(copy(tmp_path, "rope"), rms_norm_eps="1e-05", frobnicate=3))[1]
-    assert report.notes == ("all_config.yaml: not known here and not used: arch.frobnicate",)
+    assert report.notes == ("all_config.yaml: unknown and not used: arch.frobnicate",)
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_truncated(tmp_path: Path, keep: float) -> None:
     path = copy(tmp_path, "rope")
     data = path.read_bytes()
     path.write_bytes(data[: int(keep * len(data) if 0 < keep < 1 else keep)])
-    assert str(refusal(path)).endswith("not a safetensors file, or a damaged one; copy it again")
+    assert str(refusal(path)).endswith("not a safetensors file, or a damaged one; copy it again.")
 
 
 @pytest.mark.parametrize(
@@ -272,8 +272,8 @@ def test_truncated(tmp_path: Path, keep: float) -> None:
         ("all_config.yaml", "\x00", "not plain YAML"),
         ("dataset.json", "{", "not valid JSON"),
         ("dataset.json", "[" * 99999, "not valid JSON"),
-        ("dataset.json", '{"vocab_size": true, "seq_len": 9}', "vocab_size: expected a whole"),
-        ("dataset.json", '{"vocab_size": 8, "seq_len": 9}', "vocab_size: dataset.json says 8"),
+        ("dataset.json", '{"vocab_size": true, "seq_len": 9}', "vocab_size: expected an integer"),
+        ("dataset.json", '{"vocab_size": 8, "seq_len": 9}', "vocab_size: dataset.json has 8"),
         ("dataset.json", " " * (1 << 21), "at most 1,048,576"),
     ],
     ids=range(9),
@@ -287,17 +287,19 @@ def test_bad_documents(tmp_path: Path, name: str, text: str, reason: str) -> Non
 def test_files_that_are_none(tmp_path: Path) -> None:
     path = tmp_path / "empty.safetensors"
     save_file({}, path)
-    assert f"{EMBED}: missing, so that no size is known" in str(refusal(path))
+    assert f"{EMBED}: missing, so the sizes are not known" in str(refusal(path))
     assert "No such file" in str(refusal(tmp_path / "none.safetensors"))
-    assert "it holds step_10.safetensors" in str(refusal(copy(tmp_path, "rope").parent))
+    assert "found: step_10.safetensors" in str(refusal(copy(tmp_path, "rope").parent))
 
 
 def test_wrong_options_are_named_together() -> None:
     with pytest.raises(UsageError) as caught:
         do(checkpoint("rope"), "heads=8", "num_heads", "h_cycles=x", "no_act_continue=2")
     message = str(caught.value)
-    assert all(text in message for text in ("'heads=8'", "'num_heads'", "h_cycles is a whole"))
-    assert "no_act_continue is true or false, got '2'" in message
+    assert all(
+        text in message for text in ("'heads=8'", "'num_heads'", "h_cycles must be an integer")
+    )
+    assert "no_act_continue must be true or false, got '2'" in message
 
 
 # --- the command ----------------------------------------------------------------------------------
@@ -308,7 +310,7 @@ def test_the_command_writes_a_model_and_says_what_it_read(
 ) -> None:
     from trm_export.checkpoints.loading import load_model
     from trm_export.commands.support.app import run
-    from trm_export.step.weights import weights_sha256
+    from trm_export.step.saved_weights import weights_sha256
 
     target = tmp_path / "model.keras"
     assert run(["import", str(checkpoint("rope")), "-o", str(target)]) == 0

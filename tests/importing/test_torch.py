@@ -44,7 +44,7 @@ def test_a_saved_state_dict_is_the_same_model(
     from tests.importing.official import Official, save
     from tests.importing.variants import VARIANTS
     from trm_export.importing import import_checkpoint
-    from trm_export.step.weights import weights_sha256
+    from trm_export.step.saved_weights import weights_sha256
 
     path, variant = folder(tmp_path), VARIANTS["rope"]
     save(Official(variant.arch, variant.sizes, list(VARIANTS).index("rope")), path, prefix, half)
@@ -71,7 +71,7 @@ def test_pickles_do_not_run(tmp_path: Path, torch: Any) -> None:
     torch.save({"inner.lm_head.weight": Evil(mark)}, path)
     message = refusal(path)
     assert "not a PyTorch file of plain tensors: it refers to getattr; save" in message
-    assert message.endswith("save the state_dict() of the model alone")
+    assert message.endswith("save the state_dict() of the model alone.")
     assert not mark.exists()
 
 
@@ -80,7 +80,7 @@ def test_damaged(tmp_path: Path, torch: Any, data: bytes) -> None:
     path = folder(tmp_path)
     path.write_bytes(data)
     wanted = "expected what the official code saves (step_<N> or .pt), or the same tensors as "
-    said = f"{path}: not a PyTorch file of plain tensors, or a damaged one; {wanted}.safetensors"
+    said = f"{path}: not a PyTorch file of plain tensors, or a damaged one; {wanted}.safetensors."
     assert refusal(path) == said
 
 
@@ -103,7 +103,7 @@ def test_entries_that_are_no_weights_are_listed(tmp_path: Path, torch: Any) -> N
     message = refusal(path)
     assert "step: a int, not a tensor" in message
     assert "ids: dtype int64, expected float32" in message
-    assert "huge: declares 1,099,511,627,776 values, more than the file holds" in message
+    assert "huge: declares 1,099,511,627,776 values, more than the file contains" in message
     torch.save([torch.zeros(2)], path)
     assert "expected a state_dict, a dictionary of tensors, got list" in refusal(path)
 

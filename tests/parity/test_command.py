@@ -111,7 +111,7 @@ def test_a_file_of_another_model(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--blanks", "some"], "expected a number of blanks, or minimal"),
+        (["--blanks", "some"], "expected a number of blanks, minimal or hard"),
         (["--task", "sudoku5"], "unknown task 'sudoku5'"),
         (["--puzzles", "x.txt", "--blanks", "5"], "leave it out with --puzzles"),
     ],
@@ -155,12 +155,12 @@ def test_a_report_goes_on_without_a_control_that_cannot_be_had(
     report = tmp_path / "r.html"
     words = ["parity", files[0], files[1], "--count", "6", "--report", str(report)]
     assert run(words) == 0
-    why = "The drift has no noise floor to be held against: TRM keeps a float32 weight: head."
+    why = "The noise floor was not measured: TRM keeps a float32 weight: head."
     assert why in capsys.readouterr().err.replace("\n", " ")
     assert why in report.read_text()
     assert json.loads(report.with_suffix(".json").read_text())["reference"]["control"] is None
     assert run([*words, "--control"]) == 1
-    assert "leave --control out, or say --no-control" in capsys.readouterr().err.replace("\n", " ")
+    assert "drop --control, or pass --no-control." in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_rejected_input_leaves_no_parts(files: tuple[str, str, str], tmp_path: Path) -> None:

@@ -86,6 +86,6 @@ def test_a_recording_goes_on_without_one_and_says_why(tmp_path: Path) -> None:
     assert path.read_bytes() == kept
     unasked = record_file(model, puzzles, path, about, control=False)
     assert unasked.about.provenance == about.provenance
-    with pytest.raises(NoControlError, match="leave --control out, or say --no-control"):
+    with pytest.raises(NoControlError, match=r"float64.*; drop --control, or pass --no-control\.$"):
         record_file(model, puzzles, tmp_path / "other.npz", about, control=True)
     assert not (tmp_path / "other.npz").exists()

@@ -40,15 +40,19 @@ DAMAGES = {
     "a list for versions": ("files.0.made_by.versions", [], "versions: expected an object"),
     "a name for a device": ("reference.provenance.device", "cpu", "device: expected an object"),
     "words for values": ("files.1.clipping", {"a": ["b"]}, "clipping.a[0]: expected a number"),
-    "another verdict": ("passed", True, "passed: is not what the results say"),
-    "another rung": (f"{BAD}.passed", True, "files[1].result.passed: is not what the rungs say"),
+    "another verdict": ("passed", True, "passed: contradicts the results"),
+    "another rung": (f"{BAD}.passed", True, "files[1].result.passed: contradicts the rungs"),
     "steps that are missing": (f"{GOOD}.forced_steps", [], "expected the steps and tensors of"),
     "a tensor less": (f"{GOOD}.free.1.tensors.z_H", GONE, "expected the steps and tensors of free"),
     "a ragged matrix": (f"{GOOD}.halting.matrix", [[1, 2]], "as many columns as rows"),
     "no margins": (f"{GOOD}.halting.margins", [], "one for each of the margin_edges"),
     "no decisions": (f"{GOOD}.decisions", None, "decisions: missing beside halting"),
-    "no puzzle": (f"{GOOD}.accuracy.n", 0, "accuracy.n: expected a puzzle or more"),
-    "ragged boards": (f"{BAD}.stories.inputs", [[1], [1, 2]], "lists of whole numbers, all of a"),
+    "no puzzle": (f"{GOOD}.accuracy.n", 0, "accuracy.n: expected at least 1 puzzle"),
+    "ragged boards": (
+        f"{BAD}.stories.inputs",
+        [[1], [1, 2]],
+        "expected lists of integers, all of the same",
+    ),
     "another board": (f"{BAD}.stories.labels", [[1, 2]], "stories.labels: expected the shape ("),
 }
 
@@ -82,7 +86,7 @@ def test_what_is_wrong_is_named_and_nothing_is_written(
     path.write_text(json.dumps(damaged(document, place, value)))
     assert run(["report", str(path)]) == RejectedInputError.exit_code
     summary, *problems = capsys.readouterr().err.splitlines()
-    assert summary == f"Error: {path}: is no whole parity report:"
+    assert summary == f"Error: {path}: a damaged parity report:"
     assert words in "\n".join(problems)
     assert [file.name for file in tmp_path.iterdir()] == ["r.json"]
 

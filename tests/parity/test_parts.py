@@ -104,7 +104,7 @@ def test_a_part_that_cannot_be_finished_leaves_nothing(
 def test_a_folder_of_somebody_else_is_left_alone(folder: Path) -> None:
     folder.mkdir()
     (folder / "thesis.tex").write_text("mine")
-    with pytest.raises(OverwriteError, match="holds something else; move it away"):
+    with pytest.raises(OverwriteError, match="it contains other files; move it away"):
         Parts(folder, {})
     assert (folder / "thesis.tex").read_text() == "mine"
 

@@ -103,7 +103,7 @@ def test_the_verdict_comes_first(report: Path, document: dict[str, Any]) -> None
     text = page.text
     assert text.index("FAILED") < text.index(document["verdict"]) < text.index("Files")
     markdown = report.with_suffix(".md").read_text(encoding="utf-8").splitlines()
-    assert markdown[2].startswith("# ✗ FAILED: 1 of 2 files does not think")
+    assert markdown[2].startswith("# ✗ FAILED: 1 of 2 files does not match its model on")
 
 
 def test_a_headline_says_what_could_not_be_judged() -> None:
@@ -115,11 +115,11 @@ def test_a_headline_says_what_could_not_be_judged() -> None:
         return verdict(golden, [JudgedFile(Path("m.onnx"), contract, "toy", result)])
 
     assert headline(None) == (
-        "m.onnx thinks as its model does, by the gates of its precision: 4 puzzles, none of which "
-        "the model settles: only single steps could be judged."
+        "m.onnx matches its model on 4 puzzles, within the gates of its precision. The model "
+        "settles none of these puzzles, so only single steps were judged."
     )
-    assert "by gates of your own: 4 puzzles, none" in headline(Gates(cosine=0.5))
-    assert headline(Gates(answers=1)) == "No gate judges what m.onnx computes: 4 puzzles."
+    assert "on 4 puzzles, within your own gates. The model" in headline(Gates(cosine=0.5))
+    assert headline(Gates(answers=1)) == "There is no gate for m.onnx, measured on 4 puzzles."
 
 
 def test_all_three_say_the_same(report: Path, document: dict[str, Any]) -> None:
@@ -127,7 +127,8 @@ def test_all_three_say_the_same(report: Path, document: dict[str, Any]) -> None:
     page = Page(report.read_text(encoding="utf-8")).text
     markdown = report.with_suffix(".md").read_text(encoding="utf-8").replace("\\", "")
     bad = document["files"][1]["result"]
-    lost = f"Lost: {len(bad['accuracy']['lost'])} (puzzles"
+    count = len(bad["accuracy"]["lost"])
+    lost = f"Lost: {count} puzzle{'s' * (count > 1)} (number "
     for words in (
         lost,
         bad["verdict"],
@@ -151,10 +152,10 @@ def test_the_markdown_reads_without_the_figures(report: Path) -> None:
     for file in ("good.onnx", "bad.tflite"):
         assert f"**Against the model**\n\n| {file} | found |\n|---|---|\n| drift of " in markdown
     assert "| drift of z_H | A step multiplies the free drift by " in markdown
-    assert "12 of 12 puzzles halt at the same step, 0 later than the model, 0 sooner." in markdown
-    assert "7 of 12 puzzles halt at the same step, 5 later than the model, 0 sooner." in page
+    assert "12 of 12 puzzles halt at the same step, 0 later than the model, 0 earlier." in markdown
+    assert "7 of 12 puzzles halt at the same step, 5 later than the model, 0 earlier." in page
     assert "at step 2; 2 tensors calibrated. |" in markdown
-    for of_a_drawing in ("blue", "The darker", "Top:", "diagonal", "are named"):
+    for of_a_drawing in ("Blue", "Darker", "Top:", "diagonal", "have a name"):
         assert of_a_drawing not in markdown, of_a_drawing
         assert of_a_drawing in page, of_a_drawing
     assert "\n\n\n" not in markdown
@@ -234,7 +235,7 @@ def test_a_floor_that_cannot_be_had_is_explained(tmp_path: Path) -> None:
     found["reference"]["provenance"]["no_control"] = reason
     page, markdown = rendered(found, tmp_path)
     for text in (page.text, markdown):
-        assert f"The drift has no noise floor to be held against: {reason}." in text
+        assert f"The noise floor was not measured: {reason}." in text
         assert f"none: {reason}" in text
 
 
@@ -248,7 +249,7 @@ def test_a_contract_that_differs(tmp_path: Path) -> None:
     page, markdown = rendered(found, tmp_path)
     for text in (page.text, markdown):
         assert "FAILED at " in text
-        assert "No file is fit for use" in text
+        assert "No file passes." in text
 
 
 def test_a_loop_shows_no_steps(document: dict[str, Any], tmp_path: Path) -> None:
@@ -258,7 +259,7 @@ def test_a_loop_shows_no_steps(document: dict[str, Any], tmp_path: Path) -> None
     result.update(forced=[], forced_steps=[], free=[], growth={}, above_floor={})
     page, _ = rendered(loop, tmp_path)
     assert "one loop a call" in page.text
-    assert "no steps to see" in page.text
+    assert "no single steps" in page.text
 
 
 def test_infinite_errors(document: dict[str, Any], tmp_path: Path) -> None:

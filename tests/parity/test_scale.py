@@ -211,7 +211,9 @@ def test_a_process_that_dies_is_said_so(
 ) -> None:
     monkeypatch.setattr(processes, "work", dies)
     spread = partial(over_processes, jobs=2)
-    with pytest.raises(WorkerDiedError, match="has died, perhaps for want of memory"):
+    with pytest.raises(
+        WorkerDiedError, match="A worker process died, perhaps because memory ran out"
+    ):
         list(
             check_files(
                 read_golden(toy.golden),
@@ -222,7 +224,7 @@ def test_a_process_that_dies_is_said_so(
         )
     assert run(toy.command(tmp_path / "out.json", "--jobs", "2")) == 1
     said = capsys.readouterr().err
-    assert said.startswith("Error: A process that measured parts has died")
+    assert said.startswith("Error: A worker process died")
     assert said.count("\n") == 1
 
 

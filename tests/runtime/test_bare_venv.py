@@ -199,7 +199,7 @@ print("\\n".join(sorted(files)))
 """
     files = run(bare.python, "-c", code).stdout.split()
     assert "trm_runtime/py.typed" in files
-    assert "trm_runtime/drivers/onnx.py" in files
+    assert "trm_runtime/drivers/onnxruntime.py" in files
     assert any(name.endswith("LICENSE") for name in files)
     allowed = ("trm_runtime/", "trm_runtime-")
     assert [name for name in files if not name.startswith(allowed)] == []

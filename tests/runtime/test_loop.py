@@ -200,6 +200,10 @@ def test_identifiers_reach_the_step() -> None:
     assert runner.seen.tolist() == [5]
     solve(runner, puzzles)
     assert runner.seen.tolist() == [0]
+    solve(runner, {"inputs": ["1234"], "puzzle_identifiers": [2]})
+    assert runner.seen.tolist() == [2]
+    solve(runner, "1234")
+    assert runner.seen.tolist() == [0]
     with pytest.raises(RejectedInputError, match=r"row 1: id 9 is not in 0\.\.8"):
         solve(runner, {"inputs": puzzles, "puzzle_identifiers": [3, 9, 5]})
 

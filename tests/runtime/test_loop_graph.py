@@ -71,9 +71,9 @@ class FakeLoop:
 
 
 def numbered(count: int) -> np.ndarray:
-    """Puzzles whose second cell tells them apart, modulo the vocabulary."""
+    """Puzzles whose second cell tells them apart, modulo the ids that do not pad."""
     puzzles = make_puzzles(count)
-    puzzles[:, 1] = np.arange(count) % VOCAB
+    puzzles[:, 1] = 1 + np.arange(count) % (VOCAB - 1)
     return puzzles
 
 

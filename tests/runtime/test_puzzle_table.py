@@ -25,8 +25,8 @@ from trm_runtime import (
     open_runner,
     solve,
 )
-from trm_runtime import open as opening
 from trm_runtime.checks import check_step_call
+from trm_runtime.file_kinds import Engine
 from trm_runtime.puzzle_table import PuzzleTableRunner, open_table, table_beside
 from trm_runtime.puzzles import read_identifiers
 
@@ -221,8 +221,7 @@ def test_opening_looks_beside_the_model(tmp_path: Path, monkeypatch: pytest.Monk
     model = tmp_path / "toy.onnx"
     table, sha256 = saved(table_beside(model))
     contract = external(sha256)
-    module = type("Module", (), {"OnnxRunner": lambda path, threads: Toy(contract)})
-    monkeypatch.setattr(opening.importlib, "import_module", lambda name: module)
+    monkeypatch.setattr(Engine, "load_driver", lambda engine: lambda path, threads: Toy(contract))
     assert table.name == "toy.onnx.puzzle_table.npy"
     assert isinstance(open_runner(model), PuzzleTableRunner)
     table = table.rename(tmp_path / "elsewhere.npy")

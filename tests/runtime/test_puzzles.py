@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.runtime.fakes import make_contract
-from trm_runtime import RejectedInputError, Solution
-from trm_runtime.puzzles import answer_text, givens_kept, read_puzzles
+from tests.runtime.fakes import ALPHABET, FakeRunner, make_contract
+from trm_runtime import RejectedInputError, Solution, UsageError, solve
+from trm_runtime.alphabet import UNPRINTABLE, meanings, text_of
+from trm_runtime.puzzles import read_puzzles
+
+IDS = (
+    "In this model 0 is padding, 1 is a blank, 2 to 5 are 1 to 4. Give puzzles as text, or in "
+    "these ids."
+)
 
 
 def read(tmp_path: Path, text: str | bytes, **fields: Any) -> list[list[int]]:
@@ -30,8 +37,8 @@ def test_one_puzzle_in_many_spellings(tmp_path: Path, line: str) -> None:
 
 
 def test_comments_and_blank_lines_are_skipped(tmp_path: Path) -> None:
-    text = "# four by one\n\n1234\n   \n  # more\n....\n0 0 0 5"
-    assert read(tmp_path, text) == [[2, 3, 4, 5], [1, 1, 1, 1], [0, 0, 0, 5]]
+    text = "# four by one\n\n1234\n   \n  # more\n....\n5 0 0 0"
+    assert read(tmp_path, text) == [[2, 3, 4, 5], [1, 1, 1, 1], [5, 0, 0, 0]]
 
 
 def test_an_alphabet_may_hold_the_comment_sign_and_the_space(tmp_path: Path) -> None:
@@ -54,6 +61,8 @@ def test_without_an_alphabet_only_ids_are_read(tmp_path: Path) -> None:
         ("12x4", "column 3: 'x' is not one of .01234_"),
         ("1 2 3", "expected 4 cells, got 3 token ids"),
         ("1 2 3 4 5", "expected 4 cells, got 5 token ids"),
+        ("1 0 3 5", f"column 2: id 0 is padding. {IDS}"),
+        ("0 0 0 0", f"column 1: id 0 is padding. {IDS}"),
         ("1 2 3 6", "column 4: id 6 is not in 0..5"),
         ("-1 2 3 4", "column 1: id -1 is not in 0..5"),
         ("1 2 3 99999999999999999999", "expected 4 cells, got 26 characters"),
@@ -95,17 +104,17 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_answers_are_printed_with_the_first_character_of_each_id() -> None:
-    assert answer_text([1, 2, 5, 0], make_contract()) == ".14?"
-    assert answer_text([1, 2, 5, 0], make_contract(alphabet=None)) == "1 2 5 0"
+    assert text_of([1, 2, 5, 0], ALPHABET) == f".14{UNPRINTABLE}"
 
 
 def kept(puzzles: list[list[int]], answers: list[list[int]], **fields: Any) -> list[bool | None]:
     """Of answers all but the last of which have been reached."""
     count = len(puzzles)
     scores = np.array([0.5] * (count - 1) + [np.nan], np.float32)
-    reasons = ("halted",) * (count - 1) + ("deadline",)
-    solution = Solution(np.array(answers), np.ones(count, np.int32), scores, scores, reasons)
-    return givens_kept(np.array(puzzles), solution, make_contract(**fields))
+    reasons, steps = ("halted",) * (count - 1) + ("deadline",), np.ones(count, np.int32)
+    given, contract = np.array(puzzles), make_contract(**fields)
+    solution = Solution(np.array(answers), steps, scores, scores, reasons, given, contract)
+    return solution.given_kept
 
 
 def test_given_cells_are_those_without_a_blank() -> None:
@@ -118,3 +127,82 @@ def test_given_cells_are_those_without_a_blank() -> None:
     ]
     for alphabet in (None, ("", "a", "b", "c", "d", "e")):
         assert kept(puzzles, answers, alphabet=alphabet) == [None] * 3
+
+
+@pytest.mark.parametrize("source", ["a name", Path("a path")])
+def test_a_runner_will_do_for_its_contract(tmp_path: Path, source: str | Path) -> None:
+    path = tmp_path / source
+    path.write_text("1234\n")
+    given = path if isinstance(source, Path) else str(path)
+    assert read_puzzles(given, FakeRunner()).tolist() == [[2, 3, 4, 5]]
+
+
+@pytest.mark.parametrize(
+    "puzzles",
+    [
+        "1.0_", "  1.0_\n", "2 1 1 1", ["1.0_"], ("2,1,1,1",), np.array(["1.0_"]), [2, 1, 1, 1],
+        [[2, 1, 1, 1]], np.array([2, 1, 1, 1], np.int8), {"inputs": "1.0_"},
+    ],
+)  # fmt: skip
+def test_solve_takes_text_and_ids_alike(puzzles: Any) -> None:
+    solution = solve(FakeRunner(), puzzles)
+    assert solution.puzzles.tolist() == [[2, 1, 1, 1]]
+    assert solution.texts == ["3222"]
+
+
+def test_several_texts_are_several_puzzles() -> None:
+    for puzzles in (["1234", "...."], "1234\n....\n"):
+        assert solve(FakeRunner(), puzzles).puzzles.tolist() == [[2, 3, 4, 5], [1, 1, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("puzzles", "complaint"),
+    [
+        ("", "puzzle 1: expected 4 cells, got 0 characters"),
+        (["1234", "12x4"], "puzzle 2: column 3: 'x' is not one of .01234_"),
+        ([[1, 2, 3, 4], [1]], "input 'inputs': expected rows of the same length, got different"),
+        (3, "expected shape (N, 4), got ()"),
+        ({"input": "1234"}, "input 'inputs': missing"),
+    ],
+)
+def test_text_that_does_not_fit_is_refused(puzzles: Any, complaint: str) -> None:
+    with pytest.raises(RejectedInputError, match=re.escape(complaint)):
+        solve(FakeRunner(), puzzles)
+    if not isinstance(puzzles, int):
+        with pytest.raises(RejectedInputError, match=r"fit the model:\n  - "):
+            solve(FakeRunner(), puzzles)
+
+
+@pytest.mark.parametrize("row", [[1, 0, 0, 4], [0, 1, 2, 3], [0, 0, 0, 0]])
+def test_digits_in_the_place_of_ids_are_caught(row: list[int]) -> None:
+    runner = FakeRunner()
+    with pytest.raises(RejectedInputError, match=re.escape(IDS)) as caught:
+        solve(runner, [[1, 2, 3, 4], row])
+    assert caught.value.problems[0] == f"row 1, column {row.index(0)}: id 0"
+    assert not runner.batches
+
+
+@pytest.mark.parametrize("alphabet", [None, ("-", "|", "0", "1", "2", "3")])
+def test_id_0_is_a_cell_where_it_has_a_character_or_nothing_is_known(alphabet: Any) -> None:
+    runner = FakeRunner(make_contract(alphabet=alphabet))
+    assert len(solve(runner, [[0, 0, 2, 0], [0, 0, 0, 0]])) == 2
+
+
+def test_padding_behind_a_puzzle_is_no_fault() -> None:
+    assert len(solve(FakeRunner(), [[1, 2, 0, 0]])) == 1
+
+
+def test_answers_without_an_alphabet_have_no_text() -> None:
+    solution = solve(FakeRunner(make_contract(alphabet=None)), [1, 2, 3, 4])
+    with pytest.raises(UsageError, match="has no alphabet"):
+        _ = solution.texts
+    assert "toy" in solve(FakeRunner(), "1234").contract.model_name
+
+
+def test_what_ids_mean_in_words() -> None:
+    nine = ("", ".0_", *"123456789")
+    assert meanings(nine) == "0 is padding, 1 is a blank, 2 to 10 are 1 to 9"
+    maze = ("", "#", "._ ", "S", "G", "o")
+    assert meanings(maze) == "0 is padding, 1 is #, 2 is a blank, 3 is S, 4 is G, 5 is o"
+    assert meanings(("-", "|", *"0123")) == "0 is -, 1 is |, 2 to 5 are 0 to 3"
+    assert meanings(("", "", "a", "b")) == "0 is padding, 1 is nothing, 2 to 3 are a to b"

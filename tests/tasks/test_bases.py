@@ -106,5 +106,5 @@ def test_bases_come_back_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_4x4_bases_are_not_made() -> None:
-    with pytest.raises(ValueError, match="enumerated"):
+    with pytest.raises(ValueError, match="Bases can be made for 9x9 only, got 4x4"):
         make_bases(4, {"test": 1}, 0)

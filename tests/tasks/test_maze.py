@@ -159,16 +159,16 @@ def test_goals_fill_dead_ends_until_the_path_is_left() -> None:
 
 def test_a_board_that_has_too_few_mazes_says_so() -> None:
     small = MazeTask("small", 5, (1, 5), 0, (None,))
-    with pytest.raises(UsageError, match=r"hardly more than \d train mazes with 1 to 5 path"):
+    with pytest.raises(UsageError, match=r"found only \d+ train mazes? with 1 to 5 path"):
         small.puzzles("train", count=100)
 
 
 def test_impossible_wishes_are_refused() -> None:
     with pytest.raises(UsageError, match="path cells"):
         maze().puzzles("test", "minimal", 5)
-    with pytest.raises(UsageError, match="hardly any"):
+    with pytest.raises(UsageError, match="no mazes found with 110 to 110 path cells"):
         maze().puzzles("test", 110, 5)
-    with pytest.raises(UsageError, match="count=0"):
+    with pytest.raises(UsageError, match="count must be 1 or more, got 0"):
         maze().puzzles("test", count=0)
     with pytest.raises(UsageError, match="no minimal form"):
         maze().batches(8, minimal_fraction=0.5)

@@ -75,9 +75,9 @@ def test_official_folders_and_npz(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cells", "sign", "reason"),
     [
-        ({60: "o"}, "", "'o' at position 61; expected # . S or G"),
-        ({}, "SG", "0 cells S and 0 cells G; expected one of each"),
-        ({}, "#", "no way leads from S to G"),
+        ({60: "o"}, "", "expected # . S or G at position 61, got 'o'"),
+        ({}, "SG", "expected one cell S and one cell G, got 0 and 0"),
+        ({}, "#", "no path leads from S to G"),
         ({0: ""}, "", "expected 121 characters, got 120"),
     ],
 )
@@ -102,6 +102,6 @@ def test_bad_solutions_are_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "mazes.npz", inputs=PUZZLES.inputs, labels=labels)
     message = refusal(tmp_path / "mazes.npz")
     assert "row 2: the solution contradicts the puzzle in row 1, column 1" in message
-    assert "row 4: the cells o of the solution are no shortest path from S to G" in message
+    assert "row 4: the cells o of the solution are not a shortest path from S to G" in message
     np.savez(tmp_path / "sizes.npz", inputs=PUZZLES.inputs[:, :81])
-    assert "cannot be read as puzzles of maze11" in refusal(tmp_path / "sizes.npz")
+    assert "not puzzles of maze11:" in refusal(tmp_path / "sizes.npz")

@@ -120,7 +120,7 @@ def test_npz(tmp_path: Path, four: PuzzleSet) -> None:
 def test_a_limit_reads_only_the_first_rows(tmp_path: Path, nine: PuzzleSet) -> None:
     path = write(tmp_path / "p.txt", *map(text, nine.inputs[:3]), "rubbish")
     assert len(read_puzzles(path, limit=3)) == 3
-    with pytest.raises(UsageError, match="limit=0"):
+    with pytest.raises(UsageError, match="limit of puzzles must be 1 or more, got 0"):
         read_puzzles(path, limit=0)
 
 
@@ -129,13 +129,13 @@ def test_a_limit_reads_only_the_first_rows(tmp_path: Path, nine: PuzzleSet) -> N
     [
         (PUZZLE[:-1], "expected 16 characters, got 15"),
         ("." * 81, "expected 16 characters, got 81"),
-        ("1x" + PUZZLE[2:], "'x' at position 2; expected a digit 1-4 or a blank (. 0 _)"),
-        ("15" + PUZZLE[2:], "'5' at position 2; expected a digit 1-4"),
-        ("1é" + PUZZLE[2:], "'é' at position 2"),
-        ("1..1" + "." * 12, "the clue 1 stands twice in row 1"),
-        ("1" + "." * 11 + "1...", "the clue 1 stands twice in column 1"),
-        ("1....1" + "." * 10, "the clue 1 stands twice in box 1"),
-        (f"{SOLVABLE},{SOLUTION}", "a solution, though the first row has none"),
+        ("1x" + PUZZLE[2:], "expected a digit 1-4 or a blank (. 0 _) at position 2, got 'x'"),
+        ("15" + PUZZLE[2:], "expected a digit 1-4 or a blank (. 0 _) at position 2, got '5'"),
+        ("1é" + PUZZLE[2:], "expected a digit 1-4 or a blank (. 0 _) at position 2, got 'é'"),
+        ("1..1" + "." * 12, "the clue 1 appears twice in row 1"),
+        ("1" + "." * 11 + "1...", "the clue 1 appears twice in column 1"),
+        ("1....1" + "." * 10, "the clue 1 appears twice in box 1"),
+        (f"{SOLVABLE},{SOLUTION}", "expected no solution, as in the first row"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: str, reason: str) -> None:
@@ -151,11 +151,11 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, reason: str) -> None:
         (f"{PUZZLE},{SOLUTION[:-1]}", "expected 16 characters in the solution, got 15"),
         (
             f"{SOLVABLE},{SOLUTION[:-1]}.",
-            "'.' at position 16 in the solution; expected a digit 1-4",
+            "expected a digit 1-4 at position 16 in the solution, got '.'",
         ),
-        (f"2{SOLVABLE[1:].replace('2', '.')},{SOLUTION}", "1 instead of the clue 2"),
-        (f"{SOLVABLE},{SOLUTION[:-2]}22", "the digit of the solution 2 stands twice in row 4"),
-        (f"{SOLVABLE}", "no solution, though the first row has one"),
+        (f"2{SOLVABLE[1:].replace('2', '.')},{SOLUTION}", "column 1: expected the clue 2, got 1"),
+        (f"{SOLVABLE},{SOLUTION[:-2]}22", "the solution's digit 2 appears twice in row 4"),
+        (f"{SOLVABLE}", "expected a solution, as in the first row"),
         ("", ""),
     ],
 )
@@ -173,7 +173,7 @@ def test_a_bad_solution_is_named(tmp_path: Path, row: str, reason: str) -> None:
 def test_only_five_bad_rows_are_listed_in_order(tmp_path: Path) -> None:
     lines = [SOLVABLE, "11..", *["11" + "." * 14] * 7, "1"]
     message = refusal(write(tmp_path / "puzzles.txt", *lines))
-    assert message.startswith("puzzles.txt: 9 of 10 rows cannot be used")
+    assert message.startswith("puzzles.txt: 9 of 10 rows cannot be used; correct or remove:")
     named = [line for line in message.splitlines() if " line " in line]
     assert [line.split(" line ")[1].split(":")[0] for line in named] == ["2", "3", "4", "5", "6"]
     assert "and 4 more" in message
@@ -188,7 +188,8 @@ def test_rows_of_large_files_are_counted_on(
     np.savez(tmp_path / "p.npz", inputs=inputs)
     message = refusal(tmp_path / "p.npz")
     assert "3 of 12 rows" in message
-    assert all(f"row {row}: token 9" in message for row in (1, 7, 11))
+    assert all(f"row {row}: expected a token 1 to 5 (" in message for row in (1, 7, 11))
+    assert message.count(" at position 1 of the puzzle, got 9") == 3
 
 
 def test_sizes_must_fit_the_task(tmp_path: Path, four: PuzzleSet) -> None:
@@ -197,47 +198,47 @@ def test_sizes_must_fit_the_task(tmp_path: Path, four: PuzzleSet) -> None:
     message = refusal(path, task=get_task("sudoku9"))
     assert "puzzles.txt line 1: expected 81 characters, got 16" in message
     np.savez(tmp_path / "p.npz", inputs=four.inputs)
-    assert "expected (rows, 81)" in refusal(tmp_path / "p.npz", task=get_task("sudoku9"))
+    assert "expected the shape (rows, 81)" in refusal(tmp_path / "p.npz", task=get_task("sudoku9"))
 
 
 def test_a_file_of_one_row(tmp_path: Path) -> None:
-    assert "its only row cannot be used" in refusal(write(tmp_path / "p.txt", "123"))
+    assert "the only row cannot be used" in refusal(write(tmp_path / "p.txt", "123"))
 
 
 @pytest.mark.parametrize("content", ["", "\n\n# nothing\n", "quizzes,solutions\n"])
 def test_empty_files(tmp_path: Path, content: str) -> None:
     (tmp_path / "empty.csv").write_text(content)
-    assert "empty.csv holds no puzzle" in refusal(tmp_path / "empty.csv")
+    assert "empty.csv: has no puzzle, expected one a line." in refusal(tmp_path / "empty.csv")
 
 
 def test_files_that_are_not_puzzle_files(tmp_path: Path) -> None:
     (tmp_path / "image.txt").write_bytes(b"\x89PNG\xff\xfe")
-    assert "image.txt is not a text file" in refusal(tmp_path / "image.txt")
-    assert "has the columns solution, rating" in refusal(
+    assert "image.txt: not a text file" in refusal(tmp_path / "image.txt")
+    assert "puzzles or question, got solution, rating." in refusal(
         write(tmp_path / "half.csv", "solution,rating", "1,2")
     )
-    assert "line 1 has more than 100000 characters" in refusal(
+    assert "line 1: more than 100000 characters" in refusal(
         write(tmp_path / "long.txt", "1" * 200000)
     )
     assert "does not exist" in refusal(tmp_path / "nowhere.csv")
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 no zip")
-    assert "broken.npz is not a readable .npz" in refusal(tmp_path / "broken.npz")
+    assert "broken.npz: not a readable .npz" in refusal(tmp_path / "broken.npz")
     np.save(tmp_path / "array.npy", np.ones((2, 16), np.int32))
     (tmp_path / "array.npy").rename(tmp_path / "array.npz")
-    assert "array.npz is not a readable .npz" in refusal(tmp_path / "array.npz")
+    assert "array.npz: not a readable .npz" in refusal(tmp_path / "array.npz")
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
-    assert "other.npz holds x; expected inputs" in refusal(tmp_path / "other.npz")
+    assert "other.npz: expected inputs (and labels), got x." in refusal(tmp_path / "other.npz")
     np.savez(tmp_path / "pickle.npz", inputs=np.array([{"a": 1}], dtype=object))
-    assert "pickle.npz is not a readable .npz" in refusal(tmp_path / "pickle.npz")
+    assert "pickle.npz: not a readable .npz" in refusal(tmp_path / "pickle.npz")
 
 
 def test_arrays_of_wrong_shape_or_dtype(tmp_path: Path, four: PuzzleSet) -> None:
     np.savez(tmp_path / "p.npz", inputs=four.inputs.astype(np.float32), labels=four.labels[:3])
     message = refusal(tmp_path / "p.npz")
-    assert "labels of shape (3, 16); expected (12, 16)" in message
-    assert "inputs of dtype float32; expected integer tokens" in message
+    assert "labels: expected the shape (12, 16), got (3, 16)" in message
+    assert "inputs: expected integer tokens, got the dtype float32" in message
     np.savez(tmp_path / "q.npz", inputs=np.ones((3, 900), np.int32))
-    assert "shape (3, 900); expected (rows, 16) or (rows, 81)" in refusal(tmp_path / "q.npz")
+    assert "expected the shape (rows, 16) or (rows, 81)" in refusal(tmp_path / "q.npz")
     np.savez(tmp_path / "r.npz", inputs=np.ones((0, 81), np.int32))
     assert "at least one row" in refusal(tmp_path / "r.npz")
 
@@ -247,34 +248,33 @@ def test_bad_rows_of_arrays_are_named(tmp_path: Path, nine: PuzzleSet) -> None:
     inputs[3, 10], inputs[5, 0] = 0, 11
     path = folder(tmp_path / "test", PuzzleSet(inputs, nine.labels, nine.blanks))
     message = refusal(path)
-    assert (
-        "all__inputs.npy row 3: token 0 at position 11 of the puzzle; expected 1 to 10" in message
-    )
-    assert "all__inputs.npy row 5: token 11 at position 1" in message
+    expected = "expected a token 1 to 10 (1 blank, 2.. digits) at position"
+    assert f"all__inputs.npy row 3: {expected} 11 of the puzzle, got 0" in message
+    assert f"all__inputs.npy row 5: {expected} 1 of the puzzle, got 11" in message
     labels = nine.labels.copy()
     labels[2, 7] = 1
     path = folder(tmp_path / "labels", PuzzleSet(nine.inputs, labels, nine.blanks))
-    assert "row 2: token 1 at position 8 of the solution; expected 2 to 10" in refusal(path)
+    assert "row 2: expected a token 2 to 10 (2.. digits) at position 8 of" in refusal(path)
 
 
 def test_damaged_official_folders(tmp_path: Path, nine: PuzzleSet) -> None:
     folder(tmp_path / "data" / "test", nine)
-    named = f"; {tmp_path / 'data'} has the splits test: name the folder of one"
+    named = f"; {tmp_path / 'data'} has the splits test: give the folder of one."
     assert refusal(tmp_path / "data") == f"{tmp_path / 'data'} has no dataset.json{named}"
     missing = tmp_path / "data" / "train"
     assert refusal(tmp_path / "data", split="train") == f"{missing} has no dataset.json{named}"
     missing.mkdir()
-    assert refusal(missing, split="test") == f"{missing / 'test'} has no dataset.json"
-    with pytest.raises(UsageError, match="plain name of a folder"):
+    assert refusal(missing, split="test") == f"{missing / 'test'} has no dataset.json."
+    with pytest.raises(UsageError, match="must be the name of a folder, such as test"):
         read_puzzles(tmp_path / "data", split="../test")
     path = folder(tmp_path / "escape", nine, sets=["../test/all"])
     assert "expected a list of names `sets`" in refusal(path)
     path = folder(tmp_path / "length", nine, seq_len=900)
-    assert "says seq_len 900, but all__inputs.npy has rows of 81" in refusal(path)
+    assert "has seq_len 900, but all__inputs.npy has rows of 81 tokens." in refusal(path)
     (path / "dataset.json").write_text("{")
-    assert "is not JSON" in refusal(path)
+    assert "not valid JSON" in refusal(path)
     path = folder(tmp_path / "cut", nine)
     (path / "all__inputs.npy").write_bytes((path / "all__inputs.npy").read_bytes()[:200])
-    assert "all__inputs.npy is not a readable .npy file" in refusal(path)
+    assert "all__inputs.npy: not a readable .npy file" in refusal(path)
     (path / "all__inputs.npy").unlink()
-    assert "all__inputs.npy is not a readable .npy file" in refusal(path)
+    assert "all__inputs.npy: not a readable .npy file" in refusal(path)

@@ -88,7 +88,7 @@ def test_two_attempts_count(task: ArcTask, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_copies_and_identifiers_must_exist(task: ArcTask, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="1 to 4 copies a problem, not 5"):
+    with pytest.raises(UsageError, match="copies must be 1 to 4, got 5"):
         answered(task, (), monkeypatch, copies=5)
-    with pytest.raises(UsageError, match="knows 12 puzzle identifiers"):
+    with pytest.raises(UsageError, match="has 12 puzzle identifiers, but"):
         answered(task, (), monkeypatch, known=12)

@@ -70,7 +70,7 @@ def test_only_what_a_traced_call_has(third_party: Any, tmp_path: Path) -> None:
     their_model, kind = third_party("hierarchy"), format_named("tflite")
     puzzles = probe_puzzles(their_model.model)
     for choices in (Choices(recursion="rolled"), Choices(granularity="block")):
-        with pytest.raises(UsageError, match="one shared stack, and HRM shows none"):
+        with pytest.raises(UsageError, match="one shared stack, and HRM does not"):
             export(their_model.model, tmp_path / "m.tflite", puzzles, kind, choices)
 
 

@@ -36,7 +36,7 @@ def refusal(path: Path, *trusted: str) -> str:
 def test_an_unknown_class_is_refused_and_told_what_to_do(their_model: ThirdPartyModel) -> None:
     text = refusal(their_model.file)
     assert "expected 'trm_export>TRM'" in text
-    assert "if you trust that package's code, let it run with --trust-module tests" in text
+    assert "if you trust that package, pass --trust-module tests" in text
     assert "expected one of some.other or of Keras" in refusal(their_model.file, "some.other")
 
 
@@ -64,7 +64,9 @@ def test_a_package_that_is_not_there(their_model: ThirdPartyModel, tmp_path: Pat
     from trm_export.checkpoints.opening import open_model
 
     path = with_config(their_model.file, tmp_path / "m.keras", _elsewhere)
-    with pytest.raises(UsageError, match=r"nowhere cannot be imported .* set PYTHONPATH"):
+    with pytest.raises(
+        UsageError, match=r"nowhere cannot be imported .* add its folder to PYTHONPATH"
+    ):
         open_model(path, ["nowhere"])
 
 
@@ -81,8 +83,8 @@ def _elsewhere(config: dict[str, Any]) -> None:
             "names the class 'system' of 'os'",
         ),
         ({"module": "keras.utils", "class_name": "get_file", "config": {}}, "of 'keras.utils'"),
-        ({"module": "keras.layers", "class_name": "Lambda", "config": {}}, "Lambda holds code"),
-        ({"class_name": "__lambda__", "config": {}}, "__lambda__ holds code"),
+        ({"module": "keras.layers", "class_name": "Lambda", "config": {}}, "Lambda contains code"),
+        ({"class_name": "__lambda__", "config": {}}, "__lambda__ contains code"),
         ({"module": "tests.third_party.oddities2", "class_name": "X", "config": {}}, "oddities2"),
     ],
 )
@@ -101,11 +103,11 @@ def test_trust_in_one_package_is_no_trust_in_others(
 def test_the_archive_is_checked_all_the_same(their_model: ThirdPartyModel, tmp_path: Path) -> None:
     contents = {**members(their_model.file), "assets/evil.py": b""}
     path = pack(tmp_path / "m.keras", contents)
-    assert "does not belong there" in refusal(path, their_model.package)
+    assert "unexpected member" in refusal(path, their_model.package)
 
 
 def test_every_weight_is_the_files(their_model: ThirdPartyModel) -> None:
-    from trm_export.step.weights import weights_sha256
+    from trm_export.step.saved_weights import weights_sha256
 
     info = inspect_keras(their_model.file, [their_model.package])
     assert weights_sha256(their_model.model.keras) == info.weights_sha256
@@ -118,7 +120,7 @@ def test_a_variable_that_keras_does_not_know_is_told() -> None:
 
     runner = KerasRunner(adapt(odd("Raw"), ASKED), batch=2)
     tokens = np.zeros((2, runner.contract.seq_len), np.int32)
-    with pytest.raises(ProtocolError, match="Raw uses variables that are no Keras weights"):
+    with pytest.raises(ProtocolError, match="Raw uses variables that are not Keras weights"):
         runner.step({"inputs": tokens}, initial_carry(runner.contract, 2))
 
 
@@ -133,7 +135,7 @@ def test_a_missing_container_is_no_warning(third_party: Any, tmp_path: Path) -> 
     path = with_weights(their_model.file, tmp_path / "m.keras", drop)
     text = refusal(path, their_model.package)
     assert "the weights do not fit the model" in text
-    assert text.count("missing, would stay random") == len(
+    assert text.count("missing from the file, so it would keep random values") == len(
         [path for path in found if path.startswith(f"{container}/")]
     )
 
@@ -141,7 +143,7 @@ def test_a_missing_container_is_no_warning(third_party: Any, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [("Unsaved", "kernel float32 [16, 16]: not saved"),
-     ("Untracked", "kernel float32 [16, 16]: used, but no part of the model")],
+     ("Untracked", "kernel float32 [16, 16]: used, but not a part of the model")],
 )  # fmt: skip
 def test_weights_that_keras_does_not_save_are_told(
     tmp_path: Path, name: str, complaint: str

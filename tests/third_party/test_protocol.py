@@ -66,7 +66,7 @@ def test_a_threshold_that_is_asked_for_wins() -> None:
     own = TRM(6, 16, 2, 1.0, 16, family="paper", halt_threshold=0.5, l_layers=1, h_layers=1)
     assert adapt(own).halt.threshold == 0.5
     assert adapt(own, ModelHints(halt_threshold=-2.0)).halt.threshold == -2.0
-    with pytest.raises(UsageError, match="expected a finite number, got nan"):
+    with pytest.raises(UsageError, match="--halt-threshold must be a finite number, got nan"):
         adapt(own, ModelHints(halt_threshold=float("nan")))
     contract = contract_for(own)
     tuned = dataclasses.replace(contract, halt=contract.halt.tuned(3.0))
@@ -78,15 +78,17 @@ def test_what_cannot_be_inferred_is_asked_for_by_name() -> None:
 
     with pytest.raises(UsageError, match=r"seq_len; give --seq-len.*max_steps; give --max-steps"):
         adapt(odd("Named"))
-    with pytest.raises(UsageError, match=r"HRM: it does not say its halt_rule; give --halt-rule"):
+    with pytest.raises(
+        UsageError, match=r"HRM: the model does not state its halt_rule; give --halt-rule"
+    ):
         adapt(HRM())
     silent = HRM(num_puzzle_identifiers=3)
     del silent.settings["puzzle_emb_ndim"], silent.settings["num_puzzle_identifiers"]
     with pytest.raises(UsageError, match=r"give --puzzle-identifiers"):
         adapt(silent, ModelHints(halt_rule="q_halt"))
-    with pytest.raises(UsageError, match=r"--seq-len is 9, but its own seq_len is 16; --max-st"):
+    with pytest.raises(UsageError, match=r"--seq-len is 9, but the model has seq_len 16; --max-st"):
         adapt(HRM(), ModelHints(seq_len=9, max_steps=5))
-    with pytest.raises(UsageError, match=r"expected q_halt or q_halt_minus_q_continue, got 'max'"):
+    with pytest.raises(UsageError, match=r"must be q_halt or q_halt_minus_q_continue, got 'max'"):
         adapt(HRM(), ModelHints(halt_rule="max"))
 
 
@@ -134,15 +136,17 @@ def test_a_stale_carry_that_leaks_is_told(name: str, what: str) -> None:
     with pytest.raises(ProtocolError) as caught:
         adapt(odd(name), ASKED)
     (problem,) = caught.value.problems
-    assert f"halted = True and {what} in its carry must start anew" in problem
-    assert "state, logits, q_halt_logits still depend on it" in problem
+    assert f"halted = True and {what} in its carry must be reset" in problem
+    assert "these still depend on it: state, logits, q_halt_logits; select" in problem
     assert caught.value.exit_code == 4
 
 
 def test_models_of_another_protocol_are_refused() -> None:
     import keras
 
-    with pytest.raises(ProtocolError, match="Sequential has no method initial_carry"):
+    with pytest.raises(
+        ProtocolError, match=r"^Sequential does not follow the protocol:\s+- it has no method init"
+    ):
         adapt(keras.Sequential())
     with pytest.raises(ProtocolError, match="the carry has no 'halted'"):
         adapt(odd("Plain"), ASKED)
@@ -160,5 +164,5 @@ def test_our_own_model_takes_the_same_road() -> None:
     assert [spec.name for spec in model.carry(1)] == list(
         own.initial_carry({"inputs": np.zeros((1, 16), "int32")})
     )
-    with pytest.raises(UsageError, match="--max-steps is 4, but its own max_steps is 16"):
+    with pytest.raises(UsageError, match="--max-steps is 4, but the model has max_steps 16"):
         adapt(own, ModelHints(max_steps=4))

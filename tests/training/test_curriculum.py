@@ -8,7 +8,7 @@ import pytest
 
 from trm_export import TRM
 from trm_export.errors import UsageError
-from trm_export.training.curriculum import Curriculum
+from trm_export.training.curriculum import Curriculum, Ramp
 from trm_export.training.recipe import recipe_for
 from trm_export.training.trainer import ACTTrainer
 
@@ -79,3 +79,16 @@ def test_rows_halt_at_the_limit_in_training_alone() -> None:
     batch = {name: keras.ops.convert_to_tensor(array) for name, array in batch.items()}
     assert not np.asarray(taught(batch, training=False)["halted"]).any()
     assert np.asarray(taught(batch, training=True)["halted"]).all()
+
+
+def test_a_ramp_ends_with_all_act_steps_whatever_the_first_epoch() -> None:
+    ramp = Ramp(2, 4.0, trainer())
+    seen = []
+    for epoch in (0, 1, 2, 3, 4, 9, 1):
+        ramp.on_epoch_begin(epoch)
+        seen.append(int(ramp.trainer.limit.value))
+    assert seen == [2, 3, 5, 6, 8, 8, 3]
+    with pytest.raises(UsageError, match="ramp must be 0 to 1, got 2"):
+        recipe_for("sudoku9", ramp=2)
+    with pytest.raises(UsageError, match="The ramp and the mastery both set the ACT steps"):
+        recipe_for("maze9", ramp=0.5)

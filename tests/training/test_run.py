@@ -17,7 +17,7 @@ import pytest
 from trm_export.checkpoints.loading import load_model
 from trm_export.errors import OverwriteError, RejectedInputError
 from trm_export.model.presets import PRESETS, preset
-from trm_export.step.weights import weights_sha256
+from trm_export.step.saved_weights import weights_sha256
 from trm_export.tasks import get_task
 from trm_export.training.callbacks import VALIDATED, LearningCurve, Log
 from trm_export.training.recipe import RECIPES, Recipe, recipe_for, with_changes
@@ -192,7 +192,9 @@ def test_training_begins_with_the_weights_of_a_checkpoint(
 
 def test_a_start_of_another_kind_is_refused(tmp_path: Path) -> None:
     other = ROOT / "artifacts" / "sudoku9.keras"
-    with pytest.raises(UsageError, match=r"another model.*hidden_size is 128, not 32"):
+    with pytest.raises(
+        UsageError, match=r"configuration of this recipe.*expected hidden_size 32, got 128"
+    ):
         train(small(), tmp_path / "model.keras", start=other)
     assert list(tmp_path.iterdir()) == []
 
@@ -202,10 +204,10 @@ def test_a_run_that_could_be_resumed_is_not_discarded(tmp_path: Path) -> None:
     left = tmp_path / "model.backup" / "training_metadata.json"
     left.parent.mkdir()
     left.write_text('{"epoch": 7, "batch": 0}')
-    with pytest.raises(OverwriteError, match=r"holds a run of 7 epochs; .*--resume.*--force"):
+    with pytest.raises(OverwriteError, match=r"has a run of 7 epochs; .*--resume.*--force"):
         train(small(), output)
     left.write_text('{"epoch": 1, "batch": 0}')
-    with pytest.raises(OverwriteError, match="holds a run of 1 epoch; "):
+    with pytest.raises(OverwriteError, match="has a run of 1 epoch; "):
         train(small(), output)
     assert left.exists()
 
@@ -215,11 +217,11 @@ def test_a_run_is_resumed_by_its_own_recipe(tmp_path: Path) -> None:
     files.begin(recipe)
     assert files.recorded() == recipe
     files.refuse_changes(with_changes(recipe, seed=3, steps=None))
-    with pytest.raises(UsageError, match=r"steps: 4500 in the run, 500 asked for; seed: 3 in"):
+    with pytest.raises(UsageError, match=r"steps is 4500 in the run, got 500; seed is 3 in"):
         files.refuse_changes(with_changes(recipe, steps=500, seed=4))
     for damaged in ("", "[]", '{"task": "sudoku9"}', '{"blanks": 3}'):
         files.recipe.write_text(damaged)
-        with pytest.raises(RejectedInputError, match=r"model\.recipe\.json is not a recipe"):
+        with pytest.raises(RejectedInputError, match=r"model\.recipe\.json: not a recipe"):
             files.recorded()
 
 

@@ -1,4 +1,4 @@
-"""What the functions of the public API take: a model or its file, trusted packages, progress."""
+"""The common arguments of the public API: a model or its file, trusted packages, progress."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ FilePath: TypeAlias = str | os.PathLike[str]
 ModelLike: TypeAlias = Union[FilePath, "AnyModel"]
 """A `.keras` file, a Keras model that follows the protocol, or one that is adapted already."""
 Progress: TypeAlias = Callable[[float, str], object]
-"""Told how much is done, from 0 to 1 (0 throughout where that is not known), and what is done."""
+"""Called with the share that is done, 0 to 1 (always 0 if unknown), and what is being done."""
 ARTIFACTS = Path("artifacts")
-"""Where a file goes that nobody names."""
+"""The default folder of output files."""
 
 
 def file_of(model: ModelLike) -> Path | None:
-    """The file of a model that is named by its path; None for a model in memory."""
+    """The file of a model that is given by its path; None for a model in memory."""
     return Path(model) if isinstance(model, str | os.PathLike) else None
 
 
 def stem_of(model: ModelLike) -> str:
-    """What files made from this model are named after: its file, or its Keras name."""
+    """The stem of the names of output files: that of the model's file, or its Keras name."""
     file = file_of(model)
     return str(getattr(model, "name", "model")) if file is None else file.stem
 
 
 def packages(trust: Sequence[str]) -> tuple[str, ...]:
-    """The trusted packages, a single name given as a plain text included.
+    """The trusted packages as a tuple; a single name may be given as a string.
 
     Raises UsageError for a package that does not exist, before any of its code runs.
     """
@@ -43,4 +43,4 @@ def packages(trust: Sequence[str]) -> tuple[str, ...]:
 
 
 def ignore(done: float, note: str) -> None:
-    """Progress that nobody wants to see."""
+    """Discards the progress."""

@@ -1,12 +1,11 @@
-"""`export` and `export_all`: a model as one checked file for a device, or as all of them."""
+"""`export` and `export_all`: write a model as one checked file, or in all formats."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, Union
+from typing import TYPE_CHECKING
 
 from trm_export.api.arguments import (
     ARTIFACTS,
@@ -19,7 +18,7 @@ from trm_export.api.arguments import (
 )
 from trm_export.api.loading import as_step_model, refuse_model
 from trm_export.artifacts.host_kinds import HOST_KINDS
-from trm_export.errors import RejectedInputError, UsageError
+from trm_export.errors import UsageError
 from trm_export.exporters.choices import (
     FORMATS,
     PRECISIONS,
@@ -30,6 +29,7 @@ from trm_export.exporters.choices import (
 )
 from trm_export.files import refuse_overwrite
 from trm_export.step.model_facts import ModelHints
+from trm_export.tasks.selection import PuzzleSource, refuse_puzzles, select_puzzles
 
 if TYPE_CHECKING:
     from trm_export.exporters.export_result import ExportResult, ExportSet
@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from trm_export.tasks import PuzzleSet
 
 MOST_PERCENT = 1000.0  # of a file's bytes that float layers may add
-_PROBES = 6  # puzzles of the check of an export
-OwnPuzzles: TypeAlias = Union[FilePath, "PuzzleSet", None]
+_SHIPPED, _OWN = 6, 64  # puzzles of calibration and check, at most
 
 
 def export(
@@ -56,44 +55,45 @@ def export(
     keep: Iterable[str] = (),
     auto_keep: float | None = None,
     auto_keep_count: int = 64,
-    puzzles: OwnPuzzles = None,
+    puzzles: PuzzleSource | None = None,
     trust: Sequence[str] = (),
     hints: ModelHints | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> ExportResult:
-    """Writes the model as one file, opens it as a device would and compares it with Keras.
+    """Writes the model as one file, opens it as on a device and compares it with Keras.
 
-    The step contract lands beside the file as ``<path>.json``.
+    The step contract is written beside the file as ``<path>.json``.
 
     Args:
         model: a `.keras` file or a Keras model on the TensorFlow backend.
         path: the file to write, or the folder of a SavedModel; ``artifacts/<name>`` if None.
-        format: ``"onnx"``, ``"tflite"`` or ``"saved-model"``; told by the suffix of `path` if None.
+        format: ``"onnx"``, ``"tflite"`` or ``"saved-model"``; that of the suffix of `path` if None.
         precision: ``"fp32"``, ``"fp16"``, ``"int8"`` or ``"int8-static"``.
-        batch: rows of a call, ``"free"`` for any number; None leaves it to the format.
-        granularity: one call is one ACT ``"step"``, the whole ``"loop"`` or a ``"block"``.
-        recursion: ``"unrolled"``, ``"rolled"``, or None for what is faster.
+        batch: rows of a call, ``"free"`` for a dynamic batch; None for the format's default.
+        granularity: one call is one ACT ``"step"``, the complete ``"loop"`` or one ``"block"``.
+        recursion: ``"unrolled"``, ``"rolled"``, or None for the format's default.
         target: the engine the file is for: with tflite ``"litert"`` or ``"tflite-runtime"``.
         puzzle_table: puzzle embeddings ``"internal"``, or ``"external"`` in a file beside it.
         integer_io: int8 inputs and outputs; only for int8-static.
         keep: layers that stay float32, names or patterns such as ``"*down"``.
         auto_keep: keep the worst layers in float, one after the other, until the file passes its
-            gate; this is how many percent of bytes they may add. The result has the `search`.
+            gates; they may add at most so many percent of bytes. The result has the `search`.
         auto_keep_count: puzzles on which `auto_keep` judges every file.
-        puzzles: for calibration and check; a file or a `PuzzleSet`, shipped ones if None.
+        puzzles: for calibration and check, the first 64 (of a data-set folder, of its split
+            "train"); see `PuzzleSource`. A few shipped ones if None.
         trust: packages whose code may run, for a model whose class is not ours.
         hints: what a model of another class does not state itself.
         force: replace a file that this tool did not make.
-        progress: told of every file that `auto_keep` tries.
+        progress: called for every file that `auto_keep` tries.
 
     Raises:
         BackendError: Keras does not run on TensorFlow.
-        UsageError: choices that this format or this model cannot honour, with the reasons.
+        UsageError: choices that this format or this model does not support, with the reasons.
         CheckpointError, ProtocolError: see `load`.
-        OverwriteError: a file that this tool did not make is in the way.
-        ParityError: the file does not compute what Keras computes, or nothing that `auto_keep`
-            tried does (AutoKeepError, whose `search` tells more); nothing was written.
+        OverwriteError: the file exists and was not made by this tool.
+        ParityError: the file does not compute what Keras computes, nor does any that `auto_keep`
+            tried (AutoKeepError, whose `search` has the details); nothing was written.
     """
     kind = format_for(path, format)
     choices = Choices(
@@ -108,20 +108,28 @@ def export(
     refuse_target(kind, file, source)
     refuse_overwrite(file, force=force)
     refuse_model(model, trust)
-    refuse_puzzles(puzzles)
+    refuse_puzzles(puzzles, None, None)
     step_model = as_step_model(model, trust, hints)
     from trm_export.explain.auto_keep import auto_keep as keep_worst
     from trm_export.exporters import export as exporter
 
-    form, probes = exporter.format_named(kind), _chosen(step_model, puzzles, _PROBES)
+    form, probes = exporter.format_named(kind), _chosen(step_model, puzzles, _SHIPPED, _OWN)
     if auto_keep is None:
         return exporter.export(step_model, file, probes, form, choices, force=force, source=source)
-    told = progress or ignore
+    judged = _chosen(step_model, puzzles, auto_keep_count, auto_keep_count)
+    report = progress or ignore
     return keep_worst(
-        step_model, file, probes, form, choices, budget=auto_keep,
-        judged=_chosen(step_model, puzzles, auto_keep_count), force=force, source=source,
-        progress=lambda words: told(0.0, words),
-    )  # fmt: skip
+        step_model,
+        file,
+        probes,
+        form,
+        choices,
+        budget=auto_keep,
+        judged=judged,
+        force=force,
+        source=source,
+        progress=lambda description: report(0.0, description),
+    )
 
 
 def export_all(
@@ -130,29 +138,35 @@ def export_all(
     *,
     granularity: str = "step",
     puzzle_table: str = "internal",
-    puzzles: OwnPuzzles = None,
+    puzzles: PuzzleSource | None = None,
     trust: Sequence[str] = (),
     hints: ModelHints | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> ExportSet:
-    """Writes every format and precision that the model can have into `folder`, each checked.
+    """Writes every format and precision that the model supports into `folder`, each checked.
 
-    A combination that cannot be had, or a file that fails its check, is an entry with the reason.
-    For the arguments see `export`, whose errors are raised as well.
+    A combination that is not supported, or a file that fails its check, is an entry with the
+    reason. For the arguments and the errors see `export`.
     """
     refuse_words(next(iter(FORMATS)), Choices(granularity=granularity, puzzle_table=puzzle_table))
     refuse_model(model, trust)
-    refuse_puzzles(puzzles)
+    refuse_puzzles(puzzles, None, None)
     step_model = as_step_model(model, trust, hints)
     from trm_export.exporters.export_all import export_all as write_all
     from trm_export.exporters.export_result import ExportSet
 
     entries, most = [], len(FORMATS) * len(PRECISIONS)
     for entry in write_all(
-        step_model, stem_of(model), Path(folder), _chosen(step_model, puzzles, _PROBES),
-        granularity=granularity, puzzle_table=puzzle_table, force=force, source=file_of(model),
-    ):  # fmt: skip
+        step_model,
+        stem_of(model),
+        Path(folder),
+        _chosen(step_model, puzzles, _SHIPPED, _OWN),
+        granularity=granularity,
+        puzzle_table=puzzle_table,
+        force=force,
+        source=file_of(model),
+    ):
         entries.append(entry)
         if progress is not None:
             progress(len(entries) / most, f"{entry.format} {entry.precision}")
@@ -160,7 +174,7 @@ def export_all(
 
 
 def format_for(path: FilePath | None, name: str | None) -> str:
-    """The format that is named, or that the path's suffix tells; UsageError where neither does."""
+    """The format that is given, or that of the path's suffix; UsageError without either."""
     known = ", ".join(FORMATS)
     if name is not None:
         if name not in FORMATS:
@@ -172,32 +186,23 @@ def format_for(path: FilePath | None, name: str | None) -> str:
     for kind in HOST_KINDS.values():
         if kind.file.suffix == suffix:
             return kind.file.name
-    raise UsageError(f"{path}: {suffix} is no suffix of a format; give the format: {known}.")
-
-
-def refuse_puzzles(puzzles: OwnPuzzles) -> None:
-    """RejectedInputError for a path at which there are no puzzles."""
-    if isinstance(puzzles, str | os.PathLike) and not Path(puzzles).exists():
-        raise RejectedInputError(f"{puzzles}: there is no such file or folder of puzzles.")
+    raise UsageError(f"{path}: no format has the suffix {suffix!r}; give the format: {known}.")
 
 
 def _refuse_search(budget: float | None, count: int) -> None:
     if budget is not None and not 0 <= budget <= MOST_PERCENT:
         raise UsageError(
-            f"auto_keep is how many percent of bytes may be added, 0 to {MOST_PERCENT:g}, "
-            f"got {budget:g}."
+            f"The percent of bytes for auto_keep must be 0 to {MOST_PERCENT:g}, got {budget:g}."
         )
     if count < 1:
-        raise UsageError(f"auto_keep_count must be 1 or more, got {count}.")
+        raise UsageError(f"The count of puzzles for auto_keep must be 1 or more, got {count}.")
 
 
-def _chosen(model: StepModel, puzzles: OwnPuzzles, count: int) -> PuzzleSet:
-    """So many of the puzzles that the caller names, or shipped ones."""
+def _chosen(model: StepModel, puzzles: PuzzleSource | None, shipped: int, own: int) -> PuzzleSet:
+    """So many of the caller's own puzzles, or so many of the shipped ones."""
     from trm_export.exporters.probe import probe_puzzles
-    from trm_export.tasks import find_task, read_puzzles
+    from trm_export.step.signature import contract_for
 
     if puzzles is None:
-        return probe_puzzles(model, count)
-    if isinstance(puzzles, str | os.PathLike):
-        return read_puzzles(Path(puzzles), find_task(model), limit=count)
-    return puzzles
+        return probe_puzzles(model, shipped)
+    return select_puzzles(contract_for(model), puzzles, None, None, own, split="train")

@@ -1,4 +1,4 @@
-"""Bring up Keras without its chatter; every verb that needs it comes through here."""
+"""Import Keras without its log output; every function that needs Keras does it here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from trm_export.errors import BackendError, MissingExtraError
+from trm_export.errors import BackendError, MissingExtraError, reason_of
 from trm_runtime.drivers.quiet import memory_file
 
 DEBUG = "TRM_EXPORT_DEBUG"  # an environment variable: show tracebacks and the engines' logs
@@ -17,10 +17,10 @@ _TENSORFLOW = "tensorflow"
 def load_keras(*, any_backend: bool = False) -> None:
     """Import Keras, and silence TensorFlow's log unless the environment asks for debugging.
 
-    The backend is TensorFlow; with `any_backend` it is whatever KERAS_BACKEND says. Where the
-    program has imported Keras already, only its backend is checked. Raises BackendError when Keras
-    runs on another backend than this needs, or on none at all, MissingExtraError when the backend
-    is not installed.
+    The backend is TensorFlow; with `any_backend` it is that of KERAS_BACKEND. If the program has
+    imported Keras already, only its backend is checked. Raises BackendError when Keras runs on
+    another backend than needed, or on an unknown one, MissingExtraError when the backend is not
+    installed.
     """
     loaded = sys.modules.get("keras")
     if loaded is not None:
@@ -42,7 +42,7 @@ def load_keras(*, any_backend: bool = False) -> None:
 def _require(backend: str, any_backend: bool, found: str) -> None:
     if backend != _TENSORFLOW and not any_backend:
         raise BackendError(
-            f"This runs on TensorFlow, but {found} {backend!r}; "
+            f"This needs the TensorFlow backend, but {found} {backend!r}; "
             f"start again with KERAS_BACKEND={_TENSORFLOW}."
         )
 
@@ -52,19 +52,19 @@ def _import(backend: str) -> None:
         import keras  # noqa: F401
     except ValueError as error:
         raise BackendError(
-            f"KERAS_BACKEND is {backend!r}, which Keras refuses: {error}."
+            f"KERAS_BACKEND is {backend!r}, which Keras does not accept: {reason_of(error)}."
         ) from error
     except ModuleNotFoundError as error:
         name = error.name or backend
         raise MissingExtraError(
             f"Keras with the backend {backend!r} needs {name}, which is not installed; "
-            f"install it with: pip install {name}"
+            f"install it with `pip install {name}`."
         ) from error
 
 
 @contextmanager
 def _stderr_held_back() -> Iterator[None]:
-    """Keep what C++ libraries write to file descriptor 2; show it only if the block fails."""
+    """Hold back what C++ libraries write to file descriptor 2; show it only if the block fails."""
     sys.stderr.flush()
     terminal = os.dup(2)
     with memory_file() as held:

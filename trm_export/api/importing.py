@@ -53,15 +53,15 @@ def import_checkpoint(
         checkpoint: ``step_<N>`` or ``.pt`` of PyTorch, or the same tensors as ``.safetensors``,
             with ``all_config.yaml`` and ``dataset.json`` beside it or not.
         path: the file to write; ``artifacts/<checkpoint>.keras`` if None.
-        given: ``"name=value"`` for what the folder does not say, or says wrongly.
+        given: ``"name=value"`` for settings that the folder does not have, or has wrong.
         dataset: another ``dataset.json``, or the folder that holds it.
         force: replace a file that this tool did not make.
 
     Raises:
-        UsageError: `given` cannot be understood, or `path` does not end in ``.keras``.
+        UsageError: `given` has unknown names or wrong values, or `path` does not end in ``.keras``.
         MissingExtraError: a PyTorch file without PyTorch.
-        CheckpointError: everything that is wrong, missing, left over or not known.
-        OverwriteError: a file that this tool did not make is in the way.
+        CheckpointError: listing everything that is wrong, missing, unexpected or unknown.
+        OverwriteError: the file exists and was not made by this tool.
     """
     from trm_export.api.frameworks import load_keras
     from trm_export.checkpoints.keras_file import refuse_keras

@@ -1,4 +1,4 @@
-"""`inspect`: what a file holds, told without running it and without TensorFlow."""
+"""`inspect`: the contents of a file, without running it and without TensorFlow."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Inspection(Shown):
-    """What a file holds; falsy for an export that is damaged or does not fit its contract.
+    """The contents of a file; falsy for an export that is damaged or contradicts its contract.
 
     Attributes:
-        info: everything that is known of a file of this kind.
+        info: the facts about a file of this kind.
     """
 
     info: FileInfo
@@ -34,15 +34,15 @@ class Inspection(Shown):
 
     @property
     def contract(self) -> StepContract | None:
-        """The step contract of an export; None for a model, or for somebody else's file."""
+        """The step contract of an export; None for a model, or for a file of another tool."""
         found: StepContract | None = getattr(self.info, "contract", None)
         return found
 
     @property
     def summary(self) -> str:
-        """The file, its kind, and whether it is whole."""
+        """The file, its kind, and whether it is damaged."""
         (_, kind), *_ = self.tables()[0].rows
-        return f"{self.path}: {kind}, {'whole' if self else 'DAMAGED'}"
+        return f"{self.path}: {kind}, {'undamaged' if self else 'DAMAGED'}"
 
     def tables(self) -> tuple[Table, ...]:
         """The file, its contract and its tensors, or its configuration."""
@@ -56,7 +56,7 @@ class Inspection(Shown):
 
 
 def inspect(path: FilePath, *, trust: Sequence[str] = ()) -> Inspection:
-    """What a `.keras`, `.onnx`, `.tflite` or contract file or a SavedModel folder holds.
+    """The contents of a `.keras`, `.onnx`, `.tflite` or contract file or a SavedModel folder.
 
     Args:
         path: the file or folder.

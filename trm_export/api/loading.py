@@ -1,4 +1,4 @@
-"""`load`: a model by its file, strictly; and the one way in which every verb takes a model."""
+"""`load`: load a `.keras` file strictly; and how every function opens its model argument."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def load(
     Raises:
         CheckpointError: the file is damaged or refused, or its weights do not fit the model.
         ProtocolError: the model does not follow the protocol of a step.
-        UsageError: a package that cannot be imported, or something that only `hints` can tell.
+        UsageError: a package cannot be imported, or facts are missing that `hints` can give.
     """
     return as_step_model(path, trust, hints, any_backend=True).keras
 
 
 def refuse_model(model: ModelLike, trust: Sequence[str] = ()) -> None:
-    """What is wrong with this argument, as far as it can be told before Keras is imported.
+    """Checks this argument, as far as possible before Keras is imported.
 
     Raises UsageError for a trusted package that does not exist, CheckpointError for a missing
     file or another kind of file.
@@ -82,7 +82,7 @@ def as_step_model(
     found = adapt(model, hints) if file is None else open_model(file, packages(trust), hints)
     if found.left_out:
         warnings.warn(
-            "Outputs without rows are left out, because no step contract can hold them: "
+            "Outputs without rows are left out, because a step contract cannot describe them: "
             f"{', '.join(found.left_out)}.",
             OutputWarning,
             stacklevel=2,

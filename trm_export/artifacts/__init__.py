@@ -1,1 +1,1 @@
-"""Files that this tool writes: what is in them, what they cost, and their contract rewritten."""
+"""Exported files: inspection, benchmark, and writing another contract into them."""

@@ -1,4 +1,4 @@
-"""What each exported file costs and answers, measured in a process of its own.
+"""Benchmark one exported file: its cost and its answers, measured in a separate process.
 
 The process is `python -m trm_runtime.measure`: numpy and one engine, as on a device. Knows no
 format; the reference's answers come from the caller.
@@ -65,11 +65,11 @@ def bench(
     ``labels`` (N, S) int32 with UNJUDGED where anything goes, as `PuzzleSet.targets` has them.
 
     Raises:
-        TRMError: the file cannot be measured, of the kind that its own driver raises. One that
-            brings its engine down is a plain TRMError with the last line of that process.
+        TRMError: the file cannot be measured, with the class that its driver raises. If the
+            engine crashes it is a plain TRMError with the last line of that process.
     """
-    found = _measured(path, tokens)
-    answers, steps = np.array(found.pop("answers")), np.array(found.pop("steps"))
+    measured = _measured(path, tokens)
+    answers, steps = np.array(measured.pop("answers")), np.array(measured.pop("steps"))
     solved = None if labels is None else exact(answers, labels)
     same = None if reference is None else exact(answers, reference.answers)
     return BenchRow(
@@ -81,7 +81,7 @@ def bench(
         steps_equal=None if reference is None else float((steps == reference.steps).mean()),
         exact=None if solved is None else float(solved.mean()),
         exact_interval=None if solved is None else wilson(int(solved.sum()), len(solved)),
-        **found,
+        **measured,
     )
 
 
@@ -91,10 +91,10 @@ def _measured(path: Path, tokens: Array) -> dict[str, Any]:
         np.save(file, tokens)
         command = [sys.executable, "-m", "trm_runtime.measure", str(path), str(file)]
         done = _run([*command, str(os.getpid())])
-    said: dict[str, Any] = json.loads(done.stdout or "{}")
+    document: dict[str, Any] = json.loads(done.stdout or "{}")
     if done.returncode:
-        raise _failure(path, done, said.get("refused"))
-    return said
+        raise _failure(path, done, document.get("refused"))
+    return document
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -108,7 +108,7 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 def _failure(path: Path, done: subprocess.CompletedProcess[str], refused: str | None) -> TRMError:
     if refused is None:
-        last = (done.stderr.strip() or f"its process ended with {done.returncode}").splitlines()[-1]
-        return TRMError(f"{path}: could not be measured: {last}")
+        last = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        return TRMError(f"{path}: the process that measured it failed: {last.rstrip('.')}.")
     kind = next((kind for kind in _KINDS if kind.exit_code == done.returncode), TRMError)
     return kind(refused if str(path) in refused else f"{path}: {refused}")

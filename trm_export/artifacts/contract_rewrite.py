@@ -1,4 +1,4 @@
-"""Write another contract into an exported file: embedded, beside it, and its checksums anew.
+"""Write another contract into an exported file, into its sidecar, and update its checksums.
 
 Everything else in the file stays byte for byte. Needs no engine and no Keras.
 """
@@ -17,7 +17,7 @@ from trm_runtime.puzzle_table import table_beside
 
 
 def embedded_contract(artifact: Path) -> StepContract:
-    """The contract inside a whole file or folder, as its driver reads it.
+    """The contract inside an undamaged file or folder, as its driver reads it.
 
     Raises RejectedInputError for one that is missing, of unknown kind, damaged or changed.
     """
@@ -48,7 +48,10 @@ def rewrite(artifact: Path, contract: StepContract, target: Path, *, force: bool
         _copy(artifact, new)
         kind.replace_contract(new, contract.to_json())
         if embedded_contract(new) != contract:
-            raise RejectedInputError(f"{artifact}: took another contract than it was given")
+            raise RejectedInputError(
+                f"{artifact}: the contract reads back differently than it was written; "
+                "nothing was changed."
+            )
         beside.write_text(contract.to_json(), encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""What is known of a file, as tables for people."""
+"""The facts about an inspected file, as tables."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from trm_export.artifacts.tflite_info import TFLiteFileInfo
 from trm_export.checkpoints.keras_file import KerasFileInfo
 from trm_runtime.contract import StepContract
 from trm_runtime.display import Table, bytes_text
+from trm_runtime.message_text import counted
 from trm_runtime.tensors import shape_text
 
 FileInfo: TypeAlias = KerasFileInfo | OnnxFileInfo | TFLiteFileInfo | ContractInfo
@@ -41,8 +42,8 @@ def _keras(info: KerasFileInfo) -> Rows:
         ("size", f"{bytes_text(info.size)} ({info.size:,} bytes)"),
         ("sha256", info.sha256),
         ("saved", f"{info.date_saved} by Keras {info.keras_version}"),
-        ("parameters", f"{info.parameters:,} in {len(info.tensors)} tensors"),
-        ("precision", info.dtype_policy or "not said"),
+        ("parameters", f"{info.parameters:,} in {counted(len(info.tensors), 'tensor')}"),
+        ("precision", info.dtype_policy or "unknown"),
         ("weights sha256", info.weights_sha256),
     ]
 
@@ -90,13 +91,18 @@ def _tflite(info: TFLiteFileInfo) -> Rows:
         ("sha256", info.sha256),
         ("signatures", ", ".join(info.signatures) or "none"),
         ("opens in", f"LiteRT, {old}"),
-        ("operators", f"{sum(info.operators.values()):,} in {info.subgraphs} graphs ({operators})"),
+        (
+            "operators",
+            f"{sum(info.operators.values()):,} in {counted(info.subgraphs, 'graph')} ({operators})",
+        ),
         ("weights", ", ".join(weights) or "none"),
         ("contract", _contract_state(info)),
     ]
     if info.custom_operators:
         named = ", ".join(info.custom_operators[:8])
-        rows.append(("needs", f"operators that no plain interpreter has: {named}"))
+        rows.append(
+            ("needs", f"custom operators, which a plain interpreter does not have: {named}")
+        )
     return rows
 
 
@@ -105,9 +111,9 @@ def _contract_state(info: OnnxFileInfo | TFLiteFileInfo) -> str:
         what = "cannot be read:" if info.contract is None else "does not fit this graph:"
         return "\n- ".join((what, *info.contract_problems))
     if info.contract is None:
-        return "none: not an export of this tool, no driver will run it"
+        return "none: not an export of this tool, and no driver runs it"
     states = {"same": "fits the graph; the same beside the file", "missing": "fits the graph"}
-    other = "fits the graph; the one beside the file is another: "
+    other = "fits the graph; the one beside the file differs: "
     return states.get(info.sidecar, f"{other}{info.sidecar}")
 
 
@@ -118,7 +124,7 @@ def _contract(contract: StepContract) -> Rows:
     return [
         ("model", f"{contract.model_name}, one {contract.granularity} per call"),
         ("precision", contract.precision),
-        ("batch", "free" if contract.batch is None else str(contract.batch)),
+        ("batch", "dynamic" if contract.batch is None else str(contract.batch)),
         ("puzzle", f"{contract.seq_len} tokens of {contract.vocab_size}"),
         ("halts", f"{halt.kind} > {halt.threshold:g}{own}, or step {contract.max_steps}"),
         ("puzzle table", _table(contract)),
@@ -133,7 +139,7 @@ def _table(contract: StepContract) -> str:
     count, external = contract.num_puzzle_identifiers, contract.puzzle_table_sha256
     if count is None:
         return "none"
-    place = "inside" if external is None else f"in a file beside it, sha256 {external}"
+    place = "internal" if external is None else f"in a file beside it, sha256 {external}"
     return f"{count:,} embeddings, {place}"
 
 

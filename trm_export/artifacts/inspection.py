@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ContractInfo:
-    """A step contract, and the file or folder that holds it; true unless that is damaged."""
+    """A step contract, and the file or folder that holds it; truthy unless that is damaged."""
 
     kind: str  # "contract", or the name of a format, "saved-model" say
     path: str
@@ -61,11 +61,11 @@ def inspect_file(
         text = sidecar_text(file)
         contract = StepContract.from_json(text, str(file))
         return ContractInfo("contract", str(file), len(text.encode()), contract)
-    raise RejectedInputError(f"{file}: expected {_known()}, got {file.suffix or 'no suffix'}")
+    raise RejectedInputError(f"{file}: expected {_known()}, got {file.suffix or 'no suffix'}.")
 
 
 def _known() -> str:
-    """Everything that can be looked into, in words."""
+    """The kinds of files that can be inspected, in words."""
     kinds = [kind.file for kind in HOST_KINDS.values()]
     *most, last = [".keras", *(kind.suffix for kind in kinds if kind.suffix), ".json"]
     folders = [kind.label for kind in kinds if not kind.suffix]

@@ -1,6 +1,6 @@
-"""Look into an `.onnx` file with the onnx package: versions, nodes, weights, contract.
+"""Inspect an `.onnx` file with the onnx package: versions, nodes, weights, contract.
 
-Nothing is run and no other file is opened but the contract beside it. Knows nothing about Keras.
+Runs nothing and opens no other file than the contract beside it. Knows nothing about Keras.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from trm_export.artifacts.sidecar import lost_contract, sidecar_state
-from trm_export.errors import RejectedInputError
+from trm_export.errors import RejectedInputError, reason_of
 from trm_export.files import sha256_file
 from trm_runtime.contract import METADATA_KEY, StepContract
 from trm_runtime.drivers.onnx_file import contract_text, seal_problem
@@ -33,7 +33,7 @@ _MAX_BYTES = 1 << 31  # of a protobuf message
 
 @dataclass(frozen=True)
 class OnnxFileInfo:
-    """What an `.onnx` file says of itself; true unless it has a contract that a driver refuses."""
+    """The facts in an `.onnx` file; truthy unless it has a contract that a driver refuses."""
 
     path: str
     size: int  # bytes
@@ -67,9 +67,11 @@ def inspect_onnx(path: str | os.PathLike[str]) -> OnnxFileInfo:
         outside = tuple(external_tensors(data))
         model = onnx.load_model_from_string(data)
     except (DecodeError, ValueError) as error:
-        raise RejectedInputError(f"{file}: not an ONNX file, or a damaged one: {error}") from error
+        raise RejectedInputError(
+            f"{file}: not an ONNX file, or a damaged one: {reason_of(error)}."
+        ) from error
     if not (model.ir_version and model.opset_import and model.graph.node):
-        raise RejectedInputError(f"{file}: not an ONNX file: it names no version or no nodes")
+        raise RejectedInputError(f"{file}: not an ONNX file: it has no version or no nodes.")
     value = metadata_value(data, METADATA_KEY)
     contract, problems = _contract(value, model, file)
     opsets = {_text(opset.domain): opset.version for opset in model.opset_import}
@@ -95,10 +97,10 @@ def inspect_onnx(path: str | os.PathLike[str]) -> OnnxFileInfo:
 def _read(file: Path) -> bytes:
     try:
         if file.stat().st_size > _MAX_BYTES:
-            raise RejectedInputError(f"{file}: larger than 2 GiB, which no ONNX file is")
+            raise RejectedInputError(f"{file}: larger than 2 GiB, the limit of an ONNX file.")
         return file.read_bytes()
     except OSError as error:
-        raise RejectedInputError(f"{file}: cannot be read: {error.strerror}") from error
+        raise RejectedInputError(f"{file}: cannot be read: {error.strerror}.") from error
 
 
 def _oldest_engine(opset: int, ir_version: int) -> str | None:

@@ -1,4 +1,4 @@
-"""The contract beside an exported file, and what is wrong where one of the two is missing."""
+"""The sidecar of an exported file: the contract beside it, compared with the one inside."""
 
 from __future__ import annotations
 
@@ -22,32 +22,31 @@ def sidecar_state(file: Path, contract: StepContract | None) -> str:
 
 
 def lost_contract(file: Path) -> tuple[str, ...]:
-    """The complaint about a file without a contract that is an export all the same.
+    """The problem with a file of this tool that has lost its contract; empty for other files.
 
-    Its contract lies beside it, or is named in it; somebody else's file has neither.
+    An export of this tool has its contract beside it, or at least its name inside it.
     """
-    beside = f"{sidecar(file).name} beside it"
     if sidecar_state(file, None) == "differs":
-        shown = f"its contract, which {beside} shows, is missing"
+        reason = f"it has no contract, but {sidecar(file).name} lies beside it"
     elif is_ours(file):
-        shown = "its contract, whose name is still in it, cannot be read"
+        reason = "its contract cannot be read, but the name of one is inside"
     else:
         return ()
-    return (f"it is cut short or was changed: {shown}; copy it again, or export it again",)
+    return (f"truncated or changed: {reason}; copy it again, or export it again",)
 
 
 def sidecar_text(file: Path) -> str:
-    """The text of a contract file; RejectedInputError where it is no small UTF-8 file."""
+    """The text of a contract file; RejectedInputError unless it is a small UTF-8 file."""
     try:
         with file.open("rb") as opened:
             data = opened.read(MAX_CONTRACT_BYTES + 1)
     except OSError as error:
-        raise RejectedInputError(f"{file}: cannot be read: {error.strerror}") from error
+        raise RejectedInputError(f"{file}: cannot be read: {error.strerror}.") from error
     if len(data) > MAX_CONTRACT_BYTES:
         raise RejectedInputError(
-            f"{file}: not a step contract: more than {MAX_CONTRACT_BYTES} bytes"
+            f"{file}: not a step contract: more than {MAX_CONTRACT_BYTES} bytes."
         )
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise RejectedInputError(f"{file}: not UTF-8 text: {error}") from error
+        raise RejectedInputError(f"{file}: not UTF-8 text: {error}.") from error

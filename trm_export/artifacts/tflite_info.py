@@ -1,6 +1,6 @@
-"""Look into a `.tflite` file with LiteRT's schema: operators, weights, signatures, contract.
+"""Inspect a `.tflite` file with LiteRT's schema: operators, weights, signatures, contract.
 
-Nothing is run and no other file is opened but the contract beside it. Knows nothing about Keras and
+Runs nothing and opens no other file than the contract beside it. Knows nothing about Keras and
 loads no interpreter.
 """
 
@@ -34,8 +34,8 @@ NEWEST_IN_TFLITE_RUNTIME = {
     "STRIDED_SLICE": 8, "SUB": 5,
     "TANH": 3, "TOPK_V2": 3, "TRANSPOSE": 6, "WHILE": 1, "ZEROS_LIKE": 1,
 }  # fmt: skip
-"""Operator -> newest version that tflite-runtime 2.14 opens, for the operators of our graphs; found
-by asking it. It is said not to open others."""
+"""Operator -> newest version that tflite-runtime 2.14 opens, for the operators of our graphs; as
+that engine reports. Operators that are not listed count as not supported."""
 
 _MAX_BYTES = 1 << 31  # of a flatbuffer
 _OPERATORS = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
@@ -44,7 +44,7 @@ _DTYPES = {v: k.lower() for k, v in vars(schema.TensorType).items() if isinstanc
 
 @dataclass(frozen=True)
 class TFLiteFileInfo:
-    """What a `.tflite` file says of itself; true unless it has a tail that a driver refuses."""
+    """The facts in a `.tflite` file; truthy unless it has a contract that a driver refuses."""
 
     path: str
     size: int  # bytes
@@ -76,7 +76,7 @@ def inspect_tflite(path: str | os.PathLike[str]) -> TFLiteFileInfo:
     model = _parse(file, data)
     try:
         return _described_file(file, data, model, contract, problems)
-    except Exception as error:  # the generated reader checks nothing, so that anything may come
+    except Exception as error:  # the generated reader checks nothing, so any exception is possible
         raise _damaged(file) from error
 
 
@@ -110,19 +110,19 @@ def _described_file(
 def _read(file: Path) -> bytes:
     try:
         if file.stat().st_size > _MAX_BYTES:
-            raise RejectedInputError(f"{file}: larger than 2 GiB, which no TFLite file is")
+            raise RejectedInputError(f"{file}: larger than 2 GiB, the limit of a TFLite file.")
         data = file.read_bytes()
     except OSError as error:
-        raise RejectedInputError(f"{file}: cannot be read: {error.strerror}") from error
+        raise RejectedInputError(f"{file}: cannot be read: {error.strerror}.") from error
     if data[4:8] != b"TFL3":
-        raise RejectedInputError(f"{file}: not a TFLite file: the letters TFL3 are not at offset 4")
+        raise RejectedInputError(f"{file}: not a TFLite file: no TFL3 at offset 4.")
     return data
 
 
 def _parse(file: Path, data: bytes) -> Any:
     try:
         model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
-    except Exception as error:  # the generated reader checks nothing, so that anything may come
+    except Exception as error:  # the generated reader checks nothing, so any exception is possible
         raise _damaged(file) from error
     if not (model.subgraphs and model.operatorCodes):
         raise _damaged(file)
@@ -131,8 +131,7 @@ def _parse(file: Path, data: bytes) -> Any:
 
 def _damaged(file: Path) -> RejectedInputError:
     return RejectedInputError(
-        f"{file}: a damaged TFLite file: it is cut short or was changed; copy it again, or export "
-        "it again"
+        f"{file}: a damaged TFLite file: truncated or changed; copy it again, or export it again."
     )
 
 

@@ -1,7 +1,7 @@
-"""Which classes a `.keras` file would bring to life, and whether they are the caller's to trust.
+"""Find the classes that a `.keras` file would create, and check that each of them is trusted.
 
 Keras imports whatever module a configuration names. So every class in it must come from a package
-that the caller has named, or be one of Keras's plain building blocks. Knows no Keras.
+that the caller has named, or be one of Keras's plain building blocks. Does not import Keras.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _KERAS = (
 _CODE = ("Lambda", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer", "__lambda__")
 """Building blocks that hold or load code."""
 _PLAIN = ("__tuple__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__")
-"""How Keras writes values that JSON has no word for."""
+"""How Keras writes values that JSON has no type for."""
 _FUNCTION = ("builtins", "function")  # an activation, by its name
 
 
@@ -38,7 +38,7 @@ def named_classes(value: object, path: str) -> Iterator[tuple[str, dict[str, Any
 
 
 def origin(config: dict[str, Any]) -> str | None:
-    """The package that a model's class is of, if it says so in a plain way."""
+    """The package of a model's class; None for Keras, for this tool and for an invalid name."""
     module = config.get("module")
     if not isinstance(module, str) or not all(part.isidentifier() for part in module.split(".")):
         return None
@@ -52,7 +52,7 @@ def is_of(module: str, packages: Sequence[str]) -> bool:
 
 
 def is_there(module: str) -> bool:
-    """Whether a module can be found where Python looks for it; none is imported."""
+    """Whether Python finds a module; nothing is imported."""
     name, *inner = module.split(".")
     try:
         spec = importlib.util.find_spec(name)
@@ -76,19 +76,19 @@ def require_modules(names: Sequence[str]) -> None:
 
 
 def untrusted(config: dict[str, Any], trusted: Sequence[str]) -> Iterator[str]:
-    """Complaints about every class that is neither trusted nor a plain block of Keras."""
+    """A problem for every class that is neither trusted nor a plain building block of Keras."""
     if not isinstance(config.get("class_name"), str) or not isinstance(config.get("config"), dict):
         yield "config.json does not describe a model: it has no class_name and config"
     for path, found in named_classes(config, ""):
         name, module = found["class_name"], found.get("module")
         where = f"{path}: " if path else ""
         if name in _CODE:
-            yield f"{where}{name} holds code, which no file may bring along"
+            yield f"{where}{name} contains code, which is not accepted in a file"
         elif not _is_fine(name, module, trusted):
             kind = found.get("registered_name") or name
             yield (
                 f"{where}names the class {kind!r} of {module!r}, expected one of "
-                f"{', '.join(trusted)} or of Keras; trust its package too with --trust-module"
+                f"{', '.join(trusted)} or of Keras; if you trust its package, add --trust-module"
             )
 
 

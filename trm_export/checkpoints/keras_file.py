@@ -1,6 +1,6 @@
-"""Look into a `.keras` file without Keras and refuse whatever our own models do not need.
+"""Inspect a `.keras` file without Keras and refuse everything that our models do not need.
 
-A `.keras` file is untrusted: it names classes to import and may carry more than weights. Accepted
+A `.keras` file is untrusted: it names classes to import and may contain more than weights. Accepted
 is a zip of exactly `config.json`, `metadata.json` and `model.weights.h5`, of bounded size, that
 describes one `trm_export>TRM` and nothing else, or a model of packages that the caller trusts, see
 `trm_export.checkpoints.keras_classes`. Knows nothing about what the model computes.
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from trm_export.checkpoints.keras_classes import named_classes, origin, untrusted
-from trm_export.errors import CheckpointError
+from trm_export.errors import CheckpointError, reason_of
 from trm_export.files import MODEL_CLASS, sha256_file
 from trm_export.step.weights import TensorInfo, describe, digest, not_finite, read_weights
 from trm_runtime import strict_json
@@ -34,11 +34,11 @@ MAX_SIZES = {"h_layers": 256, "l_layers": 256, "seq_len": 1 << 17, "puzzle_emb_l
 
 @dataclass(frozen=True)
 class KerasFileInfo:
-    """What a `.keras` file says of itself."""
+    """The facts in a `.keras` file."""
 
     path: str
     size: int  # bytes
-    sha256: str  # of the whole file
+    sha256: str  # of the file
     keras_version: str
     date_saved: str
     model_class: str
@@ -64,7 +64,7 @@ class KerasFile:
     info: KerasFileInfo
     config: dict[str, Any]
     weights: bytes
-    whole: dict[str, Any]  # `config.json`, how the model was compiled left out
+    model_config: dict[str, Any]  # `config.json` without `compile_config`
 
     @property
     def is_ours(self) -> bool:
@@ -78,12 +78,12 @@ def inspect_keras(path: str | os.PathLike[str], trusted: Sequence[str] = ()) -> 
 
 
 def open_keras(path: str | os.PathLike[str], trusted: Sequence[str] = ()) -> KerasFile:
-    """Read a `.keras` file whole and check it.
+    """Read all of a `.keras` file and check it.
 
     `trusted` names packages whose classes are accepted besides our own. Nothing is imported.
 
     Raises CheckpointError, listing every reason, for a file that is missing, damaged, too large,
-    holds other members or classes, or weights that are foreign or not finite.
+    has other members or classes, or weights that Keras does not write or that are not finite.
     """
     where = str(path)
     members = _members(Path(path), where)
@@ -92,16 +92,18 @@ def open_keras(path: str | os.PathLike[str], trusted: Sequence[str] = ()) -> Ker
     config.pop("compile_config", None)
     ours = (config.get("class_name"), config.get("registered_name")) == OUR_MODEL
     if trusted and not ours:
-        problems, summary = [*untrusted(config, trusted)], "holds classes that are not trusted:"
+        problems, summary = [*untrusted(config, trusted)], "contains classes that are not trusted:"
     else:
         problems = [*_foreign(config)] or [*_unbuildable(config["config"])]
-        summary = "not one of our models:"
+        summary = "not a model of trm-export:"
     if problems:
         raise CheckpointError(f"{where}: {summary}", problems)
     arrays = read_weights(io.BytesIO(members[WEIGHTS]), f"{where}: {WEIGHTS}")
     problems = not_finite(arrays)
     if problems:
-        raise CheckpointError(f"{where}: the weights are spoilt; train or save again:", problems)
+        raise CheckpointError(
+            f"{where}: weights contain NaN or Inf; train or save the model again:", problems
+        )
     info = KerasFileInfo(
         path=where,
         size=Path(path).stat().st_size,
@@ -118,20 +120,20 @@ def open_keras(path: str | os.PathLike[str], trusted: Sequence[str] = ()) -> Ker
 
 
 def require_keras(path: str | os.PathLike[str]) -> None:
-    """CheckpointError for a file that is missing or has other members than ours; reads no weights.
+    """CheckpointError for a file that is missing or has unexpected members; reads no weights.
 
-    Cheap, so that a wrong name is told before Keras is loaded.
+    Cheap, so that a wrong name is reported before Keras is loaded.
     """
     with _explained(str(path)), zipfile.ZipFile(path) as archive:
         _refuse_members(archive, str(path))
 
 
 def refuse_keras(path: str | os.PathLike[str]) -> None:
-    """CheckpointError for the name of a `.keras` file, where something is to become one."""
+    """CheckpointError for the name of a `.keras` file, where an official checkpoint is expected."""
     if Path(path).suffix.lower() == ".keras":
         raise CheckpointError(
-            f"{path}: a Keras file already, with nothing to import; give it to trm-export onnx, "
-            "tflite or saved-model"
+            f"{path}: already a Keras file, so there is nothing to import; pass it to trm-export "
+            "onnx, tflite or saved-model."
         )
 
 
@@ -144,7 +146,7 @@ def _members(path: Path, where: str) -> dict[str, bytes]:
 def _refuse_members(archive: zipfile.ZipFile, where: str) -> None:
     problems = list(_zip_problems(archive.infolist()))
     if problems:
-        raise CheckpointError(f"{where}: refused unopened:", problems)
+        raise CheckpointError(f"{where}: unexpected archive contents:", problems)
 
 
 @contextmanager
@@ -152,18 +154,19 @@ def _explained(where: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CheckpointError(f"{where}: cannot be read: {error.strerror or error}") from error
+        raise CheckpointError(f"{where}: cannot be read: {error.strerror or error}.") from error
     except zipfile.BadZipFile as error:
-        summary = f"{where}: not a .keras file, or a damaged one: {error}"
-        raise CheckpointError(summary) from error
+        raise CheckpointError(
+            f"{where}: not a .keras file, or a damaged one: {reason_of(error)}."
+        ) from error
     except (RuntimeError, NotImplementedError, EOFError, ValueError) as error:
-        raise CheckpointError(f"{where}: a damaged .keras file: {error}") from error
+        raise CheckpointError(f"{where}: a damaged .keras file: {reason_of(error)}.") from error
 
 
 def _zip_problems(members: list[zipfile.ZipInfo]) -> Iterator[str]:
     names = [member.filename for member in members]
     yield from (f"{name}: missing" for name in LIMITS if name not in names)
-    yield from (f"{name!r}: does not belong there" for name in names if name not in LIMITS)
+    yield from (f"{name!r}: unexpected member" for name in names if name not in LIMITS)
     yield from (f"{name}: more than once" for name in LIMITS if names.count(name) > 1)
     for member in members:
         limit = LIMITS.get(member.filename, 0)
@@ -179,14 +182,14 @@ def _json_object(data: bytes, where: str) -> dict[str, Any]:
     try:
         value = strict_json.parse(data.decode("utf-8"))
     except ValueError as error:
-        raise CheckpointError(f"{where} is not valid JSON: {error}") from error
+        raise CheckpointError(f"{where}: not valid JSON: {reason_of(error)}.") from error
     if not isinstance(value, dict):
-        raise CheckpointError(f"{where} is not a JSON object but a {strict_json.kind(value)}")
+        raise CheckpointError(f"{where}: expected a JSON object, got a {strict_json.kind(value)}.")
     return value
 
 
 def _foreign(config: dict[str, Any]) -> Iterator[str]:
-    """Complaints about the model's class and about every class named inside its configuration."""
+    """Problems with the model's class and with every class named inside its configuration."""
     named = config.get("class_name"), config.get("registered_name")
     inner = config.get("config")
     if named != OUR_MODEL or not isinstance(inner, dict):
@@ -194,19 +197,19 @@ def _foreign(config: dict[str, Any]) -> Iterator[str]:
         package = origin(config)
         if package is not None:
             yield (
-                f"its class is of the package {package!r}: if you trust that package's code, "
-                f"let it run with --trust-module {package}"
+                f"its class is from the package {package!r}; if you trust that package, pass "
+                f"--trust-module {package}"
             )
     for path, found in named_classes(inner, "config"):
         named = found.get("class_name"), found.get("registered_name")
         if path != "config.dtype" or named != _POLICY or found.get("module") != "keras":
-            yield f"{CONFIG}: {path} names the class {named[1] or named[0]!r}, which is not ours"
+            yield f"{CONFIG}: {path} names the class {named[1] or named[0]!r}, which is not allowed"
 
 
 def _unbuildable(arguments: dict[str, Any]) -> Iterator[str]:
-    """A precision that is not spelled out; sizes that cost dearly whatever the weights are."""
+    """A precision that is not a named policy; sizes that need too much memory or time."""
     if _policy_name(arguments) is None:
-        yield f"{CONFIG}: config.dtype is not a serialised precision: {arguments.get('dtype')!r}"
+        yield f"{CONFIG}: config.dtype is not a named dtype policy: {arguments.get('dtype')!r}"
     for name, limit in MAX_SIZES.items():
         value = arguments.get(name)
         if isinstance(value, int) and value > limit:

@@ -1,6 +1,6 @@
-"""Load a `.keras` file strictly: every weight of the model, and none besides, comes from the file.
+"""Load a `.keras` file strictly: the model has exactly the weights of the file.
 
-Keras itself only warns when a part of the model is missing from a file, and keeps fresh random
+Keras itself only warns when a part of the model is missing from a file, and keeps new random
 weights there. Here the file is inspected first (`keras_file`), its weights are compared by name,
 dtype and shape with what Keras would save for the model, and the loaded values are compared with
 the file's.
@@ -9,22 +9,21 @@ the file's.
 from __future__ import annotations
 
 import os
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import keras
 
 from trm_export.checkpoints.keras_file import KerasFile, KerasFileInfo, inspect_keras, open_keras
-from trm_export.errors import CheckpointError, TRMError
+from trm_export.errors import CheckpointError, TRMError, reason_of
 from trm_export.model import TRM
 from trm_export.model.weightless import without_weights
-from trm_export.step.weights import TensorInfo, describe, saved_weights, weights_sha256
+from trm_export.step.saved_weights import load_saved, saved_weights, weights_sha256
+from trm_export.step.weights import TensorInfo, describe
 
 __all__ = ["KerasFileInfo", "fill", "inspect_keras", "load_model"]
 
-_SLACK = 1 << 20  # weights a model may want beyond twice those in its file before it is built
+_SLACK = 1 << 20  # weights that a model may have beyond twice those in its file
 
 
 def load_model(path: str | os.PathLike[str]) -> TRM:
@@ -42,7 +41,7 @@ def load_model(path: str | os.PathLike[str]) -> TRM:
 def fill(model: keras.Model, file: KerasFile) -> None:
     """Gives a built model exactly the weights of the file; CheckpointError where they do not fit.
 
-    What counts is what Keras would save for the model, so that it works for any class.
+    The file is compared with what Keras would save for the model, so this works for any class.
     """
     path = file.info.path
     problems = list(_differences(describe(saved_weights(model)), file.info.tensors))
@@ -51,23 +50,25 @@ def fill(model: keras.Model, file: KerasFile) -> None:
         raise CheckpointError(f"{path}: the weights do not fit the model ({saved_by}):", problems)
     _load(model, file)
     if weights_sha256(model) != file.info.weights_sha256:
-        raise CheckpointError(f"{path}: Keras did not load the weights as they are in the file.")
+        raise CheckpointError(
+            f"{path}: the weights that Keras loaded differ from those in the file."
+        )
 
 
 def build(file: KerasFile) -> TRM:
-    """Our model with fresh weights; first without any, lest a small file ask for a huge model.
+    """A new `TRM`, built first without weights, so that a small file cannot allocate a huge model.
 
     Only our own constructor is called: Keras's general deserializer imports what a file names.
     """
     try:
         with without_weights():
-            wanted = sum(map(_size, TRM.from_config(file.config).weights))
-        if wanted > 2 * file.info.parameters + _SLACK:
-            found = f"{file.info.parameters:,} are in the file"
-            raise ValueError(f"the configuration needs {wanted:,} weights, {found}")
+            needed = sum(map(_size, TRM.from_config(file.config).weights))
+        if needed > 2 * file.info.parameters + _SLACK:
+            stored = f"{file.info.parameters:,} are in the file"
+            raise ValueError(f"the configuration needs {needed:,} weights, {stored}")
         return TRM.from_config(file.config)
     except (TRMError, MemoryError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{file.info.path}: cannot be built: {error}") from error
+        raise CheckpointError(f"{file.info.path}: cannot be built: {reason_of(error)}.") from error
 
 
 def _size(variable: keras.Variable) -> int:
@@ -78,15 +79,14 @@ def _size(variable: keras.Variable) -> int:
 
 
 def _load(model: keras.Model, file: KerasFile) -> None:
-    with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        path = Path(directory, "model.weights.h5")
-        path.write_bytes(file.weights)
         try:
-            model.load_weights(path)
+            load_saved(model, file.weights)
         except (ValueError, KeyError, OSError, UserWarning) as error:
-            summary = f"{file.info.path}: Keras refuses its weights: {error}"
-            raise CheckpointError(summary) from error
+            raise CheckpointError(
+                f"{file.info.path}: Keras cannot load the weights: {reason_of(error)}."
+            ) from error
 
 
 def _differences(wanted: Sequence[TensorInfo], found: Sequence[TensorInfo]) -> Iterator[str]:
@@ -94,7 +94,7 @@ def _differences(wanted: Sequence[TensorInfo], found: Sequence[TensorInfo]) -> I
     present = {tensor.path: tensor for tensor in found}
     for path in sorted({*expected, *present}):
         if path not in present:
-            yield f"{expected[path]}: missing, would stay random"
+            yield f"{expected[path]}: missing from the file, so it would keep random values"
         elif path not in expected:
             yield f"{present[path]}: the model has no such weight"
         elif expected[path] != present[path]:

@@ -1,4 +1,4 @@
-"""Open a model by its file, whosever class it is: our own, or one of a package that is trusted."""
+"""Open the model in a `.keras` file: a `TRM`, or a class of a package that the caller trusts."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from trm_export.step.step_model import StepModel, adapt
 
 
 def open_model(
-    path: str | os.PathLike[str], trusted: Sequence[str] = (), asked: ModelHints | None = None
+    path: str | os.PathLike[str], trusted: Sequence[str] = (), hints: ModelHints | None = None
 ) -> StepModel:
     """The model saved at `path` with exactly the weights of the file, on the running backend.
 
     Args:
         path: a `.keras` file.
-        trusted: packages whose code may run to bring the model to life.
-        asked: what the caller says of the model.
+        trusted: packages whose code may be imported and run.
+        hints: what the caller knows about the model and the file does not say.
 
     Raises:
         CheckpointError: the file is damaged or refused, or its weights do not fit the model.
         ProtocolError: the model does not follow the protocol.
-        UsageError: a trusted package cannot be imported, or something must be said of the model.
+        UsageError: a trusted package cannot be imported, or facts about the model are missing.
     """
-    asked = asked or ModelHints()
+    hints = hints or ModelHints()
     file = open_keras(path, trusted)
     if not file.is_ours:
-        return adapt(load_third_party(file, trusted, asked), asked)
+        return adapt(load_third_party(file, trusted, hints), hints)
     model = build(file)
     fill(model, file)
-    return adapt(model, asked)
+    return adapt(model, hints)

@@ -18,7 +18,7 @@ def shipped_checkpoint(name: str) -> Path:
     path = ARTIFACTS / f"{name}.keras"
     if not path.is_file():
         raise UsageError(
-            f"{path} is not there: the shipped checkpoints come with a checkout of the repository, "
-            f"not with the wheel. Train one with: trm-export train {name}"
+            f"{path} does not exist: the shipped checkpoints are in a checkout of the repository, "
+            f"not in the wheel. Train one with `trm-export train {name}`."
         )
     return path

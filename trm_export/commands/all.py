@@ -33,9 +33,10 @@ _Folder = Annotated[
 )
 def all(
     model: ModelFile,
-    hints: ModelOptions,
+    *,
     granularity: Granularity = "step",
     puzzle_table: PuzzleTable = "internal",
+    hints: ModelOptions,
     task: TaskName = None,
     output: _Folder = Path("artifacts"),
     force: Force = False,
@@ -48,9 +49,15 @@ def all(
 
     with progress("Exporting", 1.0) as advance:
         found = trm_export.export_all(
-            model, output, granularity=granularity, puzzle_table=puzzle_table,
-            trust=hints.trusted, hints=hints.hints(task), force=force, progress=advance,
-        )  # fmt: skip
+            model,
+            output,
+            granularity=granularity,
+            puzzle_table=puzzle_table,
+            trust=hints.trusted,
+            hints=hints.hints(task),
+            force=force,
+            progress=advance,
+        )
     if as_json:
         emit(found.to_json())
     else:

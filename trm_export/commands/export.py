@@ -38,10 +38,11 @@ _Target = Annotated[
 )
 def onnx(
     model: ModelFile,
+    *,
+    precision: _Precision = "fp32",
     graph: GraphOptions,
     integers: IntegerOptions,
     hints: ModelOptions,
-    precision: _Precision = "fp32",
     task: TaskName = None,
     output: Output = None,
     force: Force = False,
@@ -49,9 +50,17 @@ def onnx(
 ) -> None:
     """Export to ONNX and check the file against Keras on real puzzles."""
     _export(
-        model, output, hints, task, as_json,
-        format="onnx", precision=precision, force=force, **vars(graph), **vars(integers),
-    )  # fmt: skip
+        model,
+        output,
+        hints,
+        task,
+        as_json,
+        format="onnx",
+        precision=precision,
+        force=force,
+        **vars(graph),
+        **integers.choices(),
+    )
 
 
 @examples(
@@ -60,11 +69,12 @@ def onnx(
 )
 def tflite(
     model: ModelFile,
+    *,
+    precision: _Precision = "fp32",
+    target: _Target = "litert",
     graph: GraphOptions,
     integers: IntegerOptions,
     hints: ModelOptions,
-    precision: _Precision = "fp32",
-    target: _Target = "litert",
     task: TaskName = None,
     output: Output = None,
     force: Force = False,
@@ -72,10 +82,18 @@ def tflite(
 ) -> None:
     """Export to TFLite (LiteRT) and check the file against Keras on real puzzles."""
     _export(
-        model, output, hints, task, as_json,
-        format="tflite", precision=precision, target=target, force=force,
-        **vars(graph), **vars(integers),
-    )  # fmt: skip
+        model,
+        output,
+        hints,
+        task,
+        as_json,
+        format="tflite",
+        precision=precision,
+        target=target,
+        force=force,
+        **vars(graph),
+        **integers.choices(),
+    )
 
 
 @examples(
@@ -84,9 +102,10 @@ def tflite(
 )
 def saved_model(
     model: ModelFile,
+    *,
+    precision: _FloatPrecision = "fp32",
     graph: GraphOptions,
     hints: ModelOptions,
-    precision: _FloatPrecision = "fp32",
     task: TaskName = None,
     output: Output = None,
     force: Force = False,
@@ -94,9 +113,16 @@ def saved_model(
 ) -> None:
     """Export to a SavedModel folder and check it against Keras on real puzzles."""
     _export(
-        model, output, hints, task, as_json,
-        format="saved-model", precision=precision, force=force, **vars(graph),
-    )  # fmt: skip
+        model,
+        output,
+        hints,
+        task,
+        as_json,
+        format="saved-model",
+        precision=precision,
+        force=force,
+        **vars(graph),
+    )
 
 
 def _export(
@@ -108,9 +134,13 @@ def _export(
     try:
         with progress("Exporting") as advance:
             result = trm_export.export(
-                model, output, trust=hints.trusted, hints=hints.hints(task), progress=advance,
+                model,
+                output,
+                trust=hints.trusted,
+                hints=hints.hints(task),
+                progress=advance,
                 **choices,
-            )  # fmt: skip
+            )
     except trm_export.AutoKeepError as error:
         if as_json:
             emit(error.search.to_json())

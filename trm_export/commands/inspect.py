@@ -13,6 +13,7 @@ from trm_export.commands.support.options import MODELS, AsJson
 _TrustModule = Annotated[
     list[str] | None,
     typer.Option(
+        metavar="PACKAGE",
         help="Package of the model's class, whose name may be in the file; not imported.",
         rich_help_panel=MODELS,
     ),

@@ -7,28 +7,34 @@ from typing import Annotated
 
 import typer
 
-from trm_export.commands.support.options import AsJson, Force
+from trm_export.commands.support.help_text import examples
+from trm_export.commands.support.options import OUTPUT, AsJson, Force
 
 
+@examples(
+    "trm-export report report.json",
+    "trm-export report report.json -o elsewhere/again.html",
+)
 def report(
     document: Annotated[Path, typer.Argument(help="The .json of a report of `parity --report`.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The .html to write; beside it go .md and .json."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="The .html to write, with .md and .json beside it. Default: beside the document.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
     """Make a parity report again, as HTML and Markdown, from its JSON alone."""
+    import trm_export as te
     from trm_export.commands.support.console import emit
-    from trm_export.files import require_suffix
-    from trm_export.report import report_files, rewrite_report
 
-    target = document.with_suffix(".html") if output is None else output
-    require_suffix(target, ".html")
-    rewrite_report(document, target, force=force)
-    written = report_files(target)
+    written = te.write_report(document, output, force=force)
     if as_json:
         emit({"files": written})
     else:
-        typer.echo(f"Report: {target} (and .md, .json)")
+        typer.echo(f"Report: {written[0]} (and .md, .json)")

@@ -1,1 +1,1 @@
-"""Why a file fails its gates, and what to do about it. Needs Keras and every engine it asks."""
+"""Explain why a file fails its gates, and what to do. Needs Keras and the engine of each file."""

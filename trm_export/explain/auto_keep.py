@@ -1,4 +1,4 @@
-"""`auto_keep`: the smallest part of a model that must stay in float for a file to pass its gate."""
+"""`auto_keep`: the few layers of a model that must stay in float for a file to pass its gates."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from trm_export.exporters.shared import Shared
 from trm_export.files import refuse_overwrite
 from trm_export.parity import valid_answers
 from trm_export.step.step_model import AnyModel
+from trm_runtime.message_text import counted
 from trm_runtime.parity import Golden, Puzzles, check, record
 
-Progress = Callable[[str], object]  # told what is being done, in words
+Progress = Callable[[str], object]  # called with a description of what is being done
 
 
 def auto_keep(
@@ -43,23 +44,23 @@ def auto_keep(
         path: see `export`; it is written only if the gate passes.
         puzzles: a few, for the ranking and the check of the export.
         kind: see `export`.
-        choices: see `export`; what they keep is kept from the start.
+        choices: see `export`; every file keeps at least their layers.
         budget: most bytes that may be added, in percent of the file with `choices` alone. A layer
-            that is too large for what is left is passed over.
-        judged: puzzles on which every file is compared in full; `puzzles` step by step.
+            that is too large for the rest of the budget is skipped.
+        judged: puzzles on which every file is compared in full; on `puzzles` single steps are.
         force: see `export`.
         source: see `export`.
-        progress: told of every file.
+        progress: called for every file.
 
     Raises what `export` raises, and AutoKeepError with the whole search where no file passes.
     """
     refuse_target(kind.name, path, source)
     refuse_overwrite(path, force=force)
-    said = progress or _silent
+    report = progress or _silent
     shared = Shared(model)
-    said("solving the puzzles with Keras")
+    report("solving the puzzles with Keras")
     golden = record(shared.runner, judged)
-    search = _Search(shared, kind, choices, puzzles, golden, said)
+    search = _Search(shared, kind, choices, puzzles, golden, report)
     kept = chosen(shared.model, choices.keep)
     stages = [search.stage(kept)]
     ranking: tuple[LayerImpact, ...] = ()
@@ -83,26 +84,26 @@ class _Search:
     choices: Choices
     puzzles: Puzzles
     golden: Golden
-    said: Progress
+    report: Progress
 
     def stage(self, kept: tuple[str, ...]) -> Stage:
         """One file, compared in full."""
-        self.said(f"comparing a file with {len(kept)} layers in float")
-        wanted = dataclasses.replace(self.choices, keep=kept)
-        with fresh(self.shared, self.kind, wanted, self.puzzles) as trial:
+        self.report(f"comparing a file with {counted(len(kept), 'layer')} in float")
+        choices = dataclasses.replace(self.choices, keep=kept)
+        with fresh(self.shared, self.kind, choices, self.puzzles) as trial:
             return self._judged(trial, kept)
 
     def _judged(self, trial: Trial, kept: tuple[str, ...]) -> Stage:
         valid = valid_answers(self.golden.contract)
-        whole = check(self.golden, trial.runner, valid=valid)
-        steps = forced(self.shared, trial, self.puzzles)  # which `export` will ask for as well
-        said = steps if whole.passed else whole
-        cosine = min(least_cosine(whole), least_cosine(steps))
-        return Stage(kept, trial.bytes, cosine, whole.accuracy, said.passed, said.verdict)
+        full = check(self.golden, trial.runner, valid=valid)
+        steps = forced(self.shared, trial, self.puzzles)  # the check of `export`
+        result = steps if full.passed else full
+        cosine = min(least_cosine(full), least_cosine(steps))
+        return Stage(kept, trial.bytes, cosine, full.accuracy, result.passed, result.verdict)
 
     def ranking(self, kept: Sequence[str]) -> tuple[LayerImpact, ...]:
         """The layers that may still be kept."""
-        self.said("ranking the layers")
+        self.report("ranking the layers")
         ranked = rank_layers(self.shared, self.kind, self.choices, self.puzzles)
         return tuple(one for one in ranked if one.layer not in kept)
 
@@ -120,5 +121,5 @@ class _Search:
         return stages[1:]
 
 
-def _silent(words: str) -> None:
+def _silent(description: str) -> None:
     pass

@@ -1,7 +1,7 @@
-"""Who is to blame for a file that fails: the file, the engine, the conversion or the precision.
+"""Find the cause of a failing file: the file, the engine, the conversion or the precision.
 
-A few trials tell, each the same comparison of single steps with the model, under the gates of its
-own precision.
+A few trials find it, each a comparison of single steps with the model, with the gates of the
+trial's own precision.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Attempt:
     """One trial.
 
     Attributes:
-        what: was compared with the model.
+        what: the file that was compared with the model.
         passed: None where there is nothing to compare.
         cosine: least forced, of any float tensor and step.
-        relative_l2: largest forced of any; None where no single step can be seen.
+        relative_l2: largest forced of any; None where single steps cannot be compared.
         remark: the verdict, or why there is nothing to compare.
     """
 
@@ -46,7 +46,7 @@ class Attempts:
 
     file: Attempt
     plain: Attempt  # the same file, graph optimisation off
-    again: Attempt  # a fresh export with the same choices
+    again: Attempt  # a new export with the same choices
     exact: Attempt  # fp32 in the same format
     other: Attempt  # the same precision in the other format and engine
 
@@ -62,12 +62,12 @@ def attempts_on(
     result: ParityResult,
     puzzles: Puzzles,
     calibrated: Puzzles,
-    said: Callable[[str], object],
+    report: Callable[[str], object],
 ) -> Attempts:
-    """Makes and compares what it takes; ``calibrated`` are puzzles as an export is given them."""
+    """Makes all trials and compares them; ``calibrated`` are puzzles as `export` takes them."""
 
-    def made(what: str, kind: Format, choices: Choices) -> Attempt:
-        said(what)
+    def attempt(what: str, kind: Format, choices: Choices) -> Attempt:
+        report(what)
         try:
             with fresh(shared, kind, choices, calibrated) as trial:
                 return _judged(what, forced(shared, trial, puzzles))
@@ -75,16 +75,16 @@ def attempts_on(
             return Attempt(what, None, None, None, str(error))
 
     other = format_named(HOST_KINDS[kind.name].twin)
-    free = dataclasses.replace(choices, batch=None, recursion=None, engine=None)
+    other_choices = dataclasses.replace(choices, batch=None, recursion=None, engine=None)
     exact = dataclasses.replace(choices, precision="fp32", keep=(), integer_io=False)
     engine, precision = other.engines[0], choices.precision
-    said("graph optimisation off")
+    report("graph optimisation off")
     return Attempts(
         _judged("this file", result),
         _plain(shared, path, kind, puzzles),
-        made("a fresh export of it", kind, choices),
-        made(f"fp32 in {kind.name}", kind, exact),
-        made(f"{precision} in {other.name} ({engine})", other, free),
+        attempt("a new export of it", kind, choices),
+        attempt(f"fp32 in {kind.name}", kind, exact),
+        attempt(f"{precision} in {other.name} ({engine})", other, other_choices),
     )
 
 
@@ -102,23 +102,23 @@ def _judged(what: str, result: ParityResult) -> Attempt:
     return Attempt(what, result.passed, cosine, result.forced_error, result.verdict)
 
 
-def conclusion(found: Attempts, choices: Choices, kind: Format) -> str:
-    """One sentence that begins with who is to blame."""
-    if found.file.passed:
-        return "nothing: every single step is within the gates; what differs adds up over steps."
-    if found.plain.passed:
+def conclusion(attempts: Attempts, choices: Choices, kind: Format) -> str:
+    """One sentence that begins with the cause."""
+    if attempts.file.passed:
+        return "nothing: every single step is within the gates; differences add up over the steps."
+    if attempts.plain.passed:
         return (
-            "the engine: the same file passes with graph optimisation off, so that an optimisation "
-            "changes what it computes."
+            "the engine: the same file passes with graph optimisation off, so an optimisation "
+            "changes its results."
         )
-    if found.again.passed:
+    if attempts.again.passed:
         return (
-            "the file: a fresh export with the same choices passes, so this one was changed after "
-            "its export, or made from other weights or by another version; export it again."
+            "the file: a new export with the same choices passes, so this one was changed after "
+            "its export, or has other weights, or was exported by another version; export it again."
         )
-    if choices.precision == "fp32" or found.exact.passed is False:
-        return f"the conversion: already fp32 in {kind.name} does not compute what Keras computes."
-    if found.other.passed:
+    if choices.precision == "fp32" or attempts.exact.passed is False:
+        return f"the conversion: fp32 in {kind.name} does not compute what Keras computes either."
+    if attempts.other.passed:
         return (
             f"the precision, as {kind.name} has it: fp32 passes here, and {choices.precision} "
             f"passes in {HOST_KINDS[kind.name].twin}."

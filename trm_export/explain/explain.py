@@ -1,4 +1,4 @@
-"""`explain`: where a file first goes wrong, in which operator, and who is to blame for it."""
+"""`explain`: the first step, tensor and operator where a file is wrong, and the cause."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from trm_export import TOOL
 from trm_export.errors import TRMError
 from trm_export.explain.blame import Attempts, attempts_on, conclusion
+from trm_export.explain.explanation import Explanation
 from trm_export.explain.feeds import calls_of
 from trm_export.explain.file_choices import choices_of, format_of
 from trm_export.explain.op_diff import Labels, StoredChange, Walk
@@ -27,40 +26,7 @@ from trm_export.step.step_model import AnyModel
 from trm_runtime.open import open_runner
 from trm_runtime.parity import GATES, Gates, ParityResult, Puzzles, TensorDiff, check
 
-Progress = Callable[[str], object]  # told what is being done, in words
-
-
-@dataclasses.dataclass(frozen=True)
-class Explanation:
-    """Why a file fails; truthy where its single steps pass.
-
-    Attributes:
-        verdict: of its single steps.
-        conclusion: one sentence that begins with who is to blame.
-        first: the first tensor, by step, that its gate refuses.
-        operators: those of that step, each fed the reference's values; None where they cannot be
-            compared.
-        operators_of: what they are compared with, or why they are not.
-        stored: tensors that a fresh export stores otherwise.
-        attempts: the trials behind the conclusion; None where the file passes.
-        ranking: of int8: the layers, the worst first.
-    """
-
-    verdict: str
-    conclusion: str
-    first: TensorDiff | None
-    operators: Walk | None
-    operators_of: str
-    stored: tuple[StoredChange, ...]
-    attempts: Attempts | None
-    ranking: tuple[LayerImpact, ...]
-
-    def __bool__(self) -> bool:
-        return self.first is None and (self.attempts is None or bool(self.attempts.file.passed))
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything as plain JSON types, infinities apart."""
-        return {"tool": TOOL, "kind": "explanation", **dataclasses.asdict(self)}
+Progress = Callable[[str], object]  # called with a description of what is being done
 
 
 def explain(
@@ -75,76 +41,75 @@ def explain(
     """Finds what is wrong with a file, and why.
 
     Args:
-        model: what is true, on the TensorFlow backend.
+        model: the reference, on the TensorFlow backend.
         path: an ONNX or TFLite file, or a SavedModel.
         puzzles: a few real ones: everything is compared on all of them.
-        gates: to judge the file by; those of its precision if not given.
-        ranked: of int8, also rank the layers, with an export a layer.
-        progress: told what is being done.
+        gates: the gates of the file; those of its precision if not given.
+        ranked: for int8, also rank the layers, with one export per layer.
+        progress: called with what is being done.
 
-    Raises UsageError for another kind of file, or one that this model could not have become, and
+    Raises UsageError for another kind of file, or one that cannot be an export of this model, and
     what `open_runner` raises.
     """
-    said = progress or _silent
+    report = progress or _silent
     kind, shared = format_of(path), Shared(model)
     candidate = open_runner(path)
     choices = choices_of(path, shared.model)
-    said("comparing the file")
+    report("comparing the file")
     result = check(shared.golden(puzzles), candidate, gates=gates, steps_only=True)
-    first, found = result.first_divergence, _Findings()
-    why = "nothing: every single step is within the gates."
+    first, findings = result.first_divergence, _Findings()
+    cause = "nothing: every single step is within the gates."
     if not result.passed:
-        search = _Search(shared, kind, choices, path, puzzles, said)
-        found = search.found(result)
-        why = conclusion(found.attempts, choices, kind) if found.attempts else why
+        search = _Search(shared, kind, choices, path, puzzles, report)
+        findings = search.findings(result)
+        cause = conclusion(findings.attempts, choices, kind) if findings.attempts else cause
     ranking: tuple[LayerImpact, ...] = ()
     if ranked and choices.precision.startswith("int8"):
-        said("ranking the layers")
+        report("ranking the layers")
         ranking = rank_layers(shared, kind, dataclasses.replace(choices, keep=()), puzzles)
     return Explanation(
-        result.verdict, why, first, found.walk, found.words, found.stored, found.attempts, ranking
-    )
+        result.verdict, cause, first, findings.walk, findings.compared_with, findings.stored,
+        findings.attempts, ranking,
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class _Findings:
-    """What a failing file has to say; see `Explanation`."""
+    """What is found about a failing file; see `Explanation`."""
 
     attempts: Attempts | None = None
     walk: Walk | None = None
-    words: str = "the file passes"
+    compared_with: str = "the file passes"
     stored: tuple[StoredChange, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class _Search:
-    """What stays the same while one file is looked into."""
+    """What stays the same while one file is analysed."""
 
     shared: Shared
     kind: Format
     choices: Choices
     path: Path
     puzzles: Puzzles
-    said: Progress
+    report: Progress
 
-    def found(self, result: ParityResult) -> _Findings:
-        """Everything of a file that does not pass."""
+    def findings(self, result: ParityResult) -> _Findings:
+        """Everything about a file that does not pass."""
         calibrated = probe_puzzles(self.shared.model)
         attempts = attempts_on(
             self.shared, self.path, self.kind, self.choices, result, self.puzzles, calibrated,
-            self.said,
+            self.report,
         )  # fmt: skip
         if attempts.again.passed is None:
-            return _Findings(
-                attempts, None, f"no fresh export can be made: {attempts.again.remark}"
-            )
-        self.said("looking into the file")
+            return _Findings(attempts, None, f"no new export can be made: {attempts.again.remark}")
+        self.report("analysing the file")
         with fresh(self.shared, self.kind, self.choices, calibrated) as again:
             view = self._view(again.path)
             stored = self._walker.stored(view, self.path, again.path)
             if result.first_divergence is None:
-                words = "no single step of the file differs, or can be seen"
-                return _Findings(attempts, None, words, stored)
+                reason = "no single step of the file differs, or can be compared"
+                return _Findings(attempts, None, reason, stored)
             first, gates = result.first_divergence, result.gates
             walk, words = self._walked(attempts, again.path, view, first, gates)
             return _Findings(attempts, walk, words, stored)
@@ -152,7 +117,7 @@ class _Search:
     def _walked(
         self, attempts: Attempts, again: Path, view: View, first: TensorDiff, gates: Gates
     ) -> tuple[Walk | None, str]:
-        """The operators of the first bad step against what is right, and what that is."""
+        """The operators of the first bad step against correct ones, and where these are from."""
         try:
             if attempts.again.passed:  # what is equal computes the same, to rounding at most
                 words = "a fresh export with the same choices"
@@ -162,17 +127,17 @@ class _Search:
             raise
         except Exception as error:  # engines have no exceptions of their own
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            return None, f"the graph is not as this version writes it ({reason})"
+            return None, f"the graph differs from what this version writes ({reason})"
 
     @contextmanager
     def _exact(self) -> Iterator[Trial]:
         """The file in fp32."""
-        wanted = dataclasses.replace(self.choices, precision="fp32", keep=(), integer_io=False)
-        with fresh(self.shared, self.kind, wanted, probe_puzzles(self.shared.model)) as trial:
+        choices = dataclasses.replace(self.choices, precision="fp32", keep=(), integer_io=False)
+        with fresh(self.shared, self.kind, choices, probe_puzzles(self.shared.model)) as trial:
             yield trial
 
     def _view(self, again: Path) -> View:
-        """Static int8 scales matrices, so that they are known by their place in fp32."""
+        """Static int8 scales matrices, so they are recognised by their position in fp32."""
         find, known = self._walker.labels, layers(self.shared.model)
         if find is None:
             labels: Labels = {}
@@ -192,9 +157,9 @@ class _Search:
     ) -> tuple[Walk | None, str]:
         """The operators of the first bad step against those in fp32, and what they are."""
         if attempts.exact.passed is not True:
-            return None, f"fp32 in {self.kind.name} is no better, so nothing is there to go by"
+            return None, f"fp32 in {self.kind.name} fails too, so there is nothing to compare with"
         if self.choices.integer_io:
-            return None, "operators behind integer ports are not compared with those of fp32"
+            return None, "operators of a file with int8 I/O are not compared with those of fp32"
         with self._exact() as exact:
             walk = self._operators(exact.path, view, first, gates, exact=True)
             return walk, f"fp32 in {self.kind.name}"
@@ -207,5 +172,5 @@ class _Search:
         return self._walker.walk(view, self.path, right, calls, gates, exact)
 
 
-def _silent(words: str) -> None:
+def _silent(description: str) -> None:
     pass

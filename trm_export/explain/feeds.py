@@ -1,4 +1,4 @@
-"""What enters the first bad step of a file: the reference's own state, call by call."""
+"""The inputs of the first bad step of a file: the reference's state, call by call."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def step_rows(
 ) -> tuple[Arrays, Arrays]:
     """Inputs and carry of a step (from 1), ``count`` rows: followed puzzles and refilled slots.
 
-    The latter see what the former do not: resets with stale or garbage states. The row of the
-    ``worst`` element comes first.
+    Only refilled slots have resets with stale or garbage states. The row of the ``worst`` element
+    comes first.
     """
     chunk, slots = golden.chunks[0], golden.refilled
     followed = {name: array[chunk.followed] for name, array in chunk.tokens.items()}
@@ -36,9 +36,9 @@ def step_rows(
     many = len(chunk.followed), len(slots.numbers)
     rows = _mixed(*many, count)
     if worst is not None:
-        shown = puzzle_rows(slots.numbers, step, slots.puzzles)
-        known = shown if worst.refilled else chunk.followed
-        at = int(np.argmax(known == worst.puzzle)) + (many[0] if worst.refilled else 0)
+        in_slots = puzzle_rows(slots.numbers, step, slots.puzzles)
+        numbers = in_slots if worst.refilled else chunk.followed
+        at = int(np.argmax(numbers == worst.puzzle)) + (many[0] if worst.refilled else 0)
         rows = np.array([at, *rows[: count - 1]])
     return _picked(followed, changed, rows), _picked(carry, held, rows)
 
@@ -61,7 +61,7 @@ def _picked(first: Arrays, second: Arrays, rows: Array) -> Arrays:
 
 @final
 class Tap:
-    """A bare driver that remembers what it was called with."""
+    """A driver that records the tensors it is called with."""
 
     def __init__(self, runner: StepRunner) -> None:
         self.contract, self._runner = runner.contract, runner
@@ -74,9 +74,10 @@ class Tap:
 
 
 def calls_of(path: Path, golden: Golden, step: int, worst: Place | None = None) -> list[Arrays]:
-    """What enters the graph of a healthy file at a step of the reference: a call, or a call a pass.
+    """The inputs of the graph of a correct file at a step of the reference, one entry a call.
 
-    Integer ports, passes and rows of a puzzle table are as the graph has them.
+    A step is one call, or one call per pass. Int8 I/O, passes and rows of a puzzle table are as
+    the graph has them.
     """
     tap = Tap(open_driver(path))
     runner = dressed(tap, path)

@@ -1,4 +1,4 @@
-"""What a file was asked to be, read back from it, so that it can be made once more."""
+"""Read the choices of an export back from its file, so that it can be exported again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LOOPS = {"Loop", "WHILE"}
 
 
 def format_of(path: Path) -> Format:
-    """UsageError for what is no export."""
+    """The format of a file; UsageError for another kind of file."""
     kind = host_kind(path)
     if kind is None or not kind.walker:
         titles = [known.file.title for known in HOST_KINDS.values() if known.walker]
@@ -28,11 +28,14 @@ def format_of(path: Path) -> Format:
 
 
 def choices_of(path: Path, model: AnyModel) -> Choices:
-    """The choices that an export of this model must be made with to be this file."""
+    """The choices of `export` that give this file, for this model."""
     info = inspect_file(path)
     contract = getattr(info, "contract", None)
     if contract is None:
-        raise UsageError(f"{path}: holds no step contract, so nothing can be made like it.")
+        raise UsageError(
+            f"{path}: has no step contract, so it cannot be exported again for comparison; give a "
+            "file that trm-export wrote."
+        )
     operators = getattr(info, "nodes", None) or getattr(info, "operators", None)
     step = contract.granularity == "step" and adapt(model).passes is not None
     told = step and operators is not None  # a SavedModel does not tell
@@ -49,6 +52,6 @@ def choices_of(path: Path, model: AnyModel) -> Choices:
 
 
 def _kept(path: Path, model: AnyModel) -> tuple[str, ...]:
-    """Layers in float32, those included that are so without being asked for."""
+    """Layers in float32, those included that every export keeps in float32."""
     kind = format_of(path)
     return walker_of(kind.name).kept(path, layers(model))

@@ -1,9 +1,9 @@
-"""Walk an ONNX graph operator by operator, each fed what the reference graph has at that place.
+"""Compare an ONNX graph operator by operator, each fed the reference's values of its inputs.
 
-Exports of one model name their values alike, so two of them are spliced by name: what both compute
-enters the candidate's operators from the reference, and what comes out is compared. A rolled
-recursion is unrolled first. Works through the graph in sections, so that memory does not grow with
-its length.
+Exports of one model use the same names, so two of them are matched by name: values that both
+compute are fed to the candidate's operators from the reference, and their results are compared. A
+rolled recursion is unrolled first. Works on the graph in sections, so that memory does not grow
+with its length.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from trm_runtime.parity import Gates
 
 _TURN = re.compile(r"turn_(\d+)/")  # before the names of what was a loop's body
 _SECTION = 150  # values that are compared at once
-_FOUND = "/found"  # what a compared value of the candidate is called
+_FOUND = "/found"  # suffix of the candidate's values that are compared
 _FATAL_ONLY = 4  # onnxruntime's log severity
 
 
@@ -40,15 +40,15 @@ def walk_onnx(
     """The operators of a file against those of another of the same contract.
 
     Args:
-        candidate: what is looked into.
-        reference: what is right.
-        calls: what enters the graph, a dictionary a call.
+        candidate: the file that is analysed.
+        reference: a correct file.
+        calls: the inputs of the graph, a dictionary a call.
         layers: names of the model's matrices.
         gates: the tolerance.
     """
     ours, theirs = _straight(reference), _straight(candidate)
-    made = {name for node in ours.graph.node for name in node.output if name}
-    shared = [n for node in theirs.graph.node for n in node.output if n in made]
+    computed = {name for node in ours.graph.node for name in node.output if name}
+    shared = [n for node in theirs.graph.node for n in node.output if n in computed]
     walk = Walk()
     for call in calls:
         for start in range(0, len(shared), _SECTION):
@@ -60,7 +60,7 @@ def walk_onnx(
 
 
 def _straight(path: Path) -> Any:
-    """The model without loops, where the number of turns is known, and with nodes numbered anew."""
+    """The model without loops, where the number of turns is known, and with nodes renumbered."""
     proto = onnx.load_model_from_string(path.read_bytes())
     unroll(proto.graph)
     prune(proto.graph)
@@ -80,7 +80,7 @@ def _section(
 ) -> Iterator[OpDiff]:
     spliced = _spliced(theirs, section, shared)
     fed = [name for name in _read(spliced.graph) if name in shared]
-    right = _run(_showing(ours, {*section, *fed}), call, [*section, *fed])
+    right = _run(_with_outputs(ours, {*section, *fed}), call, [*section, *fed])
     for name in fed:
         spliced.graph.input.append(_described(name, right[name]))
     found = _run(spliced, {**call, **right}, [name + _FOUND for name in section])
@@ -96,7 +96,7 @@ def _section(
 
 
 def _spliced(model: Any, section: Sequence[str], shared: set[str]) -> Any:
-    """The candidate's operators that make a section, their inputs cut off at shared values."""
+    """The candidate's operators that compute a section, from shared values as inputs."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     for node in copy.graph.node:
@@ -107,7 +107,7 @@ def _spliced(model: Any, section: Sequence[str], shared: set[str]) -> Any:
     return copy
 
 
-def _showing(model: Any, names: Collection[str]) -> Any:
+def _with_outputs(model: Any, names: Collection[str]) -> Any:
     """The reference with these values as its outputs."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -143,7 +143,7 @@ def _read(graph: Any) -> list[str]:
 
 
 def _stored(node: Any, makers: dict[str, Any], shared: set[str]) -> Iterator[str]:
-    """Names that are read where a shared value is made, and that no node makes: what is stored."""
+    """Names of the stored tensors that the computation of a shared value reads."""
     for name in node.input:
         if name in makers and name not in shared:
             yield from _stored(makers[name], makers, shared)

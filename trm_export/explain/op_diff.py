@@ -1,4 +1,4 @@
-"""How far one operator's result is off, when it is fed what the reference's operator was fed."""
+"""The error of one operator's result when its inputs are those of the reference's operator."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Labels = Mapping[tuple[int, int], str]
 
 @dataclasses.dataclass(frozen=True)
 class OpDiff:
-    """One operator, or the few that take its place, on the reference's own inputs.
+    """One operator, or the few that replace it, on the reference's own inputs.
 
     Attributes:
         op: its type, as the format calls it.
-        output: name of the tensor it makes.
-        layer: whose matrix it multiplies by, if it does.
+        output: name of the tensor it computes.
+        layer: the layer whose matrix it multiplies by, if it does.
         turn: the pass of the step that it belongs to, from 1; None outside of the recursion.
         relative_l2: of its output, infinite for a NaN or another shape.
         cosine: of its output.
@@ -43,19 +43,19 @@ class OpDiff:
 
     @property
     def words(self) -> str:
-        """What it is, for people."""
+        """The operator in words."""
         where = "" if self.turn is None else f", in pass {self.turn}"
         return f"{self.op} of {self.layer}{where}" if self.layer else f"{self.op}{where}"
 
 
 @dataclasses.dataclass(frozen=True)
 class StoredChange:
-    """One stored tensor that is not what an export stores there.
+    """One stored tensor that differs from that of a new export.
 
     Attributes:
         layer: the matrix of the model that it belongs to; None for a constant of the graph.
-        tensor: its name in the file, and what of it.
-        how: in words.
+        tensor: its name in the file; in TFLite also whether its values or its scales differ.
+        how: the difference, in words.
     """
 
     layer: str | None
@@ -64,19 +64,19 @@ class StoredChange:
 
     @property
     def words(self) -> str:
-        """What is wrong, for people."""
+        """The change in words."""
         of = f" ({self.layer})" if self.layer and not self.tensor.startswith(self.layer) else ""
         return f"{self.tensor}{of}: {self.how}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Walk:
-    """The operators of a file in their order, each compared alone.
+    """The operators of a file in their order, each compared by itself.
 
     Attributes:
-        compared: tensors that file and reference have in common; a repeated pass counts anew.
-        first: the first that leaves the tolerance.
-        largest: the largest relative L2 of those looked at.
+        compared: tensors that file and reference have in common; every repeated pass counts.
+        first: the first operator outside the tolerance.
+        largest: the operator with the largest relative L2 of those compared.
     """
 
     compared: int = 0
@@ -84,7 +84,7 @@ class Walk:
     largest: OpDiff | None = None
 
     def over(self, found: Iterable[OpDiff]) -> Walk:
-        """This walk and some operators more, up to the first that leaves the tolerance."""
+        """This walk and some more operators, up to the first one outside the tolerance."""
         compared, largest = self.compared, self.largest
         for one in found:
             compared += 1
@@ -126,7 +126,7 @@ def _sizes(expected: Array, got: Array) -> tuple[float, float]:
 
 def _problem(relative: float, cosine: float, dtype: Any, gates: Gates) -> str | None:
     if math.isinf(relative):
-        return "another shape, a NaN, or something where the reference has nothing"
+        return "another shape, a NaN, or nonzero values where the reference has only zeros"
     if not np.issubdtype(dtype, np.floating):
         return f"values differ, relative L2 {relative:.1e}" if relative else None
     if gates.relative_l2 is not None and relative > gates.relative_l2:

@@ -1,4 +1,4 @@
-"""Which layers a small precision hurts most: each is made small alone, all others stay in float."""
+"""Rank the layers by the error of quantizing one of them, while all others stay in float."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ def rank_layers(
 ) -> tuple[LayerImpact, ...]:
     """Every layer that this format stores in fewer bits, the worst first.
 
-    A loop is measured by its step: a whole loop shows none of its own.
+    A loop is measured by its step, because a file of granularity loop has no single steps.
 
     Args:
         shared: the model.
         kind: of the file.
-        choices: of the file; what they keep is left out.
+        choices: of the file; their `keep` is ignored.
         puzzles: a few real ones.
-        progress: told of every file.
+        progress: called for every file.
 
-    Raises UsageError for choices that cannot be honoured, fp32 among them.
+    Raises UsageError for choices that are not supported, fp32 among them.
     """
     if choices.granularity == "loop":
         choices = dataclasses.replace(choices, granularity="step")
     names = tuple(layers(shared.model))
     with fresh(shared, kind, dataclasses.replace(choices, keep=names), puzzles) as trial:
         most = trial.bytes
-    found = []
+    impacts = []
     for number, name in enumerate(names, 1):
         others = tuple(other for other in names if other != name)
         with fresh(shared, kind, dataclasses.replace(choices, keep=others), puzzles) as trial:
             saved = most - trial.bytes
-            if saved:  # or it is in float all the same
+            if saved:  # 0 for a layer that is always in float
                 result = forced(shared, trial, puzzles)
                 error = result.forced_error or 0.0
-                found.append(LayerImpact(name, least_cosine(result), error, saved))
+                impacts.append(LayerImpact(name, least_cosine(result), error, saved))
         if progress is not None:
             progress(number, len(names))
-    return tuple(sorted(found, key=lambda one: (one.cosine, -one.relative_l2)))
+    return tuple(sorted(impacts, key=lambda one: (one.cosine, -one.relative_l2)))

@@ -1,4 +1,4 @@
-"""A few puzzles of a recording, to look closer at."""
+"""A few puzzles of a recording, for `explain`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class PuzzleSample:
 
     inputs: Array  # (N, S) int32
     labels: Array | None  # (N, S) int32
-    tokens: dict[str, Array]  # what the model takes in, puzzle identifiers included
+    tokens: dict[str, Array]  # the model's inputs, puzzle identifiers included
     kind: str
 
     def feeds(self, num_puzzle_identifiers: int | None) -> dict[str, Array]:

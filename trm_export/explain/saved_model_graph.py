@@ -1,4 +1,4 @@
-"""What a SavedModel computes, as plain TensorFlow graphs whose weights are constants."""
+"""The graphs of a SavedModel as plain TensorFlow graphs whose weights are constants."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STEP = ""  # the name of the step among its functions
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """One graph: the step itself, or what a loop in it repeats or asks.
+    """One graph: the step itself, or the body or the condition of a loop in it.
 
     Attributes:
         proto: the GraphDef.
@@ -32,7 +32,7 @@ class Part:
 
     @property
     def unchanged(self) -> list[int]:
-        """Which inputs, by number, leave as they came: what a loop hands on from turn to turn."""
+        """Indices of inputs that are returned unchanged, from turn to turn of a loop."""
         return [k for k, (a, b) in enumerate(zip(self.inputs, self.outputs, strict=True)) if a == b]
 
 
@@ -42,9 +42,9 @@ class StepGraph:
 
     Attributes:
         step: the step; its inputs are in the order of ``names``.
-        names: what the signature calls its inputs.
+        names: the names of the inputs in the signature.
         functions: bodies and conditions of its loops.
-        stored: what each constant of the step is called: a weight as `read_graph` was told.
+        stored: node of a constant of the step -> its name; weights are named by `read_graph`.
     """
 
     step: Part
@@ -64,8 +64,8 @@ class StepGraph:
     def constants(self) -> dict[str, Array]:
         """Everything that is stored, by its name; see `stored`."""
         protos = [self.step.proto, *(part.proto for part in self.functions.values())]
-        found = {name: array for proto in protos for name, array in constants(proto).items()}
-        return {self.called(name): array for name, array in found.items()}
+        stored = {node: array for proto in protos for node, array in constants(proto).items()}
+        return {self.called(node): array for node, array in stored.items()}
 
 
 def constants(proto: Any) -> dict[str, Array]:

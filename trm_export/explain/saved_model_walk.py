@@ -1,9 +1,9 @@
-"""Walk a SavedModel operator by operator, each fed what the reference graph has at that place.
+"""Compare a SavedModel operator by operator, each fed the reference's values of its inputs.
 
-Two exports of one model name their operators alike, so they are spliced by name: what both compute
-enters the candidate's operators from the reference, and what comes out is compared. A loop is one
-operator at first; where its results are off, its body is walked in the same way, pass by pass, with
-the weights that either file hands to it.
+Two exports of one model use the same names, so they are matched by name: values that both compute
+are fed to the candidate's operators from the reference, and their results are compared. A loop is
+one operator at first; where its results are wrong, its body is compared in the same way, pass by
+pass, with the weights that either file passes to it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,16 @@ from trm_runtime.drivers.saved_model import load_engine
 from trm_runtime.parity import Gates
 
 _LOOPS = {"While", "StatelessWhile"}
-_SAME = {"Cast", "Identity", "Reshape", "Transpose"}  # what leaves a weight what it is
+_SAME = {
+    "Cast",
+    "Identity",
+    "Reshape",
+    "Transpose",
+}  # operators whose output is still the same weight
 _COMPUTE_NOTHING = {"Const", "NoOp", "Placeholder"}
 
 Stored = tuple[str, str | None]
-"""The name of what is stored, and the layer it belongs to."""
+"""The name of a stored tensor, and the layer it belongs to."""
 
 
 def walk_saved_model(
@@ -44,9 +49,9 @@ def walk_saved_model(
     """The operators of a folder against those of another of the same contract.
 
     Args:
-        candidate: what is looked into.
-        reference: what is right.
-        calls: what enters the step, a dictionary a call.
+        candidate: the graph that is analysed.
+        reference: a correct graph.
+        calls: the inputs of the step, a dictionary a call.
         layers: the model's matrices by name.
         gates: the tolerance.
     """
@@ -61,7 +66,7 @@ def walk_saved_model(
 
 @dataclasses.dataclass(frozen=True)
 class _Entering:
-    """What enters a part on one side, and what is stored there or handed to it, by node."""
+    """The inputs of a part on one side, and the stored tensors that its nodes are."""
 
     arrays: Sequence[Array]
     stored: Mapping[str, Stored]
@@ -98,31 +103,31 @@ class _Pair:
         for operator in part.operators:
             reads = dict(part.stored(operator, given.stored))
             layer = next((layer for layer in reads.values() if layer), None)
-            made = [tensor.name for tensor in operator.outputs if tensor.name in part.fed]
+            outputs = [tensor.name for tensor in operator.outputs if tensor.name in part.fed]
             errors = [
                 op_error(operator.type, name, layer, right[name], found[name], self._gates, turn)
-                for name in made
+                for name in outputs
             ]
             if operator.type in _LOOPS and any(error.problem for error in errors):
                 twin = healthy.graph.get_operation_by_name(operator.name)
                 body, theirs_body = (op.get_attr("body").name for op in (twin, operator))
-                kept = self._healthy(body).part.unchanged
+                unchanged = self._healthy(body).part.unchanged
                 yield from self._loop(
                     twin.get_attr("cond").name, body, theirs_body,
-                    _into(healthy, twin, right, expected, self.ours.part(body), kept),
-                    _into(part, operator, found, given, self.theirs.part(theirs_body), kept),
+                    _into(healthy, twin, right, expected, self.ours.part(body), unchanged),
+                    _into(part, operator, found, given, self.theirs.part(theirs_body), unchanged),
                 )  # fmt: skip
             yield from (dataclasses.replace(error, reads=tuple(reads)) for error in errors)
 
     def _loop(
         self, condition: str, ours: str, theirs: str, expected: _Entering, given: _Entering
     ) -> Iterator[OpDiff]:
-        """The body of a loop, turn by turn; what a loop only hands on is either file's own."""
-        asks, does = self._healthy(condition), self._healthy(ours)
-        turn, own = 1, {k: given.arrays[k] for k in does.part.unchanged}
-        while asks.leaving(expected.arrays)[0].all():
+        """The body of a loop, turn by turn; unchanged values stay those of each file."""
+        test, body = self._healthy(condition), self._healthy(ours)
+        turn, own = 1, {k: given.arrays[k] for k in body.part.unchanged}
+        while test.leaving(expected.arrays)[0].all():
             yield from self._walk(ours, theirs, expected, given, turn)
-            state, turn = does.leaving(expected.arrays), turn + 1
+            state, turn = body.leaving(expected.arrays), turn + 1
             expected = dataclasses.replace(expected, arrays=state)
             mixed = [own.get(k, array) for k, array in enumerate(state)]
             given = dataclasses.replace(given, arrays=mixed)
@@ -136,11 +141,11 @@ class _Pair:
     def _spliced(
         self, ours: str, theirs: str, stored: Mapping[str, Stored], of_theirs: Mapping[str, Stored]
     ) -> _Running:
-        """A part of the candidate that reads from new inputs what the reference computes too."""
+        """A part of the candidate that reads values which the reference computes from inputs."""
         if theirs not in self._theirs:
             part = self.theirs.part(theirs)
-            made, common = self._healthy(ours).computed(stored), _Running(part).computed(of_theirs)
-            self._theirs[theirs] = _Running(part, dict(common.items() & made.items()))
+            mine, other = self._healthy(ours).computed(stored), _Running(part).computed(of_theirs)
+            self._theirs[theirs] = _Running(part, dict(other.items() & mine.items()))
         return self._theirs[theirs]
 
 
@@ -156,22 +161,22 @@ def _into(
     values: Mapping[str, Array],
     entering: _Entering,
     body: Part,
-    kept: Collection[int],
+    unchanged: Collection[int],
 ) -> _Entering:
-    """What enters the body of a loop first, from the values of the part that the loop is in."""
+    """The first inputs of the body of a loop, from the values of the part that the loop is in."""
     arrays = [values[tensor.name] for tensor in loop.inputs]
-    origins = {k: outside.origin(loop.inputs[k], entering.stored) for k in kept}
+    origins = {k: outside.origin(loop.inputs[k], entering.stored) for k in unchanged}
     nodes = [name.partition(":")[0] for name in body.inputs]
-    handed = {nodes[k]: item for k, item in origins.items() if item is not None}
-    return _Entering(arrays, {**{node: (node, None) for node in constants(body.proto)}, **handed})
+    passed = {nodes[k]: item for k, item in origins.items() if item is not None}
+    return _Entering(arrays, {**{node: (node, None) for node in constants(body.proto)}, **passed})
 
 
 class _Running:
-    """One part in a session of its own.
+    """One part in its own session.
 
     Attributes:
-        operators: all, each after what it reads.
-        into_loops: names of the tensors that loops start from.
+        operators: all, each after those that it reads.
+        into_loops: names of the initial values of loops.
         fed: names of the tensors that operators read from new inputs.
     """
 
@@ -188,7 +193,7 @@ class _Running:
         self.into_loops = {x.name for op in self.operators if op.type in _LOOPS for x in op.inputs}
 
     def computed(self, stored: Mapping[str, Stored]) -> dict[str, Any]:
-        """Dtypes of the tensors that operators make, by name; not what is only stored."""
+        """Dtypes of the tensors that operators compute, by name; stored tensors left out."""
         tensors = (
             tensor
             for operator in self.operators
@@ -219,12 +224,12 @@ class _Running:
         return tensor.name in self._originals
 
     def stored(self, operator: Any, known: Mapping[str, Stored]) -> Iterator[Stored]:
-        """What an operator reads of what is stored."""
-        found = (self.origin(tensor, known) for tensor in operator.inputs)
-        return (item for item in found if item is not None)
+        """The stored tensors that an operator reads."""
+        origins = (self.origin(tensor, known) for tensor in operator.inputs)
+        return (item for item in origins if item is not None)
 
     def origin(self, tensor: Any, known: Mapping[str, Stored]) -> Stored | None:
-        """The stored thing that a tensor is, perhaps in another dtype or shape."""
+        """The stored tensor that a tensor is, perhaps in another dtype or shape."""
         name = self._originals.get(tensor.name, tensor.name)
         operator = self.graph.get_tensor_by_name(name).op
         if operator.name in known:
@@ -254,7 +259,7 @@ def _graph(view: View, path: Path) -> StepGraph:
 
 def _read(view: View, path: Path) -> StepGraph:
     contract, model = embedded_contract(path), view.shared.model
-    variables, known = weights_of(model.keras, contract), weights(model.keras).items()
+    variables, known = weights_of(model.keras, contract), weights(model).items()
     names = [
         next((name for name, array in known if np.array_equal(array, variable)), variable.path)
         for variable in variables

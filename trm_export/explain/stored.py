@@ -1,7 +1,7 @@
-"""What lies in a file against what lies in a fresh export of the same choices, tensor by tensor.
+"""Compare the tensors stored in a file with those of a new export with the same choices.
 
-An exporter does the same every time, so tensors correspond by name, in TFLite by number, and must
-be equal to the last bit.
+An exporter is deterministic, so tensors correspond by name, in TFLite by number, and must be equal
+to the last bit.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def changed_onnx(candidate: Path, fresh: Path, layers: Arrays) -> tuple[StoredCh
 
 
 def changed_tflite(candidate: Path, fresh: Path, labels: Labels) -> tuple[StoredChange, ...]:
-    """Constants of every subgraph, and the grids that integers lie on."""
+    """Constants of every subgraph, and the scales of integer tensors."""
     model = load(fresh.read_bytes())
     ours, theirs = (_constants(load(path.read_bytes())) for path in (fresh, candidate))
     found = []
@@ -95,7 +95,7 @@ def _constants(model: Any) -> dict[str, Array]:
 
 
 def _raw(content: bytes, tensor: Any) -> Array:
-    """The numbers as they are stored; bytes of a dtype that no weight has."""
+    """The stored numbers; bytes for a dtype that no weight has."""
     dtype = _DTYPES.get(tensor.type)
     if dtype is None or tensor.shape is None:
         return np.frombuffer(content, np.uint8)
@@ -103,7 +103,7 @@ def _raw(content: bytes, tensor: Any) -> Array:
 
 
 def _changes(ours: Arrays, theirs: Arrays) -> Iterator[tuple[str, str]]:
-    """Name and difference of everything that is not the same."""
+    """Name and difference of every tensor that differs."""
     for name, expected in ours.items():
         got = theirs.get(name)
         if got is None:
@@ -115,7 +115,7 @@ def _changes(ours: Arrays, theirs: Arrays) -> Iterator[tuple[str, str]]:
 
 
 def _is_shifted(expected: Array, got: Array, shift: int, axis: int) -> bool:
-    """Whether what has a place on both sides is that far from where it was."""
+    """Whether the values are those expected, shifted by that many places along the axis."""
     moved = np.moveaxis(expected, axis, 0), np.moveaxis(got, axis, 0)
     if shift < 0:
         moved, shift = (moved[1], moved[0]), -shift
@@ -127,7 +127,7 @@ def _how(name: str, expected: Array, got: Array, ours: Arrays) -> str:
     twins = (n for n, x in ours.items() if n != name and got.size > 1 and np.array_equal(x, got))
     twin = next(twins, None)
     if twin is not None:
-        return f"holds what {twin} should hold"
+        return f"has the values of {twin}"
     if expected.ndim == 2 and np.array_equal(expected.T, got):
         return "is transposed"
     for axis, size in enumerate(expected.shape):
@@ -141,6 +141,6 @@ def _how(name: str, expected: Array, got: Array, ours: Arrays) -> str:
     different = x != y
     worst = int(np.abs(y - x).argmax())
     return (
-        f"{int(different.sum())} of {x.size} values differ, the most from {x[worst]:.6g} to "
+        f"{int(different.sum())} of {x.size} values differ; largest change: from {x[worst]:.6g} to "
         f"{y[worst]:.6g}"
     )

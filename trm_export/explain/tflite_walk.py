@@ -1,9 +1,9 @@
-"""Walk a TFLite graph operator by operator, each fed what the reference graph has at that place.
+"""Compare a TFLite graph operator by operator, each fed the reference's values of its inputs.
 
-The converter names tensors by where they come from in the model, in every precision, so two files
-of one model are spliced by name: what both compute enters the candidate's operators from the
-reference, and what comes out is compared. A loop is one operator at first; where its results are
-off, its body is walked in the same way, pass by pass.
+The converter names tensors by their place in the model, in every precision, so two files of one
+model are matched by name: values that both compute are fed to the candidate's operators from the
+reference, and their results are compared. A loop is one operator at first; where its results are
+wrong, its body is compared in the same way, pass by pass.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from trm_export.explain.op_diff import (
 from trm_export.explain.stored import changed_tflite, labels_of
 from trm_export.explain.walker import View, Walker
 from trm_export.exporters.tflite_flatbuffer import dump, gated, load, matrices
-from trm_export.exporters.tflite_keep import kept
+from trm_export.exporters.tflite_keep import float_layers
 from trm_runtime.cores import available_cores
 from trm_runtime.drivers.litert import allocate
 from trm_runtime.parity import Gates
@@ -44,19 +44,21 @@ def walk_tflite(
     labels: Labels,
     gates: Gates,
     *,
-    apart: Collection[str] = (),
+    excluded: Collection[str] = (),
 ) -> Walk:
     """The operators of a file against those of another of the same contract.
 
     Args:
-        candidate: what is looked into.
-        reference: what is right.
-        calls: what enters the graph, a dictionary a call.
+        candidate: the file that is analysed.
+        reference: a correct file.
+        calls: the inputs of the graph, a dictionary a call.
         labels: layers of the stored matrices.
         gates: the tolerance.
-        apart: tensors that are not to be compared, because the file scales them on purpose.
+        excluded: tensors that are not compared, because the file scales them on purpose.
     """
-    pair = _Pair(load(reference.read_bytes()), load(candidate.read_bytes()), labels, gates, apart)
+    pair = _Pair(
+        load(reference.read_bytes()), load(candidate.read_bytes()), labels, gates, excluded
+    )
     walk = Walk()
     for call in calls:
         signature = pair.ours.signatureDefs[0]
@@ -69,10 +71,10 @@ def walk_tflite(
 
 
 def scaled(path: Path) -> frozenset[str]:
-    """What static int8 scales channel by channel, and scales back afterwards; see `tflite_recipe`.
+    """Tensors that static int8 scales channel by channel, and scales back; see `tflite_recipe`.
 
-    Names of tensors of the float graph: the product with the up of every SwiGLU, and what it is
-    multiplied with.
+    Names of tensors of the float graph: the product with the up of every SwiGLU, and the product of
+    that and the gate.
     """
     model = load(path.read_bytes())
     names = set()
@@ -90,10 +92,10 @@ class _Pair:
     """Two files whose subgraphs correspond."""
 
     def __init__(
-        self, ours: Any, theirs: Any, labels: Labels, gates: Gates, apart: Collection[str]
+        self, ours: Any, theirs: Any, labels: Labels, gates: Gates, excluded: Collection[str]
     ) -> None:
         self.ours, self.theirs = ours, theirs
-        self._labels, self._gates, self._apart = labels, gates, apart
+        self._labels, self._gates, self._apart = labels, gates, excluded
         self._parts: dict[tuple[str, int], _Part] = {}
 
     def walk(self, part: int, entering: Sequence[Array], turn: int | None) -> Iterator[OpDiff]:
@@ -102,46 +104,46 @@ class _Pair:
         right = self._right(part, entering)
         shared = {
             name: number
-            for name, number in _made(graph).items()
+            for name, number in _computed(graph).items()
             if name in right and name not in self._apart
         }
         found = self._found(part, entering, {n: right[x] for x, n in shared.items()})
         for operator in graph.operators:
             op = _op(self.theirs, operator)
-            makes = [n for n in map(int, operator.outputs) if n in found]
-            names = {n: _name(graph, n) for n in makes}
+            outputs = [n for n in map(int, operator.outputs) if n in found]
+            names = {n: _name(graph, n) for n in outputs}
             errors = [
                 op_error(
                     op, names[n], self._layer(part, n, found), right[names[n]], found[n],
                     self._gates, turn,
                 )
-                for n in makes
+                for n in outputs
             ]  # fmt: skip
             if op == "WHILE" and any(error.problem for error in errors):
-                yield from self._loop(part, names[makes[0]], right)
+                yield from self._loop(part, names[outputs[0]], right)
             yield from errors
 
     def _right(self, part: int, entering: Sequence[Array]) -> dict[str, Array]:
-        """Everything that the reference makes in a subgraph, and where its loops start, by name."""
+        """Every value that the reference computes in a subgraph, and its loops' inputs, by name."""
         graph = self.ours.subgraphs[part]
         if ("ours", part) not in self._parts:
-            shown = copy.copy(graph)
-            shown.outputs = np.array(sorted(_made(graph).values()), np.int32)
-            self._parts["ours", part] = _Part(self.ours, shown)
+            observed = copy.copy(graph)
+            observed.outputs = np.array(sorted(_computed(graph).values()), np.int32)
+            self._parts["ours", part] = _Part(self.ours, observed)
         found = self._parts["ours", part].run(entering, _constants(self.ours, graph))
         return {_name(graph, number): array for number, array in found.items()}
 
     def _found(
         self, part: int, entering: Sequence[Array], fed: Mapping[int, Array]
     ) -> dict[int, Array]:
-        """What the candidate's operators make of these values, by the number of the tensor."""
+        """The results of the candidate's operators on these values, by number of the tensor."""
         if ("theirs", part) not in self._parts:
             graph = _spliced(self.theirs.subgraphs[part], fed)
             self._parts["theirs", part] = _Part(self.theirs, graph)
         return self._parts["theirs", part].run([*entering, *fed.values()])
 
     def _layer(self, part: int, number: int, shared: Collection[int]) -> str | None:
-        """The layer that is stored where a tensor is made, through what only the candidate has."""
+        """The layer whose matrix a tensor is computed with, past values of the candidate alone."""
         operators = self.theirs.subgraphs[part].operators
         maker = next((o for o in operators if number in o.outputs), None)
         for source in [] if maker is None else map(int, maker.inputs):
@@ -155,7 +157,7 @@ class _Pair:
     def _loop(self, part: int, output: str, right: Mapping[str, Array]) -> Iterator[OpDiff]:
         """The body of a loop of the reference, turn by turn."""
         graph = self.ours.subgraphs[part]
-        number = _made(graph)[output]
+        number = _computed(graph)[output]
         loop = next(o for o in graph.operators if number in o.outputs)
         condition, body = (
             int(loop.builtinOptions.condSubgraphIndex), int(loop.builtinOptions.bodySubgraphIndex),
@@ -173,7 +175,7 @@ class _Pair:
 
 
 class _Part:
-    """One subgraph in an interpreter of its own."""
+    """One subgraph in its own interpreter."""
 
     def __init__(self, model: Any, graph: Any) -> None:
         from ai_edge_litert.interpreter import Interpreter
@@ -197,7 +199,7 @@ class _Part:
 
 
 def _spliced(graph: Any, fed: Mapping[int, Array]) -> Any:
-    """A subgraph whose operators read these tensors from new inputs, and that shows them all."""
+    """A subgraph whose operators read these tensors from new inputs, with all as outputs."""
     cut = copy.copy(graph)
     cut.tensors, cut.operators = list(graph.tensors), []
     twins: dict[int, int] = {}
@@ -216,16 +218,16 @@ def _spliced(graph: Any, fed: Mapping[int, Array]) -> Any:
     return cut
 
 
-def _made(graph: Any) -> dict[str, int]:
-    """Name and number of every tensor that an operator makes, in order."""
+def _computed(graph: Any) -> dict[str, int]:
+    """Name and number of every tensor that an operator computes, in order."""
     return {_name(graph, int(n)): int(n) for o in graph.operators for n in o.outputs}
 
 
 def _constants(model: Any, graph: Any) -> set[int]:
-    """Numbers of the tensors that a loop starts from, or that leave, and that nothing makes."""
+    """Numbers of constants that are initial values of a loop, or outputs."""
     loops = (o for o in graph.operators if _op(model, o) == "WHILE")
     read = {int(number) for loop in loops for number in loop.inputs}
-    return {*read, *map(int, graph.outputs)} - set(_made(graph).values())
+    return {*read, *map(int, graph.outputs)} - set(_computed(graph).values())
 
 
 def _op(model: Any, operator: Any) -> str:
@@ -237,7 +239,7 @@ def _name(graph: Any, number: int) -> str:
 
 
 def _kept(path: Path, layers: Arrays) -> tuple[str, ...]:
-    return kept(path.read_bytes(), layers)
+    return float_layers(path.read_bytes(), layers)
 
 
 def _changed(view: View, candidate: Path, fresh: Path) -> tuple[StoredChange, ...]:
@@ -247,8 +249,8 @@ def _changed(view: View, candidate: Path, fresh: Path) -> tuple[StoredChange, ..
 def _walk(
     view: View, candidate: Path, right: Path, calls: Sequence[Arrays], gates: Gates, exact: bool
 ) -> Walk:
-    apart = scaled(right) if exact and view.precision == "int8-static" else ()
-    return walk_tflite(candidate, right, calls, view.labels, gates, apart=apart)
+    excluded = scaled(right) if exact and view.precision == "int8-static" else ()
+    return walk_tflite(candidate, right, calls, view.labels, gates, excluded=excluded)
 
 
 WALKER = Walker(_kept, _changed, _walk, labels_of)

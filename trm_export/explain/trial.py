@@ -1,4 +1,4 @@
-"""Files made only to be measured: written as any export, opened as any, and thrown away."""
+"""Temporary exports that are measured and deleted: written and opened like any export."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from trm_runtime.runner import StepRunner
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """A fresh export of a model, for as long as it is looked at."""
+    """A temporary export of a model."""
 
     path: Path
     runner: StepRunner
@@ -35,9 +35,9 @@ class Trial:
 
 @contextmanager
 def fresh(shared: Shared, kind: Format, choices: Choices, puzzles: Puzzles) -> Iterator[Trial]:
-    """A file of this kind, opened with the device's own driver; unchecked, gone afterwards.
+    """A new file of this kind, opened with the device's own driver; unchecked, then deleted.
 
-    Raises UsageError for choices that cannot be honoured, ParityError where calibration fails.
+    Raises UsageError for choices that are not supported, ParityError where calibration fails.
     """
     job = plan(shared.model, puzzles, kind, choices, shared)
     with scratch_folder() as folder:
@@ -54,6 +54,6 @@ def forced(shared: Shared, trial: Trial, puzzles: Puzzles) -> ParityResult:
 
 
 def least_cosine(result: ParityResult) -> float:
-    """The least forced cosine of any float tensor and step; 1 where no step can be seen."""
+    """The least forced cosine of any float tensor and step; 1 where there are no single steps."""
     floats = (error.cosine for error in result.forced if error.dtype == "float32")
     return min(floats, default=1.0)

@@ -1,9 +1,9 @@
-"""What an exporter calibrates on: real rollouts, the same number of rows from every step.
+"""Calibration data of an exporter: real rollouts, the same number of rows from every step.
 
 The Keras model runs on puzzles of its own task. At every step the rows that the learned rule has
-not stopped come first; where too few are left, rows go in that a driver would feed only with
-``halt="max_steps"``, so that no step goes without. Never random carries: a state that no recursion
-reaches has other ranges (the wrong carries have cost 9 points of accuracy on ARC).
+not stopped come first; where too few are left, stopped rows are added, which a driver would feed
+only with ``halt="max_steps"``, so that every step has rows. Never random carries: their ranges
+differ from those of states that a recursion reaches (which has cost 9 points of accuracy on ARC).
 
 Knows no file format.
 """
@@ -28,16 +28,16 @@ from trm_runtime.runner import StepRunner, initial_carry
 Array = np.ndarray[Any, Any]
 Arrays = dict[str, Array]
 
-PUZZLES, HELD_OUT = 32, 16  # puzzles that are rolled out; the latter only judge
+PUZZLES, HELD_OUT = 32, 16  # puzzles that are rolled out; the latter only to measure clipping
 PER_STEP = 8  # rows taken at every step
 OTHERS_PER_STEP = 8  # of scrambled puzzles, and of held-out ones
-MARGIN = 1.2  # ranges are wider than what was seen by this factor
-FINE_ABOVE = 0.02  # rounding error, relative to a tensor's own size, that asks for a second product
+MARGIN = 1.2  # ranges are wider than the observed ones by this factor
+FINE_ABOVE = 0.02  # rounding error, relative to a tensor's rms, above which a 2nd product is used
 
 
 @dataclass(frozen=True)
 class StepSample:
-    """Rows on the way into one step."""
+    """Rows that enter one step."""
 
     step: int  # counted from 1
     inputs: Arrays  # (n, ...) as in the contract
@@ -47,13 +47,13 @@ class StepSample:
 
 @dataclass(frozen=True)
 class Samples:
-    """What a model is calibrated on."""
+    """The calibration data of a model."""
 
-    puzzles: int  # that were rolled out for `seen`
-    held_out: int  # that were rolled out for `judged`
-    seen: list[StepSample]
-    scrambled: list[StepSample]  # of puzzles with shifted tokens: a user may ask for anything
-    judged: list[StepSample]
+    puzzles: int  # that were rolled out for `calibration`
+    held_out: int  # that were rolled out for `held_out_steps`
+    calibration: list[StepSample]
+    scrambled: list[StepSample]  # of puzzles with shifted tokens: users may give any tokens
+    held_out_steps: list[StepSample]
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,12 @@ class TensorRange:
     """The 8-bit grid of one activation, over all passes and steps: value = scale x (q - zero)."""
 
     tensor: str  # the weight that it is multiplied by
-    low: float  # seen
+    low: float  # observed
     high: float
     rms: float
     scale: float  # of the grid, margin included
     zero_point: int  # uint8
-    fine: bool  # what rounding leaves is kept, too
+    fine: bool  # the rounding error is computed too, by a second product
     clipping: tuple[float, ...] = ()  # share of held-out values beyond the grid, step by step
 
 
@@ -87,7 +87,7 @@ class Calibration:
 
 
 def tensor_range(tensor: str, low: float, high: float, rms: float) -> TensorRange:
-    """The grid for what was seen of a tensor. Zero is always on it.
+    """The grid for the observed range of a tensor. Zero is always on it.
 
     The rounding error of a grid is uniform: ``scale / sqrt(12)``.
     """
@@ -113,8 +113,8 @@ def _samples(job: Job) -> Samples:
     )  # fmt: skip
 
 
-def puzzle_tokens(model: AnyModel, given: Puzzles) -> tuple[Array, Array]:
-    """Tokens (n, S) int32 to calibrate on, and others to judge by.
+def puzzle_tokens(model: AnyModel, puzzles: Puzzles) -> tuple[Array, Array]:
+    """Tokens (n, S) int32 to calibrate on, and held-out ones to measure clipping.
 
     Training and validation puzzles of the model's task, half of them with many blanks; for a
     model without a shipped task the given puzzles, every third of which is held out.
@@ -122,9 +122,9 @@ def puzzle_tokens(model: AnyModel, given: Puzzles) -> tuple[Array, Array]:
     task = find_task(adapt(model))
     if task is not None:
         return _both_kinds(task, "train", PUZZLES), _both_kinds(task, "validation", HELD_OUT)
-    rows = np.arange(len(given.inputs))
-    judged = rows % 3 == 2 if len(rows) > 1 else rows >= 0
-    return given.inputs[~judged if len(rows) > 1 else judged], given.inputs[judged]
+    rows = np.arange(len(puzzles.inputs))
+    held_out = rows % 3 == 2 if len(rows) > 1 else rows >= 0
+    return puzzles.inputs[~held_out if len(rows) > 1 else held_out], puzzles.inputs[held_out]
 
 
 def _both_kinds(task: Task, split: str, count: int) -> Array:
@@ -138,7 +138,7 @@ def rollouts(runner: StepRunner, tokens: Array, per_step: int = PER_STEP) -> Ite
     """Rows of every step 1..max_steps, ``min(per_step, n)`` each; see the module.
 
     Args:
-        runner: the reference, with a free batch.
+        runner: the reference, with a dynamic batch.
         tokens: (n, S) int32; a model with puzzle identifiers gets identifier 0.
         per_step: rows a step.
     """
@@ -153,10 +153,10 @@ def rollouts(runner: StepRunner, tokens: Array, per_step: int = PER_STEP) -> Ite
         yield StepSample(step, _rows(inputs, first), _rows(carry, first), int(stopped[first].sum()))
         if step == contract.max_steps:
             return
-        found = runner.step(inputs, carry)
-        stopped = stopped | _halts(contract, found.outputs)
+        output = runner.step(inputs, carry)
+        stopped = stopped | _halts(contract, output.outputs)
         order = np.argsort(stopped, kind="stable")[: max(per_step, int((~stopped).sum()))]
-        inputs, carry, stopped = _rows(inputs, order), _rows(found.carry, order), stopped[order]
+        inputs, carry, stopped = _rows(inputs, order), _rows(output.carry, order), stopped[order]
 
 
 def _rows(arrays: Mapping[str, Array], rows: slice | Array) -> Arrays:

@@ -1,6 +1,6 @@
-"""What may be asked of an export: its words, its numbers and the name of its file.
+"""The options of an export, their values, and the name of its file.
 
-Needs no framework, so that a command can refuse before it loads one.
+Imports no framework, so that a command can check its options before it loads one.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ FORMATS = HOST_KINDS.keys()
 
 @dataclasses.dataclass(frozen=True)
 class Choices:
-    """What to make. ``None`` leaves a choice to the format.
+    """The options of one export. ``None``: the default of the format.
 
     Attributes:
         precision: one of `PRECISIONS`.
-        batch: fixed number of rows of a call, ``"free"`` for any number, or None.
+        batch: fixed number of rows of a call, ``"free"`` for a dynamic batch, or None.
         granularity: ``"step"``, ``"loop"`` or ``"block"``.
-        recursion: ``"unrolled"``, ``"rolled"``, or None for what measures best.
+        recursion: ``"unrolled"``, ``"rolled"``, or None for the better one by measurement.
         engine: one of the format's engines.
         puzzle_table: ``"internal"``, or ``"external"`` for a graph that takes the rows of the
             puzzle embeddings, and a file of them beside it.
-        integer_io: states and scores cross the border as int8; only with int8-static.
+        integer_io: int8 I/O: states and scores enter and leave as int8; only with int8-static.
         keep: layers that stay float32, names or patterns as in `layers.chosen`.
     """
 
@@ -52,16 +52,16 @@ USUAL = Choices()
 
 
 def target_name(stem: str, name: str, choices: Choices) -> str:
-    """``<stem>.<suffix>`` in the format `name`; what is not the default of its kind is in it."""
-    usual = {choices.precision: USUAL.precision, choices.granularity: USUAL.granularity}
-    marks = [word for word, default in usual.items() if word != default]
+    """``<stem>.<suffix>`` in the format `name`; every option that is not the default is in it."""
+    options = ((choices.precision, USUAL.precision), (choices.granularity, USUAL.granularity))
+    marks = [value for value, default in options if value != default]
     marks += ["integer-io"] if choices.integer_io else []
     marks += ["keep"] if choices.keep else []
     return "-".join([stem, *marks]) + HOST_KINDS[name].ending
 
 
 def refuse_words(name: str, choices: Choices) -> None:
-    """UsageError, with every reason, for choices that the format `name` does not know."""
+    """UsageError, with every reason, for choices that the format `name` does not have."""
     problems = list(_wrong_words(name, choices))
     if problems:
         raise UsageError(" ".join(problems))
@@ -70,8 +70,8 @@ def refuse_words(name: str, choices: Choices) -> None:
 def refuse_target(name: str, path: Path, source: Path | None = None) -> None:
     """UsageError for a path that a file of the format `name` must not have.
 
-    Another kind of file would not be found by its driver, and `source`, which the model was
-    loaded from, is never replaced.
+    A driver is chosen by the suffix, and `source`, which the model was loaded from, is never
+    replaced.
     """
     if source is not None:
         refuse_source(path, source)
@@ -91,7 +91,7 @@ def _wrong_words(name: str, choices: Choices) -> Iterator[str]:
         if word not in known:
             yield f"{name}: {choice} must be {' or '.join(known)}, got {word!r}."
     if choices.keep and choices.precision == "fp32":
-        yield f"{name}: fp32 keeps every layer in float as it is; choose a smaller precision."
+        yield f"{name}: fp32 keeps every layer in float anyway; choose a smaller precision."
     batch = choices.batch
     if batch not in (None, "free") and not (isinstance(batch, int) and 1 <= batch <= MAX_ROWS):
-        yield f"batch must be 1 to {MAX_ROWS:,}, or free, got {batch}."
+        yield f"{name}: batch must be 1 to {MAX_ROWS:,}, or free, got {batch}."

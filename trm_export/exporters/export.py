@@ -1,7 +1,7 @@
-"""`export`: the way every file takes, whatever its format, from Keras to a checked artifact.
+"""`export`: write a Keras model in any format, and check the file before it gets its name.
 
-The choices are judged, the file is written under a temporary name, opened again with the device's
-own driver and compared with Keras on real puzzles; only then it gets its name.
+The choices are checked, the file is written under a temporary name, opened with the device's own
+driver and compared with Keras on real puzzles; only then it is renamed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import keras
 
 from trm_export import TOOL
 from trm_export.artifacts.host_kinds import HOST_KINDS
-from trm_export.errors import BackendError, ParityError, TRMError, UsageError
+from trm_export.errors import BackendError, ParityError, TRMError, UsageError, reason_of
 from trm_export.exporters.choices import (
     RECURSIONS,
     USUAL,
@@ -34,7 +34,7 @@ from trm_export.files import KEEP, refuse_overwrite, sidecar, size_on_disk, writ
 from trm_export.model import TRM
 from trm_export.step.signature import contract_for
 from trm_export.step.step_model import AnyModel, adapt
-from trm_export.step.step_tensors import gist
+from trm_runtime.message_text import counted
 from trm_runtime.open import open_runner
 from trm_runtime.parity import Puzzles, check
 from trm_runtime.parity.judge import DECISIONS
@@ -65,20 +65,20 @@ def export(
 
     Args:
         model: one that follows the protocol, on the TensorFlow backend.
-        path: target; its contract lands beside it as ``<path>.json``, what else the exporter has
-            to say as `Documents`, and an external puzzle table as `table_beside` says.
+        path: target; its contract is written beside it as ``<path>.json``, and so are the
+            `Documents` and, as `table_beside` names it, an external puzzle table.
         puzzles: real puzzles for calibration and check.
         kind: see `format_named`.
         choices: see `Choices`.
         force: replace a file this tool did not make.
-        shared: of the same model, if there are more exports of it.
+        shared: of the same model, for several exports of it.
         source: the file the model was loaded from, which not even ``force`` replaces.
 
     Raises:
         BackendError: Keras does not run on TensorFlow.
-        UsageError: choices that this format or this model cannot honour, with the reasons, or a
-            path that is no file of this format, or the model itself.
-        ParityError: the file does not compute what Keras computes; nothing is left behind.
+        UsageError: choices that this format or this model does not support, with the reasons, or
+            a path with another suffix, or the path of the model itself.
+        ParityError: the file does not compute what Keras computes; nothing is written.
     """
     job = plan(model, puzzles, kind, choices, shared)
     return produce(job, path, kind, force=force, source=source)
@@ -93,7 +93,7 @@ def produce(
     source: Path | None = None,
     checked: bool = True,
 ) -> ExportResult:
-    """Does a planned job; see `export`. Without a check only what the file costs has a meaning."""
+    """Does a planned job; see `export`. Unchecked files are only for measuring size and speed."""
     refuse_target(kind.name, path, source)
     refuse_overwrite(path, force=force)
     with write_together(force=force) as writing:
@@ -116,9 +116,9 @@ def produce(
 
 
 def build(job: Job, kind: Format, path: Path) -> tuple[Job, Documents]:
-    """Writes a planned job to a path of no importance, unchecked: the file without its companions.
+    """Writes a planned job to a temporary path, unchecked: only the file itself.
 
-    Returns the job with the contract that the file has, and the documents that go with it.
+    Returns the job with the contract of the file, and the documents that belong beside it.
     """
     if job.integer_io:
         job = dataclasses.replace(job, contract=integer_contract(job))
@@ -127,7 +127,7 @@ def build(job: Job, kind: Format, path: Path) -> tuple[Job, Documents]:
 
 
 def _kept(job: Job) -> Documents:
-    """What stays in float, for whoever has only the file."""
+    """The document that lists the layers that stay in float."""
     if not job.keep:
         return {}
     facts = {"tool": TOOL, "precision": job.contract.precision, "kept_in_float": job.keep}
@@ -150,15 +150,16 @@ def plan(
     choices: Choices = USUAL,
     shared: Shared | None = None,
 ) -> Job:
-    """The job that `export` would do; raises what it raises for choices that cannot be honoured."""
+    """The job that `export` would do; raises what it raises for choices that are not supported."""
     backend = keras.backend.backend()
     if backend != "tensorflow":
         raise BackendError(
-            f"Export needs the TensorFlow backend and Keras runs on {backend}; "
+            f"Export needs the TensorFlow backend, but Keras runs on {backend}; "
             "start again with KERAS_BACKEND=tensorflow."
         )
     refuse_words(kind.name, choices)
-    model = adapt(model)
+    known = shared is not None and shared.model.keras is model
+    model = shared.model if shared is not None and known else adapt(model)
     external = choices.puzzle_table == "external"
     batch = kind.batch if choices.batch is None else choices.batch
     contract = contract_for(
@@ -169,8 +170,8 @@ def plan(
         packages=("keras", "tensorflow", *kind.packages),
         puzzle_table_sha256=table_sha256(model.keras) if external else None,
     )
-    rolls = model.passes is not None and kind.rolls(contract)
-    rolled = choices.recursion == "rolled" if choices.recursion else rolls
+    default = model.passes is not None and kind.rolls(contract)
+    rolled = choices.recursion == "rolled" if choices.recursion else default
     engine = choices.engine or kind.engines[0]
     shared = shared or Shared(model)
     keep = chosen(model, choices.keep)
@@ -182,59 +183,58 @@ def plan(
 
 
 def _refusals(job: Job) -> Iterator[str]:
-    """What no format can do with this model."""
+    """Choices that no format supports for this model, a sentence each."""
     if job.contract.puzzle_table_sha256 is not None and job.contract.precision == "int8-static":
         yield (
-            "int8-static is calibrated on a graph with its puzzle table inside; "
-            "leave the table internal, or use int8."
+            "An external puzzle table is not supported with int8-static; use an internal table, or "
+            "int8."
         )
     if job.integer_io and job.contract.precision != "int8-static":
         yield (
-            f"Integer ports need calibrated ranges, and {job.contract.precision} has none; "
-            "use int8-static."
+            f"Int8 I/O needs calibrated ranges, and {job.contract.precision} has none; use "
+            "int8-static."
         )
     elif job.integer_io and job.contract.granularity == "loop":
         yield (
-            "A loop carries nothing over its border, and answers and steps are integers already; "
-            "integer ports are for granularity step or block."
+            "Int8 I/O is not supported for granularity loop, which has no carry as input or "
+            "output; use granularity step or block."
         )
     if job.rolled and job.contract.granularity == "block":
-        yield "A block is a single pass, so there is nothing to roll; leave the recursion out."
+        yield "A block is a single pass, which cannot be rolled; drop the recursion option."
     if job.model.passes is not None:
         return
     own = isinstance(job.model.keras, TRM)
-    why = "the seed family has two" if own else f"{type(job.model.keras).__name__} shows none"
+    why = "the seed family has two" if own else f"{type(job.model.keras).__name__} does not"
     if job.rolled:
-        yield f"A rolled recursion needs one shared stack, and {why}; export it unrolled."
+        yield f"A rolled recursion needs a model with one shared stack, and {why}; use unrolled."
     if job.contract.granularity == "block":
         yield (
-            f"A block is one pass of one shared stack, and {why}; export it with granularity step."
+            f"Granularity block needs a model with one shared stack, and {why}; use granularity "
+            "step."
         )
 
 
 def _written(job: Job, kind: Format, path: Path) -> Documents:
-    """Writes the job; explains where somebody else's model cannot be traced."""
+    """Writes the job; UsageError for a third-party model that TensorFlow cannot trace."""
     try:
         return kind.write(job, path) or {}
     except (TypeError, ValueError) as error:
         if isinstance(job.model.keras, TRM) or isinstance(error, TRMError):
             raise
-        free = (
+        hint = (
             ""
             if job.contract.batch
-            else (
-                "; if its call reads the number of rows as a Python number, give --batch a number"
-            )
+            else "; if its call reads the number of rows as a Python number, pass a fixed --batch"
         )
         name = type(job.model.keras).__name__
-        raise UsageError(f"{name} cannot be traced: {gist(error)}{free}.") from error
+        raise UsageError(f"{name} cannot be traced: {reason_of(error)}{hint}.") from error
 
 
 def _checked(job: Job, written: tuple[Path, Path | None], path: Path) -> tuple[float | None, str]:
-    """The worst forced error of the written file, opened as a device would, and the verdict.
+    """The worst forced error of the written file, opened as on a device, and the verdict.
 
-    Only single steps are judged here (of a loop, which has none, its answers and halting steps),
-    so that an untrained model exports too; `trm-export parity` judges everything.
+    Only single steps are checked here (of a loop, which has none, its answers and halting steps),
+    so that an untrained model can be exported too; `trm-export parity` checks everything.
     """
     file, table = written
     candidate = open_runner(file, puzzle_table=table)
@@ -242,7 +242,7 @@ def _checked(job: Job, written: tuple[Path, Path | None], path: Path) -> tuple[f
     broken = result.broken
     if broken is None:
         return result.forced_error, result.verdict
-    integer = job.contract.precision.startswith("int8")
+    integer, puzzles = job.contract.precision.startswith("int8"), counted(result.puzzles, "puzzle")
     if integer and not result.forced and broken.name in DECISIONS:
-        return None, f"{result.puzzles} puzzles are too few to judge {broken.name} of an int8 loop."
+        return None, f"{puzzles}: too few to judge {broken.name} of an int8 loop."
     raise ParityError(f"{path} was not written: {result.verdict}")

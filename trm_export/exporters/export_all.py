@@ -1,4 +1,4 @@
-"""The whole set: one model in every format and precision that it can have."""
+"""Export one model in every format and precision that it supports."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def export_all(
 ) -> Iterator[SetEntry]:
     """Exports the set into ``folder``, an entry at a time, as ``<stem>-<precision>.<suffix>``.
 
-    Random weights may fail the gates of an integer precision: leave them un``checked`` where only
-    the cost of the files matters.
+    Random weights may fail the gates of an integer precision: set ``checked`` to False where only
+    size and speed of the files matter.
 
-    Raises what `export` raises, but for refusals and failed checks, which are entries.
+    Raises what `export` raises, except for refusals and failed checks, which are entries.
     """
     model = adapt(model)
     shared = Shared(model)
@@ -47,8 +47,8 @@ def export_all(
                 yield dataclasses.replace(entry, refused=str(error))
                 continue
             try:
-                made = produce(job, path, kind, force=force, source=source, checked=checked)
+                result = produce(job, path, kind, force=force, source=source, checked=checked)
             except ParityError as error:
                 yield dataclasses.replace(entry, failed=str(error))
             else:
-                yield dataclasses.replace(entry, result=made)
+                yield dataclasses.replace(entry, result=result)

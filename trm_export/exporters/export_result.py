@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from trm_export.exporters.keep_search import KeepSearch
+from trm_export.files import sidecar
 from trm_runtime.contract import StepContract
 from trm_runtime.display import Shown, Table, bytes_text
+from trm_runtime.message_text import counted
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -23,17 +25,17 @@ class ExportResult(Shown):
     bytes: int
     seconds: float  # conversion, without the check
     check_seconds: float
-    forced_error: float | None  # worst relative L2 of any tensor and checked step; no loop has one
+    forced_error: float | None  # worst relative L2 of any tensor and checked step; None for a loop
     verdict: str  # of the check, in words
-    documents: tuple[Path, ...] = ()  # what the exporter has to say of the file, as JSON
-    puzzle_table: Path | None = None  # the embeddings that the graph does without
+    documents: tuple[Path, ...] = ()  # JSON files about the file, written beside it
+    puzzle_table: Path | None = None  # the external puzzle table
     kept: tuple[str, ...] = ()  # layers that stay float32
     search: KeepSearch | None = None  # how they were found, if they were searched for
 
     @property
     def sidecar(self) -> Path:
         """The contract beside the file."""
-        return self.path.with_name(self.path.name + ".json")
+        return sidecar(self.path)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -79,8 +81,8 @@ class SetEntry:
     precision: str
     path: Path
     result: ExportResult | None = None
-    refused: str | None = None  # this format or model cannot have it
-    failed: str | None = None  # it did not compute what Keras computes, and was not kept
+    refused: str | None = None  # this format or model does not support it
+    failed: str | None = None  # it did not compute what Keras computes, and was not written
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -118,7 +120,8 @@ class ExportSet(Shown):
     def summary(self) -> str:
         """How many files there are."""
         refused = len(self) - len(self.results) - len(self.failed)
-        return f"{len(self.results)} files written, {refused} refused, {len(self.failed)} failed."
+        written = counted(len(self.results), "file")
+        return f"{written} written, {refused} refused, {len(self.failed)} failed."
 
     def tables(self) -> tuple[Table, ...]:
         """The set in one table."""

@@ -1,4 +1,4 @@
-"""What an exporter is: a format says what it can make, and writes one job to one path."""
+"""The interface of an exporter: a `Format` writes one `Job` to one path."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from trm_runtime.contract import StepContract
 from trm_runtime.parity import Puzzles
 
 Documents = Mapping[str, str]
-"""What an exporter has to say besides its file: ending -> JSON text, with a `tool` of ours in it.
-Each is kept beside the artifact as ``<artifact><ending>``, ending ``.calibration.json`` say."""
+"""JSON documents about an exported file: ending -> text, whose `tool` names this tool.
+Each is written beside the artifact as ``<artifact><ending>``, for example ``.calibration.json``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +27,8 @@ class Job:
         rolled: one loop over the shared stack instead of unrolled passes.
         engine: the engine the file is for, where a format has more than one.
         puzzles: real ones, for calibration.
-        shared: the reference, and what this job may take from others of the same model.
-        integer_io: int8 in the place of float32 at the border, in the contract as soon as the job
-            is done.
+        shared: the reference, and results of other jobs of the same model that can be reused.
+        integer_io: int8 I/O instead of float32; the contract has it once the job is built.
         keep: short names of the layers that stay float32.
     """
 
@@ -50,11 +49,11 @@ class Format:
     Attributes:
         name: the command's name, and that of its entry in `HOST_KINDS`.
         packages: distributions whose versions go into the contract.
-        batch: rows of a call where none are asked for; None leaves them free.
+        batch: rows of a call by default; None for a dynamic batch.
         write: writes a job to a path that does not exist yet, in the contract's names and with
             the contract inside; returns the documents that go with the file, if any.
-        rolls: whether this job is better off with a rolled recursion, by measurement.
-        refusals: why this job cannot be done, a sentence a reason.
+        rolls: whether a rolled recursion is the default for this contract, by measurement.
+        refusals: why this job is not supported, a sentence a reason.
     """
 
     name: str
@@ -71,5 +70,5 @@ class Format:
 
     @property
     def engines(self) -> tuple[str, ...]:
-        """What the files can be made for, the usual one first."""
+        """The engines that the files can be made for, the default first."""
         return HOST_KINDS[self.name].targets

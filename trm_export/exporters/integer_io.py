@@ -1,8 +1,8 @@
-"""Integer ports: which int8 grid each state and score of a graph crosses its border on.
+"""Int8 I/O: the int8 scale and zero point of each state and score at a graph's inputs and outputs.
 
 The ranges are those of the reference on the rollouts that static int8 is calibrated on, of every
-pass where a call is one. A state has the same grid on its way in and out, so that the carry of one
-call enters the next as it is.
+pass where a call is one. A state has the same grid as input and as output, so that the carry of
+one call enters the next unchanged.
 """
 
 from __future__ import annotations
@@ -24,51 +24,51 @@ LEVELS = 255
 
 
 def integer_contract(job: Job) -> StepContract:
-    """The contract of the job with int8 in the place of float32."""
+    """The contract of the job with int8 instead of float32."""
     ranges = _ranges(job)
     return dataclasses.replace(
         job.contract,
-        carry=tuple(_carried(spec, ranges) for spec in job.contract.carry),
-        outputs=tuple(_gridded(spec, ranges) for spec in job.contract.outputs),
+        carry=tuple(_int8_carry(spec, ranges) for spec in job.contract.carry),
+        outputs=tuple(_int8_output(spec, ranges) for spec in job.contract.outputs),
     )
 
 
-def _carried(spec: CarrySpec, ranges: dict[str, Range]) -> CarrySpec:
+def _int8_carry(spec: CarrySpec, ranges: dict[str, Range]) -> CarrySpec:
     if spec.dtype != "float32":
         return spec
     scale, zero = _grid(ranges[spec.name])
-    ported = CarrySpec(spec.name, spec.next, "int8", spec.shape, 0, scale, zero)
-    return dataclasses.replace(ported, fill=int(quantised(ported, np.array(spec.fill, np.float32))))
+    int8 = CarrySpec(spec.name, spec.next, "int8", spec.shape, 0, scale, zero)
+    return dataclasses.replace(int8, fill=int(quantised(int8, np.array(spec.fill, np.float32))))
 
 
-def _gridded(spec: TensorSpec, ranges: dict[str, Range]) -> TensorSpec:
+def _int8_output(spec: TensorSpec, ranges: dict[str, Range]) -> TensorSpec:
     if spec.dtype != "float32":
         return spec
     return TensorSpec(spec.name, "int8", spec.shape, *_grid(ranges[spec.name]))
 
 
 def _grid(limits: Range) -> tuple[float, int]:
-    """Scale and zero point of an int8 grid that reaches over the range, and has 0 on it."""
+    """Scale and zero point of an int8 grid that covers the range and contains 0."""
     low, high = min(limits[0] * MARGIN, 0.0), max(limits[1] * MARGIN, 0.0)
     scale = float(np.float32((high - low) / LEVELS or 1.0))
     return scale, int(np.clip(round(-128 - low / scale), -128, 127))
 
 
 def _ranges(job: Job) -> dict[str, Range]:
-    """What the reference has in each float tensor of its border."""
-    found: dict[str, Range] = {}
+    """The observed range of each float state and output of the reference."""
+    ranges: dict[str, Range] = {}
     samples = samples_for(job)
-    for sample in (*samples.seen, *samples.scrambled):
-        for arrays in _crossing(job, sample):
+    for sample in (*samples.calibration, *samples.scrambled):
+        for arrays in _leaving(job, sample):
             for name, array in arrays.items():
                 if array.dtype == np.float32:
-                    low, high = found.get(name, (0.0, 0.0))
-                    found[name] = min(low, float(array.min())), max(high, float(array.max()))
-    return found
+                    low, high = ranges.get(name, (0.0, 0.0))
+                    ranges[name] = min(low, float(array.min())), max(high, float(array.max()))
+    return ranges
 
 
-def _crossing(job: Job, sample: StepSample) -> Iterator[Arrays]:
-    """Everything that leaves a call of one step; what enters has left another."""
+def _leaving(job: Job, sample: StepSample) -> Iterator[Arrays]:
+    """Every state and output of the calls of one step; inputs are outputs of earlier calls."""
     granularity = job.contract.granularity
     runner = job.shared.once(
         ("runner", granularity), lambda: KerasRunner(job.model, granularity=granularity)
@@ -78,5 +78,5 @@ def _crossing(job: Job, sample: StepSample) -> Iterator[Arrays]:
         carry["passes"] = np.zeros(len(sample.inputs["inputs"]), np.int32)
     for _ in range(runner.contract.passes):
         output = runner.step(sample.inputs, carry)
-        yield {**output.carry, **output.outputs}
+        yield output.tensors
         carry = output.carry

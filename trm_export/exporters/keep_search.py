@@ -1,4 +1,4 @@
-"""What a search for the layers that must stay in float has found."""
+"""The result of `auto_keep`: the files that were tried and the layers that they keep."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from trm_export import TOOL
 from trm_export.errors import ParityError
 from trm_runtime.display import Shown, Table, bytes_text
+from trm_runtime.message_text import counted
 from trm_runtime.parity import Accuracy
 
 _WORDS = ("kept in float", "verdict", "layer")
@@ -16,14 +17,14 @@ _WORDS = ("kept in float", "verdict", "layer")
 
 @dataclasses.dataclass(frozen=True)
 class LayerImpact:
-    """What making one layer small adds to the error of a step, and what it saves.
+    """The error of a step if only this layer is quantized, and the bytes that saves.
 
     Attributes:
         layer: short name, as `kept_layers.layers` has it.
         cosine: least forced cosine of any float tensor and step.
         relative_l2: largest forced relative L2 of any.
-        bytes_saved: how much smaller the file is; less than 0 where the operators that a small
-            layer needs outweigh it.
+        bytes_saved: how much smaller the file is; less than 0 where a quantized layer needs more
+            operators than it saves weights.
     """
 
     layer: str
@@ -34,7 +35,7 @@ class LayerImpact:
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One file on the way: what it keeps, what it costs and what it is worth."""
+    """One file that was tried: the layers it keeps, its size and its accuracy."""
 
     kept: tuple[str, ...]
     bytes: int
@@ -62,13 +63,13 @@ class KeepSearch(Shown):
         kept = ", ".join(last.kept) or "nothing"
         if self:
             return f"PASSED with {kept} in float."
-        spent = f"{self.budget:g} % more bytes allow no more than {kept} in float"
-        return f"Nothing was written, because {spent}: {last.verdict}"
+        limit = f"{self.budget:g} % more bytes allow no more layers in float than {kept}"
+        return f"Nothing was written, because {limit}: {last.verdict}"
 
     @property
     def summary(self) -> str:
         """How many files were tried, and the verdict."""
-        return f"{len(self.stages)} files tried. {self.verdict}"
+        return f"{counted(len(self.stages), 'file')} tried. {self.verdict}"
 
     def tables(self) -> tuple[Table, ...]:
         """The ranking, if there is one, and accuracy against bytes."""
@@ -93,12 +94,12 @@ class AutoKeepError(ParityError):
 
 
 def ranking_table(ranking: Sequence[LayerImpact]) -> Table:
-    """Layers by the error that each adds alone."""
+    """Layers by the error if only that layer is quantized."""
     rows = [
         (one.layer, f"{one.cosine:.6f}", f"{one.relative_l2:.1e}", bytes_text(one.bytes_saved))
         for one in ranking
     ]
-    title = "Layers by the forced error that each adds when it alone is small"
+    title = "Layers by the forced error if only that layer is quantized"
     return Table(title, rows, ("layer", "least cosine", "relative L2", "saves"), _WORDS)
 
 

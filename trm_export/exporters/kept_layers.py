@@ -1,7 +1,7 @@
-"""The layers of a model that a smaller precision may leave in float, and how one asks for them.
+"""The layers of a model that can stay in float, and the names and patterns that select them.
 
-A layer is a stored matrix. It has a short name, ``H_level/block_1/ffn/down`` say, and the path that
-Keras saves it under, ``inner/H_level/blocks/transformer_layer_1/ffn/down/vars/0``.
+A layer is a stored matrix. It has a short name, such as ``H_level/block_1/ffn/down``, and the path
+that Keras saves it under, ``inner/H_level/blocks/transformer_layer_1/ffn/down/vars/0``.
 """
 
 from __future__ import annotations
@@ -11,30 +11,28 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-import keras
 import numpy as np
 
 from trm_export.errors import UsageError
 from trm_export.step.step_model import AnyModel, adapt
-from trm_export.step.weights import saved_weights
 
 Array = np.ndarray[Any, Any]
 
 
 def layer_name(path: str) -> str:
-    """``inner/L_level/blocks/transformer_layer_1/ffn/down/vars/0`` without the list of lists."""
+    """The short name of ``inner/L_level/blocks/transformer_layer_1/ffn/down/vars/0``, say."""
     path = re.sub(r"/vars/0$", "", path.removeprefix("inner/"))
     return re.sub(r"blocks/transformer_layer", "block", path)
 
 
-def weights(model: keras.Model) -> dict[str, Array]:
+def weights(model: AnyModel) -> dict[str, Array]:
     """Every weight of the model by its short name, as Keras has it."""
-    return {layer_name(path): array for path, array in saved_weights(model).items()}
+    return {layer_name(path): array for path, array in adapt(model).weights.arrays.items()}
 
 
 def layers(model: AnyModel) -> dict[str, Array]:
     """The matrices among them, in two or more dimensions; start states are none."""
-    found = _layers(saved_weights(adapt(model).keras))
+    found = _layers(adapt(model).weights.arrays)
     return {layer_name(path): array for path, array in found.items()}
 
 
@@ -47,25 +45,25 @@ def _layers(saved: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def chosen(model: AnyModel, patterns: Sequence[str]) -> tuple[str, ...]:
-    """The short names of the layers that the patterns stand for, in the model's order.
+    """The short names of the layers that the patterns match, in the model's order.
 
     Args:
         model: one that follows the protocol.
-        patterns: names or shell-style patterns, of short names or of whole paths.
+        patterns: names or shell-style patterns, of short names or of complete paths.
 
-    Raises UsageError, with the layers that there are, for a pattern that stands for none.
+    Raises UsageError, listing the layers of the model, for a pattern that matches none.
     """
     if not patterns:
         return ()
-    known = {layer_name(path): path for path in _layers(saved_weights(adapt(model).keras))}
-    found = {pattern: set(_matching(pattern, known)) for pattern in patterns}
-    lost = [pattern for pattern, names in found.items() if not names]
-    if lost:
+    known = {layer_name(path): path for path in _layers(adapt(model).weights.arrays)}
+    matches = {pattern: set(_matching(pattern, known)) for pattern in patterns}
+    unmatched = [pattern for pattern, names in matches.items() if not names]
+    if unmatched:
         raise UsageError(
-            f"No layer of this model is called {' or '.join(lost)}; keep some of: "
+            f"No layer of this model matches {' or '.join(unmatched)}; its layers are: "
             f"{', '.join(known)}."
         )
-    names: Collection[str] = set().union(*found.values())
+    names: Collection[str] = set().union(*matches.values())
     return tuple(name for name in known if name in names)
 
 

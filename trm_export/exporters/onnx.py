@@ -1,7 +1,7 @@
 """ONNX: one ACT step as a graph with named tensors and the contract in its metadata.
 
-TensorFlow traces the step, tf2onnx converts it, and what leaves here has the contract's names,
-an IR and an opset that onnxruntime 1.18 opens, and no external data.
+TensorFlow traces the step and tf2onnx converts it; the file has the contract's names, an IR and an
+opset that onnxruntime 1.18 opens, and no external data.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from trm_export.exporters import onnx_precision
 from trm_export.exporters.format import Documents, Format, Job
 from trm_export.exporters.onnx_calibrate import calibrate
 from trm_export.exporters.onnx_convert import body_names, converted, weight_names
-from trm_export.exporters.onnx_ports import integer_ports
+from trm_export.exporters.onnx_ports import add_int8_io
 from trm_export.files import CALIBRATION
 from trm_runtime.contract import METADATA_KEY, StepContract
 from trm_runtime.drivers.onnx_file import sealed
@@ -22,16 +22,16 @@ from trm_runtime.integer import float_contract
 
 
 def write(job: Job, path: Path) -> Documents:
-    """Writes the graph as one `.onnx` file; tells of int8-static where its ranges come from."""
+    """Writes the graph as one `.onnx` file; returns the calibration document of int8-static."""
     proto = convert(job)
-    documents = _shrink(job, proto.graph)
-    integer_ports(proto.graph, job.contract)
+    documents = _quantise(job, proto.graph)
+    add_int8_io(proto.graph, job.contract)
     path.write_bytes(sealed(proto.SerializeToString()))
     return documents
 
 
-def _shrink(job: Job, graph: Any) -> Documents:
-    """Brings the graph to the precision of the contract, but for the layers to keep."""
+def _quantise(job: Job, graph: Any) -> Documents:
+    """Converts the graph to the precision of the contract, except for the layers to keep."""
     precision = job.contract.precision
     if precision == "fp16":
         onnx_precision.halve(graph, weight_names(job.model) - set(job.keep))
@@ -39,7 +39,7 @@ def _shrink(job: Job, graph: Any) -> Documents:
         onnx_precision.quantise(graph, _body(job), onnx_precision.dynamic)
     elif precision == "int8-static":
         calibration = calibrate(job)
-        ranges = {found.tensor: found for found in calibration.tensors}
+        ranges = {grid.tensor: grid for grid in calibration.tensors}
         onnx_precision.quantise(graph, _body(job), onnx_precision.static(ranges))
         return {CALIBRATION: calibration.to_json()}
     return {}
@@ -63,8 +63,8 @@ def convert(job: Job) -> Any:
 def _refusals(job: Job) -> Iterator[str]:
     if job.model.keras.compute_dtype != "float32":
         yield (
-            f"onnx: the model computes in {job.model.keras.compute_dtype}, and a file computes in "
-            "float32; build the model with dtype float32 and load the weights into it."
+            f"onnx: the model computes in {job.model.keras.compute_dtype}, but only float32 models "
+            "are supported; build the model with dtype float32 and load the weights into it."
         )
 
 

@@ -1,7 +1,7 @@
-"""Ranges of the activations in an ONNX step, seen by onnxruntime on real rollouts.
+"""Ranges of the activations in an ONNX step, measured with onnxruntime on real rollouts.
 
-One range a weight, over all passes and steps, so that the same ranges serve the unrolled step, a
-loop body and a single pass.
+One range per weight, over all passes and steps, so that the same ranges hold for the unrolled
+step, a loop body and a single pass.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ Array = np.ndarray[Any, Any]
 
 
 def calibrate(job: Job) -> Calibration:
-    """The grid of every activation, and how much of held-out rollouts it cuts off.
+    """The grid of every activation, and the share of held-out values that it clips.
 
-    Raises ParityError where that is more than the gate allows at any step. What enters a layer
-    that stays in float is left out.
+    Raises ParityError where that is more than the gate allows at any step. The activations of
+    layers that stay in float are left out.
     """
     samples = samples_for(job)
-    every = job.shared.once(("onnx", "ranges"), lambda: _ranges(job, samples))
-    tensors = tuple(found for found in every if found.tensor not in job.keep)
+    ranges = job.shared.once(("onnx", "ranges"), lambda: _ranges(job, samples))
+    tensors = tuple(grid for grid in ranges if grid.tensor not in job.keep)
     _refuse_clipping(tensors)
     return Calibration(
         engine=f"onnxruntime {onnxruntime.__version__}",
         puzzles=samples.puzzles,
         held_out=samples.held_out,
-        samples_per_step=tuple(len(sample.inputs["inputs"]) for sample in samples.seen),
-        stopped_per_step=tuple(sample.stopped for sample in samples.seen),
+        samples_per_step=tuple(len(sample.inputs["inputs"]) for sample in samples.calibration),
+        stopped_per_step=tuple(sample.stopped for sample in samples.calibration),
         tensors=tensors,
     )
 
 
 def _ranges(job: Job, samples: Samples) -> tuple[TensorRange, ...]:
-    """Of every weight; the same for every file of a model."""
-    watched = _ActivationProbe(job)
-    return _clipped(watched.ranges(samples.seen), watched, samples.judged)
+    """The range of every weight's activation; the same for every file of a model."""
+    probe = _ActivationProbe(job)
+    return _clipped(probe.ranges(samples.calibration), probe, samples.held_out_steps)
 
 
 class _ActivationProbe:
@@ -67,7 +67,7 @@ class _ActivationProbe:
         self._inputs: dict[str, list[str]] = {}  # weight -> the tensors it is multiplied by
         for node in multiplications(proto.graph, body_names(job.model)):
             self._inputs.setdefault(node.input[1], []).append(node.input[0])
-        names = dict.fromkeys(name for found in self._inputs.values() for name in found)
+        names = dict.fromkeys(name for inputs in self._inputs.values() for name in inputs)
         for name in names:
             value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
             proto.graph.output.append(value)
@@ -78,19 +78,19 @@ class _ActivationProbe:
 
     def activations(self, sample: StepSample) -> Iterator[tuple[str, Array]]:
         """Each weight with each tensor that it is multiplied by, float32."""
-        found = self._session.run(self._names, {**sample.inputs, **sample.carry})
-        arrays = dict(zip(self._names, found, strict=True))
+        values = self._session.run(self._names, {**sample.inputs, **sample.carry})
+        arrays = dict(zip(self._names, values, strict=True))
         for weight, names in self._inputs.items():
             yield from ((weight, arrays[name]) for name in names)
 
     def ranges(self, samples: Sequence[StepSample]) -> dict[str, TensorRange]:
-        """What the samples show of every weight's activation."""
-        seen: dict[str, list[tuple[float, float, float, int]]] = {name: [] for name in self._inputs}
+        """The range of every weight's activation in the samples."""
+        rows: dict[str, list[tuple[float, float, float, int]]] = {name: [] for name in self._inputs}
         for sample in samples:
             for weight, x in self.activations(sample):
                 squares = float(np.square(x, dtype=np.float64).sum())
-                seen[weight].append((float(x.min()), float(x.max()), squares, x.size))
-        return {weight: _range(weight, rows) for weight, rows in seen.items()}
+                rows[weight].append((float(x.min()), float(x.max()), squares, x.size))
+        return {weight: _range(weight, of_weight) for weight, of_weight in rows.items()}
 
 
 def _range(weight: str, rows: Sequence[tuple[float, float, float, int]]) -> TensorRange:
@@ -99,32 +99,32 @@ def _range(weight: str, rows: Sequence[tuple[float, float, float, int]]) -> Tens
 
 
 def _clipped(
-    ranges: Mapping[str, TensorRange], watched: _ActivationProbe, samples: Sequence[StepSample]
+    ranges: Mapping[str, TensorRange], probe: _ActivationProbe, samples: Sequence[StepSample]
 ) -> tuple[TensorRange, ...]:
     """The ranges with the share of values beyond them at every step."""
     beyond = np.zeros((len(ranges), len(samples)))
     total = np.zeros_like(beyond)
     row = {name: i for i, name in enumerate(ranges)}
     for column, sample in enumerate(samples):
-        for weight, x in watched.activations(sample):
-            found = ranges[weight]
-            q = x / found.scale + found.zero_point
+        for weight, x in probe.activations(sample):
+            grid = ranges[weight]
+            q = x / grid.scale + grid.zero_point
             beyond[row[weight], column] += np.count_nonzero((q < -0.5) | (q > 255.5))
             total[row[weight], column] += x.size
     shares = beyond / total
     return tuple(
-        replace(found, clipping=tuple(share.tolist()))
-        for found, share in zip(ranges.values(), shares, strict=True)
+        replace(grid, clipping=tuple(share.tolist()))
+        for grid, share in zip(ranges.values(), shares, strict=True)
     )
 
 
 def _refuse_clipping(tensors: Sequence[TensorRange]) -> None:
     limit = gates_for("int8-static").carry_clipping or 0.0
-    worst = max(tensors, key=lambda found: max(found.clipping), default=None)
+    worst = max(tensors, key=lambda grid: max(grid.clipping), default=None)
     share = 0.0 if worst is None else max(worst.clipping)
     if worst is not None and share > limit:
         raise ParityError(
             f"Calibration failed: {share:.2%} of held-out values entering {worst.tensor} at step "
-            f"{worst.clipping.index(share) + 1} are beyond the calibrated range, expected at most "
-            f"{limit:.1%}; calibrate on puzzles like those the model will see."
+            f"{worst.clipping.index(share) + 1} are outside the calibrated range, expected at most "
+            f"{limit:.1%}; calibrate on puzzles like those in use."
         )

@@ -1,4 +1,4 @@
-"""From TensorFlow to ONNX: one float32 graph in the contract's names.
+"""Convert a step from TensorFlow to ONNX: one float32 graph with the contract's names.
 
 The recursion is converted as a loop, whose body is one reasoning pass, and inlined afterwards:
 tf2onnx needs time for every node, and most of its optimizers only look for patterns that a TRM
@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import onnx
 from onnx import numpy_helper
@@ -34,18 +33,18 @@ _OPTIMIZERS = ("fold_constants", "merge_duplication", "reshape_optimizer", "remo
 
 
 def converted(job: Job, contract: StepContract, *, rolled: bool) -> onnx.ModelProto:
-    """The graph, weights under their Keras paths; no metadata yet. The caller owns it.
+    """The graph, weights under their Keras names; no metadata yet. The caller may change it.
 
     Args:
-        job: the model, and what was converted of it before.
+        job: the model, and earlier conversions of it.
         contract: names, shapes and granularity.
-        rolled: leaves the recursion in a loop.
+        rolled: leave the recursion in a loop.
     """
     external = contract.puzzle_table_sha256 is not None
     key = ("onnx", contract.granularity, contract.batch, rolled, external)
-    made = job.shared.once(key, lambda: _converted(job.model, contract, rolled))
+    proto = job.shared.once(key, lambda: _converted(job.model, contract, rolled))
     copy = onnx.ModelProto()
-    copy.CopyFrom(made)
+    copy.CopyFrom(proto)
     return copy
 
 
@@ -56,7 +55,7 @@ def _converted(model: StepModel, contract: StepContract, rolled: bool) -> onnx.M
     fixed = {spec.name for spec in (*incoming(contract), *outgoing(contract))}
     onnx_graph.prune(graph)
     onnx_graph.order(graph)
-    stored = _constants(graph) | _recognised(model.keras, graph)
+    stored = _constants(graph) | _recognised(model, graph)
     onnx_graph.rename(graph, _Names(fixed, stored))
     onnx_graph.capture_invariants(graph)
     straighten(graph)
@@ -66,7 +65,7 @@ def _converted(model: StepModel, contract: StepContract, rolled: bool) -> onnx.M
     onnx_graph.prune(graph)
     _number_nodes(graph)
     for domain in [opset for opset in proto.opset_import if opset.domain]:
-        proto.opset_import.remove(domain)  # tf2onnx names one that no node of ours is from
+        proto.opset_import.remove(domain)  # tf2onnx names one that no node uses
     _declare(graph.input, incoming(contract))
     _declare(graph.output, outgoing(contract))
     proto.ir_version = min(proto.ir_version, MAX_IR_VERSION)
@@ -74,7 +73,7 @@ def _converted(model: StepModel, contract: StepContract, rolled: bool) -> onnx.M
 
 
 def _number_nodes(graph: onnx.GraphProto) -> None:
-    """Short names, each its own: onnxruntime 1.18 builds names of fused nodes from them."""
+    """Short, unique names: onnxruntime 1.18 builds names of fused nodes from them."""
     parts = list(onnx_graph.graphs(graph))
     for number, body in enumerate(parts[1:], 1):
         body.name = f"{graph.name}_body_{number}"
@@ -106,7 +105,7 @@ def _from_tensorflow(model: StepModel, contract: StepContract, *, rolled: bool) 
         frozen = tf_loader.from_function(traced, inputs, list(outputs))
     with tf.Graph().as_default() as graph, tf.device("/cpu:0"):
         tf.import_graph_def(frozen, name="")
-        found = process_tf_graph(
+        converted_graph = process_tf_graph(
             graph,
             opset=OPSET,
             custom_op_handlers={"SelectV2": (_select_as_where, []), "Erfc": (_erfc, [])},
@@ -114,10 +113,10 @@ def _from_tensorflow(model: StepModel, contract: StepContract, *, rolled: bool) 
             output_names=list(outputs),
             tensors_to_rename=names | outputs,
         )
-    known = optimizer._get_optimizers()
-    chosen = {name: known[name] for name in _OPTIMIZERS}
-    found = optimizer.optimize_graph(found, catch_errors=False, optimizers=chosen)
-    return found.make_model(f"act_{contract.granularity}")
+    available = optimizer._get_optimizers()
+    chosen = {name: available[name] for name in _OPTIMIZERS}
+    optimized = optimizer.optimize_graph(converted_graph, catch_errors=False, optimizers=chosen)
+    return optimized.make_model(f"act_{contract.granularity}")
 
 
 def _select_as_where(ctx: Any, node: Any, name: str, args: Any) -> None:
@@ -126,7 +125,7 @@ def _select_as_where(ctx: Any, node: Any, name: str, args: Any) -> None:
 
 
 def _erfc(ctx: Any, node: Any, name: str, args: Any) -> None:
-    """``1 - erf(x)``, of which Keras makes the exact GELU and which tf2onnx does not know."""
+    """``1 - erf(x)``, which the exact GELU of Keras uses and tf2onnx does not support."""
     one = ctx.make_const(f"{name}_one", np.array(1, np.float32))
     shapes, dtypes = node.output_shapes, node.output_dtypes
     ctx.remove_node(node.name)
@@ -138,7 +137,7 @@ def _erfc(ctx: Any, node: Any, name: str, args: Any) -> None:
 
 
 class _Names:
-    """Short names instead of tf2onnx's long ones, which outweigh the weights of a small model."""
+    """Short names instead of tf2onnx's, which take more bytes than the weights of a small model."""
 
     def __init__(self, fixed: set[str], weights: dict[str, str]) -> None:
         self._new = {**weights, **{name: name for name in fixed}}  # a constant may be an output
@@ -159,18 +158,18 @@ class _Names:
 
 
 def weight_names(model: AnyModel) -> set[str]:
-    """The names that the model's weights have in a graph, ``H_level/block_1/ffn/down`` say."""
-    return set(weights(adapt(model).keras))
+    """The names of the model's weights in a graph, such as ``H_level/block_1/ffn/down``."""
+    return set(weights(model))
 
 
 def body_names(model: AnyModel) -> set[str]:
-    """The same without the heads, which decide answers and halting and are small.
+    """The same without the heads, which compute answers and halting scores and are small.
 
-    Those of our own model are known by name; other models' by their width, that of the vocabulary
-    or of the halting scores.
+    The heads of `TRM` are known by name; those of other models by their width, which is that of the
+    vocabulary or of the halting scores.
     """
     model = adapt(model)
-    saved = weights(model.keras)
+    saved = weights(model)
     if isinstance(model.keras, TRM):
         return set(saved) - set(HEADS)
     return {name for name, array in saved.items() if not _is_head(array.shape, model.vocab_size)}
@@ -181,20 +180,20 @@ def _is_head(shape: tuple[int, ...], vocab_size: int) -> bool:
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, str]:
-    """Names by number for what the graph stores: tf2onnx calls equal constants now so, now so."""
+    """Numbered names for the constants: those of tf2onnx differ from run to run."""
     parts = onnx_graph.graphs(graph)
     names = dict.fromkeys(tensor.name for part in parts for tensor in part.initializer)
     return {name: f"constant_{number}" for number, name in enumerate(names, 1)}
 
 
-def _recognised(model: keras.Model, graph: onnx.GraphProto) -> dict[str, str]:
+def _recognised(model: StepModel, graph: onnx.GraphProto) -> dict[str, str]:
     """Initializer -> name of the Keras weight that it is, recognised by its values.
 
-    Its shape may be another: Keras's attention layers keep matrices as (hidden, heads, size), which
+    Its shape may differ: Keras's attention layers keep matrices as (hidden, heads, size), which
     tf2onnx flattens.
     """
     left = weights(model)
-    found = {}
+    names = {}
     for part in onnx_graph.graphs(graph):
         for tensor in part.initializer:
             if tensor.data_type != onnx.TensorProto.FLOAT or len(tensor.dims) == 0:
@@ -203,9 +202,9 @@ def _recognised(model: keras.Model, graph: onnx.GraphProto) -> dict[str, str]:
             same = (name for name, weight in left.items() if np.array_equal(weight.ravel(), values))
             name = next(same, None)
             if name is not None:
-                found[tensor.name] = name
+                names[tensor.name] = name
                 del left[name]
-    return found
+    return names
 
 
 def _declare(values: Any, specs: Sequence[TensorSpec | CarrySpec]) -> None:

@@ -15,7 +15,7 @@ from onnx.reference import ReferenceEvaluator
 
 Array = np.ndarray[Any, Any]
 
-_TINY = 8  # elements of a value that is worth computing here
+_TINY = 8  # most elements of a value that is computed here
 _MOST_TURNS = 1000
 
 
@@ -35,16 +35,16 @@ def graphs(graph: GraphProto) -> Iterator[GraphProto]:
 
 
 def replace(graph: GraphProto, nodes: Iterable[NodeProto]) -> None:
-    """Puts these nodes in the place of the graph's own."""
-    kept = list(nodes)
+    """Replaces the graph's nodes by these."""
+    new = list(nodes)
     del graph.node[:]
-    graph.node.extend(kept)
+    graph.node.extend(new)
 
 
 def order(graph: GraphProto) -> None:
     """Puts nodes and initializers in the order in which the outputs need them, bodies included.
 
-    What made the graph may order it by chance; afterwards its order follows from what it computes.
+    A converter may order nodes at random; afterwards the order depends only on the graph.
     """
     for node in graph.node:
         for body in bodies(node):
@@ -66,10 +66,10 @@ def order(graph: GraphProto) -> None:
     rest = [k for k in range(len(graph.node)) if k not in placed]
     nodes = [graph.node[k] for k in (*placed, *rest)]
     rank = {name: k for k, name in enumerate(read)}
-    kept = sorted(graph.initializer, key=lambda tensor: rank.get(tensor.name, len(rank)))
+    stored = sorted(graph.initializer, key=lambda tensor: rank.get(tensor.name, len(rank)))
     replace(graph, nodes)
     del graph.initializer[:]
-    graph.initializer.extend(kept)
+    graph.initializer.extend(stored)
 
 
 def rename(graph: GraphProto, name: Callable[[str], str]) -> None:
@@ -83,12 +83,12 @@ def rename(graph: GraphProto, name: Callable[[str], str]) -> None:
 
 
 def capture_invariants(graph: GraphProto) -> None:
-    """Lets loop bodies read what never changes from outside, instead of carrying it around.
+    """Lets loop bodies read values that never change from outside, instead of carrying them.
 
-    A weight that is carried is no constant to an engine, which then cannot pack it once, and no
-    weight to a quantizer.
+    An engine does not treat a carried weight as a constant, and so cannot pack it once; a
+    quantizer does not treat it as a weight.
     """
-    for part in graphs(graph):  # outer graphs first, so that a weight travels all the way in
+    for part in graphs(graph):  # outer graphs first, so that a weight reaches the innermost body
         same: dict[str, str] = {}
         for node in part.node:
             if node.op_type == "Loop":
@@ -98,7 +98,7 @@ def capture_invariants(graph: GraphProto) -> None:
 
 
 def _captured(loop: NodeProto) -> dict[str, str]:
-    """Slims one loop; returns which of its former outputs are which of its inputs."""
+    """Removes unchanging values from one loop; returns former outputs -> equal inputs."""
     body = next(bodies(loop))
     copies = {n.output[0]: n.input[0] for n in body.node if n.op_type == "Identity"}
     ends = [copies.get(value.name, value.name) for value in body.output]
@@ -117,12 +117,12 @@ def prune(graph: GraphProto) -> None:
         for body in bodies(node):
             prune(body)
     needed = {value.name for value in graph.output}
-    kept = []
+    needed_nodes = []
     for node in reversed(graph.node):
         if needed.intersection(node.output):
-            kept.append(node)
+            needed_nodes.append(node)
             needed.update(_uses(node))
-    replace(graph, reversed(kept))
+    replace(graph, reversed(needed_nodes))
     used = [tensor for tensor in graph.initializer if tensor.name in needed]
     del graph.initializer[:], graph.value_info[:]
     graph.initializer.extend(used)
@@ -160,12 +160,12 @@ def _small(graph: GraphProto) -> dict[str, Array]:
 
 
 def _compute(node: NodeProto, known: dict[str, Array]) -> None:
-    """Adds the node's outputs to the known values if it has nothing but known inputs."""
+    """Adds the node's outputs to the known values if all its inputs are known."""
     names = [name for name in node.input if name]
     if not names or list(bodies(node)) or any(name not in known for name in names):
         return
-    found = ReferenceEvaluator(node).run(None, {name: known[name] for name in names})
-    small = (pair for pair in zip(node.output, found, strict=True) if np.size(pair[1]) <= _TINY)
+    results = ReferenceEvaluator(node).run(None, {name: known[name] for name in names})
+    small = (pair for pair in zip(node.output, results, strict=True) if np.size(pair[1]) <= _TINY)
     known.update((name, np.asarray(value)) for name, value in small)
 
 
@@ -227,9 +227,9 @@ class _Turn:
 
 
 def _named(nodes: list[NodeProto], outputs: dict[str, str]) -> Iterator[NodeProto]:
-    """The nodes, with the names of the loop's outputs on what they are now computed by."""
-    made = {name for node in nodes for name in node.output}
-    own = {name: output for name, output in outputs.items() if name in made and output}
+    """The nodes, in which the loop's outputs have the names that other nodes read."""
+    computed = {name for node in nodes for name in node.output}
+    own = {name: output for name, output in outputs.items() if name in computed and output}
     for node in nodes:
         node.input[:] = [own.get(name, name) for name in node.input]
         node.output[:] = [own.get(name, name) for name in node.output]

@@ -1,4 +1,4 @@
-"""The matrix multiplications of an ONNX graph: which ones hold weights, and what surrounds them.
+"""Simplify the matrix multiplications of an ONNX graph that tf2onnx wrote.
 
 TensorFlow multiplies a state by a matrix in two dimensions, and computes the shapes around that at
 run time: eight nodes where ONNX needs one.
@@ -19,42 +19,42 @@ Makers = Mapping[str, NodeProto]  # value -> the node that computes it
 
 
 def straighten(graph: GraphProto) -> None:
-    """Lets `MatMul` take its ``(..., K)`` state as it is, instead of flat and reshaped back.
+    """Lets `MatMul` take its ``(..., K)`` state directly, instead of flattened and reshaped back.
 
     Leaves nodes that nothing needs behind, see `onnx_graph.prune`.
     """
     for part in graphs(graph):
-        made = {name: node for node in part.node for name in node.output}
+        makers = {name: node for node in part.node for name in node.output}
         constants = {t.name: numpy_helper.to_array(t) for t in part.initializer if t.dims != []}
         for node in part.node:
-            if node.op_type == "Reshape" and _undoes_flattening(node, made, constants):
-                product = made[node.input[0]]
-                product.input[0] = made[product.input[0]].input[0]
+            if node.op_type == "Reshape" and _undoes_flattening(node, makers, constants):
+                product = makers[node.input[0]]
+                product.input[0] = makers[product.input[0]].input[0]
                 product.output[0], node.output[0] = node.output[0], product.output[0]
 
 
-def _undoes_flattening(node: NodeProto, made: Makers, constants: Mapping[str, Array]) -> bool:
+def _undoes_flattening(node: NodeProto, makers: Makers, constants: Mapping[str, Array]) -> bool:
     """``Reshape(MatMul(Reshape(x, (-1, K)), w), (*x.shape[:-1], N))``, its shape in pieces."""
-    product = made.get(node.input[0])
-    flat = made.get(product.input[0]) if product and product.op_type == "MatMul" else None
+    product = makers.get(node.input[0])
+    flat = makers.get(product.input[0]) if product and product.op_type == "MatMul" else None
     if flat is None or flat.op_type != "Reshape":
         return False
     rows = constants.get(flat.input[1], np.zeros(0))
-    shape = _before_casts(node.input[1], made)
+    shape = _before_casts(node.input[1], makers)
     if not (np.array_equal(rows[:1], [-1]) and len(rows) == 2 and shape.op_type == "Concat"):
         return False
     if len(shape.input) != 2 or len(constants.get(shape.input[1], ())) != 1:
         return False
-    kept = _before_casts(shape.input[0], made)
-    source = _before_casts(kept.input[0], made) if kept.op_type == "Gather" else kept
+    kept = _before_casts(shape.input[0], makers)
+    source = _before_casts(kept.input[0], makers) if kept.op_type == "Gather" else kept
     axes = constants.get(kept.input[1], np.zeros(0)) if kept.op_type == "Gather" else np.zeros(0)
     same = source.op_type == "Shape" and source.input[0] == flat.input[0]
     return bool(same and np.array_equal(axes, np.arange(len(axes))))
 
 
-def _before_casts(name: str, made: Makers) -> NodeProto:
+def _before_casts(name: str, makers: Makers) -> NodeProto:
     """The node behind a value, past any casts; an empty one for an input or a constant."""
-    node = made.get(name, NodeProto())
+    node = makers.get(name, NodeProto())
     while node.op_type == "Cast":
-        node = made.get(node.input[0], NodeProto())
+        node = makers.get(node.input[0], NodeProto())
     return node

@@ -1,4 +1,4 @@
-"""Integer ports of an ONNX graph: int8 tensors at its border, real ones behind them.
+"""Int8 I/O of an ONNX graph: int8 inputs and outputs, converted to and from float inside it.
 
 A DequantizeLinear after every int8 input and a QuantizeLinear before every int8 output, on the
 grids of the contract.
@@ -17,8 +17,8 @@ from trm_runtime.tensors import AnySpec
 _REAL = "_real"
 
 
-def integer_ports(graph: GraphProto, contract: StepContract) -> None:
-    """Gives the graph the int8 ports of the contract, if it has any."""
+def add_int8_io(graph: GraphProto, contract: StepContract) -> None:
+    """Gives the graph the int8 inputs and outputs of the contract, if it has any."""
     ports = {s.name: s for s in (*incoming(contract), *outgoing(contract)) if s.dtype == "int8"}
     rename(graph, lambda name: name + _REAL if name in ports else name)
     before = [_ported(graph, ports[v.name], v, True) for v in graph.input if _is(v, ports)]
@@ -27,7 +27,7 @@ def integer_ports(graph: GraphProto, contract: StepContract) -> None:
 
 
 def _is(value: ValueInfoProto, ports: dict[str, AnySpec]) -> bool:
-    """Whether a border value is a port, which it then is called after again."""
+    """Whether an input or output is one of the ports; it then gets the port's name back."""
     name = value.name.removesuffix(_REAL)
     if name not in ports:
         return False

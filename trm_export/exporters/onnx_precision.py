@@ -1,22 +1,22 @@
-"""Smaller numbers in an ONNX graph: half-precision weights, and two ways to 8 bits.
+"""Smaller precisions of an ONNX graph: float16 weights, and dynamic and static int8.
 
 Works on `onnx.GraphProto` in place, bodies of loops included; a weight that many nodes share is
-stored once. Inputs, outputs, carry and all that lies between the multiplications stay float32. The
-8-bit ways quantise the multiplications of the reasoning stack; the heads, a hundredth of the
-weights, decide answers and halting and stay float32. Everything is QDQ of ONNX's own operators,
-which onnxruntime fuses into 8-bit kernels and every other engine can at least compute.
+stored once. Inputs, outputs, carry and everything between the multiplications stay float32. The
+int8 precisions quantise the multiplications of the reasoning stack; the heads, a hundredth of the
+weights, compute answers and halting scores and stay float32. Everything is QDQ of ONNX's own
+operators, which onnxruntime fuses into 8-bit kernels and every other engine can compute too.
 
 **Weights** are int8, symmetric, one scale an output channel, and within -64..64. onnxruntime
 multiplies uint8 activations by int8 weights, and x86-64 without VNNI adds the products in pairs, in
 16 bits that saturate: two of 255 x 127 do not fit, two of 255 x 64 do (onnxruntime.ai, "Quantize
 ONNX models", on reduce_range). Least forced cosine on a CPU with AVX2 alone, sudoku4: 0.985 with
 weights up to 127, 0.9968 with this limit, 0.9972 with uint8 weights, whose kernel does not
-saturate and is half again as slow. So the eighth bit costs next to nothing and no CPU is wrong.
+saturate and takes 1.5 times as long. So the limit costs little accuracy and is right on every CPU.
 
 **Activations** have heavy tails where they enter a `down` matrix: with one scale for a whole tensor
-(onnxruntime's own `quantize_dynamic`) sudoku9 falls to a cosine of 0.947. The dynamic way therefore
-takes one scale a row, 0.9992; a row's result then does not depend on its batch mates either. The
-static way has only one scale; see `static`.
+(onnxruntime's own `quantize_dynamic`) sudoku9 falls to a cosine of 0.947. Dynamic int8 therefore
+takes one scale a row, 0.9992; a row's result then does not depend on the other rows either. Static
+int8 has only one scale; see `static`.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from trm_export.exporters.onnx_graph import bodies, prune, replace
 
 Array = np.ndarray[Any, Any]
 
-_LARGEST = 64  # of a weight, and
+_LARGEST = 64  # absolute value of a quantised weight
 _ROW_LEVELS = 127  # of an activation on either side of 128, where every row has its scale
-_SMALLEST_ROW = 1e-30  # what stands in for the largest value of a row of zeros
-_LEAST_HALVED = 256  # elements of a matrix that is worth a cast
+_SMALLEST_ROW = 1e-30  # least divisor of a row, for rows of zeros
+_LEAST_HALVED = 256  # least elements of a matrix that is stored in float16
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Weight:
 
     @property
     def name(self) -> str:
-        """As in Keras, ``H_level/block_1/ffn/down`` say."""
+        """As in Keras, such as ``H_level/block_1/ffn/down``."""
         return self.tensor.name
 
     @property
@@ -77,10 +77,10 @@ def matrices(graph: GraphProto, names: set[str]) -> dict[str, Weight]:
 
 
 def halve(graph: GraphProto, names: set[str]) -> None:
-    """Stores the named matrices as float16 and casts them back where they lie.
+    """Stores the named matrices as float16, with a cast back to float32.
 
-    An engine casts constants once, when it opens the file. What is too large becomes infinite,
-    which the gate of the precision refuses.
+    An engine casts constants once, when it opens the file. A value that is too large becomes
+    infinite, which fails the gate of the precision.
     """
     casts = []
     for weight in matrices(graph, names).values():
@@ -100,7 +100,7 @@ def multiplications(graph: GraphProto, names: set[str]) -> Iterator[NodeProto]:
 
 
 def quantise(graph: GraphProto, names: set[str], multiply: Multiply) -> None:
-    """Puts what ``multiply`` makes in the place of every such multiplication."""
+    """Replaces every such multiplication by the nodes of ``multiply``."""
     _quantise(graph, matrices(graph, names), multiply)
     prune(graph)
 
@@ -108,11 +108,11 @@ def quantise(graph: GraphProto, names: set[str], multiply: Multiply) -> None:
 def _quantise(graph: GraphProto, known: Mapping[str, Weight], multiply: Multiply) -> None:
     for body in [body for node in graph.node for body in bodies(node)]:  # before they are copied
         _quantise(body, known, multiply)
-    found = {node.output[0] for node in multiplications(graph, set(known))}
+    products = {node.output[0] for node in multiplications(graph, set(known))}
     nodes: list[NodeProto] = []
     for node in graph.node:
-        wanted = not found.isdisjoint(node.output)
-        nodes += multiply(node, known[node.input[1]]) if wanted else [node]
+        is_product = not products.isdisjoint(node.output)
+        nodes += multiply(node, known[node.input[1]]) if is_product else [node]
     replace(graph, nodes)
 
 
@@ -142,17 +142,17 @@ def dynamic(node: NodeProto, weight: Weight) -> list[NodeProto]:
 def static(ranges: Mapping[str, TensorRange]) -> Multiply:
     """8-bit multiplication with one calibrated scale a tensor.
 
-    Where the tails of a tensor leave too few levels for its bulk (`TensorRange.fine`), what the
-    first rounding leaves is rounded again, 255 times finer, and multiplied by the same matrix: 16
-    bits of activation in two 8-bit products. Least forced cosine on sudoku9: 0.82 with one product
-    everywhere, 0.96 with channels scaled as in SmoothQuant (arXiv 2211.10438, strength 0.75),
-    0.9988 so.
+    Where a tensor has large outliers, so that most values get few levels (`TensorRange.fine`), the
+    rounding error of the first product is rounded again, 255 times finer, and multiplied by the
+    same matrix: 16 bits of activation in two 8-bit products. Least forced cosine on sudoku9: 0.82
+    with one product everywhere, 0.96 with channels scaled as in SmoothQuant (arXiv 2211.10438,
+    strength 0.75), 0.9988 with two products.
     """
 
     def multiply(node: NodeProto, weight: Weight) -> list[NodeProto]:
-        x, out, found = node.input[0], node.output[0], ranges[weight.name]
-        scale, zero = np.float32(found.scale), np.uint8(found.zero_point)
-        if not found.fine:
+        x, out, grid = node.input[0], node.output[0], ranges[weight.name]
+        scale, zero = np.float32(grid.scale), np.uint8(grid.zero_point)
+        if not grid.fine:
             return _product(weight, x, out, "in", scale, zero)
         first, second, rest, seen = (f"{out}/{s}" for s in ("coarse", "fine", "rest", "seen"))
         coarse = _product(weight, x, first, "in", scale, zero)

@@ -7,9 +7,9 @@ from trm_export.tasks import PuzzleSet, find_task, random_rows
 
 
 def probe_puzzles(model: AnyModel, count: int = 6) -> PuzzleSet:
-    """Validation puzzles of the model's task; without one random tokens, and they say so."""
+    """Validation puzzles of the model's task; random tokens, as `kind` states, without a task."""
     model = adapt(model)
     task = find_task(model)
     if task is not None:
         return task.puzzles("validation", count=count)
-    return random_rows(model.vocab_size, model.seq_len, count)
+    return random_rows(model.vocab_size, model.seq_len, count, model.alphabet)

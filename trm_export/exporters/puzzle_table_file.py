@@ -1,4 +1,4 @@
-"""The puzzle embeddings of a model as a file of their own, where the graph is to do without."""
+"""The external puzzle table: the puzzle embeddings of a model as a file beside the graph."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def table_of(model: keras.Model) -> Any:
     """The variable that holds the puzzle embeddings; UsageError for a model without."""
     layer = model.inner.puzzle_emb if isinstance(model, TRM) else None
     if layer is None:
-        raise UsageError("The model has no puzzle embeddings; export it with an internal table.")
+        raise UsageError("The model has no puzzle embeddings; drop --puzzle-table external.")
     return layer.embeddings
 
 

@@ -1,8 +1,8 @@
 """SavedModel: a named signature that plain TensorFlow runs, contract and checksums in
 ``assets.extra/``.
 
-The weights are TensorFlow variables of a bare `tf.Module`, so that nothing of Keras or of ours is
-needed to load it. TFLite starts from such a folder too.
+The weights are TensorFlow variables of a plain `tf.Module`, so that neither Keras nor this package
+is needed to load it. The TFLite exporter converts such a folder too.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def save_graph(job: Job, path: Path, *, half: bool = False) -> None:
 
 
 def weights_of(model: keras.Model, contract: StepContract) -> list[Any]:
-    """The variables that a folder of this contract stores, in the order in which it does."""
+    """The variables that a folder of this contract stores, in that order."""
     weights: list[Any] = model.weights
     if contract.puzzle_table_sha256 is None:
         return weights
@@ -62,9 +62,9 @@ def weights_of(model: keras.Model, contract: StepContract) -> list[Any]:
 
 
 def _unwritable(error: Any, path: Path) -> OSError:
-    """What TensorFlow says as Python would; its last words are the system's."""
-    words = str(error.message).splitlines()[0].rpartition(";")[2]
-    reason = words.partition(" [Op:")[0].strip()
+    """TensorFlow's error as Python's; the last part of its message is the system's."""
+    message = str(error.message).splitlines()[0].rpartition(";")[2]
+    reason = message.partition(" [Op:")[0].strip()
     number = errno.ENOSPC if reason == os.strerror(errno.ENOSPC) else errno.EIO
     return OSError(number, reason, str(path))
 
@@ -79,7 +79,7 @@ def _stored(weight: Any, half: bool) -> Any:
 
 
 def _used(variable: Any) -> Any:
-    """What the step reads: numbers in float32, whole ones as they are."""
+    """What the step reads: floating-point variables as float32, integers unchanged."""
     import tensorflow as tf
 
     return tf.cast(variable, "float32") if variable.dtype.is_floating else tf.identity(variable)
@@ -88,11 +88,11 @@ def _used(variable: Any) -> Any:
 def _refusals(job: Job) -> Iterator[str]:
     if job.contract.precision not in ("fp32", "fp16"):
         yield (
-            f"saved-model: {job.contract.precision} cannot be had, because TensorFlow's own "
-            "kernels run in floating point; use onnx or tflite, or fp16."
+            f"saved-model: {job.contract.precision} is not supported for SavedModel, because "
+            "TensorFlow's kernels compute in floating point; use onnx or tflite, or fp16."
         )
     if job.keep:
-        yield "saved-model: layers cannot be kept in float one by one; use onnx or tflite."
+        yield "saved-model: --keep is not supported for SavedModel; use onnx or tflite."
 
 
 def _rolls(contract: StepContract) -> bool:

@@ -1,4 +1,4 @@
-"""What several exports of one model have in common, so that a whole set pays for it once."""
+"""Results that several exports of one model share, so that each is computed once."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from trm_export.step.keras_runner import KerasRunner
 from trm_export.step.step_model import AnyModel, adapt
 from trm_runtime.parity import Golden, Puzzles, record
 
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 @final
 class Shared:
-    """The reference of a model, and whatever an exporter makes of it that another can use.
+    """The reference of a model, and results of exporters that other exports can reuse.
 
-    Belongs to the weights that the model has now.
+    Valid for the weights that the model has now.
 
     Attributes:
         model: the model, adapted.
-        runner: the Keras model as a runner of any batch.
+        runner: the Keras model as a runner with a dynamic batch.
     """
 
     def __init__(self, model: AnyModel) -> None:
         self.model = adapt(model)
         self.runner = KerasRunner(self.model)
-        self._made: dict[Hashable, Any] = {}
+        self._results: dict[Hashable, Any] = {}
 
-    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """What ``make`` gave when this key was first asked for; not to be changed by callers."""
-        if key not in self._made:
-            self._made[key] = make()
-        found: Made = self._made[key]
-        return found
+    def once(self, key: Hashable, make: Callable[[], Result]) -> Result:
+        """The result of the first ``make`` for this key; callers must not change it."""
+        if key not in self._results:
+            self._results[key] = make()
+        result: Result = self._results[key]
+        return result
 
     def golden(self, puzzles: Puzzles) -> Golden:
-        """The model's rollout on these puzzles; keep it for a few."""
+        """The model's rollout on these puzzles; it stays in memory, so give only a few."""
         key = "golden", np.asarray(puzzles.inputs).tobytes()
         return self.once(key, lambda: record(self.runner, puzzles))
 

@@ -1,14 +1,14 @@
 """TFLite: one flatbuffer with a named signature, built-in operators only, the contract in its tail.
 
-The SavedModel of the same job goes through TensorFlow's converter; what leaves here is written for
-LiteRT's XNNPACK kernels, by measurement:
+The SavedModel of the same job goes through TensorFlow's converter. Three choices suit LiteRT's
+XNNPACK kernels, by measurement:
 
-- XNNPACK packs the weights of every node anew, so passes are rolled into one loop whose body holds
-  them once. On the 5 M-parameter Sudoku preset that adds 49 MB of memory where 21 unrolled passes
-  add 455 MB, in the same time.
-- It copies where a tensor is cut in two, so gate and up are two products here.
-- A free batch costs 5 MB and some percent of time, and every new size a new plan, so the batch is 1
-  unless something else is asked for.
+- XNNPACK packs the weights of every node separately, so passes are rolled into one loop whose body
+  has them once. On the 5 M-parameter Sudoku preset that adds 49 MB of memory where 21 unrolled
+  passes add 455 MB, in the same time.
+- It copies where a tensor is split in two, so gate and up are two products here.
+- A dynamic batch costs 5 MB and some percent of time, and every new size a new plan, so the batch
+  is 1 by default.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from trm_export.exporters.kept_layers import layers
 from trm_export.exporters.saved_model import save_graph
 from trm_export.exporters.tflite_calibration import calibrate
 from trm_export.exporters.tflite_keep import restored
-from trm_export.exporters.tflite_ports import integer_ports
+from trm_export.exporters.tflite_ports import with_int8_io
 from trm_export.exporters.tflite_static import quantise
 from trm_export.files import CALIBRATION
 from trm_export.model.layers import SwiGLU
@@ -35,17 +35,17 @@ from trm_runtime.drivers.tflite_file import append_contract
 from trm_runtime.integer import float_contract
 
 LITERT, OLD = HOST_KINDS["tflite"].targets
-SMALLER = ("fp16", "int8")  # what the converter itself can do
+SMALLER = ("fp16", "int8")  # precisions that the converter itself writes
 
 
 def write(job: Job, path: Path) -> Documents:
-    """Writes the flatbuffer with the contract in its tail; int8-static comes with its manifest."""
+    """Writes the flatbuffer with the contract in its tail; returns the manifest of int8-static."""
     documents = {}
     if job.contract.precision == "int8-static":
-        inside = dataclasses.replace(job, contract=float_contract(job.contract))
-        calibration = calibrate(inside, convert)
-        data = quantise(convert(inside), calibration.products)
-        path.write_bytes(integer_ports(data, job.contract))
+        float_job = dataclasses.replace(job, contract=float_contract(job.contract))
+        calibration = calibrate(float_job, convert)
+        data = quantise(convert(float_job), calibration.products)
+        path.write_bytes(with_int8_io(data, job.contract))
         documents[CALIBRATION] = calibration.manifest
     else:
         path.write_bytes(convert(job))
@@ -54,7 +54,7 @@ def write(job: Job, path: Path) -> Documents:
 
 
 def convert(job: Job) -> bytes:
-    """The flatbuffer in the contract's names, without the contract; in float for int8-static."""
+    """The flatbuffer with the contract's names, without the contract; in float for int8-static."""
     contract = job.contract
     key = ("tflite", contract.granularity, contract.batch, job.rolled, contract.puzzle_table_sha256)
     saved = job.shared.once(key, lambda: _saved(job))
@@ -90,7 +90,7 @@ def _converted(saved: Path, contract: StepContract) -> bytes:
 
 @contextmanager
 def _split_gates(model: keras.Model) -> Iterator[None]:
-    """Every SwiGLU computes gate and up apart."""
+    """Every SwiGLU computes gate and up as two products."""
     layers = [layer for layer in model._flatten_layers() if isinstance(layer, SwiGLU)]
     for layer in layers:
         layer.fused = False
@@ -105,19 +105,19 @@ def _refusals(job: Job) -> Iterator[str]:
     precision = job.contract.precision
     if job.engine == OLD and precision == "int8":
         yield (
-            "tflite: int8 cannot be had for tflite-runtime, whose last release (2.14) does not "
-            "know FULLY_CONNECTED version 12, that is int8 weights with one scale a channel; "
-            "use int8-static, fp16 or fp32 there, or --target litert."
+            "tflite: int8 is not supported for tflite-runtime, whose last release (2.14) does not "
+            "have FULLY_CONNECTED version 12 (int8 weights with one scale a channel); use "
+            "int8-static, fp16 or fp32, or --target litert."
         )
     if precision == "int8-static" and job.contract.batch is None:
         yield (
             "tflite: int8-static needs a fixed batch, because its scales belong to rows, which a "
-            "free batch mixes with the rows of other puzzles; give --batch a number, or use int8."
+            "dynamic batch mixes with rows of other puzzles; give --batch a number, or use int8."
         )
 
 
 def _rolls(contract: StepContract) -> bool:
-    """Packed weights are not shared between nodes; a block has one pass and nothing to roll."""
+    """Nodes do not share packed weights, so a loop saves memory; a block has only one pass."""
     return contract.granularity != "block"
 
 

@@ -1,8 +1,8 @@
-"""Calibrate a TFLite export on real rollouts, and say in a manifest what was seen.
+"""Calibrate a TFLite export on real rollouts, and write the observed ranges into a manifest.
 
-A float graph of the model, a pass at a time where it has one stack, is fed what `rollouts` takes
-from every step, so that every pass of every step counts alike. Held-out puzzles tell how much the
-ranges clip.
+A float graph of the model, a pass at a time where it has one stack, is fed the rows that `rollouts`
+takes from every step, so that every pass of every step has the same weight. The share of clipped
+values is measured on held-out puzzles.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from trm_export.exporters.tflite_recipe import MatrixObservation, Product, produ
 from trm_export.model.layers import SwiGLU
 from trm_export.step.signature import contract_for
 from trm_export.step.step_model import AnyModel, StepModel, adapt
-from trm_export.step.weights import saved_weights
 from trm_runtime.parity.gates import gates_for
 
 BATCH = 8
@@ -38,7 +37,7 @@ Convert = Callable[[Job], bytes]
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """How to write every matrix, and the manifest that says why."""
+    """How to write every matrix, and the manifest with the observed ranges and errors."""
 
     products: Mapping[str, Product]  # by the key of the matrix
     manifest: str  # JSON
@@ -55,20 +54,20 @@ def calibrate(job: Job, convert: Convert) -> Calibration:
     }
     block = job.model.passes is not None
     contract = contract_for(job.model, batch=BATCH, granularity="block" if block else "step")
-    whole_job = dataclasses.replace(job, contract=contract, rolled=False)
-    data = job.shared.once(("tflite", "float"), lambda: convert(whole_job))
+    float_job = dataclasses.replace(job, contract=contract, rolled=False)
+    data = job.shared.once(("tflite", "float"), lambda: convert(float_job))
     observer = Observer(data, contract)
-    _all_there(names, observer)
+    _require_all(names, observer)
     samples = samples_for(job)
-    whole = {matrix.key for matrix in observer.matrices if not matrix.linear}
+    affine = {matrix.key for matrix in observer.matrices if not matrix.linear}
     ups = {down: up for down, up in gated(*_graph(data)).items() if {down, up} <= names.keys()}
-    seen = job.shared.once(
+    observed = job.shared.once(
         ("tflite", "observed"), lambda: _observed(data, observer, job.model, samples)
     )
-    found = products({key: seen[key] for key in names}, ups, whole & names.keys())
-    clipped = _clipping(found, observer, samples.judged)
-    _refuse_clipping({names[key]: clipped[key] for key in found if key not in ups})
-    return Calibration(found, _manifest(names, found, clipped, samples))
+    recipes = products({key: observed[key] for key in names}, ups, affine & names.keys())
+    clipped = _clipping(recipes, observer, samples.held_out_steps)
+    _refuse_clipping({names[key]: clipped[key] for key in recipes if key not in ups})
+    return Calibration(recipes, _manifest(names, recipes, clipped, samples))
 
 
 def _is_kept(name: str, keep: Collection[str]) -> bool:
@@ -76,9 +75,10 @@ def _is_kept(name: str, keep: Collection[str]) -> bool:
 
 
 def matrix_names(model: AnyModel) -> dict[str, str]:
-    """Key of every matrix to quantise -> its name in the checkpoint; gate and up apart."""
-    own = adapt(model).keras
-    saved = {digest_of(array): name for name, array in saved_weights(own).items()}
+    """Key of every matrix to quantise -> its name in the checkpoint; gate and up as two."""
+    model = adapt(model)
+    own = model.keras
+    saved = {digest_of(array): name for name, array in model.weights.arrays.items()}
     names = {}
     for layer in own._flatten_layers():
         if isinstance(layer, keras.layers.Dense) and layer.units > _SCORES:
@@ -96,13 +96,13 @@ def matrix_names(model: AnyModel) -> dict[str, str]:
     return names
 
 
-def _all_there(names: Mapping[str, str], observer: Observer) -> None:
+def _require_all(names: Mapping[str, str], observer: Observer) -> None:
     missing = sorted(set(names) - {matrix.key for matrix in observer.matrices})
     if missing:
         listed = ", ".join(names[key] for key in missing)
         raise TRMError(
-            f"int8-static: the TFLite converter left no product with {listed} in the graph, so "
-            "that its activations cannot be calibrated; use int8 instead."
+            f"int8-static: the graph that the TFLite converter wrote has no product with {listed}, "
+            "so its activations cannot be calibrated; use int8 instead."
         )
 
 
@@ -114,25 +114,25 @@ def _graph(data: bytes) -> tuple[Any, Any]:
 def _observed(
     data: bytes, observer: Observer, model: StepModel, samples: Samples
 ) -> dict[str, MatrixObservation]:
-    """Every matrix and what was seen of it; the same for every file of a model."""
+    """Every matrix and its observed activations; the same for every file of a model."""
     parsed, graph = _graph(data)
-    rolled_out = [*samples.seen, *samples.scrambled]
+    rolled_out = [*samples.calibration, *samples.scrambled]
     rows = sum(len(sample.inputs["inputs"]) for sample in rolled_out)
-    seen = statistics(observer.run(rolled_out), rows * (model.passes or 1) // BATCH)
+    observed = statistics(observer.run(rolled_out), rows * (model.passes or 1) // BATCH)
     kernels = {m.key: np.asarray(values(parsed, graph, m.weights)) for m in observer.matrices}
-    return {key: MatrixObservation(kernels[key], *seen[key]) for key in kernels}
+    return {key: MatrixObservation(kernels[key], *observed[key]) for key in kernels}
 
 
 Clipped = dict[str, list[float]]
-"""Side of a product -> share of values out of range, a number a step."""
+"""Side of a product -> share of values out of range, one number a step."""
 
 
 def _clipping(
-    found: Mapping[str, Product], observer: Observer, samples: list[StepSample]
+    recipes: Mapping[str, Product], observer: Observer, samples: list[StepSample]
 ) -> dict[str, Clipped]:
     totals: dict[tuple[str, str, int], list[int]] = defaultdict(lambda: [0, 0])
     for one in observer.run(samples):
-        for side, outside in _outside(found.get(one.key), one.entering, one.leaving):
+        for side, outside in _outside(recipes.get(one.key), one.entering, one.leaving):
             total = totals[one.key, side, one.step]
             total[0] += int(outside.sum())
             total[1] += outside.size
@@ -142,52 +142,56 @@ def _clipping(
     return rates
 
 
-def _outside(how: Product | None, entering: Array, leaving: Array) -> Iterator[tuple[str, Array]]:
+def _outside(
+    product: Product | None, entering: Array, leaving: Array
+) -> Iterator[tuple[str, Array]]:
     """For both sides of a product, which values are out of range."""
-    if how is None:
+    if product is None:
         return
-    x, y = entering / (how.rows * how.columns), leaving / (how.rows * how.outputs)
-    for side, array, (low, high) in (("entering", x, how.entering), ("leaving", y, how.leaving)):
+    x = entering / (product.rows * product.columns)
+    y = leaving / (product.rows * product.outputs)
+    sides = (("entering", x, product.entering), ("leaving", y, product.leaving))
+    for side, array, (low, high) in sides:
         yield side, (array < low) | (array > high)
 
 
 def _refuse_clipping(states: Mapping[str, Clipped]) -> None:
     limit = gates_for("int8-static").carry_clipping or 0.0
-    name = max(states, key=lambda found: max(states[found]["entering"]), default="")
+    name = max(states, key=lambda matrix: max(states[matrix]["entering"]), default="")
     shares = states[name]["entering"] if name else [0.0]
     if max(shares) > limit:
         raise ParityError(
-            f"Calibration failed: {max(shares):.2%} of the held-out values that enter {name} at "
-            f"step {1 + shares.index(max(shares))} are out of the calibrated range, expected at "
-            f"most {limit:.1%}; calibrate on puzzles like those the model will see."
+            f"Calibration failed: {max(shares):.2%} of held-out values entering {name} at step "
+            f"{1 + shares.index(max(shares))} are outside the calibrated range, expected at most "
+            f"{limit:.1%}; calibrate on puzzles like those in use."
         )
 
 
 def _manifest(
     names: Mapping[str, str],
-    found: Mapping[str, Product],
+    recipes: Mapping[str, Product],
     clipped: Mapping[str, Clipped],
     samples: Samples,
 ) -> str:
     matrices = [
         {
             "matrix": names[key],
-            "error": how.error,
-            "entering": how.entering,
-            "leaving": how.leaving,
-            "row_scales": [float(how.rows.min()), float(how.rows.max())],
+            "error": product.error,
+            "entering": product.entering,
+            "leaving": product.leaving,
+            "row_scales": [float(product.rows.min()), float(product.rows.max())],
             "clipped": clipped[key],
         }
-        for key, how in found.items()
+        for key, product in recipes.items()
     ]
     facts = {
         "tool": TOOL,
         "puzzles": samples.puzzles,
         "held_out": samples.held_out,
-        "samples_per_step": _rows(samples.seen),
-        "stopped_per_step": [sample.stopped for sample in samples.seen],
+        "samples_per_step": _rows(samples.calibration),
+        "stopped_per_step": [sample.stopped for sample in samples.calibration],
         "scrambled_per_step": _rows(samples.scrambled),
-        "held_out_per_step": _rows(samples.judged),
+        "held_out_per_step": _rows(samples.held_out_steps),
     }
     return json.dumps({**facts, "matrices": matrices}, indent=1) + "\n"
 

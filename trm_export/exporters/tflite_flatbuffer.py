@@ -31,7 +31,7 @@ class Matrix:
         entering, weights, leaving: numbers of tensors of its subgraph.
         bias: the number of a tensor, or -1.
         key: digest of the matrix, `digest_of` its ``(out, in)`` float32 values.
-        linear: nothing is added to the product or done to it.
+        linear: the product has no bias and no fused activation.
     """
 
     operator: Any
@@ -58,17 +58,17 @@ def dump(model: Any) -> bytes:
 
 
 def digest_of(matrix: Array) -> str:
-    """What identifies a float32 matrix ``(out, in)`` wherever the converter put it."""
+    """The key of a float32 matrix ``(out, in)``, wherever the converter put it."""
     return hashlib.sha256(np.ascontiguousarray(matrix, "<f4").tobytes()).hexdigest()
 
 
 def values(model: Any, graph: Any, tensor: int) -> Array | None:
     """The float32 values of a constant tensor, None for any other tensor."""
-    found = graph.tensors[tensor]
-    data = model.buffers[found.buffer].data
-    if data is None or len(data) == 0 or found.type != FLOAT32:
+    described = graph.tensors[tensor]
+    data = model.buffers[described.buffer].data
+    if data is None or len(data) == 0 or described.type != FLOAT32:
         return None
-    return np.frombuffer(bytes(data), "<f4").reshape(found.shape)
+    return np.frombuffer(bytes(data), "<f4").reshape(described.shape)
 
 
 def matrices(model: Any, graph: Any) -> Iterator[Matrix]:
@@ -79,10 +79,10 @@ def matrices(model: Any, graph: Any) -> Iterator[Matrix]:
             continue
         entering, weights, *rest = (int(number) for number in operator.inputs)
         if weights not in digests:
-            found = values(model, graph, weights)
-            if found is None:
+            matrix = values(model, graph, weights)
+            if matrix is None:
                 continue
-            digests[weights] = digest_of(found)
+            digests[weights] = digest_of(matrix)
         bias = rest[0] if rest else -1
         linear = bias < 0 and not operator.builtinOptions.fusedActivationFunction
         yield Matrix(
@@ -91,16 +91,17 @@ def matrices(model: Any, graph: Any) -> Iterator[Matrix]:
 
 
 def gated(model: Any, graph: Any) -> dict[str, str]:
-    """The last matrix of every SwiGLU -> the matrix of its up; keys, the latter linear.
+    """Key of the last matrix of every SwiGLU -> key of the matrix of its up, which is linear.
 
-    What enters the one is a MUL, whose factor is the product with the other and goes nowhere else.
+    The input of the one is a MUL, one of whose factors is the product with the other, used only
+    there.
     """
     makers = {int(out): operator for operator in graph.operators for out in operator.outputs}
     uses = Counter(int(number) for operator in graph.operators for number in operator.inputs)
-    found = list(matrices(model, graph))
-    factors = {m.leaving: m.key for m in found if m.linear and uses[m.leaving] == 1}
+    constant = list(matrices(model, graph))
+    factors = {m.leaving: m.key for m in constant if m.linear and uses[m.leaving] == 1}
     pairs = {}
-    for matrix in found:
+    for matrix in constant:
         maker = makers.get(matrix.entering)
         if maker is None or not _is(model, maker, schema.BuiltinOperator.MUL):
             continue

@@ -1,7 +1,7 @@
-"""Put layers of a `.tflite` file back into float32 that the converter has made smaller.
+"""Put layers of a `.tflite` file back into float32 that the converter has quantized.
 
-The converter takes one precision for all. What it wrote is edited: a stored matrix in int8 or
-float16 is recognised as the layer it is nearest to, and gets the float32 values of that layer.
+The converter has one precision for all layers. Its file is edited: a stored matrix in int8 or
+float16 is matched with the layer it is nearest to, and gets the float32 values of that layer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from trm_export.exporters.tflite_flatbuffer import FLOAT32, INT8, Array, dump, l
 
 FLOAT16 = schema.TensorType.FLOAT16
 _DEQUANTIZE = schema.BuiltinOperator.DEQUANTIZE
-_FAR = 0.3  # relative error above which a stored matrix is no layer of the model
+_FAR = 0.3  # relative error above which a stored matrix matches no layer of the model
 
 
 def restored(data: bytes, layers: Mapping[str, Array], keep: Collection[str]) -> bytes:
@@ -42,29 +42,29 @@ def restored(data: bytes, layers: Mapping[str, Array], keep: Collection[str]) ->
 
 def _floats(model: Any, layers: Mapping[str, Array], keep: Collection[str]) -> dict[int, Array]:
     """Number of every buffer that holds a layer to keep -> its values in float32."""
-    seen: dict[int, Array | None] = {}
+    floats: dict[int, Array | None] = {}
     for graph in model.subgraphs:
         for tensor in graph.tensors:
-            if tensor.buffer not in seen:
+            if tensor.buffer not in floats:
                 small = None if tensor.type == FLOAT32 else real_values(model, tensor)
                 name, exact = ("", None) if small is None else _nearest(small, layers)
-                seen[tensor.buffer] = exact if name in keep else None
-    return {buffer: exact for buffer, exact in seen.items() if exact is not None}
+                floats[tensor.buffer] = exact if name in keep else None
+    return {buffer: exact for buffer, exact in floats.items() if exact is not None}
 
 
-def kept(data: bytes, layers: Mapping[str, Array]) -> tuple[str, ...]:
+def float_layers(data: bytes, layers: Mapping[str, Array]) -> tuple[str, ...]:
     """The layers that a flatbuffer stores in float32."""
     model = load(data)
     tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
     floats = [real_values(model, tensor) for tensor in tensors if tensor.type == FLOAT32]
-    found = {nearest_layer(array, layers) for array in floats if array is not None}
-    return tuple(name for name in layers if name in found)
+    names = {nearest_layer(array, layers) for array in floats if array is not None}
+    return tuple(name for name in layers if name in names)
 
 
 def real_values(model: Any, tensor: Any) -> Array | None:
-    """What a stored matrix stands for, float32; None for other tensors.
+    """The values of a stored matrix in float32; None for other tensors.
 
-    Of two dimensions or more, in float32, float16, or int8 with scales.
+    A matrix has two dimensions or more, in float32, float16, or int8 with scales.
     """
     data = model.buffers[tensor.buffer].data
     if data is None or len(data) == 0 or tensor.shape is None or len(tensor.shape) < 2:
@@ -79,29 +79,29 @@ def real_values(model: Any, tensor: Any) -> Array | None:
     axes = [1] * integers.ndim
     if len(grid.scale) > 1:
         axes[grid.quantizedDimension] = -1
-    found: Array = (integers - np.reshape(grid.zeroPoint, axes)) * np.reshape(grid.scale, axes)
-    return found
+    values: Array = (integers - np.reshape(grid.zeroPoint, axes)) * np.reshape(grid.scale, axes)
+    return values
 
 
 def nearest_layer(array: Array, layers: Mapping[str, Array]) -> str | None:
-    """The layer that a stored matrix is; None for none of the model's."""
+    """The layer that a stored matrix belongs to; None if it is no layer of the model."""
     return _nearest(array, layers)[0] or None
 
 
 def _nearest(small: Array, layers: Mapping[str, Array]) -> tuple[str, Array | None]:
-    """The layer that a stored matrix is, and its exact values in the same shape."""
+    """The layer that a stored matrix belongs to, and its exact values in the same shape."""
     least = _FAR
-    found: tuple[str, Array | None] = ("", None)
+    nearest: tuple[str, Array | None] = ("", None)
     for name, matrix in layers.items():
         for exact in _forms(matrix, small.shape):
             error = float(np.linalg.norm(small - exact) / (np.linalg.norm(exact) or 1.0))
             if error < least:
-                least, found = error, (name, exact)
-    return found
+                least, nearest = error, (name, exact)
+    return nearest
 
 
 def _forms(matrix: Array, shape: tuple[int, ...]) -> Iterator[Array]:
-    """What a layer may be stored as in this shape: as it is, turned, or one half of it turned."""
+    """How a layer may be stored in this shape: unchanged, transposed, or one half transposed."""
     if matrix.size == np.prod(shape):
         yield matrix.reshape(shape)
         yield matrix.reshape(shape[::-1]).T
@@ -111,16 +111,16 @@ def _forms(matrix: Array, shape: tuple[int, ...]) -> Iterator[Array]:
 
 
 def _read(model: Any, graph: Any, number: int) -> None:
-    """Lets the operators of a graph read a constant in float that was smaller."""
-    kept = []
+    """Lets the operators of a graph read a constant in float32 that was quantized."""
+    operators = []
     for operator in graph.operators:
         code = model.operatorCodes[operator.opcodeIndex].builtinCode
         if number not in operator.inputs:
-            kept.append(operator)
+            operators.append(operator)
         elif code == _DEQUANTIZE:
             for other in graph.operators:
                 other.inputs = np.where(other.inputs == operator.outputs[0], number, other.inputs)
         else:
             operator.builtinOptions.asymmetricQuantizeInputs = False
-            kept.append(operator)
-    graph.operators = kept
+            operators.append(operator)
+    graph.operators = operators

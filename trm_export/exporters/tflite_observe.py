@@ -1,6 +1,6 @@
-"""What enters and leaves every matrix of a float TFLite graph, over many calls.
+"""Statistics of the inputs and outputs of every product of a float TFLite graph, over many calls.
 
-The graph runs in LiteRT with those tensors among its outputs. Statistics are kept for every place
+The graph runs in LiteRT with those tensors among its outputs. Statistics are kept for every element
 of a tensor, ``(rows, channels)``, because a row of a TRM is always the same position or hidden
 channel. Knows nothing about quantisation.
 """
@@ -19,43 +19,43 @@ from trm_runtime.contract import StepContract
 from trm_runtime.cores import available_cores
 from trm_runtime.drivers.litert import allocate
 
-_KEPT = 12  # arrays of one tensor kept whole, about
+_SAMPLES = 12  # complete arrays that are stored of one tensor, about
 _LEAST = 1e-6  # nothing is divided by less
 
 
 @dataclasses.dataclass
 class ActivationStatistics:
-    """Of one activation, ``(rows, channels)`` float32 at each place.
+    """The statistics of one activation, each ``(rows, channels)`` float32.
 
     Attributes:
-        low, high, squares: least, greatest and summed squared value of every place.
-        count: arrays seen.
-        kept: some of the arrays.
+        low, high, squares: least, greatest and summed squared value of every element.
+        count: arrays observed.
+        samples: some of the arrays.
     """
 
     low: Array
     high: Array
     squares: Array
     count: int = 0
-    kept: list[Array] = dataclasses.field(default_factory=list)
+    samples: list[Array] = dataclasses.field(default_factory=list)
 
     @classmethod
     def empty(cls, shape: tuple[int, ...]) -> ActivationStatistics:
-        """Of nothing yet, for arrays ``(batch, *shape)``."""
+        """No observations yet, for arrays ``(batch, *shape)``."""
         return cls(np.full(shape, np.inf), np.full(shape, -np.inf), np.zeros(shape))
 
-    def add(self, arrays: Array, keep: int | None) -> None:
-        """Takes in arrays ``(batch, rows, channels)``, and keeps number ``keep`` of them whole."""
+    def add(self, arrays: Array, sample: int | None) -> None:
+        """Adds arrays ``(batch, rows, channels)``, and stores the one with index ``sample``."""
         self.low = np.minimum(self.low, arrays.min(axis=0))
         self.high = np.maximum(self.high, arrays.max(axis=0))
         self.squares = self.squares + np.square(arrays).sum(axis=0)
         self.count += len(arrays)
-        if keep is not None:
-            self.kept.append(arrays[keep].astype(np.float16))
+        if sample is not None:
+            self.samples.append(arrays[sample].astype(np.float16))
 
     @property
     def rms(self) -> Array:
-        """Root of the mean square of every place, ``(rows, channels)``."""
+        """Root of the mean square of every element, ``(rows, channels)``."""
         return np.sqrt(self.squares / self.count) + _LEAST
 
 
@@ -70,7 +70,7 @@ class ObservedProduct:
 
 
 class Observer:
-    """A float graph in an interpreter that gives away what enters and leaves its matrices.
+    """A float graph in an interpreter that also outputs what enters and leaves its matrices.
 
     Args:
         data: a flatbuffer whose matrices are all in its first subgraph (no loop in it).
@@ -83,11 +83,11 @@ class Observer:
         self._contract = contract
         model = load(data)
         graph = model.subgraphs[0]
-        found = list(matrices(model, graph))
-        self._matrices = [m for m in found if len(graph.tensors[m.entering].shape) == 3]
-        shown = [number for m in self._matrices for number in (m.entering, m.leaving)]
-        known = list(graph.outputs)
-        graph.outputs = np.array([*known, *sorted(set(shown) - set(known))], np.int32)
+        constant = list(matrices(model, graph))
+        self._matrices = [m for m in constant if len(graph.tensors[m.entering].shape) == 3]
+        observed = [number for m in self._matrices for number in (m.entering, m.leaving)]
+        outputs = list(graph.outputs)
+        graph.outputs = np.array([*outputs, *sorted(set(observed) - set(outputs))], np.int32)
         self._interpreter = Interpreter(model_content=dump(model), num_threads=available_cores())
         allocate(self._interpreter)
         self._call = self._interpreter.get_signature_runner(contract.signature)
@@ -114,30 +114,31 @@ class Observer:
         if self._contract.granularity == "block":
             carry["passes"] = np.zeros(len(inputs["inputs"]), np.int32)
         for _ in range(self._contract.passes):
-            found = self._call(**inputs, **carry)
+            results = self._call(**inputs, **carry)
             for matrix in self._matrices:
                 entering, leaving = map(
                     self._interpreter.get_tensor, (matrix.entering, matrix.leaving)
                 )
                 yield ObservedProduct(step, matrix.key, entering, leaving)
-            carry = {spec.name: found[spec.next] for spec in self._contract.carry}
+            carry = {spec.name: results[spec.next] for spec in self._contract.carry}
 
 
 def statistics(
-    seen: Iterable[ObservedProduct], expected: int
+    observed: Iterable[ObservedProduct], expected: int
 ) -> dict[str, tuple[ActivationStatistics, ActivationStatistics]]:
     """Of what enters and leaves each matrix, by its key; ``expected`` calls of each, about."""
     rng = np.random.default_rng(0)
-    found: dict[str, tuple[ActivationStatistics, ActivationStatistics]] = {}
-    for one in seen:
+    totals: dict[str, tuple[ActivationStatistics, ActivationStatistics]] = {}
+    for one in observed:
         pair = (one.entering, one.leaving)
-        if one.key not in found:
+        if one.key not in totals:
             shapes = [array.shape[1:] for array in pair]
-            found[one.key] = (
+            totals[one.key] = (
                 ActivationStatistics.empty(shapes[0]),
                 ActivationStatistics.empty(shapes[1]),
             )
-        keep = int(rng.integers(len(one.entering))) if rng.random() * expected < _KEPT else None
-        for total, array in zip(found[one.key], pair, strict=True):
-            total.add(array, keep)
-    return found
+        stored = rng.random() * expected < _SAMPLES
+        sample = int(rng.integers(len(one.entering))) if stored else None
+        for total, array in zip(totals[one.key], pair, strict=True):
+            total.add(array, sample)
+    return totals

@@ -1,7 +1,7 @@
-"""Integer ports of a `.tflite` file: int8 tensors at the border of a graph, float ones behind them.
+"""Int8 I/O of a `.tflite` file: int8 inputs and outputs, converted to and from float inside it.
 
 A DEQUANTIZE after every int8 input and a QUANTIZE before every int8 output, on the grids of the
-contract. Only the border changes; what the graph computes does not.
+contract. Only inputs and outputs change; what the graph computes does not.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from trm_runtime.contract import StepContract
 from trm_runtime.integer import has_integer_ports
 
 
-def integer_ports(data: bytes, contract: StepContract) -> bytes:
-    """The flatbuffer with the int8 ports of the contract; itself where there are none."""
+def with_int8_io(data: bytes, contract: StepContract) -> bytes:
+    """The flatbuffer with the int8 inputs and outputs of the contract; unchanged without any."""
     if not has_integer_ports(contract):
         return data
     model = load(data)
@@ -44,7 +44,7 @@ def integer_ports(data: bytes, contract: StepContract) -> bytes:
 
 
 def _port(graph: Any, inside: int, spec: Any) -> int:
-    """An int8 tensor like the float one, under its name."""
+    """A new int8 tensor with the shape and the name of the float one, which is renamed."""
     old, new = graph.tensors[inside], schema.TensorT()
     new.name, new.type, new.hasRank = old.name, INT8, True
     new.shape, new.shapeSignature = old.shape, old.shapeSignature

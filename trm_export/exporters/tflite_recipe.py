@@ -1,28 +1,28 @@
-"""How to write each product of a model in int8, from what was seen of its activations.
+"""How to write each product of a model in int8, from the observed activations.
 
-One scale a tensor, which is all that TFLite has for activations, is far too coarse for a TRM: some
-rows are a thousand times as large as others, and stay so, because a row is always the same position
-or hidden channel. On the 9x9 Sudoku checkpoint one forced step has then a cosine of 0.83 with plain
-extremes for ranges and 0.957 with the best clipping. Two exact rewritings help:
+TFLite has one scale a tensor for activations. That is far too coarse for a TRM: some rows are a
+thousand times as large as others, always the same ones, because a row is a fixed position or hidden
+channel. On the 9x9 Sudoku checkpoint one forced step has a cosine of 0.83 with the extremes as
+ranges and 0.957 with the best clipping. Two exact rewritings help:
 
 - A product works on rows, so ``W x = s (W (x / s))``: each row is divided by a constant before it
   is rounded, and multiplied after. That gives 0.990.
 - The last product of a SwiGLU takes ``silu(gate) * up``, so that channel ``k`` of it can be divided
-  by ``c`` in row ``k`` of the matrix of ``up`` and multiplied in column ``k`` of its own, for
-  nothing (as SmoothQuant does with norms, arXiv 2211.10438). Its error is shared with that of up.
+  by ``c`` in row ``k`` of the matrix of ``up`` and multiplied in column ``k`` of its own, at no
+  cost (as SmoothQuant does with norms, arXiv 2211.10438). Its error is shared with that of up.
   That gives 0.997.
 
-The last products of the SwiGLUs stay the worst, for what enters and leaves them has heavy tails.
+The last products of the SwiGLUs stay the worst, because their inputs and outputs have heavy tails.
 Where the error of a product is above `FINE_ABOVE` it is computed three times with the same weights:
 
 - on the rounded activation, with the range of the result for large values;
 - the same with a narrow range, in which large values saturate; wherever they do, the excess is
   taken from the first;
-- on what rounding the activation has left over.
+- on the rounding error of the activation.
 
-On hard puzzles that takes the least cosine from 0.990 to 0.998, for half as much time again.
+On hard puzzles that raises the least cosine from 0.990 to 0.998, and takes 1.5 times as long.
 
-A product with a bias keeps its rows as they are. Knows numbers, and no file format.
+The rows of a product with a bias are not scaled. Works on arrays; knows no file format.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ Range = tuple[float, float]
 
 LEVELS = 255
 _SHARES = (1.0, 0.8, 0.65, 0.5, 0.35, 0.25, 0.18, 0.12)  # of the extremes; the rest is clipped
-_GAIN = 0.98  # a clip must lower the error to less than this share to be worth it
-FINE_ABOVE = 0.025  # relative error of a product that is worth computing it three times
+_GAIN = 0.98  # a clip is used only if it lowers the error to less than this share
+FINE_ABOVE = 0.025  # relative error of a product above which it is computed three times
 _NARROW = (4, 8, 16, 32)  # how much narrower the narrow range may be
 _LEAST_SIZE = 1e-3  # mean square of a row below which errors do not matter
 
 
 @dataclasses.dataclass(frozen=True)
 class ResidueRanges:
-    """The ranges of the second and third passage of a product; see the module."""
+    """The ranges of the second and third computation of a product; see the module."""
 
     narrow: Range  # of the result, where it is not large
-    residue: Range  # of what rounding the activation leaves over
+    residue: Range  # of the rounding error of the activation
     residue_leaving: Range
 
 
@@ -62,11 +62,11 @@ class Product:
 
     Attributes:
         rows: ``(rows, 1)`` float32; x is divided by it before rounding, y multiplied after.
-        columns: ``(in,)`` float32; x arrives divided by it, W's columns are multiplied.
+        columns: ``(in,)`` float32; x is already divided by it, W's columns are multiplied.
         outputs: ``(out,)`` float32; W's rows are divided by it, and so is y.
-        entering, leaving: ranges of what is rounded.
+        entering, leaving: ranges of the rounded tensors.
         error: of y by all rounding, root mean square relative to the row.
-        fine: how it is computed more finely, if it is.
+        fine: the ranges of the other two computations, if there are three.
     """
 
     rows: Array
@@ -80,7 +80,7 @@ class Product:
 
 @dataclasses.dataclass(frozen=True)
 class MatrixObservation:
-    """One matrix ``(out, in)`` float32 and what was seen of its product."""
+    """One matrix ``(out, in)`` float32 and the observed activations of its product."""
 
     matrix: Array
     entering: ActivationStatistics
@@ -101,7 +101,7 @@ def grid_limits(limits: Range) -> Range:
 
 
 def rounded(array: Array, limits: Range) -> Array:
-    """The array after a passage through int8."""
+    """The array quantized to int8 and back."""
     scale, zero = scale_and_zero_point(limits)
     return (np.clip(np.rint(array / scale) + zero, -128, 127) - zero) * scale
 
@@ -114,36 +114,36 @@ def quantised_rows(matrix: Array) -> tuple[Array, Array]:
 
 
 def products(
-    observed: Mapping[str, MatrixObservation], ups: Mapping[str, str], whole: Collection[str]
+    observed: Mapping[str, MatrixObservation], ups: Mapping[str, str], affine: Collection[str]
 ) -> dict[str, Product]:
     """A `Product` for every key of ``observed``.
 
     Args:
         observed: by the key of the matrix.
         ups: the last matrix of a SwiGLU -> the one of its up.
-        whole: matrices whose products have something after them, so that rows cannot be scaled.
+        affine: matrices whose products have a bias or an activation, so rows cannot be scaled.
     """
     rows = {key: _row_scales(one) for key, one in observed.items()}
-    rows.update({key: np.ones_like(rows[key]) for key in whole})
+    rows.update({key: np.ones_like(rows[key]) for key in affine})
     columns = {down: _column_scales(observed[down].entering, rows[down]) for down in ups}
     outputs = {up: columns[down] for down, up in ups.items()}
-    found = {}
+    recipes = {}
     for key, one in observed.items():
         out, into = (np.ones(size, np.float32) for size in one.matrix.shape)
         trial = _Trial(one, rows[key], columns.get(key, into), outputs.get(key, out))
-        found[key] = trial.plain() if key in whole else trial.fitted(is_state=key not in ups)
-    return found
+        recipes[key] = trial.plain() if key in affine else trial.fitted(is_state=key not in ups)
+    return recipes
 
 
 def _row_scales(one: MatrixObservation) -> Array:
-    """``(rows, 1)``: one scale serves both sides, so it lies half-way between theirs."""
+    """``(rows, 1)``: one scale for both sides, the geometric mean of theirs."""
     both = (np.sqrt(np.square(side.rms).mean(axis=1)) for side in (one.entering, one.leaving))
     x, y = (_normal(rms) for rms in both)
     return np.sqrt(x * y).astype(np.float32)[:, None]
 
 
 def _column_scales(entering: ActivationStatistics, rows: Array) -> Array:
-    """``(in,)``: the root of what would level the channels, for up has to bear it too."""
+    """``(in,)``: the root of the channel sizes, because up gets the other half of the error."""
     sizes = np.sqrt(np.square(entering.rms / rows).mean(axis=0))
     return np.sqrt(_normal(sizes)).astype(np.float32)
 
@@ -154,11 +154,11 @@ def _normal(scales: Array) -> Array:
 
 
 class _Trial:
-    """One product with its scales chosen, tried out on the arrays that were kept."""
+    """One product with given scales, tried on the stored samples."""
 
     def __init__(self, one: MatrixObservation, rows: Array, columns: Array, outputs: Array) -> None:
         self._scales = (rows, columns, outputs)
-        self._x = np.stack(one.entering.kept).astype(np.float32) / (rows * columns)
+        self._x = np.stack(one.entering.samples).astype(np.float32) / (rows * columns)
         exact = one.matrix * columns / outputs[:, None]
         integers, scales = quantised_rows(exact)
         self._w = (integers * scales[:, None]).T
@@ -170,12 +170,12 @@ class _Trial:
         self._leaving = _extremes(one.leaving, rows * outputs)
 
     def plain(self) -> Product:
-        """Ranges as they were seen, for a product with something after it."""
+        """The observed ranges, for a product with a bias or an activation."""
         error = self._error(rounded(self._x, self._entering) @ self._w)
         return Product(*self._scales, self._entering, self._leaving, error)
 
     def fitted(self, is_state: bool) -> Product:
-        """The ranges that round best; nothing of a state may be clipped for that."""
+        """The ranges with the least error; states are never clipped."""
         if is_state:
             entering = (self._entering[0] * MARGIN, self._entering[1] * MARGIN)
         else:
@@ -188,7 +188,7 @@ class _Trial:
         return self._refined()
 
     def _refined(self) -> Product:
-        """Three passages, none of which needs to clip anything."""
+        """Three computations, none of which clips."""
         entering, leaving = (
             (low * MARGIN, high * MARGIN) for low, high in (self._entering, self._leaving)
         )
@@ -206,27 +206,27 @@ class _Trial:
         fine = ResidueRanges(narrow, residue, rest_leaving)
         return Product(*self._scales, entering, leaving, self._error(results[narrow]), fine)
 
-    def _best(self, extremes: Range, passage: Callable[[Range], Array]) -> Range:
-        """The share of the extremes that rounds best; a clip must be worth it."""
+    def _best(self, extremes: Range, compute: Callable[[Range], Array]) -> Range:
+        """The share of the extremes with the least error; see `_GAIN`."""
         best, limits = np.inf, extremes
         for share in _SHARES:
             tried = (extremes[0] * share, extremes[1] * share)
-            error = self._error(passage(tried))
+            error = self._error(compute(tried))
             if error < best * _GAIN:
                 best, limits = error, tried
         return limits
 
     def _error(self, y: Array) -> float:
-        """Root mean square of each row's error over its size: norms come after, so size is free."""
+        """Root mean square of each row's error over its size, because a norm follows."""
         off = np.square((y - self._y) * self._scales[2]).mean(axis=-1)
         return float(np.sqrt((off / self._size).mean()))
 
 
 def _two_levels(array: Array, wide: Range, narrow: Range) -> Array:
-    """The array after a passage through both ranges."""
+    """The array quantized with both ranges; see the module."""
     large = rounded(array, wide)
     return rounded(array, narrow) + large - np.clip(large, *grid_limits(narrow))
 
 
-def _extremes(seen: ActivationStatistics, scales: Array) -> Range:
-    return float((seen.low / scales).min()), float((seen.high / scales).max())
+def _extremes(observed: ActivationStatistics, scales: Array) -> Range:
+    return float((observed.low / scales).min()), float((observed.high / scales).max())

@@ -3,14 +3,14 @@
 Every product with a matrix of the reasoning stacks, and the one of the answers, becomes QUANTIZE,
 FULLY_CONNECTED in int8, DEQUANTIZE: weights symmetric with one scale a row (int8, -127..127),
 activations with one calibrated scale and zero point, as TFLite's quantisation specification
-(https://ai.google.dev/edge/litert/models/quantization_spec) wants it; between them go the exact
-rewritings of `tflite_recipe`. Norms, residual sums, gates and the products of attention stay in
-float32: a sum of squares in eight bits costs more than it saves. So does the halting head, whose
+(https://ai.google.dev/edge/litert/models/quantization_spec) requires; the exact rewritings of
+`tflite_recipe` are applied to them. Norms, residual sums, gates and the products of attention stay
+in float32: a sum of squares in eight bits costs more than it saves. So does the halting head, whose
 one number a row is compared with a threshold.
 
 TensorFlow's own calibrator crashes on the body of a WHILE, so that its quantiser would need the
-passes unrolled, with the weights packed once a pass. Editing the file knows neither trouble: it
-treats every subgraph alike. No operator is newer than what tflite-runtime 2.14 runs.
+passes unrolled, with the weights packed once a pass. Editing the file has neither problem: it
+treats every subgraph alike. No operator is newer than those of tflite-runtime 2.14.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def quantise(data: bytes, products: Mapping[str, Product]) -> bytes:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Passage:
-    """An int8 activation on its way through a matrix."""
+class _Int8Product:
+    """One int8 activation and the int8 matrix that it is multiplied by."""
 
     matrix: Matrix
     scales: Array  # of the matrix, one a row
@@ -75,7 +75,7 @@ class _Passage:
 
 
 class _Editor:
-    """Edits one subgraph of a model; ``done`` maps buffers that are int8 already to scales."""
+    """Edits one subgraph of a model; ``done`` maps buffers that are already int8 to scales."""
 
     def __init__(self, model: Any, graph: Any, done: dict[int, Array]) -> None:
         self._model, self._graph, self._done = model, graph, done
@@ -99,7 +99,7 @@ class _Editor:
         scales = self._weights(matrix, how)
         before, entering = self._times(matrix.entering, 1 / how.rows)
         rounding, integer = self._rounded(entering, how.entering)
-        once = _Passage(matrix, scales, integer, how.entering)
+        once = _Int8Product(matrix, scales, integer, how.entering)
         product, floats = self._passage(once, how.leaving, b"_product")
         if how.fine is not None:
             more, floats = self._refined(once, entering, floats, how.fine)
@@ -109,7 +109,7 @@ class _Editor:
         operators[-1].outputs = np.array([matrix.leaving], np.int32)
         return operators
 
-    def _passage(self, how: _Passage, leaving: Range, mark: bytes) -> tuple[list[Any], int]:
+    def _passage(self, how: _Int8Product, leaving: Range, mark: bytes) -> tuple[list[Any], int]:
         """One int8 product, and its result in float."""
         matrix, scale = how.matrix, np.float32(scale_and_zero_point(how.range)[0])
         operator, result = copy.copy(matrix.operator), self._twin(matrix.leaving, leaving, mark)
@@ -120,9 +120,9 @@ class _Editor:
         return [operator, self._one(DEQUANTIZE, result, floats)], floats
 
     def _refined(
-        self, once: _Passage, entering: int, wide: int, fine: ResidueRanges
+        self, once: _Int8Product, entering: int, wide: int, fine: ResidueRanges
     ) -> tuple[list[Any], int]:
-        """The second and third passage of a product, and the sum of all three; see the recipe."""
+        """The second and third computation of a product, and the sum; see `tflite_recipe`."""
         leaving = once.matrix.leaving
         back = self._like(entering, b"_rounded", FLOAT32)
         rest = self._like(entering, b"_residue", FLOAT32)
@@ -167,7 +167,7 @@ class _Editor:
         return [self._two(_MUL, (tensor, self._constant(rows)), scaled)], scaled
 
     def _weights(self, matrix: Matrix, how: Product) -> Array:
-        """Makes the matrix int8; its scales. Tensors of several subgraphs may share a buffer."""
+        """Stores the matrix in int8; returns its scales. Subgraphs may share the buffer."""
         tensor = self._graph.tensors[matrix.weights]
         if tensor.buffer not in self._done:
             floats = np.asarray(values(self._model, self._graph, matrix.weights))
@@ -182,17 +182,17 @@ class _Editor:
         if matrix.bias < 0:
             return -1
         floats = np.asarray(values(self._model, self._graph, matrix.bias))
-        made = self._like(matrix.bias, b"_int32", INT32)
-        self._graph.tensors[made].buffer = self._buffer(np.rint(floats / scales).astype("<i4"))
-        self._graph.tensors[made].quantization = parameters(scales, np.zeros(len(scales)))
-        return made
+        number = self._like(matrix.bias, b"_int32", INT32)
+        self._graph.tensors[number].buffer = self._buffer(np.rint(floats / scales).astype("<i4"))
+        self._graph.tensors[number].quantization = parameters(scales, np.zeros(len(scales)))
+        return number
 
     def _twin(self, tensor: int, limits: Range, mark: bytes = b"") -> int:
-        """A new int8 tensor in the likeness of a float one."""
+        """A new int8 tensor with the name and shape of a float one."""
         scale, zero = scale_and_zero_point(limits)
-        made = self._like(tensor, mark + b"_int8", INT8)
-        self._graph.tensors[made].quantization = parameters(np.array([scale]), np.array([zero]))
-        return made
+        number = self._like(tensor, mark + b"_int8", INT8)
+        self._graph.tensors[number].quantization = parameters(np.array([scale]), np.array([zero]))
+        return number
 
     def _like(self, tensor: int, mark: bytes, kind: int) -> int:
         """A new tensor of the name and shape of another."""

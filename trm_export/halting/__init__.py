@@ -1,1 +1,1 @@
-"""When a row may stop: accuracy against steps, and the threshold that is chosen from it."""
+"""The halting threshold: accuracy against steps, and the choice of a threshold."""

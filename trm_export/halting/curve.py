@@ -1,9 +1,9 @@
 """Accuracy against steps, for every halting threshold: the curve, its Pareto front, a choice.
 
-Works on what N puzzles come to when all T steps are run: `scores` (T, N) float32, the halting score
-after each step, and `exact` (T, N) bool, whether the answer of that step is right in full. A puzzle
-stops at the first step whose score is above the threshold, else at the last. Numpy only; knows
-neither models nor files.
+Works on the results of N puzzles when all T steps are run: `scores` (T, N) float32, the halting
+score after each step, and `exact` (T, N) bool, whether every cell of that step's answer is right. A
+puzzle stops at the first step whose score is above the threshold, else at the last. Numpy only;
+knows neither models nor files.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Point:
     """One threshold on N puzzles."""
 
     threshold: float  # logits
-    exact: float  # share of puzzles answered right in full
+    exact: float  # share of puzzles answered exactly
     interval: tuple[float, float]  # of that share, Wilson, 95 %
     mean_steps: float
-    mean_steps_solved: float | None  # over the puzzles answered right; None without any
+    mean_steps_solved: float | None  # over the puzzles answered exactly; None without any
 
 
 def latched_steps(scores: Array, threshold: float) -> Array:
@@ -54,12 +54,12 @@ def latched_steps(scores: Array, threshold: float) -> Array:
 
 def latched(values: Array, steps: Array) -> Array:
     """The values (N, ...) of those steps (N,), out of all (T, N, ...)."""
-    found: Array = values[steps - 1, np.arange(len(steps))]
-    return found
+    selected: Array = values[steps - 1, np.arange(len(steps))]
+    return selected
 
 
 def point(scores: Array, exact: Array, threshold: float) -> Point:
-    """What one threshold comes to."""
+    """The accuracy and the steps of one threshold."""
     steps = latched_steps(scores, threshold)
     right = latched(exact, steps)
     hits, count = int(right.sum()), len(right)
@@ -81,7 +81,7 @@ def curve(
 
 
 def candidates(scores: Array, most: int = MOST_CANDIDATES) -> tuple[float, ...]:
-    """Thresholds that make a difference, ascending: from one step for each puzzle to all T.
+    """Thresholds with different results, ascending: from one step for each puzzle to all T.
 
     Between two neighbours lies at least one score that some puzzle stops at, that is one higher
     than all of its earlier scores. Where there are more than `most`, quantiles of those scores
@@ -100,14 +100,14 @@ def candidates(scores: Array, most: int = MOST_CANDIDATES) -> tuple[float, ...]:
 
 
 def pareto(points: Iterable[Point]) -> tuple[Point, ...]:
-    """The points that no other beats: more accurate in no more steps, or as accurate in fewer.
+    """The points for which no other is more accurate in as few steps, or as accurate in fewer.
 
     From the fewest steps to the most; of equal points the first.
     """
     front: list[Point] = []
-    for found in sorted(points, key=lambda p: (p.mean_steps, -p.exact)):
-        if not front or found.exact > front[-1].exact:
-            front.append(found)
+    for candidate in sorted(points, key=lambda p: (p.mean_steps, -p.exact)):
+        if not front or candidate.exact > front[-1].exact:
+            front.append(candidate)
     return tuple(front)
 
 
@@ -118,7 +118,7 @@ def choose(points: Sequence[Point], lose: float, best: float | None = None) -> P
     most accurate is chosen. The choice is always on the Pareto front, so that no point of the
     curve is better in both.
     """
-    most = max(found.exact for found in points)
+    most = max(point.exact for point in points)
     least = min(most, (most if best is None else best) - lose)
-    good = (found for found in points if found.exact >= least - _EPSILON)
-    return min(good, key=lambda found: (found.mean_steps, -found.exact))
+    good = (point for point in points if point.exact >= least - _EPSILON)
+    return min(good, key=lambda point: (point.mean_steps, -point.exact))

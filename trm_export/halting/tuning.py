@@ -1,7 +1,7 @@
-"""Tune the halting threshold of an exported file: what it answers at every step, and the verdict.
+"""Tune the halting threshold of an exported file on puzzles with solutions.
 
-The file is run as a device runs it, to the last step of every puzzle once; each threshold is then
-a matter of looking up where its puzzles stop. Needs no Keras.
+The file is run as on a device, once to the last step of every puzzle; the results of any threshold
+are then read from that run. Needs no Keras.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ class Tuning:
     """The curve of one file on N puzzles, and the threshold chosen on it."""
 
     puzzles: int
-    lose: float  # most share of puzzles that the choice may lose against the best point
+    lose: float  # largest share of puzzles that the choice may lose against the best point
     points: tuple[Point, ...]  # by threshold
-    front: tuple[Point, ...]  # of these, those that no other beats, by steps
+    front: tuple[Point, ...]  # their Pareto front, by steps
     present: Point  # the file as it is
     trained: Point  # the model's own threshold; the present one unless the file was tuned before
     all_steps: Point  # no puzzle halts early
     chosen: Point
     lost: int  # puzzles that only the present threshold answers right
     won: int  # puzzles that only the chosen one does
-    p_value: float  # McNemar, exact, two-sided: chance of such a difference between equals
+    p_value: float  # McNemar's exact test, two-sided
 
     @property
     def changes(self) -> bool:
@@ -60,9 +60,9 @@ def refuse_loop(contract: StepContract, name: str) -> None:
     """UsageError for a file that halts inside its graph."""
     if contract.granularity == "loop":
         raise UsageError(
-            f"{name} holds the whole loop, and the threshold ({contract.halt.threshold:g}) is "
-            "inside its graph, where nothing can change it. Tune an export of granularity step, "
-            "and export the loop again with --halt-threshold and what was chosen."
+            f"{name} has granularity loop: its threshold ({contract.halt.threshold:g}) is a "
+            "constant of the graph and cannot be changed. Tune an export with granularity step, "
+            "then export the loop again with that --halt-threshold."
         )
 
 
@@ -94,18 +94,18 @@ def think(runner: StepRunner, puzzles: PuzzleSet, progress: Progress | None = No
 
 
 def tune(rule: HaltRule, trace: Trace, lose: float) -> Tuning:
-    """The curve, and the fewest steps that cost at most a share `lose` of exact answers.
+    """The curve, and the fewest steps that lose at most a share `lose` of exact answers.
 
-    `rule` is that of the file; its threshold is a point of the curve and stays where none is
-    better, so that the choice is never worse than it both in accuracy and in steps.
+    `rule` is that of the file; its threshold is a point of the curve and stays if no other is
+    better, so that the choice is never worse both in accuracy and in steps.
     """
     if not 0 <= lose <= 1:
-        raise UsageError(f"lose: expected a share of 0 to 1, got {lose}")
+        raise UsageError(f"The share that may be lost must be 0 to 1, got {lose}.")
     scores, exact = trace.scores, trace.exact
     own = rule.untuned.threshold
     points = curve(scores, exact, {*candidates(scores), rule.threshold, own})
-    found = {point.threshold: point for point in points}
-    present, chosen = found[rule.threshold], choose(points, lose)
+    by_threshold = {point.threshold: point for point in points}
+    present, chosen = by_threshold[rule.threshold], choose(points, lose)
     if (chosen.exact, chosen.mean_steps) == (present.exact, present.mean_steps):
         chosen = present
     before, after = (
@@ -118,7 +118,7 @@ def tune(rule: HaltRule, trace: Trace, lose: float) -> Tuning:
         points=points,
         front=pareto(points),
         present=present,
-        trained=found[own],
+        trained=by_threshold[own],
         all_steps=points[-1],
         chosen=chosen,
         lost=lost,

@@ -1,7 +1,7 @@
-"""Checkpoints of the official PyTorch code (arXiv 2510.04871) become Keras models.
+"""Import checkpoints of the official PyTorch code (arXiv 2510.04871) as Keras models.
 
-`read` opens the file, `folder` what lies beside it, `settings` finds the configuration and where
-each value comes from, `layout` knows which tensor is which weight, `load` puts them together.
+`tensors` reads the file, `folder` the documents beside it, `settings` determines the configuration
+and the source of each value, `layout` maps tensors to weights, `load` puts them together.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What lies beside a checkpoint: `all_config.yaml` of its training, `dataset.json` of its puzzles.
+"""The documents beside a checkpoint: `all_config.yaml` (training), `dataset.json` (puzzles).
 
 Reads and checks the kind of every value; knows nothing about tensors.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from trm_export.errors import CheckpointError
+from trm_export.errors import CheckpointError, reason_of
 from trm_runtime import strict_json
 
 CONFIG, DATASET = "all_config.yaml", "dataset.json"
@@ -36,7 +36,7 @@ class Folder:
 
     @property
     def ema(self) -> bool | None:
-        """Whether the run kept, and so saved, averaged weights; None if nothing says so."""
+        """Whether the run saved averaged weights; None if the document has no value."""
         ema = (self.config or {}).get("ema")
         return ema if isinstance(ema, bool) else None
 
@@ -44,7 +44,7 @@ class Folder:
 def read_folder(checkpoint: Path, dataset: Path | None = None) -> Folder:
     """The documents beside `checkpoint`; `dataset` names another dataset.json, or its folder.
 
-    Raises CheckpointError for a document that cannot be read, a named one that is missing too.
+    Raises CheckpointError for a document that cannot be read, or a named one that is missing.
     """
     config_file = _existing(checkpoint.parent / CONFIG)
     if dataset is None:
@@ -67,20 +67,20 @@ def _yaml(path: Path) -> dict[str, Any]:
     try:
         return _mapping(yaml.safe_load(_text(path)), path)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{path}: not plain YAML: {reason}") from error
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        raise CheckpointError(f"{path}: not plain YAML: {reason}.") from error
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
         return _mapping(strict_json.parse(_text(path)), path)
     except ValueError as error:
-        raise CheckpointError(f"{path}: not valid JSON: {error}") from error
+        raise CheckpointError(f"{path}: not valid JSON: {reason_of(error)}.") from error
 
 
 def _mapping(value: object, path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise CheckpointError(f"{path}: expected keys and values, got a {strict_json.kind(value)}")
+        raise CheckpointError(f"{path}: expected keys and values, got a {strict_json.kind(value)}.")
     return value
 
 
@@ -88,9 +88,11 @@ def _text(path: Path) -> str:
     try:
         size = path.stat().st_size
         if size > _MAX_BYTES:
-            raise CheckpointError(f"{path}: {size:,} bytes, at most {_MAX_BYTES:,} are accepted.")
+            raise CheckpointError(
+                f"{path}: has {size:,} bytes, at most {_MAX_BYTES:,} are accepted."
+            )
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
-        raise CheckpointError(f"{path}: not UTF-8 text: {error}") from error
+        raise CheckpointError(f"{path}: not UTF-8 text: {error}.") from error

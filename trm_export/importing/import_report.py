@@ -1,4 +1,4 @@
-"""What an import says of itself."""
+"""The report of an import: where the model and each setting come from."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 from trm_export.importing.settings import Setting
 from trm_runtime.display import Shown, Table, bytes_text
 
-EMA_WORDS = {
+EMA_TEXTS = {
     True: "averaged (EMA): all_config.yaml says ema: true; the file itself does not record it",
     False: "raw, not averaged (EMA): all_config.yaml says ema: false",
-    None: "not known whether averaged (EMA): nothing beside the checkpoint says so",
+    None: "not known whether averaged (EMA): no all_config.yaml with ema beside the checkpoint",
 }
 
 
 @dataclass(frozen=True, repr=False)
 class ImportReport(Shown):
-    """Where a model comes from."""
+    """The origin of an imported model."""
 
     checkpoint: str
     kind: str  # "safetensors" or "torch"
@@ -25,20 +25,20 @@ class ImportReport(Shown):
     sha256: str  # of the checkpoint
     config_file: str | None
     dataset_file: str | None
-    prefixes: tuple[str, ...]  # that the names of the tensors carried
+    prefixes: tuple[str, ...]  # removed from the names of the tensors
     dtypes: dict[str, int]  # dtype -> number of tensors
     tensors: int
     parameters: int
     puzzle_parameters: int  # of these, in the puzzle table
     ema: bool | None  # whether the weights are averaged; None: not known
-    forward_dtype: str | None  # that the run computed in
+    forward_dtype: str | None  # dtype of the run's computation
     settings: tuple[Setting, ...]
     notes: tuple[str, ...]
 
     @property
     def weights(self) -> str:
         """Whether the weights are averaged, in words."""
-        return EMA_WORDS[self.ema]
+        return EMA_TEXTS[self.ema]
 
     def to_json(self) -> dict[str, Any]:
         """The fields, ready for `json.dumps`."""

@@ -1,4 +1,4 @@
-"""Which official tensor is which weight of the Keras model, and whether the two sets fit.
+"""Map official tensors to weights of the Keras model, and check that the two sets match.
 
 Official matrices are (out, in), Keras kernels (in, out).
 """
@@ -20,7 +20,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Place:
-    """Where a tensor goes."""
+    """The weight that gets a tensor."""
 
     variable: Any  # keras.Variable
     transposed: bool = False
@@ -32,7 +32,7 @@ class Place:
         return shape[::-1] if self.transposed else shape
 
     def assign(self, array: Array) -> None:
-        """Put the official tensor there; bfloat16 and float16 widen to float32 exactly."""
+        """Assign the official tensor; bfloat16 and float16 convert to float32 exactly."""
         values = array.astype(np.float32)
         self.variable.assign(np.ascontiguousarray(values.T) if self.transposed else values)
 
@@ -40,7 +40,7 @@ class Place:
 def places(model: TRM) -> dict[str, Place]:
     """Official name -> its place, for every weight of a model of the paper's family."""
     inner = model.inner
-    found = {
+    mapping = {
         EMBED: Place(inner.embed_tokens.embeddings),
         "inner.lm_head.weight": Place(inner.lm_head.kernel, True),
         "inner.q_head.weight": Place(inner.q_head.kernel, True),
@@ -49,13 +49,13 @@ def places(model: TRM) -> dict[str, Place]:
         "inner.L_init": Place(inner.L_init),
     }
     if inner.puzzle_emb is not None:
-        found[PUZZLE] = Place(inner.puzzle_emb.embeddings)
+        mapping[PUZZLE] = Place(inner.puzzle_emb.embeddings)
     if inner.embed_pos is not None:
-        found[POSITION] = Place(inner.embed_pos)
+        mapping[POSITION] = Place(inner.embed_pos)
     for i, block in enumerate(inner.L_level.blocks):
         for name, dense in _matrices(block):
-            found[f"{LAYERS}{i}.{name}.weight"] = Place(dense.kernel, True)
-    return found
+            mapping[f"{LAYERS}{i}.{name}.weight"] = Place(dense.kernel, True)
+    return mapping
 
 
 def _matrices(block: Any) -> Iterator[tuple[str, Any]]:
@@ -70,7 +70,7 @@ def _matrices(block: Any) -> Iterator[tuple[str, Any]]:
 
 
 def differences(wanted: Mapping[str, Place], arrays: Arrays) -> Iterator[str]:
-    """Every tensor that is missing, left over or of another shape."""
+    """Every tensor that is missing, unexpected or of another shape."""
     for name in sorted({*wanted, *arrays}):
         if name not in arrays:
             yield f"{name}: missing, expected {list(wanted[name].shape)}"

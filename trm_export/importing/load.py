@@ -1,7 +1,7 @@
 """`import_checkpoint`: an official checkpoint as a Keras model, strictly.
 
-Every tensor is used once, none is missing, each has the shape that the configuration asks for. All
-complaints come at once, and before a model of any size is built.
+Every tensor is used once, none is missing, each has the shape that the configuration requires. All
+problems are listed at once, before a large model is built.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trm_export.errors import CheckpointError, ConfigurationError
+from trm_export.errors import CheckpointError, ConfigurationError, reason_of
 from trm_export.files import sha256_file
 from trm_export.importing.folder import Folder, read_folder
 from trm_export.importing.import_report import ImportReport
@@ -26,7 +26,7 @@ from trm_export.model import TRM, TRMConfig
 from trm_export.model.weightless import without_weights
 from trm_export.step.weights import not_finite
 
-_UNSEEN = {"num_heads": 1, "pos_encodings": "none"}  # no shape depends on them
+_SHAPELESS = {"num_heads": 1, "pos_encodings": "none"}  # no shape depends on them
 
 
 def import_checkpoint(
@@ -40,13 +40,13 @@ def import_checkpoint(
     Args:
         path: a ``step_<N>`` or ``.pt`` file of PyTorch, or the same tensors as ``.safetensors``,
             with ``all_config.yaml`` and ``dataset.json`` beside it or not.
-        given: ``"name=value"`` for what the folder does not say, or says wrongly.
+        given: ``"name=value"`` for settings that the folder does not have, or has wrong.
         dataset: another ``dataset.json``, or the folder that holds it.
 
     Raises:
-        UsageError: `given` cannot be understood.
+        UsageError: `given` has unknown names or wrong values.
         MissingExtraError: a PyTorch file without PyTorch.
-        CheckpointError: everything that is wrong, missing, left over or not known.
+        CheckpointError: listing everything that is wrong, missing, unexpected or unknown.
     """
     options = parse_given(given)
     checkpoint = read_checkpoint(Path(path))
@@ -66,8 +66,8 @@ def import_checkpoint(
 
 
 def _with_alphabet(settings: Settings, folder: Folder) -> Settings:
-    found = alphabet(settings.arguments(), folder)
-    return settings if found is None else replace(settings, values=(*settings.values, found))
+    setting = alphabet(settings.arguments(), folder)
+    return settings if setting is None else replace(settings, values=(*settings.values, setting))
 
 
 def _misfits(checkpoint: Checkpoint, settings: Settings) -> list[str]:
@@ -76,16 +76,16 @@ def _misfits(checkpoint: Checkpoint, settings: Settings) -> list[str]:
     shaped = arguments.get("mixer") == "mlp" or arguments.get("pos_encodings") == "learned"
     gaps = {} if shaped else {"seq_len": 1, "puzzle_emb_len": 0}
     try:
-        config = TRMConfig(**{**_UNSEEN, **gaps, **arguments})
+        config = TRMConfig(**{**_SHAPELESS, **gaps, **arguments})
     except ConfigurationError as error:
-        return [str(error)]
-    except TypeError:  # sizes are missing, which has been said
+        return [reason_of(error)]
+    except TypeError:  # sizes are missing, which is a problem already
         return []
     try:
         with without_weights():
             return list(differences(places(TRM(**config.to_dict())), checkpoint.arrays))
     except (MemoryError, OverflowError, ValueError) as error:
-        return [f"the configuration cannot be built: {error}"]
+        return [f"the configuration cannot be built: {reason_of(error)}"]
 
 
 def _report(checkpoint: Checkpoint, folder: Folder, settings: Settings) -> ImportReport:

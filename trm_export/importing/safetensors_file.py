@@ -1,4 +1,4 @@
-"""The tensors of a `.safetensors` file in numpy; bfloat16, which numpy lacks, by `ml_dtypes`."""
+"""Read the tensors of a `.safetensors` file into numpy; bfloat16 comes from `ml_dtypes`."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def read(path: Path) -> Arrays:
         stored = safetensors.deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
     except safetensors.SafetensorError as error:
         raise CheckpointError(
-            f"{path}: not a safetensors file, or a damaged one; copy it again"
+            f"{path}: not a safetensors file, or a damaged one; copy it again."
         ) from error
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}.") from error
     problems = [
         f"{name}: dtype {tensor['dtype']}, expected {', '.join(DTYPES)}"
         for name, tensor in stored
         if tensor["dtype"] not in DTYPES
     ]
     if problems:
-        raise CheckpointError(f"{path}: holds tensors that are no weights:", problems)
+        raise CheckpointError(f"{path}: contains tensors that are not weights:", problems)
     return {
         name: np.frombuffer(tensor["data"], DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
         for name, tensor in stored

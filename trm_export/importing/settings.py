@@ -1,7 +1,7 @@
-"""The configuration of a checkpoint, and where each value comes from.
+"""The configuration of a checkpoint, and the source of each value.
 
-`--set` wins over all_config.yaml and dataset.json, and the shapes of the tensors overrule nobody:
-where they say otherwise, that is a complaint. What nothing says is not guessed but asked for.
+`--set` overrides all_config.yaml and dataset.json. The shapes of the tensors override neither: a
+contradiction is a problem. A value without a source is never guessed, it is a problem too.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from trm_export.model.layers import NORM_EPSILON
 from trm_export.tasks import TASKS
 
 TENSORS, CONSTANT, OPTION = "tensors", "official constant", "--set"
-_WHOLE, _NUMBER, _FLAG, _WORD = "a whole number", "a number", "true or false", "a word"
+_WHOLE, _NUMBER, _FLAG, _NAME = "an integer", "a number", "true or false", "a name"
 
 _ARCH = {  # key of all_config.yaml -> field, kind
     "H_cycles": ("h_cycles", _WHOLE), "L_cycles": ("l_cycles", _WHOLE),
     "L_layers": ("l_layers", _WHOLE), "hidden_size": ("hidden_size", _WHOLE),
     "num_heads": ("num_heads", _WHOLE), "expansion": ("expansion", _NUMBER),
-    "pos_encodings": ("pos_encodings", _WORD), "mlp_t": ("mixer", _FLAG),
+    "pos_encodings": ("pos_encodings", _NAME), "mlp_t": ("mixer", _FLAG),
     "puzzle_emb_ndim": ("puzzle_emb_ndim", _WHOLE), "puzzle_emb_len": ("puzzle_emb_len", _WHOLE),
     "halt_max_steps": ("halt_max_steps", _WHOLE), "no_ACT_continue": ("no_act_continue", _FLAG),
     "halt_exploration_prob": ("halt_exploration_prob", _NUMBER),
@@ -48,12 +48,12 @@ class Setting:
 
     name: str
     value: Any
-    source: str  # "--set", a file, "tensors" or "official constant", with more words perhaps
+    source: str  # "--set", a file, "tensors" or "official constant", perhaps with a remark
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is known of the configuration; complete if there are no problems."""
+    """The known part of the configuration; complete if there are no problems."""
 
     values: tuple[Setting, ...]
     problems: tuple[str, ...]
@@ -66,42 +66,42 @@ class Settings:
 
 def parse_given(texts: Sequence[str]) -> dict[str, Setting]:
     """The settings in ``["num_heads=8"]``; UsageError, naming every wrong one, for others."""
-    found, problems = {}, []
+    settings, problems = {}, []
     for text in texts:
         name, equals, value = text.partition("=")
         name = name.strip().lower()  # official names differ in capitals alone
         if not equals or name not in SETTABLE:
             problems.append(f"{text!r} is not NAME=VALUE with one of {', '.join(SETTABLE)}")
         elif (parsed := _parsed(value.strip(), _KINDS[name])) is None:
-            problems.append(f"{name} is {_KINDS[name]}, got {value!r}")
+            problems.append(f"{name} must be {_KINDS[name]}, got {value!r}")
         else:
-            found[name] = Setting(name, parsed, OPTION)
+            settings[name] = Setting(name, parsed, OPTION)
     if problems:
         raise UsageError(f"--set: {'; '.join(problems)}.")
-    return found
+    return settings
 
 
 def resolve(
     facts: Mapping[str, ShapeFact], folder: Folder, given: Mapping[str, Setting]
 ) -> Settings:
-    """The configuration by these sources, with every complaint and every gap."""
+    """The configuration from these sources, with every problem and every missing value."""
     problems: list[str] = [*_foreign(folder.arch)]
-    found = {**_said(folder, problems), **given}
+    found = {**_documented(folder, problems), **given}
     problems += _merge(found, facts)
     problems += _oversized(found)
     if "hidden_size" in found and "vocab_size" in found:
         _conclude(found, facts)
         problems += _missing(found)
     else:
-        problems.append(f"{EMBED}: missing, so that no size is known")
+        problems.append(f"{EMBED}: missing, so the sizes are not known")
     fields = [name for name in TRMConfig.__dataclass_fields__ if name in found]
     values = tuple(found[name] for name in fields)
     return Settings(values, tuple(problems), (*_notes(folder), *_oddities(found)))
 
 
-def _said(folder: Folder, problems: list[str]) -> dict[str, Setting]:
-    """What the documents say; values of a wrong kind become complaints."""
-    said = {}
+def _documented(folder: Folder, problems: list[str]) -> dict[str, Setting]:
+    """The settings in the documents; values of a wrong kind become problems."""
+    settings = {}
     arch = ((field, f"arch.{key}", folder.arch[key], kind, CONFIG)
             for key, (field, kind) in _ARCH.items() if key in folder.arch)  # fmt: skip
     dataset = folder.dataset or {}
@@ -111,11 +111,11 @@ def _said(folder: Folder, problems: list[str]) -> dict[str, Setting]:
         if parsed is None:
             problems.append(f"{source}: {key}: expected {kind}, got {value!r:.60}")
         else:
-            said[field] = Setting(field, parsed, source)
-    if "mixer" in said:
-        mixer = "mlp" if said["mixer"].value else "attention"
-        said["mixer"] = Setting("mixer", mixer, CONFIG)
-    return said
+            settings[field] = Setting(field, parsed, source)
+    if "mixer" in settings:
+        mixer = "mlp" if settings["mixer"].value else "attention"
+        settings["mixer"] = Setting("mixer", mixer, CONFIG)
+    return settings
 
 
 def _parsed(value: Any, kind: str) -> Any:
@@ -123,7 +123,7 @@ def _parsed(value: Any, kind: str) -> Any:
     flags = {"true": True, "false": False}
     if kind == _FLAG:
         return value if isinstance(value, bool) else flags.get(str(value).lower())
-    if kind == _WORD:
+    if kind == _NAME:
         return value if isinstance(value, str) else None
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
@@ -137,18 +137,19 @@ def _parsed(value: Any, kind: str) -> Any:
 
 
 def _foreign(arch: Mapping[str, Any]) -> Iterator[str]:
-    """What this network cannot be."""
+    """Settings of the run that this network does not support."""
     name = str(arch.get("name", "trm@"))
     if name.partition("@")[0].rpartition(".")[2] != "trm":
-        yield f"{CONFIG}: arch.name is {name!r:.80}, another network than recursive_reasoning.trm"
+        yield f"{CONFIG}: arch.name is {name!r:.80}, expected recursive_reasoning.trm"
     epsilon = arch.get("rms_norm_eps", NORM_EPSILON)
     if _parsed(epsilon, _NUMBER) != NORM_EPSILON:
-        yield f"{CONFIG}: arch.rms_norm_eps is {epsilon!r:.60}, only {NORM_EPSILON} can be had"
+        yield f"{CONFIG}: arch.rms_norm_eps is {epsilon!r:.60}, only {NORM_EPSILON} is supported"
 
 
 def _merge(found: dict[str, Setting], facts: Mapping[str, ShapeFact]) -> Iterator[str]:
-    """Adds what tensors tell and nobody said; complains where they tell otherwise, and goes on
-    with what they tell.
+    """Adds facts from the tensors that no other source has; yields contradictions.
+
+    After a contradiction the fact from the tensors is used, to find further problems.
     """
     learned = found.get("pos_encodings")
     if learned and learned.value != "learned" and "pos_encodings" in facts:
@@ -162,15 +163,16 @@ def _merge(found: dict[str, Setting], facts: Mapping[str, ShapeFact]) -> Iterato
 
 
 def _oversized(found: dict[str, Setting]) -> Iterator[str]:
-    """Complains of sizes that cost dearly whatever the tensors are, and forgets them."""
+    """Yields sizes that need too much memory or time whatever the tensors are; removes them."""
     for name, limit in _LIMITS.items():
         if name in found and found[name].value > limit:
-            yield f"{name}: {found[name].source} says {found[name].value}, at most {limit} can be"
+            setting = found[name]
+            yield f"{name}: {setting.source} has {setting.value}, at most {limit} is accepted"
             del found[name]
 
 
 def _contradiction(setting: Setting, fact: ShapeFact) -> str:
-    return f"{setting.name}: {setting.source} says {setting.value}, but {fact}"
+    return f"{setting.name}: {setting.source} has {setting.value}, but {fact}"
 
 
 def _conclude(found: dict[str, Setting], facts: Mapping[str, ShapeFact]) -> None:
@@ -201,7 +203,7 @@ def _conclude(found: dict[str, Setting], facts: Mapping[str, ShapeFact]) -> None
 
 
 def _share_positions(found: dict[str, Setting], positions: int) -> None:
-    """Positions are a prefix and the tokens: either tells the other."""
+    """Positions are a prefix and the tokens: one follows from the other."""
     if "puzzle_emb_len" in found:
         hidden, ndim = found["hidden_size"].value, found["puzzle_emb_ndim"].value
         prefix = found["puzzle_emb_len"].value or -(-ndim // max(hidden, 1))
@@ -217,8 +219,8 @@ def _missing(found: Mapping[str, Setting]) -> Iterator[str]:
     if names:
         options = " ".join(f"--set {name}=..." for name in names)
         yield (
-            f"{', '.join(names)}: nothing says, and tensors cannot; put the run's {CONFIG} and "
-            f"{DATASET} beside the checkpoint, or look up and give: {options}"
+            f"{', '.join(names)}: not known, and not in the tensors; put the run's {CONFIG} and "
+            f"{DATASET} beside the checkpoint, or give: {options}"
         )
 
 
@@ -228,24 +230,24 @@ def _notes(folder: Folder) -> Iterator[str]:
     elif not folder.arch:
         yield f"{CONFIG} has no arch section"
     if folder.dataset is None:
-        yield f"no {DATASET} beside the checkpoint; sizes are those of the tensors"
+        yield f"no {DATASET} beside the checkpoint; sizes come from the tensors"
     unknown = [f"arch.{key}" for key in folder.arch if key not in _ARCH and key not in _UNUSED]
     if unknown:
-        yield f"{CONFIG}: not known here and not used: {', '.join(unknown)}"
+        yield f"{CONFIG}: unknown and not used: {', '.join(unknown)}"
 
 
 def _oddities(found: Mapping[str, Setting]) -> Iterator[str]:
-    """What can be built, and is not what the official code runs."""
+    """Configurations that can be built, but that the official code does not run."""
     prefix, ndim = (found.get(name) for name in ("puzzle_emb_len", "puzzle_emb_ndim"))
     if prefix and prefix.value and ndim and not ndim.value:
         yield (
             f"puzzle_emb_len is {prefix.value} without puzzle embeddings, which the official code "
-            "does not run: the prefix is of zeros"
+            "does not support: the prefix is zeros"
         )
 
 
 def alphabet(values: Mapping[str, Any], folder: Folder) -> Setting | None:
-    """The characters of a task's tokens, where data set and sizes both say that it is the task."""
+    """The characters of a task's tokens, if both the data set and the sizes match that task."""
     paths = str((folder.config or {}).get("data_paths")).lower()
     for task in TASKS.values():
         sizes = (task.seq_len, task.vocab_size) == (values["seq_len"], values["vocab_size"])

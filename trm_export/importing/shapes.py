@@ -1,4 +1,4 @@
-"""What the names and shapes of the tensors alone tell of the network."""
+"""The facts about the network that follow from the names and shapes of the tensors alone."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _LIKELY = (4.0, 2.0, 3.0, 1.0)
 
 @dataclass(frozen=True)
 class ShapeFact:
-    """Something that a tensor tells."""
+    """One fact that follows from a tensor."""
 
     value: Any
     where: str  # the tensor and its shape
 
     def __str__(self) -> str:
-        return f"{self.where} says {self.value}"
+        return f"{self.where} has {self.value}"
 
 
 def facts(arrays: Arrays) -> dict[str, ShapeFact]:
-    """By name of the `TRMConfig` field, and ``positions``; what no tensor tells is left out.
+    """Facts by name of the `TRMConfig` field, and ``positions``; unknown ones are left out.
 
-    ``puzzle_emb_ndim`` and ``pos_encodings="learned"`` are told by tensors that are there; their
-    absence tells nothing, for they may be missing.
+    ``puzzle_emb_ndim`` and ``pos_encodings="learned"`` follow from tensors that exist; if these are
+    absent nothing follows, because they may be missing.
     """
     found: dict[str, ShapeFact] = {}
     axes = {"vocab_size": (EMBED, 0), "hidden_size": (EMBED, 1), "positions": (POSITION, 0),
@@ -72,7 +72,7 @@ def _widths(arrays: Mapping[str, Any]) -> list[tuple[int, int]]:
 
 
 def _expansion(widths: Sequence[tuple[int, int]]) -> float | None:
-    """An expansion that gives all these widths: any such makes the same network. None without."""
+    """An expansion that gives all these widths, of several the most usual; None without one."""
     if not widths or any(not n or not w or w % _MULTIPLE for n, w in widths):
         return None
     least = max((width - _MULTIPLE + 0.5) * 1.5 / n for n, width in widths)

@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint under their official names, whatever the file and its prefixes.
+"""Read the tensors of a checkpoint by their official names, from either kind of file.
 
 `.safetensors` is read by the `safetensors` package, everything else as a PyTorch file. Knows
 nothing about what a tensor is for.
@@ -20,13 +20,13 @@ _SAFETENSORS = ".safetensors"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds."""
+    """The contents of a checkpoint file."""
 
     path: Path
     kind: str  # "safetensors" or "torch"
     arrays: Arrays  # by official name, in the dtypes of the file
-    prefixes: tuple[str, ...]  # that the names carried; "" for none
-    problems: tuple[str, ...]  # names that are the same without their prefixes
+    prefixes: tuple[str, ...]  # removed from the names; "" for none
+    problems: tuple[str, ...]  # names that are equal without their prefixes
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -56,14 +56,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def _refuse(path: Path) -> None:
     if path.is_dir():
         files = sorted(file.name for file in path.iterdir() if _looks_like_one(file))
-        found = f"it holds {', '.join(files[:8])}" if files else "it holds none"
-        raise CheckpointError(f"{path}: a folder; name the checkpoint file in it ({found}).")
+        listed = f"found: {', '.join(files[:8])}" if files else "it has none"
+        raise CheckpointError(f"{path}: a folder; name the checkpoint file in it ({listed}).")
     try:
         size = path.stat().st_size
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}.") from error
     if size > MAX_BYTES:
-        raise CheckpointError(f"{path}: {size:,} bytes, at most {MAX_BYTES:,} are accepted.")
+        raise CheckpointError(f"{path}: has {size:,} bytes, at most {MAX_BYTES:,} are accepted.")
 
 
 def _looks_like_one(file: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The tensors of a PyTorch file in numpy. PyTorch is an extra, and unpickles weights only."""
+"""Read the tensors of a PyTorch file into numpy. PyTorch is an extra; it unpickles weights only."""
 
 from __future__ import annotations
 
@@ -14,33 +14,35 @@ from trm_export.errors import CheckpointError
 from trm_export.step.weights import Arrays
 from trm_runtime.extras import load_extra
 
-_GLOBAL = re.compile(r"GLOBAL (\S+)")  # what torch's unpickler calls that which is no tensor
+_GLOBAL = re.compile(r"GLOBAL (\S+)")  # how torch's unpickler names an object that is no tensor
 
 
 def read(path: Path) -> Arrays:
     """Every tensor of a saved `state_dict()` by its name in the file.
 
     Raises MissingExtraError without PyTorch, CheckpointError for a damaged file, for a pickle of
-    anything but tensors and, listing them, for entries that are no plain weights.
+    other objects than tensors and, listing them, for entries that are not plain weights.
     """
     torch = load_extra("torch", "torch", "trm-export")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what torch suspects of a pickle is looked into here
+            warnings.simplefilter("ignore")  # what torch warns about is checked here
             stored = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever its unpickler stumbles over
+    except Exception as error:  # torch's unpickler may raise anything
         raise CheckpointError(
-            f"{path}: not a PyTorch file of plain tensors{_remedy(error)}"
+            f"{path}: not a PyTorch file of plain tensors{_remedy(error)}."
         ) from error
     if not isinstance(stored, dict):
         kind = type(stored).__name__
-        raise CheckpointError(f"{path}: expected a state_dict, a dictionary of tensors, got {kind}")
+        raise CheckpointError(
+            f"{path}: expected a state_dict, a dictionary of tensors, got {kind}."
+        )
     limit = path.stat().st_size
     problems = [f"{name}: {why}" for name, x in stored.items() if (why := _wrong(torch, x, limit))]
     if not problems and sum(x.numel() * x.element_size() for x in stored.values()) > limit:
-        problems = ["its tensors declare more values than the file holds"]
+        problems = ["its tensors declare more values than the file contains"]
     if problems:
-        raise CheckpointError(f"{path}: expected a state_dict of weights alone:", problems)
+        raise CheckpointError(f"{path}: expected a state_dict of weights only:", problems)
     return {str(name): _array(torch, tensor) for name, tensor in stored.items()}
 
 
@@ -54,7 +56,7 @@ def _wrong(torch: Any, value: Any, limit: int) -> str | None:
     if value.layout != torch.strided or value.is_meta:
         return "not a dense tensor"
     if value.numel() * value.element_size() > limit:
-        return f"declares {value.numel():,} values, more than the file holds"
+        return f"declares {value.numel():,} values, more than the file contains"
     return None
 
 
@@ -68,7 +70,7 @@ def _array(torch: Any, tensor: Any) -> np.ndarray[Any, Any]:
 
 
 def _remedy(error: Exception) -> str:
-    """What is wrong in our words: torch's own advise against `weights_only`, or tell of a bug."""
+    """The cause and the remedy; torch's own message advises to switch `weights_only` off."""
     named = _GLOBAL.search(str(error))
     if named is not None:
         return f": it refers to {named[1]}; save the state_dict() of the model alone"

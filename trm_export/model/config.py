@@ -38,8 +38,8 @@ class TRMConfig:
         halt_max_steps: ACT steps after which every row halts.
         halt_exploration_prob: chance that a training row draws a minimum number of steps.
         no_act_continue: halt on ``q_halt > 0``; otherwise on ``q_halt > q_continue``.
-        halt_threshold: what replaces that 0 when a driver halts by the learned rule, tuned on
-            validation puzzles after training; training itself always uses 0.
+        halt_threshold: replaces that 0 when a driver halts by the learned rule; tuned on
+            validation puzzles after training. Training itself always uses 0.
         normalization_position: ``"pre"`` or ``"post"``.
         normalization_type: ``"rms_norm"`` or ``"layer_norm"``.
         ffn_type: ``"swiglu"`` or ``"mlp"``.
@@ -48,8 +48,8 @@ class TRMConfig:
         pos_encodings: ``"rope"``, ``"learned"`` or ``"none"``.
         rope_theta: base of the rotary frequencies.
         dropout_rate: dropout after mixer and feed-forward layer, in training.
-        alphabet: for each token id the characters that stand for it in a puzzle file, the first
-            one being printed; it travels into the step contract.
+        alphabet: for each token id its characters in a puzzle file, of which the first is printed;
+            it becomes part of the step contract.
 
     Raises:
         ConfigurationError: naming every field that is out of range.
@@ -89,7 +89,7 @@ class TRMConfig:
         if not problems:
             problems = self._wrong_combinations()
         if problems:
-            raise ConfigurationError("This TRM cannot be built: " + "; ".join(problems) + ".")
+            raise ConfigurationError(f"This TRM cannot be built: {'; '.join(problems)}.")
 
     def _wrong_numbers(self) -> list[str]:
         integers = {
@@ -101,7 +101,7 @@ class TRMConfig:
         for name, least in integers.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                problems.append(f"{name} must be a whole number of at least {least}, got {value!r}")
+                problems.append(f"{name} must be an integer of at least {least}, got {value!r}")
         for name in ("expansion", "rope_theta"):
             value = getattr(self, name)
             if not _is_real(value) or value <= 0:

@@ -76,8 +76,8 @@ class Norm(keras.layers.Layer):
 class SwiGLU(keras.layers.Layer):
     """``down(silu(gate) * up)`` with gate and up in one fused matrix, gate first; no biases.
 
-    ``fused`` is how it computes, not what: one product cut in two, or two products by the halves of
-    the matrix, which spares an engine that copies when it cuts.
+    ``fused`` changes how it computes, not the result: one product split in two, or two products by
+    the halves of the matrix, for an engine that copies when it splits.
     """
 
     def __init__(self, size: int, expansion: float, *, dtype: Any = None, name: str) -> None:

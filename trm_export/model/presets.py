@@ -19,7 +19,7 @@ _SMALL: dict[str, Any] = {
 _SMALL_MAZE: dict[str, Any] = {
     **_SMALL, "mixer": "attention", "pos_encodings": "rope", "vocab_size": 6, "hidden_size": 64,
     "h_cycles": 1, "l_cycles": 1,
-    "rope_theta": 0.3,  # below 1: wavelengths of 2 to 6 cells, which tell one cell from two
+    "rope_theta": 0.3,  # below 1: wavelengths of 2 to 6 cells, which resolve single cells
 }  # fmt: skip
 
 PRESETS: dict[str, dict[str, Any]] = {

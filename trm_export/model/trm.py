@@ -1,12 +1,13 @@
 """``TRM``, the Keras model: one call is one ACT step over an explicit carry.
 
-Holds the outer state machine (reset, step counter, halting) and leaves the loop to its caller.
+Implements the outer state machine (reset, step counter, halting); the caller runs the loop.
 Knows nothing about tasks, losses or export.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import ops
@@ -14,6 +15,9 @@ from keras import ops
 from trm_export.errors import ConfigurationError
 from trm_export.model.config import TRMConfig
 from trm_export.model.inner import TRMInner
+
+if TYPE_CHECKING:
+    from trm_export.exporters.export_result import ExportResult
 
 Carry = dict[str, Any]
 
@@ -174,6 +178,33 @@ class TRM(keras.Model):
         halt, go_on = ahead["q_halt_logits"], ahead["q_continue_logits"]
         value = ops.where(last, halt, ops.maximum(halt, go_on))
         return ops.stop_gradient(ops.sigmoid(value))
+
+    def export(
+        self,
+        filepath: str | os.PathLike[str],
+        format: str | None = None,
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **choices: Any,
+    ) -> ExportResult:
+        """`keras.Model.export` by way of `trm_export.export`: a file with a contract, checked.
+
+        Args:
+            filepath: the file to write, or the folder of a SavedModel.
+            format: ``"tf_saved_model"``, ``"onnx"``, ``"litert"``, or one of `trm_export.export`;
+                told by the suffix of `filepath` if None.
+            verbose: whether to print what came of it.
+            input_signature: must be None, because the step contract says what the inputs are.
+            **choices: keywords of `trm_export.export`, such as ``precision``.
+
+        Raises UsageError for what cannot be honoured, and what `trm_export.export` raises.
+        """
+        from trm_export.api.keras_export import export_as_keras
+
+        result = export_as_keras(self, filepath, format, input_signature, choices)
+        if verbose:
+            print(f"{result.path}: {result.summary}")  # noqa: T201 - as Keras does
+        return result
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""

@@ -1,4 +1,4 @@
-"""Models without weights: their shapes are known, and nothing is allocated."""
+"""Build models without weights, to read shapes without allocating memory."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _PENDING = "uninitialized_variables"  # what Keras fills when any later scope en
 
 @contextmanager
 def without_weights() -> Iterator[None]:
-    """Models built inside have weights with shapes alone, and are good for nothing else.
+    """Models built inside have weights with shapes but no values, and cannot be called.
 
-    Keras remembers such weights and would allocate them when the next scope ends, those too that
-    were only to be counted; here they are forgotten.
+    Keras keeps a list of such weights and would allocate them when the next scope ends; they are
+    removed from that list here.
     """
     pending: list[Any] = global_state.get_global_attribute(_PENDING, [], set_to_default=True)
     known = len(pending)

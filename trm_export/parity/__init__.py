@@ -1,6 +1,6 @@
-"""What a host adds to the parity of `trm_runtime.parity`: the rules of known tasks.
+"""The host's part of parity: recording, the float64 control, jobs over processes and machines.
 
-The ladder itself runs on the device too, and lives there.
+The comparison itself is in `trm_runtime.parity`, because it runs on devices too.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Check files against a golden, part by part; every part is kept as soon as it is known.
+"""Check files against a golden, part by part; every finished part is stored at once.
 
-A part is one chunk of puzzles, or the refilled slots. Where parts are measured, and in which
-order they come back, makes no difference to the result.
+A part is one chunk of puzzles, or the refilled slots. The result does not depend on where parts are
+measured, nor on the order in which they are finished.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from trm_runtime.runner import StepRunner
 Array = np.ndarray[Any, Any]
 Progress = Callable[[float], object]  # the share of the work that is done
 Units = Callable[[int], object]  # so many more units of work are done
-Found = Generator[
+Measured = Generator[
     tuple[int, Mapping[str, Array]], None, None
-]  # numbers of parts and what they hold
+]  # numbers of parts and their arrays
 
 
 @dataclass(frozen=True)
 class Check:
-    """One file against one golden, in words that another process understands.
+    """One file against one golden; it can be sent to another process.
 
     Attributes:
         golden: path of the recording.
         artifact: path of the exported file.
-        gates: what to demand; None for those of the file's precision.
-        batch_size: rows a step, where the file allows any.
-        threads: of the engine; None for its own choice where all puzzles are one chunk, else 1, so
-            that the sums do not depend on the cores of a machine.
+        gates: the gates; None for those of the file's precision.
+        batch_size: rows a step, if the file has a dynamic batch.
+        threads: of the engine; None for the engine's default where all puzzles are one chunk, else
+            1, so that the sums do not depend on the cores of a machine.
     """
 
     golden: Path
@@ -56,11 +56,11 @@ class Check:
 
     @functools.cached_property
     def folder(self) -> str:
-        """Where its parts lie: files of the same name may come from several folders."""
+        """The folder of its parts, unique for files of the same name from several folders."""
         return f"{self.artifact.name}-{sha256_tree(self.artifact)[:16]}"
 
     def part_name(self, number: int) -> str:
-        """What a part is called on disk."""
+        """The name of a part on disk."""
         return f"{self.folder}/part-{number + 1:05d}"
 
 
@@ -72,8 +72,8 @@ class Sides:
     runner: StepRunner
 
 
-Spread = Callable[[Check, Sides, Sequence[int], Units], Found]
-"""Measures these parts of a check, anywhere and in any order."""
+Spread = Callable[[Check, Sides, Sequence[int], Units], Measured]
+"""Measures these parts of a check, in any process and in any order."""
 
 
 def opened(check: Check) -> Sides:
@@ -83,7 +83,9 @@ def opened(check: Check) -> Sides:
 
 
 def _runner(check: Check, golden: Golden) -> StepRunner:
-    fixed = check.artifact.is_dir() and "tensorflow" in sys.modules  # it takes threads only once
+    fixed = (
+        check.artifact.is_dir() and "tensorflow" in sys.modules
+    )  # its threads can be set only once
     own = 1 if len(golden.sizes) > 1 and not fixed else None
     return open_runner(check.artifact, check.threads or own)
 
@@ -94,7 +96,7 @@ def measured(check: Check, sides: Sides, number: int, units: Units) -> dict[str,
     return measure(golden, number, sides.runner, check.batch_size, units, valid).arrays()
 
 
-def here(check: Check, sides: Sides, numbers: Sequence[int], units: Units) -> Found:
+def here(check: Check, sides: Sides, numbers: Sequence[int], units: Units) -> Measured:
     """Measures parts in this process, one after the other."""
     return ((number, measured(check, sides, number, units)) for number in numbers)
 
@@ -107,23 +109,23 @@ def check_files(
     spread: Spread = here,
     progress: Progress | None = None,
 ) -> Iterator[ParityResult]:
-    """The result of every check in turn; what `parts` knows is not measured again.
+    """The result of every check in turn; parts in `parts` are not measured again.
 
     Args:
         golden: of all checks, open.
         checks: one for each file.
         parts: where finished parts are kept.
-        spread: who measures the others.
-        progress: told the share of all checks that is done.
+        spread: measures the others.
+        progress: called with the share of all checks that is done.
     """
-    tell = progress or (lambda share: None)
+    report = progress or (lambda share: None)
     for place, check in enumerate(checks):
 
-        def told(share: float, place: int = place) -> None:
-            tell((place + share) / len(checks))
+        def report_check(share: float, place: int = place) -> None:
+            report((place + share) / len(checks))
 
         sides = Sides(golden, _runner(check, golden))
-        yield _checked(check, sides, parts, spread, told)
+        yield _checked(check, sides, parts, spread, report_check)
 
 
 def _checked(
@@ -135,8 +137,8 @@ def _checked(
     if refused is not None:
         return refused
     missing = functools.partial(spread, check, sides)
-    found = all_parts(golden, contract, parts, check.part_name, missing, progress)
-    return conclude(golden, contract, gates, found)
+    finished = all_parts(golden, contract, parts, check.part_name, missing, progress)
+    return conclude(golden, contract, gates, finished)
 
 
 def all_parts(
@@ -144,14 +146,14 @@ def all_parts(
     candidate: StepContract,
     parts: Parts,
     name: Callable[[int], str],
-    missing: Callable[[Sequence[int], Units], Found],
+    missing: Callable[[Sequence[int], Units], Measured],
     progress: Progress,
 ) -> list[Part]:
-    """Every part of a comparison, in order; `missing` measures what `parts` has not by its name."""
+    """Every part of a comparison, in order; `missing` measures those that `parts` does not have."""
     work = {n: part_work(golden, n, candidate) for n in part_numbers(golden, candidate)}
     stored = ((number, parts.load(name(number))) for number in work)
-    found = {number: arrays for number, arrays in stored if arrays is not None}
-    done, total = sum(work[number] for number in found), sum(work.values())
+    finished = {number: arrays for number, arrays in stored if arrays is not None}
+    done, total = sum(work[number] for number in finished), sum(work.values())
 
     def units(more: int) -> None:
         nonlocal done
@@ -159,8 +161,8 @@ def all_parts(
         progress(min(done / total, 1.0))
 
     units(0)
-    with closing(missing([number for number in work if number not in found], units)) as coming:
-        for number, arrays in coming:
+    with closing(missing([number for number in work if number not in finished], units)) as new:
+        for number, arrays in new:
             parts.save(name(number), arrays)
-            found[number] = dict(arrays)
-    return [Part.from_arrays(golden.contract, found[number]) for number in work]
+            finished[number] = dict(arrays)
+    return [Part.from_arrays(golden.contract, finished[number]) for number in work]

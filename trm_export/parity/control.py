@@ -1,4 +1,4 @@
-"""The control: the reference against itself in float64, which is the noise floor of a model.
+"""The control: the reference compared with itself in float64, the noise floor of a model.
 
 Only the carry between steps stays float32, as in every file.
 """
@@ -12,11 +12,11 @@ from typing import Any, final
 import keras
 import numpy as np
 
-from trm_export.parity.checking import Found, Units, all_parts
+from trm_export.errors import reason_of
+from trm_export.parity.checking import Measured, Units, all_parts
 from trm_export.parity.parts import Parts
 from trm_export.step.keras_runner import KerasRunner
 from trm_export.step.step_model import AnyModel, StepModel, adapt
-from trm_export.step.step_tensors import gist
 from trm_runtime.errors import TRMError
 from trm_runtime.parity import Gates, ParityResult
 from trm_runtime.parity.check import conclude, measure
@@ -33,7 +33,7 @@ class NoControlError(TRMError):
 
 
 def _float64_allowed() -> AbstractContextManager[Any]:
-    """JAX computes in float64 only where it is told to."""
+    """A context in which JAX computes in float64; other backends need none."""
     if keras.backend.backend() != "jax":
         return nullcontext()
     import jax
@@ -45,7 +45,7 @@ def _float64_allowed() -> AbstractContextManager[Any]:
 
 @final
 class _NarrowedRunner:
-    """A runner whose wide outputs are rounded to what its contract says."""
+    """A runner whose float64 outputs are rounded to the dtypes of its contract."""
 
     def __init__(self, runner: KerasRunner) -> None:
         self.contract, self._runner = runner.contract, runner
@@ -53,40 +53,45 @@ class _NarrowedRunner:
     def step(self, inputs: Mapping[str, Array], carry: Mapping[str, Array]) -> StepOutput:
         """One ACT step; see `StepRunner.step`."""
         with _float64_allowed():
-            found = self._runner.step(inputs, carry)
+            output = self._runner.step(inputs, carry)
         return StepOutput(
-            {s.name: found.carry[s.name].astype(s.dtype) for s in self.contract.carry},
-            {s.name: found.outputs[s.name].astype(s.dtype) for s in self.contract.outputs},
+            {s.name: output.carry[s.name].astype(s.dtype) for s in self.contract.carry},
+            {s.name: output.outputs[s.name].astype(s.dtype) for s in self.contract.outputs},
         )
 
 
 def float64_runner(model: AnyModel) -> StepRunner:
     """A runner of the same weights, computed in float64.
 
-    Raises NoControlError, with the reason, for a model that cannot be computed so.
+    Raises NoControlError, with the reason, for a model that cannot be computed in float64.
     """
     step = adapt(model)
     with _refused(step):
         twin = _twin(step)
     narrow = [w.path for w in twin.weights if _PLAIN in (w.dtype, _stored(w))]
     if narrow:
-        raise NoControlError(f"{type(step.keras).__name__} keeps a float32 weight: {narrow[0]}")
+        raise NoControlError(
+            f"{type(step.keras).__name__} cannot be computed in float64: the weight {narrow[0]} "
+            "stays float32."
+        )
     with _refused(step):
         runner = _NarrowedRunner(KerasRunner(step.of(twin)))
-        told = runner.contract
-        blank = {s.name: np.zeros([n or 1 for n in s.shape], s.dtype) for s in told.inputs}
-        runner.step(blank, initial_carry(told, 1))
+        contract = runner.contract
+        zeros = {s.name: np.zeros([n or 1 for n in s.shape], s.dtype) for s in contract.inputs}
+        runner.step(zeros, initial_carry(contract, 1))
     return runner
 
 
 @contextmanager
 def _refused(step: StepModel) -> Iterator[None]:
-    """NoControlError for whatever a third-party class may raise."""
+    """NoControlError for any exception of a third-party class."""
     try:
         yield
     except Exception as error:
         name = type(step.keras).__name__
-        raise NoControlError(f"{name} cannot be computed in float64: {gist(error)}") from error
+        raise NoControlError(
+            f"{name} cannot be computed in float64: {reason_of(error)}."
+        ) from error
 
 
 def _twin(step: StepModel) -> keras.Model:
@@ -109,7 +114,7 @@ def _stored(weight: keras.Variable) -> str:
 
 
 def _rebuilt(step: StepModel) -> keras.Model:
-    """The same model with float64 in the place of float32."""
+    """The same model with float64 instead of float32."""
     config = _widened(step.keras.get_config())
     twin = type(step.keras).from_config(config)
     if not twin.built:
@@ -119,7 +124,7 @@ def _rebuilt(step: StepModel) -> keras.Model:
 
 
 def _widened(config: Any) -> Any:
-    """A configuration in which every dtype and policy of float32 is one of float64."""
+    """A configuration in which every float32 dtype and policy is float64."""
     if isinstance(config, dict):
         return {key: _widened(value) for key, value in config.items()}
     if isinstance(config, (list, tuple)):
@@ -141,21 +146,21 @@ def controlled(
     """
     runner = float64_runner(model)
 
-    def measured(numbers: Sequence[int], units: Units) -> Found:
+    def measured(numbers: Sequence[int], units: Units) -> Measured:
         for number in numbers:
             yield number, measure(golden, number, runner, batch_size, units).arrays()
 
-    found = all_parts(
+    finished = all_parts(
         golden, runner.contract, parts, lambda n: f"control/part-{n + 1:05d}", measured, progress
     )
-    return _told(conclude(golden, runner.contract, Gates(), found))
+    return _summary(conclude(golden, runner.contract, Gates(), finished))
 
 
-def _told(result: ParityResult) -> dict[str, Any]:
-    """What is worth keeping of the comparison."""
+def _summary(result: ParityResult) -> dict[str, Any]:
+    """The part of the comparison that is stored."""
     what = f"the same weights in float64 on {keras.backend.backend()}"
     document = result.to_json()
     left_out = ("differences", "unlisted")
     decisions = {k: v for k, v in document["decisions"].items() if k not in left_out}
-    kept = ("puzzles", "followed", "forced_error", "forced_steps", "free", "growth", "accuracy")
-    return {"what": what, **{name: document[name] for name in kept}, "decisions": decisions}
+    stored = ("puzzles", "followed", "forced_error", "forced_steps", "free", "growth", "accuracy")
+    return {"what": what, **{name: document[name] for name in stored}, "decisions": decisions}

@@ -1,4 +1,4 @@
-"""One JSON document of a whole comparison: what reports are made of."""
+"""The JSON document of a complete comparison, from which reports are made."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from trm_export.tasks import find_task
 from trm_runtime.contract import HaltRule, MadeBy, StepContract
 from trm_runtime.json_values import plain
 from trm_runtime.measure import load_engine
+from trm_runtime.message_text import counted
 from trm_runtime.parity import Golden, ParityResult
 from trm_runtime.parity.gates import gates_of
 
@@ -32,7 +33,7 @@ class Device(TypedDict, total=False):
 
 
 class Provenance(TypedDict, total=False):
-    """Where a reference comes from, as far as somebody said so."""
+    """Where a reference comes from, as far as it was recorded."""
 
     model: str
     model_sha256: str
@@ -73,7 +74,7 @@ class Cost(TypedDict, total=False):
 
 
 class ReportedFile(TypedDict):
-    """One file and what was found out about it; `result` holds a `Verdict` besides."""
+    """One file and its results; the JSON of `result` has the keys of `Verdict` too."""
 
     file: str
     precision: str
@@ -89,14 +90,14 @@ class ReportedFile(TypedDict):
 
 
 class Verdict(TypedDict):
-    """What the JSON of a `ParityResult` says beyond its fields."""
+    """The keys that the JSON of a `ParityResult` has beyond its fields."""
 
     passed: bool
     verdict: str
 
 
 class ReportDocument(TypedDict):
-    """A whole comparison; what is a dataclass here is its JSON in the document."""
+    """A complete comparison; dataclasses of this type are JSON objects in the document."""
 
     tool: str
     kind: str
@@ -109,13 +110,13 @@ class ReportDocument(TypedDict):
 
 @dataclass(frozen=True)
 class JudgedFile:
-    """A file and what was found out about it."""
+    """A file and its results."""
 
     path: Path
     contract: StepContract
     engine: str  # name and version
     result: ParityResult
-    clipping: dict[str, list[float]] | None = None  # what its calibration says
+    clipping: dict[str, list[float]] | None = None  # from its calibration document
     cost: Cost | None = None  # its row of `trm-export bench`
 
 
@@ -125,7 +126,7 @@ def judged(
     result: ParityResult,
     cost: Cost | None = None,
 ) -> JudgedFile:
-    """A file with what lies beside it."""
+    """A file with its engine and its calibration document."""
     return JudgedFile(path, contract, load_engine(path), result, _clipping(path), cost)
 
 
@@ -138,7 +139,7 @@ def report_document(
         golden: the reference.
         golden_sha256: of its file.
         files: what was compared with it.
-        command: a line that does it again.
+        command: a command line that repeats the comparison.
     """
     failed = [file for file in files if not file.result]
     task = find_task(golden.contract)
@@ -167,32 +168,36 @@ def report_document(
 
 
 def verdict(golden: Golden, files: Sequence[JudgedFile]) -> str:
-    """One sentence for everybody."""
+    """One sentence that sums the comparison up."""
     failed = [file.path.name for file in files if not file.result]
-    on = f"{golden.puzzles} {golden.about.kind}"
+    puzzles = rows_text(golden.puzzles, golden.about.kind)
     if not failed:
-        return _all_passed(files, on)
+        return _all_passed(files, puzzles)
     names = ", ".join(failed)
     if len(files) == 1:
-        return f"{names} does not think as its model does on {on}."
+        return f"{names} does not match its model on {puzzles}."
     do, its = ("does", "its") if len(failed) == 1 else ("do", "their")
-    return (
-        f"{len(failed)} of {len(files)} files {do} not think as {its} model does on {on}: {names}."
-    )
+    return f"{len(failed)} of {len(files)} files {do} not match {its} model on {puzzles}: {names}."
 
 
-def _all_passed(files: Sequence[JudgedFile], on: str) -> str:
+def rows_text(count: int, kind: str) -> str:
+    """How many rows of that kind: `2000 puzzles`, `1 puzzle`."""
+    return counted(count, "puzzle") if kind == "puzzles" else f"{count} {kind}"
+
+
+def _all_passed(files: Sequence[JudgedFile], puzzles: str) -> str:
     unjudged = ", ".join(file.path.name for file in files if not file.result.judged)
     if unjudged:
-        return f"No gate judges what {unjudged} computes: {on}."
-    own = any(file.result.gates != gates_of(file.contract) for file in files)
-    whose = "its precision" if len(files) == 1 else "each"
-    gates = "gates of your own" if own else f"the gates of {whose}"
+        return f"There is no gate for {unjudged}, measured on {puzzles}."
+    custom = any(file.result.gates != gates_of(file.contract) for file in files)
+    precision = "its precision" if len(files) == 1 else "their precision"
+    gates = "your own gates" if custom else f"the gates of {precision}"
     steps = any(d is not None and d.settled == 0 for d in (f.result.decisions for f in files))
-    alone = ", none of which the model settles: only single steps could be judged" if steps else ""
-    if len(files) == 1:
-        return f"{files[0].path.name} thinks as its model does, by {gates}: {on}{alone}."
-    return f"All {len(files)} files think as their model does, by {gates}: {on}{alone}."
+    note = " The model settles none of these puzzles, so only single steps were judged."
+    match = f"{files[0].path.name} matches its model"
+    if len(files) > 1:
+        match = f"All {counted(len(files), 'file')} match their model"
+    return f"{match} on {puzzles}, within {gates}.{note if steps else ''}"
 
 
 def _file(file: JudgedFile) -> ReportedFile:
@@ -213,7 +218,7 @@ def _file(file: JudgedFile) -> ReportedFile:
 
 
 def _short(value: Any) -> Any:
-    """Numbers with no more digits than anybody reads."""
+    """Floats rounded to `_DIGITS` significant digits."""
     if isinstance(value, float):
         return float(f"{value:.{_DIGITS}g}")
     if isinstance(value, dict):

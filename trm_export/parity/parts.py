@@ -1,4 +1,4 @@
-"""What a long job has done so far, on disk: a job that is killed goes on where it was."""
+"""Finished parts of a long job on disk, so that a killed job can be resumed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import io
 import json
 import os
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,24 +18,24 @@ from trm_export.errors import OverwriteError, TargetError
 from trm_export.file_commit import remove
 from trm_export.files import atomic_write
 from trm_export.leftovers import removed_by
+from trm_runtime.digest import digest as file_digest
 
 Array = np.ndarray[Any, Any]
 
 _JOB = "job.json"
 SUFFIX = ".parts"
 _DIGEST_BYTES = hashlib.sha256().digest_size
-_PIECE = 1 << 20
 
 
 class Parts:
-    """Finished parts of one job in a folder of their own, removed when the job is done.
+    """Finished parts of one job in their own folder, removed when the job is done.
 
     Args:
-        folder: where they are; parts of another job there are thrown away.
+        folder: where they are; parts of another job there are deleted.
         job: everything that the parts depend on, in plain JSON types.
 
-    Raises OverwriteError for a folder of that name that holds something else, TargetError where
-    nothing can be written.
+    Raises OverwriteError for a folder of that name with other files, TargetError where nothing can
+    be written.
     """
 
     def __init__(self, folder: Path, job: Mapping[str, Any]) -> None:
@@ -54,13 +53,13 @@ class Parts:
             new.write_text(text)
 
     def load(self, name: str) -> dict[str, Array] | None:
-        """A finished part, or None; one that is damaged counts as not there."""
+        """A finished part, or None if it is missing or damaged."""
         try:
             with self._path(name).open("rb") as file:
-                if not _whole(file):
+                if not _is_complete(file):
                     return None
-                with np.load(file, allow_pickle=False) as found:
-                    return dict(found)
+                with np.load(file, allow_pickle=False) as arrays:
+                    return dict(arrays)
         except OSError:
             return None
 
@@ -69,10 +68,10 @@ class Parts:
         return self._path(name).exists()
 
     def save(self, name: str, arrays: Mapping[str, Array]) -> None:
-        """Keeps a part: whole or not at all, or TargetError.
+        """Stores a part atomically, or raises TargetError.
 
-        It is not flushed to disk, which can take longer than to measure it: what a machine that
-        loses its power leaves of it has the wrong checksum.
+        It is not flushed to disk, which can take longer than measuring it: after a power failure
+        an incomplete part has a wrong checksum.
         """
         path = self._path(name)
         new = path.with_name(f".{path.name}.{os.getpid()}")
@@ -87,11 +86,11 @@ class Parts:
             remove(new)
 
     def remove(self) -> None:
-        """The job is done."""
+        """Deletes the folder, when the job is done."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _path(self, name: str) -> Path:
-        return self.folder / f"{name}.npz"  # with a checksum behind it, which zip files may have
+        return self.folder / f"{name}.npz"  # with a checksum after it, which a zip file may have
 
 
 def _write(path: Path, arrays: Mapping[str, Array]) -> None:
@@ -100,41 +99,31 @@ def _write(path: Path, arrays: Mapping[str, Array]) -> None:
     path.write_bytes(made.getvalue() + hashlib.sha256(made.getvalue()).digest())
 
 
-def _whole(file: BinaryIO) -> bool:
-    """Whether the file ends with the SHA-256 of what comes before; leaves it at its start."""
+def _is_complete(file: BinaryIO) -> bool:
+    """Whether the file ends with the SHA-256 of its other bytes; seeks back to its start."""
     length = file.seek(0, os.SEEK_END) - _DIGEST_BYTES
     if length < 0:
         return False
-    file.seek(0)
-    found = _sha256(file, length)
-    same = file.read() == found
+    found = file_digest(file, length)
+    same = file.read() == bytes.fromhex(found)
     file.seek(0)
     return same
 
 
-def _sha256(file: BinaryIO, length: int | None = None) -> bytes:
-    """Of the next `length` bytes, or of all."""
-    found = hashlib.sha256()
-    left = sys.maxsize if length is None else length
-    while piece := file.read(min(_PIECE, left)):
-        found.update(piece)
-        left -= len(piece)
-    return found.digest()
-
-
 def _refuse_foreign(folder: Path) -> None:
-    """A folder is ours if its description says so; one cut off at its birth holds nothing else."""
+    """OverwriteError for a folder with other files; one that was just begun has no `_JOB` yet."""
     try:
-        inside = [path.name for path in folder.iterdir()]
+        names = [path.name for path in folder.iterdir()]
     except FileNotFoundError:
         return
     except OSError as error:
         raise OverwriteError(
-            f"{folder}: finished parts are kept there, but: {error.strerror}; move it away"
+            f"{folder}: needed for finished parts, but cannot be read: {error.strerror}; move it "
+            "away."
         ) from error
-    if _JOB not in inside and any(not name.startswith(f".{Path(_JOB).stem}.") for name in inside):
+    if _JOB not in names and any(not name.startswith(f".{Path(_JOB).stem}.") for name in names):
         raise OverwriteError(
-            f"{folder}: finished parts are kept there, but it holds something else; move it away"
+            f"{folder}: needed for finished parts, but it contains other files; move it away."
         )
 
 
@@ -145,9 +134,9 @@ def beside(output: Path) -> Path:
 
 def digest(*arrays: Array | None) -> str:
     """SHA-256 of some arrays, for a job's description."""
-    found = hashlib.sha256()
+    total = hashlib.sha256()
     for array in arrays:
         if array is not None:
-            found.update(f"{array.dtype} {array.shape}".encode())
-            found.update(np.ascontiguousarray(array).data)
-    return found.hexdigest()
+            total.update(f"{array.dtype} {array.shape}".encode())
+            total.update(np.ascontiguousarray(array).data)
+    return total.hexdigest()

@@ -1,4 +1,4 @@
-"""Spread the parts of a check over processes of this machine.
+"""Distribute the parts of a check over processes of this machine.
 
 An engine with an open session must not be forked, so processes are spawned. Each opens both sides
 once, and reads a chunk of the golden at a time. Each has a pipe of its own and they share nothing,
@@ -20,7 +20,7 @@ from typing import Any
 
 from trm_export.errors import TRMError
 from trm_export.leftovers import removed_by
-from trm_export.parity.checking import Check, Found, Sides, Units
+from trm_export.parity.checking import Check, Measured, Sides, Units
 from trm_export.parity.worker import work
 
 _END = 1.0  # seconds to wait for a killed process, which is gone at once unless a disk hangs
@@ -32,7 +32,7 @@ class WorkerDiedError(TRMError):
 
 def over_processes(
     check: Check, sides: Sides, numbers: Sequence[int], units: Units, *, jobs: int
-) -> Found:
+) -> Measured:
     """Measures parts in so many processes; see `checking.Spread`.
 
     Raises WorkerDiedError, and what measuring a part raises.
@@ -111,8 +111,8 @@ def _received(pipe: Connection) -> Any:
         answer = pipe.recv()
     except (EOFError, ConnectionResetError) as error:
         raise WorkerDiedError(
-            "A process that measured parts has died, perhaps for want of memory; run the command "
-            "again with fewer --jobs (with -o or --report it goes on where it was)."
+            "A worker process died, perhaps because memory ran out; run the command again with "
+            "fewer --jobs (with -o or --report it resumes from the finished parts)."
         ) from error
     if isinstance(answer, Exception):
         raise answer

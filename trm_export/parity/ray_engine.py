@@ -1,8 +1,8 @@
-"""Spread the parts of a check over the machines of a Ray cluster.
+"""Distribute the parts of a check over the machines of a Ray cluster.
 
-They share no disk with this one and need trm-export, of this version, and the engine. The golden
-and the exported file go into Ray's object store once; a machine writes them into a temporary folder
-that is named by their SHA-256, and removes it in the end.
+They need trm-export in this version and the engine, but no shared disk. The golden and the exported
+file are put into Ray's object store once; a machine writes them into a temporary folder named by
+their SHA-256, which is deleted in the end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 
 from trm_export.errors import RejectedInputError, TRMError
 from trm_export.files import sha256_file
-from trm_export.parity.checking import Check, Found, Sides, Units, measured, opened
+from trm_export.parity.checking import Check, Measured, Sides, Units, measured, opened
 from trm_runtime.extras import load_extra
 from trm_runtime.parity.check import part_work
 from trm_runtime.puzzle_table import table_beside
@@ -55,13 +55,13 @@ class SharedFiles:
 
 
 def require_ray() -> ModuleType:
-    """Ray itself; MissingExtraError with the way to install it."""
+    """The ray package; MissingExtraError with the install line."""
     return load_extra("ray", "ray", "trm-export")
 
 
 def over_ray(
     check: Check, sides: Sides, numbers: Sequence[int], units: Units, *, address: str
-) -> Found:
+) -> Measured:
     """Measures parts on a cluster; see `checking.Spread`.
 
     Args:
@@ -82,23 +82,23 @@ def over_ray(
 
 def _join(ray: ModuleType, address: str) -> None:
     local = address == LOCAL
-    given: dict[str, Any] = {"include_dashboard": False} if local else {"address": address}
+    options: dict[str, Any] = {"include_dashboard": False} if local else {"address": address}
     answers = False
     try:
         if not local:
-            _knock(address)
+            _require_answer(address)
             answers = True
-        ray.init(**given, log_to_driver=False, logging_level="error")
-    except Exception as error:  # whatever Ray raises where nobody, or somebody else, answers
+        ray.init(**options, log_to_driver=False, logging_level="error")
+    except Exception as error:  # Ray may raise anything if no cluster answers
         ray.shutdown()
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         what = "cannot be started here" if local else f"cannot be reached at {address}"
-        hint = "; a cluster with a token is joined with RAY_AUTH_MODE=token" if answers else ""
-        raise ClusterError(f"Ray {what}: {reason}{hint}") from error
+        hint = "; for a cluster with a token set RAY_AUTH_MODE=token" if answers else ""
+        raise ClusterError(f"Ray {what}: {reason}{hint}.") from error
 
 
-def _knock(address: str) -> None:
-    """Ray itself waits for minutes where nobody answers."""
+def _require_answer(address: str) -> None:
+    """OSError if nothing listens at the address; Ray itself would wait for minutes."""
     host, colon, port = address.rpartition("://")[2].rpartition(":")
     if colon:
         socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
@@ -106,13 +106,13 @@ def _knock(address: str) -> None:
 
 def _measured_by(
     ray: ModuleType, check: Check, sides: Sides, numbers: Sequence[int], units: Units
-) -> Found:
+) -> Measured:
     paths = _files(check)
-    sent = SharedFiles(tuple((name, sha256_file(path)) for name, path in paths.items()))
+    shared = SharedFiles(tuple((name, sha256_file(path)) for name, path in paths.items()))
     data = [ray.put(np.fromfile(path, np.uint8)) for path in paths.values()]
-    there = dataclasses.replace(check, golden=Path(_GOLDEN), artifact=Path(check.artifact.name))
+    relative = dataclasses.replace(check, golden=Path(_GOLDEN), artifact=Path(check.artifact.name))
     task = ray.remote(num_cpus=_CPUS)(_measured)
-    running = {task.remote(sent, data, there, number): number for number in numbers}
+    running = {task.remote(shared, data, relative, number): number for number in numbers}
     try:
         while running:
             done, _ = ray.wait(list(running))
@@ -123,83 +123,84 @@ def _measured_by(
     finally:
         for future in running:
             ray.cancel(future, force=True)
-        _clear(ray, sent)
+        _clear(ray, shared)
 
 
 def _result(ray: ModuleType, future: Any) -> dict[str, Array]:
-    """What a task found; its error is raised as if it had happened here."""
+    """The result of a task; an error in it is raised here."""
     try:
-        found: dict[str, Array] = ray.get(future)
+        arrays: dict[str, Array] = ray.get(future)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
     except ray.exceptions.RayError as error:
-        raise ClusterError(f"Ray lost a part: {str(error).splitlines()[0]}") from error
-    return found
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ClusterError(f"Ray lost a part: {reason}; run the command again.") from error
+    return arrays
 
 
-def _clear(ray: ModuleType, sent: SharedFiles) -> None:
+def _clear(ray: ModuleType, shared: SharedFiles) -> None:
     """Removes the files from every machine that still answers."""
     remove = ray.remote(num_cpus=0)(_remove)
     hosts = [node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]]
-    gone = [remove.options(resources={f"node:{host}": 0.001}).remote(sent) for host in hosts]
+    gone = [remove.options(resources={f"node:{host}": 0.001}).remote(shared) for host in hosts]
     with suppress(ray.exceptions.RayError):
         ray.wait(gone, num_returns=len(gone), timeout=10)
 
 
 def _files(check: Check) -> dict[str, Path]:
-    """What another machine needs: the golden, the artifact, and a puzzle table beside it."""
+    """The files that another machine needs: golden, artifact, and a puzzle table beside it."""
     artifact = check.artifact
-    inside = [p for p in sorted(artifact.rglob("*")) if p.is_file()] or [artifact]
-    found = {p.relative_to(artifact.parent).as_posix(): p for p in inside}
+    members = [p for p in sorted(artifact.rglob("*")) if p.is_file()] or [artifact]
+    paths = {p.relative_to(artifact.parent).as_posix(): p for p in members}
     table = table_beside(artifact)
     if table.is_file():
-        found[table.name] = table
-    return {_GOLDEN: check.golden, **found}
+        paths[table.name] = table
+    return {_GOLDEN: check.golden, **paths}
 
 
 # --- on a machine of the cluster -----------------------------------------------------------------
 
 
 def _measured(
-    sent: SharedFiles, data: Sequence[Any], check: Check, number: int
+    shared: SharedFiles, data: Sequence[Any], check: Check, number: int
 ) -> dict[str, Array]:
-    folder = _folder(sent)
-    _write(folder, sent, data)
-    there = dataclasses.replace(
+    folder = _folder(shared)
+    _write(folder, shared, data)
+    local = dataclasses.replace(
         check, golden=folder / check.golden, artifact=folder / check.artifact
     )
-    return measured(there, _opened(there), number, lambda done: None)
+    return measured(local, _opened(local), number, lambda done: None)
 
 
 _opened = functools.lru_cache(maxsize=1)(opened)
 
 
-def _folder(sent: SharedFiles) -> Path:
-    return Path(tempfile.gettempdir(), sent.name)
+def _folder(shared: SharedFiles) -> Path:
+    return Path(tempfile.gettempdir(), shared.name)
 
 
-def _write(folder: Path, sent: SharedFiles, data: Sequence[Any]) -> None:
-    """Puts the files there, unless that has been done; the folder appears whole or not at all."""
+def _write(folder: Path, shared: SharedFiles, data: Sequence[Any]) -> None:
+    """Writes the files, unless they exist; the folder appears complete or not at all."""
     import ray
 
     if not folder.exists():
-        new = Path(tempfile.mkdtemp(prefix=f"{sent.name}-", dir=folder.parent))
-        for (name, _), array in zip(sent.files, ray.get(list(data)), strict=True):
+        new = Path(tempfile.mkdtemp(prefix=f"{shared.name}-", dir=folder.parent))
+        for (name, _), array in zip(shared.files, ray.get(list(data)), strict=True):
             path = new / PurePosixPath(name)
             path.parent.mkdir(parents=True, exist_ok=True)
             array.tofile(path)
         with suppress(OSError):  # another process of this machine was faster
             new.rename(folder)
         shutil.rmtree(new, ignore_errors=True)
-    _verify(folder, sent)
+    _verify(folder, shared)
 
 
 @functools.lru_cache(maxsize=1)
-def _verify(folder: Path, sent: SharedFiles) -> None:
-    bad = [name for name, digest in sent.files if sha256_file(folder / name) != digest]
+def _verify(folder: Path, shared: SharedFiles) -> None:
+    bad = [name for name, digest in shared.files if sha256_file(folder / name) != digest]
     if bad:
-        raise RejectedInputError(f"{folder}: is damaged on a machine of the cluster; remove it")
+        raise RejectedInputError(f"{folder}: damaged on a machine of the cluster; delete it there.")
 
 
-def _remove(sent: SharedFiles) -> None:
-    shutil.rmtree(_folder(sent), ignore_errors=True)
+def _remove(shared: SharedFiles) -> None:
+    shutil.rmtree(_folder(shared), ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Record a reference into a file, chunk by chunk; what is killed goes on where it was."""
+"""Record a reference into a file, chunk by chunk; a killed recording can be resumed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from trm_export.errors import UsageError
+from trm_export.errors import UsageError, reason_of
 from trm_export.files import atomic_write
 from trm_export.parity.control import NoControlError, controlled
 from trm_export.parity.parts import Parts, beside, digest
@@ -58,22 +58,22 @@ def record_file(
     Args:
         model: the reference, on whatever backend Keras runs.
         puzzles: real ones.
-        path: an `.npz`; what is done so far is kept in `<path>.parts` until it is whole.
+        path: an `.npz`; finished parts are stored in `<path>.parts` until it is complete.
         about: where it comes from; its control is filled in here.
-        control: compare the reference with itself in float64, too; None: if it can be computed so,
-            else the provenance says why not, as `no_control`.
-        budget: bytes of states to keep of the puzzles that are followed value by value.
+        control: also compare the reference with itself in float64; None: only if the model can be
+            computed in float64, else the reason goes into the provenance as `no_control`.
+        budget: bytes of states to store of the puzzles that are followed value by value.
         batch_size: rows a step.
         force: replace a file this tool did not make.
-        progress: told the share done.
+        progress: called with the share done.
 
     Raises:
-        NoControlError: the model has no float64 control, and one is demanded.
+        NoControlError: the model has no float64 control, and `control` is True.
         RejectedInputError: the puzzles do not fit the model.
         UsageError: no puzzles, or a batch size below 1.
     """
     if batch_size < 1:
-        raise UsageError(f"batch_size: expected 1 or more, got {batch_size}")
+        raise UsageError(f"The batch size must be 1 or more, got {batch_size}.")
     runner = KerasRunner(model)
     tokens, labels = model_tokens(runner.contract, puzzles), targets(puzzles)
     chosen = plan(runner.contract, len(tokens["inputs"]), budget)
@@ -91,17 +91,18 @@ def record_file(
             recorder.write(file, about)
         if control is not False:
             try:
-                told = controlled(
+                summary = controlled(
                     read_golden(new), model, batch_size=batch_size, parts=parts,
                     progress=recorder.control_progress,
                 )  # fmt: skip
-                about = replace(about, control=told)
+                about = replace(about, control=summary)
             except NoControlError as error:
                 if control:
-                    remedy = "leave --control out, or say --no-control"
-                    raise NoControlError(f"{error}; {remedy}") from error
-                why = {"no_control": str(error).rstrip(".")}
-                about = replace(about, provenance={**about.provenance, **why})
+                    raise NoControlError(
+                        f"{reason_of(error)}; drop --control, or pass --no-control."
+                    ) from error
+                reason = {"no_control": reason_of(error)}
+                about = replace(about, provenance={**about.provenance, **reason})
             with new.open("wb") as file:
                 recorder.write(file, about)
     parts.remove()
@@ -109,7 +110,7 @@ def record_file(
 
 
 class _Recorder:
-    """The chunks of one recording, each made once and kept."""
+    """The chunks of one recording, each recorded once and stored."""
 
     def __init__(
         self,
@@ -127,21 +128,21 @@ class _Recorder:
         self._progress, self._share = progress, 1 - _CONTROL_SHARE * (control is not False)
         self._total = chosen.work(runner.contract.max_steps)
         self._done = self._known()
-        self._tell(0)
+        self._report(0)
 
     def write(self, file: BinaryIO, about: GoldenOrigin) -> None:
-        """The whole golden into an open file."""
+        """Writes the golden into an open file."""
         writer = GoldenWriter(file)
         for number in range(len(self._plan.spans)):
             writer.chunk(self._chunk(number))
         writer.finish(self._runner.contract, about, self._refilled())
 
     def control_progress(self, share: float) -> None:
-        """Tells how far the control is."""
+        """Reports the progress of the control."""
         if self._progress is not None:
             self._progress(self._share + (1 - self._share) * share)
 
-    def _tell(self, units: int) -> None:
+    def _report(self, units: int) -> None:
         self._done += units
         if self._progress is not None:
             self._progress(self._share * min(self._done / self._total, 1.0))
@@ -159,7 +160,7 @@ class _Recorder:
         if known is None:
             chunk = record_chunk(
                 self._runner, span, self._tokens, self._labels, self._plan, self._batch_size,
-                self._tell,
+                self._report,
             )  # fmt: skip
             self._parts.save(f"chunk-{number:05d}", chunk_arrays(chunk))
             return chunk
@@ -168,7 +169,7 @@ class _Recorder:
     def _refilled(self) -> RefilledSlots:
         known = self._parts.load("refilled")
         if known is None:
-            found = record_refilled(self._runner, self._tokens, self._plan, self._tell)
-            self._parts.save("refilled", refilled_arrays(found))
-            return found
+            slots = record_refilled(self._runner, self._tokens, self._plan, self._report)
+            self._parts.save("refilled", refilled_arrays(slots))
+            return slots
         return refilled_from(known, min(self._plan.puzzles, self._plan.chunk))

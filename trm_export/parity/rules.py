@@ -1,4 +1,4 @@
-"""Which answers obey the rules of the task that a model was made for."""
+"""Check answers by the rules of the model's task."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Array = np.ndarray[Any, Any]
 
 
 def valid_answers(contract: StepContract) -> Valid | None:
-    """Tells of puzzles and answers (n, S) which are valid.
+    """A function of puzzles and answers (n, S) that returns which answers are valid, (n,) bool.
 
-    None where the task is not known, or has other rules for every puzzle.
+    None if the task is not known, or has different rules for every puzzle.
     """
     task = find_task(contract)
     if task is None or task.num_puzzle_identifiers is not None:
         return None
 
     def valid(inputs: Array, answers: Array) -> Array:
-        found: Array = task.check(inputs, answers, answers).valid
-        return found
+        obeys: Array = task.check(inputs, answers, answers).valid
+        return obeys
 
     return valid

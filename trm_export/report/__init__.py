@@ -1,4 +1,4 @@
-"""Reports of a comparison, for people: HTML and Markdown, and the JSON document they are made of.
+"""Reports of a comparison: HTML and Markdown, and the JSON document they are made from.
 
 Every number comes from the document of `trm_export.parity.document`; nothing is measured here.
 """

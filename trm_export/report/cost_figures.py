@@ -1,4 +1,4 @@
-"""Drawings of what accuracy costs, over all files: megabytes, and milliseconds where known."""
+"""Figures of accuracy against cost of all files: megabytes, and milliseconds where measured."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PLACES = [(dx, dy) for dy in (11, -17, 23, -29, 35, -41, 47, -53, 59) for dx in
 
 @dataclass(frozen=True)
 class CostPoint:
-    """A file that costs so much and solves so much."""
+    """The cost and the accuracy of one file."""
 
     name: str
     precision: str
@@ -26,7 +26,7 @@ class CostPoint:
 
 
 def front(spots: Sequence[CostPoint], what: str, unit: str, key: str) -> Figure | None:
-    """Exact answers against a cost; the line joins the files that no other one beats in both."""
+    """Exact answers against a cost; the line joins the files of the Pareto front."""
     if len(spots) < 2 or min(spot.cost for spot in spots) <= 0:
         return None
     best = _best(spots)
@@ -45,23 +45,23 @@ def front(spots: Sequence[CostPoint], what: str, unit: str, key: str) -> Figure 
         axes.set_title("puzzles solved, %")
         _label(axes, spots)
         svg = inline(figure, key)
-    told = "; ".join(f"{short(s.name, 40)} {s.cost:.3g} {unit} {percent(s.exact)}" for s in spots)
+    values = "; ".join(f"{short(s.name, 40)} {s.cost:.3g} {unit} {percent(s.exact)}" for s in spots)
     names = ", ".join(short(spot.name, 60) for spot in best)
     return Figure(
         svg,
-        f"Exact answers against {what}: {told}.",
+        f"Exact answers against {what}: {values}.",
         f"accuracy against {what}",
         f"Accuracy against {what}. No other file is both better and cheaper than: {names}.",
     )
 
 
 def _best(spots: Sequence[CostPoint]) -> list[CostPoint]:
-    """The front, from cheap to dear."""
-    kept: list[CostPoint] = []
+    """The Pareto front, from cheap to expensive."""
+    best: list[CostPoint] = []
     for spot in sorted(spots, key=lambda s: (s.cost, -s.exact, s.name)):
-        if not kept or spot.exact > kept[-1].exact:
-            kept.append(spot)
-    return kept
+        if not best or spot.exact > best[-1].exact:
+            best.append(spot)
+    return best
 
 
 def _frame(axes: Any, spots: Sequence[CostPoint]) -> None:
@@ -70,8 +70,8 @@ def _frame(axes: Any, spots: Sequence[CostPoint]) -> None:
     low, high = min(s.interval[0] for s in spots), max(s.interval[1] for s in spots)
     axes.set_ylim(max(0.0, low * 100 - 2), min(100.5, high * 100 + 2))
     ticks = [m * 10.0**e for e in range(-4, 7) for m in (1, 1.5, 2, 3, 5, 7)]
-    seen = [t for t in ticks if min(costs) / 1.5 <= t <= max(costs) * 1.5]
-    axes.set_xticks(seen, [f"{t:g}" for t in seen])
+    visible = [t for t in ticks if min(costs) / 1.5 <= t <= max(costs) * 1.5]
+    axes.set_xticks(visible, [f"{t:g}" for t in visible])
     axes.xaxis.set_minor_formatter(lambda value, position: "")
     axes.minorticks_off()
     axes.grid(axis="y")

@@ -1,4 +1,4 @@
-"""Drawings of what puzzles come to: halting steps, margins, accuracy, and what it costs."""
+"""Figures of decisions: halting steps, halting margins, accuracy."""
 
 from __future__ import annotations
 
@@ -49,14 +49,15 @@ def heatmap(halting: Mapping[str, Any], key: str) -> Figure:
     total = sum(map(sum, matrix))
     equal = sum(matrix[t][t] for t in range(len(matrix)))
     later = sum(sum(row[t + 1 :]) for t, row in enumerate(matrix))
-    words = f"{equal} of {total} puzzles halt at the same step"
+    same = f"{equal} of {counted(total, 'puzzle')} halt at the same step"
     return Figure(
         svg,
-        f"Halting steps of model and file: {words}, on the diagonal.",
+        f"Halting steps of model and file: {same}, on the diagonal.",
         "halting steps",
-        f"{words}, {later} later than the model, {total - equal - later} sooner.",
-        "On the diagonal, blue, the same; above it the file thinks longer, below it stops sooner; "
-        "red. The darker, the more (logarithmic). Steps at which nothing halts are left out.",
+        f"{same}, {later} later than the model, {total - equal - later} earlier.",
+        "Blue, on the diagonal: the same step. Red: above it the file halts later than the model, "
+        "below it earlier. Darker means more puzzles (logarithmic). Steps at which no puzzle halts "
+        "are left out.",
     )
 
 
@@ -75,7 +76,7 @@ def _count(axes: Any, x: int, y: int, count: int, most: int) -> None:
 
 
 def margins(result: Mapping[str, Any], key: str) -> Figure:
-    """How close the model's own halting decisions are, and which of them flip."""
+    """How close the model's halting scores are to the threshold, and which decisions differ."""
     halting = result["halting"]
     edges = halting["margin_edges"]
     names = [f"<{edges[1]:g}", *[f"{e:g}" for e in edges[1:]]]
@@ -83,7 +84,7 @@ def margins(result: Mapping[str, Any], key: str) -> Figure:
     with house_style():
         figure, axes = drawing(3.3 if flips else 2.3, Margins(left=0.1), 2 if flips else 1)
         top, *below = axes if flips else [axes]
-        top.set_title("puzzles by how clear the model's halt is")
+        top.set_title("puzzles by the model's halting margin")
         _bars(top, halting["margins"], BLUE, [0] * len(names))
         if flips:
             (lower,) = below
@@ -96,15 +97,15 @@ def margins(result: Mapping[str, Any], key: str) -> Figure:
         last.set_xlabel("margin to the threshold, logits, from")
         svg = inline(figure, key)
     ties = counted(halting["near_flips"], "near-tie")
-    words = f"{ties} and {counted(halting['real_flips'], 'real difference')}"
+    differences = f"{ties} and {counted(halting['real_flips'], 'real difference')}"
     return Figure(
         svg,
-        f"Histogram of halting margins; of the halting steps that differ: {words}.",
+        f"Histogram of halting margins; of the halting steps that differ: {differences}.",
         "halting steps that differ",
-        f"{words}. A difference is a near-tie where the margin of the model, |score - threshold| "
-        "at the earlier of the two steps, is at most "
+        f"{differences}. A difference is a near-tie if the margin of the model, "
+        "|score - threshold| at the earlier of the two steps, is at most "
         f"{result['decisions']['score_tolerance']:.2g}.",
-        "Top: the margin where the model halts.",
+        "Top: the margin at the step where the model halts.",
     )
 
 
@@ -147,11 +148,11 @@ def accuracy(rows: Sequence[tuple[str, str, Mapping[str, Any]]], n: int, key: st
         axes.set_xticks([0, 25, 50, 75, 100], ["0", "25", "50", "75", "100 %"])
         axes.set_title("puzzles solved")
         svg = inline(figure, key)
-    told = "; ".join(f"{short(name, 40)} {percent(score['exact'])}" for name, _, score in rows)
+    values = "; ".join(f"{short(name, 40)} {percent(score['exact'])}" for name, _, score in rows)
     return Figure(
         svg,
-        f"Exact answers: {told}.",
+        f"Exact answers: {values}.",
         "accuracy",
-        f"Puzzles answered in full, n = {n}.",
+        f"Puzzles answered exactly, n = {n}.",
         "The line is the 95 % interval (Wilson).",
     )

@@ -1,7 +1,7 @@
-"""Read the JSON of a report, and refuse what `trm-export parity` would not have written.
+"""Read the JSON of a report, and reject documents that `trm-export parity` would not write.
 
-What is where is said by the types of `trm_export.parity.document`: a dataclass there is an object
-of its fields here.
+Its structure is that of the types in `trm_export.parity.document`: a dataclass there is a JSON
+object with its fields here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
 
 import numpy as np
 
-from trm_export.errors import RejectedInputError
+from trm_export.errors import RejectedInputError, reason_of
 from trm_export.parity.document import KIND, ReportDocument, Verdict
 from trm_runtime.message_text import first_few
 from trm_runtime.parity import ParityResult
@@ -23,36 +23,36 @@ from trm_runtime.parity.gaps import Place, Size, TensorDiff
 from trm_runtime.strict_json import kind, parse
 
 _SCALARS = {bool: "true or false", int: "a count", float: "a number", str: "a string"}
-_ENDLESS = (Difference, Place, Size, TensorDiff)  # their numbers may be infinite, in JSON null
+_UNBOUNDED = (Difference, Place, Size, TensorDiff)  # their numbers may be infinite, in JSON null
 _LARGEST = {int: 2**63, float: 1e300}
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """The document of a report; RejectedInputError with all that is wrong where it is not whole."""
+    """The document of a report; RejectedInputError, listing the problems, for a damaged one."""
     try:
-        found = parse(path.read_text(encoding="utf-8"))
+        document = parse(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise RejectedInputError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise RejectedInputError(f"{path}: cannot be read: {error.strerror or error}.") from error
     except ValueError as error:
-        raise RejectedInputError(f"{path}: is not valid JSON: {error}") from error
-    if not isinstance(found, dict) or found.get("kind") != KIND:
+        raise RejectedInputError(f"{path}: not valid JSON: {reason_of(error)}.") from error
+    if not isinstance(document, dict) or document.get("kind") != KIND:
         raise RejectedInputError(
-            f"{path}: is no parity report; one is written by: trm-export parity --report"
+            f"{path}: not a parity report; `trm-export parity --report` writes one."
         )
-    problems = list(_problems(found, ReportDocument, ""))
-    problems = problems or list(_contradictions(found))
+    problems = list(_problems(document, ReportDocument, ""))
+    problems = problems or list(_contradictions(document))
     if problems:
-        raise RejectedInputError(f"{path}: is no whole parity report:", first_few(problems))
-    return found
+        raise RejectedInputError(f"{path}: a damaged parity report:", first_few(problems))
+    return document
 
 
-def _problems(value: Any, wanted: Any, at: str, endless: bool = False) -> Iterator[str]:
-    """What is not as a type says; `endless` numbers may be null."""
+def _problems(value: Any, wanted: Any, at: str, nullable: bool = False) -> Iterator[str]:
+    """Values that differ from the type; `nullable` numbers may be null."""
     outer, inner = get_origin(wanted), get_args(wanted)
-    if value is None and (outer is UnionType or (endless and wanted is float)):
+    if value is None and (outer is UnionType or (nullable and wanted is float)):
         return
     if outer is UnionType:
-        yield from _problems(value, inner[0], at, endless)
+        yield from _problems(value, inner[0], at, nullable)
     elif wanted in _SCALARS:
         if not _fits(value, wanted):
             yield f"{at}: expected {_SCALARS[wanted]}, got {kind(value)} {value!r:.40}"
@@ -60,13 +60,13 @@ def _problems(value: Any, wanted: Any, at: str, endless: bool = False) -> Iterat
         yield from _of_fields(value, wanted, at)
     elif outer is np.ndarray:
         if _array(value) is None:
-            yield f"{at}: expected lists of whole numbers, all of a length"
+            yield f"{at}: expected lists of integers, all of the same length"
     elif outer in (dict, Mapping):
         yield from _expected(value, dict, at)
         for key, item in value.items() if isinstance(value, dict) else ():
-            yield from _problems(item, inner[1], f"{at}.{key}", endless)
+            yield from _problems(item, inner[1], f"{at}.{key}", nullable)
     else:
-        yield from _of_items(value, inner, at, endless)
+        yield from _of_items(value, inner, at, nullable)
 
 
 def _fits(value: Any, wanted: type) -> bool:
@@ -79,8 +79,8 @@ def _fits(value: Any, wanted: type) -> bool:
 
 def _expected(value: Any, wanted: type, at: str) -> Iterator[str]:
     if not isinstance(value, wanted):
-        word = "an object" if wanted is dict else "a list"
-        yield f"{at}: expected {word}, got {kind(value)}"
+        expected = "an object" if wanted is dict else "a list"
+        yield f"{at}: expected {expected}, got {kind(value)}"
 
 
 def _of_fields(value: Any, wanted: Any, at: str) -> Iterator[str]:
@@ -96,19 +96,19 @@ def _of_fields(value: Any, wanted: Any, at: str) -> Iterator[str]:
     for name, hint in hints.items():
         if name in value:
             yield from _problems(
-                value[name], hint, f"{at}.{name}".lstrip("."), endless=wanted in _ENDLESS
+                value[name], hint, f"{at}.{name}".lstrip("."), nullable=wanted in _UNBOUNDED
             )
 
 
-def _of_items(value: Any, inner: Sequence[Any], at: str, endless: bool) -> Iterator[str]:
-    """Of a list, or of a tuple of so many or of any number."""
+def _of_items(value: Any, inner: Sequence[Any], at: str, nullable: bool) -> Iterator[str]:
+    """Problems of a list, or of a tuple of fixed or of any length."""
     yield from _expected(value, list, at)
     if not isinstance(value, list):
         return
     if len(inner) == 2 and inner[1] is not ... and len(value) != 2:
         yield f"{at}: expected two numbers, got {len(value)}"
     for i, item in enumerate(value):
-        yield from _problems(item, inner[0], f"{at}[{i}]", endless)
+        yield from _problems(item, inner[0], f"{at}[{i}]", nullable)
 
 
 def _array(value: Any) -> np.ndarray[Any, Any] | None:
@@ -120,12 +120,12 @@ def _array(value: Any) -> np.ndarray[Any, Any] | None:
 
 
 def _contradictions(document: Mapping[str, Any]) -> Iterator[str]:
-    """What the parts of a document, sound by themselves, do not agree in."""
+    """Contradictions between parts of a document whose types are right."""
     files = document["files"]
     if not files:
         yield "files: expected at least one"
     if document["passed"] != all(file["result"]["passed"] for file in files):
-        yield "passed: is not what the results say"
+        yield "passed: contradicts the results"
     for number, file in enumerate(files):
         for problem in _of_result(file["result"]):
             yield f"files[{number}].result.{problem}"
@@ -133,7 +133,7 @@ def _contradictions(document: Mapping[str, Any]) -> Iterator[str]:
 
 def _of_result(result: Mapping[str, Any]) -> Iterator[str]:
     if result["passed"] == any(rung["status"] == "failed" for rung in result["rungs"]):
-        yield "passed: is not what the rungs say"
+        yield "passed: contradicts the rungs"
     free, forced, halting = result["free"], result["forced_steps"], result["halting"]
     if len(free) != len(forced) or len({tuple(s["tensors"]) for s in (*free, *forced)}) > 1:
         yield "forced_steps: expected the steps and tensors of free"
@@ -146,13 +146,13 @@ def _of_result(result: Mapping[str, Any]) -> Iterator[str]:
         if result["decisions"] is None:
             yield "decisions: missing beside halting"
     if result["accuracy"] is not None and not result["accuracy"]["n"]:
-        yield "accuracy.n: expected a puzzle or more"
+        yield "accuracy.n: expected at least 1 puzzle"
     if result["stories"] is not None:
         yield from _of_stories(result["stories"])
 
 
-def _of_stories(told: Mapping[str, Any]) -> Iterator[str]:
-    shapes = {name: np.array(values).shape for name, values in told.items()}
+def _of_stories(stories: Mapping[str, Any]) -> Iterator[str]:
+    shapes = {name: np.array(values).shape for name, values in stories.items()}
     board, steps = shapes["inputs"], shapes["reference"][:1]
     run = (*steps, *board)
     expected = {"rows": board[:1], "labels": board, "reference": run, "candidate": run}

@@ -1,4 +1,4 @@
-"""The boards of puzzles that a file loses, as the two sides fill them in step by step."""
+"""Boards of lost puzzles (right in the model, wrong in the file), step by step on both sides."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from trm_export.report.text import clean
 from trm_export.tasks import TASKS, Task
 from trm_runtime.judging import right_cells
+from trm_runtime.message_text import counted
 
 Array = np.ndarray[Any, Any]
 
@@ -23,18 +24,18 @@ _WALL = "██"
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: what stands there, and how it is to look."""
+    """One cell: its text and its style."""
 
     text: str
     given: bool
     wrong: bool
-    colour: str | None = None  # of its ground, `#rrggbb`
+    colour: str | None = None  # of its background, `#rrggbb`
     wall: bool = False
 
 
 @dataclass(frozen=True)
 class Board:
-    """What a side answers after a step."""
+    """The answer of one side after a step."""
 
     title: str
     cells: tuple[Cell, ...]
@@ -42,22 +43,22 @@ class Board:
 
 @dataclass(frozen=True)
 class LostPuzzle:
-    """One puzzle: what the model and the file do with it."""
+    """One puzzle: the boards of the model and of the file."""
 
     title: str
     side: int  # cells in a line
-    box: int  # cells along a box that is framed; 0 without
+    box: int  # cells along a framed box; 0 without boxes
     sides: tuple[tuple[str, tuple[Board, ...]], ...]
 
 
 def stories(document: Mapping[str, Any], file: Mapping[str, Any]) -> list[LostPuzzle]:
-    """Of the first puzzles lost."""
-    told = file["result"]["stories"]
-    if not told:
+    """The first puzzles that the file loses."""
+    recorded = file["result"]["stories"]
+    if not recorded:
         return []
-    inputs, labels = np.array(told["inputs"]), np.array(told["labels"])
+    inputs, labels = np.array(recorded["inputs"]), np.array(recorded["labels"])
     task = task_of(document["reference"]["task"], inputs.shape[1])
-    sides = {name: np.array(told[name]) for name in ("reference", "candidate")}
+    sides = {name: np.array(recorded[name]) for name in ("reference", "candidate")}
     names = {"reference": "the model", "candidate": "this file"}
     return [
         LostPuzzle(
@@ -69,7 +70,7 @@ def stories(document: Mapping[str, Any], file: Mapping[str, Any]) -> list[LostPu
                 for side, cells in sides.items()
             ),
         )
-        for i, row in enumerate(told["rows"][:MOST_PUZZLES])
+        for i, row in enumerate(recorded["rows"][:MOST_PUZZLES])
     ]
 
 
@@ -92,7 +93,7 @@ def _box(task: Task | None) -> int:
 
 
 def _boards(task: Task | None, inputs: Array, labels: Array, answers: Array) -> list[Board]:
-    """Of the first step, some at which the answer changes, and the last; answers (T, S)."""
+    """Boards of the first step, some with a changed answer, and the last; answers (T, S)."""
     halted = int(np.flatnonzero(answers.any(axis=1)).max(initial=0))
     changed = [t for t in range(1, halted) if (answers[t] != answers[t - 1]).any()]
     most = _FEW_BOARDS if width(len(inputs)) > _LARGE else _MOST_BOARDS
@@ -101,7 +102,7 @@ def _boards(task: Task | None, inputs: Array, labels: Array, answers: Array) -> 
     for t in steps:
         wrong = ~right_cells(answers[t], labels)
         count = int(wrong.sum())
-        state = f"{count} wrong" if count else "solved"
+        state = f"{counted(count, 'cell')} wrong" if count else "solved"
         boards.append(
             Board(f"step {t + 1}: {state}", tuple(_cells(task, inputs, answers[t], wrong)))
         )
@@ -131,12 +132,12 @@ def _cells(task: Task | None, inputs: Array, answer: Array, wrong: Array) -> lis
 
 
 def _drawn(task: Task, answer: Array) -> Sequence[Any]:
-    """The answer as it is, where it contradicts the puzzle, too."""
+    """The answer unchanged, even where it contradicts the puzzle."""
     return task.draw(np.clip(answer, 0, task.vocab_size - 1))
 
 
 def text_board(story: LostPuzzle, boards: Sequence[Board]) -> str:
-    """Boards side by side as text; a `!` follows what is wrong."""
+    """Boards side by side as text; a `!` follows a wrong cell."""
     size = max((len(c.text) for b in boards for c in b.cells), default=1) or 1
     lines = ["   ".join(_padded(board.title, story.side * (size + 2)) for board in boards)]
     for start in range(0, len(boards[0].cells), story.side):

@@ -7,6 +7,7 @@ from typing import Any
 
 from trm_export.report.table import Table
 from trm_export.report.text import MANY, clean, cosine, decibels, interval, percent, small
+from trm_runtime.message_text import counted
 
 Result = Mapping[str, Any]
 
@@ -16,14 +17,14 @@ _LISTED = 50  # rows of puzzles
 
 
 def ladder(result: Result) -> Table:
-    """Rung by rung, from names to accuracy."""
+    """The rungs, from names to accuracy."""
     rows = [
         (rung["name"], _MARKS.get(rung["status"], rung["status"]), clean(rung["summary"]) or "-")
         for rung in result["rungs"]
     ]
     note = (
-        "Reported: measured, but this precision has no gate for it. Nothing above a broken rung "
-        "is judged."
+        "Reported: measured, but this precision has no gate for it. Rungs after a failed one are "
+        "not judged."
     )
     return Table("Ladder", ("rung", "status", "found"), tuple(rows), note)
 
@@ -50,43 +51,45 @@ def accuracy_table(result: Result) -> Table | None:
         "mean steps",
     )
     lost, won = _rows(accuracy["lost"]), _rows(accuracy["won"])
-    note = f"Lost: {lost}. Won: {won}. Chance of such a difference between equals (McNemar's "
-    return Table("Accuracy", heads, tuple(rows), f"{note}exact test): {accuracy['p_value']:.2g}.")
+    note = f"Lost: {lost}. Won: {won}. McNemar's exact test: p = {accuracy['p_value']:.2g}."
+    return Table("Accuracy", heads, tuple(rows), note)
 
 
 def _rows(puzzles: Sequence[int]) -> str:
     if not puzzles:
         return "no puzzle"
     more = f" and {len(puzzles) - _LISTED} more" if len(puzzles) > _LISTED else ""
-    return f"{len(puzzles)} (puzzles {', '.join(map(str, puzzles[:_LISTED]))}{more})"
+    numbers = ", ".join(map(str, puzzles[:_LISTED]))
+    return f"{counted(len(puzzles), 'puzzle')} (number {numbers}{more})"
 
 
 def differences(result: Result) -> Table | None:
     """The puzzles that the two sides decide differently."""
-    found = (result["decisions"] or {}).get("differences") or ()
-    if not found:
+    listed = (result["decisions"] or {}).get("differences") or ()
+    if not listed:
         return None
     rows = tuple(
         (
             str(x["puzzle"]),
-            x["kind"] + (f", {x['cells']} cells" if x["cells"] else ""),
+            x["kind"] + (f", {counted(x['cells'], 'cell')}" if x["cells"] else ""),
             str(x["expected"]),
             str(x["got"]),
             "∞" if x["margin"] is None else f"{x['margin']:.2g}",
             "near-tie" if x["near_tie"] else "real",
             "settled" if x["settled"] else "unsettled",
         )
-        for x in found[:MANY]
+        for x in listed[:MANY]
     )
     heads = ("puzzle", "decision", "model", "file", "margin, logits", "kind", "the model")
-    more = f" {len(found) - MANY} more are in the JSON." if len(found) > MANY else ""
+    more = f" The JSON lists {len(listed) - MANY} more." if len(listed) > MANY else ""
     unlisted = result["decisions"].get("unlisted", 0)
-    more += f" {unlisted:,} more were counted and not listed." if unlisted else ""
+    more += f" Counted but not listed: {unlisted:,}." if unlisted else ""
     note = (
         "Model and file: the halting step, or the token at the first differing cell. Real "
-        "differences on unsettled puzzles are no fault: the model is at sea there itself."
+        "differences on unsettled puzzles are no fault of the file: the reference has not "
+        "converged there either."
     )
-    return Table(f"Different decisions: {len(found)}", heads, rows, note + more)
+    return Table(f"Different decisions: {len(listed)}", heads, rows, note + more)
 
 
 def step_tables(result: Result) -> Iterator[Table]:
@@ -135,7 +138,7 @@ def _relative(size: Mapping[str, Any] | None) -> str:
 
 
 def equal_tensors(result: Result) -> str:
-    """A sentence on the tensors that have no table, because nothing differs."""
+    """A sentence that lists the tensors without a table, because nothing differs."""
     forced, free = result["forced"], result["free"]
     names = list(dict.fromkeys(error["tensor"] for error in forced))
     same = [
@@ -150,7 +153,7 @@ def equal_tensors(result: Result) -> str:
 
 
 def integer_table(result: Result) -> Table | None:
-    """The counters and tokens that differ, which they never may."""
+    """The counters and tokens that differ; any difference is an error."""
     rows = tuple(
         (str(e["step"]), clean(e["tensor"]), e["dtype"], f"{e['unequal']} of {e['elements']}")
         for e in result["forced"]

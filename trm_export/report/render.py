@@ -16,7 +16,7 @@ _LINE = 100  # characters of text boards side by side
 
 
 def html(view: View) -> str:
-    """One page that needs nothing else."""
+    """One HTML page without external resources."""
     return _environment(escape=True).get_template("report.html.j2").render(report=view) + "\n"
 
 
@@ -26,25 +26,25 @@ def markdown(view: View) -> str:
 
 
 def _environment(*, escape: bool) -> Environment:
-    made = Environment(
+    environment = Environment(
         loader=PackageLoader("trm_export.report"),
         autoescape=escape,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(md=escaped, code=fenced, mark=_class, rows_of_boards=_rows_of_boards)
-    made.globals["text_board"] = text_board
-    return made
+    environment.filters.update(md=escaped, code=fenced, mark=_class, rows_of_boards=_rows_of_boards)
+    environment.globals["text_board"] = text_board
+    return environment
 
 
 def escaped(text: str) -> str:
-    """Plain text, whatever it holds, in a line or a cell of Markdown."""
+    """Any plain text, escaped for a line or a cell of Markdown."""
     return _MARKUP.sub(r"\\\1", text)
 
 
 def fenced(text: str) -> str:
-    """A code block that nothing in the text can end."""
+    """A code block with a fence longer than any in the text."""
     longest = max(map(len, re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}\n{text}\n{fence}"

@@ -1,4 +1,4 @@
-"""Drawings along the steps: drift against the noise floor, and clipping."""
+"""Figures over the steps: drift against the noise floor, and clipping."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def drift(result: Mapping[str, Any], tensor: str, key: str) -> Figure | None:
         _label_ends(axes, ends)
         svg = inline(figure, key)
     name = f"drift of {short(tensor, 40)}"
-    return Figure(svg, _drift_words(tensor, ends), name, _growth(result, tensor))
+    return Figure(svg, _drift_label(tensor, ends), name, _growth(result, tensor))
 
 
 def curve(steps: Steps, tensor: str, group: str) -> list[float]:
@@ -109,14 +109,14 @@ def clipping(shares: Mapping[str, Sequence[float]], key: str) -> Figure | None:
         svg = inline(figure, key)
     name, values = by_size[0][0], list(by_size[0][1])
     worst = max(values)
-    words = f"At most {worst * 100:.2g} % of {ending(name, 70)}, at step {values.index(worst) + 1}"
+    most = f"At most {worst * 100:.2g} % of {ending(name, 70)}, at step {values.index(worst) + 1}"
     return Figure(
         svg,
-        f"Clipped values by step. {words}.",
+        f"Clipped values by step. {most}.",
         "values clipped",
-        f"Values beyond the calibrated range, on held-out puzzles. {words}; "
+        f"Values outside the calibrated range, on held-out puzzles. {most}; "
         f"{counted(len(shares), 'tensor')} calibrated.",
-        "The largest are named.",
+        "The largest shares have a name.",
     )
 
 
@@ -154,16 +154,16 @@ def _label_ends(axes: Any, ends: Sequence[tuple[str, float, str]]) -> None:
         )  # fmt: skip
 
 
-def _drift_words(tensor: str, ends: Sequence[tuple[str, float, str]]) -> str:
+def _drift_label(tensor: str, ends: Sequence[tuple[str, float, str]]) -> str:
     last = ", ".join(f"{name} {small(value)}" for name, value, _ in ends if not math.isnan(value))
     return f"Relative L2 error of {short(tensor, 40)} over the steps; at the last: {last}."
 
 
 def _growth(result: Mapping[str, Any], tensor: str) -> str:
-    found = (result["growth"] or {}).get(tensor) or {}
-    named = {k: v for k, v in found.items() if v is not None}
+    growth = (result["growth"] or {}).get(tensor) or {}
+    named = {k: v for k, v in growth.items() if v is not None}
     if not named:
-        return "There is too little free drift to fit its growth."
+        return "The free drift is too small to fit its growth."
     factors = ", ".join(
         f"{v['factor']:.2f} ({'all puzzles' if k == 'all' else k})" for k, v in named.items()
     )
@@ -171,5 +171,5 @@ def _growth(result: Mapping[str, Any], tensor: str) -> str:
     if not result["floor"]:
         return f"{text} No noise floor was measured."
     first = (result["above_floor"] or {}).get(tensor)
-    stands = "never" if first is None else f"from step {first} on"
-    return f"{text} More than ten times the noise floor: {stands}."
+    when = "never" if first is None else f"from step {first} on"
+    return f"{text} More than ten times the noise floor: {when}."

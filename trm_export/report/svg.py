@@ -1,4 +1,4 @@
-"""Matplotlib figures as SVG that is part of an HTML page.
+"""Matplotlib figures as inline SVG of an HTML page.
 
 The same figure gives the same bytes. Colours are names that the page's style sheet defines for a
 light and for a dark page; text stays text, in the font of the page.
@@ -62,14 +62,14 @@ _SHORTHAND = re.compile(r'font: (?:(\d+|bold) )?([\d.]+px) [^;"]*')  # matplotli
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """What is drawn inside this context looks like this report."""
+    """A context with the matplotlib settings of this report."""
     with matplotlib.rc_context(_SETTINGS):
         yield
 
 
 @dataclass(frozen=True)
 class Margins:
-    """Room around the axes, in inches. Told, not computed: a layout engine draws all twice."""
+    """Room around the axes, in inches. Fixed, because a layout engine draws everything twice."""
 
     left: float = 0.6
     right: float = 0.15
@@ -78,7 +78,7 @@ class Margins:
 
 
 def drawing(height: float, margins: Margins, rows: int = 1) -> Any:
-    """A new drawing so many inches high and its axes, one above the other, with a common x axis."""
+    """A new drawing of that height in inches and its axes, in rows with a common x axis."""
     figure = Drawing(figsize=(WIDTH, height))
     axes = figure.subplots(rows, 1, sharex=True)
     figure.subplots_adjust(
@@ -100,7 +100,7 @@ def inline(figure: Any, name: str) -> Markup:
     """The drawing as an `<svg>` element; `name`, of letters and digits, is unique on its page."""
     text = io.StringIO()
     with matplotlib.rc_context({**_SETTINGS, "svg.hashsalt": name}), warnings.catch_warnings():
-        # a file may be called anything; the browser has the glyphs that matplotlib lacks
+        # a file name may have any character; the browser has glyphs that matplotlib lacks
         warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
         figure.savefig(text, format="svg", transparent=True, metadata=_NO_METADATA)
     return Markup(_cleaned(text.getvalue(), name))
@@ -113,7 +113,7 @@ def _cleaned(svg: str, name: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r' xmlns(?::xlink)?="[^"]*"', "", svg)
     svg = re.sub(r"<defs>\s*</defs>\s*", "", svg)
-    used = {found[1] or found[3] for found in _REFERENCE.findall(svg)}
+    used = {match[1] or match[3] for match in _REFERENCE.findall(svg)}
     svg = _ID.sub(lambda m: f'{m[1]}{name}-{m[2]}"' if m[2] in used else "", svg)
     svg = _REFERENCE.sub(lambda m: _renamed(m, name), svg)
     svg = _FAMILY.sub("", _SHORTHAND.sub(_longhand, svg))

@@ -1,4 +1,4 @@
-"""What the templates know how to show: tables and figures of plain text."""
+"""The two building blocks of a report, tables and figures, as plain text."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing that is part of the page; `label` says in words what it shows.
+    """A drawing inside the page; `label` describes it in words.
 
-    Under a `name` stands what was `found`, which needs no drawing, and how to `read` this one.
+    `found` states the result, which Markdown shows under `name`; `read` explains the drawing.
     """
 
     svg: Markup

@@ -1,10 +1,11 @@
-"""The tables over all files: what each is and does, its gates, and where everything comes from."""
+"""The tables of all files: results, gates and provenance."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from trm_export.parity.document import rows_text
 from trm_export.report.table import FAILED, PASSED, Table
 from trm_export.report.text import (
     clean,
@@ -16,12 +17,13 @@ from trm_export.report.text import (
     signed,
     small,
 )
+from trm_runtime.message_text import counted
 
 Document = Mapping[str, Any]
 
 
 def files_table(document: Document) -> Table:
-    """A row a file, and one of the model they are made from."""
+    """One row per file, and one for their model."""
     costs = any(file["cost"] for file in document["files"])
     heads = ["file", "verdict", "MB", *(["ms/step"] if costs else []), "solved (95 %)", "points"]
     heads += ["answers equal", "steps equal", "mean steps", "runs as"]
@@ -31,9 +33,9 @@ def files_table(document: Document) -> Table:
         "Files",
         tuple(heads),
         tuple(rows),
-        "Solved: answered in full, with the 95 % interval (Wilson). Points: percentage points of "
-        "that against the model. Answers and steps equal: of the puzzles that the model settles, "
-        "which is to say solves or, without labels, halts on early.",
+        "Solved: answered exactly, with the 95 % interval (Wilson). Points: the difference from "
+        "the model in percentage points. Answers and steps equal: of the puzzles that the model "
+        "settles, that is, solves or, without labels, halts on before the last step.",
     )
 
 
@@ -46,14 +48,14 @@ def _model_row(document: Document, costs: bool) -> tuple[str, ...]:
     score = _score(document, "reference") or {}
     decided = (file["result"]["decisions"] for file in document["files"])
     steps = next((f"{d['mean_steps']:.2f}" for d in decided if d), "-")
-    made = document["reference"]["provenance"]
-    row = [clean(made.get("model", "the model")), "the model", "-", *(["-"] if costs else [])]
+    origin = document["reference"]["provenance"]
+    row = [clean(origin.get("model", "the model")), "the model", "-", *(["-"] if costs else [])]
     row += [_solved(score), "-", "-", "-", steps]
-    return (*row, clean(f"Keras {made.get('dtype_policy', '')}, {_engine(made)}"))
+    return (*row, clean(f"Keras {origin.get('dtype_policy', '')}, {_engine(origin)}"))
 
 
-def _engine(made: Mapping[str, Any]) -> str:
-    device = made.get("device", {})
+def _engine(origin: Mapping[str, Any]) -> str:
+    device = origin.get("device", {})
     backend = device.get("backend", "-")
     return f"{backend} {device.get('versions', {}).get(backend, '')}".strip()
 
@@ -86,15 +88,15 @@ def _milliseconds(cost: Mapping[str, Any] | None) -> str:
 
 
 def gates_table(document: Document) -> Table:
-    """Every gate of every file: its limit, what was found, and by how much."""
+    """Every gate of every file: its limit, the measured value, and the margin."""
     rows = []
     for file in document["files"]:
         for gate, limit, found, margin in gates(file["result"]):
             rows.append((clean(file["file"]), clean(file["precision"]), gate, limit, found, margin))
     heads = ("file", "precision", "gate", "limit", "found", "margin")
     note = (
-        "A gate holds on settled puzzles for answers and halting steps, on all of them for "
-        "accuracy and mean steps, on every tensor and step for forced values."
+        "Gates of answers and halting steps apply to settled puzzles, gates of accuracy and mean "
+        "steps to all puzzles, gates of forced values to every tensor and step."
     )
     return Table("Gates", heads, tuple(rows), note)
 
@@ -135,7 +137,7 @@ def gates(result: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
         margin = f"{signed(most - gap, 2)} steps"
         yield "mean steps", f"± {most:g}", f"{gap:.2f}", _marked(gap <= most, margin)
     if (most := limits["carry_clipping"]) is not None:
-        yield "carry clipping", f"≤ {percent(most)}", "-", "judged when the file was made"
+        yield "carry clipping", f"≤ {percent(most)}", "-", "checked at export"
 
 
 def _drop(accuracy: Mapping[str, Any], d: Mapping[str, Any] | None, excused: bool) -> float:
@@ -146,7 +148,7 @@ def _drop(accuracy: Mapping[str, Any], d: Mapping[str, Any] | None, excused: boo
 
 def _times(floats: Sequence[Any], found: float | None, most: float) -> tuple[str, str]:
     if not floats:
-        return "-", "no steps to see"
+        return "-", "no single steps"
     if found is None:
         return small(found), "✗ not finite"
     if not found:
@@ -158,7 +160,7 @@ def _times(floats: Sequence[Any], found: float | None, most: float) -> tuple[str
 
 def _closer(floats: Sequence[Any], found: float | None, least: float) -> tuple[str, str]:
     if not floats:
-        return "-", "no steps to see"
+        return "-", "no single steps"
     if found is None:
         return cosine(found), "✗ not finite"
     distance, allowed = 1 - found, 1 - least
@@ -178,31 +180,35 @@ def _marked(met: bool, margin: str) -> str:
 
 
 def provenance_table(document: Document) -> Table:
-    """Where the reference and the files come from."""
+    """The origin of the reference and of the files."""
     reference = document["reference"]
-    made = reference["provenance"]
-    device = made.get("device", {})
+    origin = reference["provenance"]
+    device = origin.get("device", {})
     versions = device.get("versions", {})
     rows = [
-        ("model", f"{made.get('model', '-')} ({reference['model']})"),
-        ("model sha256", made.get("model_sha256", "-")),
+        ("model", f"{origin.get('model', '-')} ({reference['model']})"),
+        ("model sha256", origin.get("model_sha256", "-")),
         ("weights sha256", reference["weights_sha256"]),
-        ("puzzles", f"{reference['puzzles']} {reference['kind']}: {made.get('puzzles', '-')}"),
+        ("puzzles", f"{_puzzles(reference)}: {origin.get('puzzles', '-')}"),
         ("task", reference["task"] or "unknown"),
-        ("values compared", f"{reference['followed']} puzzles and "
-                            f"{reference['refilled_slots']} refilled slots, every step"),
+        ("values compared", f"{counted(reference['followed'], 'puzzle')} and "
+                            f"{counted(reference['refilled_slots'], 'refilled slot')}, every step"),
         ("halting", f"{_halt(reference['halt'])}, at most {reference['max_steps']} steps"),
         ("device", f"{device.get('name', '-')} ({device.get('kind', '-')})"),
-        ("backend", f"{device.get('backend', '-')}, {made.get('dtype_policy', '-')}, "
+        ("backend", f"{device.get('backend', '-')}, {origin.get('dtype_policy', '-')}, "
                     f"TF32 {'on' if device.get('tf32') else 'off'}"),
         ("versions", ", ".join(f"{name} {found}" for name, found in versions.items()) or "-"),
         ("golden sha256", reference["sha256"]),
-        ("control", _control(reference["control"], made.get("no_control"))),
+        ("control", _control(reference["control"], origin.get("no_control"))),
         *((f"made {file['file']}", _made_by(file["made_by"])) for file in document["files"]),
         ("report", document["tool"]),
     ]  # fmt: skip
     cells = tuple((clean(name), clean(value)) for name, value in rows)
     return Table("Provenance", ("what", "value"), cells)
+
+
+def _puzzles(reference: Mapping[str, Any]) -> str:
+    return rows_text(reference["puzzles"], reference["kind"])
 
 
 def _halt(rule: Mapping[str, Any]) -> str:

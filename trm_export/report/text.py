@@ -1,4 +1,4 @@
-"""Numbers and names as a report writes them. Knows nothing about parity."""
+"""Format numbers and names for a report. Knows nothing about parity."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def clean(text: object) -> str:
-    """One line of text that nothing can hide in: what does not print is spelled out."""
-    return "".join(c if c.isprintable() else _spelled(c) for c in str(text))
+    """One line of text; characters that do not print are escaped."""
+    return "".join(c if c.isprintable() else _escape(c) for c in str(text))
 
 
-def _spelled(character: str) -> str:
+def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
@@ -53,14 +53,14 @@ def signed(value: float, digits: int) -> str:
 
 
 def small(value: float | None) -> str:
-    """An error; None is what JSON has for infinity."""
+    """An error; None stands for infinity in JSON."""
     if value is None:
         return "∞"
     return "0" if value == 0 else f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e+")
 
 
 def cosine(value: float | None) -> str:
-    """A cosine with the digits that tell it from 1."""
+    """A cosine with six decimal places."""
     return "∞" if value is None else f"{value:.6f}"
 
 
@@ -75,8 +75,8 @@ def megabytes(size: int) -> str:
 
 
 def no_floor(why: str) -> str:
-    """A sentence on a control that cannot be had."""
-    return f"The drift has no noise floor to be held against: {clean(why)}."
+    """A sentence about a control that could not be measured."""
+    return f"The noise floor was not measured: {clean(why)}."
 
 
 def power_of_ten(value: float, _position: object = None) -> str:

@@ -1,4 +1,4 @@
-"""What the templates show, made from the document of a comparison."""
+"""The contents of a report for the templates, made from the document of a comparison."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trm_export.parity.document import rows_text
 from trm_export.report import decision_figures, numbers, step_figures, tables
 from trm_export.report.cost_figures import CostPoint, front
 from trm_export.report.lost_boards import LostPuzzle, stories
@@ -27,7 +28,7 @@ class FileSection:
     problems: list[str]
     ladder: Table
     figures: list[Figure]
-    told: Table | None
+    summary: Table | None
     accuracy: Table | None
     differences: Table | None
     stories: list[LostPuzzle]
@@ -71,28 +72,29 @@ def view(document: Document) -> View:
 
 
 def _summary(document: Document) -> Iterator[str]:
-    """A few sentences for those who read no table."""
+    """A few sentences that sum the tables up."""
     judged = [file for file in document["files"] if file["result"]["accuracy"]]
     if judged:
         score = judged[0]["result"]["accuracy"]
         solved = round(score["reference"]["exact"] * score["n"])
-        yield f"The model itself solves {solved} of {score['n']} {document['reference']['kind']}."
+        total = rows_text(score["n"], document["reference"]["kind"])
+        yield f"The model itself solves {solved} of {total}."
     if why := document["reference"]["provenance"].get("no_control"):
         yield no_floor(why)
-    fit = [file for file in document["files"] if file["result"]["passed"]]
-    if not fit:
-        yield "No file is fit for use."
+    passing = [file for file in document["files"] if file["result"]["passed"]]
+    if not passing:
+        yield "No file passes."
         return
-    least = min(fit, key=lambda file: file["bytes"])
-    yield f"The smallest that passes is {_told(least)}."
-    timed = [file for file in fit if file["cost"] and file["cost"].get("step_ms")]
+    smallest = min(passing, key=lambda file: file["bytes"])
+    yield f"The smallest that passes is {_size_and_accuracy(smallest)}."
+    timed = [file for file in passing if file["cost"] and file["cost"].get("step_ms")]
     if timed:
         fastest = min(timed, key=lambda file: file["cost"]["step_ms"])
         milliseconds = f"{fastest['cost']['step_ms']:.1f} ms a step"
-        yield f"The fastest that passes is {_told(fastest)}, {milliseconds}."
+        yield f"The fastest that passes is {_size_and_accuracy(fastest)}, {milliseconds}."
 
 
-def _told(file: Mapping[str, Any]) -> str:
+def _size_and_accuracy(file: Mapping[str, Any]) -> str:
     score = file["result"]["accuracy"]
     solves = f", solves {percent(score['candidate']['exact'])}" if score else ""
     return f"{clean(file['file'])}: {megabytes(file['bytes'])} MB{solves}"
@@ -139,7 +141,7 @@ def _sheet(document: Document, number: int) -> FileSection:
         problems=listed(broken),
         ladder=numbers.ladder(result),
         figures=figures,
-        told=_told_table(file, figures),
+        summary=_figure_summary(file, figures),
         accuracy=numbers.accuracy_table(result),
         differences=numbers.differences(result),
         stories=stories(document, file),
@@ -149,27 +151,27 @@ def _sheet(document: Document, number: int) -> FileSection:
     )
 
 
-def _told_table(file: Mapping[str, Any], figures: Sequence[Figure]) -> Table | None:
-    """What the figures of a file show, where they cannot be seen."""
+def _figure_summary(file: Mapping[str, Any], figures: Sequence[Figure]) -> Table | None:
+    """The results that the figures of a file show, as a table for Markdown."""
     rows = tuple((figure.name, figure.found) for figure in figures)
     return Table("Against the model", (clean(file["file"]), "found"), rows) if rows else None
 
 
 def _subtitle(file: Mapping[str, Any]) -> str:
-    batch = "any batch" if file["batch"] is None else f"batch {file['batch']}"
-    words = (file["precision"], f"one {file['granularity']} a call", batch, file["engine"])
-    return clean(", ".join(words))
+    batch = "dynamic batch" if file["batch"] is None else f"batch {file['batch']}"
+    facts = (file["precision"], f"one {file['granularity']} a call", batch, file["engine"])
+    return clean(", ".join(facts))
 
 
 def _file_figures(file: Mapping[str, Any], key: str) -> Iterator[Figure]:
     result = file["result"]
-    found = [
+    drawn = [
         step_figures.drift(result, tensor, f"{key}drift{i}")
         for i, tensor in enumerate(step_figures.states(result))
     ]
     if result["halting"] is not None:
-        found.append(decision_figures.heatmap(result["halting"], f"{key}halt"))
-        found.append(decision_figures.margins(result, f"{key}margin"))
+        drawn.append(decision_figures.heatmap(result["halting"], f"{key}halt"))
+        drawn.append(decision_figures.margins(result, f"{key}margin"))
     if file["clipping"]:
-        found.append(step_figures.clipping(file["clipping"], f"{key}clip"))
-    yield from (figure for figure in found if figure is not None)
+        drawn.append(step_figures.clipping(file["clipping"], f"{key}clip"))
+    yield from (figure for figure in drawn if figure is not None)

@@ -1,4 +1,4 @@
-"""Write a report: HTML, Markdown and JSON, all of them or none; or again, from its JSON."""
+"""Write a report as HTML, Markdown and JSON together, or again from its JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trm_export.errors import RejectedInputError
+from trm_export.errors import RejectedInputError, reason_of
 from trm_export.files import refuse_overwrite, write_together
 from trm_export.report.document_reader import read_report
 
@@ -15,7 +15,7 @@ SUFFIXES = (".html", ".md", ".json")
 
 
 def report_files(path: Path) -> list[Path]:
-    """What a report named `<path>.html` consists of."""
+    """The files of a report named `<path>.html`."""
     return [path.with_suffix(suffix) for suffix in SUFFIXES]
 
 
@@ -26,7 +26,7 @@ def write_report(document: Mapping[str, Any], path: Path, *, force: bool = False
 
     Raises OverwriteError for files that this tool did not make, without ``force``.
     """
-    for target in report_files(path):  # before seconds of drawing
+    for target in report_files(path):  # before drawing, which takes seconds
         refuse_overwrite(target, force=force)
     from trm_export.report.render import html, markdown
     from trm_export.report.view import view
@@ -39,12 +39,12 @@ def write_report(document: Mapping[str, Any], path: Path, *, force: bool = False
 
 
 def rewrite_report(source: Path, path: Path, *, force: bool = False) -> None:
-    """`write_report` from the JSON of another one; RejectedInputError where it is not whole."""
+    """`write_report` from the JSON of another report; RejectedInputError if that is damaged."""
     document = read_report(source)
     try:
         write_report(document, path, force=force)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise RejectedInputError(
-            f"{source}: is no whole parity report, its numbers do not go together "
-            f"({type(error).__name__}: {error})"
+            f"{source}: a damaged parity report, whose numbers contradict each other "
+            f"({type(error).__name__}: {reason_of(error)})."
         ) from error

@@ -1,4 +1,4 @@
-"""Where Keras computes: which GPU it sees, and what to switch off so that it can be trusted."""
+"""The device that Keras computes on: find a GPU, switch TF32 off, make results repeatable."""
 
 from __future__ import annotations
 
@@ -36,30 +36,31 @@ class Device:
 
 @contextmanager
 def computing_on(device: str, *, require_gpu: bool = False) -> Iterator[Device]:
-    """Run what Keras does inside on that device: exact float32, the same every time.
+    """Run the block on that device, in full float32 and with repeatable results.
 
     Args:
-        device: ``gpu``, ``cpu``, or ``auto`` for a GPU where the backend sees one.
+        device: ``gpu``, ``cpu``, or ``auto`` for a GPU where the backend finds one.
         require_gpu: refuse to run anywhere else.
 
     Raises:
         UsageError: an unknown device, or cpu with require_gpu.
-        TRMError: a GPU is wanted and the backend sees none.
+        TRMError: a GPU is required and the backend finds none.
     """
     if device not in DEVICES:
-        raise UsageError(f"--device {device}: expected one of {', '.join(DEVICES)}.")
+        raise UsageError(
+            f"--device must be {', '.join(DEVICES[:-1])} or {DEVICES[-1]}, got {device}."
+        )
     if device == "cpu" and require_gpu:
-        raise UsageError("--require-gpu does not go with --device cpu.")
+        raise UsageError("--require-gpu contradicts --device cpu; drop one of them.")
     backend = keras.backend.backend()
     name = None if device == "cpu" else _gpu(backend)
     if name is None and (require_gpu or device == "gpu"):
         raise TRMError(
-            f"Keras on {backend} {importlib.metadata.version(backend)} sees no GPU "
-            "here; choose another backend with KERAS_BACKEND (tensorflow, jax or torch), or "
-            "--device auto."
+            f"Keras on {backend} {importlib.metadata.version(backend)} finds no GPU; choose a "
+            "backend with KERAS_BACKEND (tensorflow, jax or torch), or pass --device auto."
         )
     kind = "cpu" if name is None else "gpu"
-    if name is not None:  # a CPU computes so by itself, and TensorFlow cannot be told to stop
+    if name is not None:  # a CPU needs none of this, and in TensorFlow it cannot be undone
         _EXACT[backend]()
     packages = sorted({"keras", "numpy", backend})
     versions = {package: importlib.metadata.version(package) for package in packages}
@@ -69,28 +70,28 @@ def computing_on(device: str, *, require_gpu: bool = False) -> Iterator[Device]:
 
 
 def _gpu(backend: str) -> str | None:
-    """The name of the first GPU that the backend sees."""
+    """The name of the first GPU that the backend finds."""
     if backend == "tensorflow":
         import tensorflow as tf
 
-        found = tf.config.list_physical_devices("GPU")
-        if not found:
+        devices = tf.config.list_physical_devices("GPU")
+        if not devices:
             return None
-        details = tf.config.experimental.get_device_details(found[0])
-        return str(details.get("device_name", found[0].name))
+        details = tf.config.experimental.get_device_details(devices[0])
+        return str(details.get("device_name", devices[0].name))
     if backend == "jax":
-        _tell_xla("--xla_gpu_deterministic_ops=true")
+        _add_xla_flag("--xla_gpu_deterministic_ops=true")
         import jax
 
-        gpus = [found for found in jax.devices() if found.platform in ("gpu", "cuda", "rocm")]
+        gpus = [device for device in jax.devices() if device.platform in ("gpu", "cuda", "rocm")]
         return str(gpus[0].device_kind) if gpus else None
     import torch
 
     return str(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else None
 
 
-def _tell_xla(flag: str) -> None:
-    """It listens until JAX first asks for a device."""
+def _add_xla_flag(flag: str) -> None:
+    """Takes effect only before JAX opens its first device."""
     flags = os.environ.get("XLA_FLAGS", "")
     if flag not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()

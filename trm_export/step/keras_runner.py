@@ -1,8 +1,8 @@
-"""The reference is just another runner: a Keras model behind the device's step protocol."""
+"""The reference as a runner: a Keras model behind the same step protocol as an engine."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, final
 
@@ -15,7 +15,7 @@ from trm_export.step.signature import contract_for, graph_function, incoming
 from trm_export.step.step_model import AnyModel, StepModel, adapt
 from trm_runtime.checks import check_step_call
 from trm_runtime.contract import StepContract
-from trm_runtime.runner import StepOutput
+from trm_runtime.runner import Arrays, StepOutput, step_output
 
 
 @final
@@ -38,25 +38,18 @@ class KerasRunner:
     def _step(self) -> Callable[..., Any]:
         return _compiled(self._model, self.contract)
 
-    def step(
-        self,
-        inputs: Mapping[str, np.ndarray[Any, Any]],
-        carry: Mapping[str, np.ndarray[Any, Any]],
-    ) -> StepOutput:
+    def step(self, inputs: Arrays, carry: Arrays) -> StepOutput:
         """One call; arrays as in the contract, RejectedInputError for others."""
         feeds = {**check_step_call(self.contract, inputs, carry), **carry}
         given = {name: ops.convert_to_tensor(array) for name, array in feeds.items()}
         found = {name: np.array(ops.convert_to_numpy(x)) for name, x in self._step(**given).items()}
-        return StepOutput(
-            carry={spec.name: found[spec.next] for spec in self.contract.carry},
-            outputs={spec.name: found[spec.name] for spec in self.contract.outputs},
-        )
+        return step_output(self.contract, found)
 
 
 def _compiled(model: StepModel, contract: StepContract) -> Callable[..., Any]:
     """A graph traced once for every batch size on TensorFlow, eager elsewhere.
 
-    A model that reads the number of rows as a Python number gets a graph a batch size.
+    A model that reads the number of rows as a Python number gets one graph per batch size.
     """
     step = graph_function(model, contract)
     if keras.backend.backend() != "tensorflow":
@@ -76,11 +69,11 @@ def _compiled(model: StepModel, contract: StepContract) -> Callable[..., Any]:
 
 
 def _refuse_foreign(model: StepModel, used: Sequence[Any]) -> None:
-    """TensorFlow's own variables, of which Keras knows nothing, are in no `.keras` file."""
-    known = {id(variable.value) for variable in model.keras.variables}
-    foreign = [variable.name for variable in used if id(variable) not in known]
+    """A TensorFlow variable that Keras does not track is in no `.keras` file."""
+    tracked = {id(variable.value) for variable in model.keras.variables}
+    foreign = [variable.name for variable in used if id(variable) not in tracked]
     if foreign:
         raise ProtocolError(
-            f"{type(model.keras).__name__} uses variables that are no Keras weights, so that no "
-            "file holds them; make them with add_weight:", foreign,
+            f"{type(model.keras).__name__} uses variables that are not Keras weights, so no file "
+            "contains them; create them with add_weight:", foreign,
         )  # fmt: skip

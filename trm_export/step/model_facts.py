@@ -1,6 +1,7 @@
-"""What a model says of itself, and what must be asked for because it does not.
+"""The facts about a model that its contract needs: from the model, or else from the caller.
 
 Attributes of the model come first, then those of its `config`, then its constructor arguments.
+Knows nothing about tensors.
 """
 
 from __future__ import annotations
@@ -23,22 +24,22 @@ _OPTIONS = {
     "seq_len": ("--seq-len", "tokens of a puzzle"),
     "max_steps": ("--max-steps", "ACT steps after which a row halts"),
     "num_puzzle_identifiers": ("--puzzle-identifiers", "how many puzzle identifiers there are"),
-    "halt_rule": ("--halt-rule", f"which of its scores halts a row, {' or '.join(HALT_KINDS)}"),
+    "halt_rule": ("--halt-rule", f"the score that halts a row, {' or '.join(HALT_KINDS)}"),
 }
 
 
 @dataclass(frozen=True)
 class ModelHints:
-    """What the caller says of a model. None leaves it to the model.
+    """What the caller states about a model. None: the model states it.
 
     Attributes:
         seq_len: tokens of a puzzle.
         max_steps: ACT steps after which a row halts.
-        halt_rule: one of `HALT_KINDS`; wins over what the model says.
-        halt_threshold: what the score of that rule must exceed; wins over what the model says.
+        halt_rule: one of `HALT_KINDS`; overrides the model.
+        halt_threshold: what the score of that rule must exceed; overrides the model.
         num_puzzle_identifiers: how many identifiers the model's table has.
-        task: name of the task whose alphabet the tokens are of.
-        assumed: stands in where both the caller and the model are silent.
+        task: name of the task whose alphabet the tokens use.
+        assumed: a contract with the values to use where neither the caller nor the model has one.
     """
 
     seq_len: int | None = None
@@ -56,25 +57,25 @@ class ModelFacts:
 
     seq_len: int
     max_steps: int
-    halt: HaltRule | None  # None: it takes a look at the outputs to tell
+    halt: HaltRule | None  # None: decided by the outputs of a call
     num_puzzle_identifiers: int | None  # None without identifiers
     alphabet: tuple[str, ...] | None
 
 
-def facts_of(model: Any, asked: ModelHints) -> ModelFacts:
-    """What the model and the caller say.
+def facts_of(model: Any, hints: ModelHints) -> ModelFacts:
+    """The facts that the model and the caller state.
 
     Raises:
-        UsageError: naming everything that neither of them says, or on which they disagree.
+        UsageError: naming every fact that neither of them states, or on which they disagree.
     """
-    numbers = {name: _number(model, asked, name) for name in _ATTRIBUTES}
-    if not _has_identifiers(model, asked):
+    numbers = {name: _number(model, hints, name) for name in _ATTRIBUTES}
+    if not _has_identifiers(model, hints):
         del numbers["num_puzzle_identifiers"]
-    halt = halt_rule(model, asked)
+    halt = halt_rule(model, hints)
     missing = [name for name, value in numbers.items() if value is None]
     if missing and halt is None:
         missing.append("halt_rule")
-    problems = [*_contradictions(model, asked), *map(_question, missing)]
+    problems = [*_contradictions(model, hints), *map(_missing_fact, missing)]
     if problems:
         raise UsageError(f"{type(model).__name__}: {'; '.join(problems)}.")
     return ModelFacts(
@@ -82,97 +83,97 @@ def facts_of(model: Any, asked: ModelHints) -> ModelFacts:
         max_steps=numbers["max_steps"] or 0,
         halt=halt,
         num_puzzle_identifiers=numbers.get("num_puzzle_identifiers"),
-        alphabet=_alphabet(model, asked),
+        alphabet=_alphabet(model, hints),
     )
 
 
-def halt_rule(model: Any, asked: ModelHints) -> HaltRule | None:
+def halt_rule(model: Any, hints: ModelHints) -> HaltRule | None:
     """The rule that the caller names, that the model states, or that is assumed."""
-    if asked.halt_rule is not None and asked.halt_rule not in HALT_KINDS:
+    if hints.halt_rule is not None and hints.halt_rule not in HALT_KINDS:
         known = " or ".join(HALT_KINDS)
-        raise UsageError(f"halt rule: expected {known}, got {asked.halt_rule!r}.")
-    threshold = halt_threshold(model, asked)
+        raise UsageError(f"--halt-rule must be {known}, got {hints.halt_rule!r}.")
+    threshold = halt_threshold(model, hints)
     alone = _stated(model, "no_act_continue", (bool,))
-    if asked.halt_rule is not None:
-        return HaltRule(asked.halt_rule, threshold)
+    if hints.halt_rule is not None:
+        return HaltRule(hints.halt_rule, threshold)
     if alone is not None:
         return HaltRule(HALT_KINDS[0 if alone else 1], threshold)
-    if asked.assumed is None:
+    if hints.assumed is None:
         return None
-    assumed = asked.assumed.halt.untuned
-    return HaltRule(assumed.kind, halt_threshold(model, asked, assumed.threshold))
+    assumed = hints.assumed.halt.untuned
+    return HaltRule(assumed.kind, halt_threshold(model, hints, assumed.threshold))
 
 
-def halt_threshold(model: Any, asked: ModelHints, usual: float = 0.0) -> float:
-    """The threshold that the caller names, that the model states, or the usual one."""
-    said = asked.halt_threshold
-    if said is None:
+def halt_threshold(model: Any, hints: ModelHints, default: float = 0.0) -> float:
+    """The threshold that the caller names, that the model states, or the default."""
+    threshold = hints.halt_threshold
+    if threshold is None:
         stated = _stated(model, "halt_threshold", (int, float))
-        return usual if stated is None else float(stated)
-    if not math.isfinite(said):
-        raise UsageError(f"halt threshold: expected a finite number, got {said}.")
-    return said
+        return default if stated is None else float(stated)
+    if not math.isfinite(threshold):
+        raise UsageError(f"--halt-threshold must be a finite number, got {threshold}.")
+    return threshold
 
 
-def halt_question(model: Any) -> UsageError:
-    """What to say where the outputs leave the halt rule open."""
-    return UsageError(f"{type(model).__name__}: {_question('halt_rule')}.")
+def unknown_halt_rule(model: Any) -> UsageError:
+    """The error for a model whose outputs allow either halt rule."""
+    return UsageError(f"{type(model).__name__}: {_missing_fact('halt_rule')}.")
 
 
-def identifiers_question(model: Any) -> UsageError:
-    """What to say of a model that turns out to want puzzle identifiers."""
-    return UsageError(f"{type(model).__name__}: {_question('num_puzzle_identifiers')}.")
+def unknown_identifiers(model: Any) -> UsageError:
+    """The error for a model that needs puzzle identifiers and does not state how many."""
+    return UsageError(f"{type(model).__name__}: {_missing_fact('num_puzzle_identifiers')}.")
 
 
-def _question(name: str) -> str:
+def _missing_fact(name: str) -> str:
     option, meaning = _OPTIONS[name]
-    return f"it does not say its {name}; give {option} ({meaning})"
+    return f"the model does not state its {name}; give {option} ({meaning})"
 
 
-def _contradictions(model: Any, asked: ModelHints) -> Iterator[str]:
+def _contradictions(model: Any, hints: ModelHints) -> Iterator[str]:
     for name in _ATTRIBUTES:
-        said, stated = getattr(asked, name), _attribute(model, name)
+        hint, stated = getattr(hints, name), _attribute(model, name)
         option = _OPTIONS[name][0]
-        if said is not None and said < 1:
-            yield f"{option} must be 1 or more, got {said}"
-        elif said is not None and stated is not None and said != stated:
-            yield f"{option} is {said}, but its own {name} is {stated}"
+        if hint is not None and hint < 1:
+            yield f"{option} must be 1 or more, got {hint}"
+        elif hint is not None and stated is not None and hint != stated:
+            yield f"{option} is {hint}, but the model has {name} {stated}"
     alphabet = _stated(model, "alphabet", (tuple, list))
-    if asked.task is not None and alphabet not in (None, get_task(asked.task).alphabet):
-        yield f"--task is {asked.task}, but it has another alphabet of its own"
+    if hints.task is not None and alphabet not in (None, get_task(hints.task).alphabet):
+        yield f"--task is {hints.task}, but the model has another alphabet"
 
 
-def _number(model: Any, asked: ModelHints, name: str) -> int | None:
-    said: int | None = getattr(asked, name)
-    if said is not None:
-        return said
+def _number(model: Any, hints: ModelHints, name: str) -> int | None:
+    hint: int | None = getattr(hints, name)
+    if hint is not None:
+        return hint
     stated = _attribute(model, name)
-    if stated is not None or asked.assumed is None:
+    if stated is not None or hints.assumed is None:
         return stated
-    assumed: int | None = getattr(asked.assumed, name)
+    assumed: int | None = getattr(hints.assumed, name)
     return assumed
 
 
-def _has_identifiers(model: Any, asked: ModelHints) -> bool:
-    if asked.num_puzzle_identifiers is not None:
+def _has_identifiers(model: Any, hints: ModelHints) -> bool:
+    if hints.num_puzzle_identifiers is not None:
         return True
     width = _stated(model, "puzzle_emb_ndim", (int,))
     if width is not None:
         return bool(width > 0)
-    return asked.assumed is not None and asked.assumed.num_puzzle_identifiers is not None
+    return hints.assumed is not None and hints.assumed.num_puzzle_identifiers is not None
 
 
 def _attribute(model: Any, name: str) -> int | None:
-    found = (_stated(model, attribute, (int,)) for attribute in _ATTRIBUTES[name])
-    return next((value for value in found if value is not None and value > 0), None)
+    values = (_stated(model, attribute, (int,)) for attribute in _ATTRIBUTES[name])
+    return next((value for value in values if value is not None and value > 0), None)
 
 
-def _alphabet(model: Any, asked: ModelHints) -> tuple[str, ...] | None:
-    if asked.task is not None:
-        return get_task(asked.task).alphabet
+def _alphabet(model: Any, hints: ModelHints) -> tuple[str, ...] | None:
+    if hints.task is not None:
+        return get_task(hints.task).alphabet
     stated = _stated(model, "alphabet", (tuple, list))
-    if stated is None and asked.assumed is not None:
-        return asked.assumed.alphabet
+    if stated is None and hints.assumed is not None:
+        return hints.assumed.alphabet
     return None if stated is None else tuple(map(str, stated))
 
 

@@ -1,4 +1,4 @@
-"""Nests of dictionaries and lists, such as a carry: their paths, and short names for these.
+"""Nested dictionaries and lists, such as a carry: paths of their leaves, and short names.
 
 Knows nothing about tensors.
 """
@@ -14,7 +14,7 @@ Path = tuple[str, ...]
 
 
 def flatten(nest: Any) -> dict[Path, Any]:
-    """Every leaf by its path, ``("inner_carry", "z_H")`` say; None is no leaf."""
+    """Every leaf by its path, such as ``("inner_carry", "z_H")``; None is no leaf."""
     if nest is None:
         return {}
     items = _items(nest)
@@ -26,7 +26,7 @@ def flatten(nest: Any) -> dict[Path, Any]:
 
 
 def rebuild(template: Any, leaves: Mapping[Path, Any], path: Path = ()) -> Any:
-    """A nest like the template, with these leaves in their places."""
+    """A copy of the template's structure with these leaves."""
     if template is None:
         return None
     items = _items(template)
@@ -41,22 +41,22 @@ def rebuild(template: Any, leaves: Mapping[Path, Any], path: Path = ()) -> Any:
 
 
 def short_names(paths: Iterable[Path], taken: Container[str] = ()) -> dict[Path, str]:
-    """A name for each path: its last part, or as many more as tell it from the others.
+    """A name for each path: its last part, or as many more parts as make it unique.
 
-    A name is a word of letters, digits and underscores, and none of ``taken``.
+    A name consists of letters, digits and underscores, and is none of ``taken``.
     """
     depth = dict.fromkeys(paths, 1)
     while True:
-        named = {path: _word(path[-count:]) for path, count in depth.items()}
+        named = {path: _identifier(path[-count:]) for path, count in depth.items()}
         used = Counter(named.values())
-        vague = [
+        ambiguous = [
             path
             for path, name in named.items()
             if (used[name] > 1 or name in taken) and depth[path] < len(path)
         ]
-        if not vague:
+        if not ambiguous:
             return _numbered(named, taken)
-        depth.update((path, depth[path] + 1) for path in vague)
+        depth.update((path, depth[path] + 1) for path in ambiguous)
 
 
 def _items(nest: Any) -> list[tuple[Any, Any]] | None:
@@ -65,17 +65,17 @@ def _items(nest: Any) -> list[tuple[Any, Any]] | None:
     return list(enumerate(nest)) if isinstance(nest, (list, tuple)) else None
 
 
-def _word(parts: Path) -> str:
+def _identifier(parts: Path) -> str:
     return re.sub(r"\W", "_", "_".join(parts), flags=re.ASCII)
 
 
 def _numbered(named: Mapping[Path, str], taken: Container[str]) -> dict[Path, str]:
-    """Whole paths that still share a name get numbers."""
-    found: dict[Path, str] = {}
+    """Complete paths that still share a name get numbers."""
+    unique: dict[Path, str] = {}
     for path, name in named.items():
-        number, word = 1, name
-        while word in taken or word in found.values():
+        number, candidate = 1, name
+        while candidate in taken or candidate in unique.values():
             number += 1
-            word = f"{name}_{number}"
-        found[path] = word
-    return found
+            candidate = f"{name}_{number}"
+        unique[path] = candidate
+    return unique

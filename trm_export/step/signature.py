@@ -17,7 +17,6 @@ from keras import ops
 import trm_export
 from trm_export.model import TRM
 from trm_export.step.step_model import AnyModel, StepModel, adapt, select
-from trm_export.step.weights import weights_sha256
 from trm_runtime.contract import CarrySpec, MadeBy, StepContract, TensorSpec
 from trm_runtime.granularity import as_block, as_loop
 
@@ -37,8 +36,8 @@ def contract_for(
 
     Args:
         model: a model that follows the protocol.
-        batch: fixed number of rows, or None for any.
-        precision: of the weights, a word of design section 7.
+        batch: fixed number of rows, or None for a dynamic batch.
+        precision: of the weights, one of `choices.PRECISIONS`.
         granularity: what one call does: ``"step"``, ``"loop"`` or ``"block"``; the latter only
             where a step has `StepModel.passes`.
         packages: distributions whose versions are recorded in ``made_by``.
@@ -55,7 +54,7 @@ def contract_for(
         outputs=model.outputs(batch),
         halt=model.halt,
         max_steps=model.max_steps,
-        made_by=_made_by(model.keras, packages),
+        made_by=_made_by(model, packages),
         alphabet=model.alphabet,
         num_puzzle_identifiers=model.num_puzzle_identifiers,
         puzzle_table_sha256=puzzle_table_sha256,
@@ -70,17 +69,17 @@ def _stepping(model: AnyModel, puzzle_table_sha256: str | None) -> StepModel:
     return model if puzzle_table_sha256 is None else model.with_external_table()
 
 
-def _made_by(model: keras.Model, packages: Sequence[str]) -> MadeBy:
+def _made_by(model: StepModel, packages: Sequence[str]) -> MadeBy:
     return MadeBy(
         tool=f"trm-export {trm_export.__version__}",
         versions={name: importlib.metadata.version(name) for name in packages},
-        weights_sha256=weights_sha256(model),
-        config_digest=hashlib.sha256(_config_text(model).encode()).hexdigest(),
+        weights_sha256=model.weights.sha256,
+        config_digest=hashlib.sha256(_config_text(model.keras).encode()).hexdigest(),
     )
 
 
 def _config_text(model: keras.Model) -> str:
-    """What the model was built from; its class alone where it cannot say."""
+    """The model's configuration as text; only its class name where it has none."""
     try:
         config = model.config.to_dict() if isinstance(model, TRM) else model.get_config()
         return json.dumps(config, sort_keys=True)
@@ -115,10 +114,10 @@ def graph_function(model: AnyModel, contract: StepContract, *, rolled: bool = Fa
 
     def act(**tensors: Any) -> dict[str, Any]:
         if contract.granularity == "block":
-            found = model.one_pass(tensors)
+            results = model.one_pass(tensors)
         else:
-            found = model.step(tensors, rolled=rolled)
-        return {name: found[name] for name in names}
+            results = model.step(tensors, rolled=rolled)
+        return {name: results[name] for name in names}
 
     return act
 
@@ -126,8 +125,8 @@ def graph_function(model: AnyModel, contract: StepContract, *, rolled: bool = Fa
 def _loop_function(model: StepModel, contract: StepContract, rolled: bool) -> Graph:
     """The ACT loop of `trm_runtime.solve` by the learned rule, for one batch without refills.
 
-    A row's outputs follow its steps until it halts and stand still from then on: the latch. The
-    loop ends when every row has halted.
+    A row's outputs are those of the step at which it first halts (the latch). The loop ends when
+    every row has halted.
     """
     heads, carried = model.outputs(contract.batch), model.carry(contract.batch)
 
@@ -141,16 +140,16 @@ def _loop_function(model: StepModel, contract: StepContract, rolled: bool) -> Gr
 
         def step(taken: Any, steps: Any, *state: Any) -> Any:
             before = dict(zip((spec.name for spec in carried), state[len(heads) :], strict=True))
-            found = model.step({**batch, **before}, rolled=rolled)
+            results = model.step({**batch, **before}, rolled=rolled)
             taken, active = taken + 1, ops.equal(steps, 0)
-            kept = [
-                select(active, found[spec.name], old)
+            outputs = [
+                select(active, results[spec.name], old)
                 for spec, old in zip(heads, state[: len(heads)], strict=True)
             ]
-            score = contract.halt.score(found["q_halt_logits"], found["q_continue_logits"])
+            score = contract.halt.score(results["q_halt_logits"], results["q_continue_logits"])
             halts = ops.logical_or(score > contract.halt.threshold, taken >= contract.max_steps)
             steps = ops.where(ops.logical_and(active, halts), taken + rows, steps)
-            return (taken, steps, *kept, *(found[spec.next] for spec in carried))
+            return (taken, steps, *outputs, *(results[spec.next] for spec in carried))
 
         first = (ops.convert_to_tensor(0, "int32"), rows, *latched)
         last = ops.while_loop(running, step, (*first, *start))

@@ -1,7 +1,7 @@
-"""`adapt`: any Keras model that follows the seed's protocol, as flat tensors under short names.
+"""`adapt`: any Keras model that follows the step protocol, as flat tensors with short names.
 
-Every exporter and the reference go through here, with our own `TRM` as with anybody else's model.
-What only our own can do (a rolled recursion, a single pass) it says itself.
+Every exporter and the reference use it, for our own `TRM` and for third-party models alike. Only
+`TRM` has `passes`, and with them a rolled recursion and single passes.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from trm_export.step.model_facts import (
     ModelFacts,
     ModelHints,
     facts_of,
-    halt_question,
     halt_rule,
     halt_threshold,
+    unknown_halt_rule,
 )
 from trm_export.step.nest import flatten, rebuild
+from trm_export.step.saved_weights import SavedWeights
 from trm_export.step.step_tensors import (
     EMBEDDING,
     HEADS,
     INPUTS,
     StepTensor,
     StepTensors,
-    form_of,
+    step_tensors,
     with_embedding,
 )
 from trm_runtime.contract import CarrySpec, HaltRule, TensorSpec
@@ -40,7 +41,7 @@ _NEXT = "_next"
 
 @final
 class StepModel:
-    """A Keras model and what is known of one step of it. `adapt` makes it.
+    """A Keras model and the facts about one step of it. `adapt` makes it.
 
     Attributes:
         keras: the model itself.
@@ -48,17 +49,19 @@ class StepModel:
         max_steps: ACT steps after which a row halts.
         alphabet: the characters of each token id, if known.
         num_puzzle_identifiers: how many there are, or None without that input.
-        left_out: outputs that have no rows, and that no contract can hold.
+        left_out: outputs without a batch axis, which no contract can describe.
+        weights: what Keras saves of the model, as it is now.
     """
 
     def __init__(
-        self, model: keras.Model, facts: ModelFacts, halt: HaltRule, form: StepTensors
+        self, model: keras.Model, facts: ModelFacts, halt: HaltRule, tensors: StepTensors
     ) -> None:
         self.keras, self.halt, self.max_steps = model, halt, facts.max_steps
         self.alphabet, self.seq_len = facts.alphabet, facts.seq_len
         self.num_puzzle_identifiers = facts.num_puzzle_identifiers
-        self.left_out = form.left_out
-        self._form = form
+        self.left_out = tensors.left_out
+        self.weights = SavedWeights(model)
+        self._tensors = tensors
 
     @property
     def name(self) -> str:
@@ -68,11 +71,11 @@ class StepModel:
     @property
     def vocab_size(self) -> int:
         """How many token ids there are."""
-        return next(leaf.shape[1] for leaf in self._form.outputs if leaf.name == HEADS[0])
+        return next(leaf.shape[1] for leaf in self._tensors.outputs if leaf.name == HEADS[0])
 
     @property
     def passes(self) -> int | None:
-        """Passes of one shared stack in a step; None where a step cannot be told into such."""
+        """Passes of one shared stack in a step; None where a step has no such passes."""
         model = self.keras
         own = isinstance(model, TRM) and model.config.family == "paper"
         return model.config.passes if own else None
@@ -82,31 +85,33 @@ class StepModel:
 
         Only our own `TRM` can do that.
         """
-        found = self.of(self.keras)
-        found._form = with_embedding(self._form, self.keras.config.puzzle_emb_ndim)
-        return found
+        other = self.of(self.keras)
+        other._tensors = with_embedding(self._tensors, self.keras.config.puzzle_emb_ndim)
+        return other
 
     def of(self, twin: keras.Model) -> StepModel:
         """The same facts of another model of the same class and sizes."""
         found = StepModel.__new__(StepModel)
         vars(found).update(vars(self), keras=twin)
+        if twin is not self.keras:
+            found.weights = SavedWeights(twin)
         return found
 
     def inputs(self, batch: int | None) -> tuple[TensorSpec, ...]:
-        """What a step is given besides its carry, for so many rows or any."""
+        """The inputs of a step besides its carry, for so many rows or a dynamic batch."""
         known: dict[str, tuple[str, Shape]] = {INPUTS: ("int32", (batch, self.seq_len))}
-        for leaf in self._form.carry:
+        for leaf in self._tensors.carry:
             if leaf.name == f"current_{EMBEDDING}":
                 known[EMBEDDING] = (leaf.dtype, (batch, *leaf.shape))
         return tuple(
-            TensorSpec(name, *known.get(name, ("int32", (batch,)))) for name in self._form.inputs
+            TensorSpec(name, *known.get(name, ("int32", (batch,)))) for name in self._tensors.inputs
         )
 
     def carry(self, batch: int | None) -> tuple[CarrySpec, ...]:
-        """The state between steps: the model's, and the inputs that it does not keep itself."""
-        rows = [(leaf.name, leaf.dtype, leaf.shape, leaf.fill) for leaf in self._form.carry]
+        """The state between steps: the model's carry, and the inputs that are not in it."""
+        rows = [(leaf.name, leaf.dtype, leaf.shape, leaf.fill) for leaf in self._tensors.carry]
         shapes = {spec.name: spec.shape[1:] for spec in self.inputs(1)}
-        for name in self._form.held:
+        for name in self._tensors.held:
             shape = tuple(size for size in shapes[name] if size is not None)
             rows.append((f"current_{name}", "int32", shape, 0))
         return tuple(
@@ -115,10 +120,10 @@ class StepModel:
         )
 
     def outputs(self, batch: int | None) -> tuple[TensorSpec, ...]:
-        """What a step says: the three heads, and whatever else the model returns for each row."""
-        found = {leaf.name: leaf for leaf in self._form.outputs}
-        heads = [(name, "float32", found[name].shape if name in found else ()) for name in HEADS]
-        extra = [(leaf.name, leaf.dtype, leaf.shape) for leaf in self._form.outputs]
+        """The outputs of a step: the three heads, and what else the model returns for each row."""
+        known = {leaf.name: leaf for leaf in self._tensors.outputs}
+        heads = [(name, "float32", known[name].shape if name in known else ()) for name in HEADS]
+        extra = [(leaf.name, leaf.dtype, leaf.shape) for leaf in self._tensors.outputs]
         rows = [*heads, *(row for row in extra if row[0] not in HEADS)]
         return tuple(TensorSpec(name, dtype, (batch, *shape)) for name, dtype, shape in rows)
 
@@ -127,65 +132,66 @@ class StepModel:
 
         ``rolled`` see `TRMInner.recurse`; only where there are `passes`.
         """
-        batch, carry, held = self._own(tensors)
+        batch, carry, held = self._nested(tensors)
         options = {"rolled": True} if rolled else {}
         new, outputs = self.keras(carry, batch, training=False, **options)
-        return {**self._named(new, outputs), **held}
+        return {**self._flat(new, outputs), **held}
 
     def one_pass(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
         """One of the `passes` that make up a step; `passes` is among the tensors."""
-        batch, carry, held = self._own(tensors)
+        batch, carry, held = self._nested(tensors)
         new, outputs = self.keras.one_pass({**carry, "passes": tensors["passes"]}, batch)
-        return {**self._named(new, outputs), **held, "passes_next": new["passes"]}
+        return {**self._flat(new, outputs), **held, "passes_next": new["passes"]}
 
-    def _own(self, tensors: Mapping[str, Any]) -> tuple[dict[str, Any], Any, dict[str, Any]]:
-        """Batch and carry as the model wants them, and what is kept in its place."""
-        batch = {name: tensors[name] for name in self._form.inputs}
+    def _nested(self, tensors: Mapping[str, Any]) -> tuple[dict[str, Any], Any, dict[str, Any]]:
+        """Batch and carry in the model's own structure, and the next values of `held` inputs."""
+        batch = {name: tensors[name] for name in self._tensors.inputs}
         held = {}
-        for name in self._form.held:
+        for name in self._tensors.held:
             batch[name] = select(tensors["halted"], batch[name], tensors[f"current_{name}"])
             held[f"current_{name}{_NEXT}"] = batch[name]
-        leaves = {leaf.path: _cast(tensors[leaf.name], leaf.own) for leaf in self._form.carry}
-        return batch, rebuild(self._form.template, leaves), held
+        leaves = {leaf.path: _cast(tensors[leaf.name], leaf.own) for leaf in self._tensors.carry}
+        return batch, rebuild(self._tensors.template, leaves), held
 
-    def _named(self, new: Any, outputs: Any) -> dict[str, Any]:
-        carried, said = flatten(new), flatten(outputs)
-        found = {leaf.name + _NEXT: _tensor(carried, leaf) for leaf in self._form.carry}
-        found |= {leaf.name: _tensor(said, leaf) for leaf in self._form.outputs}
-        halt, go_on = HEADS[1:]
-        found.setdefault(go_on, ops.zeros_like(found[halt]))
-        return found
+    def _flat(self, new: Any, outputs: Any) -> dict[str, Any]:
+        """The next carry and the outputs by their names in the contract."""
+        carry_leaves, output_leaves = flatten(new), flatten(outputs)
+        tensors = {leaf.name + _NEXT: _tensor(carry_leaves, leaf) for leaf in self._tensors.carry}
+        tensors |= {leaf.name: _tensor(output_leaves, leaf) for leaf in self._tensors.outputs}
+        q_halt, q_continue = HEADS[1:]
+        tensors.setdefault(q_continue, ops.zeros_like(tensors[q_halt]))
+        return tensors
 
 
 AnyModel: TypeAlias = keras.Model | StepModel
 
 
-def adapt(model: AnyModel, asked: ModelHints | None = None) -> StepModel:
-    """The model behind flat names; a `StepModel` comes back as it is.
+def adapt(model: AnyModel, hints: ModelHints | None = None) -> StepModel:
+    """The model with flat tensors; a `StepModel` is returned unchanged.
 
     Raises:
         ProtocolError: it does not follow the protocol, every reason listed.
-        UsageError: something must be known of it that it does not say.
+        UsageError: neither the model nor the hints state a fact that is needed.
     """
     if isinstance(model, StepModel):
         return model
     if not callable(getattr(model, "initial_carry", None)):
-        problem = f"{type(model).__name__} has no method initial_carry(batch)"
-        raise ProtocolError("the model does not follow the protocol:", [problem])
-    asked = asked or ModelHints()
-    facts = facts_of(model, asked)
-    form = form_of(model, facts)
-    halt = facts.halt or halt_rule(model, asked)
-    says_continue = any(leaf.name == HEADS[2] for leaf in form.outputs)
-    if halt is None and says_continue:
-        raise halt_question(model)
-    usual = HaltRule(threshold=halt_threshold(model, asked))
-    return StepModel(model, facts, halt or usual, form)
+        problem = "it has no method initial_carry(batch)"
+        raise ProtocolError(f"{type(model).__name__} does not follow the protocol:", [problem])
+    hints = hints or ModelHints()
+    facts = facts_of(model, hints)
+    tensors = step_tensors(model, facts)
+    halt = facts.halt or halt_rule(model, hints)
+    has_q_continue = any(leaf.name == HEADS[2] for leaf in tensors.outputs)
+    if halt is None and has_q_continue:
+        raise unknown_halt_rule(model)
+    default = HaltRule(threshold=halt_threshold(model, hints))
+    return StepModel(model, facts, halt or default, tensors)
 
 
-def _tensor(found: Mapping[Any, Any], leaf: StepTensor) -> Any:
-    """One value of the model in the contract's dtype, q values one a row."""
-    value = _cast(found[leaf.path], leaf.dtype)
+def _tensor(leaves: Mapping[Any, Any], leaf: StepTensor) -> Any:
+    """One value of the model in the contract's dtype, q values with shape (batch,)."""
+    value = _cast(leaves[leaf.path], leaf.dtype)
     return ops.reshape(value, (-1,)) if leaf.name in HEADS[1:] and len(value.shape) > 1 else value
 
 
@@ -195,6 +201,6 @@ def _cast(value: Any, dtype: str) -> Any:
 
 
 def select(rows: Any, new: Any, old: Any) -> Any:
-    """``new`` where ``rows`` (batch,) bool, else ``old``, in one shape as TFLite wants it."""
+    """``new`` where ``rows`` (batch,) bool, else ``old``; the mask broadcast as TFLite needs."""
     mask = ops.reshape(rows, (-1, *(1 for _ in new.shape[1:])))
     return ops.where(ops.broadcast_to(mask, ops.shape(new)), new, old)

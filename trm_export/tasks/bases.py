@@ -1,8 +1,8 @@
-"""Bases: what the puzzles of every split are cut from, and how they are made and stored.
+"""Bases: the grids and clues that the puzzles of every split are made from; make and store them.
 
 A base is a solution grid with a set of clues that has one solution. On 9x9 the clue set is
-*minimal* (no clue can go), and because any larger set also has one solution, a puzzle with fewer
-blanks is the base with some solution cells put back: no solver is needed to set the difficulty.
+*minimal* (no clue can be removed), and because any larger set also has one solution, a puzzle with
+fewer blanks is the base with some solution cells added: no solver is needed to set the difficulty.
 Bases of different splits never share a grid invariant, so their grids are disjoint up to
 symmetry. The 9x9 bases are shipped in data/sudoku9.npz; `make_bases` made them.
 
@@ -26,7 +26,16 @@ from trm_export.tasks.solver import any_solution, random_grids
 from trm_export.tasks.symmetry import automorphisms, grid_invariants
 from trm_export.tasks.task import SPLITS
 
-__all__ = ["SPLITS", "Bases", "load_bases", "make_bases", "minimal_masks", "save_bases"]
+__all__ = [
+    "SPLITS",
+    "Bases",
+    "load_bases",
+    "make_bases",
+    "minimal_masks",
+    "pack_digits",
+    "save_bases",
+    "unpack_digits",
+]
 
 DATA = Path(__file__).parent / "data"
 _CHUNK = 1024  # bases made together
@@ -43,7 +52,7 @@ class Bases:
 
     solutions: (N, S) uint8 tokens. clues: (N, S) bool, True where the base shows its solution.
     minimal: (N,) bool, True where no clue can be removed. restorable: whether solution cells may
-    be put back for an easier puzzle; not on 4x4, where that could be a puzzle of another split.
+    be added for an easier puzzle; not on 4x4, where that could be a puzzle of another split.
     """
 
     solutions: npt.NDArray[np.uint8]
@@ -67,9 +76,8 @@ def load_bases(side: int, split: str) -> Bases:
         return _enumerate_4x4()[split]
     with np.load(DATA / f"sudoku{side}.npz", allow_pickle=False) as data:
         digits, clues = data[f"{split}_solutions"], data[f"{split}_clues"]
-    nibbles = np.stack([digits >> 4, digits & 15], axis=2).reshape(len(digits), -1)
     shown = np.unpackbits(clues, axis=1, count=side * side).view(np.bool_)
-    return Bases(nibbles[:, : side * side] + np.uint8(2), shown, np.ones(len(shown), np.bool_))
+    return Bases(unpack_digits(digits), shown, np.ones(len(shown), np.bool_))
 
 
 def make_bases(
@@ -80,23 +88,23 @@ def make_bases(
 ) -> dict[str, Bases]:
     """New minimal bases, `counts[split]` for each split, no two with the same grid invariant.
 
-    side: 9. The same seed and counts give the same bases. `progress(done, total)` is called now
-    and then. About 5 seconds a thousand on one core.
+    side: 9. The same seed and counts give the same bases. `progress(done, total)` is called from
+    time to time. About 5 seconds a thousand on one core.
     """
     if side != 9:
-        raise ValueError(f"bases are made for 9x9; the {side}x{side} ones are enumerated")
+        raise ValueError(f"Bases can be made for 9x9 only, got {side}x{side}.")
     total, rng = sum(counts.values()), np.random.default_rng(seed)
-    solutions, clues, seen = [], [], set[bytes]()
-    while len(seen) < total:
+    solutions, clues, known = [], [], set[bytes]()
+    while len(known) < total:
         grids = random_grids(_CHUNK, side, rng)
         masks = minimal_masks(grids, rng)
         for grid, mask, key in zip(grids, masks, grid_invariants(grids), strict=True):
-            if key.tobytes() not in seen:
-                seen.add(key.tobytes())
+            if key.tobytes() not in known:
+                known.add(key.tobytes())
                 solutions.append(grid)
                 clues.append(mask)
         if progress is not None:
-            progress(min(len(seen), total), total)
+            progress(min(len(known), total), total)
     ends = np.cumsum(list(counts.values()))
     tokens, shown = np.array(solutions, np.uint8) + np.uint8(2), np.array(clues)
     cut = [slice(end - count, end) for end, count in zip(ends, counts.values(), strict=True)]
@@ -128,11 +136,23 @@ def save_bases(path: Path, bases: Mapping[str, Bases], seed: int) -> None:
     """Write 9x9 bases: digits as nibbles, clues as bits, and the seed; the same bytes each time."""
     arrays: dict[str, Any] = {"seed": np.array(seed, np.int64)}
     for split, part in bases.items():
-        digits = np.pad(part.solutions - 2, ((0, 0), (0, 1)))
-        arrays[f"{split}_solutions"] = (digits[:, ::2] << 4 | digits[:, 1::2]).astype(np.uint8)
+        arrays[f"{split}_solutions"] = pack_digits(part.solutions)
         arrays[f"{split}_clues"] = np.packbits(part.clues, axis=1)
     with path.open("wb") as file:
         np.savez(file, **arrays)
+
+
+def pack_digits(solutions: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """(N, 81) tokens of complete 9x9 grids -> (N, 41) bytes, two digits each."""
+    digits = np.pad(solutions - 2, ((0, 0), (0, 1)))
+    packed: npt.NDArray[np.uint8] = (digits[:, ::2] << 4 | digits[:, 1::2]).astype(np.uint8)
+    return packed
+
+
+def unpack_digits(packed: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The tokens that `pack_digits` packed."""
+    nibbles = np.stack([packed >> 4, packed & 15], axis=2).reshape(len(packed), -1)
+    return nibbles[:, :81] + np.uint8(2)
 
 
 @cache

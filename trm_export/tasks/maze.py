@@ -2,9 +2,9 @@
 
 Tokens: 0 pads, 1 is a wall `#`, 2 an open cell, 3 the start `S`, 4 the goal `G`, 5 the path `o`
 between them, which only solutions have. The difficulty dial, called blanks as in every task, is
-the number of path cells. Mazes are made when they are asked for and never run out; which split a
-maze belongs to is decided by a fingerprint of its walls that no turn or reflection changes, so the
-splits can have no maze in common.
+the number of path cells. Mazes are generated on demand, without limit. The split of a maze follows
+from a fingerprint of its walls that rotations and reflections do not change, so that the splits
+have no maze in common.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from trm_export.tasks.task import (
     text_of,
 )
 from trm_runtime.errors import UsageError
+from trm_runtime.message_text import counted
 
 __all__ = ["MAZES", "MazeTask"]
 
-DEFAULT_COUNT = 1000  # puzzles of a set if no number is asked for
-_CHUNK = 256  # mazes made together
-_PATIENCE = 200  # chunks without one fitting or new maze, after which there are none
+DEFAULT_COUNT = 1000  # puzzles of a set by default
+_CHUNK = 256  # mazes generated together
+_PATIENCE = 200  # chunks without a fitting or new maze before giving up
 _SHARES = (204, 26, 26)  # of 256 first bytes of a fingerprint: train, validation, test
 
 Ints = npt.NDArray[np.int32]
@@ -45,7 +46,7 @@ class MazeTask:
     """Mazes of one size; see `Task`.
 
     side: cells along an edge, at least 5. blanks_range: the least and most path cells of the
-    default difficulty. loops: a maze loses 0 to so many walls beyond those that make it one piece.
+    default difficulty. loops: most walls that are removed after all rooms are connected.
     branching: see `random_mazes`.
     """
 
@@ -73,7 +74,7 @@ class MazeTask:
     def puzzles(
         self, split: str, blanks: Blanks | None = None, count: int | None = None, seed: int = 0
     ) -> PuzzleSet:
-        """A fixed set of mazes with one shortest path each; no walls are used twice.
+        """A fixed set of mazes with one shortest path each; no two have the same walls.
 
         blanks: path cells, exactly so many or in a (least, most) range, over which they spread as
         far as the mazes have such paths; None for the default range. count: None gives 1,000.
@@ -82,22 +83,22 @@ class MazeTask:
         """
         span, wanted = self._range(blanks), DEFAULT_COUNT if count is None else count
         if wanted < 1:
-            raise UsageError(f"count={count}: expected at least 1")
-        found, idle = set[bytes](), 0
+            raise UsageError(f"{self.name}: the count must be 1 or more, got {count}.")
+        known, idle = set[bytes](), 0
         inputs, labels = [], []
-        for keys, puzzle, solution in self._made(split_index(split), span, seed):
+        for keys, puzzle, solution in self._generated(split_index(split), span, seed):
             first = {key: row for row, key in reversed(list(enumerate(keys)))}
-            new = sorted(row for key, row in first.items() if key not in found)
-            found.update(keys)
+            new = sorted(row for key, row in first.items() if key not in known)
+            known.update(keys)
             inputs.append(puzzle[new])
             labels.append(solution[new])
             idle = 0 if new else idle + 1
-            if len(found) >= wanted:
+            if len(known) >= wanted:
                 break
             if idle > _PATIENCE:
                 raise UsageError(
-                    f"{self.name} has hardly more than {len(found)} {split} mazes with {span[0]} "
-                    f"to {span[1]} path cells, so count={count} cannot be given"
+                    f"{self.name}: found only {counted(len(known), f'{split} maze')} with "
+                    f"{span[0]} to {span[1]} path cells; ask for fewer than {wanted}."
                 )
         answers = np.concatenate(labels)[:wanted]
         lengths = (answers == maze_boards.PATH).sum(axis=1, dtype=np.int32)
@@ -110,26 +111,27 @@ class MazeTask:
         seed: int = 0,
         split: str = "train",
         minimal_fraction: float = 0.0,
+        hard_fraction: float = 0.0,
     ) -> Iterator[tuple[Ints, Ints]]:
-        """Endless (inputs, labels), both (batch_size, S) int32. The same arguments, same stream."""
+        """Endless (inputs, labels), both (batch_size, S) int32; a function of the arguments."""
         span, chosen = self._range(blanks), split_index(split)
-        if batch_size < 1 or minimal_fraction:
+        if batch_size < 1 or minimal_fraction or hard_fraction:
             raise UsageError(
-                f"batch_size={batch_size} must be at least 1 and minimal_fraction="
-                f"{minimal_fraction} 0, because a maze has no minimal form"
+                f"{self.name}: batch_size must be 1 or more, got {batch_size}, and "
+                f"minimal_fraction 0, got {minimal_fraction}, because a maze has no minimal form."
             )
         return self._stream(chosen, span, seed, batch_size)
 
     def lesson(self, inputs: Ints, labels: Ints, number: int) -> Ints:
-        """Dead ends filled two cells deeper each time, and the rest, which holds all ways, as path.
+        """The maze with dead ends filled up to depth 2 x number, all other open cells as path.
 
-        In a maze without loops enough of that leaves the one way there is.
+        In a maze without loops the last of these leaves only the shortest path.
         """
         boards = inputs.reshape(-1, self.side, self.side)
         ends = (boards == maze_boards.START) | (boards == maze_boards.GOAL)
         left = fill_dead_ends(boards != maze_boards.WALL, ends, 2 * number).reshape(inputs.shape)
-        asked = np.where(left & (inputs == maze_boards.OPEN), maze_boards.PATH, inputs)
-        return asked.astype(np.int32)
+        goal = np.where(left & (inputs == maze_boards.OPEN), maze_boards.PATH, inputs)
+        return goal.astype(np.int32)
 
     def check(self, inputs: Tokens, answers: Tokens, labels: Tokens) -> Checks:
         """Judge answers (N, S); any shortest path is valid."""
@@ -148,23 +150,23 @@ class MazeTask:
         return inputs == maze_boards.OPEN
 
     def fills(self, inputs: Tokens) -> Ints:
-        """The path cells of a shortest way through each maze, 0 where there is none."""
+        """The path cells of a shortest path through each maze, 0 where there is none."""
         return maze_boards.path_lengths(inputs)
 
     def rules(self, inputs: Tokens, labels: Tokens | None) -> Iterable[Rule]:
-        """One start, one goal, a way between them, and the solution is a shortest one."""
+        """One start, one goal, a path between them, and the solution is a shortest one."""
         return maze_boards.maze_rules(inputs, labels)
 
     def _range(self, blanks: Blanks | None) -> tuple[int, int]:
         """(least, most) path cells."""
-        asked = self.blanks_range if blanks is None else blanks
-        if isinstance(asked, str):
-            asked = -1  # a maze has no minimal form
-        least, most = (asked, asked) if isinstance(asked, int) else asked
+        span = self.blanks_range if blanks is None else blanks
+        if isinstance(span, str):
+            span = -1  # a maze has no minimal form
+        least, most = (span, span) if isinstance(span, int) else span
         if not 0 <= least <= most < self.seq_len:
             raise UsageError(
-                f"blanks={blanks} is not a number of path cells or a (least, most) range "
-                f"within 0 to {self.seq_len - 1} for {self.name}"
+                f"{self.name}: blanks must be a number of path cells or a (least, most) range "
+                f"within 0 to {self.seq_len - 1}, got {blanks}."
             )
         return least, most
 
@@ -173,14 +175,14 @@ class MazeTask:
     ) -> Iterator[tuple[Ints, Ints]]:
         """The generator behind `batches`."""
         inputs = labels = np.zeros((0, self.seq_len), np.int32)
-        for _, puzzle, solution in self._made(split, span, seed):
+        for _, puzzle, solution in self._generated(split, span, seed):
             inputs = np.concatenate([inputs, puzzle])
             labels = np.concatenate([labels, solution])
             while len(inputs) >= size:
                 yield inputs[:size], labels[:size]
                 inputs, labels = inputs[size:], labels[size:]
 
-    def _made(
+    def _generated(
         self, split: int, span: tuple[int, int], seed: int
     ) -> Iterator[tuple[list[bytes], Ints, Ints]]:
         """Endless (fingerprints, inputs, labels) of mazes of a split with paths in the span."""
@@ -193,8 +195,8 @@ class MazeTask:
             idle = 0 if len(rows) else idle + 1
             yield [keys[own[row]] for row in rows], inputs, labels
         raise UsageError(
-            f"{self.name} has no mazes with {span[0]} to {span[1]} path cells, or hardly any; "
-            "ask for shorter paths"
+            f"{self.name}: no mazes found with {span[0]} to {span[1]} path cells; ask for shorter "
+            "paths."
         )
 
 
@@ -221,14 +223,14 @@ def _with_paths(
     starts = (free * rng.random(free.shape)).argmax(axis=1)
     steps, ways = paths_from(mazes, starts)
     lengths = steps - 1  # path cells between start and goal
-    asked = rng.integers(span[0], span[1], (len(mazes), 1), endpoint=True)
+    drawn = rng.integers(span[0], span[1], (len(mazes), 1), endpoint=True)
     fits = (ways == 1) & (lengths >= span[0]) & (lengths <= span[1])
-    miss = np.where(fits, np.abs(lengths - asked) + rng.random(free.shape), np.inf)
+    miss = np.where(fits, np.abs(lengths - drawn) + rng.random(free.shape), np.inf)
     goals, rows = miss.argmin(axis=1), np.flatnonzero(fits.any(axis=1))
     back, _ = paths_from(mazes, goals)
-    whole = steps[np.arange(len(mazes)), goals]
+    shortest = steps[np.arange(len(mazes)), goals]
     inputs = np.where(free, maze_boards.OPEN, maze_boards.WALL).astype(np.int32)
-    labels = np.where((steps + back == whole[:, None]) & free, maze_boards.PATH, inputs)
+    labels = np.where((steps + back == shortest[:, None]) & free, maze_boards.PATH, inputs)
     for tokens in (inputs, labels):
         tokens[np.arange(len(mazes)), starts] = maze_boards.START
         tokens[np.arange(len(mazes)), goals] = maze_boards.GOAL

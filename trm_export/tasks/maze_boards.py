@@ -40,7 +40,7 @@ def check_paths(inputs: Tokens, answers: Tokens, labels: Tokens) -> Checks:
 
 
 def path_lengths(inputs: Tokens) -> npt.NDArray[np.int32]:
-    """(N,) int32 path cells of a shortest way through each maze (N, S), 0 where there is none."""
+    """(N,) int32 path cells of a shortest path through each maze (N, S), 0 where there is none."""
     return np.maximum(_distance(inputs, inputs != WALL) - 1, 0)
 
 
@@ -56,19 +56,19 @@ def draw_maze(inputs: Tokens, answer: Tokens | None = None) -> list[Piece]:
 
 
 def maze_rules(inputs: Tokens, labels: Tokens | None) -> Iterator[Rule]:
-    """(rows that break the rule, what to say of one), the most basic rule first."""
+    """(rows that break the rule, the problem of a row), the most basic rule first."""
     starts, goals = (inputs == START).sum(axis=1), (inputs == GOAL).sum(axis=1)
     yield (
         (starts != 1) | (goals != 1),
-        lambda row: f"{starts[row]} cells S and {goals[row]} cells G; expected one of each",
+        lambda row: f"expected one cell S and one cell G, got {starts[row]} and {goals[row]}",
     )
-    yield _distance(inputs, inputs != WALL) < 0, lambda row: "no way leads from S to G"
+    yield _distance(inputs, inputs != WALL) < 0, lambda row: "no path leads from S to G"
     if labels is None:
         return
     moved = ~_kept(inputs, labels)
     yield moved, lambda row: _moved(inputs[row], labels[row])
     wrong = ~_shortest(inputs, labels)
-    yield wrong, lambda row: "the cells o of the solution are no shortest path from S to G"
+    yield wrong, lambda row: "the cells o of the solution are not a shortest path from S to G"
 
 
 def _kept(inputs: Tokens, answers: Tokens) -> Bools:
@@ -77,7 +77,7 @@ def _kept(inputs: Tokens, answers: Tokens) -> Bools:
 
 
 def _changed(inputs: Tokens, answers: Tokens) -> Bools:
-    """(N, S) bool: cells that the answer must not have changed so."""
+    """(N, S) bool: cells that the answer changed and must not change."""
     changed: Bools = (answers != inputs) & ~((inputs == OPEN) & (answers == PATH))
     return changed
 

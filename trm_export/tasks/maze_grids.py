@@ -1,9 +1,9 @@
-"""Random mazes, and shortest paths through them; whole batches in numpy.
+"""Random mazes, and shortest paths through them, in batches with numpy.
 
-A maze is a (side, side) board of open cells and walls with walls all around, so that two cells
-that follow each other in the flattened board are never joined across an edge. Rooms lie two cells
-apart; a growing tree joins them to a maze without loops, then some more walls between rooms go.
-Knows nothing about tokens.
+A maze is a (side, side) board of open cells and walls with walls all around, so that neighbours in
+the flattened board are never connected across an edge. Rooms are two cells apart; a growing tree
+connects them to a maze without loops, then some more walls between rooms are removed. Knows nothing
+about tokens.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def random_mazes(
 ) -> Bools:
     """(count, side, side) bool, True where a cell is open; side at least 5.
 
-    loops: each maze loses 0 to `loops` further walls, evenly. branching: how often a maze grows on
-    from any of its rooms and not from the newest: 0 makes few long corridors, 1 many short ones. An
-    even side has one more line of
-    walls than an odd one; it lies at a random edge, so that no direction is special.
+    loops: 0 to `loops` further walls of each maze are removed, uniformly. branching: how often a
+    maze grows from a random room instead of the newest: 0 makes few long corridors, 1 many short
+    ones. An even side has one more line of walls than an odd one, at a random edge, so that all
+    directions are alike.
     """
     rooms = (side - 1) // 2
     mazes = np.zeros((count, 2 * rooms + 1, 2 * rooms + 1), np.bool_)
@@ -39,17 +39,17 @@ def random_mazes(
     spare = side - mazes.shape[1]
     if not spare:
         return mazes
-    whole = np.zeros((count, side, side), np.bool_)
+    boards = np.zeros((count, side, side), np.bool_)
     for row, (top, left) in enumerate(rng.integers(0, spare, (count, 2), endpoint=True)):
-        whole[row, top : side - spare + top, left : side - spare + left] = mazes[row]
-    return whole
+        boards[row, top : side - spare + top, left : side - spare + left] = mazes[row]
+    return boards
 
 
 def paths_from(mazes: Bools, starts: npt.NDArray[np.intp]) -> tuple[Counts, Counts]:
     """Shortest paths from one cell to every other.
 
     mazes: (N, side, side) bool, edges may be open. starts: (N,) cells, counted row by row.
-    Returns (N, S) int32 steps, -1 where no path leads, and (N, S) int32 how many shortest paths
+    Returns (N, S) int32 steps, -1 where there is no path, and (N, S) int32 how many shortest paths
     there are: 0, 1, or 2 for more than one.
     """
     count, side, width = len(mazes), mazes.shape[1], mazes.shape[1] + 2
@@ -64,8 +64,8 @@ def paths_from(mazes: Bools, starts: npt.NDArray[np.intp]) -> tuple[Counts, Coun
         reached = front > 0
         steps[reached] = distance
         ways += front
-        spread = sum(np.roll(front, by, axis=1) for by in (-1, 1, -width, width))
-        front = np.where(free & (steps < 0), np.minimum(spread, 2), 0).astype(np.uint8)
+        neighbours = sum(np.roll(front, by, axis=1) for by in (-1, 1, -width, width))
+        front = np.where(free & (steps < 0), np.minimum(neighbours, 2), 0).astype(np.uint8)
         distance += 1
     inside = (slice(None), slice(1, -1), slice(1, -1))
     shape = (count, width, width)

@@ -1,9 +1,9 @@
-"""Arrays to tokens: `.npz` files and the folders of the official data sets.
+"""Read arrays of tokens: `.npz` files and the folders of the official data sets.
 
-An official folder holds one folder a split ("train", "test"), and that holds `dataset.json` and,
-for each set it lists (usually only "all"), `<set>__inputs.npy`, `<set>__labels.npy` and index
-files that are not needed here. Tokens are already ours. Nothing is unpickled, and the arrays are
-mapped, not loaded, so that `limit` rows cost only `limit` rows.
+An official folder has one folder a split ("train", "test"), and that has `dataset.json` and, for
+each set it lists (usually only "all"), `<set>__inputs.npy`, `<set>__labels.npy` and index files
+that are not needed here. Its tokens are the same as here. Nothing is unpickled, and the arrays are
+memory-mapped, so that only the first `limit` rows are read.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trm_export.errors import reason_of
 from trm_export.tasks.row_checks import find_bad_rows, reject
 from trm_export.tasks.task import Task
 from trm_runtime.errors import RejectedInputError
 
-__all__ = ["read_folder", "read_npz"]
+__all__ = ["checked_arrays", "read_folder", "read_npz"]
 
 _DAMAGED = (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError)
 Read = tuple[Task, npt.NDArray[np.int32], npt.NDArray[np.int32] | None]
@@ -30,7 +31,7 @@ Read = tuple[Task, npt.NDArray[np.int32], npt.NDArray[np.int32] | None]
 def read_npz(path: Path, tasks: Sequence[Task], limit: int | None) -> Read:
     """The arrays `inputs` and (optional) `labels` of an .npz, checked: (N, S) int32 tokens.
 
-    tasks: which of them it is, its size says.
+    tasks: the size selects one of them.
     """
     try:
         with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as data:
@@ -38,11 +39,13 @@ def read_npz(path: Path, tasks: Sequence[Task], limit: int | None) -> Read:
             inputs = data["inputs"] if "inputs" in names else None
             labels = data["labels"] if "labels" in names else None
     except _DAMAGED as error:
-        raise RejectedInputError(f"{path.name} is not a readable .npz file: {error}") from error
+        raise RejectedInputError(
+            f"{path.name}: not a readable .npz file: {reason_of(error)}."
+        ) from error
     if inputs is None:
-        found = ", ".join(names) or "nothing"
-        raise RejectedInputError(f"{path.name} holds {found}; expected inputs (and labels)")
-    return _checked(f"{path.name} inputs", inputs, labels, tasks, limit)
+        listed = ", ".join(names) or "nothing"
+        raise RejectedInputError(f"{path.name}: expected inputs (and labels), got {listed}.")
+    return checked_arrays(f"{path.name} inputs", inputs, labels, tasks, limit)
 
 
 def read_folder(path: Path, split: str | None, tasks: Sequence[Task], limit: int | None) -> Read:
@@ -54,12 +57,12 @@ def read_folder(path: Path, split: str | None, tasks: Sequence[Task], limit: int
         inputs, labels = (_map(folder / f"{name}__{kind}.npy") for kind in ("inputs", "labels"))
         if inputs.ndim == 2 and inputs.shape[1] != facts["seq_len"]:
             raise RejectedInputError(
-                f"{folder.name}/dataset.json says seq_len {facts['seq_len']}, "
-                f"but {name}__inputs.npy has rows of {inputs.shape[1]}"
+                f"{folder.name}/dataset.json: has seq_len {facts['seq_len']}, "
+                f"but {name}__inputs.npy has rows of {inputs.shape[1]} tokens."
             )
         left = None if limit is None else limit - sum(len(part[1]) for part in parts)
         if left is None or left > 0:
-            parts.append(_checked(f"{name}__inputs.npy", inputs, labels, tasks, left))
+            parts.append(checked_arrays(f"{name}__inputs.npy", inputs, labels, tasks, left))
     inputs = np.concatenate([inputs for _, inputs, _ in parts])
     labels = np.concatenate([labels for _, _, labels in parts if labels is not None])
     return parts[0][0], inputs, labels
@@ -73,17 +76,18 @@ def _dataset_facts(folder: Path, path: Path) -> dict[str, Any]:
     file = folder / "dataset.json"
     if not file.is_file():
         splits = sorted(p.parent.name for p in path.glob("*/dataset.json"))
-        named = f"; {path} has the splits {', '.join(splits)}: name the folder of one"
-        hint = named if splits else ""
-        raise RejectedInputError(f"{folder} has no dataset.json{hint}")
+        hint = f"; {path} has the splits {', '.join(splits)}: give the folder of one"
+        raise RejectedInputError(f"{folder} has no dataset.json{hint if splits else ''}.")
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise RejectedInputError(f"{file} is not JSON: {error}") from error
+        raise RejectedInputError(f"{file}: not valid JSON: {reason_of(error)}.") from error
     sets = facts.get("sets") if isinstance(facts, dict) else None
     plain = isinstance(sets, list) and all(isinstance(s, str) and s.isidentifier() for s in sets)
     if not sets or not plain or not isinstance(facts.get("seq_len"), int):
-        raise RejectedInputError(f"{file}: expected a list of names `sets` and a number `seq_len`")
+        raise RejectedInputError(
+            f"{file}: expected a list of names `sets` and an integer `seq_len`."
+        )
     return {"sets": sets, "seq_len": facts["seq_len"]}
 
 
@@ -91,11 +95,13 @@ def _map(path: Path) -> npt.NDArray[Any]:
     try:
         mapped: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except _DAMAGED as error:
-        raise RejectedInputError(f"{path} is not a readable .npy file: {error}") from error
+        raise RejectedInputError(
+            f"{path}: not a readable .npy file: {reason_of(error)}."
+        ) from error
     return mapped
 
 
-def _checked(
+def checked_arrays(
     name: str,
     inputs: npt.NDArray[Any],
     labels: npt.NDArray[Any] | None,
@@ -107,20 +113,20 @@ def _checked(
     problems = []
     if inputs.ndim != 2 or inputs.shape[1] not in sizes or not len(inputs):
         wanted = " or ".join(f"(rows, {size})" for size in sizes)
-        problems.append(f"shape {inputs.shape}; expected {wanted} with at least one row")
+        problems.append(f"expected the shape {wanted} with at least one row, got {inputs.shape}")
     if labels is not None and labels.shape != inputs.shape:
-        problems.append(f"labels of shape {labels.shape}; expected {inputs.shape} like the inputs")
+        problems.append(f"labels: expected the shape {inputs.shape}, got {labels.shape}")
     for kind, array in (("inputs", inputs), ("labels", labels)):
         if array is not None and array.dtype.kind not in "iu":
-            problems.append(f"{kind} of dtype {array.dtype}; expected integer tokens")
+            problems.append(f"{kind}: expected integer tokens, got the dtype {array.dtype}")
     if problems:
-        raise RejectedInputError(f"{name} cannot be read as puzzles of {_names(tasks)}", problems)
+        raise RejectedInputError(f"{name}: not puzzles of {_names(tasks)}:", problems)
     task = sizes[inputs.shape[1]]
     puzzles = inputs[:limit]
     solutions = None if labels is None else labels[:limit]
-    count, found = find_bad_rows(task, puzzles, solutions)
-    if found:
-        named = [f"{name} row {row}: {reason}" for row, reason in found]
+    count, bad = find_bad_rows(task, puzzles, solutions)
+    if bad:
+        named = [f"{name} row {row}: {reason}" for row, reason in bad]
         raise reject(name, len(puzzles), count, named)
     tokens = None if solutions is None else solutions.astype(np.int32)
     return task, puzzles.astype(np.int32), tokens

@@ -1,7 +1,7 @@
-"""Text to tokens: one puzzle a line, or CSV with a header.
+"""Read text as tokens: one puzzle a line, or CSV with a header.
 
-The characters are those of the task's alphabet. Where a blank space is one of them, it separates
-nothing and is cut from no end; where `#` is, no line is a comment.
+The characters are those of the task's alphabet. If a space is one of them, spaces are not
+separators and are not stripped; if `#` is one, no line is a comment.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ def read_text(
 ) -> tuple[Task, npt.NDArray[np.int32], npt.NDArray[np.int32] | None]:
     """(task, inputs, labels or None) of a text file, both (N, S) int32 tokens.
 
-    tasks: of the same signs but for the size, which is taken from the first row that fits one.
-    limit: read so many rows. Bad rows are refused.
+    tasks: with the same characters; the first row whose length fits one selects it. limit: read so
+    many rows. Bad rows are refused.
     """
     signs = "".join(tasks[-1].alphabet)
     rows = list(itertools.islice(_read_rows(path, signs), limit))
     if not rows:
-        raise RejectedInputError(f"{path.name} holds no puzzle; expected one a line")
+        raise RejectedInputError(f"{path.name}: has no puzzle, expected one a line.")
     sizes = {task.seq_len: task for task in tasks}
     task = next((sizes[len(r.puzzle)] for r in rows if len(r.puzzle) in sizes), tasks[-1])
     solved = rows[0].solution is not None
@@ -53,9 +53,9 @@ def read_text(
     inputs = _tokens([row.puzzle for _, row in good], task)
     solutions = [row.solution or "" for _, row in good]
     labels = _tokens(solutions, task) if solved else None
-    count, found = find_bad_rows(task, inputs, labels)
-    if bad or found:
-        reasons = sorted([*bad.items(), *((good[k][0], reason) for k, reason in found)])
+    count, broken = find_bad_rows(task, inputs, labels)
+    if bad or broken:
+        reasons = sorted([*bad.items(), *((good[k][0], reason) for k, reason in broken)])
         named = [f"{path.name} line {rows[i].line}: {reason}" for i, reason in reasons]
         raise reject(path.name, len(rows), len(bad) + count, named)
     return task, inputs, labels
@@ -64,7 +64,7 @@ def read_text(
 def _read_rows(path: Path, signs: str) -> Iterator[_Row]:
     """Rows of a text file with their line numbers, comments and empty lines left out.
 
-    signs: all characters that cells can have.
+    signs: all characters of the alphabet.
     """
     spaced, comments = " " in signs, "#" not in signs
     try:
@@ -86,15 +86,15 @@ def _read_rows(path: Path, signs: str) -> Iterator[_Row]:
                 rows = itertools.chain([first], wanted)
                 yield from (_split(n, text, spaced) for n, text in rows)
     except UnicodeDecodeError as error:
-        raise RejectedInputError(f"{path.name} is not a text file: {error.reason}") from error
+        raise RejectedInputError(f"{path.name}: not a text file: {error.reason}.") from error
 
 
 def _capped(path: Path, lines: Iterable[str]) -> Iterator[str]:
     for number, line in enumerate(lines, 1):
         if len(line) > _LONGEST:
             raise RejectedInputError(
-                f"{path.name} line {number} has more than {_LONGEST} characters; "
-                "expected one puzzle a line"
+                f"{path.name} line {number}: more than {_LONGEST} characters, "
+                "expected one puzzle a line."
             )
         yield line
 
@@ -107,8 +107,8 @@ def _table(
     solution = next((i for i, name in enumerate(header) if name in _SOLUTION_COLUMNS), None)
     if puzzle is None:
         raise RejectedInputError(
-            f"{path.name} has the columns {', '.join(header)}; "
-            f"expected one of {', '.join(_PUZZLE_COLUMNS)}"
+            f"{path.name}: expected a column {', '.join(_PUZZLE_COLUMNS[:-1])} or "
+            f"{_PUZZLE_COLUMNS[-1]}, got {', '.join(header)}."
         )
     for number, line in lines:
         cells = [cell if spaced else cell.strip() for cell in next(csv.reader([line]))]
@@ -119,7 +119,7 @@ def _table(
 def _split(number: int, line: str, spaced: bool) -> _Row:
     """A line `puzzle`, or `puzzle solution` with a comma, semicolon, tab or spaces between.
 
-    Spaces separate only where no cell is one.
+    Spaces separate only if they are not in the alphabet.
     """
     if spaced:
         puzzle, _, solution = line.replace(",", "\t").replace(";", "\t").partition("\t")
@@ -131,9 +131,9 @@ def _split(number: int, line: str, spaced: bool) -> _Row:
 def _shape(row: _Row, task: Task, solved: bool) -> str | None:
     """What is wrong with the characters of a row, if anything."""
     if solved and not row.solution:
-        return "no solution, though the first row has one"
+        return "expected a solution, as in the first row"
     if row.solution is not None and not solved:
-        return "a solution, though the first row has none"
+        return "expected no solution, as in the first row"
     for kind, text, cells in (
         ("", row.puzzle, task.given),
         (" in the solution", row.solution, task.solved),
@@ -142,15 +142,15 @@ def _shape(row: _Row, task: Task, solved: bool) -> str | None:
             continue
         if len(text) != task.seq_len:
             return f"expected {task.seq_len} characters{kind}, got {len(text)}"
-        strange = _first_stray(text, task, cells)
-        if strange is not None:
-            sign = text[strange]
-            return f"{sign!r} at position {strange + 1}{kind}; expected {cells.signs}"
+        position = _first_unknown(text, task, cells)
+        if position is not None:
+            found = text[position]
+            return f"expected {cells.signs} at position {position + 1}{kind}, got {found!r}"
     return None
 
 
-def _first_stray(text: str, task: Task, cells: Cells) -> int | None:
-    """The place of the first character that stands for none of the tokens."""
+def _first_unknown(text: str, task: Task, cells: Cells) -> int | None:
+    """The index of the first character that belongs to none of the tokens."""
     allowed = "".join(task.alphabet[token] for token in cells.ids)
     if not text.strip(allowed):
         return None

@@ -1,7 +1,7 @@
-"""Find the rows of a puzzle file that cannot be used, and say for each what is wrong with it.
+"""Find the bad rows of a puzzle file, with the problem of each.
 
-Works on token arrays of any origin, so the same sentence serves a line of text and a row of an
-array; the caller says where the row came from.
+Works on token arrays of any origin, so the same text serves a line of a text file and a row of an
+array; the caller adds where the row is from.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ Tokens = npt.NDArray[np.integer]
 def find_bad_rows(
     task: Task, inputs: Tokens, labels: Tokens | None
 ) -> tuple[int, list[tuple[int, str]]]:
-    """How many rows break a rule, and for the first `SHOWN` of them (row, what is wrong).
+    """How many rows break a rule, and for the first `SHOWN` of them (row, problem).
 
-    inputs, labels: (N, S) tokens. They hold the task's own tokens only and obey its rules.
+    inputs, labels: (N, S) tokens. Rows must have the task's own tokens only and obey its rules.
     """
     count, first = 0, list[tuple[int, str]]()
     for start in range(0, len(inputs), _CHUNK):
         part = slice(start, start + _CHUNK)
-        found, named = _broken(task, inputs[part], None if labels is None else labels[part])
-        count += found
+        broken, named = _broken(task, inputs[part], None if labels is None else labels[part])
+        count += broken
         first += [(start + row, reason) for row, reason in named]
     return count, first[:SHOWN]
 
 
 def reject(name: str, total: int, bad: int, named: list[str]) -> RejectedInputError:
     """The error for `bad` of `total` rows of a file, the first of them described in `named`."""
-    shown = named[:SHOWN]
-    if bad > len(shown):
-        shown.append(f"and {bad - len(shown)} more")
-    count = f"{bad} of {total} rows" if total > 1 else "its only row"
-    return RejectedInputError(f"{name}: {count} cannot be used; correct or remove", shown)
+    listed = named[:SHOWN]
+    if bad > len(listed):
+        listed.append(f"and {bad - len(listed)} more")
+    rows = f"{bad} of {total} rows" if total > 1 else "the only row"
+    return RejectedInputError(f"{name}: {rows} cannot be used; correct or remove:", listed)
 
 
 def _broken(task: Task, inputs: Tokens, labels: Tokens | None) -> tuple[int, list[tuple[int, str]]]:
@@ -58,7 +58,7 @@ def _broken(task: Task, inputs: Tokens, labels: Tokens | None) -> tuple[int, lis
 
 
 def _rules(task: Task, inputs: Tokens, labels: Tokens | None) -> Iterator[Rule]:
-    """(rows that break the rule, what to say of one), the most basic rule first."""
+    """(rows that break the rule, the problem of a row), the most basic rule first."""
     yield _tokens_rule("puzzle", inputs, task.given)
     if labels is not None:
         yield _tokens_rule("solution", labels, task.solved)
@@ -71,8 +71,8 @@ def _tokens_rule(kind: str, rows: Tokens, cells: Cells) -> Rule:
     def explain(row: int) -> str:
         cell = int(odd[row].argmax())
         return (
-            f"token {rows[row, cell]} at position {cell + 1} of the {kind}; "
-            f"expected {cells.ids.start} to {cells.ids.stop - 1} ({cells.tokens})"
+            f"expected a token {cells.ids.start} to {cells.ids.stop - 1} ({cells.tokens}) at "
+            f"position {cell + 1} of the {kind}, got {rows[row, cell]}"
         )
 
     return odd.any(axis=1), explain

@@ -15,9 +15,11 @@ import numpy.typing as npt
 
 from trm_export.tasks import sudoku_boards
 from trm_export.tasks.bases import Bases, load_bases
+from trm_export.tasks.hard import HardPuzzles, load_hard
 from trm_export.tasks.symmetry import apply, random_symmetries
 from trm_export.tasks.task import SPLITS, Blanks, Cells, Checks, Piece, PuzzleSet, Rule, split_index
 from trm_runtime.errors import UsageError
+from trm_runtime.message_text import counted
 
 __all__ = ["SUDOKUS", "SudokuTask"]
 
@@ -79,19 +81,20 @@ class SudokuTask:
         split: "train", "validation" or "test"; boards of different splits stay different under
         every symmetry. blanks: an exact number; a (least, most) range, in which each 9x9 puzzle
         gets a random number (at most what its base allows) and each 4x4 puzzle has its own;
-        "minimal" for puzzles of which no clue can be taken away; None for the task's default
-        range. count: None gives all there are. The same arguments give the same puzzles.
+        "minimal" for puzzles of which no clue can be removed; "hard" on 9x9 for minimal ones
+        that need guesses (`trm_export.tasks.hard`); None for the task's default range. count: None
+        gives all. The same arguments give the same puzzles.
 
-        Raises UsageError for an unknown split, blanks out of range, or more than there are.
+        Raises UsageError for an unknown split, blanks out of range, or more puzzles than exist.
         """
-        bases, (least, most) = self._bases(split), self._range(blanks)
-        fits = bases.minimal if blanks == "minimal" else _fitting(bases, least, most)
+        bases, (least, most) = self._bases(split, blanks), self._range(blanks)
+        fits = bases.minimal if isinstance(blanks, str) else _fitting(bases, least, most)
         available = int(fits.sum())
         wanted = available if count is None else count
         if not 1 <= wanted <= available:
             raise UsageError(
-                f"{self.name} has {available} {split} puzzles for blanks={blanks}, "
-                f"so count={count} cannot be given; ask for 1 to {available} or other blanks"
+                f"{self.name} has {counted(available, f'{split} puzzle')} for blanks={blanks}; ask "
+                f"for that many or fewer, or other blanks, got {wanted}."
             )
         rng = np.random.default_rng((seed, SPLITS.index(split), least, most))
         rows = rng.permutation(np.flatnonzero(fits))[:wanted]
@@ -105,26 +108,32 @@ class SudokuTask:
         seed: int = 0,
         split: str = "train",
         minimal_fraction: float = 0.0,
+        hard_fraction: float = 0.0,
     ) -> Iterator[tuple[Ints, Ints]]:
         """Endless (inputs, labels), both (batch_size, S) int32, each row in a random symmetry.
 
-        Blanks are drawn evenly from the range `blanks`; a 9x9 base that allows fewer gives its
-        minimal puzzle. That fraction of all rows which `minimal_fraction` names (0..1) are
-        minimal puzzles whatever the range. The same arguments give the same stream.
+        Blanks are drawn uniformly from the range `blanks`; a 9x9 base that allows fewer gives its
+        minimal puzzle. A share `minimal_fraction` (0..1) of all rows are minimal puzzles,
+        independent of the range, and a share `hard_fraction` need guesses, as many of every level
+        of `trm_export.tasks.hard`. The same arguments give the same stream.
         """
         bases, (least, most) = self._bases(split), self._range(blanks)
-        if batch_size < 1 or not 0 <= minimal_fraction <= 1:
+        fractions = (minimal_fraction, hard_fraction)
+        if batch_size < 1 or not all(0 <= fraction <= 1 for fraction in fractions):
             raise UsageError(
-                f"batch_size={batch_size} must be at least 1 and "
-                f"minimal_fraction={minimal_fraction} within 0..1"
+                f"{self.name}: batch_size must be 1 or more, got {batch_size}; minimal_fraction "
+                f"0 to 1, got {minimal_fraction}; hard_fraction 0 to 1, got {hard_fraction}."
             )
         fits = _fitting(bases, least, most)
         if not fits.any():
-            raise UsageError(f"{self.name} has no {split} puzzles with {least} to {most} blanks")
-        return _stream(bases, (least, most), batch_size, minimal_fraction, seed)
+            raise UsageError(f"{self.name} has no {split} puzzles with {least} to {most} blanks.")
+        stream = _stream(bases, (least, most), batch_size, minimal_fraction, seed)
+        if not hard_fraction:
+            return stream
+        return _harder(stream, self._hard(split), hard_fraction, seed)
 
     def lesson(self, inputs: Ints, labels: Ints, number: int) -> Ints:
-        """There are none: the labels."""
+        """The labels, because this task has no lessons."""
         return labels
 
     def check(self, inputs: Tokens, answers: Tokens, labels: Tokens) -> Checks:
@@ -151,20 +160,25 @@ class SudokuTask:
         """No digit twice in a row, column or box, and the solution keeps the clues."""
         return sudoku_boards.sudoku_rules(inputs, labels)
 
-    def _bases(self, split: str) -> Bases:
+    def _bases(self, split: str, blanks: Blanks | None = None) -> Bases:
         split_index(split)
-        return load_bases(self.side, split)
+        return self._hard(split).bases if blanks == "hard" else load_bases(self.side, split)
+
+    def _hard(self, split: str) -> HardPuzzles:
+        if self.side != 9:
+            raise UsageError(f"{self.name} has no hard puzzles; use sudoku9.")
+        return load_hard(split)
 
     def _range(self, blanks: Blanks | None) -> tuple[int, int]:
         """(least, most) blanks; both ends inside 1..S-1."""
-        if blanks == "minimal":
-            return self.seq_len, self.seq_len  # more than any base allows: no clue is put back
-        asked = self.blanks_range if blanks is None else blanks
-        least, most = (asked, asked) if isinstance(asked, int | str) else asked
-        if isinstance(asked, str) or not 1 <= least <= most < self.seq_len:
+        if blanks == "minimal" or blanks == "hard":
+            return self.seq_len, self.seq_len  # more than any base allows: no clue is added
+        span = self.blanks_range if blanks is None else blanks
+        least, most = (span, span) if isinstance(span, int | str) else span
+        if isinstance(span, str) or not 1 <= least <= most < self.seq_len:
             raise UsageError(
-                f"blanks={blanks} is not a number of blanks or a (least, most) range "
-                f"within 1 to {self.seq_len - 1} for {self.name}"
+                f"{self.name}: blanks must be a number or a (least, most) range within 1 to "
+                f"{self.seq_len - 1}, minimal or hard, got {blanks}."
             )
         return least, most
 
@@ -198,6 +212,21 @@ def _stream(
         yield cut.inputs, cut.labels
 
 
+def _harder(
+    stream: Iterator[tuple[Ints, Ints]], puzzles: HardPuzzles, fraction: float, seed: int
+) -> Iterator[tuple[Ints, Ints]]:
+    """The stream with that fraction of its rows replaced by puzzles, as many of every level."""
+    rng = np.random.default_rng((seed, 9))
+    levels = [rows for rows in puzzles.levels if len(rows)]
+    for inputs, labels in stream:
+        replaced = np.flatnonzero(rng.random(len(inputs)) < fraction)
+        drawn = rng.integers(0, len(levels), len(replaced))
+        rows = np.array([rng.choice(levels[level]) for level in drawn], np.intp)
+        cut = _cut(puzzles.bases, rows, np.full(len(rows), 81), rng)
+        inputs[replaced], labels[replaced] = cut.inputs, cut.solutions
+        yield inputs, labels
+
+
 def _levels(bases: Bases, span: tuple[int, int]) -> tuple[npt.NDArray[np.intp], ...]:
     """Bases of each number of blanks: rows[starts[i]:ends[i]] serve levels[i] blanks."""
     fits = np.flatnonzero(_fitting(bases, *span))
@@ -220,16 +249,16 @@ def _cut(
 ) -> PuzzleSet:
     """Puzzles from the named bases, each in a random symmetry.
 
-    Restorable bases get (at most) so many blanks; the others stand for themselves alone.
+    Restorable bases get (at most) so many blanks; the others have their own number.
     """
     solutions, shown = bases.solutions[rows], bases.clues[rows]
     most = (~shown).sum(axis=1, dtype=np.int32)
-    kept = np.minimum(blanks, most).astype(np.int32) if bases.restorable else most
-    hidden = _lowest(rng, shown, kept) if (kept < most).any() else ~shown
+    count = np.minimum(blanks, most).astype(np.int32) if bases.restorable else most
+    hidden = _lowest(rng, shown, count) if (count < most).any() else ~shown
     cells, tokens = random_symmetries(len(rows), round(solutions.shape[1] ** 0.5), rng)
     labels = apply(solutions, cells, tokens)
     inputs = apply(np.where(hidden, np.uint8(1), solutions), cells, tokens)
-    return PuzzleSet(inputs, labels, kept)
+    return PuzzleSet(inputs, labels, count)
 
 
 def _lowest(

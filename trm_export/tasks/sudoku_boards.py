@@ -21,7 +21,7 @@ Bools = npt.NDArray[np.bool_]
 def check_answers(inputs: Tokens, answers: Tokens, labels: Tokens) -> Checks:
     """Judge answers to puzzles; all three (N, S) tokens with S = 16 or 81.
 
-    Valid is an answer that holds each digit once in every row, column and box and keeps the clues.
+    A valid answer has each digit once in every row, column and box and keeps the clues.
     """
     right, blank = answers == labels, inputs == 1
     side = round(inputs.shape[1] ** 0.5)
@@ -34,11 +34,11 @@ def check_answers(inputs: Tokens, answers: Tokens, labels: Tokens) -> Checks:
 
 
 def clue_clashes(puzzles: Tokens) -> Bools:
-    """(N, S) tokens -> (N,) bool: a digit stands twice in a row, column or box."""
+    """(N, S) tokens -> (N,) bool: a digit appears twice in a row, column or box."""
     side = round(puzzles.shape[1] ** 0.5)
     units = np.sort(puzzles[:, unit_cells(side)], axis=2)
-    again = (units[:, :, 1:] == units[:, :, :-1]) & (units[:, :, 1:] > 1)
-    clashes: Bools = again.any(axis=(1, 2))
+    repeated = (units[:, :, 1:] == units[:, :, :-1]) & (units[:, :, 1:] > 1)
+    clashes: Bools = repeated.any(axis=(1, 2))
     return clashes
 
 
@@ -77,21 +77,21 @@ def draw(inputs: Tokens, answer: Tokens | None = None) -> list[Piece]:
 
 
 def sudoku_rules(inputs: Tokens, labels: Tokens | None) -> Iterator[Rule]:
-    """(rows that break the rule, what to say of one), the most basic rule first."""
+    """(rows that break the rule, the problem of a row), the most basic rule first."""
     yield clue_clashes(inputs), lambda row: _twice("clue", inputs[row])
     if labels is None:
         return
     moved = (inputs != BLANK) & (inputs != labels)
     yield moved.any(axis=1), lambda row: _moved(inputs[row], labels[row], moved[row])
-    yield clue_clashes(labels), lambda row: _twice("digit of the solution", labels[row])
+    yield clue_clashes(labels), lambda row: _twice("solution's digit", labels[row])
 
 
 def _moved(inputs: Tokens, labels: Tokens, moved: npt.NDArray[np.bool_]) -> str:
     cell = int(moved.argmax())
     row, column = divmod(cell, round(len(inputs) ** 0.5))
     return (
-        f"the solution contradicts the puzzle in row {row + 1}, column {column + 1}: "
-        f"{labels[cell] - 1} instead of the clue {inputs[cell] - 1}"
+        f"the solution contradicts the puzzle in row {row + 1}, column {column + 1}: expected the "
+        f"clue {inputs[cell] - 1}, got {labels[cell] - 1}"
     )
 
 
@@ -102,5 +102,5 @@ def _twice(kind: str, tokens: Tokens) -> str:
         repeated = [digit - 1 for digit in digits if digits.count(digit) > 1]
         if repeated:
             unit = ("row", "column", "box")[index // side]
-            return f"the {kind} {repeated[0]} stands twice in {unit} {index % side + 1}"
-    raise ValueError("no digit is repeated")
+            return f"the {kind} {repeated[0]} appears twice in {unit} {index % side + 1}"
+    raise ValueError("No digit is repeated.")

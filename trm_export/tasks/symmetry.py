@@ -3,7 +3,7 @@
 A symmetry relabels the digits, permutes the bands and the rows inside each band, the stacks and
 the columns inside each stack, and may transpose. It turns a puzzle with one solution into
 another; two boards that a symmetry joins are the same board to a solver, so data splits must be
-disjoint *up to symmetry*. Everything works on whole batches; nothing here generates boards.
+disjoint *up to symmetry*. Everything works on batches; nothing here generates boards.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def random_symmetries(
     rows, columns = _random_lines(count, side, rng), _random_lines(count, side, rng)
     upright = rows[:, :, None] * side + columns[:, None, :]
     turned = columns[:, None, :] * side + rows[:, :, None]
-    cells = np.where(rng.random((count, 1, 1)) < 0.5, upright, turned).reshape(count, -1)
+    cells = np.where(rng.random((count, 1, 1)) < 0.5, upright, turned).reshape(count, side**2)
     digits = rng.random((count, side), np.float32).argsort(axis=1).astype(np.int32)
     fixed = np.tile(np.array([0, 1], np.int32), (count, 1))
     return cells, np.concatenate([fixed, digits + 2], axis=1)
@@ -76,7 +76,7 @@ def grid_invariants(grids: Ints) -> npt.NDArray[np.uint8]:
 def cell_symmetries(side: int) -> npt.NDArray[np.intp]:
     """Every symmetry of the cells (no relabelling): (128, 16) for 4x4. 9x9 has 3.4 million."""
     if side != 4:
-        raise ValueError(f"only the 4x4 group is small enough to list, not {side}x{side}")
+        raise ValueError(f"The symmetries can be listed for 4x4 only, got {side}x{side}.")
     lines = [np.array(bands)[:, None] * 2 for bands in permutations(range(2))]
     inner = [np.array(pair) for pair in product(list(permutations(range(2))), repeat=2)]
     lists = [(band + rows).ravel() for band, rows in product(lines, inner)]

@@ -1,17 +1,18 @@
-"""What a task is: puzzles with one solution each, their tokens, rules and looks.
+"""The interface of a task: puzzles with one solution each, their tokens, rules and drawings.
 
-Token 0 pads in every task. Knows no particular task; `trm_export.tasks.TASKS` has them.
+Token 0 pads in every task. Knows no particular task; `trm_export.tasks.TASKS` lists them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from trm_runtime.alphabet import pads
 from trm_runtime.errors import UsageError
 from trm_runtime.judging import exact, without_padding
 
@@ -33,11 +34,11 @@ __all__ = [
 RANDOM_ROWS = "rows of random tokens, which are no puzzles"
 SPLITS = ("train", "validation", "test")
 
-Blanks = int | tuple[int, int] | Literal["minimal"]
+Blanks = int | tuple[int, int] | Literal["minimal", "hard"]
 Ints = npt.NDArray[np.int32]
 Tokens = npt.NDArray[np.integer]
 Bools = npt.NDArray[np.bool_]
-Rule = tuple[Any, Callable[[int], str]]  # (N,) bool rows that break it, what to say of one
+Rule = tuple[Any, Callable[[int], str]]  # (N,) bool rows that break it, the problem of a row
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,9 @@ class PuzzleSet:
     """Puzzles with their solutions, row by row.
 
     inputs: (N, S) int32 tokens. labels: (N, S) int32 tokens of the solutions, or None where a
-    file gave none. blanks: (N,) int32 cells that the solution fills: the difficulty. kind: what
-    the rows are, in words. identifiers: (N,) int32 puzzle identifiers, where the task has them.
-    padded: the labels pad with 0 around an answer, and what lies there does not count.
+    file has none. blanks: (N,) int32 cells that the solution fills: the difficulty. kind: the kind
+    of rows, in words. identifiers: (N,) int32 puzzle identifiers, where the task has them.
+    padded: the labels pad with 0 around an answer, and these cells do not count.
     """
 
     inputs: Ints
@@ -62,14 +63,14 @@ class PuzzleSet:
 
     @property
     def solutions(self) -> Ints:
-        """The labels (N, S) int32; UsageError where the puzzles came without."""
+        """The labels (N, S) int32; UsageError for puzzles without solutions."""
         if self.labels is None:
-            raise UsageError("these puzzles have no solutions to compare with")
+            raise UsageError("These puzzles have no solutions to compare with; add the solutions.")
         return self.labels
 
     @property
     def targets(self) -> Ints | None:
-        """The labels with UNJUDGED where anything goes; None without labels."""
+        """The labels with UNJUDGED in cells that do not count; None without labels."""
         if self.labels is None or not self.padded:
             return self.labels
         return without_padding(self.labels)
@@ -83,9 +84,9 @@ class PuzzleSet:
         return exact(answers, without_padding(labels) if self.padded else labels)
 
     def feeds(self, num_puzzle_identifiers: int | None) -> dict[str, Ints]:
-        """What a model with so many puzzle identifiers (None: without) takes in.
+        """The inputs of a model with so many puzzle identifiers (None: without).
 
-        Puzzles without identifiers, or with some that the model does not know, get identifier 0.
+        Puzzles without identifiers, or with larger ones than the model has, get identifier 0.
         """
         feeds = {"inputs": self.inputs}
         if num_puzzle_identifiers is not None:
@@ -112,7 +113,7 @@ class Checks:
 class Cells:
     """The tokens that a puzzle or a solution is made of.
 
-    ids: they are consecutive. signs, tokens: what they are, in words, for a text and for an array.
+    ids: consecutive tokens. signs, tokens: a description of them for text files and for arrays.
     """
 
     ids: range
@@ -138,7 +139,7 @@ class Task(Protocol):
 
     @property
     def name(self) -> str:
-        """What `get_task` calls it."""
+        """The name for `get_task`."""
         ...
 
     @property
@@ -148,7 +149,7 @@ class Task(Protocol):
 
     @property
     def alphabet(self) -> tuple[str, ...]:
-        """For each token the characters read as it; the first is the one printed."""
+        """For each token the characters that are read as it; the first is printed."""
         ...
 
     @property
@@ -173,12 +174,12 @@ class Task(Protocol):
 
     @property
     def available(self) -> bool:
-        """Whether its puzzles are here; some come with an optional package."""
+        """Whether its puzzles are installed; some need an optional package."""
         ...
 
     @property
     def num_puzzle_identifiers(self) -> int | None:
-        """How many its puzzles need; None where they have none."""
+        """How many identifiers its puzzles need; None where they have none."""
         ...
 
     @property
@@ -188,12 +189,12 @@ class Task(Protocol):
 
     @property
     def given(self) -> Cells:
-        """What a puzzle is made of."""
+        """The tokens of a puzzle."""
         ...
 
     @property
     def solved(self) -> Cells:
-        """What a solution is made of."""
+        """The tokens of a solution."""
         ...
 
     def puzzles(
@@ -214,15 +215,18 @@ class Task(Protocol):
         seed: int = 0,
         split: str = "train",
         minimal_fraction: float = 0.0,
+        hard_fraction: float = 0.0,
     ) -> Iterator[tuple[Ints, ...]]:
         """Endless (inputs, labels), both (batch_size, S) int32, for training.
 
-        A task with puzzle identifiers gives them, too: (batch_size,) int32.
+        The fractions (0..1) are those of minimal and of hard puzzles, in a task that has them.
+
+        A task with puzzle identifiers also gives those: (batch_size,) int32.
         """
         ...
 
     def lesson(self, inputs: Ints, labels: Ints, number: int) -> Ints:
-        """The goal of ACT step `number`, from 1, in the place of the labels; all (N, S) int32."""
+        """The goal of ACT step `number`, from 1, instead of the labels; all (N, S) int32."""
         ...
 
     def check(self, inputs: Tokens, answers: Tokens, labels: Tokens) -> Checks:
@@ -246,13 +250,19 @@ class Task(Protocol):
         ...
 
     def rules(self, inputs: Tokens, labels: Tokens | None) -> Iterable[Rule]:
-        """What rows of (N, S) tokens must obey, those of `given` and `solved` taken for granted."""
+        """The rules for rows of (N, S) tokens, besides those of `given` and `solved`."""
         ...
 
 
-def random_rows(vocab_size: int, seq_len: int, count: int) -> PuzzleSet:
-    """Tokens (count, S) drawn evenly from 0..V-1, without solutions; always the same."""
-    tokens = np.random.default_rng(0).integers(0, vocab_size, (count, seq_len), dtype=np.int32)
+def random_rows(
+    vocab_size: int, seq_len: int, count: int, alphabet: Sequence[str] | None = None
+) -> PuzzleSet:
+    """Tokens (count, S) drawn evenly, without solutions; always the same.
+
+    They are of 0..V-1, but for a 0 that pads by the alphabet.
+    """
+    least, rng = int(pads(alphabet)), np.random.default_rng(0)
+    tokens = rng.integers(least, vocab_size, (count, seq_len), dtype=np.int32)
     return PuzzleSet(tokens, None, np.zeros(count, np.int32), kind=RANDOM_ROWS)
 
 
@@ -262,7 +272,7 @@ def text_of(pieces: Iterable[Piece]) -> str:
 
 
 def split_index(split: str) -> int:
-    """The place of a split in `SPLITS`; UsageError lists them otherwise."""
+    """The index of a split in `SPLITS`; UsageError for an unknown one."""
     if split not in SPLITS:
-        raise UsageError(f"unknown split {split!r}; expected one of {', '.join(SPLITS)}")
+        raise UsageError(f"There is no split {split!r}; choose from {', '.join(SPLITS)}.")
     return SPLITS.index(split)

@@ -1,8 +1,8 @@
-"""Ask a model for every ARC answer in many symmetries, and let the answers vote.
+"""Solve every ARC problem in many symmetries, and vote on the answers.
 
-Each augmented copy of a problem is asked under its own puzzle identifier; what comes out is turned
-back, and equal grids are one candidate. The candidate with the most votes is first, among equals
-the one of which the model is surest (the mean of sigmoid(q_halt)), as in the official evaluation.
+Each augmented copy of a problem has its own puzzle identifier; its symmetry is undone in the
+answer, and equal grids are one candidate. The candidate with the most votes is first, among equals
+the one with the highest mean of sigmoid(q_halt), as in the official evaluation.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from trm_export.errors import UsageError
 from trm_export.tasks.arc import ArcTask
 from trm_export.tasks.arc_grids import decode, encode
 from trm_runtime import solve
+from trm_runtime.message_text import counted
 from trm_runtime.runner import StepRunner
 
 __all__ = ["ArcScore", "Candidate", "VotedGrid", "evaluate_arc", "tally"]
@@ -28,7 +29,7 @@ Grid = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A grid that some answers agree on."""
+    """A grid with the number of equal answers."""
 
     grid: Grid
     votes: int
@@ -37,7 +38,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class VotedGrid:
-    """One grid that was asked for."""
+    """The candidates for one unknown grid."""
 
     problem: str
     right: Grid
@@ -51,7 +52,7 @@ class VotedGrid:
 
 @dataclass(frozen=True)
 class ArcScore:
-    """All grids that were asked for, and what it took."""
+    """The candidates for all unknown grids, and the steps that they took."""
 
     asked: tuple[VotedGrid, ...]
     copies: int
@@ -62,7 +63,7 @@ class ArcScore:
         return float(np.mean([one.solved(attempts) for one in self.asked]))
 
     def problems_solved(self, attempts: int = 2) -> float:
-        """Share of the problems of which every grid was found."""
+        """Share of the problems for which every grid was found."""
         by_problem: dict[str, bool] = {}
         for one in self.asked:
             by_problem[one.problem] = by_problem.get(one.problem, True) and one.solved(attempts)
@@ -71,13 +72,13 @@ class ArcScore:
 
 def tally(answers: Iterable[tuple[Grid | None, float]]) -> tuple[Candidate, ...]:
     """Candidates among (grid, q_halt), the best first; answers without a grid have no vote."""
-    found: dict[tuple[tuple[int, ...], bytes], list[tuple[Grid, float]]] = {}
+    groups: dict[tuple[tuple[int, ...], bytes], list[tuple[Grid, float]]] = {}
     for grid, q_halt in answers:
         if grid is not None:
-            found.setdefault((grid.shape, grid.tobytes()), []).append((grid, q_halt))
+            groups.setdefault((grid.shape, grid.tobytes()), []).append((grid, q_halt))
     candidates = [
         Candidate(same[0][0], len(same), float(np.mean([_sigmoid(q) for _, q in same])))
-        for same in found.values()
+        for same in groups.values()
     ]
     return tuple(sorted(candidates, key=lambda c: (-c.votes, -c.sureness)))
 
@@ -91,16 +92,16 @@ def evaluate_arc(
     halt: str | float = "learned",
     batch_size: int | None = None,
 ) -> ArcScore:
-    """Asks `runner` for the unknown grids of ARC problems, each in `copies` symmetries.
+    """Solves the unknown grids of ARC problems with `runner`, each in `copies` symmetries.
 
-    problems: their places in `task.problems`; None for all evaluation problems. copies: 1 asks for
-    the problem as it is; None for all that the task has.
+    problems: their indices in `task.problems`; None for all evaluation problems. copies: 1 for the
+    problem without augmentation; None for all copies of the task.
 
-    Raises UsageError for copies that the task has not or identifiers that the model has not.
+    Raises UsageError for more copies than the task has, or fewer identifiers than it needs.
     """
     wanted = task.copies if copies is None else copies
     if not 1 <= wanted <= task.copies:
-        raise UsageError(f"{task.name} has 1 to {task.copies} copies a problem, not {wanted}")
+        raise UsageError(f"{task.name}: copies must be 1 to {task.copies}, got {wanted}.")
     if problems is None:
         problems = [i for i, problem in enumerate(task.problems) if not problem.training]
     _require_identifiers(runner, task)
@@ -112,19 +113,20 @@ def evaluate_arc(
     ]
     solution = solve(runner, _feeds(runner, task, rows), halt=halt, batch_size=batch_size)
     ballots = zip(rows, solution.answers, solution.q_halt.tolist(), strict=True)
-    asked = [
-        _counted(task, key, [(row[2], tokens, q) for row, tokens, q in group])
+    grids = [
+        _tallied(task, key, [(row[2], tokens, q) for row, tokens, q in group])
         for key, group in itertools.groupby(ballots, key=lambda ballot: ballot[0][:2])
     ]
-    return ArcScore(tuple(asked), wanted, float(solution.steps.mean()))
+    return ArcScore(tuple(grids), wanted, float(solution.steps.mean()))
 
 
 def _require_identifiers(runner: StepRunner, task: ArcTask) -> None:
     known = runner.contract.num_puzzle_identifiers
     if known is not None and known < task.num_puzzle_identifiers:
         raise UsageError(
-            f"the model knows {known} puzzle identifiers; {task.name} with {task.copies} copies a "
-            f"problem has {task.num_puzzle_identifiers}"
+            f"The model has {counted(known, 'puzzle identifier')}, but {task.name} with "
+            f"{task.copies} copies a problem needs {task.num_puzzle_identifiers}; use a task with "
+            "fewer copies."
         )
 
 
@@ -142,7 +144,7 @@ def _feeds(
     return feeds
 
 
-def _counted(
+def _tallied(
     task: ArcTask, key: tuple[int, int], answers: list[tuple[int, npt.NDArray[np.int32], float]]
 ) -> VotedGrid:
     number, place = key

@@ -1,8 +1,9 @@
-"""What happens between the epochs of a training run: validation, saving, the learning curve."""
+"""Callbacks of a training run: validation, saving, the log, the learning curve."""
 
 from __future__ import annotations
 
 import csv
+import importlib.util
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +20,11 @@ VALIDATED = ("val_exact", "val_exact_all_steps", "val_steps", "val_threshold")
 
 
 class Validate(keras.callbacks.Callback):
-    """Every so many epochs: traces the validation puzzles and offers the model for saving.
+    """Every so many epochs: runs the validation puzzles and saves the model if it is the best.
 
     Adds the entries of `VALIDATED` to the epoch's logs. Expects the averaged weights in the model
     (`keras.callbacks.SwapEMAWeights`).
+    ``best`` is the share answered right that a model must reach to be saved.
     """
 
     def __init__(
@@ -32,15 +34,22 @@ class Validate(keras.callbacks.Callback):
         every: int,
         epochs: int,
         save: Callable[[HaltingPoint], None],
+        best: float = -1.0,
     ) -> None:
         super().__init__()
         self.trm, self.puzzles, self.every, self.epochs = model, puzzles, every, epochs
-        self.save, self.best = save, -1.0
+        self.save, self.best = save, best
         self.step = compiled_step(model)
+        self.seconds = 0.0  # of the longest validation
+        self.averaged = False  # whether the averages are in the model
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Notes that the weights are in the model."""
+        self.averaged = False
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Validates when it is the epoch's turn; the last epoch always is."""
-        logs = {} if logs is None else logs
+        self.averaged, logs = True, {} if logs is None else logs
         if (epoch + 1) % self.every and epoch + 1 != self.epochs:
             return
         point = self.measure()
@@ -51,9 +60,12 @@ class Validate(keras.callbacks.Callback):
             self.save(point)
 
     def measure(self) -> HaltingPoint:
-        """The tuned halting point of the model's present weights."""
+        """The tuned halting point of the model's current weights."""
+        began = time.monotonic()
         rows = min(64, len(self.puzzles))
-        return tune_threshold(trace(self.trm, self.puzzles, batch_size=rows, step=self.step))
+        point = tune_threshold(trace(self.trm, self.puzzles, batch_size=rows, step=self.step))
+        self.seconds = max(self.seconds, time.monotonic() - began)
+        return point
 
 
 class Clock(keras.callbacks.Callback):
@@ -64,13 +76,13 @@ class Clock(keras.callbacks.Callback):
         self.start = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Stamps the epoch."""
+        """Adds the time."""
         if logs is not None:
             logs["minutes"] = (time.monotonic() - self.start) / 60
 
 
 class Log(keras.callbacks.Callback):
-    """Appends a row to a CSV file every epoch; what an epoch has no value of is an empty cell.
+    """Appends a row to a CSV file every epoch; a missing value is an empty cell.
 
     `last` is the row of the latest epoch of this process.
     """
@@ -81,7 +93,7 @@ class Log(keras.callbacks.Callback):
         self.last: dict[str, float] = {}
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Writes the row, and above the first one the names of the columns."""
+        """Writes the row, and the names of the columns before the first one."""
         values = {name: float(value) for name, value in (logs or {}).items()}
         self.last = {name: value for name, value in values.items() if value == value}
         new = not self.path.exists()
@@ -92,6 +104,15 @@ class Log(keras.callbacks.Callback):
             writer.writerow({"epoch": epoch, **self.last})
 
 
+def best_logged(log: Path) -> float:
+    """The best validation of a log (CSV), -1 where there is none."""
+    if not log.exists():
+        return -1.0
+    with log.open(newline="") as file:
+        values = [row.get(VALIDATED[0]) for row in csv.DictReader(file)]
+    return max((float(value) for value in values if value), default=-1.0)
+
+
 class LearningCurve(keras.callbacks.Callback):
     """Draws the CSV log as a PNG after every epoch that was validated."""
 
@@ -100,9 +121,14 @@ class LearningCurve(keras.callbacks.Callback):
         self.log, self.picture = log, picture
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Redraws the curve when there is something new to see."""
+        """Redraws the curve after a validation."""
         if VALIDATED[0] in (logs or {}):
             draw_curve(self.log, self.picture)
+
+
+def can_draw() -> bool:
+    """Whether there is the library that draws curves; training needs it for nothing else."""
+    return importlib.util.find_spec("matplotlib") is not None
 
 
 def draw_curve(log: Path, picture: Path) -> None:

@@ -1,7 +1,7 @@
-"""From easy to hard: one ACT step first, whose goal is near, then one more each time, then all.
+"""The curriculum: training begins with one ACT step, then one more at a time, then all.
 
-With few ACT steps the rows are new at almost every optimizer step, and what the steps before have
-learnt stays what they are asked for. Knows nothing about any task.
+With few ACT steps almost every optimizer step has new rows, and the goals of the first steps never
+change. Knows nothing about any task.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from trm_export.training.trainer import ACTTrainer
 class Curriculum(keras.callbacks.Callback):
     """Allows one more ACT step after every epoch whose halted rows were exact to ``mastery``.
 
-    ``lesson`` is how many there are, from 1; None stands for the end of the lessons, with
-    ``act_steps``, 0 for the model's own. Adds the lesson of the next epoch to the logs, where a
-    resumed run finds it, 0 for None. Without a mastery, or lessons, it is None from the start.
+    ``lesson`` is the number of ACT steps, from 1; None after the last lesson, when ``act_steps``
+    holds, 0 for the model's own. Adds the lesson of the next epoch to the logs (0 for None), from
+    which a resumed run reads it. Without a mastery, or lessons, it is None from the start.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Curriculum(keras.callbacks.Callback):
         self._limit()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Judges the epoch."""
+        """Moves to the next lesson if the epoch was good enough."""
         if logs is None or not (self.mastery and self.lessons):
             return
         if self.lesson is not None and logs["exact"] >= self.mastery:
@@ -48,8 +48,23 @@ class Curriculum(keras.callbacks.Callback):
         self.trainer.limit.assign(min(self.lesson or self.act_steps, self.act_steps))
 
 
+class Ramp(keras.callbacks.Callback):
+    """Allows ``first`` ACT steps at first and evenly more with the epochs, all at ``epochs``."""
+
+    def __init__(self, first: int, epochs: float, trainer: ACTTrainer) -> None:
+        super().__init__()
+        all_steps = trainer.trm.halt_max_steps
+        self.first, self.epochs, self.trainer = first or all_steps, epochs, trainer
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Sets the ACT steps of the epoch."""
+        all_steps = self.trainer.trm.halt_max_steps
+        grown = (all_steps - self.first) * min(epoch / self.epochs, 1.0)
+        self.trainer.limit.assign(min(self.first + int(grown), all_steps))
+
+
 def _logged(log: Path) -> int | None:
-    """The lesson at the end of a log; the first where there is none."""
+    """The lesson in the last row of a log; the first lesson without a log."""
     if not log.exists():
         return 1
     with log.open(newline="") as file:

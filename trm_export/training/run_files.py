@@ -1,6 +1,6 @@
-"""The files of one training run, named after the model it writes, and who may write over them.
+"""The files of one training run, named after its model, and when they may be overwritten.
 
-Needs no framework, so that a command can refuse before it loads one.
+Imports no framework, so that a command can check its options before it loads one.
 """
 
 from __future__ import annotations
@@ -11,22 +11,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from trm_export import TOOL
 from trm_export.checkpoints.keras_file import require_keras
-from trm_export.errors import OverwriteError, RejectedInputError, UsageError
+from trm_export.errors import OverwriteError, RejectedInputError, UsageError, reason_of
 from trm_export.files import atomic_write, refuse_overwrite, refuse_source, require_suffix
 from trm_export.training.recipe import Recipe
 from trm_runtime import strict_json
+from trm_runtime.message_text import counted
 
 
 @dataclasses.dataclass(frozen=True)
 class RunFiles:
-    """What lies beside `output`, the model."""
+    """The files beside `output`, the model."""
 
     output: Path
 
     @property
     def log(self) -> Path:
-        """A row an epoch."""
+        """CSV, a row an epoch."""
         return self.output.with_suffix(".csv")
 
     @property
@@ -36,12 +38,12 @@ class RunFiles:
 
     @property
     def recipe(self) -> Path:
-        """What decides the run."""
+        """The recipe of the run, as JSON."""
         return self.output.with_suffix(".recipe.json")
 
     @property
     def backup(self) -> Path:
-        """The folder that a resumed run goes on from; gone when a run is complete."""
+        """The folder that a resumed run continues from; removed when a run is complete."""
         return self.output.with_suffix(".backup")
 
     @property
@@ -53,7 +55,7 @@ class RunFiles:
     def check(self, *, start: Path | None, resume: bool, force: bool) -> None:
         """Raises what `train` raises for files that it must not write or cannot read.
 
-        Nothing is written, and of `start` no weights are read.
+        Writes nothing, and reads no weights of `start`.
         """
         require_suffix(self.output, ".keras")
         if start is not None:
@@ -62,25 +64,27 @@ class RunFiles:
         refuse_overwrite(self.output, force=force or resume)
         if resume:
             if not self.recipe.exists() or not any(self.backup.glob("*")):
-                raise UsageError(f"There is no run to resume beside {self.output}.")
+                raise UsageError(
+                    f"There is no run to resume beside {self.output}; drop --resume to start one."
+                )
             return
         if force:
             return
         epochs = self.finished_epochs
         if epochs:
             raise OverwriteError(
-                f"{self.backup} holds a run of {epochs} epoch{'s' * (epochs > 1)}; go on with it "
-                "by --resume, discard it by --force, or choose another name."
+                f"{self.backup} has a run of {counted(epochs, 'epoch')}; add --resume to continue "
+                "it or --force to discard it, or choose another name."
             )
         unclaimed = [str(file) for file in (self.log, self.curve) if file.exists()]
         if unclaimed and not self.recipe.exists():
             raise OverwriteError(
-                f"{' and '.join(unclaimed)} would be replaced, and no run here made it; choose "
+                f"{' and '.join(unclaimed)} would be replaced and was not made by {TOOL}; choose "
                 "another name or add --force."
             )
 
     def begin(self, recipe: Recipe) -> None:
-        """Clears away an earlier run and writes the recipe of this one."""
+        """Deletes the files of an earlier run and writes the recipe of this one."""
         self.output.parent.mkdir(parents=True, exist_ok=True)
         for old in (self.log, self.curve, *self.backup.glob("*")):
             old.unlink(missing_ok=True)
@@ -89,21 +93,21 @@ class RunFiles:
             temporary.write_text(described)
 
     def recorded(self) -> Recipe:
-        """The recipe of the run that lies here; RejectedInputError where it is damaged."""
+        """The recipe of the recorded run; RejectedInputError where it is damaged."""
         try:
             values: Any = strict_json.parse(self.recipe.read_text(encoding="utf-8"))
             blanks = values["blanks"]
             return Recipe(**{**values, "blanks": blanks if blanks is None else tuple(blanks)})
         except (OSError, TypeError, ValueError, KeyError, UsageError) as error:
-            raise RejectedInputError(f"{self.recipe} is not a recipe: {error}") from error
+            raise RejectedInputError(f"{self.recipe}: not a recipe: {reason_of(error)}.") from error
 
     def refuse_changes(self, wanted: Recipe) -> None:
         """UsageError naming every field in which `wanted` is not the recorded recipe."""
         changes = list(_changes(self.recorded(), wanted))
         if changes:
             raise UsageError(
-                f"{self.recipe} describes another run; leave these options out, or start anew "
-                f"under another name: {'; '.join(changes)}."
+                f"{self.recipe} is the recipe of another run; drop these options, or start a new "
+                f"run with another name: {'; '.join(changes)}."
             )
 
 
@@ -111,4 +115,4 @@ def _changes(recorded: Recipe, wanted: Recipe) -> Iterator[str]:
     for field in dataclasses.fields(Recipe):
         old, new = getattr(recorded, field.name), getattr(wanted, field.name)
         if old != new:
-            yield f"{field.name}: {old} in the run, {new} asked for"
+            yield f"{field.name} is {old} in the run, got {new}"

@@ -1,7 +1,7 @@
 """ACT training as a Keras model: plain ``fit()`` performs one ACT step a batch.
 
-The carry lives in non-trainable weights, one slot a batch row. A slot that has halted takes its row
-of the incoming batch, the others go on with their puzzle and ignore it (arXiv 2510.04871, deep
+The carry is stored in non-trainable weights, one slot a batch row. A slot that has halted takes its
+row of the incoming batch, the others continue their puzzle and ignore it (arXiv 2510.04871, deep
 supervision). Knows nothing about tasks, files or progress.
 """
 
@@ -19,9 +19,10 @@ from trm_export.training.losses import exact_rows, q_cross_entropy, row_cross_en
 class ACTTrainer(keras.Model):
     """Wraps a TRM; train with ``fit`` on ``{"inputs": (batch, seq), "labels": (batch, seq)}``.
 
-    In training a row halts at ``limit`` steps at the latest; at first that is the model's own. The
-    labels may be ``(batch, goals, seq)``: ACT step n is asked for the n-th goal, and later ones for
-    the last, which is the solution; a row is worth halting when it has the solution.
+    In training a row halts after ``limit`` steps at the latest, by default the model's own. The
+    labels may be ``(batch, goals, seq)``: the target of ACT step n is the n-th goal, and of later
+    steps the last goal, which is the solution. The halting target is 1 when the answer is the
+    solution.
 
     Args:
         model: the TRM to train; its weights are the trainer's trainable weights.
@@ -72,8 +73,8 @@ class ACTTrainer(keras.Model):
         """
         carry = {name: slot.value for name, slot in self.slots.items()}
         fresh = ops.broadcast_to(ops.reshape(carry["halted"], (-1, 1, 1)), self.labels.shape)
-        given = ops.reshape(ops.cast(batch["labels"], "int32"), self.labels.shape)
-        labels = ops.where(fresh, given, self.labels.value)
+        incoming = ops.reshape(ops.cast(batch["labels"], "int32"), self.labels.shape)
+        labels = ops.where(fresh, incoming, self.labels.value)
         carry, outputs = self.trm(carry, batch, training=training)
         if training:
             limited = carry["steps"] >= self.limit.value
@@ -84,13 +85,19 @@ class ACTTrainer(keras.Model):
         goals = labels.shape[1]
         chosen = ops.one_hot(ops.minimum(carry["steps"], goals) - 1, goals, dtype="int32")
         goal = ops.sum(labels * ops.expand_dims(chosen, -1), axis=1)
-        asked = {"labels": goal, "solution": labels[:, -1]}
-        return {**outputs, **asked, "steps": carry["steps"], "halted": carry["halted"]}
+        targets = {"labels": goal, "solution": labels[:, -1]}
+        return {**outputs, **targets, "steps": carry["steps"], "halted": carry["halted"]}
+
+    def save_own_variables(self, store: Any) -> None:
+        """Nothing: a backup is as small at any batch size, and a resumed run takes new puzzles."""
+
+    def load_own_variables(self, store: Any) -> None:
+        """Nothing was saved; the slots are as at the start, all halted."""
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forgets all gradients; PyTorch only, called by `fit` before every step.
+        """Clears all gradients; PyTorch only, called by `fit` before every step.
 
-        Keras would forget those that it finds by their paths, which several layers here share; the
+        Keras would clear only those it finds by their paths, which several layers here share; the
         others would add up from step to step.
         """
         for variable in self.trainable_variables:

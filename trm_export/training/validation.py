@@ -1,7 +1,7 @@
-"""What a TRM answers at every ACT step, and what each halting policy would make of it.
+"""Validation: the answers of a TRM at every ACT step, and the tuned halting threshold.
 
-A trace runs every puzzle to its last step once; every policy is then a matter of picking rows,
-which `trm_export.halting.curve` does.
+A trace runs every puzzle once to its last step; the results of every threshold are then read from
+it by `trm_export.halting.curve`.
 """
 
 from __future__ import annotations
@@ -45,6 +45,10 @@ def compiled_step(model: TRM) -> Callable[[Any, Any], Any]:
         import tensorflow as tf
 
         return tf.function(step, jit_compile=True)
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.no_grad()(step)
     return step
 
 
@@ -53,13 +57,13 @@ def trace(model: TRM, puzzles: PuzzleSet, *, batch_size: int = 64, step: Any = N
     step = step or compiled_step(model)
     rows, c = len(puzzles), model.config
     feeds = puzzles.feeds(c.num_puzzle_identifiers if c.puzzle_emb_ndim else None)
-    whole = -(-rows // batch_size) * batch_size
-    padded = {name: np.resize(array, (whole, *array.shape[1:])) for name, array in feeds.items()}
+    size = -(-rows // batch_size) * batch_size
+    padded = {name: np.resize(array, (size, *array.shape[1:])) for name, array in feeds.items()}
     parts = [
         _trace_batch(
             model, {name: a[start : start + batch_size] for name, a in padded.items()}, step
         )
-        for start in range(0, whole, batch_size)
+        for start in range(0, size, batch_size)
     ]
     answers, scores = (np.concatenate(side, axis=1)[:, :rows] for side in zip(*parts, strict=True))
     return Trace(scores, puzzles.exact(answers))
@@ -88,8 +92,8 @@ def halting_point(traced: Trace, threshold: float) -> HaltingPoint:
 def tune_threshold(traced: Trace, *, allowed_loss: float = 0.002) -> HaltingPoint:
     """The threshold with the fewest steps that costs at most ``allowed_loss`` of accuracy.
 
-    Accuracy is measured against running all steps, or against the best threshold where later steps
-    lose some (rows that trained with fewer); thresholds are halves of a logit in [-6, 8].
+    The loss is against running all steps, or against the best threshold where later steps lose some
+    answers (rows that trained with fewer steps); thresholds are multiples of 0.5 in [-6, 8].
     """
     points = curve(traced.scores, traced.exact, _THRESHOLDS)
     most = max(float(traced.exact[-1].mean()), *(point.exact for point in points))

@@ -18,12 +18,13 @@ import numpy as np
 
 from trm_runtime.checks import check_step_call
 from trm_runtime.contract import StepContract
-from trm_runtime.cores import available_cores
+from trm_runtime.cores import available_cores, check_threads
 from trm_runtime.drivers import quiet
 from trm_runtime.drivers.tflite_file import read_contract
-from trm_runtime.errors import RejectedInputError, UsageError
+from trm_runtime.errors import RejectedInputError
 from trm_runtime.extras import load_first_extra
-from trm_runtime.runner import StepOutput
+from trm_runtime.message_text import first_line
+from trm_runtime.runner import Arrays, StepOutput, step_output
 from trm_runtime.tensors import Shape
 from trm_runtime.verify import verify
 
@@ -76,11 +77,7 @@ class LiteRTRunner:
         self._call = _signature(self._path, self._interpreter, self.contract)
         self._lock = threading.Lock()  # an interpreter has one set of tensors
 
-    def step(
-        self,
-        inputs: Mapping[str, np.ndarray[Any, Any]],
-        carry: Mapping[str, np.ndarray[Any, Any]],
-    ) -> StepOutput:
+    def step(self, inputs: Arrays, carry: Arrays) -> StepOutput:
         """One call; see StepRunner.step."""
         feeds = {**check_step_call(self.contract, inputs, carry), **carry}
         try:
@@ -88,18 +85,12 @@ class LiteRTRunner:
                 found = self._call(**{name: np.asarray(array) for name, array in feeds.items()})
         except Exception as error:
             raise _rejected(self._path, f"{self._name} could not run a step", error) from error
-        return StepOutput(  # the interpreter has copied them out of its memory
-            carry={spec.name: found[spec.next] for spec in self.contract.carry},
-            outputs={spec.name: found[spec.name] for spec in self.contract.outputs},
-        )
+        return step_output(self.contract, found)  # which the interpreter has copied out
 
 
 def _threads(wanted: int | None) -> int:
-    if wanted is None:
-        return min(MOST_THREADS, available_cores())
-    if wanted < 1:
-        raise UsageError(f"threads: expected 1 or more, got {wanted}")
-    return wanted
+    check_threads(wanted)
+    return wanted or min(MOST_THREADS, available_cores())
 
 
 def _open(engine: Any, path: Path, threads: int, optimised: bool) -> Any:
@@ -150,6 +141,5 @@ def _described(details: Mapping[str, Any]) -> tuple[str, Shape]:
 
 
 def _rejected(path: Path, what: str, error: Exception) -> RejectedInputError:
-    """The interpreter has no exceptions of its own; the reason is the first line."""
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return RejectedInputError(f"{path}: {what}: {reason}")
+    """The interpreter has no exceptions of its own."""
+    return RejectedInputError(f"{path}: {what}: {first_line(error)}")

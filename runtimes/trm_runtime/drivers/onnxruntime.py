@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, final
 
-import numpy as np
-
 from trm_runtime.checks import check_step_call
 from trm_runtime.contract import StepContract
+from trm_runtime.cores import check_threads
 from trm_runtime.drivers.onnx_file import read_contract
-from trm_runtime.errors import RejectedInputError, UsageError
+from trm_runtime.errors import RejectedInputError
 from trm_runtime.extras import load_extra
-from trm_runtime.runner import StepOutput
+from trm_runtime.message_text import first_line
+from trm_runtime.runner import Arrays, StepOutput, step_output
 from trm_runtime.tensors import Shape
 from trm_runtime.verify import verify
 
@@ -62,23 +62,16 @@ class OnnxRunner:
         inputs = _described(self._session.get_inputs())
         outputs = _described(self._session.get_outputs())
         verify(self.contract, inputs, outputs, str(self._path))
+        self._names = list(outputs)
 
-    def step(
-        self,
-        inputs: Mapping[str, np.ndarray[Any, Any]],
-        carry: Mapping[str, np.ndarray[Any, Any]],
-    ) -> StepOutput:
+    def step(self, inputs: Arrays, carry: Arrays) -> StepOutput:
         """One ACT step; see StepRunner.step."""
         feeds = {**check_step_call(self.contract, inputs, carry), **carry}
-        heads = [spec.name for spec in self.contract.outputs]
-        nexts = {spec.name: spec.next for spec in self.contract.carry}
         try:
-            arrays = self._session.run([*heads, *nexts.values()], feeds)
+            arrays = self._session.run(self._names, feeds)
         except Exception as error:
             raise _rejected(self._path, "onnxruntime could not run a step", error) from error
-        return StepOutput(
-            carry=dict(zip(nexts, arrays[len(heads) :])), outputs=dict(zip(heads, arrays))
-        )
+        return step_output(self.contract, dict(zip(self._names, arrays)))
 
 
 def _open(engine: Any, path: Path, threads: int | None, optimised: bool) -> Any:
@@ -86,9 +79,8 @@ def _open(engine: Any, path: Path, threads: int | None, optimised: bool) -> Any:
     options.log_severity_level = _FATAL_ONLY
     if not optimised:
         options.graph_optimization_level = engine.GraphOptimizationLevel.ORT_DISABLE_ALL
+    check_threads(threads)
     if threads is not None:
-        if threads < 1:
-            raise UsageError(f"threads: expected 1 or more, got {threads}")
         options.intra_op_num_threads = threads
     try:  # by path: a session made from bytes keeps them all (21 MB more for a 21 MB model)
         return engine.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -98,8 +90,7 @@ def _open(engine: Any, path: Path, threads: int | None, optimised: bool) -> Any:
 
 def _rejected(path: Path, what: str, error: Exception) -> RejectedInputError:
     """onnxruntime has no common base for its exceptions, and puts the reason first."""
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return RejectedInputError(f"{path}: {what}: {_NOISE.sub('', reason)}")
+    return RejectedInputError(f"{path}: {what}: {_NOISE.sub('', first_line(error))}")
 
 
 _DTYPES = {

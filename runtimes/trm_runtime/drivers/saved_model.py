@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, final
 
-import numpy as np
-
 from trm_runtime.checks import check_step_call
 from trm_runtime.contract import StepContract
+from trm_runtime.cores import check_threads
 from trm_runtime.drivers import quiet
 from trm_runtime.drivers.saved_model_folder import CONTRACT_FILE, read_contract
 from trm_runtime.errors import RejectedInputError, UsageError
 from trm_runtime.extras import load_extra
-from trm_runtime.runner import StepOutput
+from trm_runtime.message_text import first_line
+from trm_runtime.runner import Arrays, StepOutput, step_output
 from trm_runtime.tensors import Shape
 from trm_runtime.verify import verify
 
@@ -59,34 +58,26 @@ class SavedModelRunner:
             self._loaded = self._tf.saved_model.load(str(self._path))
         except Exception as error:
             raise RejectedInputError(
-                f"{self._path}: TensorFlow cannot open it: {_first_line(error)}"
+                f"{self._path}: TensorFlow cannot open it: {first_line(error)}"
             ) from error
         self._call = _signature(self._path, self._loaded, self.contract)
 
-    def step(
-        self,
-        inputs: Mapping[str, np.ndarray[Any, Any]],
-        carry: Mapping[str, np.ndarray[Any, Any]],
-    ) -> StepOutput:
+    def step(self, inputs: Arrays, carry: Arrays) -> StepOutput:
         """One call; see StepRunner.step."""
         feeds = {**check_step_call(self.contract, inputs, carry), **carry}
         try:
             found = self._call(**{name: self._tf.constant(x) for name, x in feeds.items()})
         except Exception as error:
             raise RejectedInputError(
-                f"{self._path}: TensorFlow could not run a step: {_first_line(error)}"
+                f"{self._path}: TensorFlow could not run a step: {first_line(error)}"
             ) from error
-        return StepOutput(
-            carry={spec.name: found[spec.next].numpy() for spec in self.contract.carry},
-            outputs={spec.name: found[spec.name].numpy() for spec in self.contract.outputs},
-        )
+        return step_output(self.contract, {name: x.numpy() for name, x in found.items()})
 
 
 def _set_threads(tf: Any, threads: int | None) -> None:
+    check_threads(threads)
     if threads is None:
         return
-    if threads < 1:
-        raise UsageError(f"threads: expected 1 or more, got {threads}")
     if tf.config.threading.get_intra_op_parallelism_threads() == threads:
         return
     try:
@@ -115,7 +106,3 @@ def _signature(folder: Path, loaded: Any, contract: StepContract) -> Any:
 
 def _described(spec: Any) -> tuple[str, Shape]:
     return spec.dtype.name, tuple(spec.shape)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -9,12 +9,12 @@ from typing import Any, Callable
 import numpy as np
 
 from trm_runtime.contract import StepContract
-from trm_runtime.loop import solve
+from trm_runtime.display import field_table, one_line
 from trm_runtime.parity.any_batch import stepped
 from trm_runtime.parity.gaps import FIELDS, Gaps
 from trm_runtime.parity.golden import Chunk, Golden
 from trm_runtime.parity.outcomes import Columns, Valid, joined, outcomes
-from trm_runtime.parity.record import StepRecorder
+from trm_runtime.parity.record import solve_recorded
 from trm_runtime.parity.slots import disturbed, puzzle_rows
 from trm_runtime.runner import StepRunner, initial_carry
 from trm_runtime.tensors import AnySpec
@@ -35,6 +35,9 @@ class WorsePuzzles:
     labels: Array  # (m, S) int32; of puzzles without labels the reference's answers
     reference: Array  # (T, m, S) int32 answer after each step, 0 after the last
     candidate: Array  # (T, m, S) int32
+
+    __repr__ = one_line
+    _repr_html_ = field_table
 
 
 @dataclass(frozen=True)
@@ -106,11 +109,7 @@ def measure_chunk(
     A candidate that holds the whole loop shows no steps, and so no values.
     """
     contract, chunk = golden.contract, golden.chunks[number]
-    seen = StepRecorder(candidate.contract, len(chunk), progress)
-    free_batch = candidate.contract.batch is None
-    solution = solve(
-        candidate, chunk.tokens, on_step=seen, batch_size=batch_size if free_batch else None
-    )
+    seen, solution = solve_recorded(candidate, chunk.tokens, batch_size, progress)
     columns = outcomes(contract, chunk, solution, valid)
     told = _stories(chunk, columns, seen.cells)
     if candidate.contract.granularity == "loop":
@@ -143,7 +142,7 @@ def measure_refilled(golden: Golden, candidate: StepRunner, progress: Progress) 
         inputs = {name: array[step - 1] for name, array in slots.inputs.items()}
         got = stepped(candidate, inputs, disturbed(contract, slots.numbers, step, carry))
         expected = _at(slots.states, step)
-        part.forced.add(step, rows, expected, {**got.carry, **got.outputs})
+        part.forced.add(step, rows, expected, got.tensors)
         carry = {spec.name: expected[spec.name] for spec in contract.carry}
         progress(count)
     return part
@@ -185,12 +184,12 @@ def _follow(
         for step in range(1, contract.max_steps + 1):
             expected = {name: array[rows] for name, array in _at(chunk.states, step).items()}
             forced = stepped(candidate, inputs, carry)
-            part.forced.add(step, rows, expected, {**forced.carry, **forced.outputs})
+            part.forced.add(step, rows, expected, forced.tensors)
             carry = {spec.name: expected[spec.name] for spec in contract.carry}
             progress(len(rows))
             if free:
                 alone = forced if step == 1 else stepped(candidate, inputs, own)
-                part.free.add(step, rows, expected, {**alone.carry, **alone.outputs})
+                part.free.add(step, rows, expected, alone.tensors)
                 same = expected["logits"].argmax(-1) == alone.outputs["logits"].argmax(-1)
                 part.equal[step - 1, rows] = same.mean(axis=1)
                 own = alone.carry

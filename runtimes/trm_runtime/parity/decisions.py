@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from trm_runtime.display import field_table, one_line
 from trm_runtime.parity.outcomes import Columns
 
 Array = np.ndarray[Any, Any]
@@ -59,6 +60,9 @@ class Decisions:
     lost_near_tie: int  # puzzles that only the reference solves, by a near-tie
     differences: tuple[Difference, ...]  # by puzzle, the first LISTED of each kind
     unlisted: int  # differences beyond these
+
+    __repr__ = one_line
+    _repr_html_ = field_table
 
 
 def tolerance(forced_error: float) -> float:

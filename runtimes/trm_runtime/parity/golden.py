@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trm_runtime.contract import StepContract
+from trm_runtime.display import Shown, Table, field_table, one_line
 from trm_runtime.judging import exact
 from trm_runtime.parity.drift import StepSizes, read_steps
 
@@ -34,6 +35,9 @@ class Chunk:
     steps: Array  # (n,) int32 step at which each stopped
     followed: Array  # (f,) int64 rows of this chunk
     states: dict[str, Array]  # (T, f, ...) carry and outputs after each step, by name
+
+    __repr__ = one_line
+    _repr_html_ = field_table
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -62,6 +66,9 @@ class RefilledSlots:
     inputs: dict[str, Array]  # (T, R, ...) what each step is shown
     states: dict[str, Array]  # (T, R, ...) carry and outputs after each step, by name
 
+    __repr__ = one_line
+    _repr_html_ = field_table
+
 
 @dataclass(frozen=True)
 class GoldenOrigin:
@@ -72,14 +79,17 @@ class GoldenOrigin:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     control: Mapping[str, Any] | None = None  # how far the reference is from its own control
 
+    __repr__ = one_line
+    _repr_html_ = field_table
+
     @property
     def floor(self) -> tuple[StepSizes, ...]:
         """The free drift of the control; empty without one."""
         return () if self.control is None else read_steps(self.control["free"])
 
 
-@dataclass(frozen=True)
-class Golden:
+@dataclass(frozen=True, repr=False)
+class Golden(Shown):
     """A whole recording; `chunks` may load each when it is asked for."""
 
     contract: StepContract  # of the reference
@@ -90,6 +100,20 @@ class Golden:
 
     def __len__(self) -> int:
         return self.puzzles
+
+    @property
+    def summary(self) -> str:
+        """What was recorded."""
+        return (
+            f"{self.puzzles} {self.about.kind}, {self.followed} of them followed, "
+            f"{len(self.refilled.numbers)} refilled slots, {self.contract.max_steps} steps of "
+            f"{self.contract.model_name}"
+        )
+
+    def tables(self) -> tuple[Table, ...]:
+        """Where it comes from."""
+        facts = [(name, str(value)) for name, value in self.about.provenance.items()]
+        return (Table(self.summary, [*facts, ("precision", self.contract.precision)]),)
 
     @property
     def puzzles(self) -> int:

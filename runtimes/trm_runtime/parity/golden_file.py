@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, overload
 import numpy as np
 
 from trm_runtime.contract import GOLDEN_FORMAT, GOLDEN_INDEX, StepContract
+from trm_runtime.digest import digest
 from trm_runtime.errors import RejectedInputError
 from trm_runtime.json_values import plain
 from trm_runtime.message_text import counted
@@ -32,7 +33,6 @@ Arrays = Mapping[str, Array]
 SCHEMA_VERSION = 1
 _SUMS = "SHA256SUMS"
 _MAX_INDEX = 1 << 26
-_PIECE = 1 << 20
 
 # What zipfile raises for bytes that it did not write; RuntimeError: they say they are encrypted.
 _DAMAGE = (
@@ -171,15 +171,12 @@ def _verify(path: Path, archive: zipfile.ZipFile) -> None:
         )
 
 
-def _is_whole(archive: zipfile.ZipFile, name: str, digest: str) -> bool:
-    found = hashlib.sha256()
+def _is_whole(archive: zipfile.ZipFile, name: str, checksum: str) -> bool:
     try:
         with archive.open(name) as member:
-            while piece := member.read(_PIECE):
-                found.update(piece)
+            return digest(member) == checksum
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
         return False
-    return found.hexdigest() == digest
 
 
 class StoredArrays:

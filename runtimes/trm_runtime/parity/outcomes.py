@@ -12,11 +12,12 @@ from typing import Any, Callable
 
 import numpy as np
 
+from trm_runtime.alphabet import open_cells
 from trm_runtime.contract import StepContract
+from trm_runtime.display import field_table, one_line
 from trm_runtime.judging import UNJUDGED, exact
 from trm_runtime.parity.counts import mcnemar, wilson
 from trm_runtime.parity.golden import Chunk, settled
-from trm_runtime.puzzles import open_cells
 from trm_runtime.solution import Solution
 
 Array = np.ndarray[Any, Any]
@@ -49,6 +50,9 @@ class Accuracy:
     won: tuple[int, ...]  # only the candidate does
     p_value: float  # McNemar, exact, two-sided: chance of such a difference between equals
 
+    __repr__ = one_line
+    _repr_html_ = field_table
+
 
 @dataclass(frozen=True)
 class Halting:
@@ -59,6 +63,9 @@ class Halting:
     margins: tuple[int, ...]  # puzzles by |score - threshold| of the reference where it halts
     near_flips: int  # other halting steps that were a close call of the reference
     real_flips: int  # the others
+
+    __repr__ = one_line
+    _repr_html_ = field_table
 
 
 MARGIN_EDGES = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -90,7 +97,7 @@ def outcomes(
         "expected": answers[rows, first],
         "got": got.answers[rows, first],
     }
-    opened = open_cells(contract, inputs)
+    opened = open_cells(contract.alphabet, inputs)
     for side, found in (("", answers), ("got_", got.answers)):
         columns.update(_judged(side, chunk, found, opened, valid))
     columns["settled"] = settled(contract, answers, chunk.steps, chunk.labels)

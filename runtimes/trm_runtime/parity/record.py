@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from trm_runtime.checks import check_inputs
+from trm_runtime.checks import check_inputs, with_identifiers
 from trm_runtime.contract import StepContract
 from trm_runtime.errors import UsageError
 from trm_runtime.loop import solve
@@ -17,7 +17,7 @@ from trm_runtime.parity.any_batch import stepped
 from trm_runtime.parity.golden import Chunk, ChunkSize, Golden, GoldenOrigin, RefilledSlots, settled
 from trm_runtime.parity.slots import disturbed, refilled_count, shown
 from trm_runtime.runner import StepRunner, initial_carry
-from trm_runtime.solution import StepEvent
+from trm_runtime.solution import Solution, StepEvent
 from trm_runtime.tensors import AnySpec
 
 Array = np.ndarray[Any, Any]
@@ -99,11 +99,9 @@ def model_tokens(contract: StepContract, puzzles: Puzzles) -> Arrays:
 
     Raises RejectedInputError for puzzles that do not fit, UsageError for none at all.
     """
-    named = {"inputs": np.asarray(puzzles.inputs)}
-    if any(spec.name == "puzzle_identifiers" for spec in contract.inputs):
-        named["puzzle_identifiers"] = np.zeros(named["inputs"].shape[:1], dtype=np.int32)
-        feeds = getattr(puzzles, "feeds", None)
-        named = named if feeds is None else feeds(contract.num_puzzle_identifiers)
+    named = with_identifiers(contract, np.asarray(puzzles.inputs))
+    if len(named) > 1 and hasattr(puzzles, "feeds"):
+        named = puzzles.feeds(contract.num_puzzle_identifiers)
     tokens = check_inputs(contract, named)
     if len(tokens["inputs"]) == 0:
         raise UsageError("parity needs at least one puzzle, got none")
@@ -169,9 +167,7 @@ def record_chunk(
     contract, rows = runner.contract, slice(span.start, span.stop)
     tokens = {name: array[rows] for name, array in tokens.items()}
     labels = None if labels is None else np.asarray(labels[rows], np.int32)
-    seen = StepRecorder(contract, len(span), progress)
-    free = contract.batch is None
-    solution = solve(runner, tokens, on_step=seen, batch_size=batch_size if free else None)
+    seen, solution = solve_recorded(runner, tokens, batch_size, progress)
     done = settled(contract, solution.answers, solution.steps, labels)
     followed = both_kinds(chosen.followed_in(span), done, span.start // chosen.chunk)
     fed = {name: array[followed] for name, array in tokens.items()}
@@ -230,6 +226,15 @@ class StepRecorder:
         self._progress(int(event.finished.sum()))
 
 
+def solve_recorded(
+    runner: StepRunner, tokens: Mapping[str, Array], batch_size: int, progress: Progress
+) -> tuple[StepRecorder, Solution]:
+    """The puzzles solved by the learned rule, and what was seen of it."""
+    seen = StepRecorder(runner.contract, len(tokens["inputs"]), progress)
+    size = batch_size if runner.contract.batch is None else None
+    return seen, solve(runner, tokens, on_step=seen, batch_size=size)
+
+
 def follow(
     runner: StepRunner, tokens: Mapping[str, Array], batch_size: int, progress: Progress
 ) -> Arrays:
@@ -242,7 +247,7 @@ def follow(
         carry = initial_carry(contract, rows.stop - start)
         for step in range(contract.max_steps):
             output = stepped(runner, inputs, carry)
-            for name, array in {**output.carry, **output.outputs}.items():
+            for name, array in output.tensors.items():
                 states[name][step, rows] = array
             carry = output.carry
             progress(rows.stop - start)
@@ -261,7 +266,7 @@ def record_refilled(
     for step in range(1, contract.max_steps + 1):
         inputs = shown(contract, numbers, step, few)
         output = stepped(runner, inputs, disturbed(contract, numbers, step, carry))
-        for name, array in {**output.carry, **output.outputs}.items():
+        for name, array in output.tensors.items():
             states[name][step - 1] = array
         for name, array in inputs.items():
             fed[name].append(array)

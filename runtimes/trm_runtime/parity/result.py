@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import trm_runtime
+from trm_runtime.display import Shown, Table
 from trm_runtime.parity.chunk_measure import WorsePuzzles
 from trm_runtime.parity.decisions import Decisions
 from trm_runtime.parity.drift import Growth, StepSizes
@@ -31,8 +32,8 @@ class Rung:
     unlisted: int = 0  # how much more of the same is
 
 
-@dataclass(frozen=True)
-class ParityResult:
+@dataclass(frozen=True, repr=False)
+class ParityResult(Shown):
     """A comparison of two runners; truthy when no rung failed.
 
     What was measured is there whether it was judged or not; it is empty or None when the contracts
@@ -57,6 +58,17 @@ class ParityResult:
     stories: WorsePuzzles | None = None  # of some puzzles lost
     same_weights: bool = True  # by the checksums in the two contracts
     kind: str = "puzzles"  # what the rows are, in words
+
+    @property
+    def summary(self) -> str:
+        """The verdict on which candidate."""
+        return f"{self.precision} on {self.puzzles} {self.kind}. {self.verdict}"
+
+    def tables(self) -> tuple[Table, ...]:
+        """The ladder."""
+        rows = [(rung.name, rung.status, rung.summary) for rung in self.rungs]
+        heads = ("rung", "status", "summary")
+        return (Table(self.summary, rows, heads, heads),)
 
     @property
     def broken(self) -> Rung | None:

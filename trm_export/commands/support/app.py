@@ -12,50 +12,68 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from trm_export import TOOL, __version__
 from trm_export.api.frameworks import DEBUG
+from trm_export.commands.support.console import warnings_as_remarks
 from trm_export.commands.support.exits import INTERRUPTED, StoppedError, report
-from trm_export.commands.support.help_text import PanelCommand
+from trm_export.commands.support.help_text import PanelCommand, PanelGroup
 from trm_export.commands.support.option_groups import grouped
 from trm_runtime.streams import has_no_reader, open_closed_streams
 
+_BEGIN, _EXPORT, _CHECK = "Have a model", "Export it", "Check, tune and measure it"
 _MODULES = {
-    "demo": ("demo",),
-    "train": ("train",),
-    "import_": ("import",),
-    "export": ("onnx", "tflite", "saved-model"),
-    "all": ("all",),
-    "bench": ("bench",),
-    "reference": ("reference",),
-    "parity": ("parity",),
-    "report": ("report",),
-    "tune": ("tune",),
-    "evaluate": ("evaluate",),
-    "inspect": ("inspect",),
+    "demo": (_BEGIN, "demo"),
+    "train": (_BEGIN, "train"),
+    "import_": (_BEGIN, "import"),
+    "export": (_EXPORT, "onnx", "tflite", "saved-model"),
+    "all": (_EXPORT, "all"),
+    "parity": (_CHECK, "parity"),
+    "reference": (_CHECK, "reference"),
+    "report": (_CHECK, "report"),
+    "tune": (_CHECK, "tune"),
+    "bench": (_CHECK, "bench"),
+    "evaluate": (_CHECK, "evaluate"),
+    "inspect": (_CHECK, "inspect"),
 }
-"""Modules of `trm_export.commands` and their commands, each a function of the same name: `-` is
-`_` there, and a keyword of Python gets one at its end."""
+"""Modules of `trm_export.commands`, the panel of the help in which their commands stand, and the
+commands, each a function of the same name: `-` is `_` there, and a keyword of Python gets one at
+its end."""
 
-COMMANDS = tuple(name for names in _MODULES.values() for name in names)
+COMMANDS = tuple(name for _, *names in _MODULES.values() for name in names)
+
+
+class _Command(PanelCommand):
+    """One that first finishes what a killed command left half done beside the files it is given."""
+
+    def invoke(self, ctx: Any) -> Any:
+        from trm_export.file_commit import recover
+
+        for given in ctx.params.values():
+            for path in given if isinstance(given, list | tuple) else (given,):
+                if isinstance(path, Path):
+                    recover(Path(os.path.realpath(path)).parent)
+        return super().invoke(ctx)
+
 
 app = typer.Typer(
     name=TOOL,
-    add_completion=False,
+    cls=PanelGroup,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 ok, 1 known error, 2 usage, 3 a missing extra, 4 rejected or damaged "
     "input, 5 parity failed, 130 interrupted.",
 )
-for _module, _names in _MODULES.items():
+for _module, (_panel, *_names) in _MODULES.items():
     _loaded = import_module(f"trm_export.commands.{_module}")
     for _name in _names:
         _function = getattr(_loaded, _name.replace("-", "_") + "_" * keyword.iskeyword(_name))
-        app.command(_name, cls=PanelCommand)(grouped(_function))
+        app.command(_name, cls=_Command, rich_help_panel=_panel)(grouped(_function))
 
 
 def _show_version(asked: bool) -> None:
@@ -65,8 +83,9 @@ def _show_version(asked: bool) -> None:
 
 
 @app.callback(
-    help="Take a Tiny Recursive Model from Keras to a device, and know that it still thinks the "
-    "same."
+    help="Take a Tiny Recursive Model from Keras to a device, and check that it computes the same "
+    "there.\n\nBegin with: trm-export demo. More of a command: trm-export onnx --help. The same in "
+    "Python: import trm_export."
 )
 def _root(
     version: Annotated[
@@ -90,7 +109,8 @@ def run(arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments
     open_closed_streams()
     try:
-        code = app(args=list(arguments) or ["--help"], prog_name=TOOL, standalone_mode=False)
+        with warnings_as_remarks():
+            code = app(args=list(arguments) or ["--help"], prog_name=TOOL, standalone_mode=False)
         sys.stdout.flush()
     except StoppedError:
         return INTERRUPTED

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from trm_export.errors import OutputWarning
 from trm_runtime.display import Table, bytes_text, printable
 from trm_runtime.json_values import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
 
 Row = Sequence[str]
 
@@ -31,8 +34,10 @@ __all__ = [
     "show",
     "show_columns",
     "show_table",
+    "stages",
     "stderr",
     "stdout",
+    "warnings_as_remarks",
 ]
 
 
@@ -67,6 +72,23 @@ def remark(text: str) -> None:
     from rich.text import Text
 
     stderr().print(Text(printable(text)))
+
+
+@contextmanager
+def warnings_as_remarks() -> Iterator[None]:
+    """While the block runs, an OutputWarning is a remark; other warnings are as they were."""
+    others = warnings.showwarning
+
+    def tell(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, OutputWarning):
+            remark(str(message))
+        else:
+            others(message, category, *place, **more)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", OutputWarning)
+        warnings.showwarning = tell
+        yield
 
 
 def show(*tables: Table) -> None:
@@ -117,17 +139,46 @@ def progress(description: str, total: float | None = None) -> Iterator[Advance]:
 
     Yields the function that moves it. Without a terminal nothing is shown.
     """
+    with _bar(description, total) as (bar, task):
+        if bar is None:
+            yield _silent
+        else:
+            yield lambda done, note="": bar.update(task, completed=done, note=note)
+
+
+@contextmanager
+def stages() -> Iterator[Advance]:
+    """A bar on stderr for a job of several stages, each told by its name and its share (0 to 1).
+
+    A share that is smaller than before begins a stage, whose time is estimated anew.
+    """
+    with _bar("", 1.0) as (bar, task):
+        last = 0.0
+
+        def advance(done: float, note: str = "") -> None:
+            nonlocal last
+            if bar is not None:
+                if done < last:
+                    bar.reset(task)
+                bar.update(task, completed=done, description=printable(note))
+            last = done
+
+        yield advance
+
+
+@contextmanager
+def _bar(description: str, total: float | None) -> Iterator[tuple[Progress | None, Any]]:
+    """A progress bar and its one task; None where there is no terminal."""
     console = stderr()
     if not console.is_terminal:
-        yield _silent
+        yield None, None
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     parts = ("{task.description}", BarColumn(), "{task.percentage:>3.0f}%", "{task.fields[note]}")
     columns = [TextColumn(part) if isinstance(part, str) else part for part in parts]
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
-        task = bar.add_task(description, total=total, note="")
-        yield lambda done, note="": bar.update(task, completed=done, note=note)
+        yield bar, bar.add_task(description, total=total, note="")
 
 
 def _silent(done: float, note: str = "") -> None:

@@ -61,7 +61,8 @@ def _explain(error: BaseException) -> tuple[int, str]:
 
 
 def _usage(error: Any) -> str:
-    message, context = str(error.format_message()), getattr(error, "ctx", None)
+    message = str(error.format_message()).replace("Value error, ", "")
+    context = getattr(error, "ctx", None)
     if context is None:
         return message
     return f"{message.rstrip('.')} (see {context.command_path} --help)"

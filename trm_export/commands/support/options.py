@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
 
 if TYPE_CHECKING:
-    from trm_export.step.model_facts import ModelHints
+    from trm_export import ModelHints
     from trm_runtime.contract import StepContract
 
 INPUT, OUTPUT, PUZZLES = "Input", "Output", "Puzzles"
@@ -40,14 +40,40 @@ Output = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+JsonFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Also write the JSON document to this file.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+ModelFile = Annotated[Path, typer.Argument(help="A .keras file.")]
+BatchSize = Annotated[
+    int,
+    typer.Option(
+        min=1, metavar="N", help="Rows a step, where a file allows any.", rich_help_panel=RUN
+    ),
+]
+Blanks = Annotated[
+    str | None,
+    typer.Option(
+        help="Blanks of the shipped puzzles: a number, minimal, or (9x9 Sudoku) hard; for mazes "
+        "the path cells.",
+        rich_help_panel=PUZZLES,
+    ),
+]
+Count = Annotated[
+    int,
+    typer.Option(min=1, metavar="N", help="How many puzzles, at most.", rich_help_panel=PUZZLES),
+]
 TaskName = Annotated[
     str | None,
     typer.Option(
         "--task", help="The task of the model's tokens, such as maze9.", rich_help_panel=PUZZLES
     ),
 ]
-
-ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A .keras file.")]
 Granularity = Annotated[
     Literal["step", "loop", "block"],
     typer.Option(
@@ -61,14 +87,6 @@ PuzzleTable = Annotated[
         help="Puzzle embeddings in the graph, or in a file beside it.", rich_help_panel=WHAT
     ),
 ]
-
-
-def _require_modules(names: list[str] | None) -> list[str] | None:
-    """UsageError for a module that does not exist, before any of its code runs."""
-    from trm_export.checkpoints.keras_classes import require_modules
-
-    require_modules(names or ())
-    return names
 
 
 def _rows(text: str) -> int | str:
@@ -101,8 +119,8 @@ class ModelOptions:
     trust_module: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="PACKAGE",
             help="Package of the model's class, whose code may run; repeat it for more packages.",
-            callback=_require_modules,
         ),
     ] = None
     seq_len: Annotated[
@@ -132,7 +150,7 @@ class ModelOptions:
 
     def hints(self, task: str | None = None, assumed: StepContract | None = None) -> ModelHints:
         """The same for the library; `assumed` answers what neither model nor options state."""
-        from trm_export.step.model_facts import ModelHints
+        from trm_export import ModelHints
 
         return ModelHints(
             seq_len=self.seq_len,
@@ -152,13 +170,34 @@ class PuzzleOptions:
     panel: ClassVar[str] = PUZZLES
 
     puzzles: Annotated[
-        Path | None, typer.Option(help="Your own puzzles: CSV, text lines, .npz or a folder.")
+        Path | None,
+        typer.Option(
+            help="Your own puzzles: CSV, text lines, .npz or a folder; or the word hard, for 9x9 "
+            "Sudokus that need guesses."
+        ),
     ] = None
     task: TaskName = None
-    blanks: Annotated[
-        str | None,
+    blanks: Blanks = None
+
+
+@dataclass(frozen=True)
+class ReferenceOptions:
+    """Where the Keras model runs, and whether its noise floor is measured."""
+
+    panel: ClassVar[str] = REFERENCE
+
+    device: Annotated[
+        Literal["auto", "gpu", "cpu"], typer.Option(help="auto: a GPU where Keras sees one.")
+    ] = "auto"
+    require_gpu: Annotated[
+        bool, typer.Option("--require-gpu", help="Fail where there is no GPU.")
+    ] = False
+    control: Annotated[
+        bool | None,
         typer.Option(
-            help="Blanks of the shipped puzzles: a number, or minimal; for mazes the path cells."
+            "--control/--no-control",
+            help="Measure the noise floor, the same weights in float64. Default: where the model "
+            "can be computed so; parity: only with --report.",
         ),
     ] = None
 
@@ -213,5 +252,10 @@ class IntegerOptions:
         ),
     ] = None
     auto_keep_count: Annotated[
-        int, typer.Option(min=1, help="Puzzles on which --auto-keep judges every file.")
+        int,
+        typer.Option(min=1, metavar="N", help="Puzzles on which --auto-keep judges every file."),
     ] = 64
+
+    def choices(self) -> dict[str, Any]:
+        """The same as keywords of `trm_export.export`."""
+        return {**vars(self), "keep": self.keep or ()}

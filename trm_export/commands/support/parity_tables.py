@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from trm_export.commands.support.console import Row, printable, remark, show_columns, stdout
+from trm_export.commands.support.console import Row, printable, remark, show, show_columns, stdout
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from trm_export.parity.document import JudgedFile
-    from trm_runtime.contract import StepContract
+    from trm_export import Comparison, Explanation
     from trm_runtime.parity import Accuracy, Decisions, Difference, ParityResult, Score, Size
 
 _STYLES = {"ok": "green", "failed": "bold red", "reported": "", "not judged": "dim"}
@@ -21,54 +18,32 @@ _SHOWN_STATES = 2
 _HEADS = ("logits", "q_halt_logits")
 
 
-def show_files(
-    files: Sequence[JudgedFile], model: str, report: Path | None, floorless: str | None
-) -> None:
-    """Print what was found out about one file, or a line for each and more of those that failed.
-
-    `floorless` is why there is no noise floor, if one was looked for.
-    """
+def show_comparison(found: Comparison) -> None:
+    """Print what was found out about one file, or a line for each and more of those that failed."""
     from rich.text import Text
 
-    from trm_export.report.text import no_floor
-
-    if len(files) == 1:
-        show_result(files[0].result, model, str(files[0].path))
+    if len(found.files) == 1:
+        show_result(found.results[0], found.model, str(found.files[0].path))
     else:
-        heads = ("file", "verdict", "forced", "answers", "steps", "exact", "lost", "won")
-        show_columns(f"Against {printable(model)}", heads, [_line(file) for file in files])
-        for file in files:
+        show(*found.tables())
+        for file in found.files:
             if not file.result:
                 stdout().print(Text(f"\n{'-' * 60}", style="dim"))
-                show_result(file.result, model, str(file.path))
-    for file in files:
-        _say_tuned(file.contract)
-    if floorless is not None:
-        remark(no_floor(floorless))
-    if report is not None:
-        stdout().print(Text(f"\nReport: {report} (and .md, .json)"))
+                show_result(file.result, found.model, str(file.path))
+    for text in found.remarks:
+        remark(text)
+    if found.report is not None:
+        stdout().print(Text(f"\nReport: {found.report} (and .md, .json)"))
+    for path, explanation in (found.explanations or {}).items():
+        _explanation(path, explanation)
 
 
-def _say_tuned(contract: StepContract) -> None:
-    if contract.halt.trained is not None:
-        remark(
-            f"The file was tuned: it halts above {contract.halt.threshold:g}, its model above "
-            f"{contract.halt.trained:g}. So their steps and answers differ by intention, and "
-            "what is judged is each step, and the accuracy in the end."
-        )
+def _explanation(path: str, found: Explanation) -> None:
+    from rich.text import Text
 
-
-def _line(file: JudgedFile) -> Row:
-    result = file.result
-    d, score, worst = result.decisions, result.accuracy, result.forced_error
-    counts = ("-", "-")
-    if d is not None:
-        counts = f"{d.answers_equal}/{d.settled}", f"{d.steps_equal}/{d.settled}"
-    exact = ("-", "-", "-")
-    if score is not None:
-        exact = f"{score.candidate.exact:.1%}", str(len(score.lost)), str(len(score.won))
-    verdict = "passed" if result else "FAILED"
-    return printable(file.path.name), verdict, _short(worst), *counts, *exact
+    for line in (f"\n{path}: {found.summary}", *found.findings()):
+        stdout().print(Text(printable(line)), soft_wrap=False)
+    show(*found.tables())
 
 
 def show_result(result: ParityResult, model: str, artifact: str) -> None:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from trm_export.tasks import Task
+    from trm_export.api.evaluating import Task
+
+
+def show_boards(task: Task, boards: Iterable[tuple[Any, Any, str]]) -> None:
+    """Print puzzles with their answers, each (input, answer, title), to stdout."""
+    from rich.text import Text
+
+    from trm_export.commands.support.console import stdout
+
+    for inputs, answer, title in boards:
+        stdout().print(Text(f"\n{title}"))
+        stdout().print(board_text(task, inputs, answer, inputs), soft_wrap=False)
 
 
 def board_text(task: Task, inputs: Any, answer: Any = None, before: Any = None) -> Text:

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from trm_export.commands.support.console import Row, printable, show_columns, stdout
+from trm_export.commands.support.console import Row, printable, remark, show_columns, stdout
 
 if TYPE_CHECKING:
-    from trm_export.halting.curve import Point
-    from trm_export.halting.tuning import Tuning
+    from trm_export.api.tuning import Point, TuneResult, Tuning
 
 _SHOWN = 10  # points of the front
 _WIDTH, _HEIGHT = 60, 12  # characters of the plot
 
 
-def show_tuning(found: Tuning, name: str) -> None:
-    """Print the table and the plot to stdout."""
+def show_tuning(result: TuneResult) -> None:
+    """Print the table and the plot to stdout, and what was chosen to stderr."""
     from rich.text import Text
 
+    found = result.tuning
     named = {
         "present": found.present,
         "the model's own": found.trained,
@@ -28,11 +28,12 @@ def show_tuning(found: Tuning, name: str) -> None:
     if found.trained == found.present:
         del named["the model's own"]
     rows = [_row(point, found, named) for point in _shown(found, list(named.values()))]
-    title = f"Halting of {printable(name)} on {found.puzzles} validation puzzles"
+    title = f"Halting of {printable(result.artifact.name)} on {found.puzzles} validation puzzles"
     heads = ("", "front", "threshold", "exact", "95 % interval", "mean steps")
     show_columns(title, heads, rows, ("", "front"))
     if len(found.front) > 2:
         stdout().print(Text(plot(found)))
+    remark(result.summary)
 
 
 def _shown(found: Tuning, named: Sequence[Point]) -> list[Point]:

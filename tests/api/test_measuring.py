@@ -1,0 +1,119 @@
+"""`tune`, `bench` and `evaluate` as functions, on the shipped 4x4 checkpoint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import trm_export as te
+from trm_export.artifacts.contract_rewrite import embedded_contract
+from trm_export.checkpoints.shipped import shipped_checkpoint
+from trm_export.commands.support.app import run
+from trm_export.errors import OverwriteError, RejectedInputError, UsageError
+from trm_export.tasks import get_task
+from trm_export.tasks.selection import read_choice
+from trm_runtime.json_values import plain
+
+pytest.importorskip("onnxruntime")
+
+MODEL = shipped_checkpoint("sudoku4")
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return te.load(MODEL)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("measuring") / "slow.onnx"
+    assert run(["onnx", str(MODEL), "--halt-threshold", "3", "-o", str(path), "--json"]) == 0
+    return path
+
+
+def test_tune_takes_arrays_and_writes_a_copy(file: Path, tmp_path: Path) -> None:
+    given, before = get_task("sudoku4").puzzles("validation", count=20), file.read_bytes()
+    found = te.tune(file, puzzles=(given.inputs, given.labels), output=tmp_path / "fast.onnx")
+    assert found.tuning.puzzles == 20
+    assert found.files == (tmp_path / "fast.onnx", tmp_path / "fast.onnx.json")
+    chosen = embedded_contract(found.files[0]).halt
+    assert chosen.threshold == found.tuning.chosen.threshold
+    assert file.read_bytes() == before
+    assert found.to_json()["kind"] == "tune"
+    with pytest.raises(UsageError, match="The array of puzzles has no solutions"):
+        te.tune(file, puzzles=given.inputs, dry_run=True)
+
+
+def test_a_dry_run_of_tune_is_the_command(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = te.tune(str(file), count=20, dry_run=True)
+    assert found.files == ()
+    assert run(["tune", str(file), "--count", "20", "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(plain(found.to_json())))
+    assert len(repr(found).splitlines()) == 1
+    assert "chosen" in found._repr_html_()
+
+
+def test_bench_is_falsy_where_a_file_fails(model: Any, file: Path, tmp_path: Path) -> None:
+    damaged, output = tmp_path / "damaged.onnx", tmp_path / "bench.json"
+    damaged.write_bytes(b"nothing")
+    told: list[tuple[float, str]] = []
+    found = te.bench(
+        model, [file, damaged], count=4, output=output, progress=lambda *said: told.append(said)
+    )
+    assert not found
+    assert (found.exit_code, found.trained) == (4, True)
+    assert [row.file for row in found.rows] == ["slow.onnx"]
+    assert [failure.file for failure in found.failures] == ["damaged.onnx"]
+    assert told == [(0.5, "slow.onnx"), (1.0, "damaged.onnx")]
+    assert json.loads(output.read_text()) == json.loads(json.dumps(plain(found.to_json())))
+    assert len(repr(found).splitlines()) == 1
+    assert "damaged.onnx" in found._repr_html_()
+    assert te.bench(model, file, count=2)
+
+
+def test_evaluate_takes_models_and_files_alike(model: Any, file: Path) -> None:
+    by_model = te.evaluate(model, blanks=8, count=12)
+    by_file = te.evaluate(file, blanks=8, count=12)
+    assert by_model.figures["exact"] == by_file.figures["exact"]
+    assert by_model.to_json()["task"] == "sudoku4"
+    assert len(by_model.boards) == 12
+    inputs, answer, title = by_model.boards[0]
+    assert inputs.shape == answer.shape == (16,)
+    assert title.startswith(("right", "wrong"))
+    assert by_file.to_json()["model"] == str(file)
+    with pytest.raises(UsageError, match="no solutions to compare with"):
+        te.evaluate(model, puzzles=get_task("sudoku4").puzzles("test", count=2).inputs)
+
+
+def test_what_cannot_be_is_refused(model: Any, file: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text("{}")
+    with pytest.raises(OverwriteError):
+        te.bench(model, file, output=tmp_path / "mine.json")
+    with pytest.raises(UsageError, match="--vote needs an ARC task, got"):
+        te.evaluate(model, vote=2)
+    with pytest.raises(UsageError, match=r"must end in \.onnx"):
+        te.tune(file, output=tmp_path / "other.tflite")
+    with pytest.raises(RejectedInputError):
+        te.evaluate(tmp_path / "none.keras")
+    with pytest.raises(UsageError, match="lose"):
+        te.tune(file, count=4, lose=101, dry_run=True)
+    assert np.isfinite(te.evaluate(model, count=2).figures["mean_steps"])
+
+
+def test_hard_is_a_word_for_puzzles_unless_a_file_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read_choice("hard", None) == (None, "hard")
+    assert read_choice(Path("hard"), 5) == (Path("hard"), 5)
+    (tmp_path / "hard").write_text("1.34341221434321\n")
+    assert read_choice("hard", None) == ("hard", None)
+    (tmp_path / "hard").unlink()
+    recorded = te.record(shipped_checkpoint("sudoku9"), "hard", count=2, control=False, states=1)
+    assert recorded.path == Path("artifacts", "sudoku9.golden.npz")
+    wanted = get_task("sudoku9").puzzles("test", "hard", 2)
+    assert (recorded.golden.chunks[0].tokens["inputs"] == wanted.inputs).all()

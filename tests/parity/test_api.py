@@ -1,0 +1,202 @@
+"""`compare`, `record` and `write_report` as functions: what they take, and what they refuse."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import trm_export as te
+from tests.parity.conftest import Exports
+from tests.parity.faults import one_weight_off_by_5_percent
+from tests.runtime.graphs import write
+from trm_export.commands.support.app import run
+from trm_export.errors import OverwriteError, RejectedInputError, UsageError
+from trm_export.tasks import get_task
+from trm_runtime.json_values import plain
+
+pytest.importorskip("onnxruntime")
+
+
+class Files(NamedTuple):
+    """A Keras model, its file, its export, and an export with a wrong weight."""
+
+    model: Any
+    path: Path
+    good: Path
+    bad: Path
+
+
+@pytest.fixture(scope="session")
+def files(exports: Exports, tmp_path_factory: pytest.TempPathFactory) -> Files:
+    exported = exports("mlp")
+    folder = tmp_path_factory.mktemp("api")
+    exported.model.save(folder / "m.keras")
+    broken = copy.deepcopy(exported.proto)
+    one_weight_off_by_5_percent(exported, broken)
+    good, bad = write(folder / "good.onnx", exported.proto), write(folder / "bad.onnx", broken)
+    return Files(exported.model, folder / "m.keras", good, bad)
+
+
+def test_a_model_in_memory_and_its_file_give_the_same_result(files: Files) -> None:
+    in_memory = te.compare(files.model, files.good, count=6)
+    by_path = te.compare(str(files.path), [str(files.good)], count=6)
+    assert in_memory
+    assert in_memory.to_json() == by_path.to_json()
+    assert in_memory.document["reference"]["provenance"].keys() ^ {"model_sha256"} == (
+        by_path.document["reference"]["provenance"].keys()
+    )
+
+
+def test_the_command_shows_what_the_function_returns(
+    files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = te.compare(files.path, files.good, blanks=8, count=6)
+    words = ["parity", str(files.path), str(files.good), "--blanks", "8", "--count", "6", "--json"]
+    assert run(words) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(plain(found.to_json())))
+
+
+def test_a_file_that_fails_makes_the_whole_falsy(files: Files) -> None:
+    found = te.compare(files.model, (files.good, files.bad, files.good), count=6)
+    assert not found
+    assert [bool(result) for result in found.results] == [True, False]
+    assert repr(found).startswith("<Comparison: FAILED. 1 of 2 files")
+    assert len(repr(found).splitlines()) <= 3
+    assert found.to_json()["passed"] is False
+    assert "FAILED at forced values" in found._repr_html_()
+
+
+def test_what_a_notebook_shows_is_escaped(files: Files, tmp_path: Path) -> None:
+    odd = tmp_path / "<b>odd.onnx"
+    odd.write_bytes(files.good.read_bytes())
+    shown = te.compare(files.model, odd, count=2)._repr_html_()
+    assert "&lt;b&gt;odd.onnx" in shown
+    assert "<b>" not in shown
+
+
+# --- puzzles in memory ----------------------------------------------------------------------------
+
+
+def test_arrays_pairs_and_sets_are_puzzles(files: Files, tmp_path: Path) -> None:
+    given = get_task("sudoku4").puzzles("test", count=3)
+    lone = te.compare(files.model, files.good, puzzles=given.inputs)
+    assert (lone.results[0].puzzles, lone.results[0].accuracy) == (3, None)
+    lists = te.compare(files.model, files.good, puzzles=given.inputs.tolist())
+    assert lists.to_json() == lone.to_json()
+    pair = te.compare(files.model, files.good, puzzles=(given.inputs, given.labels))
+    whole = te.compare(files.model, files.good, puzzles=given)
+    assert pair.to_json() == whole.to_json()
+    accuracy = whole.results[0].accuracy
+    assert accuracy is not None
+    assert accuracy.n == 3
+    assert te.compare(files.model, files.good, puzzles=given, count=2).results[0].puzzles == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([[0] * 16], "token 0 at position 1 of the puzzle"),
+        ([[9] * 16], "token 9 at position 1 of the puzzle"),
+        ([[1] * 15], "expected (rows, 16)"),
+        ([[0.5] * 16], "expected integer tokens"),
+        ([[1] * 16, [1]], "are not of one length"),
+    ],
+)
+def test_arrays_that_are_no_puzzles(files: Files, rows: list[list[int]], said: str) -> None:
+    with pytest.raises(RejectedInputError) as caught:
+        te.compare(files.model, files.good, puzzles=rows)
+    assert said in "\n".join([str(caught.value), *getattr(caught.value, "problems", ())])
+
+
+def test_other_puzzles_are_another_job(files: Files, tmp_path: Path) -> None:
+    """A kept golden of other puzzles would show in their number."""
+    given = get_task("sudoku4").puzzles("test", count=4)
+    output = tmp_path / "out.json"
+    for count in (4, 3):
+        te.compare(files.model, files.good, puzzles=given.inputs[:count], output=output)
+        assert json.loads(output.read_text())["puzzles"] == count
+    assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
+
+
+# --- a recording ----------------------------------------------------------------------------------
+
+
+def test_a_recording_stands_for_its_model_and_no_other(files: Files, tmp_path: Path) -> None:
+    recorded = te.record(files.model, output=tmp_path / "g.npz", count=5, states=1)
+    assert recorded.to_json()["puzzles"] == 5
+    assert "model_sha256" not in recorded.golden.about.provenance
+    assert te.compare(files.model, files.good, golden=recorded.path)
+    other = te.load(files.path)
+    kernel = other.inner.lm_head.kernel
+    kernel.assign(kernel.value * 2)
+    with pytest.raises(
+        RejectedInputError,
+        match=r"recorded from another model \(.*\) than this one; record it again",
+    ):
+        te.compare(other, files.good, golden=recorded.path)
+    for option in ({"blanks": 5}, {"hints": te.ModelHints(max_steps=3)}, {"control": False}):
+        with pytest.raises(UsageError, match="a golden is recorded already"):
+            te.compare(files.model, files.good, golden=recorded.path, **option)
+
+
+def test_shares_of_stages_are_told(files: Files) -> None:
+    told: list[tuple[float, str]] = []
+    te.compare(files.model, files.good, count=4, progress=lambda *said: told.append(said))
+    assert list(dict.fromkeys(stage for _, stage in told)) == ["Recording", "Comparing"]
+    for stage in ("Recording", "Comparing"):
+        shares = [share for share, of in told if of == stage]
+        assert shares == sorted(shares)
+        assert shares[-1] == 1.0
+
+
+# --- a report -------------------------------------------------------------------------------------
+
+
+def test_a_report_of_a_result_and_of_its_json(files: Files, tmp_path: Path) -> None:
+    found = te.compare(files.path, files.good, count=6, report=tmp_path / "r.html")
+    assert found.report == tmp_path / "r.html"
+    assert f"trm_export.compare({str(files.path)!r}" in found.document["command"]
+    written = te.write_report(found, tmp_path / "again.html")
+    assert [path.name for path in written] == ["again.html", "again.md", "again.json"]
+    for path in written:
+        assert path.read_bytes() == (tmp_path / f"r{path.suffix}").read_bytes()
+    (tmp_path / "mine.html").write_text("mine")
+    with pytest.raises(OverwriteError):
+        te.write_report(tmp_path / "r.json", tmp_path / "mine.html")
+    with pytest.raises(UsageError, match=r"must end in \.html"):
+        te.write_report(found, tmp_path / "page.txt")
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"output": "m.txt"}, "must end in .json"),
+        ({"report": "m.json"}, "must end in .html"),
+        ({"blanks": "some"}, "expected a number of blanks, minimal or hard"),
+        ({"task": "sudoku5"}, "unknown task 'sudoku5'"),
+        ({"puzzles": np.ones((1, 16), np.int32), "blanks": 5}, "leave it out with --puzzles"),
+        ({"jobs": 2, "ray": "local"}, "--jobs is for this machine alone"),
+        ({"files": []}, "There is no file to compare"),
+        ({"trust": "no_such_package"}, "there is no module 'no_such_package'"),
+    ],
+)
+def test_words_are_refused_before_a_framework_is_loaded(
+    options: dict[str, Any],
+    said: str,
+    files: Files,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def load_keras(**options: bool) -> None:
+        pytest.fail("a framework is loaded before the refusal")
+
+    monkeypatch.setattr("trm_export.api.frameworks.load_keras", load_keras)
+    with pytest.raises(UsageError, match=said.replace("(", r"\(")):
+        te.compare(files.path, **{"files": files.good, **options})

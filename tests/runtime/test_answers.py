@@ -1,0 +1,76 @@
+"""`write`: what the command prints, to a file or a stream."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.runtime.fakes import FakeRunner, make_contract
+from trm_runtime import Solution, solve, write
+
+
+def solved(**fields: Any) -> Solution:
+    return solve(FakeRunner(make_contract(**fields)), [[2, 1, 1, 1], [1, 1, 1, 1]])
+
+
+def test_lines_and_a_document(tmp_path: Path) -> None:
+    solution = solved()
+    write(solution, tmp_path / "answers.txt")
+    lines = "3222\t2\thalted\t0.5000\n1111\t1\thalted\t0.5000\n"
+    assert (tmp_path / "answers.txt").read_text() == lines
+    write(solution, str(tmp_path / "answers.json"))
+    found = json.loads((tmp_path / "answers.json").read_text())
+    assert (found["model_name"], found["precision"]) == ("toy", "fp32")
+    assert found["puzzles"][0] == {
+        "answer": "3222", "ids": [4, 3, 3, 3], "steps": 2, "stop_reason": "halted",
+        "q_halt": 0.5, "given_kept": False,
+    }  # fmt: skip
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.json", "answers.txt"]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_stream_and_a_file_get_the_same(tmp_path: Path, as_json: bool) -> None:
+    stream = io.StringIO()
+    write(solved(), stream, as_json=as_json)
+    write(solved(), tmp_path / "x", as_json=as_json)
+    assert (tmp_path / "x").read_text() == stream.getvalue()
+    assert stream.getvalue().startswith("{" if as_json else "3222")
+
+
+def test_ids_where_there_is_no_alphabet(tmp_path: Path) -> None:
+    write(solved(alphabet=None), tmp_path / "answers.txt")
+    assert (tmp_path / "answers.txt").read_text().startswith("4 3 3 3\t2\t")
+
+
+def test_a_file_is_replaced_and_what_fails_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "answers.txt"
+    path.write_text("old")
+    write(solved(), path)
+    assert path.read_text().startswith("3222")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="folder"):
+        write(solved(), tmp_path / "folder")
+    with pytest.raises(OSError, match="nowhere"):
+        write(solved(), tmp_path / "nowhere" / "answers.txt")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["answers.txt", "folder"]
+
+
+def test_the_example_of_the_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxruntime")
+    from tests.runtime.graphs import write as write_graph
+
+    readme = Path(__file__).parents[2] / "runtimes" / "README.md"
+    (example,) = re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    write_graph(tmp_path / "model.onnx")
+    Path("puzzles.txt").write_text("1.0_\n")
+    exec(compile(example, "README.md", "exec"), {})
+    assert capsys.readouterr().out == "['3222'] [2] ('halted',)\n"
+    assert json.loads(Path("answers.json").read_text())["puzzles"][0]["answer"] == "3222"

@@ -1,0 +1,149 @@
+"""Runs that stop in time, go on, and are interrupted while they validate."""
+
+from __future__ import annotations
+
+import csv
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from trm_export.checkpoints.loading import load_model
+from trm_export.training import run as run_module
+from trm_export.training.callbacks import Validate, best_logged
+from trm_export.training.deadline import Deadline, TimeIsUpError
+from trm_export.training.recipe import Recipe, recipe_for
+from trm_export.training.run import train
+from trm_export.training.run_files import RunFiles
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def small(**changes: Any) -> Recipe:
+    usual = {"steps": 12, "steps_per_epoch": 4, "batch_size": 4, "validation_count": 4}
+    return recipe_for("sudoku4", validate_every=1, **{**usual, **changes})
+
+
+def epochs(output: Path) -> list[int]:
+    with output.with_suffix(".csv").open(newline="") as file:
+        return [int(row["epoch"]) for row in csv.DictReader(file)]
+
+
+class LateFrom(Deadline):
+    """The time is up from this step on, or only at the next beginning of an epoch."""
+
+    step, within = 0, False
+
+    def _too_late(self, seconds: float) -> bool:
+        late = int(self.model.optimizer.iterations.value) >= self.step
+        return late and (self.within or seconds > 0)
+
+
+def test_a_run_stops_in_time_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "model.keras"
+    monkeypatch.setattr(run_module, "Deadline", LateFrom)
+    monkeypatch.setattr(LateFrom, "step", 6)
+    monkeypatch.setattr(LateFrom, "within", True)
+    stopped = train(small(), output, jit_compile=False, until=time.time() + 60)
+    assert (stopped.epochs, stopped.interrupted) == (1, False)
+    assert epochs(output) == [0]
+    load_model(output)
+    monkeypatch.setattr(LateFrom, "within", False)
+    again = train(small(), output, jit_compile=False, until=time.time() + 60, resume=True)
+    assert (again.epochs, epochs(output)) == (2, [0, 1])
+    assert RunFiles(output).finished_epochs == 2
+    done = train(small(), output, jit_compile=False, resume=True)
+    assert (done.epochs, epochs(output)) == (3, [0, 1, 2])
+    assert RunFiles(output).finished_epochs == 0
+
+
+def test_an_epoch_is_begun_only_if_it_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Model:
+        optimizer = keras.optimizers.SGD()
+
+    Model.optimizer.iterations.assign(3)
+    validate = Validate.__new__(Validate)
+    validate.seconds = 10.0
+    deadline = Deadline(1000.0, validate)
+    deadline._model = Model()
+    clock = [100.0]
+    monkeypatch.setattr("trm_export.training.deadline.time.time", lambda: clock[0])
+    deadline.on_epoch_begin(0)
+    clock[0] = 500.0
+    deadline.on_epoch_end(0)
+    clock[0] = 580.0
+    deadline.on_epoch_begin(1)
+    clock[0] = 600.0
+    with pytest.raises(TimeIsUpError):
+        deadline.on_epoch_begin(2)
+    clock[0] = 989.0
+    deadline.on_train_batch_end(0)
+    clock[0] = 991.0
+    with pytest.raises(TimeIsUpError):
+        deadline.on_train_batch_end(1)
+
+
+def test_ctrl_c_in_a_validation_saves_the_averages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure, seen = Validate.measure, []
+
+    def interrupted(self: Validate) -> Any:
+        seen.append([weight.copy() for weight in self.trm.get_weights()])
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+        return measure(self)
+
+    monkeypatch.setattr(Validate, "measure", interrupted)
+    output = tmp_path / "model.keras"
+    result = train(small(), output, jit_compile=False)
+    assert result.interrupted
+    averages, saved = seen[0], load_model(output).get_weights()
+    assert len(averages) == len(saved)
+    for found, wanted in zip(saved, averages, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_resumed_run_replaces_only_what_it_beats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "model.keras"
+    monkeypatch.setattr(run_module, "Deadline", LateFrom)
+    monkeypatch.setattr(LateFrom, "step", 4)
+    train(small(), output, jit_compile=False, until=time.time() + 60)
+    log = output.with_suffix(".csv")
+    lines = log.read_text().splitlines()
+    column = lines[0].split(",").index("val_exact")
+    cells = lines[1].split(",")
+    cells[column] = "0.999"
+    log.write_text("\n".join([lines[0], ",".join(cells)]) + "\n")
+    assert best_logged(log) == 0.999
+    output.unlink()
+    train(small(), output, jit_compile=False, resume=True)
+    assert not output.exists()
+
+
+def test_a_backup_is_as_small_at_any_batch_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "Deadline", LateFrom)
+    monkeypatch.setattr(LateFrom, "step", 4)
+    sizes = []
+    for rows in (4, 64):
+        files = RunFiles(tmp_path / f"{rows}.keras")
+        train(small(batch_size=rows), files.output, jit_compile=False, until=time.time() + 60)
+        sizes.append((files.backup / "latest.weights.h5").stat().st_size)
+    assert abs(sizes[0] - sizes[1]) < 5000
+
+
+def test_without_matplotlib_no_curve_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "can_draw", lambda: False)
+    result = train(small(steps=4), tmp_path / "model.keras", jit_compile=False)
+    assert result.curve is None
+    assert not (tmp_path / "model.png").exists()
+    assert result.log is not None

@@ -1,0 +1,203 @@
+"""`compare`: whether exported files still compute what their model computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trm_export.api.arguments import FilePath, ModelLike, Progress, ignore
+from trm_export.api.comparison import Comparison
+from trm_export.api.model_source import ModelSource
+from trm_export.api.recording import RecordingJob
+from trm_export.artifacts.file_list import each_once
+from trm_export.errors import UsageError
+from trm_export.files import sha256_file
+from trm_export.parity.checking import Check, Spread, check_files
+from trm_export.parity.comparing import (
+    costs_of,
+    kept_parts,
+    refuse_beside_golden,
+    spread_over,
+)
+from trm_export.parity.document import JudgedFile, judged, report_document
+from trm_export.report.outputs import refuse_targets, write_outputs
+from trm_export.step.model_facts import ModelHints
+from trm_export.tasks.selection import PuzzleSource, read_choice, refuse_puzzles
+from trm_runtime.contract import StepContract
+from trm_runtime.open import open_runner
+from trm_runtime.parity import Gates, Golden
+from trm_runtime.parity.gates import read_gates
+from trm_runtime.parity.golden_file import read_golden
+
+if TYPE_CHECKING:
+    from trm_export.explain.explanation import Explanation
+    from trm_export.parity.parts import Parts
+    from trm_export.tasks import Blanks
+
+__all__ = ["Comparison", "compare"]
+
+_STATES = 100_000_000  # bytes of states of a golden that is not kept
+
+
+def compare(
+    model: ModelLike,
+    files: FilePath | Iterable[FilePath],
+    *,
+    puzzles: PuzzleSource | None = None,
+    golden: FilePath | None = None,
+    task: str | None = None,
+    blanks: Blanks | str | None = None,
+    count: int = 200,
+    batch_size: int = 64,
+    jobs: int = 1,
+    ray: str | None = None,
+    threads: int | None = None,
+    gates: Gates | FilePath | None = None,
+    control: bool | None = None,
+    device: str = "auto",
+    require_gpu: bool = False,
+    explain: bool = False,
+    report: FilePath | None = None,
+    output: FilePath | None = None,
+    bench: FilePath | None = None,
+    trust: Sequence[str] = (),
+    hints: ModelHints | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+    command: str | None = None,
+) -> Comparison:
+    """Compare exported files with their model, from names and shapes to accuracy.
+
+    With `output` or `report` the same call resumes after a kill.
+
+    Args:
+        model: the reference; see `ModelLike`.
+        files: one exported file, or several.
+        puzzles: see `PuzzleSource`; shipped test puzzles if not given.
+        golden: a recording of the model by `record`, instead of running it again.
+        task: name of the task of the puzzles; the one that fits the model if not given.
+        blanks: of the shipped puzzles: a number, `minimal` or `hard`.
+        count: how many puzzles, at most.
+        batch_size: rows a step, for files with a dynamic batch.
+        jobs: how many processes of this machine share the work.
+        ray: address of a Ray cluster that shares the work; `local` starts Ray here.
+        threads: of an engine.
+        gates: the gates, or their JSON file; those of each file's precision if not given.
+        control: measure the noise floor; None: only if a report is written and the model can be
+            computed in float64.
+        device: where the model runs: `auto` (a GPU where Keras finds one), `gpu` or `cpu`.
+        require_gpu: fail without a GPU.
+        explain: find the first bad operator and the cause of failing files, and rank the layers of
+            int8 files. Takes several exports.
+        report: an .html file to write a report to, with .md and .json beside it.
+        output: a .json file to write the document to.
+        bench: a document of `bench` of these files, for their costs.
+        trust: packages whose code may run.
+        hints: what the model does not state itself.
+        force: replace files that this tool did not make.
+        progress: called with the share of a stage that is done, and the stage.
+        command: the line that repeats the comparison, for the report.
+
+    Raises:
+        UsageError: an unknown value, or options that contradict each other.
+        OverwriteError: a file to write was not made by this tool.
+        RejectedInputError: the model, a file, the puzzles or the golden cannot be used.
+    """
+    tell = progress or ignore
+    wanted, page = (None if path is None else Path(path) for path in (output, report))
+    refuse_targets(wanted, page, force=force)
+    spread = spread_over(jobs, ray)
+    source = ModelSource(model, trust, hints)
+    source.refuse()
+    refuse_puzzles(puzzles, task, blanks)
+    recording = None if golden is None else Path(golden)
+    if recording is not None:
+        refuse_beside_golden(
+            {
+                "--puzzles": puzzles is not None,
+                "--task": task is not None,
+                "--blanks": blanks is not None,
+                "--require-gpu": require_gpu,
+                "--device": device != "auto",
+                "--control": control is not None,
+                **_hinted(hints or ModelHints()),
+            }
+        )
+    artifacts = each_once(files)
+    if not artifacts:
+        raise UsageError("There is no file to compare; name at least one exported file.")
+    contracts = [open_runner(artifact).contract for artifact in artifacts]
+    demanded = gates if gates is None or isinstance(gates, Gates) else read_gates(Path(gates))
+    costs = costs_of(None if bench is None else Path(bench))
+    floor = bool(control) if report is None else control
+    source, name = replace(source, assumed=contracts[0]), str(source.file or source.name)
+    puzzles, blanks = read_choice(puzzles, blanks)
+    job = RecordingJob(
+        source, puzzles, task, blanks, count, batch_size, device, require_gpu, floor, _STATES
+    )
+    key = {**job.document(), "gates": demanded, "threads": threads}
+    with kept_parts(page or wanted, key, artifacts, recording) as parts:
+        origin = recording or parts.folder / "golden.npz"
+        reference = read_golden(origin) if origin.exists() else job.into(origin, progress=tell)
+        job.refuse_other(reference, origin)
+        checks = [Check(origin, path, demanded, batch_size, threads) for path in artifacts]
+        found = _judged(reference, checks, contracts, costs, parts, spread, tell)
+        line = command or _call(name, artifacts)
+        document = report_document(reference, sha256_file(origin), found, line)
+        result = Comparison(name, found, document, page)
+        write_outputs(result.to_json(), document, wanted, page, force=force)
+        if explain:
+            result = replace(result, explanations=_explained(source, found, reference, tell))
+    return result
+
+
+def _hinted(hints: ModelHints) -> dict[str, bool]:
+    """The options of the hints, and whether they were given."""
+    options = {
+        "--seq-len": hints.seq_len,
+        "--max-steps": hints.max_steps,
+        "--halt-rule": hints.halt_rule,
+        "--halt-threshold": hints.halt_threshold,
+        "--puzzle-identifiers": hints.num_puzzle_identifiers,
+    }
+    return {option: value is not None for option, value in options.items()}
+
+
+def _call(model: str, artifacts: Sequence[Path]) -> str:
+    return f"trm_export.compare({model!r}, {[str(path) for path in artifacts]!r}, ...)"
+
+
+def _judged(
+    reference: Golden,
+    checks: Sequence[Check],
+    contracts: Sequence[StepContract],
+    costs: dict[str, Any],
+    parts: Parts,
+    spread: Spread,
+    tell: Progress,
+) -> tuple[JudgedFile, ...]:
+    results = check_files(
+        reference, checks, parts, spread=spread, progress=lambda share: tell(share, "Comparing")
+    )
+    return tuple(
+        judged(check.artifact, contract, result, costs.get(check.artifact.name))
+        for check, contract, result in zip(checks, contracts, results, strict=True)
+    )
+
+
+def _explained(
+    source: ModelSource, files: Sequence[JudgedFile], golden: Golden, tell: Progress
+) -> dict[str, Explanation]:
+    """Explanations of each file that fails, and of each int8 file."""
+    wanted = [f for f in files if not f.result or f.contract.precision.startswith("int8")]
+    if not wanted:
+        return {}
+    from trm_export.api.frameworks import load_keras
+
+    load_keras()
+    from trm_export.explain.failing_files import explain_files
+
+    source = replace(source, assumed=wanted[0].contract)
+    return explain_files(source.open(), wanted, golden, tell)

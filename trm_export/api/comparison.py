@@ -1,0 +1,110 @@
+"""The result of a comparison of files with their model, for people and programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trm_export.parity.comparing import file_document
+from trm_export.parity.document import JudgedFile, ReportDocument
+from trm_export.report.text import clean, no_floor
+from trm_runtime.contract import StepContract
+from trm_runtime.display import Shown, Table
+from trm_runtime.parity import ParityResult
+
+if TYPE_CHECKING:
+    from trm_export.explain.explanation import Explanation
+
+_HEADS = ("file", "verdict", "forced", "answers", "steps", "exact", "lost", "won")
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
+    """Files compared with their model; truthy when all pass.
+
+    Attributes:
+        model: the name of the model, or the path of its file.
+        files: each with its contract, engine and `ParityResult`.
+        document: the data of a report, in JSON types.
+        report: the page that was written, if any.
+        explanations: of files that fail or are int8, by path; None without `explain`.
+    """
+
+    model: str
+    files: tuple[JudgedFile, ...]
+    document: ReportDocument
+    report: Path | None = None
+    explanations: Mapping[str, Explanation] | None = None
+
+    @property
+    def results(self) -> tuple[ParityResult, ...]:
+        """The result of every file, in order."""
+        return tuple(file.result for file in self.files)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every file passes."""
+        return all(self.results)
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    @property
+    def verdict(self) -> str:
+        """One sentence about all files."""
+        return self.document["verdict"]
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Remarks for the reader: tuned files, and a missing noise floor."""
+        tuned = [_tuned(f.contract) for f in self.files if f.contract.halt.trained is not None]
+        why = self.document["reference"]["provenance"].get("no_control")
+        return (*tuned, *([] if why is None else [no_floor(why)]))
+
+    @property
+    def summary(self) -> str:
+        """The verdict, with the word first."""
+        return f"{'passed' if self else 'FAILED'}. {self.verdict}"
+
+    def tables(self) -> tuple[Table, ...]:
+        """A line for each file."""
+        return (Table(f"Against {self.model}", [_row(file) for file in self.files], _HEADS),)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of all files, or that of the file where it is one."""
+        one = len(self.files) == 1
+        document = file_document(self.files[0]) if one else dict(self.document)
+        if self.explanations is None:
+            return document
+        explanations = {path: found.to_json() for path, found in self.explanations.items()}
+        return {**document, "explanations": explanations}
+
+    def _repr_html_(self) -> str:
+        verdicts = (file.result.verdict for file in self.files)
+        lines = "".join(f"<p>{escape(text)}</p>" for text in (*verdicts, *self.remarks))
+        return super()._repr_html_() + lines
+
+
+def _tuned(contract: StepContract) -> str:
+    return (
+        f"The file is tuned: its halting threshold is {contract.halt.threshold:g}, its model's "
+        f"{contract.halt.trained:g}. So their halting steps and answers differ on purpose, and "
+        "only single steps and the accuracy are judged."
+    )
+
+
+def _row(file: JudgedFile) -> tuple[str, ...]:
+    result = file.result
+    decisions, score, worst = result.decisions, result.accuracy, result.forced_error
+    counts: tuple[str, ...] = ("-", "-")
+    if decisions is not None:
+        settled = decisions.settled
+        counts = f"{decisions.answers_equal}/{settled}", f"{decisions.steps_equal}/{settled}"
+    exact: tuple[str, ...] = ("-", "-", "-")
+    if score is not None:
+        exact = f"{score.candidate.exact:.1%}", str(len(score.lost)), str(len(score.won))
+    forced = "-" if worst is None else f"{worst:.1e}"
+    return clean(file.path.name), "passed" if result else "FAILED", forced, *counts, *exact

@@ -1,0 +1,200 @@
+"""`evaluate`: the accuracy of a model or an exported file on test puzzles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from trm_export.api.arguments import ModelLike, Progress, file_of, ignore, stem_of
+from trm_export.api.loading import as_step_model, refuse_model
+from trm_export.errors import UsageError
+from trm_export.step.model_facts import ModelHints
+from trm_export.tasks import ArcTask, Blanks, PuzzleSet, Task, find_task, get_task
+from trm_export.tasks.arc_grids import encode
+from trm_export.tasks.selection import PuzzleSource, refuse_puzzles, select_puzzles
+from trm_export.tasks.voting import ArcScore, evaluate_arc
+from trm_runtime.display import Shown, Table
+from trm_runtime.loop import solve
+from trm_runtime.message_text import counted
+from trm_runtime.open import open_runner
+from trm_runtime.parity.counts import wilson
+
+if TYPE_CHECKING:
+    from trm_runtime.runner import StepRunner
+    from trm_runtime.solution import Solution, StepEvent
+
+__all__ = ["Board", "Evaluation", "Task", "evaluate"]
+
+Array = np.ndarray[Any, Any]
+_KERAS = ".keras"
+
+
+class Board(NamedTuple):
+    """One puzzle and its answer."""
+
+    inputs: Array  # (S,) int32 tokens
+    answer: Array  # (S,) int32 tokens
+    title: str
+
+
+@dataclass(frozen=True, repr=False)
+class Evaluation(Shown):
+    """The accuracy on some puzzles.
+
+    Attributes:
+        model: the path of the file, or the name of a model in memory.
+        task: the task of the puzzles.
+        figures: counts and shares by name, as in the JSON document.
+        boards: the puzzles in order, or with votes the grids.
+    """
+
+    model: str
+    task: Task
+    figures: dict[str, Any]
+    boards: tuple[Board, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The model, its task and the figures."""
+        return {"model": self.model, "task": self.task.name, **self.figures}
+
+    @property
+    def summary(self) -> str:
+        """The first few figures."""
+        figures = ", ".join(f"{name} {text}" for name, text in self._rows()[:5])
+        return f"{Path(self.model).name} on {self.task.name}: {figures}"
+
+    def tables(self) -> tuple[Table, ...]:
+        """All figures."""
+        return (Table(f"{Path(self.model).name} on {self.task.name}", self._rows()),)
+
+    def _rows(self) -> list[tuple[str, str]]:
+        return [(name, _text(name, value)) for name, value in self.figures.items()]
+
+
+def _text(name: str, value: Any) -> str:
+    if isinstance(value, tuple):
+        return " to ".join(f"{part:.2%}" for part in value)
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.2f}" if name == "mean_steps" else f"{value:.2%}"
+
+
+def evaluate(
+    model: ModelLike,
+    *,
+    task: str | None = None,
+    puzzles: PuzzleSource | None = None,
+    blanks: Blanks | str | None = None,
+    count: int = 200,
+    vote: int | None = None,
+    trust: Sequence[str] = (),
+    hints: ModelHints | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Measure the accuracy of a model or an exported file on test puzzles.
+
+    Args:
+        model: see `ModelLike`, or an exported file.
+        task: name of the task of the model's tokens; the one that fits the model if not given.
+        puzzles: see `PuzzleSource`, with solutions; shipped test puzzles if not given.
+        blanks: of the shipped puzzles: a number, `minimal` or `hard`.
+        count: how many puzzles, or ARC problems, at most.
+        vote: ARC: solve every grid in so many symmetries, and vote on the answers.
+        trust: packages whose code may run.
+        hints: what the model does not state itself.
+        progress: called with the share done, and what is being done.
+
+    Raises:
+        UsageError: an unknown value, options that contradict each other, puzzles without
+            solutions, or no task that fits.
+        RejectedInputError: the model or the puzzles cannot be used.
+    """
+    if vote is not None and (puzzles is not None or blanks is not None):
+        raise UsageError("--vote uses all grids of a problem; drop --puzzles and --blanks.")
+    refuse_puzzles(puzzles, task, blanks)
+    given = hints or ModelHints()
+    runner = _runner(model, trust, given if task is None else replace(given, task=task))
+    found = find_task(runner.contract) if task is None else get_task(task)
+    if found is None:
+        raise UsageError("No task fits this model; give one with --task.")
+    name = str(file_of(model) or stem_of(model))
+    if vote is None:
+        chosen = select_puzzles(runner.contract, puzzles, found.name, blanks, count)
+        solution = _solution(runner, chosen, progress or ignore)
+        return Evaluation(name, found, *_judged(found, chosen, solution))
+    if not isinstance(found, ArcTask):
+        raise UsageError(f"--vote needs an ARC task, got {found.name}; drop --vote.")
+    problems = [i for i, problem in enumerate(found.problems) if not problem.training][:count]
+    score = evaluate_arc(runner, found, problems, copies=vote)
+    return Evaluation(name, found, _voted(score, len(problems)), _grids(score))
+
+
+def _runner(model: ModelLike, trust: Sequence[str], hints: ModelHints) -> StepRunner:
+    """A model, which the hints describe, or an exported file, which describes itself."""
+    file = file_of(model)
+    if file is not None and file.suffix != _KERAS:
+        return open_runner(file)
+    refuse_model(model, trust)
+    adapted = as_step_model(model, trust, hints, any_backend=True)
+    from trm_export.step.keras_runner import KerasRunner
+
+    return KerasRunner(adapted)
+
+
+def _solution(runner: StepRunner, puzzles: PuzzleSet, tell: Progress) -> Solution:
+    done = 0
+
+    def count_up(event: StepEvent) -> None:
+        nonlocal done
+        done += int(event.finished.sum())
+        tell(done / len(puzzles), "Solving")
+
+    feeds = puzzles.feeds(runner.contract.num_puzzle_identifiers)
+    return solve(runner, feeds, on_step=count_up)
+
+
+def _judged(
+    task: Task, puzzles: PuzzleSet, solution: Solution
+) -> tuple[dict[str, Any], tuple[Board, ...]]:
+    checks = task.check(puzzles.inputs, solution.answers, puzzles.solutions)
+    hits, n = int(checks.exact.sum()), len(puzzles)
+    figures = {
+        "puzzles": n,
+        "exact": hits / n,
+        "interval_95": wilson(hits, n),
+        "valid": float(checks.valid.mean()),
+        "cells": float(checks.cell_accuracy.mean()),
+        "mean_steps": float(solution.steps.mean()),
+    }
+    verdicts = zip(checks.exact.tolist(), solution.steps.tolist(), strict=True)
+    titles = [
+        f"{'right' if right else 'wrong'}, {counted(steps, 'step')}" for right, steps in verdicts
+    ]
+    boards = zip(puzzles.inputs, solution.answers, titles, strict=True)
+    return figures, tuple(Board(*board) for board in boards)
+
+
+def _voted(score: ArcScore, problems: int) -> dict[str, Any]:
+    return {
+        "problems": problems,
+        "grids": len(score.asked),
+        "copies": score.copies,
+        "exact_one_attempt": score.exact(1),
+        "exact_two_attempts": score.exact(2),
+        "problems_two_attempts": score.problems_solved(2),
+        "mean_steps": score.mean_steps,
+    }
+
+
+def _grids(score: ArcScore) -> tuple[Board, ...]:
+    return tuple(
+        Board(
+            encode(one.right), encode(first.grid), f"{one.problem}: {counted(first.votes, 'vote')}"
+        )
+        for one in score.asked
+        for first in one.candidates[:1]
+    )

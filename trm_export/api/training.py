@@ -1,0 +1,66 @@
+"""`train`: a model of a task, trained by a recipe, as a `.keras` file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trm_export.api.arguments import ARTIFACTS, FilePath
+
+if TYPE_CHECKING:
+    from trm_export.training.run import TrainResult
+
+
+def train(
+    task: str,
+    path: FilePath | None = None,
+    *,
+    start: FilePath | None = None,
+    resume: bool = False,
+    force: bool = False,
+    verbose: int | str = 0,
+    until: str | None = None,
+    **changes: Any,
+) -> TrainResult:
+    """Trains a model and writes it, with its log, learning curve and recipe beside it.
+
+    Ctrl-C saves the model so far; the result is then `interrupted`.
+
+    Args:
+        task: a task such as ``"sudoku4"``, or a preset such as ``"paper-maze"``.
+        path: the ``.keras`` file to write; ``artifacts/<task>.keras`` if None.
+        start: begin with the weights of this ``.keras`` file.
+        resume: continue the run beside `path` after a kill, by its own recipe.
+        force: replace files that this tool did not make.
+        verbose: what `fit` shows: 0 nothing, 1 a bar, 2 a line an epoch.
+        until: stop before this time of day or ISO date and time, with everything `resume` needs.
+        **changes: fields of `Recipe` to change; None leaves a field unchanged.
+
+    Raises:
+        UsageError: a task without a recipe, values out of range, no run to resume, or another
+            recipe than that of the run.
+        OverwriteError: files that this tool did not make, or a run to resume, exist.
+        CheckpointError: `start` is damaged or refused.
+    """
+    from trm_export.api.frameworks import load_keras
+    from trm_export.training.recipe import recipe_for, with_changes
+    from trm_export.training.run_files import RunFiles
+    from trm_export.training.until import parse_time
+
+    end = None if until is None else parse_time(until)
+    recipe = recipe_for(task, **changes)
+    target = ARTIFACTS / f"{task}.keras" if path is None else Path(path)
+    files, begin = RunFiles(target), None if start is None else Path(start)
+    files.check(start=begin, resume=resume, force=force)
+    if resume:
+        given, recipe = recipe, files.recorded()
+        same = {"task": given.task, "preset": given.preset}
+        files.refuse_changes(with_changes(recipe, **same, **changes))
+    load_keras(any_backend=True)
+    from trm_export.training.run import train as run
+
+    result = run(
+        recipe, target, start=begin, resume=resume, force=force, verbose=verbose, until=end
+    )
+    return replace(result, recipe=recipe)

@@ -1,0 +1,157 @@
+"""`tune`: choose the halting threshold of an exported file by accuracy against mean steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trm_export import TOOL, __version__
+from trm_export.api.arguments import FilePath, Progress, ignore
+from trm_export.artifacts.contract_rewrite import embedded_contract, refuse_rewrite, rewrite
+from trm_export.errors import UsageError
+from trm_export.files import sidecar
+from trm_export.halting.curve import Point
+from trm_export.halting.tuning import Tuning, refuse_loop, think
+from trm_export.halting.tuning import tune as choose
+from trm_export.tasks.selection import PuzzleSource, puzzle_file, refuse_puzzles, select_puzzles
+from trm_runtime.contract import StepContract
+from trm_runtime.display import Shown, Table
+from trm_runtime.message_text import counted
+from trm_runtime.open import open_runner
+
+if TYPE_CHECKING:
+    from trm_export.tasks import Blanks, PuzzleSet
+
+__all__ = ["Point", "TuneResult", "Tuning", "tune"]
+
+
+@dataclass(frozen=True, repr=False)
+class TuneResult(Shown):
+    """The chosen threshold of one file, and the curve.
+
+    Attributes:
+        artifact: the file that was run.
+        contract: its contract before.
+        tuning: the curve, and the chosen threshold.
+        written: the tuned file; None where nothing was written.
+    """
+
+    artifact: Path
+    contract: StepContract
+    tuning: Tuning
+    written: Path | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The complete curve and the choice, in JSON types."""
+        return {
+            "tool": f"{TOOL} {__version__}",
+            "kind": "tune",
+            "artifact": self.artifact,
+            "precision": self.contract.precision,
+            "score": self.contract.halt.kind,
+            "max_steps": self.contract.max_steps,
+            "written": self.written,
+            **vars(self.tuning),
+        }
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The written files: the tuned file and the contract beside it."""
+        if self.written is None:
+            return ()
+        return self.written, sidecar(self.written)
+
+    @property
+    def summary(self) -> str:
+        """The chosen threshold, and its cost."""
+        found, score = self.tuning, self.contract.halt.kind
+        old, new = found.present, found.chosen
+        if not found.changes:
+            return f"The present threshold {old.threshold:g} stays: no other one saves steps."
+        verb = "would be" if self.written is None else "is"
+        return (
+            f"The rule {verb} {score} > {new.threshold:g} instead of > {old.threshold:g}: "
+            f"{new.mean_steps - old.mean_steps:+.2f} steps; of {counted(found.puzzles, 'puzzle')} "
+            f"{found.lost} lost, {found.won} won (McNemar's exact p = {found.p_value:.2g})."
+        )
+
+    def tables(self) -> tuple[Table, ...]:
+        """The named points; the complete curve is in `tuning`."""
+        found = self.tuning
+        named = {"present": found.present, "chosen": found.chosen, "all steps": found.all_steps}
+        rows = [
+            (name, f"{point.threshold:.4g}", f"{point.exact:.2%}", f"{point.mean_steps:.2f}")
+            for name, point in named.items()
+        ]
+        title = f"Halting of {self.artifact.name} on {counted(found.puzzles, 'validation puzzle')}"
+        return (Table(title, rows, ("", "threshold", "exact", "mean steps")),)
+
+
+def tune(
+    artifact: FilePath,
+    *,
+    puzzles: PuzzleSource | None = None,
+    task: str | None = None,
+    blanks: Blanks | str | None = None,
+    count: int = 400,
+    lose: float = 0.25,
+    output: FilePath | None = None,
+    dry_run: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> TuneResult:
+    """Choose a new halting threshold of an exported file and write it into its contract.
+
+    The file runs on validation puzzles. Needs no Keras.
+
+    Args:
+        artifact: an exported file of granularity `step` or `block`.
+        puzzles: see `PuzzleSource`, with solutions, and not test puzzles; of a data-set folder the
+            validation split is read. Shipped validation puzzles if not given.
+        task: name of the task of the puzzles; the one that fits the file if not given.
+        blanks: of the shipped puzzles: a number, `minimal` or `hard`.
+        count: how many puzzles, at most.
+        lose: points of exact accuracy (0 to 100) that fewer steps may cost.
+        output: write the tuned file here, and leave the other unchanged.
+        dry_run: write nothing.
+        force: replace a file that this tool did not make.
+        progress: called with the share done, and what is being done.
+
+    Raises:
+        UsageError: a file of granularity loop, puzzles without solutions, a wrong suffix.
+        OverwriteError: a file to write was not made by this tool.
+        RejectedInputError: the file or the puzzles cannot be used.
+    """
+    tell = progress or ignore
+    refuse_puzzles(puzzles, task, blanks)
+    file = Path(artifact)
+    target = file if output is None else Path(output)
+    contract = embedded_contract(file)
+    refuse_loop(contract, str(file))
+    if not dry_run:
+        refuse_rewrite(file, target, force=force)
+    chosen = _solved(select_puzzles(contract, puzzles, task, blanks, count, "validation"), puzzles)
+    trace = think(
+        open_runner(file), chosen, lambda done, total: tell(done / total, "Running the puzzles")
+    )
+    found = choose(contract.halt, trace, lose / 100)
+    written = not dry_run and (found.changes or output is not None)
+    if written:
+        tuned = replace(contract, halt=contract.halt.tuned(found.chosen.threshold))
+        rewrite(file, tuned, target, force=force)
+    return TuneResult(file, contract, found, target if written else None)
+
+
+def _solved(found: PuzzleSet, given: PuzzleSource | None) -> PuzzleSet:
+    """The puzzles, which have solutions."""
+    if found.labels is not None:
+        return found
+    if given is not None:
+        raise UsageError(
+            f"{puzzle_file(given) or 'The array of puzzles'} has no solutions to compare answers "
+            "with; give puzzles with their solutions."
+        )
+    raise UsageError(
+        "No shipped puzzles fit this model; give puzzles with solutions by --puzzles FILE."
+    )

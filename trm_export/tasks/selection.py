@@ -1,0 +1,151 @@
+"""Which puzzles a job works on: those of a caller, in a file or in memory, or shipped ones."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from trm_export.errors import RejectedInputError, UsageError
+from trm_export.tasks import find_task, get_task, random_rows, read_puzzles
+from trm_export.tasks.read_arrays import checked_arrays
+from trm_export.tasks.task import Blanks, PuzzleSet, Task
+from trm_runtime.contract import StepContract
+
+Array = np.ndarray[Any, Any]
+PuzzleSource: TypeAlias = (
+    str | os.PathLike[str] | PuzzleSet | Array | Sequence[Any] | tuple[Array, Array | None]
+)
+"""A file or folder, a `PuzzleSet`, tokens (N, S), or a pair of these and their solutions (N, S)."""
+HARD = "hard"
+
+
+def refuse_puzzles(
+    puzzles: PuzzleSource | None,
+    task: str | None,
+    blanks: Blanks | str | None,
+    own: str = "--puzzles",
+) -> None:
+    """What is wrong with this choice whatever the model is, told before a framework is loaded.
+
+    `own` is what the caller calls puzzles of his own. Raises UsageError, RejectedInputError.
+    """
+    if task is not None:
+        get_task(task)
+    if blanks is not None:
+        as_blanks(blanks)
+    puzzles, blanks = read_choice(puzzles, blanks)
+    if puzzles is None:
+        return
+    if blanks is not None:
+        raise UsageError(f"--blanks is for the shipped puzzles; leave it out with {own}.")
+    file = puzzle_file(puzzles)
+    if file is not None and not file.exists():
+        raise RejectedInputError(
+            f"{file}: there is no such file or folder of puzzles; check its name."
+        )
+
+
+def read_choice(
+    puzzles: PuzzleSource | None, blanks: Blanks | str | None
+) -> tuple[PuzzleSource | None, Blanks | str | None]:
+    """The choice without the word `hard` in the place of puzzles, where no file is called so.
+
+    It means the shipped puzzles that need guesses.
+    """
+    word = isinstance(puzzles, str | Path) and str(puzzles) == HARD and not Path(puzzles).exists()
+    return (None, HARD) if word and blanks is None else (puzzles, blanks)
+
+
+def puzzle_file(puzzles: PuzzleSource | None) -> Path | None:
+    """The path of puzzles that are in a file or folder."""
+    return Path(puzzles) if isinstance(puzzles, str | os.PathLike) else None
+
+
+def select_puzzles(
+    contract: StepContract,
+    puzzles: PuzzleSource | None,
+    name: str | None,
+    blanks: Blanks | str | None,
+    count: int,
+    split: str = "test",
+) -> PuzzleSet:
+    """At most `count` puzzles: the caller's, or shipped ones of the named or the model's task.
+
+    `split` is that of an official data-set folder, and of the shipped puzzles. A model of no known
+    task gets random rows, which say that they are no puzzles.
+    """
+    task = find_task(contract) if name is None else get_task(name)
+    puzzles, blanks = read_choice(puzzles, blanks)
+    file = puzzle_file(puzzles)
+    if file is not None:
+        return read_puzzles(file, task, split=split if file.is_dir() else None, limit=count)
+    if puzzles is not None:
+        return in_memory(puzzles, task, count)
+    if task is None and blanks is not None:
+        raise UsageError("No shipped puzzles fit this model; leave --blanks out.")
+    if task is None:
+        return random_rows(contract.vocab_size, contract.seq_len, count, contract.alphabet)
+    return shipped_puzzles(task, blanks, count, split)
+
+
+def in_memory(puzzles: PuzzleSource, task: Task | None, count: int | None = None) -> PuzzleSet:
+    """Puzzles of arrays, every row checked by the rules of the task; a `PuzzleSet` as it is.
+
+    Raises RejectedInputError naming the first bad rows.
+    """
+    if isinstance(puzzles, PuzzleSet):
+        return _first(puzzles, count)
+    inputs, labels = puzzles if isinstance(puzzles, tuple) else (puzzles, None)
+    tokens, solutions = _array(inputs), None if labels is None else _array(labels)
+    if task is None:  # whether they fit the model is seen when it takes them
+        return _first(PuzzleSet(tokens, solutions, np.zeros(len(tokens), np.int32)), count)
+    _, tokens, solutions = checked_arrays("The array of puzzles", tokens, solutions, (task,), count)
+    return PuzzleSet(tokens, solutions, task.fills(tokens))
+
+
+def _array(rows: Any) -> Array:
+    try:
+        return np.asarray(rows)
+    except ValueError as error:
+        raise RejectedInputError(f"The rows of puzzles are not of one length: {error}.") from error
+
+
+def _first(puzzles: PuzzleSet, count: int | None) -> PuzzleSet:
+    columns = ("inputs", "labels", "blanks", "identifiers")
+    held = {name: getattr(puzzles, name) for name in columns}
+    return replace(puzzles, **{name: a[:count] for name, a in held.items() if a is not None})
+
+
+def shipped_puzzles(
+    task: Task, blanks: Blanks | str | None, count: int, split: str = "test"
+) -> PuzzleSet:
+    """Puzzles of a split with these blanks; without a wish a mix from easy to hard."""
+    if blanks is not None:
+        return task.puzzles(split, as_blanks(blanks), count)
+    shares = [len(part) for part in np.array_split(np.arange(count), len(task.levels))]
+    sets = [task.puzzles(split, b, n) for b, n in zip(task.levels, shares, strict=True) if n]
+    if len(sets) == 1:
+        return sets[0]
+    return PuzzleSet(
+        np.concatenate([part.inputs for part in sets]),
+        np.concatenate([part.solutions for part in sets]),
+        np.concatenate([part.blanks for part in sets]),
+    )
+
+
+def as_blanks(value: Blanks | str) -> Blanks:
+    """A number of blanks, a range, `minimal` or `hard`, of a text too; UsageError for another."""
+    if not isinstance(value, str):
+        return value
+    if value == "minimal":
+        return "minimal"
+    if value == HARD:
+        return "hard"
+    if not value.isdecimal():
+        raise UsageError(f"--blanks {value}: expected a number of blanks, minimal or hard.")
+    return int(value)

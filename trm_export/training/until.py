@@ -1,0 +1,33 @@
+"""The time by which a training run has to stop, as a user writes it. Needs no framework."""
+
+from __future__ import annotations
+
+import datetime
+
+from trm_runtime.errors import UsageError
+
+
+def parse_time(text: str, now: datetime.datetime | None = None) -> float:
+    """Seconds since 1970 of "09:15" (the next such time) or of an ISO date and time.
+
+    Both are local times unless the text names a zone.
+
+    Raises:
+        UsageError: for any other text, and for a time that has passed.
+    """
+    now = now or datetime.datetime.now().astimezone()
+    try:
+        when = _time(text, now)
+    except ValueError as error:
+        example = "a time such as 09:15 or 2026-01-31T09:15"
+        raise UsageError(f"--until {text}: expected {example}.") from error
+    if when <= now:
+        raise UsageError(f"--until {text}: that time has passed; it is {now:%Y-%m-%d %H:%M}.")
+    return when.timestamp()
+
+
+def _time(text: str, now: datetime.datetime) -> datetime.datetime:
+    if len(text) > len("23:59:59"):
+        return datetime.datetime.fromisoformat(text).astimezone()
+    when = datetime.datetime.combine(now.date(), datetime.time.fromisoformat(text)).astimezone()
+    return when + datetime.timedelta(days=when <= now)
