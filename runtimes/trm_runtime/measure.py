@@ -1,8 +1,9 @@
-"""What one exported model costs on this machine: `python -m trm_runtime.measure MODEL TOKENS.npy`.
+"""What one exported model costs here: `python -m trm_runtime.measure MODEL TOKENS.npy [PID]`.
 
 Meant for a process of its own, because memory is that of the process: the engine is loaded first,
 and what opening and running the model adds to that is counted. Prints one JSON object; `refused`
-in it is the error of a model that cannot be measured, whose exit code it ends with. Knows
+in it is the error of a model that cannot be measured, whose exit code it ends with. It ends with
+its parent, if that is PID. Knows
 numpy and the drivers; memory is read where Linux tells it.
 """
 
@@ -24,6 +25,7 @@ from trm_runtime.file_kinds import installed_version, kind_of
 from trm_runtime.loop import solve
 from trm_runtime.memory import return_large_blocks
 from trm_runtime.open import open_runner
+from trm_runtime.parent import end_with
 from trm_runtime.runner import StepRunner, initial_carry
 
 Array = np.ndarray[Any, Any]
@@ -93,6 +95,8 @@ def _resident() -> int | None:
 
 def main() -> None:
     """Measure what the arguments name, solve all puzzles, print one JSON object."""
+    if len(sys.argv) > 3:
+        end_with(int(sys.argv[3]))
     return_large_blocks()
     path, tokens = Path(sys.argv[1]), np.load(sys.argv[2])
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from trm_export.artifacts.file_list import each_once
 from trm_export.errors import ParityError, TRMError
 from trm_export.exporters.choices import FORMATS, PRECISIONS
 from trm_export.files import atomic_write, refuse_overwrite, require_suffix
+from trm_export.leftovers import scratch_folder
 from trm_export.step.model_facts import ModelHints
 from trm_export.tasks import PuzzleSet, find_task
 from trm_export.tasks.selection import shipped_puzzles
@@ -156,7 +156,7 @@ def bench(
     entries = list[BenchRow | BenchFailure]()
     named = each_once(files)
     most = len(named) or len(FORMATS) * len(PRECISIONS)
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         for row in _rows(found, named, Path(folder), puzzles, reference):
             entries.append(row)
             (progress or ignore)(min(len(entries) / most, 1.0), row.file)

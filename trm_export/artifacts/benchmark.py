@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from trm_export.errors import MissingExtraError, RejectedInputError, TRMError, UsageError
 from trm_export.files import size_on_disk
+from trm_export.leftovers import removed_by, scratch_folder
 from trm_runtime.judging import exact
 from trm_runtime.parity.counts import wilson
 from trm_runtime.solution import Solution
@@ -85,17 +86,24 @@ def bench(
 
 
 def _measured(path: Path, tokens: Array) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "tokens.npy")
+    with scratch_folder() as folder:
+        file = folder / "tokens.npy"
         np.save(file, tokens)
-        done = subprocess.run(
-            [sys.executable, "-m", "trm_runtime.measure", str(path), str(file)],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        command = [sys.executable, "-m", "trm_runtime.measure", str(path), str(file)]
+        done = _run([*command, str(os.getpid())])
     document: dict[str, Any] = json.loads(done.stdout or "{}")
     if done.returncode:
         raise _failure(path, done, document.get("refused"))
     return document
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """As `subprocess.run`; the process is killed where this one is told to end."""
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
+    with process, removed_by(process.kill):
+        stdout, stderr = process.communicate()
+    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
 
 def _failure(path: Path, done: subprocess.CompletedProcess[str], refused: str | None) -> TRMError:
