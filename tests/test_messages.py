@@ -22,7 +22,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("trm_export", "runtimes/trm_runtime")
-EXEMPT = ("trm_export/commands", "runtimes")
+EXEMPT: tuple[str, ...] = ("-",)
 
 VALUE = "\0"  # stands for a value inside a message
 START = re.compile(rf"[A-Z{VALUE}]|--[a-z]|[\w./-]+: ")
