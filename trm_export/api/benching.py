@@ -218,10 +218,13 @@ def _rows(
     from trm_export.exporters.probe import probe_puzzles
 
     labels = puzzles.targets if found.trained else None
-    tokens = puzzles.inputs if found.trained else puzzles.inputs[:1]
+    count = len(puzzles) if found.trained else 1
+    named = puzzles.feeds(found.model.num_puzzle_identifiers)
+    feeds = {name: array[:count] for name, array in named.items()}
+    given = feeds["inputs"], labels, reference, feeds.get("puzzle_identifiers")
     for file in files:
         try:
-            row: BenchRow | BenchFailure = bench_file(file, tokens, labels, reference)
+            row: BenchRow | BenchFailure = bench_file(file, *given)
         except TRMError as error:
             row = BenchFailure(file.name, str(error), error.exit_code)
         yield row
@@ -232,7 +235,7 @@ def _rows(
         if entry.failed is not None:
             yield BenchFailure(entry.path.name, entry.failed, ParityError.exit_code)
         if entry.result is not None:
-            cost = bench_file(entry.path, tokens, labels, reference)
+            cost = bench_file(entry.path, *given)
             yield replace(cost, export_seconds=entry.result.seconds)
 
 

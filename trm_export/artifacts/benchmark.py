@@ -58,17 +58,22 @@ class BenchRow:
 
 
 def bench(
-    path: Path, tokens: Array, labels: Array | None = None, reference: Solution | None = None
+    path: Path,
+    tokens: Array,
+    labels: Array | None = None,
+    reference: Solution | None = None,
+    identifiers: Array | None = None,
 ) -> BenchRow:
     """Measures one artifact on puzzles ``tokens`` (N, S) int32.
 
-    ``labels`` (N, S) int32 with UNJUDGED where anything goes, as `PuzzleSet.targets` has them.
+    ``labels`` (N, S) int32 with UNJUDGED in cells that do not count, as `PuzzleSet.targets` has
+    them; ``identifiers`` (N,) int32 of the puzzles, 0 if None.
 
     Raises:
         TRMError: the file cannot be measured, with the class that its driver raises. If the
             engine crashes it is a plain TRMError with the last line of that process.
     """
-    measured = _measured(path, tokens)
+    measured = _measured(path, tokens, identifiers)
     answers, steps = np.array(measured.pop("answers")), np.array(measured.pop("steps"))
     solved = None if labels is None else exact(answers, labels)
     same = None if reference is None else exact(answers, reference.answers)
@@ -85,11 +90,13 @@ def bench(
     )
 
 
-def _measured(path: Path, tokens: Array) -> dict[str, Any]:
+def _measured(path: Path, tokens: Array, identifiers: Array | None) -> dict[str, Any]:
+    command = [sys.executable, "-m", "trm_runtime.measure", str(path)]
     with scratch_folder() as folder:
-        file = folder / "tokens.npy"
-        np.save(file, tokens)
-        command = [sys.executable, "-m", "trm_runtime.measure", str(path), str(file)]
+        for name, array in (("tokens.npy", tokens), ("identifiers.npy", identifiers)):
+            if array is not None:
+                command.append(str(folder / name))
+                np.save(command[-1], array)
         done = _run([*command, str(os.getpid())])
     document: dict[str, Any] = json.loads(done.stdout or "{}")
     if done.returncode:
