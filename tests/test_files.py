@@ -11,25 +11,27 @@ import sys
 import textwrap
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.runtime.fakes import make_contract
 from tests.runtime.graphs import build, write
-from trm_export import files
+from trm_export import file_commit
+from trm_export.commands.support.app import run
 from trm_export.errors import OverwriteError, TargetError, UsageError
+from trm_export.file_commit import STALE_SECONDS
 from trm_export.files import (
-    STALE_SECONDS,
     atomic_write,
-    in_turn,
     is_ours,
     refuse_overwrite,
     refuse_source,
     require_suffix,
     sha256_file,
+    write_together,
 )
 from trm_runtime.contract import METADATA_KEY
 
@@ -77,6 +79,8 @@ def test_a_full_disk_names_the_target(tmp_path: Path, number: int) -> None:
         raise OSError(number, reason)  # as a write does, which names no file
     with pytest.raises(TargetError, match="cannot be written: Input"), atomic_write(target) as new:
         raise OSError(errno.EIO, "Input/output error", str(new / "variables"))
+    with pytest.raises(TargetError, match="cannot be written: Input"), atomic_write(target) as new:
+        raise OSError(errno.EIO, "Input/output error", "source", None, str(new))  # as of a copy
     for other in (OSError(number, reason, "/other"), OSError(errno.EPIPE, "Broken pipe")):
         with pytest.raises(OSError) as caught, atomic_write(target):  # noqa: PT011
             raise other
@@ -84,15 +88,138 @@ def test_a_full_disk_names_the_target(tmp_path: Path, number: int) -> None:
     assert names(tmp_path) == []
 
 
-def test_nested_blocks_commit_the_inner_file_first(tmp_path: Path) -> None:
+def test_files_that_belong_together_are_all_written_or_none(tmp_path: Path) -> None:
     model, contract = tmp_path / "m.onnx", tmp_path / "m.onnx.json"
-    with atomic_write(contract) as second:
-        with atomic_write(model) as first:
-            first.write_bytes(b"model")
-            second.write_bytes(b"contract")
-        assert model.exists()
-        assert not contract.exists()
-    assert contract.exists()
+    for text in ("old", "new"):
+        with write_together(force=True) as writing:
+            writing(model).write_text(text)
+            writing(contract).write_text(text)
+            assert not model.exists() or model.read_text() == "old"
+        assert (model.read_text(), contract.read_text()) == (text, text)
+        assert names(tmp_path) == ["m.onnx", "m.onnx.json"]
+    with pytest.raises(OverwriteError), write_together() as writing:
+        writing(model).write_text("newer")
+    assert (model.read_text(), names(tmp_path)) == ("new", ["m.onnx", "m.onnx.json"])
+
+
+def half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    """Writes a folder and its document, and fails after the folder has its name."""
+    monkeypatch.setattr(file_commit, "_place", once_then(file_commit._place, error))
+    with write_together(force=True) as writing:
+        folder, document = writing(tmp_path / "m_sm"), writing(tmp_path / "m_sm.json")
+        folder.unlink()
+        folder.mkdir()
+        (folder / "saved_model.pb").write_text("new")
+        document.write_text("new")
+
+
+def once_then(real: Callable[[Any], None], error: type[BaseException]) -> Callable[[Any], None]:
+    calls: list[Any] = []
+
+    def place(entry: Any) -> None:
+        if calls:
+            raise error
+        calls.append(entry)
+        real(entry)
+
+    return place
+
+
+def old_export(tmp_path: Path) -> tuple[Path, Path]:
+    folder, document = tmp_path / "m_sm", tmp_path / "m_sm.json"
+    folder.mkdir()
+    (folder / "saved_model.pb").write_text("old")
+    document.write_text("old")
+    return folder / "saved_model.pb", document
+
+
+@pytest.mark.parametrize("exchanges", [True, False])
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_an_error_half_way_takes_back_what_was_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], exchanges: bool
+) -> None:
+    graph, document = old_export(tmp_path)
+    if not exchanges:
+        monkeypatch.setattr(file_commit, "_exchange_call", lambda: None)
+    with pytest.raises(TargetError if error is OSError else error):
+        half_written(tmp_path, monkeypatch, error)
+    assert (graph.read_text(), document.read_text()) == ("old", "old")
+    assert names(tmp_path) == ["m_sm", "m_sm.json"]
+
+
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_what_a_kill_left_half_done_is_finished_by_the_next_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchanges: bool
+) -> None:
+    graph, document = old_export(tmp_path)
+    if not exchanges:
+        monkeypatch.setattr(file_commit, "_exchange_call", lambda: None)
+    entries = []
+    for target in (tmp_path / "m_sm", document):
+        new = file_commit.temporary_name(target, "0123abcd")
+        if target.is_dir():
+            new.mkdir()
+            (new / "saved_model.pb").write_text("new")
+        else:
+            new.write_text("new")
+        entries.append(file_commit._Entry(target, "0123abcd", new.stat().st_ino))
+    file_commit._write_note(tmp_path / ".m_sm.0123abcd.commit", entries)
+    file_commit._place(entries[0])
+    assert (graph.read_text(), document.read_text()) == ("new", "old")
+    refuse_overwrite(document, force=True)
+    assert (graph.read_text(), document.read_text()) == ("new", "new")
+    assert names(tmp_path) == ["m_sm", "m_sm.json"]
+
+
+def test_a_command_that_only_reads_finishes_it_too(tmp_path: Path) -> None:
+    contract = make_contract().to_json()
+    files = [tmp_path / "toy.onnx.json", tmp_path / "other.json"]
+    for target in files:
+        file_commit.temporary_name(target, "0123abcd").write_text(contract)
+    inodes = [file_commit.temporary_name(target, "0123abcd").stat().st_ino for target in files]
+    entries = [
+        file_commit._Entry(*each) for each in zip(files, ["0123abcd"] * 2, inodes, strict=True)
+    ]
+    file_commit._write_note(tmp_path / ".toy.onnx.0123abcd.commit", entries)
+    assert run(["inspect", str(files[0])]) == 0
+    assert names(tmp_path) == ["other.json", "toy.onnx.json"]
+
+
+def test_what_was_set_aside_is_put_back_where_nothing_new_is_left(tmp_path: Path) -> None:
+    """However old it is: it is the only one."""
+    token, target = "0123abcd", tmp_path / "m_sm"
+    note = {"token": token, "inodes": {"m_sm": 1}}
+    (tmp_path / f".m_sm.{token}.commit").write_text(json.dumps(note))
+    aside = tmp_path / f".m_sm.{token}.old"
+    aside.mkdir()
+    (aside / "saved_model.pb").write_text("old")
+    os.utime(aside, (1, 1))
+    file_commit.remove_stale(target)
+    assert aside.exists()
+    refuse_overwrite(target, force=True)
+    assert names(tmp_path) == ["m_sm"]
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "",
+        "[]",
+        '{"token": "0123abcd", "inodes": {"../x": 1}}',
+        '{"token": "../../ab", "inodes": {"x": 1}}',
+        '{"token": "0123abcd", "inodes": {"x": "1"}}',
+    ],
+)
+def test_a_note_that_is_not_ours_moves_nothing(tmp_path: Path, note: str) -> None:
+    inside, outside = tmp_path / "in", tmp_path / ".x.0123abcd.part"
+    inside.mkdir()
+    outside.write_text("planted")
+    (inside / ".m.0123abcd.commit").write_text(note)
+    file_commit.recover(inside)
+    assert names(inside) == []
+    assert names(tmp_path) == [".x.0123abcd.part", "in"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows locks no folders")
@@ -100,20 +227,18 @@ def test_nested_blocks_commit_the_inner_file_first(tmp_path: Path) -> None:
 def test_files_of_two_writers_are_not_mixed(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rename = files._rename
+    place = file_commit._place
 
-    def slowly(temporary: Path, target: Path) -> None:
-        rename(temporary, target)
+    def slowly(entry: Any) -> None:
+        place(entry)
         time.sleep(0.02)
 
-    monkeypatch.setattr(files, "_rename", slowly)
+    monkeypatch.setattr(file_commit, "_place", slowly)
     together = threading.Barrier(2)
 
     def write_pair(text: str) -> None:
-        with ExitStack() as stack:
-            wait = stack.enter_context(in_turn(tmp_path))
-            beside = stack.enter_context(atomic_write(tmp_path / f"{kind}.json", force=True))
-            new = stack.enter_context(atomic_write(tmp_path / kind, force=True))
+        with write_together(force=True) as writing:
+            new, beside = writing(tmp_path / kind), writing(tmp_path / f"{kind}.json")
             beside.write_text(text)
             if kind == "m_saved_model":
                 new.unlink()
@@ -121,7 +246,6 @@ def test_files_of_two_writers_are_not_mixed(
                 new = new / "saved_model.pb"
             new.write_text(text)
             together.wait()
-            wait()
 
     for _ in range(5):
         with ThreadPoolExecutor(2) as pool:

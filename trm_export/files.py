@@ -16,20 +16,20 @@ Every other existing file was made by another program. Knows nothing about model
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import mmap
 import os
 import secrets
-import shutil
-import time
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from trm_export import TOOL
+from trm_export import TOOL, file_commit
 from trm_export.errors import OverwriteError, RejectedInputError, TargetError, UsageError
+from trm_export.leftovers import removed_by
 from trm_runtime.contract import (
     GOLDEN_FORMAT,
     GOLDEN_INDEX,
@@ -41,9 +41,10 @@ from trm_runtime.file_kinds import folder_kind, suffix_kind
 from trm_runtime.streams import FULL
 
 MODEL_CLASS = "trm_export>TRM"  # the name Keras registers our model under
-STALE_SECONDS = 3600.0  # a temporary file untouched for so long was left by a killed writer
 CONTRACT, CALIBRATION, KEEP = ".json", ".calibration.json", ".keep.json"  # see `sidecar`
+_OF_DISKS = FULL | {errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS}
 _MAX_JSON_BYTES = 1 << 24
+_HURRY = 0.2  # seconds
 _TEXT_REMARK = f"# {TOOL}".encode()
 _MARKDOWN_REMARK = f"<!-- {TOOL}".encode()
 _GENERATOR = f'<meta name="generator" content="{TOOL}'.encode()
@@ -61,47 +62,55 @@ def atomic_write(path: str | os.PathLike[str], *, force: bool = False) -> Iterat
 
     The caller writes one file there, or puts a folder in its place. When the block ends it is
     flushed to disk and renamed; when the block raises, `KeyboardInterrupt` included, it is removed
-    and `path` stays as it was. To commit two files, nest two blocks: the inner one lands first.
+    and `path` stays as it was.
 
     Raises OverwriteError for a file this tool did not make (without `force`), TargetError where
     nothing can be written. The parent directory is created.
     """
-    target = refuse_overwrite(path, force=force)
-    with _explained(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(target)
-        temporary = _temporary(target)
-        temporary.touch()
-    try:
-        with _unwritten(temporary, target):
-            yield temporary
-        with _explained(target):
-            _flush_all(temporary)
-            _rename(temporary, target)
-            _flush(target.parent)
-    finally:
-        _remove(temporary)
+    with write_together(force=force) as writing:
+        yield writing(path)
 
 
 @contextmanager
-def in_turn(folder: Path) -> Iterator[Callable[[], None]]:
-    """Yield a function that locks `folder` until the end of the block, for renaming files in it.
+def write_together(*, force: bool = False) -> Iterator[Callable[[str | os.PathLike[str]], Path]]:
+    """`atomic_write` of files that belong together: the function yielded gives a path for each.
 
-    Without the lock two writers of the same names could mix files that belong together. Call it
-    when all files are written. Where a folder cannot be locked (Windows, some disks) it does
-    nothing.
+    When the block ends all of a folder get their names, or none. A process that is killed while
+    they do leaves it to the next command on one of them (`file_commit.recover`). Those of another
+    folder, behind a symbolic link, are a group of their own. The first are put in place first.
     """
-    with ExitStack() as held:
+    token, targets = secrets.token_hex(4), []
 
-        def wait() -> None:
-            with suppress(ImportError, OSError):
-                import fcntl
+    def writing(path: str | os.PathLike[str]) -> Path:
+        target = refuse_overwrite(path, force=force)
+        temporary = file_commit.temporary_name(target, token)
+        with _explained(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file_commit.remove_stale(target)
+            targets.append(target)
+            temporary.touch()
+        return temporary
 
-                handle = os.open(folder, os.O_RDONLY)
-                held.callback(os.close, handle)  # which unlocks it, and so does the process's end
-                fcntl.flock(handle, fcntl.LOCK_EX)
+    def discard(wait: float = -1) -> None:
+        for group in _by_folder(targets):
+            file_commit.discard(group, token, wait)
 
-        yield wait
+    with removed_by(lambda: discard(_HURRY)):
+        try:
+            with _unwritten(token, targets):
+                yield writing
+            for group in _by_folder(targets):
+                with _explained(group[0]):
+                    file_commit.commit(group, token)
+        finally:
+            discard()
+
+
+def _by_folder(targets: Iterable[Path]) -> list[list[Path]]:
+    groups: dict[Path, list[Path]] = {}
+    for target in targets:
+        groups.setdefault(target.parent, []).append(target)
+    return list(groups.values())
 
 
 def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Path:
@@ -114,6 +123,7 @@ def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Pa
     with _explained(target):
         if target.is_symlink():
             target = Path(os.path.realpath(target))
+        file_commit.recover(target.parent)
         if not target.exists():
             return target
         if target.is_dir() and folder_kind(target) is None:
@@ -290,70 +300,25 @@ def _recogniser(path: Path) -> Callable[[Path], bool] | None:
     return _is_our_artifact if known is None and suffix_kind(path) else known
 
 
-def _temporary(target: Path) -> Path:
-    """A hidden name of our own; the suffix stays, because writers choose a format by it."""
-    return target.with_name(f".{target.stem}.{secrets.token_hex(4)}.part{target.suffix}")
-
-
-def _remove_stale(target: Path) -> None:
-    prefix, suffix = f".{target.stem}.", f".part{target.suffix}"
-    for left in target.parent.iterdir():
-        if not (left.name.startswith(prefix) and left.name.endswith(suffix)):
-            continue
-        with suppress(OSError):
-            if time.time() - left.stat().st_mtime > STALE_SECONDS:
-                _remove(left)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    with suppress(OSError):
-        path.unlink(missing_ok=True)
-
-
-def _rename(temporary: Path, target: Path) -> None:
-    """A folder cannot replace another in one call: the old one steps aside and is removed."""
-    if not target.is_dir():
-        temporary.replace(target)
-        return
-    aside = _temporary(target)
-    target.replace(aside)
-    temporary.replace(target)
-    _remove(aside)
-
-
-def _flush_all(path: Path) -> None:
-    for file in _files(path):
-        _flush(file)
-
-
-def _flush(path: Path) -> None:
-    """Force a file, or a directory's list of names, to disk."""
-    if os.name == "nt" and path.is_dir():
-        return  # Windows opens no directories
-    handle = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 @contextmanager
-def _unwritten(temporary: Path, target: Path) -> Iterator[None]:
+def _unwritten(token: str, targets: Sequence[Path]) -> Iterator[None]:
     """Name the target where the caller could not write its temporary file.
 
-    Python names no file when a write, and not the opening, fails: then a full disk is taken as an
-    error of this file, and any other error is raised as it is.
+    Python names no file when a write, and not the opening, fails: then an error that disks have
+    is ours, and any other somebody else's.
     """
     try:
         yield
     except OSError as error:
-        named = error.filename
-        ours = error.errno in FULL if named is None else str(named).startswith(str(temporary))
-        if not ours:
+        written = {str(file_commit.temporary_name(target, token)): target for target in targets}
+        named = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        if not named:
+            found = targets[-1:] if error.errno in _OF_DISKS else []
+        else:
+            found = [written[new] for new in written if any(n.startswith(new) for n in named)]
+        if not found:
             raise
-        raise TargetError(f"{target} cannot be written: {error.strerror or error}.") from error
+        raise TargetError(f"{found[0]} cannot be written: {error.strerror or error}.") from error
 
 
 @contextmanager

@@ -45,11 +45,16 @@ def check_inputs(
     }
 
 
-def with_identifiers(contract: StepContract, tokens: np.ndarray[Any, Any]) -> Arrays:
-    """Bare puzzles (N, S) as inputs by name; identifier 0 for every one, where there are some."""
+def with_identifiers(
+    contract: StepContract,
+    tokens: np.ndarray[Any, Any],
+    identifiers: np.ndarray[Any, Any] | None = None,
+) -> Arrays:
+    """Puzzles (N, S) by name, with identifiers (N,) if the model takes them; 0 if not given."""
     named = {"inputs": tokens}
     if any(spec.name == "puzzle_identifiers" for spec in contract.inputs):
-        named["puzzle_identifiers"] = np.zeros(tokens.shape[:1], dtype=np.int32)
+        zeros = np.zeros(tokens.shape[:1], dtype=np.int32)
+        named["puzzle_identifiers"] = zeros if identifiers is None else identifiers
     return named
 
 

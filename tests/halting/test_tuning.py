@@ -114,7 +114,7 @@ def test_refusals() -> None:
         think(FakeRunner(), no_labels)
     trace = think(FakeRunner(), toy_puzzles(3))
     for lose in (-0.1, 1.1, float("nan")):
-        with pytest.raises(UsageError, match="share that may be lost must be 0 to 1"):
+        with pytest.raises(UsageError, match="share of answers to lose must be 0 to 1"):
             tune(HaltRule(), trace, lose)
     refuse_loop(make_contract(), "toy.onnx")
 

@@ -202,14 +202,14 @@ def test_an_error_of_a_process_is_the_error(toy: Toy, tmp_path: Path) -> None:
         list(over_processes(asked, sides, [REFILLED, 0], lambda done: None, jobs=2))
 
 
-def dies(check: Check, number: int, place: int) -> dict[str, Any]:
+def dies(pipe: Any, parent: int) -> None:
     os._exit(9)
 
 
 def test_a_process_that_dies_is_said_so(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(processes, "_measured", dies)
+    monkeypatch.setattr(processes, "work", dies)
     spread = partial(over_processes, jobs=2)
     with pytest.raises(
         WorkerDiedError, match="A worker process died, perhaps because memory ran out"

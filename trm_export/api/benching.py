@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from trm_export.artifacts.file_list import each_once
 from trm_export.errors import ParityError, TRMError
 from trm_export.exporters.choices import FORMATS, PRECISIONS
 from trm_export.files import atomic_write, refuse_overwrite, require_suffix
+from trm_export.leftovers import scratch_folder
 from trm_export.step.model_facts import ModelHints
 from trm_export.tasks import PuzzleSet, find_task
 from trm_export.tasks.selection import shipped_puzzles
@@ -156,7 +156,7 @@ def bench(
     entries = list[BenchRow | BenchFailure]()
     named = each_once(files)
     most = len(named) or len(FORMATS) * len(PRECISIONS)
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         for row in _rows(found, named, Path(folder), puzzles, reference):
             entries.append(row)
             (progress or ignore)(min(len(entries) / most, 1.0), row.file)
@@ -218,10 +218,13 @@ def _rows(
     from trm_export.exporters.probe import probe_puzzles
 
     labels = puzzles.targets if found.trained else None
-    tokens = puzzles.inputs if found.trained else puzzles.inputs[:1]
+    count = len(puzzles) if found.trained else 1
+    named = puzzles.feeds(found.model.num_puzzle_identifiers)
+    feeds = {name: array[:count] for name, array in named.items()}
+    given = feeds["inputs"], labels, reference, feeds.get("puzzle_identifiers")
     for file in files:
         try:
-            row: BenchRow | BenchFailure = bench_file(file, tokens, labels, reference)
+            row: BenchRow | BenchFailure = bench_file(file, *given)
         except TRMError as error:
             row = BenchFailure(file.name, str(error), error.exit_code)
         yield row
@@ -232,7 +235,7 @@ def _rows(
         if entry.failed is not None:
             yield BenchFailure(entry.path.name, entry.failed, ParityError.exit_code)
         if entry.result is not None:
-            cost = bench_file(entry.path, tokens, labels, reference)
+            cost = bench_file(entry.path, *given)
             yield replace(cost, export_seconds=entry.result.seconds)
 
 

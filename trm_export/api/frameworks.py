@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from trm_export.errors import BackendError, MissingExtraError, reason_of
+from trm_runtime.drivers.quiet import memory_file
 
 DEBUG = "TRM_EXPORT_DEBUG"  # an environment variable: show tracebacks and the engines' logs
 _TENSORFLOW = "tensorflow"
@@ -67,7 +67,7 @@ def _stderr_held_back() -> Iterator[None]:
     """Hold back what C++ libraries write to file descriptor 2; show it only if the block fails."""
     sys.stderr.flush()
     terminal = os.dup(2)
-    with tempfile.TemporaryFile() as held:
+    with memory_file() as held:
         os.dup2(held.fileno(), 2)
         try:
             yield

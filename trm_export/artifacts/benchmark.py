@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from trm_export.errors import MissingExtraError, RejectedInputError, TRMError, UsageError
 from trm_export.files import size_on_disk
+from trm_export.leftovers import removed_by, scratch_folder
 from trm_runtime.judging import exact
 from trm_runtime.parity.counts import wilson
 from trm_runtime.solution import Solution
@@ -57,17 +58,22 @@ class BenchRow:
 
 
 def bench(
-    path: Path, tokens: Array, labels: Array | None = None, reference: Solution | None = None
+    path: Path,
+    tokens: Array,
+    labels: Array | None = None,
+    reference: Solution | None = None,
+    identifiers: Array | None = None,
 ) -> BenchRow:
     """Measures one artifact on puzzles ``tokens`` (N, S) int32.
 
-    ``labels`` (N, S) int32 with UNJUDGED where anything goes, as `PuzzleSet.targets` has them.
+    ``labels`` (N, S) int32 with UNJUDGED in cells that do not count, as `PuzzleSet.targets` has
+    them; ``identifiers`` (N,) int32 of the puzzles, 0 if None.
 
     Raises:
         TRMError: the file cannot be measured, with the class that its driver raises. If the
             engine crashes it is a plain TRMError with the last line of that process.
     """
-    measured = _measured(path, tokens)
+    measured = _measured(path, tokens, identifiers)
     answers, steps = np.array(measured.pop("answers")), np.array(measured.pop("steps"))
     solved = None if labels is None else exact(answers, labels)
     same = None if reference is None else exact(answers, reference.answers)
@@ -84,18 +90,27 @@ def bench(
     )
 
 
-def _measured(path: Path, tokens: Array) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "tokens.npy")
-        np.save(file, tokens)
-        done = subprocess.run(
-            [sys.executable, "-m", "trm_runtime.measure", str(path), str(file)],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+def _measured(path: Path, tokens: Array, identifiers: Array | None) -> dict[str, Any]:
+    command = [sys.executable, "-m", "trm_runtime.measure", str(path)]
+    with scratch_folder() as folder:
+        for name, array in (("tokens.npy", tokens), ("identifiers.npy", identifiers)):
+            if array is not None:
+                command.append(str(folder / name))
+                np.save(command[-1], array)
+        done = _run([*command, str(os.getpid())])
     document: dict[str, Any] = json.loads(done.stdout or "{}")
     if done.returncode:
         raise _failure(path, done, document.get("refused"))
     return document
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """As `subprocess.run`; the process is killed where this one is told to end."""
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
+    with process, removed_by(process.kill):
+        stdout, stderr = process.communicate()
+    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
 
 def _failure(path: Path, done: subprocess.CompletedProcess[str], refused: str | None) -> TRMError:

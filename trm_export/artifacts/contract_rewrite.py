@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import ExitStack
 from pathlib import Path
 
 from trm_export.errors import RejectedInputError
-from trm_export.files import atomic_write, refuse_overwrite, require_suffix, sidecar
+from trm_export.files import refuse_overwrite, require_suffix, sidecar, write_together
 from trm_runtime.contract import StepContract
 from trm_runtime.file_kinds import kind_of
 from trm_runtime.puzzle_table import table_beside
@@ -34,19 +33,18 @@ def refuse_rewrite(artifact: Path, target: Path, *, force: bool = False) -> None
 
 
 def rewrite(artifact: Path, contract: StepContract, target: Path, *, force: bool = False) -> None:
-    """Writes `target`, which may be the artifact itself, with that contract, atomically.
+    """Writes `target`, which may be the artifact itself, under that contract, and it beside it.
 
-    A puzzle table beside the artifact is copied too. Raises OverwriteError for a target that this
-    tool did not make, without `force`; RejectedInputError if the contract cannot be embedded.
+    Both are written or neither (`files.write_together`). A puzzle table beside the artifact goes
+    with it. Raises OverwriteError for a target that is not ours without `force`,
+    RejectedInputError where the contract cannot be put in.
     """
     refuse_rewrite(artifact, target, force=force)
     kind = kind_of(artifact)
-    with ExitStack() as files:  # closed in reverse: the contract beside it lands last
-        beside = files.enter_context(atomic_write(sidecar(target), force=force))
-        new = files.enter_context(atomic_write(target, force=force))
+    with write_together(force=force) as writing:
         if contract.puzzle_table_sha256 is not None and not _same(artifact, target):
-            table = files.enter_context(atomic_write(table_beside(target), force=force))
-            shutil.copyfile(table_beside(artifact), table)
+            shutil.copyfile(table_beside(artifact), writing(table_beside(target)))
+        new, beside = writing(target), writing(sidecar(target))
         _copy(artifact, new)
         kind.replace_contract(new, contract.to_json())
         if embedded_contract(new) != contract:
@@ -58,11 +56,14 @@ def rewrite(artifact: Path, contract: StepContract, target: Path, *, force: bool
 
 
 def _copy(artifact: Path, new: Path) -> None:
-    if artifact.is_dir():
-        new.unlink()
-        shutil.copytree(artifact, new)
-    else:
+    if not artifact.is_dir():
         shutil.copyfile(artifact, new)
+        return
+    new.unlink()
+    new.mkdir()
+    for path in sorted(artifact.rglob("*")):  # `shutil.copytree` would not tell what went wrong
+        copy = new / path.relative_to(artifact)
+        copy.mkdir() if path.is_dir() else shutil.copyfile(path, copy)
 
 
 def _same(artifact: Path, target: Path) -> bool:

@@ -12,6 +12,9 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Run `trm-export` with the arguments of this process and leave with its exit code."""
+    from trm_export.commands.support import interruption
+
+    interruption.install(as_json="--json" in sys.argv)
     from trm_export.commands.support.app import run
 
     sys.exit(run(sys.argv[1:]))

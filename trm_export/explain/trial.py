@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from trm_export.exporters.choices import Choices
 from trm_export.exporters.export import build, plan
@@ -14,6 +13,7 @@ from trm_export.exporters.format import Format
 from trm_export.exporters.puzzle_table_file import table_bytes
 from trm_export.exporters.shared import Shared
 from trm_export.files import size_on_disk
+from trm_export.leftovers import scratch_folder
 from trm_runtime.open import open_runner
 from trm_runtime.parity import ParityResult, Puzzles, check
 from trm_runtime.puzzle_table import table_beside
@@ -40,7 +40,7 @@ def fresh(shared: Shared, kind: Format, choices: Choices, puzzles: Puzzles) -> I
     Raises UsageError for choices that are not supported, ParityError where calibration fails.
     """
     job = plan(shared.model, puzzles, kind, choices, shared)
-    with TemporaryDirectory(prefix="trm-") as folder:
+    with scratch_folder() as folder:
         path = Path(folder, f"trial{kind.suffix}")
         job, _ = build(job, kind, path)
         if job.contract.puzzle_table_sha256 is not None:

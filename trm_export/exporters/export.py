@@ -9,8 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
@@ -31,7 +30,7 @@ from trm_export.exporters.integer_io import integer_contract
 from trm_export.exporters.kept_layers import chosen
 from trm_export.exporters.puzzle_table_file import table_bytes, table_sha256
 from trm_export.exporters.shared import Shared
-from trm_export.files import KEEP, atomic_write, in_turn, refuse_overwrite, sidecar, size_on_disk
+from trm_export.files import KEEP, refuse_overwrite, sidecar, size_on_disk, write_together
 from trm_export.model import TRM
 from trm_export.step.signature import contract_for
 from trm_export.step.step_model import AnyModel, adapt
@@ -97,11 +96,9 @@ def produce(
     """Does a planned job; see `export`. Unchecked files are only for measuring size and speed."""
     refuse_target(kind.name, path, source)
     refuse_overwrite(path, force=force)
-    with ExitStack() as files:  # closed in reverse: the contract is renamed last
-        wait_for_turn = files.enter_context(in_turn(path.parent))
-        beside = files.enter_context(atomic_write(sidecar(path), force=force))
-        new = files.enter_context(atomic_write(path, force=force))
-        table = _table(files, job, path, force=force)
+    with write_together(force=force) as writing:
+        table = _table(writing, job, path)
+        new, beside = writing(path), writing(sidecar(path))
         start = time.perf_counter()
         job, texts = build(job, kind, new)
         written = time.perf_counter()
@@ -109,10 +106,8 @@ def produce(
         ended = time.perf_counter()
         documents = {sidecar(path, ending): text for ending, text in texts.items()}
         for target, text in documents.items():
-            document = files.enter_context(atomic_write(target, force=force))
-            document.write_text(text, encoding="utf-8")
+            writing(target).write_text(text, encoding="utf-8")
         beside.write_text(job.contract.to_json(), encoding="utf-8")
-        wait_for_turn()
     return ExportResult(
         path, job.contract, kind.name, RECURSIONS[job.rolled], size_on_disk(path),
         written - start, ended - written, error, verdict, tuple(documents),
@@ -139,11 +134,11 @@ def _kept(job: Job) -> Documents:
     return {KEEP: json.dumps(facts, indent=2) + "\n"}
 
 
-def _table(files: ExitStack, job: Job, path: Path, *, force: bool) -> Path | None:
-    """Writes the puzzle table under a temporary name, if it is external."""
+def _table(writing: Callable[[Path], Path], job: Job, path: Path) -> Path | None:
+    """Writes the external puzzle table, if it is one, under a temporary name."""
     if job.contract.puzzle_table_sha256 is None:
         return None
-    new = files.enter_context(atomic_write(table_beside(path), force=force))
+    new = writing(table_beside(path))
     new.write_bytes(table_bytes(job.model.keras))
     return new
 

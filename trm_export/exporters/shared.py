@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import weakref
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any, TypeVar, final
 
 import numpy as np
 
+from trm_export.leftovers import scratch_of
 from trm_export.step.keras_runner import KerasRunner
 from trm_export.step.step_model import AnyModel, adapt
 from trm_runtime.parity import Golden, Puzzles, record
@@ -48,6 +46,4 @@ class Shared:
 
     def folder(self) -> Path:
         """A new temporary folder, removed with this object or at the end of the process."""
-        folder = Path(tempfile.mkdtemp(prefix="trm-"))
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        return folder
+        return scratch_of(self)

@@ -100,7 +100,7 @@ def tune(rule: HaltRule, trace: Trace, lose: float) -> Tuning:
     better, so that the choice is never worse both in accuracy and in steps.
     """
     if not 0 <= lose <= 1:
-        raise UsageError(f"The share that may be lost must be 0 to 1, got {lose}.")
+        raise UsageError(f"The share of answers to lose must be 0 to 1, got {lose}.")
     scores, exact = trace.scores, trace.exact
     own = rule.untuned.threshold
     points = curve(scores, exact, {*candidates(scores), rule.threshold, own})

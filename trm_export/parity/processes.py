@@ -1,32 +1,29 @@
 """Distribute the parts of a check over processes of this machine.
 
 An engine with an open session must not be forked, so processes are spawned. Each opens both sides
-once, and reads a chunk of the golden at a time. They end when the process that started them ends,
-for whatever reason.
+once, and reads a chunk of the golden at a time. Each has a pipe of its own and they share nothing,
+no queue and no lock: any of them can be killed at any moment, and all are in the end.
 """
 
 from __future__ import annotations
 
-import functools
 import multiprocessing
 import os
 import signal
-import threading
-from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from typing import Any
 
-import numpy as np
-
 from trm_export.errors import TRMError
-from trm_export.parity.checking import Check, Measured, Sides, Units, measured, opened
+from trm_export.leftovers import removed_by
+from trm_export.parity.checking import Check, Measured, Sides, Units
+from trm_export.parity.worker import work
 
-Array = np.ndarray[Any, Any]
-
-_TICK = 0.2  # seconds between two progress reports
-
-_counts: Any = None  # in a worker: a number a part, of units done
+_END = 1.0  # seconds to wait for a killed process, which is gone at once unless a disk hangs
 
 
 class WorkerDiedError(TRMError):
@@ -38,55 +35,85 @@ def over_processes(
 ) -> Measured:
     """Measures parts in so many processes; see `checking.Spread`.
 
-    Raises WorkerDiedError.
+    Raises WorkerDiedError, and what measuring a part raises.
     """
-    context, reported = multiprocessing.get_context("spawn"), 0
-    counts = context.RawArray("q", max(len(numbers), 1))
-    others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(counts,))
-    running: dict[Future[dict[str, Array]], int] = {}
+    waiting = deque(numbers)
+    with _workers(min(jobs, len(numbers))) as pipes:
+        busy: dict[Any, int] = {}
+        for pipe in pipes:
+            _send(pipe, check)
+            busy[pipe] = waiting.popleft()
+            _send(pipe, busy[pipe])
+        while busy:
+            for pipe in list[Any](wait(list(busy))):
+                answer = _received(pipe)
+                if not isinstance(answer, dict):
+                    units(answer)
+                    continue
+                number = busy.pop(pipe)
+                if waiting:
+                    busy[pipe] = waiting.popleft()
+                    _send(pipe, busy[pipe])
+                yield number, answer
+
+
+@contextmanager
+def _workers(count: int) -> Iterator[list[Connection]]:
+    """The pipes to so many processes, which are killed when the block ends."""
+    context, started = multiprocessing.get_context("spawn"), list[SpawnProcess]()
+    pipes: list[Connection] = []
+
+    def kill() -> None:
+        for process in started:
+            process.kill()
+
+    with removed_by(kill):
+        try:
+            for _ in range(count):
+                ours, theirs = context.Pipe()
+                pipes.append(ours)
+                process = context.Process(target=work, args=(theirs, os.getpid()), daemon=True)
+                with _without_ctrl_c():
+                    process.start()
+                started.append(process)
+                theirs.close()
+            yield pipes
+        finally:
+            kill()
+            for process in started:
+                process.join(_END)
+            for pipe in pipes:
+                pipe.close()
+
+
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """A process that is started in the block never hears of SIGINT: it is for the first one."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # which would let SIGINT through when it is started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        for place, number in enumerate(numbers):
-            running[pool.submit(_measured, check, number, place)] = number
-        while running:
-            done, _ = wait(running, _TICK, FIRST_COMPLETED)
-            finished = sum(counts)
-            units(finished - reported)
-            reported = finished
-            for future in done:
-                yield running.pop(future), future.result()
-    except BrokenProcessPool as error:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _send(pipe: Connection, what: Any) -> None:
+    with suppress(BrokenPipeError):  # `_received` will say so
+        pipe.send(what)
+
+
+def _received(pipe: Connection) -> Any:
+    """The next answer: units of work, or a part; raises the error that it is."""
+    try:
+        answer = pipe.recv()
+    except (EOFError, ConnectionResetError) as error:
         raise WorkerDiedError(
             "A worker process died, perhaps because memory ran out; run the command again with "
             "fewer --jobs (with -o or --report it resumes from the finished parts)."
         ) from error
-    finally:
-        if running:  # after an error, the unfinished parts are not needed
-            for worker in set(multiprocessing.active_children()) - others:
-                worker.terminate()
-        pool.shutdown(cancel_futures=True)
-
-
-def _begin(counts: Any) -> None:
-    """Leaves Ctrl-C to the first process, which ends the others."""
-    global _counts
-    _counts = counts
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-_opened = functools.lru_cache(maxsize=1)(opened)
-
-
-def _measured(check: Check, number: int, place: int) -> dict[str, Array]:
-    def units(more: int) -> None:
-        _counts[place] += more
-
-    return measured(check, _opened(check), number, units)
+    if isinstance(answer, Exception):
+        raise answer
+    return answer

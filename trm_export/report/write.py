@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from trm_export.errors import RejectedInputError, reason_of
-from trm_export.files import atomic_write, refuse_overwrite
+from trm_export.files import refuse_overwrite, write_together
 from trm_export.report.document_reader import read_report
 
 SUFFIXES = (".html", ".md", ".json")
@@ -34,10 +33,9 @@ def write_report(document: Mapping[str, Any], path: Path, *, force: bool = False
 
     shown = view(document)
     texts = (html(shown), markdown(shown), json.dumps(document, allow_nan=False) + "\n")
-    with ExitStack() as files:
+    with write_together(force=force) as writing:
         for target, text in zip(report_files(path), texts, strict=True):
-            new = files.enter_context(atomic_write(target, force=force))
-            new.write_text(text, encoding="utf-8", newline="\n")
+            writing(target).write_text(text, encoding="utf-8", newline="\n")
 
 
 def rewrite_report(source: Path, path: Path, *, force: bool = False) -> None:

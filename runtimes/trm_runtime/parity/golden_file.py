@@ -46,11 +46,18 @@ _DAMAGE = (
 )
 
 
+class _Archive(zipfile.ZipFile):
+    """One that is given up without `close`, after an error, stays as it is."""
+
+    def __del__(self) -> None:
+        """Nothing: the file may be closed by now, and what is in it is of no use."""
+
+
 class GoldenWriter:
     """Writes a golden piece by piece; nothing of it is valid before `finish`."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._zip = zipfile.ZipFile(file, "w")
+        self._zip = _Archive(file, "w")
         self._sums: list[str] = []
         self._sizes: list[int] = []
 

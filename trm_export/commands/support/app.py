@@ -12,7 +12,8 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -45,6 +46,20 @@ its end."""
 
 COMMANDS = tuple(name for _, *names in _MODULES.values() for name in names)
 
+
+class _Command(PanelCommand):
+    """One that first finishes what a killed command left half done beside the files it is given."""
+
+    def invoke(self, ctx: Any) -> Any:
+        from trm_export.file_commit import recover
+
+        for given in ctx.params.values():
+            for path in given if isinstance(given, list | tuple) else (given,):
+                if isinstance(path, Path):
+                    recover(Path(os.path.realpath(path)).parent)
+        return super().invoke(ctx)
+
+
 app = typer.Typer(
     name=TOOL,
     cls=PanelGroup,
@@ -58,7 +73,7 @@ for _module, (_panel, *_names) in _MODULES.items():
     _loaded = import_module(f"trm_export.commands.{_module}")
     for _name in _names:
         _function = getattr(_loaded, _name.replace("-", "_") + "_" * keyword.iskeyword(_name))
-        app.command(_name, cls=PanelCommand, rich_help_panel=_panel)(grouped(_function))
+        app.command(_name, cls=_Command, rich_help_panel=_panel)(grouped(_function))
 
 
 def _show_version(asked: bool) -> None:

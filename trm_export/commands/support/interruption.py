@@ -1,0 +1,153 @@
+"""Ctrl-C and `kill`: a command ends at once, wherever it is, and never later than `PATIENCE`.
+
+An exception raised at a random moment may be swallowed, or come to light as a traceback of
+somebody's destructor. So nothing is raised: what is temporary is removed, a line says why, and the
+process ends without its destructors. Whichever comes first does that: Python's handler in the main
+thread, or a thread, while the main one waits for an engine. A second process, forked before
+anything else and told of signals by C code alone, kills the first where neither comes to run (an
+engine that does not let other threads run), or where a second Ctrl-C shows that somebody is in a
+hurry. It ends with the first, however that ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import NoReturn
+
+from trm_export import leftovers
+
+PATIENCE = 3  # seconds from the first signal until the process is killed
+INTERRUPTED, TERMINATED = 130, 143
+_ENDS = {signal.SIGINT: (INTERRUPTED, "Interrupted."), signal.SIGTERM: (TERMINATED, "Terminated.")}
+_SAME = 0.5  # seconds in which a second signal is the first one again, as `timeout` sends it
+_IS_PATIENCE = 128  # from this byte on a number of seconds, below it that of a signal
+_CLEAR_LINE, _SHOW_CURSOR = b"\r\x1b[2K", b"\x1b[?25h"
+
+Reaction = Callable[[], bool]
+"""What a command does at a signal, in any thread; False where the process is to end at once."""
+
+_acting = threading.RLock()
+_told: int | None = None  # where the second process listens
+_stderr = 2
+_reaction: Reaction | None = None
+_as_json = False
+
+
+def install(*, as_json: bool = False) -> None:
+    """From now on SIGINT and SIGTERM end this process; call it before any thread is started."""
+    global _told, _stderr, _as_json
+    _as_json = as_json
+    heard = [number for number in _ENDS if signal.getsignal(number) != signal.SIG_IGN]
+    with suppress(OSError):  # engines put files in the place of descriptor 2
+        _stderr = os.dup(2)
+    if hasattr(os, "fork"):
+        answers, _told = _forked_guard()
+        signal.set_wakeup_fd(_told, warn_on_full_buffer=False)
+        threading.Thread(target=_listen, args=(answers,), daemon=True).start()
+    for number in heard:
+        signal.signal(number, lambda number, frame: _act(number))
+    sys.unraisablehook = lambda unraisable: None
+
+
+@contextmanager
+def postponed(reaction: Reaction, patience: int) -> Iterator[None]:
+    """While the block runs a signal calls `reaction`, and the process may take so many seconds."""
+    global _reaction
+    _reaction = reaction
+    _tell(patience)
+    try:
+        yield
+    finally:
+        _reaction = None
+        _tell(PATIENCE)
+
+
+def say(text: str) -> None:
+    """A line for people on the standard error that the command was started with."""
+    with suppress(OSError):
+        start = _CLEAR_LINE + _SHOW_CURSOR if os.isatty(_stderr) else b""
+        os.write(_stderr, start + text.encode() + b"\n")
+
+
+def _act(number: int) -> None:
+    with _acting:
+        if _reaction is None or not _reaction():
+            _end(number)
+
+
+def _end(number: int) -> NoReturn:
+    code, reason = _ENDS[signal.Signals(number)]
+    leftovers.clear()
+    if _as_json:
+        details = {"type": "KeyboardInterrupt", "message": reason, "problems": []}
+        document = {"error": {**details, "exit_code": code}}
+        with suppress(OSError):
+            os.write(1, json.dumps(document, indent=2).encode() + b"\n")
+    else:
+        say(reason)
+    os._exit(code)
+
+
+def _tell(patience: int) -> None:
+    if _told is not None:
+        with suppress(OSError):
+            os.write(_told, bytes([_IS_PATIENCE + patience]))
+
+
+def _listen(answers: int) -> None:
+    while byte := os.read(answers, 1):
+        _act(byte[0])
+
+
+def _forked_guard() -> tuple[int, int]:
+    """Starts the second process; where it tells of signals, and where it is told."""
+    (heard, told), (answers, answer) = os.pipe(), os.pipe()
+    os.set_blocking(told, False)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
+    parent = os.getpid()
+    if not os.fork():
+        try:
+            for number in _ENDS:
+                signal.signal(number, signal.SIG_IGN)
+            for other in {*range(64)} - {heard, answer}:
+                with suppress(OSError):
+                    os.close(other)
+            _guard(parent, heard, answer)
+        finally:
+            os._exit(0)
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    os.close(heard)
+    os.close(answer)
+    return answers, told
+
+
+def _guard(parent: int, heard: int, answer: int) -> None:
+    """Kills `parent` when its patience is over after a signal; returns when it has ended."""
+    patience: int = PATIENCE
+    first: float | None = None
+    while True:
+        wait = None if first is None else max(first + patience - time.monotonic(), 0)
+        if not select.select([heard], [], [], wait)[0]:
+            os.kill(parent, signal.SIGKILL)
+            return
+        byte = os.read(heard, 1)
+        if not byte:
+            return
+        if byte[0] >= _IS_PATIENCE:
+            patience = byte[0] - _IS_PATIENCE
+        elif byte[0] not in _ENDS:
+            continue
+        elif first is None:
+            first = time.monotonic()
+            os.write(answer, byte)
+        elif time.monotonic() - first > _SAME:
+            os.kill(parent, signal.SIGKILL)
+            return

@@ -1,0 +1,67 @@
+"""What goes away with a process that is told to end at once, without leaving its blocks.
+
+A block that makes something temporary names what removes it. Whoever ends the process by hand
+(`trm_export.commands.support.interruption`) calls `clear` first. Standard library only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from trm_export.errors import TargetError
+from trm_runtime.streams import FULL
+
+_removals: dict[object, Callable[[], object]] = {}
+
+
+@contextmanager
+def removed_by(remove: Callable[[], object]) -> Iterator[None]:
+    """While the block runs, `clear` calls this function; the end of the block does not."""
+    key = object()
+    _removals[key] = remove
+    try:
+        yield
+    finally:
+        _removals.pop(key, None)
+
+
+def clear() -> None:
+    """Removes everything temporary, the newest first; an error keeps nothing from the others."""
+    while _removals:
+        with suppress(Exception):
+            _removals.popitem()[1]()
+
+
+def scratch_of(owner: object) -> Path:
+    """A new temporary folder, removed with `owner` or at the end of the process."""
+    import shutil
+    import tempfile
+    import weakref
+
+    made = Path(tempfile.mkdtemp(prefix="trm-"))
+    _removals[made] = weakref.finalize(owner, shutil.rmtree, made, ignore_errors=True)
+    return made
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A temporary folder, removed when the block ends.
+
+    Raises TargetError naming the place, and how to choose another, where the disk is full.
+    """
+    import tempfile
+
+    folder = tempfile.TemporaryDirectory(prefix="trm-", ignore_cleanup_errors=True)
+    with folder, removed_by(folder.cleanup):
+        try:
+            yield Path(folder.name)
+        except OSError as error:
+            named = folder.name if error.filename is None else str(error.filename)
+            if error.errno not in FULL or not named.startswith(folder.name):
+                raise
+            raise TargetError(
+                f"The folder for temporary files, {Path(folder.name).parent}, cannot be written: "
+                f"{error.strerror}. Set TMPDIR to one with more room."
+            ) from error
