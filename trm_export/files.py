@@ -27,9 +27,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from trm_export import TOOL, file_commit
+from trm_export import file_commit
 from trm_export.errors import OverwriteError, RejectedInputError, TargetError, UsageError
 from trm_export.leftovers import removed_by
+from trm_export.version import TOOL
 from trm_runtime.contract import (
     GOLDEN_FORMAT,
     GOLDEN_INDEX,

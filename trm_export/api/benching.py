@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trm_export import TOOL, __version__
 from trm_export.api.arguments import FilePath, ModelLike, Progress, file_of, ignore, stem_of
 from trm_export.api.loading import as_step_model, refuse_model
 from trm_export.artifacts.benchmark import BenchFailure, BenchRow
@@ -21,6 +20,7 @@ from trm_export.leftovers import scratch_folder
 from trm_export.step.model_facts import ModelHints
 from trm_export.tasks import PuzzleSet, find_task
 from trm_export.tasks.selection import shipped_puzzles
+from trm_export.version import TOOL, __version__
 from trm_runtime.display import Shown, Table, bytes_text
 from trm_runtime.doctor import examine
 from trm_runtime.json_values import plain

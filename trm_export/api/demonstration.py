@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from trm_export import TOOL
 from trm_export.api.arguments import ARTIFACTS, Progress, ignore
 from trm_export.api.comparing import compare
 from trm_export.api.comparison import Comparison
@@ -14,6 +13,7 @@ from trm_export.api.exporting import export
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.files import atomic_write
 from trm_export.tasks import PuzzleSet, Task, get_task
+from trm_export.version import TOOL
 from trm_runtime import StepRunner, open_runner, solve
 from trm_runtime.message_text import counted
 from trm_runtime.solution import StepEvent

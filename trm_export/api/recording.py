@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trm_export import TOOL, __version__
 from trm_export.api.arguments import ARTIFACTS, FilePath, ModelLike, Progress, ignore, stem_of
 from trm_export.api.model_source import ModelSource
 from trm_export.errors import RejectedInputError
@@ -23,6 +22,7 @@ from trm_export.tasks.selection import (
     refuse_puzzles,
     select_puzzles,
 )
+from trm_export.version import TOOL, __version__
 from trm_runtime.display import Shown, Table, bytes_text
 from trm_runtime.parity import Golden, GoldenOrigin
 

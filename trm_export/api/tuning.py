@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trm_export import TOOL, __version__
 from trm_export.api.arguments import FilePath, Progress, ignore
 from trm_export.artifacts.contract_rewrite import embedded_contract, refuse_rewrite, rewrite
 from trm_export.errors import UsageError
@@ -15,6 +14,7 @@ from trm_export.halting.curve import Point
 from trm_export.halting.tuning import Tuning, refuse_loop, think
 from trm_export.halting.tuning import tune as choose
 from trm_export.tasks.selection import PuzzleSource, puzzle_file, refuse_puzzles, select_puzzles
+from trm_export.version import TOOL, __version__
 from trm_runtime.contract import StepContract
 from trm_runtime.display import Shown, Table
 from trm_runtime.message_text import counted

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
-from trm_export import TOOL, __version__
 from trm_export.files import CALIBRATION, sidecar, size_on_disk
 from trm_export.tasks import find_task
+from trm_export.version import TOOL, __version__
 from trm_runtime.contract import HaltRule, MadeBy, StepContract
 from trm_runtime.json_values import plain
 from trm_runtime.measure import load_engine

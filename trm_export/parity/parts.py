@@ -13,11 +13,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from trm_export import TOOL, __version__
 from trm_export.errors import OverwriteError, TargetError
 from trm_export.file_commit import remove
 from trm_export.files import atomic_write
 from trm_export.leftovers import removed_by
+from trm_export.version import TOOL, __version__
 from trm_runtime.digest import digest as file_digest
 
 Array = np.ndarray[Any, Any]

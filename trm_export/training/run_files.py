@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trm_export import TOOL
 from trm_export.checkpoints.keras_file import require_keras
 from trm_export.errors import OverwriteError, RejectedInputError, UsageError, reason_of
 from trm_export.files import atomic_write, refuse_overwrite, refuse_source, require_suffix
 from trm_export.training.recipe import Recipe
+from trm_export.version import TOOL
 from trm_runtime import strict_json
 from trm_runtime.message_text import counted
 

@@ -17,12 +17,12 @@ from typing import Annotated, Any
 
 import typer
 
-from trm_export import TOOL, __version__
 from trm_export.api.frameworks import DEBUG
 from trm_export.commands.support.console import warnings_as_remarks
 from trm_export.commands.support.exits import INTERRUPTED, StoppedError, report
 from trm_export.commands.support.help_text import PanelCommand, PanelGroup
 from trm_export.commands.support.option_groups import grouped
+from trm_export.version import TOOL, __version__
 from trm_runtime.streams import has_no_reader, open_closed_streams
 
 _BEGIN, _EXPORT, _CHECK = "Have a model", "Export it", "Check, tune and measure it"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 
-from trm_export import TOOL
+from trm_export.version import TOOL
 
 
 def command_line() -> str:
