@@ -126,4 +126,4 @@ def test_outputs_that_are_left_out_are_a_warning_and_a_remark(
         te.load(theirs.file, trust=theirs.package)
     words = ["onnx", str(theirs.file), "--trust-module", theirs.package]
     assert run([*words, "-o", str(tmp_path / "m.onnx")]) == 0
-    assert "hold them: temperature.\n" in capsys.readouterr().err
+    assert "describe them: temperature.\n" in capsys.readouterr().err
