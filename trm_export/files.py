@@ -61,7 +61,8 @@ def atomic_write(path: str | os.PathLike[str], *, force: bool = False) -> Iterat
 
     The caller writes one file there, or puts a folder in its place. When the block ends it is
     flushed to disk and renamed; when the block raises, `KeyboardInterrupt` included, it is removed
-    and `path` stays as it was. To commit two files, nest two blocks: the inner one lands first.
+    and `path` stays as it was. To commit two files, nest two blocks: the inner one is renamed
+    first.
 
     Raises OverwriteError for a file this tool did not make (without `force`), TargetError where
     nothing can be written. The parent directory is created.
@@ -285,7 +286,7 @@ _RECOGNISERS: dict[str, Callable[[Path], bool]] = {
 
 
 def _recogniser(path: Path) -> Callable[[Path], bool] | None:
-    """What tells whether a file of that name is ours; None where no file of ours is named so."""
+    """The function that recognises our files of that suffix; None for a suffix we do not use."""
     known = _RECOGNISERS.get(path.suffix.lower())
     return _is_our_artifact if known is None and suffix_kind(path) else known
 

@@ -77,7 +77,7 @@ def test_options_that_exclude_each_other_are_refused(
     mine = ["--puzzles", "mine.txt"]
     for options, said in (
         ([*mine, "--blanks", "9"], "leave it out with --puzzles"),
-        (["--blanks", "some"], "expected a number of blanks, minimal or hard"),
+        (["--blanks", "some"], "--blanks must be a number, minimal or hard"),
         (["--vote", "2", *mine], "drop --puzzles and --blanks"),
         (["--vote", "2", "--blanks", "9"], "drop --puzzles and --blanks"),
     ):

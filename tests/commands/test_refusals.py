@@ -128,7 +128,10 @@ def test_rows_that_no_file_can_have(command: str, rows: str, refused: Refused) -
         (["all", "m.keras", "--granularity", "cell"], "is not one of 'step', 'loop', 'block'"),
         (["parity", "m.keras", "m.onnx", "-o", "m.keras"], "m.keras must end in .json"),
         (["bench", "m.keras", "-o", "m.keras"], "m.keras must end in .json"),
-        (["parity", "m.keras", "m.onnx", "--blanks", "some"], "expected a number of blanks"),
+        (
+            ["parity", "m.keras", "m.onnx", "--blanks", "some"],
+            "--blanks must be a number, minimal or hard",
+        ),
         (["parity", "m.keras", "m.onnx", "--task", "sudoku5"], "There is no task 'sudoku5'"),
     ],
 )

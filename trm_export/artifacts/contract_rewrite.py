@@ -41,7 +41,7 @@ def rewrite(artifact: Path, contract: StepContract, target: Path, *, force: bool
     """
     refuse_rewrite(artifact, target, force=force)
     kind = kind_of(artifact)
-    with ExitStack() as files:  # closed in reverse: the contract beside it lands last
+    with ExitStack() as files:  # closed in reverse: the contract beside it is renamed last
         beside = files.enter_context(atomic_write(sidecar(target), force=force))
         new = files.enter_context(atomic_write(target, force=force))
         if contract.puzzle_table_sha256 is not None and not _same(artifact, target):
