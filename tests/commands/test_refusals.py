@@ -177,7 +177,7 @@ def test_a_keras_file_is_not_imported(refused: Refused) -> None:
 
 def test_puzzles_that_are_not_there(refused: Refused) -> None:
     said = refused("parity", "m.keras", "m.onnx", "--puzzles", "none.txt", code=4)
-    assert "none.txt: there is no such file or folder of puzzles" in said
+    assert "none.txt: no such file or folder of puzzles" in said
 
 
 def test_nothing_to_resume(refused: Refused) -> None:

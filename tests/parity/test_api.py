@@ -182,7 +182,7 @@ def test_a_report_of_a_result_and_of_its_json(files: Files, tmp_path: Path) -> N
         ({"report": "m.json"}, "must end in .html"),
         ({"blanks": "some"}, "--blanks must be a number, minimal or hard"),
         ({"task": "sudoku5"}, "unknown task 'sudoku5'"),
-        ({"puzzles": np.ones((1, 16), np.int32), "blanks": 5}, "leave it out with --puzzles"),
+        ({"puzzles": np.ones((1, 16), np.int32), "blanks": 5}, "drop it or --puzzles"),
         ({"jobs": 2, "ray": "local"}, "--jobs is for this machine alone"),
         ({"files": []}, "There is no file to compare"),
         ({"trust": "no_such_package"}, "there is no module 'no_such_package'"),

@@ -113,7 +113,7 @@ def test_a_file_of_another_model(
     [
         (["--blanks", "some"], "--blanks must be a number, minimal or hard"),
         (["--task", "sudoku5"], "unknown task 'sudoku5'"),
-        (["--puzzles", "x.txt", "--blanks", "5"], "leave it out with --puzzles"),
+        (["--puzzles", "x.txt", "--blanks", "5"], "drop it or --puzzles"),
     ],
 )
 def test_wrong_options(
