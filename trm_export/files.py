@@ -296,7 +296,7 @@ _RECOGNISERS: dict[str, Callable[[Path], bool]] = {
 
 
 def _recogniser(path: Path) -> Callable[[Path], bool] | None:
-    """What tells whether a file of that name is ours; None where no file of ours is named so."""
+    """The function that recognises our files of that suffix; None for a suffix we do not use."""
     known = _RECOGNISERS.get(path.suffix.lower())
     return _is_our_artifact if known is None and suffix_kind(path) else known
 

@@ -161,9 +161,9 @@ def test_a_loop_is_given_its_threshold_before_the_export(
     [
         ([], "No shipped puzzles fit this model", 2),
         (["--task", "sudoku5"], "There is no task 'sudoku5'", 2),
-        (["--puzzles", "x.txt", "--blanks", "5"], "leave it out with --puzzles", 2),
-        (["--blanks", "some"], "expected a number of blanks, minimal or hard", 2),
-        (["--puzzles", "x.txt"], "x.txt: there is no such file or folder of puzzles", 4),
+        (["--puzzles", "x.txt", "--blanks", "5"], "drop it or --puzzles", 2),
+        (["--blanks", "some"], "--blanks must be a number, minimal or hard", 2),
+        (["--puzzles", "x.txt"], "x.txt: no such file or folder of puzzles", 4),
         (["-o", "toy.tflite"], "must end in .onnx", 2),
         (["--lose", "101"], "--lose", 2),
     ],

@@ -106,9 +106,7 @@ def test_it_is_kept_in_float_until_the_gate_passes(
 
 
 def test_nothing_is_written_where_the_budget_is_too_small(hard_model: TRM, tmp_path: Path) -> None:
-    with pytest.raises(
-        AutoKeepError, match="5 % more bytes allow no more layers"
-    ) as error:
+    with pytest.raises(AutoKeepError, match="5 % more bytes allow no more layers") as error:
         kept(hard_model, tmp_path / "m.onnx", 5)
     found = error.value.search
     assert not found

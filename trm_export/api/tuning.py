@@ -11,7 +11,7 @@ from trm_export.artifacts.contract_rewrite import embedded_contract, refuse_rewr
 from trm_export.errors import UsageError
 from trm_export.files import sidecar
 from trm_export.halting.curve import Point
-from trm_export.halting.tuning import Tuning, refuse_loop, think
+from trm_export.halting.tuning import Tuning, refuse_loop, run_all_steps
 from trm_export.halting.tuning import tune as choose
 from trm_export.tasks.selection import PuzzleSource, puzzle_file, refuse_puzzles, select_puzzles
 from trm_export.version import TOOL, __version__
@@ -136,7 +136,7 @@ def tune(
     if not dry_run:
         refuse_rewrite(file, target, force=force)
     chosen = _solved(select_puzzles(contract, puzzles, task, blanks, count, "validation"), puzzles)
-    trace = think(
+    trace = run_all_steps(
         open_runner(file), chosen, lambda done, total: tell(done / total, "Running the puzzles")
     )
     found = choose(contract.halt, trace, lose / _MOST_POINTS)

@@ -38,13 +38,13 @@ def choices_of(path: Path, model: AnyModel) -> Choices:
         )
     operators = getattr(info, "nodes", None) or getattr(info, "operators", None)
     step = contract.granularity == "step" and adapt(model).passes is not None
-    told = step and operators is not None  # a SavedModel does not tell
+    is_known = step and operators is not None  # a SavedModel does not show its recursion
     rolled = not _LOOPS.isdisjoint(operators or ())
     return Choices(
         precision=contract.precision,
         batch="free" if contract.batch is None else contract.batch,
         granularity=contract.granularity,
-        recursion=RECURSIONS[rolled] if told else None,
+        recursion=RECURSIONS[rolled] if is_known else None,
         puzzle_table="internal" if contract.puzzle_table_sha256 is None else "external",
         integer_io=has_integer_ports(contract),
         keep=() if contract.precision == "fp32" else _kept(path, model),

@@ -66,7 +66,9 @@ def refuse_loop(contract: StepContract, name: str) -> None:
         )
 
 
-def think(runner: StepRunner, puzzles: PuzzleSet, progress: Progress | None = None) -> Trace:
+def run_all_steps(
+    runner: StepRunner, puzzles: PuzzleSet, progress: Progress | None = None
+) -> Trace:
     """Runs every puzzle to the last step.
 
     Raises UsageError for puzzles without solutions, RejectedInputError for puzzles that do not fit.

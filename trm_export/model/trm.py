@@ -186,14 +186,14 @@ class TRM(keras.Model):
         input_signature: Any = None,
         **choices: Any,
     ) -> Any:
-        """`keras.Model.export` by way of `trm_export.export`: a file with a contract, checked.
+        """`keras.Model.export`, done by `trm_export.export`: a checked file with a contract.
 
         Args:
             filepath: the file to write, or the folder of a SavedModel.
             format: ``"tf_saved_model"``, ``"onnx"``, ``"litert"``, or one of `trm_export.export`;
-                told by the suffix of `filepath` if None.
-            verbose: whether to print what came of it.
-            input_signature: must be None, because the step contract says what the inputs are.
+                that of the suffix of `filepath` if None.
+            verbose: whether to print the result.
+            input_signature: must be None, because the step contract determines the inputs.
             **choices: keywords of `trm_export.export`, such as ``precision``.
 
         Returns the `ExportResult`. Raises UsageError for arguments that are not supported, and
