@@ -90,13 +90,16 @@ def bench(
 
 
 def _measured(path: Path, tokens: Array, identifiers: Array | None) -> dict[str, Any]:
-    command = [sys.executable, "-m", "trm_runtime.measure", str(path)]
+    inputs = {"inputs": tokens}
+    if identifiers is not None:
+        inputs["puzzle_identifiers"] = identifiers
     with tempfile.TemporaryDirectory() as folder:
-        for name, array in (("tokens.npy", tokens), ("identifiers.npy", identifiers)):
-            if array is not None:
-                command.append(str(Path(folder, name)))
-                np.save(command[-1], array)
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        file = Path(folder, "inputs.npz")
+        np.savez(file, **inputs)  # type: ignore[arg-type]
+        done = subprocess.run(
+            [sys.executable, "-m", "trm_runtime.measure", str(path), str(file)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
     document: dict[str, Any] = json.loads(done.stdout or "{}")
     if done.returncode:
         raise _failure(path, done, document.get("refused"))
