@@ -1,9 +1,10 @@
 """The cost of one exported model on this machine, measured in a separate process.
 
-    python -m trm_runtime.measure MODEL TOKENS.npy [IDENTIFIERS.npy] [PID]
+    python -m trm_runtime.measure MODEL INPUTS.npz [PID]
 
 Memory is that of the process: the engine is loaded first, and what opening and running the model
-adds to that is counted. Prints one JSON object; if the model cannot be measured, `refused` in it is
+adds to that is counted. INPUTS.npz has the `inputs` of a model and may have its
+`puzzle_identifiers`. Prints one JSON object; if the model cannot be measured, `refused` in it is
 the error, and the exit code is that of the error. The process ends with its parent, if that is PID.
 Knows numpy and the drivers; memory is read from /proc, which only Linux has.
 """
@@ -100,12 +101,11 @@ def _resident() -> int | None:
 
 def main() -> None:
     """Measure the model, solve all puzzles, print one JSON object."""
-    path, others = Path(sys.argv[1]), sys.argv[2:]
-    if others[-1].isdecimal():
-        end_with(int(others.pop()))
+    if len(sys.argv) > 3:
+        end_with(int(sys.argv[3]))
     return_large_blocks()
-    tokens, *rest = [np.load(file) for file in others]
-    identifiers = rest[0] if rest else None
+    path, inputs = Path(sys.argv[1]), dict(np.load(sys.argv[2]))
+    tokens, identifiers = inputs["inputs"], inputs.get("puzzle_identifiers")
     try:
         costs = dataclasses.asdict(measure(path, tokens, identifiers=identifiers))
         runner = open_runner(path)

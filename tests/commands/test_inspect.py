@@ -92,7 +92,7 @@ def test_a_damaged_export_is_shown_and_refused(
     path.write_bytes(data.replace(b'"toy"', b'"t\xcfy"'))
     found = as_json(path, capsys, 4)
     assert "is not UTF-8 text" in found["contract_problems"][0]
-    assert "not those of its checksum" in found["checksum_problem"]
+    assert "does not match its checksum" in found["checksum_problem"]
     shown = as_text(path, capsys, 4)
     assert "cannot be read:" in shown
     assert "\\x" not in shown
@@ -267,4 +267,6 @@ def test_other_exports_show_their_contract(
     seal(folder)
     assert "fit" in as_text(folder, capsys)
     (folder / "saved_model.pb").touch()
-    assert as_json(folder, capsys, 4)["checksum_problems"] == ["saved_model.pb: not of this export"]
+    assert as_json(folder, capsys, 4)["checksum_problems"] == [
+        "saved_model.pb: not a file of this export"
+    ]

@@ -12,7 +12,6 @@ from trm_export.api.arguments import ARTIFACTS, FilePath, ModelLike, Progress, i
 from trm_export.api.model_source import ModelSource
 from trm_export.errors import RejectedInputError
 from trm_export.files import refuse_overwrite, require_suffix, sha256_file, sha256_tree
-from trm_export.parity.document import rows_text
 from trm_export.parity.parts import digest
 from trm_export.tasks.selection import (
     PuzzleSource,
@@ -24,6 +23,7 @@ from trm_export.tasks.selection import (
 )
 from trm_export.version import TOOL, __version__
 from trm_runtime.display import Shown, Table, bytes_text
+from trm_runtime.message_text import rows_text
 from trm_runtime.parity import Golden, GoldenOrigin
 
 if TYPE_CHECKING:

@@ -91,13 +91,14 @@ def bench(
 
 
 def _measured(path: Path, tokens: Array, identifiers: Array | None) -> dict[str, Any]:
+    inputs = {"inputs": tokens}
+    if identifiers is not None:
+        inputs["puzzle_identifiers"] = identifiers
     command = [sys.executable, "-m", "trm_runtime.measure", str(path)]
     with scratch_folder() as folder:
-        for name, array in (("tokens.npy", tokens), ("identifiers.npy", identifiers)):
-            if array is not None:
-                command.append(str(folder / name))
-                np.save(command[-1], array)
-        done = _run([*command, str(os.getpid())])
+        file = folder / "inputs.npz"
+        np.savez(file, **inputs)  # type: ignore[arg-type]
+        done = _run([*command, str(file), str(os.getpid())])
     document: dict[str, Any] = json.loads(done.stdout or "{}")
     if done.returncode:
         raise _failure(path, done, document.get("refused"))
