@@ -80,7 +80,7 @@ def test_command_and_function_have_the_same_defaults(command: str) -> None:
 @pytest.mark.parametrize(
     ("path", "options", "said"),
     [
-        ("m.tfl", {}, "m.tfl: .tfl is no suffix of a format; give the format: saved-model"),
+        ("m.tfl", {}, "m.tfl: no format has the suffix '.tfl'; give the format: saved-model"),
         (None, {}, "Give the path of the file, or its format"),
         ("m.onnx", {"format": "openvino"}, "There is no format 'openvino'"),
         ("m.onnx", {"format": "tflite"}, "must end in .tflite"),
@@ -90,8 +90,8 @@ def test_command_and_function_have_the_same_defaults(command: str) -> None:
         ("m.tflite", {"target": "phone"}, "target must be litert or tflite-runtime"),
         ("m.onnx", {"keep": ["lm_head"]}, "fp32 keeps every layer"),
         ("m.onnx", {"auto_keep": 20}, "fp32 keeps every layer"),
-        ("m.onnx", {"auto_keep": -1, "precision": "int8"}, "how many percent of bytes"),
-        ("m.onnx", {"auto_keep_count": 0}, "auto_keep_count must be 1 or more"),
+        ("m.onnx", {"auto_keep": -1, "precision": "int8"}, "for auto_keep must be 0 to 1000"),
+        ("m.onnx", {"auto_keep_count": 0}, "The count of puzzles for auto_keep must be 1 or more"),
         ("m.onnx", {"trust": "nosuch"}, "there is no module 'nosuch'"),
         ("m.keras", {"format": "onnx"}, "is the model itself"),
     ],
@@ -172,7 +172,7 @@ def test_keras_own_names_of_formats(
     ("options", "said"),
     [
         ({"format": "torch"}, "There is no format 'torch'; choose from"),
-        ({"input_signature": [1]}, "The step contract says what the inputs of the graph are"),
+        ({"input_signature": [1]}, "The step contract determines the inputs of the graph"),
         ({"opset_version": 18}, "An export has no option opset_version; choose from precision"),
     ],
 )
