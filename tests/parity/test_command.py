@@ -112,7 +112,7 @@ def test_a_file_of_another_model(
     ("options", "words"),
     [
         (["--blanks", "some"], "--blanks must be a number, minimal or hard"),
-        (["--task", "sudoku5"], "unknown task 'sudoku5'"),
+        (["--task", "sudoku5"], "There is no task 'sudoku5'"),
         (["--puzzles", "x.txt", "--blanks", "5"], "drop it or --puzzles"),
     ],
 )
