@@ -90,7 +90,7 @@ def test_where_a_cluster_answers_and_refuses_a_token_may_be_missing(
     monkeypatch.setattr("trm_export.parity.ray_engine.require_ray", lambda: refusing)
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert run([*command, "--ray", f"127.0.0.1:{server.getsockname()[1]}"]) == 1
-    assert "Failed to connect to the cluster; a cluster with a token" in capsys.readouterr().err
+    assert "Failed to connect to the cluster; for a cluster with a token" in capsys.readouterr().err
 
 
 def test_without_ray_one_sentence_says_how_to_install_it(
