@@ -6,12 +6,15 @@ A block that makes something temporary names what removes it. Whoever ends the p
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trm_export.errors import TargetError
 from trm_runtime.streams import FULL
+
+_AUTOGRAPH = "__autograph_generated_file"  # modules that TensorFlow writes to TMPDIR
 
 _removals: dict[object, Callable[[], object]] = {}
 
@@ -32,6 +35,9 @@ def clear() -> None:
     while _removals:
         with suppress(Exception):
             _removals.popitem()[1]()
+    for name, module in list(sys.modules.items()):
+        if name.startswith(_AUTOGRAPH) and module.__file__:
+            Path(module.__file__).unlink(missing_ok=True)
 
 
 def scratch_of(owner: object) -> Path:

@@ -135,7 +135,7 @@ def test_a_backup_is_as_small_at_any_batch_size(
     for rows in (4, 64):
         files = RunFiles(tmp_path / f"{rows}.keras")
         train(small(batch_size=rows), files.output, jit_compile=False, until=time.time() + 60)
-        sizes.append((files.backup / "latest.weights.h5").stat().st_size)
+        sizes.append(max(file.stat().st_size for file in files.backup.glob("*.npz")))
     assert abs(sizes[0] - sizes[1]) < 5000
 
 

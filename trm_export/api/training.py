@@ -10,6 +10,7 @@ from trm_export.api.arguments import ARTIFACTS, FilePath
 
 if TYPE_CHECKING:
     from trm_export.training.run import TrainResult
+    from trm_export.training.stopping import StopRequest
 
 
 def train(
@@ -21,11 +22,12 @@ def train(
     force: bool = False,
     verbose: int | str = 0,
     until: str | None = None,
+    stop: StopRequest | None = None,
     **changes: Any,
 ) -> TrainResult:
     """Trains a model and writes it, with its log, learning curve and recipe beside it.
 
-    Ctrl-C saves the model so far; the result is then `interrupted`.
+    Ctrl-C stops after the present step, with a backup of it; the result is then `interrupted`.
 
     Args:
         task: a task such as ``"sudoku4"``, or a preset such as ``"paper-maze"``.
@@ -34,6 +36,7 @@ def train(
         resume: continue the run beside `path` after a kill, by its own recipe.
         force: replace files that this tool did not make.
         verbose: what `fit` shows: 0 nothing, 1 a bar, 2 a line an epoch.
+        stop: asks, from another thread, to stop after the present step.
         until: stop before this time of day or ISO date and time, with everything `resume` needs.
         **changes: fields of `Recipe` to change; None leaves a field unchanged.
 
@@ -61,6 +64,13 @@ def train(
     from trm_export.training.run import train as run
 
     result = run(
-        recipe, target, start=begin, resume=resume, force=force, verbose=verbose, until=end
+        recipe,
+        target,
+        start=begin,
+        resume=resume,
+        force=force,
+        verbose=verbose,
+        until=end,
+        stop=stop,
     )
     return replace(result, recipe=recipe)

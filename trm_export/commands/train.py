@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from trm_export import TrainResult
 
 WORTH_TELLING = 0.1  # exact in training, from which an average of less than half of it lags
+SECONDS_TO_STOP = 60  # in which a step ends and is backed up, before the process is killed
 
 
 @dataclass(frozen=True)
@@ -109,27 +110,37 @@ def train(
 ) -> None:
     """Train a TRM; log (.csv), learning curve (.png) and recipe (.json) land beside the model.
 
-    Ctrl-C saves what there is and ends with exit code 130.
+    Ctrl-C backs up at that step, for --resume, and ends with exit code 130; a second one at once.
     """
-    import signal
     import sys
 
     import trm_export
+    from trm_export.commands.support import interruption
     from trm_export.commands.support.console import emit
     from trm_export.commands.support.exits import StoppedError
+    from trm_export.training.stopping import StopRequest
 
     shown = 0 if as_json else 1 if sys.stdout.isatty() else 2
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` is as good as Ctrl-C
-    result = trm_export.train(
-        task,
-        output,
-        start=start,
-        resume=resume,
-        force=force,
-        verbose=shown,
-        until=until,
-        **vars(recipe),
-    )
+    stop = StopRequest()
+
+    def heard() -> bool:
+        asked = stop.is_asked
+        if not asked and stop.ask() and not as_json:
+            interruption.say("Backing up after this step; press Ctrl-C again to end without it.")
+        return stop.is_asked
+
+    with interruption.postponed(heard, SECONDS_TO_STOP):
+        result = trm_export.train(
+            task,
+            output,
+            start=start,
+            resume=resume,
+            force=force,
+            verbose=shown,
+            until=until,
+            stop=stop,
+            **vars(recipe),
+        )
     if as_json:
         emit(result.to_json())
     else:
@@ -144,7 +155,8 @@ def _say(result: TrainResult, name: str) -> None:
     remark(_end(result, name))
     remark(result.summary)
     learned, recipe = result.training_exact or 0.0, result.recipe
-    if recipe and learned > max(WORTH_TELLING, 2 * result.validation.exact_all_steps):
+    point = result.validation
+    if recipe and point and learned > max(WORTH_TELLING, 2 * point.exact_all_steps):
         remark(
             f"Training ended at {learned:.1%} exact. What is saved is the average of "
             f"the weights over about {1 / (1 - recipe.ema):.0f} steps, which has not caught up: "
@@ -160,8 +172,8 @@ def _end(result: TrainResult, name: str) -> str:
     ended = result.recipe is not None and result.epochs == result.recipe.epochs
     if ended and not result.interrupted:
         return "Training is complete."
-    saved = f"{'Interrupted' if result.interrupted else 'Stopped in time'}; the model was saved."
-    if not result.epochs or not result.recipe:
+    saved = f"{'Interrupted' if result.interrupted else 'Stopped in time'}; the run is backed up."
+    if not result.recipe:
         return saved
     again = f"trm-export train {name} -o {shlex.quote(str(result.model))} --resume"
     return f"{saved} Go on after epoch {result.epochs} of {result.recipe.epochs} with: {again}"

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
+from trm_export.checked_arrays import read_arrays, write_arrays
 from trm_export.errors import OverwriteError, TargetError
 from trm_export.file_commit import remove
 from trm_export.files import atomic_write
 from trm_export.leftovers import removed_by
 from trm_export.version import TOOL, __version__
-from trm_runtime.digest import digest as file_digest
 
 Array = np.ndarray[Any, Any]
 
 _JOB = "job.json"
 SUFFIX = ".parts"
-_DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 class Parts:
@@ -54,14 +52,7 @@ class Parts:
 
     def load(self, name: str) -> dict[str, Array] | None:
         """A finished part, or None if it is missing or damaged."""
-        try:
-            with self._path(name).open("rb") as file:
-                if not _is_complete(file):
-                    return None
-                with np.load(file, allow_pickle=False) as arrays:
-                    return dict(arrays)
-        except OSError:
-            return None
+        return read_arrays(self._path(name))
 
     def has(self, name: str) -> bool:
         """Whether there is such a part, damaged or not."""
@@ -78,7 +69,7 @@ class Parts:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with removed_by(lambda: remove(new)):
-                _write(new, arrays)
+                write_arrays(new, arrays)
                 new.replace(path)
         except OSError as error:
             raise TargetError(f"{path} cannot be written: {error.strerror or error}.") from error
@@ -91,23 +82,6 @@ class Parts:
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npz"  # with a checksum after it, which a zip file may have
-
-
-def _write(path: Path, arrays: Mapping[str, Array]) -> None:
-    made = io.BytesIO()
-    np.savez(made, **dict(arrays))  # type: ignore[arg-type]
-    path.write_bytes(made.getvalue() + hashlib.sha256(made.getvalue()).digest())
-
-
-def _is_complete(file: BinaryIO) -> bool:
-    """Whether the file ends with the SHA-256 of its other bytes; seeks back to its start."""
-    length = file.seek(0, os.SEEK_END) - _DIGEST_BYTES
-    if length < 0:
-        return False
-    found = file_digest(file, length)
-    same = file.read() == bytes.fromhex(found)
-    file.seek(0)
-    return same
 
 
 def _refuse_foreign(folder: Path) -> None:

@@ -14,6 +14,7 @@ import keras
 from trm_export.files import atomic_write
 from trm_export.model import TRM
 from trm_export.tasks import PuzzleSet
+from trm_export.training.stopping import StopRequest
 from trm_export.training.validation import HaltingPoint, compiled_step, trace, tune_threshold
 
 VALIDATED = ("val_exact", "val_exact_all_steps", "val_steps", "val_threshold")
@@ -23,8 +24,8 @@ class Validate(keras.callbacks.Callback):
     """Every so many epochs: runs the validation puzzles and saves the model if it is the best.
 
     Adds the entries of `VALIDATED` to the epoch's logs. Expects the averaged weights in the model
-    (`keras.callbacks.SwapEMAWeights`).
-    ``best`` is the share answered right that a model must reach to be saved.
+    (`keras.callbacks.SwapEMAWeights`). Gives up where a stop is asked for.
+    ``best`` is the share answered right that a model must reach to be saved; ``log`` is told.
     """
 
     def __init__(
@@ -35,11 +36,16 @@ class Validate(keras.callbacks.Callback):
         epochs: int,
         save: Callable[[HaltingPoint], None],
         best: float = -1.0,
+        log: Log | None = None,
+        request: StopRequest | None = None,
     ) -> None:
         super().__init__()
+        self.log, self.request = log, request or StopRequest()
+        self.point: HaltingPoint | None = None  # of the latest validation
+        self.validated = -1  # its epoch
         self.trm, self.puzzles, self.every, self.epochs = model, puzzles, every, epochs
         self.save, self.best = save, best
-        self.step = compiled_step(model)
+        self.step = self._heeding(compiled_step(model))
         self.seconds = 0.0  # of the longest validation
         self.averaged = False  # whether the averages are in the model
 
@@ -52,12 +58,27 @@ class Validate(keras.callbacks.Callback):
         self.averaged, logs = True, {} if logs is None else logs
         if (epoch + 1) % self.every and epoch + 1 != self.epochs:
             return
-        point = self.measure()
+        point = self.validated_and_saved()
+        self.validated = epoch
         values = (point.exact, point.exact_all_steps, point.mean_steps, point.threshold)
         logs.update(zip(VALIDATED, values, strict=True))
-        if point.exact >= self.best:
-            self.best = point.exact
-            self.save(point)
+        if self.log is not None:
+            self.log.amend(logs)
+
+    def validated_and_saved(self) -> HaltingPoint:
+        """Measures the model as it is, and saves it where it is as good as the best."""
+        self.point = self.measure()
+        if self.point.exact >= self.best:
+            self.best = self.point.exact
+            self.save(self.point)
+        return self.point
+
+    def _heeding(self, step: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        def checked(carry: Any, batch: Any) -> Any:
+            self.request.check()
+            return step(carry, batch)
+
+        return checked
 
     def measure(self) -> HaltingPoint:
         """The tuned halting point of the model's current weights."""
@@ -82,34 +103,62 @@ class Clock(keras.callbacks.Callback):
 
 
 class Log(keras.callbacks.Callback):
-    """Appends a row to a CSV file every epoch; a missing value is an empty cell.
+    """A CSV file with a row for every epoch; a missing value is an empty cell.
 
+    The file is written anew every time, so that it is whole whenever the process is killed. Of one
+    that is there only the rows of the first `finished` epochs are kept.
     `last` is the row of the latest epoch of this process.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, finished: int = 0) -> None:
         super().__init__()
         self.path = path
         self.last: dict[str, float] = {}
+        self.rows = [row for row in logged(path) if int(row["epoch"]) < finished]
+        if finished:
+            self._write()
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether an epoch of this run was validated."""
+        return any(row.get(VALIDATED[0]) for row in self.rows)
+
+    @property
+    def written(self) -> Path | None:
+        """The file, if it is of this run."""
+        return self.path if self.rows else None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Writes the row, and the names of the columns before the first one."""
-        values = {name: float(value) for name, value in (logs or {}).items()}
+        """Adds the row of the epoch."""
+        self.rows.append({"epoch": str(epoch)})
+        self.amend(logs or {})
+
+    def amend(self, logs: dict[str, Any]) -> None:
+        """Adds to the row of the epoch, or replaces, what has a value."""
+        values = {name: float(value) for name, value in logs.items()}
         self.last = {name: value for name, value in values.items() if value == value}
-        new = not self.path.exists()
-        with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, ["epoch", *sorted({*values, *VALIDATED})], restval="")
-            if new:
-                writer.writeheader()
-            writer.writerow({"epoch": epoch, **self.last})
+        self.rows[-1] |= {name: str(values[name]) if name in self.last else "" for name in values}
+        self._write()
+
+    def _write(self) -> None:
+        names = {name for row in self.rows for name in row} | {*VALIDATED}
+        with atomic_write(self.path, force=True) as new, new.open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["epoch", *sorted(names - {"epoch"})], restval="")
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+
+def logged(log: Path) -> list[dict[str, str]]:
+    """The rows of a log; those that are no rows of one are left out."""
+    if not log.exists():
+        return []
+    with log.open(newline="") as file:
+        return [row for row in csv.DictReader(file) if str(row.get("epoch", "")).isdigit()]
 
 
 def best_logged(log: Path) -> float:
     """The best validation of a log (CSV), -1 where there is none."""
-    if not log.exists():
-        return -1.0
-    with log.open(newline="") as file:
-        values = [row.get(VALIDATED[0]) for row in csv.DictReader(file)]
+    values = [row.get(VALIDATED[0]) for row in logged(log)]
     return max((float(value) for value in values if value), default=-1.0)
 
 

@@ -24,7 +24,7 @@ class Curriculum(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, lessons: int, mastery: float, act_steps: int, trainer: ACTTrainer, log: Path
+        self, lessons: int, mastery: float, act_steps: int, trainer: ACTTrainer, log: Path | None
     ) -> None:
         super().__init__()
         self.lessons, self.mastery, self.trainer = lessons, mastery, trainer
@@ -63,9 +63,9 @@ class Ramp(keras.callbacks.Callback):
         self.trainer.limit.assign(min(self.first + int(grown), all_steps))
 
 
-def _logged(log: Path) -> int | None:
+def _logged(log: Path | None) -> int | None:
     """The lesson in the last row of a log; the first lesson without a log."""
-    if not log.exists():
+    if log is None or not log.exists():
         return 1
     with log.open(newline="") as file:
         lessons = [row["lesson"] for row in csv.DictReader(file) if row.get("lesson")]

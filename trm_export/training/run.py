@@ -17,6 +17,7 @@ from trm_export.files import atomic_write
 from trm_export.model import TRM, preset
 from trm_export.step.saved_weights import weights_sha256
 from trm_export.tasks import Task, get_task
+from trm_export.training.backup import Backup
 from trm_export.training.callbacks import (
     Clock,
     LearningCurve,
@@ -29,6 +30,7 @@ from trm_export.training.curriculum import Curriculum, Ramp
 from trm_export.training.deadline import Deadline, TimeIsUpError
 from trm_export.training.recipe import Recipe
 from trm_export.training.run_files import RunFiles
+from trm_export.training.stopping import StopAskedError, StopRequest, asked_by_ctrl_c
 from trm_export.training.trainer import ACTTrainer
 from trm_export.training.validation import HaltingPoint
 from trm_runtime.display import Shown, Table
@@ -47,7 +49,7 @@ class TrainResult(Shown):
     epochs: int  # finished, those before a resume included
     interrupted: bool
     minutes: float  # of this run
-    validation: HaltingPoint
+    validation: HaltingPoint | None  # the latest; None before the first
     training_exact: float | None  # of the weights themselves, at halt, in the last epoch
     recipe: Recipe | None = None  # that was followed
 
@@ -60,6 +62,8 @@ class TrainResult(Shown):
     def summary(self) -> str:
         """How good the saved model is, and how many steps it takes."""
         point = self.validation
+        if point is None:
+            return "The model has not been validated yet."
         return (
             f"Validation: {point.exact:.1%} exact in {point.mean_steps:.1f} steps on average "
             f"(all steps: {point.exact_all_steps:.1%}); halt threshold {point.threshold:g}."
@@ -90,14 +94,17 @@ def train(
     verbose: int | str = 0,
     jit_compile: bool = True,
     until: float | None = None,
+    stop: StopRequest | None = None,
 ) -> TrainResult:
     """Trains and writes ``output`` (.keras) with its log, curve and recipe beside it.
 
     The model on disk always holds the averaged weights of the best validation so far and the
-    halting threshold tuned there. ``resume=True`` continues a killed run after its last epoch, by
-    the recipe beside the model (`RunFiles.recorded`), which must be the one given.
-    KeyboardInterrupt ends training cleanly and saves; before the first step it is raised.
-    ``until`` (`time.time`) does the same in time for a last validation.
+    halting threshold tuned there. ``resume=True`` continues a killed run after its last epoch, or
+    a stopped one after its last step, by the recipe beside the model (`RunFiles.recorded`), which
+    must be the one given.
+    Ctrl-C, or another thread by ``stop``, ends training after the present step with a backup of
+    it; a model is written, unvalidated, only where there is none. Before the first step
+    KeyboardInterrupt is raised. ``until`` (`time.time`) stops in time for a last validation.
     ``start`` is a .keras file of the recipe's preset whose weights, in place of random ones, are
     where training begins.
 
@@ -115,8 +122,10 @@ def train(
     model = TRM(**preset(recipe.preset, **_of_task(task)), dtype=recipe.dtype)
     if start is not None:
         recipe = dataclasses.replace(recipe, start=_begin_with(model, start))
+    request, state = stop or StopRequest(), None
     if resume:
         files.refuse_changes(recipe)
+        state = files.state()
     else:
         files.begin(recipe)
     trainer = ACTTrainer(
@@ -126,48 +135,66 @@ def train(
     compiles = jit_compile and keras.backend.backend() != "torch"  # torch takes minutes to compile
     trainer.compile(optimizer=_optimizer(recipe), jit_compile=compiles)
     puzzles = task.puzzles("validation", recipe.validation_blanks, recipe.validation_count)
+    clock, log = Clock(), Log(files.log, 0 if state is None else state.epoch)
     validate = Validate(
         model, puzzles, recipe.validate_every, recipe.epochs,
-        save=lambda point: _save(model, point, output), best=best_logged(files.log),
+        save=lambda point: _save(model, point, files), best=_best(files) if resume else -1.0,
+        log=log, request=request,
     )  # fmt: skip
-    log = Log(files.log)
-    callbacks = [
-        Clock(),
-        _depth(recipe, trainer, files.log, task.lessons),
-        keras.callbacks.BackupAndRestore(files.backup, double_checkpoint=True),
-        keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
-        validate,
-        log,
-        *([LearningCurve(files.log, files.curve)] if can_draw() else []),
-        *([] if until is None else [Deadline(until, validate)]),
-    ]
-    began, stopped, interrupted = time.monotonic(), False, False
+    backup = Backup(trainer, files, recipe, request, state)
+    depth = _depth(recipe, trainer, files.log if resume else None, task.lessons)
+    began, interrupted = time.monotonic(), False
     try:
-        trainer.fit(
-            _batches(task, recipe, files), steps_per_epoch=recipe.epoch_steps,
-            epochs=recipe.epochs, callbacks=callbacks, verbose=verbose, shuffle=False,
-        )  # fmt: skip
-    except (KeyboardInterrupt, TimeIsUpError) as reason:
-        stopped, interrupted = True, isinstance(reason, KeyboardInterrupt)
-        if keras.backend.backend() == "jax":
-            trainer.jax_state_sync()  # in `fit` JAX keeps the weights outside the model
-        if not int(trainer.optimizer.iterations.value):
-            raise  # no step is done and the averages are empty
-        if not validate.averaged:
-            trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
-    point = validate.measure()
-    if stopped and point.exact >= validate.best:
-        _save(model, point, output)
-    minutes = (time.monotonic() - began) / 60
-    done = files.finished_epochs if stopped else recipe.epochs
+        with asked_by_ctrl_c(request):
+            try:
+                for first, last, done in backup.parts():
+                    callbacks = [
+                        clock,
+                        depth,
+                        log,
+                        backup,
+                        keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
+                        validate,
+                        *([LearningCurve(files.log, files.curve)] if can_draw() else []),
+                        *([] if until is None else [Deadline(until, validate)]),
+                    ]
+                    trainer.fit(
+                        _batches(task, recipe, first, done), callbacks=callbacks,
+                        steps_per_epoch=recipe.epoch_steps - done, initial_epoch=first,
+                        epochs=last, verbose=verbose, shuffle=False,
+                    )  # fmt: skip
+            except TimeIsUpError:
+                backup.save()
+            if validate.validated + 1 != recipe.epochs:
+                _averaged(trainer, validate)
+                validate.validated_and_saved()
+    except (KeyboardInterrupt, StopAskedError):
+        if not request.useful:
+            raise KeyboardInterrupt from None  # no step is done and the averages are empty
+        interrupted = True
+        if not output.exists():
+            _averaged(trainer, validate)
+            _save(model, validate.point, files)
+    if not interrupted and backup.epoch == recipe.epochs:
+        files.discard_backup()
+    curve = _existing(files.curve) if log.has_validation else None
     return TrainResult(
-        output, _existing(files.log), _existing(files.curve), done, interrupted, minutes, point,
-        log.last.get("exact"),
+        output, log.written, curve, backup.epoch, interrupted,
+        (time.monotonic() - began) / 60, validate.point, log.last.get("exact"),
     )  # fmt: skip
+
+
+def _averaged(trainer: ACTTrainer, validate: Validate) -> None:
+    """Puts the averages of the weights into the model, if they are not there already."""
+    if keras.backend.backend() == "jax":
+        trainer.jax_state_sync()  # in `fit` JAX keeps the weights outside the model
+    if not validate.averaged:
+        trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
+        validate.averaged = True
 
 
 def _depth(
-    recipe: Recipe, trainer: ACTTrainer, log: Path, lessons: int
+    recipe: Recipe, trainer: ACTTrainer, log: Path | None, lessons: int
 ) -> keras.callbacks.Callback:
     """What sets the ACT steps of each epoch."""
     if recipe.ramp:
@@ -214,24 +241,35 @@ def _optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
     )  # fmt: skip
 
 
-def _batches(task: Task, recipe: Recipe, files: RunFiles) -> Iterator[tuple[dict[str, Any]]]:
-    """Batches for `fit`, another stream every epoch, so that a resumed run has new puzzles."""
-    for epoch in itertools.count(files.finished_epochs):
+def _batches(task: Task, recipe: Recipe, first: int, done: int) -> Iterator[tuple[dict[str, Any]]]:
+    """Batches for `fit` from the epoch ``first``, of which so many are ``done``; each epoch has a
+    stream of its own.
+    """
+    for epoch in itertools.count(first):
         stream = task.batches(
             recipe.batch_size, recipe.blanks, seed=recipe.seed * 1_000_003 + epoch,
             minimal_fraction=recipe.minimal_fraction, hard_fraction=recipe.hard_fraction,
         )  # fmt: skip
-        for inputs, labels, *others in itertools.islice(stream, recipe.epoch_steps):
+        skipped = done if epoch == first else 0
+        for inputs, labels, *others in itertools.islice(stream, skipped, recipe.epoch_steps):
             if recipe.mastery and task.lessons:
                 goals = (task.lesson(inputs, labels, n + 1) for n in range(task.lessons))
                 labels = np.stack([*goals, labels], axis=1)
             yield (dict(zip(_NAMES, (inputs, labels, *others), strict=False)),)
 
 
-def _save(model: TRM, point: HaltingPoint, output: Path) -> None:
-    """Writes a copy of the model in float32, whose halt threshold is the tuned one."""
-    changes = {"halt_threshold": point.threshold, "dtype": "float32"}
-    tuned = TRM.from_config({**model.get_config(), **changes})
-    tuned.set_weights(model.get_weights())
-    with atomic_write(output, force=True) as temporary:
-        tuned.save(temporary)
+def _best(files: RunFiles) -> float:
+    """The share answered right that a model must reach to take the place of the one there."""
+    score = files.score()
+    return best_logged(files.log) if score is None else score
+
+
+def _save(model: TRM, point: HaltingPoint | None, files: RunFiles) -> None:
+    """Writes a copy of the model in float32, with the threshold that was tuned, if any was."""
+    tuned = {} if point is None else {"halt_threshold": point.threshold}
+    copy = TRM.from_config({**model.get_config(), **tuned, "dtype": "float32"})
+    copy.set_weights(model.get_weights())
+    with atomic_write(files.output, force=True) as temporary:
+        copy.save(temporary)
+        if point is not None:
+            files.note_score(temporary, point.exact)

@@ -8,13 +8,21 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from trm_export.checkpoints.keras_file import require_keras
 from trm_export.errors import OverwriteError, RejectedInputError, UsageError, reason_of
-from trm_export.files import atomic_write, refuse_overwrite, refuse_source, require_suffix
+from trm_export.files import (
+    atomic_write,
+    refuse_overwrite,
+    refuse_source,
+    require_suffix,
+    sha256_file,
+)
 from trm_export.training.recipe import Recipe
+from trm_export.training.run_state import SLOTS, RunState, read_states
 from trm_export.version import TOOL
 from trm_runtime import strict_json
 from trm_runtime.message_text import counted
@@ -47,10 +55,50 @@ class RunFiles:
         return self.output.with_suffix(".backup")
 
     @property
+    def scores(self) -> Path:
+        """The validated accuracy of the models that this run has written, by their SHA-256."""
+        return self.backup / "scores.json"
+
+    @property
     def finished_epochs(self) -> int:
         """Epochs in the backup."""
-        metadata = self.backup / "training_metadata.json"
-        return json.loads(metadata.read_text())["epoch"] if metadata.exists() else 0
+        return max((state.epoch for state in read_states(self.backup)), default=0)
+
+    def state(self) -> RunState:
+        """The newest backup of the recorded recipe.
+
+        Raises UsageError where there is none, RejectedInputError where all are damaged.
+        """
+        recipe = json.loads(json.dumps(dataclasses.asdict(self.recorded())))
+        states = [s for s in read_states(self.backup) if s.recipe == recipe]
+        if not states:
+            raise UsageError(
+                f"There is no run to resume beside {self.output}; drop --resume to start one."
+            )
+        return max(states, key=lambda state: (state.epoch, state.step))
+
+    def note_score(self, model: Path, exact: float) -> None:
+        """Notes the share answered right of a model file before it gets its name."""
+        with atomic_write(self.scores, force=True) as new:
+            new.write_text(json.dumps({**self._scores(), sha256_file(model): exact}))
+
+    def score(self) -> float | None:
+        """The share answered right of the model that lies there; None if this run did not say."""
+        return self._scores().get(sha256_file(self.output)) if self.output.is_file() else None
+
+    def _scores(self) -> dict[str, float]:
+        try:
+            found: Any = strict_json.parse(self.scores.read_text(encoding="utf-8"))
+            return {str(digest): float(exact) for digest, exact in found.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            return {}
+
+    def discard_backup(self) -> None:
+        """Removes the backup of a run that is complete, and nothing else that lies there."""
+        with suppress(OSError):
+            for file in (*(self.backup / slot for slot in SLOTS), self.scores):
+                file.unlink(missing_ok=True)
+            self.backup.rmdir()
 
     def check(self, *, start: Path | None, resume: bool, force: bool) -> None:
         """Raises what `train` raises for files that it must not write or cannot read.
@@ -63,10 +111,11 @@ class RunFiles:
             refuse_source(self.output, start)
         refuse_overwrite(self.output, force=force or resume)
         if resume:
-            if not self.recipe.exists() or not any(self.backup.glob("*")):
+            if not self.recipe.exists():
                 raise UsageError(
                     f"There is no run to resume beside {self.output}; drop --resume to start one."
                 )
+            self.state()
             return
         if force:
             return
@@ -84,10 +133,7 @@ class RunFiles:
             )
 
     def begin(self, recipe: Recipe) -> None:
-        """Deletes the files of an earlier run and writes the recipe of this one."""
-        self.output.parent.mkdir(parents=True, exist_ok=True)
-        for old in (self.log, self.curve, *self.backup.glob("*")):
-            old.unlink(missing_ok=True)
+        """Writes the recipe; the files of an earlier run stay until others take their place."""
         described = json.dumps(dataclasses.asdict(recipe), indent=2) + "\n"
         with atomic_write(self.recipe, force=True) as temporary:
             temporary.write_text(described)

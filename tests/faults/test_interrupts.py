@@ -1,0 +1,102 @@
+"""Signals end commands and what they started, wherever they are."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.faults.interrupting import ROOT, SAID, commands, interrupted
+
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="processes are looked up in /proc"
+)
+
+HOLDS_ALL = """
+import sys
+from trm_export.commands.support import interruption
+interruption.install()
+print("ready", flush=True)
+3 ** 10**9  # and lets no other thread run
+"""
+REMOVES = """
+import sys, time
+from trm_export.commands.support import interruption
+from trm_export.files import atomic_write
+from trm_export.leftovers import scratch_folder
+interruption.install(as_json="--json" in sys.argv)
+with scratch_folder() as scratch, atomic_write("m.json") as new:
+    (scratch / "file").write_text("half")
+    new.write_text("half")
+    print("ready", flush=True)
+    try:
+        time.sleep(100)
+    except BaseException:
+        print("nothing is raised here")
+"""
+
+
+def begun(code: str, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Runs Python code until it says that it is ready."""
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "runtimes")])
+    running = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, "PYTHONPATH": paths, "TMPDIR": str(folder)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
+    )  # fmt: skip
+    assert running.stdout is not None
+    assert running.stdout.readline() == "ready\n"
+    return running
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_removes_what_is_temporary_and_raises_nothing(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    running = begun(REMOVES, tmp_path)
+    running.send_signal(number)
+    out, error = running.communicate(timeout=60)
+    assert (running.returncode, error) == SAID[number]
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_with_json_the_end_is_a_document(tmp_path: Path) -> None:
+    running = begun(REMOVES, tmp_path, "--json")
+    running.send_signal(signal.SIGINT)
+    out, error = running.communicate(timeout=60)
+    assert (running.returncode, error) == (130, "")
+    assert '"exit_code": 130' in out
+
+
+def test_an_engine_that_lets_no_thread_run_is_killed(tmp_path: Path) -> None:
+    running = begun(HOLDS_ALL, tmp_path)
+    running.send_signal(signal.SIGINT)
+    running.communicate(timeout=60)
+    assert running.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("group", [True, False])
+@pytest.mark.parametrize("delay", [1.5, 4.0])
+@pytest.mark.parametrize("name", ["parity --jobs", "evaluate", "saved-model"])
+def test_commands_end_and_leave_nothing(
+    tmp_path: Path, artifact: Path, name: str, delay: float, group: bool
+) -> None:
+    command = commands(artifact.parent)[name]
+    found = interrupted(command, tmp_path / "scratch", delay, signal.SIGINT, group=group)
+    assert found.left == []
+    assert found.finished or (found.code, found.error) == SAID[signal.SIGINT]
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export for the commands that read one."""
+    from trm_export.commands.support.app import run
+
+    folder = tmp_path_factory.mktemp("exports")
+    assert run(commands(folder)["onnx"]) == 0
+    return folder / "m.onnx"

@@ -1,0 +1,79 @@
+"""The state of a training run on disk: two files, of which the older one is replaced in turn.
+
+So the newest state that is whole is never the one being written. Needs no framework.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trm_export.checked_arrays import read_arrays, write_arrays
+from trm_export.errors import RejectedInputError
+from trm_export.files import atomic_write
+
+Array = np.ndarray[Any, Any]
+
+SLOTS = ("state-0.npz", "state-1.npz")
+_ABOUT = "about"
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Everything that a run needs to go on.
+
+    Attributes:
+        epoch: of the next step, from 0.
+        step: steps of that epoch that are done.
+        recipe: of the run, as JSON values.
+        names: of the variables, with their shapes.
+        arrays: their values.
+        slot: the file.
+    """
+
+    epoch: int
+    step: int
+    recipe: dict[str, Any]
+    names: list[str]
+    arrays: list[Array]
+    slot: str
+
+    def write(self, folder: Path) -> None:
+        """Writes it atomically; TargetError where that cannot be done."""
+        about = {"epoch": self.epoch, "step": self.step, "recipe": self.recipe, "names": self.names}
+        arrays = {f"{place:05d}": array for place, array in enumerate(self.arrays)}
+        text = np.frombuffer(json.dumps(about).encode(), np.uint8)
+        with atomic_write(folder / self.slot, force=True) as new:
+            write_arrays(new, {**arrays, _ABOUT: text})
+
+
+def read_states(folder: Path) -> list[RunState]:
+    """The states of a folder that are whole.
+
+    Raises RejectedInputError where there are files and none of them is.
+    """
+    present = [slot for slot in SLOTS if (folder / slot).exists()]
+    whole = [state for state in (_state(folder / slot) for slot in present) if state is not None]
+    if present and not whole:
+        raise RejectedInputError(
+            f"{folder / present[0]}: the backup of the run is damaged; copy it again, or start a "
+            "new run with --force."
+        )
+    return whole
+
+
+def _state(path: Path) -> RunState | None:
+    arrays = read_arrays(path)
+    if arrays is None or _ABOUT not in arrays:
+        return None
+    try:
+        about = json.loads(arrays.pop(_ABOUT).tobytes())
+        epoch, step, recipe, names = (about[k] for k in ("epoch", "step", "recipe", "names"))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    values = [arrays[name] for name in sorted(arrays)]
+    return RunState(int(epoch), int(step), recipe, names, values, path.name)
