@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from trm_export.model import TRM, TRMInner, TRMReasoningModule
     from trm_export.step.model_facts import ModelHints
     from trm_export.training.run import TrainResult
+    from trm_export.training.stopping import StopRequest
 
 __all__ = [
     "TOOL",
@@ -51,6 +52,7 @@ __all__ = [
     "ModelHints",
     "RecordedReference",
     "SetEntry",
+    "StopRequest",
     "TRMInner",
     "TRMReasoningModule",
     "TrainResult",
@@ -89,6 +91,7 @@ _MODULES = {
     "model": ("TRM", "TRMInner", "TRMReasoningModule"),
     "step.model_facts": ("ModelHints",),
     "training.run": ("TrainResult",),
+    "training.stopping": ("StopRequest",),
 }
 """What each module of this package gives to the public; loaded when it is first used."""
 

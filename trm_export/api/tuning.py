@@ -126,7 +126,7 @@ def tune(
         RejectedInputError: the file or the puzzles cannot be used.
     """
     if not 0 <= lose <= _MOST_POINTS:
-        raise UsageError(f"lose must be 0 to {_MOST_POINTS} points of accuracy, got {lose:g}.")
+        raise UsageError(f"--lose must be 0 to {_MOST_POINTS} points of accuracy, got {lose:g}.")
     tell = progress or ignore
     refuse_puzzles(puzzles, task, blanks)
     file = Path(artifact)

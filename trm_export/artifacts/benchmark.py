@@ -106,7 +106,7 @@ def _measured(path: Path, tokens: Array, identifiers: Array | None) -> dict[str,
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    """As `subprocess.run`; the process is killed where this one is told to end."""
+    """As `subprocess.run`; the process is killed when this one has to end."""
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
     with process, removed_by(process.kill):

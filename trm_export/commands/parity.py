@@ -109,7 +109,7 @@ def parity(
     """Compare exported files with their model, from names and shapes to accuracy.
 
     Exit code 5 when one fails; the first thing that went wrong is named. With -o or --report
-    a command that was killed goes on where it was.
+    a command that was killed resumes when it is run again.
     """
     import trm_export as te
     from trm_export.commands.support.command_line import command_line

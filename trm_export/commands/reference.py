@@ -59,7 +59,7 @@ def reference(
 ) -> None:
     """Record what a model computes, so that a device can be compared with it without Keras.
 
-    Killed at any moment, the same command goes on where it was. Runs on a GPU if Keras (see
+    After a kill the same command resumes the recording. Runs on a GPU if Keras (see
     KERAS_BACKEND) has one, in exact float32.
     """
     import trm_export as te

@@ -118,10 +118,9 @@ def train(
     from trm_export.commands.support import interruption
     from trm_export.commands.support.console import emit
     from trm_export.commands.support.exits import StoppedError
-    from trm_export.training.stopping import StopRequest
 
     shown = 0 if as_json else 1 if sys.stdout.isatty() else 2
-    stop = StopRequest()
+    stop = trm_export.StopRequest()
 
     def heard() -> bool:
         asked = stop.is_asked
