@@ -123,7 +123,7 @@ def test_what_cannot_be_is_refused(model: Any, file: Path, tmp_path: Path) -> No
         te.tune(file, output=tmp_path / "other.tflite")
     with pytest.raises(RejectedInputError):
         te.evaluate(tmp_path / "none.keras")
-    with pytest.raises(UsageError, match="lose"):
+    with pytest.raises(UsageError, match=r"may be lost must be 0 to 1, got 1\.01"):
         te.tune(file, count=4, lose=101, dry_run=True)
     assert np.isfinite(te.evaluate(model, count=2).figures["mean_steps"])
 

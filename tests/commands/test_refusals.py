@@ -55,12 +55,12 @@ def test_a_model_is_trained_into_a_keras_file(name: str, refused: Refused) -> No
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
-        ("--learning-rate", "nan", "learning_rate must be a finite number above 0"),
-        ("--learning-rate", "inf", "learning_rate must be a finite number above 0"),
-        ("--learning-rate", "0", "learning_rate must be a finite number above 0"),
-        ("--learning-rate", "-1", "learning_rate must be a finite number above 0"),
-        ("--ponder-cost", "nan", "ponder_cost must be a finite number, 0 or more"),
-        ("--ponder-cost", "-0.1", "ponder_cost must be a finite number, 0 or more"),
+        ("--learning-rate", "nan", "learning_rate must be finite and above 0"),
+        ("--learning-rate", "inf", "learning_rate must be finite and above 0"),
+        ("--learning-rate", "0", "learning_rate must be finite and above 0"),
+        ("--learning-rate", "-1", "learning_rate must be finite and above 0"),
+        ("--ponder-cost", "nan", "ponder_cost must be finite and 0 or more"),
+        ("--ponder-cost", "-0.1", "ponder_cost must be finite and 0 or more"),
         ("--ema", "1", "ema must be 0 or more and below 1"),
         ("--ema", "nan", "ema must be 0 or more and below 1"),
         ("--steps", "0", "steps must be 1 to"),

@@ -131,7 +131,7 @@ def test_a_folder_gives_its_validation_puzzles_and_never_those_of_a_test(
     assert run([*tuned, str(data)]) == 4
     said = json.loads(capsys.readouterr().out)["error"]["message"]
     assert f"{data / 'validation'} has no dataset.json" in said
-    assert f"{data} has the splits test, train: name the folder of one" in said
+    assert f"{data} has the splits test, train: give the folder of one" in said
     assert run([*tuned, str(data / "train")]) == 0
     assert json.loads(capsys.readouterr().out)["puzzles"] == 3
     split(data, "validation", 4)

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """Run `trm-export` with the arguments of this process and leave with its exit code."""
+    """Run `trm-export` with the arguments of this process and exit with its exit code."""
     from trm_export.commands.support.app import run
 
     sys.exit(run(sys.argv[1:]))
