@@ -305,8 +305,8 @@ def _recogniser(path: Path) -> Callable[[Path], bool] | None:
 def _unwritten(token: str, targets: Sequence[Path]) -> Iterator[None]:
     """Name the target where the caller could not write its temporary file.
 
-    Python names no file when a write, and not the opening, fails: then an error that disks have
-    is ours, and any other somebody else's.
+    Python names no file when a write, and not the opening, fails: then an error of a disk is about
+    the target, and any other error is not.
     """
     try:
         yield

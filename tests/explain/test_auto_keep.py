@@ -144,7 +144,7 @@ def test_the_command_shows_accuracy_against_bytes(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--precision", "int8", "--auto-keep", "much"], "expected how many percent of bytes"),
+        (["--precision", "int8", "--auto-keep", "much"], "expected a number of percent"),
         (["--auto-keep", "20"], "fp32 keeps every layer in float"),
     ],
 )

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """Run `trm-export` with the arguments of this process and leave with its exit code."""
+    """Run `trm-export` with the arguments of this process and exit with its exit code."""
     from trm_export.commands.support import interruption
 
     interruption.install(as_json="--json" in sys.argv)

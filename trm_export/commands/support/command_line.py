@@ -1,4 +1,4 @@
-"""The command line that is running, as a person would type it."""
+"""The present command line."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from trm_export.version import TOOL
 
 
 def command_line() -> str:
-    """It again, with the name of the tool in front."""
+    """The command line, which begins with the name of the tool."""
     return shlex.join([TOOL, *sys.argv[1:]])
