@@ -46,9 +46,12 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
 
 def test_help_is_fast() -> None:
     def seconds() -> float:
-        start = time.perf_counter()
+        """Of processor time: other processes make a command wait, but not work more."""
+        start = os.times()
         subprocess.run([*LAUNCHER, "--help"], check=True, capture_output=True)
-        return time.perf_counter() - start
+        end = os.times()
+        spent = end.children_user - start.children_user
+        return spent + end.children_system - start.children_system
 
     assert min(seconds() for _ in range(5)) < HELP_BUDGET
 

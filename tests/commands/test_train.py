@@ -15,6 +15,7 @@ from trm_export.training import run as training
 from trm_export.training.recipe import Recipe, recipe_for
 from trm_export.training.run import TrainResult
 from trm_export.training.run_files import RunFiles
+from trm_export.training.run_state import SLOTS, RunState
 from trm_export.training.validation import HaltingPoint
 
 Play = Callable[..., list[Recipe]]
@@ -49,7 +50,7 @@ def test_an_interrupted_run_ends_with_130(play: Play, capsys: pytest.CaptureFixt
     assert run(["train", "sudoku4", "-o", "c.keras"]) == 130
     said = capsys.readouterr()
     assert said.out == "c.keras\n"
-    assert said.err.startswith("Interrupted; the model was saved.\n")
+    assert said.err.startswith("Interrupted; the run is backed up.")
     play(interrupted=True, epochs=3, log=Path("c.csv"))
     assert run(["train", "sudoku4", "-o", "c.keras"]) == 130
     said = capsys.readouterr()
@@ -72,8 +73,8 @@ def test_resume_needs_no_other_option(play: Play, capsys: pytest.CaptureFixture[
     asked, files = play(), RunFiles(Path("t4.keras"))
     recipe = recipe_for("sudoku4", steps=2000, learning_rate=1e-3)
     files.begin(recipe)
-    files.backup.mkdir()
-    (files.backup / "training_metadata.json").write_text('{"epoch": 1, "batch": 0}')
+    described = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    RunState(1, 0, described, [], [], SLOTS[0]).write(files.backup)
     resume = ["train", "sudoku4", "-o", "t4.keras", "--resume"]
     assert run(resume) == 0
     assert run([*resume, "--steps", "2000"]) == 0
@@ -106,7 +107,7 @@ def test_a_run_that_stops_in_time_ends_with_0(
     assert asked_until[-1] is not None
     assert asked_until[-1] > 3e10  # seconds since 1970
     said = capsys.readouterr().err
-    ended = "Stopped before the time; the model was saved. Resume after epoch 3 of 16 with: "
+    ended = "Stopped before the time; the run is backed up. Resume after epoch 3 of 16 with: "
     assert said.startswith(ended)
     play(epochs=16)
     assert run(["train", "sudoku4", "-o", "c.keras"]) == 0

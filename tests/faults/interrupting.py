@@ -40,7 +40,7 @@ def commands(folder: Path) -> dict[str, list[str]]:
         "saved-model": ["saved-model", model, "-o", out["m_sm"]],
         "reference": ["reference", model, "-o", out["g.npz"], "--count", "100", "--force"],
         "parity": [*judged, "--report", out["r.html"], "--count", "100"],
-        "parity --jobs": [*judged, "--jobs", "2", "--count", "3000", "--no-control"],
+        "parity --jobs": [*judged, "--jobs", "2", "--count", "1300", "--no-control"],
         "tune": ["tune", out["m.onnx"], "--count", "100"],
         "evaluate": ["evaluate", model, "--count", "200"],
         "bench": ["bench", model, out["m.onnx"], out["m.tflite"]],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ from trm_export.training.callbacks import VALIDATED, LearningCurve, Log
 from trm_export.training.recipe import RECIPES, Recipe, recipe_for, with_changes
 from trm_export.training.run import train
 from trm_export.training.run_files import RunFiles
+from trm_export.training.run_state import SLOTS, RunState
 from trm_runtime.errors import UsageError
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -199,14 +201,42 @@ def test_a_start_of_another_kind_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def write_state(folder: Path, epoch: int, recipe: Recipe | None = None, slot: int = 0) -> Path:
+    given = {} if recipe is None else json.loads(json.dumps(dataclasses.asdict(recipe)))
+    RunState(epoch, 0, given, ["x []"], [np.zeros(())], SLOTS[slot]).write(folder)
+    return folder / SLOTS[slot]
+
+
+def test_the_newest_whole_state_is_the_one_to_go_on_with(tmp_path: Path) -> None:
+    files, recipe = RunFiles(tmp_path / "model.keras"), recipe_for("sudoku4", seed=3)
+    files.begin(recipe)
+    with pytest.raises(UsageError, match="There is no run to resume"):
+        files.check(start=None, resume=True, force=False)
+    older, newer = (write_state(files.backup, 4 + slot, recipe, slot) for slot in (0, 1))
+    assert (files.state().epoch, files.state().slot) == (5, newer.name)
+    newer.write_bytes(newer.read_bytes()[:-9])
+    assert files.state().epoch == 4
+    for damage in (b"", older.read_bytes()[:100], os.urandom(2000)):
+        older.write_bytes(damage)
+        with pytest.raises(RejectedInputError, match=r"state-0\.npz: the backup .* is damaged"):
+            files.check(start=None, resume=True, force=False)
+
+
+def test_a_state_of_another_recipe_is_not_gone_on_with(tmp_path: Path) -> None:
+    files = RunFiles(tmp_path / "model.keras")
+    left = write_state(files.backup, 4, recipe_for("sudoku4", seed=1))
+    files.begin(recipe_for("sudoku4", seed=2))
+    assert left.exists()
+    with pytest.raises(UsageError, match="There is no run to resume"):
+        files.check(start=None, resume=True, force=False)
+
+
 def test_a_run_that_could_be_resumed_is_not_discarded(tmp_path: Path) -> None:
     output = tmp_path / "model.keras"
-    left = tmp_path / "model.backup" / "training_metadata.json"
-    left.parent.mkdir()
-    left.write_text('{"epoch": 7, "batch": 0}')
+    left = write_state(tmp_path / "model.backup", 7)
     with pytest.raises(OverwriteError, match=r"has a run of 7 epochs; .*--resume.*--force"):
         train(small(), output)
-    left.write_text('{"epoch": 1, "batch": 0}')
+    write_state(tmp_path / "model.backup", 1)
     with pytest.raises(OverwriteError, match="has a run of 1 epoch; "):
         train(small(), output)
     assert left.exists()

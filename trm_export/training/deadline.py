@@ -29,7 +29,8 @@ class Deadline(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Learns how long a validation takes."""
-        self.validate.measure()
+        if not self.validate.seconds:
+            self.validate.measure()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Begins the epoch only if there is time for it."""

@@ -143,21 +143,15 @@ def train(
     )  # fmt: skip
     backup = Backup(trainer, files, recipe, request, state)
     depth = _depth(recipe, trainer, files.log if resume else None, task.lessons)
+    others = [LearningCurve(files.log, files.curve)] if can_draw() else []
+    others += [] if until is None else [Deadline(until, validate)]
     began, interrupted = time.monotonic(), False
     try:
         with asked_by_ctrl_c(request):
             try:
                 for first, last, done in backup.parts():
-                    callbacks = [
-                        clock,
-                        depth,
-                        log,
-                        backup,
-                        keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
-                        validate,
-                        *([LearningCurve(files.log, files.curve)] if can_draw() else []),
-                        *([] if until is None else [Deadline(until, validate)]),
-                    ]
+                    swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+                    callbacks = [clock, depth, log, backup, swap, validate, *others]
                     trainer.fit(
                         _batches(task, recipe, first, done), callbacks=callbacks,
                         steps_per_epoch=recipe.epoch_steps - done, initial_epoch=first,
