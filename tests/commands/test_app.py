@@ -234,7 +234,9 @@ def test_a_traceback_on_demand(
 ) -> None:
     failing(ZeroDivisionError("oops"))
     assert run(["inspect", "x.keras"]) == 1
-    assert f"Unexpected ZeroDivisionError: oops. This is a bug; {DEBUG}=1" in capsys.readouterr().err
+    assert (
+        f"Unexpected ZeroDivisionError: oops. This is a bug; {DEBUG}=1" in capsys.readouterr().err
+    )
     monkeypatch.setenv(DEBUG, "")  # so that the option's change is undone
     assert run(["--debug", "inspect", "x.keras"]) == 1
     assert "Traceback (most recent call last)" in capsys.readouterr().err

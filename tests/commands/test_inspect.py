@@ -155,7 +155,10 @@ def test_an_onnx_export_that_lost_its_contract(
     model = build()
     del model.metadata_props[:]
     path = with_sidecar(write(tmp_path / "toy.onnx", model))
-    assert "has no contract, but toy.onnx.json lies beside it" in as_json(path, capsys, 4)["contract_problems"][0]
+    assert (
+        "it has no contract, but toy.onnx.json lies beside it"
+        in as_json(path, capsys, 4)["contract_problems"][0]
+    )
 
 
 def test_a_damaged_tflite_file_is_refused_in_our_words(

@@ -108,7 +108,7 @@ def test_everything_is_named_at_once(document: dict[str, Any], tmp_path: Path) -
 def test_what_is_no_json_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    with pytest.raises(RejectedInputError, match="is not valid JSON"):
+    with pytest.raises(RejectedInputError, match=": not valid JSON: "):
         rewrite_report(path, tmp_path / "r.html")
 
 
