@@ -124,7 +124,7 @@ CONTRACTS: list[tuple[str, StepContract, str]] = [
         replace(make_contract(), alphabet=("", ".0_", "1", "2", "4", "3")),
         "alphabet, token 4: expected '3', got '4'",
     ),
-    ("names", make_contract(num_puzzle_identifiers=2), "input puzzle_identifiers: unknown"),
+    ("names", make_contract(num_puzzle_identifiers=2), "puzzle_identifiers: not in the reference"),
     ("shapes", make_contract(vocab=7, alphabet=(*ALPHABET, "5")), "logits"),
 ]
 

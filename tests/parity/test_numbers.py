@@ -57,13 +57,13 @@ def test_nan_is_found_and_named_before_any_larger_gap(batches: int) -> None:
     assert error.nonfinite == 1
     assert error.worst is not None
     assert (error.worst.puzzle, error.worst.position) == (1, (1,))
-    assert error.problem(Gates()) == "1 NaN or infinite values"
+    assert error.problem(Gates()) == "1 NaN or infinite value"
     assert math.isfinite(error.relative_l2)
 
 
 def test_a_reference_that_is_not_finite_is_no_reference() -> None:
     error = summed([[1, math.inf]], [[1, math.inf]])
-    assert error.problem(Gates()) == "the reference itself has 1 NaN or infinite values"
+    assert error.problem(Gates()) == "the reference itself has 1 NaN or infinite value"
 
 
 @pytest.mark.parametrize("dtype", ["int32", "bool"])
@@ -103,7 +103,7 @@ def test_the_gates_are_those_of_the_design() -> None:
 
 
 def test_an_unknown_precision_has_no_gates() -> None:
-    with pytest.raises(UsageError, match="'int4'; expected one of fp32, fp16, int8"):
+    with pytest.raises(UsageError, match="'int4'; use one of fp32, fp16, int8"):
         gates_for("int4")
 
 

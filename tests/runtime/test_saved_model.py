@@ -72,7 +72,7 @@ def test_tensorflows_log_is_for_those_who_ask(
 
 
 def test_a_folder_is_always_optimised(toy_saved_model: Path) -> None:
-    with pytest.raises(UsageError, match="no switch that leaves a SavedModel as it is"):
+    with pytest.raises(UsageError, match="tensorflow cannot run a SavedModel without optimisation"):
         open_runner(toy_saved_model, optimised=False)
 
 
@@ -209,7 +209,7 @@ def test_threads(toy_saved_model: Path) -> None:
     with pytest.raises(UsageError, match="threads: expected 1 or more, got 0"):
         open_runner(toy_saved_model, threads=0)
     SavedModelRunner(toy_saved_model)  # from here on TensorFlow runs
-    with pytest.raises(UsageError, match="already runs in this process and cannot change to 77"):
+    with pytest.raises(UsageError, match="already runs in this process with another number; use"):
         open_runner(toy_saved_model, threads=77)
 
 
