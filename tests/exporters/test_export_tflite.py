@@ -155,7 +155,7 @@ def test_ranges_that_cut_off_a_state_fail(monkeypatch: pytest.MonkeyPatch, tmp_p
         return {key: dataclasses.replace(how, entering=(-0.5, 0.5)) for key, how in found}
 
     monkeypatch.setattr(tflite_calibration, "products", narrow)
-    with pytest.raises(ParityError, match=r"out of the calibrated range, expected at most 0\.1%"):
+    with pytest.raises(ParityError, match=r"outside the calibrated range, expected at most 0\.1%"):
         exported(built("mlp"), tmp_path / "m.tflite", Choices("int8-static"))
     assert list(tmp_path.iterdir()) == []
 
