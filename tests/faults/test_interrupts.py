@@ -17,11 +17,13 @@ pytestmark = pytest.mark.skipif(
 )
 
 HOLDS_ALL = """
-import sys
+import ctypes
 from trm_export.commands.support import interruption
 interruption.install()
+lock, system = ctypes.create_string_buffer(64), ctypes.PyDLL(None)
+system.pthread_mutex_lock(lock)
 print("ready", flush=True)
-3 ** 10**9  # and lets no other thread run
+system.pthread_mutex_lock(lock)  # waits for ever, and lets no other thread run
 """
 REMOVES = """
 import sys, time
