@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,7 @@ def test_with_json_the_end_is_a_document(tmp_path: Path) -> None:
 
 def test_an_engine_that_lets_no_thread_run_is_killed(tmp_path: Path) -> None:
     running = begun(HOLDS_ALL, tmp_path)
+    time.sleep(0.5)  # from the word to the lock
     running.send_signal(signal.SIGINT)
     running.communicate(timeout=60)
     assert running.returncode == -signal.SIGKILL
