@@ -17,7 +17,7 @@ OLDEST := .venv-oldest
 OLDEST_PAIR := "keras==3.8.*" "tensorflow==2.18.*"
 OLDEST_NEWEST := 12
 OLDEST_CANDIDATES := python3.12 python3.11 python3 python
-OLDEST_TESTS := tests/third_party tests/exporters tests/parity
+OLDEST_TESTS := tests/step tests/third_party tests/exporters tests/parity
 
 # A program that fails unless its Python is 3.11 to 3.N and can make environments.
 supported = import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, $(1)))

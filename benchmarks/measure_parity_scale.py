@@ -39,7 +39,7 @@ from trm_runtime.json_values import plain
 from trm_runtime.open import open_runner
 from trm_runtime.parity import GoldenOrigin
 from trm_runtime.parity.golden_file import GoldenWriter, read_golden
-from trm_runtime.parity.record import (
+from trm_runtime.parity.recorder import (
     model_tokens,
     plan,
     record_chunks,

@@ -7,7 +7,7 @@
 - A problem is one line of such a list. It begins with a name, a value or a small letter and has no
   full stop at the end. A generator may yield full sentences instead, which are then joined.
 - A number before a noun is written with `counted`: "1 cell", "2 cells".
-- Some phrases are banned in the whole source, comments included.
+- Some phrases are banned in the whole source, comments included, and in `docs/`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("trm_export", "runtimes/trm_runtime")
-EXEMPT = ("trm_export/commands", "runtimes")
+DOCUMENTS = sorted((ROOT / "docs").glob("*.md"))
 
 VALUE = "\0"  # stands for a value inside a message
 START = re.compile(rf"[A-Z{VALUE}]|--[a-z]|[\w./-]+: ")
@@ -45,8 +45,7 @@ TEXTS = {"split", "name", "kind", "self.name"}  # values before a noun that are 
 
 
 def sources() -> list[Path]:
-    files = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
-    return [path for path in files if not named(path).startswith(EXEMPT)]
+    return [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
 def named(path: Path) -> str:
@@ -164,7 +163,7 @@ def test_every_problem_is_a_line(path: Path) -> None:
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("path", sources(), ids=named)
+@pytest.mark.parametrize("path", [*sources(), *DOCUMENTS], ids=named)
 def test_banned_phrases(path: Path) -> None:
     numbered = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
     found = [f"{named(path)}:{n}: {line.strip()}" for n, line in numbered if BANNED.search(line)]

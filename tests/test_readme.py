@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,15 +87,34 @@ def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     contract = make_contract()
     write(tmp_path / "model.onnx", build(contract))
+    shutil.copy(ROOT / "artifacts" / "sudoku4.keras", tmp_path / "model.keras")
     examples = blocks(ROOT / "README.md", "python")
-    assert len(examples) == 2
-    names: dict[str, object] = {"inputs": np.ones((3, contract.seq_len), np.int32)}
+    assert len(examples) == 3
+    names: dict[str, Any] = {"puzzles": np.ones((3, contract.seq_len), np.int32)}
     for example in examples:
         exec(compile(example, "README.md", "exec"), names)
-    outputs = names["outputs"]
-    assert isinstance(outputs, dict)
-    assert tuple(outputs["logits"].shape) == (2, 81, 11)
+    assert names["report"]
+    assert names["result"].path == Path("model-int8.tflite")
+    assert tuple(names["outputs"]["logits"].shape) == (2, 81, 11)
     assert (tmp_path / "mine.keras").exists()
+    assert len(names["solution"].texts) == 3
+
+
+def test_the_tree_of_files_is_the_real_one() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Files")[2]
+    block = BLOCK.findall(text)[0][1]
+    told = [line.split()[0].rstrip("/") for line in block.splitlines()]
+    packages = {
+        init.parent.relative_to(ROOT).as_posix()
+        for top in ("trm_export", "runtimes/trm_runtime")
+        for init in (ROOT / top).rglob("__init__.py")
+    }
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    folders = {line.partition("/")[0] for line in tracked.stdout.splitlines() if "/" in line}
+    others = {name for name in folders if not name.startswith(".")} - {"runtimes"}
+    assert set(told) == (packages - {"trm_export/commands/support"}) | (others or set(told))
+    assert len(told) == len(set(told))
+    assert all(line.split(maxsplit=1)[1] for line in block.splitlines())
 
 
 def test_the_parameters_agree_in_words() -> None:

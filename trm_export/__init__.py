@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from trm_export import errors as errors
+from trm_export.version import TOOL, __version__
 
 if TYPE_CHECKING:
     from trm_export.api.benching import BenchResult, bench
@@ -33,9 +34,7 @@ if TYPE_CHECKING:
     from trm_export.model import TRM, TRMInner, TRMReasoningModule
     from trm_export.step.model_facts import ModelHints
     from trm_export.training.run import TrainResult
-
-TOOL = "trm-export"
-__version__ = "0.1.0"
+    from trm_export.training.stopping import StopRequest
 
 __all__ = [
     "TOOL",
@@ -53,6 +52,7 @@ __all__ = [
     "ModelHints",
     "RecordedReference",
     "SetEntry",
+    "StopRequest",
     "TRMInner",
     "TRMReasoningModule",
     "TrainResult",
@@ -91,6 +91,7 @@ _MODULES = {
     "model": ("TRM", "TRMInner", "TRMReasoningModule"),
     "step.model_facts": ("ModelHints",),
     "training.run": ("TrainResult",),
+    "training.stopping": ("StopRequest",),
 }
 """What each module of this package gives to the public; loaded when it is first used."""
 

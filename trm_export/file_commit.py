@@ -292,9 +292,9 @@ def _inode(path: Path) -> int:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One writer at a time puts files in place in a folder; the end of a process ends its turn.
+    """One writer at a time renames files in a folder; the lock ends with the process.
 
-    Where a folder cannot be locked (Windows, some disks) nobody waits, and nobody waits for long.
+    Without a lock where a folder cannot be locked (Windows, some disks), or after a short wait.
     """
     handle = None
     try:

@@ -27,9 +27,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from trm_export import TOOL, file_commit
+from trm_export import file_commit
 from trm_export.errors import OverwriteError, RejectedInputError, TargetError, UsageError
 from trm_export.leftovers import removed_by
+from trm_export.version import TOOL
 from trm_runtime.contract import (
     GOLDEN_FORMAT,
     GOLDEN_INDEX,
@@ -295,7 +296,7 @@ _RECOGNISERS: dict[str, Callable[[Path], bool]] = {
 
 
 def _recogniser(path: Path) -> Callable[[Path], bool] | None:
-    """What tells whether a file of that name is ours; None where no file of ours is named so."""
+    """The function that recognises our files of that suffix; None for a suffix we do not use."""
     known = _RECOGNISERS.get(path.suffix.lower())
     return _is_our_artifact if known is None and suffix_kind(path) else known
 
@@ -304,8 +305,8 @@ def _recogniser(path: Path) -> Callable[[Path], bool] | None:
 def _unwritten(token: str, targets: Sequence[Path]) -> Iterator[None]:
     """Name the target where the caller could not write its temporary file.
 
-    Python names no file when a write, and not the opening, fails: then an error that disks have
-    is ours, and any other somebody else's.
+    Python names no file when a write, and not the opening, fails: then an error of a disk is about
+    the target, and any other error is not.
     """
     try:
         yield

@@ -1,7 +1,7 @@
-"""What goes away with a process that is told to end at once, without leaving its blocks.
+"""Temporary files that are removed when a process ends at once, without leaving its blocks.
 
-A block that makes something temporary names what removes it. Whoever ends the process by hand
-(`trm_export.commands.support.interruption`) calls `clear` first. Standard library only.
+A block that creates something temporary registers the function that removes it. The code that ends
+the process (`trm_export.commands.support.interruption`) calls `clear` first.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ MINUTES=${MINUTES:-9}               # of train, its last validation included
 BATCH=${BATCH:-768}
 RATE=${RATE:-0.0015}                # peak learning rate
 STEPS=${STEPS:-60000}
-EPOCH=${EPOCH:-2000}                # steps between two validations and two backups
+EPOCH=${EPOCH:-3000}                # steps between two validations and two backups
 
 mkdir -p "$OUT"
 export PYTHONPATH="$PWD:$PWD/runtimes" PYTHONUNBUFFERED=1 CUBLAS_WORKSPACE_CONFIG=:4096:8
@@ -74,7 +74,9 @@ train() {
     if [ -e "${run%.keras}.recipe.json" ]; then begin=(--resume); fi
     until=$(date -d "+$MINUTES minutes" +%Y-%m-%dT%H:%M:%S)
     KERAS_BACKEND=$BACKEND "$PYTHON" cli.py train "$RECIPE" -o "$run" "${begin[@]}" \
-        --until "$until" 2>&1 | tee -a "$OUT/train.log"
+        --until "$until"
+    # of larger models: put together again with cat FILE.part* > FILE
+    find "$OUT" -type f -size +15M -exec split -b 15M -d {} {}.part \; -delete
 }
 
 case ${1:-} in
@@ -82,4 +84,4 @@ case ${1:-} in
     train) train ;;
     *) echo "Usage: OUT=FOLDER $0 goldens|train" >&2; exit 2 ;;
 esac
-ls -l "$OUT" "$OUT"/*/ 2>/dev/null
+ls -lR "$OUT"

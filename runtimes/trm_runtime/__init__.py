@@ -1,7 +1,7 @@
 """Run an exported Tiny Recursive Model with numpy and one inference engine.
 
-Everything below is loaded when it is first used: `import trm_runtime` costs next to nothing, and
-the contract can be read without numpy.
+Every name is loaded at its first use, so `import trm_runtime` is fast, and the contract can be read
+without numpy.
 """
 
 from __future__ import annotations

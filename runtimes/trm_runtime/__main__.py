@@ -1,7 +1,7 @@
 """`python -m trm_runtime MODEL PUZZLES`: solve puzzles on a device, print a line for each.
 
-`python -m trm_runtime doctor` says instead what this device can run, and `python -m trm_runtime
-check` whether a model still thinks as its recorded reference does.
+`python -m trm_runtime doctor` shows what this device can run, and `python -m trm_runtime check`
+compares a model with its recorded reference.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def _parser() -> Parser:
     parser = Parser(
         prog="python -m trm_runtime",
         description="Solve puzzles with an exported Tiny Recursive Model.",
-        epilog="A line of the output: answer, steps, why it stopped, q_halt; separated by tabs. "
-        "With `doctor` in place of both: which engines are installed and what they open. "
-        "`check MODEL GOLDEN`: compare a model with a recorded reference.",
+        epilog="Each line of output: answer, steps, stop reason, q_halt, separated by tabs. "
+        "Other commands: `doctor` shows which engines are installed and what they open; "
+        "`check MODEL GOLDEN` compares a model with a recorded reference.",
     )
     add = parser.add_argument
     add("model", metavar="MODEL", help="exported model, such as model.onnx")
@@ -49,12 +49,12 @@ def _parser() -> Parser:
     add("--identifiers", metavar="FILE",
         help="text file with each puzzle's identifier, one a line (default: all 0)")  # fmt: skip
     add("--puzzle-table", metavar="FILE",
-        help="the model's puzzle embeddings, if they do not lie beside it")  # fmt: skip
+        help="the model's puzzle embeddings, if they are not beside it")  # fmt: skip
     add("--halt", type=_halt, default="learned", metavar="RULE",
         help="learned (default), max_steps, or a threshold for the halt logit")  # fmt: skip
     add("--max-steps", type=int, metavar="N", help="stop every puzzle after N steps")
-    add("--deadline", type=float, metavar="SECONDS", help="stop everything after so long")
-    add("--batch-size", type=int, metavar="N", help="puzzles thought about at once (default 64)")
+    add("--deadline", type=float, metavar="SECONDS", help="stop all puzzles after this time")
+    add("--batch-size", type=int, metavar="N", help="puzzles in one batch (default 64)")
     add("--threads", type=int, metavar="N", help="threads of the engine (default: its own choice)")
     add("--json", action="store_true", help="print one JSON object, errors included")
     add("--version", action="version", version=f"trm-runtime {__version__}")
@@ -64,10 +64,11 @@ def _parser() -> Parser:
 def _doctor_parser() -> Parser:
     parser = Parser(
         prog="python -m trm_runtime doctor",
-        description="Say which engines are installed, what they open, and what is missing.",
+        description="Show which engines are installed, what they open, and what is missing.",
     )
-    words = "print one JSON object, errors included"
-    parser.add_argument("--json", action="store_true", help=words)
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object, errors included"
+    )
     return parser
 
 
@@ -100,8 +101,8 @@ def _doctor(options: argparse.Namespace) -> int:
 
     from trm_runtime.doctor import examine, report_text
 
-    found = examine()
-    print(json.dumps(asdict(found)) if options.json else report_text(found))
+    machine = examine()
+    print(json.dumps(asdict(machine)) if options.json else report_text(machine))
     return 0
 
 
@@ -115,8 +116,8 @@ def _run(options: argparse.Namespace) -> int:
     puzzles = read_puzzles(options.puzzles, runner)
     inputs: Any = puzzles
     if options.identifiers is not None:
-        numbers = read_identifiers(options.identifiers)
-        inputs = {"inputs": puzzles, "puzzle_identifiers": numbers}
+        identifiers = read_identifiers(options.identifiers)
+        inputs = {"inputs": puzzles, "puzzle_identifiers": identifiers}
     progress = _Progress(len(puzzles))
     started = time.monotonic()
     solution = solve(
@@ -135,20 +136,20 @@ def _run(options: argparse.Namespace) -> int:
     say(f"{counted(len(solution), 'puzzle')} in {seconds:.2f} s: {solution.stops}")
     changed = solution.given_kept.count(False)
     if changed:
-        words = "changes a given cell of its" if changed == 1 else "change a given cell of their"
-        say(f"{counted(changed, 'answer')} {words} puzzle")
+        verb = "changes a given cell of its" if changed == 1 else "change a given cell of their"
+        say(f"{counted(changed, 'answer')} {verb} puzzle")
     return 0
 
 
 class _Progress:
-    """Counts the puzzles that are done."""
+    """Shows how many puzzles are done."""
 
     def __init__(self, total: int) -> None:
         self._total, self._done, self.line = total, 0, StatusLine()
 
     def __call__(self, event: StepEvent) -> None:
         self._done += int(event.finished.sum())
-        self.line.show(f"{self._done}/{self._total} puzzles")
+        self.line.show(f"{self._done} of {self._total} puzzles")
 
 
 if __name__ == "__main__":

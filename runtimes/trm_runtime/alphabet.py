@@ -1,8 +1,8 @@
-"""What the token ids of a contract mean: its alphabet, for those who read and those who print.
+"""The meaning of the token ids of a contract: its alphabet, for reading and for printing.
 
-At `[id]` an alphabet has the characters that are read as that id; the first is the one printed. A
-dot, an underscore or a space stands for a blank cell; all others are given. Where the entry of id 0
-is empty, that id pads, and no cell of a puzzle has it. Knows numpy; knows no task.
+Entry `[id]` of an alphabet has the characters that are read as that id; the first one is printed. A
+dot, an underscore or a space is a blank cell; all others are given. If the entry of id 0 is empty,
+id 0 is padding, and no cell of a puzzle has it. Knows numpy; knows no task.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any, Optional
 import numpy as np
 
 Array = np.ndarray[Any, Any]
-Alphabet = Optional[Sequence[str]]  # None where it is not known
+Alphabet = Optional[Sequence[str]]  # None if it is not known
 
-BLANKS = frozenset("._ ")  # an id read from any of these is a cell that the puzzle leaves open
+BLANKS = frozenset("._ ")  # an id that is read from any of these is an open cell
 UNPRINTABLE = "?"  # for an id without a character, such as padding
 PAD = 0
 
@@ -32,7 +32,7 @@ def text_of(ids: Iterable[int], alphabet: Sequence[str]) -> str:
 
 
 def open_cells(alphabet: Alphabet, tokens: Array) -> Array | None:
-    """Bool, as ids (N, S): the cells to be filled in; None where the alphabet has no blanks."""
+    """Bool, as ids (N, S): the cells to be filled in; None if the alphabet has no blanks."""
     blanks = [i for i, entry in enumerate(alphabet or ()) if BLANKS.intersection(entry)]
     return np.isin(tokens, blanks) if blanks else None
 
@@ -43,10 +43,10 @@ def pads(alphabet: Alphabet) -> bool:
 
 
 def padded_cells(alphabet: Alphabet, tokens: Array) -> Array:
-    """Bool, as ids (N, S): padding where a puzzle cannot have it, before one of its cells.
+    """Bool, as ids (N, S): wrong padding, which is before a cell, or in a row of padding only.
 
-    Padding behind the last cell is no fault, but that of a row which holds nothing else is. Without
-    an alphabet, or where id 0 has a character, nothing is known against it.
+    Padding after the last cell is allowed. All False without an alphabet, or if id 0 has a
+    character.
     """
     if not pads(alphabet):
         return np.zeros(tokens.shape, dtype=bool)
@@ -57,7 +57,7 @@ def padded_cells(alphabet: Alphabet, tokens: Array) -> Array:
 
 
 def meanings(alphabet: Sequence[str]) -> str:
-    """What the ids are, in words: `0 is padding, 1 is a blank, 2 to 10 are 1 to 9`."""
+    """The meaning of the ids: `0 is padding, 1 is a blank, 2 to 10 are 1 to 9`."""
     names = [_name(i, entry) for i, entry in enumerate(alphabet)]
     runs = groupby(enumerate(names), lambda pair: _run_key(*pair))
     return ", ".join(_run([i for i, _ in run], names) for _, run in runs)
@@ -70,7 +70,7 @@ def _name(i: int, entry: str) -> str:
 
 
 def _run_key(i: int, name: str) -> tuple[str, int]:
-    """The same for neighbours whose characters are neighbours, too."""
+    """The same key for consecutive ids whose characters are consecutive too."""
     return ("", ord(name) - i) if len(name) == 1 else (name, i)
 
 

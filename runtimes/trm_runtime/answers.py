@@ -17,14 +17,14 @@ def write(
     *,
     as_json: bool | None = None,
 ) -> None:
-    """Write the answers of `solve` to a file, which is replaced if there is one, or to a stream.
+    """Write the answers of `solve` to a file, which is replaced if it exists, or to a stream.
 
-    A line a puzzle: answer, steps, why it stopped, q_halt, separated by tabs. An answer is text, or
-    ids with spaces where the contract has no alphabet. `as_json`, by default for names that end in
+    A line a puzzle: answer, steps, stop reason, q_halt, separated by tabs. An answer is text, or
+    ids with spaces if the contract has no alphabet. `as_json`, by default for names that end in
     `.json`: one object with `model_name`, `precision` and, in `puzzles`, the same for each puzzle,
     its ids, and whether its given cells were kept.
 
-    Raises OSError where the file cannot be written.
+    Raises OSError if the file cannot be written.
     """
     if as_json is None:
         as_json = not hasattr(target, "write") and str(target).endswith(".json")

@@ -1,4 +1,4 @@
-"""Steps made of passes: runs the recursion over a graph that holds one pass of the network.
+"""A step as several passes: runs the recursion over a graph that has one pass of the network.
 
 Knows the contract; knows no engine.
 """
@@ -36,8 +36,8 @@ class BlockRunner:
     def step(self, inputs: Arrays, carry: Arrays) -> StepOutput:
         """One ACT step, which is `passes` calls of the block; see StepRunner.step."""
         checked = check_step_call(self.contract, inputs, carry)
-        begun = np.zeros(len(checked["inputs"]), dtype=np.int32)
-        output = StepOutput({**carry, PASSES: begun}, {})
+        none_done = np.zeros(len(checked["inputs"]), dtype=np.int32)
+        output = StepOutput({**carry, PASSES: none_done}, {})
         for _ in range(self._passes):
             output = self._block.step(checked, output.carry)
         kept = {name: array for name, array in output.carry.items() if name != PASSES}

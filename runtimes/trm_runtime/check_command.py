@@ -19,25 +19,25 @@ _LISTED = 10
 
 def parser() -> Parser:
     """The options of the command."""
-    made = Parser(
+    command = Parser(
         prog="python -m trm_runtime check",
         description="Compare an exported model with a recorded reference, step by step.",
-        epilog="Exit codes: 0 it thinks the same, 4 a damaged or foreign file, 5 it does not.",
+        epilog="Exit codes: 0 parity passed, 4 a damaged or unknown file, 5 parity failed.",
     )
-    add = made.add_argument
+    add = command.add_argument
     add("model", metavar="MODEL", help="exported model, such as model.tflite")
-    add("golden", metavar="GOLDEN", help="what `trm-export reference` recorded, an .npz")
+    add("golden", metavar="GOLDEN", help="recording of `trm-export reference`, an .npz file")
     add("--puzzle-table", metavar="FILE",
-        help="the model's puzzle embeddings, if they do not lie beside it")  # fmt: skip
+        help="the model's puzzle embeddings, if they are not beside it")  # fmt: skip
     add("--gate", metavar="FILE", help="gates of your own, a JSON file (default: by precision)")
     add("--batch-size", type=int, metavar="N", default=64, help="rows a step (default 64)")
     add("--threads", type=int, metavar="N", help="threads of the engine (default: its own choice)")
     add("--json", action="store_true", help="print one JSON object, errors included")
-    return made
+    return command
 
 
 def run(options: argparse.Namespace) -> int:
-    """Checks and prints; returns the exit code."""
+    """Compare and print; returns the exit code."""
     from trm_runtime.json_values import plain
     from trm_runtime.open import open_runner
     from trm_runtime.parity import check
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def text(result: ParityResult) -> str:
-    """The verdict, the ladder, and what is wrong on it."""
+    """The verdict, the ladder, and the problems of the failed rung."""
     width = max(len(rung.name) for rung in result.rungs)
     lines = [result.verdict, ""]
     lines += [f"{r.name:{width}}  {r.status:10}  {r.summary}" for r in result.rungs]

@@ -1,4 +1,4 @@
-"""Checks on arrays, made before any engine sees them, with the same words from every driver.
+"""Checks of arrays before any engine gets them, so that every driver gives the same message.
 
 Knows the contract and numpy; knows no engine.
 """
@@ -23,9 +23,9 @@ def check_inputs(
     """The inputs in the dtypes of the contract: `inputs` (N, S) int32 and, if it has them,
     `puzzle_identifiers` (N,) int32 or `puzzle_embedding` (N, W) float32.
 
-    `rows` demands that N; without it any N goes, the same for all. Raises RejectedInputError,
-    listing every problem: names, an integer dtype, the shape, then 0 <= id < its limit, where the
-    first few wrong ids are named by row, column, value and allowed range.
+    N must be `rows` if that is given, and the same for all. Raises RejectedInputError, listing
+    every problem: names, an integer dtype, the shape, then 0 <= id < its limit; the first few wrong
+    ids are listed with row, column, value and allowed range.
     """
     problems = _name_problems("input", [spec.name for spec in contract.inputs], list(inputs))
     found = {s.name: np.asarray(inputs[s.name]) for s in contract.inputs if s.name in inputs}
@@ -38,23 +38,28 @@ def check_inputs(
             limit = _id_limit(contract, spec.name)
             problems += _id_problems(spec, found[spec.name], rows, limit)
     if problems:
-        raise RejectedInputError("the puzzles do not fit the model:", problems)
+        raise RejectedInputError("The puzzles do not fit the model:", problems)
     return {
         spec.name: np.ascontiguousarray(found[spec.name], dtype=spec.dtype)
         for spec in contract.inputs
     }
 
 
-def with_identifiers(contract: StepContract, tokens: np.ndarray[Any, Any]) -> Arrays:
-    """Bare puzzles (N, S) as inputs by name; identifier 0 for every one, where there are some."""
+def with_identifiers(
+    contract: StepContract,
+    tokens: np.ndarray[Any, Any],
+    identifiers: np.ndarray[Any, Any] | None = None,
+) -> Arrays:
+    """Puzzles (N, S) by name, with identifiers (N,) if the model takes them; 0 if not given."""
     named = {"inputs": tokens}
     if any(spec.name == "puzzle_identifiers" for spec in contract.inputs):
-        named["puzzle_identifiers"] = np.zeros(tokens.shape[:1], dtype=np.int32)
+        zeros = np.zeros(tokens.shape[:1], dtype=np.int32)
+        named["puzzle_identifiers"] = zeros if identifiers is None else identifiers
     return named
 
 
 def _rows(contract: StepContract, found: Arrays) -> int | None:
-    """N as the first array tells it, or None where that has too few axes or too many."""
+    """N of the first array, or None if that has too few or too many axes."""
     spec = next((spec for spec in contract.inputs if spec.name in found), None)
     if spec is None or found[spec.name].ndim != len(spec.shape):
         return None
@@ -66,7 +71,7 @@ def check_carry(contract: StepContract, carry: Arrays, rows: int) -> None:
     wanted = {spec.name: spec for spec in contract.carry}
     problems = _array_problems("carry", wanted, carry, rows)
     if problems:
-        raise RejectedInputError("the carry does not fit the model:", problems)
+        raise RejectedInputError("The carry does not fit the model:", problems)
 
 
 def check_step_call(
@@ -74,24 +79,24 @@ def check_step_call(
 ) -> dict[str, np.ndarray[Any, Any]]:
     """Everything a driver checks on entry of `step`: returns the inputs, as `check_inputs` does.
 
-    The batch is the contract's, or, where that is free, the number of rows of `inputs`: 1 or
-    more, since an engine may crash without any.
+    The batch is the contract's, or, if that is dynamic, the number of rows of `inputs`: 1 or more,
+    since an engine may crash without rows.
     """
     checked = check_inputs(contract, inputs, contract.batch)
     rows = len(checked["inputs"])
     if not rows:
         problem = "input 'inputs': expected 1 or more rows, got 0"
-        raise RejectedInputError("the puzzles do not fit the model:", [problem])
+        raise RejectedInputError("The puzzles do not fit the model:", [problem])
     check_carry(contract, carry, rows)
     return checked
 
 
 def check_step_output(contract: StepContract, carry: Arrays, outputs: Arrays, rows: int) -> None:
-    """Raise ContractMismatchError, listing all, when a step returned something else."""
+    """Raise ContractMismatchError, listing every difference of a step's arrays."""
     problems = _array_problems("output", {s.name: s for s in contract.outputs}, outputs, rows)
     problems += _array_problems("next carry", {s.name: s for s in contract.carry}, carry, rows)
     if problems:
-        raise ContractMismatchError("a step did not return what the contract says:", problems)
+        raise ContractMismatchError("A step returned other tensors than its contract:", problems)
 
 
 def _name_problems(role: str, wanted: Sequence[str], found: Sequence[str]) -> list[str]:
@@ -122,7 +127,7 @@ def _float_problems(spec: AnySpec, array: np.ndarray[Any, Any], rows: int | None
         rows = len(array)
     problems = _array_problems("input", {spec.name: spec}, {spec.name: array}, rows)
     if not problems and not np.isfinite(array).all():
-        problems = [f"input {spec.name!r}: holds NaN or infinite values"]
+        problems = [f"input {spec.name!r}: contains NaN or infinite values"]
     return problems
 
 

@@ -1,14 +1,15 @@
 """The step contract: everything a driver must know about an exported step, and its JSON form.
 
-One call of an exported graph is one ACT step. The contract names every tensor that goes in and
-comes out, how the carry of one step becomes the input of the next, and when a row is done. It
-travels inside the exported file and beside it. docs/contract.md is its specification, from which a
-driver in any language can be written.
+One call of an exported graph is one ACT step. The contract lists every input and output tensor, how
+the carry of one step becomes the input of the next, and when a row is done. It is inside the
+exported file and beside it. docs/contract.md is its specification, from which a driver in any
+language can be written.
 
-That is granularity "step". Of granularity "block" a call is one pass of the reasoning network,
-and `passes` calls, each fed the carry of the one before, are one step; only the last one's outputs
-count. Of granularity "loop" a call is the whole ACT loop by the learned rule: there is no carry,
-and the outputs are those of the latched step, with the answers and how many steps they took.
+This is granularity "step". With granularity "block" a call is one pass of the reasoning network,
+and `passes` calls, each with the carry of the previous one, are one step; only the outputs of the
+last one are used. With granularity "loop" a call is the complete ACT loop by the learned rule:
+there is no carry, and the outputs are those of the latched step, with the answers and their numbers
+of steps.
 
 Standard library only. Knows nothing about numpy, engines or puzzles.
 """
@@ -34,6 +35,7 @@ from trm_runtime.contract_rules import (
 )
 from trm_runtime.display import Shown, Table
 from trm_runtime.errors import ContractError
+from trm_runtime.message_text import counted
 from trm_runtime.strict_json import Fields
 from trm_runtime.tensors import CarrySpec, TensorSpec, shape_text, tensor_problems
 
@@ -50,9 +52,9 @@ __all__ = [
     "TensorSpec",
 ]
 
-METADATA_KEY = "trm_contract"  # where an artifact keeps its contract (ONNX metadata_props)
-MAX_CONTRACT_BYTES = 1 << 20  # has some 3 kB; an alphabet of all Unicode fits
-GOLDEN_INDEX = "golden.json"  # the member of a golden that says what it is
+METADATA_KEY = "trm_contract"  # key of the contract in a file (ONNX metadata_props)
+MAX_CONTRACT_BYTES = 1 << 20  # usually about 3 kB; an alphabet of all Unicode fits
+GOLDEN_INDEX = "golden.json"  # the member of a golden that describes it
 GOLDEN_FORMAT = "trm-golden"
 PUZZLE_TABLE_SUFFIX = ".puzzle_table.npy"  # of the artifact's name: its puzzle embeddings
 
@@ -62,8 +64,8 @@ class HaltRule:
     """The learned halt rule: a row is done when its score is above the threshold.
 
     The score is `q_halt`, or `q_halt - q_continue` for kind "q_halt_minus_q_continue" (logits).
-    `trained` is there in a file that was tuned after its export: what the model itself has for a
-    threshold, and nothing that a driver needs.
+    `trained` is the threshold of the model itself, in a file that was tuned after its export; a
+    driver does not need it.
     """
 
     kind: str = "q_halt"  # one of HALT_KINDS
@@ -71,23 +73,23 @@ class HaltRule:
     trained: float | None = None  # in the JSON only if not None
 
     def score(self, q_halt: Any, q_continue: Any) -> Any:
-        """What is compared with the threshold; numpy arrays or tensors of any framework."""
+        """The number to compare with the threshold; numpy arrays or tensors of any framework."""
         return q_halt - q_continue if self.kind == "q_halt_minus_q_continue" else q_halt
 
     @property
     def untuned(self) -> HaltRule:
-        """The rule of the model itself, as it was before any tuning of the file."""
+        """The rule of the model itself, before any tuning of the file."""
         return HaltRule(self.kind, self.threshold if self.trained is None else self.trained)
 
     def tuned(self, threshold: float) -> HaltRule:
-        """This rule with another threshold, and the model's own kept beside it."""
+        """This rule with another threshold; the model's own is kept in `trained`."""
         own = self.untuned.threshold
         return HaltRule(self.kind, threshold, None if threshold == own else own)
 
 
 @dataclass(frozen=True)
 class MadeBy:
-    """Where an exported file comes from."""
+    """The origin of an exported file."""
 
     tool: str
     versions: Mapping[str, str]  # package -> version
@@ -97,21 +99,21 @@ class MadeBy:
 
 @dataclass(frozen=True, repr=False)
 class StepContract(Shown):
-    """The whole truth about one exported step.
+    """The description of one exported step.
 
     B is the batch, S the sequence length, V the vocabulary. Always present: the input `inputs`
     int32 (B, S); the carry `steps` int32 (B,) fill 0, `halted` bool (B,) fill True and one
     `current_<input>` for every input; the outputs `logits` float32 (B, S, V), `q_halt_logits` and
-    `q_continue_logits` float32 (B,). An optional input is `puzzle_identifiers` int32 (B,), or in
-    its place `puzzle_embedding` float32 (B, W): for each row that of its identifier in a table
-    which lies beside the file as `<file>.puzzle_table.npy`. The other carry tensors are the
-    model's own. A block also carries `passes` int32 (B,) fill 0, the calls made of the present
-    step. A loop has no carry, and also the outputs `answers` int32 (B, S) and `steps` int32 (B,).
+    `q_continue_logits` float32 (B,). An optional input is `puzzle_identifiers` int32 (B,), or
+    instead `puzzle_embedding` float32 (B, W): for each row the embedding of its identifier in a
+    table beside the file, `<file>.puzzle_table.npy`. The other carry tensors are the model's own. A
+    block also has the carry `passes` int32 (B,) fill 0, the number of calls in the present step. A
+    loop has no carry, and also the outputs `answers` int32 (B, S) and `steps` int32 (B,).
 
-    With int8 I/O every float32 tensor of the carry and the outputs is int8 instead, with a scale
-    and a zero point of its own; a tensor of the carry has the same at both ends.
+    With int8 I/O every float32 tensor of the carry and the outputs is int8 instead, with its own
+    scale and zero point; a tensor of the carry has the same as input and as output.
 
-    Raises ContractError, listing every broken rule, when built inconsistently.
+    Raises ContractError, listing every broken rule.
     """
 
     model_name: str
@@ -133,16 +135,17 @@ class StepContract(Shown):
     def __post_init__(self) -> None:
         problems = self._problems()
         if problems:
-            raise ContractError("the step contract breaks its own rules:", problems)
+            raise ContractError("The step contract is not valid:", problems)
 
     @property
     def summary(self) -> str:
-        """What the file is, in one sentence."""
-        batch = "any batch" if self.batch is None else f"batch {self.batch}"
+        """The file in one line."""
+        batch = "dynamic batch" if self.batch is None else f"batch {self.batch}"
         return (
             f"{self.model_name} in {self.precision}, granularity {self.granularity}, {batch}: "
-            f"{self.seq_len} cells of {self.vocab_size} ids, at most {self.max_steps} steps, "
-            f"halts where {self.halt.kind} > {self.halt.threshold:g}"
+            f"{counted(self.seq_len, 'cell')}, {counted(self.vocab_size, 'token id')}, at most "
+            f"{counted(self.max_steps, 'step')}, halts if {self.halt.kind} > "
+            f"{self.halt.threshold:g}"
         )
 
     def tables(self) -> tuple[Table, ...]:
@@ -157,7 +160,7 @@ class StepContract(Shown):
         return (Table(self.summary, rows, heads, heads),)
 
     def _problems(self) -> list[str]:
-        """Every rule it breaks."""
+        """Every broken rule."""
         tensors = (self.batch, self.inputs, self.carry, self.outputs)
         kind, halt, table = self.granularity, self.halt, self.puzzle_table_sha256
         return [
@@ -176,7 +179,7 @@ class StepContract(Shown):
 
     @property
     def signature(self) -> str:
-        """The name of the exported function, where a format names functions."""
+        """The name of the exported function, in formats that name functions."""
         return f"act_{self.granularity}"
 
     @property
@@ -197,16 +200,16 @@ class StepContract(Shown):
         return json.dumps(self.document(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, where: str = "the step contract") -> StepContract:
-        """Read what `to_json` wrote, strictly; `where` names the origin in messages.
+    def from_json(cls, text: str, where: str = "The step contract") -> StepContract:
+        """Read the text of `to_json`, strictly; `where` is the origin, for messages.
 
-        Raises ContractError, listing everything wrong: bad JSON, a newer schema, unknown or
-        missing keys, wrong types, broken rules.
+        Raises ContractError, listing every problem: bad JSON, a newer schema, unknown or missing
+        keys, wrong types, broken rules.
         """
         try:
             value = strict_json.parse(text)
         except ValueError as error:
-            raise ContractError(f"{where} is not valid JSON: {error}") from error
+            raise ContractError(f"{where} is not valid JSON: {error}.") from error
         return _read_contract(value, where)
 
 
@@ -230,16 +233,16 @@ def _read_contract(value: object, where: str) -> StepContract:
     given = [key for key in OPTIONAL_KEYS if isinstance(value, dict) and key in value]
     fields = Fields(value, "", (*_KEYS, *given), problems)
     parts: dict[str, Any] = {
-        "batch": fields.whole_or_null("batch"),
+        "batch": fields.integer_or_null("batch"),
         "model_name": fields.text("model_name"),
         "precision": fields.text("precision"),
         "halt": _read_halt(fields),
-        "max_steps": fields.whole("max_steps"),
+        "max_steps": fields.integer("max_steps"),
         "made_by": _read_made_by(fields),
         "granularity": fields.choice("granularity", GRANULARITIES),
-        "passes": fields.whole("passes"),
+        "passes": fields.integer("passes"),
         "alphabet": fields.texts_or_null("alphabet"),
-        "num_puzzle_identifiers": fields.whole_or_null("num_puzzle_identifiers"),
+        "num_puzzle_identifiers": fields.integer_or_null("num_puzzle_identifiers"),
         **{key: fields.text(key) for key in given if fields.values[key] is not None},
     }
     batch_is_known = not any(problem.startswith("batch:") for problem in problems)
@@ -257,12 +260,12 @@ def _read_contract(value: object, where: str) -> StepContract:
 
 
 def _refuse_other_schema(value: object, where: str) -> None:
-    """A newer schema may have other keys, so it is the only complaint about such a file."""
+    """A newer schema may have other keys, so it is the only problem reported of such a file."""
     version = value.get("schema_version") if isinstance(value, dict) else None
     if type(version) is int and version > SCHEMA_VERSION:
         raise ContractError(
             f"{where} has schema_version {version}, but this trm-runtime reads up to "
-            f"{SCHEMA_VERSION}; upgrade it with: pip install --upgrade trm-runtime"
+            f"{SCHEMA_VERSION}; upgrade it with `pip install --upgrade trm-runtime`."
         )
     if version != SCHEMA_VERSION or type(version) is not int:
         problem = f"schema_version: expected {SCHEMA_VERSION}, got {version!r:.60}"
@@ -270,8 +273,8 @@ def _refuse_other_schema(value: object, where: str) -> None:
 
 
 def _read_halt(parent: Fields) -> HaltRule:
-    found = parent.values.get("halt")
-    given = [key for key in OPTIONAL_HALT_KEYS if isinstance(found, dict) and key in found]
+    halt = parent.values.get("halt")
+    given = [key for key in OPTIONAL_HALT_KEYS if isinstance(halt, dict) and key in halt]
     fields = parent.object("halt", (*_HALT_KEYS, *given))
     kind, threshold = fields.choice("kind", HALT_KINDS), fields.number("threshold")
     trained = {key: fields.number(key) for key in given if fields.values[key] is not None}

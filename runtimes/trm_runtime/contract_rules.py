@@ -1,8 +1,8 @@
-"""The rules of a step contract: tensors every step has, and values that make sense.
+"""The rules of a step contract: the tensors that every step has, and the valid values.
 
-Plain values go in and sentences come out, one for each broken rule. Which tensors there are is a
-table, from which `contract_schema` makes the JSON Schema too. Standard library only. What a single
-tensor must obey is in `tensors`; the contract itself, in `contract`, is not known here.
+The functions take plain values and return a line for each broken rule. The tensors are a table,
+from which `contract_schema` also makes the JSON Schema. Standard library only. The rules of a
+single tensor are in `tensors`; the class of the contract, in `contract`, is not known here.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from trm_runtime.tensors import AnySpec, CarrySpec, Shape, TensorSpec, shape_tex
 SCHEMA_VERSION = 1
 HALT_KINDS = ("q_halt", "q_halt_minus_q_continue")
 GRANULARITIES = ("step", "loop", "block")
-SHA256 = "[0-9a-f]{64}"  # a pattern, of the whole text
+SHA256 = "[0-9a-f]{64}"  # a pattern of the complete text
 
 Kind = tuple[str, str]
-"""A dtype, and a letter an axis: B the batch, S the sequence, V the vocabulary, W a width."""
+"""A dtype, and a letter for each axis: B the batch, S the sequence, V the vocabulary, W a width."""
 
 INPUTS: Mapping[str, Kind] = {
     "inputs": ("int32", "BS"),
     "puzzle_identifiers": ("int32", "B"),
     "puzzle_embedding": ("float32", "BW"),
 }
-"""All the inputs there are. `inputs` always, and at most one of the others."""
+"""All possible inputs: `inputs` always, and at most one of the others."""
 
 _CARRY: Mapping[str, Kind] = {"steps": ("int32", "B"), "halted": ("bool", "B")}
 _COUNTER: Mapping[str, Kind] = {"passes": ("int32", "B")}  # of a block
@@ -35,30 +35,30 @@ _HEADS: Mapping[str, Kind] = {
     "q_halt_logits": ("float32", "B"),
     "q_continue_logits": ("float32", "B"),
 }
-_FOUND: Mapping[str, Kind] = {"answers": ("int32", "BS"), "steps": ("int32", "B")}  # by a loop
+_RESULTS: Mapping[str, Kind] = {"answers": ("int32", "BS"), "steps": ("int32", "B")}  # of a loop
 
 FILLS: Mapping[str, tuple[bool | int, str]] = {
     "halted": (True, "so that the first step resets every row"),
     "passes": (0, "so that the first call begins a step"),
 }
-"""What the fill of these tensors must be, and why."""
+"""The required fill of these tensors, and the reason."""
 
 
 def required_carry(granularity: str, inputs: Collection[str]) -> dict[str, Kind]:
-    """The carry that such a contract has in any case; what else it has is the model's own."""
+    """The carry that such a contract must have; all other carry is the model's own."""
     if granularity == "loop":
         return {}
-    kept = {f"current_{name}": INPUTS[name] for name in INPUTS if name in inputs}
-    return {**_CARRY, **kept, **(_COUNTER if granularity == "block" else {})}
+    current = {f"current_{name}": INPUTS[name] for name in INPUTS if name in inputs}
+    return {**_CARRY, **current, **(_COUNTER if granularity == "block" else {})}
 
 
 def required_outputs(granularity: str) -> dict[str, Kind]:
-    """The outputs that such a contract has in any case."""
-    return {**_HEADS, **(_FOUND if granularity == "loop" else {})}
+    """The outputs that such a contract must have."""
+    return {**_HEADS, **(_RESULTS if granularity == "loop" else {})}
 
 
 def size_of(specs: Sequence[AnySpec], name: str, axis: int) -> int:
-    """The size of an axis of the tensor of that name; 0 where there is none."""
+    """The size of an axis of the tensor of that name; 0 if there is none."""
     shape = next((spec.shape for spec in specs if spec.name == name), ())
     return (shape[axis] if len(shape) > axis else None) or 0
 
@@ -70,7 +70,7 @@ def structure_problems(
     carry: Sequence[CarrySpec],
     outputs: Sequence[TensorSpec],
 ) -> list[str]:
-    """Tensors that every step has: missing, unknown, or of the wrong dtype or shape."""
+    """Required tensors that are missing, unknown, or of the wrong dtype or shape."""
     names = [spec.name for spec in inputs]
     sizes = {
         "B": batch,
@@ -80,13 +80,13 @@ def structure_problems(
     }
     given = {name: kind for name, kind in INPUTS.items() if name in names or name == "inputs"}
     problems = [
-        f"{name}: not a known input; known are {', '.join(INPUTS)}"
+        f"{name}: unknown input; expected one of {', '.join(INPUTS)}"
         for name in names
         if name not in INPUTS
     ]
     problems += _expect("input", inputs, given, sizes)
     if granularity == "loop":
-        problems += [f"{spec.name}: a loop carries nothing" for spec in carry]
+        problems += [f"{spec.name}: a loop has no carry" for spec in carry]
     problems += _expect("carry", carry, required_carry(granularity, names), sizes)
     problems += _expect("output", outputs, required_outputs(granularity), sizes)
     return problems + _fill_problems(carry)
@@ -120,17 +120,17 @@ def _expect(
 
 
 def dtypes_for(role: str, dtype: str) -> tuple[str, ...]:
-    """What such a tensor may be stored as: an int8 one in the place of float32 but in an input."""
+    """The dtypes that such a tensor may have: float32 may be int8, except for inputs."""
     return (dtype, "int8") if dtype == "float32" and role != "input" else (dtype,)
 
 
 def number_problems(granularity: str, max_steps: int, passes: int, schema: int) -> list[str]:
-    """Broken rules of the numbers that stand by themselves, and of the granularity."""
+    """Broken rules of the single numbers, and of the granularity."""
     problems = []
     if schema != SCHEMA_VERSION:
         problems.append(f"schema_version: expected {SCHEMA_VERSION}, got {schema}")
     if granularity not in GRANULARITIES:
-        problems.append(f"granularity: {granularity!r} is not {', '.join(GRANULARITIES)}")
+        problems.append(f"granularity: {granularity!r} is not one of {', '.join(GRANULARITIES)}")
     if max_steps < 1:
         problems.append(f"max_steps: expected 1 or more, got {max_steps}")
     is_block = granularity == "block"
@@ -152,28 +152,28 @@ def halt_problems(
     if trained is not None and not math.isfinite(trained):
         problems.append(f"halt.trained: expected a finite number, got {trained}")
     if trained is not None and granularity == "loop":
-        problems.append("halt.trained: given, but a loop halts by the threshold inside its graph")
+        problems.append("halt.trained: expected null, because a loop halts by its own threshold")
     return problems
 
 
 def identifier_problems(
     inputs: Sequence[TensorSpec], count: int | None, table: str | None
 ) -> list[str]:
-    """Broken rules of the puzzle identifiers, how many there are, and their table."""
+    """Broken rules of the puzzle identifiers, their number and their table."""
     names = {spec.name for spec in inputs}
     takes_rows = "puzzle_embedding" in names
     problems = []
     if takes_rows and "puzzle_identifiers" in names:
-        problems.append("puzzle_embedding: stands in the place of puzzle_identifiers, not beside")
+        problems.append("puzzle_embedding: expected this input or puzzle_identifiers, got both")
     if takes_rows and not re.fullmatch(SHA256, table or ""):
         problems.append(f"puzzle_table_sha256: expected 64 hexadecimal digits, got {table!r:.80}")
     if not takes_rows and table is not None:
-        problems.append("puzzle_table_sha256: given, but puzzle_embedding is not an input")
+        problems.append("puzzle_table_sha256: expected null without the input puzzle_embedding")
     takes_them = takes_rows or "puzzle_identifiers" in names
     if takes_them and (count is None or count < 1):
         problems.append(f"num_puzzle_identifiers: expected 1 or more with that input, got {count}")
     if not takes_them and count is not None:
-        problems.append(f"num_puzzle_identifiers: {count}, but puzzle_identifiers is not an input")
+        problems.append(f"num_puzzle_identifiers: expected null without that input, got {count}")
     return problems
 
 
@@ -183,9 +183,9 @@ def alphabet_problems(alphabet: Sequence[str] | None, vocab: int) -> list[str]:
         return []
     problems = []
     if vocab and len(alphabet) != vocab:
-        problems.append(f"alphabet: {len(alphabet)} entries for {vocab} token ids")
+        problems.append(f"alphabet: expected {vocab} entries, one a token id, got {len(alphabet)}")
     characters = "".join(alphabet)
     twice = sorted({c for c in characters if characters.count(c) > 1})
-    problems += [f"alphabet: {c!r} stands for more than one token id" for c in twice]
+    problems += [f"alphabet: {c!r} is in more than one entry" for c in twice]
     bad = sorted({c for c in characters if not c.isprintable()})
     return problems + [f"alphabet: {c!r} is not a printable character" for c in bad]

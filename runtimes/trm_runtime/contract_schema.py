@@ -1,12 +1,12 @@
 """The JSON Schema of the step contract, made from its dataclasses and rules.
 
-`contract.schema.json`, beside this file, is what `schema_text` gives. After a change of the
-contract, write it anew:
+`contract.schema.json`, beside this file, is the output of `schema_text`. After a change of the
+contract, write it again:
 
     python -m trm_runtime.contract_schema > runtimes/trm_runtime/contract.schema.json
 
-A schema cannot compare two values with each other; docs/contract.md has the rules that do. Standard
-library only.
+A schema cannot compare two values with each other; docs/contract.md has the rules that compare
+them. Standard library only.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _NUMBER: Schema = {"type": "number", "minimum": -LARGEST, "maximum": LARGEST}
 _SIZE: Schema = {"type": "integer", "minimum": 1}
 _ROWS: Schema = {**_SIZE, "type": ["integer", "null"]}
 
-# What a dataclass says of a field -> what JSON has there.
+# The type of a field in a dataclass -> its schema.
 _TYPES: Mapping[str, Schema] = {
     "str": {"type": "string"},
     "int": {"type": "integer"},
@@ -71,7 +71,7 @@ _TYPES: Mapping[str, Schema] = {
     "tuple[CarrySpec, ...]": {"type": "array", "items": {"$ref": "#/$defs/CarrySpec"}},
 }
 
-# What the rules say of a field by itself.
+# The rules of single fields.
 _LIMITS: Mapping[str, Schema] = {
     "schema_version": {"const": SCHEMA_VERSION},
     "batch": {"minimum": 1},
@@ -111,7 +111,7 @@ def schema_text() -> str:
 
 
 def _object(kind: Any, optional: Sequence[str]) -> Schema:
-    """A dataclass: its fields are the keys, all but the optional ones are there, no others are."""
+    """A dataclass: its fields are the keys; all except the optional ones are required."""
     keys = {
         field.name: {**_TYPES[str(field.type)], **_LIMITS.get(field.name, {})}
         for field in fields(kind)
@@ -131,10 +131,10 @@ def _grid_rule() -> Schema:
 
 
 def _fill_rules() -> Iterable[Schema]:
-    """The fill is a value of the dtype; that of some tensors is given."""
-    words = {bool: "boolean", int: "integer", float: "number"}
+    """The fill is a value of the dtype; some tensors have a fixed fill."""
+    names = {bool: "boolean", int: "integer", float: "number"}
     for dtype, (types, (least, most)) in FILL_LIMITS.items():
-        fill: Schema = {"type": words[types[-1]]}
+        fill: Schema = {"type": names[types[-1]]}
         if dtype != "bool":
             fill.update(minimum=least, maximum=most)
         yield _implies("dtype", dtype, {"properties": {"fill": fill}})
@@ -143,21 +143,21 @@ def _fill_rules() -> Iterable[Schema]:
 
 
 def _batch_rules() -> Iterable[Schema]:
-    """Axis 0 of every tensor is open exactly where the batch is."""
-    free, fixed = (
+    """Axis 0 of every tensor is null if the batch is null, and an integer if not."""
+    dynamic, fixed = (
         {"items": {"properties": {"shape": {"prefixItems": [{"type": kind}]}}}}
         for kind in ("null", "integer")
     )
     lists = ("inputs", "carry", "outputs")
     yield {
         "if": {"properties": {"batch": {"type": "null"}}},
-        "then": {"properties": dict.fromkeys(lists, free)},
+        "then": {"properties": dict.fromkeys(lists, dynamic)},
         "else": {"properties": dict.fromkeys(lists, fixed)},
     }
 
 
 def _input_rules() -> Iterable[Schema]:
-    """Only known inputs, `inputs` among them; what goes with identifiers, and with their rows."""
+    """Only known inputs, with `inputs`; the keys that identifiers or embeddings require."""
     known = [_tensor("input", name, kind) for name, kind in INPUTS.items()]
     yield {"properties": {"inputs": {"items": {"anyOf": known}}}}
     yield _has("inputs", "input", {"inputs": INPUTS["inputs"]})
@@ -178,7 +178,7 @@ def _input_rules() -> Iterable[Schema]:
 
 
 def _granularity_rules() -> Iterable[Schema]:
-    """The tensors that each granularity has in any case, and what only one of them may have."""
+    """The required tensors of each granularity, and what only one of them may have."""
     for granularity in GRANULARITIES:
         then = [
             _has("carry", "carry", required_carry(granularity, ("inputs",))),
@@ -186,23 +186,23 @@ def _granularity_rules() -> Iterable[Schema]:
         ]
         if granularity == "loop":
             trained = {key: {"type": "null"} for key in OPTIONAL_HALT_KEYS}
-            nothing: Schema = {"carry": {"maxItems": 0}, "halt": {"properties": trained}}
-            then = [{"properties": nothing}, *then[1:]]
+            empty: Schema = {"carry": {"maxItems": 0}, "halt": {"properties": trained}}
+            then = [{"properties": empty}, *then[1:]]
         else:
-            then += [_held(name) for name in list(INPUTS)[1:]]
+            then += [_current(name) for name in list(INPUTS)[1:]]
         if granularity != "block":
             then.append({"properties": {"passes": {"const": 1}}})
         yield _implies("granularity", granularity, {"allOf": then})
 
 
-def _held(name: str) -> Schema:
-    """The carry keeps that input of each row, if it is one."""
+def _current(name: str) -> Schema:
+    """The carry has the current value of that input, if it is an input."""
     given = _has("inputs", "input", {name: INPUTS[name]})
     return {"if": given, "then": _has("carry", "carry", {f"current_{name}": INPUTS[name]})}
 
 
 def _has(key: str, role: str, tensors: Mapping[str, Kind]) -> Schema:
-    """That list has these tensors, whatever else is in it."""
+    """That list contains these tensors, and maybe others."""
     each = [
         {"properties": {key: {"contains": _tensor(role, name, kind)}}}
         for name, kind in tensors.items()

@@ -1,4 +1,4 @@
-"""The SHA-256 of a file in hexadecimal, read piece by piece. Standard library only."""
+"""The SHA-256 of a file in hexadecimal, read in chunks. Standard library only."""
 
 from __future__ import annotations
 

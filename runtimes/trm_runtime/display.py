@@ -1,6 +1,7 @@
 """Results for people: one line of text, or small tables, in a notebook or a terminal.
 
-Standard library only. Knows nothing about what is in a table, and an array by its shape and dtype.
+Standard library only. Knows nothing about the contents of a table; an array is shown as its dtype
+and shape.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ _MAX_ITEMS, _MAX_TEXT = 6, 60  # of a field
 
 @dataclass(frozen=True)
 class Table:
-    """One table. Without `heads` the first of two columns names the rows.
+    """One table. Without `heads` it has two columns, of which the first has the names of the rows.
 
-    `words` are the heads of the columns that a terminal sets to the left: they hold no numbers.
+    `words` are the heads of the columns of text, which a terminal aligns to the left.
     """
 
     title: str
@@ -36,16 +37,16 @@ class Table:
 
 
 class Shown(ABC):
-    """A result that a notebook shows as tables, and `repr` in one line."""
+    """A result that a notebook shows as tables, and `repr` as one line."""
 
     @property
     @abstractmethod
     def summary(self) -> str:
-        """What came out, in one short sentence."""
+        """The result in one short sentence."""
 
     @abstractmethod
     def tables(self) -> tuple[Table, ...]:
-        """What a person wants to see of it."""
+        """The result as tables, for people."""
 
     def __repr__(self) -> str:
         line = printable(" ".join(self.summary.split()))
@@ -57,18 +58,18 @@ class Shown(ABC):
 
 
 def one_line(value: Any) -> str:
-    """A dataclass on one line, whatever its fields hold; serves as its `__repr__`."""
+    """A dataclass on one line, even if its fields are large; used as its `__repr__`."""
     texts = (f"{name}={text}" for name, text in _fields(value))
     return f"{type(value).__name__}({', '.join(texts)})"
 
 
 def field_table(value: Any) -> str:
-    """A dataclass as HTML, a row a field; serves as its `_repr_html_`."""
+    """A dataclass as HTML, a row a field; used as its `_repr_html_`."""
     return html_table(type(value).__name__, ("field", "value"), _fields(value))
 
 
 def first_rows(title: str, shown: int, count: int) -> str:
-    """The title of a table that shows some of its rows only."""
+    """The title of a table that may show only the first of its rows."""
     return title if shown == count else f"{title} (the first {shown})"
 
 
@@ -80,11 +81,11 @@ def html_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) 
 
 
 def printable(text: str) -> str:
-    """`text` with every control character but the newline spelled out.
+    """`text` with every control character except the newline escaped.
 
-    Names come from files that others made; a terminal must not obey them.
+    Names come from untrusted files; a terminal must not interpret them.
     """
-    return "".join(c if c.isprintable() or c == "\n" else _spelled(c) for c in text)
+    return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
 
 
 def bytes_text(size: int) -> str:
@@ -93,7 +94,7 @@ def bytes_text(size: int) -> str:
     return f"{size / 1000**power:.3g} {_UNITS[power]}"
 
 
-def _spelled(character: str) -> str:
+def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
@@ -114,7 +115,7 @@ def _fields(value: Any) -> list[tuple[str, str]]:
 
 
 def _short(value: Any) -> str:
-    """A value in few characters: arrays by dtype and shape, long or nested ones by their size."""
+    """A short text for a value: dtype and shape of an array, size of a long or nested one."""
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return f"{value.dtype} {tuple(value.shape)}"
     if is_dataclass(value):

@@ -1,6 +1,6 @@
-"""`python -m trm_runtime doctor`: which engines are here, what they open, on what machine.
+"""`python -m trm_runtime doctor`: the installed engines, what they open, and the machine.
 
-Asks the metadata of installed packages, so that no engine is loaded; standard library only.
+Reads the metadata of installed packages, so no engine is loaded; standard library only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FEATURES = (
     "sse4_1", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16",
     "neon", "asimd", "asimddp", "i8mm", "bf16", "sve", "fphp", "asimdhp",
 )  # fmt: skip
-"""What speeds up a step, in the words of Linux: `asimd` is NEON, `asimddp` its dot products."""
+"""CPU features that speed up a step, by their Linux names; `asimddp` are NEON's dot products."""
 
 _MACOS = {"neon": "hw.optional.neon", "asimddp": "hw.optional.arm.FEAT_DotProd"}
 
@@ -36,21 +36,21 @@ class Engine:
 
 @dataclass(frozen=True)
 class Report:
-    """What `doctor` knows."""
+    """The findings of `doctor`."""
 
     trm_runtime: str  # version
     python: str  # implementation and version
     numpy: str | None
     platform: str  # operating system and machine
     cpu: str
-    cpu_features: tuple[str, ...]  # those of FEATURES, as far as the machine tells
+    cpu_features: tuple[str, ...]  # those of FEATURES that the machine reports
     cores: int  # that this process may use
     engines: tuple[Engine, ...]
-    missing: tuple[str, ...]  # kinds of file nothing here opens, each with its install line
+    missing: tuple[str, ...]  # kinds of file without an engine, each with its install command
 
 
 def examine() -> Report:
-    """Look around; nothing is loaded and nothing changed."""
+    """Examine this machine; loads no engine and changes nothing."""
     engines = tuple(
         Engine(name, installed_version(name), kind.label)
         for kind in KINDS.values()
@@ -79,10 +79,10 @@ def examine() -> Report:
 
 
 def cpu_model() -> str:
-    """As the machine names it; a Raspberry Pi keeps the name in its device tree."""
-    named = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", _cpuinfo(), re.MULTILINE)
-    if named:
-        return named[1].strip()
+    """The machine's name for it; on a Raspberry Pi that is in the device tree."""
+    match = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", _cpuinfo(), re.MULTILINE)
+    if match:
+        return match[1].strip()
     board = _text(Path("/proc/device-tree/model")).strip("\0\n ")
     return board or _sysctl("machdep.cpu.brand_string") or platform.processor() or "unknown"
 
@@ -106,7 +106,7 @@ def _text(path: Path) -> str:
 
 
 def _sysctl(name: str) -> str:
-    """What macOS says; elsewhere nothing."""
+    """The value on macOS; empty on other systems."""
     if platform.system() != "Darwin":
         return ""
     command = ["/usr/sbin/sysctl", "-n", name]
@@ -116,11 +116,11 @@ def _sysctl(name: str) -> str:
         return ""
 
 
-# --- in words ------------------------------------------------------------------------------------
+# --- as text -------------------------------------------------------------------------------------
 
 
 def report_text(report: Report) -> str:
-    """The report for people: a line a fact."""
+    """The report as text, a line a fact."""
     lines = [
         ("trm-runtime", report.trm_runtime),
         ("python", report.python),
@@ -133,5 +133,5 @@ def report_text(report: Report) -> str:
     lines += [(engine.name, f"{engine.version}, opens {engine.opens}") for engine in installed]
     text = [f"{name:<16} {value}" for name, value in lines]
     if report.missing:
-        text += ["", "To open what nothing here opens:", *(f"  {x}" for x in report.missing)]
+        text += ["", "To open other kinds of files:", *(f"  {x}" for x in report.missing)]
     return "\n".join(text)

@@ -1,14 +1,15 @@
 """Every error this project raises on purpose, with the exit code a command ends with.
 
     TRMError                     1  a known failure; the message is for the user
-     +- UsageError               2  the caller asked for something that makes no sense
+     +- UsageError               2  an argument that is unknown, out of range or contradictory
      +- MissingExtraError        3  an optional package is not installed
-     +- RejectedInputError       4  a file or an array is damaged, refused or simply wrong
+     +- RejectedInputError       4  a file or an array that is damaged, refused or does not fit
      |   +- ContractError           a step contract that breaks its own rules
-     |   +- ContractMismatchError   an engine that does not offer what its contract says
-     +- ParityError              5  two runners do not give the same answers
+     |   +- ContractMismatchError   an engine that differs from its contract
+     +- ParityError              5  a candidate that does not reproduce its reference
 
-A message says which file or tensor, what was expected, what was found and what to do about it.
+A message says which file or tensor, what was expected, what was found and what to do about it;
+tests/test_messages.py of the repository checks its style.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import ClassVar
 
 
 class TRMError(Exception):
-    """A known failure. `exit_code` is what a command line ends with."""
+    """A known failure. `exit_code` is that of the command."""
 
     exit_code: ClassVar[int] = 1
 
@@ -30,7 +31,7 @@ class UsageError(TRMError):
 
 
 class MissingExtraError(TRMError):
-    """An optional package is needed and absent; the message holds the exact install line."""
+    """An optional package is needed and not installed; the message has the install command."""
 
     exit_code: ClassVar[int] = 3
 
@@ -38,7 +39,7 @@ class MissingExtraError(TRMError):
 class RejectedInputError(TRMError):
     """A file or an array that is damaged, refused or does not fit.
 
-    `problems` are complaints found together; each becomes one line under `summary`.
+    `problems` lists everything that is wrong; each is one line under `summary`.
     """
 
     exit_code: ClassVar[int] = 4
@@ -64,3 +65,8 @@ class ParityError(TRMError):
     """A candidate that does not reproduce its reference."""
 
     exit_code: ClassVar[int] = 5
+
+
+def unreadable(path: object, error: OSError) -> RejectedInputError:
+    """The error for a file that the system cannot read."""
+    return RejectedInputError(f"{path}: cannot be read: {error.strerror or error}.")

@@ -1,4 +1,4 @@
-"""Load an optional package, or say in one sentence how to install it."""
+"""Load an optional package, or raise an error with the command that installs it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trm_runtime.errors import MissingExtraError
 def load_extra(module: str, extra: str, distribution: str = "trm-runtime") -> ModuleType:
     """Import `module`, which comes with `distribution[extra]`.
 
-    Raises MissingExtraError when it is absent, or present and broken.
+    Raises MissingExtraError if it is not installed, or broken.
     """
     install = _install_line(extra, distribution)
     try:
@@ -21,7 +21,9 @@ def load_extra(module: str, extra: str, distribution: str = "trm-runtime") -> Mo
     except ModuleNotFoundError as error:
         if error.name != module:
             raise _broken(module, install, error) from error
-        raise MissingExtraError(f"{module} is not installed; install it with: {install}") from None
+        raise MissingExtraError(
+            f"{module} is not installed; install it with `{install}`."
+        ) from None
     except ImportError as error:
         raise _broken(module, install, error) from error
 
@@ -29,18 +31,18 @@ def load_extra(module: str, extra: str, distribution: str = "trm-runtime") -> Mo
 def load_first_extra(
     extras: Mapping[str, str], hint: str, distribution: str = "trm-runtime"
 ) -> ModuleType:
-    """Import the first installed module of {module: extra}, any of which would do.
+    """Import the first installed module of {module: extra}, which are alternatives.
 
-    `hint` helps to choose one, in the message.
+    `hint`, in the message, helps to choose one.
 
-    Raises MissingExtraError when all are absent, or the first that is present is broken.
+    Raises MissingExtraError if none is installed, or the first that is installed is broken.
     """
     for module, extra in extras.items():
         if importlib.util.find_spec(module.partition(".")[0]) is not None:
             return load_extra(module, extra, distribution)
     names = " nor ".join(module.partition(".")[0] for module in extras)
-    lines = " or: ".join(_install_line(extra, distribution) for extra in extras.values())
-    raise MissingExtraError(f"neither {names} is installed; install one with: {lines} ({hint})")
+    lines = " or ".join(f"`{_install_line(extra, distribution)}`" for extra in extras.values())
+    raise MissingExtraError(f"Neither {names} is installed; install one with {lines} ({hint}).")
 
 
 def _install_line(extra: str, distribution: str) -> str:
@@ -49,5 +51,5 @@ def _install_line(extra: str, distribution: str) -> str:
 
 def _broken(module: str, install: str, error: ImportError) -> MissingExtraError:
     return MissingExtraError(
-        f"{module} is installed but does not load ({error}); reinstall it with: {install}"
+        f"{module} is installed but cannot be loaded ({error}); reinstall it with `{install}`."
     )

@@ -1,4 +1,4 @@
-"""Turn an exception into one sentence (or, with `--json`, one document) and an exit code.
+"""The message of an exception (or, with `--json`, one document) and its exit code.
 
 For command lines only. Standard library only.
 """
@@ -17,18 +17,18 @@ INTERRUPTED = 130
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises UsageError for words that it does not understand, and leaves it to others to say."""
+    """Raises UsageError for wrong arguments, instead of printing and exiting."""
 
     def error(self, message: str) -> NoReturn:
-        """Called by argparse with what is wrong."""
-        raise UsageError(f"{message} (see {self.prog} --help)")
+        """Called by argparse with the problem."""
+        raise UsageError(f"{message[:1].upper()}{message[1:]} (see `{self.prog} --help`).")
 
 
 def report(error: BaseException, as_json: bool) -> int:
-    """Say what happened and return the exit code.
+    """Print the error and return the exit code.
 
-    For people: `error: ...` on stderr. With `as_json`, as `trm-export` does: `{"error": {"type",
-    "message", "problems", "exit_code"}}` on stdout, unless that is what cannot be written.
+    As text: `Error: ...` on stderr. With `as_json`, as `trm-export` does: `{"error": {"type",
+    "message", "problems", "exit_code"}}` on stdout, unless stdout cannot be written.
     """
     if has_no_reader(error):
         discard(sys.stdout)
@@ -37,7 +37,7 @@ def report(error: BaseException, as_json: bool) -> int:
     code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else TRMError.exit_code
     code = getattr(error, "exit_code", code)
     if not as_json or unwritten is not None:
-        label = "" if code == INTERRUPTED else "error: "
+        label = "" if code == INTERRUPTED else "Error: "
         say(f"{label}{unwritten or _message(error)}")
         return code
     details = {
@@ -53,7 +53,17 @@ def report(error: BaseException, as_json: bool) -> int:
 
 
 def _message(error: BaseException) -> str:
-    return "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "Interrupted."
+    if isinstance(error, OSError):
+        return os_message(error)
+    return str(error)
+
+
+def os_message(error: OSError) -> str:
+    """The file and the reason, as a sentence."""
+    name = f"{error.filename}: " if error.filename else ""
+    return f"{name}{error.strerror or error}."
 
 
 def say(text: str) -> None:

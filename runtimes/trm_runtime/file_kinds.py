@@ -1,8 +1,8 @@
-"""The kinds of files that hold an exported model: one table, from which everything else is told.
+"""The kinds of exported files: one table, which all other code reads.
 
-A new format is a module with its driver and contract functions, and an entry of `KINDS`; a further
-engine for a known format is a module with its driver, and an entry of `engines`. Nothing is loaded
-until it is used. Standard library only.
+A new format is a module with its driver and contract functions, and an entry of `KINDS`; another
+engine for a known format is a module with its driver, and an entry of `engines`. A module is loaded
+at its first use. Standard library only.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from trm_runtime.errors import RejectedInputError
 
 @dataclass(frozen=True)
 class Engine:
-    """What runs a kind of file.
+    """An engine that runs a kind of file.
 
-    Its driver's module has a `load_engine() -> module` besides the class, which is made of a path
-    and the keyword `threads`, and is a StepRunner; with `can_be_plain` it takes `optimised` too.
+    The module of its driver has a function `load_engine() -> module` and the driver's class, a
+    StepRunner, which takes a path and the keyword `threads`, and `optimised` if `can_be_plain`.
     """
 
     driver: str  # "module:class"
     extra: str  # of trm-runtime, which installs it
-    distributions: tuple[str, ...]  # any of these brings it, the preferred one first
-    can_be_plain: bool = True  # can run a graph as it is written, without optimisation
+    distributions: tuple[str, ...]  # any of these contains it; the preferred one first
+    can_be_plain: bool = True  # can run a graph without optimisation
 
     @property
     def name(self) -> str:
@@ -41,35 +41,35 @@ class Engine:
         return _loaded(self.driver)
 
     def load(self) -> ModuleType:
-        """The engine itself; MissingExtraError where it is not installed."""
+        """The engine's module; MissingExtraError if it is not installed."""
         module: ModuleType = _loaded(f"{self.driver.partition(':')[0]}:load_engine")()
         return module
 
     @property
     def is_installed(self) -> bool:
-        """Whether any distribution of it is here."""
+        """Whether any of its distributions is installed."""
         return any(installed_version(name) for name in self.distributions)
 
 
 @dataclass(frozen=True)
 class FileKind:
-    """One kind of file, or of folder where it has no suffix.
+    """One kind of file, or of folder if it has no suffix.
 
-    `read` is a function of a path that gives the JSON text of the contract in a whole file, and
-    raises RejectedInputError for any other; `replace` one of a path and such a text.
+    `read` is a function of a path that returns the JSON text of the contract of an undamaged file,
+    and raises RejectedInputError for any other; `replace` takes a path and such a text.
     """
 
     name: str  # the format's: "onnx"
-    title: str  # in words: "ONNX"
+    title: str  # "ONNX"
     suffix: str  # with its dot; "" for a folder
     engines: tuple[Engine, ...]  # the preferred one first
     read: str  # "module:function"
     replace: str  # "module:function"
-    marker: str = ""  # the file that makes a folder one of this kind
+    marker: str = ""  # the file by which a folder of this kind is recognised
 
     @property
     def label(self) -> str:
-        """What a person looks for: ".onnx", or "SavedModel folder"."""
+        """A name for people: ".onnx", or "SavedModel folder"."""
         return self.suffix or f"{self.title} folder"
 
     @property
@@ -82,7 +82,7 @@ class FileKind:
 
     @property
     def engine(self) -> Engine:
-        """The first engine that is installed; the first of all where none is."""
+        """The first engine that is installed; if none is, the first of all."""
         if len(self.engines) == 1:
             return self.engines[0]
         return next((one for one in self.engines if one.is_installed), self.engines[0])
@@ -93,7 +93,7 @@ class FileKind:
         return function(path)
 
     def replace_contract(self, path: Path, contract: str) -> None:
-        """Gives a whole file another contract, and with it new checksums."""
+        """Gives an undamaged file another contract, and new checksums."""
         function: Callable[[Path, str], None] = _loaded(self.replace)
         function(path, contract)
 
@@ -125,17 +125,17 @@ KINDS = {
         ),
     )
 }  # fmt: skip
-"""By name. Looked up at every call, so that an entry can be added while a program runs."""
+"""By name. Read at every call, so that an entry can be added while a program runs."""
 
 
 def folder_kind(folder: Path) -> FileKind | None:
-    """The kind of a folder by the file that marks it, or None."""
-    marked = (kind for kind in KINDS.values() if kind.marker and (folder / kind.marker).is_file())
-    return next(marked, None)
+    """The kind of a folder by its marker file, or None."""
+    kinds = (kind for kind in KINDS.values() if kind.marker and (folder / kind.marker).is_file())
+    return next(kinds, None)
 
 
 def suffix_kind(path: Path) -> FileKind | None:
-    """The kind that a file's name asks for, or None; the file need not exist."""
+    """The kind of a file by its suffix, or None; the file need not exist."""
     suffix = path.suffix.lower()
     return next((kind for kind in KINDS.values() if suffix and kind.suffix == suffix), None)
 
@@ -147,18 +147,18 @@ def kind_of(path: Path) -> FileKind:
         return kind
     if path.is_dir():
         markers = " or ".join(kind.marker for kind in KINDS.values() if kind.marker)
-        reason = f"a folder without {markers} is no model"
+        reason = f"a folder without {markers} is not a model"
     elif path.suffix:
-        reason = f"{path.suffix} is not a kind of model known here"
+        reason = f"{path.suffix} is not a known kind of model file"
     elif path.exists():
-        reason = "a file without a suffix is not a kind of model known here"
+        reason = "a file without a suffix is not a known kind of model file"
     else:
         reason = "there is no such file or folder"
-    raise RejectedInputError(f"{path}: {reason}; expected {known_kinds()}")
+    raise RejectedInputError(f"{path}: {reason}; expected {known_kinds()}.")
 
 
 def known_kinds() -> str:
-    """Every kind in words, for messages: "an .onnx file, a .tflite file or ..."."""
+    """Every kind, for messages: "an .onnx file, a .tflite file or ..."."""
     *most, last = [kind.described for kind in KINDS.values()]
     return f"{', '.join(most)} or {last}"
 

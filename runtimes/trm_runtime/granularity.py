@@ -1,6 +1,6 @@
 """The contracts of the other granularities, derived from that of the step.
 
-What a loop and a block are, `trm_runtime.contract` says. `trm_runtime.block` goes the other way.
+`trm_runtime.contract` describes loop and block. `trm_runtime.block` makes steps of a block.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from trm_runtime.contract import CarrySpec, StepContract, TensorSpec
 
 
 def as_loop(step: StepContract) -> StepContract:
-    """The contract of the whole ACT loop around such a step."""
-    found = (
+    """The contract of the complete ACT loop around such a step."""
+    results = (
         TensorSpec("answers", "int32", (step.batch, step.seq_len)),
         TensorSpec("steps", "int32", (step.batch,)),
     )
     return dataclasses.replace(
-        step, granularity="loop", carry=(), outputs=(*found, *step.outputs)
+        step, granularity="loop", carry=(), outputs=(*results, *step.outputs)
     )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
-"""Integer ports: a graph whose states and scores go in and out as int8, behind a float step.
+"""int8 I/O: a graph whose states and scores are int8, as a step on float32.
 
-A device that has no floating point feeds the int8 carry of one step to the next as it is. The loop
-of this package works on real numbers; turning them into int8 and back loses nothing, because what
-comes out lies on the grid that it goes in by.
+A device without floating point passes the int8 carry of one step to the next unchanged. The loop of
+this package works on float32; converting the carry to float32 and back to int8 loses nothing,
+because a carry tensor has the same scale and zero point as input and as output.
 
 Knows numpy and the contract; knows no engine.
 """
@@ -22,14 +22,14 @@ from trm_runtime.tensors import AnySpec, CarrySpec, TensorSpec
 Array = np.ndarray[Any, Any]
 
 
-def has_integer_ports(contract: StepContract) -> bool:
+def has_int8_io(contract: StepContract) -> bool:
     """Whether any of its tensors is int8."""
     specs: tuple[AnySpec, ...] = (*contract.carry, *contract.outputs)
     return any(spec.dtype == "int8" for spec in specs)
 
 
 def float_contract(contract: StepContract) -> StepContract:
-    """The same contract with float32 in the place of int8."""
+    """The same contract with float32 instead of int8."""
     return dataclasses.replace(
         contract,
         carry=tuple(_float_carry(spec) for spec in contract.carry),
@@ -48,7 +48,7 @@ def _float_carry(spec: CarrySpec) -> CarrySpec:
 
 
 def quantised(spec: AnySpec, array: Array) -> Array:
-    """Real numbers as the int8 of the tensor: the nearest there is; for NaN, that of 0."""
+    """Real numbers as int8 values of the tensor, rounded and clipped; NaN as that of 0."""
     if spec.dtype != "int8":
         return array
     scaled = np.nan_to_num(array / np.float32(spec.scale or 1.0), nan=0.0)
@@ -58,7 +58,7 @@ def quantised(spec: AnySpec, array: Array) -> Array:
 
 
 def dequantised(spec: AnySpec, array: Array) -> Array:
-    """The real numbers, float32, that the int8 of the tensor stand for."""
+    """The real numbers, float32, of int8 values of the tensor."""
     if spec.dtype != "int8":
         return array
     centred = array.astype(np.float32) - np.float32(spec.zero_point or 0)
@@ -67,18 +67,18 @@ def dequantised(spec: AnySpec, array: Array) -> Array:
 
 @final
 class IntegerRunner:
-    """A StepRunner over another one that has integer ports; its contract is the float one."""
+    """A StepRunner over another one with int8 I/O; its own contract has float32 instead."""
 
     def __init__(self, runner: StepRunner) -> None:
-        self._runner, self._ports = runner, runner.contract
+        self._runner, self._int8 = runner, runner.contract
         self.contract: StepContract = float_contract(runner.contract)
 
     def step(self, inputs: Arrays, carry: Arrays) -> StepOutput:
         """One call; see StepRunner.step."""
         checked = check_step_call(self.contract, inputs, carry)
-        before = {s.name: quantised(s, np.asarray(carry[s.name])) for s in self._ports.carry}
-        found = self._runner.step(checked, before)
+        before = {s.name: quantised(s, np.asarray(carry[s.name])) for s in self._int8.carry}
+        output = self._runner.step(checked, before)
         return StepOutput(
-            carry={s.name: dequantised(s, found.carry[s.name]) for s in self._ports.carry},
-            outputs={s.name: dequantised(s, found.outputs[s.name]) for s in self._ports.outputs},
+            carry={s.name: dequantised(s, output.carry[s.name]) for s in self._int8.carry},
+            outputs={s.name: dequantised(s, output.outputs[s.name]) for s in self._int8.outputs},
         )

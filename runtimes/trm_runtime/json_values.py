@@ -10,7 +10,7 @@ from typing import Any
 
 
 def plain(value: Any) -> Any:
-    """Mappings, sequences, dataclasses and arrays as JSON; paths as text, NaN and infinity null."""
+    """Mappings, sequences, dataclasses and arrays as JSON; paths as text, NaN and Inf as null."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):

@@ -1,4 +1,4 @@
-"""When an answer is right: the one comparison of answers with labels, for device and host.
+"""The only comparison of answers with labels, for device and host.
 
 Knows numpy; knows no contract, no task and no engine.
 """
@@ -11,13 +11,13 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-UNJUDGED = -1  # a cell of a label that may hold anything
+UNJUDGED = -1  # a cell of a label that is not judged
 
 
 def right_cells(answers: Any, labels: Any, unjudged: int = UNJUDGED) -> Any:
-    """Whether each cell is as its label or is not judged: bool of the shape of both.
+    """Whether each cell equals its label or is not judged: bool of the shape of both.
 
-    For arrays of numpy and for tensors of every Keras backend alike.
+    For numpy arrays and for tensors of every Keras backend.
     """
     return (answers == labels) | (labels == unjudged)
 
@@ -29,5 +29,5 @@ def exact(answers: Array, labels: Array) -> Array:
 
 
 def without_padding(labels: Array, pad: int = 0) -> Array:
-    """The labels with UNJUDGED in the place of the token that pads: it may be anything."""
+    """The labels with UNJUDGED instead of the padding token, so that padding is not judged."""
     return np.where(labels == pad, np.int32(UNJUDGED), labels)

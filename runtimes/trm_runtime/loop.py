@@ -1,9 +1,9 @@
-"""The adaptive loop, written once: an engine supplies `step`, everything else is here.
+"""The ACT loop for all engines: an engine supplies `step`, everything else is here.
 
-Puzzles flow through the slots of a batch. A slot whose puzzle is done gets the next one: its
-`halted` goes in as True together with the new tokens, which makes the graph reset that row.
-Answers are latched: they are read at the step where a puzzle stops and never after it, because
-calling the graph once more on a halted row restarts it.
+A batch has slots. A slot whose puzzle is done gets the next one: its input `halted` is True
+together with the new tokens, so the graph resets that row. Answers are latched: they are read at
+the step at which a puzzle stops and never later, because another call of the graph restarts a
+halted row.
 
 Knows numpy and the contract; knows no engine and no task.
 """
@@ -21,7 +21,8 @@ import numpy as np
 from trm_runtime.checks import check_inputs, with_identifiers
 from trm_runtime.contract import StepContract
 from trm_runtime.errors import UsageError
-from trm_runtime.loop_graph import solve_whole
+from trm_runtime.loop_graph import solve_batches
+from trm_runtime.message_text import counted
 from trm_runtime.puzzles import as_tokens, refuse_padding
 from trm_runtime.rollout import HaltPolicy, Rollout
 from trm_runtime.runner import Arrays, StepOutput, StepRunner, initial_carry
@@ -55,26 +56,26 @@ def solve(
     on_step: OnStep | None = None,
     batch_size: int | None = None,
 ) -> Solution:
-    """Solve N puzzles and return each one's answer from the step at which it stopped.
+    """Solve N puzzles and return the answer of each from the step at which it stopped.
 
     `inputs` is text, one string or several, with a puzzle a line in the alphabet of the contract;
-    or token ids, (N, S) or (S,) integers; or a mapping with every input of the contract. Bare
-    puzzles for a model with `puzzle_identifiers` give every one identifier 0.
+    or token ids, (N, S) or (S,) integers; or a mapping with every input of the contract. Without a
+    mapping, every puzzle for a model with `puzzle_identifiers` gets identifier 0.
     `halt` is "learned" (the contract's rule), "max_steps" (run all steps), or a number: the
-    contract's score against this threshold, in logits. A puzzle also stops after `max_steps`,
-    at most (and by default) the contract's, where the graph itself restarts a row.
-    `deadline` is in seconds from this call and looked at before every engine call, so one step
-    may run over it; what is unfinished then keeps its latest answer.
+    threshold for the contract's score, in logits. A puzzle also stops after `max_steps`, at most
+    (and by default) the contract's, after which the graph itself restarts a row.
+    `deadline` is in seconds from this call and checked before every engine call, so one step may
+    exceed it; unfinished puzzles then keep their latest answer.
     `on_step` gets a StepEvent after every engine call; returning False cancels the rest.
-    `batch_size` is the number of slots (default: 64 or N), only for a model with a free batch.
+    `batch_size` is the number of slots (default: 64 or N), only for a model with a dynamic batch.
 
-    A model of granularity "loop" halts inside by its own rule, so that `halt` and `max_steps`
-    cannot be chosen; there is one engine call, and one event, a batch, and `deadline` is looked
-    at between them.
+    A model of granularity "loop" halts by the rule in its graph, so `halt` and `max_steps` cannot
+    be chosen; there is one engine call and one event for each batch, and `deadline` is checked
+    before each batch.
 
-    Raises RejectedInputError for puzzles that do not fit the model, those with padding inside
-    included (0 to 9 are not the ids of digits), UsageError for bad options,
-    ContractMismatchError when the engine returns other tensors than the contract says.
+    Raises RejectedInputError for puzzles that do not fit the model, also those with padding inside
+    (0 to 9 are not the ids of digits), UsageError for wrong options, ContractMismatchError if the
+    engine returns other tensors than the contract has.
     """
     started = time.monotonic()
     contract = runner.contract
@@ -84,8 +85,8 @@ def solve(
     slots = _slots(contract, batch_size, len(tokens["inputs"]))
     limit = started + _seconds(deadline)
     if contract.granularity == "loop":
-        _refuse_choice(halt, policy, contract)
-        return solve_whole(runner, tokens, policy, slots, limit, on_step)
+        _refuse_loop_options(halt, policy, contract)
+        return solve_batches(runner, tokens, policy, slots, limit, on_step)
     rollout = Rollout(runner, tokens, policy, slots)
     while rollout.active:
         if time.monotonic() >= limit:
@@ -99,12 +100,12 @@ def solve(
     return rollout.solution()
 
 
-def _refuse_choice(halt: Halt, policy: HaltPolicy, contract: StepContract) -> None:
+def _refuse_loop_options(halt: Halt, policy: HaltPolicy, contract: StepContract) -> None:
     if halt != "learned" or policy.max_steps != contract.max_steps:
         raise UsageError(
-            "halt and max_steps: this model holds the whole loop and halts inside by its own rule "
-            f"(threshold {contract.halt.threshold:g}, at most {contract.max_steps} steps); leave "
-            "them out, or export it with granularity step"
+            "This model contains the complete loop and halts by its own rule (threshold "
+            f"{contract.halt.threshold:g}, at most {counted(contract.max_steps, 'step')}); drop "
+            "halt and max_steps, or export it with granularity step."
         )
 
 
@@ -117,11 +118,11 @@ def _as_mapping(contract: StepContract, inputs: Inputs) -> Arrays:
 
 
 def _policy(contract: StepContract, halt: Halt, max_steps: int | None) -> HaltPolicy:
-    steps = contract.max_steps if max_steps is None else _whole("max_steps", max_steps)
+    steps = contract.max_steps if max_steps is None else _count("max_steps", max_steps)
     if steps > contract.max_steps:
         raise UsageError(
-            f"max_steps: got {steps}, but this model was exported with {contract.max_steps} and "
-            "restarts a puzzle after them; give at most that or export it again"
+            f"max_steps: expected at most {contract.max_steps}, after which this model restarts a "
+            f"puzzle, got {steps}; give fewer, or export the model with more."
         )
     return HaltPolicy(contract.halt, _threshold(contract, halt), steps)
 
@@ -133,18 +134,18 @@ def _threshold(contract: StepContract, halt: Halt) -> float | None:
         return None
     if isinstance(halt, (int, float)) and not isinstance(halt, bool) and math.isfinite(halt):
         return float(halt)
-    raise UsageError(f"halt: expected 'learned', 'max_steps' or a finite number, got {halt!r}")
+    raise UsageError(f"halt: expected 'learned', 'max_steps' or a finite number, got {halt!r}.")
 
 
 def _slots(contract: StepContract, batch_size: int | None, count: int) -> int:
     if batch_size is not None:
-        batch_size = _whole("batch_size", batch_size)
+        batch_size = _count("batch_size", batch_size)
     if contract.batch is None:
         return min(count, batch_size or DEFAULT_BATCH_SIZE)
     if batch_size not in (None, contract.batch):
         raise UsageError(
-            f"batch_size: got {batch_size}, but this model was exported with the fixed batch "
-            f"{contract.batch}; leave it out or export with a free batch"
+            f"batch_size: expected {contract.batch}, the fixed batch of this model, got "
+            f"{batch_size}; drop it, or export the model with a dynamic batch."
         )
     return contract.batch
 
@@ -154,14 +155,14 @@ def _seconds(deadline: float | None) -> float:
         return math.inf
     if isinstance(deadline, (int, float)) and deadline >= 0:
         return float(deadline)
-    raise UsageError(f"deadline: expected seconds, 0 or more, got {deadline!r}")
+    raise UsageError(f"deadline: expected seconds, 0 or more, got {deadline!r}.")
 
 
-def _whole(name: str, value: int) -> int:
+def _count(name: str, value: int) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        raise UsageError(f"{name}: expected a whole number, got {value!r}") from None
+        raise UsageError(f"{name}: expected an integer, got {value!r}.") from None
     if number < 1 or isinstance(value, bool):
-        raise UsageError(f"{name}: expected 1 or more, got {value!r}")
+        raise UsageError(f"{name}: expected 1 or more, got {value!r}.")
     return number

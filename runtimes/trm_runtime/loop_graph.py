@@ -1,6 +1,6 @@
-"""Solve with a graph that holds the whole ACT loop: one call takes puzzles and gives answers.
+"""Solve with a graph that contains the complete ACT loop: one call takes puzzles, returns answers.
 
-Private to `loop`. Halting and latching have happened inside; here puzzles are cut into batches.
+Private to `loop`. The graph does the halting and latching; this module splits puzzles into batches.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from trm_runtime.solution import STOP_REASONS, Solution, StepEvent
 Array = np.ndarray[Any, Any]
 
 
-def solve_whole(
+def solve_batches(
     runner: StepRunner,
     tokens: Mapping[str, Array],
     policy: HaltPolicy,
@@ -27,10 +27,10 @@ def solve_whole(
     limit: float,
     on_step: Callable[[StepEvent], object] | None,
 ) -> Solution:
-    """The answers to N puzzles, `slots` at a call; `limit` is a time of `time.monotonic`.
+    """The answers to N puzzles, `slots` of them a call; `limit` is a time of `time.monotonic`.
 
-    A puzzle that no call has reached when time is up, or `on_step` returns False, has steps 0.
-    One with a NaN or Inf in its outputs has no answer: no earlier step of it is known.
+    A puzzle that was not in any call before `limit`, or before `on_step` returned False, has steps
+    0. One with a NaN or Inf in its outputs has no answer, because its earlier steps are not known.
     """
     count, seq = tokens["inputs"].shape
     answers, steps = np.zeros((count, seq), np.int32), np.zeros(count, np.int32)

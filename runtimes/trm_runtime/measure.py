@@ -1,10 +1,12 @@
-"""What one exported model costs here: `python -m trm_runtime.measure MODEL TOKENS.npy [PID]`.
+"""The cost of one exported model on this machine, measured in a separate process.
 
-Meant for a process of its own, because memory is that of the process: the engine is loaded first,
-and what opening and running the model adds to that is counted. Prints one JSON object; `refused`
-in it is the error of a model that cannot be measured, whose exit code it ends with. It ends with
-its parent, if that is PID. Knows
-numpy and the drivers; memory is read where Linux tells it.
+    python -m trm_runtime.measure MODEL INPUTS.npz [PID]
+
+Memory is that of the process: the engine is loaded first, and what opening and running the model
+adds to that is counted. INPUTS.npz has the `inputs` of a model and may have its
+`puzzle_identifiers`. Prints one JSON object; if the model cannot be measured, `refused` in it is
+the error, and the exit code is that of the error. The process ends with its parent, if that is PID.
+Knows numpy and the drivers; memory is read from /proc, which only Linux has.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from trm_runtime.loop import solve
 from trm_runtime.memory import return_large_blocks
 from trm_runtime.open import open_runner
 from trm_runtime.parent import end_with
-from trm_runtime.runner import StepRunner, initial_carry
+from trm_runtime.runner import Arrays, StepRunner, initial_carry
 
 Array = np.ndarray[Any, Any]
 
@@ -44,36 +46,40 @@ class Measurement:
     resident_mb: float | None  # added by opening and running, 10^6 bytes
 
 
-def measure(path: Path, tokens: Array, threads: int | None = None) -> Measurement:
-    """Opens `path` and times steps on the first puzzles of `tokens` (N, S) int32.
+def measure(
+    path: Path, tokens: Array, threads: int | None = None, identifiers: Array | None = None
+) -> Measurement:
+    """Opens `path` and times steps on the first of the puzzles.
 
-    Raises what `open_runner` raises.
+    `tokens` (N, S) int32; `identifiers` (N,) int32 of the puzzles, 0 if not given. Raises what
+    `open_runner` raises.
     """
     engine = load_engine(path)
     before, started = _resident(), time.perf_counter()
     runner = open_runner(path, threads=threads)
     loaded = time.perf_counter() - started
     batch = runner.contract.batch or 1
-    step = _step_seconds(runner, np.resize(tokens, (batch, tokens.shape[1])))
+    feeds = with_identifiers(runner.contract, tokens, identifiers)
+    rows = np.resize(np.arange(len(tokens)), batch)
+    step = _step_seconds(runner, {name: array[rows] for name, array in feeds.items()})
     after = _resident()
     added = None if before is None or after is None else (after - before) / 1e6
     return Measurement(engine, batch, loaded * 1e3, step * 1e3, added)
 
 
 def load_engine(path: Path) -> str:
-    """Loads what the driver of `path` needs; its distribution and version."""
+    """Loads the engine of the driver for `path`; returns its distribution and version."""
     engine = kind_of(path).engine
     package = engine.load().__name__.partition(".")[0].replace("_", "-")
-    brought = [name for name in engine.distributions if name.startswith(package)]
-    found = ((name, installed_version(name)) for name in brought)
-    return next((f"{name} {version}" for name, version in found if version), package)
+    names = [name for name in engine.distributions if name.startswith(package)]
+    versions = ((name, installed_version(name)) for name in names)
+    return next((f"{name} {version}" for name, version in versions if version), package)
 
 
-def _step_seconds(runner: StepRunner, tokens: Array) -> float:
-    """The median over calls that go through all steps of the same puzzles, again and again."""
+def _step_seconds(runner: StepRunner, inputs: Arrays) -> float:
+    """The median over calls that repeat all steps of the same puzzles."""
     contract, seconds = runner.contract, []
-    inputs = with_identifiers(contract, tokens)
-    carry = initial_carry(contract, len(tokens))
+    carry = initial_carry(contract, len(inputs["inputs"]))
     for _ in range(WARM_UP + MEASURED):
         started = time.perf_counter()
         output = runner.step(inputs, carry)
@@ -85,7 +91,7 @@ def _step_seconds(runner: StepRunner, tokens: Array) -> float:
 
 
 def _resident() -> int | None:
-    """Bytes of memory of this process; None where there is no /proc."""
+    """Bytes of memory of this process; None without /proc."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:
@@ -94,19 +100,21 @@ def _resident() -> int | None:
 
 
 def main() -> None:
-    """Measure what the arguments name, solve all puzzles, print one JSON object."""
+    """Measure the model, solve all puzzles, print one JSON object."""
     if len(sys.argv) > 3:
         end_with(int(sys.argv[3]))
     return_large_blocks()
-    path, tokens = Path(sys.argv[1]), np.load(sys.argv[2])
+    path, inputs = Path(sys.argv[1]), dict(np.load(sys.argv[2]))
+    tokens, identifiers = inputs["inputs"], inputs.get("puzzle_identifiers")
     try:
-        found = dataclasses.asdict(measure(path, tokens))
-        solution = solve(open_runner(path), tokens)
+        costs = dataclasses.asdict(measure(path, tokens, identifiers=identifiers))
+        runner = open_runner(path)
+        solution = solve(runner, with_identifiers(runner.contract, tokens, identifiers))
     except TRMError as error:
         sys.stdout.write(json.dumps({"refused": str(error)}) + "\n")
         sys.exit(error.exit_code)
-    decided = {"answers": solution.answers.tolist(), "steps": solution.steps.tolist()}
-    sys.stdout.write(json.dumps({**found, **decided}) + "\n")
+    answers = {"answers": solution.answers.tolist(), "steps": solution.steps.tolist()}
+    sys.stdout.write(json.dumps({**costs, **answers}) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""The puzzle embeddings of a model whose graph leaves them out: rows of a file beside it.
+"""The puzzle embeddings of a model whose graph does not contain them: rows of a file beside it.
 
-A table of many puzzles outweighs the network (100 MB beside 26 MB for ARC). Such a graph takes the
-rows of its puzzles as the input `puzzle_embedding`; here they are read from a memory-mapped `.npy`,
-so that only what is asked for is ever in memory. Knows numpy and the contract; knows no engine.
+The table of many puzzles is larger than the network (100 MB beside 26 MB for ARC). Such a graph
+takes the rows of its puzzles as the input `puzzle_embedding`; here they are read from a
+memory-mapped `.npy`, so only the rows in use are in memory. Knows numpy and the contract; knows no
+engine.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from trm_runtime.checks import check_step_call
 from trm_runtime.contract import PUZZLE_TABLE_SUFFIX, StepContract
 from trm_runtime.digest import digest
 from trm_runtime.errors import RejectedInputError
-from trm_runtime.message_text import first_few
+from trm_runtime.message_text import first_few, first_line
 from trm_runtime.runner import Arrays, StepOutput, StepRunner
 from trm_runtime.tensors import CarrySpec, TensorSpec, shape_text
 
@@ -29,27 +30,29 @@ Array = np.ndarray[Any, Any]
 
 
 def table_beside(model: Path) -> Path:
-    """Where the table of a model lies: `<model>.puzzle_table.npy`."""
+    """The path of the table of a model: `<model>.puzzle_table.npy`."""
     return model.with_name(model.name + PUZZLE_TABLE_SUFFIX)
 
 
 def open_table(path: Path, contract: StepContract) -> Array:
     """The table, memory-mapped and read-only: (identifiers, width) float32.
 
-    Raises RejectedInputError for a file that is missing, damaged, or not the one of the contract.
+    Raises RejectedInputError for a file that is missing, damaged, or not that of the contract.
     """
     try:
         table: Array = np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
         raise RejectedInputError(
             f"{path}: the puzzle embeddings of the model cannot be read: "
-            f"{error.strerror or error}; keep them beside it under this name, or export it again"
+            f"{error.strerror or error}; put them beside it under this name, or export it again."
         ) from error
-    except Exception as error:  # numpy raises whatever its parser of the header stumbles over
-        raise RejectedInputError(f"{path}: not a .npy file, or a damaged one: {error}") from error
+    except Exception as error:  # numpy's parser of the header may raise any exception
+        raise RejectedInputError(
+            f"{path}: not a .npy file, or a damaged one: {first_line(error)}; copy it again."
+        ) from error
     problems = _differences(table, contract)
     if not problems and _sha256(path) != contract.puzzle_table_sha256:
-        problems = ["its SHA-256 is not the one in the contract: it belongs to another model"]
+        problems = ["its SHA-256 is not that of the contract, so it belongs to another model"]
     if problems:
         raise RejectedInputError(f"{path}: not the puzzle embeddings of this model:", problems)
     return table
@@ -70,17 +73,17 @@ def _width(contract: StepContract) -> int | None:
 
 
 def _sha256(path: Path) -> str:
-    """Read piece by piece, which leaves no page of the mapping in memory."""
+    """Read in chunks, so that no page of the mapping stays in memory."""
     with path.open("rb") as file:
         return digest(file)
 
 
 @final
 class PuzzleTableRunner:
-    """A StepRunner over another one that takes `puzzle_embedding`, and the table of its rows.
+    """A StepRunner over another one that takes `puzzle_embedding`, with the table of its rows.
 
-    Its contract is that of a model with the table inside: it takes `puzzle_identifiers`, carries
-    the identifier of each row's puzzle, and is interchangeable with such a model.
+    Its contract is that of a model with the table in its graph: it takes `puzzle_identifiers`, and
+    its carry has the identifier of each row's puzzle. The two are interchangeable.
     """
 
     def __init__(self, runner: StepRunner, table: Array) -> None:
@@ -90,26 +93,26 @@ class PuzzleTableRunner:
     def step(self, inputs: Arrays, carry: Arrays) -> StepOutput:
         """One call; see StepRunner.step."""
         given = check_step_call(self.contract, inputs, carry)
-        fresh = given.pop(IDENTIFIERS)
-        given[EMBEDDING] = self._table[fresh]
-        held = carry.get(_CURRENT + IDENTIFIERS)
-        if held is None:  # the whole loop is inside
+        new = given.pop(IDENTIFIERS)
+        given[EMBEDDING] = self._table[new]
+        current = carry.get(_CURRENT + IDENTIFIERS)
+        if current is None:  # granularity loop
             return self._runner.step(given, carry)
-        self._check_held(held)
+        self._check_current(current)
         rest = {name: array for name, array in carry.items() if name != _CURRENT + IDENTIFIERS}
-        output = self._runner.step(given, {**rest, _CURRENT + EMBEDDING: self._table[held]})
+        output = self._runner.step(given, {**rest, _CURRENT + EMBEDDING: self._table[current]})
         after = {k: v for k, v in output.carry.items() if k != _CURRENT + EMBEDDING}
-        after[_CURRENT + IDENTIFIERS] = np.where(carry["halted"], fresh, held)
+        after[_CURRENT + IDENTIFIERS] = np.where(carry["halted"], new, current)
         return StepOutput(after, output.outputs)
 
-    def _check_held(self, held: Array) -> None:
+    def _check_current(self, current: Array) -> None:
         last = len(self._table) - 1
         problems = [
-            f"carry {_CURRENT + IDENTIFIERS!r}, row {row}: id {held[row]} is not in 0..{last}"
-            for row in np.flatnonzero((held < 0) | (held > last))
+            f"carry {_CURRENT + IDENTIFIERS!r}, row {row}: id {current[row]} is not in 0..{last}"
+            for row in np.flatnonzero((current < 0) | (current > last))
         ]
         if problems:
-            raise RejectedInputError("the carry does not fit the model:", first_few(problems))
+            raise RejectedInputError("The carry does not fit the model:", first_few(problems))
 
 
 def _with_identifiers(contract: StepContract) -> StepContract:

@@ -1,8 +1,8 @@
-"""Puzzles as people have them, text or token ids, become token ids (N, S) int32.
+"""Puzzles as text or token ids become token ids (N, S) int32.
 
-A line of text holds the S cells of a puzzle as S characters of the contract's alphabet, or as S
-token ids separated by spaces or commas. In a file empty lines are skipped, and so are lines that
-start with `#`, unless `#` is itself in the alphabet. Knows nothing about any particular task.
+A line of text has the S cells of a puzzle as S characters of the contract's alphabet, or as S token
+ids separated by spaces or commas. In a file, empty lines are skipped, and so are lines that start
+with `#`, unless `#` is in the alphabet. Knows nothing about any particular task.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import numpy as np
 
 from trm_runtime.alphabet import id_of, meanings, padded_cells
 from trm_runtime.contract import StepContract
-from trm_runtime.errors import RejectedInputError
+from trm_runtime.errors import RejectedInputError, unreadable
 from trm_runtime.message_text import counted, first_few
 from trm_runtime.runner import StepRunner
 
 Array = np.ndarray[Any, Any]
 
-_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}")
-_UNFIT = "the puzzles do not fit the model:"
+_INTEGER = re.compile(r"-?[0-9]{1,9}")
+_UNFIT = "The puzzles do not fit the model:"
 
 
 class _BadLineError(ValueError):
@@ -38,8 +38,8 @@ def read_puzzles(source: str | os.PathLike[str], model: StepContract | StepRunne
 
     `model` is a runner, or the contract of one.
 
-    Raises RejectedInputError when the file cannot be read or holds no puzzle, and for bad lines,
-    the first few of which are named with what is wrong.
+    Raises RejectedInputError if the file cannot be read or has no puzzles, and for bad lines, of
+    which the first few are listed with the reason.
     """
     contract = model if isinstance(model, StepContract) else model.contract
     name, lines = _numbered_lines(os.fspath(source))
@@ -48,20 +48,20 @@ def read_puzzles(source: str | os.PathLike[str], model: StepContract | StepRunne
     rows, problems = _parse(given, contract)
     _refuse_lines(name, problems)
     if not len(rows):
-        raise RejectedInputError(f"{name}: holds no puzzles; expected one a line")
+        raise RejectedInputError(f"{name}: has no puzzles; expected one a line.")
     return rows
 
 
 def read_identifiers(source: str | os.PathLike[str]) -> Array:
     """The puzzle identifiers in the text file `source`, one a line: (N,) int32.
 
-    Raises RejectedInputError when it cannot be read, and for lines that are no whole number.
+    Raises RejectedInputError if it cannot be read, and for lines that are not an integer.
     """
     name, lines = _numbered_lines(os.fspath(source))
     given = [(at, line.strip()) for at, line in lines]
     _refuse_lines(name, [
-        f"{at}: expected one whole number, got {line!r:.60}"
-        for at, line in given if not _WHOLE_NUMBER.fullmatch(line)
+        f"{at}: expected one integer, got {line!r:.60}"
+        for at, line in given if not _INTEGER.fullmatch(line)
     ])  # fmt: skip
     return np.array([int(line) for _, line in given], dtype=np.int32)
 
@@ -69,8 +69,8 @@ def read_identifiers(source: str | os.PathLike[str]) -> Array:
 def as_tokens(puzzles: Any, contract: StepContract) -> Array:
     """Token ids (N, S) of one puzzle or several, given as text or as ids.
 
-    Text is a string, whose lines are puzzles, or a sequence of strings. Ids are as they were given,
-    (N, S) or (S,) for one puzzle; `trm_runtime.checks` looks at them.
+    Text is a string, whose lines are puzzles, or a sequence of strings. Ids are returned unchanged,
+    (N, S) or (S,) for one puzzle; `trm_runtime.checks` checks them.
 
     Raises RejectedInputError for text that does not fit, and for rows of different lengths.
     """
@@ -90,20 +90,22 @@ def as_tokens(puzzles: Any, contract: StepContract) -> Array:
 
 
 def refuse_padding(contract: StepContract, tokens: Array) -> None:
-    """Raise RejectedInputError for ids (N, S) with padding inside a puzzle, as digits look.
+    """Raise RejectedInputError for ids (N, S) with padding inside a puzzle, such as digits 0-9.
 
-    The message says what the ids of the model mean.
+    The message has the meaning of the ids of the model.
     """
     padded = np.argwhere(padded_cells(contract.alphabet, tokens))
     if len(padded):
         places = [f"row {row}, column {column}: id 0" for row, column in padded.tolist()]
-        summary = "The puzzles hold id 0, which is padding and no cell of theirs."
-        raise RejectedInputError(f"{summary} {_ids_of(contract)}", first_few(places))
+        raise RejectedInputError(
+            f"The puzzles contain id 0, which is padding; {_meaning_of_ids(contract)}:",
+            first_few(places),
+        )
 
 
-def _ids_of(contract: StepContract) -> str:
+def _meaning_of_ids(contract: StepContract) -> str:
     known = meanings(contract.alphabet or ())
-    return f"In this model {known}. Give puzzles as text, or in these ids."
+    return f"in this model {known}, so give puzzles as text, or in these ids"
 
 
 def _numbered_lines(source: str) -> tuple[str, list[tuple[str, str]]]:
@@ -113,9 +115,9 @@ def _numbered_lines(source: str) -> tuple[str, list[tuple[str, str]]]:
         lines = enumerate(_read_text(source).splitlines(), start=1)
         return name, [(f"{name}:{number}", line) for number, line in lines if line.strip()]
     except OSError as error:
-        raise RejectedInputError(f"{name}: cannot be read: {error.strerror}") from error
+        raise unreadable(name, error) from error
     except UnicodeDecodeError as error:
-        raise RejectedInputError(f"{name}: is not UTF-8 text: {error}") from error
+        raise RejectedInputError(f"{name}: not UTF-8 text: {error}.") from error
 
 
 def _read_text(source: str) -> str:
@@ -132,7 +134,7 @@ def _refuse_lines(name: str, problems: list[str]) -> None:
 
 
 def _parse(lines: Iterable[tuple[str, str]], contract: StepContract) -> tuple[Array, list[str]]:
-    """The good ones of (place, text) as (N, S) int32, and what is wrong with the others."""
+    """The good lines of (place, text) as (N, S) int32, and the problems of the others."""
     lookup, rows, problems = id_of(contract.alphabet), [], []
     for place, line in lines:
         try:
@@ -147,12 +149,12 @@ def _cells(line: str, lookup: dict[str, int], contract: StepContract) -> list[in
     if len(cells) == size and all(character in lookup for character in cells):
         return [lookup[character] for character in cells]
     words = line.replace(",", " ").split()
-    if len(words) > 1 and all(_WHOLE_NUMBER.fullmatch(word) for word in words):
+    if len(words) > 1 and all(_INTEGER.fullmatch(word) for word in words):
         return _ids([int(word) for word in words], contract)
     if not lookup:
-        raise _BadLineError(f"expected {size} token ids separated by spaces or commas")
+        raise _BadLineError(f"expected {counted(size, 'token id')} separated by spaces or commas")
     if len(cells) != size:
-        raise _BadLineError(f"expected {size} cells, got {len(cells)} characters")
+        raise _BadLineError(f"expected {counted(size, 'character')}, got {len(cells)}")
     column = next(i for i, character in enumerate(cells) if character not in lookup)
     known = "".join(sorted(lookup))
     raise _BadLineError(f"column {column + 1}: {cells[column]!r} is not one of {known}")
@@ -160,7 +162,7 @@ def _cells(line: str, lookup: dict[str, int], contract: StepContract) -> list[in
 
 def _ids(ids: list[int], contract: StepContract) -> list[int]:
     if len(ids) != contract.seq_len:
-        raise _BadLineError(f"expected {contract.seq_len} cells, got {len(ids)} token ids")
+        raise _BadLineError(f"expected {counted(contract.seq_len, 'token id')}, got {len(ids)}")
     last = contract.vocab_size - 1
     for column, value in enumerate(ids, start=1):
         if not 0 <= value <= last:
@@ -168,5 +170,5 @@ def _ids(ids: list[int], contract: StepContract) -> list[int]:
     padded = padded_cells(contract.alphabet, np.array([ids]))[0]
     if padded.any():
         column = int(padded.argmax()) + 1
-        raise _BadLineError(f"column {column}: id 0 is padding. {_ids_of(contract)}")
+        raise _BadLineError(f"column {column}: id 0 is padding; {_meaning_of_ids(contract)}")
     return ids

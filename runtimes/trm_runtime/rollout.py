@@ -1,4 +1,4 @@
-"""The state of a running loop: which puzzle sits in which slot, and what is known of each so far.
+"""The state of a running loop: the puzzle of each slot, and the present answer of each puzzle.
 
 Private to `loop`. Memory: the answers of all N puzzles, the carry and outputs of one batch.
 """
@@ -26,8 +26,8 @@ _IDLE = -1
 class HaltPolicy:
     """When a puzzle is done: its score is above the threshold, or it took max_steps."""
 
-    rule: HaltRule  # what the score is
-    threshold: float | None  # logits, in place of the rule's own; None: run all steps
+    rule: HaltRule  # for the score
+    threshold: float | None  # logits, instead of the rule's own; None: run all steps
     max_steps: int
 
     def reasons(self, steps: Array, q_halt: Array, q_continue: Array) -> Array:
@@ -41,7 +41,7 @@ class HaltPolicy:
 
 
 class Rollout:
-    """N puzzles on their way through the slots of one runner."""
+    """N puzzles that are solved in the slots of one runner."""
 
     def __init__(
         self, runner: StepRunner, tokens: Mapping[str, Array], policy: HaltPolicy, slots: int
@@ -65,7 +65,7 @@ class Rollout:
         return bool((self._rows != _IDLE).any())
 
     def advance(self) -> StepEvent:
-        """One engine call, and what it means for every puzzle in it."""
+        """One engine call, and its results for every puzzle in it."""
         inputs = {name: array[self._fed] for name, array in self._tokens.items()}
         output = self._runner.step(inputs, self._carry)
         contract = self._runner.contract
@@ -98,10 +98,10 @@ class Rollout:
         )
 
     def refill(self) -> None:
-        """Give freed slots to waiting puzzles; drop the rest, or idle them in a fixed batch."""
+        """Give free slots to waiting puzzles; drop other free slots unless the batch is fixed."""
         done = (self._rows != _IDLE) & (self._reasons[self._rows] != _RUNNING)
         bad = done & (self._reasons[self._rows] == STOP_REASONS.index("nonfinite"))
-        self._carry = _wiped(self._runner.contract, self._carry, bad)
+        self._carry = _cleared(self._runner.contract, self._carry, bad)
         freed = np.flatnonzero(done)
         taken = freed[: len(self._reasons) - self._next]
         self._rows[freed] = _IDLE
@@ -119,12 +119,12 @@ class Rollout:
         self._carry = {name: array[kept] for name, array in self._carry.items()}
 
     def stop(self, reason: str) -> None:
-        """End every puzzle that is not done yet, for this reason."""
+        """Stop every puzzle that is not done yet, for this reason."""
         self._reasons[self._reasons == _RUNNING] = STOP_REASONS.index(reason)
         self._rows[:] = _IDLE
 
     def solution(self) -> Solution:
-        """What is known now; call it when nothing is active."""
+        """The results; call it when no puzzle is active."""
         reasons = tuple(STOP_REASONS[code] for code in self._reasons.tolist())
         return Solution(
             self._answers,
@@ -147,11 +147,11 @@ def finite_rows(contract: StepContract, output: StepOutput) -> Array:
     return finite
 
 
-def _wiped(contract: StepContract, carry: Mapping[str, Array], slots: Array) -> dict[str, Array]:
-    """The carry with some slots back at their fill: no NaN may wait for the next puzzle."""
+def _cleared(contract: StepContract, carry: Mapping[str, Array], slots: Array) -> dict[str, Array]:
+    """The carry with some slots reset to their fill, so that no NaN reaches the next puzzle."""
     if not slots.any():
         return dict(carry)
-    wiped = {name: array.copy() for name, array in carry.items()}
+    cleared = {name: array.copy() for name, array in carry.items()}
     for spec in contract.carry:
-        wiped[spec.name][slots] = spec.fill
-    return wiped
+        cleared[spec.name][slots] = spec.fill
+    return cleared

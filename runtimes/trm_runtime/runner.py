@@ -1,4 +1,4 @@
-"""What an engine must supply so that the loop can run on it: one step."""
+"""The protocol of an engine: one step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Arrays = Mapping[str, "np.ndarray[Any, Any]"]  # by name
 
 @dataclass(frozen=True)
 class StepOutput:
-    """What one step returns; every array has the batch on axis 0."""
+    """The result of one step; every array has the batch on axis 0."""
 
     carry: dict[str, np.ndarray[Any, Any]]  # by incoming names: z_H, not z_H_next
     outputs: dict[str, np.ndarray[Any, Any]]  # logits, q_halt_logits, q_continue_logits
@@ -31,9 +31,9 @@ class StepOutput:
 
 
 class StepRunner(Protocol):
-    """One engine with one model: the reference and every candidate look like this.
+    """One engine with one model: the protocol of the reference and of every candidate.
 
-    A step neither changes the arrays it is given nor keeps or reuses those it returned.
+    A step does not change its input arrays, and does not keep or reuse the arrays that it returned.
     """
 
     @property
@@ -44,21 +44,21 @@ class StepRunner(Protocol):
     def step(self, inputs: Arrays, carry: Arrays) -> StepOutput:
         """One ACT step for every row of the batch; names, dtypes and shapes as in the contract.
 
-        Raises RejectedInputError for arrays that do not fit, before the engine sees them.
+        Raises RejectedInputError for arrays that do not fit, before the engine gets them.
         """
         ...
 
 
-def step_output(contract: StepContract, found: Arrays) -> StepOutput:
-    """What a step returned, from all that its engine did, by the names that come out."""
+def step_output(contract: StepContract, tensors: Arrays) -> StepOutput:
+    """The result of a step, from the tensors that its engine returned, by output name."""
     return StepOutput(
-        carry={spec.name: found[spec.next] for spec in contract.carry},
-        outputs={spec.name: found[spec.name] for spec in contract.outputs},
+        carry={spec.name: tensors[spec.next] for spec in contract.carry},
+        outputs={spec.name: tensors[spec.name] for spec in contract.outputs},
     )
 
 
 def initial_carry(contract: StepContract, batch: int) -> dict[str, np.ndarray[Any, Any]]:
-    """The carry before the first step: each tensor (batch, ...) full of its `fill`."""
+    """The carry before the first step: each tensor (batch, ...) filled with its `fill`."""
     return {
         spec.name: np.full((batch, *_row_shape(spec.shape)), spec.fill, dtype=spec.dtype)
         for spec in contract.carry

@@ -1,4 +1,4 @@
-"""What the loop hands out: one event a step while it runs, one solution at the end."""
+"""The results of the loop: one event for each step while it runs, and one solution at the end."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ STOP_REASONS = ("halted", "max_steps", "deadline", "cancelled", "nonfinite")
 
 @dataclass(frozen=True)
 class StepEvent:
-    """What happened in one engine call; n puzzles took part in a batch of B slots.
+    """The results of one engine call with n puzzles in a batch of B slots.
 
-    `outputs` and `carry` are the engine's own arrays: read them at once, do not change them.
+    `outputs` and `carry` are the engine's own arrays: read them immediately, do not change them.
     """
 
     rows: np.ndarray[Any, Any]  # (n,) int64: which puzzles, as rows of the inputs given to solve
-    slots: np.ndarray[Any, Any]  # (n,) int64: where each of them sits on axis 0 of outputs, carry
-    steps: np.ndarray[Any, Any]  # (n,) int32: steps each has taken, this one included
+    slots: np.ndarray[Any, Any]  # (n,) int64: the index of each on axis 0 of outputs, carry
+    steps: np.ndarray[Any, Any]  # (n,) int32: number of steps of each, with this one
     answers: np.ndarray[Any, Any]  # (n, S) int32: answers so far
     q_halt: np.ndarray[Any, Any]  # (n,) float32 logits
     q_continue: np.ndarray[Any, Any]  # (n,) float32 logits
@@ -47,17 +47,16 @@ class Solution(Shown):
 
     `stop_reasons` has one of STOP_REASONS for every puzzle. A puzzle stopped by "deadline" or
     "cancelled" has its latest answer; one stopped by "nonfinite" the answer of its last finite
-    step, while `steps` counts the step that went wrong. A puzzle without any finite step has
-    answer 0 (padding) everywhere and NaN for both q values; one that was never stepped has
-    steps 0.
+    step, while `steps` counts the failed step as well. A puzzle without any finite step has answer
+    0 (padding) everywhere and NaN for both q values; one without any step has steps 0.
     """
 
     answers: np.ndarray[Any, Any]  # (N, S) int32 token ids
     steps: np.ndarray[Any, Any]  # (N,) int32
     q_halt: np.ndarray[Any, Any]  # (N,) float32 logits, of the step that gave the answer
-    q_continue: np.ndarray[Any, Any]  # (N,) float32 logits, likewise
+    q_continue: np.ndarray[Any, Any]  # (N,) float32 logits, of the same step
     stop_reasons: tuple[str, ...]  # N of them
-    puzzles: np.ndarray[Any, Any]  # (N, S) int32 token ids, as they were given
+    puzzles: np.ndarray[Any, Any]  # (N, S) int32 token ids of the inputs
     contract: StepContract  # of the runner
 
     def __len__(self) -> int:
@@ -65,14 +64,14 @@ class Solution(Shown):
 
     @property
     def texts(self) -> list[str]:
-        """Every answer as text, a character a cell; `?` for an id without a character.
+        """Every answer as text, a character for each cell; `?` for an id without a character.
 
-        Raises UsageError where the contract has no alphabet.
+        Raises UsageError if the contract has no alphabet.
         """
         if self.contract.alphabet is None:
             raise UsageError(
-                f"{self.contract.model_name}: The contract has no alphabet, so answers have no "
-                "text. Use the token ids in `answers`."
+                f"{self.contract.model_name}: the contract has no alphabet, so answers have no "
+                "text; use the token ids in `answers`."
             )
         return [text_of(ids, self.contract.alphabet) for ids in self.answers.tolist()]
 
@@ -80,7 +79,7 @@ class Solution(Shown):
     def given_kept(self) -> list[bool | None]:
         """Whether each answer repeats every given cell of its puzzle.
 
-        None for a puzzle without an answer, and for all of an alphabet without blanks.
+        None for a puzzle without an answer, and for all puzzles if the alphabet has no blanks.
         """
         opened = open_cells(self.contract.alphabet, self.puzzles)
         if opened is None:
@@ -91,21 +90,21 @@ class Solution(Shown):
 
     @property
     def stops(self) -> str:
-        """Why the puzzles stopped, and after how many steps: `2 halted; 3.50 steps on average`."""
+        """Stop reasons and the mean number of steps: `2 halted; 3.50 steps on average`."""
         reasons = sorted(Counter(self.stop_reasons).items())
         counts = ", ".join(f"{count} {reason}" for reason, count in reasons)
-        return f"{counts}; {self.steps.mean():.2f} steps on average" if len(self) else "nothing"
+        return f"{counts}; {self.steps.mean():.2f} steps on average" if len(self) else "no steps"
 
     @property
     def summary(self) -> str:
-        """How many puzzles, why they stopped, and after how many steps."""
+        """The number of puzzles, their stop reasons and the mean number of steps."""
         return f"{counted(len(self), 'puzzle')}: {self.stops}"
 
     def tables(self) -> tuple[Table, ...]:
         """The first answers."""
-        few = slice(0, MAX_ROWS)
+        first = slice(0, MAX_ROWS)
         known = self.contract.alphabet is not None
-        answers = self.texts[few] if known else map(str, self.answers[few].tolist())
+        answers = self.texts[first] if known else map(str, self.answers[first].tolist())
         rows = [
             (str(row), answer, str(steps), reason, f"{q_halt:.4f}")
             for row, answer, steps, reason, q_halt in zip(
@@ -113,8 +112,8 @@ class Solution(Shown):
             )
         ]
         title = first_rows(self.summary, len(rows), len(self))
-        heads, words = ("row", "answer", "steps", "stopped by", "q_halt"), ("answer", "stopped by")
-        return (Table(title, rows, heads, words),)
+        heads = ("row", "answer", "steps", "stop reason", "q_halt")
+        return (Table(title, rows, heads, words=("answer", "stop reason")),)
 
     def to_json(self) -> str:
         """One JSON object with the fields as lists; a q value that is NaN becomes null."""

@@ -12,13 +12,13 @@ from contextlib import suppress
 from typing import TextIO
 
 FULL = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
-"""Error numbers of a disk that takes no more."""
+"""Error numbers of a full disk."""
 
 
 def open_closed_streams() -> None:
-    """Let a command that was started without a stream (`>&-`) write to nowhere instead.
+    """Open the null device as stdout or stderr if a command was started without it (`>&-`).
 
-    Python has None in its place, and the next file opened would get its descriptor.
+    Otherwise the stream is None, and the next file that is opened gets its descriptor.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
@@ -26,41 +26,41 @@ def open_closed_streams() -> None:
 
 
 class StatusLine:
-    """A line of standard error that is written over and over; silent where that is no terminal."""
+    """A line of standard error that is overwritten; not shown if that is not a terminal."""
 
     def __init__(self) -> None:
         self._shown = sys.stderr.isatty()
 
     def show(self, text: str) -> None:
-        """Put the text in the place of the last one."""
+        """Replace the text."""
         if self._shown:
             sys.stderr.write(f"\r{text}")
             sys.stderr.flush()
 
     def clear(self) -> None:
-        """Take it away."""
+        """Remove the text."""
         if self._shown:
             sys.stderr.write("\r\033[K")
 
 
 def has_no_reader(error: BaseException) -> bool:
-    """Whether the reader of our output, such as `head`, has seen enough and gone."""
+    """Whether the reader of our output, such as `head`, has closed it."""
     return isinstance(error, OSError) and error.errno == errno.EPIPE
 
 
 def discard(stream: TextIO) -> None:
-    """Send the rest to nowhere, lest Python complains at exit about what it could not write."""
+    """Redirect the rest to the null device, so that Python reports no error at exit."""
     with suppress(OSError, ValueError):  # a captured stream has no descriptor
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def output_problem(error: OSError) -> str | None:
-    """What to say where `error` is that of a full standard output; what is left goes nowhere.
+    """The message if `error` is that of a full standard output, whose rest is then discarded.
 
-    None for an error that names a file, or another than a full disk. A caller that writes files
-    names them.
+    None for an error with a file name, or another error than a full disk. Callers that write files
+    name them.
     """
     if error.filename is not None or error.errno not in FULL:
         return None
     discard(sys.stdout)
-    return f"standard output cannot be written: {error.strerror}"
+    return f"Standard output cannot be written: {error.strerror}."

@@ -1,4 +1,4 @@
-"""Read a JSON object strictly and collect every complaint instead of stopping at the first.
+"""Read a JSON object strictly and collect all problems instead of stopping at the first.
 
 Knows nothing about contracts. Standard library only.
 """
@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-LARGEST = 1e300  # of a number that is no whole one: well inside float64
+LARGEST = 1e300  # of a number that is not an integer; float64 goes further
 
 
 class _DuplicateKeyError(ValueError):
@@ -41,7 +41,7 @@ def kind(value: object) -> str:
     """The JSON word for a parsed value, for messages."""
     if value is None:
         return "null"
-    names = {bool: "boolean", int: "whole number", float: "number", str: "string", list: "list"}
+    names = {bool: "boolean", int: "integer", float: "number", str: "string", list: "list"}
     return names.get(type(value), "object")
 
 
@@ -49,8 +49,8 @@ class Fields:
     """One JSON object being read.
 
     Missing and unknown keys are reported on construction. A getter reports a value of the wrong
-    type and then returns a harmless stand-in, so that reading goes on; the caller looks at
-    `problems` before it uses what it got.
+    type and then returns a default, so that reading continues; the caller checks `problems` before
+    it uses the values.
     """
 
     def __init__(self, value: Any, where: str, keys: Sequence[str], problems: list[str]) -> None:
@@ -64,44 +64,44 @@ class Fields:
         problems.extend(f"{self.at(k)}: unknown key" for k in value if k not in keys)
 
     def at(self, key: str) -> str:
-        """The dotted place of a key, for messages."""
+        """The dotted path of a key, for messages."""
         return f"{self.where}.{key}" if self.where else key
 
-    def _typed(self, key: str, types: tuple[type, ...], expected: str, stand_in: Any) -> Any:
+    def _typed(self, key: str, types: tuple[type, ...], expected: str, default: Any) -> Any:
         if key not in self.values:
-            return stand_in
+            return default
         value = self.values[key]
         if type(value) in types:
             return value
         self.problems.append(
             f"{self.at(key)}: expected {expected}, got {kind(value)} {value!r:.60}"
         )
-        return stand_in
+        return default
 
     def text(self, key: str) -> str:
-        """A string; stands in with ''."""
+        """A string; '' by default."""
         return str(self._typed(key, (str,), "a string", ""))
 
     def choice(self, key: str, allowed: Sequence[str]) -> str:
-        """One of the allowed strings; stands in with the first of them."""
+        """One of the allowed strings; the first of them by default."""
         before = len(self.problems)
         value = self.text(key)
         if value not in allowed and len(self.problems) == before and key in self.values:
-            words = ", ".join(allowed)
-            self.problems.append(f"{self.at(key)}: expected one of {words}; got {value!r:.60}")
+            known = ", ".join(allowed)
+            self.problems.append(f"{self.at(key)}: expected one of {known}; got {value!r:.60}")
         return value if value in allowed else allowed[0]
 
-    def whole(self, key: str) -> int:
-        """A whole number; stands in with 1."""
-        return int(self._typed(key, (int,), "a whole number", 1))
+    def integer(self, key: str) -> int:
+        """An integer; 1 by default."""
+        return int(self._typed(key, (int,), "an integer", 1))
 
-    def whole_or_null(self, key: str) -> int | None:
-        """A whole number or null; stands in with null."""
-        value: int | None = self._typed(key, (int, type(None)), "a whole number or null", None)
+    def integer_or_null(self, key: str) -> int | None:
+        """An integer or null; null by default."""
+        value: int | None = self._typed(key, (int, type(None)), "an integer or null", None)
         return value
 
     def number(self, key: str) -> float:
-        """A finite number; stands in with 0."""
+        """A finite number; 0 by default."""
         value = self._typed(key, (int, float), "a number", 0.0)
         if abs(value) <= LARGEST:
             return float(value)
@@ -109,15 +109,15 @@ class Fields:
         return 0.0
 
     def boolean(self, key: str) -> bool:
-        """True or false; stands in with False."""
+        """True or false; False by default."""
         return bool(self._typed(key, (bool,), "true or false", False))
 
     def items(self, key: str) -> list[Any]:
-        """A list of anything; stands in with an empty one."""
+        """A list of any values; empty by default."""
         return list(self._typed(key, (list,), "a list", []))
 
     def texts_or_null(self, key: str) -> tuple[str, ...] | None:
-        """A list of strings, or null; stands in with null."""
+        """A list of strings, or null; null by default."""
         values = self._typed(key, (list, type(None)), "a list of strings or null", None)
         if values is None:
             return None
@@ -127,14 +127,14 @@ class Fields:
         return tuple(values)
 
     def text_map(self, key: str) -> dict[str, str]:
-        """An object whose values are all strings; stands in with an empty one."""
+        """An object whose values are all strings; empty by default."""
         values = self._typed(key, (dict,), "an object of strings", {})
         wrong = [k for k, v in values.items() if type(v) is not str]
         self.problems.extend(f"{self.at(key)}.{k}: expected a string" for k in wrong)
         return {} if wrong else dict(values)
 
     def object(self, key: str, keys: Sequence[str]) -> Fields:
-        """A nested object with its own keys; stands in with an empty one."""
+        """A nested object with its own keys; empty by default."""
         if key in self.values:
             return Fields(self.values[key], self.at(key), keys, self.problems)
         return Fields({}, self.at(key), (), self.problems)

@@ -1,6 +1,6 @@
-"""What one tensor of a step graph looks like, and the rules that tensors obey by themselves.
+"""The description of one tensor of a step graph, and the rules for single tensors.
 
-Standard library only. Knows nothing about what the tensors mean.
+Standard library only. Knows nothing about the meaning of the tensors.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Optional, Union
 
 DTYPES = ("float32", "int32", "bool", "int8")
-NEXT = "_next"  # of a carry's name: the name under which it comes out
+NEXT = "_next"  # suffix of the output name of a carry tensor
 INT8 = (-128, 127)
 
 _MAX_FLOAT32 = 3.4028234663852886e38
@@ -23,22 +23,23 @@ FILLS: Mapping[str, tuple[tuple[type, ...], tuple[float, float]]] = {
     "int8": ((int,), INT8),
     "float32": ((int, float), (-_MAX_FLOAT32, _MAX_FLOAT32)),
 }
-"""Of each dtype: what a fill of it may be in Python, the least and the largest."""
+"""For each dtype: the Python types of a fill, and its smallest and largest value."""
 
 Shape = tuple[Optional[int], ...]
-"""Sizes of a tensor's axes. None stands for a dynamic batch, on axis 0 only."""
+"""Sizes of a tensor's axes. None is a dynamic batch, on axis 0 only."""
 
 Scalar = Union[bool, int, float]
 
 EngineTensors = Mapping[str, tuple[str, Shape]]
-"""What an engine says of itself: name -> (dtype, shape); None for a size it leaves open."""
+"""The tensors of an engine: name -> (dtype, shape); None for a dynamic size."""
 
 
 @dataclass(frozen=True)
 class TensorSpec:
     """One tensor of the step graph.
 
-    One of int8 stands for the real numbers `scale * (value - zero_point)`; no other has these two.
+    An int8 tensor represents the real numbers `scale * (value - zero_point)`; other dtypes have
+    neither.
     """
 
     name: str
@@ -50,16 +51,16 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class CarrySpec:
-    """One tensor of the state between steps: goes in as `name`, comes out as `next`.
+    """One tensor of the state between steps: the input `name` and the output `next`.
 
-    `scale` and `zero_point` as in a `TensorSpec`; they hold for both ends.
+    `scale` and `zero_point` as in a `TensorSpec`, for input and output.
     """
 
     name: str
     next: str  # always name + NEXT
     dtype: str  # one of DTYPES
     shape: Shape
-    fill: Scalar  # every element of it before the first step
+    fill: Scalar  # of every element before the first step
     scale: float | None = None
     zero_point: int | None = None
 
@@ -79,7 +80,7 @@ def tensor_problems(
     carry: Sequence[CarrySpec],
     outputs: Sequence[TensorSpec],
 ) -> list[str]:
-    """Every rule that the tensors break one by one, or by sharing a name."""
+    """Every broken rule of single tensors, and every name that several tensors share."""
     problems = [] if batch is None or batch >= 1 else [f"batch: expected 1 or more, got {batch}"]
     every: tuple[AnySpec, ...] = (*inputs, *carry, *outputs)
     for spec in every:
@@ -105,7 +106,7 @@ def _one(spec: AnySpec, batch: int | None) -> list[str]:
 
 
 def _grid(spec: AnySpec) -> list[str]:
-    """What is wrong with the scale and the zero point."""
+    """Problems with the scale and the zero point."""
     name, scale, zero = spec.name, spec.scale, spec.zero_point
     if spec.dtype != "int8":
         alone = scale is None and zero is None

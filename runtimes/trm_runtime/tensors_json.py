@@ -1,7 +1,7 @@
 """The tensors of a contract in JSON: lists of objects, a key for each field of their dataclass.
 
 Only an int8 tensor has the keys `scale` and `zero_point`. Standard library only. Knows nothing
-about what the tensors mean.
+about the meaning of the tensors.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def document(specs: Iterable[AnySpec]) -> list[dict[str, Any]]:
 
 
 def read_tensors(fields: Fields, key: str) -> tuple[TensorSpec, ...]:
-    """The sound tensors of that list; the others are only reported."""
+    """The valid tensors of that list; the others are only reported."""
     return tuple(_read_all(fields, key, _TENSOR_KEYS, _read_tensor))
 
 
 def read_carry(fields: Fields, key: str) -> tuple[CarrySpec, ...]:
-    """The same of a list of the carry."""
+    """The same for a list of the carry."""
     return tuple(_read_all(fields, key, _CARRY_KEYS, _read_carry))
 
 
@@ -60,8 +60,8 @@ def _read_carry(fields: Fields) -> CarrySpec:
     dtype = fields.choice("dtype", DTYPES)
     readers: dict[str, Callable[[str], Scalar]] = {
         "bool": fields.boolean,
-        "int32": fields.whole,
-        "int8": fields.whole,
+        "int32": fields.integer,
+        "int8": fields.integer,
         "float32": fields.number,
     }
     names = (fields.text("name"), fields.text("next"))
@@ -72,12 +72,12 @@ def _read_carry(fields: Fields) -> CarrySpec:
 def _read_grid(fields: Fields, dtype: str) -> tuple[float | None, int | None]:
     if dtype != "int8":
         return None, None
-    return fields.number("scale"), fields.whole("zero_point")
+    return fields.number("scale"), fields.integer("zero_point")
 
 
 def _read_shape(fields: Fields) -> Shape:
     sizes = fields.items("shape")
     if any(type(size) not in (int, type(None)) for size in sizes):
-        fields.problems.append(f"{fields.at('shape')}: expected whole numbers or null, got {sizes}")
+        fields.problems.append(f"{fields.at('shape')}: expected integers or null, got {sizes}")
         return ()
     return tuple(sizes)

@@ -1,4 +1,4 @@
-"""Compare what an engine says of a model with what the contract says of it.
+"""Compare the tensors of an engine with those of the contract.
 
 Standard library only. Every driver calls `verify` once, when it opens a file.
 """
@@ -16,18 +16,18 @@ def verify(
     contract: StepContract,
     engine_inputs: EngineTensors,
     engine_outputs: EngineTensors,
-    where: str = "the model",
+    where: str = "The model",
 ) -> None:
-    """Raise ContractMismatchError, listing every difference, unless engine and contract agree."""
+    """Raise ContractMismatchError, listing every difference between engine and contract."""
     found = differences(contract, engine_inputs, engine_outputs)
     if found:
-        raise ContractMismatchError(f"{where} is not what its contract says:", found)
+        raise ContractMismatchError(f"{where} differs from its contract:", found)
 
 
 def differences(
     contract: StepContract, engine_inputs: EngineTensors, engine_outputs: EngineTensors
 ) -> tuple[str, ...]:
-    """Every name, dtype and shape in which engine and contract differ, a sentence each."""
+    """Every difference in names, dtypes and shapes of engine and contract, a line each."""
     inputs = {spec.name: (spec.dtype, spec.shape) for spec in contract.inputs}
     inputs.update({spec.name: (spec.dtype, spec.shape) for spec in contract.carry})
     outputs = {spec.name: (spec.dtype, spec.shape) for spec in contract.outputs}

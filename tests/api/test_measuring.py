@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 import trm_export as te
+from trm_export.api import benching
 from trm_export.artifacts.contract_rewrite import embedded_contract
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
 from trm_export.errors import OverwriteError, RejectedInputError, UsageError
-from trm_export.tasks import get_task
+from trm_export.tasks import PuzzleSet, get_task
 from trm_export.tasks.selection import read_choice
+from trm_runtime import open_runner, solve
 from trm_runtime.json_values import plain
 
 pytest.importorskip("onnxruntime")
@@ -75,6 +77,28 @@ def test_bench_is_falsy_where_a_file_fails(model: Any, file: Path, tmp_path: Pat
     assert te.bench(model, file, count=2)
 
 
+def test_bench_solves_with_the_identifiers_of_the_puzzles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    te.load(MODEL)  # imports Keras as this library does
+    model = te.TRM(
+        *(7, 16, 2, 1.0, 10), family="paper", puzzle_emb_len=1, puzzle_emb_ndim=16,
+        num_puzzle_identifiers=5, l_layers=1, h_layers=1, halt_max_steps=2,
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    table = model.inner.puzzle_emb.weights[0]
+    table.assign(rng.normal(0, 5, table.shape))
+    inputs = np.repeat(rng.integers(0, 7, (1, 10)), 5, axis=0).astype(np.int32)
+    five = np.arange(5, dtype=np.int32)
+    puzzles = PuzzleSet(inputs, None, blanks=five, identifiers=five)
+    monkeypatch.setattr(benching, "_puzzles", lambda model, count: puzzles)
+    exported = te.export(model, tmp_path / "m.onnx").path
+    answers = solve(open_runner(exported), puzzles.feeds(5)).answers
+    assert len(np.unique(answers, axis=0)) > 1  # the identifiers matter
+    (row,) = te.bench(model, exported).rows
+    assert row.answers_equal == 1.0
+
+
 def test_evaluate_takes_models_and_files_alike(model: Any, file: Path) -> None:
     by_model = te.evaluate(model, blanks=8, count=12)
     by_file = te.evaluate(file, blanks=8, count=12)
@@ -99,7 +123,7 @@ def test_what_cannot_be_is_refused(model: Any, file: Path, tmp_path: Path) -> No
         te.tune(file, output=tmp_path / "other.tflite")
     with pytest.raises(RejectedInputError):
         te.evaluate(tmp_path / "none.keras")
-    with pytest.raises(UsageError, match="lose"):
+    with pytest.raises(UsageError, match="lose must be 0 to 100 points of accuracy, got 101"):
         te.tune(file, count=4, lose=101, dry_run=True)
     assert np.isfinite(te.evaluate(model, count=2).figures["mean_steps"])
 

@@ -152,4 +152,4 @@ def test_a_file_that_fails_its_check_ends_with_5_and_one_document(
     if options:
         assert [file["failed"] for file in json.loads(printed.out)["files"]] == [entry.failed]
     else:
-        assert "Error: 1 of the files do not compute" in printed.err
+        assert "Error: 1 file failed the check against Keras." in printed.err

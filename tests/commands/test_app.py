@@ -46,9 +46,12 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
 
 def test_help_is_fast() -> None:
     def seconds() -> float:
-        start = time.perf_counter()
+        """Of processor time: other processes make a command wait, but not work more."""
+        start = os.times()
         subprocess.run([*LAUNCHER, "--help"], check=True, capture_output=True)
-        return time.perf_counter() - start
+        end = os.times()
+        spent = end.children_user - start.children_user
+        return spent + end.children_system - start.children_system
 
     assert min(seconds() for _ in range(5)) < HELP_BUDGET
 
@@ -79,7 +82,7 @@ def test_help_fits_a_terminal_and_stands_in_panels(
     panels = [line[:-1] for line in lines if line.endswith(":") and not line.startswith(" ")]
     assert len(set(panels)) == len(panels)
     if not command:
-        assert panels == ["Options", "Have a model", "Export it", "Check, tune and measure it"]
+        assert panels == ["Options", "Get a model", "Export it", "Check, tune and measure it"]
         return
     known = {"Input", "Output", "Puzzles", "What to export", "Third-party models", "Reference"}
     assert set(panels) <= known | {"How to run", "Recipe", "General", "Examples"}
@@ -164,7 +167,7 @@ def test_usage_errors(arguments: list[str], said: str, capsys: pytest.CaptureFix
     assert captured.out == ""
     assert captured.err.startswith("Error: ")
     assert said in captured.err
-    assert "--help)\n" in captured.err
+    assert "--help`).\n" in captured.err
 
 
 @pytest.mark.parametrize(
@@ -234,7 +237,9 @@ def test_a_traceback_on_demand(
 ) -> None:
     failing(ZeroDivisionError("oops"))
     assert run(["inspect", "x.keras"]) == 1
-    assert f"Unexpected ZeroDivisionError: oops (a bug; {DEBUG}=1 shows" in capsys.readouterr().err
+    assert (
+        f"Unexpected ZeroDivisionError: oops. This is a bug; {DEBUG}=1" in capsys.readouterr().err
+    )
     monkeypatch.setenv(DEBUG, "")  # so that the option's change is undone
     assert run(["--debug", "inspect", "x.keras"]) == 1
     assert "Traceback (most recent call last)" in capsys.readouterr().err

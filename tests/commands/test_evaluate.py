@@ -76,8 +76,8 @@ def test_options_that_exclude_each_other_are_refused(
 ) -> None:
     mine = ["--puzzles", "mine.txt"]
     for options, said in (
-        ([*mine, "--blanks", "9"], "leave it out with --puzzles"),
-        (["--blanks", "some"], "expected a number of blanks, minimal or hard"),
+        ([*mine, "--blanks", "9"], "drop it or --puzzles"),
+        (["--blanks", "some"], "--blanks must be a number, minimal or hard"),
         (["--vote", "2", *mine], "drop --puzzles and --blanks"),
         (["--vote", "2", "--blanks", "9"], "drop --puzzles and --blanks"),
     ):
@@ -134,7 +134,7 @@ def test_the_word_hard_is_a_set_of_puzzles(
         assert json.loads(capsys.readouterr().out)["puzzles"] == 3
     assert asked == [("test", "hard", 3)] * 2
     assert run(["evaluate", str(path), "--puzzles", "hard", "--blanks", "50"]) == 2
-    assert "leave it out with --puzzles" in capsys.readouterr().err
+    assert "drop it or --puzzles" in capsys.readouterr().err
     Path("hard").write_text("no puzzles")
     assert run(["evaluate", str(path), "--puzzles", "hard"]) != 0
     assert len(asked) == 2

@@ -50,7 +50,7 @@ def test_an_unknown_backend_is_a_sentence() -> None:
 def test_a_backend_that_is_not_installed() -> None:
     hide = "import sys; sys.modules['jax'] = None;"
     done = run(hide + LOAD.format(options="any_backend=True"), KERAS_BACKEND="jax")
-    assert "needs jax, which is not installed; install it with: pip install jax" in done.stderr
+    assert "needs jax, which is not installed; install it with `pip install jax`." in done.stderr
 
 
 def test_what_was_held_back_is_shown_when_it_fails(capfd: pytest.CaptureFixture[str]) -> None:

@@ -92,7 +92,7 @@ def test_a_damaged_export_is_shown_and_refused(
     path.write_bytes(data.replace(b'"toy"', b'"t\xcfy"'))
     found = as_json(path, capsys, 4)
     assert "is not UTF-8 text" in found["contract_problems"][0]
-    assert "not those of its checksum" in found["checksum_problem"]
+    assert "does not match its checksum" in found["checksum_problem"]
     shown = as_text(path, capsys, 4)
     assert "cannot be read:" in shown
     assert "\\x" not in shown
@@ -155,7 +155,10 @@ def test_an_onnx_export_that_lost_its_contract(
     model = build()
     del model.metadata_props[:]
     path = with_sidecar(write(tmp_path / "toy.onnx", model))
-    assert "toy.onnx.json beside it shows" in as_json(path, capsys, 4)["contract_problems"][0]
+    assert (
+        "it has no contract, but toy.onnx.json lies beside it"
+        in as_json(path, capsys, 4)["contract_problems"][0]
+    )
 
 
 def test_a_damaged_tflite_file_is_refused_in_our_words(
@@ -264,4 +267,6 @@ def test_other_exports_show_their_contract(
     seal(folder)
     assert "fit" in as_text(folder, capsys)
     (folder / "saved_model.pb").touch()
-    assert as_json(folder, capsys, 4)["checksum_problems"] == ["saved_model.pb: not of this export"]
+    assert as_json(folder, capsys, 4)["checksum_problems"] == [
+        "saved_model.pb: not a file of this export"
+    ]

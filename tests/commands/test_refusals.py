@@ -55,12 +55,12 @@ def test_a_model_is_trained_into_a_keras_file(name: str, refused: Refused) -> No
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
-        ("--learning-rate", "nan", "learning_rate must be a finite number above 0"),
-        ("--learning-rate", "inf", "learning_rate must be a finite number above 0"),
-        ("--learning-rate", "0", "learning_rate must be a finite number above 0"),
-        ("--learning-rate", "-1", "learning_rate must be a finite number above 0"),
-        ("--ponder-cost", "nan", "ponder_cost must be a finite number, 0 or more"),
-        ("--ponder-cost", "-0.1", "ponder_cost must be a finite number, 0 or more"),
+        ("--learning-rate", "nan", "learning_rate must be finite and above 0"),
+        ("--learning-rate", "inf", "learning_rate must be finite and above 0"),
+        ("--learning-rate", "0", "learning_rate must be finite and above 0"),
+        ("--learning-rate", "-1", "learning_rate must be finite and above 0"),
+        ("--ponder-cost", "nan", "ponder_cost must be finite and 0 or more"),
+        ("--ponder-cost", "-0.1", "ponder_cost must be finite and 0 or more"),
         ("--ema", "1", "ema must be 0 or more and below 1"),
         ("--ema", "nan", "ema must be 0 or more and below 1"),
         ("--steps", "0", "steps must be 1 to"),
@@ -128,7 +128,10 @@ def test_rows_that_no_file_can_have(command: str, rows: str, refused: Refused) -
         (["all", "m.keras", "--granularity", "cell"], "is not one of 'step', 'loop', 'block'"),
         (["parity", "m.keras", "m.onnx", "-o", "m.keras"], "m.keras must end in .json"),
         (["bench", "m.keras", "-o", "m.keras"], "m.keras must end in .json"),
-        (["parity", "m.keras", "m.onnx", "--blanks", "some"], "expected a number of blanks"),
+        (
+            ["parity", "m.keras", "m.onnx", "--blanks", "some"],
+            "--blanks must be a number, minimal or hard",
+        ),
         (["parity", "m.keras", "m.onnx", "--task", "sudoku5"], "There is no task 'sudoku5'"),
     ],
 )
@@ -174,7 +177,7 @@ def test_a_keras_file_is_not_imported(refused: Refused) -> None:
 
 def test_puzzles_that_are_not_there(refused: Refused) -> None:
     said = refused("parity", "m.keras", "m.onnx", "--puzzles", "none.txt", code=4)
-    assert "none.txt: there is no such file or folder of puzzles" in said
+    assert "none.txt: no such file or folder of puzzles" in said
 
 
 def test_nothing_to_resume(refused: Refused) -> None:

@@ -93,7 +93,7 @@ def test_an_average_that_lags_behind_is_told(
     assert run(["train", "sudoku4", "-o", "c.keras"]) == 0
     said = capsys.readouterr().err
     assert "Training ended at 76.0% exact." in said
-    assert "over about 500 steps, which has not caught up: train longer, or give a lower" in said
+    assert "over about 500 steps, which is still worse: train longer, or use a lower" in said
     play(training_exact=0.05)
     assert run(["train", "sudoku4", "-o", "c.keras"]) == 0
     assert "average" not in capsys.readouterr().err.replace("steps on average", "")
@@ -107,9 +107,8 @@ def test_a_run_that_stops_in_time_ends_with_0(
     assert asked_until[-1] is not None
     assert asked_until[-1] > 3e10  # seconds since 1970
     said = capsys.readouterr().err
-    assert said.startswith(
-        "Stopped in time; the run is backed up. Go on after epoch 3 of 16 with: "
-    )
+    ended = "Stopped before the time; the run is backed up. Resume after epoch 3 of 16 with: "
+    assert said.startswith(ended)
     play(epochs=16)
     assert run(["train", "sudoku4", "-o", "c.keras"]) == 0
     assert asked_until[-1] is None

@@ -131,7 +131,7 @@ def test_a_folder_gives_its_validation_puzzles_and_never_those_of_a_test(
     assert run([*tuned, str(data)]) == 4
     said = json.loads(capsys.readouterr().out)["error"]["message"]
     assert f"{data / 'validation'} has no dataset.json" in said
-    assert f"{data} has the splits test, train: name the folder of one" in said
+    assert f"{data} has the splits test, train: give the folder of one" in said
     assert run([*tuned, str(data / "train")]) == 0
     assert json.loads(capsys.readouterr().out)["puzzles"] == 3
     split(data, "validation", 4)
@@ -161,9 +161,9 @@ def test_a_loop_is_given_its_threshold_before_the_export(
     [
         ([], "No shipped puzzles fit this model", 2),
         (["--task", "sudoku5"], "There is no task 'sudoku5'", 2),
-        (["--puzzles", "x.txt", "--blanks", "5"], "leave it out with --puzzles", 2),
-        (["--blanks", "some"], "expected a number of blanks, minimal or hard", 2),
-        (["--puzzles", "x.txt"], "x.txt: there is no such file or folder of puzzles", 4),
+        (["--puzzles", "x.txt", "--blanks", "5"], "drop it or --puzzles", 2),
+        (["--blanks", "some"], "--blanks must be a number, minimal or hard", 2),
+        (["--puzzles", "x.txt"], "x.txt: no such file or folder of puzzles", 4),
         (["-o", "toy.tflite"], "must end in .onnx", 2),
         (["--lose", "101"], "--lose", 2),
     ],

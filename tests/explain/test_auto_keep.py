@@ -106,7 +106,7 @@ def test_it_is_kept_in_float_until_the_gate_passes(
 
 
 def test_nothing_is_written_where_the_budget_is_too_small(hard_model: TRM, tmp_path: Path) -> None:
-    with pytest.raises(AutoKeepError, match="5 % more bytes allow no more than") as error:
+    with pytest.raises(AutoKeepError, match="5 % more bytes allow no more layers") as error:
         kept(hard_model, tmp_path / "m.onnx", 5)
     found = error.value.search
     assert not found
@@ -144,7 +144,7 @@ def test_the_command_shows_accuracy_against_bytes(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--precision", "int8", "--auto-keep", "much"], "expected how many percent of bytes"),
+        (["--precision", "int8", "--auto-keep", "much"], "expected a number of percent"),
         (["--auto-keep", "20"], "fp32 keeps every layer in float"),
     ],
 )

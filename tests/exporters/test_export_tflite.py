@@ -223,4 +223,4 @@ def test_inspect_looks_at_other_peoples_files_too(sudoku4: TRM, tmp_path: Path) 
     head = sudoku4.inner.lm_head.kernel.numpy().T.tobytes()
     path.write_bytes(path.read_bytes().replace(head, bytes(len(head))))
     (problem,) = inspect_tflite(path).contract_problems
-    assert "is not the one of its checksum" in problem
+    assert "does not match its checksum" in problem

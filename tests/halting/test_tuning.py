@@ -19,7 +19,7 @@ from trm_export.artifacts.contract_rewrite import embedded_contract, rewrite
 from trm_export.artifacts.inspection import inspect_file
 from trm_export.errors import OverwriteError, RejectedInputError, UsageError
 from trm_export.halting.curve import point
-from trm_export.halting.tuning import refuse_loop, think, tune
+from trm_export.halting.tuning import refuse_loop, run_all_steps, tune
 from trm_export.tasks import PuzzleSet
 from trm_runtime import HaltRule, StepContract, open_runner, solve
 from trm_runtime.puzzle_table import table_beside
@@ -56,7 +56,7 @@ def tuned(contract: StepContract, threshold: float = 1.25) -> StepContract:
 def test_the_curve_is_what_the_loop_does_at_every_threshold(kind: str, batch: int | None) -> None:
     runner = FakeRunner(make_contract(halt=HaltRule(kind, 0.0), batch=batch))
     puzzles = toy_puzzles(13, (3,))
-    trace = think(runner, puzzles)
+    trace = run_all_steps(runner, puzzles)
     assert trace.scores.shape == trace.exact.shape == (MAX_STEPS, 13)
     for found in tune(runner.contract.halt, trace, 0.0).points:
         solution = solve(runner, puzzles.inputs, halt=found.threshold)
@@ -71,7 +71,7 @@ def test_a_puzzle_that_breaks_down_stops_there_as_in_the_loop() -> None:
     labels[:, -1] = (puzzles.inputs[:, -1] + puzzles.inputs[:, 0]) % 6
     puzzles = replace(puzzles, labels=labels)
     runner = FakeRunner(poison={1: ("z_L", 3), 2: ("logits", 1), 3: ("q_halt_logits", MAX_STEPS)})
-    trace = think(runner, puzzles)
+    trace = run_all_steps(runner, puzzles)
     for threshold in (-99.0, -1.0, 0.0, 1.0, 99.0):
         solution = solve(runner, puzzles.inputs, halt=threshold)
         found = point(trace.scores, trace.exact, threshold)
@@ -80,7 +80,7 @@ def test_a_puzzle_that_breaks_down_stops_there_as_in_the_loop() -> None:
 
 
 def test_the_choice_and_what_it_is_compared_with() -> None:
-    trace = think(FakeRunner(), toy_puzzles(12, (5,)))
+    trace = run_all_steps(FakeRunner(), toy_puzzles(12, (5,)))
     found = tune(HaltRule("q_halt", 2.0), trace, 0.0)
     assert found.present.threshold == found.trained.threshold == 2.0
     assert found.present.exact == 0  # the toy forgets what it knew
@@ -94,7 +94,7 @@ def test_the_choice_and_what_it_is_compared_with() -> None:
 
 
 def test_the_present_threshold_stays_where_no_other_is_better() -> None:
-    trace = think(FakeRunner(), toy_puzzles(12))
+    trace = run_all_steps(FakeRunner(), toy_puzzles(12))
     found = tune(HaltRule("q_halt", 0.2, trained=5.0), trace, 0.0)
     assert not found.changes
     assert found.chosen.threshold == 0.2
@@ -103,7 +103,7 @@ def test_the_present_threshold_stays_where_no_other_is_better() -> None:
 
 def test_progress_counts_to_its_total() -> None:
     calls: list[tuple[int, int]] = []
-    think(FakeRunner(), toy_puzzles(70), lambda done, total: calls.append((done, total)))
+    run_all_steps(FakeRunner(), toy_puzzles(70), lambda done, total: calls.append((done, total)))
     assert [done for done, _ in calls] == sorted({done for done, _ in calls})
     assert calls[-1] == (70 * MAX_STEPS, 70 * MAX_STEPS)
 
@@ -111,10 +111,10 @@ def test_progress_counts_to_its_total() -> None:
 def test_refusals() -> None:
     no_labels = PuzzleSet(toy_puzzles(3).inputs, None, np.zeros(3, np.int32))
     with pytest.raises(UsageError, match="no solutions"):
-        think(FakeRunner(), no_labels)
-    trace = think(FakeRunner(), toy_puzzles(3))
+        run_all_steps(FakeRunner(), no_labels)
+    trace = run_all_steps(FakeRunner(), toy_puzzles(3))
     for lose in (-0.1, 1.1, float("nan")):
-        with pytest.raises(UsageError, match="share that may be lost must be 0 to 1"):
+        with pytest.raises(UsageError, match="share of answers to lose must be 0 to 1"):
             tune(HaltRule(), trace, lose)
     refuse_loop(make_contract(), "toy.onnx")
 

@@ -117,7 +117,7 @@ def test_a_missing_pytorch_is_asked_for(
     path.write_bytes(b"whatever")
     monkeypatch.setitem(sys.modules, "torch", None)
     assert run(["import", str(path), "-o", str(tmp_path / "m.keras")]) == 3
-    assert 'install it with: pip install "trm-export[torch]"' in capsys.readouterr().err
+    assert 'install it with `pip install "trm-export[torch]"`.' in capsys.readouterr().err
     target = tmp_path / "n.keras"
     assert run(["import", str(checkpoint("rope")), "-o", str(target)]) == 0
     assert np.frombuffer(target.read_bytes()[:2], "S2")[0] == b"PK"

@@ -100,11 +100,11 @@ def test_arrays_pairs_and_sets_are_puzzles(files: Files, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([[0] * 16], "token 0 at position 1 of the puzzle"),
-        ([[9] * 16], "token 9 at position 1 of the puzzle"),
-        ([[1] * 15], "expected (rows, 16)"),
+        ([[0] * 16], "at position 1 of the puzzle, got 0"),
+        ([[9] * 16], "at position 1 of the puzzle, got 9"),
+        ([[1] * 15], "expected the shape (rows, 16)"),
         ([[0.5] * 16], "expected integer tokens"),
-        ([[1] * 16, [1]], "are not of one length"),
+        ([[1] * 16, [1]], "have different lengths"),
     ],
 )
 def test_arrays_that_are_no_puzzles(files: Files, rows: list[list[int]], said: str) -> None:
@@ -180,9 +180,9 @@ def test_a_report_of_a_result_and_of_its_json(files: Files, tmp_path: Path) -> N
     [
         ({"output": "m.txt"}, "must end in .json"),
         ({"report": "m.json"}, "must end in .html"),
-        ({"blanks": "some"}, "expected a number of blanks, minimal or hard"),
-        ({"task": "sudoku5"}, "unknown task 'sudoku5'"),
-        ({"puzzles": np.ones((1, 16), np.int32), "blanks": 5}, "leave it out with --puzzles"),
+        ({"blanks": "some"}, "--blanks must be a number, minimal or hard"),
+        ({"task": "sudoku5"}, "There is no task 'sudoku5'"),
+        ({"puzzles": np.ones((1, 16), np.int32), "blanks": 5}, "drop it or --puzzles"),
         ({"jobs": 2, "ray": "local"}, "--jobs is for this machine alone"),
         ({"files": []}, "There is no file to compare"),
         ({"trust": "no_such_package"}, "there is no module 'no_such_package'"),

@@ -111,9 +111,9 @@ def test_a_file_of_another_model(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--blanks", "some"], "expected a number of blanks, minimal or hard"),
-        (["--task", "sudoku5"], "unknown task 'sudoku5'"),
-        (["--puzzles", "x.txt", "--blanks", "5"], "leave it out with --puzzles"),
+        (["--blanks", "some"], "--blanks must be a number, minimal or hard"),
+        (["--task", "sudoku5"], "There is no task 'sudoku5'"),
+        (["--puzzles", "x.txt", "--blanks", "5"], "drop it or --puzzles"),
     ],
 )
 def test_wrong_options(

@@ -25,7 +25,7 @@ DAMAGES = {
     "a missing verdict": (f"{GOOD}.verdict", GONE, "files[0].result.verdict: missing"),
     "a word for yes": ("passed", "no", "passed: expected true or false, got string 'no'"),
     "no list": ("files", {}, "files: expected a list, got object"),
-    "no object": ("files.0", 3, "files[0]: expected an object, got whole number"),
+    "no object": ("files.0", 3, "files[0]: expected an object, got integer"),
     "null for an object": ("reference", None, "reference: expected an object, got null"),
     "no file": ("files", [], "files: expected at least one"),
     "a number for a name": ("files.0.file", 3, "files[0].file: expected a string"),
@@ -108,7 +108,7 @@ def test_everything_is_named_at_once(document: dict[str, Any], tmp_path: Path) -
 def test_what_is_no_json_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    with pytest.raises(RejectedInputError, match="is not valid JSON"):
+    with pytest.raises(RejectedInputError, match=": not valid JSON: "):
         rewrite_report(path, tmp_path / "r.html")
 
 

@@ -35,17 +35,17 @@ def test_gates_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ("{", "is not valid JSON"),
+        ("{", "not valid JSON"),
         ([], "expected a JSON object of gates"),
         ({"based_on": "int4"}, "based_on is 'int4'; expected one of fp32, fp16, int8"),
         ({"cosin": 1}, "cosin: unknown; expected one of relative_l2, cosine"),
         ({"cosine": "0.9"}, "cosine: expected a number, 0 or more, or null, got '0.9'"),
         ({"cosine": -1, "cells": True}, "cells: expected a number"),
         ({"based_on": ["int8"]}, "based_on is ['int8']; expected one of fp32"),
-        ({}, "names no gate, so that nothing would be judged"),
-        ("[" * 200_000, "is not valid JSON: it is nested too deeply"),
-        ('{"answers": 1.0, "answers": 0.0}', "is not valid JSON"),
-        ({"cosine": 1.5}, "cosine: is a share or a cosine, so expected at most 1, got 1.5"),
+        ({}, "has no gates, so nothing would be judged; add one."),
+        ("[" * 200_000, "not valid JSON: it is nested too deeply"),
+        ('{"answers": 1.0, "answers": 0.0}', "not valid JSON"),
+        ({"cosine": 1.5}, "cosine: expected a share or a cosine, at most 1, got 1.5"),
         ({"near_ties_excused": 1}, "near_ties_excused: expected true or false, got 1"),
     ],
 )
@@ -60,9 +60,17 @@ def test_gates_that_cannot_be_used(tmp_path: Path, value: Any, words: str) -> No
     ("gates", "unsettled", "words"),
     [
         (Gates(answers=1.0), range(12), "PASSED on names, dtypes and shapes, but the reference"),
-        (Gates(cosine=0.5), range(12), "PASSED on every single step, but the reference settles"),
-        (Gates(), (), "PASSED on names, dtypes and shapes, but no gate judges"),
-        (Gates(answers=1.0), (), "PASSED: the candidate thinks the same"),
+        (
+            Gates(cosine=0.5),
+            range(12),
+            "PASSED on every single step, but the reference settles none of 12 puzzles",
+        ),
+        (Gates(), (), "PASSED on names, dtypes and shapes, but there is no gate for its values"),
+        (
+            Gates(answers=1.0),
+            (),
+            "PASSED on 12 puzzles. The reference settles 12 of them, on which 12 answers",
+        ),
     ],
 )
 def test_a_verdict_claims_no_more_than_was_judged(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import io
 import json
 import zipfile
@@ -20,7 +19,7 @@ from trm_runtime.__main__ import main
 from trm_runtime.contract import GOLDEN_INDEX
 from trm_runtime.errors import RejectedInputError, UsageError
 from trm_runtime.json_values import plain
-from trm_runtime.parity import Golden, GoldenOrigin, ParityResult, check, compare, record
+from trm_runtime.parity import Golden, GoldenOrigin, ParityResult, check, compare, record, recorder
 from trm_runtime.parity.golden_file import (
     SCHEMA_VERSION,
     chunk_arrays,
@@ -28,8 +27,6 @@ from trm_runtime.parity.golden_file import (
     refilled_arrays,
     write_golden,
 )
-
-recording = importlib.import_module("trm_runtime.parity.record")  # `record` is its function, too
 
 PUZZLES = 11
 ABOUT = GoldenOrigin("toys", "toy", {"made_by": "tests"}, None)
@@ -61,7 +58,7 @@ def content(golden: Golden) -> dict[str, Any]:
 @pytest.fixture
 def golden(monkeypatch: pytest.MonkeyPatch) -> Golden:
     """Eleven toys in chunks of four."""
-    monkeypatch.setattr(recording, "CHUNK", 4)
+    monkeypatch.setattr(recorder, "CHUNK", 4)
     return record(FakeRunner(), toy_puzzles(PUZZLES, unsettled=(3,)), about=ABOUT)
 
 
@@ -115,7 +112,7 @@ def test_the_size_of_a_chunk_makes_no_difference(
     puzzles, candidate = toy_puzzles(PUZZLES, unsettled=(3,)), AlteredRunner(shifted)
     one = record(FakeRunner(), puzzles)
     whole = check(one, candidate)
-    monkeypatch.setattr(recording, "CHUNK", size)
+    monkeypatch.setattr(recorder, "CHUNK", size)
     cut = replace(record(FakeRunner(), puzzles), refilled=one.refilled)
     assert len(cut.chunks) > 1
     assert as_json(check(read_golden(stored(cut, tmp_path)), candidate)) == as_json(whole)
@@ -149,7 +146,7 @@ def test_a_flipped_byte_is_refused_or_changes_nothing(golden: Golden, tmp_path: 
 def test_a_cut_file_is_refused(golden: Golden, tmp_path: Path, share: float) -> None:
     path, whole = tmp_path / "cut.npz", written(golden)
     path.write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(RejectedInputError, match="is no golden, or is damaged"):
+    with pytest.raises(RejectedInputError, match="not a golden, or a damaged one; record it"):
         read_golden(path)
 
 
@@ -169,11 +166,14 @@ def rewritten(golden: Golden, path: Path, change: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda index: index.update(schema_version=SCHEMA_VERSION + 1), "of schema 2, and this"),
-        (lambda index: index.update(format="another"), "is no golden of trm-export"),
-        (lambda index: index.update(chunks=[4, 4, 3, 1]), "is no golden of trm-export"),
-        (lambda index: index.update(chunks="many"), "is no golden of trm-export"),
-        (lambda index: index.pop("shown"), "is no golden of trm-export"),
+        (lambda index: index.update(schema_version=SCHEMA_VERSION + 1), "of schema 2, but this"),
+        (lambda index: index.update(format="another"), "not a golden, or a damaged one; record it"),
+        (
+            lambda index: index.update(chunks=[4, 4, 3, 1]),
+            "not a golden, or a damaged one; record it",
+        ),
+        (lambda index: index.update(chunks="many"), "not a golden, or a damaged one; record it"),
+        (lambda index: index.pop("shown"), "not a golden, or a damaged one; record it"),
         (lambda index: index.pop("contract"), "its contract"),
     ],
 )
@@ -188,7 +188,7 @@ def test_members_that_nobody_wrote_are_refused(golden: Golden, tmp_path: Path) -
     path = stored(golden, tmp_path)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("more.npy", b"")
-    with pytest.raises(RejectedInputError, match="is no golden, or is damaged"):
+    with pytest.raises(RejectedInputError, match="not a golden, or a damaged one; record it"):
         read_golden(path)
 
 
@@ -224,10 +224,10 @@ def test_a_batch_of_no_rows_is_refused() -> None:
 
 
 def test_tiny_states_do_not_mean_that_every_puzzle_is_followed() -> None:
-    chosen = recording.plan(FakeRunner().contract, 100_000)
-    assert len(chosen.followed) == recording.MOST_FOLLOWED
+    chosen = recorder.plan(FakeRunner().contract, 100_000)
+    assert len(chosen.followed) == recorder.MOST_FOLLOWED
     assert (chosen.followed[0], chosen.followed[-1]) == (0, 99_999)
-    assert sum(len(chosen.followed_in(span)) for span in chosen.spans) == recording.MOST_FOLLOWED
+    assert sum(len(chosen.followed_in(span)) for span in chosen.spans) == recorder.MOST_FOLLOWED
     steps = FakeRunner().contract.max_steps
     parts = [chosen.chunk_work(span, steps) for span in chosen.spans]
     assert sum(parts) + steps * chosen.refilled == chosen.work(steps)

@@ -13,7 +13,7 @@ from trm_runtime.parity.counts import mcnemar, wilson
 from trm_runtime.parity.decisions import Decisions, tolerance
 from trm_runtime.parity.gaps import Gaps, TensorDiff, relative
 from trm_runtime.parity.judge import value_rungs
-from trm_runtime.parity.record import both_kinds
+from trm_runtime.parity.recorder import both_kinds
 from trm_runtime.tensors import TensorSpec
 
 

@@ -20,7 +20,7 @@ from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
 from trm_export.errors import MissingExtraError
 from trm_export.files import sha256_file
-from trm_runtime.parity import GoldenOrigin, record
+from trm_runtime.parity import GoldenOrigin, record, recorder
 from trm_runtime.parity.golden_file import write_golden
 
 pytest.importorskip("onnxruntime")
@@ -36,8 +36,7 @@ needs_ray = pytest.mark.skipif(
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Judges an export against sixty toys in chunks of twenty."""
-    recording = importlib.import_module("trm_runtime.parity.record")
-    monkeypatch.setattr(recording, "CHUNK", 20)
+    monkeypatch.setattr(recorder, "CHUNK", 20)
     about = GoldenOrigin("toys", None, {"model_sha256": sha256_file(MODEL)}, None)
     golden, artifact = tmp_path / "toy.npz", write(tmp_path / "toy.onnx")
     with golden.open("wb") as file:
@@ -91,7 +90,7 @@ def test_where_a_cluster_answers_and_refuses_a_token_may_be_missing(
     monkeypatch.setattr("trm_export.parity.ray_engine.require_ray", lambda: refusing)
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert run([*command, "--ray", f"127.0.0.1:{server.getsockname()[1]}"]) == 1
-    assert "Failed to connect to the cluster; a cluster with a token" in capsys.readouterr().err
+    assert "Failed to connect to the cluster; for a cluster with a token" in capsys.readouterr().err
 
 
 def test_without_ray_one_sentence_says_how_to_install_it(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import pty
@@ -35,13 +34,12 @@ from trm_export.parity.parts import Parts
 from trm_export.parity.processes import WorkerDiedError, over_processes
 from trm_runtime.json_values import plain
 from trm_runtime.open import open_runner
-from trm_runtime.parity import GoldenOrigin, ParityResult, check, record
-from trm_runtime.parity.check import REFILLED
+from trm_runtime.parity import GoldenOrigin, ParityResult, check, record, recorder
 from trm_runtime.parity.golden_file import read_golden, write_golden
+from trm_runtime.parity.ladder import REFILLED
 
 pytest.importorskip("onnxruntime")
 
-recording = importlib.import_module("trm_runtime.parity.record")
 
 MODEL = shipped_checkpoint("sudoku4")
 ROOT = Path(__file__).parents[2]
@@ -66,7 +64,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     folder = tmp_path_factory.mktemp("toy")
     about = GoldenOrigin("toys", None, {"model_sha256": sha256_file(MODEL)}, None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recording, "CHUNK", CHUNK)
+        patch.setattr(recorder, "CHUNK", CHUNK)
         golden = record(FakeRunner(), toy_puzzles(PUZZLES, unsettled=(3, 77)), about=about)
     with atomic_write(folder / "toy.npz") as new, new.open("wb") as file:
         write_golden(file, golden)
@@ -346,17 +344,17 @@ def test_reference_killed_goes_on_to_the_same_bytes(
 ) -> None:
     """Six chunks of ten: two at least are there at the kill, and not recorded again."""
     output, other = tmp_path / "golden.npz", tmp_path / "other" / "golden.npz"
-    setup = "import importlib", f"importlib.import_module({recording.__name__!r}).CHUNK = 10"
+    setup = "import importlib", f"importlib.import_module({recorder.__name__!r}).CHUNK = 10"
     running = begun(reference(output), 2, tmp_path, *setup)
     running.kill()
     running.communicate(timeout=WAIT)
     assert not output.exists()
-    monkeypatch.setattr(recording, "CHUNK", 10)
+    monkeypatch.setattr(recorder, "CHUNK", 10)
     recorded: list[int] = []
 
     def noted(runner: Any, span: range, *given: Any) -> Any:
         recorded.append(span.start)
-        return recording.record_chunk(runner, span, *given)
+        return recorder.record_chunk(runner, span, *given)
 
     monkeypatch.setattr("trm_export.parity.recording.record_chunk", noted)
     assert run(reference(output)) == 0

@@ -247,8 +247,8 @@ def test_it_refuses_a_broken_model_there_too(bare: Bare, tmp_path: Path, damage:
     damaged.write_bytes(data[:-9] if damage == "truncated" else data[:99] + data[199:])
     done = run(bare.python, "-m", "trm_runtime", str(damaged), "-")
     assert done.returncode == 4, done.stderr
-    assert done.stderr.startswith(f"error: {damaged}: ")
-    assert "damaged" in done.stderr or "cut short" in done.stderr
+    assert done.stderr.startswith(f"Error: {damaged}: ")
+    assert "damaged" in done.stderr or "truncated" in done.stderr
 
 
 def test_a_golden_is_checked_without_keras(bare: Bare, goldens: tuple[Path, Path]) -> None:
@@ -259,7 +259,7 @@ def test_a_golden_is_checked_without_keras(bare: Bare, goldens: tuple[Path, Path
     )
     found = json.loads(good.stdout)
     assert (good.returncode, found["passed"]) == (0, True), good.stderr
-    assert found["verdict"].startswith("PASSED: the candidate thinks the same on 40 puzzles")
+    assert found["verdict"].startswith("PASSED on 40 puzzles. The reference settles")
     assert (found["decisions"]["answers_equal"], found["accuracy"]["lost"]) == (40, [])
     failed = json.loads(other.stdout)
     assert (other.returncode, failed["first_divergence"]["tensor"]) == (5, "logits"), other.stderr

@@ -12,7 +12,7 @@ from trm_runtime.checks import check_inputs, check_step_call
 
 
 def refused(inputs: Any, **fields: Any) -> tuple[str, ...]:
-    with pytest.raises(RejectedInputError, match="the puzzles do not fit") as caught:
+    with pytest.raises(RejectedInputError, match="The puzzles do not fit") as caught:
         check_inputs(make_contract(**fields), inputs)
     return caught.value.problems
 
@@ -83,7 +83,7 @@ def test_a_bad_carry_is_refused_with_everything_wrong() -> None:
     carry["z_H"] = carry["z_H"].astype(np.float64)
     carry["z_L"] = carry["z_L"][:1]
     carry["extra"] = carry.pop("steps")
-    with pytest.raises(RejectedInputError, match="the carry does not fit") as caught:
+    with pytest.raises(RejectedInputError, match="The carry does not fit") as caught:
         check_step_call(contract, {"inputs": make_puzzles(2)}, carry)
     assert caught.value.problems == (
         "carry 'steps': missing",

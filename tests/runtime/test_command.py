@@ -84,11 +84,11 @@ def test_options(toy_onnx: Path, puzzles: Path, options: list[str], steps: list[
     ("options", "code", "complaint"),
     [
         (["--halt", "never"], 2, "expected learned, max_steps or a number, got 'never'"),
-        (["--colour"], 2, "unrecognized arguments: --colour"),
-        (["--max-steps", "9"], 2, "error: max_steps: got 9, but this model was exported with 8"),
-        (["--batch-size", "0"], 2, "error: batch_size: expected 1 or more"),
-        (["--threads", "0"], 2, "error: threads: expected 1 or more"),
-        (["--deadline", "-1"], 2, "error: deadline: expected seconds, 0 or more"),
+        (["--colour"], 2, "Error: Unrecognized arguments: --colour (see `python -m trm_runtime "),
+        (["--max-steps", "9"], 2, "Error: max_steps: expected at most 8, after which"),
+        (["--batch-size", "0"], 2, "Error: batch_size: expected 1 or more"),
+        (["--threads", "0"], 2, "Error: threads: expected 1 or more"),
+        (["--deadline", "-1"], 2, "Error: deadline: expected seconds, 0 or more"),
     ],
 )
 def test_bad_options_exit_with_2(
@@ -107,9 +107,9 @@ def test_rejected_files_exit_with_4(toy_onnx: Path, puzzles: Path, tmp_path: Pat
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(toy_onnx.read_bytes()[:-9])
     for model, rows, complaint in (
-        (toy_onnx, bad, f"{bad}:1: expected 4 cells, got 2 characters"),
+        (toy_onnx, bad, f"{bad}:1: expected 4 characters, got 2"),
         (toy_onnx, tmp_path / "none.txt", "none.txt: cannot be read: No such file"),
-        (damaged, puzzles, f"error: {damaged}: not an ONNX file, or a damaged one"),
+        (damaged, puzzles, f"Error: {damaged}: not an ONNX file, or a damaged one"),
         (tmp_path / "none.onnx", puzzles, "none.onnx: cannot be read: No such file"),
     ):
         done = run(model, rows)
@@ -143,9 +143,9 @@ def failure(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     ("words", "kind", "code", "message"),
     [
         (["none.onnx", "-"], "RejectedInputError", 4, "none.onnx: cannot be read: No such file"),
-        (["none.onnx", "-", "--colour"], "UsageError", 2, "unrecognized arguments: --colour"),
+        (["none.onnx", "-", "--colour"], "UsageError", 2, "Unrecognized arguments: --colour"),
         (["none.onnx", "-", "--halt", "no"], "UsageError", 2, "expected learned, max_steps or a"),
-        (["doctor", "model.onnx"], "UsageError", 2, "(see python -m trm_runtime doctor --help)"),
+        (["doctor", "model.onnx"], "UsageError", 2, "(see `python -m trm_runtime doctor --help`)."),
         (["check", "none.onnx"], "UsageError", 2, "arguments are required: GOLDEN"),
         (["check", "none.onnx", "none.npz"], "RejectedInputError", 4, "none.npz: cannot be read"),
         (["check", "a.onnx", "a.npz", "--gate", "g"], "RejectedInputError", 4, "g: cannot be read"),
@@ -159,7 +159,7 @@ def test_an_error_is_one_document_too(
     assert message in found["message"]
     assert (found["type"], found["exit_code"], found["problems"]) == (kind, code, [])
     assert main(words) == code
-    assert capsys.readouterr() == ("", f"error: {found['message']}\n")
+    assert capsys.readouterr() == ("", f"Error: {found['message']}\n")
 
 
 def test_problems_are_listed_apart_and_files_of_engines_are_refused_as_documents(
@@ -176,7 +176,7 @@ def test_problems_are_listed_apart_and_files_of_engines_are_refused_as_documents
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_an_error_that_cannot_be_written_is_told_on_standard_error(puzzles: Path) -> None:
     done = shell("--json >/dev/full", Path("none.onnx"), puzzles)
-    assert done.stderr == "error: standard output cannot be written: No space left on device\n"
+    assert done.stderr == "Error: Standard output cannot be written: No space left on device.\n"
     assert done.returncode == 4
 
 
@@ -214,7 +214,7 @@ def shell(command: str, *files: Path, **variables: str) -> subprocess.CompletedP
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_full_disk_is_one_sentence(toy_onnx: Path, puzzles: Path, unbuffered: str) -> None:
     done = shell(">/dev/full", toy_onnx, puzzles, PYTHONUNBUFFERED=unbuffered)
-    assert done.stderr == "error: standard output cannot be written: No space left on device\n"
+    assert done.stderr == "Error: Standard output cannot be written: No space left on device.\n"
     assert done.returncode == 1
     assert shell("2>/dev/full", toy_onnx, puzzles, PYTHONUNBUFFERED=unbuffered).returncode == 0
 
@@ -231,7 +231,7 @@ def test_closed_streams_are_no_error(toy_onnx: Path, puzzles: Path, closed: str)
 def test_a_closed_standard_input_is_named(toy_onnx: Path) -> None:
     done = shell("- <&-", toy_onnx)
     assert done.returncode == 4
-    assert done.stderr == "error: standard input: cannot be read: it is closed\n"
+    assert done.stderr == "Error: standard input: cannot be read: it is closed.\n"
 
 
 def test_an_interrupt_exits_with_130(
@@ -242,9 +242,9 @@ def test_an_interrupt_exits_with_130(
 
     monkeypatch.setattr("trm_runtime.loop.solve", interrupted)
     assert main([str(toy_onnx), str(puzzles)]) == 130
-    assert capsys.readouterr() == ("", "interrupted\n")
+    assert capsys.readouterr() == ("", "Interrupted.\n")
     assert main([str(toy_onnx), str(puzzles), "--json"]) == 130
-    assert failure(capsys)["message"] == "interrupted"
+    assert failure(capsys)["message"] == "Interrupted."
 
 
 def test_a_terminal_sees_progress(
@@ -254,7 +254,7 @@ def test_a_terminal_sees_progress(
     assert main([str(toy_onnx), str(puzzles)]) == 0
     out, err = capsys.readouterr()
     assert out.count("\n") == 2
-    assert err.startswith("\r1/2 puzzles\r1/2 puzzles\r2/2 puzzles\r\033[K2 puzzles in ")
+    assert err.startswith("\r1 of 2 puzzles\r1 of 2 puzzles\r2 of 2 puzzles\r\033[K2 puzzles in ")
 
 
 def test_version_and_help() -> None:

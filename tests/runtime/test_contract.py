@@ -97,10 +97,10 @@ REFUSED: dict[str, tuple[Edit, str]] = {
     "schema is text": (lambda v: v.update(schema_version="1"), "schema_version: expected 1"),
     "schema is true": (lambda v: v.update(schema_version=True), "schema_version: expected 1"),
     "name is a number": (lambda v: v.update(model_name=7), "model_name: expected a string"),
-    "steps is a float": (lambda v: v.update(max_steps=8.0), "max_steps: expected a whole number"),
-    "steps is true": (lambda v: v.update(max_steps=True), "max_steps: expected a whole number"),
+    "steps is a float": (lambda v: v.update(max_steps=8.0), "max_steps: expected an integer"),
+    "steps is true": (lambda v: v.update(max_steps=True), "max_steps: expected an integer"),
     "no steps": (lambda v: v.update(max_steps=0), "max_steps: expected 1 or more"),
-    "batch is text": (lambda v: v.update(batch="4"), "batch: expected a whole number or null"),
+    "batch is text": (lambda v: v.update(batch="4"), "batch: expected an integer or null"),
     "batch is zero": (lambda v: v.update(batch=0), "batch: expected 1 or more"),
     "batch differs": (
         lambda v: v.update(batch=2),
@@ -117,11 +117,11 @@ REFUSED: dict[str, tuple[Edit, str]] = {
         "'z_H_next': more than one",
     ),
     "next": (lambda v: tensor(v, "z_L").update(next="z_L_out"), "z_L: next must be 'z_L_next'"),
-    "size is text": (lambda v: tensor(v, "z_H").update(shape=[None, "4", 3]), "expected whole num"),
+    "size is text": (lambda v: tensor(v, "z_H").update(shape=[None, "4", 3]), "expected integers"),
     "size is zero": (lambda v: tensor(v, "z_H").update(shape=[None, 0, 3]), "must be 1 or more"),
     "free size": (lambda v: tensor(v, "z_H").update(shape=[None, None, 3]), "must be 1 or more"),
     "scalar": (lambda v: tensor(v, "z_H").update(shape=[]), "z_H: expected a shape that starts"),
-    "fill": (lambda v: tensor(v, "steps").update(fill=0.5), "fill: expected a whole number"),
+    "fill": (lambda v: tensor(v, "steps").update(fill=0.5), "fill: expected an integer"),
     "fill is wide": (lambda v: tensor(v, "steps").update(fill=2**31), "steps: fill 2147483648"),
     "fill beyond float32": (lambda v: tensor(v, "z_H").update(fill=1e39), "z_H: fill 1e+39 is out"),
     "input of int8": (
@@ -135,7 +135,7 @@ REFUSED: dict[str, tuple[Edit, str]] = {
     "no inputs": (lambda v: v["inputs"].clear(), "inputs: the contract has no such input"),
     "strange input": (
         lambda v: v["inputs"].append({"name": "clock", "dtype": "int32", "shape": [None]}),
-        "clock: not a known input",
+        "clock: unknown input; expected one of",
     ),
     "shape of a head": (
         lambda v: tensor(v, "q_halt_logits").update(shape=[None, 1]),
@@ -147,7 +147,7 @@ REFUSED: dict[str, tuple[Edit, str]] = {
     ),
     "identifiers without input": (
         lambda v: v.update(num_puzzle_identifiers=3),
-        "puzzle_identifiers is not an input",
+        "num_puzzle_identifiers: expected null without that input, got 3",
     ),
     "halt kind": (lambda v: v["halt"].update(kind="vibes"), "halt.kind: expected one of q_halt"),
     "threshold is text": (lambda v: v["halt"].update(threshold="0"), "halt.threshold: expected a"),
@@ -156,7 +156,7 @@ REFUSED: dict[str, tuple[Edit, str]] = {
     "trained is huge": (lambda v: v["halt"].update(trained=1e301), "halt.trained: 1e+301 is out"),
     "halt is text": (lambda v: v.update(halt="q_halt"), "halt: expected an object"),
     "granularity": (lambda v: v.update(granularity="x"), "granularity: expected one of step, loop"),
-    "carry of a loop": (lambda v: v.update(granularity="loop"), "z_H: a loop carries nothing"),
+    "carry of a loop": (lambda v: v.update(granularity="loop"), "z_H: a loop has no carry"),
     "answers of a loop": (lambda v: v.update(granularity="loop"), "answers: the contract has no"),
     "passes of a block": (
         lambda v: v.update(granularity="block"),
@@ -165,10 +165,10 @@ REFUSED: dict[str, tuple[Edit, str]] = {
     "passes of a step": (lambda v: v.update(passes=8), "passes: expected 1 in a step, got 8"),
     "alphabet is text": (lambda v: v.update(alphabet="abc"), "alphabet: expected a list"),
     "alphabet of numbers": (lambda v: v.update(alphabet=[1, 2]), "alphabet: expected strings"),
-    "short alphabet": (lambda v: v.update(alphabet=["a"]), "alphabet: 1 entries for 6 token ids"),
+    "short alphabet": (lambda v: v.update(alphabet=["a"]), "alphabet: expected 6 entries, one a"),
     "ambiguous alphabet": (
         lambda v: v.update(alphabet=["a", "b", "c", "d", "e", "fa"]),
-        "alphabet: 'a' stands for more than one",
+        "alphabet: 'a' is in more than one entry",
     ),
     "alphabet with a line end": (
         lambda v: v.update(alphabet=["a", "b", "c", "d", "e", "\n"]),
@@ -247,14 +247,14 @@ def test_a_contract_cannot_be_built_broken() -> None:
         ({"carry": (CarrySpec("steps", "steps_next", "int32", (None,), True),)}, "fill True"),
         ({"granularity": "half"}, "granularity: 'half'"),
         ({"schema_version": 2}, "schema_version: expected 1, got 2"),
-        ({"num_puzzle_identifiers": 0}, "puzzle_identifiers is not an input"),
+        ({"num_puzzle_identifiers": 0}, "expected null without that input, got 0"),
         (
             {"halt": HaltRule("q_halt", 0.0, trained=float("inf"))},
             "halt.trained: expected a finite",
         ),
         (
             {"granularity": "loop", "halt": HaltRule("q_halt", 1.0, trained=0.0)},
-            "halt.trained: given, but a loop halts by the threshold inside its graph",
+            "halt.trained: expected null, because a loop halts by its own threshold",
         ),
     ],
 )

@@ -77,11 +77,11 @@ IN_WORDS = (
     "more than one tensor has this name",
     "next must be",
     r"expected \w+ \(.*\), got \w+ \(",  # of the right dtype and rank, with other sizes
-    r"alphabet: \d+ entries for",
-    "stands for more than one token id",
+    r"alphabet: expected \d+ entries",
+    "is in more than one entry",
     "is not a printable character",
-    r"(whole number( or null)?, got number|expected 1, got) \d+(\.0|e\+\d+)$",  # 8.0 and 8e2
-    r"expected whole numbers or null, got .*\d(\.0|e\+\d+)",
+    r"(integer( or null)?, got number|expected 1, got) \d+(\.0|e\+\d+)$",  # 8.0 and 8e2
+    r"expected integers or null, got .*\d(\.0|e\+\d+)",
 )
 
 

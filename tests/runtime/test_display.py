@@ -77,7 +77,7 @@ def test_a_solution_shows_its_first_answers() -> None:
     solution = solve(FakeRunner(), make_puzzles(12))
     assert repr(solution) == "<Solution: 12 puzzles: 12 halted; 2.75 steps on average>"
     rows = Cells(solution._repr_html_()).rows
-    assert rows[0] == ["row", "answer", "steps", "stopped by", "q_halt"]
+    assert rows[0] == ["row", "answer", "steps", "stop reason", "q_halt"]
     assert rows[1] == ["0", solution.texts[0], "1", "halted", "0.5000"]
     assert len(rows) == 11
     assert "steps on average (the first 10)</caption>" in solution._repr_html_()
@@ -88,8 +88,8 @@ def test_a_solution_shows_its_first_answers() -> None:
 def test_a_contract_shows_its_tensors() -> None:
     contract = make_contract()
     assert repr(contract) == (
-        "<StepContract: toy in fp32, granularity step, any batch: 4 cells of 6 ids, at most 8 "
-        "steps, halts where q_halt > 0>"
+        "<StepContract: toy in fp32, granularity step, dynamic batch: 4 cells, 6 token ids, at "
+        "most 8 steps, halts if q_halt > 0>"
     )
     rows = Cells(contract._repr_html_()).rows
     assert ["output", "logits", "float32", "(batch, 4, 6)"] in rows

@@ -143,7 +143,7 @@ def test_wrong_options_are_usage() -> None:
     done = run("doctor", "--colour")
     assert done.returncode == 2
     help_of = "python -m trm_runtime doctor --help"
-    assert done.stderr == f"error: unrecognized arguments: --colour (see {help_of})\n"
+    assert done.stderr == f"Error: Unrecognized arguments: --colour (see `{help_of}`).\n"
 
 
 def test_a_file_of_that_name_can_still_be_given(tmp_path: Path) -> None:

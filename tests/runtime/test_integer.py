@@ -16,7 +16,7 @@ from trm_runtime.integer import (
     IntegerRunner,
     dequantised,
     float_contract,
-    has_integer_ports,
+    has_int8_io,
     quantised,
 )
 from trm_runtime.runner import StepOutput, initial_carry
@@ -75,8 +75,8 @@ def test_real_numbers_off_the_grid_go_to_its_ends_and_nan_to_zero() -> None:
 def test_a_runner_of_integers_looks_like_one_of_real_numbers() -> None:
     runner = IntegerRunner(Counting())
     assert runner.contract == contract()
-    assert not has_integer_ports(runner.contract)
-    assert has_integer_ports(ported(contract()))
+    assert not has_int8_io(runner.contract)
+    assert has_int8_io(ported(contract()))
     states = [spec.name for spec in contract().carry if spec.dtype == "float32"]
     carry = initial_carry(runner.contract, 2)
     inputs = {"inputs": np.zeros((2, runner.contract.seq_len), np.int32)}

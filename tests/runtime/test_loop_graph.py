@@ -181,8 +181,8 @@ def test_it_halts_by_its_own_rule_only(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError) as caught:
         solve(FakeLoop(), make_puzzles(2), **options)
     assert str(caught.value) == (
-        "halt and max_steps: this model holds the whole loop and halts inside by its own rule "
-        "(threshold 0, at most 8 steps); leave them out, or export it with granularity step"
+        "This model contains the complete loop and halts by its own rule (threshold 0, at most 8 "
+        "steps); drop halt and max_steps, or export it with granularity step."
     )
 
 

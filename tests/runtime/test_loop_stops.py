@@ -181,9 +181,9 @@ def test_a_runner_that_breaks_its_contract_is_named() -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"max_steps": MAX_STEPS + 1}, "max_steps: got 9, but this model was exported with 8"),
+        ({"max_steps": MAX_STEPS + 1}, "max_steps: expected at most 8, after which this model"),
         ({"max_steps": 0}, "max_steps: expected 1 or more"),
-        ({"max_steps": 2.5}, "max_steps: expected a whole number"),
+        ({"max_steps": 2.5}, "max_steps: expected an integer"),
         ({"halt": "never"}, "halt: expected 'learned', 'max_steps' or a finite number"),
         ({"halt": float("nan")}, "halt: expected"),
         ({"halt": True}, "halt: expected"),
@@ -202,6 +202,6 @@ def test_bad_options(options: dict[str, Any], complaint: str) -> None:
 
 def test_a_fixed_batch_cannot_be_changed() -> None:
     runner = FakeRunner(make_contract(batch=4))
-    with pytest.raises(UsageError, match="exported with the fixed batch 4"):
+    with pytest.raises(UsageError, match="batch_size: expected 4, the fixed batch of this model"):
         solve(runner, make_puzzles(2), batch_size=2)
     assert len(solve(runner, make_puzzles(2), batch_size=4)) == 2

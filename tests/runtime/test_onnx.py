@@ -151,7 +151,11 @@ def keep_outside(tensor: onnx.TensorProto) -> None:
 
 
 BROKEN: list[tuple[Callable[[onnx.ModelProto], None], type[Exception], str]] = [
-    (metadata_missing, RejectedInputError, "holds no step contract (metadata key 'trm_contract')"),
+    (
+        metadata_missing,
+        RejectedInputError,
+        "has no step contract: no metadata key 'trm_contract'; export",
+    ),
     (metadata_newer, ContractError, "its step contract has schema_version 2"),
     (metadata_damaged, ContractError, "its step contract is not valid JSON"),
     (input_renamed, ContractMismatchError, "input 'z_L': the engine has no such tensor"),
@@ -163,7 +167,7 @@ BROKEN: list[tuple[Callable[[onnx.ModelProto], None], type[Exception], str]] = [
     (output_dropped, ContractMismatchError, "'current_inputs_next': the engine has no such tensor"),
     (unknown_operator, RejectedInputError, "onnxruntime cannot open it: "),
     (future_ir, RejectedInputError, "onnxruntime cannot open it: Unsupported model IR version: 99"),
-    (external, RejectedInputError, "keeps data in other files, which is refused"),
+    (external, RejectedInputError, "has data in other files, which is refused"),
     (external, RejectedInputError, "\n  - init"),
     (external_in_a_branch, RejectedInputError, "\n  - hidden"),
 ]
@@ -218,7 +222,7 @@ def test_a_changed_file_says_what_to_do(toy_onnx: Path) -> None:
     model = onnx.load(toy_onnx)
     model.graph.initializer[5].raw_data = bytes(4)
     onnx.save(model, toy_onnx)  # as a quantizer does: the metadata are kept
-    with pytest.raises(RejectedInputError, match="not those of its checksum: it is damaged, or wa"):
+    with pytest.raises(RejectedInputError, match="does not match its checksum, so it is damaged"):
         open_runner(toy_onnx)
     seal(toy_onnx)
     assert open_runner(toy_onnx).contract == make_contract()
@@ -226,7 +230,7 @@ def test_a_changed_file_says_what_to_do(toy_onnx: Path) -> None:
 
 def test_a_file_without_a_checksum_is_refused(toy_onnx: Path) -> None:
     toy_onnx.write_bytes(build().SerializeToString())
-    complaint = r"no checksum .*'trm_file.sha256'.*copy it again, or export it again with: trm-exp"
+    complaint = r"no checksum .*'trm_file.sha256'.*copy it again, or export it again with `trm-exp"
     with pytest.raises(RejectedInputError, match=complaint):
         open_runner(toy_onnx)
 
@@ -248,7 +252,7 @@ def test_a_contract_of_bytes_or_of_megabytes_is_refused(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
     model = build()
     model.metadata_props[0].value = " " * (1 << 20) + " "
-    with pytest.raises(RejectedInputError, match="has 1048577 bytes, more than 1048576"):
+    with pytest.raises(RejectedInputError, match="step contract is longer than 1,048,576 bytes"):
         open_runner(write(path, model))
 
 
@@ -263,11 +267,11 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("model.xyz", r"\.xyz is not a kind of model known here"),
+        ("model.xyz", r"\.xyz is not a known kind of model file"),
         ("model", "there is no such file or folder"),
-        ("file", "a file without a suffix is not a kind of model known here"),
-        ("folder", r"a folder without saved_model\.pb is no model"),
-        ("folder.1", r"a folder without saved_model\.pb is no model"),
+        ("file", "a file without a suffix is not a known kind of model file"),
+        ("folder", r"a folder without saved_model\.pb is not a model"),
+        ("folder.1", r"a folder without saved_model\.pb is not a model"),
     ],
 )
 def test_unknown_kinds_of_file(tmp_path: Path, name: str, reason: str) -> None:
@@ -313,7 +317,7 @@ def test_a_missing_engine_names_the_install_line(
     monkeypatch.setattr("importlib.import_module", absent)
     with pytest.raises(MissingExtraError) as caught:
         OnnxRunner(toy_onnx)
-    line = 'onnxruntime is not installed; install it with: pip install "trm-runtime[onnx]"'
+    line = 'onnxruntime is not installed; install it with `pip install "trm-runtime[onnx]"`.'
     assert str(caught.value) == line
     assert caught.value.exit_code == 3
 
@@ -327,7 +331,7 @@ def test_a_broken_engine_says_why(toy_onnx: Path, monkeypatch: pytest.MonkeyPatc
         raise ImportError("libgomp.so.1: cannot open shared object file")
 
     monkeypatch.setattr("importlib.import_module", broken)
-    with pytest.raises(MissingExtraError, match=r"does not load .libgomp"):
+    with pytest.raises(MissingExtraError, match=r"cannot be loaded .libgomp"):
         OnnxRunner(toy_onnx)
 
 

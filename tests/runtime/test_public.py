@@ -77,10 +77,14 @@ def test_every_public_name_is_typed(package: ModuleType) -> None:
             assert set(typing.get_type_hints(value)) >= {f.name for f in dataclasses.fields(value)}
 
 
-def test_no_name_stands_for_a_module_as_well() -> None:
-    modules = {module.name for module in pkgutil.iter_modules(trm_runtime.__path__)}
-    assert modules >= {"loop", "open", "puzzles"}
-    assert modules & set(trm_runtime.__all__) == set()
+@pytest.mark.parametrize(
+    ("package", "some"),
+    [(trm_runtime, {"loop", "open", "puzzles"}), (parity, {"ladder", "recorder", "golden"})],
+)
+def test_no_name_stands_for_a_module_as_well(package: ModuleType, some: set[str]) -> None:
+    modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    assert modules >= some
+    assert modules & set(package.__all__) == set()
 
 
 def test_the_public_way_from_a_file_to_answers() -> None:

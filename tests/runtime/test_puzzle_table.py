@@ -106,10 +106,10 @@ def test_the_key_is_in_the_json_only_where_it_means_something() -> None:
         ({"puzzle_table_sha256": None}, "puzzle_table_sha256: expected 64 hexadecimal digits"),
         ({"puzzle_table_sha256": "xyz"}, "expected 64 hexadecimal digits, got 'xyz'"),
         ({"num_puzzle_identifiers": None}, "num_puzzle_identifiers: expected 1 or more"),
-        ({"inputs": make_contract().inputs}, "given, but puzzle_embedding is not an input"),
+        ({"inputs": make_contract().inputs}, "expected null without the input puzzle_embedding"),
         (
             {"inputs": make_contract(num_puzzle_identifiers=2).inputs + external().inputs[1:]},
-            "stands in the place of puzzle_identifiers",
+            "expected this input or puzzle_identifiers, got both",
         ),
         (
             {"carry": make_contract(num_puzzle_identifiers=2).carry},
@@ -135,10 +135,10 @@ def test_rows_are_checked_like_other_inputs() -> None:
     bad = {
         "expected dtype float32, got float64": rows.astype(float),
         "expected shape (2, 3), got (2, 2)": rows[:, :2],
-        "holds NaN or infinite values": rows * np.nan,
+        "contains NaN or infinite values": rows * np.nan,
     }
     for complaint, array in bad.items():
-        with pytest.raises(RejectedInputError, match="the puzzles do not fit") as caught:
+        with pytest.raises(RejectedInputError, match="The puzzles do not fit") as caught:
             toy.step({"inputs": make_puzzles(2), "puzzle_embedding": array}, carry)
         assert caught.value.problems == (f"input 'puzzle_embedding': {complaint}",)
 
@@ -229,7 +229,7 @@ def test_opening_looks_beside_the_model(tmp_path: Path, monkeypatch: pytest.Monk
         open_runner(model)
     assert isinstance(open_runner(model, puzzle_table=table), PuzzleTableRunner)
     contract = make_contract()
-    with pytest.raises(UsageError, match="holds all it needs"):
+    with pytest.raises(UsageError, match="takes no external puzzle table; drop --puzzle-table"):
         open_runner(model, puzzle_table=table)
 
 
@@ -241,7 +241,7 @@ def test_identifiers_from_a_file(tmp_path: Path) -> None:
     with pytest.raises(RejectedInputError) as caught:
         read_identifiers(str(path))
     assert caught.value.problems == (
-        f"{path}:2: expected one whole number, got 'four'",
-        f"{path}:3: expected one whole number, got '1.5'",
+        f"{path}:2: expected one integer, got 'four'",
+        f"{path}:3: expected one integer, got '1.5'",
     )
     assert SEQ == 4

@@ -15,8 +15,8 @@ from trm_runtime.alphabet import UNPRINTABLE, meanings, text_of
 from trm_runtime.puzzles import read_puzzles
 
 IDS = (
-    "In this model 0 is padding, 1 is a blank, 2 to 5 are 1 to 4. Give puzzles as text, or in "
-    "these ids."
+    "in this model 0 is padding, 1 is a blank, 2 to 5 are 1 to 4, so give puzzles as text, or in "
+    "these ids"
 )
 
 
@@ -56,16 +56,16 @@ def test_without_an_alphabet_only_ids_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("123", "expected 4 cells, got 3 characters"),
-        ("12345", "expected 4 cells, got 5 characters"),
+        ("123", "expected 4 characters, got 3"),
+        ("12345", "expected 4 characters, got 5"),
         ("12x4", "column 3: 'x' is not one of .01234_"),
-        ("1 2 3", "expected 4 cells, got 3 token ids"),
-        ("1 2 3 4 5", "expected 4 cells, got 5 token ids"),
-        ("1 0 3 5", f"column 2: id 0 is padding. {IDS}"),
-        ("0 0 0 0", f"column 1: id 0 is padding. {IDS}"),
+        ("1 2 3", "expected 4 token ids, got 3"),
+        ("1 2 3 4 5", "expected 4 token ids, got 5"),
+        ("1 0 3 5", f"column 2: id 0 is padding; {IDS}"),
+        ("0 0 0 0", f"column 1: id 0 is padding; {IDS}"),
         ("1 2 3 6", "column 4: id 6 is not in 0..5"),
         ("-1 2 3 4", "column 1: id -1 is not in 0..5"),
-        ("1 2 3 99999999999999999999", "expected 4 cells, got 26 characters"),
+        ("1 2 3 99999999999999999999", "expected 4 characters, got 26"),
     ],
 )
 def test_bad_lines_are_named_by_file_and_line(tmp_path: Path, line: str, complaint: str) -> None:
@@ -85,7 +85,7 @@ def test_only_the_first_bad_lines_are_listed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("data", "complaint"),
-    [(b"", "holds no puzzles"), (b"# only\n\n", "holds no puzzles"), (b"\xff\xfe1", "not UTF-8")],
+    [(b"", "has no puzzles"), (b"# only\n\n", "has no puzzles"), (b"\xff\xfe1", "not UTF-8")],
 )
 def test_files_without_puzzles(tmp_path: Path, data: bytes, complaint: str) -> None:
     with pytest.raises(RejectedInputError, match=complaint):
@@ -158,7 +158,7 @@ def test_several_texts_are_several_puzzles() -> None:
 @pytest.mark.parametrize(
     ("puzzles", "complaint"),
     [
-        ("", "puzzle 1: expected 4 cells, got 0 characters"),
+        ("", "puzzle 1: expected 4 characters, got 0"),
         (["1234", "12x4"], "puzzle 2: column 3: 'x' is not one of .01234_"),
         ([[1, 2, 3, 4], [1]], "input 'inputs': expected rows of the same length, got different"),
         (3, "expected shape (N, 4), got ()"),

@@ -85,15 +85,15 @@ def refused(path: Path) -> RejectedInputError:
 
 def test_a_folder_without_a_contract_is_refused(toy_saved_model: Path) -> None:
     shutil.rmtree(toy_saved_model / CONTRACT_FILE.parent)
-    assert f"holds no step contract ({CONTRACT_FILE})" in str(refused(toy_saved_model))
+    assert f"has no step contract: {CONTRACT_FILE} is missing" in str(refused(toy_saved_model))
     assert "trm-export saved-model MODEL.keras" in str(refused(toy_saved_model))
-    assert "holds no step contract" in str(refused(toy_saved_model / "absent"))
+    assert "has no step contract" in str(refused(toy_saved_model / "absent"))
 
 
 def test_a_contract_that_is_no_text_or_no_json_is_refused(toy_saved_model: Path) -> None:
     file = toy_saved_model / CONTRACT_FILE
     file.write_bytes(b"\xff\xfe")
-    assert "holds no step contract" in str(refused(toy_saved_model))
+    assert "has no step contract" in str(refused(toy_saved_model))
     add_contract(toy_saved_model, make_contract().to_json()[:-5])
     error = refused(toy_saved_model)
     assert type(error) is ContractError
@@ -163,7 +163,7 @@ def test_any_changed_lost_or_added_file_is_refused_before_tensorflow(
         if file.is_file():
             data = file.read_bytes()
             file.write_bytes(data[:20] + bytes([data[20] ^ 1]) + data[21:])
-            assert "copy it again, or export it again with: trm-export saved-model" in str(
+            assert "copy it again, or export it again with `trm-export saved-model" in str(
                 refused(toy_saved_model)
             )
             file.unlink()
@@ -173,7 +173,7 @@ def test_any_changed_lost_or_added_file_is_refused_before_tensorflow(
     with pytest.raises(MissingExtraError):  # whole again
         SavedModelRunner(toy_saved_model)
     (toy_saved_model / "saved_model.cpb").touch()
-    assert refused(toy_saved_model).problems == ("saved_model.cpb: not of this export",)
+    assert refused(toy_saved_model).problems == ("saved_model.cpb: not a file of this export",)
 
 
 def test_what_is_read_of_a_folder_is_bounded(toy_saved_model: Path) -> None:
@@ -181,7 +181,7 @@ def test_what_is_read_of_a_folder_is_bounded(toy_saved_model: Path) -> None:
     for name in (CONTRACT_FILE, CHECKSUM_FILE):
         (toy_saved_model / CONTRACT_FILE).write_bytes(contract)
         (toy_saved_model / name).write_bytes(b" " * (1 << 20) + b" ")
-        assert "larger than 1048576 bytes" in str(refused(toy_saved_model))
+        assert "longer than 1,048,576 bytes" in str(refused(toy_saved_model))
     (toy_saved_model / CONTRACT_FILE).write_bytes(contract)
     (toy_saved_model / CHECKSUM_FILE).unlink()
     (toy_saved_model / CHECKSUM_FILE).symlink_to("/dev/zero")

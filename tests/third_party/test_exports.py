@@ -12,11 +12,12 @@ import pytest
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import trm_export as te
 from tests.third_party.conftest import PACKAGES, ThirdPartyModel, saved
 from tests.third_party.test_protocol import odd
 from trm_export.artifacts.inspection import inspect_file
 from trm_export.commands.support.app import run
-from trm_export.errors import UsageError
+from trm_export.errors import OutputWarning, UsageError
 from trm_export.exporters.export import Choices, export, format_named
 from trm_export.exporters.probe import probe_puzzles
 from trm_runtime import solve
@@ -115,3 +116,14 @@ def test_the_command_line_from_refusal_to_parity(
     assert "PASSED" in capsys.readouterr().out
     assert run(["inspect", source, *trust]) == 0
     assert "hierarchy>HRM" in capsys.readouterr().out
+
+
+def test_outputs_that_are_left_out_are_a_warning_and_a_remark(
+    third_party: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = third_party("gridthink")
+    with pytest.warns(OutputWarning, match="Outputs without rows are left out, .*: temperature"):
+        te.load(theirs.file, trust=theirs.package)
+    words = ["onnx", str(theirs.file), "--trust-module", theirs.package]
+    assert run([*words, "-o", str(tmp_path / "m.onnx")]) == 0
+    assert "describe them: temperature.\n" in capsys.readouterr().err

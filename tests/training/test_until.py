@@ -35,6 +35,6 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 
 
 def test_a_time_that_has_passed_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"that time has passed; it is 2026-03-04 08:30\."):
+    with pytest.raises(UsageError, match=r"this time has passed; it is 2026-03-04 08:30\."):
         parse_time("2026-03-04T08:00", NOW)
     assert parse_time("2999-01-01T00:00") > time.time()

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trm_export import TOOL, __version__
 from trm_export.api.arguments import FilePath, ModelLike, Progress, file_of, ignore, stem_of
 from trm_export.api.loading import as_step_model, refuse_model
 from trm_export.artifacts.benchmark import BenchFailure, BenchRow
@@ -21,6 +20,7 @@ from trm_export.leftovers import scratch_folder
 from trm_export.step.model_facts import ModelHints
 from trm_export.tasks import PuzzleSet, find_task
 from trm_export.tasks.selection import shipped_puzzles
+from trm_export.version import TOOL, __version__
 from trm_runtime.display import Shown, Table, bytes_text
 from trm_runtime.doctor import examine
 from trm_runtime.json_values import plain
@@ -218,10 +218,13 @@ def _rows(
     from trm_export.exporters.probe import probe_puzzles
 
     labels = puzzles.targets if found.trained else None
-    tokens = puzzles.inputs if found.trained else puzzles.inputs[:1]
+    count = len(puzzles) if found.trained else 1
+    named = puzzles.feeds(found.model.num_puzzle_identifiers)
+    feeds = {name: array[:count] for name, array in named.items()}
+    given = feeds["inputs"], labels, reference, feeds.get("puzzle_identifiers")
     for file in files:
         try:
-            row: BenchRow | BenchFailure = bench_file(file, tokens, labels, reference)
+            row: BenchRow | BenchFailure = bench_file(file, *given)
         except TRMError as error:
             row = BenchFailure(file.name, str(error), error.exit_code)
         yield row
@@ -232,7 +235,7 @@ def _rows(
         if entry.failed is not None:
             yield BenchFailure(entry.path.name, entry.failed, ParityError.exit_code)
         if entry.result is not None:
-            cost = bench_file(entry.path, tokens, labels, reference)
+            cost = bench_file(entry.path, *given)
             yield replace(cost, export_seconds=entry.result.seconds)
 
 

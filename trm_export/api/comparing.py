@@ -127,7 +127,7 @@ def compare(
         )
     artifacts = each_once(files)
     if not artifacts:
-        raise UsageError("There is no file to compare; name at least one exported file.")
+        raise UsageError("There is no file to compare; give at least one exported file.")
     contracts = [open_runner(artifact).contract for artifact in artifacts]
     demanded = gates if gates is None or isinstance(gates, Gates) else read_gates(Path(gates))
     costs = costs_of(None if bench is None else Path(bench))

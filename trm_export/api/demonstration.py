@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from trm_export import TOOL
 from trm_export.api.arguments import ARTIFACTS, Progress, ignore
 from trm_export.api.comparing import compare
 from trm_export.api.comparison import Comparison
@@ -14,6 +13,7 @@ from trm_export.api.exporting import export
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.files import atomic_write
 from trm_export.tasks import PuzzleSet, Task, get_task
+from trm_export.version import TOOL
 from trm_runtime import StepRunner, open_runner, solve
 from trm_runtime.message_text import counted
 from trm_runtime.solution import StepEvent
@@ -21,13 +21,13 @@ from trm_runtime.solution import StepEvent
 if TYPE_CHECKING:
     from trm_export.exporters.export_result import ExportResult
 
-__all__ = ["Demonstration", "Solved", "Task", "Thought"]
+__all__ = ["Demonstration", "Solved", "StepBoard", "Task"]
 
 BLANKS = {"sudoku9": 50}  # of the puzzles; elsewhere the task's default
 
 
 @dataclass(frozen=True)
-class Thought:
+class StepBoard:
     """One puzzle after one step.
 
     Attributes:
@@ -42,7 +42,7 @@ class Thought:
 
 @dataclass(frozen=True)
 class Solved:
-    """Unseen puzzles, solved on the device's engine alone."""
+    """Unseen puzzles, solved with the engine of the device only."""
 
     puzzle_file: Path
     puzzles: int
@@ -50,11 +50,11 @@ class Solved:
     mean_steps: float
     max_steps: int
     clues: Any  # (S,) int32 tokens of the solved puzzle that took the most steps
-    thoughts: tuple[Thought, ...]  # on that puzzle
+    step_boards: tuple[StepBoard, ...]  # of that puzzle
 
     def to_json(self) -> dict[str, Any]:
-        """The figures, without the thoughts."""
-        left_out = ("clues", "thoughts")
+        """The figures, without the boards."""
+        left_out = ("clues", "step_boards")
         return {name: value for name, value in vars(self).items() if name not in left_out}
 
 
@@ -95,7 +95,7 @@ class Demonstration:
             mean_steps=float(solution.steps.mean()),
             max_steps=runner.contract.max_steps,
             clues=puzzles.inputs[row],
-            thoughts=_thoughts(runner, puzzles, row),
+            step_boards=_step_boards(runner, puzzles, row),
         )
 
     def compare(self, path: Path, progress: Progress = ignore) -> Comparison:
@@ -110,16 +110,16 @@ def _written(task: Task, puzzles: PuzzleSet, path: Path) -> Path:
     """The puzzles as the device's command line reads them: one a line, dots for blanks."""
     signs = ["?", *(characters[:1] for characters in task.alphabet[1:])]
     lines = ["".join(signs[token] for token in row) for row in puzzles.inputs.tolist()]
-    if "#" not in signs:  # where it is a cell, a file has no remarks
+    if "#" not in signs:  # if it is a cell, a file has no comments
         lines.insert(0, f"# {TOOL} demo: one puzzle a line, row by row; ., 0 or _ is a blank")
     with atomic_write(path) as new:
         new.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
-def _thoughts(runner: StepRunner, puzzles: PuzzleSet, row: int) -> tuple[Thought, ...]:
-    """What the answer to one puzzle is after every step."""
-    found: list[Thought] = []
+def _step_boards(runner: StepRunner, puzzles: PuzzleSet, row: int) -> tuple[StepBoard, ...]:
+    """The answer to one puzzle after every step."""
+    found: list[StepBoard] = []
 
     def keep(event: StepEvent) -> None:
         answer = event.answers[0]
@@ -127,7 +127,7 @@ def _thoughts(runner: StepRunner, puzzles: PuzzleSet, row: int) -> tuple[Thought
         state = "solved" if not wrong else f"{counted(wrong, 'cell')} wrong"
         done = " - halts" if event.finished[0] else ""
         title = f"step {int(event.steps[0])}: {state}{done}\nq_halt {event.q_halt[0]:+.1f}"
-        found.append(Thought(title, answer, found[-1].answer if found else puzzles.inputs[row]))
+        found.append(StepBoard(title, answer, found[-1].answer if found else puzzles.inputs[row]))
 
     solve(runner, puzzles.inputs[row : row + 1], on_step=keep)
     return tuple(found)

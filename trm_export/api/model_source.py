@@ -57,8 +57,8 @@ class ModelSource:
         """What identifies the model, the hints and the trusted packages."""
         return {"model": self._identity(), "hints": self.hints, "trust": packages(self.trust)}
 
-    def made(self, provenance: Any, weights_sha256: str) -> bool:
-        """Whether a recording of this provenance and these weights was made from it."""
+    def matches(self, provenance: Any, weights_sha256: str) -> bool:
+        """Whether a recording with this provenance and these weights is of this model."""
         if self.file is not None:
             return bool(provenance.get("model_sha256") == sha256_file(self.file))
         return self.open(any_backend=True).weights.sha256 == weights_sha256

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trm_export import TOOL, __version__
 from trm_export.api.arguments import ARTIFACTS, FilePath, ModelLike, Progress, ignore, stem_of
 from trm_export.api.model_source import ModelSource
 from trm_export.errors import RejectedInputError
 from trm_export.files import refuse_overwrite, require_suffix, sha256_file, sha256_tree
-from trm_export.parity.document import rows_text
 from trm_export.parity.parts import digest
 from trm_export.tasks.selection import (
     PuzzleSource,
@@ -23,7 +21,9 @@ from trm_export.tasks.selection import (
     refuse_puzzles,
     select_puzzles,
 )
+from trm_export.version import TOOL, __version__
 from trm_runtime.display import Shown, Table, bytes_text
+from trm_runtime.message_text import rows_text
 from trm_runtime.parity import Golden, GoldenOrigin
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class RecordedReference(Shown):
         return f"{rows} recorded in {self.path}"
 
     def tables(self) -> tuple[Table, ...]:
-        """What was recorded, where, and how to use it."""
+        """The recording, where it was made, and how to use it."""
         found, where = self.to_json(), self.golden.about.provenance["device"]
         versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
         rows = [
@@ -92,10 +92,10 @@ def _floor(control: dict[str, Any] | None, why: str | None) -> str:
 
 @dataclass(frozen=True)
 class RecordingJob:
-    """A reference that is to be recorded.
+    """A reference to record.
 
-    `control` None measures the noise floor where there is one; `states` is how many bytes of
-    states are kept.
+    `control` None measures the noise floor if it can be measured; `states` is how many bytes of
+    states are stored.
     """
 
     source: ModelSource
@@ -149,7 +149,7 @@ class RecordingJob:
     def refuse_other(self, golden: Golden, path: Path) -> None:
         """RejectedInputError if the golden of a file was recorded from another model than this."""
         origin = golden.about.provenance
-        if not self.source.made(origin, golden.contract.made_by.weights_sha256):
+        if not self.source.matches(origin, golden.contract.made_by.weights_sha256):
             raise RejectedInputError(
                 f"{path}: recorded from another model ({origin.get('model')}) than "
                 f"{self.source.file or 'this one'}; record it again with `trm-export reference`."

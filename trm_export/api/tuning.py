@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trm_export import TOOL, __version__
 from trm_export.api.arguments import FilePath, Progress, ignore
 from trm_export.artifacts.contract_rewrite import embedded_contract, refuse_rewrite, rewrite
 from trm_export.errors import UsageError
 from trm_export.files import sidecar
 from trm_export.halting.curve import Point
-from trm_export.halting.tuning import Tuning, refuse_loop, think
+from trm_export.halting.tuning import Tuning, refuse_loop, run_all_steps
 from trm_export.halting.tuning import tune as choose
 from trm_export.tasks.selection import PuzzleSource, puzzle_file, refuse_puzzles, select_puzzles
+from trm_export.version import TOOL, __version__
 from trm_runtime.contract import StepContract
 from trm_runtime.display import Shown, Table
 from trm_runtime.message_text import counted
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from trm_export.tasks import Blanks, PuzzleSet
 
 __all__ = ["Point", "TuneResult", "Tuning", "tune"]
+
+_MOST_POINTS = 100  # of exact accuracy
 
 
 @dataclass(frozen=True, repr=False)
@@ -123,6 +125,8 @@ def tune(
         OverwriteError: a file to write was not made by this tool.
         RejectedInputError: the file or the puzzles cannot be used.
     """
+    if not 0 <= lose <= _MOST_POINTS:
+        raise UsageError(f"--lose must be 0 to {_MOST_POINTS} points of accuracy, got {lose:g}.")
     tell = progress or ignore
     refuse_puzzles(puzzles, task, blanks)
     file = Path(artifact)
@@ -132,10 +136,10 @@ def tune(
     if not dry_run:
         refuse_rewrite(file, target, force=force)
     chosen = _solved(select_puzzles(contract, puzzles, task, blanks, count, "validation"), puzzles)
-    trace = think(
+    trace = run_all_steps(
         open_runner(file), chosen, lambda done, total: tell(done / total, "Running the puzzles")
     )
-    found = choose(contract.halt, trace, lose / 100)
+    found = choose(contract.halt, trace, lose / _MOST_POINTS)
     written = not dry_run and (found.changes or output is not None)
     if written:
         tuned = replace(contract, halt=contract.halt.tuned(found.chosen.threshold))

@@ -58,17 +58,22 @@ class BenchRow:
 
 
 def bench(
-    path: Path, tokens: Array, labels: Array | None = None, reference: Solution | None = None
+    path: Path,
+    tokens: Array,
+    labels: Array | None = None,
+    reference: Solution | None = None,
+    identifiers: Array | None = None,
 ) -> BenchRow:
     """Measures one artifact on puzzles ``tokens`` (N, S) int32.
 
-    ``labels`` (N, S) int32 with UNJUDGED where anything goes, as `PuzzleSet.targets` has them.
+    ``labels`` (N, S) int32 with UNJUDGED in cells that do not count, as `PuzzleSet.targets` has
+    them; ``identifiers`` (N,) int32 of the puzzles, 0 if None.
 
     Raises:
         TRMError: the file cannot be measured, with the class that its driver raises. If the
             engine crashes it is a plain TRMError with the last line of that process.
     """
-    measured = _measured(path, tokens)
+    measured = _measured(path, tokens, identifiers)
     answers, steps = np.array(measured.pop("answers")), np.array(measured.pop("steps"))
     solved = None if labels is None else exact(answers, labels)
     same = None if reference is None else exact(answers, reference.answers)
@@ -85,12 +90,15 @@ def bench(
     )
 
 
-def _measured(path: Path, tokens: Array) -> dict[str, Any]:
+def _measured(path: Path, tokens: Array, identifiers: Array | None) -> dict[str, Any]:
+    inputs = {"inputs": tokens}
+    if identifiers is not None:
+        inputs["puzzle_identifiers"] = identifiers
+    command = [sys.executable, "-m", "trm_runtime.measure", str(path)]
     with scratch_folder() as folder:
-        file = folder / "tokens.npy"
-        np.save(file, tokens)
-        command = [sys.executable, "-m", "trm_runtime.measure", str(path), str(file)]
-        done = _run([*command, str(os.getpid())])
+        file = folder / "inputs.npz"
+        np.savez(file, **inputs)  # type: ignore[arg-type]
+        done = _run([*command, str(file), str(os.getpid())])
     document: dict[str, Any] = json.loads(done.stdout or "{}")
     if done.returncode:
         raise _failure(path, done, document.get("refused"))
@@ -98,7 +106,7 @@ def _measured(path: Path, tokens: Array) -> dict[str, Any]:
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    """As `subprocess.run`; the process is killed where this one is told to end."""
+    """As `subprocess.run`; the process is killed when this one has to end."""
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
     with process, removed_by(process.kill):

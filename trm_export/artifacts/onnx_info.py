@@ -168,5 +168,5 @@ def _described(values: Any) -> dict[str, tuple[str, tuple[int | None, ...]]]:
 
 
 def _text(value: str | bytes) -> str:
-    """A string of a protobuf, which hands over bytes where they are no UTF-8."""
+    """A string of a protobuf, which is bytes if it is not valid UTF-8."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -1,6 +1,7 @@
 """The command line: the only place that parses arguments, prints and exits.
 
-A command is one module here with a function of the same name, and one line in `app.COMMANDS`.
+A command is a function here with the name of the command, and one line in `support.app`. It calls
+the public API, shows the result, and nothing else; what commands share is in `support`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """Run `trm-export` with the arguments of this process and leave with its exit code."""
+    """Run `trm-export` with the arguments of this process and exit with its exit code."""
     from trm_export.commands.support import interruption
 
     interruption.install(as_json="--json" in sys.argv)

@@ -46,6 +46,7 @@ def all(
     import trm_export
     from trm_export.commands.support.console import emit, progress, remark, show
     from trm_export.errors import ParityError
+    from trm_runtime.message_text import counted
 
     with progress("Exporting", 1.0) as advance:
         found = trm_export.export_all(
@@ -62,10 +63,11 @@ def all(
         emit(found.to_json())
     else:
         show(*found.tables())
-        remark("Seconds of export + check; error: the worst of a single step, relative L2.")
+        remark("Seconds: export + check. Error: largest relative L2 of a single step.")
         for reason in found.reasons:
             remark(reason)
         if not found:
-            remark(f"Error: {len(found.failed)} of the files do not compute what Keras computes.")
+            failed = counted(len(found.failed), "file")
+            remark(f"Error: {failed} failed the check against Keras.")
     if not found:
         raise typer.Exit(ParityError.exit_code)

@@ -18,11 +18,13 @@ from trm_export.commands.support.options import (
 )
 
 Model = Annotated[
-    str, typer.Argument(help="A .keras file, or a preset such as paper-sudoku-mlp (cost only).")
+    str, typer.Argument(help="A .keras file, or a preset such as paper-sudoku-mlp (costs only).")
 ]
 Files = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="FILE", help="Exported files. Default: the whole set is exported."),
+    typer.Argument(
+        metavar="FILE", help="Exported files. Default: all formats and precisions are exported."
+    ),
 ]
 
 
@@ -40,9 +42,10 @@ def bench(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure load and step time, memory, accuracy and equality with Keras, file by file.
+    """Measure load and step time, memory, accuracy and equality with Keras for each file.
 
-    A file that cannot be measured is named after the others; the exit code is that of the worst.
+    A file that cannot be measured is listed after the others; the exit code is the highest of the
+    failures.
     """
     import trm_export as te
     from trm_export.commands.support.console import emit, remark, show, stages

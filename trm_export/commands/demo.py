@@ -1,4 +1,4 @@
-"""`trm-export demo`: the whole road in one command, on a shipped checkpoint."""
+"""`trm-export demo`: export, solve and compare in one command, with a shipped checkpoint."""
 
 from __future__ import annotations
 
@@ -15,44 +15,56 @@ if TYPE_CHECKING:
 
 _Name = Annotated[
     str,
-    typer.Argument(metavar="TASK", help="Whose checkpoint: sudoku9, sudoku4, maze9 or maze11."),
+    typer.Argument(
+        metavar="TASK", help="The task of the checkpoint: sudoku9, sudoku4, maze9 or maze11."
+    ),
 ]
 _Count = Annotated[
     int,
     typer.Option(
-        min=1, metavar="N", help="Puzzles to solve and to compare on.", rich_help_panel=PUZZLES
+        min=1,
+        metavar="N",
+        help="Number of puzzles to solve and to compare on.",
+        rich_help_panel=PUZZLES,
     ),
 ]
 
 
 @examples("trm-export demo", "trm-export demo maze9 --count 20")
 def demo(name: _Name = "sudoku9", count: _Count = 100, as_json: AsJson = False) -> None:
-    """Export a shipped model, watch it think on ONNX Runtime, compare it with Keras."""
+    """Export a shipped model, show its steps on ONNX Runtime, compare it with Keras."""
     from trm_export.api.demonstration import Demonstration
     from trm_export.commands.support.console import emit, remark, stages
     from trm_export.errors import ParityError
+    from trm_runtime.message_text import counted
 
-    road = Demonstration(name, count)
-    remark(f"1. Loading {road.source.name} and exporting one ACT step to ONNX ...")
-    made = road.export()
-    remark(f"2. Solving {count} unseen puzzles{road.hardness} on ONNX Runtime alone ...")
-    solved = road.solve(made.path)
+    demonstration = Demonstration(name, count)
+    remark(f"1. Loading {demonstration.source.name} and exporting one ACT step to ONNX ...")
+    exported = demonstration.export()
+    puzzles = counted(count, "unseen puzzle")
+    remark(f"2. Solving {puzzles}{demonstration.hardness} on ONNX Runtime only ...")
+    solved = demonstration.solve(exported.path)
     if not as_json:
-        _watch(road.task, solved)
+        _show_steps(demonstration.task, solved)
     remark("3. Comparing every step with Keras ...")
     with stages() as advance:
-        found = road.compare(made.path, advance)
+        comparison = demonstration.compare(exported.path, advance)
+    result = comparison.results[0]
     if as_json:
-        files = {"model": road.source, "export": made.path, "contract": made.sidecar}
-        emit({**files, **solved.to_json(), "parity": found.results[0].to_json()})
+        files = {
+            "model": demonstration.source,
+            "export": exported.path,
+            "contract": exported.sidecar,
+        }
+        emit({**files, **solved.to_json(), "parity": result.to_json()})
     else:
-        _report(solved, found.results[0].verdict, made)
-    if not found:
-        raise ParityError(found.results[0].verdict)
+        _report(solved, result.verdict, exported)
+    if not comparison:
+        raise ParityError(result.verdict)
 
 
-def _watch(task: Task, solved: Solved) -> None:
-    """Shows one puzzle's board after every step, three boards abreast."""
+def _show_steps(task: Task, solved: Solved) -> None:
+    """Shows one puzzle's board after every step, several boards in a line."""
     from rich.columns import Columns
     from rich.console import Group
     from rich.text import Text
@@ -62,32 +74,33 @@ def _watch(task: Task, solved: Solved) -> None:
 
     boards = [
         Group(Text(one.title), board_text(task, solved.clues, one.answer, one.before), Text(""))
-        for one in solved.thoughts
+        for one in solved.step_boards
     ]
     console = stdout()
-    console.print(Text("The puzzle that took the most thinking; what is new is highlighted."))
+    console.print(Text("The puzzle that took the most steps; changed cells are highlighted."))
     console.print(Columns(boards, padding=(0, 2)), soft_wrap=False)
 
 
-def _report(solved: Solved, verdict: str, made: ExportResult) -> None:
+def _report(solved: Solved, verdict: str, exported: ExportResult) -> None:
     from trm_export.commands.support.console import bytes_text, show_table
 
     steps = f"{solved.mean_steps:.1f} steps on average (of at most {solved.max_steps})"
     rows = [
         ("solved", f"{solved.exact} of {solved.puzzles}, in {steps}"),
         ("parity", verdict),
-        ("forced error", f"{made.forced_error:.1e} relative, worst tensor of the export"),
-        ("model", f"{made.path} ({bytes_text(made.bytes)})"),
-        ("contract", str(made.sidecar)),
+        ("forced error", f"{exported.forced_error:.1e} relative L2, largest of all tensors"),
+        ("model", f"{exported.path} ({bytes_text(exported.bytes)})"),
+        ("contract", str(exported.sidecar)),
     ]
     show_table("Verdict", rows)
     print(
-        f"\nRun it on these puzzles:\n{_python()} -m trm_runtime {made.path} {solved.puzzle_file}"
+        "\nRun it on these puzzles:\n"
+        f"{_python()} -m trm_runtime {exported.path} {solved.puzzle_file}"
     )
 
 
 def _python() -> str:
-    """This interpreter as one would type it here."""
+    """The path of this interpreter, relative if possible."""
     import sys
     from pathlib import Path
 

@@ -23,14 +23,14 @@ Vote = Annotated[
     typer.Option(
         min=1,
         metavar="COPIES",
-        help="ARC: ask in so many symmetries and let the answers vote.",
+        help="ARC: solve every grid in so many symmetries, and vote on the answers.",
         rich_help_panel=PUZZLES,
     ),
 ]
 Show = Annotated[
     int,
     typer.Option(
-        min=0, metavar="N", help="Draw so many boards with their answers.", rich_help_panel=OUTPUT
+        min=0, metavar="N", help="Show so many boards with their answers.", rich_help_panel=OUTPUT
     ),
 ]
 
@@ -48,7 +48,7 @@ def evaluate(
     show: Show = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Count how many unseen puzzles (or ARC problems) a model or an exported file answers."""
+    """Measure how many unseen puzzles (or ARC problems) a model or an exported file solves."""
     import trm_export as te
     from trm_export.commands.support import console
     from trm_export.commands.support.terminal_boards import show_boards

@@ -21,14 +21,15 @@ from trm_export.commands.support.options import (
 
 _Precision = Annotated[
     Literal["fp32", "fp16", "int8", "int8-static"],
-    typer.Option(help="Numbers in the file.", rich_help_panel=WHAT),
+    typer.Option(help="Number format of the weights.", rich_help_panel=WHAT),
 ]
 _FloatPrecision = Annotated[
-    Literal["fp32", "fp16"], typer.Option(help="Numbers in the file.", rich_help_panel=WHAT)
+    Literal["fp32", "fp16"],
+    typer.Option(help="Number format of the weights.", rich_help_panel=WHAT),
 ]
 _Target = Annotated[
     Literal["litert", "tflite-runtime"],
-    typer.Option(help="The interpreter that the file is for.", rich_help_panel=WHAT),
+    typer.Option(help="The interpreter for the file.", rich_help_panel=WHAT),
 ]
 
 

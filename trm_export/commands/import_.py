@@ -14,7 +14,7 @@ _CheckpointFile = Annotated[
     Path,
     typer.Argument(
         metavar="CHECKPOINT",
-        help="step_<N> or .pt of the official code, or the same as .safetensors.",
+        help="step_<N> or .pt file of the official code, or the same tensors as .safetensors.",
     ),
 ]
 _Given = Annotated[
@@ -22,14 +22,14 @@ _Given = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="What the folder does not say; repeat it for more.",
+        help="A setting that the folder does not have; repeat it for more.",
         rich_help_panel=INPUT,
     ),
 ]
 _Dataset = Annotated[
     Path | None,
     typer.Option(
-        help="A dataset.json elsewhere than beside the checkpoint.", rich_help_panel=INPUT
+        help="Path of a dataset.json that is not beside the checkpoint.", rich_help_panel=INPUT
     ),
 ]
 
@@ -46,7 +46,7 @@ def import_(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a .keras file of a checkpoint of the official PyTorch code."""
+    """Convert a checkpoint of the official PyTorch code to a .keras file."""
     import trm_export
     from trm_export.commands.support.console import emit, remark, show
 

@@ -14,7 +14,7 @@ _TrustModule = Annotated[
     list[str] | None,
     typer.Option(
         metavar="PACKAGE",
-        help="Package of the model's class, whose name may be in the file; not imported.",
+        help="Package that a .keras file may name; it is not imported.",
         rich_help_panel=MODELS,
     ),
 ]
@@ -29,9 +29,9 @@ def inspect(
     trust_module: _TrustModule = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a file holds: contract, sizes, versions, weights. Loads no TensorFlow.
+    """Show the contents of a file: contract, sizes, versions, weights. Loads no TensorFlow.
 
-    Exit code 4 for an export that is damaged or does not fit its contract.
+    Exit code 4 for an export that is damaged or differs from its contract.
     """
     import trm_export
     from trm_export.commands.support.console import emit, show

@@ -24,19 +24,19 @@ from trm_export.commands.support.options import (
 )
 
 Artifacts = Annotated[
-    list[Path], typer.Argument(metavar="FILE", help="The exported files to judge.")
+    list[Path], typer.Argument(metavar="FILE", help="The exported files to compare.")
 ]
 GoldenFile = Annotated[
     Path | None,
     typer.Option(
-        help="A recording of the model by `reference`, instead of running it again.",
+        help="A recording of the model by `reference`, used instead of the model.",
         rich_help_panel=REFERENCE,
     ),
 ]
 Jobs = Annotated[
     int,
     typer.Option(
-        min=1, metavar="N", help="Processes to spread the work over.", rich_help_panel=RUN
+        min=1, metavar="N", help="Number of processes that share the work.", rich_help_panel=RUN
     ),
 ]
 RayAddress = Annotated[
@@ -44,24 +44,24 @@ RayAddress = Annotated[
     typer.Option(
         "--ray",
         metavar="ADDRESS",
-        help="Spread it over this Ray cluster; local starts Ray here.",
+        help="Address of a Ray cluster that shares the work; local starts Ray here.",
         rich_help_panel=RUN,
     ),
 ]
 Threads = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Threads of an engine.", rich_help_panel=RUN)
+    int | None, typer.Option(min=1, metavar="N", help="Threads of the engine.", rich_help_panel=RUN)
 ]
 GateFile = Annotated[
     Path | None,
-    typer.Option("--gate", help="Gates of your own, a JSON file.", rich_help_panel=RUN),
+    typer.Option("--gate", help="JSON file with your own gates.", rich_help_panel=RUN),
 ]
 Explain = Annotated[
     bool,
     typer.Option(
         "--explain",
-        help="Of a file that fails, find the first bad operator and what is to blame: the file, "
-        "the engine, the conversion or the precision; of int8 files, rank the layers by the error "
-        "that each adds. Takes several exports.",
+        help="For a file that fails, find the first bad operator and the cause: the file, the "
+        "engine, the conversion or the precision; for int8 files, rank the layers by the error "
+        "that each adds. Makes several exports.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -69,14 +69,14 @@ BenchFile = Annotated[
     Path | None,
     typer.Option(
         "--bench",
-        help="A document that `bench -o` wrote of these files, for their costs.",
+        help="The document of `bench -o` for these files, for their costs.",
         rich_help_panel=OUTPUT,
     ),
 ]
 Report = Annotated[
     Path | None,
     typer.Option(
-        help="Write a report: this .html, and the same as .md and .json beside it.",
+        help="Write a report to this .html file, with .md and .json beside it.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -108,8 +108,8 @@ def parity(
 ) -> None:
     """Compare exported files with their model, from names and shapes to accuracy.
 
-    Exit code 5 when one fails; the first thing that went wrong is named. With -o or --report
-    a command that was killed goes on where it was.
+    Exit code 5 if a file fails; the first failed check is shown. With -o or --report the same
+    command resumes after a kill.
     """
     import trm_export as te
     from trm_export.commands.support.command_line import command_line

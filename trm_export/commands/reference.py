@@ -33,7 +33,7 @@ States = Annotated[
     typer.Option(
         min=1,
         metavar="MB",
-        help="MB of states to keep of puzzles followed value by value.",
+        help="MB of states to store of puzzles followed value by value.",
         rich_help_panel=REFERENCE,
     ),
 ]
@@ -59,8 +59,8 @@ def reference(
 ) -> None:
     """Record what a model computes, so that a device can be compared with it without Keras.
 
-    Killed at any moment, the same command goes on where it was. Runs on a GPU if Keras (see
-    KERAS_BACKEND) has one, in exact float32.
+    The same command resumes after a kill. Runs on a GPU if Keras (see KERAS_BACKEND) has one, in
+    full float32.
     """
     import trm_export as te
     from trm_export.commands.support.console import emit, show, stages

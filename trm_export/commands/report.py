@@ -16,20 +16,23 @@ from trm_export.commands.support.options import OUTPUT, AsJson, Force
     "trm-export report report.json -o elsewhere/again.html",
 )
 def report(
-    document: Annotated[Path, typer.Argument(help="The .json of a report of `parity --report`.")],
+    document: Annotated[
+        Path, typer.Argument(help="The .json file of a report by `parity --report`.")
+    ],
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
-            help="The .html to write, with .md and .json beside it. Default: beside the document.",
+            help="The .html file to write, with .md and .json beside it. Default: beside the "
+            "document.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
-    """Make a parity report again, as HTML and Markdown, from its JSON alone."""
+    """Make a parity report again, as HTML and Markdown, from its JSON document only."""
     import trm_export as te
     from trm_export.commands.support.console import emit
 

@@ -14,39 +14,41 @@ from trm_export.commands.support.options import INPUT, OUTPUT, RUN, AsJson, Forc
 if TYPE_CHECKING:
     from trm_export import TrainResult
 
-WORTH_TELLING = 0.1  # exact in training, from which an average of less than half of it lags
+LAGGING = 0.1  # exact share in training above which the average may lag behind
 SECONDS_TO_STOP = 60  # in which a step ends and is backed up, before the process is killed
 
 
 @dataclass(frozen=True)
 class RecipeOptions:
-    """What is to differ from the recipe of the task."""
+    """Changes to the recipe of the task."""
 
     panel: ClassVar[str] = "Recipe"
 
     steps: Annotated[int | None, typer.Option(help="Optimizer steps, one ACT step each.")] = None
-    batch_size: Annotated[int | None, typer.Option(help="Puzzles in the carry at a time.")] = None
+    batch_size: Annotated[int | None, typer.Option(help="Puzzles in the carry.")] = None
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None
     ema: Annotated[
         float | None,
         typer.Option(
-            help="Momentum of the average of the weights, which is what is saved; it looks back "
-            "about 1 / (1 - ema) steps, so a short run wants a lower one."
+            help="Momentum of the average of the weights, which is saved; it covers about "
+            "1 / (1 - ema) steps, so a short run needs a lower one."
         ),
     ] = None
     loss: Annotated[str | None, typer.Option(help="stablemax or softmax.")] = None
     dtype: Annotated[
         str | None, typer.Option(help="float32, or mixed_bfloat16 to compute in bfloat16.")
     ] = None
-    ponder_cost: Annotated[float | None, typer.Option(help="Cost of a further step.")] = None
+    ponder_cost: Annotated[float | None, typer.Option(help="Cost of one more step.")] = None
     act_steps: Annotated[
-        int | None, typer.Option(help="ACT steps of a training puzzle, at most; 0 for all.")
+        int | None, typer.Option(help="Maximum ACT steps of a training puzzle; 0 for all.")
     ] = None
     steps_per_epoch: Annotated[
-        int | None, typer.Option(help="Steps of an epoch, after which the log and a backup follow.")
+        int | None, typer.Option(help="Steps of an epoch, after which log and backup are written.")
     ] = None
     validate_every: Annotated[int | None, typer.Option(help="Epochs between validations.")] = None
-    seed: Annotated[int | None, typer.Option(help="Of weights, puzzles and exploration.")] = None
+    seed: Annotated[int | None, typer.Option(help="Seed of weights, puzzles and exploration.")] = (
+        None
+    )
 
 
 _Task = Annotated[
@@ -61,14 +63,14 @@ _Task = Annotated[
 _From = Annotated[
     Path | None,
     typer.Option(
-        "--from", help="Begin with the weights of this .keras file.", rich_help_panel=INPUT
+        "--from", help="Start with the weights of this .keras file.", rich_help_panel=INPUT
     ),
 ]
 _Resume = Annotated[
     bool,
     typer.Option(
         "--resume",
-        help="Go on with the run beside -o after a kill or Ctrl-C, by its own recipe; no other "
+        help="Resume the run beside -o after a kill or Ctrl-C, with its own recipe; no other "
         "option is needed.",
         rich_help_panel=RUN,
     ),
@@ -77,7 +79,8 @@ _Until = Annotated[
     str | None,
     typer.Option(
         metavar="TIME",
-        help="Stop in time for 09:15, or 2026-01-31T09:15, with all that --resume needs saved.",
+        help="Stop before this time, such as 09:15 or 2026-01-31T09:15, with everything saved "
+        "that --resume needs.",
         rich_help_panel=RUN,
     ),
 ]
@@ -108,9 +111,10 @@ def train(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a TRM; log (.csv), learning curve (.png) and recipe (.json) land beside the model.
+    """Train a TRM; log (.csv), learning curve (.png) and recipe (.json) are beside the model.
 
-    Ctrl-C backs up at that step, for --resume, and ends with exit code 130; a second one at once.
+    Ctrl-C backs up after the current step, for --resume, and ends with exit code 130; a second
+    Ctrl-C ends without a backup.
     """
     import sys
 
@@ -118,10 +122,9 @@ def train(
     from trm_export.commands.support import interruption
     from trm_export.commands.support.console import emit
     from trm_export.commands.support.exits import StoppedError
-    from trm_export.training.stopping import StopRequest
 
     shown = 0 if as_json else 1 if sys.stdout.isatty() else 2
-    stop = StopRequest()
+    stop = trm_export.StopRequest()
 
     def heard() -> bool:
         asked = stop.is_asked
@@ -144,23 +147,23 @@ def train(
     if as_json:
         emit(result.to_json())
     else:
-        _say(result, task)
+        _print(result, task)
     if result.interrupted:
         raise StoppedError
 
 
-def _say(result: TrainResult, name: str) -> None:
+def _print(result: TrainResult, name: str) -> None:
     from trm_export.commands.support.console import remark
 
     remark(_end(result, name))
     remark(result.summary)
     learned, recipe = result.training_exact or 0.0, result.recipe
     point = result.validation
-    if recipe and point and learned > max(WORTH_TELLING, 2 * point.exact_all_steps):
+    if recipe and point and learned > max(LAGGING, 2 * point.exact_all_steps):
         remark(
-            f"Training ended at {learned:.1%} exact. What is saved is the average of "
-            f"the weights over about {1 / (1 - recipe.ema):.0f} steps, which has not caught up: "
-            "train longer, or give a lower --ema."
+            f"Training ended at {learned:.1%} exact. The saved weights are an average over about "
+            f"{1 / (1 - recipe.ema):.0f} steps, which is still worse: train longer, or use a "
+            "lower --ema."
         )
     for path in result.files:
         print(path)
@@ -169,11 +172,12 @@ def _say(result: TrainResult, name: str) -> None:
 def _end(result: TrainResult, name: str) -> str:
     import shlex
 
-    ended = result.recipe is not None and result.epochs == result.recipe.epochs
-    if ended and not result.interrupted:
+    complete = result.recipe is not None and result.epochs == result.recipe.epochs
+    if complete and not result.interrupted:
         return "Training is complete."
-    saved = f"{'Interrupted' if result.interrupted else 'Stopped in time'}; the run is backed up."
+    reason = "Interrupted" if result.interrupted else "Stopped before the time"
+    saved = f"{reason}; the run is backed up."
     if not result.recipe:
         return saved
-    again = f"trm-export train {name} -o {shlex.quote(str(result.model))} --resume"
-    return f"{saved} Go on after epoch {result.epochs} of {result.recipe.epochs} with: {again}"
+    command = f"trm-export train {name} -o {shlex.quote(str(result.model))} --resume"
+    return f"{saved} Resume after epoch {result.epochs} of {result.recipe.epochs} with: {command}"

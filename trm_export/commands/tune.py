@@ -17,7 +17,7 @@ from trm_export.commands.support.options import (
     PuzzleOptions,
 )
 
-Artifact = Annotated[Path, typer.Argument(help="The exported file; of granularity step or block.")]
+Artifact = Annotated[Path, typer.Argument(help="The exported file, of granularity step or block.")]
 Lose = Annotated[
     float,
     typer.Option(
@@ -33,7 +33,7 @@ Target = Annotated[
     typer.Option(
         "--output",
         "-o",
-        help="Write the tuned file here and leave the other as it is.",
+        help="Write the tuned file here, and leave the other unchanged.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -57,10 +57,10 @@ def tune(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Choose the halting threshold of an exported file anew, by accuracy against mean steps.
+    """Choose a new halting threshold of an exported file, by accuracy against mean steps.
 
-    The file runs on validation puzzles with solutions, never those of a test; what is chosen goes
-    into its contract. Needs no Keras.
+    The file runs on validation puzzles with solutions, not on test puzzles; the threshold is
+    written into its contract. Needs no Keras.
     """
     import trm_export as te
     from trm_export.commands.support.console import emit, stages

@@ -120,7 +120,7 @@ def conclusion(attempts: Attempts, choices: Choices, kind: Format) -> str:
         return f"the conversion: fp32 in {kind.name} does not compute what Keras computes either."
     if attempts.other.passed:
         return (
-            f"the precision, as {kind.name} has it: fp32 passes here, and {choices.precision} "
+            f"the precision in {kind.name}: fp32 passes in this format, and {choices.precision} "
             f"passes in {HOST_KINDS[kind.name].twin}."
         )
     return (

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from html import escape
 from typing import Any
 
-from trm_export import TOOL
 from trm_export.explain.blame import Attempts
 from trm_export.explain.op_diff import StoredChange, Walk
 from trm_export.exporters.keep_search import LayerImpact, ranking_table
+from trm_export.version import TOOL
 from trm_runtime.display import Shown, Table
 from trm_runtime.message_text import first_few
 from trm_runtime.parity import TensorDiff

@@ -8,7 +8,7 @@ from typing import Any, final
 
 import numpy as np
 
-from trm_runtime.open import dressed, open_driver
+from trm_runtime.open import open_driver, wrapped
 from trm_runtime.parity import Golden, Place
 from trm_runtime.parity.slots import disturbed, puzzle_rows
 from trm_runtime.runner import StepOutput, StepRunner, initial_carry
@@ -80,7 +80,7 @@ def calls_of(path: Path, golden: Golden, step: int, worst: Place | None = None) 
     the graph has them.
     """
     tap = Tap(open_driver(path))
-    runner = dressed(tap, path)
+    runner = wrapped(tap, path)
     inputs, carry = step_rows(golden, step, tap.contract.batch or ROWS, worst)
     runner.step(inputs, carry)
     return tap.calls

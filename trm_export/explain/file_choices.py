@@ -13,7 +13,7 @@ from trm_export.exporters.export import format_named
 from trm_export.exporters.format import Format
 from trm_export.exporters.kept_layers import layers
 from trm_export.step.step_model import AnyModel, adapt
-from trm_runtime.integer import has_integer_ports
+from trm_runtime.integer import has_int8_io
 
 _LOOPS = {"Loop", "WHILE"}
 
@@ -38,15 +38,15 @@ def choices_of(path: Path, model: AnyModel) -> Choices:
         )
     operators = getattr(info, "nodes", None) or getattr(info, "operators", None)
     step = contract.granularity == "step" and adapt(model).passes is not None
-    told = step and operators is not None  # a SavedModel does not tell
+    is_known = step and operators is not None  # a SavedModel does not show its recursion
     rolled = not _LOOPS.isdisjoint(operators or ())
     return Choices(
         precision=contract.precision,
         batch="free" if contract.batch is None else contract.batch,
         granularity=contract.granularity,
-        recursion=RECURSIONS[rolled] if told else None,
+        recursion=RECURSIONS[rolled] if is_known else None,
         puzzle_table="internal" if contract.puzzle_table_sha256 is None else "external",
-        integer_io=has_integer_ports(contract),
+        integer_io=has_int8_io(contract),
         keep=() if contract.precision == "fp32" else _kept(path, model),
     )
 

@@ -1,4 +1,4 @@
-"""What `explain` must know of a kind of file; one `WALKER` beside the walk of each format."""
+"""The interface of `explain` to a kind of file; each format has one `WALKER`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from trm_runtime.parity import Gates
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """What is known while one file is looked into.
+    """The facts about one file that is analysed.
 
     Attributes:
-        shared: the model that it should be.
+        shared: the model that it is an export of.
         labels: see `Walker.labels`.
         precision: of the file.
     """
@@ -35,15 +35,15 @@ class View:
 
 @dataclasses.dataclass(frozen=True)
 class Walker:
-    """How files of one kind are looked into.
+    """How files of one kind are analysed.
 
     Attributes:
         kept: ``f(file, layers)``, the names of the layers that a file stores in float32.
-        stored: ``f(view, candidate, fresh)``, tensors that a fresh export stores otherwise.
+        stored: ``f(view, candidate, new)``, tensors that differ from those of a new export.
         walk: ``f(view, candidate, right, calls, gates, exact)``, the operators of a file against
-            those of a right one, which is ``exact`` where it is in fp32 and the file is not.
-        labels: ``f(fresh, layers)``, the layers of stored tensors by their numbers, of a fresh
-            export in the same precision, or in fp32 for int8-static; None where names tell.
+            those of a correct one, which is ``exact`` if it is in fp32 and the file is not.
+        labels: ``f(new, layers)``, the layers of stored tensors by their numbers, of a new export
+            in the same precision, or in fp32 for int8-static; None where names identify them.
     """
 
     kept: Callable[[Path, Arrays], tuple[str, ...]]
@@ -55,5 +55,5 @@ class Walker:
 def walker_of(name: str) -> Walker:
     """The walker of the format of that name, which must have one."""
     kind = HOST_KINDS[name]
-    found: Walker = kind.load(kind.walker)
-    return found
+    walker: Walker = kind.load(kind.walker)
+    return walker

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from trm_export import TOOL
 from trm_export.exporters.format import Job
 from trm_export.step.step_model import AnyModel, adapt
 from trm_export.tasks import Task, find_task
+from trm_export.version import TOOL
 from trm_runtime.contract import StepContract
 from trm_runtime.parity import Puzzles
 from trm_runtime.runner import StepRunner, initial_carry

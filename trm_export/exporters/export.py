@@ -14,7 +14,6 @@ from pathlib import Path
 
 import keras
 
-from trm_export import TOOL
 from trm_export.artifacts.host_kinds import HOST_KINDS
 from trm_export.errors import BackendError, ParityError, TRMError, UsageError, reason_of
 from trm_export.exporters.choices import (
@@ -34,6 +33,7 @@ from trm_export.files import KEEP, refuse_overwrite, sidecar, size_on_disk, writ
 from trm_export.model import TRM
 from trm_export.step.signature import contract_for
 from trm_export.step.step_model import AnyModel, adapt
+from trm_export.version import TOOL
 from trm_runtime.message_text import counted
 from trm_runtime.open import open_runner
 from trm_runtime.parity import Puzzles, check

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from trm_export import TOOL
 from trm_export.errors import ParityError
+from trm_export.version import TOOL
 from trm_runtime.display import Shown, Table, bytes_text
 from trm_runtime.message_text import counted
 from trm_runtime.parity import Accuracy

@@ -16,7 +16,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from trm_export import TOOL
 from trm_export.errors import ParityError, TRMError
 from trm_export.exporters.calibration import Samples, StepSample, samples_for
 from trm_export.exporters.format import Job
@@ -27,6 +26,7 @@ from trm_export.exporters.tflite_recipe import MatrixObservation, Product, produ
 from trm_export.model.layers import SwiGLU
 from trm_export.step.signature import contract_for
 from trm_export.step.step_model import AnyModel, StepModel, adapt
+from trm_export.version import TOOL
 from trm_runtime.parity.gates import gates_for
 
 BATCH = 8

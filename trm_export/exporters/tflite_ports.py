@@ -15,12 +15,12 @@ from trm_export.exporters.tflite_flatbuffer import INT8, dump, load
 from trm_export.exporters.tflite_static import DEQUANTIZE, QUANTIZE, new_operator, parameters
 from trm_export.step.signature import incoming, outgoing
 from trm_runtime.contract import StepContract
-from trm_runtime.integer import has_integer_ports
+from trm_runtime.integer import has_int8_io
 
 
 def with_int8_io(data: bytes, contract: StepContract) -> bytes:
     """The flatbuffer with the int8 inputs and outputs of the contract; unchanged without any."""
-    if not has_integer_ports(contract):
+    if not has_int8_io(contract):
         return data
     model = load(data)
     graph, signature = model.subgraphs[0], model.signatureDefs[0]

@@ -25,10 +25,10 @@ _EPSILON = 1e-9  # shares are quotients, and so is their limit
 
 @dataclass(frozen=True)
 class Trace:
-    """What N puzzles come to after each of T steps.
+    """The results of N puzzles after each of T steps.
 
-    A puzzle whose numbers break down (NaN or infinity) stops there whatever the threshold: its
-    score is infinite from then on, and its answer that of the step before.
+    A puzzle with NaN or infinity stops at that step for every threshold: its score there is
+    infinite, and its answer that of the step before.
     """
 
     scores: Array  # (T, N) float32

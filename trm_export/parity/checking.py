@@ -22,9 +22,9 @@ from trm_export.parity.rules import valid_answers
 from trm_runtime.contract import StepContract
 from trm_runtime.open import open_runner
 from trm_runtime.parity import Gates, Golden, ParityResult, gates_of
-from trm_runtime.parity.check import conclude, measure, part_numbers, part_work, refusal
 from trm_runtime.parity.chunk_measure import Part
 from trm_runtime.parity.golden_file import read_golden
+from trm_runtime.parity.ladder import conclude, measure, part_numbers, part_work, refusal
 from trm_runtime.runner import StepRunner
 
 Array = np.ndarray[Any, Any]

@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from trm_export import TOOL, __version__
 from trm_export.errors import RejectedInputError, UsageError
 from trm_export.files import sha256_tree
 from trm_export.leftovers import scratch_folder
 from trm_export.parity.checking import Spread, here
 from trm_export.parity.document import JudgedFile
 from trm_export.parity.parts import Parts, beside
+from trm_export.version import TOOL, __version__
 from trm_runtime.json_values import plain
 from trm_runtime.measure import load_engine
 

@@ -19,8 +19,8 @@ from trm_export.step.keras_runner import KerasRunner
 from trm_export.step.step_model import AnyModel, StepModel, adapt
 from trm_runtime.errors import TRMError
 from trm_runtime.parity import Gates, ParityResult
-from trm_runtime.parity.check import conclude, measure
 from trm_runtime.parity.golden import Golden
+from trm_runtime.parity.ladder import conclude, measure
 from trm_runtime.runner import StepOutput, StepRunner, initial_carry
 
 Array = np.ndarray[Any, Any]

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
-from trm_export import TOOL, __version__
 from trm_export.files import CALIBRATION, sidecar, size_on_disk
 from trm_export.tasks import find_task
+from trm_export.version import TOOL, __version__
 from trm_runtime.contract import HaltRule, MadeBy, StepContract
 from trm_runtime.json_values import plain
 from trm_runtime.measure import load_engine
-from trm_runtime.message_text import counted
+from trm_runtime.message_text import counted, rows_text
 from trm_runtime.parity import Golden, ParityResult
 from trm_runtime.parity.gates import gates_of
 
@@ -178,11 +178,6 @@ def verdict(golden: Golden, files: Sequence[JudgedFile]) -> str:
         return f"{names} does not match its model on {puzzles}."
     do, its = ("does", "its") if len(failed) == 1 else ("do", "their")
     return f"{len(failed)} of {len(files)} files {do} not match {its} model on {puzzles}: {names}."
-
-
-def rows_text(count: int, kind: str) -> str:
-    """How many rows of that kind: `2000 puzzles`, `1 puzzle`."""
-    return counted(count, "puzzle") if kind == "puzzles" else f"{count} {kind}"
 
 
 def _all_passed(files: Sequence[JudgedFile], puzzles: str) -> str:

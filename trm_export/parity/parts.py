@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from trm_export import TOOL, __version__
 from trm_export.checked_arrays import read_arrays, write_arrays
 from trm_export.errors import OverwriteError, TargetError
 from trm_export.file_commit import remove
 from trm_export.files import atomic_write
 from trm_export.leftovers import removed_by
+from trm_export.version import TOOL, __version__
 
 Array = np.ndarray[Any, Any]
 

@@ -26,7 +26,7 @@ from trm_export.errors import RejectedInputError, TRMError
 from trm_export.files import sha256_file
 from trm_export.parity.checking import Check, Measured, Sides, Units, measured, opened
 from trm_runtime.extras import load_extra
-from trm_runtime.parity.check import part_work
+from trm_runtime.parity.ladder import part_work
 from trm_runtime.puzzle_table import table_beside
 
 Array = np.ndarray[Any, Any]

@@ -25,7 +25,7 @@ from trm_runtime.parity.golden_file import (
     refilled_arrays,
     refilled_from,
 )
-from trm_runtime.parity.record import (
+from trm_runtime.parity.recorder import (
     Plan,
     model_tokens,
     plan,

@@ -12,7 +12,6 @@ import numpy as np
 from trm_export.report.text import clean
 from trm_export.tasks import TASKS, Task
 from trm_runtime.judging import right_cells
-from trm_runtime.message_text import counted
 
 Array = np.ndarray[Any, Any]
 
@@ -102,7 +101,7 @@ def _boards(task: Task | None, inputs: Array, labels: Array, answers: Array) -> 
     for t in steps:
         wrong = ~right_cells(answers[t], labels)
         count = int(wrong.sum())
-        state = f"{counted(count, 'cell')} wrong" if count else "solved"
+        state = f"{count} wrong" if count else "solved"
         boards.append(
             Board(f"step {t + 1}: {state}", tuple(_cells(task, inputs, answers[t], wrong)))
         )

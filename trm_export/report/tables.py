@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from trm_export.parity.document import rows_text
 from trm_export.report.table import FAILED, PASSED, Table
 from trm_export.report.text import (
     clean,
@@ -17,7 +16,7 @@ from trm_export.report.text import (
     signed,
     small,
 )
-from trm_runtime.message_text import counted
+from trm_runtime.message_text import counted, rows_text
 
 Document = Mapping[str, Any]
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trm_export.parity.document import rows_text
 from trm_export.report import decision_figures, numbers, step_figures, tables
 from trm_export.report.cost_figures import CostPoint, front
 from trm_export.report.lost_boards import LostPuzzle, stories
 from trm_export.report.table import Figure, Table
 from trm_export.report.text import clean, listed, megabytes, no_floor, percent
+from trm_runtime.message_text import rows_text
 
 Document = Mapping[str, Any]
 

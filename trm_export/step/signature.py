@@ -14,9 +14,9 @@ from typing import Any
 import keras
 from keras import ops
 
-import trm_export
 from trm_export.model import TRM
 from trm_export.step.step_model import AnyModel, StepModel, adapt, select
+from trm_export.version import TOOL, __version__
 from trm_runtime.contract import CarrySpec, MadeBy, StepContract, TensorSpec
 from trm_runtime.granularity import as_block, as_loop
 
@@ -71,7 +71,7 @@ def _stepping(model: AnyModel, puzzle_table_sha256: str | None) -> StepModel:
 
 def _made_by(model: StepModel, packages: Sequence[str]) -> MadeBy:
     return MadeBy(
-        tool=f"trm-export {trm_export.__version__}",
+        tool=f"{TOOL} {__version__}",
         versions={name: importlib.metadata.version(name) for name in packages},
         weights_sha256=model.weights.sha256,
         config_digest=hashlib.sha256(_config_text(model.keras).encode()).hexdigest(),

@@ -153,13 +153,13 @@ class ArcTask:
         return labels
 
     def check(self, inputs: Tokens, answers: Tokens, labels: Tokens) -> Checks:
-        """What lies beside the grid and its end marks does not count.
+        """Cells outside the grid and its end marks do not count.
 
-        Valid is an answer with the right grid, as ARC judges it, whatever its end marks are.
+        An answer is valid if its grid is right, as ARC judges it, even with wrong end marks.
         """
-        found = [decode(row) for row in answers]
+        grids = [decode(row) for row in answers]
         right = [decode(row) for row in labels]
-        same = np.array([_same(a, b) for a, b in zip(found, right, strict=True)], np.bool_)
+        same = np.array([_same(a, b) for a, b in zip(grids, right, strict=True)], np.bool_)
         cells = labels > 1
         share = ((answers == labels) & cells).sum(axis=1) / np.maximum(cells.sum(axis=1), 1)
         return Checks(exact(answers, without_padding(labels)), same, share)

@@ -1,8 +1,8 @@
 """Hard 9x9 puzzles: minimal ones that no chain of singles solves, rated by the guesses they need.
 
-Validation and test are a yardstick: a quarter of each from every level of `LEVELS`, on grids that
-no other split has in any symmetry. The training puzzles are those of the training bases
-(`trm_export.tasks.bases`) that need guesses. `make_yardstick` and `rate` made what is shipped in
+Validation and test have a quarter of their puzzles from every level of `LEVELS`, on grids that no
+other split has in any symmetry. The training puzzles are those of the training bases
+(`trm_export.tasks.bases`) that need guesses. `make_yardstick` and `rate` made the shipped
 data/sudoku9-hard.npz.
 """
 
@@ -31,8 +31,8 @@ from trm_export.tasks.symmetry import apply, grid_invariants, random_symmetries
 __all__ = ["LEVELS", "HardPuzzles", "load_hard", "make_yardstick", "rate", "save_hard"]
 
 LEVELS = ((1, 2), (3, 5), (6, 11), (12, 65535))  # least and most guesses of each level
-_CHUNK = 1024  # puzzles made together
-_GUISES = 8  # symmetries of a puzzle that its rating is the mean of
+_CHUNK = 1024  # puzzles generated together
+_SYMMETRIES = 8  # symmetries of a puzzle over which its rating is averaged
 
 Bools = npt.NDArray[np.bool_]
 Guesses = npt.NDArray[np.uint16]
@@ -78,9 +78,9 @@ def rate(puzzles: npt.NDArray[np.integer]) -> Guesses:
     """
     rated = count_guesses(puzzles)
     rows, rng = np.flatnonzero(rated), np.random.default_rng(0)
-    for _ in range(_GUISES - 1):
+    for _ in range(_SYMMETRIES - 1):
         rated[rows] += count_guesses(apply(puzzles[rows], *random_symmetries(len(rows), 9, rng)))
-    return (-(-rated // _GUISES)).astype(np.uint16)
+    return (-(-rated // _SYMMETRIES)).astype(np.uint16)
 
 
 def make_yardstick(

@@ -1,4 +1,4 @@
-"""Which puzzles a job works on: those of a caller, in a file or in memory, or shipped ones."""
+"""Select the puzzles of a job: the caller's, from a file or from memory, or shipped ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from trm_export.errors import RejectedInputError, UsageError
+from trm_export.errors import RejectedInputError, UsageError, reason_of
 from trm_export.tasks import find_task, get_task, random_rows, read_puzzles
 from trm_export.tasks.read_arrays import checked_arrays
 from trm_export.tasks.task import Blanks, PuzzleSet, Task
@@ -30,9 +30,10 @@ def refuse_puzzles(
     blanks: Blanks | str | None,
     own: str = "--puzzles",
 ) -> None:
-    """What is wrong with this choice whatever the model is, told before a framework is loaded.
+    """Checks this choice as far as possible without the model, before a framework is loaded.
 
-    `own` is what the caller calls puzzles of his own. Raises UsageError, RejectedInputError.
+    `own` is the option or argument for the caller's puzzles. Raises UsageError,
+    RejectedInputError.
     """
     if task is not None:
         get_task(task)
@@ -42,18 +43,16 @@ def refuse_puzzles(
     if puzzles is None:
         return
     if blanks is not None:
-        raise UsageError(f"--blanks is for the shipped puzzles; leave it out with {own}.")
+        raise UsageError(f"--blanks selects shipped puzzles; drop it or {own}.")
     file = puzzle_file(puzzles)
     if file is not None and not file.exists():
-        raise RejectedInputError(
-            f"{file}: there is no such file or folder of puzzles; check its name."
-        )
+        raise RejectedInputError(f"{file}: no such file or folder of puzzles; check its name.")
 
 
 def read_choice(
     puzzles: PuzzleSource | None, blanks: Blanks | str | None
 ) -> tuple[PuzzleSource | None, Blanks | str | None]:
-    """The choice without the word `hard` in the place of puzzles, where no file is called so.
+    """The choice with `hard` moved from the puzzles to the blanks, unless a file has that name.
 
     It means the shipped puzzles that need guesses.
     """
@@ -87,7 +86,7 @@ def select_puzzles(
     if puzzles is not None:
         return in_memory(puzzles, task, count)
     if task is None and blanks is not None:
-        raise UsageError("No shipped puzzles fit this model; leave --blanks out.")
+        raise UsageError("No shipped puzzles fit this model; drop --blanks.")
     if task is None:
         return random_rows(contract.vocab_size, contract.seq_len, count, contract.alphabet)
     return shipped_puzzles(task, blanks, count, split)
@@ -102,7 +101,7 @@ def in_memory(puzzles: PuzzleSource, task: Task | None, count: int | None = None
         return _first(puzzles, count)
     inputs, labels = puzzles if isinstance(puzzles, tuple) else (puzzles, None)
     tokens, solutions = _array(inputs), None if labels is None else _array(labels)
-    if task is None:  # whether they fit the model is seen when it takes them
+    if task is None:  # the model checks them when it is called
         return _first(PuzzleSet(tokens, solutions, np.zeros(len(tokens), np.int32)), count)
     _, tokens, solutions = checked_arrays("The array of puzzles", tokens, solutions, (task,), count)
     return PuzzleSet(tokens, solutions, task.fills(tokens))
@@ -112,7 +111,9 @@ def _array(rows: Any) -> Array:
     try:
         return np.asarray(rows)
     except ValueError as error:
-        raise RejectedInputError(f"The rows of puzzles are not of one length: {error}.") from error
+        raise RejectedInputError(
+            f"The rows of puzzles have different lengths: {reason_of(error)}."
+        ) from error
 
 
 def _first(puzzles: PuzzleSet, count: int | None) -> PuzzleSet:
@@ -124,7 +125,7 @@ def _first(puzzles: PuzzleSet, count: int | None) -> PuzzleSet:
 def shipped_puzzles(
     task: Task, blanks: Blanks | str | None, count: int, split: str = "test"
 ) -> PuzzleSet:
-    """Puzzles of a split with these blanks; without a wish a mix from easy to hard."""
+    """Puzzles of a split with these blanks; by default a mix from easy to hard."""
     if blanks is not None:
         return task.puzzles(split, as_blanks(blanks), count)
     shares = [len(part) for part in np.array_split(np.arange(count), len(task.levels))]
@@ -147,5 +148,5 @@ def as_blanks(value: Blanks | str) -> Blanks:
     if value == HARD:
         return "hard"
     if not value.isdecimal():
-        raise UsageError(f"--blanks {value}: expected a number of blanks, minimal or hard.")
+        raise UsageError(f"--blanks must be a number, minimal or hard, got {value}.")
     return int(value)

@@ -218,10 +218,13 @@ def _harder(
     """The stream with that fraction of its rows replaced by puzzles, as many of every level."""
     rng = np.random.default_rng((seed, 9))
     levels = [rows for rows in puzzles.levels if len(rows)]
+    joined, sizes = np.concatenate(levels), np.array([len(rows) for rows in levels])
+    starts = np.cumsum(sizes) - sizes
     for inputs, labels in stream:
         replaced = np.flatnonzero(rng.random(len(inputs)) < fraction)
-        drawn = rng.integers(0, len(levels), len(replaced))
-        rows = np.array([rng.choice(levels[level]) for level in drawn], np.intp)
+        level = rng.integers(0, len(levels), len(replaced))
+        picked = (rng.random(len(replaced)) * sizes[level]).astype(np.intp)
+        rows = joined[starts[level] + picked]
         cut = _cut(puzzles.bases, rows, np.full(len(rows), 81), rng)
         inputs[replaced], labels[replaced] = cut.inputs, cut.solutions
         yield inputs, labels

@@ -59,7 +59,7 @@ class Backup(keras.callbacks.Callback):
             self._assign(self.trainer.metrics_variables, self._split(self.state)[1])
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Counts the step; backs up and raises StopAskedError where somebody has asked."""
+        """Counts the step; backs up and raises StopAskedError if a stop was requested."""
         self.step += 1
         self.request.useful = True
         if self.request.is_asked:

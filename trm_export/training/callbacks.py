@@ -25,7 +25,7 @@ class Validate(keras.callbacks.Callback):
 
     Adds the entries of `VALIDATED` to the epoch's logs. Expects the averaged weights in the model
     (`keras.callbacks.SwapEMAWeights`). Gives up where a stop is asked for.
-    ``best`` is the share answered right that a model must reach to be saved; ``log`` is told.
+    ``best`` is the share answered right that a model must reach to be saved; ``log`` receives it.
     """
 
     def __init__(

@@ -12,7 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from trm_export import TOOL
 from trm_export.checkpoints.keras_file import require_keras
 from trm_export.errors import OverwriteError, RejectedInputError, UsageError, reason_of
 from trm_export.files import (
@@ -24,6 +23,7 @@ from trm_export.files import (
 )
 from trm_export.training.recipe import Recipe
 from trm_export.training.run_state import SLOTS, RunState, read_states
+from trm_export.version import TOOL
 from trm_runtime import strict_json
 from trm_runtime.message_text import counted
 

@@ -30,11 +30,11 @@ class StopRequest:
 
     @property
     def is_asked(self) -> bool:
-        """Whether somebody has asked."""
+        """Whether a stop was requested."""
         return self._asked.is_set()
 
     def check(self) -> None:
-        """Raises StopAskedError if somebody has asked."""
+        """Raises StopAskedError if a stop was requested."""
         if self.is_asked:
             raise StopAskedError
 

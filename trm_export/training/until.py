@@ -22,7 +22,7 @@ def parse_time(text: str, now: datetime.datetime | None = None) -> float:
         example = "a time such as 09:15 or 2026-01-31T09:15"
         raise UsageError(f"--until {text}: expected {example}.") from error
     if when <= now:
-        raise UsageError(f"--until {text}: that time has passed; it is {now:%Y-%m-%d %H:%M}.")
+        raise UsageError(f"--until {text}: this time has passed; it is {now:%Y-%m-%d %H:%M}.")
     return when.timestamp()
 
 

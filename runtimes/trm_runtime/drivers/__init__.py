@@ -1,1 +1,1 @@
-"""One driver an engine; each loads its engine only when it opens a model."""
+"""One driver for each engine; it loads the engine when it opens a model."""

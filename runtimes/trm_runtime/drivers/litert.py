@@ -1,6 +1,6 @@
 """LiteRT driver: one call of the named signature of an exported `.tflite` on the CPU.
 
-The engine is ai-edge-litert or, where that is absent, tflite-runtime, its predecessor: the same
+The engine is ai-edge-litert or, if that is not installed, its predecessor tflite-runtime, the same
 interpreter under another name.
 """
 
@@ -20,8 +20,8 @@ from trm_runtime.checks import check_step_call
 from trm_runtime.contract import StepContract
 from trm_runtime.cores import available_cores, check_threads
 from trm_runtime.drivers import quiet
-from trm_runtime.drivers.tflite_file import read_contract
-from trm_runtime.errors import RejectedInputError
+from trm_runtime.drivers.refusals import cannot_open, cannot_step, damaged, no_signature
+from trm_runtime.drivers.tflite_file import KIND, TITLE, read_contract
 from trm_runtime.extras import load_first_extra
 from trm_runtime.message_text import first_line
 from trm_runtime.runner import Arrays, StepOutput, step_output
@@ -29,18 +29,17 @@ from trm_runtime.tensors import Shape
 from trm_runtime.verify import verify
 
 ENGINES = {"ai_edge_litert.interpreter": "litert", "tflite_runtime.interpreter": "tflite"}
-"""Module -> the extra it comes with, the preferred one first."""
+"""Module -> the extra that installs it, the preferred one first."""
 
 _HINT = "the second only for Python 3.11 and older"
 
-MOST_THREADS = 4  # by default; the matrices of a small step do not feed more
+MOST_THREADS = 4  # by default; more do not speed up the small matrices of a step
 
-
-_REMARK = re.compile(rb"INFO: Created TensorFlow Lite XNNPACK delegate for CPU\.\n")
+_LOG_LINE = re.compile(rb"INFO: Created TensorFlow Lite XNNPACK delegate for CPU\.\n")
 
 
 def load_engine() -> ModuleType:
-    """The interpreter of ai-edge-litert, else of tflite-runtime, else MissingExtraError."""
+    """The interpreter of ai-edge-litert, or of tflite-runtime; MissingExtraError without both."""
     return load_first_extra(ENGINES, _HINT)
 
 
@@ -49,15 +48,15 @@ class LiteRTRunner:
     """A StepRunner over ai-edge-litert or tflite-runtime, with its XNNPACK kernels.
 
     `threads` is the number of threads of one operator; None takes one for each core that this
-    process may use, but at most 4 (the interpreter's own default is a single one). Its `step` may
-    be called from several threads, and they take turns; do not fork while it lives. Without
-    `optimised` it runs the interpreter's own kernels.
+    process may use, but at most 4 (the interpreter's own default is 1). Its `step` may be called
+    from several threads, one at a time; do not fork while it is open. Without `optimised` it runs
+    the interpreter's own kernels.
 
-    Where the batch is free, a call with another number of rows than the last makes the interpreter
-    plan anew, so a fixed batch is the better export for this engine.
+    If the batch is dynamic, a call with another number of rows than the previous one makes the
+    interpreter plan its memory again, so a fixed batch is the better export for this engine.
 
     Raises MissingExtraError without an engine, RejectedInputError for a file that is missing,
-    damaged, has no contract or not the signature it names, or is not what its contract says.
+    damaged, has no contract or not the signature of its contract, or differs from its contract.
     """
 
     def __init__(
@@ -82,10 +81,10 @@ class LiteRTRunner:
         feeds = {**check_step_call(self.contract, inputs, carry), **carry}
         try:
             with self._lock:
-                found = self._call(**{name: np.asarray(array) for name, array in feeds.items()})
+                tensors = self._call(**{name: np.asarray(array) for name, array in feeds.items()})
         except Exception as error:
-            raise _rejected(self._path, f"{self._name} could not run a step", error) from error
-        return step_output(self.contract, found)  # which the interpreter has copied out
+            raise cannot_step(self._path, self._name, error) from error
+        return step_output(self.contract, tensors)  # copies of the interpreter's tensors
 
 
 def _threads(wanted: int | None) -> int:
@@ -103,12 +102,12 @@ def _open(engine: Any, path: Path, threads: int, optimised: bool) -> Any:
         allocate(interpreter)
         return interpreter
     except Exception as error:
-        raise _rejected(path, f"{_package(engine)} cannot open it", error) from error
+        raise cannot_open(path, _package(engine), first_line(error), KIND) from error
 
 
 def allocate(interpreter: Any) -> None:
-    """Give an interpreter its tensors, without the remark that the engine makes of it."""
-    with quiet.without(_REMARK):
+    """Allocate the tensors of an interpreter, without the engine's log line."""
+    with quiet.without(_LOG_LINE):
         interpreter.allocate_tensors()
 
 
@@ -120,26 +119,19 @@ def _package(engine: Any) -> str:
 def _signature(path: Path, interpreter: Any, contract: StepContract) -> Any:
     known = list(interpreter.get_signature_list())
     if contract.signature not in known:
-        raise RejectedInputError(
-            f"{path}: expected the signature {contract.signature!r}, got "
-            f"{', '.join(known) or 'none'}; export it again with: trm-export tflite MODEL.keras"
-        )
+        raise no_signature(path, contract.signature, known, KIND)
     call = interpreter.get_signature_runner(contract.signature)
     try:
         inputs = {name: _described(what) for name, what in call.get_input_details().items()}
         outputs = {name: _described(what) for name, what in call.get_output_details().items()}
     except ValueError as error:
-        raise _rejected(path, "its signature names tensors it does not have", error) from error
+        reason = f"its signature names tensors that are missing ({first_line(error)})"
+        raise damaged(path, TITLE, reason, KIND) from error
     verify(contract, inputs, outputs, str(path))
     return call
 
 
 def _described(details: Mapping[str, Any]) -> tuple[str, Shape]:
-    """What the interpreter says: (dtype, shape); -1 is a free size."""
+    """The interpreter's (dtype, shape); -1 is a dynamic size."""
     sizes = details["shape_signature"].tolist()
     return np.dtype(details["dtype"]).name, tuple(None if size < 0 else size for size in sizes)
-
-
-def _rejected(path: Path, what: str, error: Exception) -> RejectedInputError:
-    """The interpreter has no exceptions of its own."""
-    return RejectedInputError(f"{path}: {what}: {first_line(error)}")

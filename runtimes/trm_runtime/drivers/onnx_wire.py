@@ -1,8 +1,8 @@
-"""An ONNX file without the onnx package: its metadata, and tensors it keeps in other files.
+"""An ONNX file without the onnx package: its metadata, and tensors with data in other files.
 
-An engine would open such files on its own, by a path written in the model; an untrusted model
-could name any. Walks the protobuf wire format (https://protobuf.dev/programming-guides/encoding/)
-along the messages of onnx.proto that can hold a tensor, and skips all others unread.
+An engine would open such files by the path in the model; an untrusted model could name any path.
+Reads the protobuf wire format (https://protobuf.dev/programming-guides/encoding/) of the messages
+of onnx.proto that can contain a tensor, and skips all others.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _Value = Union[int, memoryview]
 
 
 def external_tensors(model: bytes | mmap) -> list[str]:
-    """Names of the tensors whose data lie outside the model.
+    """Names of the tensors whose data are outside the model.
 
-    Raises ValueError when the bytes are not a whole protobuf message.
+    Raises ValueError if the bytes are not a complete protobuf message.
     """
     found = []
     waiting = [("ModelProto", memoryview(model))]
@@ -60,9 +60,9 @@ def external_tensors(model: bytes | mmap) -> list[str]:
 
 
 def metadata_value(model: bytes | mmap, key: str) -> memoryview | None:
-    """The value of the first metadata entry of that key, as it stands in the file.
+    """The value of the first metadata entry of that key, as it is in the file.
 
-    Raises ValueError when the bytes are not a whole protobuf message.
+    Raises ValueError if the bytes are not a complete protobuf message.
     """
     found = _metadata(memoryview(model), key)
     return None if found is None else found[0]
@@ -71,7 +71,7 @@ def metadata_value(model: bytes | mmap, key: str) -> memoryview | None:
 def with_metadata(model: bytes, key: str, value: bytes) -> bytes:
     """The model with another value in its first metadata entry of that key.
 
-    Every other byte stays as it is. Raises ValueError when the bytes are not a whole protobuf
+    Every other byte is unchanged. Raises ValueError if the bytes are not a complete protobuf
     message, or one without such an entry.
     """
     found = _metadata(memoryview(model), key)
@@ -83,7 +83,7 @@ def with_metadata(model: bytes, key: str, value: bytes) -> bytes:
 
 
 def _metadata(model: memoryview, key: str) -> tuple[memoryview, slice] | None:
-    """The value of the first entry of that key, and the place of the whole entry."""
+    """The value of the first entry of that key, and the position of the complete entry."""
     wanted = memoryview(key.encode())
     for field, entry, place in _places(model):
         if field == _METADATA and isinstance(entry, memoryview):
@@ -105,12 +105,12 @@ def _varint_bytes(number: int) -> bytes:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, _Value]]:
-    """Every field of one message: its number, and a number or the bytes of it."""
+    """Every field of one message: its number, and its value as a number or as bytes."""
     return ((field, value) for field, value, _ in _places(message))
 
 
 def _places(message: memoryview) -> Iterator[tuple[int, _Value, slice]]:
-    """Every field of one message, as `_fields`, and its place, key and length included."""
+    """Every field of one message, as `_fields`, and its position with key and length."""
     at = 0
     while at < len(message):
         start = at

@@ -12,20 +12,20 @@ from typing import Any, final
 from trm_runtime.checks import check_step_call
 from trm_runtime.contract import StepContract
 from trm_runtime.cores import check_threads
-from trm_runtime.drivers.onnx_file import read_contract
-from trm_runtime.errors import RejectedInputError
+from trm_runtime.drivers.onnx_file import KIND, read_contract
+from trm_runtime.drivers.refusals import cannot_open, cannot_step
 from trm_runtime.extras import load_extra
 from trm_runtime.message_text import first_line
 from trm_runtime.runner import Arrays, StepOutput, step_output
 from trm_runtime.tensors import Shape
 from trm_runtime.verify import verify
 
-_NOISE = re.compile(
+_PREFIX = re.compile(
     r"^\[ONNXRuntimeError\] : \d+ : \w+ : "  # its own error code
-    r"(Load model from .*? failed:)?"  # the path, which the message has already
-    r"(\S+\.(cc|h):\d+ .*?\) )?"  # a place in its source
+    r"(Load model from .*? failed:)?"  # the path, which our message has already
+    r"(\S+\.(cc|h):\d+ .*?\) )?"  # a line of its source
 )
-_FATAL_ONLY = 4  # onnxruntime's log severity: what matters arrives as an exception
+_FATAL_ONLY = 4  # onnxruntime's log severity: errors are raised as exceptions
 
 
 def load_engine() -> ModuleType:
@@ -37,13 +37,13 @@ def load_engine() -> ModuleType:
 class OnnxRunner:
     """A StepRunner over onnxruntime.
 
-    `threads` is the number of threads of one operator; None leaves it to onnxruntime, which takes
-    one a physical core. Its `step` may be called from several threads; do not fork while it lives.
-    Without `optimised` it runs the nodes as the file has them.
+    `threads` is the number of threads of one operator; with None onnxruntime uses one for each
+    physical core. Its `step` may be called from several threads; do not fork while it is open.
+    Without `optimised` it runs the nodes as they are in the file.
 
     Raises MissingExtraError without onnxruntime, RejectedInputError for a file that is missing,
-    damaged or changed since its export, keeps data in other files, has no contract, or is not what
-    its contract says.
+    damaged or changed since its export, has data in other files, has no contract, or differs from
+    its contract.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class OnnxRunner:
         try:
             arrays = self._session.run(self._names, feeds)
         except Exception as error:
-            raise _rejected(self._path, "onnxruntime could not run a step", error) from error
+            raise cannot_step(self._path, "onnxruntime", error) from error
         return step_output(self.contract, dict(zip(self._names, arrays)))
 
 
@@ -85,12 +85,8 @@ def _open(engine: Any, path: Path, threads: int | None, optimised: bool) -> Any:
     try:  # by path: a session made from bytes keeps them all (21 MB more for a 21 MB model)
         return engine.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise _rejected(path, "onnxruntime cannot open it", error) from error
-
-
-def _rejected(path: Path, what: str, error: Exception) -> RejectedInputError:
-    """onnxruntime has no common base for its exceptions, and puts the reason first."""
-    return RejectedInputError(f"{path}: {what}: {_NOISE.sub('', first_line(error))}")
+        reason = _PREFIX.sub("", first_line(error))
+        raise cannot_open(path, "onnxruntime", reason, KIND) from error
 
 
 _DTYPES = {
@@ -102,7 +98,7 @@ _DTYPES = {
 
 
 def _described(nodes: Sequence[Any]) -> dict[str, tuple[str, Shape]]:
-    """What onnxruntime says: name -> (dtype, shape); a symbolic size is a free one."""
+    """onnxruntime's name -> (dtype, shape); a symbolic size is a dynamic one."""
     return {
         node.name: (
             _DTYPES.get(node.type, node.type),

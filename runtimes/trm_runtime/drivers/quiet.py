@@ -1,6 +1,6 @@
-"""Keep an engine's own remarks off standard error. Standard library only.
+"""Remove an engine's log lines from standard error. Standard library only.
 
-Engines write them to the descriptor, and have no setting that holds back every one of them.
+Engines write them to the file descriptor, and have no setting that turns all of them off.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _lock = threading.Lock()  # two threads must not swap descriptors crosswise
 
 @contextmanager
 def without(remarks: re.Pattern[bytes]) -> Iterator[None]:
-    """Leave out what matches; what else the block writes there arrives when it ends."""
+    """Remove what matches; everything else that the block writes is written at its end."""
     with _lock:
         try:
             kept, shown = memory_file(), os.dup(2)

@@ -1,6 +1,6 @@
 """SavedModel driver: one call of the named signature of an exported folder, on TensorFlow.
 
-The only place of the device package that may load TensorFlow, and it does so when it opens a model.
+The only module of the device package that may load TensorFlow; it does so when it opens a model.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from trm_runtime.checks import check_step_call
 from trm_runtime.contract import StepContract
 from trm_runtime.cores import check_threads
 from trm_runtime.drivers import quiet
-from trm_runtime.drivers.saved_model_folder import CONTRACT_FILE, read_contract
-from trm_runtime.errors import RejectedInputError, UsageError
+from trm_runtime.drivers.refusals import cannot_open, cannot_step, no_signature
+from trm_runtime.drivers.saved_model_folder import KIND, read_contract
+from trm_runtime.errors import UsageError
 from trm_runtime.extras import load_extra
 from trm_runtime.message_text import first_line
 from trm_runtime.runner import Arrays, StepOutput, step_output
@@ -25,11 +26,11 @@ from trm_runtime.verify import verify
 
 _LEVEL, _SILENT = "TF_CPP_MIN_LOG_LEVEL", "3"
 _EARLY = re.compile(rb"^(WARNING: All log messages before absl::|[IWE]\d{4} ).*\n", re.MULTILINE)
-"""What TensorFlow logs before it reads the level."""
+"""Lines that TensorFlow logs before it reads the level."""
 
 
 def load_engine() -> ModuleType:
-    """TensorFlow, without its log unless the environment sets a level; or MissingExtraError."""
+    """TensorFlow, without its log unless a level is set; MissingExtraError if not installed."""
     if os.environ.setdefault(_LEVEL, _SILENT) != _SILENT:
         return load_extra("tensorflow", "tensorflow")
     with quiet.without(_EARLY):
@@ -40,38 +41,34 @@ def load_engine() -> ModuleType:
 class SavedModelRunner:
     """A StepRunner over TensorFlow.
 
-    `threads` is the number of threads of one operator; TensorFlow takes it once a process, so that
-    a second runner cannot have another number.
+    `threads` is the number of threads of one operator; TensorFlow accepts it once per process, so a
+    second runner cannot have another number.
 
     Raises MissingExtraError without TensorFlow, RejectedInputError for a folder that is damaged
-    or changed since its export, has no contract, or is not what its contract says.
+    or changed since its export, has no contract, or differs from its contract.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, threads: int | None = None) -> None:
         self._path = Path(path)
         self.contract: StepContract = StepContract.from_json(
-            read_contract(self._path), f"{self._path / CONTRACT_FILE}"
+            read_contract(self._path), f"{self._path}: its step contract"
         )
         self._tf = load_engine()
         _set_threads(self._tf, threads)
         try:
             self._loaded = self._tf.saved_model.load(str(self._path))
         except Exception as error:
-            raise RejectedInputError(
-                f"{self._path}: TensorFlow cannot open it: {first_line(error)}"
-            ) from error
+            raise cannot_open(self._path, "TensorFlow", first_line(error), KIND) from error
         self._call = _signature(self._path, self._loaded, self.contract)
 
     def step(self, inputs: Arrays, carry: Arrays) -> StepOutput:
         """One call; see StepRunner.step."""
         feeds = {**check_step_call(self.contract, inputs, carry), **carry}
         try:
-            found = self._call(**{name: self._tf.constant(x) for name, x in feeds.items()})
+            tensors = self._call(**{name: self._tf.constant(x) for name, x in feeds.items()})
         except Exception as error:
-            raise RejectedInputError(
-                f"{self._path}: TensorFlow could not run a step: {first_line(error)}"
-            ) from error
-        return step_output(self.contract, {name: x.numpy() for name, x in found.items()})
+            raise cannot_step(self._path, "TensorFlow", error) from error
+        return step_output(self.contract, {name: x.numpy() for name, x in tensors.items()})
 
 
 def _set_threads(tf: Any, threads: int | None) -> None:
@@ -85,18 +82,15 @@ def _set_threads(tf: Any, threads: int | None) -> None:
         tf.config.threading.set_inter_op_parallelism_threads(1)
     except RuntimeError as error:
         raise UsageError(
-            f"threads: TensorFlow already runs in this process and cannot change to {threads}"
+            f"threads: TensorFlow already runs in this process with another number; use {threads} "
+            "in a new process."
         ) from error
 
 
 def _signature(folder: Path, loaded: Any, contract: StepContract) -> Any:
     known = list(loaded.signatures)
     if contract.signature not in known:
-        raise RejectedInputError(
-            f"{folder}: expected the signature {contract.signature!r}, got "
-            f"{', '.join(known) or 'none'}; export it again with: trm-export saved-model "
-            "MODEL.keras"
-        )
+        raise no_signature(folder, contract.signature, known, KIND)
     call = loaded.signatures[contract.signature]
     inputs = {name: _described(spec) for name, spec in call.structured_input_signature[1].items()}
     outputs = {name: _described(spec) for name, spec in call.structured_outputs.items()}

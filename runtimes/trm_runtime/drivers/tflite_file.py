@@ -1,11 +1,11 @@
-"""The `.tflite` file without an engine: is it one, is it whole, and what contract does it carry?
+"""The `.tflite` file without an engine: its format, its checksum and its contract.
 
 A ZIP archive is appended to the flatbuffer, which interpreters ignore. Its member
-`trm_contract.json` is the contract. Its member `trm_flatbuffer.sha256`, where present, is the
-digest of everything before the archive, in hexadecimal: an interpreter that does not verify
-flatbuffers (tflite-runtime) crashes on a damaged one, so damage must show before it opens the file.
+`trm_contract.json` is the contract. Its member `trm_flatbuffer.sha256`, if present, is the digest
+of everything before the archive, in hexadecimal: an interpreter that does not verify flatbuffers
+(tflite-runtime) crashes on a damaged one, so damage must be found before it opens the file.
 
-Standard library only; what is read of an untrusted file is bounded.
+Standard library only; only a limited number of bytes of an untrusted file is read.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from typing import BinaryIO, NoReturn
 
 from trm_runtime.contract import MAX_CONTRACT_BYTES, METADATA_KEY
 from trm_runtime.digest import digest
-from trm_runtime.errors import RejectedInputError
-from trm_runtime.message_text import first_few
+from trm_runtime.drivers.refusals import damaged, long_contract, no_contract
+from trm_runtime.errors import RejectedInputError, unreadable
+from trm_runtime.message_text import first_few, first_line
 
+KIND, TITLE = "tflite", "a TFLite file"
 CONTRACT_MEMBER = f"{METADATA_KEY}.json"
 CHECKSUM_MEMBER = "trm_flatbuffer.sha256"
-MAX_DIRECTORY_BYTES = 1 << 20  # of the archive; some 60 a member
+MAX_DIRECTORY_BYTES = 1 << 20  # of the archive; about 60 for each member
 
 _IDENTIFIER = b"TFL3"  # at offset 4 of the flatbuffer
 _END = b"PK\x05\x06"
@@ -33,25 +35,26 @@ _UNREADABLE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeEr
 
 
 def append_contract(path: Path, contract: str) -> None:
-    """Complete a bare flatbuffer with its contract and its checksum."""
+    """Add the contract and the checksum to a flatbuffer."""
     with path.open("rb") as file:
         checksum = digest(file)
     with zipfile.ZipFile(path, "a") as archive:
         for name, text in ((CONTRACT_MEMBER, contract), (CHECKSUM_MEMBER, checksum)):
-            archive.writestr(zipfile.ZipInfo(name), text)  # no time in it: the same bytes each time
+            archive.writestr(zipfile.ZipInfo(name), text)  # without a time: repeatable bytes
 
 
 def replace_contract(path: Path, contract: str) -> None:
-    """Give a whole file another contract; its flatbuffer stays as it is.
+    """Give an undamaged file another contract; its flatbuffer is unchanged.
 
-    Raises RejectedInputError where the archive holds files of somebody else, which would be lost.
+    Raises RejectedInputError if the archive has other files, which would be lost.
     """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
     others = [m.filename for m in members if m.filename not in (CONTRACT_MEMBER, CHECKSUM_MEMBER)]
     if others:
         raise RejectedInputError(
-            f"{path}: its ZIP archive holds more than a contract, which would be lost:",
+            f"{path}: its ZIP archive has other files than a contract, which would be lost; remove "
+            "them:",
             first_few(others),
         )
     with path.open("r+b") as file:
@@ -62,8 +65,8 @@ def replace_contract(path: Path, contract: str) -> None:
 def read_contract(path: Path) -> str:
     """The contract's JSON text.
 
-    Raises RejectedInputError for a file that cannot be read, is no TFLite model, carries no
-    readable contract of a sane size, or is not what its checksum says.
+    Raises RejectedInputError for a file that cannot be read, is not a TFLite model, has no readable
+    contract of a limited size, or does not match its checksum.
     """
     try:
         with path.open("rb") as file:
@@ -73,20 +76,20 @@ def read_contract(path: Path) -> str:
             _check_directory(path, file)
             return _read(path, file)
     except OSError as error:
-        raise RejectedInputError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
 
 
 def _check_directory(path: Path, file: BinaryIO) -> None:
-    """Look at the last bytes, because `zipfile` reads a directory of any size into memory."""
+    """Check the last bytes first, because `zipfile` reads a directory of any size into memory."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - _END_SIZE - _LONGEST_COMMENT))
     tail = file.read()
     at = tail.rfind(_END)
     if at < 0 or len(tail) - at < _END_SIZE:
-        _lacks(path, "expected a ZIP archive at its end, got none: it was cut short or is not ours")
+        _lacks(path, "no ZIP archive at its end, so it is truncated or not from trm-export")
     (directory,) = struct.unpack_from("<L", tail, at + 12)
     if directory > MAX_DIRECTORY_BYTES:
-        _lacks(path, f"the directory of its ZIP archive has {directory} bytes; ours has about 150")
+        _lacks(path, f"the directory of its ZIP archive has {directory:,} bytes, not about 150")
 
 
 def _read(path: Path, file: BinaryIO) -> str:
@@ -97,11 +100,11 @@ def _read(path: Path, file: BinaryIO) -> str:
             checksum = _member(path, archive, CHECKSUM_MEMBER)
             end = min((member.header_offset for member in members), default=0)
     except _UNREADABLE as error:
-        _lacks(path, f"its ZIP archive is damaged: {error}")
+        _lacks(path, f"its ZIP archive is damaged ({first_line(error)})")
     if contract is None:
-        _lacks(path, f"expected the member {CONTRACT_MEMBER!r} in its ZIP archive, got none")
+        _lacks(path, f"no member {CONTRACT_MEMBER!r} in its ZIP archive")
     if checksum is not None and checksum.strip() != digest(file, end):
-        _refuse(path, f"its flatbuffer is not the one of its checksum ({CHECKSUM_MEMBER})")
+        _refuse(path, f"its flatbuffer does not match its checksum ({CHECKSUM_MEMBER})")
     return contract
 
 
@@ -110,20 +113,14 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str) -> str | None:
         return None
     info = archive.getinfo(name)
     if info.file_size > MAX_CONTRACT_BYTES:
-        _lacks(path, f"{name} has {info.file_size} bytes, more than {MAX_CONTRACT_BYTES}")
+        raise long_contract(path, KIND)
     with archive.open(info) as member:
         return member.read().decode("utf-8")
 
 
 def _refuse(path: Path, reason: str) -> NoReturn:
-    raise RejectedInputError(
-        f"{path}: not a TFLite file, or a damaged one: {reason}; copy it again, or export it "
-        "again with: trm-export tflite MODEL.keras"
-    )
+    raise damaged(path, TITLE, reason, KIND)
 
 
 def _lacks(path: Path, reason: str) -> NoReturn:
-    raise RejectedInputError(
-        f"{path}: holds no step contract, so nothing is known of its carry: {reason}; export it "
-        "again with: trm-export tflite MODEL.keras"
-    )
+    raise no_contract(path, reason, KIND)

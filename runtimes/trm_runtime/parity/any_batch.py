@@ -1,4 +1,4 @@
-"""One step of any number of rows, whatever batch a runner takes."""
+"""One step of any number of rows, for runners of a fixed and of a dynamic batch."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Arrays = Mapping[str, Array]
 
 
 def stepped(runner: StepRunner, inputs: Arrays, carry: Arrays) -> StepOutput:
-    """Slice by slice where the batch is fixed, the last one filled with rows of its own.
+    """In slices if the batch is fixed; the last slice is filled by repeating its rows.
 
-    Raises ContractMismatchError when the step returns other tensors than its contract says.
+    Raises ContractMismatchError if the step returns other tensors than its contract.
     """
     count = len(inputs["inputs"])
     fixed = runner.contract.batch or count

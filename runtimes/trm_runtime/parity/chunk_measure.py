@@ -1,4 +1,4 @@
-"""Measure a candidate on one chunk of a golden: what is kept is small, and can lie in a file."""
+"""Measure a candidate on one chunk of a golden; the result is small and can be stored in a file."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from trm_runtime.parity.any_batch import stepped
 from trm_runtime.parity.gaps import FIELDS, Gaps
 from trm_runtime.parity.golden import Chunk, Golden
 from trm_runtime.parity.outcomes import Columns, Valid, joined, outcomes
-from trm_runtime.parity.record import solve_recorded
+from trm_runtime.parity.recorder import solve_recorded
 from trm_runtime.parity.slots import disturbed, puzzle_rows
 from trm_runtime.runner import StepRunner, initial_carry
 from trm_runtime.tensors import AnySpec
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
-Progress = Callable[[int], object]  # so many more units of work are done
+Progress = Callable[[int], object]  # called with the units of work since the last call
 
-STORIES = 12  # puzzles lost whose boards are kept, step by step
+STORIES = 12  # lost puzzles whose boards are stored, step by step
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class WorsePuzzles:
 
 @dataclass(frozen=True)
 class Part:
-    """What is known of a candidate after one chunk, or after the refilled slots.
+    """The measurements of a candidate on one chunk, or on the refilled slots.
 
-    The rows of `forced` and `free` are the followed puzzles or the slots. Their puzzle is in
-    `puzzles` (T, R); `refilled` and `settled` (R,) say of what kind they are.
+    The rows of `forced` and `free` are the followed puzzles or the slots. Their puzzles are in
+    `puzzles` (T, R); `refilled` and `settled` (R,) tell their kind.
     """
 
     forced: Gaps
@@ -54,31 +54,31 @@ class Part:
     puzzles: Array
     refilled: Array
     settled: Array
-    columns: Columns  # empty of refilled slots, and where only steps are compared
+    columns: Columns  # empty for refilled slots, and if only steps are compared
     stories: WorsePuzzles | None = None
 
     def arrays(self) -> dict[str, Array]:
         """Everything as named arrays, for a file."""
-        found = {f"forced/{name}": a for name, a in self.forced.sums.items()}
-        found.update({f"free/{name}": a for name, a in self.free.sums.items()})
-        found.update({f"columns/{name}": a for name, a in self.columns.items()})
+        arrays = {f"forced/{name}": a for name, a in self.forced.sums.items()}
+        arrays.update({f"free/{name}": a for name, a in self.free.sums.items()})
+        arrays.update({f"columns/{name}": a for name, a in self.columns.items()})
         for name in _OWN:
-            found[name] = getattr(self, name)
+            arrays[name] = getattr(self, name)
         if self.stories is not None:
-            found.update({f"stories/{name}": a for name, a in vars(self.stories).items()})
-        return found
+            arrays.update({f"stories/{name}": a for name, a in vars(self.stories).items()})
+        return arrays
 
     @classmethod
     def from_arrays(cls, contract: StepContract, arrays: Arrays) -> Part:
         """The inverse of `arrays`, for a reference of this contract."""
         specs = judged(contract)
         sums = [{name: arrays[f"{kind}/{name}"] for name in FIELDS} for kind in ("forced", "free")]
-        told = _under(arrays, "stories")
+        stories = _under(arrays, "stories")
         return cls(
             forced=Gaps(specs, sums[0]),
             free=Gaps(specs, sums[1]),
             columns=_under(arrays, "columns"),
-            stories=WorsePuzzles(**told) if told else None,
+            stories=WorsePuzzles(**stories) if stories else None,
             **{name: arrays[name] for name in _OWN},
         )
 
@@ -91,7 +91,7 @@ def _under(arrays: Arrays, folder: str) -> dict[str, Array]:
 
 
 def judged(contract: StepContract) -> tuple[AnySpec, ...]:
-    """What is compared, integers first: a wrong counter explains a wrong state."""
+    """The tensors that are compared, integers first: a wrong counter explains a wrong state."""
     specs: list[AnySpec] = [*contract.carry, *contract.outputs]
     return tuple(sorted(specs, key=lambda spec: spec.dtype == "float32"))
 
@@ -106,16 +106,16 @@ def measure_chunk(
 ) -> Part:
     """Decisions of every puzzle of a chunk; values of the followed ones, forced and free.
 
-    A candidate that holds the whole loop shows no steps, and so no values.
+    A candidate of granularity loop shows no steps, and so no values.
     """
     contract, chunk = golden.contract, golden.chunks[number]
-    seen, solution = solve_recorded(candidate, chunk.tokens, batch_size, progress)
+    recorder, solution = solve_recorded(candidate, chunk.tokens, batch_size, progress)
     columns = outcomes(contract, chunk, solution, valid)
-    told = _stories(chunk, columns, seen.cells)
+    stories = _stories(chunk, columns, recorder.cells)
     if candidate.contract.granularity == "loop":
-        return _values(contract, 0, np.zeros(0, bool), columns, told)
+        return _empty(contract, 0, np.zeros(0, bool), columns, stories)
     settled = columns["settled"][chunk.followed]
-    part = _values(contract, len(chunk.followed), settled, columns, told)
+    part = _empty(contract, len(chunk.followed), settled, columns, stories)
     _follow(part, contract, chunk, candidate, batch_size, progress, free=True)
     return part
 
@@ -124,16 +124,16 @@ def force_chunk(golden: Golden, number: int, candidate: StepRunner, batch_size: 
     """Only the forced values of the followed puzzles of a chunk."""
     contract, chunk = golden.contract, golden.chunks[number]
     count = len(chunk.followed)
-    part = _values(contract, count, np.zeros(count, bool), {}, None)
+    part = _empty(contract, count, np.zeros(count, bool), {}, None)
     _follow(part, contract, chunk, candidate, batch_size, lambda done: None, free=False)
     return part
 
 
 def measure_refilled(golden: Golden, candidate: StepRunner, progress: Progress) -> Part:
-    """The forced values of the slots that change their puzzle in mid-flight."""
+    """The forced values of the slots that change their puzzle between steps."""
     contract, slots = golden.contract, golden.refilled
     count = len(slots.numbers)
-    part = _values(contract, count, np.zeros(count, bool), {}, None)
+    part = _empty(contract, count, np.zeros(count, bool), {}, None)
     part.refilled[:] = True
     carry = initial_carry(contract, count)
     rows = np.arange(count)
@@ -148,10 +148,14 @@ def measure_refilled(golden: Golden, candidate: StepRunner, progress: Progress) 
     return part
 
 
-def _values(
-    contract: StepContract, rows: int, settled: Array, columns: Columns, told: WorsePuzzles | None
+def _empty(
+    contract: StepContract,
+    rows: int,
+    settled: Array,
+    columns: Columns,
+    stories: WorsePuzzles | None,
 ) -> Part:
-    """Room for the values of so many rows."""
+    """A part with zeros for the values of so many rows."""
     steps, specs = contract.max_steps, judged(contract)
     return Part(
         forced=Gaps.empty(specs, steps, rows),
@@ -161,7 +165,7 @@ def _values(
         refilled=np.zeros(rows, bool),
         settled=settled,
         columns=columns,
-        stories=told,
+        stories=stories,
     )
 
 
@@ -188,11 +192,11 @@ def _follow(
             carry = {spec.name: expected[spec.name] for spec in contract.carry}
             progress(len(rows))
             if free:
-                alone = forced if step == 1 else stepped(candidate, inputs, own)
-                part.free.add(step, rows, expected, alone.tensors)
-                same = expected["logits"].argmax(-1) == alone.outputs["logits"].argmax(-1)
+                output = forced if step == 1 else stepped(candidate, inputs, own)
+                part.free.add(step, rows, expected, output.tensors)
+                same = expected["logits"].argmax(-1) == output.outputs["logits"].argmax(-1)
                 part.equal[step - 1, rows] = same.mean(axis=1)
-                own = alone.carry
+                own = output.carry
                 progress(len(rows))
 
 
@@ -206,7 +210,7 @@ def _at(states: Arrays, step: int) -> dict[str, Array]:
 
 
 def _stories(chunk: Chunk, columns: Columns, cells: Array) -> WorsePuzzles | None:
-    """Of the first puzzles that only the reference solves or, without labels, settles so."""
+    """The first settled puzzles to which the candidate gives another answer."""
     worse = columns["settled"] & (columns["different"] > 0)
     rows = np.flatnonzero(worse)[:STORIES]
     if not len(rows):
@@ -222,9 +226,9 @@ def _stories(chunk: Chunk, columns: Columns, cells: Array) -> WorsePuzzles | Non
 
 
 def merged(parts: Sequence[Part]) -> Part:
-    """One part of all rows, in this order."""
+    """One part with the rows of all parts, in this order."""
     columns = [part.columns for part in parts if part.columns]
-    told = [part.stories for part in parts if part.stories is not None]
+    stories = [part.stories for part in parts if part.stories is not None]
     return Part(
         forced=Gaps.joined([part.forced for part in parts]),
         free=Gaps.joined([part.free for part in parts]),
@@ -233,15 +237,15 @@ def merged(parts: Sequence[Part]) -> Part:
         refilled=np.concatenate([part.refilled for part in parts]),
         settled=np.concatenate([part.settled for part in parts]),
         columns=joined(columns) if columns else {},
-        stories=_first_stories(told) if told else None,
+        stories=_first_stories(stories) if stories else None,
     )
 
 
-def _first_stories(told: Sequence[WorsePuzzles]) -> WorsePuzzles:
+def _first_stories(stories: Sequence[WorsePuzzles]) -> WorsePuzzles:
     axes = {"rows": 0, "inputs": 0, "labels": 0, "reference": 1, "candidate": 1}
     return WorsePuzzles(**{
-        name: np.concatenate([getattr(s, name) for s in told], axis=axis).take(
-            range(min(STORIES, sum(len(s.rows) for s in told))), axis=axis
+        name: np.concatenate([getattr(s, name) for s in stories], axis=axis).take(
+            range(min(STORIES, sum(len(s.rows) for s in stories))), axis=axis
         )
         for name, axis in axes.items()
     })  # fmt: skip

@@ -1,9 +1,8 @@
-"""The first three rungs: do two contracts describe the same step? Values are not looked at here.
+"""The first three rungs: do two contracts describe the same step? Values are not compared here.
 
-A file whose halting threshold was tuned after its export has the model's own in its contract too,
-and that one is compared.
-The order of tensors is nobody's business (they are bound by name), and a free batch fits any
-fixed one.
+A file whose halting threshold was tuned after its export also has the model's own in its contract,
+and that one is compared. The order of tensors may differ (they are bound by name), and a dynamic
+batch fits any fixed one.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ _RULES = ("granularity", "max_steps", "num_puzzle_identifiers")
 
 
 def name_problems(reference: StepContract, candidate: StepContract) -> list[str]:
-    """Another model's file; tensors under other names or roles; other rules: halting, alphabet."""
+    """The file of another model; other names or roles of tensors; another halt rule or alphabet."""
     expected, found = _specs(reference), _specs(candidate)
     problems = [*_other_model(reference, candidate)]
     problems += [f"{name}: missing" for name in expected if name not in found]
-    problems += [f"{name}: unknown to the reference" for name in found if name not in expected]
+    problems += [f"{name}: not in the reference" for name in found if name not in expected]
     problems += [
         f"{spec.name}: expected next {spec.next!r}, got {other.next!r}"
         for spec, other in _pairs(reference, candidate)
@@ -33,7 +32,7 @@ def name_problems(reference: StepContract, candidate: StepContract) -> list[str]
 
 
 def dtype_problems(reference: StepContract, candidate: StepContract) -> list[str]:
-    """Tensors of another dtype or, in the carry, with another value before the first step."""
+    """Tensors of another dtype or, in the carry, of another fill."""
     problems = []
     for spec, other in _pairs(reference, candidate):
         if spec.dtype != other.dtype:
@@ -44,7 +43,7 @@ def dtype_problems(reference: StepContract, candidate: StepContract) -> list[str
 
 
 def shape_problems(reference: StepContract, candidate: StepContract) -> list[str]:
-    """Tensors of another shape; on axis 0 only two different fixed batches are a difference."""
+    """Tensors of another shape; axis 0 differs only if both batches are fixed and different."""
     return [
         f"{spec.name}: expected {shape_text(spec.shape)}, got {shape_text(other.shape)}"
         for spec, other in _pairs(reference, candidate)
@@ -69,7 +68,7 @@ def _fits(one: int | None, other: int | None) -> bool:
 
 
 def _specs(contract: StepContract) -> dict[str, AnySpec]:
-    """Every tensor by its role and name, so that an input is no output."""
+    """Every tensor by its role and name."""
     roles: dict[str, tuple[AnySpec, ...]] = {
         "input": contract.inputs,
         "carry": contract.carry,
@@ -86,7 +85,7 @@ def _pairs(reference: StepContract, candidate: StepContract) -> Iterator[tuple[A
 
 
 def _other_model(reference: StepContract, candidate: StepContract) -> Iterator[str]:
-    """What tells, besides its weights, that a file was never made from the reference."""
+    """Problems that show, besides other weights, that a file is not of the reference."""
     wanted, got = reference.made_by.weights_sha256, candidate.made_by.weights_sha256
     sizes = [
         f"{name} {getattr(candidate, name)} instead of {getattr(reference, name)}"

@@ -1,4 +1,4 @@
-"""How far counts can be trusted: Wilson's interval and McNemar's exact test, standard library."""
+"""Statistics of counts: Wilson's interval and McNemar's exact test. Standard library only."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
 
 
 def mcnemar(lost: int, won: int) -> float:
-    """The two-sided exact p value that as many puzzles are lost as won (McNemar 1947).
+    """The two-sided exact p value of equal numbers of puzzles lost and won (McNemar 1947).
 
-    Under the null hypothesis a puzzle on which the two sides disagree falls either way with
-    probability one half; p is 1.0 where they never disagree.
+    Under the null hypothesis a puzzle on which the two sides disagree is lost or won with
+    probability one half each; p is 1.0 if they never disagree.
     """
     n, fewer = lost + won, min(lost, won)
-    tail = term = 1  # n over 0; the next follows from the last, or 100,000 puzzles would take hours
+    tail = term = 1  # n over 0; each from the previous one, which is fast for 100,000 puzzles
     for k in range(fewer):
         term = term * (n - k) // (k + 1)
         tail += term

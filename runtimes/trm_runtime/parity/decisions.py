@@ -1,12 +1,12 @@
-"""Answers and halting steps of two free runs: where they differ, and whether it was a close call.
+"""Answers and halting steps of two free runs: their differences, and which are near-ties.
 
-A difference is a near-tie when the reference itself hardly prefers its own decision: the logits of
-its answer and of its second choice, or its halting score and the threshold, are closer than
-`tolerance`. That is 100 times the largest forced error of these numbers, within 1e-3 and 0.1: in
-free running the errors of earlier steps add up to more than that of one.
+A difference is a near-tie if the margin of the reference's own decision is small: the logits of its
+answer and of its second choice, or its halting score and the threshold, are closer than
+`tolerance`. That is 100 times the largest forced error of these numbers, limited to 1e-3 to 0.1: in
+a free run the errors of several steps add up.
 
-All puzzles are counted; the differences that are listed are the first LISTED of each kind, those
-that no gate excuses before the others.
+All puzzles are counted; the first LISTED differences of each kind are listed, beginning with those
+that can fail a gate.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from trm_runtime.parity.outcomes import Columns
 Array = np.ndarray[Any, Any]
 
 _GROWTH, _LEAST, _MOST = 100.0, 1e-3, 0.1
-LISTED = 1000  # differences of a kind: more than anybody reads, little enough for any document
+LISTED = 1000  # differences of each kind, so that documents stay small
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Difference:
 
     puzzle: int  # row of the puzzles
     kind: str  # "answer" or "halting step"
-    settled: bool  # otherwise the reference is at sea there itself, and so may the candidate be
+    settled: bool  # if not, the reference has not converged on this puzzle either
     near_tie: bool
     margin: float  # logits between the reference's decision and another one
     expected: int  # halting step, or the token at the first differing cell
@@ -42,7 +42,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Decisions:
-    """What N puzzles come to on the two sides."""
+    """The decisions of the two sides on N puzzles, as counts."""
 
     puzzles: int
     settled: int
@@ -55,8 +55,8 @@ class Decisions:
     unsettled_steps_equal: int
     mean_steps: float  # all puzzles, reference
     candidate_mean_steps: float
-    logit_tolerance: float  # what a near-tie in an answer is
-    score_tolerance: float  # and in a halting step
+    logit_tolerance: float  # largest margin of a near-tie in an answer
+    score_tolerance: float  # and of one in a halting step
     lost_near_tie: int  # puzzles that only the reference solves, by a near-tie
     differences: tuple[Difference, ...]  # by puzzle, the first LISTED of each kind
     unlisted: int  # differences beyond these
@@ -66,7 +66,7 @@ class Decisions:
 
 
 def tolerance(forced_error: float) -> float:
-    """The largest margin of a near-tie, in logits, from the largest forced error of such."""
+    """The largest margin of a near-tie, in logits, from the largest forced error."""
     return min(max(_GROWTH * forced_error, _LEAST), _MOST)
 
 
@@ -111,8 +111,8 @@ def _count(rows: Array) -> int:
 
 
 # A kind of difference, and the columns of its margin, both decisions, cells and the first of these.
-# The margin of a step is that of the earlier one: there one side halts and one does not. That of an
-# answer is the clearest differing cell's; a near-tie in the step excuses it, too.
+# The margin of a step is that of the earlier step, at which one side halts and the other does not.
+# The margin of an answer is the largest of its differing cells; a near-tie in the step also counts.
 _STEP = ("halting step", "step_margin", "steps", "got_steps")
 _ANSWER = ("answer", "answer_margin", "expected", "got", "different", "first")
 

@@ -1,4 +1,4 @@
-"""The numbers of every step: how large the differences are, how they grow, when they stand out.
+"""The numbers of every step: the size of differences, their growth, and when they exceed the floor.
 
 Puzzles are split into *settled* ones, which the reference solves, and the others; see the package.
 """
@@ -16,14 +16,14 @@ from trm_runtime.parity.gaps import Gaps, Size
 
 Array = np.ndarray[Any, Any]
 
-FLOOR_FACTOR = 10.0  # a drift this many times the control's stands out of the noise
-_SATURATED = 0.3  # relative L2 from which on two runs are simply different
+FLOOR_FACTOR = 10.0  # a drift this many times the control's exceeds the noise floor
+_SATURATED = 0.3  # relative L2 above which two runs are independent
 GROUPS = ("all", "settled", "unsettled")
 
 
 @dataclass(frozen=True)
 class Split:
-    """One float tensor at one step; None where no puzzle is of that kind."""
+    """One float tensor at one step; None if no puzzle is of that kind."""
 
     all: Size
     settled: Size | None
@@ -32,7 +32,7 @@ class Split:
 
 @dataclass(frozen=True)
 class StepSizes:
-    """How far apart the two sides are after a step (from 1)."""
+    """The differences between the two sides after a step (from 1)."""
 
     step: int
     cells_equal: float  # share of equal argmax cells, all puzzles
@@ -41,13 +41,13 @@ class StepSizes:
 
 @dataclass(frozen=True)
 class Growth:
-    """By what factor the relative L2 of a free run grows a step: exp of a least squares slope.
+    """The growth factor per step of the relative L2 of a free run: exp of a least squares slope.
 
-    Fitted through the steps at which the runs are neither equal nor simply different.
+    Fitted to the steps at which the runs are neither equal nor independent.
     """
 
     factor: float
-    steps: int  # how many were fitted
+    steps: int  # number of fitted steps
 
 
 def step_sizes(gaps: Gaps, equal: Array, settled: Array) -> tuple[StepSizes, ...]:
@@ -71,19 +71,19 @@ def _split(gaps: Gaps, step: int, k: int, everything: Array, settled: Array) -> 
 
 
 def growth(free: Sequence[StepSizes]) -> dict[str, dict[str, Growth | None]]:
-    """Of every float tensor, for every group; None where fewer than two steps can be fitted."""
+    """For every float tensor and group; None if fewer than two steps can be fitted."""
     names = list(free[0].tensors) if free else []
     return {name: {group: fitted(curve(free, name, group)) for group in GROUPS} for name in names}
 
 
 def curve(free: Sequence[StepSizes], name: str, group: str) -> list[float | None]:
-    """The relative L2 of a tensor step by step, None where there are no such puzzles."""
+    """The relative L2 of a tensor at each step; None if there are no such puzzles."""
     sizes: list[Size | None] = [getattr(step.tensors[name], group) for step in free]
     return [None if size is None else size.relative_l2 for size in sizes]
 
 
 def fitted(errors: Sequence[float | None]) -> Growth | None:
-    """The growth through errors of steps 1, 2, ..."""
+    """The growth of the errors of steps 1, 2, ..."""
     points = [(t, math.log(e)) for t, e in enumerate(errors) if e and e < _SATURATED]
     if len(points) < 2:
         return None
@@ -93,21 +93,21 @@ def fitted(errors: Sequence[float | None]) -> Growth | None:
 
 
 def above_floor(free: Sequence[StepSizes], floor: Sequence[StepSizes]) -> dict[str, int | None]:
-    """The first step at which each tensor drifts FLOOR_FACTOR times as far as the control does."""
+    """The first step at which each tensor drifts FLOOR_FACTOR times as far as the control."""
     first: dict[str, int | None] = {}
     for name in free[0].tensors if free else ():
         pairs = zip(free, floor)
-        out = (f.step for f, c in pairs if _stands_out(f.tensors[name].all, c.tensors, name))
-        first[name] = next(out, None)
+        above = (f.step for f, c in pairs if _is_above(f.tensors[name].all, c.tensors, name))
+        first[name] = next(above, None)
     return first
 
 
-def _stands_out(size: Size, control: Mapping[str, Split], name: str) -> bool:
+def _is_above(size: Size, control: Mapping[str, Split], name: str) -> bool:
     return name in control and size.relative_l2 > FLOOR_FACTOR * control[name].all.relative_l2
 
 
 def read_steps(document: Sequence[Mapping[str, Any]]) -> tuple[StepSizes, ...]:
-    """The steps that a JSON document holds, where infinities have become null."""
+    """The steps of a JSON document, in which infinities are null."""
     return tuple(
         StepSizes(
             int(step["step"]),

@@ -1,7 +1,7 @@
-"""How far tensors are off, as sums a row and step, and what they come to for any group of rows.
+"""Differences of tensors, as sums for each row and step, and the errors of any group of rows.
 
-The sums of a row do not depend on the rows it was computed with, so neither does any number made
-of them: not on the order of batches, nor on how the work was spread.
+The sums of a row do not depend on the other rows of its batch. So no number made of them depends on
+the order of batches, or on how the work was distributed.
 """
 
 from __future__ import annotations
@@ -13,24 +13,25 @@ from typing import Any
 
 import numpy as np
 
+from trm_runtime.message_text import counted
 from trm_runtime.parity.gates import Gates
 from trm_runtime.tensors import AnySpec
 
 Array = np.ndarray[Any, Any]
 
-# A row of a tensor at a step: sums of squares, of products and of the absolute difference, the
-# largest difference; how many elements differ, or are not finite; the worst place and its values.
+# For a row of a tensor at a step: sums of squares, of products and of the absolute difference, the
+# largest difference; how many elements differ, or are not finite; the worst element and its values.
 _SUMS = ("squares", "reference", "candidate", "product", "absolute", "largest", "was", "became")
-_COUNTS = ("unequal", "nonfinite", "spoilt", "place")
+_COUNTS = ("unequal", "nonfinite", "reference_nonfinite", "place")
 FIELDS = {**dict.fromkeys(_SUMS, np.float64), **dict.fromkeys(_COUNTS, np.int64)}
 
 
 @dataclass(frozen=True)
 class Place:
-    """One element of a tensor, and what the two sides have there."""
+    """One element of a tensor, and its value on both sides."""
 
     puzzle: int  # row of the puzzles
-    refilled: bool  # in a slot that takes up new puzzles in mid-flight
+    refilled: bool  # in a slot that gets new puzzles between steps
     position: tuple[int, ...]  # within the row: (position, channel) of a state
     expected: float
     got: float
@@ -38,7 +39,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Size:
-    """How large the difference of one float tensor is at one step, over some rows."""
+    """The difference of one float tensor at one step, over some rows."""
 
     rows: int
     max_abs: float
@@ -63,24 +64,24 @@ class TensorDiff:
     unequal: int  # elements that are not equal, for integers and booleans
     nonfinite: int  # NaN or infinite where the reference is finite
     reference_nonfinite: int
-    reference_leaks: int  # of these, in slots that take up new puzzles in mid-flight
+    reference_leaks: int  # of these, in slots that get new puzzles between steps
     worst: Place | None  # a non-finite element if there is one, else the largest difference
 
     def _leak(self) -> str:
         if not self.reference_leaks:
             return ""
         return (
-            f", {self.reference_leaks} of them in slots that were just refilled: the model leaks "
-            "the stale carry of a halted row; choose the new state by a select, not by arithmetic"
+            f", {self.reference_leaks} of them in slots that were just refilled: the model uses "
+            "the old carry of a halted row; choose the new state by a select, not by arithmetic"
         )
 
     def problem(self, gates: Gates) -> str | None:
-        """Why the gates do not let this pass, or None."""
+        """Why this fails the gates, or None."""
         if self.reference_nonfinite:
-            found = f"the reference itself has {self.reference_nonfinite} NaN or infinite values"
-            return found + self._leak()
+            values = counted(self.reference_nonfinite, "NaN or infinite value")
+            return f"the reference itself has {values}{self._leak()}"
         if self.nonfinite:
-            return f"{self.nonfinite} NaN or infinite values"
+            return counted(self.nonfinite, "NaN or infinite value")
         if self.dtype != "float32":
             return f"{self.unequal} of {self.elements} values differ" if self.unequal else None
         if gates.relative_l2 is not None and not self.relative_l2 <= gates.relative_l2:
@@ -108,7 +109,7 @@ class Gaps:
 
     @classmethod
     def joined(cls, parts: Sequence[Gaps]) -> Gaps:
-        """The rows of one after the other; one part at least, all of the same tensors."""
+        """The rows of all parts in order; at least one part, all of the same tensors."""
         sums = {name: np.concatenate([p.sums[name] for p in parts], axis=2) for name in FIELDS}
         return cls(parts[0].specs, sums)
 
@@ -118,27 +119,27 @@ class Gaps:
         return int(self.sums["squares"].shape[2])
 
     def rows_where(self, kept: Array) -> Gaps:
-        """Some of the rows, by a mask (R,)."""
+        """The rows of a mask (R,)."""
         return Gaps(self.specs, {name: array[:, :, kept] for name, array in self.sums.items()})
 
     def add(
         self, step: int, rows: Array, expected: Mapping[str, Array], got: Mapping[str, Array]
     ) -> None:
-        """What a step (from 1) gave on both sides, by tensor, (n, ...) for these n of the rows."""
+        """Add both sides of a step (from 1), by tensor, (n, ...) for these n of the rows."""
         for k, spec in enumerate(self.specs):
-            found = _differences(expected[spec.name], got[spec.name])
-            for name, values in found.items():
+            sums = _differences(expected[spec.name], got[spec.name])
+            for name, values in sums.items():
                 self.sums[name][step - 1, k, rows] = values
 
     def size(self, step: int, k: int, group: Array) -> Size | None:
-        """Over the rows of a group (R,) bool; None if there are none."""
+        """Over the rows of a group (R,) bool; None if it is empty."""
         if not group.any():
             return None
         sums = {name: self.sums[name][step - 1, k, group] for name in _SUMS}
         return _size(self._elements(k), sums)
 
     def error(self, step: int, k: int, puzzles: Array, refilled: Array) -> TensorDiff:
-        """Over all rows; `puzzles` and `refilled` (R,) say where they come from."""
+        """Over all rows; `puzzles` and `refilled` (R,) tell their origin."""
         at = {name: self.sums[name][step - 1, k] for name in FIELDS}
         spec, size = self.specs[k], _size(self._elements(k), at)
         return TensorDiff(
@@ -152,8 +153,8 @@ class Gaps:
             cosine=size.cosine,
             unequal=int(at["unequal"].sum()),
             nonfinite=int(at["nonfinite"].sum()),
-            reference_nonfinite=int(at["spoilt"].sum()),
-            reference_leaks=int(at["spoilt"][refilled].sum()),
+            reference_nonfinite=int(at["reference_nonfinite"].sum()),
+            reference_leaks=int(at["reference_nonfinite"][refilled].sum()),
             worst=self._worst(spec, at, puzzles, refilled),
         )
 
@@ -175,7 +176,7 @@ class Gaps:
 
 
 def _differences(expected: Array, got: Array) -> dict[str, Array]:
-    """Every field of n rows, each (n,), from both tensors (n, ...)."""
+    """Every field for n rows, each (n,), from both tensors (n, ...)."""
     n = len(expected)
     raw, other = expected.reshape(n, -1), got.reshape(n, -1)
     finite, bad = np.isfinite(raw) & np.isfinite(other), np.isfinite(raw) & ~np.isfinite(other)
@@ -196,13 +197,13 @@ def _differences(expected: Array, got: Array) -> dict[str, Array]:
         "became": other[rows, place],
         "unequal": np.count_nonzero(gap, axis=1) + np.count_nonzero(bad, axis=1),
         "nonfinite": np.count_nonzero(bad, axis=1),
-        "spoilt": np.count_nonzero(~np.isfinite(raw), axis=1),
+        "reference_nonfinite": np.count_nonzero(~np.isfinite(raw), axis=1),
         "place": place,
     }
 
 
 def _size(elements: int, sums: Mapping[str, Array]) -> Size:
-    """What the sums of some rows, each of so many elements, come to."""
+    """The errors from the sums of some rows of so many elements each."""
     total = {name: float(sums[name].sum()) for name in _SUMS[:5]}
     rows = len(sums["squares"])
     norms = math.sqrt(total["reference"] * total["candidate"])
@@ -218,7 +219,7 @@ def _size(elements: int, sums: Mapping[str, Array]) -> Size:
 
 
 def relative(difference: float, reference: float) -> float:
-    """The relative L2 error from two sums of squares; 0/0 is no error, x/0 an infinite one."""
+    """The relative L2 error from two sums of squares; 0 for 0/0, infinity for x/0."""
     if difference == 0:
         return 0.0
     return math.sqrt(difference / reference) if reference else math.inf

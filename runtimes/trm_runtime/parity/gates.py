@@ -1,9 +1,8 @@
-"""The one table of what an export must reach, by the precision its contract states.
+"""The only table of limits for exports, by the precision of the contract.
 
-Forced values are gated on every tensor of every step, integers and booleans always exactly. The
-gates on answers and halting steps hold on *settled* puzzles (see `trm_runtime.parity`); those on
-accuracy and mean steps hold on all. Tighten a number with a measurement, never loosen one
-silently.
+Forced values are gated for every tensor of every step, integers and booleans always exactly. The
+gates on answers and halting steps apply to *settled* puzzles (see `trm_runtime.parity`); those on
+accuracy and mean steps apply to all. A change of a number needs a measurement.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trm_runtime.contract import StepContract
-from trm_runtime.errors import RejectedInputError, UsageError
+from trm_runtime.errors import RejectedInputError, UsageError, unreadable
 from trm_runtime.strict_json import parse
 
 
@@ -22,15 +21,15 @@ from trm_runtime.strict_json import parse
 class Gates:
     """Limits of one precision; None: measured and reported, not judged."""
 
-    relative_l2: float | None = None  # most, forced, a float tensor at a step
-    cosine: float | None = None  # least, forced, a float tensor at a step
-    answers: float | None = None  # least share of settled puzzles with an equal answer
-    cells: float | None = None  # least share of equal cells over settled puzzles
-    halting_steps: float | None = None  # least share of settled puzzles with an equal step
+    relative_l2: float | None = None  # maximum, forced, of a float tensor at a step
+    cosine: float | None = None  # minimum, forced, of a float tensor at a step
+    answers: float | None = None  # minimum share of settled puzzles with an equal answer
+    cells: float | None = None  # minimum share of equal cells over settled puzzles
+    halting_steps: float | None = None  # minimum share of settled puzzles with an equal step
     near_ties_excused: bool = False  # count a near-tie as equal
-    exact_drop: float | None = None  # most, share of all puzzles with labels
-    mean_steps: float | None = None  # most, difference of the mean halting step over all puzzles
-    carry_clipping: float | None = None  # most, share of carry values beyond the integer range
+    exact_drop: float | None = None  # maximum, share of all puzzles with labels
+    mean_steps: float | None = None  # maximum difference of the mean halting step, all puzzles
+    carry_clipping: float | None = None  # maximum share of carry values beyond the integer range
 
 
 _SHARES = ("cosine", "answers", "cells", "halting_steps", "exact_drop", "carry_clipping")
@@ -48,12 +47,14 @@ GATES = {
 def gates_for(precision: str, *, tuned: bool = False) -> Gates:
     """The gates of a contract's `precision`; UsageError for one without a row in the table.
 
-    A `tuned` file halts by a threshold of its own: at which steps, and so with which answers, is
-    reported. Its steps and its accuracy are judged as ever.
+    A `tuned` file halts by another threshold than its model, so its halting steps and answers are
+    only reported. Its single steps and its accuracy are judged.
     """
     if precision not in GATES:
         known = ", ".join(GATES)
-        raise UsageError(f"no parity gates for precision {precision!r}; expected one of {known}")
+        raise UsageError(
+            f"There are no parity gates for precision {precision!r}; use one of {known}."
+        )
     gates = GATES[precision]
     if not tuned:
         return gates
@@ -66,29 +67,29 @@ def gates_of(contract: StepContract) -> Gates:
 
 
 def read_gates(path: str | Path) -> Gates:
-    """Gates of one's own: a JSON object with fields of `Gates`; what is not named is not judged.
+    """The user's own gates: a JSON object with fields of `Gates`; missing fields are not judged.
 
     `{"based_on": "int8", ...}` starts from a row of the table instead. Raises RejectedInputError,
     listing every problem.
     """
     try:
-        found = parse(Path(path).read_text(encoding="utf-8"))
+        given = parse(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise RejectedInputError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
     except ValueError as error:
-        raise RejectedInputError(f"{path}: is not valid JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise RejectedInputError(f"{path}: expected a JSON object of gates")
-    base = found.pop("based_on", None)
+        raise RejectedInputError(f"{path}: not valid JSON: {error}.") from error
+    if not isinstance(given, dict):
+        raise RejectedInputError(f"{path}: expected a JSON object of gates.")
+    base = given.pop("based_on", None)
     if base is not None and not (isinstance(base, str) and base in GATES):
         known = ", ".join(GATES)
-        raise RejectedInputError(f"{path}: based_on is {base!r}; expected one of {known}")
-    if not found and base is None:
-        raise RejectedInputError(f"{path}: names no gate, so that nothing would be judged")
-    problems = [text for name, value in found.items() if (text := _problem(name, value))]
+        raise RejectedInputError(f"{path}: based_on is {base!r}; expected one of {known}.")
+    if not given and base is None:
+        raise RejectedInputError(f"{path}: has no gates, so nothing would be judged; add one.")
+    problems = [text for name, value in given.items() if (text := _problem(name, value))]
     if problems:
         raise RejectedInputError(f"{path}: these gates cannot be used:", problems)
-    return replace(GATES[base] if base else Gates(), **found)
+    return replace(GATES[base] if base else Gates(), **given)
 
 
 def _problem(name: str, value: Any) -> str | None:
@@ -101,5 +102,5 @@ def _problem(name: str, value: Any) -> str | None:
     if value is not None and not (number and math.isfinite(value) and value >= 0):
         return f"{name}: expected a number, 0 or more, or null, got {value!r}"
     if value is not None and name in _SHARES and value > 1:
-        return f"{name}: is a share or a cosine, so expected at most 1, got {value!r}"
+        return f"{name}: expected a share or a cosine, at most 1, got {value!r}"
     return None

@@ -1,9 +1,9 @@
-"""A golden: a recorded reference rollout, which a device can be compared with without Keras.
+"""A golden: a recorded reference rollout, with which a device is compared without Keras.
 
-Of every puzzle it holds the tokens, what the reference answered after each step until it halted,
-its halting scores and how clear the answer was. Of some puzzles, the *followed* ones, and of some
-*refilled slots* (see `slots`) it holds the whole carry and all outputs of every step: these are
-compared value by value. Puzzles are cut into chunks, so that memory does not grow with them.
+For every puzzle it has the tokens, the reference's answer after each step until it halted, its
+halting scores and the margins of the answer. For some puzzles, the *followed* ones, and for some
+*refilled slots* (see `slots`) it has the complete carry and all outputs of every step, which are
+compared value by value. Puzzles are split into chunks, so that memory does not grow with them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from trm_runtime.contract import StepContract
 from trm_runtime.display import Shown, Table, field_table, one_line
 from trm_runtime.judging import exact
+from trm_runtime.message_text import counted, rows_text
 from trm_runtime.parity.drift import StepSizes, read_steps
 
 Array = np.ndarray[Any, Any]
@@ -28,7 +29,7 @@ class Chunk:
 
     first: int  # row of the first of them
     tokens: dict[str, Array]  # the model's inputs: (n, S) int32 and, maybe, more with n rows
-    labels: Array | None  # (n, S) int32, UNJUDGED where anything goes
+    labels: Array | None  # (n, S) int32, UNJUDGED in cells that do not count
     cells: Array  # (T, n, S) int32 answer after each step, 0 after the last
     scores: Array  # (T, n) float32 halting score of each step, NaN after the last
     margins: Array  # (n, S) float32 logits between the answer's token and the next best
@@ -46,8 +47,8 @@ class Chunk:
     def answers(self) -> Array:
         """(n, S) int32: of the step at which each stopped."""
         rows = np.arange(len(self))
-        found: Array = self.cells[self.steps - 1, rows]
-        return found
+        answers: Array = self.cells[self.steps - 1, rows]
+        return answers
 
 
 class ChunkSize(NamedTuple):
@@ -59,11 +60,11 @@ class ChunkSize(NamedTuple):
 
 @dataclass(frozen=True)
 class RefilledSlots:
-    """R slots that take up new puzzles in mid-flight."""
+    """R slots that get new puzzles between steps."""
 
     numbers: Array  # (R,) int64
-    puzzles: int  # the first so many puzzles are shown in turn
-    inputs: dict[str, Array]  # (T, R, ...) what each step is shown
+    puzzles: int  # number of puzzles, from the first, that the slots get in turn
+    inputs: dict[str, Array]  # (T, R, ...) inputs of each step
     states: dict[str, Array]  # (T, R, ...) carry and outputs after each step, by name
 
     __repr__ = one_line
@@ -72,12 +73,12 @@ class RefilledSlots:
 
 @dataclass(frozen=True)
 class GoldenOrigin:
-    """Where a golden comes from, in plain JSON types."""
+    """The origin of a golden, in plain JSON types."""
 
-    kind: str = "puzzles"  # what the rows are, in words
+    kind: str = "puzzles"  # the kind of rows
     task: str | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    control: Mapping[str, Any] | None = None  # how far the reference is from its own control
+    control: Mapping[str, Any] | None = None  # differences of the reference from its own control
 
     __repr__ = one_line
     _repr_html_ = field_table
@@ -90,7 +91,7 @@ class GoldenOrigin:
 
 @dataclass(frozen=True, repr=False)
 class Golden(Shown):
-    """A whole recording; `chunks` may load each when it is asked for."""
+    """A complete recording; `chunks` may load each chunk at its use."""
 
     contract: StepContract  # of the reference
     about: GoldenOrigin
@@ -103,15 +104,15 @@ class Golden(Shown):
 
     @property
     def summary(self) -> str:
-        """What was recorded."""
+        """The size of the recording and its model."""
         return (
-            f"{self.puzzles} {self.about.kind}, {self.followed} of them followed, "
-            f"{len(self.refilled.numbers)} refilled slots, {self.contract.max_steps} steps of "
-            f"{self.contract.model_name}"
+            f"{rows_text(self.puzzles, self.about.kind)}, {self.followed} of them followed, "
+            f"{counted(len(self.refilled.numbers), 'refilled slot')}, "
+            f"{counted(self.contract.max_steps, 'step')} of {self.contract.model_name}"
         )
 
     def tables(self) -> tuple[Table, ...]:
-        """Where it comes from."""
+        """Its origin."""
         facts = [(name, str(value)) for name, value in self.about.provenance.items()]
         return (Table(self.summary, [*facts, ("precision", self.contract.precision)]),)
 
@@ -122,11 +123,11 @@ class Golden(Shown):
 
     @property
     def followed(self) -> int:
-        """How many of them are followed."""
+        """Number of followed puzzles."""
         return sum(size.followed for size in self.sizes)
 
 
 def settled(contract: StepContract, answers: Array, steps: Array, labels: Array | None) -> Array:
-    """(n,) bool: the puzzle is solved or, without labels, halts before the last step."""
+    """(n,) bool: whether a puzzle is solved or, without labels, halts before the last step."""
     early: Array = steps < contract.max_steps
     return early if labels is None else exact(answers, labels)

@@ -1,8 +1,8 @@
-"""Goldens as files: an .npz that numpy opens, too.
+"""Goldens as files: an .npz, which numpy can open as well.
 
-It holds the arrays of every chunk as `chunk/00000/<name>.npy`, those of the refilled slots as
-`refilled/<name>.npy`, the rest as `golden.json`, and last `SHA256SUMS` of all other members. The
-same recording gives the same bytes.
+It has the arrays of every chunk as `chunk/00000/<name>.npy`, those of the refilled slots as
+`refilled/<name>.npy`, the rest as `golden.json`, and at the end `SHA256SUMS` of all other members.
+The same recording gives the same bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 
 from trm_runtime.contract import GOLDEN_FORMAT, GOLDEN_INDEX, StepContract
 from trm_runtime.digest import digest
-from trm_runtime.errors import RejectedInputError
+from trm_runtime.errors import RejectedInputError, unreadable
 from trm_runtime.json_values import plain
 from trm_runtime.message_text import counted
 from trm_runtime.parity.golden import Chunk, ChunkSize, Golden, GoldenOrigin, RefilledSlots
@@ -34,7 +34,7 @@ SCHEMA_VERSION = 1
 _SUMS = "SHA256SUMS"
 _MAX_INDEX = 1 << 26
 
-# What zipfile raises for bytes that it did not write; RuntimeError: they say they are encrypted.
+# The exceptions of zipfile for damaged files; RuntimeError: a member is marked as encrypted.
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -54,7 +54,7 @@ class _Archive(zipfile.ZipFile):
 
 
 class GoldenWriter:
-    """Writes a golden piece by piece; nothing of it is valid before `finish`."""
+    """Writes a golden in parts; the file is not valid before `finish`."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._zip = _Archive(file, "w")
@@ -67,13 +67,13 @@ class GoldenWriter:
         self._sizes.append(len(chunk))
 
     def arrays(self, arrays: Arrays, folder: str) -> None:
-        """Adds arrays under a folder, floats as they are, integers packed."""
+        """Adds arrays under a folder, floats uncompressed, integers compressed."""
         for name, array in arrays.items():
-            packed = zipfile.ZIP_STORED if array.dtype.kind == "f" else zipfile.ZIP_DEFLATED
-            self._member(f"{folder}/{name}.npy", _npy(array), packed)
+            method = zipfile.ZIP_STORED if array.dtype.kind == "f" else zipfile.ZIP_DEFLATED
+            self._member(f"{folder}/{name}.npy", _npy(array), method)
 
     def finish(self, contract: StepContract, about: GoldenOrigin, refilled: RefilledSlots) -> None:
-        """Adds what is not of one chunk, and the checksums."""
+        """Adds the refilled slots, the index and the checksums."""
         self.arrays(refilled_arrays(refilled), "refilled")
         index = {
             "format": GOLDEN_FORMAT,
@@ -91,9 +91,9 @@ class GoldenWriter:
         self._zip.writestr(zipfile.ZipInfo(_SUMS), "".join(self._sums))
         self._zip.close()
 
-    def _member(self, name: str, data: bytes, packed: int) -> None:
+    def _member(self, name: str, data: bytes, method: int) -> None:
         info = zipfile.ZipInfo(name)
-        info.compress_type = packed
+        info.compress_type = method
         self._zip.writestr(info, data)
         self._sums.append(f"{hashlib.sha256(data).hexdigest()}  {name}\n")
 
@@ -105,7 +105,7 @@ def _npy(array: Array) -> bytes:
 
 
 def write_golden(file: BinaryIO, golden: Golden) -> None:
-    """A whole golden."""
+    """Write a complete golden."""
     writer = GoldenWriter(file)
     for chunk in golden.chunks:
         writer.chunk(chunk)
@@ -113,10 +113,10 @@ def write_golden(file: BinaryIO, golden: Golden) -> None:
 
 
 def read_golden(path: str | Path) -> Golden:
-    """Open a golden; its chunks are read when they are asked for.
+    """Open a golden; each chunk is read at its use.
 
     Every byte is checked first. Raises RejectedInputError for a file that is damaged, was not
-    made by this tool, or is of a newer schema.
+    made by this tool, or has another schema.
     """
     path = Path(path)
     try:
@@ -124,23 +124,27 @@ def read_golden(path: str | Path) -> Golden:
             _verify(path, archive)
             index = json.loads(archive.read(GOLDEN_INDEX))
     except OSError as error:
-        raise RejectedInputError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
     except _DAMAGE as error:
-        raise RejectedInputError(
-            f"{path}: is no golden, or is damaged; record it again with: trm-export reference"
-        ) from error
+        raise _not_a_golden(path) from error
     if not isinstance(index, dict) or index.get("format") != GOLDEN_FORMAT:
-        raise RejectedInputError(f"{path}: is no golden of trm-export reference")
+        raise _not_a_golden(path)
     if index.get("schema_version") != SCHEMA_VERSION:
         raise RejectedInputError(
-            f"{path}: is a golden of schema {index.get('schema_version')}, and this trm-runtime "
-            f"reads {SCHEMA_VERSION}; update it"
+            f"{path}: a golden of schema {index.get('schema_version')!r:.60}, but this trm-runtime "
+            f"reads {SCHEMA_VERSION}; upgrade it with `pip install --upgrade trm-runtime`."
         )
     contract = StepContract.from_json(json.dumps(index.get("contract")), f"{path}: its contract")
     try:
         return _opened(StoredArrays(path), contract, index)
     except (KeyError, TypeError, ValueError) as error:
-        raise RejectedInputError(f"{path}: is no golden of trm-export reference") from error
+        raise _not_a_golden(path) from error
+
+
+def _not_a_golden(path: Path) -> RejectedInputError:
+    return RejectedInputError(
+        f"{path}: not a golden, or a damaged one; record it again with `trm-export reference`."
+    )
 
 
 def _opened(stored: StoredArrays, contract: StepContract, index: Mapping[str, Any]) -> Golden:
@@ -153,7 +157,7 @@ def _opened(stored: StoredArrays, contract: StepContract, index: Mapping[str, An
 
 
 def _verify(path: Path, archive: zipfile.ZipFile) -> None:
-    """Every member is there once, and as it was written."""
+    """Check that every member is there once, and equals its checksum."""
     wanted = {}
     for line in archive.read(_SUMS).decode("ascii").splitlines():
         digest, _, name = line.partition("  ")
@@ -163,15 +167,15 @@ def _verify(path: Path, archive: zipfile.ZipFile) -> None:
         raise ValueError("members are missing, or more than were written")
     if archive.getinfo(GOLDEN_INDEX).file_size > _MAX_INDEX:
         raise ValueError("the index is too large")
-    bad = [name for name in names if not _is_whole(archive, name, wanted[name])]
+    bad = [name for name in names if not _is_undamaged(archive, name, wanted[name])]
     if bad:
         raise RejectedInputError(
-            f"{path}: is damaged in {counted(len(bad), 'member')}: {', '.join(bad[:3])}; copy it "
-            "again, or record it again with: trm-export reference"
+            f"{path}: damaged in {counted(len(bad), 'member')}: {', '.join(bad[:3])}; copy it "
+            "again, or record it again with `trm-export reference`."
         )
 
 
-def _is_whole(archive: zipfile.ZipFile, name: str, checksum: str) -> bool:
+def _is_undamaged(archive: zipfile.ZipFile, name: str, checksum: str) -> bool:
     try:
         with archive.open(name) as member:
             return digest(member) == checksum
@@ -188,15 +192,15 @@ class StoredArrays:
             self.names = archive.namelist()
 
     def arrays(self, names: Sequence[str]) -> dict[str, Array]:
-        """Some of them; the table of members, which is long, is read once."""
+        """Some of them; the table of members, which is large, is read once."""
         with zipfile.ZipFile(self._path) as archive:
             return {name: _array(archive, name) for name in names}
 
     def folder(self, folder: str) -> dict[str, Array]:
-        """All under a folder, named by what follows it."""
-        inside = [name for name in self.names if name.startswith(f"{folder}/")]
-        found = self.arrays(inside)
-        return {name[len(folder) + 1 : -len(".npy")]: array for name, array in found.items()}
+        """All arrays under a folder, by their names in it."""
+        names = [name for name in self.names if name.startswith(f"{folder}/")]
+        arrays = self.arrays(names)
+        return {name[len(folder) + 1 : -len(".npy")]: array for name, array in arrays.items()}
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> Array:
@@ -206,7 +210,7 @@ def _array(archive: zipfile.ZipFile, name: str) -> Array:
 
 
 class StoredChunks(Sequence[Chunk]):
-    """The chunks of a golden file, each read when it is asked for."""
+    """The chunks of a golden file, each read at its use."""
 
     def __init__(self, stored: StoredArrays, sizes: Sequence[int]) -> None:
         self._stored, self._starts = stored, [0, *itertools.accumulate(sizes)][:-1]
@@ -229,7 +233,7 @@ class StoredChunks(Sequence[Chunk]):
 
 
 def chunk_arrays(chunk: Chunk) -> dict[str, Array]:
-    """A chunk as named arrays, tokens in as few bytes as they need."""
+    """A chunk as named arrays, integers in the smallest dtype that fits."""
     found = {f"tokens/{name}": _small(array) for name, array in chunk.tokens.items()}
     if chunk.labels is not None:
         found["labels"] = _small(chunk.labels)
@@ -270,7 +274,7 @@ def refilled_from(arrays: Arrays, shown: int) -> RefilledSlots:
 
 
 def _tensors(arrays: Arrays, folder: str) -> dict[str, Array]:
-    """Those of one folder, integers as int32 again."""
+    """The arrays of one folder, integers as int32 again."""
     inside = {n.split("/", 1)[1]: a for n, a in arrays.items() if n.startswith(f"{folder}/")}
     return {n: a.astype(np.int32) if a.dtype.kind in "iu" else a for n, a in inside.items()}
 
@@ -279,7 +283,7 @@ _SIZES: Iterable[Any] = (np.uint8, np.int8, np.int16, np.int32)
 
 
 def _small(array: Array) -> Array:
-    """Integers in the first type that holds them all; others as they are."""
+    """Integers in the smallest dtype that fits; other arrays unchanged."""
     if array.dtype.kind not in "iu":
         return array
     least, most = int(array.min(initial=0)), int(array.max(initial=0))

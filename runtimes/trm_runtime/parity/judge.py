@@ -1,9 +1,10 @@
-"""Turn measurements into rungs: this is where the gates are applied, and where blaming stops."""
+"""Make rungs of measurements: apply the gates, and stop at the first rung that fails."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from trm_runtime.message_text import counted
 from trm_runtime.parity.contracts import CHECKS
 from trm_runtime.parity.decisions import Decisions, Difference
 from trm_runtime.parity.drift import StepSizes
@@ -12,14 +13,14 @@ from trm_runtime.parity.gates import Gates
 from trm_runtime.parity.outcomes import Accuracy
 from trm_runtime.parity.result import FAILED, NOT_JUDGED, OK, REPORTED, Rung
 
-INSIDE = "the graph holds the whole loop, and its steps cannot be seen"
+INSIDE = "the graph contains the complete loop, so its steps are not visible"
 VALUES = ("forced values", "free drift", "answers", "halting steps", "task accuracy")
-BLIND_ANSWERS = 0.95  # least share of equal answers where nothing else can be judged
-DECISIONS = VALUES[2:]  # what a puzzle comes to, which takes many puzzles to judge in int8
+BLIND_ANSWERS = 0.95  # minimum share of equal answers if nothing else can be judged
+DECISIONS = VALUES[2:]  # results of puzzles; int8 needs many puzzles to judge them
 
 
 def contract_rungs(problems: Mapping[str, Sequence[str]]) -> tuple[Rung, ...]:
-    """The first three rungs, from what each check found; with a broken one, all the others."""
+    """The first three rungs, from the problems of each; if one fails, all the others as well."""
     rungs = [_contract_rung(name, problems[name]) for name in CHECKS]
     if any(problems.values()):
         rungs += [Rung(name, OK, "") for name in VALUES]
@@ -41,7 +42,7 @@ def value_rungs(
     decisions: Decisions,
     score: Accuracy | None,
 ) -> tuple[Rung, ...]:
-    """The other five. `broken_rows`: puzzles on which only the candidate becomes non-finite."""
+    """The other five. `broken_rows`: puzzles with NaN or Inf in the candidate only."""
     return _stopped(
         [
             _forced(gates, forced),
@@ -54,16 +55,16 @@ def value_rungs(
 
 
 def step_rungs(gates: Gates, forced: Sequence[TensorDiff]) -> tuple[Rung, ...]:
-    """The other five where only single steps were compared."""
+    """The other five if only single steps were compared."""
     rest = (Rung(name, NOT_JUDGED, "only single steps were compared") for name in VALUES[1:])
     return _stopped([_forced(gates, forced), *rest])
 
 
 def _stopped(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
-    """Nothing above the first broken rung is judged."""
-    broken = next((i for i, rung in enumerate(rungs) if rung.status == FAILED), len(rungs))
-    above = (Rung(r.name, NOT_JUDGED, "a lower rung is broken") for r in rungs[broken + 1 :])
-    return (*rungs[: broken + 1], *above)
+    """The rungs after the first failed one are not judged."""
+    failed = next((i for i, rung in enumerate(rungs) if rung.status == FAILED), len(rungs))
+    later = (Rung(r.name, NOT_JUDGED, "an earlier rung failed") for r in rungs[failed + 1 :])
+    return (*rungs[: failed + 1], *later)
 
 
 def _forced(gates: Gates, forced: Sequence[TensorDiff]) -> Rung:
@@ -78,10 +79,10 @@ def _forced(gates: Gates, forced: Sequence[TensorDiff]) -> Rung:
     if gates.cosine is not None:
         least = min(floats, key=lambda error: error.cosine)
         limit = f"{least.cosine:.6f} >= {gates.cosine}"
-        return Rung(name, OK, f"least cosine {limit} ({least.tensor}, step {least.step})")
+        return Rung(name, OK, f"lowest cosine {limit} ({least.tensor}, step {least.step})")
     most = max(floats, key=lambda error: error.relative_l2)
     limit = "" if gates.relative_l2 is None else f" <= {gates.relative_l2:.0e}"
-    text = f"worst relative L2 {most.relative_l2:.1e}{limit} ({most.tensor}, step {most.step})"
+    text = f"largest relative L2 {most.relative_l2:.1e}{limit} ({most.tensor}, step {most.step})"
     return Rung(name, OK if limit else REPORTED, text)
 
 
@@ -98,23 +99,23 @@ def _place(error: TensorDiff) -> str:
 def _free(free: Sequence[StepSizes], broken_rows: int) -> Rung:
     name = VALUES[1]
     if broken_rows:
-        return Rung(name, FAILED, f"NaN or infinite values arise on {broken_rows} puzzles")
+        return Rung(name, FAILED, f"NaN or infinite values in {counted(broken_rows, 'puzzle')}")
     if not free:
         return Rung(name, NOT_JUDGED, INSIDE)
     last = free[-1]
     drift = last.tensors["logits"]
     shown = drift.settled or drift.all
     which = "all puzzles" if drift.settled is None else "settled puzzles"
-    text = f"logits drift to {shown.relative_l2:.1e} by step {last.step} ({which})"
+    text = f"logits differ by {shown.relative_l2:.1e} at step {last.step} ({which})"
     return Rung(name, REPORTED, f"{text}, {last.cells_equal:.2%} of all cells equal")
 
 
 def _answers(gates: Gates, d: Decisions, *, blind: bool) -> Rung:
-    """`blind`: neither steps nor accuracy can be seen, so that only equal answers tell anything."""
+    """`blind`: neither steps nor accuracy are known, so only equal answers can be judged."""
     name, equal = VALUES[2], f"{d.answers_equal} of {d.settled} settled puzzles equal"
     text = f"{equal}{_ties(d.answers_near_tie)}; {_unsettled(d, d.unsettled_answers_equal)}"
     if d.settled == 0:
-        return Rung(name, NOT_JUDGED, f"the reference settles no puzzle; {text}")
+        return Rung(name, NOT_JUDGED, f"no puzzle is settled; {text}")
     if gates.answers is None and gates.cells is None:
         return _blind_answers(d, text) if blind else Rung(name, REPORTED, text)
     problems, unlisted = [], 0
@@ -131,8 +132,8 @@ def _blind_answers(d: Decisions, text: str) -> Rung:
     share = d.answers_equal / d.settled
     if share >= BLIND_ANSWERS:
         return Rung(VALUES[2], OK, text)
-    problem = f"{share:.1%} of the settled answers are equal, expected {BLIND_ANSWERS:.0%}, since "
-    return Rung(VALUES[2], FAILED, text, (f"{problem}nothing else of this file can be judged",))
+    problem = f"{share:.1%} of the settled answers are equal, expected {BLIND_ANSWERS:.0%}, "
+    return Rung(VALUES[2], FAILED, text, (f"{problem}because nothing else can be judged",))
 
 
 def _steps(gates: Gates, d: Decisions) -> Rung:
@@ -153,7 +154,7 @@ def _steps(gates: Gates, d: Decisions) -> Rung:
     if problems:
         return Rung(name, FAILED, text, tuple(problems), unlisted)
     if gates.mean_steps is None and d.settled == 0:
-        return Rung(name, NOT_JUDGED, f"the reference settles no puzzle; {text}")
+        return Rung(name, NOT_JUDGED, f"no puzzle is settled; {text}")
     judged = gates.mean_steps is not None or gates.halting_steps is not None
     return Rung(name, OK if judged else REPORTED, text)
 
@@ -175,7 +176,7 @@ def _accuracy(gates: Gates, score: Accuracy | None, d: Decisions) -> Rung:
 
 
 def _ties(count: int) -> str:
-    return f", {count} near-ties" if count else ""
+    return f", {counted(count, 'near-tie')}" if count else ""
 
 
 def _unsettled(d: Decisions, equal: int) -> str:
@@ -183,7 +184,7 @@ def _unsettled(d: Decisions, equal: int) -> str:
 
 
 def _real(d: Decisions, kind: str, gates: Gates) -> list[str]:
-    """The listed differences on settled puzzles that the gates do not excuse."""
+    """The listed differences on settled puzzles that fail the gates."""
     tie = gates.near_ties_excused
     return [
         _difference(x)
@@ -193,6 +194,6 @@ def _real(d: Decisions, kind: str, gates: Gates) -> list[str]:
 
 
 def _difference(x: Difference) -> str:
-    where = f" in {x.cells} cells, first cell {x.first_cell}" if x.cells else ""
+    where = f" in {counted(x.cells, 'cell')}, first cell {x.first_cell}" if x.cells else ""
     values = f"expected {x.expected}, got {x.got}"
     return f"puzzle {x.puzzle}, {x.kind}{where}: {values} (margin {x.margin:.2g} logits)"

@@ -1,7 +1,7 @@
-"""What every puzzle came to on the two sides, as columns of a few bytes a puzzle.
+"""The results of every puzzle on the two sides, as columns of a few bytes a puzzle.
 
-Columns can be joined and kept in files; everything that is said of decisions, halting and accuracy
-is made of them.
+Columns can be joined and stored in files; all figures about decisions, halting and accuracy are
+computed from them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from trm_runtime.solution import Solution
 Array = np.ndarray[Any, Any]
 Columns = dict[str, Array]
 Valid = Callable[[Array, Array], Array]
-"""Of puzzles and answers (n, S): (n,) bool, which answers obey the rules of the task."""
+"""A function of puzzles and answers (n, S): (n,) bool, whether an answer obeys the task's rules."""
 
 _UNKNOWN = -1  # where a column of int8 has neither yes (1) nor no (0)
 
@@ -32,11 +32,11 @@ _UNKNOWN = -1  # where a column of int8 has neither yes (1) nor no (0)
 class Score:
     """One side's answers against the labels of n puzzles."""
 
-    exact: float  # share of puzzles answered in full
+    exact: float  # share of exactly solved puzzles
     interval: tuple[float, float]  # of that share, Wilson, 95 %
-    cells: float  # share of right cells, among the open ones where the alphabet tells them
+    cells: float  # share of right cells, of the open ones if the alphabet has blanks
     valid: float | None  # share of answers that obey the rules of the task, if they are known
-    kept: float | None  # share of answers that repeat every given cell, if the alphabet tells them
+    kept: float | None  # share of answers that repeat every given cell, if the alphabet has blanks
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Accuracy:
     candidate: Score
     lost: tuple[int, ...]  # only the reference solves these
     won: tuple[int, ...]  # only the candidate does
-    p_value: float  # McNemar, exact, two-sided: chance of such a difference between equals
+    p_value: float  # McNemar's exact test, two-sided
 
     __repr__ = one_line
     _repr_html_ = field_table
@@ -61,8 +61,8 @@ class Halting:
     matrix: tuple[tuple[int, ...], ...]  # [reference's step - 1][candidate's step - 1]: puzzles
     margin_edges: tuple[float, ...]  # logits
     margins: tuple[int, ...]  # puzzles by |score - threshold| of the reference where it halts
-    near_flips: int  # other halting steps that were a close call of the reference
-    real_flips: int  # the others
+    near_flips: int  # different halting steps that are near-ties of the reference
+    real_flips: int  # the other different halting steps
 
     __repr__ = one_line
     _repr_html_ = field_table
@@ -125,12 +125,12 @@ def _judged(
 
 
 def joined(parts: Sequence[Mapping[str, Array]]) -> Columns:
-    """All puzzles of some parts, one after the other."""
+    """The puzzles of all parts, in order."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def accuracy(columns: Columns) -> Accuracy | None:
-    """Judge the answers of both sides, if there are labels."""
+    """The accuracy of both sides; None without labels."""
     if (columns["exact"] == _UNKNOWN).any():
         return None
     right, got = columns["exact"] == 1, columns["got_exact"] == 1
@@ -157,7 +157,7 @@ def _share(column: Array) -> float | None:
 
 
 def halting(columns: Columns, max_steps: int, score_limit: float) -> Halting:
-    """`score_limit`: the largest margin (logits) of a close call."""
+    """`score_limit`: the largest margin (logits) of a near-tie."""
     steps, got = columns["steps"], np.clip(columns["got_steps"], 1, max_steps)
     matrix = np.zeros((max_steps, max_steps), np.int64)
     np.add.at(matrix, (steps - 1, got - 1), 1)

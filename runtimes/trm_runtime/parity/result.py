@@ -1,4 +1,4 @@
-"""What a comparison found: the ladder, the numbers behind it, and a verdict in words."""
+"""The result of a comparison: the ladder, its numbers, and a verdict in words."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import trm_runtime
 from trm_runtime.display import Shown, Table
+from trm_runtime.message_text import counted, rows_text
 from trm_runtime.parity.chunk_measure import WorsePuzzles
 from trm_runtime.parity.decisions import Decisions
 from trm_runtime.parity.drift import Growth, StepSizes
@@ -21,48 +22,47 @@ OK, FAILED, REPORTED, NOT_JUDGED = "ok", "failed", "reported", "not judged"
 class Rung:
     """One rung of the ladder.
 
-    `status` is OK, FAILED, REPORTED (measured, no gate of this precision applies) or NOT_JUDGED
-    (a lower rung is broken, or these puzzles do not allow it).
+    `status` is OK, FAILED, REPORTED (measured, but no gate of this precision applies) or NOT_JUDGED
+    (an earlier rung failed, or it cannot be judged on these puzzles).
     """
 
     name: str
     status: str
-    summary: str  # the key number, or why there is none
-    problems: tuple[str, ...] = ()  # what is wrong on it
-    unlisted: int = 0  # how much more of the same is
+    summary: str  # the main number, or the reason why there is none
+    problems: tuple[str, ...] = ()  # what failed
+    unlisted: int = 0  # number of further problems
 
 
 @dataclass(frozen=True, repr=False)
 class ParityResult(Shown):
     """A comparison of two runners; truthy when no rung failed.
 
-    What was measured is there whether it was judged or not; it is empty or None when the contracts
-    already differ.
+    All measurements are here, judged or not; they are empty or None if the contracts differ.
     """
 
     precision: str  # of the candidate
     gates: Gates
     puzzles: int
     followed: int  # of the puzzles, those compared value by value, to the last step
-    refilled_slots: int  # extra rows whose puzzle changes in mid-flight, forced only
+    refilled_slots: int  # extra rows whose puzzle changes between steps, forced only
     rungs: tuple[Rung, ...]
     forced: tuple[TensorDiff, ...] = ()  # by step, integers before floats
     forced_steps: tuple[StepSizes, ...] = ()  # of the followed puzzles, here and below
     free: tuple[StepSizes, ...] = ()
     floor: tuple[StepSizes, ...] = ()  # of the reference's control, if it has one
-    growth: dict[str, dict[str, Growth | None]] | None = None  # of the free drift, a step
+    growth: dict[str, dict[str, Growth | None]] | None = None  # of the free drift, per step
     above_floor: dict[str, int | None] | None = None  # first step far above the control's drift
     decisions: Decisions | None = None
     halting: Halting | None = None
     accuracy: Accuracy | None = None
-    stories: WorsePuzzles | None = None  # of some puzzles lost
+    stories: WorsePuzzles | None = None  # boards of some lost puzzles
     same_weights: bool = True  # by the checksums in the two contracts
-    kind: str = "puzzles"  # what the rows are, in words
+    kind: str = "puzzles"  # the kind of rows
 
     @property
     def summary(self) -> str:
-        """The verdict on which candidate."""
-        return f"{self.precision} on {self.puzzles} {self.kind}. {self.verdict}"
+        """The candidate and the verdict."""
+        return f"{self.precision} on {rows_text(self.puzzles, self.kind)}. {self.verdict}"
 
     def tables(self) -> tuple[Table, ...]:
         """The ladder."""
@@ -85,58 +85,58 @@ class ParityResult(Shown):
 
     @property
     def forced_error(self) -> float | None:
-        """The largest forced relative L2 of any float tensor and step; None if none was judged."""
+        """The largest forced relative L2 of any float tensor and step; None without any."""
         errors = [e.relative_l2 for e in self.forced if e.dtype == "float32"]
         return max(errors, default=None)
 
     @property
     def first_divergence(self) -> TensorDiff | None:
-        """The first forced tensor, by step, that its gate refuses."""
+        """The first forced tensor, by step, that fails its gate."""
         return next((error for error in self.forced if error.problem(self.gates)), None)
 
     @property
     def verdict(self) -> str:
-        """One sentence for people."""
+        """The result in one or two sentences."""
         if self.broken is not None:
             return f"FAILED at {self.broken.name}: {self.broken.summary}.{self._hint()}"
         return f"{self._passed()}{self._hint()}"
 
     @property
     def judged(self) -> bool:
-        """Whether a gate judged anything that the candidate computes."""
+        """Whether a gate applied to anything that the candidate computes."""
         return any(rung.status in (OK, FAILED) for rung in self.rungs[3:])
 
     def _passed(self) -> str:
-        d, on = self.decisions, f"{self.puzzles} {self.kind}"
+        d, rows = self.decisions, rows_text(self.puzzles, self.kind)
         stepwise = any(r.name == "forced values" and r.status == OK for r in self.rungs)
-        by = "on every single step" if stepwise else "on names, dtypes and shapes"
+        what = "every single step" if stepwise else "names, dtypes and shapes"
         if d is None and stepwise:
-            return f"PASSED {by} of {on}."
+            return f"PASSED: {what} of {rows} is within the gates."
         if d is not None and d.settled == 0:
             return (
-                f"PASSED {by}, but the reference settles none of these {on}, "
-                "so answers and halting steps could not be judged."
+                f"PASSED on {what}, but the reference settles none of {rows}, so answers and "
+                "halting steps could not be judged."
             )
         if d is None or not self.judged:
-            return f"PASSED {by}, but no gate judges what it computes on these {on}."
+            return f"PASSED on {what}, but there is no gate for its values on {rows}."
         return (
-            f"PASSED: the candidate thinks the same on {self.puzzles} {self.kind}; of the "
-            f"{d.settled} that the reference settles {d.answers_equal} answers and "
-            f"{d.steps_equal} halting steps are equal."
+            f"PASSED on {rows}. The reference settles {d.settled} of them, on which "
+            f"{counted(d.answers_equal, 'answer')} and {counted(d.steps_equal, 'halting step')} "
+            "are equal."
         )
 
     def _hint(self) -> str:
         if self.same_weights:
             return ""
-        return " It was made from other weights than this model's; export the model again."
+        return " The file has other weights than this model; export the model again."
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON types, infinities and NaN apart."""
         head = {"tool": f"trm-runtime {trm_runtime.__version__}", "kind": "parity"}
-        words = {"passed": self.passed, "verdict": self.verdict}
+        verdict = {"passed": self.passed, "verdict": self.verdict}
         first = self.first_divergence
         derived = {
             "forced_error": self.forced_error,
             "first_divergence": None if first is None else asdict(first),
         }
-        return {**asdict(self), "rows": self.kind, **head, **words, **derived}
+        return {**asdict(self), "rows": self.kind, **head, **verdict, **derived}

@@ -1,1 +1,1 @@
-"""What the commands share: the application, options, tables, the console and its exit codes."""
+"""Modules that the commands share: application, options, tables, console and exit codes."""

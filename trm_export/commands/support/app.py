@@ -1,8 +1,8 @@
-"""The Typer application and its one way out.
+"""The Typer application, and its exit codes.
 
 Command modules import Typer and the standard library at their top and everything else inside
-their function, so that `--help` stays fast. Its text is plain for the same reason: Typer's boxes
-cost a second import as long as everything else together.
+their function, so that `--help` is fast. The help is plain text for the same reason: importing
+Typer's boxes takes as long as everything else together.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Annotated, Any
 
 import typer
 
-from trm_export import TOOL, __version__
 from trm_export.api.frameworks import DEBUG
 from trm_export.commands.support.console import warnings_as_remarks
 from trm_export.commands.support.exits import INTERRUPTED, StoppedError, report
 from trm_export.commands.support.help_text import PanelCommand, PanelGroup
 from trm_export.commands.support.option_groups import grouped
+from trm_export.version import TOOL, __version__
 from trm_runtime.streams import has_no_reader, open_closed_streams
 
-_BEGIN, _EXPORT, _CHECK = "Have a model", "Export it", "Check, tune and measure it"
+_BEGIN, _EXPORT, _CHECK = "Get a model", "Export it", "Check, tune and measure it"
 _MODULES = {
     "demo": (_BEGIN, "demo"),
     "train": (_BEGIN, "train"),
@@ -40,9 +40,8 @@ _MODULES = {
     "evaluate": (_CHECK, "evaluate"),
     "inspect": (_CHECK, "inspect"),
 }
-"""Modules of `trm_export.commands`, the panel of the help in which their commands stand, and the
-commands, each a function of the same name: `-` is `_` there, and a keyword of Python gets one at
-its end."""
+"""Modules of `trm_export.commands`, the help panel of their commands, and the commands. Each is a
+function of the same name, with `_` for `-`, and with a `_` at the end of a Python keyword."""
 
 COMMANDS = tuple(name for _, *names in _MODULES.values() for name in names)
 
@@ -76,15 +75,15 @@ for _module, (_panel, *_names) in _MODULES.items():
         app.command(_name, cls=_Command, rich_help_panel=_panel)(grouped(_function))
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
+def _show_version(show: bool) -> None:
+    if show:
         typer.echo(f"{TOOL} {__version__}")
         raise typer.Exit
 
 
 @app.callback(
-    help="Take a Tiny Recursive Model from Keras to a device, and check that it computes the same "
-    "there.\n\nBegin with: trm-export demo. More of a command: trm-export onnx --help. The same in "
+    help="Export a Tiny Recursive Model from Keras to a device, and check that it computes the "
+    "same there.\n\nStart with: trm-export demo. Help for a command: trm-export onnx --help. In "
     "Python: import trm_export."
 )
 def _root(
@@ -101,10 +100,10 @@ def _root(
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit code; nothing but `SystemExit` is ever raised.
+    """Run one command line and return its exit code; raises only `SystemExit`.
 
-    Without arguments it shows the help. With `--json` among them a failure is reported as a JSON
-    document on stdout.
+    Without arguments it shows the help. With `--json` a failure is reported as a JSON document on
+    stdout.
     """
     as_json = "--json" in arguments
     open_closed_streams()
@@ -116,11 +115,11 @@ def run(arguments: Sequence[str]) -> int:
         return INTERRUPTED
     except (Exception, KeyboardInterrupt) as error:
         return report(error, as_json)
-    except SystemExit as leaving:  # how Typer and Rich answer a reader that has gone
+    except SystemExit as leaving:  # raised by Typer and Rich if the reader has closed stdout
         reason = leaving.__context__
         if reason is None or not has_no_reader(reason):
             raise
         return report(reason, as_json)
-    if code == INTERRUPTED:  # Typer swallows KeyboardInterrupt and hands over this code
+    if code == INTERRUPTED:  # Typer returns this code for a KeyboardInterrupt
         return report(KeyboardInterrupt(), as_json)
     return code if isinstance(code, int) else 0

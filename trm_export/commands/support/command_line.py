@@ -1,13 +1,13 @@
-"""The command line that is running, as a person would type it."""
+"""The present command line."""
 
 from __future__ import annotations
 
 import shlex
 import sys
 
-from trm_export import TOOL
+from trm_export.version import TOOL
 
 
 def command_line() -> str:
-    """It again, with the name of the tool in front."""
+    """The command line, which begins with the name of the tool."""
     return shlex.join([TOOL, *sys.argv[1:]])

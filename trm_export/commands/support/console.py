@@ -1,7 +1,7 @@
-"""What commands print with: results to stdout, progress and remarks to stderr.
+"""The output of commands: results on stdout, progress and remarks on stderr.
 
-With `--json` stdout carries exactly one document. Colour follows the terminal and NO_COLOR; a
-progress bar appears only where stderr is a terminal. Rich is imported when first needed.
+With `--json` stdout is exactly one document. Colours depend on the terminal and NO_COLOR; a
+progress bar is shown only if stderr is a terminal. Rich is imported at its first use.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ __all__ = [
 
 
 class Advance(Protocol):
-    """Reports progress: how much is done so far, and a short remark to show beside the bar."""
+    """Reports progress: how much is done so far, and a short note beside the bar."""
 
     def __call__(self, done: float, note: str = "") -> None:
         """`done` counts from 0 to the bar's total."""
 
 
 def stdout() -> Console:
-    """The console for results; lines are never broken in the middle of a path."""
+    """The console for results; lines are never broken inside a path."""
     from rich.console import Console
 
     return Console(highlight=False, soft_wrap=True)
@@ -68,7 +68,7 @@ def emit(document: Mapping[str, Any]) -> None:
 
 
 def remark(text: str) -> None:
-    """A plain line for people on stderr, beside the result."""
+    """Print a line of plain text on stderr."""
     from rich.text import Text
 
     stderr().print(Text(printable(text)))
@@ -76,10 +76,10 @@ def remark(text: str) -> None:
 
 @contextmanager
 def warnings_as_remarks() -> Iterator[None]:
-    """While the block runs, an OutputWarning is a remark; other warnings are as they were."""
+    """In the block, an OutputWarning is printed as a remark; other warnings are unchanged."""
     others = warnings.showwarning
 
-    def tell(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
         if issubclass(category, OutputWarning):
             remark(str(message))
         else:
@@ -87,12 +87,12 @@ def warnings_as_remarks() -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", OutputWarning)
-        warnings.showwarning = tell
+        warnings.showwarning = show
         yield
 
 
 def show(*tables: Table) -> None:
-    """Tables of a result on stdout."""
+    """Print tables of a result on stdout."""
     for table in tables:
         if table.heads:
             show_columns(table.title, table.heads, table.rows, table.words)
@@ -101,7 +101,7 @@ def show(*tables: Table) -> None:
 
 
 def show_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
-    """A titled two-column table on stdout; the second column folds to the width of the terminal."""
+    """Print a titled two-column table on stdout; the second column is wrapped."""
     from rich.table import Table
     from rich.text import Text
 
@@ -119,7 +119,7 @@ def show_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
 def show_columns(
     title: str, heads: Row, rows: Sequence[Row], words: Sequence[str] = ("", "side", "file")
 ) -> None:
-    """A titled table with a head on stdout; columns of `words` to the left, the others right."""
+    """Print a titled table with heads on stdout; columns of `words` are aligned to the left."""
     from rich.table import Table
 
     table = Table(box=None, title=f"\n{title}", title_justify="left", padding=(0, 1, 0, 0))
@@ -135,9 +135,9 @@ def show_columns(
 
 @contextmanager
 def progress(description: str, total: float | None = None) -> Iterator[Advance]:
-    """A bar on stderr while the block runs; `total` None where the length is unknown.
+    """Show a bar on stderr during the block; `total` is None if the length is unknown.
 
-    Yields the function that moves it. Without a terminal nothing is shown.
+    Yields the function that updates it. Without a terminal nothing is shown.
     """
     with _bar(description, total) as (bar, task):
         if bar is None:
@@ -148,9 +148,9 @@ def progress(description: str, total: float | None = None) -> Iterator[Advance]:
 
 @contextmanager
 def stages() -> Iterator[Advance]:
-    """A bar on stderr for a job of several stages, each told by its name and its share (0 to 1).
+    """Show a bar on stderr for a job of several stages, each with a name and a share (0 to 1).
 
-    A share that is smaller than before begins a stage, whose time is estimated anew.
+    A smaller share than before begins a new stage, with a new estimate of time.
     """
     with _bar("", 1.0) as (bar, task):
         last = 0.0
@@ -168,7 +168,7 @@ def stages() -> Iterator[Advance]:
 
 @contextmanager
 def _bar(description: str, total: float | None) -> Iterator[tuple[Progress | None, Any]]:
-    """A progress bar and its one task; None where there is no terminal."""
+    """A progress bar and its one task; None without a terminal."""
     console = stderr()
     if not console.is_terminal:
         yield None, None

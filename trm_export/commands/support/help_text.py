@@ -1,6 +1,6 @@
-"""The help of a command as plain text: its options in panels, its examples as they are typed.
+"""The help of a command as plain text: options in panels, and examples.
 
-Typer's own panels need Rich, whose import costs as much as everything else together.
+Typer's own panels need Rich, whose import takes as long as everything else together.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def examples(*lines: str) -> Callable[[Function], Function]:
-    """Command lines that the help of the command shows, each with what it does: `line  # why`."""
+    """Example command lines for the help of the command."""
 
     def mark(command: Function) -> Function:
         setattr(command, _EXAMPLES, lines)

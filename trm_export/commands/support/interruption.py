@@ -1,12 +1,11 @@
-"""Ctrl-C and `kill`: a command ends at once, wherever it is, and never later than `PATIENCE`.
+"""Ctrl-C and `kill`: a command ends at once, whatever it does, and never later than `PATIENCE`.
 
-An exception raised at a random moment may be swallowed, or come to light as a traceback of
-somebody's destructor. So nothing is raised: what is temporary is removed, a line says why, and the
-process ends without its destructors. Whichever comes first does that: Python's handler in the main
-thread, or a thread, while the main one waits for an engine. A second process, forked before
-anything else and told of signals by C code alone, kills the first where neither comes to run (an
-engine that does not let other threads run), or where a second Ctrl-C shows that somebody is in a
-hurry. It ends with the first, however that ends.
+An exception raised at a random moment may be swallowed, or appear as a traceback of a destructor of
+another library. So nothing is raised: temporary files are removed, a line gives the reason, and the
+process exits without running destructors. Python's handler in the main thread does that, or a
+thread if the main one waits for an engine, whichever runs first. A second process, forked before
+anything else and notified of signals by C code alone, kills the first one if neither can run (an
+engine that holds the interpreter lock), or after a second Ctrl-C. It ends with the first one.
 """
 
 from __future__ import annotations
@@ -108,7 +107,7 @@ def _listen(answers: int) -> None:
 
 
 def _forked_guard() -> tuple[int, int]:
-    """Starts the second process; where it tells of signals, and where it is told."""
+    """Starts the second process; the pipe ends to read its signals from and to write to it."""
     (heard, told), (answers, answer) = os.pipe(), os.pipe()
     os.set_blocking(told, False)
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)

@@ -1,10 +1,10 @@
-"""Options that are declared once, as fields of a dataclass, for every command that takes them.
+"""Options that are declared once, as fields of a dataclass, for several commands.
 
     @grouped
     def onnx(model: ModelFile, hints: ModelOptions, as_json: AsJson = False) -> None: ...
 
-A field is annotated as a parameter of a Typer command is. The class variable `panel` of the
-dataclass names the panel of the help in which its options stand.
+A field has the annotation of a parameter of a Typer command. The class variable `panel` of the
+dataclass is the help panel of its options.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     ]
     expanded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     expanded.__annotations__ = {one.name: one.annotation for one in parameters}
-    del expanded.__wrapped__  # Typer would look through it
+    del expanded.__wrapped__  # Typer would use its signature
     return expanded
 
 

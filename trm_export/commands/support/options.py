@@ -1,4 +1,4 @@
-"""The options that several commands take, declared once."""
+"""The options that several commands have, declared once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import typer
 
 if TYPE_CHECKING:
     from trm_export import ModelHints
-    from trm_runtime.contract import StepContract
 
 INPUT, OUTPUT, PUZZLES = "Input", "Output", "Puzzles"
 WHAT, MODELS = "What to export", "Third-party models"
@@ -53,20 +52,23 @@ ModelFile = Annotated[Path, typer.Argument(help="A .keras file.")]
 BatchSize = Annotated[
     int,
     typer.Option(
-        min=1, metavar="N", help="Rows a step, where a file allows any.", rich_help_panel=RUN
+        min=1,
+        metavar="N",
+        help="Rows a step, if the file has a dynamic batch.",
+        rich_help_panel=RUN,
     ),
 ]
 Blanks = Annotated[
     str | None,
     typer.Option(
         help="Blanks of the shipped puzzles: a number, minimal, or (9x9 Sudoku) hard; for mazes "
-        "the path cells.",
+        "the number of path cells.",
         rich_help_panel=PUZZLES,
     ),
 ]
 Count = Annotated[
     int,
-    typer.Option(min=1, metavar="N", help="How many puzzles, at most.", rich_help_panel=PUZZLES),
+    typer.Option(min=1, metavar="N", help="Maximum number of puzzles.", rich_help_panel=PUZZLES),
 ]
 TaskName = Annotated[
     str | None,
@@ -77,7 +79,7 @@ TaskName = Annotated[
 Granularity = Annotated[
     Literal["step", "loop", "block"],
     typer.Option(
-        help="One call is one ACT step, the whole ACT loop, or one network pass.",
+        help="One call is one ACT step, the complete ACT loop, or one network pass.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -105,14 +107,12 @@ def _percent(text: str) -> float:
     try:
         return float(text.strip().removesuffix("%"))
     except ValueError:
-        raise UsageError(
-            f"--auto-keep {text}: expected how many percent of bytes may be added."
-        ) from None
+        raise UsageError(f"--auto-keep: expected a number of percent, got {text!r}.") from None
 
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Whose code a model file may run, and what the file itself does not state."""
+    """Trusted packages, and facts that the model file itself does not state."""
 
     panel: ClassVar[str] = MODELS
 
@@ -120,7 +120,7 @@ class ModelOptions:
         list[str] | None,
         typer.Option(
             metavar="PACKAGE",
-            help="Package of the model's class, whose code may run; repeat it for more packages.",
+            help="Package of the model's class, whose code may run; repeat it for more.",
         ),
     ] = None
     seq_len: Annotated[
@@ -128,15 +128,15 @@ class ModelOptions:
     ] = None
     max_steps: Annotated[
         int | None,
-        typer.Option(help="Steps after which a row halts, if the model does not state it."),
+        typer.Option(help="Maximum steps of a row, if the model does not state it."),
     ] = None
     halt_rule: Annotated[
         Literal["q_halt", "q_halt_minus_q_continue"] | None,
-        typer.Option(help="The score that halts a row."),
+        typer.Option(help="The score by which a row halts."),
     ] = None
     halt_threshold: Annotated[
         float | None,
-        typer.Option(help="What that score must exceed. Default: the model's own."),
+        typer.Option(help="The threshold of that score. Default: the model's own."),
     ] = None
     puzzle_identifiers: Annotated[
         int | None,
@@ -148,8 +148,8 @@ class ModelOptions:
         """The packages whose code may run."""
         return self.trust_module or ()
 
-    def hints(self, task: str | None = None, assumed: StepContract | None = None) -> ModelHints:
-        """The same for the library; `assumed` answers what neither model nor options state."""
+    def hints(self, task: str | None = None) -> ModelHints:
+        """The same for the library, and the task of the model's tokens."""
         from trm_export import ModelHints
 
         return ModelHints(
@@ -159,21 +159,20 @@ class ModelOptions:
             halt_threshold=self.halt_threshold,
             num_puzzle_identifiers=self.puzzle_identifiers,
             task=task,
-            assumed=assumed,
         )
 
 
 @dataclass(frozen=True)
 class PuzzleOptions:
-    """Which puzzles a command works on."""
+    """The puzzles of a command."""
 
     panel: ClassVar[str] = PUZZLES
 
     puzzles: Annotated[
         Path | None,
         typer.Option(
-            help="Your own puzzles: CSV, text lines, .npz or a folder; or the word hard, for 9x9 "
-            "Sudokus that need guesses."
+            help="Your own puzzles: CSV, text lines, .npz or a folder; or hard, for 9x9 Sudokus "
+            "that need guesses."
         ),
     ] = None
     task: TaskName = None
@@ -182,29 +181,27 @@ class PuzzleOptions:
 
 @dataclass(frozen=True)
 class ReferenceOptions:
-    """Where the Keras model runs, and whether its noise floor is measured."""
+    """The device of the Keras model, and whether its noise floor is measured."""
 
     panel: ClassVar[str] = REFERENCE
 
     device: Annotated[
-        Literal["auto", "gpu", "cpu"], typer.Option(help="auto: a GPU where Keras sees one.")
+        Literal["auto", "gpu", "cpu"], typer.Option(help="auto: a GPU if Keras finds one.")
     ] = "auto"
-    require_gpu: Annotated[
-        bool, typer.Option("--require-gpu", help="Fail where there is no GPU.")
-    ] = False
+    require_gpu: Annotated[bool, typer.Option("--require-gpu", help="Fail without a GPU.")] = False
     control: Annotated[
         bool | None,
         typer.Option(
             "--control/--no-control",
-            help="Measure the noise floor, the same weights in float64. Default: where the model "
-            "can be computed so; parity: only with --report.",
+            help="Measure the noise floor, the same weights in float64. Default: if the model can "
+            "be computed in float64; parity: only with --report.",
         ),
     ] = None
 
 
 @dataclass(frozen=True)
 class GraphOptions:
-    """What an exported graph is to be. None leaves a choice to the format."""
+    """The kind of graph to export. None is the default of the format."""
 
     panel: ClassVar[str] = WHAT
 
@@ -213,20 +210,20 @@ class GraphOptions:
         str | None,
         typer.Option(
             metavar="ROWS|free",
-            help="Rows of a call, or free for any number.",
+            help="Rows of a call, or free for a dynamic batch.",
             parser=_rows,
         ),
     ] = None
     recursion: Annotated[
         Literal["unrolled", "rolled"] | None,
-        typer.Option(help="The passes one after the other, or one loop. Default: what is faster."),
+        typer.Option(help="The passes as separate nodes, or as one loop. Default: the faster one."),
     ] = None
     puzzle_table: PuzzleTable = "internal"
 
 
 @dataclass(frozen=True)
 class IntegerOptions:
-    """What a small precision leaves as it is, and at its border does not."""
+    """int8 I/O, and layers that stay float32."""
 
     panel: ClassVar[str] = WHAT
 
@@ -239,21 +236,23 @@ class IntegerOptions:
         typer.Option(
             metavar="LAYER",
             help="Layer that stays float32, a name or a pattern such as '*down'; repeat it for "
-            "more. An unknown name lists them all.",
+            "more. An unknown name shows all names.",
         ),
     ] = None
     auto_keep: Annotated[
         float | None,
         typer.Option(
             metavar="PERCENT",
-            help="Keep the worst layers in float, one after the other, until the file passes its "
-            "gate; they may add so many percent of bytes.",
+            help="Keep the worst layers in float32, one after the other, until the file passes its "
+            "gates; they may add at most so many percent of bytes.",
             parser=_percent,
         ),
     ] = None
     auto_keep_count: Annotated[
         int,
-        typer.Option(min=1, metavar="N", help="Puzzles on which --auto-keep judges every file."),
+        typer.Option(
+            min=1, metavar="N", help="Number of puzzles on which --auto-keep judges every file."
+        ),
     ] = 64
 
     def choices(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A parity result for people: the verdict first, then the tables behind it; fits 80 columns."""
+"""A parity result as text: the verdict first, then its tables; fits 80 columns."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from trm_export.commands.support.console import Row, printable, remark, show, show_columns, stdout
+from trm_runtime.message_text import counted
 
 if TYPE_CHECKING:
     from trm_export import Comparison, Explanation
@@ -19,7 +20,7 @@ _HEADS = ("logits", "q_halt_logits")
 
 
 def show_comparison(found: Comparison) -> None:
-    """Print what was found out about one file, or a line for each and more of those that failed."""
+    """Print the result of one file, or a line for each file and the results of failed ones."""
     from rich.text import Text
 
     if len(found.files) == 1:
@@ -56,7 +57,7 @@ def show_result(result: ParityResult, model: str, artifact: str) -> None:
     console.print(Text(f"\n{printable(artifact)} ({result.precision})\nagainst {printable(model)}"))
     _ladder(result)
     if result.broken is not None:
-        _list("What is wrong", result.broken.problems, result.broken.unlisted)
+        _list("Problems", result.broken.problems, result.broken.unlisted)
     if result.free:
         _errors(result)
     if result.accuracy is not None and result.decisions is not None:
@@ -97,12 +98,12 @@ def _errors(result: ParityResult) -> None:
     show_columns(
         "Relative L2 error by step: forced, then free on settled puzzles and others", heads, rows
     )
-    text = "Forced: from the model's own carry. Settled: the model solves the puzzle."
+    text = "Forced: every step from the model's carry. Settled: the model solves the puzzle."
     stdout().print(Text(text, style="dim"))
 
 
 def _states(result: ParityResult) -> list[str]:
-    """The first states of the carry: what is compared in float before the logits."""
+    """The first states of the carry: the float tensors before the logits."""
     names = dict.fromkeys(error.tensor for error in result.forced if error.dtype == "float32")
     return list(names)[: min(list(names).index("logits"), _SHOWN_STATES)]
 
@@ -113,7 +114,7 @@ def _accuracy(accuracy: Accuracy, decisions: Decisions) -> None:
         _score("file", accuracy.candidate, decisions.candidate_mean_steps),
     ]
     heads = ("", "exact", "95 % interval", "cells", "valid", "mean steps")
-    show_columns(f"Accuracy on {accuracy.n} puzzles", heads, rows)
+    show_columns(f"Accuracy on {counted(accuracy.n, 'puzzle')}", heads, rows)
     lost, won = (_rows(rows) for rows in (accuracy.lost, accuracy.won))
     _list("Lost and won", [f"lost {lost}; won {won}; McNemar's exact p = {accuracy.p_value:.2g}"])
 
@@ -129,15 +130,16 @@ def _rows(rows: Sequence[int]) -> str:
     if not rows:
         return "none"
     more = f" and {len(rows) - _LISTED} more" if len(rows) > _LISTED else ""
-    return f"{len(rows)} (rows {', '.join(map(str, rows[:_LISTED]))}{more})"
+    noun = "puzzle" if len(rows) == 1 else "puzzles"
+    return f"{len(rows)} ({noun} {', '.join(map(str, rows[:_LISTED]))}{more})"
 
 
 def _difference(d: Difference) -> str:
     kind = "near-tie" if d.near_tie else "difference"
-    place = f" in {d.cells} cells, first cell {d.first_cell}" if d.cells else ""
-    whose = "settled" if d.settled else "unsettled: judged by accuracy alone"
+    place = f" in {counted(d.cells, 'cell')}, first cell {d.first_cell}" if d.cells else ""
+    group = "settled" if d.settled else "unsettled: judged by accuracy only"
     values = f"expected {d.expected}, got {d.got}"
-    return f"row {d.puzzle}, {d.kind}{place}: {values}; {kind}, {d.margin:.2g} logits ({whose})"
+    return f"puzzle {d.puzzle}, {d.kind}{place}: {values}; {kind}, {d.margin:.2g} logits ({group})"
 
 
 def _list(title: str, lines: Sequence[str], unlisted: int = 0) -> None:

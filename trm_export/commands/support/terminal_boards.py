@@ -23,9 +23,9 @@ def show_boards(task: Task, boards: Iterable[tuple[Any, Any, str]]) -> None:
 
 
 def board_text(task: Task, inputs: Any, answer: Any = None, before: Any = None) -> Text:
-    """One board, given cells bold; what the answer changes since `before` is highlighted.
+    """One board, given cells bold; cells that differ from `before` are highlighted.
 
-    All are (S,) tokens. A board with colours of its own shows those.
+    All are (S,) tokens. A board with colours of its own is shown in those.
     """
     from rich.text import Text
 

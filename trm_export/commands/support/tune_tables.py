@@ -1,4 +1,4 @@
-"""A tuned threshold for people: the points that matter, and the curve; fits 80 columns."""
+"""A tuned threshold as text: the main points, and the curve; fits 80 columns."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from trm_export.commands.support.console import Row, printable, remark, show_columns, stdout
+from trm_runtime.message_text import counted
 
 if TYPE_CHECKING:
     from trm_export.api.tuning import Point, TuneResult, Tuning
@@ -15,7 +16,7 @@ _WIDTH, _HEIGHT = 60, 12  # characters of the plot
 
 
 def show_tuning(result: TuneResult) -> None:
-    """Print the table and the plot to stdout, and what was chosen to stderr."""
+    """Print the table and the plot to stdout, and the choice to stderr."""
     from rich.text import Text
 
     found = result.tuning
@@ -28,7 +29,8 @@ def show_tuning(result: TuneResult) -> None:
     if found.trained == found.present:
         del named["the model's own"]
     rows = [_row(point, found, named) for point in _shown(found, list(named.values()))]
-    title = f"Halting of {printable(result.artifact.name)} on {found.puzzles} validation puzzles"
+    puzzles = counted(found.puzzles, "validation puzzle")
+    title = f"Halting of {printable(result.artifact.name)} on {puzzles}"
     heads = ("", "front", "threshold", "exact", "95 % interval", "mean steps")
     show_columns(title, heads, rows, ("", "front"))
     if len(found.front) > 2:
@@ -37,7 +39,7 @@ def show_tuning(result: TuneResult) -> None:
 
 
 def _shown(found: Tuning, named: Sequence[Point]) -> list[Point]:
-    """A few points of the front, evenly spread, and those with a name; the fewest steps first."""
+    """A few points of the front, evenly spread, and the named ones; the fewest steps first."""
     stride = max(1, -(-len(found.front) // _SHOWN))
     points = {*found.front[::stride], found.front[-1], *named}
     return sorted(points, key=lambda point: (point.mean_steps, point.threshold))
@@ -57,9 +59,9 @@ def _row(point: Point, found: Tuning, named: dict[str, Point]) -> Row:
 
 
 def plot(found: Tuning) -> str:
-    """Exact share over mean steps in plain characters; the last mark drawn covers the others.
+    """Exact share over mean steps in plain characters; later marks cover earlier ones.
 
-    It ends where more steps bring nothing: most puzzles that halt late never find their answer.
+    It ends at the last useful number of steps: most puzzles that halt late are never solved.
     """
     layers: list[tuple[str, Sequence[Point]]] = [
         (".", found.points), ("o", found.front), ("P", [found.present]), ("C", [found.chosen]),

@@ -1,4 +1,4 @@
-"""Record a reference: any runner, over real puzzles, chunk by chunk."""
+"""Record a reference: any runner, on real puzzles, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from trm_runtime.tensors import AnySpec
 
 Array = np.ndarray[Any, Any]
 Arrays = dict[str, Array]
-Progress = Callable[[int], object]  # so many more units of work are done
+Progress = Callable[[int], object]  # called with the units of work since the last call
 
 CHUNK = 1024  # puzzles
-IN_MEMORY = 256_000_000  # bytes of followed states, where nothing is written
+IN_MEMORY = 256_000_000  # bytes of followed states in a recording without a file
 LEAST_FOLLOWED, LEAST_REFILLED = 2, 3
-MOST_FOLLOWED = 4096  # where a state is tiny, what is measured of it takes more memory than itself
+MOST_FOLLOWED = 4096  # of tiny states, whose measurements need more memory than the states
 
 
 class Puzzles(Protocol):
-    """What is needed of puzzles: a `trm_export.tasks.PuzzleSet` will do.
+    """The protocol of puzzles; `trm_export.tasks.PuzzleSet` follows it.
 
     They may also have `feeds(num_puzzle_identifiers)`, all inputs of the model by name, `targets`,
-    labels with UNJUDGED where anything goes, and `kind`, what the rows are in words.
+    labels with UNJUDGED in cells that do not count, and `kind`, the kind of rows.
     """
 
     @property
@@ -50,7 +50,7 @@ class Puzzles(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """Which rows of N puzzles are followed, and how many slots are refilled."""
+    """The followed rows of N puzzles, and the number of refilled slots."""
 
     puzzles: int
     followed: Array  # (F,) int64
@@ -66,11 +66,11 @@ class Plan:
     def followed_in(self, span: range) -> Array:
         """The followed rows of a chunk, counted from its first: (f,) int64."""
         inside = (self.followed >= span.start) & (self.followed < span.stop)
-        found: Array = self.followed[inside] - span.start
-        return found
+        rows: Array = self.followed[inside] - span.start
+        return rows
 
     def chunk_work(self, span: range, steps: int) -> int:
-        """Units of progress of a chunk: puzzles, and steps of what is followed."""
+        """Units of progress of a chunk: puzzles, and steps of the followed ones."""
         return len(span) + len(self.followed_in(span)) * steps
 
     def work(self, steps: int) -> int:
@@ -79,7 +79,7 @@ class Plan:
 
 
 def plan(contract: StepContract, puzzles: int, budget: int = IN_MEMORY) -> Plan:
-    """Follows as many puzzles, evenly spread, as fit `budget` bytes; a few at least."""
+    """Follows as many puzzles, evenly spread, as fit into `budget` bytes, and at least a few."""
     rows = budget // row_bytes(contract)
     refilled = min(refilled_count(puzzles), max(LEAST_REFILLED, rows // 4))
     followed = min(puzzles, max(LEAST_FOLLOWED, rows - refilled), MOST_FOLLOWED)
@@ -88,30 +88,36 @@ def plan(contract: StepContract, puzzles: int, budget: int = IN_MEMORY) -> Plan:
 
 
 def row_bytes(contract: StepContract) -> int:
-    """What the states of one followed puzzle take."""
+    """The bytes of the states of one followed puzzle."""
     specs: tuple[AnySpec, ...] = (*contract.carry, *contract.outputs)
     row = sum(math.prod(n or 1 for n in s.shape[1:]) * np.dtype(s.dtype).itemsize for s in specs)
     return row * contract.max_steps
 
 
 def model_tokens(contract: StepContract, puzzles: Puzzles) -> Arrays:
-    """The inputs of the model, checked; puzzle identifiers are 0 unless the puzzles know better.
+    """The inputs of the model, checked; puzzle identifiers are 0 unless the puzzles have some.
 
-    Raises RejectedInputError for puzzles that do not fit, UsageError for none at all.
+    Raises RejectedInputError for puzzles that do not fit, UsageError without puzzles.
     """
     named = with_identifiers(contract, np.asarray(puzzles.inputs))
     if len(named) > 1 and hasattr(puzzles, "feeds"):
         named = puzzles.feeds(contract.num_puzzle_identifiers)
     tokens = check_inputs(contract, named)
     if len(tokens["inputs"]) == 0:
-        raise UsageError("parity needs at least one puzzle, got none")
+        raise UsageError("Parity needs at least one puzzle, got none.")
     return tokens
 
 
 def targets(puzzles: Puzzles) -> Array | None:
-    """(N, S) int32 labels, UNJUDGED where anything goes; None without labels."""
-    found: Array | None = getattr(puzzles, "targets", puzzles.labels)
-    return found
+    """(N, S) int32 labels, UNJUDGED in cells that do not count; None without labels."""
+    labels: Array | None = getattr(puzzles, "targets", puzzles.labels)
+    return labels
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Raise UsageError for a batch size below 1."""
+    if batch_size < 1:
+        raise UsageError(f"batch_size: expected 1 or more, got {batch_size}.")
 
 
 def record(
@@ -124,19 +130,18 @@ def record(
 ) -> Golden:
     """The recording of some puzzles, in memory.
 
-    Raises RejectedInputError for puzzles that do not fit the model, ContractMismatchError when a
-    step returns other tensors than its contract says, UsageError for a batch size below 1.
+    Raises RejectedInputError for puzzles that do not fit the model, ContractMismatchError if a
+    step returns other tensors than its contract, UsageError for a batch size below 1.
     """
-    if batch_size < 1:
-        raise UsageError(f"batch_size: expected 1 or more, got {batch_size}")
+    check_batch_size(batch_size)
     tokens = model_tokens(runner.contract, puzzles)
     count = len(tokens["inputs"])
     chosen = plan(runner.contract, count)
-    tell = progress or _silent
+    report = progress or _silent
     about = about or GoldenOrigin(kind=getattr(puzzles, "kind", "puzzles"))
-    refilled = record_refilled(runner, tokens, chosen, tell)
+    refilled = record_refilled(runner, tokens, chosen, report)
     labels = targets(puzzles)
-    chunks = list(record_chunks(runner, tokens, labels, chosen, batch_size, tell))
+    chunks = list(record_chunks(runner, tokens, labels, chosen, batch_size, report))
     sizes = tuple(ChunkSize(len(chunk), len(chunk.followed)) for chunk in chunks)
     return Golden(runner.contract, about, sizes, chunks, refilled)
 
@@ -167,18 +172,18 @@ def record_chunk(
     contract, rows = runner.contract, slice(span.start, span.stop)
     tokens = {name: array[rows] for name, array in tokens.items()}
     labels = None if labels is None else np.asarray(labels[rows], np.int32)
-    seen, solution = solve_recorded(runner, tokens, batch_size, progress)
+    recorder, solution = solve_recorded(runner, tokens, batch_size, progress)
     done = settled(contract, solution.answers, solution.steps, labels)
     followed = both_kinds(chosen.followed_in(span), done, span.start // chosen.chunk)
-    fed = {name: array[followed] for name, array in tokens.items()}
-    states = follow(runner, fed, batch_size, progress)
+    inputs = {name: array[followed] for name, array in tokens.items()}
+    states = follow(runner, inputs, batch_size, progress)
     return Chunk(
         first=span.start,
         tokens=tokens,
         labels=labels,
-        cells=seen.cells,
-        scores=seen.scores,
-        margins=seen.margins,
+        cells=recorder.cells,
+        scores=recorder.scores,
+        margins=recorder.margins,
         steps=solution.steps,
         followed=followed,
         states=states,
@@ -186,13 +191,14 @@ def record_chunk(
 
 
 def both_kinds(followed: Array, done: Array, number: int = 0) -> Array:
-    """As many rows as in `followed` (f,), a quarter of them unsettled where there are so many.
+    """As many rows as in `followed` (f,), a quarter of them unsettled if there are enough.
 
-    `done` (n,) tells which rows of chunk `number` are settled; where few are followed in each,
-    some chunks give one and others none. Only on unsettled puzzles does an error of one step grow.
+    `done` (n,): which rows of chunk `number` are settled. If few rows are followed in each chunk,
+    some chunks have one unsettled row and others none. An error of one step grows only on unsettled
+    puzzles.
     """
-    each = len(followed)
-    quarter = (number + 1) * each // 4 - number * each // 4
+    count = len(followed)
+    quarter = (number + 1) * count // 4 - number * count // 4
     wanted = min(quarter, int((~done).sum()))
     missing = wanted - int((~done[followed]).sum())
     if missing <= 0:
@@ -205,7 +211,7 @@ def both_kinds(followed: Array, done: Array, number: int = 0) -> Array:
 
 
 class StepRecorder:
-    """Keeps what `solve` shows of every step: answers, halting scores, the margins of the last."""
+    """Stores every step of `solve`: answers, halting scores, the margins of the last answer."""
 
     def __init__(self, contract: StepContract, count: int, progress: Progress) -> None:
         steps, seq = contract.max_steps, contract.seq_len
@@ -216,7 +222,7 @@ class StepRecorder:
         self.margins = np.zeros((count, seq), np.float32)
 
     def __call__(self, event: StepEvent) -> None:
-        """Takes the event of a step."""
+        """Stores the event of a step."""
         score = self._rule.score(event.q_halt, event.q_continue)
         self.cells[event.steps - 1, event.rows] = event.answers
         self.scores[event.steps - 1, event.rows] = score
@@ -229,10 +235,10 @@ class StepRecorder:
 def solve_recorded(
     runner: StepRunner, tokens: Mapping[str, Array], batch_size: int, progress: Progress
 ) -> tuple[StepRecorder, Solution]:
-    """The puzzles solved by the learned rule, and what was seen of it."""
-    seen = StepRecorder(runner.contract, len(tokens["inputs"]), progress)
+    """The solution of the puzzles by the learned rule, and the record of its steps."""
+    recorder = StepRecorder(runner.contract, len(tokens["inputs"]), progress)
     size = batch_size if runner.contract.batch is None else None
-    return seen, solve(runner, tokens, on_step=seen, batch_size=size)
+    return recorder, solve(runner, tokens, on_step=recorder, batch_size=size)
 
 
 def follow(
@@ -240,7 +246,7 @@ def follow(
 ) -> Arrays:
     """Every tensor of every step of these puzzles: (T, f, ...) by name."""
     contract, count = runner.contract, len(tokens["inputs"])
-    states = room(contract, count)
+    states = zeros(contract, count)
     for start in range(0, count, batch_size):
         rows = slice(start, min(start + batch_size, count))
         inputs = {name: array[rows] for name, array in tokens.items()}
@@ -257,26 +263,26 @@ def follow(
 def record_refilled(
     runner: StepRunner, tokens: Mapping[str, Array], chosen: Plan, progress: Progress
 ) -> RefilledSlots:
-    """The slots that change their puzzle in mid-flight, among the puzzles of the first chunk."""
+    """The slots that change their puzzle between steps, with puzzles of the first chunk."""
     contract, numbers = runner.contract, np.arange(chosen.refilled)
     among = min(chosen.puzzles, chosen.chunk)
-    few = {name: array[:among] for name, array in tokens.items()}
-    states, carry = room(contract, len(numbers)), initial_carry(contract, len(numbers))
-    fed: dict[str, list[Array]] = {name: [] for name in tokens}
+    first = {name: array[:among] for name, array in tokens.items()}
+    states, carry = zeros(contract, len(numbers)), initial_carry(contract, len(numbers))
+    given: dict[str, list[Array]] = {name: [] for name in tokens}
     for step in range(1, contract.max_steps + 1):
-        inputs = shown(contract, numbers, step, few)
+        inputs = shown(contract, numbers, step, first)
         output = stepped(runner, inputs, disturbed(contract, numbers, step, carry))
         for name, array in output.tensors.items():
             states[name][step - 1] = array
         for name, array in inputs.items():
-            fed[name].append(array)
+            given[name].append(array)
         carry = output.carry
         progress(len(numbers))
-    inputs = {name: np.stack(arrays) for name, arrays in fed.items()}
+    inputs = {name: np.stack(arrays) for name, arrays in given.items()}
     return RefilledSlots(numbers, among, inputs, states)
 
 
-def room(contract: StepContract, rows: int) -> Arrays:
+def zeros(contract: StepContract, rows: int) -> Arrays:
     """Zeros for every tensor of every step of so many rows."""
     specs: tuple[AnySpec, ...] = (*contract.carry, *contract.outputs)
     sizes = {spec.name: tuple(n or 1 for n in spec.shape[1:]) for spec in specs}

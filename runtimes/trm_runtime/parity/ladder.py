@@ -1,7 +1,7 @@
-"""`check`: climb the ladder of parity with a candidate, against a recorded reference.
+"""`check`: compare a candidate with a recorded reference, rung by rung.
 
-`compare` records the reference first. Chunks can be measured in any order and anywhere; what is
-concluded from their parts does not depend on it.
+`compare` records the reference first. Chunks can be measured in any order and on any machine; the
+result does not depend on it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any, Callable
 import numpy as np
 
 from trm_runtime.contract import StepContract
-from trm_runtime.errors import UsageError
 from trm_runtime.granularity import as_loop
 from trm_runtime.parity.chunk_measure import (
     Part,
@@ -29,14 +28,14 @@ from trm_runtime.parity.gates import Gates, gates_of
 from trm_runtime.parity.golden import Golden
 from trm_runtime.parity.judge import contract_rungs, step_rungs, value_rungs
 from trm_runtime.parity.outcomes import Valid, accuracy, halting
-from trm_runtime.parity.record import Puzzles, record
+from trm_runtime.parity.recorder import Puzzles, check_batch_size, record
 from trm_runtime.parity.result import ParityResult
 from trm_runtime.runner import StepRunner
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[int, int], object]  # units of work done, and of how many
 
-REFILLED = -1  # the number of the refilled slots, where chunks have theirs from 0
+REFILLED = -1  # the part number of the refilled slots; those of chunks begin at 0
 
 
 def compare(
@@ -50,21 +49,21 @@ def compare(
     steps_only: bool = False,
     valid: Valid | None = None,
 ) -> ParityResult:
-    """Whether `candidate` thinks the same as `reference` on these puzzles; see the package.
+    """Whether `candidate` computes the same as `reference` on these puzzles; see the package.
 
     Args:
         reference, candidate: runners of the same model.
-        puzzles: real ones, at least one; a model with puzzle identifiers gets identifier 0.
-        gates: what to demand; by default those of the precision in the candidate's contract.
-        batch_size: rows a step; a runner of a fixed batch gets them in slices of that.
-        progress: told how far it is with the candidate.
-        steps_only: stop after the forced values, for a quick look; a candidate that holds the
-            whole loop has none and is compared in full.
-        valid: tells which answers obey the rules of the task.
+        puzzles: real ones, at least one; without identifiers of their own they get identifier 0.
+        gates: the limits; by default those of the precision in the candidate's contract.
+        batch_size: rows a step; a runner of a fixed batch gets them in slices of that batch.
+        progress: called with the units of work that are done for the candidate, and their total.
+        steps_only: stop after the forced values, for a quick check; a candidate of granularity
+            loop has none and is compared completely.
+        valid: which answers obey the rules of the task.
 
     Raises:
         RejectedInputError: the puzzles do not fit the reference.
-        ContractMismatchError: a runner returns other tensors than its contract says.
+        ContractMismatchError: a runner returns other tensors than its contract.
         UsageError: no gates for the precision, a batch size below 1.
     """
     gates = gates or gates_of(candidate.contract)
@@ -89,9 +88,8 @@ def check(
     steps_only: bool = False,
     valid: Valid | None = None,
 ) -> ParityResult:
-    """Whether `candidate` thinks the same as the recorded reference; see `compare`."""
-    if batch_size < 1:
-        raise UsageError(f"batch_size: expected 1 or more, got {batch_size}")
+    """Whether `candidate` computes the same as the recorded reference; see `compare`."""
+    check_batch_size(batch_size)
     found = candidate.contract
     gates = gates or gates_of(found)
     kind = golden.about.kind
@@ -104,7 +102,7 @@ def check(
 
 
 def part_numbers(golden: Golden, candidate: StepContract) -> list[int]:
-    """What has to be measured: every chunk, and the refilled slots of what shows its steps."""
+    """The parts to measure: every chunk, and the refilled slots unless it is a loop."""
     chunks = list(range(len(golden.chunks)))
     return chunks if candidate.granularity == "loop" else [REFILLED, *chunks]
 
@@ -117,7 +115,7 @@ def measure(
     progress: Callable[[int], object],
     valid: Valid | None = None,
 ) -> Part:
-    """One of `part_numbers`."""
+    """Measure one of `part_numbers`."""
     if number == REFILLED:
         return measure_refilled(golden, candidate, progress)
     return measure_chunk(golden, number, candidate, batch_size, progress, valid)
@@ -131,10 +129,10 @@ def parts_of(
     quick: bool,
     valid: Valid | None,
 ) -> Iterator[Part]:
-    """Every part in turn, here and now; the quick ones hold forced values only."""
+    """Every part in turn, in this process; `quick` ones have forced values only."""
     total, done = work(golden, candidate.contract), 0
 
-    def tell(units: int) -> None:
+    def report(units: int) -> None:
         nonlocal done
         done += units
         if progress is not None:
@@ -144,11 +142,11 @@ def parts_of(
         if quick and number != REFILLED:
             yield force_chunk(golden, number, candidate, batch_size)
         else:
-            yield measure(golden, number, candidate, batch_size, tell, valid)
+            yield measure(golden, number, candidate, batch_size, report, valid)
 
 
 def work(golden: Golden, candidate: StepContract) -> int:
-    """Units of progress: puzzles, and the steps of what is compared value by value."""
+    """Units of progress: puzzles, and the steps of those that are compared value by value."""
     return sum(part_work(golden, number, candidate) for number in part_numbers(golden, candidate))
 
 
@@ -158,14 +156,14 @@ def part_work(golden: Golden, number: int, candidate: StepContract) -> int:
     if number == REFILLED:
         return steps * len(golden.refilled.numbers)
     size = golden.sizes[number]
-    inside = 0 if candidate.granularity == "loop" else 2 * steps * size.followed
-    return size.puzzles + inside
+    values = 0 if candidate.granularity == "loop" else 2 * steps * size.followed
+    return size.puzzles + values
 
 
 def refusal(
     expected: StepContract, found: StepContract, gates: Gates, puzzles: int, kind: str
 ) -> ParityResult | None:
-    """The result where the contracts already differ: nothing is run then."""
+    """The result if the contracts differ, in which case nothing is run; None if they agree."""
     wanted = as_loop(expected) if found.granularity == "loop" else expected
     problems = {name: rule(wanted, found) for name, rule in CHECKS.items()}
     if not any(problems.values()):
@@ -185,16 +183,16 @@ def refusal(
 def conclude(
     golden: Golden, candidate: StepContract, gates: Gates, parts: Sequence[Part]
 ) -> ParityResult:
-    """What the parts of all `part_numbers`, in this order, come to."""
-    whole = merged(parts)
-    forced = _errors(whole)
-    columns = whole.columns
+    """The result of all `part_numbers`, whose parts are in this order."""
+    total = merged(parts)
+    forced = _errors(total)
+    columns = total.columns
     head: dict[str, Any] = {
         "precision": candidate.precision,
         "gates": gates,
         "puzzles": golden.puzzles,
-        "followed": int((~whole.refilled).sum()),
-        "refilled_slots": int(whole.refilled.sum()),
+        "followed": int((~total.refilled).sum()),
+        "refilled_slots": int(total.refilled.sum()),
         "kind": golden.about.kind,
         "same_weights": _same_weights(golden.contract, candidate),
         "forced": forced,
@@ -205,11 +203,11 @@ def conclude(
     limits = _largest(forced)
     decisions = decide(columns, *limits)
     score = accuracy(columns)
-    alone = ~whole.refilled
-    settled = whole.settled[alone]
+    followed = ~total.refilled
+    settled = total.settled[followed]
     one, free = (
-        step_sizes(gaps.rows_where(alone), whole.equal[:, alone], settled)
-        for gaps in (whole.forced, whole.free)
+        step_sizes(gaps.rows_where(followed), total.equal[:, followed], settled)
+        for gaps in (total.forced, total.free)
     )
     floor = golden.about.floor
     broken = int(columns["broken"].sum())
@@ -225,7 +223,7 @@ def conclude(
         decisions=decisions,
         halting=halting(columns, golden.contract.max_steps, tolerance(limits[1])),
         accuracy=score,
-        stories=whole.stories,
+        stories=total.stories,
     )
 
 
@@ -233,14 +231,14 @@ def _same_weights(expected: StepContract, found: StepContract) -> bool:
     return expected.made_by.weights_sha256 == found.made_by.weights_sha256
 
 
-def _errors(whole: Part) -> tuple[TensorDiff, ...]:
-    """Every forced error, by step, integers first; none of a loop."""
-    gaps = whole.forced
+def _errors(total: Part) -> tuple[TensorDiff, ...]:
+    """Every forced error, by step, integers first; empty for a loop."""
+    gaps = total.forced
     if not gaps.rows:
         return ()
     return tuple(
-        gaps.error(step, k, whole.puzzles[step - 1], whole.refilled)
-        for step in range(1, len(whole.puzzles) + 1)
+        gaps.error(step, k, total.puzzles[step - 1], total.refilled)
+        for step in range(1, len(total.puzzles) + 1)
         for k in range(len(gaps.specs))
     )
 
@@ -249,5 +247,5 @@ def _largest(forced: tuple[TensorDiff, ...]) -> tuple[float, float]:
     """The largest forced error of a logit, and of a halting score."""
     logits = [error.max_abs for error in forced if error.tensor == "logits"]
     scores = [error.max_abs for error in forced if error.tensor.startswith("q_")]
-    # a score may be the difference of two
+    # twice, because a score may be the difference of two
     return max(logits, default=0.0), 2 * max(scores, default=0.0)
