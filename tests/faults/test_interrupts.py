@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,13 @@ pytestmark = pytest.mark.skipif(
 )
 
 HOLDS_ALL = """
-import sys
+import ctypes
 from trm_export.commands.support import interruption
 interruption.install()
+lock, system = ctypes.create_string_buffer(64), ctypes.PyDLL(None)
+system.pthread_mutex_lock(lock)
 print("ready", flush=True)
-3 ** 10**9  # and lets no other thread run
+system.pthread_mutex_lock(lock)  # waits for ever, and lets no other thread run
 """
 REMOVES = """
 import sys, time
@@ -75,6 +78,7 @@ def test_with_json_the_end_is_a_document(tmp_path: Path) -> None:
 
 def test_an_engine_that_lets_no_thread_run_is_killed(tmp_path: Path) -> None:
     running = begun(HOLDS_ALL, tmp_path)
+    time.sleep(0.5)  # from the word to the lock
     running.send_signal(signal.SIGINT)
     running.communicate(timeout=60)
     assert running.returncode == -signal.SIGKILL

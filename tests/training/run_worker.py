@@ -28,9 +28,7 @@ RECIPE = recipe_for(
 
 
 class Record(keras.callbacks.Callback):
-    def __init__(self) -> None:
-        super().__init__()
-        self.begun = False
+    begun = False  # by any call of `fit`
 
     def write(self, name: str) -> None:
         tensors = [keras.ops.convert_to_tensor(v) for v in self.model.optimizer.variables]
@@ -39,7 +37,7 @@ class Record(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         if not self.begun:
             self.write("begin.npz")
-        self.begun = True
+        Record.begun = True
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.write("end.npz")

@@ -87,6 +87,41 @@ def test_ctrl_c_saves_and_ends_cleanly(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.tmp*"))
 
 
+def test_ctrl_c_backs_up_at_its_step_and_the_run_goes_on_from_there(tmp_path: Path) -> None:
+    output = tmp_path / "model.keras"
+    done = worker(output, "start", signal.SIGINT)
+    assert done.returncode == 0, done.stderr[-2000:]
+    state = RunFiles(output).state()
+    assert 0 < state.epoch * EPOCH + state.step <= 30
+    where = next(n for n, name in enumerate(state.names) if name.startswith("iteration "))
+    assert int(state.arrays[where]) == state.epoch * EPOCH + state.step
+    assert epochs(output) == list(range(state.epoch))
+
+    resumed = worker(output, "resume")
+    assert resumed.returncode == 0, resumed.stderr[-2000:]
+    assert "epochs=4 interrupted=False" in resumed.stdout
+    begun = arrays(tmp_path / "begin.npz")
+    for found, wanted in zip(begun, state.arrays[where:], strict=False):
+        np.testing.assert_array_equal(found, wanted)
+    assert int(arrays(tmp_path / "end.npz")[0]) == 4 * EPOCH
+    assert epochs(output) == [0, 1, 2, 3]
+    assert not RunFiles(output).backup.exists()
+
+
+def test_the_score_of_the_model_on_disk_is_known(tmp_path: Path) -> None:
+    files = RunFiles(tmp_path / "model.keras")
+    assert files.score() is None
+    files.output.write_text("weights")
+    assert files.score() is None
+    files.note_score(files.output, 0.75)
+    other = tmp_path / "other"
+    other.write_text("written, but killed before it got its name")
+    files.note_score(other, 0.99)
+    assert files.score() == 0.75
+    files.scores.write_text("{")
+    assert files.score() is None
+
+
 def test_ctrl_c_before_the_first_epoch_ends_leaves_no_empty_log(tmp_path: Path) -> None:
     output = tmp_path / "model.keras"
     done = worker(output, "start", signal.SIGINT, step=5)
