@@ -85,7 +85,7 @@ def write_together(*, force: bool = False) -> Iterator[Callable[[str | os.PathLi
     def writing(path: str | os.PathLike[str]) -> Path:
         target = refuse_overwrite(path, force=force)
         temporary = file_commit.temporary_name(target, token)
-        with _explained(target):
+        with explained(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             file_commit.remove_stale(target)
             targets.append(target)
@@ -101,7 +101,7 @@ def write_together(*, force: bool = False) -> Iterator[Callable[[str | os.PathLi
             with _unwritten(token, targets):
                 yield writing
             for group in _by_folder(targets):
-                with _explained(group[0]):
+                with explained(group[0]):
                     file_commit.commit(group, token)
         finally:
             discard()
@@ -121,7 +121,7 @@ def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Pa
     that this tool did not make, unless `force`; TargetError for anything but a plain file.
     """
     target = Path(path)
-    with _explained(target):
+    with explained(target):
         if target.is_symlink():
             target = Path(os.path.realpath(target))
         file_commit.recover(target.parent)
@@ -154,7 +154,7 @@ def require_suffix(path: str | os.PathLike[str], suffix: str) -> None:
 def refuse_source(path: str | os.PathLike[str], source: str | os.PathLike[str]) -> None:
     """UsageError if writing to `path` would replace `source`, or the folder that it lies in."""
     target, model = Path(path), Path(source).resolve()
-    with _explained(target):
+    with explained(target):
         if not target.exists():
             return
         paths = [file for file in (model, *model.parents) if file.exists()]
@@ -314,7 +314,7 @@ def _unwritten(token: str, targets: Sequence[Path]) -> Iterator[None]:
         written = {str(file_commit.temporary_name(target, token)): target for target in targets}
         named = [str(name) for name in (error.filename, error.filename2) if name is not None]
         if not named:
-            found = targets[-1:] if error.errno in _OF_DISKS else []
+            found = targets[:1] if error.errno in _OF_DISKS else []
         else:
             found = [written[new] for new in written if any(n.startswith(new) for n in named)]
         if not found:
@@ -323,7 +323,8 @@ def _unwritten(token: str, targets: Sequence[Path]) -> Iterator[None]:
 
 
 @contextmanager
-def _explained(target: Path) -> Iterator[None]:
+def explained(target: Path) -> Iterator[None]:
+    """TargetError naming the target in the place of any OSError."""
     try:
         yield
     except OSError as error:

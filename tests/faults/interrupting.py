@@ -14,6 +14,7 @@ from pathlib import Path
 from trm_export.checkpoints.shipped import shipped_checkpoint
 
 ROOT = Path(__file__).parents[2]
+_SHORT = ("--steps", "300", "--batch-size", "16")
 GIVE_UP = 60.0  # seconds after the signal
 SAID = {signal.SIGINT: (130, "Interrupted.\n"), signal.SIGTERM: (143, "Terminated.\n")}
 
@@ -46,7 +47,7 @@ def commands(folder: Path) -> dict[str, list[str]]:
         "bench": ["bench", model, out["m.onnx"], out["m.tflite"]],
         "demo": ["demo", "sudoku4"],
         "all": ["all", model, "-o", str(folder / "all")],
-        "train": ["train", "sudoku4", "-o", str(folder / "t.keras"), "--force"],
+        "train": ["train", "sudoku4", "-o", str(folder / "t.keras"), "--force", *_SHORT],
     }
 
 

@@ -92,6 +92,7 @@ def test_ctrl_c_backs_up_at_its_step_and_the_run_goes_on_from_there(tmp_path: Pa
     done = worker(output, "start", signal.SIGINT)
     assert done.returncode == 0, done.stderr[-2000:]
     state = RunFiles(output).state()
+    assert state is not None
     assert 0 < state.epoch * EPOCH + state.step <= 30
     where = next(n for n, name in enumerate(state.names) if name.startswith("iteration "))
     assert int(state.arrays[where]) == state.epoch * EPOCH + state.step
@@ -244,17 +245,25 @@ def write_state(folder: Path, epoch: int, recipe: Recipe | None = None, slot: in
 
 def test_the_newest_whole_state_is_the_one_to_go_on_with(tmp_path: Path) -> None:
     files, recipe = RunFiles(tmp_path / "model.keras"), recipe_for("sudoku4", seed=3)
-    files.begin(recipe)
     with pytest.raises(UsageError, match="There is no run to resume"):
         files.check(start=None, resume=True, force=False)
+    files.begin(recipe)
+    files.check(start=None, resume=True, force=False)
+    assert files.state() is None  # from the beginning
     older, newer = (write_state(files.backup, 4 + slot, recipe, slot) for slot in (0, 1))
-    assert (files.state().epoch, files.state().slot) == (5, newer.name)
+    assert progress(files) == (5, newer.name)
     newer.write_bytes(newer.read_bytes()[:-9])
-    assert files.state().epoch == 4
+    assert progress(files) == (4, older.name)
     for damage in (b"", older.read_bytes()[:100], os.urandom(2000)):
         older.write_bytes(damage)
         with pytest.raises(RejectedInputError, match=r"state-0\.npz: the backup .* is damaged"):
             files.check(start=None, resume=True, force=False)
+
+
+def progress(files: RunFiles) -> tuple[int, str]:
+    state = files.state()
+    assert state is not None
+    return state.epoch, state.slot
 
 
 def test_a_state_of_another_recipe_is_not_gone_on_with(tmp_path: Path) -> None:
@@ -262,8 +271,8 @@ def test_a_state_of_another_recipe_is_not_gone_on_with(tmp_path: Path) -> None:
     left = write_state(files.backup, 4, recipe_for("sudoku4", seed=1))
     files.begin(recipe_for("sudoku4", seed=2))
     assert left.exists()
-    with pytest.raises(UsageError, match="There is no run to resume"):
-        files.check(start=None, resume=True, force=False)
+    files.check(start=None, resume=True, force=False)
+    assert files.state() is None
 
 
 def test_a_run_that_could_be_resumed_is_not_discarded(tmp_path: Path) -> None:

@@ -17,4 +17,4 @@ def main() -> NoReturn:
     interruption.install(as_json="--json" in sys.argv)
     from trm_export.commands.support.app import run
 
-    sys.exit(run(sys.argv[1:]))
+    interruption.leave(run(sys.argv[1:]))

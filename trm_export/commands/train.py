@@ -127,10 +127,11 @@ def train(
     stop = trm_export.StopRequest()
 
     def heard() -> bool:
-        asked = stop.is_asked
-        if not asked and stop.ask() and not as_json:
+        if not stop.ask():
+            return False
+        if not as_json:
             interruption.say("Backing up after this step; press Ctrl-C again to end without it.")
-        return stop.is_asked
+        return True
 
     with interruption.postponed(heard, SECONDS_TO_STOP):
         result = trm_export.train(

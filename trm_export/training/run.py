@@ -138,11 +138,11 @@ def train(
     clock, log = Clock(), Log(files.log, 0 if state is None else state.epoch)
     validate = Validate(
         model, puzzles, recipe.validate_every, recipe.epochs,
-        save=lambda point: _save(model, point, files), best=_best(files) if resume else -1.0,
+        save=lambda point: _save(model, point, files), best=_best(files) if state else -1.0,
         log=log, request=request,
     )  # fmt: skip
     backup = Backup(trainer, files, recipe, request, state)
-    depth = _depth(recipe, trainer, files.log if resume else None, task.lessons)
+    depth = _depth(recipe, trainer, files.log if state else None, task.lessons)
     others = [LearningCurve(files.log, files.curve)] if can_draw() else []
     others += [] if until is None else [Deadline(until, validate)]
     began, interrupted = time.monotonic(), False

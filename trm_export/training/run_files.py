@@ -16,6 +16,7 @@ from trm_export.checkpoints.keras_file import require_keras
 from trm_export.errors import OverwriteError, RejectedInputError, UsageError, reason_of
 from trm_export.files import (
     atomic_write,
+    explained,
     refuse_overwrite,
     refuse_source,
     require_suffix,
@@ -64,18 +65,14 @@ class RunFiles:
         """Epochs in the backup."""
         return max((state.epoch for state in read_states(self.backup)), default=0)
 
-    def state(self) -> RunState:
-        """The newest backup of the recorded recipe.
+    def state(self) -> RunState | None:
+        """The newest backup of the recorded recipe; None where no epoch of it was finished.
 
-        Raises UsageError where there is none, RejectedInputError where all are damaged.
+        Raises RejectedInputError where all are damaged.
         """
         recipe = json.loads(json.dumps(dataclasses.asdict(self.recorded())))
-        states = [s for s in read_states(self.backup) if s.recipe == recipe]
-        if not states:
-            raise UsageError(
-                f"There is no run to resume beside {self.output}; drop --resume to start one."
-            )
-        return max(states, key=lambda state: (state.epoch, state.step))
+        states = [state for state in read_states(self.backup) if state.recipe == recipe]
+        return max(states, key=lambda state: (state.epoch, state.step), default=None)
 
     def note_score(self, model: Path, exact: float) -> None:
         """Notes the share answered right of a model file before it gets its name."""
@@ -111,7 +108,7 @@ class RunFiles:
             refuse_source(self.output, start)
         refuse_overwrite(self.output, force=force or resume)
         if resume:
-            if not self.recipe.exists():
+            if not self.recipe.exists() or not self.backup.is_dir():
                 raise UsageError(
                     f"There is no run to resume beside {self.output}; drop --resume to start one."
                 )
@@ -134,6 +131,8 @@ class RunFiles:
 
     def begin(self, recipe: Recipe) -> None:
         """Writes the recipe; the files of an earlier run stay until others take their place."""
+        with explained(self.backup):
+            self.backup.mkdir(parents=True, exist_ok=True)  # until the run is complete
         described = json.dumps(dataclasses.asdict(recipe), indent=2) + "\n"
         with atomic_write(self.recipe, force=True) as temporary:
             temporary.write_text(described)

@@ -37,6 +37,7 @@ _acting = threading.RLock()
 _told: int | None = None  # where the second process listens
 _stderr = 2
 _reaction: Reaction | None = None
+_postponed: int | None = None  # the signal that a command has taken upon itself
 _as_json = False
 
 
@@ -66,7 +67,19 @@ def postponed(reaction: Reaction, patience: int) -> Iterator[None]:
         yield
     finally:
         _reaction = None
-        _tell(PATIENCE)
+        if _postponed is None:
+            _tell(PATIENCE)
+
+
+def leave(code: int) -> NoReturn:
+    """Ends this process after a command; at once where a signal has told it to end."""
+    if _postponed is None:
+        sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    leftovers.clear()
+    os._exit(_ENDS[signal.Signals(_postponed)][0] if code == INTERRUPTED else code)
 
 
 def say(text: str) -> None:
@@ -77,9 +90,11 @@ def say(text: str) -> None:
 
 
 def _act(number: int) -> None:
+    global _postponed
     with _acting:
-        if _reaction is None or not _reaction():
+        if _postponed is None and (_reaction is None or not _reaction()):
             _end(number)
+        _postponed = number
 
 
 def _end(number: int) -> NoReturn:
