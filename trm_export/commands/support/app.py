@@ -66,7 +66,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 ok, 1 known error, 2 usage, 3 a missing extra, 4 rejected or damaged "
-    "input, 5 parity failed, 130 interrupted.",
+    "input, 5 parity failed, 130 interrupted, 143 terminated.",
 )
 for _module, (_panel, *_names) in _MODULES.items():
     _loaded = import_module(f"trm_export.commands.{_module}")
