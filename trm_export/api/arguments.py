@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
 
+from trm_export.errors import UsageError
+
 if TYPE_CHECKING:
     from trm_export.step.step_model import AnyModel
 
@@ -40,6 +42,15 @@ def packages(trust: Sequence[str]) -> tuple[str, ...]:
     names = (trust,) if isinstance(trust, str) else tuple(trust)
     require_modules(names)
     return names
+
+
+def refuse_counts(**counts: int | None) -> None:
+    """UsageError for a number of things that is not 1 or more; None is the default of a call."""
+    for name, count in counts.items():
+        if count is None:
+            continue
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise UsageError(f"{name} must be a whole number, 1 or more, got {count!r}.")
 
 
 def ignore(done: float, note: str) -> None:

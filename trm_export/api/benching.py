@@ -8,7 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trm_export.api.arguments import FilePath, ModelLike, Progress, file_of, ignore, stem_of
+from trm_export.api.arguments import (
+    FilePath,
+    ModelLike,
+    Progress,
+    file_of,
+    ignore,
+    refuse_counts,
+    stem_of,
+)
 from trm_export.api.loading import as_step_model, refuse_model
 from trm_export.artifacts.benchmark import BenchFailure, BenchRow
 from trm_export.artifacts.benchmark import bench as bench_file
@@ -143,6 +151,7 @@ def bench(
         RejectedInputError: the model cannot be used. A file that cannot be measured is among the
             `failures` instead.
     """
+    refuse_counts(count=count)
     target = None if output is None else Path(output)
     if target is not None:
         require_suffix(target, ".json")

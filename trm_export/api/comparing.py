@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trm_export.api.arguments import FilePath, ModelLike, Progress, ignore
+from trm_export.api.arguments import FilePath, ModelLike, Progress, ignore, refuse_counts
 from trm_export.api.comparison import Comparison
 from trm_export.api.model_source import ModelSource
 from trm_export.api.recording import RecordingJob
@@ -108,6 +108,7 @@ def compare(
     tell = progress or ignore
     wanted, page = (None if path is None else Path(path) for path in (output, report))
     refuse_targets(wanted, page, force=force)
+    refuse_counts(count=count, batch_size=batch_size, jobs=jobs, threads=threads)
     spread = spread_over(jobs, ray)
     source = ModelSource(model, trust, hints)
     source.refuse()

@@ -59,10 +59,15 @@ class Comparison(Shown):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Remarks for the reader: tuned files, and a missing noise floor."""
+        """Remarks for the reader: files of other weights, tuned files, a missing noise floor."""
+        others = [
+            f"{file.path.name} has other weights than this model; export the model again."
+            for file in self.files
+            if file.result.passed and not file.result.same_weights
+        ]
         tuned = [_tuned(f.contract) for f in self.files if f.contract.halt.trained is not None]
         why = self.document["reference"]["provenance"].get("no_control")
-        return (*tuned, *([] if why is None else [no_floor(why)]))
+        return (*others, *tuned, *([] if why is None else [no_floor(why)]))
 
     @property
     def summary(self) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from trm_export.api.arguments import ModelLike, Progress, file_of, ignore, stem_of
+from trm_export.api.arguments import ModelLike, Progress, file_of, ignore, refuse_counts, stem_of
 from trm_export.api.loading import as_step_model, refuse_model
 from trm_export.errors import UsageError
 from trm_export.step.model_facts import ModelHints
@@ -115,6 +115,7 @@ def evaluate(
     """
     if vote is not None and (puzzles is not None or blanks is not None):
         raise UsageError("--vote uses all grids of a problem; drop --puzzles and --blanks.")
+    refuse_counts(count=count, vote=vote)
     refuse_puzzles(puzzles, task, blanks)
     given = hints or ModelHints()
     runner = _runner(model, trust, given if task is None else replace(given, task=task))

@@ -14,6 +14,7 @@ from trm_export.api.arguments import (
     Progress,
     file_of,
     ignore,
+    refuse_counts,
     stem_of,
 )
 from trm_export.api.loading import as_step_model, refuse_model
@@ -52,7 +53,7 @@ def export(
     target: str | None = None,
     puzzle_table: str = "internal",
     integer_io: bool = False,
-    keep: Iterable[str] = (),
+    keep: str | Iterable[str] = (),
     auto_keep: float | None = None,
     auto_keep_count: int = 64,
     puzzles: PuzzleSource | None = None,
@@ -97,7 +98,14 @@ def export(
     """
     kind = format_for(path, format)
     choices = Choices(
-        precision, batch, granularity, recursion, target, puzzle_table, integer_io, tuple(keep)
+        precision,
+        batch,
+        granularity,
+        recursion,
+        target,
+        puzzle_table,
+        integer_io,
+        (keep,) if isinstance(keep, str) else tuple(keep),
     )
     searched = auto_keep is not None
     wanted = replace(choices, keep=choices.keep or ("*",)) if searched else choices
@@ -194,8 +202,7 @@ def _refuse_search(budget: float | None, count: int) -> None:
         raise UsageError(
             f"The percent of bytes for auto_keep must be 0 to {MOST_PERCENT:g}, got {budget:g}."
         )
-    if count < 1:
-        raise UsageError(f"The count of puzzles for auto_keep must be 1 or more, got {count}.")
+    refuse_counts(auto_keep_count=count)
 
 
 def _chosen(model: StepModel, puzzles: PuzzleSource | None, shipped: int, own: int) -> PuzzleSet:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from trm_export.api.arguments import FilePath, ModelLike, file_of, packages
-from trm_export.errors import OutputWarning
+from trm_export.errors import OutputWarning, UsageError
 from trm_export.step.model_facts import ModelHints
 
 if TYPE_CHECKING:
@@ -48,6 +48,10 @@ def refuse_model(model: ModelLike, trust: Sequence[str] = ()) -> None:
     file = file_of(model)
     if file is not None:
         require_keras(file)
+    elif not (hasattr(model, "get_config") or hasattr(model, "keras")):
+        raise UsageError(
+            f"The model must be the path of a .keras file or a Keras model, got {model!r:.60}."
+        )
 
 
 def as_step_model(

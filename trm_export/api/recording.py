@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trm_export.api.arguments import ARTIFACTS, FilePath, ModelLike, Progress, ignore, stem_of
+from trm_export.api.arguments import (
+    ARTIFACTS,
+    FilePath,
+    ModelLike,
+    Progress,
+    ignore,
+    refuse_counts,
+    stem_of,
+)
 from trm_export.api.model_source import ModelSource
 from trm_export.errors import RejectedInputError
 from trm_export.files import refuse_overwrite, require_suffix, sha256_file, sha256_tree
@@ -229,6 +237,7 @@ def record(
     refuse_overwrite(target, force=force)
     source = ModelSource(model, trust, hints)
     source.refuse()
+    refuse_counts(count=count, batch_size=batch_size)
     refuse_puzzles(puzzles, task, blanks, "PUZZLES")
     puzzles, blanks = read_choice(puzzles, blanks)
     job = RecordingJob(

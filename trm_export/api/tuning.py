@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trm_export.api.arguments import FilePath, Progress, ignore
+from trm_export.api.arguments import FilePath, Progress, ignore, refuse_counts
 from trm_export.artifacts.contract_rewrite import embedded_contract, refuse_rewrite, rewrite
 from trm_export.errors import UsageError
 from trm_export.files import sidecar
@@ -128,6 +128,7 @@ def tune(
     if not 0 <= lose <= _MOST_POINTS:
         raise UsageError(f"--lose must be 0 to {_MOST_POINTS} points of accuracy, got {lose:g}.")
     tell = progress or ignore
+    refuse_counts(count=count)
     refuse_puzzles(puzzles, task, blanks)
     file = Path(artifact)
     target = file if output is None else Path(output)

@@ -172,4 +172,10 @@ def recipe_for(name: str, **changes: Any) -> Recipe:
 def with_changes(recipe: Recipe, **changes: Any) -> Recipe:
     """The recipe with those of the ``changes`` that are not None."""
     given = {name: value for name, value in changes.items() if value is not None}
+    known = [field.name for field in dataclasses.fields(recipe)]
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise UsageError(
+            f"A recipe has no field {', '.join(unknown)}; choose from {', '.join(known)}."
+        )
     return dataclasses.replace(recipe, **given)

@@ -1,0 +1,74 @@
+"""Arguments of the public functions that make no sense are refused in a sentence, at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import trm_export as te
+from trm_export.errors import UsageError
+
+NONE = "none.onnx"  # a file that nobody opens, because the refusal comes first
+
+
+@pytest.mark.parametrize("count", [0, -5, True, "20", 1.5])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model, count: te.compare(model, NONE, count=count),
+        lambda model, count: te.compare(model, NONE, jobs=count),
+        lambda model, count: te.compare(model, NONE, batch_size=count),
+        lambda model, count: te.evaluate(model, count=count),
+        lambda model, count: te.record(model, output="g.npz", count=count),
+        lambda model, count: te.bench(model, count=count),
+        lambda model, count: te.export(
+            model, "m.onnx", precision="int8", auto_keep=5, auto_keep_count=count
+        ),
+    ],
+)
+def test_counts(
+    call: Callable[[Path, Any], object], count: Any, tiny_keras: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="must be a whole number, 1 or more, got"):
+        call(tiny_keras, count)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_layer_to_keep_may_be_given_as_it_is(tiny_keras: Path, tmp_path: Path) -> None:
+    result = te.export(tiny_keras, tmp_path / "m.onnx", precision="fp16", keep="lm_head")
+    assert result.kept == ("lm_head",)
+
+
+@pytest.mark.parametrize("model", [None, 3, ["m.keras"], {}])
+def test_what_is_no_model(model: Any, tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"must be the path of a \.keras file or a Keras model, got"
+    ):
+        te.export(model, tmp_path / "m.onnx")
+    with pytest.raises(
+        UsageError, match=r"must be the path of a \.keras file or a Keras model, got"
+    ):
+        te.evaluate(model)
+
+
+def test_a_recipe_has_no_such_field(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"A recipe has no field stepz; choose from task, .*steps"):
+        te.train("sudoku4", tmp_path / "m.keras", stepz=3)
+
+
+def test_other_weights_are_a_remark_of_the_comparison(tmp_path: Path) -> None:
+    from trm_export.checkpoints.shipped import shipped_checkpoint
+
+    model = te.load(shipped_checkpoint("sudoku4"))
+    te.export(model, tmp_path / "m.onnx", precision="int8")
+    assert te.compare(model, tmp_path / "m.onnx", count=8).remarks == ()
+    weight = model.trainable_variables[0]
+    weight.assign(weight * 1.0001)
+    found = te.compare(model, tmp_path / "m.onnx", count=8)
+    assert found
+    assert found.remarks == ("m.onnx has other weights than this model; export the model again.",)
