@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*")
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # `&` in a script ignores it
     chance = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -196,7 +196,7 @@ def test_an_error_of_a_process_is_the_error(toy: Toy, tmp_path: Path) -> None:
     asked = Check(copy, toy.artifact)
     sides = checking.opened(asked)
     copy.write_bytes(b"gone bad")
-    with pytest.raises(RejectedInputError, match=r"toy.npz: is no golden, or is damaged"):
+    with pytest.raises(RejectedInputError, match=r"toy.npz: not a golden, or a damaged one"):
         list(over_processes(asked, sides, [REFILLED, 0], lambda done: None, jobs=2))
 
 
