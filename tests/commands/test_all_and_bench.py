@@ -106,7 +106,7 @@ def test_an_engine_that_goes_down_is_a_known_error(
     from trm_export.artifacts import benchmark
 
     ended = subprocess.CompletedProcess[str]([], -11, "", "")
-    monkeypatch.setattr(benchmark.subprocess, "run", lambda *_, **__: ended)
+    monkeypatch.setattr(benchmark, "_run", lambda command: ended)
     with pytest.raises(
         TRMError, match=r"m.onnx: the process that measured it failed: exit code -11\.$"
     ):
