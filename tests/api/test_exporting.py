@@ -91,7 +91,7 @@ def test_command_and_function_have_the_same_defaults(command: str) -> None:
         ("m.onnx", {"keep": ["lm_head"]}, "fp32 keeps every layer"),
         ("m.onnx", {"auto_keep": 20}, "fp32 keeps every layer"),
         ("m.onnx", {"auto_keep": -1, "precision": "int8"}, "for auto_keep must be 0 to 1000"),
-        ("m.onnx", {"auto_keep_count": 0}, "The count of puzzles for auto_keep must be 1 or more"),
+        ("m.onnx", {"auto_keep_count": 0}, "auto_keep_count must be a whole number, 1 or more"),
         ("m.onnx", {"trust": "nosuch"}, "there is no module 'nosuch'"),
         ("m.keras", {"format": "onnx"}, "is the model itself"),
     ],

@@ -125,7 +125,10 @@ def test_the_shell_completes_commands_and_choices() -> None:
 
     assert completed("trm-export in", 1) == ["inspect"]
     assert completed("trm-export onnx --precision ", 3) == ["fp32", "fp16", "int8", "int8-static"]
-    command = [*LAUNCHER, "--show-completion", "bash"]
+    line = (
+        f"{shlex.join([*LAUNCHER, '--show-completion', 'bash'])}; exit $?"  # in a shell, as is due
+    )
+    command = ["bash", "-c", line]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "complete -o default -F _trm_export_completion trm-export" in shown
 
