@@ -70,10 +70,10 @@ def main() -> None:
 def show(results: dict[str, list[Interrupt]], length: dict[str, float]) -> None:
     print("| command | takes s | interrupts | finished before | worst s | killed hard | left |")
     print("|---|---|---|---|---|---|---|")
-    for one, found in {**results, "all": [f for r in results.values() for f in r]}.items():
+    for one, found in {**results, "together": [f for r in results.values() for f in r]}.items():
         cells = (
             one,
-            f"{length[one]:.1f}" if one in length and one != "all" else "",
+            f"{length[one]:.1f}" if one in length else "",
             len(found),
             sum(each.finished for each in found),
             f"{max((each.seconds for each in found if not each.finished), default=0):.2f}",

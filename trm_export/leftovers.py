@@ -60,7 +60,7 @@ def scratch_folder() -> Iterator[Path]:
     import tempfile
 
     folder = tempfile.TemporaryDirectory(prefix="trm-", ignore_cleanup_errors=True)
-    with folder, removed_by(folder.cleanup):
+    with removed_by(folder.cleanup), folder:
         try:
             yield Path(folder.name)
         except OSError as error:
