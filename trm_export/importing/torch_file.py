@@ -54,12 +54,12 @@ def read(path: Path) -> Arrays:
     limit = path.stat().st_size
     if len(stored) > _MAX_TENSORS:
         raise CheckpointError(f"{path}: has {len(stored):,} tensors, more than any such network.")
-    problems = [
-        f"{shown(name)}: {why}" for name, x in stored.items() if (why := _wrong(torch, x, limit))
+    problems = [f"{shown(name)}: not a name" for name in stored if not isinstance(name, str)]
+    problems = problems or [
+        f"{name}: {why}" for name, x in stored.items() if (why := _wrong(torch, x, limit))
     ]
     if not problems and sum(x.numel() * x.element_size() for x in stored.values()) > limit:
         problems = ["its tensors declare more values than the file contains"]
-    problems += [f"{shown(name)}: not a name" for name in stored if not isinstance(name, str)]
     if problems:
         raise CheckpointError(f"{path}: expected a state_dict of weights only:", problems)
     return {name: _array(torch, tensor) for name, tensor in stored.items()}
