@@ -5,14 +5,20 @@
 
 from __future__ import annotations
 
+import io
 import lzma
+import math
 import os
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from trm_runtime.message_text import first_line
 
 DAMAGE = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, KeyError, ValueError,
@@ -75,3 +81,26 @@ def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
     if len(data) != member.file_size:
         raise EOFError(f"{name}: it is cut off")
     return data
+
+
+def read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray[Any, Any]:
+    """The array of a `.npy` member, read-only; raises one of DAMAGE.
+
+    It has exactly the values that it declares, and no Python objects.
+    """
+    data = read_member(archive, name)
+    file = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(file)
+        header = np.lib.format.read_array_header_1_0
+        if version > (1, 0):
+            header = np.lib.format.read_array_header_2_0
+        shape, by_columns, dtype = header(file)
+    except Exception as error:  # numpy's parser of the header may raise any exception
+        raise ValueError(f"{name}: {first_line(error)}") from error
+    size, start = math.prod(shape) * dtype.itemsize, file.tell()
+    if dtype.hasobject or not dtype.itemsize or size != len(data) - start:
+        stored = f"{len(data) - start:,} bytes of {dtype}"
+        raise ValueError(f"{name}: it declares the shape {shape}, but has {stored}")
+    values: np.ndarray[Any, Any] = np.frombuffer(data, dtype, offset=start)
+    return values.reshape(shape, order="F" if by_columns else "C")

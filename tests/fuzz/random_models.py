@@ -28,9 +28,8 @@ import numpy as np
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-PASSED, REFUSED, ALARM, LONG, OTHER, CRASH = (
-    "passed", "refused", "false alarm", "long message", "traceback", "crash",
-)  # fmt: skip
+RESULTS = ("passed", "refused", "false alarm", "long message", "traceback", "crash")
+PASSED, REFUSED, ALARM, LONG, OTHER, CRASH = RESULTS
 FINE = (PASSED, REFUSED)
 MOST_CHARACTERS = 500  # of a refusal
 _SEEDS_A_PROCESS = 10
@@ -189,12 +188,11 @@ def outcomes(seeds: Iterable[int]) -> Iterator[Outcome]:
 def table(found: Iterable[Outcome]) -> str:
     """Format and precision against results, with sums."""
     counts = Counter((f"{o.format} {o.precision}", o.result) for o in found)
-    results = [r for r in (PASSED, REFUSED, ALARM, LONG, OTHER, CRASH)]
     rows = sorted({row for row, _ in counts})
-    lines = ["| export | " + " | ".join(results) + " |", "|" + " --- |" * (len(results) + 1)]
+    lines = ["| export | " + " | ".join(RESULTS) + " |", "|" + " --- |" * (len(RESULTS) + 1)]
     for row in rows:
-        lines.append(f"| {row} | " + " | ".join(str(counts[row, r]) for r in results) + " |")
-    sums = [sum(counts[row, r] for row in rows) for r in results]
+        lines.append(f"| {row} | " + " | ".join(str(counts[row, r]) for r in RESULTS) + " |")
+    sums = [sum(counts[row, r] for row in rows) for r in RESULTS]
     return "\n".join([*lines, "| all | " + " | ".join(map(str, sums)) + " |"])
 
 
@@ -243,11 +241,10 @@ def main() -> int:
         return 0
     given.log.parent.mkdir(parents=True, exist_ok=True)
     found = _in_children(range(given.first, given.first + given.count), given.log)
-    print(table(found))
     bad = [o for o in found if o.result not in FINE]
-    for outcome in bad:
-        print(f"\nseed {outcome.seed}: {outcome.result}\n{outcome.text}")
-    return bool(bad)
+    told = [f"\nseed {o.seed}: {o.result}\n{o.text}\n" for o in bad]
+    sys.stdout.write("".join([table(found), "\n", *told]))
+    return 1 if bad else 0
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from trm_export.files import MODEL_CLASS, sha256_file
 from trm_export.step.weights import TensorInfo, describe, digest, not_finite, read_weights
 from trm_runtime import strict_json
 from trm_runtime.message_text import shown
+from trm_runtime.regular_file import open_regular
 from trm_runtime.zip_members import DAMAGE, member_problem, opened_archive, read_member
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
@@ -146,7 +147,7 @@ def _members(path: Path, where: str) -> dict[str, bytes]:
 def _archive(path: Path, where: str) -> Iterator[zipfile.ZipFile]:
     """The archive, with exactly the members of a `.keras` file; CheckpointError for any other."""
     try:
-        with path.open("rb") as file, opened_archive(file) as archive:
+        with open_regular(path) as file, opened_archive(file) as archive:
             problems = list(_zip_problems(archive.infolist()))
             if problems:
                 raise CheckpointError(f"{where}: unexpected archive contents:", problems)

@@ -15,6 +15,7 @@ import yaml
 
 from trm_export.errors import CheckpointError, reason_of
 from trm_runtime import strict_json
+from trm_runtime.regular_file import check_regular
 
 CONFIG, DATASET = "all_config.yaml", "dataset.json"
 _MAX_BYTES = 1 << 17  # usually about 2 kB; PyYAML reads some 100 kB a second
@@ -113,6 +114,7 @@ def _mapping(value: object, path: Path) -> dict[str, Any]:
 
 def _text(path: Path) -> str:
     try:
+        check_regular(path)
         size = path.stat().st_size
         if size > _MAX_BYTES:
             raise CheckpointError(
