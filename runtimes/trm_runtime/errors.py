@@ -18,6 +18,10 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 
+class OldFileWarning(UserWarning):
+    """A file of an earlier version, which is read although less of it is checked."""
+
+
 class TRMError(Exception):
     """A known failure. `exit_code` is that of the command."""
 
