@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import struct
 import zipfile
-import zlib
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
@@ -22,6 +21,8 @@ from trm_runtime.digest import digest
 from trm_runtime.drivers.refusals import damaged, long_contract, no_contract
 from trm_runtime.errors import RejectedInputError, unreadable
 from trm_runtime.message_text import first_few, first_line
+from trm_runtime.regular_file import open_regular
+from trm_runtime.zip_members import DAMAGED, member_bytes
 
 KIND, TITLE = "tflite", "a TFLite file"
 CONTRACT_MEMBER = f"{METADATA_KEY}.json"
@@ -31,7 +32,6 @@ MAX_DIRECTORY_BYTES = 1 << 20  # of the archive; about 60 for each member
 _IDENTIFIER = b"TFL3"  # at offset 4 of the flatbuffer
 _END = b"PK\x05\x06"
 _END_SIZE, _LONGEST_COMMENT = 22, 0xFFFF
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError)
 
 
 def append_contract(path: Path, contract: str) -> None:
@@ -69,7 +69,7 @@ def read_contract(path: Path) -> str:
     contract of a limited size, or does not match its checksum.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(8)
             if start[4:] != _IDENTIFIER:
                 _refuse(path, "the letters TFL3 are not at offset 4")
@@ -99,7 +99,7 @@ def _read(path: Path, file: BinaryIO) -> str:
             contract = _member(path, archive, CONTRACT_MEMBER)
             checksum = _member(path, archive, CHECKSUM_MEMBER)
             end = min((member.header_offset for member in members), default=0)
-    except _UNREADABLE as error:
+    except DAMAGED as error:
         _lacks(path, f"its ZIP archive is damaged ({first_line(error)})")
     if contract is None:
         _lacks(path, f"no member {CONTRACT_MEMBER!r} in its ZIP archive")
@@ -111,11 +111,9 @@ def _read(path: Path, file: BinaryIO) -> str:
 def _member(path: Path, archive: zipfile.ZipFile, name: str) -> str | None:
     if name not in archive.namelist():
         return None
-    info = archive.getinfo(name)
-    if info.file_size > MAX_CONTRACT_BYTES:
+    if archive.getinfo(name).file_size > MAX_CONTRACT_BYTES:
         raise long_contract(path, KIND)
-    with archive.open(info) as member:
-        return member.read().decode("utf-8")
+    return member_bytes(archive, name, MAX_CONTRACT_BYTES).decode("utf-8")
 
 
 def _refuse(path: Path, reason: str) -> NoReturn:
