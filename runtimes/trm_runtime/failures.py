@@ -13,6 +13,7 @@ from typing import NoReturn
 from trm_runtime.errors import TRMError, UsageError
 from trm_runtime.streams import discard, has_no_reader, output_problem
 
+CHANGED_GIVENS = 7  # all puzzles are answered, but an answer changes what its puzzle gives
 INTERRUPTED = 130
 
 

@@ -11,9 +11,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from trm_export.errors import RejectedInputError, UsageError, reason_of
-from trm_export.tasks import find_task, get_task, random_rows, read_puzzles
-from trm_export.tasks.read_arrays import checked_arrays
-from trm_export.tasks.task import Blanks, PuzzleSet, Task
+from trm_export.tasks import TaskDescription, find_task, get_task, random_rows, read_puzzles
+from trm_export.tasks.read_arrays import checked_arrays, puzzle_set
+from trm_export.tasks.task import Blanks, Boards, PuzzleSet, Task
+from trm_export.tasks.tokens import TokenBoards
 from trm_runtime.contract import StepContract
 
 Array = np.ndarray[Any, Any]
@@ -76,23 +77,51 @@ def select_puzzles(
     """At most `count` puzzles: the caller's, or shipped ones of the named or the model's task.
 
     `split` is that of an official data-set folder, and of the shipped puzzles. A model of no known
-    task gets random rows, which say that they are no puzzles.
+    task reads token ids, and gets random rows, which say that they are no puzzles. Where a model
+    with several identifiers is asked under 0 alone, the kind of the puzzles says so.
+
+    Raises UsageError for a task of another size than the model.
     """
-    task = find_task(contract) if name is None else get_task(name)
+    found = _selected(contract, puzzles, name, blanks, count, split)
+    return found.asked_of(contract.num_puzzle_identifiers)
+
+
+def _selected(
+    contract: StepContract,
+    puzzles: PuzzleSource | None,
+    name: str | None,
+    blanks: Blanks | str | None,
+    count: int,
+    split: str,
+) -> PuzzleSet:
+    task = find_task(contract) if name is None else fitting_task(name, contract)
     puzzles, blanks = read_choice(puzzles, blanks)
-    file = puzzle_file(puzzles)
+    file, boards = puzzle_file(puzzles), task or TokenBoards.of(contract)
     if file is not None:
-        return read_puzzles(file, task, split=split if file.is_dir() else None, limit=count)
+        return read_puzzles(file, boards, split=split if file.is_dir() else None, limit=count)
     if puzzles is not None:
-        return in_memory(puzzles, task, count)
+        return in_memory(puzzles, boards, count)
     if task is None and blanks is not None:
         raise UsageError("No shipped puzzles fit this model; drop --blanks.")
     if task is None:
         return random_rows(contract.vocab_size, contract.seq_len, count, contract.alphabet)
-    return shipped_puzzles(task, blanks, count, split)
+    shipped = shipped_puzzles(task, blanks, count, split)
+    return shipped.without_foreign(contract.num_puzzle_identifiers)
 
 
-def in_memory(puzzles: PuzzleSource, task: Task | None, count: int | None = None) -> PuzzleSet:
+def fitting_task(name: str, model: TaskDescription) -> Task:
+    """The named task; UsageError if its boards or tokens are not those of the model."""
+    task = get_task(name)
+    own, wanted = (task.seq_len, task.vocab_size), (model.seq_len, model.vocab_size)
+    if own != wanted:
+        raise UsageError(
+            f"{name} has boards of {own[0]} cells and {own[1]} token ids, but the model "
+            f"{wanted[0]} and {wanted[1]}; drop --task to use the model's own token ids."
+        )
+    return task
+
+
+def in_memory(puzzles: PuzzleSource, task: Boards | None, count: int | None = None) -> PuzzleSet:
     """Puzzles of arrays, every row checked by the rules of the task; a `PuzzleSet` as it is.
 
     Raises RejectedInputError naming the first bad rows.
@@ -104,7 +133,7 @@ def in_memory(puzzles: PuzzleSource, task: Task | None, count: int | None = None
     if task is None:  # the model checks them when it is called
         return _first(PuzzleSet(tokens, solutions, np.zeros(len(tokens), np.int32)), count)
     _, tokens, solutions = checked_arrays("The array of puzzles", tokens, solutions, (task,), count)
-    return PuzzleSet(tokens, solutions, task.fills(tokens))
+    return puzzle_set(task, tokens, solutions)
 
 
 def _array(rows: Any) -> Array:
