@@ -45,9 +45,13 @@ def _parser() -> Parser:
     )
     add = parser.add_argument
     add("model", metavar="MODEL", help="exported model, such as model.onnx")
-    add("puzzles", metavar="PUZZLES", help="text file of puzzles, .npz or data-set folder; - is standard input")
+    add(
+        "puzzles",
+        metavar="PUZZLES",
+        help="text file of puzzles, .npz or data-set folder; - is standard input",
+    )
     add("--identifiers", metavar="FILE",
-        help="text file with each puzzle's identifier, one a line (default: all 0)")  # fmt: skip
+        help="text file of puzzle identifiers, one a line (default: the file's, or 0)")  # fmt: skip
     add("--puzzle-table", metavar="FILE",
         help="the model's puzzle embeddings, if they are not beside it")  # fmt: skip
     add("--halt", type=_halt, default="learned", metavar="RULE",

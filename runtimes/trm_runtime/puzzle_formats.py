@@ -329,7 +329,7 @@ def _stacked(lines: Lines, signs: BoardSigns, side: int) -> Iterator[BoardText]:
         if words & {*SOLUTION_NAMES} and last is not None:
             yield replace(last, solution=text, problem=last.problem or problem)
             last = None
-        elif "state" not in words:  # of somebody who solves it
+        elif "state" not in words:  # of a game that is being played
             if last is not None:
                 yield last
             last = BoardText(f"line {start}", text, problem=problem)

@@ -15,13 +15,13 @@ from trm_runtime.parity.outcomes import Valid
 Array = np.ndarray[Any, Any]
 
 
-def valid_answers(contract: StepContract, task: Boards | None = None) -> Valid | None:
+def valid_answers(model: StepContract | Boards) -> Valid | None:
     """A function of puzzles and answers (n, S) that returns which answers are valid, (n,) bool.
 
-    By default of the task that fits. None if it is not known, or has different rules for every
-    puzzle.
+    By the rules of these boards, or of the task that fits the model. None if there are none, or
+    others for every puzzle.
     """
-    task = find_task(contract) if task is None else task
+    task = find_task(model) if isinstance(model, StepContract) else model
     if isinstance(task, TokenBoards):
         return None
     if task is None or task.num_puzzle_identifiers is not None:

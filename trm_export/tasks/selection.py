@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from trm_export.tasks import TaskDescription, find_task, get_task, random_rows, 
 from trm_export.tasks.read_arrays import checked_arrays, puzzle_set
 from trm_export.tasks.task import Blanks, Boards, PuzzleSet, Task
 from trm_export.tasks.tokens import TokenBoards
-from trm_runtime.contract import StepContract
 
 Array = np.ndarray[Any, Any]
 PuzzleSource: TypeAlias = (
@@ -23,6 +22,15 @@ PuzzleSource: TypeAlias = (
 )
 """A file or folder, a `PuzzleSet`, tokens (N, S), or a pair of these and their solutions (N, S)."""
 HARD = "hard"
+
+
+class PuzzleTaker(TaskDescription, Protocol):
+    """What puzzles must fit: the contract of a model, or the adapted model."""
+
+    @property
+    def num_puzzle_identifiers(self) -> int | None:
+        """How many identifiers it has; None without them."""
+        ...
 
 
 def refuse_puzzles(
@@ -67,7 +75,7 @@ def puzzle_file(puzzles: PuzzleSource | None) -> Path | None:
 
 
 def select_puzzles(
-    contract: StepContract,
+    contract: PuzzleTaker,
     puzzles: PuzzleSource | None,
     name: str | None,
     blanks: Blanks | str | None,
@@ -87,16 +95,17 @@ def select_puzzles(
 
 
 def _selected(
-    contract: StepContract,
+    contract: PuzzleTaker,
     puzzles: PuzzleSource | None,
     name: str | None,
     blanks: Blanks | str | None,
     count: int,
     split: str,
 ) -> PuzzleSet:
-    task = find_task(contract) if name is None else fitting_task(name, contract)
+    boards = boards_of(contract, name)
+    task = None if isinstance(boards, TokenBoards) else boards
     puzzles, blanks = read_choice(puzzles, blanks)
-    file, boards = puzzle_file(puzzles), task or TokenBoards.of(contract)
+    file = puzzle_file(puzzles)
     if file is not None:
         return read_puzzles(file, boards, split=split if file.is_dir() else None, limit=count)
     if puzzles is not None:
@@ -107,6 +116,13 @@ def _selected(
         return random_rows(contract.vocab_size, contract.seq_len, count, contract.alphabet)
     shipped = shipped_puzzles(task, blanks, count, split)
     return shipped.without_foreign(contract.num_puzzle_identifiers)
+
+
+def boards_of(model: PuzzleTaker, name: str | None = None) -> Task | TokenBoards:
+    """The named task, or that of the model, else the model's own token ids."""
+    if name is not None:
+        return fitting_task(name, model)
+    return find_task(model) or TokenBoards.of(model)
 
 
 def fitting_task(name: str, model: TaskDescription) -> Task:
