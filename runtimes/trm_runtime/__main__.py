@@ -10,18 +10,18 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trm_runtime import __version__
 from trm_runtime.errors import TRMError
-from trm_runtime.failures import Parser, report, say, warnings_as_lines
+from trm_runtime.failures import CHANGED_GIVENS, Parser, report, say, warnings_as_lines
 from trm_runtime.memory import return_large_blocks
 from trm_runtime.message_text import counted
 from trm_runtime.streams import StatusLine, open_closed_streams
 
 if TYPE_CHECKING:
-    from trm_runtime.solution import StepEvent
+    from trm_runtime.solution import Solution, StepEvent
 
 
 def _halt(text: str) -> str | float:
@@ -45,9 +45,13 @@ def _parser() -> Parser:
     )
     add = parser.add_argument
     add("model", metavar="MODEL", help="exported model, such as model.onnx")
-    add("puzzles", metavar="PUZZLES", help="text file with one puzzle a line; - is standard input")
+    add(
+        "puzzles",
+        metavar="PUZZLES",
+        help="text file of puzzles, .npz or data-set folder; - is standard input",
+    )
     add("--identifiers", metavar="FILE",
-        help="text file with each puzzle's identifier, one a line (default: all 0)")  # fmt: skip
+        help="text file of puzzle identifiers, one a line (default: the file's, or 0)")  # fmt: skip
     add("--puzzle-table", metavar="FILE",
         help="the model's puzzle embeddings, if they are not beside it")  # fmt: skip
     add("--halt", type=_halt, default="learned", metavar="RULE",
@@ -111,15 +115,13 @@ def _run(options: argparse.Namespace) -> int:
     from trm_runtime.answers import write
     from trm_runtime.loop import solve
     from trm_runtime.open import open_runner
-    from trm_runtime.puzzles import read_identifiers, read_puzzles
+    from trm_runtime.puzzles import read_identifiers, read_inputs
 
     runner = open_runner(options.model, options.threads, options.puzzle_table)
-    puzzles = read_puzzles(options.puzzles, runner)
-    inputs: Any = puzzles
+    inputs: Any = read_inputs(options.puzzles, runner)
     if options.identifiers is not None:
-        identifiers = read_identifiers(options.identifiers)
-        inputs = {"inputs": puzzles, "puzzle_identifiers": identifiers}
-    progress = _Progress(len(puzzles))
+        inputs["puzzle_identifiers"] = read_identifiers(options.identifiers)
+    progress = _Progress(len(inputs["inputs"]))
     started = time.monotonic()
     solution = solve(
         runner,
@@ -135,11 +137,25 @@ def _run(options: argparse.Namespace) -> int:
     write(solution, sys.stdout, as_json=options.json)
     sys.stdout.flush()
     say(f"{counted(len(solution), 'puzzle')} in {seconds:.2f} s: {solution.stops}")
+    for note in _notes(solution, inputs):
+        say(note)
     changed = solution.given_kept.count(False)
     if changed:
         verb = "changes a given cell of its" if changed == 1 else "change a given cell of their"
         say(f"{counted(changed, 'answer')} {verb} puzzle")
+        return CHANGED_GIVENS
     return 0
+
+
+def _notes(solution: Solution, inputs: Mapping[str, Any]) -> Iterator[str]:
+    """What a reader of the answers has to know."""
+    contract = solution.contract
+    identifiers = inputs.get("puzzle_identifiers")
+    several = (contract.num_puzzle_identifiers or 0) > 1
+    if several and (identifiers is None or not identifiers.any()):
+        yield "all asked under identifier 0"
+    if contract.alphabet is None:
+        yield "numbers are token ids, because the model has no alphabet"
 
 
 class _Progress:

@@ -143,11 +143,10 @@ def read_golden(path: str | Path) -> Golden:
 
 
 def _not_a_golden(path: Path, problems: Sequence[str] = ()) -> RejectedInputError:
-    return RejectedInputError(
-        f"{path}: not a golden, or a damaged one; record it again with `trm-export reference`"
-        f"{':' if problems else '.'}",
-        first_few(problems),
-    )
+    said = f"{path}: not a golden, or a damaged one; record it again with `trm-export reference`"
+    if not problems:
+        return RejectedInputError(f"{said}.")
+    return RejectedInputError(f"{said}:", first_few(problems))
 
 
 def _opened(
