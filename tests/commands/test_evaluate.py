@@ -107,7 +107,9 @@ def test_a_model_without_a_task_is_refused(
 
     TRM(7, 16, 2, 1.0, 10, family="paper", puzzle_emb_len=1).save(tmp_path / "m.keras")
     assert run(["evaluate", str(tmp_path / "m.keras")]) == 2
-    assert "No shipped puzzles fit this model; give puzzles with solutions" in capsys.readouterr().err
+    assert (
+        "No shipped puzzles fit this model; give puzzles with solutions" in capsys.readouterr().err
+    )
 
 
 def test_the_word_hard_is_a_set_of_puzzles(
