@@ -11,10 +11,11 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trm_runtime import __version__
-from trm_runtime.errors import TRMError
+from trm_runtime.errors import TRMError, UsageError
 from trm_runtime.failures import CHANGED_GIVENS, Parser, report, say, warnings_as_lines
 from trm_runtime.memory import return_large_blocks
 from trm_runtime.message_text import counted
@@ -60,6 +61,7 @@ def _parser() -> Parser:
     add("--deadline", type=float, metavar="SECONDS", help="stop all puzzles after this time")
     add("--batch-size", type=int, metavar="N", help="puzzles in one batch (default 64)")
     add("--threads", type=int, metavar="N", help="threads of the engine (default: its own choice)")
+    add("--submission", metavar="FILE", help="write the answers to ARC JSON as a submission")
     add("--json", action="store_true", help="print one JSON object, errors included")
     add("--version", action="version", version=f"trm-runtime {__version__}")
     return parser
@@ -112,12 +114,16 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from trm_runtime.answers import write
+    from trm_runtime.answers import replace_file, write
+    from trm_runtime.arc_json import submission
     from trm_runtime.loop import solve
     from trm_runtime.open import open_runner
-    from trm_runtime.puzzles import read_identifiers, read_inputs
+    from trm_runtime.puzzles import arc_questions, read_identifiers, read_inputs
 
     runner = open_runner(options.model, options.threads, options.puzzle_table)
+    arc = arc_questions(options.puzzles, runner.contract) if options.submission else None
+    if options.submission and arc is None:
+        raise UsageError("--submission is for ARC JSON and a model of ARC; drop it.")
     inputs: Any = read_inputs(options.puzzles, runner)
     if options.identifiers is not None:
         inputs["puzzle_identifiers"] = read_identifiers(options.identifiers)
@@ -135,6 +141,8 @@ def _run(options: argparse.Namespace) -> int:
     seconds = time.monotonic() - started
     progress.line.clear()
     write(solution, sys.stdout, as_json=options.json)
+    if arc is not None:
+        replace_file(Path(options.submission), submission(arc.questions, solution.answers))
     sys.stdout.flush()
     say(f"{counted(len(solution), 'puzzle')} in {seconds:.2f} s: {solution.stops}")
     for note in _notes(solution, inputs):

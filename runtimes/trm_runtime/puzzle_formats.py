@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Callable, Optional
 
 from trm_runtime import strict_json
+from trm_runtime.arc_json import is_arc
 from trm_runtime.board_text import BoardSigns
 from trm_runtime.errors import RejectedInputError
 from trm_runtime.message_text import first_line
@@ -104,6 +105,11 @@ def _boards_of(
     for place, value in each:
         if value is None:
             raise RejectedInputError(f"{name}{' ' + place if place else ''}: not valid JSON.")
+        if is_arc(value):
+            raise RejectedInputError(
+                f"{name}: has ARC problems, but the boards here have "
+                f"{' or '.join(map(str, signs.sizes))} cells; ARC needs a model of its own."
+            )
         found = False
         for number, (puzzle, solution) in enumerate(_pairs(value, signs), start=1):
             found = True

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from trm_runtime.alphabet import meanings, padded_cells
+from trm_runtime.arc_json import ArcQuestions, read_arc, takes_arc
 from trm_runtime.board_text import INTEGER, BoardSigns
 from trm_runtime.contract import StepContract
 from trm_runtime.errors import RejectedInputError
@@ -43,14 +44,17 @@ def read_inputs(
 ) -> dict[str, Array]:
     """The inputs of a model from a file: the puzzles (N, S) as `inputs`, int32 token ids.
 
-    source: text ("-" is standard input), an .npz with `inputs`, or a folder of an official data
-    set; the last two may also have `puzzle_identifiers` (N,), which are given to a model that takes
-    them. model: a runner, or the contract of one.
+    source: text ("-" is standard input), an .npz with `inputs`, a folder of an official data set,
+    or ARC JSON; all but text may also have `puzzle_identifiers` (N,), which are given to a model
+    that takes them. model: a runner, or the contract of one.
 
     Raises RejectedInputError if the file cannot be read or has no puzzles, and for bad lines, of
     which the first few are listed with the reason.
     """
     contract = model if isinstance(model, StepContract) else model.contract
+    arc = arc_questions(source, contract)
+    if arc is not None:
+        return _with_identifiers({"inputs": arc.inputs}, arc.identifiers, contract)
     if not is_text(source):
         return _of_arrays(source, contract)
     name = "standard input" if os.fspath(source) == "-" else os.fspath(source)
@@ -73,9 +77,24 @@ def _of_arrays(source: str | os.PathLike[str], contract: StepContract) -> dict[s
         raise RejectedInputError(f"{source}: expected rows of the shape {wanted}, got {got}.")
     inputs = {"inputs": np.concatenate([part.inputs for part in parts])}
     own = [part.identifiers for part in parts if part.identifiers is not None]
-    if contract.num_puzzle_identifiers is not None and len(own) == len(parts):
-        inputs["puzzle_identifiers"] = np.concatenate(own)
-    return inputs
+    known = np.concatenate(own) if len(own) == len(parts) else None
+    return _with_identifiers(inputs, known, contract)
+
+
+def _with_identifiers(
+    inputs: dict[str, Array], known: Array | None, contract: StepContract
+) -> dict[str, Array]:
+    if known is None or contract.num_puzzle_identifiers is None:
+        return inputs
+    return {**inputs, "puzzle_identifiers": known}
+
+
+def arc_questions(source: str | os.PathLike[str], contract: StepContract) -> ArcQuestions | None:
+    """The questions of ARC JSON; None for another file, and for a model of other boards."""
+    fits = takes_arc(contract.seq_len, contract.vocab_size, contract.alphabet)
+    if not fits or os.fspath(source) == "-":
+        return None
+    return read_arc(os.fspath(source))
 
 
 def read_identifiers(source: str | os.PathLike[str]) -> Array:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from trm_export.tasks import find_task
+from trm_export.tasks import ArcTask, find_task
 from trm_export.tasks.task import Boards
 from trm_export.tasks.tokens import TokenBoards
 from trm_runtime.contract import StepContract
@@ -22,9 +22,7 @@ def valid_answers(model: StepContract | Boards) -> Valid | None:
     others for every puzzle.
     """
     task = find_task(model) if isinstance(model, StepContract) else model
-    if isinstance(task, TokenBoards):
-        return None
-    if task is None or task.num_puzzle_identifiers is not None:
+    if task is None or isinstance(task, TokenBoards | ArcTask):
         return None
 
     def valid(inputs: Array, answers: Array) -> Array:

@@ -12,6 +12,7 @@ import numpy as np
 
 from trm_export.errors import RejectedInputError, UsageError, reason_of
 from trm_export.tasks import TaskDescription, find_task, get_task, random_rows, read_puzzles
+from trm_export.tasks.arc_files import arc_puzzles
 from trm_export.tasks.read_arrays import checked_arrays, puzzle_set
 from trm_export.tasks.task import Blanks, Boards, PuzzleSet, Task
 from trm_export.tasks.tokens import TokenBoards
@@ -107,6 +108,9 @@ def _selected(
     puzzles, blanks = read_choice(puzzles, blanks)
     file = puzzle_file(puzzles)
     if file is not None:
+        arc = arc_puzzles(file, boards, count, contract.num_puzzle_identifiers)
+        if arc is not None:
+            return arc
         return read_puzzles(file, boards, split=split if file.is_dir() else None, limit=count)
     if puzzles is not None:
         return in_memory(puzzles, boards, count)
