@@ -41,8 +41,8 @@ class Limit:
 FILE_MB = Limit("TRM_MAX_FILE_MB", 64)
 """Of a text or JSON file that is read into memory, MiB."""
 
-BATCH_MB = Limit("TRM_MAX_BATCH_MB", 256)
-"""Of the carry and the outputs of one batch, as the contract declares them, MiB."""
+MEMORY_MB = Limit("TRM_MAX_MEMORY_MB", 256)
+"""Of arrays in memory at once: the carry and outputs of one batch, or a chunk of a golden, MiB."""
 
 CALLS = Limit("TRM_MAX_CALLS", 10_000)
 """Of the graph for one puzzle: the contract's `max_steps` x `passes`."""
@@ -50,4 +50,4 @@ CALLS = Limit("TRM_MAX_CALLS", 10_000)
 THREADS = Limit("TRM_MAX_THREADS", 256)
 """Of an engine."""
 
-ALL = (FILE_MB, BATCH_MB, CALLS, THREADS)
+ALL = (FILE_MB, MEMORY_MB, CALLS, THREADS)

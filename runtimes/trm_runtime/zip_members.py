@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import io
-import lzma
 import math
 import os
 import struct
@@ -14,17 +13,19 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from trm_runtime.message_text import first_line
 
+if TYPE_CHECKING:
+    import numpy as np
+
 DAMAGE = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, KeyError, ValueError,
-    OverflowError, RuntimeError,
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, ValueError, OverflowError,
+    RuntimeError,
 )  # fmt: skip
-"""What reading a damaged archive raises; RuntimeError: encrypted, or an unknown method."""
+"""What reading a damaged archive raises; RuntimeError: encrypted, or an unknown method. The methods
+that can raise other exceptions are refused before a member is read."""
 
 MAX_DIRECTORY_BYTES = 1 << 22  # about 60 for each member
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -32,6 +33,7 @@ _ENCRYPTED = 0x1
 _END, _END_SIZE, _LONGEST_COMMENT = b"PK\x05\x06", 22, 0xFFFF
 _WIDE_END, _WIDE_SIZE = b"PK\x06\x06", 56 + 20  # of ZIP64, with its locator, before the other end
 _FREE, _MOST_TIMES, _USUAL_TIMES = 1 << 26, 100, 4
+_SLACK, _MOST_RATIO = 16 << 20, 200  # bytes; bytes unpacked for each byte of the archive
 
 
 @contextmanager
@@ -70,10 +72,30 @@ def member_problem(member: zipfile.ZipInfo) -> str | None:
     return None
 
 
-def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """The bytes of a member, their CRC checked; raises one of DAMAGE, in bounded memory."""
+def check_members(archive: zipfile.ZipFile, size: int) -> None:
+    """Raises BadZipFile unless all members can be read in a time that fits an archive of `size`.
+
+    They have different names, are stored or deflated, and together unpack to at most 16 MiB and 200
+    times its bytes.
+    """
+    members = archive.infolist()
+    if len({member.filename for member in members}) != len(members):
+        raise zipfile.BadZipFile("two members have the same name")
+    if any(member.compress_type not in _METHODS for member in members):
+        raise zipfile.BadZipFile("a member is compressed by another method than deflate")
+    if sum(member.file_size for member in members) > _SLACK + _MOST_RATIO * size:
+        raise zipfile.BadZipFile(f"it unpacks to more than {_MOST_RATIO} times its size")
+
+
+def read_member(archive: zipfile.ZipFile, name: str, most: int | None = None) -> bytes:
+    """The bytes of a member, their CRC checked; raises one of DAMAGE, in bounded memory.
+
+    A member of more than `most` bytes is refused.
+    """
     member = archive.getinfo(name)
     problem = member_problem(member)
+    if most is not None and member.file_size > most:
+        problem = f"more than {most:,} bytes"
     if problem is not None:
         raise ValueError(f"{name}: {problem}")
     with archive.open(member) as stream:
@@ -88,6 +110,8 @@ def read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray[Any, Any]:
 
     It has exactly the values that it declares, and no Python objects.
     """
+    import numpy as np
+
     data = read_member(archive, name)
     file = io.BytesIO(data)
     try:
