@@ -29,8 +29,8 @@ def test_a_bad_file_ends_with_5(
     model, _, bad = files
     assert run(["parity", model, bad, "--count", "6"]) == 5
     text = capsys.readouterr().out
-    assert text.startswith("FAILED at forced values")
-    assert "step 1, z_H: relative L2" in text
+    assert text.startswith("FAILED at weights: the file is not the model: 1 difference")
+    assert "of 192 values differ" in text
 
 
 @pytest.mark.parametrize("number", [1, 2])

@@ -65,6 +65,14 @@ Explain = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+Weights = Annotated[
+    bool,
+    typer.Option(
+        "--weights",
+        help="Judge what a file stores also where another tool quantized it.",
+        rich_help_panel=RUN,
+    ),
+]
 BenchFile = Annotated[
     Path | None,
     typer.Option(
@@ -120,11 +128,12 @@ def parity(
     junit: JUnit = None,
     summary: StepSummary = None,
     bench: BenchFile = None,
+    weights: Weights = False,
     explain: Explain = False,
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
-    """Compare exported files with their model, from names and shapes to accuracy.
+    """Compare exported files with their model, from what they store to accuracy.
 
     Exit code 5 if a file fails; the first failed check is shown. With -o or --report the same
     command resumes after a kill.
@@ -153,6 +162,7 @@ def parity(
             output=output,
             report=report,
             bench=bench,
+            weights=weights,
             explain=explain,
             trust=hints.trusted,
             hints=hints.hints(),
