@@ -88,6 +88,22 @@ Report = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+JUnit = Annotated[
+    Path | None,
+    typer.Option(
+        "--junit",
+        help="Write the ladder of every file to this .xml file, for a build server.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+StepSummary = Annotated[
+    Path | None,
+    typer.Option(
+        "--summary",
+        help="Append the verdict to this Markdown file, such as $GITHUB_STEP_SUMMARY.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 
 
 @examples(
@@ -109,6 +125,8 @@ def parity(
     threads: Threads = None,
     output: JsonFile = None,
     report: Report = None,
+    junit: JUnit = None,
+    summary: StepSummary = None,
     bench: BenchFile = None,
     weights: Weights = False,
     explain: Explain = False,
@@ -121,11 +139,13 @@ def parity(
     command resumes after a kill.
     """
     import trm_export as te
+    from trm_export.commands.support.build_servers import append, refuse, write
     from trm_export.commands.support.command_line import command_line
     from trm_export.commands.support.console import emit, stages
     from trm_export.commands.support.parity_tables import show_comparison
     from trm_export.errors import ParityError
 
+    refuse(junit, ".xml", force=force)
     with stages() as progress:
         found = te.compare(
             model,
@@ -150,6 +170,8 @@ def parity(
             progress=progress,
             command=command_line(),
         )
+    write(junit, found.junit, force=force)
+    append(summary, found.step_summary)
     if as_json:
         emit(found.to_json())
     else:
