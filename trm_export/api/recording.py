@@ -18,7 +18,7 @@ from trm_export.api.arguments import (
     stem_of,
 )
 from trm_export.api.model_source import ModelSource
-from trm_export.api.recording_files import FileRecording, beside_file, exported_file
+from trm_export.api.recording_files import FileRecording, beside, exported_file
 from trm_export.errors import RejectedInputError, UsageError
 from trm_export.files import refuse_overwrite, require_suffix, sha256_file, sha256_tree
 from trm_export.parity.parts import digest
@@ -247,11 +247,9 @@ def record(
         OverwriteError: `output` was not made by this tool.
         RejectedInputError: the model or the puzzles cannot be used.
     """
-    artifact = exported_file(model)
-    default = (
-        ARTIFACTS / f"{stem_of(model)}.golden.npz" if artifact is None else beside_file(artifact)
-    )
-    target = default if output is None else Path(output)
+    artifact, tell = exported_file(model), progress or ignore
+    named = ARTIFACTS / f"{stem_of(model)}.golden.npz" if artifact is None else beside(artifact)
+    target = named if output is None else Path(output)
     require_suffix(target, ".npz")
     refuse_overwrite(target, force=force)
     source = ModelSource(model, trust, hints)

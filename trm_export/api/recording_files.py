@@ -33,7 +33,7 @@ def exported_file(model: object) -> Path | None:
     return path if host_kind(path) is not None else None
 
 
-def beside_file(artifact: Path) -> Path:
+def beside(artifact: Path) -> Path:
     """Where the recording of a file is by default."""
     return artifact.with_name(artifact.name + SUFFIX)
 
