@@ -46,7 +46,7 @@ from trm_export.step.step_model import AnyModel
 from trm_export.stored.changes import changes
 from trm_export.stored.contents import Contents
 from trm_export.stored.fits import WeightFit, is_integer, missing
-from trm_export.stored.graph import Arrays, StoredGraph
+from trm_export.stored.graph import Arrays, Known, StoredGraph
 from trm_runtime.contract import StepContract
 from trm_runtime.integer import has_int8_io
 from trm_runtime.tensors import AnySpec
@@ -182,7 +182,7 @@ class _Rung:
             job, _ = build(job, self.kind, path)
             contents = walker_of(self.kind.name).contents(path, job.model)
             table = job.contract.puzzle_table_sha256
-            return _Again(contents.constants, contents.graph({}), table)
+            return _Again(contents.constants, contents.graph(Known()), table)
 
     @property
     def _recipe(self) -> str | None:
@@ -192,7 +192,7 @@ class _Rung:
         return document.read_text(encoding="utf-8")
 
     def _compared(self, again: _Again) -> WeightsReport:
-        found = self.contents.graph(self._near(again.constants))
+        found = self.contents.graph(self._known(again.constants))
         problems = self._problems(again, found)
         if again.puzzle_table_sha256 != self.contract.puzzle_table_sha256:
             problems = (*problems, "the external puzzle table has other values")
@@ -211,24 +211,24 @@ class _Rung:
             return ""
         return f"its calibration document {document.name} is not beside it"
 
-    def _near(self, constants: Arrays) -> Arrays:
-        """The constants that are no weights."""
-        known = weights(self.shared.model)
-        return {n: x for n, x in constants.items() if nearest_form(x, known)[1] is None}
+    def _known(self, constants: Arrays) -> Known:
+        """The constants of a new export, and those of them that are no weights."""
+        model = weights(self.shared.model)
+        free = [array for array in constants.values() if nearest_form(array, model)[1] is None]
+        return Known(tuple(constants.values()), tuple(free))
 
     def _problems(self, again: _Again, found: StoredGraph) -> tuple[str, ...]:
-        """Tensors that differ, then operators, then outputs."""
-        ours = {name: again.constants[name] for name in again.constants}
-        theirs = {n: x for n, x in self.contents.constants.items() if n not in found.inexact}
-        same = {name: ours[name] for name in found.inexact if name in ours}
+        """Tensors that differ, then operators, then outputs; nothing if every output is equal."""
+        if again.graph.outputs == found.outputs:
+            return ()
+        ours, named = again.constants, self.contents.name
+        near = {name: ours[name] for name in found.inexact if name in ours}
         lines = [
-            f"{self.contents.name(name)}: {how}" for name, how in changes(ours, {**theirs, **same})
+            f"{named(name)}: {how}"
+            for name, how in changes(ours, {**self.contents.constants, **near})
         ]
-        lines += [
-            f"{self.contents.name(name)}: is not in a new export"
-            for name in found.constants
-            if name not in ours
-        ]
+        new = (name for name in found.constants if name not in ours)
+        lines += [f"{named(name)}: is not in a new export" for name in new]
         lines += again.graph.differences(found)
         return tuple(lines) or ("the graph is not that of a new export",)
 
