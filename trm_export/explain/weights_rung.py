@@ -28,6 +28,7 @@ from trm_export.exporters.choices import RECURSIONS, Choices
 from trm_export.exporters.export import build, plan
 from trm_export.exporters.format import Format
 from trm_export.exporters.kept_layers import weights
+from trm_export.exporters.measured import measured_again
 from trm_export.exporters.probe import probe_puzzles
 from trm_export.exporters.shared import Shared
 from trm_export.exporters.tflite_keep import nearest_form
@@ -49,6 +50,7 @@ from trm_export.stored.fits import WeightFit, is_integer, missing
 from trm_export.stored.graph import Arrays, Known, StoredGraph
 from trm_runtime.contract import StepContract
 from trm_runtime.integer import has_int8_io
+from trm_runtime.parity import Rung
 from trm_runtime.tensors import AnySpec
 
 Progress = Callable[[float, str], object]  # the share that is done, and what is being done
@@ -56,8 +58,8 @@ Progress = Callable[[float, str], object]  # the share that is done, and what is
 
 def weights_reports(
     model: Callable[[], AnyModel], paths: Sequence[Path], gated: bool, progress: Progress
-) -> Iterator[WeightsReport]:
-    """The report of each file in turn; where none can be made, why.
+) -> Iterator[tuple[WeightsReport, Rung | None]]:
+    """The report of each file in turn, or why there is none, and the rung of its export's errors.
 
     Args:
         model: opens the model.
@@ -70,16 +72,14 @@ def weights_reports(
         progress(number / len(paths), "Comparing weights")
         precision = embedded_contract(path).precision
         if backend != "tensorflow":
-            yield not_judged(
-                precision,
-                f"needs TensorFlow, but Keras runs on {backend}; use KERAS_BACKEND=tensorflow",
-            )
+            reason = f"needs TensorFlow, but Keras runs on {backend}; use KERAS_BACKEND=tensorflow"
+            yield not_judged(precision, reason), None
             continue
         shared = shared or Shared(model())
         try:
-            yield weights_report(shared, path, gated=gated)
+            yield weights_report(shared, path, gated=gated), measured_again(shared, path)
         except TRMError as error:
-            yield not_judged(precision, reason_of(error))
+            yield not_judged(precision, reason_of(error)), None
     progress(1.0, "Comparing weights")
 
 
