@@ -29,7 +29,7 @@ def own_control(
         progress(len(errors) / 2)
     if not errors:
         title = kind_of(artifact).title
-        raise NoControlError(f"the engine of a {title} has no other way to run it")
+        raise NoControlError(f"{title}: its engine runs a file in one way only.")
     worst = max(errors, key=lambda what: errors[what])
     return {"what": worst, "forced_error": errors[worst], "errors": errors, "free": []}
 
