@@ -18,6 +18,7 @@ from trm_runtime.limits import FILE_MB, Limit
 PathLike = Union[str, "os.PathLike[str]"]
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_CHUNK = 1 << 20
 _KINDS = (
     (stat.S_ISFIFO, "a FIFO"),
     (stat.S_ISCHR, "a device"),
@@ -54,10 +55,12 @@ def read_regular(path: PathLike, limit: Limit = FILE_MB) -> bytes:
 
 def bounded(file: BinaryIO, name: str, limit: Limit = FILE_MB) -> bytes:
     """All bytes of an open file or stream; RejectedInputError if there are more than the limit."""
-    data = file.read(limit.bytes + 1)
-    if len(data) > limit.bytes:
-        raise too_large(name, limit)
-    return data
+    data, most = bytearray(), limit.bytes
+    while chunk := file.read(_CHUNK):
+        data += chunk
+        if len(data) > most:
+            raise too_large(name, limit)
+    return bytes(data)
 
 
 def too_large(name: str, limit: Limit) -> RejectedInputError:

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def table(rows: list[Row]) -> str:
     """Reader x mutants x outcomes, with the sums of each kind of reader."""
-    heads = ("reader", "mutants", *OUTCOMES, "each second")
+    heads = ("reader", "mutants", *OUTCOMES, "per CPU second")
     lines = [_cells(row) for row in rows]
     for native in (False, True):
         some = [row for row in rows if row.native is native]
@@ -72,7 +72,8 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _sum(rows: list[Row], native: bool) -> Row:
-    total = Row("all native" if native else "all in Python", native, sum(r.seconds for r in rows))
+    total = Row("all native" if native else "all in Python", native)
+    total.seconds = sum(row.seconds for row in rows)
     total.counts = {name: sum(row.counts[name] for row in rows) for name in OUTCOMES}
     return total
 

@@ -38,7 +38,7 @@ class Row:
 
     reader: str
     native: bool
-    seconds: float = 0.0
+    seconds: float = 0.0  # of a processor
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
 
     @property
@@ -84,7 +84,7 @@ class Run:
     def row(self, first: int = 0) -> Row:
         """Try inputs from that number until the time or their number is over."""
         self.reader.prepare()
-        shared, started = Shared(), time.monotonic()
+        shared, started, used = Shared(), time.monotonic(), _processor_seconds()
         row = Row(self.reader.name, self.reader.native)
         memory = _MEMORY_FOLDER if _MEMORY_FOLDER.is_dir() else None
         folder = Path(tempfile.mkdtemp(prefix="trm-fuzz-", dir=memory))
@@ -96,7 +96,7 @@ class Run:
                 at = self._child(shared, folder, at, stop, started + self.seconds)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        row.seconds = time.monotonic() - started
+        row.seconds = _processor_seconds() - used
         row.counts = {name: shared[1 + index] for index, name in enumerate(OUTCOMES)}
         return row
 
@@ -177,6 +177,12 @@ def _silence() -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
+
+
+def _processor_seconds() -> float:
+    """Of all children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _peak() -> int:

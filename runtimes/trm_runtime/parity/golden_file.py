@@ -11,13 +11,12 @@ import hashlib
 import io
 import itertools
 import json
-import math
 import os
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, overload
+from typing import Any, BinaryIO, cast, overload
 
 import numpy as np
 
@@ -27,9 +26,9 @@ from trm_runtime.errors import RejectedInputError, unreadable
 from trm_runtime.json_values import plain
 from trm_runtime.limits import MEMORY_MB
 from trm_runtime.message_text import counted, first_few
+from trm_runtime.npy_header import Header, read_header
 from trm_runtime.parity.golden import Chunk, ChunkSize, Golden, GoldenOrigin, RefilledSlots
 from trm_runtime.parity.golden_rules import (
-    Header,
     Headers,
     bytes_in_memory,
     header_problems,
@@ -46,7 +45,7 @@ Arrays = Mapping[str, Array]
 SCHEMA_VERSION = 1
 _SUMS = "SHA256SUMS"
 _MAX_INDEX, _MAX_SUMS = 1 << 23, 1 << 26  # bytes; of real ones some 100 kB
-_NPY, _VERSION = ".npy", (1, 0)
+_NPY = ".npy"
 
 
 class _Archive(zipfile.ZipFile):
@@ -189,19 +188,12 @@ def _arrays_in(archive: zipfile.ZipFile) -> list[str]:
 
 
 def _header(archive: zipfile.ZipFile, name: str) -> Header:
-    """The dtype and the shape of an array whose data are complete; ValueError for another file."""
+    """The head of an array; ValueError for another file."""
     info = archive.getinfo(name)
-    try:
-        with archive.open(info) as member:
-            if not name.endswith(_NPY) or np.lib.format.read_magic(member) != _VERSION:
-                raise ValueError("not an array of this tool")
-            shape, _, dtype = np.lib.format.read_array_header_1_0(member)
-            size = info.file_size - member.tell()
-    except Exception as error:  # numpy's parser of the header may raise any exception
-        raise ValueError(f"{name}: not an array") from error
-    if dtype.hasobject or math.prod(shape) * dtype.itemsize != size or min(shape, default=0) < 0:
-        raise ValueError(f"{name}: has other data than its header describes")
-    return Header(dtype, tuple(shape))
+    if not name.endswith(_NPY):
+        raise ValueError(f"{name}: not an array")
+    with archive.open(info) as member:
+        return read_header(cast(BinaryIO, member), info.file_size)
 
 
 def _verify(path: Path, archive: zipfile.ZipFile, size: int) -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from trm_runtime.contract import StepContract
 from trm_runtime.judging import UNJUDGED
+from trm_runtime.npy_header import Header
 from trm_runtime.parity.gaps import FIELDS
 from trm_runtime.parity.golden import Chunk
 from trm_runtime.tensors import AnySpec, shape_text
@@ -22,13 +23,6 @@ Array = np.ndarray[Any, Any]
 _OPTIONAL = "labels"
 _INTEGERS = (("u", 1), ("i", 1), ("i", 2), ("i", 4))  # kind and bytes; the smallest that fits
 _SUMS = 2 * 8 * len(FIELDS)  # bytes of the differences of a tensor of a row at a step
-
-
-class Header(NamedTuple):
-    """The head of an array in a file."""
-
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
 
 
 Headers = Mapping[str, Header]
