@@ -97,7 +97,7 @@ class BoardSigns:
         if self.fits(whole, size):
             return [whole]
         fields = self._fields(line, _SEPARATORS if self.spaced else _SEPARATORS + " ")
-        single = bool(self.ids) and all(len(field) == 1 for field in fields)
+        single = bool(self.ids) and all(self._is_cell(field) for field in fields)
         numbers = self._numbers(line) is not None and len(fields) > 1
         if numbers and not (single or self.numbers_are_ids) and len(fields) % size == 0:
             return [whole]
@@ -134,6 +134,9 @@ class BoardSigns:
         blank = next((sign for sign in ".0_ " if sign in self.ids), "0")
         words = [blank if cell is None or cell == "" else str(cell) for cell in cells]
         return ("" if self.ids and not self.numbers_are_ids else " ").join(words)
+
+    def _is_cell(self, field: str) -> bool:
+        return len(field) == 1 and (field in self.ids or not self.numbers_are_ids)
 
     def _fields(self, line: str, separators: str) -> list[str]:
         split = "".join(sign for sign in separators if sign not in self.ids)

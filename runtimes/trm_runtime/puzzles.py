@@ -16,6 +16,7 @@ import numpy as np
 from trm_runtime.alphabet import meanings, padded_cells
 from trm_runtime.arc_json import ArcQuestions, read_arc, takes_arc
 from trm_runtime.board_text import INTEGER, BoardSigns
+from trm_runtime.checks import with_identifiers
 from trm_runtime.contract import StepContract
 from trm_runtime.errors import RejectedInputError
 from trm_runtime.message_text import counted, first_few
@@ -42,11 +43,11 @@ def read_puzzles(source: str | os.PathLike[str], model: StepContract | StepRunne
 def read_inputs(
     source: str | os.PathLike[str], model: StepContract | StepRunner
 ) -> dict[str, Array]:
-    """The inputs of a model from a file: the puzzles (N, S) as `inputs`, int32 token ids.
+    """The inputs of a model from a file: the puzzles (N, S) as `inputs`, integer token ids.
 
     source: text ("-" is standard input), an .npz with `inputs`, a folder of an official data set,
     or ARC JSON; all but text may also have `puzzle_identifiers` (N,), which are given to a model
-    that takes them. model: a runner, or the contract of one.
+    that takes them; 0 without any. model: a runner, or the contract of one.
 
     Raises RejectedInputError if the file cannot be read or has no puzzles, and for bad lines, of
     which the first few are listed with the reason.
@@ -54,7 +55,7 @@ def read_inputs(
     contract = model if isinstance(model, StepContract) else model.contract
     arc = arc_questions(source, contract)
     if arc is not None:
-        return _with_identifiers({"inputs": arc.inputs}, arc.identifiers, contract)
+        return dict(with_identifiers(contract, arc.inputs, arc.identifiers))
     if not is_text(source):
         return _of_arrays(source, contract)
     name = "standard input" if os.fspath(source) == "-" else os.fspath(source)
@@ -66,7 +67,7 @@ def read_inputs(
         raise RejectedInputError(summary, first_few(problems))
     if not len(rows):
         raise RejectedInputError(f"{name}: has no puzzles; expected one a line.")
-    return {"inputs": rows}
+    return dict(with_identifiers(contract, rows))
 
 
 def _of_arrays(source: str | os.PathLike[str], contract: StepContract) -> dict[str, Array]:
@@ -75,18 +76,10 @@ def _of_arrays(source: str | os.PathLike[str], contract: StepContract) -> dict[s
     if shapes != {(contract.seq_len,)}:
         wanted, got = (contract.seq_len,), ", ".join(map(str, sorted(shapes)))
         raise RejectedInputError(f"{source}: expected rows of the shape {wanted}, got {got}.")
-    inputs = {"inputs": np.concatenate([part.inputs for part in parts])}
+    inputs = np.concatenate([part.inputs for part in parts])
     own = [part.identifiers for part in parts if part.identifiers is not None]
     known = np.concatenate(own) if len(own) == len(parts) else None
-    return _with_identifiers(inputs, known, contract)
-
-
-def _with_identifiers(
-    inputs: dict[str, Array], known: Array | None, contract: StepContract
-) -> dict[str, Array]:
-    if known is None or contract.num_puzzle_identifiers is None:
-        return inputs
-    return {**inputs, "puzzle_identifiers": known}
+    return dict(with_identifiers(contract, inputs, known))
 
 
 def arc_questions(source: str | os.PathLike[str], contract: StepContract) -> ArcQuestions | None:

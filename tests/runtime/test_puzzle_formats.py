@@ -257,6 +257,8 @@ def test_identifiers_of_arrays(tmp_path: Path) -> None:
     found = read_inputs(tmp_path / "own.npz", model)
     assert found["puzzle_identifiers"].tolist() == [5, 6, 7]
     assert list(read_inputs(tmp_path / "own.npz", make_contract())) == ["inputs"]
+    (tmp_path / "text.txt").write_text("1234\n....\n")
+    assert read_inputs(tmp_path / "text.txt", model)["puzzle_identifiers"].tolist() == [0, 0]
     folder = tmp_path / "test"
     folder.mkdir()
     (folder / "dataset.json").write_text('\ufeff{"sets": ["all"], "seq_len": 4}')

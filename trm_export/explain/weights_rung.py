@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
+import keras
+
 from trm_export.artifacts.contract_rewrite import embedded_contract
-from trm_export.errors import ParityError, UsageError
+from trm_export.errors import TRMError, reason_of
 from trm_export.explain.file_choices import choices_of, format_of
 from trm_export.explain.walker import walker_of
-from trm_export.exporters.calibration import RecipeError, scaled_matrices
+from trm_export.exporters.calibration import scaled_matrices
 from trm_export.exporters.choices import RECURSIONS, Choices
 from trm_export.exporters.export import build, plan
 from trm_export.exporters.format import Format, Job
@@ -41,12 +43,44 @@ from trm_export.parity.weights_report import (
     WeightsReport,
     not_judged,
 )
+from trm_export.step.step_model import AnyModel
 from trm_export.stored.changes import changes
 from trm_export.stored.contents import Contents
 from trm_export.stored.fits import WeightFit, is_integer, missing
 from trm_export.stored.graph import Arrays, StoredGraph
 from trm_runtime.contract import StepContract
 from trm_runtime.integer import has_int8_io
+
+Progress = Callable[[float, str], object]  # the share that is done, and what is being done
+
+
+def weights_reports(
+    model: Callable[[], AnyModel], paths: Sequence[Path], gated: bool, progress: Progress
+) -> Iterator[WeightsReport]:
+    """The report of each file in turn; where none can be made, why.
+
+    Args:
+        model: opens the model.
+        paths: the files.
+        gated: see `weights_report`.
+        progress: called with the share that is done, and what is being done.
+    """
+    backend, shared = keras.backend.backend(), None
+    for number, path in enumerate(paths):
+        progress(number / len(paths), "Comparing weights")
+        precision = embedded_contract(path).precision
+        if backend != "tensorflow":
+            yield not_judged(
+                precision,
+                f"needs TensorFlow, but Keras runs on {backend}; use KERAS_BACKEND=tensorflow",
+            )
+            continue
+        shared = shared or Shared(model())
+        try:
+            yield weights_report(shared, path, gated=gated)
+        except TRMError as error:
+            yield not_judged(precision, reason_of(error))
+    progress(1.0, "Comparing weights")
 
 
 def weights_report(shared: Shared, path: Path, *, gated: bool = False) -> WeightsReport:
@@ -65,10 +99,7 @@ def weights_report(shared: Shared, path: Path, *, gated: bool = False) -> Weight
     quantized = any(is_integer(one) for one in rung.fits)
     if quantized and not contract.precision.startswith("int8"):
         return rung.rounded("another tool quantized it", FAILED if gated else REPORTED)
-    try:
-        tries = list(rung.tries())
-    except (ParityError, UsageError, RecipeError) as error:
-        return not_judged(contract.precision, f"no new export can be made: {error}")
+    tries = list(rung.tries())
     best = next((one for one in tries if one.status == OK), tries[0])
     if best.status == OK or rung.is_of_this_version():
         return best

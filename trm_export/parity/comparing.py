@@ -12,7 +12,7 @@ from trm_export.errors import RejectedInputError, UsageError
 from trm_export.files import sha256_tree
 from trm_export.leftovers import scratch_folder
 from trm_export.parity.checking import Spread, here
-from trm_export.parity.document import JudgedFile
+from trm_export.parity.document import JudgedFile, two_hops
 from trm_export.parity.parts import Parts, beside
 from trm_export.version import TOOL, __version__
 from trm_runtime import strict_json
@@ -97,4 +97,4 @@ def kept_parts(
 
 def file_document(file: JudgedFile) -> dict[str, Any]:
     """The document of a comparison of one file."""
-    return {**file.result.to_json(), "tool": f"{TOOL} {__version__}"}
+    return {**file.result.to_json(), "tool": f"{TOOL} {__version__}", **two_hops(file)}
