@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import io
-import math
 import os
 import struct
 import zipfile
@@ -14,8 +13,6 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
-
-from trm_runtime.message_text import first_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,19 +109,10 @@ def read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray[Any, Any]:
     """
     import numpy as np
 
+    from trm_runtime.npy_header import read_header
+
     data = read_member(archive, name)
     file = io.BytesIO(data)
-    try:
-        version = np.lib.format.read_magic(file)
-        header = np.lib.format.read_array_header_1_0
-        if version > (1, 0):
-            header = np.lib.format.read_array_header_2_0
-        shape, by_columns, dtype = header(file)
-    except Exception as error:  # numpy's parser of the header may raise any exception
-        raise ValueError(f"{name}: {first_line(error)}") from error
-    size, start = math.prod(shape) * dtype.itemsize, file.tell()
-    if dtype.hasobject or not dtype.itemsize or size != len(data) - start:
-        stored = f"{len(data) - start:,} bytes of {dtype}"
-        raise ValueError(f"{name}: it declares the shape {shape}, but has {stored}")
-    values: np.ndarray[Any, Any] = np.frombuffer(data, dtype, offset=start)
-    return values.reshape(shape, order="F" if by_columns else "C")
+    header = read_header(file, len(data))
+    values: np.ndarray[Any, Any] = np.frombuffer(data, header.dtype, offset=file.tell())
+    return values.reshape(header.shape, order="F" if header.fortran else "C")

@@ -167,11 +167,12 @@ def _exported(drawn: Drawn, folder: Path) -> str:
 
     model: Any = _tame(te.TRM(**drawn.config))
     boards = probe_puzzles(model, 3)
+    many = probe_puzzles(model, 64) if drawn.options["precision"] == "int8-static" else None
     if drawn.saved:
         model.save(folder / "model.keras")
         model = folder / "model.keras"
     suffix = {"onnx": ".onnx", "tflite": ".tflite", "saved-model": ""}[drawn.options["format"]]
-    made = te.export(model, folder / f"made{suffix}", **drawn.options)
+    made = te.export(model, folder / f"made{suffix}", puzzles=many, **drawn.options)
     solved = solve(open_runner(made.path), boards.inputs)
     if solved.answers.shape != boards.inputs.shape or solved.steps.max() > made.contract.max_steps:
         raise AssertionError(f"answers {solved.answers.shape}, steps {solved.steps}")

@@ -245,7 +245,7 @@ def test_the_norm_of_the_official_code_is_ours(tmp_path: Path) -> None:
         (lambda a: a.update({HEAD: a[HEAD][:, :, None]}), f"{HEAD} [7, 16, 1]: expected [7, 16]"),
         (lambda a: a.update({EMBED: a[EMBED][0]}), f"{EMBED} [16]: expected [7, 16]"),
         (lambda a: a.update({HEAD: a[HEAD].astype("int8")}), f"{HEAD}: dtype I8, expected F32"),
-        (lambda a: a.clear(), "self_attn.o_proj.weight: missing, expected [16, 16]"),
+        (lambda a: a.clear(), "inner.q_head.bias: missing, expected [2]"),
     ],
     ids=range(8),
 )
@@ -263,6 +263,12 @@ def test_truncated(tmp_path: Path, keep: float) -> None:
     assert str(refusal(path)).endswith("not a safetensors file, or a damaged one; copy it again.")
 
 
+BOMB = "a: &a [x, x, x, x]\n" + "".join(  # 4^15 texts
+    f"{new}: &{new} [*{old}, *{old}, *{old}, *{old}]\n"
+    for old, new in zip("abcdefghijklmn", "bcdefghijklmno", strict=True)
+)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "reason"),
     [
@@ -275,13 +281,20 @@ def test_truncated(tmp_path: Path, keep: float) -> None:
         ("dataset.json", '{"vocab_size": true, "seq_len": 9}', "vocab_size: expected an integer"),
         ("dataset.json", '{"vocab_size": 8, "seq_len": 9}', "vocab_size: dataset.json has 8"),
         ("dataset.json", " " * (1 << 21), "at most 131,072"),
+        ("all_config.yaml", BOMB, "its aliases stand for more than 1,048,576 characters"),
+        ("all_config.yaml", f"arch: {{mlp_t: *h}}\n{BOMB}", "not plain YAML"),
+        ("all_config.yaml", "a: &a [*a]", "an alias stands for a part of itself"),
+        ("all_config.yaml", 'a: !!int ""', "not plain YAML"),
+        ("all_config.yaml", "a: !!timestamp z", "not plain YAML"),
+        ("all_config.yaml", f"arch: {{L_cycles: 0x{'f' * 9000}}}", "L_cycles: expected an integer"),
     ],
-    ids=range(9),
+    ids=range(15),
 )
 def test_bad_documents(tmp_path: Path, name: str, text: str, reason: str) -> None:
     path = copy(tmp_path, "rope")
     (path.parent / name).write_text(text)
     assert reason in str(refusal(path))
+    assert len(str(refusal(path))) < 500
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
