@@ -17,13 +17,18 @@ from typing import Any
 
 from trm_runtime.errors import RejectedInputError
 
+TINY = Path(__file__).parent / "tiny"
+"""A folder with a tiny file of every kind, whose signature `tiny` returns y = -x of one float."""
+
 
 @dataclass(frozen=True)
 class Engine:
     """An engine that runs a kind of file.
 
-    The module of its driver has a function `load_engine() -> module` and the driver's class, a
-    StepRunner, which takes a path and the keyword `threads`, and `optimised` if `can_be_plain`.
+    The module of its driver has a function `load_engine() -> module`, a function
+    `try_engine(tiny)`, which opens and runs the tiny file of its kind in the folder `tiny`, and the
+    driver's class, a StepRunner, which takes a path and the keyword `threads`, and `optimised` if
+    `can_be_plain`.
     """
 
     driver: str  # "module:class"
@@ -44,6 +49,10 @@ class Engine:
         """The engine's module; MissingExtraError if it is not installed."""
         module: ModuleType = _loaded(f"{self.driver.partition(':')[0]}:load_engine")()
         return module
+
+    def try_out(self) -> None:
+        """Opens and runs a tiny file; raises whatever the engine raises."""
+        _loaded(f"{self.driver.partition(':')[0]}:try_engine")(TINY)
 
     @property
     def is_installed(self) -> bool:
