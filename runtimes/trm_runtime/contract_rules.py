@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 from trm_runtime.tensors import AnySpec, CarrySpec, Shape, TensorSpec, shape_text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE_VERSIONS = (1, SCHEMA_VERSION)
+"""Version 1 has the same keys; its TFLite files have no checksum of the contract."""
+
 HALT_KINDS = ("q_halt", "q_halt_minus_q_continue")
 GRANULARITIES = ("step", "loop", "block")
 SHA256 = "[0-9a-f]{64}"  # a pattern of the complete text
@@ -185,7 +189,7 @@ def alphabet_problems(alphabet: Sequence[str] | None, vocab: int) -> list[str]:
     if vocab and len(alphabet) != vocab:
         problems.append(f"alphabet: expected {vocab} entries, one a token id, got {len(alphabet)}")
     characters = "".join(alphabet)
-    twice = sorted({c for c in characters if characters.count(c) > 1})
+    twice = sorted(c for c, count in Counter(characters).items() if count > 1)
     problems += [f"alphabet: {c!r} is in more than one entry" for c in twice]
     bad = sorted({c for c in characters if not c.isprintable()})
     return problems + [f"alphabet: {c!r} is not a printable character" for c in bad]

@@ -12,7 +12,6 @@ Knows numpy; knows no model and no task: the tokens are checked by the caller.
 from __future__ import annotations
 
 import os
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,16 @@ from typing import Any
 import numpy as np
 
 from trm_runtime import strict_json
-from trm_runtime.errors import RejectedInputError
+from trm_runtime.errors import RejectedInputError, unreadable
 from trm_runtime.message_text import first_line
 from trm_runtime.puzzle_formats import PUZZLE_NAMES, SOLUTION_NAMES, named_so
+from trm_runtime.regular_file import check_regular, open_regular, read_regular
+from trm_runtime.zip_members import DAMAGE, opened_archive, read_array
 
 Array = np.ndarray[Any, Any]
 
 IDENTIFIERS = "puzzle_identifiers"
-_DAMAGED = (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError)
+_SUFFIX = ".npy"
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,16 @@ def read_arrays(
 
 def _npz(path: Path, limit: int | None) -> PuzzleArrays:
     try:
-        with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as data:
-            names = list(data.files)
+        with open_regular(path) as file, opened_archive(file) as archive:
+            members = [name for name in archive.namelist() if name.endswith(_SUFFIX)]
+            names = [name[: -len(_SUFFIX)] for name in members]
             wanted = (
                 next(iter(named_so(names, PUZZLE_NAMES)), None),
                 next(iter(named_so(names, SOLUTION_NAMES)), None),
                 next((name for name in (IDENTIFIERS, "identifiers") if name in names), None),
             )
-            arrays = [None if name is None else data[name] for name in wanted]
-    except _DAMAGED as error:
+            arrays = [read_array(archive, name + _SUFFIX) if name else None for name in wanted]
+    except (*DAMAGE, OSError) as error:
         raise RejectedInputError(
             f"{path.name}: not a readable .npz file: {first_line(error)}."
         ) from error
@@ -146,8 +148,10 @@ def _dataset_facts(folder: Path, path: Path) -> dict[str, Any]:
         hint = f"; {path} has the splits {', '.join(splits)}: give the folder of one"
         raise RejectedInputError(f"{folder} has no dataset.json{hint if splits else ''}.")
     try:
-        facts = strict_json.parse(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+        facts = strict_json.parse(read_regular(file).decode("utf-8-sig"))
+    except OSError as error:
+        raise unreadable(file, error) from error
+    except ValueError as error:
         raise RejectedInputError(f"{file}: not valid JSON: {first_line(error)}.") from error
     sets = facts.get("sets") if isinstance(facts, dict) else None
     plain = isinstance(sets, list) and all(isinstance(s, str) and s.isidentifier() for s in sets)
@@ -155,13 +159,18 @@ def _dataset_facts(folder: Path, path: Path) -> dict[str, Any]:
         raise RejectedInputError(
             f"{file}: expected a list of names `sets` and an integer `seq_len`."
         )
+    if len(set(sets)) < len(sets):
+        raise RejectedInputError(f"{file}: has a set more than once.")
     return {"sets": sets, "seq_len": facts["seq_len"]}
 
 
 def _map(path: Path) -> Array:
     try:
+        check_regular(path)
         mapped: Array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except _DAMAGED as error:
+    except RejectedInputError:
+        raise
+    except Exception as error:  # numpy's parser of the header may raise any exception
         raise RejectedInputError(
             f"{path}: not a readable .npy file: {first_line(error)}."
         ) from error

@@ -16,12 +16,16 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, BinaryIO, cast
 
 from trm_runtime.errors import RejectedInputError, unreadable
+from trm_runtime.limits import FILE_MB
+from trm_runtime.message_text import first_line
+from trm_runtime.regular_file import bounded, open_regular, too_large
+from trm_runtime.zip_members import DAMAGE, opened_archive, read_member
 
 LONGEST = 100_000  # characters in one line; a longer one is not a puzzle
-LONGEST_JSON = 1 << 28  # characters of a line that starts as JSON does, which may be all of a file
+LONGEST_JSON = 1 << 25  # characters of a line that starts as JSON does, which may be all of a file
 LFS = b"version https://git-lfs"
 
 _GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
@@ -41,21 +45,24 @@ def numbered_lines(source: str, name: str) -> Iterator[tuple[int, str]]:
     """(number from 1, line without its end) of a file; "-" is standard input.
 
     Raises RejectedInputError for a file that cannot be read, is no text, or has a line that is too
-    long.
+    long, or for more lines in all than a file may have, unpacked.
     """
     try:
         with _opened(source) as file, _text(_unpacked(file, name)) as text:
-            lines = iter(lambda: _line(text), "")
+            left, lines = FILE_MB.bytes, iter(lambda: _line(text), "")
             for number, line in enumerate(lines, start=1):
                 if len(line) > (LONGEST_JSON if line[0] in "{[" else LONGEST):
                     raise RejectedInputError(
                         f"{name} line {number}: more than {LONGEST} characters, expected one "
                         "puzzle a line."
                     )
+                left -= len(line)
+                if left < 0:
+                    raise too_large(name, FILE_MB)
                 if "\0" in line:
                     raise RejectedInputError(f"{name}: not a text file: it has binary data.")
                 yield number, line.rstrip("\r\n")
-    except (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile) as error:
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise RejectedInputError(f"{name}: damaged: {error}; copy it again.") from error
     except UnicodeError as error:
         raise RejectedInputError(f"{name}: not a text file: {error}.") from error
@@ -72,10 +79,10 @@ def _line(text: io.TextIOWrapper) -> str:
 
 def _opened(source: str) -> IO[bytes]:
     if source != "-":
-        return Path(source).open("rb")
+        return open_regular(source)
     if sys.stdin is None:
         raise OSError(errno.EBADF, "it is closed")
-    return io.BytesIO(sys.stdin.buffer.read())
+    return io.BytesIO(bounded(sys.stdin.buffer, "standard input"))
 
 
 def _peekable(file: IO[bytes]) -> io.BufferedReader:
@@ -95,7 +102,15 @@ def _unpacked(file: IO[bytes], name: str) -> IO[bytes]:
 
 
 def _only_member(file: IO[bytes], name: str) -> IO[bytes]:
-    archive = zipfile.ZipFile(file)
+    try:
+        with opened_archive(cast("BinaryIO", file)) as archive:
+            member = _name_of_the_only_one(archive, name)
+            return io.BytesIO(read_member(archive, member, FILE_MB.bytes))
+    except DAMAGE as error:
+        raise RejectedInputError(f"{name}: damaged: {first_line(error)}; copy it again.") from error
+
+
+def _name_of_the_only_one(archive: zipfile.ZipFile, name: str) -> str:
     names = [member for member in archive.namelist() if not member.endswith("/")]
     if any(member.startswith("xl/") for member in names):
         raise RejectedInputError(f"{name}: an Excel file; save it as CSV.")
@@ -105,7 +120,7 @@ def _only_member(file: IO[bytes], name: str) -> IO[bytes]:
             f"{name}: a ZIP archive; expected one file in it, got {listed}; unpack it, and give "
             "the file of the puzzles."
         )
-    return archive.open(names[0])
+    return names[0]
 
 
 def _text(file: IO[bytes]) -> io.TextIOWrapper:
