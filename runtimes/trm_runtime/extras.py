@@ -22,11 +22,15 @@ def load_extra(module: str, extra: str, distribution: str = "trm-runtime") -> Mo
     except ModuleNotFoundError as error:
         if error.name != module:
             raise _broken(module, install, error) from error
-        raise MissingExtraError(
-            f"{module} is not installed; install it with `{install}`."
-        ) from None
+        raise _missing(module, extra, distribution) from None
     except Exception as error:  # such as the AttributeError of a package for another numpy
         raise _broken(module, install, error) from error
+
+
+def require_extra(module: str, extra: str, distribution: str = "trm-runtime") -> None:
+    """MissingExtraError if `module` is not installed; loads nothing."""
+    if importlib.util.find_spec(module) is None:
+        raise _missing(module, extra, distribution)
 
 
 def load_first_extra(
@@ -45,6 +49,11 @@ def load_first_extra(
     names = " nor ".join(module.partition(".")[0] for module in extras)
     lines = " or ".join(f"`{_install_line(extra, distribution)}`" for extra in extras.values())
     raise MissingExtraError(f"Neither {names} is installed; install one with {lines} ({hint}).")
+
+
+def _missing(module: str, extra: str, distribution: str) -> MissingExtraError:
+    line = _install_line(extra, distribution)
+    return MissingExtraError(f"{module} is not installed; install it with `{line}`.")
 
 
 def first_installed(modules: Iterable[str]) -> str | None:
