@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trm_runtime import __version__
-from trm_runtime.errors import TRMError, UsageError
+from trm_runtime.errors import MissingExtraError, TRMError, UsageError
 from trm_runtime.failures import CHANGED_GIVENS, Parser, report, say, warnings_as_lines
 from trm_runtime.memory import return_large_blocks
 from trm_runtime.message_text import counted
@@ -108,9 +108,9 @@ def _doctor(options: argparse.Namespace) -> int:
 
     from trm_runtime.doctor import examine, report_text
 
-    machine = examine()
+    machine = examine(tried=True)
     print(json.dumps(asdict(machine)) if options.json else report_text(machine))
-    return 0
+    return MissingExtraError.exit_code if machine.broken else 0
 
 
 def _run(options: argparse.Namespace) -> int:
