@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from trm_runtime import __version__
 from trm_runtime.errors import TRMError
-from trm_runtime.failures import Parser, report, say
+from trm_runtime.failures import Parser, report, say, warnings_as_lines
 from trm_runtime.memory import return_large_blocks
 from trm_runtime.message_text import counted
 from trm_runtime.streams import StatusLine, open_closed_streams
@@ -89,7 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = parser.parse_args(given)
         as_json = options.json
-        code = run(options)
+        with warnings_as_lines():
+            code = run(options)
         sys.stdout.flush()
     except (TRMError, OSError, KeyboardInterrupt) as error:
         return report(error, as_json)

@@ -25,6 +25,7 @@ from trm_runtime import strict_json, tensors_json
 from trm_runtime.contract_rules import (
     GRANULARITIES,
     HALT_KINDS,
+    READABLE_VERSIONS,
     SCHEMA_VERSION,
     alphabet_problems,
     halt_problems,
@@ -203,14 +204,24 @@ class StepContract(Shown):
     def from_json(cls, text: str, where: str = "The step contract") -> StepContract:
         """Read the text of `to_json`, strictly; `where` is the origin, for messages.
 
-        Raises ContractError, listing every problem: bad JSON, a newer schema, unknown or missing
-        keys, wrong types, broken rules.
+        A contract of an older schema version is read as one of the newest, which it is when it is
+        written again. Raises ContractError, listing every problem: bad JSON, a newer schema,
+        unknown or missing keys, wrong types, broken rules.
         """
         try:
             value = strict_json.parse(text)
         except ValueError as error:
             raise ContractError(f"{where} is not valid JSON: {error}.") from error
         return _read_contract(value, where)
+
+
+def schema_version_of(text: str) -> object:
+    """The schema version in the text of a contract, as it is there; None without one."""
+    try:
+        value = strict_json.parse(text)
+    except ValueError:
+        return None
+    return value.get("schema_version") if isinstance(value, dict) else None
 
 
 def _without_none(fields: dict[str, Any], optional: Sequence[str]) -> dict[str, Any]:
@@ -267,8 +278,9 @@ def _refuse_other_schema(value: object, where: str) -> None:
             f"{where} has schema_version {version}, but this trm-runtime reads up to "
             f"{SCHEMA_VERSION}; upgrade it with `pip install --upgrade trm-runtime`."
         )
-    if version != SCHEMA_VERSION or type(version) is not int:
-        problem = f"schema_version: expected {SCHEMA_VERSION}, got {version!r:.60}"
+    if version not in READABLE_VERSIONS or type(version) is not int:
+        known = " or ".join(map(str, READABLE_VERSIONS))
+        problem = f"schema_version: expected {known}, got {version!r:.60}"
         raise ContractError(f"{where} is not valid:", [problem])
 
 

@@ -14,7 +14,10 @@ from collections.abc import Collection, Mapping, Sequence
 
 from trm_runtime.tensors import AnySpec, CarrySpec, Shape, TensorSpec, shape_text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE_VERSIONS = (1, SCHEMA_VERSION)
+"""Version 1 has the same keys; its TFLite files have no checksum of the contract."""
+
 HALT_KINDS = ("q_halt", "q_halt_minus_q_continue")
 GRANULARITIES = ("step", "loop", "block")
 SHA256 = "[0-9a-f]{64}"  # a pattern of the complete text

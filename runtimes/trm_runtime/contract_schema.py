@@ -32,6 +32,7 @@ from trm_runtime.contract_rules import (
     GRANULARITIES,
     HALT_KINDS,
     INPUTS,
+    READABLE_VERSIONS,
     SCHEMA_VERSION,
     SHA256,
     Kind,
@@ -73,7 +74,7 @@ _TYPES: Mapping[str, Schema] = {
 
 # The rules of single fields.
 _LIMITS: Mapping[str, Schema] = {
-    "schema_version": {"const": SCHEMA_VERSION},
+    "schema_version": {"enum": list(READABLE_VERSIONS)},
     "batch": {"minimum": 1},
     "max_steps": {"minimum": 1},
     "passes": {"minimum": 1},

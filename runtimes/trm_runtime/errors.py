@@ -20,6 +20,10 @@ from typing import ClassVar
 from trm_runtime.message_text import fitted, listing
 
 
+class OldFileWarning(UserWarning):
+    """A file of an earlier version, which is read although less of it is checked."""
+
+
 class TRMError(Exception):
     """A known failure. `exit_code` is that of the command."""
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import NoReturn
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
-from trm_runtime.errors import TRMError, UsageError
+from trm_runtime.errors import OldFileWarning, TRMError, UsageError
 from trm_runtime.streams import discard, has_no_reader, output_problem
 
 INTERRUPTED = 130
@@ -50,6 +53,23 @@ def report(error: BaseException, as_json: bool) -> int:
     except OSError as other:
         report(other, as_json=False)
     return code
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """In the block, an OldFileWarning is a line on standard error, once for each file."""
+    others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, OldFileWarning):
+            say(str(message))
+        else:
+            others(message, category, *place, **more)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", OldFileWarning)
+        warnings.showwarning = show
+        yield
 
 
 def _message(error: BaseException) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 
 MAX_LISTED = 5
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 60
 LONGEST = 499  # characters of the message of a refused file
 _LONGEST_HEAD = 300  # of its summary, if problems follow
 _LONGEST_LINE = 400  # of a problem
@@ -66,3 +69,14 @@ def counted(count: int, noun: str) -> str:
 def rows_text(count: int, kind: str) -> str:
     """How many rows of that kind: `2000 puzzles`, `1 puzzle`."""
     return counted(count, "puzzle") if kind == "puzzles" else f"{count} {kind}"
+
+
+def shown(value: object) -> str:
+    """A value of an untrusted file for a message: at most some hundred characters of its repr.
+
+    Its full repr may be larger than the memory, where the value has one part many times.
+    """
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return "an integer of many digits"

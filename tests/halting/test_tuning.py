@@ -22,6 +22,7 @@ from trm_export.halting.curve import point
 from trm_export.halting.tuning import refuse_loop, run_all_steps, tune
 from trm_export.tasks import PuzzleSet
 from trm_runtime import HaltRule, StepContract, open_runner, solve
+from trm_runtime.drivers.tflite_file import append_contract
 from trm_runtime.puzzle_table import table_beside
 
 KINDS = ("onnx", "tflite", "saved_model")
@@ -172,8 +173,10 @@ def test_tflite_keeps_its_flatbuffer(tmp_path: Path) -> None:
     flatbuffer = path.read_bytes()[:end]
     rewrite(path, tuned(embedded_contract(path)), path)
     assert path.read_bytes()[:end] == flatbuffer
+    path.write_bytes(flatbuffer)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("labels.txt", "a\nb\n")
+    append_contract(path, tuned(make_contract()).to_json())
     with pytest.raises(RejectedInputError, match="would be lost") as caught:
         rewrite(path, tuned(embedded_contract(path), 3.0), path)
     assert caught.value.problems == ("labels.txt",)

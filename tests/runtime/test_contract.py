@@ -53,7 +53,7 @@ def test_json_round_trip(fields: dict[str, Any]) -> None:
 
 def test_json_is_plain_and_starts_with_its_schema() -> None:
     value = json.loads(make_contract().to_json())
-    assert next(iter(value.items())) == ("schema_version", 1)
+    assert next(iter(value.items())) == ("schema_version", 2)
     assert tensor(value, "z_H")["shape"] == [None, 4, 3]
     assert tensor(value, "halted")["fill"] is True
 
@@ -92,10 +92,10 @@ REFUSED: dict[str, tuple[Edit, str]] = {
     "unknown tensor key": (lambda v: v["inputs"][0].update(scale=1), "inputs[0].scale: unknown"),
     "missing key": (lambda v: v.pop("halt"), "halt: missing"),
     "missing tensor key": (lambda v: v["carry"][1].pop("fill"), "carry[1].fill: missing"),
-    "no schema": (lambda v: v.pop("schema_version"), "schema_version: expected 1, got None"),
-    "old schema": (lambda v: v.update(schema_version=0), "schema_version: expected 1, got 0"),
-    "schema is text": (lambda v: v.update(schema_version="1"), "schema_version: expected 1"),
-    "schema is true": (lambda v: v.update(schema_version=True), "schema_version: expected 1"),
+    "no schema": (lambda v: v.pop("schema_version"), "schema_version: expected 1 or 2, got None"),
+    "old schema": (lambda v: v.update(schema_version=0), "schema_version: expected 1 or 2, got 0"),
+    "schema is text": (lambda v: v.update(schema_version="1"), "schema_version: expected 1 or"),
+    "schema is true": (lambda v: v.update(schema_version=True), "schema_version: expected 1 or"),
     "name is a number": (lambda v: v.update(model_name=7), "model_name: expected a string"),
     "steps is a float": (lambda v: v.update(max_steps=8.0), "max_steps: expected an integer"),
     "steps is true": (lambda v: v.update(max_steps=True), "max_steps: expected an integer"),
@@ -205,8 +205,14 @@ def test_bad_json_is_refused(text: str, complaint: str) -> None:
         StepContract.from_json(text)
 
 
+def test_an_older_schema_is_read_and_written_as_the_newest() -> None:
+    old = edited(lambda value: value.update(schema_version=1))
+    assert StepContract.from_json(old) == make_contract()
+    assert StepContract.from_json(old).to_json() == make_contract().to_json()
+
+
 def test_a_newer_schema_is_the_only_complaint() -> None:
-    text = edited(lambda value: value.update(schema_version=2, colour="red"))
+    text = edited(lambda value: value.update(schema_version=3, colour="red"))
     with pytest.raises(ContractError, match="pip install --upgrade trm-runtime") as caught:
         StepContract.from_json(text)
     assert "colour" not in str(caught.value)
@@ -246,7 +252,7 @@ def test_a_contract_cannot_be_built_broken() -> None:
         ({"inputs": (TensorSpec("inputs", "int64", (None, 4)),)}, "'int64' is not one of"),
         ({"carry": (CarrySpec("steps", "steps_next", "int32", (None,), True),)}, "fill True"),
         ({"granularity": "half"}, "granularity: 'half'"),
-        ({"schema_version": 2}, "schema_version: expected 1, got 2"),
+        ({"schema_version": 1}, "schema_version: expected 2, got 1"),
         ({"num_puzzle_identifiers": 0}, "expected null without that input, got 0"),
         (
             {"halt": HaltRule("q_halt", 0.0, trained=float("inf"))},

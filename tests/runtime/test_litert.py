@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import subprocess
 import sys
@@ -27,7 +28,8 @@ from trm_runtime import (
 )
 from trm_runtime.drivers import litert, quiet
 from trm_runtime.drivers.litert import LiteRTRunner
-from trm_runtime.drivers.tflite_file import append_contract, read_contract
+from trm_runtime.drivers.tflite_file import append_contract, read_contract, replace_contract, seal
+from trm_runtime.errors import OldFileWarning
 
 pytest.importorskip("ai_edge_litert")
 
@@ -141,17 +143,82 @@ def tailed(
     return path
 
 
-def test_any_archive_with_a_contract_will_do(tmp_path: Path) -> None:
-    members = {"labels.txt": "a\nb\n", CONTRACT: make_contract().to_json()}
-    path = tailed(tmp_path / "toy.tflite", members, zipfile.ZIP_DEFLATED)
+def contracted(path: Path, text: str, batch: Any = None) -> Path:
+    """The toy flatbuffer with any text as its contract, and the right checksum."""
+    path.write_bytes(flatbuffer(batch))
+    append_contract(path, text)
+    return path
+
+
+def test_other_members_before_the_contract_and_compression_do_no_harm(tmp_path: Path) -> None:
+    path = tailed(tmp_path / "toy.tflite", {"labels.txt": "a\nb\n"}, zipfile.ZIP_DEFLATED)
+    append_contract(path, make_contract().to_json())
     assert open_runner(path).contract == make_contract()
+    path.write_bytes(path.read_bytes().replace(b"labels.txt", b"lapels.txt", 1))
+    assert "does not match its checksum" in str(refused(path))
+
+
+def edit_contract(path: Path, old: str, new: str) -> None:
+    """What a careful editor does: the ZIP's own CRC is right, our checksum is as it was."""
+    with zipfile.ZipFile(path) as archive:
+        texts = {name: archive.read(name).decode() for name in archive.namelist()}
+        start = min(member.header_offset for member in archive.infolist())
+    assert old in texts[CONTRACT]
+    texts[CONTRACT] = texts[CONTRACT].replace(old, new)
+    path.write_bytes(path.read_bytes()[:start])
+    with zipfile.ZipFile(path, "a") as archive:
+        for name, text in texts.items():
+            archive.writestr(name, text)
+
+
+def test_an_edited_contract_is_refused_until_it_is_sealed(toy_tflite: Path) -> None:
+    edit_contract(toy_tflite, '"threshold": 0.0', '"threshold": 9.5')
+    error = refused(toy_tflite)
+    assert "does not match its checksum (trm_file.sha256)" in str(error)
+    assert "trm_runtime.drivers.tflite_file.seal" in str(error)
+    assert error.exit_code == 4
+    seal(toy_tflite)
+    assert open_runner(toy_tflite).contract.halt.threshold == 9.5
+
+
+def test_a_file_without_its_checksum_is_refused(tmp_path: Path) -> None:
+    path = tailed(tmp_path / "toy.tflite", {CONTRACT: make_contract().to_json()})
+    assert "has no checksum (member 'trm_file.sha256' of its ZIP archive)" in str(refused(path))
+
+
+def test_a_second_contract_behind_the_checksum_is_refused(toy_tflite: Path) -> None:
+    with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(toy_tflite, "a") as archive:
+        archive.writestr(CONTRACT, make_contract().to_json().replace('"fp32"', '"fp16"'))
+    assert f"'{CONTRACT}' is behind its checksum" in str(refused(toy_tflite))
+
+
+def old_file(path: Path, checksum: str | None = None) -> Path:
+    """An export of schema version 1: the checksum is that of the flatbuffer alone."""
+    text = make_contract().to_json().replace('"schema_version": 2', '"schema_version": 1')
+    digest = hashlib.sha256(flatbuffer()).hexdigest() if checksum is None else checksum
+    return tailed(path, {CONTRACT: text, "trm_flatbuffer.sha256": digest})
+
+
+def test_a_file_of_schema_version_1_is_read_with_a_warning(tmp_path: Path) -> None:
+    path = old_file(tmp_path / "old.tflite")
+    with pytest.warns(OldFileWarning, match="whose checksum does not cover its contract"):
+        assert open_runner(path).contract == make_contract()
+    replace_contract(path, make_contract().to_json())  # as `tune` does
+    assert open_runner(path).contract == make_contract()
+
+
+def test_a_damaged_file_of_schema_version_1_is_refused(tmp_path: Path) -> None:
+    path = old_file(tmp_path / "old.tflite", "0" * 64)
+    assert "does not match its checksum (trm_flatbuffer.sha256)" in str(refused(path))
+    tailed(path, {CONTRACT: make_contract().to_json().replace('sion": 2', 'sion": 1')})
+    assert "does not match its checksum (trm_flatbuffer.sha256)" in str(refused(path))
 
 
 def test_the_same_export_has_the_same_bytes(tmp_path: Path) -> None:
     one, two = (write_tflite(tmp_path / f"{name}.tflite") for name in "ab")
     assert one.read_bytes() == two.read_bytes()
     with zipfile.ZipFile(one) as archive:
-        assert archive.namelist() == [CONTRACT, "trm_flatbuffer.sha256"]
+        assert archive.namelist() == [CONTRACT, "trm_file.sha256"]
         assert archive.read(CONTRACT).decode() == make_contract().to_json() == read_contract(one)
 
 
@@ -170,7 +237,7 @@ def test_any_flipped_byte_of_the_flatbuffer_is_refused(toy_tflite: Path) -> None
     places = np.random.default_rng(0).integers(8, data.index(b"PK\x03\x04"), size=60)
     for place in places.tolist():
         toy_tflite.write_bytes(data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :])
-        assert "does not match its checksum (trm_flatbuffer.sha256)" in str(refused(toy_tflite))
+        assert "does not match its checksum (trm_file.sha256)" in str(refused(toy_tflite))
 
 
 def test_any_flipped_byte_of_the_archive_is_either_refused_or_harmless(toy_tflite: Path) -> None:
@@ -179,7 +246,7 @@ def test_any_flipped_byte_of_the_archive_is_either_refused_or_harmless(toy_tflit
     for place in places.tolist():
         toy_tflite.write_bytes(data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :])
         with contextlib.suppress(RejectedInputError):
-            open_runner(toy_tflite, threads=1)
+            assert open_runner(toy_tflite, threads=1).contract == make_contract()
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04 not a model", b"\x00" * 64, b"hello\n"])
@@ -230,15 +297,15 @@ def test_a_locked_archive_is_refused(tmp_path: Path) -> None:
     data[data.index(b"PK\x01\x02") + 8] |= 1
     data[data.index(b"PK\x03\x04") + 6] |= 1
     path.write_bytes(data)
-    assert "is encrypted" in str(refused(path))
+    assert "encrypted" in str(refused(path))
 
 
 def test_a_bad_contract_is_named(tmp_path: Path) -> None:
     for text, complaint in (
         (make_contract().to_json()[:-5], "its step contract is not valid JSON"),
-        (make_contract().to_json().replace(": 1,", ": 2,", 1), "has schema_version 2"),
+        (make_contract().to_json().replace(": 2,", ": 3,", 1), "has schema_version 3"),
     ):
-        error = refused(tailed(tmp_path / "toy.tflite", {CONTRACT: text}))
+        error = refused(contracted(tmp_path / "toy.tflite", text))
         assert type(error) is ContractError
         assert complaint in str(error)
     path = tmp_path / "bytes.tflite"
@@ -257,7 +324,7 @@ def test_a_missing_signature_names_the_ones_there_are(tmp_path: Path) -> None:
 
 def test_every_difference_from_the_contract_is_listed(tmp_path: Path) -> None:
     text = make_contract().to_json().replace('"z_L', '"z_X').replace("      3\n", "      7\n")
-    error = refused(tailed(tmp_path / "toy.tflite", {CONTRACT: text}))
+    error = refused(contracted(tmp_path / "toy.tflite", text))
     assert type(error) is ContractMismatchError
     assert error.problems == (
         "input 'z_X': the engine has no such tensor",
@@ -267,7 +334,7 @@ def test_every_difference_from_the_contract_is_listed(tmp_path: Path) -> None:
         "output 'z_L_next': the contract has no such tensor",
         "output 'z_H_next': expected shape (batch, 4, 7), got (batch, 4, 3)",
     )
-    fixed = tailed(tmp_path / "fixed.tflite", {CONTRACT: make_contract().to_json()}, batch=4)
+    fixed = contracted(tmp_path / "fixed.tflite", make_contract().to_json(), batch=4)
     assert "'inputs': expected shape (batch, 4), got (4, 4)" in str(refused(fixed))
 
 

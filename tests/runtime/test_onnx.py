@@ -83,7 +83,7 @@ def metadata_missing(model: onnx.ModelProto) -> None:
 
 def metadata_newer(model: onnx.ModelProto) -> None:
     value = json.loads(model.metadata_props[0].value)
-    model.metadata_props[0].value = json.dumps({**value, "schema_version": 2})
+    model.metadata_props[0].value = json.dumps({**value, "schema_version": 3})
 
 
 def metadata_damaged(model: onnx.ModelProto) -> None:
@@ -156,7 +156,7 @@ BROKEN: list[tuple[Callable[[onnx.ModelProto], None], type[Exception], str]] = [
         RejectedInputError,
         "has no step contract: no metadata key 'trm_contract'; export",
     ),
-    (metadata_newer, ContractError, "its step contract has schema_version 2"),
+    (metadata_newer, ContractError, "its step contract has schema_version 3"),
     (metadata_damaged, ContractError, "its step contract is not valid JSON"),
     (input_renamed, ContractMismatchError, "input 'z_L': the engine has no such tensor"),
     (input_renamed, ContractMismatchError, "input 'z_l': the contract has no such tensor"),

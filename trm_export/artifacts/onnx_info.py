@@ -22,6 +22,7 @@ from trm_export.files import sha256_file
 from trm_runtime.contract import METADATA_KEY, StepContract
 from trm_runtime.drivers.onnx_file import contract_text, seal_problem
 from trm_runtime.drivers.onnx_wire import external_tensors, metadata_value
+from trm_runtime.regular_file import check_regular
 from trm_runtime.verify import differences
 
 _ENGINES = (("1.14", 18, 8), ("1.15", 19, 9), ("1.17", 20, 9), ("1.18", 21, 10))
@@ -96,6 +97,7 @@ def inspect_onnx(path: str | os.PathLike[str]) -> OnnxFileInfo:
 
 def _read(file: Path) -> bytes:
     try:
+        check_regular(file)
         if file.stat().st_size > _MAX_BYTES:
             raise RejectedInputError(f"{file}: larger than 2 GiB, the limit of an ONNX file.")
         return file.read_bytes()

@@ -72,3 +72,13 @@ class Format:
     def engines(self) -> tuple[str, ...]:
         """The engines that the files can be made for, the default first."""
         return HOST_KINDS[self.name].targets
+
+
+def refuse_half(job: Job, kind: str) -> Iterator[str]:
+    """The refusal of a format whose engines compute in float32 alone."""
+    dtype = job.model.keras.compute_dtype
+    if dtype != "float32":
+        yield (
+            f"{kind}: the model computes in {dtype}, but only float32 models are supported; build "
+            "the model with dtype float32 and load the weights into it."
+        )

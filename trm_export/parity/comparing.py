@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -16,8 +15,10 @@ from trm_export.parity.checking import Spread, here
 from trm_export.parity.document import JudgedFile
 from trm_export.parity.parts import Parts, beside
 from trm_export.version import TOOL, __version__
+from trm_runtime import strict_json
 from trm_runtime.json_values import plain
 from trm_runtime.measure import load_engine
+from trm_runtime.regular_file import read_regular
 
 
 def refuse_beside_golden(given: Mapping[str, bool]) -> None:
@@ -48,7 +49,7 @@ def costs_of(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        rows = strict_json.parse(read_regular(path).decode())["rows"]
         wrong = [
             row for row in rows if not isinstance(row["step_ms"] + row["load_ms"], float | int)
         ]

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
+from trm_export.errors import RejectedInputError
 from trm_export.files import CALIBRATION, sidecar, size_on_disk
 from trm_export.tasks import find_task
 from trm_export.version import TOOL, __version__
+from trm_runtime import strict_json
 from trm_runtime.contract import HaltRule, MadeBy, StepContract
 from trm_runtime.json_values import plain
 from trm_runtime.measure import load_engine
 from trm_runtime.message_text import counted, rows_text
 from trm_runtime.parity import Golden, ParityResult
 from trm_runtime.parity.gates import gates_of
+from trm_runtime.regular_file import read_regular
 
 KIND = "parity report"
 _DIGITS = 6  # of a number in a document
@@ -224,12 +226,11 @@ def _short(value: Any) -> Any:
 def _clipping(path: Path) -> dict[str, list[float]] | None:
     """The largest clipped share of every calibrated tensor, step by step."""
     try:
-        text = sidecar(path, CALIBRATION).read_text(encoding="utf-8")
-        found = json.loads(text)
+        found = strict_json.parse(read_regular(sidecar(path, CALIBRATION)).decode())
         shares = {t["tensor"]: [t["clipping"]] for t in found.get("tensors", ())}
         shares.update({m["matrix"]: list(m["clipped"].values()) for m in found.get("matrices", ())})
         return {
             name: [max(step) for step in zip(*sides, strict=True)] for name, sides in shares.items()
         }
-    except (OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError):
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, RejectedInputError):
         return None

@@ -20,6 +20,7 @@ from trm_runtime.message_text import first_few
 from trm_runtime.parity import ParityResult
 from trm_runtime.parity.decisions import Difference
 from trm_runtime.parity.gaps import Place, Size, TensorDiff
+from trm_runtime.regular_file import read_regular
 from trm_runtime.strict_json import kind, parse
 
 _SCALARS = {bool: "true or false", int: "a count", float: "a number", str: "a string"}
@@ -30,7 +31,7 @@ _LARGEST = {int: 2**63, float: 1e300}
 def read_report(path: Path) -> dict[str, Any]:
     """The document of a report; RejectedInputError, listing the problems, for a damaged one."""
     try:
-        document = parse(path.read_text(encoding="utf-8"))
+        document = parse(read_regular(path).decode())
     except OSError as error:
         raise RejectedInputError(f"{path}: cannot be read: {error.strerror or error}.") from error
     except ValueError as error:

@@ -2,14 +2,12 @@
 
 An official folder has one folder a split ("train", "test"), and that has `dataset.json` and, for
 each set it lists (usually only "all"), `<set>__inputs.npy`, `<set>__labels.npy` and index files
-that are not needed here. Its tokens are the same as here. Nothing is unpickled, and the arrays are
+that are not needed here. Its tokens are the same as here. Nothing is unpickled, and its arrays are
 memory-mapped, so that only the first `limit` rows are read.
 """
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,11 +18,16 @@ import numpy.typing as npt
 from trm_export.errors import reason_of
 from trm_export.tasks.row_checks import find_bad_rows, reject
 from trm_export.tasks.task import Task
-from trm_runtime.errors import RejectedInputError
+from trm_runtime import strict_json
+from trm_runtime.errors import RejectedInputError, unreadable
+from trm_runtime.message_text import first_line
+from trm_runtime.npy import read_array
+from trm_runtime.regular_file import check_regular, open_regular, read_regular
+from trm_runtime.zip_members import DAMAGE, opened_archive
 
 __all__ = ["checked_arrays", "read_folder", "read_npz"]
 
-_DAMAGED = (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError)
+_SUFFIX = ".npy"
 Read = tuple[Task, npt.NDArray[np.int32], npt.NDArray[np.int32] | None]
 
 
@@ -34,14 +37,15 @@ def read_npz(path: Path, tasks: Sequence[Task], limit: int | None) -> Read:
     tasks: the size selects one of them.
     """
     try:
-        with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as data:
-            names = list(data.files)
-            inputs = data["inputs"] if "inputs" in names else None
-            labels = data["labels"] if "labels" in names else None
-    except _DAMAGED as error:
+        with open_regular(path) as file, opened_archive(file) as archive:
+            names = [Path(name).stem for name in archive.namelist() if name.endswith(_SUFFIX)]
+            wanted = [name for name in ("inputs", "labels") if name in names]
+            found = {name: read_array(archive, name + _SUFFIX) for name in wanted}
+    except (*DAMAGE, OSError) as error:
         raise RejectedInputError(
-            f"{path.name}: not a readable .npz file: {reason_of(error)}."
+            f"{path.name}: not a readable .npz file: {first_line(error)}."
         ) from error
+    inputs, labels = found.get("inputs"), found.get("labels")
     if inputs is None:
         listed = ", ".join(names) or "nothing"
         raise RejectedInputError(f"{path.name}: expected inputs (and labels), got {listed}.")
@@ -79,7 +83,9 @@ def _dataset_facts(folder: Path, path: Path) -> dict[str, Any]:
         hint = f"; {path} has the splits {', '.join(splits)}: give the folder of one"
         raise RejectedInputError(f"{folder} has no dataset.json{hint if splits else ''}.")
     try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
+        facts = strict_json.parse(read_regular(file).decode())
+    except OSError as error:
+        raise unreadable(file, error) from error
     except ValueError as error:
         raise RejectedInputError(f"{file}: not valid JSON: {reason_of(error)}.") from error
     sets = facts.get("sets") if isinstance(facts, dict) else None
@@ -88,15 +94,20 @@ def _dataset_facts(folder: Path, path: Path) -> dict[str, Any]:
         raise RejectedInputError(
             f"{file}: expected a list of names `sets` and an integer `seq_len`."
         )
+    if len(set(sets)) < len(sets):
+        raise RejectedInputError(f"{file}: has a set more than once.")
     return {"sets": sets, "seq_len": facts["seq_len"]}
 
 
 def _map(path: Path) -> npt.NDArray[Any]:
     try:
+        check_regular(path)
         mapped: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except _DAMAGED as error:
+    except RejectedInputError:
+        raise
+    except Exception as error:  # numpy's parser of the header may raise any exception
         raise RejectedInputError(
-            f"{path}: not a readable .npy file: {reason_of(error)}."
+            f"{path}: not a readable .npy file: {first_line(error)}."
         ) from error
     return mapped
 

@@ -7,17 +7,20 @@ separators and are not stripped; if `#` is one, no line is a comment.
 from __future__ import annotations
 
 import csv
+import io
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import numpy.typing as npt
 
 from trm_export.tasks.row_checks import find_bad_rows, reject
 from trm_export.tasks.task import Cells, Task
-from trm_runtime.errors import RejectedInputError
+from trm_runtime.errors import RejectedInputError, unreadable
+from trm_runtime.regular_file import open_regular
 
 __all__ = ["read_text"]
 
@@ -68,8 +71,8 @@ def _read_rows(path: Path, signs: str) -> Iterator[_Row]:
     """
     spaced, comments = " " in signs, "#" not in signs
     try:
-        with path.open(encoding="utf-8-sig", newline=None) as file:
-            numbered = enumerate(_capped(path, file), 1)
+        with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline=None) as file:
+            numbered = enumerate(_lines(path, file), 1)
             lines = ((n, text.strip("\n" if spaced else None)) for n, text in numbered)
             wanted = (
                 (n, text)
@@ -85,12 +88,20 @@ def _read_rows(path: Path, signs: str) -> Iterator[_Row]:
             else:
                 rows = itertools.chain([first], wanted)
                 yield from (_split(n, text, spaced) for n, text in rows)
+    except OSError as error:
+        raise unreadable(path, error) from error
     except UnicodeDecodeError as error:
         raise RejectedInputError(f"{path.name}: not a text file: {error.reason}.") from error
+    except csv.Error as error:
+        raise RejectedInputError(f"{path.name}: not a CSV file: {error}.") from error
 
 
-def _capped(path: Path, lines: Iterable[str]) -> Iterator[str]:
-    for number, line in enumerate(lines, 1):
+def _lines(path: Path, file: TextIO) -> Iterator[str]:
+    """The lines of a file, each read only as far as a puzzle may be long."""
+    for number in itertools.count(1):
+        line = file.readline(_LONGEST + 1)
+        if not line:
+            return
         if len(line) > _LONGEST:
             raise RejectedInputError(
                 f"{path.name} line {number}: more than {_LONGEST} characters, "

@@ -18,7 +18,7 @@ from typing import Union
 
 from trm_runtime.contract import MAX_CONTRACT_BYTES, METADATA_KEY
 from trm_runtime.drivers.onnx_wire import external_tensors, metadata_value, with_metadata
-from trm_runtime.drivers.refusals import again, damaged, long_contract, no_contract
+from trm_runtime.drivers.refusals import copy_or_seal, damaged, long_contract, no_contract
 from trm_runtime.errors import RejectedInputError, unreadable
 from trm_runtime.message_text import first_few, first_line
 from trm_runtime.regular_file import open_regular
@@ -101,23 +101,17 @@ def seal_problem(model: Model) -> str | None:
     if not _has_seal(model):
         return (
             f"has no checksum at its end (metadata key {CHECKSUM_KEY!r}), so it is damaged, or "
-            f"another tool wrote it again; {_remedy()}"
+            f"another tool wrote it again; {copy_or_seal(KIND, __name__)}"
         )
     with memoryview(model) as view:
         body = hashlib.sha256(view[:-_SEAL_BYTES]).hexdigest().encode()
         fits = body == view[-_DIGITS:]
     if fits:
         return None
-    return f"does not match its checksum, so it is damaged, or was changed; {_remedy()}"
+    remedy = copy_or_seal(KIND, __name__)
+    return f"does not match its checksum, so it is damaged, or was changed; {remedy}"
 
 
 def _has_seal(model: Model) -> bool:
     start = len(model) - _SEAL_BYTES
     return start > 0 and model[start : start + len(_HEAD)] == _HEAD
-
-
-def _remedy() -> str:
-    return (
-        f"copy it again, or {again(KIND)} (after a deliberate change, "
-        "trm_runtime.drivers.onnx_file.seal gives it a new checksum)"
-    )

@@ -19,6 +19,14 @@ def again(kind: str) -> str:
     return f"export it again with `trm-export {kind} MODEL.keras`"
 
 
+def copy_or_seal(kind: str, module: str) -> str:
+    """The remedy for a file that does not match its checksum; `module` has a function `seal`."""
+    return (
+        f"copy it again, or {again(kind)} (after a deliberate change, {module}.seal gives it a new "
+        "checksum)"
+    )
+
+
 def damaged(path: Path, title: str, reason: str, kind: str) -> RejectedInputError:
     """For a file that is not one of that title, such as "an ONNX file"."""
     return RejectedInputError(

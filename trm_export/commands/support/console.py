@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from trm_export.errors import OutputWarning
 from trm_runtime.display import Table, bytes_text, printable
+from trm_runtime.errors import OldFileWarning
 from trm_runtime.json_values import plain
 
 if TYPE_CHECKING:
@@ -76,17 +77,18 @@ def remark(text: str) -> None:
 
 @contextmanager
 def warnings_as_remarks() -> Iterator[None]:
-    """In the block, an OutputWarning is printed as a remark; other warnings are unchanged."""
+    """In the block, warnings about our files and models are remarks; others are unchanged."""
     others = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-        if issubclass(category, OutputWarning):
+        if issubclass(category, (OutputWarning, OldFileWarning)):
             remark(str(message))
         else:
             others(message, category, *place, **more)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", OutputWarning)
+        warnings.simplefilter("default", OldFileWarning)  # once for each file
         warnings.showwarning = show
         yield
 
