@@ -9,6 +9,7 @@ A file was made by this tool, and may be replaced without `force`, if its conten
 - `.npy`    it is a puzzle table, beside the contract of its artifact;
 - `.json`   it is a step contract, or an object whose `tool` begins with `trm-export`;
 - `.txt`    its first line is a remark that begins with `# trm-export`;
+- `.xml`, `.sarif`  for build servers: it names this tool as theirs do;
 - `.html`, `.md`  a report: it names this tool as its generator, or in its first line.
 
 Every other existing file was made by another program. Knows nothing about models or puzzles.
@@ -49,6 +50,8 @@ _HURRY = 0.2  # seconds
 _TEXT_REMARK = f"# {TOOL}".encode()
 _MARKDOWN_REMARK = f"<!-- {TOOL}".encode()
 _GENERATOR = f'<meta name="generator" content="{TOOL}'.encode()
+_SUITES = f'<testsuites name="{TOOL}"'.encode()
+_DRIVER = f'"driver": {{"name": "{TOOL}"'.encode()
 _HEAD = 512  # bytes of a page in which the generator stands
 
 
@@ -245,6 +248,14 @@ def _is_our_markdown(path: Path) -> bool:
     return _head(path, len(_MARKDOWN_REMARK)) == _MARKDOWN_REMARK
 
 
+def _is_our_junit(path: Path) -> bool:
+    return _SUITES in _head(path, _HEAD)
+
+
+def _is_our_sarif(path: Path) -> bool:
+    return _DRIVER in b" ".join(_head(path, _HEAD).split()).replace(b"{ ", b"{")
+
+
 def _is_our_page(path: Path) -> bool:
     return _GENERATOR in _head(path, _HEAD)
 
@@ -288,7 +299,9 @@ _RECOGNISERS: dict[str, Callable[[Path], bool]] = {
     ".md": _is_our_markdown,
     ".npz": _is_our_golden,
     ".npy": _is_our_table,
+    ".sarif": _is_our_sarif,
     ".txt": _is_our_text,
+    ".xml": _is_our_junit,
 }
 
 

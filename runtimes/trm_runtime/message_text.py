@@ -67,8 +67,9 @@ def counted(count: int, noun: str) -> str:
 
 
 def rows_text(count: int, kind: str) -> str:
-    """How many rows of that kind: `2000 puzzles`, `1 puzzle`."""
-    return counted(count, "puzzle") if kind == "puzzles" else f"{count} {kind}"
+    """How many rows of that kind: `2000 puzzles`, `1 puzzle`, `2 puzzles, all of one`."""
+    noun, comma, rest = kind.partition(",")
+    return f"{counted(count, 'puzzle')}{comma}{rest}" if noun == "puzzles" else f"{count} {kind}"
 
 
 def shown(value: object) -> str:

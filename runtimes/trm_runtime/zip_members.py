@@ -18,7 +18,8 @@ DAMAGE = (
     zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, ValueError, OverflowError,
     RuntimeError,
 )  # fmt: skip
-"""What reading a damaged archive raises; RuntimeError: encrypted, or an unknown method."""
+"""What reading a damaged archive raises; RuntimeError: encrypted, or an unknown method. The methods
+that can raise other exceptions are refused before a member is read."""
 
 MAX_DIRECTORY_BYTES = 1 << 22  # about 60 for each member
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -26,7 +27,7 @@ _ENCRYPTED = 0x1
 _END, _END_SIZE, _LONGEST_COMMENT = b"PK\x05\x06", 22, 0xFFFF
 _WIDE_END, _WIDE_SIZE = b"PK\x06\x06", 56 + 20  # of ZIP64, with its locator, before the other end
 _FREE, _MOST_TIMES, _USUAL_TIMES = 1 << 26, 100, 4
-_SLACK, _TOTAL_TIMES = 1 << 24, 200  # of all members; a short one may have nothing but zeros
+_SLACK, _MOST_RATIO = 16 << 20, 200  # bytes; bytes unpacked for each byte of the archive
 
 
 @contextmanager
@@ -66,23 +67,29 @@ def member_problem(member: zipfile.ZipInfo) -> str | None:
 
 
 def check_members(archive: zipfile.ZipFile, size: int) -> None:
-    """Raise ValueError unless all members can be read in a time that fits an archive of `size`.
+    """Raises BadZipFile unless all members can be read in a time that fits an archive of `size`.
 
-    They must be stored or deflated, and together expand to at most 16 MiB and 200 times its bytes.
+    They have different names, are stored or deflated, and together unpack to at most 16 MiB and 200
+    times its bytes.
     """
     members = archive.infolist()
+    if len({member.filename for member in members}) != len(members):
+        raise zipfile.BadZipFile("two members have the same name")
     if any(member.compress_type not in _METHODS for member in members):
-        raise ValueError("a member is compressed by another method than deflate")
-    if sum(member.file_size for member in members) > _SLACK + _TOTAL_TIMES * size:
-        raise ValueError(f"it expands more than {_TOTAL_TIMES} times (a zip bomb)")
+        raise zipfile.BadZipFile("a member is compressed by another method than deflate")
+    if sum(member.file_size for member in members) > _SLACK + _MOST_RATIO * size:
+        raise zipfile.BadZipFile(f"it unpacks to more than {_MOST_RATIO} times its size")
 
 
 def read_member(archive: zipfile.ZipFile, name: str, most: int | None = None) -> bytes:
-    """The bytes of a member, their CRC checked; raises one of DAMAGE, in bounded memory."""
+    """The bytes of a member, their CRC checked; raises one of DAMAGE, in bounded memory.
+
+    A member of more than `most` bytes is refused.
+    """
     member = archive.getinfo(name)
     problem = member_problem(member)
-    if problem is None and most is not None and member.file_size > most:
-        problem = f"has more than {most:,} bytes"
+    if most is not None and member.file_size > most:
+        problem = f"more than {most:,} bytes"
     if problem is not None:
         raise ValueError(f"{name}: {problem}")
     with archive.open(member) as stream:

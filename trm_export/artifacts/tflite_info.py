@@ -61,7 +61,12 @@ class TFLiteFileInfo:
     sidecar: str  # "same", "differs", "missing" or why `<file>.json` cannot be read
 
     def __bool__(self) -> bool:
-        return not self.contract_problems
+        return not self.problems
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why the file is damaged, or contradicts its contract."""
+        return self.contract_problems
 
     def to_json(self) -> dict[str, Any]:
         """The fields, ready for `json.dumps`."""

@@ -6,6 +6,7 @@ object with its fields here.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -88,9 +89,7 @@ def _of_fields(value: Any, wanted: Any, at: str) -> Iterator[str]:
     yield from _expected(value, dict, at)
     if not isinstance(value, dict):
         return
-    hints = get_type_hints(wanted)
-    if wanted is ParityResult:
-        hints |= get_type_hints(Verdict)
+    hints = _hints(wanted)
     for name in getattr(wanted, "__required_keys__", hints):
         if name not in value:
             yield f"{at}.{name}: missing".lstrip(".")
@@ -99,6 +98,13 @@ def _of_fields(value: Any, wanted: Any, at: str) -> Iterator[str]:
             yield from _problems(
                 value[name], hint, f"{at}.{name}".lstrip("."), nullable=wanted in _UNBOUNDED
             )
+
+
+@functools.cache
+def _hints(wanted: Any) -> dict[str, Any]:
+    """The type of each field."""
+    hints = get_type_hints(wanted)
+    return hints | get_type_hints(Verdict) if wanted is ParityResult else hints
 
 
 def _of_items(value: Any, inner: Sequence[Any], at: str, nullable: bool) -> Iterator[str]:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from trm_export.api.evaluating import Task
+    from trm_export.api.evaluating import Boards
 
 
-def show_boards(task: Task, boards: Iterable[tuple[Any, Any, str]]) -> None:
+def show_boards(task: Boards, boards: Iterable[tuple[Any, Any, str]]) -> None:
     """Print puzzles with their answers, each (input, answer, title), to stdout."""
     from rich.text import Text
 
@@ -23,7 +23,7 @@ def show_boards(task: Task, boards: Iterable[tuple[Any, Any, str]]) -> None:
 
 
 def board_text(
-    task: Task, inputs: Any, answer: Any = None, before: Any = None, solution: Any = None
+    task: Boards, inputs: Any, answer: Any = None, before: Any = None, solution: Any = None
 ) -> Text:
     """One board, given cells bold, those that differ from `before` green, from `solution` red.
 
