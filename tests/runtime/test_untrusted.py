@@ -16,7 +16,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.runtime.fakes import FakeRunner, assert_solved, make_contract, make_puzzles
-from tests.runtime.graphs import build
+from tests.runtime.graphs import build, write
+from tests.runtime.tf_graphs import write_saved_model, write_tflite
 from trm_runtime import CarrySpec, HaltRule, StepContract, solve
 from trm_runtime.__main__ import main
 from trm_runtime.block import BlockRunner
@@ -161,8 +162,8 @@ def test_no_memory_is_a_sentence(
     assert capsys.readouterr().err.startswith("Error: There is not enough memory for this; use")
 
 
-def endless() -> bytes:
-    """The toy step, but its logits go through a Loop that never ends."""
+def write_endless(path: Path) -> Path:
+    """The toy step in ONNX, but its logits go through a Loop that never ends."""
     model = build()
     graph = model.graph
     described = helper.make_tensor_value_info
@@ -181,20 +182,24 @@ def endless() -> bytes:
     last = next(node for node in graph.node if "logits" in node.output)
     last.output[:] = ["first_logits"]
     graph.node.append(helper.make_node("Loop", ["", "true", "first_logits"], ["logits"], body=body))
-    data: bytes = model.SerializeToString()
-    return data
+    return write(path, model)
 
 
-def test_a_deadline_ends_a_graph_that_loops_for_ever(tmp_path: Path) -> None:
-    from trm_runtime.drivers.onnx_file import sealed
+ENDLESS: dict[str, Callable[[Path], Path]] = {
+    "endless.onnx": write_endless,
+    "endless.tflite": lambda path: write_tflite(path, endless=True),
+    "endless": lambda path: write_saved_model(path, endless=True),
+}
 
-    model, puzzles = tmp_path / "endless.onnx", tmp_path / "p.txt"
-    model.write_bytes(sealed(endless()))
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_deadline_ends_a_graph_that_loops_for_ever(name: str, tmp_path: Path) -> None:
+    model, puzzles = ENDLESS[name](tmp_path / name), tmp_path / "p.txt"
     puzzles.write_text("1234\n")
     code = "import sys, trm_runtime.watchdog as w; w.GRACE = 0.3; from trm_runtime.__main__ import "
     words = [sys.executable, "-c", f"{code}main; sys.exit(main(sys.argv[1:]))"]
-    words += [str(model), str(puzzles), "--deadline", "0.2", "--threads", "1"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    words += [str(model), str(puzzles), "--deadline", "0.2"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout) == (4, "")
     assert done.stderr == (
         f"Error: {model}: a call of its graph has not ended 0.3 s after the deadline of 0.2 s; use "
