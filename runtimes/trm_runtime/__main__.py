@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with warnings_as_lines():
             code = run(options)
         sys.stdout.flush()
-    except (TRMError, OSError, KeyboardInterrupt) as error:
+    except (TRMError, OSError, MemoryError, KeyboardInterrupt) as error:
         return report(error, as_json)
     return code
 
@@ -119,6 +119,7 @@ def _run(options: argparse.Namespace) -> int:
     from trm_runtime.loop import solve
     from trm_runtime.open import open_runner
     from trm_runtime.puzzles import arc_questions, read_identifiers, read_inputs
+    from trm_runtime.watchdog import ended_after
 
     runner = open_runner(options.model, options.threads, options.puzzle_table)
     arc = arc_questions(options.puzzles, runner.contract) if options.submission else None
@@ -129,15 +130,16 @@ def _run(options: argparse.Namespace) -> int:
         inputs["puzzle_identifiers"] = read_identifiers(options.identifiers)
     progress = _Progress(len(inputs["inputs"]))
     started = time.monotonic()
-    solution = solve(
-        runner,
-        inputs,
-        halt=options.halt,
-        max_steps=options.max_steps,
-        deadline=options.deadline,
-        batch_size=options.batch_size,
-        on_step=progress,
-    )
+    with ended_after(options.deadline, options.model, options.json):
+        solution = solve(
+            runner,
+            inputs,
+            halt=options.halt,
+            max_steps=options.max_steps,
+            deadline=options.deadline,
+            batch_size=options.batch_size,
+            on_step=progress,
+        )
     seconds = time.monotonic() - started
     progress.line.clear()
     write(solution, sys.stdout, as_json=options.json)

@@ -53,7 +53,7 @@ class RejectedInputError(TRMError):
 
     def __init__(self, summary: str, problems: Sequence[str] = ()) -> None:
         self.summary, self.problems = fitted(summary, problems)
-        super().__init__(listing(self.summary, self.problems))
+        super().__init__(listing(self.summary, self.problems, len(problems)))
 
     def __reduce__(self) -> tuple[type[RejectedInputError], tuple[str, tuple[str, ...]]]:
         return type(self), (self.summary, self.problems)
