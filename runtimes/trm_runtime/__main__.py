@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from trm_runtime import __version__
-from trm_runtime.errors import TRMError
-from trm_runtime.failures import Parser, report, say, warnings_as_lines
+from trm_runtime.errors import NonfiniteError, TRMError, exit_codes_text
+from trm_runtime.failures import Parser, refuse_names, report, say, warnings_as_lines
 from trm_runtime.memory import return_large_blocks
 from trm_runtime.message_text import counted
 from trm_runtime.streams import StatusLine, open_closed_streams
@@ -41,7 +41,7 @@ def _parser() -> Parser:
         description="Solve puzzles with an exported Tiny Recursive Model.",
         epilog="Each line of output: answer, steps, stop reason, q_halt, separated by tabs. "
         "Other commands: `doctor` shows which engines are installed and what they open; "
-        "`check MODEL GOLDEN` compares a model with a recorded reference.",
+        f"`check MODEL GOLDEN` compares a model with a recorded reference. {exit_codes_text()}",
     )
     add = parser.add_argument
     add("model", metavar="MODEL", help="exported model, such as model.onnx")
@@ -87,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser, run = _parser(), _run
     as_json = "--json" in given
     try:
+        refuse_names(given)
         options = parser.parse_args(given)
         as_json = options.json
         with warnings_as_lines():
@@ -139,6 +140,10 @@ def _run(options: argparse.Namespace) -> int:
     if changed:
         verb = "changes a given cell of its" if changed == 1 else "change a given cell of their"
         say(f"{counted(changed, 'answer')} {verb} puzzle")
+    if solution.nonfinite:
+        error = NonfiniteError(options.model, solution.nonfinite, len(solution))
+        say(f"Error: {error}")
+        return error.exit_code
     return 0
 
 

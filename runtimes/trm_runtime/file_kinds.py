@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from trm_runtime.errors import RejectedInputError
+from trm_runtime.errors import RejectedInputError, unreadable
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,10 @@ def suffix_kind(path: Path) -> FileKind | None:
 
 def kind_of(path: Path) -> FileKind:
     """The kind of a file or folder; RejectedInputError, with the known kinds, for any other."""
-    kind = folder_kind(path) or suffix_kind(path)
+    try:
+        kind = folder_kind(path) or suffix_kind(path)
+    except OSError as error:  # a name that is too long
+        raise unreadable(path, error) from error
     if kind is not None:
         return kind
     if path.is_dir():
