@@ -1,4 +1,4 @@
-# make demo · make test · make lint: each sets up .venv by itself first. make test-oldest has one of
+# make demo · make test · make fuzz · make lint: each sets up .venv by itself first. make test-oldest has one of
 # its own, with the oldest Keras and TensorFlow that trm-export takes.
 #
 # PYTHON=/path/to/python chooses the interpreter; otherwise the first of CANDIDATES that is 3.11,
@@ -12,6 +12,7 @@ NEWEST := 13
 PROJECTS := pyproject.toml runtimes/pyproject.toml
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 DURATIONS ?= 15
+MINUTES ?= 5
 
 OLDEST := .venv-oldest
 OLDEST_PAIR := "keras==3.8.*" "tensorflow==2.18.*"
@@ -26,12 +27,13 @@ export PIP_NO_INPUT := 1
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest test-oldest-here lint clean
+.PHONY: help demo test test-oldest test-oldest-here fuzz lint clean
 
 help:
 	@echo "make demo   export the shipped 9x9 model, solve puzzles with it, compare it with Keras"
 	@echo "make test   every test this machine allows"
 	@echo "make test-oldest   export, parity and third-party models with Keras 3.8 and TensorFlow 2.18"
+	@echo "make fuzz MINUTES=5   changed inputs for every reader of files; fails at a traceback"
 	@echo "make lint   ruff and mypy"
 	@echo "make clean  remove the virtual environment and the caches"
 
@@ -51,6 +53,10 @@ test-oldest:
 
 test-oldest-here: $(OLDEST)/installed
 	@$(OLDEST)/bin/python -m pytest -n 2 --dist loadfile --durations=$(DURATIONS) $(OLDEST_TESTS)
+
+# What fails is kept in tests/fuzz/failures, with the command that tries it again.
+fuzz: $(VENV)/installed-dev
+	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -26,13 +26,9 @@ WAYS = ((signal.SIGINT, True), (signal.SIGINT, False), (signal.SIGTERM, False))
 
 
 def clean(found: Interrupt, number: int) -> bool:
-    """Whether it ended as it should: one line and its code, or before the signal came.
-
-    Python gives a signal back to the system at the very end of a process, when all is done.
-    """
+    """Whether it ended as it should: its reason and its code, or before the signal came."""
     code, said = SAID[signal.Signals(number)]
-    done = found.finished or found.code == -number
-    return done or (found.code == code and found.error.endswith(said))
+    return found.finished or (found.code == code and said.rstrip(".\n") in found.error)
 
 
 def main() -> None:

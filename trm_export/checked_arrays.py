@@ -12,6 +12,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from trm_runtime.digest import digest
+from trm_runtime.errors import RejectedInputError
+from trm_runtime.regular_file import open_regular
+from trm_runtime.zip_members import DAMAGE, opened_archive, read_array
 
 Array = np.ndarray[Any, Any]
 
@@ -28,12 +31,13 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
 def read_arrays(path: Path) -> dict[str, Array] | None:
     """The arrays; None for a file that is damaged, missing or unreadable."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             if not _is_complete(file):
                 return None
-            with np.load(file, allow_pickle=False) as arrays:
-                return dict(arrays)
-    except OSError:
+            with opened_archive(file) as archive:
+                names = archive.namelist()
+                return {name.removesuffix(".npy"): read_array(archive, name) for name in names}
+    except (*DAMAGE, OSError, RejectedInputError):
         return None
 
 

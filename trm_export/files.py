@@ -9,6 +9,7 @@ A file was made by this tool, and may be replaced without `force`, if its conten
 - `.npy`    it is a puzzle table, beside the contract of its artifact;
 - `.json`   it is a step contract, or an object whose `tool` begins with `trm-export`;
 - `.txt`    its first line is a remark that begins with `# trm-export`;
+- `.xml`, `.sarif`  for build servers: it names this tool as theirs do;
 - `.html`, `.md`  a report: it names this tool as its generator, or in its first line.
 
 Every other existing file was made by another program. Knows nothing about models or puzzles.
@@ -18,11 +19,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import mmap
 import os
 import secrets
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +30,7 @@ from trm_export import file_commit
 from trm_export.errors import OverwriteError, RejectedInputError, TargetError, UsageError
 from trm_export.leftovers import removed_by
 from trm_export.version import TOOL
+from trm_runtime import strict_json
 from trm_runtime.contract import (
     GOLDEN_FORMAT,
     GOLDEN_INDEX,
@@ -39,16 +39,19 @@ from trm_runtime.contract import (
     StepContract,
 )
 from trm_runtime.file_kinds import folder_kind, suffix_kind
+from trm_runtime.regular_file import read_regular
 from trm_runtime.streams import FULL
+from trm_runtime.zip_members import DAMAGE, opened_archive, read_member
 
 MODEL_CLASS = "trm_export>TRM"  # the name Keras registers our model under
 CONTRACT, CALIBRATION, KEEP = ".json", ".calibration.json", ".keep.json"  # see `sidecar`
 _OF_DISKS = FULL | {errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS}
-_MAX_JSON_BYTES = 1 << 24
 _HURRY = 0.2  # seconds
 _TEXT_REMARK = f"# {TOOL}".encode()
 _MARKDOWN_REMARK = f"<!-- {TOOL}".encode()
 _GENERATOR = f'<meta name="generator" content="{TOOL}'.encode()
+_SUITES = f'<testsuites name="{TOOL}"'.encode()
+_DRIVER = f'"driver": {{"name": "{TOOL}"'.encode()
 _HEAD = 512  # bytes of a page in which the generator stands
 
 
@@ -202,11 +205,9 @@ def _is_our_keras(path: Path) -> bool:
 def _zipped_json(path: Path, name: str) -> dict[str, object]:
     """The JSON object that is this member of a zip file; an empty one where there is none."""
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(name) as member:
-            found = json.loads(member.read(_MAX_JSON_BYTES))
-    except (OSError, KeyError, ValueError, RecursionError, NotImplementedError, RuntimeError):
-        return {}
-    except zipfile.BadZipFile:
+        with path.open("rb") as file, opened_archive(file) as archive:
+            found = strict_json.parse(read_member(archive, name).decode())
+    except (OSError, *DAMAGE):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -247,6 +248,14 @@ def _is_our_markdown(path: Path) -> bool:
     return _head(path, len(_MARKDOWN_REMARK)) == _MARKDOWN_REMARK
 
 
+def _is_our_junit(path: Path) -> bool:
+    return _SUITES in _head(path, _HEAD)
+
+
+def _is_our_sarif(path: Path) -> bool:
+    return _DRIVER in b" ".join(_head(path, _HEAD).split()).replace(b"{ ", b"{")
+
+
 def _is_our_page(path: Path) -> bool:
     return _GENERATOR in _head(path, _HEAD)
 
@@ -262,7 +271,7 @@ def _head(path: Path, size: int) -> bytes:
 
 def _is_contract(path: Path) -> bool:
     try:
-        StepContract.from_json(path.read_text(encoding="utf-8"))
+        StepContract.from_json(read_regular(path).decode())
     except (OSError, UnicodeDecodeError, RejectedInputError):
         return False
     return True
@@ -270,9 +279,8 @@ def _is_contract(path: Path) -> bool:
 
 def _read_json(path: Path) -> object:
     try:
-        with path.open(encoding="utf-8") as file:
-            return json.loads(file.read(_MAX_JSON_BYTES))
-    except (OSError, ValueError, RecursionError):
+        return strict_json.parse(read_regular(path).decode())
+    except (OSError, ValueError, RejectedInputError):
         return None
 
 
@@ -291,7 +299,9 @@ _RECOGNISERS: dict[str, Callable[[Path], bool]] = {
     ".md": _is_our_markdown,
     ".npz": _is_our_golden,
     ".npy": _is_our_table,
+    ".sarif": _is_our_sarif,
     ".txt": _is_our_text,
+    ".xml": _is_our_junit,
 }
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     )
     from trm_runtime.loop import solve
     from trm_runtime.open import open_runner
-    from trm_runtime.puzzles import read_identifiers, read_puzzles
+    from trm_runtime.puzzles import read_identifiers, read_inputs, read_puzzles
     from trm_runtime.runner import StepOutput, StepRunner, initial_carry
     from trm_runtime.solution import Solution, StepEvent
 
@@ -50,6 +50,7 @@ __all__ = [
     "initial_carry",
     "open_runner",
     "read_identifiers",
+    "read_inputs",
     "read_puzzles",
     "solve",
     "write",
@@ -69,7 +70,7 @@ _MODULES = {
     ),
     "loop": ("solve",),
     "open": ("open_runner",),
-    "puzzles": ("read_identifiers", "read_puzzles"),
+    "puzzles": ("read_identifiers", "read_inputs", "read_puzzles"),
     "runner": ("StepOutput", "StepRunner", "initial_carry"),
     "solution": ("Solution", "StepEvent"),
 }

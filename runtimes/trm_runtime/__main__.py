@@ -10,18 +10,26 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trm_runtime import __version__
-from trm_runtime.errors import NonfiniteError, TRMError, exit_codes_text
-from trm_runtime.failures import Parser, refuse_names, report, say, warnings_as_lines
+from trm_runtime.errors import NonfiniteError, TRMError, UsageError, exit_codes_text
+from trm_runtime.failures import (
+    CHANGED_GIVENS,
+    Parser,
+    refuse_names,
+    report,
+    say,
+    warnings_as_lines,
+)
 from trm_runtime.memory import return_large_blocks
 from trm_runtime.message_text import counted
 from trm_runtime.streams import StatusLine, open_closed_streams
 
 if TYPE_CHECKING:
-    from trm_runtime.solution import StepEvent
+    from trm_runtime.solution import Solution, StepEvent
 
 
 def _halt(text: str) -> str | float:
@@ -45,9 +53,13 @@ def _parser() -> Parser:
     )
     add = parser.add_argument
     add("model", metavar="MODEL", help="exported model, such as model.onnx")
-    add("puzzles", metavar="PUZZLES", help="text file with one puzzle a line; - is standard input")
+    add(
+        "puzzles",
+        metavar="PUZZLES",
+        help="text file of puzzles, .npz or data-set folder; - is standard input",
+    )
     add("--identifiers", metavar="FILE",
-        help="text file with each puzzle's identifier, one a line (default: all 0)")  # fmt: skip
+        help="text file of puzzle identifiers, one a line (default: the file's, or 0)")  # fmt: skip
     add("--puzzle-table", metavar="FILE",
         help="the model's puzzle embeddings, if they are not beside it")  # fmt: skip
     add("--halt", type=_halt, default="learned", metavar="RULE",
@@ -56,6 +68,7 @@ def _parser() -> Parser:
     add("--deadline", type=float, metavar="SECONDS", help="stop all puzzles after this time")
     add("--batch-size", type=int, metavar="N", help="puzzles in one batch (default 64)")
     add("--threads", type=int, metavar="N", help="threads of the engine (default: its own choice)")
+    add("--submission", metavar="FILE", help="write the answers to ARC JSON as a submission")
     add("--json", action="store_true", help="print one JSON object, errors included")
     add("--version", action="version", version=f"trm-runtime {__version__}")
     return parser
@@ -109,18 +122,20 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from trm_runtime.answers import write
+    from trm_runtime.answers import replace_file, write
+    from trm_runtime.arc_json import submission
     from trm_runtime.loop import solve
     from trm_runtime.open import open_runner
-    from trm_runtime.puzzles import read_identifiers, read_puzzles
+    from trm_runtime.puzzles import arc_questions, read_identifiers, read_inputs
 
     runner = open_runner(options.model, options.threads, options.puzzle_table)
-    puzzles = read_puzzles(options.puzzles, runner)
-    inputs: Any = puzzles
+    arc = arc_questions(options.puzzles, runner.contract) if options.submission else None
+    if options.submission and arc is None:
+        raise UsageError("--submission is for ARC JSON and a model of ARC; drop it.")
+    inputs: Any = read_inputs(options.puzzles, runner)
     if options.identifiers is not None:
-        identifiers = read_identifiers(options.identifiers)
-        inputs = {"inputs": puzzles, "puzzle_identifiers": identifiers}
-    progress = _Progress(len(puzzles))
+        inputs["puzzle_identifiers"] = read_identifiers(options.identifiers)
+    progress = _Progress(len(inputs["inputs"]))
     started = time.monotonic()
     solution = solve(
         runner,
@@ -134,8 +149,12 @@ def _run(options: argparse.Namespace) -> int:
     seconds = time.monotonic() - started
     progress.line.clear()
     write(solution, sys.stdout, as_json=options.json)
+    if arc is not None:
+        replace_file(Path(options.submission), submission(arc.questions, solution.answers))
     sys.stdout.flush()
     say(f"{counted(len(solution), 'puzzle')} in {seconds:.2f} s: {solution.stops}")
+    for note in _notes(solution, inputs):
+        say(note)
     changed = solution.given_kept.count(False)
     if changed:
         verb = "changes a given cell of its" if changed == 1 else "change a given cell of their"
@@ -144,7 +163,18 @@ def _run(options: argparse.Namespace) -> int:
         error = NonfiniteError(options.model, solution.nonfinite, len(solution))
         say(f"Error: {error}")
         return error.exit_code
-    return 0
+    return CHANGED_GIVENS if changed else 0
+
+
+def _notes(solution: Solution, inputs: Mapping[str, Any]) -> Iterator[str]:
+    """What a reader of the answers has to know."""
+    contract = solution.contract
+    identifiers = inputs.get("puzzle_identifiers")
+    several = (contract.num_puzzle_identifiers or 0) > 1
+    if several and (identifiers is None or not identifiers.any()):
+        yield "all asked under identifier 0"
+    if contract.alphabet is None:
+        yield "numbers are token ids, because the model has no alphabet"
 
 
 class _Progress:

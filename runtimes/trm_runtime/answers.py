@@ -30,7 +30,7 @@ def write(
         as_json = not hasattr(target, "write") and str(target).endswith(".json")
     text = _document(solution) if as_json else "".join(f"{line}\n" for line in _lines(solution))
     if isinstance(target, (str, os.PathLike)):
-        _replace(Path(target), text)
+        replace_file(Path(target), text)
     else:
         target.write(text)
 
@@ -63,7 +63,7 @@ def _answers(solution: Solution) -> list[str]:
     return [" ".join(map(str, ids)) for ids in solution.answers.tolist()]
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
     """The file is the old one or the new one, even if this process is killed."""
     new = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 from trm_runtime.tensors import AnySpec, CarrySpec, Shape, TensorSpec, shape_text
@@ -188,7 +189,7 @@ def alphabet_problems(alphabet: Sequence[str] | None, vocab: int) -> list[str]:
     if vocab and len(alphabet) != vocab:
         problems.append(f"alphabet: expected {vocab} entries, one a token id, got {len(alphabet)}")
     characters = "".join(alphabet)
-    twice = sorted({c for c in characters if characters.count(c) > 1})
+    twice = sorted(c for c, count in Counter(characters).items() if count > 1)
     problems += [f"alphabet: {c!r} is in more than one entry" for c in twice]
     bad = sorted({c for c in characters if not c.isprintable()})
     return problems + [f"alphabet: {c!r} is not a printable character" for c in bad]

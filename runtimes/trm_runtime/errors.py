@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from trm_runtime.message_text import counted
+from trm_runtime.message_text import counted, fitted, listing
 
 EXIT_CODES: Mapping[int, str] = {
     0: "ok",
@@ -28,6 +28,7 @@ EXIT_CODES: Mapping[int, str] = {
     4: "rejected or damaged input",
     5: "parity failed",
     6: "answers with NaN or infinity",
+    7: "an answer changes a given cell of its puzzle",
     130: "interrupted",
     143: "terminated",
 }
@@ -64,15 +65,15 @@ class MissingExtraError(TRMError):
 class RejectedInputError(TRMError):
     """A file or an array that is damaged, refused or does not fit.
 
-    `problems` lists everything that is wrong; each is one line under `summary`.
+    `problems` lists everything that is wrong, at most 100 of it. The message has the first of them
+    as lines under `summary`; it is shorter than 500 characters and printable, whatever the file is.
     """
 
     exit_code: ClassVar[int] = 4
 
     def __init__(self, summary: str, problems: Sequence[str] = ()) -> None:
-        self.summary = summary
-        self.problems = tuple(problems)
-        super().__init__("\n  - ".join((summary, *self.problems)))
+        self.summary, self.problems = fitted(summary, problems)
+        super().__init__(listing(self.summary, self.problems))
 
     def __reduce__(self) -> tuple[type[RejectedInputError], tuple[str, tuple[str, ...]]]:
         return type(self), (self.summary, self.problems)

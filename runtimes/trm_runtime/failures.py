@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from trm_runtime.errors import OldFileWarning, TRMError, UsageError
 from trm_runtime.streams import discard, has_no_reader, output_problem
 
+CHANGED_GIVENS = 7  # all puzzles are answered, but an answer changes what its puzzle gives
 INTERRUPTED = 130
 
 

@@ -9,6 +9,7 @@ engine.
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any, final
 
@@ -19,12 +20,15 @@ from trm_runtime.contract import PUZZLE_TABLE_SUFFIX, StepContract
 from trm_runtime.digest import digest
 from trm_runtime.errors import RejectedInputError
 from trm_runtime.message_text import first_few, first_line
+from trm_runtime.npy_header import Header, read_header
+from trm_runtime.regular_file import open_regular
 from trm_runtime.runner import Arrays, StepOutput, StepRunner
 from trm_runtime.tensors import CarrySpec, TensorSpec, shape_text
 
 EMBEDDING, IDENTIFIERS = "puzzle_embedding", "puzzle_identifiers"
 
 _CURRENT = "current_"
+_FOREIGN = "its SHA-256 is not that of the contract, so it belongs to another model"
 
 Array = np.ndarray[Any, Any]
 
@@ -40,42 +44,38 @@ def open_table(path: Path, contract: StepContract) -> Array:
     Raises RejectedInputError for a file that is missing, damaged, or not that of the contract.
     """
     try:
-        table: Array = np.lib.format.open_memmap(path, mode="r")
+        with open_regular(path) as file:
+            header = read_header(file, os.fstat(file.fileno()).st_size)
+            problems = _differences(header, contract)
+            if not problems and digest(file) != contract.puzzle_table_sha256:
+                problems = [_FOREIGN]
     except OSError as error:
         raise RejectedInputError(
             f"{path}: the puzzle embeddings of the model cannot be read: "
             f"{error.strerror or error}; put them beside it under this name, or export it again."
         ) from error
-    except Exception as error:  # numpy's parser of the header may raise any exception
+    except ValueError as error:
         raise RejectedInputError(
             f"{path}: not a .npy file, or a damaged one: {first_line(error)}; copy it again."
         ) from error
-    problems = _differences(table, contract)
-    if not problems and _sha256(path) != contract.puzzle_table_sha256:
-        problems = ["its SHA-256 is not that of the contract, so it belongs to another model"]
     if problems:
         raise RejectedInputError(f"{path}: not the puzzle embeddings of this model:", problems)
+    table: Array = np.lib.format.open_memmap(path, mode="r")
     return table
 
 
-def _differences(table: Array, contract: StepContract) -> list[str]:
+def _differences(header: Header, contract: StepContract) -> list[str]:
     wanted = (contract.num_puzzle_identifiers, _width(contract))
     problems = []
-    if table.dtype != np.dtype("<f4"):
-        problems.append(f"expected dtype float32, got {table.dtype}")
-    if table.shape != wanted:
-        problems.append(f"expected shape {shape_text(wanted)}, got {shape_text(table.shape)}")
+    if header.dtype != np.dtype("<f4"):
+        problems.append(f"expected dtype float32, got {header.dtype}")
+    if header.shape != wanted:
+        problems.append(f"expected shape {shape_text(wanted)}, got {shape_text(header.shape)}")
     return problems
 
 
 def _width(contract: StepContract) -> int | None:
     return next(spec.shape[1] for spec in contract.inputs if spec.name == EMBEDDING)
-
-
-def _sha256(path: Path) -> str:
-    """Read in chunks, so that no page of the mapping stays in memory."""
-    with path.open("rb") as file:
-        return digest(file)
 
 
 @final

@@ -1,31 +1,32 @@
-"""Puzzles as text or token ids become token ids (N, S) int32.
+"""Puzzles as text, token ids or files become token ids (N, S) int32.
 
-A line of text has the S cells of a puzzle as S characters of the contract's alphabet, or as S token
-ids separated by spaces or commas. In a file, empty lines are skipped, and so are lines that start
-with `#`, unless `#` is in the alphabet. Knows nothing about any particular task.
+A board in text has S characters of the contract's alphabet; digits may have spaces, commas or
+semicolons between them. Numbers are token ids only where no digit is in the alphabet. The formats
+of files are those of `puzzle_formats` and `puzzle_arrays`. Knows nothing about any particular task.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import re
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trm_runtime.alphabet import id_of, meanings, padded_cells
+from trm_runtime.alphabet import meanings, padded_cells
+from trm_runtime.arc_json import ArcQuestions, read_arc, takes_arc
+from trm_runtime.board_text import INTEGER, BoardSigns
+from trm_runtime.checks import with_identifiers
 from trm_runtime.contract import StepContract
-from trm_runtime.errors import RejectedInputError, unreadable
+from trm_runtime.errors import RejectedInputError
 from trm_runtime.message_text import counted, first_few
+from trm_runtime.puzzle_arrays import read_arrays
+from trm_runtime.puzzle_formats import BoardText, read_boards
+from trm_runtime.puzzle_source import is_text, numbered_lines
 from trm_runtime.runner import StepRunner
 
 Array = np.ndarray[Any, Any]
 
-_INTEGER = re.compile(r"-?[0-9]{1,9}")
 _UNFIT = "The puzzles do not fit the model:"
 
 
@@ -34,22 +35,59 @@ class _BadLineError(ValueError):
 
 
 def read_puzzles(source: str | os.PathLike[str], model: StepContract | StepRunner) -> Array:
-    """Every puzzle of the text file `source` ("-" is standard input) as (N, S) int32 token ids.
+    """Every puzzle of a file or folder as (N, S) int32 token ids; see `read_inputs`."""
+    puzzles: Array = read_inputs(source, model)["inputs"]
+    return puzzles
 
-    `model` is a runner, or the contract of one.
+
+def read_inputs(
+    source: str | os.PathLike[str], model: StepContract | StepRunner
+) -> dict[str, Array]:
+    """The inputs of a model from a file: the puzzles (N, S) as `inputs`, integer token ids.
+
+    source: text ("-" is standard input), an .npz with `inputs`, a folder of an official data set,
+    or ARC JSON; all but text may also have `puzzle_identifiers` (N,), which are given to a model
+    that takes them; 0 without any. model: a runner, or the contract of one.
 
     Raises RejectedInputError if the file cannot be read or has no puzzles, and for bad lines, of
     which the first few are listed with the reason.
     """
     contract = model if isinstance(model, StepContract) else model.contract
-    name, lines = _numbered_lines(os.fspath(source))
-    skipped = "" if "#" in id_of(contract.alphabet) else "#"
-    given = [(at, line) for at, line in lines if not (skipped and line.lstrip()[:1] == skipped)]
-    rows, problems = _parse(given, contract)
-    _refuse_lines(name, problems)
+    arc = arc_questions(source, contract)
+    if arc is not None:
+        return dict(with_identifiers(contract, arc.inputs, arc.identifiers))
+    if not is_text(source):
+        return _of_arrays(source, contract)
+    name = "standard input" if os.fspath(source) == "-" else os.fspath(source)
+    signs = BoardSigns(contract.alphabet, (contract.seq_len,))
+    _, boards = read_boards(numbered_lines(os.fspath(source), name), signs, name)
+    rows, problems = _parse(boards, contract)
+    if problems:
+        summary = f"{name}: {counted(len(problems), 'bad line')}:"
+        raise RejectedInputError(summary, first_few(problems))
     if not len(rows):
         raise RejectedInputError(f"{name}: has no puzzles; expected one a line.")
-    return rows
+    return dict(with_identifiers(contract, rows))
+
+
+def _of_arrays(source: str | os.PathLike[str], contract: StepContract) -> dict[str, Array]:
+    parts = read_arrays(source)
+    shapes = {part.inputs.shape[1:] for part in parts}
+    if shapes != {(contract.seq_len,)}:
+        wanted, got = (contract.seq_len,), ", ".join(map(str, sorted(shapes)))
+        raise RejectedInputError(f"{source}: expected rows of the shape {wanted}, got {got}.")
+    inputs = np.concatenate([part.inputs for part in parts])
+    own = [part.identifiers for part in parts if part.identifiers is not None]
+    known = np.concatenate(own) if len(own) == len(parts) else None
+    return dict(with_identifiers(contract, inputs, known))
+
+
+def arc_questions(source: str | os.PathLike[str], contract: StepContract) -> ArcQuestions | None:
+    """The questions of ARC JSON; None for another file, and for a model of other boards."""
+    fits = takes_arc(contract.seq_len, contract.vocab_size, contract.alphabet)
+    if not fits or os.fspath(source) == "-":
+        return None
+    return read_arc(os.fspath(source))
 
 
 def read_identifiers(source: str | os.PathLike[str]) -> Array:
@@ -57,12 +95,16 @@ def read_identifiers(source: str | os.PathLike[str]) -> Array:
 
     Raises RejectedInputError if it cannot be read, and for lines that are not an integer.
     """
-    name, lines = _numbered_lines(os.fspath(source))
-    given = [(at, line.strip()) for at, line in lines]
-    _refuse_lines(name, [
-        f"{at}: expected one integer, got {line!r:.60}"
-        for at, line in given if not _INTEGER.fullmatch(line)
-    ])  # fmt: skip
+    name = "standard input" if os.fspath(source) == "-" else os.fspath(source)
+    lines = numbered_lines(os.fspath(source), name)
+    given = [(number, line.strip()) for number, line in lines if line.strip()]
+    wrong = [
+        f"line {number}: expected one integer, got {line!r:.60}"
+        for number, line in given
+        if not INTEGER.fullmatch(line)
+    ]
+    if wrong:
+        raise RejectedInputError(f"{name}: {counted(len(wrong), 'bad line')}:", first_few(wrong))
     return np.array([int(line) for _, line in given], dtype=np.int32)
 
 
@@ -82,8 +124,12 @@ def as_tokens(puzzles: Any, contract: StepContract) -> Array:
         problem = "input 'inputs': expected rows of the same length, got different ones"
         raise RejectedInputError(_UNFIT, [problem]) from error
     if array.dtype.kind == "U":
-        lines = enumerate(array.reshape(-1).tolist(), start=1)
-        array, problems = _parse(((f"puzzle {number}", line) for number, line in lines), contract)
+        signs, lines = BoardSigns(contract.alphabet, (contract.seq_len,)), array.reshape(-1)
+        boards = (
+            BoardText(f"puzzle {number}", signs.split(line, contract.seq_len)[0])
+            for number, line in enumerate(lines.tolist(), start=1)
+        )
+        array, problems = _parse(boards, contract)
         if problems:
             raise RejectedInputError(_UNFIT, first_few(problems))
     return array[None] if array.ndim == 1 else array
@@ -108,53 +154,31 @@ def _meaning_of_ids(contract: StepContract) -> str:
     return f"in this model {known}, so give puzzles as text, or in these ids"
 
 
-def _numbered_lines(source: str) -> tuple[str, list[tuple[str, str]]]:
-    """The name of a source for messages, and (place, text) of every line that is not empty."""
-    name = "standard input" if source == "-" else source
-    try:
-        lines = enumerate(_read_text(source).splitlines(), start=1)
-        return name, [(f"{name}:{number}", line) for number, line in lines if line.strip()]
-    except OSError as error:
-        raise unreadable(name, error) from error
-    except UnicodeDecodeError as error:
-        raise RejectedInputError(f"{name}: not UTF-8 text: {error}.") from error
-
-
-def _read_text(source: str) -> str:
-    if source == "-" and sys.stdin is None:
-        raise OSError(errno.EBADF, "it is closed")
-    data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-    return data.decode("utf-8-sig")
-
-
-def _refuse_lines(name: str, problems: list[str]) -> None:
-    if problems:
-        summary = f"{name}: {counted(len(problems), 'bad line')}:"
-        raise RejectedInputError(summary, first_few(problems))
-
-
-def _parse(lines: Iterable[tuple[str, str]], contract: StepContract) -> tuple[Array, list[str]]:
-    """The good lines of (place, text) as (N, S) int32, and the problems of the others."""
-    lookup, rows, problems = id_of(contract.alphabet), [], []
-    for place, line in lines:
+def _parse(boards: Iterable[BoardText], contract: StepContract) -> tuple[Array, list[str]]:
+    """The good boards as (N, S) int32, and the problems of the others."""
+    signs, rows, problems = BoardSigns(contract.alphabet, (contract.seq_len,)), [], []
+    for board in boards:
         try:
-            rows.append(_cells(line, lookup, contract))
+            if board.problem:
+                raise _BadLineError(board.problem)
+            rows.append(_cells(board.puzzle, signs, contract))
         except _BadLineError as error:
-            problems.append(f"{place}: {error}")
+            problems.append(f"{board.place}: {error}")
     return np.array(rows, dtype=np.int32).reshape(-1, contract.seq_len), problems
 
 
-def _cells(line: str, lookup: dict[str, int], contract: StepContract) -> list[int]:
-    cells, size = line if " " in lookup else line.strip(), contract.seq_len
+def _cells(cells: str, signs: BoardSigns, contract: StepContract) -> list[int]:
+    size, lookup = contract.seq_len, signs.ids
     if len(cells) == size and all(character in lookup for character in cells):
         return [lookup[character] for character in cells]
-    words = line.replace(",", " ").split()
-    if len(words) > 1 and all(_INTEGER.fullmatch(word) for word in words):
+    words = cells.split()
+    if len(words) > 1 and signs.numbers_are_ids and all(INTEGER.fullmatch(word) for word in words):
         return _ids([int(word) for word in words], contract)
     if not lookup:
         raise _BadLineError(f"expected {counted(size, 'token id')} separated by spaces or commas")
-    if len(cells) != size:
-        raise _BadLineError(f"expected {counted(size, 'character')}, got {len(cells)}")
+    problem = signs.wrong_length(cells, size)
+    if problem is not None:
+        raise _BadLineError(problem)
     column = next(i for i, character in enumerate(cells) if character not in lookup)
     known = "".join(sorted(lookup))
     raise _BadLineError(f"column {column + 1}: {cells[column]!r} is not one of {known}")

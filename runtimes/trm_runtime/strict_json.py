@@ -6,9 +6,12 @@ Knows nothing about contracts. Standard library only.
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 LARGEST = 1e300  # of a number that is not an integer; float64 goes further
 
 
@@ -19,8 +22,8 @@ class _DuplicateKeyError(ValueError):
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
+        counts = Counter(key for key, _ in pairs)
+        twice = sorted(key for key, count in counts.items() if count > 1)
         raise _DuplicateKeyError(f"the key {twice[0]!r} appears twice in one object")
     return found
 
@@ -30,11 +33,20 @@ def _no_constant(name: str) -> float:
 
 
 def parse(text: str) -> Any:
-    """The value of a JSON text; ValueError for bad syntax, a key given twice, NaN or Infinity."""
+    """The value of a JSON text.
+
+    Raises ValueError for bad syntax, a key given twice, NaN or Infinity, and for half of a
+    surrogate pair, which cannot be written as text.
+    """
     try:
-        return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        if _SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    except UnicodeEncodeError as error:
+        raise ValueError("it has half of a surrogate pair") from error
+    return value
 
 
 def kind(value: object) -> str:

@@ -6,6 +6,7 @@ Standard library only. Knows nothing about the meaning of the tensors.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -85,8 +86,8 @@ def tensor_problems(
     every: tuple[AnySpec, ...] = (*inputs, *carry, *outputs)
     for spec in every:
         problems += _one(spec, batch)
-    names = list(chain((spec.name for spec in every), (spec.next for spec in carry)))
-    twice = sorted({name for name in names if names.count(name) > 1})
+    names = Counter(chain((spec.name for spec in every), (spec.next for spec in carry)))
+    twice = sorted(name for name, count in names.items() if count > 1)
     return problems + [f"{name!r}: more than one tensor has this name" for name in twice]
 
 

@@ -16,6 +16,21 @@ from trm_export.commands.support import console
 from trm_runtime.contract import TensorSpec
 
 
+def test_a_board_marks_what_is_new_and_what_is_wrong() -> None:
+    from trm_export.commands.support.terminal_boards import board_text
+    from trm_export.tasks import get_task
+
+    task = get_task("sudoku4")
+    puzzles = task.puzzles("test", count=1)
+    clues, solution = puzzles.inputs[0], puzzles.solutions[0]
+    first, second = task.blank_cells(clues).nonzero()[0][:2]
+    answer, before = solution.copy(), solution.copy()
+    before[first] = 2 + (solution[first] - 1) % 4
+    answer[second] = 2 + (solution[second] - 1) % 4
+    styles = [span.style for span in board_text(task, clues, answer, before, solution).spans]
+    assert (styles.count("green"), styles.count("red")) == (1, 1)
+
+
 def test_a_document_is_strict_json(capsys: pytest.CaptureFixture[str]) -> None:
     document = {
         "path": Path("a/b.onnx"),

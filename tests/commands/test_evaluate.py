@@ -63,7 +63,7 @@ def test_puzzles_of_a_file(
     assert json.loads(capsys.readouterr().out)["puzzles"] == 3
     path.write_text("\n".join(signs))
     assert run(["evaluate", str(maze_model), "--puzzles", str(path)]) == 2
-    assert "no solutions to compare with" in capsys.readouterr().err
+    assert "mazes.txt has no solutions to compare answers with" in capsys.readouterr().err
 
 
 def test_votes_are_for_arc(maze_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,7 +107,9 @@ def test_a_model_without_a_task_is_refused(
 
     TRM(7, 16, 2, 1.0, 10, family="paper", puzzle_emb_len=1).save(tmp_path / "m.keras")
     assert run(["evaluate", str(tmp_path / "m.keras")]) == 2
-    assert "give one with --task" in capsys.readouterr().err
+    assert (
+        "No shipped puzzles fit this model; give puzzles with solutions" in capsys.readouterr().err
+    )
 
 
 def test_the_word_hard_is_a_set_of_puzzles(

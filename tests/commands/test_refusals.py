@@ -133,6 +133,8 @@ def test_rows_that_no_file_can_have(command: str, rows: str, refused: Refused) -
             "--blanks must be a number, minimal or hard",
         ),
         (["parity", "m.keras", "m.onnx", "--task", "sudoku5"], "There is no task 'sudoku5'"),
+        (["demo", "maze30"], "no shipped checkpoint 'maze30'; choose from maze11, maze9, sudoku4"),
+        (["export", "m.keras"], "choose from onnx, tflite, saved-model and all"),
     ],
 )
 def test_words_that_mean_nothing(arguments: list[str], said: str, refused: Refused) -> None:

@@ -59,6 +59,14 @@ def test_an_interrupted_run_ends_with_130(play: Play, capsys: pytest.CaptureFixt
     assert again in said.err
 
 
+def test_a_model_that_solves_nothing_is_called_that(
+    play: Play, capsys: pytest.CaptureFixture[str]
+) -> None:
+    play()
+    assert run(["train", "sudoku4", "-o", "c.keras"]) == 0
+    assert "The model has not learnt the task yet; train longer." in capsys.readouterr().err
+
+
 def test_an_interrupted_run_is_still_one_document(
     play: Play, capsys: pytest.CaptureFixture[str]
 ) -> None:

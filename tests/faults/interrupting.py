@@ -16,6 +16,7 @@ from trm_export.checkpoints.shipped import shipped_checkpoint
 ROOT = Path(__file__).parents[2]
 _SHORT = ("--steps", "300", "--batch-size", "16")
 GIVE_UP = 60.0  # seconds after the signal
+AT_ONCE = 1.0  # seconds in which a process that is exiting is gone, signal or not
 SAID = {signal.SIGINT: (130, "Interrupted.\n"), signal.SIGTERM: (143, "Terminated.\n")}
 
 
@@ -27,7 +28,7 @@ class Interrupt:
     seconds: float  # from the signal until no process of it was left
     error: str  # what it wrote to standard error
     left: list[str]  # temporary files, and processes two seconds after the first one ended
-    finished: bool  # before the signal came
+    finished: bool  # before the signal came, or while it came
 
 
 def commands(folder: Path) -> dict[str, list[str]]:
@@ -87,6 +88,7 @@ def interrupted(
     while (processes := in_session(running.pid)) and time.monotonic() < until:
         time.sleep(0.01)
     seconds = time.monotonic() - sent
+    finished = finished or (code == 0 and seconds < AT_ONCE)
     return Interrupt(code, seconds, error, [*processes, *left_in(scratch)], finished)
 
 

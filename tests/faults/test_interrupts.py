@@ -84,6 +84,26 @@ def test_an_engine_that_lets_no_thread_run_is_killed(tmp_path: Path) -> None:
     assert running.returncode == -signal.SIGKILL
 
 
+ENDS = """
+import atexit, signal, sys
+from trm_export.commands.support import interruption
+interruption.install()
+class Slow:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+slow = Slow()
+atexit.register(print, "the exit functions are run")
+print("ready")
+interruption.leave(5)
+"""
+
+
+def test_a_command_that_has_done_its_work_is_not_killed_by_a_late_signal(tmp_path: Path) -> None:
+    running = begun(ENDS, tmp_path)
+    out, error = running.communicate(timeout=60)
+    assert (running.returncode, out, error) == (5, "the exit functions are run\n", "")
+
+
 @pytest.mark.parametrize("group", [True, False])
 @pytest.mark.parametrize("delay", [1.5, 4.0])
 @pytest.mark.parametrize("name", ["parity --jobs", "evaluate", "saved-model"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import os
@@ -101,3 +102,19 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
 def exported(request: pytest.FixtureRequest, exports: Exports) -> Exported:
     """Every healthy export in turn."""
     return exports(request.param)
+
+
+@pytest.fixture(scope="session")
+def files(exports: Exports, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
+    """A model, its export, and an export with a wrong weight."""
+    exported = exports("mlp")
+    folder = tmp_path_factory.mktemp("command")
+    model, good, bad = (folder / name for name in ("m.keras", "good.onnx", "bad.onnx"))
+    exported.model.save(model)
+    write(good, exported.proto)
+    from tests.parity.faults import one_weight_off_by_5_percent
+
+    broken = copy.deepcopy(exported.proto)
+    one_weight_off_by_5_percent(exported, broken)
+    write(bad, broken)
+    return str(model), str(good), str(bad)

@@ -68,7 +68,7 @@ def test_a_file_that_fails_makes_the_whole_falsy(files: Files) -> None:
     assert repr(found).startswith("<Comparison: FAILED. 1 of 2 files")
     assert len(repr(found).splitlines()) <= 3
     assert found.to_json()["passed"] is False
-    assert "FAILED at forced values" in found._repr_html_()
+    assert "FAILED at weights" in found._repr_html_()
 
 
 def test_what_a_notebook_shows_is_escaped(files: Files, tmp_path: Path) -> None:
@@ -147,8 +147,12 @@ def test_a_recording_stands_for_its_model_and_no_other(files: Files, tmp_path: P
 def test_shares_of_stages_are_told(files: Files) -> None:
     told: list[tuple[float, str]] = []
     te.compare(files.model, files.good, count=4, progress=lambda *said: told.append(said))
-    assert list(dict.fromkeys(stage for _, stage in told)) == ["Recording", "Comparing"]
-    for stage in ("Recording", "Comparing"):
+    assert list(dict.fromkeys(stage for _, stage in told)) == [
+        "Recording",
+        "Comparing",
+        "Comparing weights",
+    ]
+    for stage in ("Recording", "Comparing", "Comparing weights"):
         shares = [share for share, of in told if of == stage]
         assert shares == sorted(shares)
         assert shares[-1] == 1.0

@@ -34,11 +34,11 @@ Q_CONTINUE = 1.0
 def make_contract(**changes: Any) -> StepContract:
     """The contract of the toy model, with some of its fields changed."""
     batch = changes.get("batch")
-    vocab = changes.pop("vocab", VOCAB)
+    vocab, seq = changes.pop("vocab", VOCAB), changes.pop("seq", SEQ)
     identifiers = changes.get("num_puzzle_identifiers") is not None
     names = ["inputs", *(["puzzle_identifiers"] if identifiers else [])]
-    shapes = {"inputs": (batch, SEQ), "puzzle_identifiers": (batch,)}
-    state = (batch, SEQ, WIDTH)
+    shapes = {"inputs": (batch, seq), "puzzle_identifiers": (batch,)}
+    state = (batch, seq, WIDTH)
     carry = [CarrySpec(name, f"{name}_next", "float32", state, 0.0) for name in ("z_H", "z_L")]
     carry += [CarrySpec("steps", "steps_next", "int32", (batch,), 0)]
     carry += [CarrySpec("halted", "halted_next", "bool", (batch,), True)]
@@ -52,7 +52,7 @@ def make_contract(**changes: Any) -> StepContract:
         "inputs": tuple(TensorSpec(name, "int32", shapes[name]) for name in names),
         "carry": tuple(carry),
         "outputs": (
-            TensorSpec("logits", "float32", (batch, SEQ, vocab)),
+            TensorSpec("logits", "float32", (batch, seq, vocab)),
             TensorSpec("q_halt_logits", "float32", (batch,)),
             TensorSpec("q_continue_logits", "float32", (batch,)),
         ),

@@ -17,7 +17,7 @@ from trm_runtime.__main__ import main
 
 pytest.importorskip("onnxruntime")
 
-PUZZLES = "# first cell + 1 is the step at which it halts\n.123\n3 1 1 1\n"
+PUZZLES = "# first cell + 1 is the step at which it halts\n.123\n2 0 0 0\n"
 
 
 def run(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -39,7 +39,7 @@ def test_a_line_for_every_puzzle(toy_onnx: Path, puzzles: Path) -> None:
     assert summary.startswith("2 puzzles in ")
     assert summary.endswith(" s: 2 halted; 2.00 steps on average")
     assert note == "2 answers change a given cell of their puzzle"
-    assert done.returncode == 0
+    assert done.returncode == 7
 
 
 def test_puzzles_from_standard_input(toy_onnx: Path) -> None:
@@ -53,7 +53,9 @@ def test_puzzles_from_standard_input(toy_onnx: Path) -> None:
 def test_answers_that_keep_the_given_cells_need_no_note(toy_onnx: Path) -> None:
     done = run(toy_onnx, "-", "--json", input="....\n.1..\n")
     assert [puzzle["given_kept"] for puzzle in json.loads(done.stdout)["puzzles"]] == [True, False]
-    assert run(toy_onnx, "-", input="....\n").stderr.count("\n") == 1
+    assert done.returncode == 7
+    kept = run(toy_onnx, "-", input="....\n")
+    assert (kept.stderr.count("\n"), kept.returncode) == (1, 0)
 
 
 def test_json(toy_onnx: Path, puzzles: Path) -> None:
@@ -107,7 +109,7 @@ def test_rejected_files_exit_with_4(toy_onnx: Path, puzzles: Path, tmp_path: Pat
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(toy_onnx.read_bytes()[:-9])
     for model, rows, complaint in (
-        (toy_onnx, bad, f"{bad}:1: expected 4 characters, got 2"),
+        (toy_onnx, bad, f"{bad}: 1 bad line:\n  - line 1: expected 4 characters, got 2"),
         (toy_onnx, tmp_path / "none.txt", "none.txt: cannot be read: No such file"),
         (damaged, puzzles, f"Error: {damaged}: not an ONNX file, or a damaged one"),
         (tmp_path / "none.onnx", puzzles, "none.onnx: cannot be read: No such file"),
@@ -216,13 +218,13 @@ def test_a_full_disk_is_one_sentence(toy_onnx: Path, puzzles: Path, unbuffered: 
     done = shell(">/dev/full", toy_onnx, puzzles, PYTHONUNBUFFERED=unbuffered)
     assert done.stderr == "Error: Standard output cannot be written: No space left on device.\n"
     assert done.returncode == 1
-    assert shell("2>/dev/full", toy_onnx, puzzles, PYTHONUNBUFFERED=unbuffered).returncode == 0
+    assert shell("2>/dev/full", toy_onnx, puzzles, PYTHONUNBUFFERED=unbuffered).returncode == 7
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 def test_closed_streams_are_no_error(toy_onnx: Path, puzzles: Path, closed: str) -> None:
     done = shell(closed, toy_onnx, puzzles)
-    assert done.returncode == 0
+    assert done.returncode == 7
     assert "Traceback" not in done.stderr
     assert ("1234" in done.stdout) == (closed == "2>&-")
     assert "change a given" not in done.stdout
@@ -251,7 +253,7 @@ def test_a_terminal_sees_progress(
     toy_onnx: Path, puzzles: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    assert main([str(toy_onnx), str(puzzles)]) == 0
+    assert main([str(toy_onnx), str(puzzles)]) == 7
     out, err = capsys.readouterr()
     assert out.count("\n") == 2
     assert err.startswith("\r1 of 2 puzzles\r1 of 2 puzzles\r2 of 2 puzzles\r\033[K2 puzzles in ")

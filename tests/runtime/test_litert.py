@@ -297,7 +297,7 @@ def test_a_locked_archive_is_refused(tmp_path: Path) -> None:
     data[data.index(b"PK\x01\x02") + 8] |= 1
     data[data.index(b"PK\x03\x04") + 6] |= 1
     path.write_bytes(data)
-    assert "is encrypted" in str(refused(path))
+    assert f"({CONTRACT}: encrypted)" in str(refused(path))
 
 
 def test_a_bad_contract_is_named(tmp_path: Path) -> None:

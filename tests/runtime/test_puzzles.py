@@ -20,6 +20,12 @@ IDS = (
 )
 
 
+NO_IDS = (
+    ", but a cell is one character; token ids are not read from text where digits are cells, so "
+    "give them in an .npz"
+)
+
+
 def read(tmp_path: Path, text: str | bytes, **fields: Any) -> list[list[int]]:
     path = tmp_path / "puzzles.txt"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
@@ -30,21 +36,35 @@ def read(tmp_path: Path, text: str | bytes, **fields: Any) -> list[list[int]]:
 
 @pytest.mark.parametrize(
     "line",
-    ["1.0_", "  1.0_\t", "2 1 1 1", "2,1,1,1", "2, 1,1 , 1", "1.0_\r", "\ufeff1.0_"],
-)
+    [
+        "1.0_", "  1.0_\t", "1 0 0 0", "1,0,0,0", "1, .,0 , _", "1;0;0;0", "1\t0\t.\t0",
+        "[1, 0, 0, 0]",        "1.0_\r", "\ufeff1.0_", '"1.0_"', "1.0_,1234",
+        "1,0,0,0,1,2,3,4", "1.0_:1:1234", "7;1.0_;1234",
+    ],
+)  # fmt: skip
 def test_one_puzzle_in_many_spellings(tmp_path: Path, line: str) -> None:
     assert read(tmp_path, line + "\n") == [[2, 1, 1, 1]]
 
 
 def test_comments_and_blank_lines_are_skipped(tmp_path: Path) -> None:
-    text = "# four by one\n\n1234\n   \n  # more\n....\n5 0 0 0"
-    assert read(tmp_path, text) == [[2, 3, 4, 5], [1, 1, 1, 1], [5, 0, 0, 0]]
+    text = "# four by one\n\n1234\n   \n  # more\n....\n4 0 0 0"
+    assert read(tmp_path, text) == [[2, 3, 4, 5], [1, 1, 1, 1], [5, 1, 1, 1]]
 
 
 def test_an_alphabet_may_hold_the_comment_sign_and_the_space(tmp_path: Path) -> None:
     alphabet = ("", "#", " ", "S", "G", "o")
     text = "#S G\n\n# oo\n"
     assert read(tmp_path, text, alphabet=alphabet) == [[1, 3, 2, 4], [1, 2, 5, 5]]
+
+
+def test_numbers_are_ids_where_no_digit_is_a_cell(tmp_path: Path) -> None:
+    maze = ("", "#", ".", "S", "G", "o")
+    assert read(tmp_path, "1 3 2 4\n1,1,1,1\n", alphabet=maze) == [[1, 3, 2, 4], [1, 1, 1, 1]]
+    ids = "in this model 0 is padding, 1 is #, 2 is a blank, 3 is S, 4 is G, 5 is o"
+    with pytest.raises(RejectedInputError, match=f"line 1: column 2: id 0 is padding; {ids}"):
+        read(tmp_path, "1 0 2 4\n", alphabet=maze)
+    with pytest.raises(RejectedInputError, match=r"line 1: column 4: id 6 is not in 0\.\.5"):
+        read(tmp_path, "1 3 2 6\n", alphabet=maze)
 
 
 def test_without_an_alphabet_only_ids_are_read(tmp_path: Path) -> None:
@@ -59,24 +79,23 @@ def test_without_an_alphabet_only_ids_are_read(tmp_path: Path) -> None:
         ("123", "expected 4 characters, got 3"),
         ("12345", "expected 4 characters, got 5"),
         ("12x4", "column 3: 'x' is not one of .01234_"),
-        ("1 2 3", "expected 4 token ids, got 3"),
-        ("1 2 3 4 5", "expected 4 token ids, got 5"),
-        ("1 0 3 5", f"column 2: id 0 is padding; {IDS}"),
-        ("0 0 0 0", f"column 1: id 0 is padding; {IDS}"),
-        ("1 2 3 6", "column 4: id 6 is not in 0..5"),
-        ("-1 2 3 4", "column 1: id -1 is not in 0..5"),
-        ("1 2 3 99999999999999999999", "expected 4 characters, got 26"),
+        ("1 2 3", "expected 4 characters, got 3"),
+        ("1 2 3 4 1", "expected 4 characters, got 5"),
+        ("1 0 3 5", "column 4: '5' is not one of .01234_"),
+        ("1 2 3 10", f"got the number 10{NO_IDS}"),
+        ("-1 2 3 4", f"got the number 4{NO_IDS}"),
+        ("-123", "column 1: '-' is not one of .01234_"),
     ],
 )
 def test_bad_lines_are_named_by_file_and_line(tmp_path: Path, line: str, complaint: str) -> None:
     with pytest.raises(RejectedInputError) as caught:
         read(tmp_path, f"1234\n# comment\n{line}\n")
-    assert caught.value.problems == (f"{tmp_path / 'puzzles.txt'}:3: {complaint}",)
+    assert caught.value.problems == (f"line 3: {complaint}",)
 
 
 def test_only_the_first_bad_lines_are_listed(tmp_path: Path) -> None:
     with pytest.raises(RejectedInputError, match="12 bad lines:") as caught:
-        read(tmp_path, "12\n" * 12)
+        read(tmp_path, "123\n" * 12)
     assert len(caught.value.problems) == 6
     assert caught.value.problems[-1] == "... and 7 more"
     with pytest.raises(RejectedInputError, match="1 bad line:"):
@@ -85,7 +104,14 @@ def test_only_the_first_bad_lines_are_listed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("data", "complaint"),
-    [(b"", "has no puzzles"), (b"# only\n\n", "has no puzzles"), (b"\xff\xfe1", "not UTF-8")],
+    [
+        (b"", "has no puzzles"),
+        (b"# only\n\n", "has no puzzles"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "not a text file"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer, not the file"),
+        (b"\x1f\x8b\x08 no gzip", "damaged"),
+        (b"PK\x03\x04 no zip", "damaged"),
+    ],
 )
 def test_files_without_puzzles(tmp_path: Path, data: bytes, complaint: str) -> None:
     with pytest.raises(RejectedInputError, match=complaint):
@@ -99,7 +125,9 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"1234\n1x34\n")))
-    with pytest.raises(RejectedInputError, match="standard input:2: column 2: 'x'"):
+    with pytest.raises(
+        RejectedInputError, match="standard input: 1 bad line:\n  - line 2: column 2: 'x'"
+    ):
         read_puzzles("-", make_contract())
 
 
@@ -140,7 +168,7 @@ def test_a_runner_will_do_for_its_contract(tmp_path: Path, source: str | Path) -
 @pytest.mark.parametrize(
     "puzzles",
     [
-        "1.0_", "  1.0_\n", "2 1 1 1", ["1.0_"], ("2,1,1,1",), np.array(["1.0_"]), [2, 1, 1, 1],
+        "1.0_", "  1.0_\n", "1 0 0 0", ["1.0_"], ("1,0,0,0",), np.array(["1.0_"]), [2, 1, 1, 1],
         [[2, 1, 1, 1]], np.array([2, 1, 1, 1], np.int8), {"inputs": "1.0_"},
     ],
 )  # fmt: skip

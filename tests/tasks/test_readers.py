@@ -212,9 +212,9 @@ def test_empty_files(tmp_path: Path, content: str) -> None:
 
 
 def test_files_that_are_not_puzzle_files(tmp_path: Path) -> None:
-    (tmp_path / "image.txt").write_bytes(b"\x89PNG\xff\xfe")
+    (tmp_path / "image.txt").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
     assert "image.txt: not a text file" in refusal(tmp_path / "image.txt")
-    assert "puzzles or question, got solution, rating." in refusal(
+    assert "no column of puzzles, got solution, rating; known for puzzles are puzzle, " in refusal(
         write(tmp_path / "half.csv", "solution,rating", "1,2")
     )
     assert "line 1: more than 100000 characters" in refusal(

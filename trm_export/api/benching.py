@@ -26,8 +26,8 @@ from trm_export.exporters.choices import FORMATS, PRECISIONS
 from trm_export.files import atomic_write, refuse_overwrite, require_suffix
 from trm_export.leftovers import scratch_folder
 from trm_export.step.model_facts import ModelHints
-from trm_export.tasks import PuzzleSet, find_task
-from trm_export.tasks.selection import shipped_puzzles
+from trm_export.tasks import Blanks, PuzzleSet
+from trm_export.tasks.selection import PuzzleSource, refuse_puzzles, select_puzzles
 from trm_export.version import TOOL, __version__
 from trm_runtime.display import Shown, Table, bytes_text
 from trm_runtime.doctor import examine
@@ -131,6 +131,8 @@ def bench(
     model: ModelLike,
     files: FilePath | Iterable[FilePath] = (),
     *,
+    puzzles: PuzzleSource | None = None,
+    blanks: Blanks | str | None = None,
     count: int = 200,
     output: FilePath | None = None,
     task: str | None = None,
@@ -144,7 +146,9 @@ def bench(
     Args:
         model: see `ModelLike`, or the name of a preset such as `paper-sudoku-mlp` (cost only).
         files: one exported file, or several; without any the whole set is exported and measured.
-        count: how many puzzles to solve.
+        puzzles: see `PuzzleSource`; shipped test puzzles if not given.
+        blanks: of the shipped puzzles: a number, `minimal` or `hard`.
+        count: how many puzzles to solve, at most.
         output: a .json file to write the document to.
         task: name of the task of the model's tokens; the one that fits the model if not given.
         trust: packages whose code may run.
@@ -159,6 +163,7 @@ def bench(
             `failures` instead.
     """
     refuse_counts(count=count)
+    refuse_puzzles(puzzles, task, blanks)
     target = None if output is None else Path(output)
     if target is not None:
         require_suffix(target, ".json")
@@ -167,18 +172,19 @@ def bench(
         refuse_model(model, trust)
     given = hints or ModelHints()
     found = _opened(model, trust, given if task is None else replace(given, task=task))
-    trained, puzzles = found.trained, _puzzles(found.model, count)
-    reference = _reference(found.model, puzzles) if trained else None
+    trained = found.trained
+    chosen = select_puzzles(found.model, puzzles, task, blanks, count)
+    reference = _reference(found.model, chosen) if trained else None
     entries = list[BenchRow | BenchFailure]()
     named = each_once(files)
     most = len(named) or len(FORMATS) * len(PRECISIONS)
     with scratch_folder() as folder:
-        for row in _rows(found, named, Path(folder), puzzles, reference):
+        for row in _rows(found, named, Path(folder), chosen, reference):
             entries.append(row)
             (progress or ignore)(min(len(entries) / most, 1.0), row.file)
     rows = tuple(row for row in entries if isinstance(row, BenchRow))
     failures = tuple(row for row in entries if isinstance(row, BenchFailure))
-    document = _document(found, puzzles, reference, rows, failures)
+    document = _document(found, chosen, reference, rows, failures)
     if target is not None:
         with atomic_write(target, force=force) as new:
             new.write_text(json.dumps(plain(document), indent=2, allow_nan=False) + "\n")
@@ -206,13 +212,6 @@ def _opened(model: ModelLike, trust: Sequence[str], hints: ModelHints) -> _Bench
         return _Benched(adapt(TRM(**preset(model))), model, model, trained=False)
     name = model if isinstance(model, str) else str(file_of(model) or stem_of(model))
     return _Benched(as_step_model(model, trust, hints), name, stem_of(model), trained=True)
-
-
-def _puzzles(model: StepModel, count: int) -> PuzzleSet:
-    from trm_export.exporters.probe import probe_puzzles
-
-    task = find_task(model)
-    return probe_puzzles(model, count) if task is None else shipped_puzzles(task, None, count)
 
 
 def _reference(model: StepModel, puzzles: PuzzleSet) -> Solution:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trm_export.api.arguments import FilePath, ModelLike, Progress, ignore, refuse_counts
 from trm_export.api.comparison import Comparison
+from trm_export.api.frameworks import load_keras
 from trm_export.api.model_source import ModelSource
 from trm_export.api.recording import RecordingJob
 from trm_export.artifacts.file_list import each_once
@@ -30,6 +31,7 @@ from trm_runtime.open import open_runner
 from trm_runtime.parity import Gates, Golden
 from trm_runtime.parity.gates import read_gates
 from trm_runtime.parity.golden_file import read_golden
+from trm_runtime.parity.result import OK
 
 if TYPE_CHECKING:
     from trm_export.explain.explanation import Explanation
@@ -58,6 +60,7 @@ def compare(
     control: bool | None = None,
     device: str = "auto",
     require_gpu: bool = False,
+    weights: bool = False,
     explain: bool = False,
     report: FilePath | None = None,
     output: FilePath | None = None,
@@ -89,6 +92,8 @@ def compare(
             computed in float64.
         device: where the model runs: `auto` (a GPU where Keras finds one), `gpu` or `cpu`.
         require_gpu: fail without a GPU.
+        weights: judge what a file stores also where another tool quantized it, which is only
+            reported otherwise.
         explain: find the first bad operator and the cause of failing files, and rank the layers of
             int8 files. Takes several exports.
         report: an .html file to write a report to, with .md and .json beside it.
@@ -145,6 +150,7 @@ def compare(
         job.refuse_other(reference, origin)
         checks = [Check(origin, path, demanded, batch_size, threads) for path in artifacts]
         found = _judged(reference, checks, contracts, costs, parts, spread, tell)
+        found = _with_weights(source, found, weights, tell)
         line = command or _call(name, artifacts)
         document = report_document(reference, sha256_file(origin), found, line)
         result = Comparison(name, found, document, page)
@@ -188,6 +194,20 @@ def _judged(
     )
 
 
+def _with_weights(
+    source: ModelSource, files: Sequence[JudgedFile], gated: bool, tell: Progress
+) -> tuple[JudgedFile, ...]:
+    """The files with what each stores compared with the model, unless the contracts differ."""
+    load_keras(any_backend=True)
+    from trm_export.explain.weights_rung import weights_reports
+
+    wanted = [file for file in files if file.result.rungs[2].status == OK]
+    source = replace(source, assumed=files[0].contract)
+    paths = [file.path for file in wanted]
+    reports = weights_reports(lambda: source.open(any_backend=True), paths, gated, tell)
+    return tuple(file.with_weights(next(reports)) if file in wanted else file for file in files)
+
+
 def _explained(
     source: ModelSource, files: Sequence[JudgedFile], golden: Golden, tell: Progress
 ) -> dict[str, Explanation]:
@@ -195,8 +215,6 @@ def _explained(
     wanted = [f for f in files if not f.result or f.contract.precision.startswith("int8")]
     if not wanted:
         return {}
-    from trm_export.api.frameworks import load_keras
-
     load_keras()
     from trm_export.explain.failing_files import explain_files
 

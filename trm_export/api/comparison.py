@@ -78,6 +78,18 @@ class Comparison(Shown):
         """A line for each file."""
         return (Table(f"Against {self.model}", [_row(file) for file in self.files], _HEADS),)
 
+    def junit(self) -> str:
+        """The ladder of every file as JUnit's XML, for a build server."""
+        from trm_export.report.junit import junit
+
+        return junit(self.files)
+
+    def step_summary(self) -> str:
+        """The verdict and a line for each file in Markdown, for the summary of a build."""
+        from trm_export.report.junit import step_summary
+
+        return step_summary(self.verdict, *self.tables(), passed=self.passed)
+
     def to_json(self) -> dict[str, Any]:
         """The document of all files, or that of the file where it is one."""
         one = len(self.files) == 1

@@ -50,11 +50,12 @@ class Solved:
     mean_steps: float
     max_steps: int
     clues: Any  # (S,) int32 tokens of the solved puzzle that took the most steps
+    solution: Any  # (S,) int32 tokens of it
     step_boards: tuple[StepBoard, ...]  # of that puzzle
 
     def to_json(self) -> dict[str, Any]:
         """The figures, without the boards."""
-        left_out = ("clues", "step_boards")
+        left_out = ("clues", "solution", "step_boards")
         return {name: value for name, value in vars(self).items() if name not in left_out}
 
 
@@ -68,8 +69,8 @@ class Demonstration:
     """
 
     def __init__(self, name: str, count: int) -> None:
-        self.task: Task = get_task(name)
         self.source = shipped_checkpoint(name)
+        self.task: Task = get_task(name)
         self._name, self._count = name, count
 
     @property
@@ -95,6 +96,7 @@ class Demonstration:
             mean_steps=float(solution.steps.mean()),
             max_steps=runner.contract.max_steps,
             clues=puzzles.inputs[row],
+            solution=puzzles.solutions[row],
             step_boards=_step_boards(runner, puzzles, row),
         )
 

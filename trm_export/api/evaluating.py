@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from trm_export.api.arguments import ModelLike, Progress, file_of, ignore, refuse_counts, stem_of
+from trm_export.api.judging import refuse_judge, rules_of, with_solutions
 from trm_export.api.loading import as_step_model, refuse_model
 from trm_export.errors import NonfiniteError, UsageError
 from trm_export.step.model_facts import ModelHints
-from trm_export.tasks import ArcTask, Blanks, PuzzleSet, Task, find_task, get_task
+from trm_export.tasks import ArcTask, Blanks, PuzzleSet
 from trm_export.tasks.arc_grids import encode
-from trm_export.tasks.selection import PuzzleSource, refuse_puzzles, select_puzzles
+from trm_export.tasks.selection import PuzzleSource, boards_of, refuse_puzzles, select_puzzles
+from trm_export.tasks.task import Boards
+from trm_export.tasks.tokens import TokenBoards
 from trm_export.tasks.voting import ArcScore, evaluate_arc
 from trm_runtime.display import Shown, Table
 from trm_runtime.loop import solve
@@ -24,10 +27,11 @@ from trm_runtime.open import open_runner
 from trm_runtime.parity.counts import wilson
 
 if TYPE_CHECKING:
+    from trm_runtime.parity.outcomes import Valid
     from trm_runtime.runner import StepRunner
     from trm_runtime.solution import Solution, StepEvent
 
-__all__ = ["Board", "Evaluation", "Task", "evaluate"]
+__all__ = ["Board", "Boards", "Evaluation", "evaluate"]
 
 Array = np.ndarray[Any, Any]
 _KERAS = ".keras"
@@ -47,15 +51,19 @@ class Evaluation(Shown):
 
     Attributes:
         model: the path of the file, or the name of a model in memory.
-        task: the task of the puzzles.
+        task: the task of the puzzles; for a model of no known task its token ids.
         figures: counts and shares by name, as in the JSON document.
         boards: the puzzles in order, or with votes the grids.
+        rows: the kind of puzzles.
+        judge: `exact` or `valid`; `interval_95` is that of the share of answers that are so.
     """
 
     model: str
-    task: Task
+    task: Boards
     figures: dict[str, Any]
     boards: tuple[Board, ...]
+    rows: str = "puzzles"
+    judge: str = "exact"
 
     def __bool__(self) -> bool:
         return self.nonfinite is None
@@ -70,17 +78,23 @@ class Evaluation(Shown):
 
     def to_json(self) -> dict[str, Any]:
         """The model, its task and the figures."""
-        return {"model": self.model, "task": self.task.name, **self.figures}
+        named = {"model": self.model, "task": self.task.name, "rows": self.rows}
+        return {**named, "judge": self.judge, **self.figures}
 
     @property
     def summary(self) -> str:
         """The first few figures."""
         figures = ", ".join(f"{name} {text}" for name, text in self._rows()[:5])
-        return f"{Path(self.model).name} on {self.task.name}: {figures}"
+        return f"{self._title}: {figures}"
 
     def tables(self) -> tuple[Table, ...]:
         """All figures."""
-        return (Table(f"{Path(self.model).name} on {self.task.name}", self._rows()),)
+        return (Table(self._title, self._rows()),)
+
+    @property
+    def _title(self) -> str:
+        _, comma, note = self.rows.partition(", ")
+        return f"{Path(self.model).name} on {self.task.name}{comma}{note}"
 
     def _rows(self) -> list[tuple[str, str]]:
         return [(name, _text(name, value)) for name, value in self.figures.items()]
@@ -102,6 +116,7 @@ def evaluate(
     blanks: Blanks | str | None = None,
     count: int = 200,
     vote: int | None = None,
+    judge: str = "exact",
     trust: Sequence[str] = (),
     hints: ModelHints | None = None,
     progress: Progress | None = None,
@@ -115,6 +130,8 @@ def evaluate(
         blanks: of the shipped puzzles: a number, `minimal` or `hard`.
         count: how many puzzles, or ARC problems, at most.
         vote: ARC: solve every grid in so many symmetries, and vote on the answers.
+        judge: `exact` compares answers with solutions; `valid` checks them by the rules of the
+            task, and needs none.
         trust: packages whose code may run.
         hints: what the model does not state itself.
         progress: called with the share done, and what is being done.
@@ -127,17 +144,18 @@ def evaluate(
     if vote is not None and (puzzles is not None or blanks is not None):
         raise UsageError("--vote uses all grids of a problem; drop --puzzles and --blanks.")
     refuse_counts(count=count, vote=vote)
+    refuse_judge(judge)
     refuse_puzzles(puzzles, task, blanks)
     given = hints or ModelHints()
     runner = _runner(model, trust, given if task is None else replace(given, task=task))
-    found = find_task(runner.contract) if task is None else get_task(task)
-    if found is None:
-        raise UsageError("No task fits this model; give one with --task.")
-    name = str(file_of(model) or stem_of(model))
+    found, name = boards_of(runner.contract, task), str(file_of(model) or stem_of(model))
     if vote is None:
-        chosen = select_puzzles(runner.contract, puzzles, found.name, blanks, count)
+        valid = rules_of(found, judge)
+        selected = select_puzzles(runner.contract, puzzles, task, blanks, count)
+        chosen = with_solutions(selected, puzzles, judge)
         solution = _solution(runner, chosen, progress or ignore)
-        return Evaluation(name, found, *_judged(found, chosen, solution))
+        judged = _judged(found, chosen, solution, valid, judge)
+        return Evaluation(name, found, *judged, chosen.kind, judge)
     if not isinstance(found, ArcTask):
         raise UsageError(f"--vote needs an ARC task, got {found.name}; drop --vote.")
     problems = [i for i, problem in enumerate(found.problems) if not problem.training][:count]
@@ -170,20 +188,27 @@ def _solution(runner: StepRunner, puzzles: PuzzleSet, tell: Progress) -> Solutio
 
 
 def _judged(
-    task: Task, puzzles: PuzzleSet, solution: Solution
+    task: Boards, puzzles: PuzzleSet, solution: Solution, rules: Valid | None, judge: str
 ) -> tuple[dict[str, Any], tuple[Board, ...]]:
-    checks = task.check(puzzles.inputs, solution.answers, puzzles.solutions)
-    hits, n = int(checks.exact.sum()), len(puzzles)
+    inputs, answers, labels = puzzles.inputs, solution.answers, puzzles.labels
+    checks = task.check(inputs, answers, answers if labels is None else labels)
+    right = checks.valid if judge == "valid" else checks.exact
+    hits, n = int(right.sum()), len(puzzles)
+    shares = {
+        **({} if labels is None else {"exact": float(checks.exact.mean())}),
+        **({} if isinstance(task, TokenBoards) else {"valid": float(checks.valid.mean())}),
+    }
     figures = {
         "puzzles": n,
-        "exact": hits / n,
+        judge: shares.pop(judge),
         "interval_95": wilson(hits, n),
-        "valid": float(checks.valid.mean()),
-        "cells": float(checks.cell_accuracy.mean()),
+        **shares,
+        **({} if labels is None else {"cells": float(checks.cell_accuracy.mean())}),
+        **({} if rules is None else {"several_solutions": int(task.ambiguous(inputs).sum())}),
         "mean_steps": float(solution.steps.mean()),
         "nonfinite": solution.nonfinite,
     }
-    verdicts = zip(checks.exact.tolist(), solution.steps.tolist(), strict=True)
+    verdicts = zip(right.tolist(), solution.steps.tolist(), strict=True)
     titles = [
         f"{'right' if right else 'wrong'}, {counted(steps, 'step')}" for right, steps in verdicts
     ]

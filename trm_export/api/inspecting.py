@@ -39,6 +39,11 @@ class Inspection(Shown):
         return found
 
     @property
+    def problems(self) -> tuple[str, ...]:
+        """Why an export is damaged, or contradicts its contract; empty for a model."""
+        return tuple(getattr(self.info, "problems", ()))
+
+    @property
     def summary(self) -> str:
         """The file, its kind, and whether it is damaged."""
         (_, kind), *_ = self.tables()[0].rows

@@ -80,7 +80,11 @@ class RecordedReference(Shown):
         versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
         rows = [
             ("golden", f"{self.path} ({bytes_text(found['bytes'])})"),
-            ("puzzles", f"{found['puzzles']}, {found['followed']} of them followed value by value"),
+            (
+                "puzzles",
+                f"{rows_text(found['puzzles'], found['kind'])}; {found['followed']} of them "
+                "followed value by value",
+            ),
             ("ran on", f"{where['kind'].upper()}: {where['name']}"),
             ("with", versions),
             ("control", _floor(found["control"], found["provenance"].get("no_control"))),

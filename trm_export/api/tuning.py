@@ -7,21 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trm_export.api.arguments import FilePath, Progress, ignore, refuse_counts
+from trm_export.api.judging import refuse_judge, rules_of, with_solutions
 from trm_export.artifacts.contract_rewrite import embedded_contract, refuse_rewrite, rewrite
 from trm_export.errors import NonfiniteError, UsageError
 from trm_export.files import sidecar
 from trm_export.halting.curve import Point
 from trm_export.halting.tuning import Tuning, refuse_loop, run_all_steps
 from trm_export.halting.tuning import tune as choose
-from trm_export.tasks.selection import PuzzleSource, puzzle_file, refuse_puzzles, select_puzzles
+from trm_export.tasks.selection import PuzzleSource, boards_of, refuse_puzzles, select_puzzles
 from trm_export.version import TOOL, __version__
 from trm_runtime.contract import StepContract
 from trm_runtime.display import Shown, Table
-from trm_runtime.message_text import counted
+from trm_runtime.message_text import counted, rows_text
 from trm_runtime.open import open_runner
 
 if TYPE_CHECKING:
-    from trm_export.tasks import Blanks, PuzzleSet
+    from trm_export.tasks import Blanks
 
 __all__ = ["Point", "TuneResult", "Tuning", "tune"]
 
@@ -37,12 +38,16 @@ class TuneResult(Shown):
         contract: its contract before.
         tuning: the curve, and the chosen threshold.
         written: the tuned file; None where nothing was written.
+        rows: the kind of puzzles.
+        judge: `exact` or `valid`; the shares of the curve are of answers that are so.
     """
 
     artifact: Path
     contract: StepContract
     tuning: Tuning
     written: Path | None
+    rows: str = "puzzles"
+    judge: str = "exact"
 
     def to_json(self) -> dict[str, Any]:
         """The complete curve and the choice, in JSON types."""
@@ -54,6 +59,8 @@ class TuneResult(Shown):
             "score": self.contract.halt.kind,
             "max_steps": self.contract.max_steps,
             "written": self.written,
+            "rows": self.rows,
+            "judge": self.judge,
             **vars(self.tuning),
         }
 
@@ -86,8 +93,12 @@ class TuneResult(Shown):
             (name, f"{point.threshold:.4g}", f"{point.exact:.2%}", f"{point.mean_steps:.2f}")
             for name, point in named.items()
         ]
-        title = f"Halting of {self.artifact.name} on {counted(found.puzzles, 'validation puzzle')}"
-        return (Table(title, rows, ("", "threshold", "exact", "mean steps")),)
+        return (Table(self.title, rows, ("", "threshold", self.judge, "mean steps")),)
+
+    @property
+    def title(self) -> str:
+        """The file and the puzzles."""
+        return f"Halting of {self.artifact.name} on {rows_text(self.tuning.puzzles, self.rows)}"
 
 
 def tune(
@@ -98,6 +109,7 @@ def tune(
     blanks: Blanks | str | None = None,
     count: int = 400,
     lose: float = 0.25,
+    judge: str = "exact",
     output: FilePath | None = None,
     dry_run: bool = False,
     force: bool = False,
@@ -114,7 +126,9 @@ def tune(
         task: name of the task of the puzzles; the one that fits the file if not given.
         blanks: of the shipped puzzles: a number, `minimal` or `hard`.
         count: how many puzzles, at most.
-        lose: points of exact accuracy (0 to 100) that fewer steps may cost.
+        lose: points of accuracy (0 to 100) that fewer steps may cost.
+        judge: `exact` compares answers with solutions; `valid` checks them by the rules of the
+            task, and needs none.
         output: write the tuned file here, and leave the other unchanged.
         dry_run: write nothing.
         force: replace a file that this tool did not make.
@@ -131,15 +145,21 @@ def tune(
     tell = progress or ignore
     refuse_counts(count=count)
     refuse_puzzles(puzzles, task, blanks)
+    refuse_judge(judge)
     file = Path(artifact)
     target = file if output is None else Path(output)
     contract = embedded_contract(file)
     refuse_loop(contract, str(file))
     if not dry_run:
         refuse_rewrite(file, target, force=force)
-    chosen = _solved(select_puzzles(contract, puzzles, task, blanks, count, "validation"), puzzles)
+    valid = rules_of(boards_of(contract, task), judge)
+    selected = select_puzzles(contract, puzzles, task, blanks, count, "validation")
+    chosen = with_solutions(selected, puzzles, judge)
     trace = run_all_steps(
-        open_runner(file), chosen, lambda done, total: tell(done / total, "Running the puzzles")
+        open_runner(file),
+        chosen,
+        lambda done, total: tell(done / total, "Running the puzzles"),
+        valid if judge == "valid" else None,
     )
     if trace.nonfinite:
         raise NonfiniteError(file, trace.nonfinite, len(chosen), ", so it was not tuned")
@@ -148,18 +168,4 @@ def tune(
     if written:
         tuned = replace(contract, halt=contract.halt.tuned(found.chosen.threshold))
         rewrite(file, tuned, target, force=force)
-    return TuneResult(file, contract, found, target if written else None)
-
-
-def _solved(found: PuzzleSet, given: PuzzleSource | None) -> PuzzleSet:
-    """The puzzles, which have solutions."""
-    if found.labels is not None:
-        return found
-    if given is not None:
-        raise UsageError(
-            f"{puzzle_file(given) or 'The array of puzzles'} has no solutions to compare answers "
-            "with; give puzzles with their solutions."
-        )
-    raise UsageError(
-        "No shipped puzzles fit this model; give puzzles with solutions by --puzzles FILE."
-    )
+    return TuneResult(file, contract, found, target if written else None, chosen.kind, judge)

@@ -31,7 +31,12 @@ class ContractInfo:
     checksum_problems: tuple[str, ...] = ()  # of an export: what was changed
 
     def __bool__(self) -> bool:
-        return not self.checksum_problems
+        return not self.problems
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why the file is damaged."""
+        return self.checksum_problems
 
     def to_json(self) -> dict[str, Any]:
         """The fields, ready for `json.dumps`."""

@@ -22,6 +22,7 @@ from trm_export.files import sha256_file
 from trm_runtime.contract import METADATA_KEY, StepContract
 from trm_runtime.drivers.onnx_file import contract_text, seal_problem
 from trm_runtime.drivers.onnx_wire import external_tensors, metadata_value
+from trm_runtime.regular_file import check_regular
 from trm_runtime.verify import differences
 
 _ENGINES = (("1.14", 18, 8), ("1.15", 19, 9), ("1.17", 20, 9), ("1.18", 21, 10))
@@ -51,7 +52,12 @@ class OnnxFileInfo:
     sidecar: str  # "same", "differs", "missing" or why `<file>.json` cannot be read
 
     def __bool__(self) -> bool:
-        return not self.contract_problems and self.checksum_problem is None
+        return not self.problems
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why the file is damaged, or contradicts its contract."""
+        return (*self.contract_problems, *filter(None, [self.checksum_problem]))
 
     def to_json(self) -> dict[str, Any]:
         """The fields, ready for `json.dumps`."""
@@ -96,6 +102,7 @@ def inspect_onnx(path: str | os.PathLike[str]) -> OnnxFileInfo:
 
 def _read(file: Path) -> bytes:
     try:
+        check_regular(file)
         if file.stat().st_size > _MAX_BYTES:
             raise RejectedInputError(f"{file}: larger than 2 GiB, the limit of an ONNX file.")
         return file.read_bytes()

@@ -7,6 +7,7 @@ from pathlib import Path
 from trm_export.errors import RejectedInputError
 from trm_export.files import is_ours, sidecar
 from trm_runtime.contract import MAX_CONTRACT_BYTES, StepContract
+from trm_runtime.regular_file import open_regular
 
 
 def sidecar_state(file: Path, contract: StepContract | None) -> str:
@@ -38,7 +39,7 @@ def lost_contract(file: Path) -> tuple[str, ...]:
 def sidecar_text(file: Path) -> str:
     """The text of a contract file; RejectedInputError unless it is a small UTF-8 file."""
     try:
-        with file.open("rb") as opened:
+        with open_regular(file) as opened:
             data = opened.read(MAX_CONTRACT_BYTES + 1)
     except OSError as error:
         raise RejectedInputError(f"{file}: cannot be read: {error.strerror}.") from error

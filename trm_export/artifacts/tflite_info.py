@@ -20,6 +20,7 @@ from trm_export.errors import RejectedInputError
 from trm_export.files import sha256_file
 from trm_runtime.contract import StepContract
 from trm_runtime.drivers.tflite_file import read_contract
+from trm_runtime.regular_file import check_regular
 from trm_runtime.tensors import Shape
 from trm_runtime.verify import differences
 
@@ -60,7 +61,12 @@ class TFLiteFileInfo:
     sidecar: str  # "same", "differs", "missing" or why `<file>.json` cannot be read
 
     def __bool__(self) -> bool:
-        return not self.contract_problems
+        return not self.problems
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why the file is damaged, or contradicts its contract."""
+        return self.contract_problems
 
     def to_json(self) -> dict[str, Any]:
         """The fields, ready for `json.dumps`."""
@@ -109,6 +115,7 @@ def _described_file(
 
 def _read(file: Path) -> bytes:
     try:
+        check_regular(file)
         if file.stat().st_size > _MAX_BYTES:
             raise RejectedInputError(f"{file}: larger than 2 GiB, the limit of a TFLite file.")
         data = file.read_bytes()

@@ -22,14 +22,15 @@ from trm_export.errors import CheckpointError, reason_of
 from trm_export.files import MODEL_CLASS, sha256_file
 from trm_export.step.weights import TensorInfo, describe, digest, not_finite, read_weights
 from trm_runtime import strict_json
+from trm_runtime.message_text import shown
+from trm_runtime.regular_file import open_regular
+from trm_runtime.zip_members import DAMAGE, member_problem, opened_archive, read_member
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 LIMITS = {CONFIG: 1 << 20, METADATA: 1 << 16, WEIGHTS: 1 << 31}  # bytes, uncompressed
-_MAX_EXPANSION = 100  # uncompressed over compressed; Keras itself stores without compression
+_DEEPEST = 100  # levels of a JSON document
 OUR_MODEL = ("TRM", MODEL_CLASS)
 _POLICY = ("DTypePolicy", None)
-_ENCRYPTED = 0x1
-MAX_SIZES = {"h_layers": 256, "l_layers": 256, "seq_len": 1 << 17, "puzzle_emb_len": 1 << 17}
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,8 @@ def require_keras(path: str | os.PathLike[str]) -> None:
 
     Cheap, so that a wrong name is reported before Keras is loaded.
     """
-    with _explained(str(path)), zipfile.ZipFile(path) as archive:
-        _refuse_members(archive, str(path))
+    with _archive(Path(path), str(path)):
+        pass
 
 
 def refuse_keras(path: str | os.PathLike[str]) -> None:
@@ -138,29 +139,25 @@ def refuse_keras(path: str | os.PathLike[str]) -> None:
 
 
 def _members(path: Path, where: str) -> dict[str, bytes]:
-    with _explained(where), zipfile.ZipFile(path) as archive:
-        _refuse_members(archive, where)
-        return {name: archive.read(name) for name in LIMITS}
-
-
-def _refuse_members(archive: zipfile.ZipFile, where: str) -> None:
-    problems = list(_zip_problems(archive.infolist()))
-    if problems:
-        raise CheckpointError(f"{where}: unexpected archive contents:", problems)
+    with _archive(path, where) as archive:
+        return {name: read_member(archive, name) for name in LIMITS}
 
 
 @contextmanager
-def _explained(where: str) -> Iterator[None]:
+def _archive(path: Path, where: str) -> Iterator[zipfile.ZipFile]:
+    """The archive, with exactly the members of a `.keras` file; CheckpointError for any other."""
     try:
-        yield
+        with open_regular(path) as file, opened_archive(file) as archive:
+            problems = list(_zip_problems(archive.infolist()))
+            if problems:
+                raise CheckpointError(f"{where}: unexpected archive contents:", problems)
+            yield archive
     except OSError as error:
         raise CheckpointError(f"{where}: cannot be read: {error.strerror or error}.") from error
-    except zipfile.BadZipFile as error:
+    except DAMAGE as error:
         raise CheckpointError(
             f"{where}: not a .keras file, or a damaged one: {reason_of(error)}."
         ) from error
-    except (RuntimeError, NotImplementedError, EOFError, ValueError) as error:
-        raise CheckpointError(f"{where}: a damaged .keras file: {reason_of(error)}.") from error
 
 
 def _zip_problems(members: list[zipfile.ZipInfo]) -> Iterator[str]:
@@ -170,12 +167,11 @@ def _zip_problems(members: list[zipfile.ZipInfo]) -> Iterator[str]:
     yield from (f"{name}: more than once" for name in LIMITS if names.count(name) > 1)
     for member in members:
         limit = LIMITS.get(member.filename, 0)
-        if member.flag_bits & _ENCRYPTED:
-            yield f"{member.filename!r}: encrypted"
+        problem = member_problem(member)
         if limit and member.file_size > limit:
             yield f"{member.filename}: {member.file_size:,} bytes, at most {limit:,} are accepted"
-        elif member.file_size > _MAX_EXPANSION * max(member.compress_size, 1):
-            yield f"{member.filename!r}: expands more than {_MAX_EXPANSION} times (a zip bomb)"
+        elif problem is not None:
+            yield f"{member.filename!r}: {problem}"
 
 
 def _json_object(data: bytes, where: str) -> dict[str, Any]:
@@ -185,7 +181,19 @@ def _json_object(data: bytes, where: str) -> dict[str, Any]:
         raise CheckpointError(f"{where}: not valid JSON: {reason_of(error)}.") from error
     if not isinstance(value, dict):
         raise CheckpointError(f"{where}: expected a JSON object, got a {strict_json.kind(value)}.")
+    if _levels(value) > _DEEPEST:
+        raise CheckpointError(f"{where}: nested more than {_DEEPEST} levels deep.")
     return value
+
+
+def _levels(value: object) -> int:
+    """How deep lists and objects are nested."""
+    levels, members = 0, list[Any]([value])
+    while members:
+        parts = (m.values() if isinstance(m, dict) else m for m in members)
+        members = [m for part in parts for m in part if isinstance(m, dict | list)]
+        levels += 1
+    return levels
 
 
 def _foreign(config: dict[str, Any]) -> Iterator[str]:
@@ -193,7 +201,7 @@ def _foreign(config: dict[str, Any]) -> Iterator[str]:
     named = config.get("class_name"), config.get("registered_name")
     inner = config.get("config")
     if named != OUR_MODEL or not isinstance(inner, dict):
-        yield f"{CONFIG} names the class {named[1] or named[0]!r}, expected {MODEL_CLASS!r}"
+        yield f"{CONFIG} names the class {shown(named[1] or named[0])}, expected {MODEL_CLASS!r}"
         package = origin(config)
         if package is not None:
             yield (
@@ -203,17 +211,14 @@ def _foreign(config: dict[str, Any]) -> Iterator[str]:
     for path, found in named_classes(inner, "config"):
         named = found.get("class_name"), found.get("registered_name")
         if path != "config.dtype" or named != _POLICY or found.get("module") != "keras":
-            yield f"{CONFIG}: {path} names the class {named[1] or named[0]!r}, which is not allowed"
+            kind = shown(named[1] or named[0])
+            yield f"{CONFIG}: {path} names the class {kind}, which is not allowed"
 
 
 def _unbuildable(arguments: dict[str, Any]) -> Iterator[str]:
-    """A precision that is not a named policy; sizes that need too much memory or time."""
+    """A precision that is not a named policy."""
     if _policy_name(arguments) is None:
-        yield f"{CONFIG}: config.dtype is not a named dtype policy: {arguments.get('dtype')!r}"
-    for name, limit in MAX_SIZES.items():
-        value = arguments.get(name)
-        if isinstance(value, int) and value > limit:
-            yield f"{CONFIG}: {name} is {value}, at most {limit} is accepted"
+        yield f"{CONFIG}: config.dtype is not a named dtype policy: {shown(arguments.get('dtype'))}"
 
 
 def _policy_name(arguments: dict[str, Any]) -> str | None:

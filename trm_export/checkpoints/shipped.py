@@ -13,12 +13,15 @@ def shipped_checkpoint(name: str) -> Path:
     """The path of ``artifacts/<name>.keras``.
 
     Raises:
-        UsageError: this is not a checkout, or the checkpoint was removed.
+        UsageError: there is none of this name, or this is not a checkout.
     """
     path = ARTIFACTS / f"{name}.keras"
-    if not path.is_file():
-        raise UsageError(
-            f"{path} does not exist: the shipped checkpoints are in a checkout of the repository, "
-            f"not in the wheel. Train one with `trm-export train {name}`."
-        )
-    return path
+    if path.is_file():
+        return path
+    shipped = ", ".join(sorted(file.stem for file in ARTIFACTS.glob("*.keras")))
+    if shipped:
+        raise UsageError(f"There is no shipped checkpoint {name!r}; choose from {shipped}.")
+    raise UsageError(
+        f"{path} does not exist: the shipped checkpoints are in a checkout of the repository, "
+        f"not in the wheel. Train one with `trm-export train {name}`."
+    )

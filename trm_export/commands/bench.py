@@ -14,7 +14,7 @@ from trm_export.commands.support.options import (
     Force,
     JsonFile,
     ModelOptions,
-    TaskName,
+    PuzzleOptions,
 )
 
 Model = Annotated[
@@ -34,10 +34,10 @@ Files = Annotated[
 )
 def bench(
     model: Model,
+    puzzles: PuzzleOptions,
     hints: ModelOptions,
     files: Files = None,
     count: Count = 200,
-    task: TaskName = None,
     output: JsonFile = None,
     force: Force = False,
     as_json: AsJson = False,
@@ -54,8 +54,8 @@ def bench(
         found = te.bench(
             model,
             files or (),
+            **vars(puzzles),
             count=count,
-            task=task,
             output=output,
             trust=hints.trusted,
             hints=hints.hints(),

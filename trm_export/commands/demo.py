@@ -10,8 +10,10 @@ from trm_export.commands.support.help_text import examples
 from trm_export.commands.support.options import PUZZLES, AsJson
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from trm_export import ExportResult
-    from trm_export.api.demonstration import Solved, Task
+    from trm_export.api.demonstration import Solved, StepBoard, Task
 
 _Name = Annotated[
     str,
@@ -72,12 +74,13 @@ def _show_steps(task: Task, solved: Solved) -> None:
     from trm_export.commands.support.console import stdout
     from trm_export.commands.support.terminal_boards import board_text
 
-    boards = [
-        Group(Text(one.title), board_text(task, solved.clues, one.answer, one.before), Text(""))
-        for one in solved.step_boards
-    ]
+    def board(one: StepBoard) -> Text:
+        return board_text(task, solved.clues, one.answer, one.before, solved.solution)
+
+    boards = [Group(Text(one.title), board(one), Text("")) for one in solved.step_boards]
     console = stdout()
-    console.print(Text("The puzzle that took the most steps; changed cells are highlighted."))
+    said = "The puzzle that took the most steps; changed cells are green, wrong ones red."
+    console.print(Text(said))
     console.print(Columns(boards, padding=(0, 2)), soft_wrap=False)
 
 

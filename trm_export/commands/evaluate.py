@@ -13,6 +13,7 @@ from trm_export.commands.support.options import (
     PUZZLES,
     AsJson,
     Count,
+    Judge,
     ModelOptions,
     PuzzleOptions,
 )
@@ -45,6 +46,7 @@ def evaluate(
     hints: ModelOptions,
     count: Count = 200,
     vote: Vote = None,
+    judge: Judge = "exact",
     show: Show = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -63,6 +65,7 @@ def evaluate(
             **vars(puzzles),
             count=count,
             vote=vote,
+            judge=judge,
             trust=hints.trusted,
             hints=hints.hints(),
             progress=progress,

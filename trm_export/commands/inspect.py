@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from trm_export.commands.support.help_text import examples
-from trm_export.commands.support.options import MODELS, AsJson
+from trm_export.commands.support.options import MODELS, OUTPUT, AsJson, Force
 
 _TrustModule = Annotated[
     list[str] | None,
@@ -16,6 +16,14 @@ _TrustModule = Annotated[
         metavar="PACKAGE",
         help="Package that a .keras file may name; it is not imported.",
         rich_help_panel=MODELS,
+    ),
+]
+_Sarif = Annotated[
+    Path | None,
+    typer.Option(
+        "--sarif",
+        help="Write what is wrong with the file to this .sarif file, for a code host.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 
@@ -27,6 +35,8 @@ def inspect(
         typer.Argument(metavar="FILE", help="A .keras, .onnx, .tflite or .json file, or a folder."),
     ],
     trust_module: _TrustModule = None,
+    sarif: _Sarif = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the contents of a file: contract, sizes, versions, weights. Loads no TensorFlow.
@@ -34,10 +44,19 @@ def inspect(
     Exit code 4 for an export that is damaged or differs from its contract.
     """
     import trm_export
+    from trm_export.commands.support.build_servers import refuse, write
     from trm_export.commands.support.console import emit, show
     from trm_export.errors import RejectedInputError
+    from trm_export.report.sarif import sarif as as_sarif
 
-    found = trm_export.inspect(file, trust=trust_module or ())
+    refuse(sarif, ".sarif", force=force)
+    try:
+        found = trm_export.inspect(file, trust=trust_module or ())
+    except RejectedInputError as error:
+        problem = str(error)
+        write(sarif, lambda: as_sarif(file, [problem]), force=force)
+        raise
+    write(sarif, lambda: as_sarif(file, found.problems), force=force)
     if as_json:
         emit(found.to_json())
     else:

@@ -65,6 +65,14 @@ Explain = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+Weights = Annotated[
+    bool,
+    typer.Option(
+        "--weights",
+        help="Judge what a file stores also where another tool quantized it.",
+        rich_help_panel=RUN,
+    ),
+]
 BenchFile = Annotated[
     Path | None,
     typer.Option(
@@ -77,6 +85,22 @@ Report = Annotated[
     Path | None,
     typer.Option(
         help="Write a report to this .html file, with .md and .json beside it.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+JUnit = Annotated[
+    Path | None,
+    typer.Option(
+        "--junit",
+        help="Write the ladder of every file to this .xml file, for a build server.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+StepSummary = Annotated[
+    Path | None,
+    typer.Option(
+        "--summary",
+        help="Append the verdict to this Markdown file, such as $GITHUB_STEP_SUMMARY.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -101,22 +125,27 @@ def parity(
     threads: Threads = None,
     output: JsonFile = None,
     report: Report = None,
+    junit: JUnit = None,
+    summary: StepSummary = None,
     bench: BenchFile = None,
+    weights: Weights = False,
     explain: Explain = False,
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
-    """Compare exported files with their model, from names and shapes to accuracy.
+    """Compare exported files with their model, from what they store to accuracy.
 
     Exit code 5 if a file fails; the first failed check is shown. With -o or --report the same
     command resumes after a kill.
     """
     import trm_export as te
+    from trm_export.commands.support.build_servers import append, refuse, write
     from trm_export.commands.support.command_line import command_line
     from trm_export.commands.support.console import emit, stages
     from trm_export.commands.support.parity_tables import show_comparison
     from trm_export.errors import ParityError
 
+    refuse(junit, ".xml", force=force)
     with stages() as progress:
         found = te.compare(
             model,
@@ -133,6 +162,7 @@ def parity(
             output=output,
             report=report,
             bench=bench,
+            weights=weights,
             explain=explain,
             trust=hints.trusted,
             hints=hints.hints(),
@@ -140,6 +170,8 @@ def parity(
             progress=progress,
             command=command_line(),
         )
+    write(junit, found.junit, force=force)
+    append(summary, found.step_summary)
     if as_json:
         emit(found.to_json())
     else:

@@ -14,6 +14,7 @@ from trm_export.commands.support.options import (
     AsJson,
     Count,
     Force,
+    Judge,
     PuzzleOptions,
 )
 
@@ -24,7 +25,7 @@ Lose = Annotated[
         min=0,
         max=100,
         metavar="POINTS",
-        help="Points of exact accuracy that fewer steps may cost.",
+        help="Points of accuracy that fewer steps may cost.",
         rich_help_panel=RUN,
     ),
 ]
@@ -52,6 +53,7 @@ def tune(
     puzzles: PuzzleOptions,
     count: Count = 400,
     lose: Lose = 0.25,
+    judge: Judge = "exact",
     output: Target = None,
     dry_run: DryRun = False,
     force: Force = False,
@@ -72,6 +74,7 @@ def tune(
             **vars(puzzles),
             count=count,
             lose=lose,
+            judge=judge,
             output=output,
             dry_run=dry_run,
             force=force,

@@ -22,6 +22,7 @@ from trm_export.explain.op_diff import Arrays, OpDiff, StoredChange, Walk, layer
 from trm_export.explain.stored import changed_onnx
 from trm_export.explain.walker import View, Walker
 from trm_export.exporters.onnx_graph import bodies, graphs, prune, unroll
+from trm_export.stored.contents import onnx_contents
 from trm_runtime.parity import Gates
 
 _TURN = re.compile(r"turn_(\d+)/")  # before the names of what was a loop's body
@@ -168,4 +169,4 @@ def _walk(
     return walk_onnx(candidate, right, calls, tuple(view.layers), gates)
 
 
-WALKER = Walker(_kept, _changed, _walk)
+WALKER = Walker(_kept, _changed, _walk, onnx_contents)

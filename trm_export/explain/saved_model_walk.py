@@ -13,16 +13,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from trm_export.artifacts.contract_rewrite import embedded_contract
 from trm_export.explain.op_diff import Array, Arrays, OpDiff, StoredChange, Walk, op_error
-from trm_export.explain.saved_model_graph import STEP, Part, StepGraph, constants, read_graph
 from trm_export.explain.stored import changed_saved_model
 from trm_export.explain.walker import View, Walker
-from trm_export.exporters.kept_layers import weights
-from trm_export.exporters.saved_model import weights_of
 from trm_export.exporters.tflite_keep import nearest_layer
+from trm_export.stored.contents import saved_model_contents
+from trm_export.stored.saved_model_file import STEP, Part, StepGraph, constants, graph_of
 from trm_runtime.drivers.saved_model import load_engine
 from trm_runtime.parity import Gates
 
@@ -254,17 +250,7 @@ def _walk(
 
 def _graph(view: View, path: Path) -> StepGraph:
     """A folder as this model's, read once."""
-    return view.shared.once(("graph", path), lambda: _read(view, path))
+    return view.shared.once(("graph", path), lambda: graph_of(path, view.shared.model))
 
 
-def _read(view: View, path: Path) -> StepGraph:
-    contract, model = embedded_contract(path), view.shared.model
-    variables, known = weights_of(model.keras, contract), weights(model).items()
-    names = [
-        next((name for name, array in known if np.array_equal(array, variable)), variable.path)
-        for variable in variables
-    ]
-    return read_graph(path, contract.signature, names)
-
-
-WALKER = Walker(_kept, _changed, _walk)
+WALKER = Walker(_kept, _changed, _walk, saved_model_contents)

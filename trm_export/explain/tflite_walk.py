@@ -29,6 +29,7 @@ from trm_export.explain.stored import changed_tflite, labels_of
 from trm_export.explain.walker import View, Walker
 from trm_export.exporters.tflite_flatbuffer import dump, gated, load, matrices
 from trm_export.exporters.tflite_keep import float_layers
+from trm_export.stored.contents import tflite_contents
 from trm_runtime.cores import available_cores
 from trm_runtime.drivers.litert import allocate
 from trm_runtime.parity import Gates
@@ -253,4 +254,4 @@ def _walk(
     return walk_tflite(candidate, right, calls, view.labels, gates, excluded=excluded)
 
 
-WALKER = Walker(_kept, _changed, _walk, labels_of)
+WALKER = Walker(_kept, _changed, _walk, tflite_contents, labels_of)

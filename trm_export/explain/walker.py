@@ -10,6 +10,8 @@ from trm_export.artifacts.host_kinds import HOST_KINDS
 from trm_export.explain.op_diff import Arrays, Labels, StoredChange, Walk
 from trm_export.exporters.kept_layers import layers
 from trm_export.exporters.shared import Shared
+from trm_export.step.step_model import StepModel
+from trm_export.stored.contents import Contents
 from trm_runtime.parity import Gates
 
 
@@ -42,6 +44,7 @@ class Walker:
         stored: ``f(view, candidate, new)``, tensors that differ from those of a new export.
         walk: ``f(view, candidate, right, calls, gates, exact)``, the operators of a file against
             those of a correct one, which is ``exact`` if it is in fp32 and the file is not.
+        contents: ``f(file, model)``, what a file stores and computes.
         labels: ``f(new, layers)``, the layers of stored tensors by their numbers, of a new export
             in the same precision, or in fp32 for int8-static; None where names identify them.
     """
@@ -49,6 +52,7 @@ class Walker:
     kept: Callable[[Path, Arrays], tuple[str, ...]]
     stored: Callable[[View, Path, Path], tuple[StoredChange, ...]]
     walk: Callable[[View, Path, Path, Sequence[Arrays], Gates, bool], Walk]
+    contents: Callable[[Path, StepModel], Contents]
     labels: Callable[[Path, Arrays], Labels] | None = None
 
 

@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from trm_export.errors import RejectedInputError, reason_of
 from trm_export.exporters.format import Job
+from trm_export.exporters.kept_layers import layer_name
 from trm_export.step.step_model import AnyModel, adapt
 from trm_export.tasks import Task, find_task
 from trm_export.version import TOOL
@@ -84,6 +87,48 @@ class Calibration:
     def to_json(self) -> str:
         """Indented JSON text, ending in a newline."""
         return json.dumps({"tool": TOOL, **asdict(self)}, indent=2, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Calibration:
+        """Reads the text of `to_json`; RecipeError for any other."""
+        with reading_recipe():
+            facts = {k: v for k, v in json.loads(text).items() if k != "tool"}
+            tensors = [{**one, "clipping": tuple(one["clipping"])} for one in facts.pop("tensors")]
+            return cls(**facts, tensors=tuple(TensorRange(**one) for one in tensors))
+
+
+class RecipeError(RejectedInputError):
+    """A calibration document that was not written by this version, or was changed."""
+
+
+@contextmanager
+def reading_recipe() -> Iterator[None]:
+    """RecipeError for whatever is wrong with a document that is read in the block."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RecipeError(
+            f"The calibration document cannot be used: {reason_of(error)}; export the model again."
+        ) from error
+
+
+def scaled_matrices(recipe: str, weights: Mapping[str, Array]) -> dict[str, Array]:
+    """The matrices ``(out, in)`` that a document scales before they are rounded.
+
+    Their names are those of the weights with a mark in brackets. Empty for a document that scales
+    none; RecipeError for one that cannot be read.
+    """
+    found = {}
+    with reading_recipe():
+        for one in json.loads(recipe).get("matrices", ()):
+            path, _, half = one["matrix"].rstrip("]").partition("[")
+            name, scales = layer_name(path), one["scales"]
+            matrix = weights[name]
+            if half:
+                matrix = np.split(matrix, 2, axis=1)[half == "up"]
+            columns, outputs = (np.array(scales[k], np.float32) for k in ("columns", "outputs"))
+            found[f"{name}[{half or 'scaled'}]"] = matrix.T * columns / outputs[:, None]
+    return found
 
 
 def tensor_range(tensor: str, low: float, high: float, rms: float) -> TensorRange:

@@ -34,6 +34,7 @@ from trm_export.model import TRM
 from trm_export.step.signature import contract_for
 from trm_export.step.step_model import AnyModel, adapt
 from trm_export.version import TOOL
+from trm_runtime.integer import has_int8_io
 from trm_runtime.message_text import counted
 from trm_runtime.open import open_runner
 from trm_runtime.parity import Puzzles, check
@@ -120,7 +121,7 @@ def build(job: Job, kind: Format, path: Path) -> tuple[Job, Documents]:
 
     Returns the job with the contract of the file, and the documents that belong beside it.
     """
-    if job.integer_io:
+    if job.integer_io and not has_int8_io(job.contract):
         job = dataclasses.replace(job, contract=integer_contract(job))
     documents = _written(job, kind, path)
     return job, {**documents, **_kept(job)}

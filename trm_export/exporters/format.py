@@ -30,6 +30,8 @@ class Job:
         shared: the reference, and results of other jobs of the same model that can be reused.
         integer_io: int8 I/O instead of float32; the contract has it once the job is built.
         keep: short names of the layers that stay float32.
+        recipe: the calibration document of an earlier export of the same model, from which the
+            grids are taken instead of a new calibration.
     """
 
     model: StepModel
@@ -40,6 +42,7 @@ class Job:
     shared: Shared
     integer_io: bool = False
     keep: tuple[str, ...] = ()
+    recipe: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,3 +75,13 @@ class Format:
     def engines(self) -> tuple[str, ...]:
         """The engines that the files can be made for, the default first."""
         return HOST_KINDS[self.name].targets
+
+
+def refuse_half(job: Job, kind: str) -> Iterator[str]:
+    """The refusal of a format whose engines compute in float32 alone."""
+    dtype = job.model.keras.compute_dtype
+    if dtype != "float32":
+        yield (
+            f"{kind}: the model computes in {dtype}, but only float32 models are supported; build "
+            "the model with dtype float32 and load the weights into it."
+        )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trm_export.exporters import onnx_precision
-from trm_export.exporters.format import Documents, Format, Job
+from trm_export.exporters.format import Documents, Format, Job, refuse_half
 from trm_export.exporters.onnx_calibrate import calibrate
 from trm_export.exporters.onnx_convert import body_names, converted, weight_names
 from trm_export.exporters.onnx_ports import add_int8_io
@@ -61,11 +61,7 @@ def convert(job: Job) -> Any:
 
 
 def _refusals(job: Job) -> Iterator[str]:
-    if job.model.keras.compute_dtype != "float32":
-        yield (
-            f"onnx: the model computes in {job.model.keras.compute_dtype}, but only float32 models "
-            "are supported; build the model with dtype float32 and load the weights into it."
-        )
+    return refuse_half(job, "onnx")
 
 
 def _rolls(contract: StepContract) -> bool:

@@ -11,5 +11,6 @@ def probe_puzzles(model: AnyModel, count: int = 6) -> PuzzleSet:
     model = adapt(model)
     task = find_task(model)
     if task is not None:
-        return task.puzzles("validation", count=count)
+        own = model.num_puzzle_identifiers
+        return task.puzzles("validation", count=count).without_foreign(own)
     return random_rows(model.vocab_size, model.seq_len, count, model.alphabet)

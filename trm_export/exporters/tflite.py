@@ -21,7 +21,7 @@ from pathlib import Path
 import keras
 
 from trm_export.artifacts.host_kinds import HOST_KINDS
-from trm_export.exporters.format import Documents, Format, Job
+from trm_export.exporters.format import Documents, Format, Job, refuse_half
 from trm_export.exporters.kept_layers import layers
 from trm_export.exporters.saved_model import save_graph
 from trm_export.exporters.tflite_calibration import calibrate
@@ -102,6 +102,7 @@ def _split_gates(model: keras.Model) -> Iterator[None]:
 
 
 def _refusals(job: Job) -> Iterator[str]:
+    yield from refuse_half(job, "tflite")
     precision = job.contract.precision
     if job.engine == OLD and precision == "int8":
         yield (

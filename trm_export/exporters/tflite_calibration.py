@@ -17,12 +17,18 @@ import keras
 import numpy as np
 
 from trm_export.errors import ParityError, TRMError
-from trm_export.exporters.calibration import Samples, StepSample, samples_for
+from trm_export.exporters.calibration import Samples, StepSample, reading_recipe, samples_for
 from trm_export.exporters.format import Job
 from trm_export.exporters.kept_layers import layer_name
 from trm_export.exporters.tflite_flatbuffer import Array, digest_of, gated, load, values
 from trm_export.exporters.tflite_observe import Observer, statistics
-from trm_export.exporters.tflite_recipe import MatrixObservation, Product, products
+from trm_export.exporters.tflite_recipe import (
+    MatrixObservation,
+    Product,
+    Range,
+    ResidueRanges,
+    products,
+)
 from trm_export.model.layers import SwiGLU
 from trm_export.step.signature import contract_for
 from trm_export.step.step_model import AnyModel, StepModel, adapt
@@ -30,6 +36,7 @@ from trm_export.version import TOOL
 from trm_runtime.parity.gates import gates_for
 
 BATCH = 8
+_SCALED = ("rows", "columns", "outputs")  # what is scaled; see `Product`
 _SCORES = 2  # units of a halting head, which stays in float
 
 Convert = Callable[[Job], bytes]
@@ -52,6 +59,8 @@ def calibrate(job: Job, convert: Convert) -> Calibration:
     names = {
         key: name for key, name in matrix_names(job.model).items() if not _is_kept(name, job.keep)
     }
+    if job.recipe is not None:
+        return Calibration(_recalled(job.recipe, names), job.recipe)
     block = job.model.passes is not None
     contract = contract_for(job.model, batch=BATCH, granularity="block" if block else "step")
     float_job = dataclasses.replace(job, contract=contract, rolled=False)
@@ -181,6 +190,8 @@ def _manifest(
             "leaving": product.leaving,
             "row_scales": [float(product.rows.min()), float(product.rows.max())],
             "clipped": clipped[key],
+            "scales": {name: _flat(getattr(product, name)) for name in _SCALED},
+            "fine": None if product.fine is None else dataclasses.asdict(product.fine),
         }
         for key, product in recipes.items()
     ]
@@ -194,6 +205,33 @@ def _manifest(
         "held_out_per_step": _rows(samples.held_out_steps),
     }
     return json.dumps({**facts, "matrices": matrices}, indent=1) + "\n"
+
+
+def _flat(scales: Array) -> list[float]:
+    """Scales as numbers, a single one for many ones."""
+    return [1.0] if (scales == 1).all() else [float(x) for x in scales.ravel()]
+
+
+def _recalled(recipe: str, names: Mapping[str, str]) -> dict[str, Product]:
+    """The products of a manifest; RecipeError for a document without one of these matrices."""
+    with reading_recipe():
+        known = {one["matrix"]: one for one in json.loads(recipe)["matrices"]}
+        return {key: _product(known[name]) for key, name in names.items()}
+
+
+def _product(facts: Mapping[str, Any]) -> Product:
+    scales = {name: np.array(facts["scales"][name], np.float32) for name in _SCALED}
+    fine = facts["fine"]
+    ranges = None if fine is None else ResidueRanges(**{k: _range(v) for k, v in fine.items()})
+    return Product(
+        scales["rows"][:, None], scales["columns"], scales["outputs"],
+        _range(facts["entering"]), _range(facts["leaving"]), float(facts["error"]), ranges,
+    )  # fmt: skip
+
+
+def _range(limits: Any) -> Range:
+    low, high = limits
+    return float(low), float(high)
 
 
 def _rows(samples: list[StepSample]) -> list[int]:

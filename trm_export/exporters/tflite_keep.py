@@ -47,7 +47,7 @@ def _floats(model: Any, layers: Mapping[str, Array], keep: Collection[str]) -> d
         for tensor in graph.tensors:
             if tensor.buffer not in floats:
                 small = None if tensor.type == FLOAT32 else real_values(model, tensor)
-                name, exact = ("", None) if small is None else _nearest(small, layers)
+                name, exact = ("", None) if small is None else nearest_form(small, layers)
                 floats[tensor.buffer] = exact if name in keep else None
     return {buffer: exact for buffer, exact in floats.items() if exact is not None}
 
@@ -85,10 +85,10 @@ def real_values(model: Any, tensor: Any) -> Array | None:
 
 def nearest_layer(array: Array, layers: Mapping[str, Array]) -> str | None:
     """The layer that a stored matrix belongs to; None if it is no layer of the model."""
-    return _nearest(array, layers)[0] or None
+    return nearest_form(array, layers)[0] or None
 
 
-def _nearest(small: Array, layers: Mapping[str, Array]) -> tuple[str, Array | None]:
+def nearest_form(small: Array, layers: Mapping[str, Array]) -> tuple[str, Array | None]:
     """The layer that a stored matrix belongs to, and its exact values in the same shape."""
     least = _FAR
     nearest: tuple[str, Array | None] = ("", None)

@@ -27,6 +27,7 @@ from trm_runtime.contract import HaltRule, StepContract
 from trm_runtime.errors import UsageError
 from trm_runtime.loop import solve
 from trm_runtime.parity.counts import mcnemar
+from trm_runtime.parity.outcomes import Valid
 from trm_runtime.runner import StepRunner
 from trm_runtime.solution import StepEvent
 
@@ -67,14 +68,17 @@ def refuse_loop(contract: StepContract, name: str) -> None:
 
 
 def run_all_steps(
-    runner: StepRunner, puzzles: PuzzleSet, progress: Progress | None = None
+    runner: StepRunner,
+    puzzles: PuzzleSet,
+    progress: Progress | None = None,
+    valid: Valid | None = None,
 ) -> Trace:
-    """Runs every puzzle to the last step.
+    """Runs every puzzle to the last step. With `valid` answers are judged by it, not by solutions.
 
     Raises UsageError for puzzles without solutions, RejectedInputError for puzzles that do not fit.
     """
     contract = runner.contract
-    shape = (contract.max_steps, len(puzzles.solutions))
+    shape = (contract.max_steps, len(puzzles if valid else puzzles.solutions))
     scores, exact = np.full(shape, np.inf, np.float32), np.zeros(shape, bool)
     done = 0
 
@@ -82,7 +86,11 @@ def run_all_steps(
         nonlocal done
         at = event.steps - 1, event.rows
         scores[at] = contract.halt.score(event.q_halt, event.q_continue)
-        exact[at] = puzzles.exact(event.answers, event.rows)
+        exact[at] = (
+            puzzles.exact(event.answers, event.rows)
+            if valid is None
+            else valid(puzzles.inputs[event.rows], event.answers)
+        )
         done += len(event.rows)
         if progress is not None:
             progress(done, scores.size)

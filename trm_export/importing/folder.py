@@ -5,6 +5,7 @@ Reads and checks the kind of every value; knows nothing about tensors.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,11 @@ import yaml
 
 from trm_export.errors import CheckpointError, reason_of
 from trm_runtime import strict_json
+from trm_runtime.regular_file import check_regular
 
 CONFIG, DATASET = "all_config.yaml", "dataset.json"
-_MAX_BYTES = 1 << 20
+_MAX_BYTES = 1 << 17  # usually about 2 kB; PyYAML reads some 100 kB a second
+_MAX_EXPANDED = 1 << 20  # characters with every alias written out
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,36 @@ def _existing(path: Path) -> Path | None:
 
 
 def _yaml(path: Path) -> dict[str, Any]:
+    text = _text(path)
     try:
-        return _mapping(yaml.safe_load(_text(path)), path)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200].rstrip(".")
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is not None and _expanded(node, {}) > _MAX_EXPANDED:
+            raise ValueError(f"its aliases stand for more than {_MAX_EXPANDED:,} characters")
+        value = None if node is None else loader.construct_document(node)
+    except CheckpointError:
+        raise
+    except Exception as error:  # PyYAML's parsers of values may raise anything
+        reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
         raise CheckpointError(f"{path}: not plain YAML: {reason}.") from error
+    return _mapping(value, path)
+
+
+def _expanded(node: Any, sizes: dict[int, int]) -> int:
+    """Characters of a YAML node, those of an alias counted wherever it is; ValueError for a cycle.
+
+    `sizes` has the nodes that are counted, 0 for those that are being counted.
+    """
+    if id(node) in sizes:
+        if not sizes[id(node)]:
+            raise ValueError("an alias stands for a part of itself")
+        return sizes[id(node)]
+    sizes[id(node)] = 0
+    parts = itertools.chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value
+    scalar = isinstance(node, yaml.ScalarNode)
+    size = len(node.value) if scalar else sum(_expanded(part, sizes) for part in parts)
+    sizes[id(node)] = 1 + size
+    return 1 + size
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -86,6 +114,7 @@ def _mapping(value: object, path: Path) -> dict[str, Any]:
 
 def _text(path: Path) -> str:
     try:
+        check_regular(path)
         size = path.stat().st_size
         if size > _MAX_BYTES:
             raise CheckpointError(

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trm_export.checkpoints.keras_file import MAX_SIZES
 from trm_export.errors import UsageError
 from trm_export.importing.folder import CONFIG, DATASET, Folder
 from trm_export.importing.shapes import EMBED, ShapeFact
-from trm_export.model.config import TRMConfig
+from trm_export.model.config import LIMITS, POSITIVE, TRMConfig
 from trm_export.model.layers import NORM_EPSILON
 from trm_export.tasks import TASKS
+from trm_runtime.message_text import shown
 
 TENSORS, CONSTANT, OPTION = "tensors", "official constant", "--set"
 _WHOLE, _NUMBER, _FLAG, _NAME = "an integer", "a number", "true or false", "a name"
@@ -35,7 +35,7 @@ _UNUSED = {"name", "loss", "H_layers", "forward_dtype", "rms_norm_eps"}
 _DATASET = ("vocab_size", "seq_len", "num_puzzle_identifiers")
 _KINDS = {**dict(_ARCH.values()), **dict.fromkeys(_DATASET, _WHOLE), "halt_threshold": _NUMBER}
 SETTABLE = tuple(sorted(set(_KINDS) - {"mixer"}))
-_LIMITS = {**MAX_SIZES, "puzzle_emb_ndim": 1 << 20, "expansion": 1 << 10}
+_LARGEST = {**{name: most for name, (_, most) in LIMITS.items()}, **POSITIVE}
 _FROM_TENSORS = ("vocab_size", "hidden_size", "l_layers", "mixer", "puzzle_emb_ndim",
                  "num_puzzle_identifiers")  # fmt: skip
 _NEEDED = ("seq_len", "puzzle_emb_len", "num_heads", "pos_encodings", "expansion", "h_cycles",
@@ -109,7 +109,7 @@ def _documented(folder: Folder, problems: list[str]) -> dict[str, Setting]:
     for field, key, value, kind, source in (*arch, *sizes):
         parsed = _parsed(value, kind)
         if parsed is None:
-            problems.append(f"{source}: {key}: expected {kind}, got {value!r:.60}")
+            problems.append(f"{source}: {key}: expected {kind}, got {shown(value)}")
         else:
             settings[field] = Setting(field, parsed, source)
     if "mixer" in settings:
@@ -122,7 +122,8 @@ def _parsed(value: Any, kind: str) -> Any:
     """The value in that kind, from YAML or from text; None if it is of another."""
     flags = {"true": True, "false": False}
     if kind == _FLAG:
-        return value if isinstance(value, bool) else flags.get(str(value).lower())
+        named = flags.get(value.lower()) if isinstance(value, str) else None
+        return value if isinstance(value, bool) else named
     if kind == _NAME:
         return value if isinstance(value, str) else None
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
@@ -138,12 +139,12 @@ def _parsed(value: Any, kind: str) -> Any:
 
 def _foreign(arch: Mapping[str, Any]) -> Iterator[str]:
     """Settings of the run that this network does not support."""
-    name = str(arch.get("name", "trm@"))
-    if name.partition("@")[0].rpartition(".")[2] != "trm":
-        yield f"{CONFIG}: arch.name is {name!r:.80}, expected recursive_reasoning.trm"
+    name = arch.get("name", "trm@")
+    if not isinstance(name, str) or name.partition("@")[0].rpartition(".")[2] != "trm":
+        yield f"{CONFIG}: arch.name is {shown(name)}, expected recursive_reasoning.trm"
     epsilon = arch.get("rms_norm_eps", NORM_EPSILON)
     if _parsed(epsilon, _NUMBER) != NORM_EPSILON:
-        yield f"{CONFIG}: arch.rms_norm_eps is {epsilon!r:.60}, only {NORM_EPSILON} is supported"
+        yield f"{CONFIG}: arch.rms_norm_eps is {shown(epsilon)}, only {NORM_EPSILON} is supported"
 
 
 def _merge(found: dict[str, Setting], facts: Mapping[str, ShapeFact]) -> Iterator[str]:
@@ -164,10 +165,10 @@ def _merge(found: dict[str, Setting], facts: Mapping[str, ShapeFact]) -> Iterato
 
 def _oversized(found: dict[str, Setting]) -> Iterator[str]:
     """Yields sizes that need too much memory or time for any tensors; removes them."""
-    for name, limit in _LIMITS.items():
+    for name, limit in _LARGEST.items():
         if name in found and found[name].value > limit:
             setting = found[name]
-            yield f"{name}: {setting.source} has {setting.value}, at most {limit} is accepted"
+            yield f"{name}: {setting.source} has {setting.value}, at most {limit:g} is accepted"
             del found[name]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from trm_export.errors import CheckpointError
 from trm_export.step.weights import Arrays
+from trm_runtime.regular_file import check_regular
 
 MAX_BYTES = 1 << 31
 _PREFIXES = ("_orig_mod.", "model.")  # left by torch.compile and by the loss around the model
@@ -59,6 +60,7 @@ def _refuse(path: Path) -> None:
         listed = f"found: {', '.join(files[:8])}" if files else "it has none"
         raise CheckpointError(f"{path}: a folder; name the checkpoint file in it ({listed}).")
     try:
+        check_regular(path)
         size = path.stat().st_size
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}.") from error

@@ -1,9 +1,13 @@
-"""Read the tensors of a PyTorch file into numpy. PyTorch is an extra; it unpickles weights only."""
+"""Read the tensors of a PyTorch file into numpy. PyTorch is an extra; it unpickles weights only.
+
+PyTorch does not look at the checksums of its ZIP archive, so they are checked here first.
+"""
 
 from __future__ import annotations
 
 import re
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,16 @@ import numpy as np
 from trm_export.errors import CheckpointError
 from trm_export.step.weights import Arrays
 from trm_runtime.extras import load_extra
+from trm_runtime.message_text import shown
+from trm_runtime.zip_members import DAMAGE, opened_archive
 
+_ZIP = b"PK\x03\x04"
+_PICKLE, _MAX_PICKLE = "data.pkl", 1 << 22  # bytes; some 200 a tensor
+_MAX_TENSORS = 10_000
+_OTHER = (
+    ", or a damaged one; expected what the official code saves (step_<N> or .pt), or the same "
+    "tensors as .safetensors"
+)
 _GLOBAL = re.compile(r"GLOBAL (\S+)")  # how torch's unpickler names an object that is no tensor
 
 
@@ -24,6 +37,7 @@ def read(path: Path) -> Arrays:
     other objects than tensors and, listing them, for entries that are not plain weights.
     """
     torch = load_extra("torch", "torch", "trm-export")
+    _check_archive(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch warns about is checked here
@@ -38,12 +52,38 @@ def read(path: Path) -> Arrays:
             f"{path}: expected a state_dict, a dictionary of tensors, got {kind}."
         )
     limit = path.stat().st_size
-    problems = [f"{name}: {why}" for name, x in stored.items() if (why := _wrong(torch, x, limit))]
+    if len(stored) > _MAX_TENSORS:
+        raise CheckpointError(f"{path}: has {len(stored):,} tensors, more than any such network.")
+    problems = [f"{shown(name)}: not a name" for name in stored if not isinstance(name, str)]
+    problems = problems or [
+        f"{name}: {why}" for name, x in stored.items() if (why := _wrong(torch, x, limit))
+    ]
     if not problems and sum(x.numel() * x.element_size() for x in stored.values()) > limit:
         problems = ["its tensors declare more values than the file contains"]
     if problems:
         raise CheckpointError(f"{path}: expected a state_dict of weights only:", problems)
-    return {str(name): _array(torch, tensor) for name, tensor in stored.items()}
+    return {name: _array(torch, tensor) for name, tensor in stored.items()}
+
+
+def _check_archive(path: Path) -> None:
+    """CheckpointError unless every member equals its CRC; a file of PyTorch before 1.6 has none."""
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_ZIP)) != _ZIP:
+                return
+            with opened_archive(file) as archive:
+                for member in archive.infolist():
+                    if member.compress_type != zipfile.ZIP_STORED:
+                        raise ValueError("a member is compressed")
+                    if member.filename.endswith(_PICKLE) and member.file_size > _MAX_PICKLE:
+                        raise ValueError(f"its {_PICKLE} has {member.file_size:,} bytes")
+                bad = archive.testzip()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    except DAMAGE as error:
+        raise CheckpointError(f"{path}: not a PyTorch file of plain tensors{_OTHER}.") from error
+    if bad is not None:
+        raise CheckpointError(f"{path}: damaged: {bad} does not match its checksum; copy it again.")
 
 
 def _wrong(torch: Any, value: Any, limit: int) -> str | None:
@@ -53,8 +93,10 @@ def _wrong(torch: Any, value: Any, limit: int) -> str | None:
     if value.dtype not in (torch.float32, torch.float16, torch.bfloat16):
         name = str(value.dtype).removeprefix("torch.")
         return f"dtype {name}, expected float32, bfloat16 or float16"
-    if value.layout != torch.strided or value.is_meta:
+    if value.is_nested or value.layout != torch.strided or value.is_meta:
         return "not a dense tensor"
+    if value.is_neg() or value.is_conj():
+        return "a view with another sign than its values"
     if value.numel() * value.element_size() > limit:
         return f"declares {value.numel():,} values, more than the file contains"
     return None
@@ -74,7 +116,4 @@ def _remedy(error: Exception) -> str:
     named = _GLOBAL.search(str(error))
     if named is not None:
         return f": it refers to {named[1]}; save the state_dict() of the model alone"
-    return (
-        ", or a damaged one; expected what the official code saves (step_<N> or .pt), or the same "
-        "tensors as .safetensors"
-    )
+    return _OTHER

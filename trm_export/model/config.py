@@ -11,11 +11,24 @@ import math
 from typing import Any
 
 from trm_export.errors import ConfigurationError
+from trm_runtime.message_text import shown
+from trm_runtime.strict_json import LARGEST
 
 ACTIVATIONS = (
     "gelu", "relu", "silu", "swish", "tanh", "sigmoid", "elu", "selu", "softplus", "leaky_relu",
     "relu6", "mish", "hard_silu",
 )  # fmt: skip
+
+LIMITS = {  # least, most; above the most, a small file would need too much memory or time
+    "vocab_size": (2, 1 << 21), "hidden_size": (1, 1 << 16), "num_heads": (1, 1 << 16),
+    "seq_len": (1, 1 << 17), "puzzle_emb_len": (0, 1 << 17), "puzzle_emb_ndim": (0, 1 << 20),
+    "num_puzzle_identifiers": (1, 2**31 - 1), "h_layers": (1, 256), "l_layers": (1, 256),
+    "h_cycles": (1, 256), "l_cycles": (1, 256), "halt_max_steps": (1, 1024),
+}  # fmt: skip
+POSITIVE = {"expansion": 1 << 10, "rope_theta": 1e12}  # their largest values
+_MOST_PASSES = 512  # of a step
+_MOST_SCORES = 1 << 27  # of the attention of one row
+_LARGEST_THRESHOLD = 1e30  # float32 goes further
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,26 +105,31 @@ class TRMConfig:
             raise ConfigurationError(f"This TRM cannot be built: {'; '.join(problems)}.")
 
     def _wrong_numbers(self) -> list[str]:
-        integers = {
-            "vocab_size": 2, "hidden_size": 1, "num_heads": 1, "seq_len": 1, "puzzle_emb_len": 0,
-            "puzzle_emb_ndim": 0, "num_puzzle_identifiers": 1, "h_layers": 1, "l_layers": 1,
-            "h_cycles": 1, "l_cycles": 1, "halt_max_steps": 1,
-        }  # fmt: skip
         problems = []
-        for name, least in integers.items():
+        for name, (least, most) in LIMITS.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                problems.append(f"{name} must be an integer of at least {least}, got {value!r}")
-        for name in ("expansion", "rope_theta"):
+                problems.append(
+                    f"{name} must be an integer of at least {least}, got {shown(value)}"
+                )
+            elif value > most:
+                problems.append(f"{name} must be at most {most:,}, got {shown(value)}")
+        for name, largest in POSITIVE.items():
             value = getattr(self, name)
             if not _is_real(value) or value <= 0:
-                problems.append(f"{name} must be a positive number, got {value!r}")
-        if not _is_real(self.halt_threshold):
-            problems.append(f"halt_threshold must be a number, got {self.halt_threshold!r}")
+                problems.append(f"{name} must be a positive number, got {shown(value)}")
+            elif value > largest:
+                problems.append(f"{name} must be at most {largest:g}, got {shown(value)}")
+        threshold = self.halt_threshold
+        if not _is_real(threshold) or abs(threshold) > _LARGEST_THRESHOLD:
+            problems.append(
+                f"halt_threshold must be a number of -{_LARGEST_THRESHOLD:g} to "
+                f"{_LARGEST_THRESHOLD:g}, got {shown(threshold)}"
+            )
         for name in ("halt_exploration_prob", "dropout_rate"):
             value = getattr(self, name)
             if not _is_real(value) or not 0 <= value < 1:
-                problems.append(f"{name} must lie in [0, 1), got {value!r}")
+                problems.append(f"{name} must lie in [0, 1), got {shown(value)}")
         return problems
 
     def _wrong_choices(self) -> list[str]:
@@ -125,13 +143,14 @@ class TRMConfig:
             "pos_encodings": ("rope", "learned", "none"),
             "no_act_continue": (True, False),
         }
+        found = {name: getattr(self, name) for name in choices}
         problems = [
-            f"{name} must be one of {', '.join(map(repr, allowed))}, got {getattr(self, name)!r}"
+            f"{name} must be one of {', '.join(map(repr, allowed))}, got {shown(found[name])}"
             for name, allowed in choices.items()
-            if getattr(self, name) not in allowed
+            if found[name] not in allowed
         ]
         if self.alphabet is not None and not _are_strings(self.alphabet):
-            problems.append(f"alphabet must be a list of strings, got {self.alphabet!r}")
+            problems.append(f"alphabet must be a list of strings, got {shown(self.alphabet)}")
         return problems
 
     def _wrong_combinations(self) -> list[str]:
@@ -142,6 +161,12 @@ class TRMConfig:
             )
         elif self.pos_encodings == "rope" and self.mixer == "attention" and self.head_dim % 2:
             problems.append(f"rotary positions need an even head size, got {self.head_dim}")
+        scores = self.num_heads * self.positions**2
+        if self.mixer == "attention" and scores > _MOST_SCORES:
+            problems.append(
+                f"num_heads {self.num_heads} and {self.positions} positions need {scores:,} "
+                f"attention scores, at most {_MOST_SCORES:,} are supported"
+            )
         if self.mixer == "mlp" and self.pos_encodings == "rope":
             problems.append(
                 'the "mlp" mixer has no queries to rotate: use pos_encodings="none" or "learned"'
@@ -155,6 +180,11 @@ class TRMConfig:
             problems.append(
                 f"puzzle_emb_ndim {self.puzzle_emb_ndim} does not fit into "
                 f"{self.prefix_len} prefix positions of {self.hidden_size}"
+            )
+        if self.passes > _MOST_PASSES:
+            problems.append(
+                f"h_cycles {self.h_cycles} and l_cycles {self.l_cycles} are {self.passes} passes "
+                f"in one step, at most {_MOST_PASSES} are supported"
             )
         if self.alphabet is not None and len(self.alphabet) != self.vocab_size:
             problems.append(
@@ -194,4 +224,7 @@ def _are_strings(value: object) -> bool:
 
 
 def _is_real(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is a finite number; an integer may be too large for a float."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) <= LARGEST

@@ -30,7 +30,7 @@ def truncated_normal(std: float) -> keras.initializers.Initializer:
 
 def swiglu_width(size: int, expansion: float) -> int:
     """Inner width of a SwiGLU: ``round(expansion * size * 2 / 3)`` up to a multiple of 256."""
-    return 256 * math.ceil(round(expansion * size * 2 / 3) / 256)
+    return 256 * math.ceil(max(1, round(expansion * size * 2 / 3)) / 256)
 
 
 def wide(x: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -13,11 +12,14 @@ from trm_export.errors import RejectedInputError, UsageError
 from trm_export.files import sha256_tree
 from trm_export.leftovers import scratch_folder
 from trm_export.parity.checking import Spread, here
-from trm_export.parity.document import JudgedFile
+from trm_export.parity.document import JudgedFile, two_hops
 from trm_export.parity.parts import Parts, beside
 from trm_export.version import TOOL, __version__
+from trm_runtime import strict_json
+from trm_runtime.errors import unreadable
 from trm_runtime.json_values import plain
 from trm_runtime.measure import load_engine
+from trm_runtime.regular_file import read_regular
 
 
 def refuse_beside_golden(given: Mapping[str, bool]) -> None:
@@ -43,20 +45,25 @@ def spread_over(jobs: int, ray: str | None) -> Spread:
     return here
 
 
+def _is_cost(row: Any) -> bool:
+    """Whether it has the name of a file, and times of it; KeyError, TypeError without them."""
+    times = row["step_ms"], row["load_ms"]
+    return isinstance(row["file"], str) and all(
+        type(time) in (int, float) and 0 <= time <= strict_json.LARGEST for time in times
+    )
+
+
 def costs_of(path: Path | None) -> dict[str, Any]:
     """The rows of a document of `trm-export bench` by the names of their files."""
     if path is None:
         return {}
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-        wrong = [
-            row for row in rows if not isinstance(row["step_ms"] + row["load_ms"], float | int)
-        ]
-        if wrong:
+        rows = strict_json.parse(read_regular(path).decode())["rows"]
+        if not isinstance(rows, list) or not all(map(_is_cost, rows)):
             raise TypeError("a time is not a number")
         return {row["file"]: row for row in rows}
     except OSError as error:
-        raise RejectedInputError(f"{path}: cannot be read: {error.strerror or error}.") from error
+        raise unreadable(path, error) from error
     except (ValueError, KeyError, TypeError) as error:
         raise RejectedInputError(
             f"{path}: not a document of bench; write one with `trm-export bench -o {path}`."
@@ -90,4 +97,4 @@ def kept_parts(
 
 def file_document(file: JudgedFile) -> dict[str, Any]:
     """The document of a comparison of one file."""
-    return {**file.result.to_json(), "tool": f"{TOOL} {__version__}"}
+    return {**file.result.to_json(), "tool": f"{TOOL} {__version__}", **two_hops(file)}

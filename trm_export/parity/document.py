@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
+from trm_export.errors import RejectedInputError
 from trm_export.files import CALIBRATION, sidecar, size_on_disk
+from trm_export.parity.hops import hops
+from trm_export.parity.weights_report import WeightsReport, with_weights
 from trm_export.tasks import find_task
 from trm_export.version import TOOL, __version__
+from trm_runtime import strict_json
 from trm_runtime.contract import HaltRule, MadeBy, StepContract
 from trm_runtime.json_values import plain
 from trm_runtime.measure import load_engine
 from trm_runtime.message_text import counted, rows_text
 from trm_runtime.parity import Golden, ParityResult
 from trm_runtime.parity.gates import gates_of
+from trm_runtime.regular_file import read_regular
 
 KIND = "parity report"
 _DIGITS = 6  # of a number in a document
@@ -73,7 +77,14 @@ class Cost(TypedDict, total=False):
     step_ms: float | None
 
 
-class ReportedFile(TypedDict):
+class FileItself(TypedDict, total=False):
+    """Whether a file is its model, apart from what it costs; not in older documents."""
+
+    weights: WeightsReport
+    hops: tuple[str, ...]
+
+
+class ReportedFile(FileItself):
     """One file and its results; the JSON of `result` has the keys of `Verdict` too."""
 
     file: str
@@ -118,6 +129,16 @@ class JudgedFile:
     result: ParityResult
     clipping: dict[str, list[float]] | None = None  # from its calibration document
     cost: Cost | None = None  # its row of `trm-export bench`
+    weights: WeightsReport | None = None  # what it stores against its model
+
+    @property
+    def hops(self) -> tuple[str, ...]:
+        """Sentences: is the file its model, and what does its precision cost."""
+        return hops(self.result, self.weights)
+
+    def with_weights(self, weights: WeightsReport) -> JudgedFile:
+        """The same file with the rung `weights` in its ladder."""
+        return replace(self, result=with_weights(self.result, weights), weights=weights)
 
 
 def judged(
@@ -197,7 +218,7 @@ def _all_passed(files: Sequence[JudgedFile], puzzles: str) -> str:
 
 def _file(file: JudgedFile) -> ReportedFile:
     contract = file.contract
-    return {
+    found: ReportedFile = {
         "file": file.path.name,
         "precision": contract.precision,
         "granularity": contract.granularity,
@@ -210,6 +231,15 @@ def _file(file: JudgedFile) -> ReportedFile:
         "cost": file.cost,
         "result": _short(plain(file.result.to_json())),
     }
+    found.update(_short(plain(two_hops(file))))
+    return found
+
+
+def two_hops(file: JudgedFile) -> dict[str, Any]:
+    """The keys of a document about the file itself; none where the model was not at hand."""
+    if file.weights is None:
+        return {}
+    return {"weights": file.weights.to_json(), "hops": file.hops}
 
 
 def _short(value: Any) -> Any:
@@ -224,12 +254,11 @@ def _short(value: Any) -> Any:
 def _clipping(path: Path) -> dict[str, list[float]] | None:
     """The largest clipped share of every calibrated tensor, step by step."""
     try:
-        text = sidecar(path, CALIBRATION).read_text(encoding="utf-8")
-        found = json.loads(text)
+        found = strict_json.parse(read_regular(sidecar(path, CALIBRATION)).decode())
         shares = {t["tensor"]: [t["clipping"]] for t in found.get("tensors", ())}
         shares.update({m["matrix"]: list(m["clipped"].values()) for m in found.get("matrices", ())})
         return {
             name: [max(step) for step in zip(*sides, strict=True)] for name, sides in shares.items()
         }
-    except (OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError):
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, RejectedInputError):
         return None

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from trm_export.checked_arrays import read_arrays, write_arrays
-from trm_export.errors import OverwriteError, TargetError
+from trm_export.errors import OverwriteError, RejectedInputError, TargetError
 from trm_export.file_commit import remove
 from trm_export.files import atomic_write
 from trm_export.leftovers import removed_by
 from trm_export.version import TOOL, __version__
+from trm_runtime.regular_file import read_regular
 
 Array = np.ndarray[Any, Any]
 
@@ -40,8 +41,8 @@ class Parts:
         self.folder = folder
         text = json.dumps({"tool": f"{TOOL} {__version__}", **job}, sort_keys=True)
         try:
-            same = (folder / _JOB).read_text() == text
-        except (OSError, UnicodeDecodeError):
+            same = read_regular(folder / _JOB) == text.encode()
+        except (OSError, RejectedInputError):
             same = False
         if same:
             return

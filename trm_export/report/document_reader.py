@@ -6,6 +6,7 @@ object with its fields here.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from trm_runtime.message_text import first_few
 from trm_runtime.parity import ParityResult
 from trm_runtime.parity.decisions import Difference
 from trm_runtime.parity.gaps import Place, Size, TensorDiff
+from trm_runtime.regular_file import read_regular
 from trm_runtime.strict_json import kind, parse
 
 _SCALARS = {bool: "true or false", int: "a count", float: "a number", str: "a string"}
@@ -30,7 +32,7 @@ _LARGEST = {int: 2**63, float: 1e300}
 def read_report(path: Path) -> dict[str, Any]:
     """The document of a report; RejectedInputError, listing the problems, for a damaged one."""
     try:
-        document = parse(path.read_text(encoding="utf-8"))
+        document = parse(read_regular(path).decode())
     except OSError as error:
         raise RejectedInputError(f"{path}: cannot be read: {error.strerror or error}.") from error
     except ValueError as error:
@@ -87,9 +89,7 @@ def _of_fields(value: Any, wanted: Any, at: str) -> Iterator[str]:
     yield from _expected(value, dict, at)
     if not isinstance(value, dict):
         return
-    hints = get_type_hints(wanted)
-    if wanted is ParityResult:
-        hints |= get_type_hints(Verdict)
+    hints = _hints(wanted)
     for name in getattr(wanted, "__required_keys__", hints):
         if name not in value:
             yield f"{at}.{name}: missing".lstrip(".")
@@ -98,6 +98,13 @@ def _of_fields(value: Any, wanted: Any, at: str) -> Iterator[str]:
             yield from _problems(
                 value[name], hint, f"{at}.{name}".lstrip("."), nullable=wanted in _UNBOUNDED
             )
+
+
+@functools.cache
+def _hints(wanted: Any) -> dict[str, Any]:
+    """The type of each field."""
+    hints = get_type_hints(wanted)
+    return hints | get_type_hints(Verdict) if wanted is ParityResult else hints
 
 
 def _of_items(value: Any, inner: Sequence[Any], at: str, nullable: bool) -> Iterator[str]:

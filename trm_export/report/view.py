@@ -25,6 +25,7 @@ class FileSection:
     subtitle: str
     passed: bool
     why: str
+    hops: list[str]
     problems: list[str]
     ladder: Table
     figures: list[Figure]
@@ -138,6 +139,7 @@ def _sheet(document: Document, number: int) -> FileSection:
         subtitle=_subtitle(file),
         passed=result["passed"],
         why=clean(result["verdict"]),
+        hops=[clean(sentence) for sentence in file.get("hops", ())],
         problems=listed(broken),
         ladder=numbers.ladder(result),
         figures=figures,

@@ -2,7 +2,8 @@
 
 Only what Keras itself writes is accepted: plain groups of contiguous numeric datasets. Links out
 of the file, datasets stored elsewhere, compressed or unallocated ones and other dtypes are
-refused, each by name. Knows nothing about Keras classes; imports h5py and numpy.
+refused, each by name; so are second links to an object, and more values than the file has bytes.
+Knows nothing about Keras classes; imports h5py and numpy.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from trm_export.errors import CheckpointError, reason_of
 
 OPTIMIZER = "optimizer"  # the top-level group of training state, no part of the model
 _MAX_DEPTH = 64
-_MAX_TENSORS = 100_000
+_MAX_OBJECTS = 20_000  # groups and datasets, the optimizer's included
 _NUMERIC = "biuf"
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -89,29 +90,40 @@ def not_finite(arrays: Arrays) -> list[str]:
 def _safe_datasets(file: h5py.File, where: str) -> Iterator[tuple[str, h5py.Dataset]]:
     problems: list[str] = []
     found: dict[str, h5py.Dataset] = {}
-    _walk(file, "", found, problems)
-    for path, dataset in found.items():
+    for path, dataset in _walk(file, "", set(), problems):
+        found[path] = dataset
         problems += [f"{path}: {reason}" for reason in _refusals(dataset)]
+    stored = sum(dataset.id.get_storage_size() for dataset in found.values())
+    if stored > file.id.get_filesize():
+        problems.append(f"its tensors declare {stored:,} bytes, more than the file has")
     if problems:
         raise CheckpointError(f"{where}: unexpected contents, not written by Keras:", problems)
     return ((p, d) for p, d in found.items() if p.split("/")[0] != OPTIMIZER)
 
 
 def _walk(
-    group: h5py.Group, path: str, found: dict[str, h5py.Dataset], problems: list[str]
-) -> None:
-    if path.count("/") > _MAX_DEPTH or len(found) > _MAX_TENSORS:
-        raise ValueError(f"more than {_MAX_DEPTH} levels or {_MAX_TENSORS} tensors")
+    group: h5py.Group, path: str, seen: set[int], problems: list[str]
+) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Every dataset below a group by its path; `seen` has the addresses of objects visited."""
+    if path.count("/") > _MAX_DEPTH:
+        raise ValueError(f"more than {_MAX_DEPTH} levels")
     for name in group:
         here = f"{path}/{name}".lstrip("/")
+        if len(seen) + len(problems) > _MAX_OBJECTS:
+            raise ValueError(f"more than {_MAX_OBJECTS:,} groups and tensors")
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             problems.append(f"{here}: a link, not a dataset")
             continue
         member = group[name]
-        if isinstance(member, h5py.Group):
-            _walk(member, here, found, problems)
+        address = h5py.h5o.get_info(member.id).addr
+        if address in seen:
+            problems.append(f"{here}: a second link to the same object")
+        elif isinstance(member, h5py.Group):
+            seen.add(address)
+            yield from _walk(member, here, seen, problems)
         elif isinstance(member, h5py.Dataset):
-            found[here] = member
+            seen.add(address)
+            yield here, member
         else:
             problems.append(f"{here}: neither a group nor a dataset")
 

@@ -189,6 +189,10 @@ class ArcTask:
         """0, because the inputs do not determine it."""
         return np.zeros(len(inputs), np.int32)
 
+    def ambiguous(self, inputs: Tokens) -> Bools:
+        """None, because the inputs do not show it."""
+        return np.zeros(len(inputs), np.bool_)
+
     def rules(self, inputs: Tokens, labels: Tokens | None) -> Iterable[Rule]:
         """Puzzle and solution contain a grid."""
         yield ~(inputs > 1).any(axis=1), lambda row: "the puzzle has no coloured cell"

@@ -1,28 +1,23 @@
-"""ARC grids as rows of tokens, and the symmetries of ARC. Knows no task and no model.
-
-The official encoding: a grid of at most 30x30 colours is somewhere on a 30x30 board; 0 pads, 1
-marks the end just below the grid and just right of it, 2..11 are the colours 0..9. Sources:
-arXiv 2510.04871 and the encoding of its data set.
-"""
+"""The symmetries of ARC grids; `trm_runtime.arc_grids` has the grids. Knows no model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from trm_runtime.errors import RejectedInputError
+from trm_runtime.arc_grids import COLOURS, SIDE, Grid, checked_grid, decode, encode
 
-__all__ = ["COLOURS", "SIDE", "Symmetry", "decode", "encode", "random_symmetry"]
-
-SIDE = 30
-COLOURS = 10
-_END, _FIRST = 1, 2  # tokens: end of the grid, colour 0
-
-Grid = npt.NDArray[np.uint8]
-Ints = npt.NDArray[np.int32]
+__all__ = [
+    "COLOURS",
+    "SIDE",
+    "Grid",
+    "Symmetry",
+    "checked_grid",
+    "decode",
+    "encode",
+    "random_symmetry",
+]
 
 
 @dataclass(frozen=True)
@@ -51,46 +46,3 @@ def random_symmetry(rng: np.random.Generator) -> Symmetry:
     """One of the 8 x 9! symmetries, all equally likely."""
     others = 1 + rng.permutation(COLOURS - 1)
     return Symmetry(int(rng.integers(8)), (0, *others.tolist()))
-
-
-def encode(grid: Grid, corner: tuple[int, int] = (0, 0)) -> Ints:
-    """(rows, columns) colours 0..9 -> (900,) int32 tokens, the grid's corner at that cell."""
-    top, left = corner
-    bottom, right = top + grid.shape[0], left + grid.shape[1]
-    board = np.zeros((SIDE, SIDE), np.int32)
-    board[top:bottom, left:right] = grid.astype(np.int32) + _FIRST
-    if bottom < SIDE:
-        board[bottom, left:right] = _END
-    if right < SIDE:
-        board[top:bottom, right] = _END
-    return board.reshape(-1)
-
-
-def decode(tokens: Ints) -> Grid | None:
-    """(900,) tokens -> their grid; None for an answer without one.
-
-    The grid is the largest rectangle of colours that holds the first coloured cell as its upper
-    left corner: what a model wrote after an end mark does not count.
-    """
-    board = tokens.reshape(SIDE, SIDE)
-    coloured = board >= _FIRST
-    if not coloured.any():
-        return None
-    top, left = (int(coloured.any(axis=axis).argmax()) for axis in (1, 0))
-    widths = np.minimum.accumulate(np.cumprod(coloured[top:, left:], axis=1).sum(axis=1))
-    areas = widths * np.arange(1, len(widths) + 1)
-    rows = int(areas.argmax()) + 1
-    columns = int(widths[rows - 1])
-    if not columns:
-        return None
-    return (board[top : top + rows, left : left + columns] - _FIRST).astype(np.uint8)
-
-
-def checked_grid(rows: Sequence[Sequence[int]], name: str) -> Grid:
-    """A grid of a file; RejectedInputError for anything else."""
-    grid = np.asarray(rows)
-    if grid.ndim != 2 or not 1 <= min(grid.shape) <= max(grid.shape) <= SIDE:
-        raise RejectedInputError(f"{name}: expected a grid of 1x1 to 30x30, got {grid.shape}.")
-    if grid.dtype.kind not in "iu" or grid.min() < 0 or grid.max() >= COLOURS:
-        raise RejectedInputError(f"{name}: expected a grid of the colours 0 to 9, got others.")
-    return grid.astype(np.uint8)

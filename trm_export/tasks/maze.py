@@ -153,6 +153,10 @@ class MazeTask:
         """The path cells of a shortest path through each maze, 0 where there is none."""
         return maze_boards.path_lengths(inputs)
 
+    def ambiguous(self, inputs: Tokens) -> npt.NDArray[np.bool_]:
+        """The mazes with two or more shortest paths."""
+        return maze_boards.path_counts(inputs) > 1
+
     def rules(self, inputs: Tokens, labels: Tokens | None) -> Iterable[Rule]:
         """One start, one goal, a path between them, and the solution is a shortest one."""
         return maze_boards.maze_rules(inputs, labels)

@@ -44,6 +44,15 @@ def path_lengths(inputs: Tokens) -> npt.NDArray[np.int32]:
     return np.maximum(_distance(inputs, inputs != WALL) - 1, 0)
 
 
+def path_counts(inputs: Tokens) -> npt.NDArray[np.int32]:
+    """(N,) int32 shortest paths through each maze (N, S): 0, 1, or 2 for more than one."""
+    side = round(inputs.shape[1] ** 0.5)
+    starts, goals = (inputs == START).argmax(axis=1), (inputs == GOAL).argmax(axis=1)
+    _, ways = paths_from((inputs != WALL).reshape(-1, side, side), starts)
+    counts: npt.NDArray[np.int32] = ways[np.arange(len(inputs)), goals]
+    return counts
+
+
 def draw_maze(inputs: Tokens, answer: Tokens | None = None) -> list[Piece]:
     """One maze (S,) for a terminal, two columns a cell; an answer fills the open cells."""
     shown = inputs if answer is None else np.where(inputs == OPEN, answer, inputs)

@@ -1,15 +1,7 @@
-"""Read arrays of tokens: `.npz` files and the folders of the official data sets.
-
-An official folder has one folder a split ("train", "test"), and that has `dataset.json` and, for
-each set it lists (usually only "all"), `<set>__inputs.npy`, `<set>__labels.npy` and index files
-that are not needed here. Its tokens are the same as here. Nothing is unpickled, and the arrays are
-memory-mapped, so that only the first `limit` rows are read.
-"""
+"""Check the token arrays of files and of the caller by the rules of a task."""
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,99 +9,53 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trm_export.errors import reason_of
 from trm_export.tasks.row_checks import find_bad_rows, reject
-from trm_export.tasks.task import Task
+from trm_export.tasks.task import Boards, PuzzleSet
 from trm_runtime.errors import RejectedInputError
+from trm_runtime.puzzle_arrays import read_arrays, rows
 
-__all__ = ["checked_arrays", "read_folder", "read_npz"]
+__all__ = ["checked_arrays", "puzzle_set", "read_checked"]
 
-_DAMAGED = (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError)
-Read = tuple[Task, npt.NDArray[np.int32], npt.NDArray[np.int32] | None]
-
-
-def read_npz(path: Path, tasks: Sequence[Task], limit: int | None) -> Read:
-    """The arrays `inputs` and (optional) `labels` of an .npz, checked: (N, S) int32 tokens.
-
-    tasks: the size selects one of them.
-    """
-    try:
-        with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as data:
-            names = list(data.files)
-            inputs = data["inputs"] if "inputs" in names else None
-            labels = data["labels"] if "labels" in names else None
-    except _DAMAGED as error:
-        raise RejectedInputError(
-            f"{path.name}: not a readable .npz file: {reason_of(error)}."
-        ) from error
-    if inputs is None:
-        listed = ", ".join(names) or "nothing"
-        raise RejectedInputError(f"{path.name}: expected inputs (and labels), got {listed}.")
-    return checked_arrays(f"{path.name} inputs", inputs, labels, tasks, limit)
+Read = tuple[Boards, npt.NDArray[np.int32], npt.NDArray[np.int32] | None]
 
 
-def read_folder(path: Path, split: str | None, tasks: Sequence[Task], limit: int | None) -> Read:
-    """All sets of an official data-set folder: the split folder itself, or its parent + `split`."""
-    folder = path if split is None or (path / "dataset.json").is_file() else path / split
-    facts = _dataset_facts(folder, path)
-    parts: list[Read] = []
-    for name in facts["sets"]:
-        inputs, labels = (_map(folder / f"{name}__{kind}.npy") for kind in ("inputs", "labels"))
-        if inputs.ndim == 2 and inputs.shape[1] != facts["seq_len"]:
-            raise RejectedInputError(
-                f"{folder.name}/dataset.json: has seq_len {facts['seq_len']}, "
-                f"but {name}__inputs.npy has rows of {inputs.shape[1]} tokens."
-            )
-        left = None if limit is None else limit - sum(len(part[1]) for part in parts)
-        if left is None or left > 0:
-            parts.append(checked_arrays(f"{name}__inputs.npy", inputs, labels, tasks, left))
-    inputs = np.concatenate([inputs for _, inputs, _ in parts])
-    labels = np.concatenate([labels for _, _, labels in parts if labels is not None])
-    return parts[0][0], inputs, labels
+def read_checked(
+    path: Path, split: str | None, tasks: Sequence[Boards], limit: int | None
+) -> PuzzleSet:
+    """The puzzles of an .npz or of a folder of an official data set; see `trm_runtime`."""
+    arrays = read_arrays(path, split, limit)
+    parts = [checked_arrays(a.name, a.inputs, a.labels, tasks, limit) for a in arrays]
+    own = [a.identifiers for a in arrays if a.identifiers is not None]
+    labels = [part[2] for part in parts if part[2] is not None]
+    return puzzle_set(
+        parts[0][0],
+        np.concatenate([part[1] for part in parts]),
+        np.concatenate(labels) if labels else None,
+        np.concatenate(own).astype(np.int32) if len(own) == len(parts) else None,
+    )
 
 
-def _dataset_facts(folder: Path, path: Path) -> dict[str, Any]:
-    """`sets` and `seq_len` of dataset.json; the names of sets must be plain names.
-
-    path: where other splits are, to name them in an error.
-    """
-    file = folder / "dataset.json"
-    if not file.is_file():
-        splits = sorted(p.parent.name for p in path.glob("*/dataset.json"))
-        hint = f"; {path} has the splits {', '.join(splits)}: give the folder of one"
-        raise RejectedInputError(f"{folder} has no dataset.json{hint if splits else ''}.")
-    try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RejectedInputError(f"{file}: not valid JSON: {reason_of(error)}.") from error
-    sets = facts.get("sets") if isinstance(facts, dict) else None
-    plain = isinstance(sets, list) and all(isinstance(s, str) and s.isidentifier() for s in sets)
-    if not sets or not plain or not isinstance(facts.get("seq_len"), int):
-        raise RejectedInputError(
-            f"{file}: expected a list of names `sets` and an integer `seq_len`."
-        )
-    return {"sets": sets, "seq_len": facts["seq_len"]}
-
-
-def _map(path: Path) -> npt.NDArray[Any]:
-    try:
-        mapped: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except _DAMAGED as error:
-        raise RejectedInputError(
-            f"{path}: not a readable .npy file: {reason_of(error)}."
-        ) from error
-    return mapped
+def puzzle_set(
+    task: Boards,
+    inputs: npt.NDArray[np.int32],
+    labels: npt.NDArray[np.int32] | None,
+    identifiers: npt.NDArray[np.int32] | None = None,
+) -> PuzzleSet:
+    """Checked tokens (N, S) as puzzles; padding of the labels does not count."""
+    padded = 0 in task.solved.ids and task.alphabet is not None
+    return PuzzleSet(inputs, labels, task.fills(inputs), identifiers=identifiers, padded=padded)
 
 
 def checked_arrays(
     name: str,
     inputs: npt.NDArray[Any],
     labels: npt.NDArray[Any] | None,
-    tasks: Sequence[Task],
+    tasks: Sequence[Boards],
     limit: int | None,
 ) -> Read:
     """The task; shapes, dtypes and rows checked, the first `limit` rows copied as int32."""
     sizes = {task.seq_len: task for task in tasks}
+    inputs, labels = rows(inputs), None if labels is None else rows(labels)
     problems = []
     if inputs.ndim != 2 or inputs.shape[1] not in sizes or not len(inputs):
         wanted = " or ".join(f"(rows, {size})" for size in sizes)
@@ -132,5 +78,5 @@ def checked_arrays(
     return task, puzzles.astype(np.int32), tokens
 
 
-def _names(tasks: Sequence[Task]) -> str:
+def _names(tasks: Sequence[Boards]) -> str:
     return " or ".join(task.name for task in tasks)

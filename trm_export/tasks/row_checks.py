@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from trm_export.tasks.task import Cells, Rule, Task
+from trm_export.tasks.task import Boards, Cells, Rule
 from trm_runtime.errors import RejectedInputError
 
 __all__ = ["SHOWN", "find_bad_rows", "reject"]
@@ -22,7 +22,7 @@ Tokens = npt.NDArray[np.integer]
 
 
 def find_bad_rows(
-    task: Task, inputs: Tokens, labels: Tokens | None
+    task: Boards, inputs: Tokens, labels: Tokens | None
 ) -> tuple[int, list[tuple[int, str]]]:
     """How many rows break a rule, and for the first `SHOWN` of them (row, problem).
 
@@ -46,7 +46,9 @@ def reject(name: str, total: int, bad: int, named: list[str]) -> RejectedInputEr
     return RejectedInputError(f"{name}: {rows} cannot be used; correct or remove:", listed)
 
 
-def _broken(task: Task, inputs: Tokens, labels: Tokens | None) -> tuple[int, list[tuple[int, str]]]:
+def _broken(
+    task: Boards, inputs: Tokens, labels: Tokens | None
+) -> tuple[int, list[tuple[int, str]]]:
     """What `find_bad_rows` returns, for few enough rows to check at once."""
     reasons: dict[int, str] = {}
     bad = np.zeros(len(inputs), np.bool_)
@@ -57,7 +59,7 @@ def _broken(task: Task, inputs: Tokens, labels: Tokens | None) -> tuple[int, lis
     return int(bad.sum()), sorted(reasons.items())[:SHOWN]
 
 
-def _rules(task: Task, inputs: Tokens, labels: Tokens | None) -> Iterator[Rule]:
+def _rules(task: Boards, inputs: Tokens, labels: Tokens | None) -> Iterator[Rule]:
     """(rows that break the rule, the problem of a row), the most basic rule first."""
     yield _tokens_rule("puzzle", inputs, task.given)
     if labels is not None:

@@ -6,15 +6,16 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from trm_export.errors import RejectedInputError, UsageError, reason_of
-from trm_export.tasks import find_task, get_task, random_rows, read_puzzles
-from trm_export.tasks.read_arrays import checked_arrays
-from trm_export.tasks.task import Blanks, PuzzleSet, Task
-from trm_runtime.contract import StepContract
+from trm_export.tasks import TaskDescription, find_task, get_task, random_rows, read_puzzles
+from trm_export.tasks.arc_files import arc_puzzles
+from trm_export.tasks.read_arrays import checked_arrays, puzzle_set
+from trm_export.tasks.task import Blanks, Boards, PuzzleSet, Task
+from trm_export.tasks.tokens import TokenBoards
 
 Array = np.ndarray[Any, Any]
 PuzzleSource: TypeAlias = (
@@ -22,6 +23,15 @@ PuzzleSource: TypeAlias = (
 )
 """A file or folder, a `PuzzleSet`, tokens (N, S), or a pair of these and their solutions (N, S)."""
 HARD = "hard"
+
+
+class PuzzleTaker(TaskDescription, Protocol):
+    """What puzzles must fit: the contract of a model, or the adapted model."""
+
+    @property
+    def num_puzzle_identifiers(self) -> int | None:
+        """How many identifiers it has; None without them."""
+        ...
 
 
 def refuse_puzzles(
@@ -66,7 +76,7 @@ def puzzle_file(puzzles: PuzzleSource | None) -> Path | None:
 
 
 def select_puzzles(
-    contract: StepContract,
+    contract: PuzzleTaker,
     puzzles: PuzzleSource | None,
     name: str | None,
     blanks: Blanks | str | None,
@@ -76,23 +86,62 @@ def select_puzzles(
     """At most `count` puzzles: the caller's, or shipped ones of the named or the model's task.
 
     `split` is that of an official data-set folder, and of the shipped puzzles. A model of no known
-    task gets random rows, which say that they are no puzzles.
+    task reads token ids, and gets random rows, which say that they are no puzzles. Where a model
+    with several identifiers is asked under 0 alone, the kind of the puzzles says so.
+
+    Raises UsageError for a task of another size than the model.
     """
-    task = find_task(contract) if name is None else get_task(name)
+    found = _selected(contract, puzzles, name, blanks, count, split)
+    return found.asked_of(contract.num_puzzle_identifiers)
+
+
+def _selected(
+    contract: PuzzleTaker,
+    puzzles: PuzzleSource | None,
+    name: str | None,
+    blanks: Blanks | str | None,
+    count: int,
+    split: str,
+) -> PuzzleSet:
+    boards = boards_of(contract, name)
+    task = None if isinstance(boards, TokenBoards) else boards
     puzzles, blanks = read_choice(puzzles, blanks)
     file = puzzle_file(puzzles)
     if file is not None:
-        return read_puzzles(file, task, split=split if file.is_dir() else None, limit=count)
+        arc = arc_puzzles(file, boards, count, contract.num_puzzle_identifiers)
+        if arc is not None:
+            return arc
+        return read_puzzles(file, boards, split=split if file.is_dir() else None, limit=count)
     if puzzles is not None:
-        return in_memory(puzzles, task, count)
+        return in_memory(puzzles, boards, count)
     if task is None and blanks is not None:
         raise UsageError("No shipped puzzles fit this model; drop --blanks.")
     if task is None:
         return random_rows(contract.vocab_size, contract.seq_len, count, contract.alphabet)
-    return shipped_puzzles(task, blanks, count, split)
+    shipped = shipped_puzzles(task, blanks, count, split)
+    return shipped.without_foreign(contract.num_puzzle_identifiers)
 
 
-def in_memory(puzzles: PuzzleSource, task: Task | None, count: int | None = None) -> PuzzleSet:
+def boards_of(model: PuzzleTaker, name: str | None = None) -> Task | TokenBoards:
+    """The named task, or that of the model, else the model's own token ids."""
+    if name is not None:
+        return fitting_task(name, model)
+    return find_task(model) or TokenBoards.of(model)
+
+
+def fitting_task(name: str, model: TaskDescription) -> Task:
+    """The named task; UsageError if its boards or tokens are not those of the model."""
+    task = get_task(name)
+    own, wanted = (task.seq_len, task.vocab_size), (model.seq_len, model.vocab_size)
+    if own != wanted:
+        raise UsageError(
+            f"{name} has boards of {own[0]} cells and {own[1]} token ids, but the model "
+            f"{wanted[0]} and {wanted[1]}; drop --task to use the model's own token ids."
+        )
+    return task
+
+
+def in_memory(puzzles: PuzzleSource, task: Boards | None, count: int | None = None) -> PuzzleSet:
     """Puzzles of arrays, every row checked by the rules of the task; a `PuzzleSet` as it is.
 
     Raises RejectedInputError naming the first bad rows.
@@ -104,7 +153,7 @@ def in_memory(puzzles: PuzzleSource, task: Task | None, count: int | None = None
     if task is None:  # the model checks them when it is called
         return _first(PuzzleSet(tokens, solutions, np.zeros(len(tokens), np.int32)), count)
     _, tokens, solutions = checked_arrays("The array of puzzles", tokens, solutions, (task,), count)
-    return PuzzleSet(tokens, solutions, task.fills(tokens))
+    return puzzle_set(task, tokens, solutions)
 
 
 def _array(rows: Any) -> Array:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from trm_export.tasks import sudoku_boards
 from trm_export.tasks.bases import Bases, load_bases
 from trm_export.tasks.hard import HardPuzzles, load_hard
+from trm_export.tasks.solver import count_solutions
 from trm_export.tasks.symmetry import apply, random_symmetries
 from trm_export.tasks.task import SPLITS, Blanks, Cells, Checks, Piece, PuzzleSet, Rule, split_index
 from trm_runtime.errors import UsageError
@@ -155,6 +156,11 @@ class SudokuTask:
     def fills(self, inputs: Tokens) -> Ints:
         """The blanks of each board."""
         return self.blank_cells(inputs).sum(axis=1, dtype=np.int32)
+
+    def ambiguous(self, inputs: Tokens) -> npt.NDArray[np.bool_]:
+        """The boards with two or more solutions."""
+        several: npt.NDArray[np.bool_] = count_solutions(inputs) > 1
+        return several
 
     def rules(self, inputs: Tokens, labels: Tokens | None) -> Iterable[Rule]:
         """No digit twice in a row, column or box, and the solution keeps the clues."""

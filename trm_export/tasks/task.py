@@ -6,7 +6,7 @@ Token 0 pads in every task. Knows no particular task; `trm_export.tasks.TASKS` l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -20,6 +20,7 @@ __all__ = [
     "RANDOM_ROWS",
     "SPLITS",
     "Blanks",
+    "Boards",
     "Cells",
     "Checks",
     "Piece",
@@ -31,6 +32,7 @@ __all__ = [
     "text_of",
 ]
 
+UNDER_0 = "all asked under identifier 0"
 RANDOM_ROWS = "rows of random tokens, which are no puzzles"
 SPLITS = ("train", "validation", "test")
 
@@ -86,13 +88,27 @@ class PuzzleSet:
     def feeds(self, num_puzzle_identifiers: int | None) -> dict[str, Ints]:
         """The inputs of a model with so many puzzle identifiers (None: without).
 
-        Puzzles without identifiers, or with larger ones than the model has, get identifier 0.
+        Puzzles without identifiers get identifier 0. `trm_runtime` refuses those that the model
+        does not have.
         """
         feeds = {"inputs": self.inputs}
         if num_puzzle_identifiers is not None:
             own = np.zeros(len(self), np.int32) if self.identifiers is None else self.identifiers
-            feeds["puzzle_identifiers"] = own * (own.max(initial=0) < num_puzzle_identifiers)
+            feeds["puzzle_identifiers"] = own
         return feeds
+
+    def asked_of(self, num_puzzle_identifiers: int | None) -> PuzzleSet:
+        """The same puzzles; `kind` says so if a model with identifiers is asked under 0 alone."""
+        if (num_puzzle_identifiers or 0) < 2:
+            return self
+        if self.identifiers is not None and self.identifiers.any():
+            return self
+        return replace(self, kind=f"{self.kind}, {UNDER_0}")
+
+    def without_foreign(self, num_puzzle_identifiers: int | None) -> PuzzleSet:
+        """Without identifiers if the model has fewer: it was trained on others than the shipped."""
+        own, known = self.identifiers, num_puzzle_identifiers or 0
+        return replace(self, identifiers=None) if own is not None and own.max() >= known else self
 
 
 @dataclass(frozen=True)
@@ -134,8 +150,8 @@ class Piece:
     colour: str | None = None
 
 
-class Task(Protocol):
-    """One kind of puzzle. `get_task` gives the known ones."""
+class Boards(Protocol):
+    """How boards are read, judged and drawn."""
 
     @property
     def name(self) -> str:
@@ -143,9 +159,57 @@ class Task(Protocol):
         ...
 
     @property
-    def side(self) -> int:
-        """Cells along an edge of the board."""
+    def alphabet(self) -> tuple[str, ...] | None:
+        """For each token the characters that are read as it; None if they are not known."""
         ...
+
+    @property
+    def seq_len(self) -> int:
+        """Cells of a board, S."""
+        ...
+
+    @property
+    def num_puzzle_identifiers(self) -> int | None:
+        """How many identifiers its puzzles need; None where they have none."""
+        ...
+
+    @property
+    def given(self) -> Cells:
+        """The tokens of a puzzle."""
+        ...
+
+    @property
+    def solved(self) -> Cells:
+        """The tokens of a solution."""
+        ...
+
+    def check(self, inputs: Tokens, answers: Tokens, labels: Tokens) -> Checks:
+        """Judge answers to puzzles; all three (N, S) tokens."""
+        ...
+
+    def draw(self, inputs: Tokens, answer: Tokens | None = None) -> list[Piece]:
+        """One board of (S,) tokens for a terminal; an answer fills the blank cells."""
+        ...
+
+    def blank_cells(self, inputs: Tokens) -> Bools:
+        """(N, S) tokens -> (N, S) bool: the cells that an answer may change."""
+        ...
+
+    def fills(self, inputs: Tokens) -> Ints:
+        """(N, S) tokens -> (N,) int32: the cells that the solution of each fills."""
+        ...
+
+    def rules(self, inputs: Tokens, labels: Tokens | None) -> Iterable[Rule]:
+        """The rules for rows of (N, S) tokens, besides those of `given` and `solved`."""
+        ...
+
+    def ambiguous(self, inputs: Tokens) -> Bools:
+        """(N, S) tokens -> (N,) bool: the puzzles that are known to have several solutions."""
+        ...
+
+
+class Task(Boards, Protocol):
+    """One kind of puzzle. `get_task` gives the known ones."""
 
     @property
     def alphabet(self) -> tuple[str, ...]:
@@ -153,8 +217,8 @@ class Task(Protocol):
         ...
 
     @property
-    def seq_len(self) -> int:
-        """Cells of a board, S."""
+    def side(self) -> int:
+        """Cells along an edge of the board."""
         ...
 
     @property
@@ -178,23 +242,8 @@ class Task(Protocol):
         ...
 
     @property
-    def num_puzzle_identifiers(self) -> int | None:
-        """How many identifiers its puzzles need; None where they have none."""
-        ...
-
-    @property
     def lessons(self) -> int:
         """How many ACT steps of training have a goal of their own, 0 for none."""
-        ...
-
-    @property
-    def given(self) -> Cells:
-        """The tokens of a puzzle."""
-        ...
-
-    @property
-    def solved(self) -> Cells:
-        """The tokens of a solution."""
         ...
 
     def puzzles(
@@ -229,28 +278,8 @@ class Task(Protocol):
         """The goal of ACT step `number`, from 1, instead of the labels; all (N, S) int32."""
         ...
 
-    def check(self, inputs: Tokens, answers: Tokens, labels: Tokens) -> Checks:
-        """Judge answers to puzzles; all three (N, S) tokens."""
-        ...
-
-    def draw(self, inputs: Tokens, answer: Tokens | None = None) -> list[Piece]:
-        """One board of (S,) tokens for a terminal; an answer fills the blank cells."""
-        ...
-
     def render(self, inputs: Tokens, answer: Tokens | None = None) -> str:
         """The text of `draw`, no newline at the end."""
-        ...
-
-    def blank_cells(self, inputs: Tokens) -> Bools:
-        """(N, S) tokens -> (N, S) bool: the cells that an answer may change."""
-        ...
-
-    def fills(self, inputs: Tokens) -> Ints:
-        """(N, S) tokens -> (N,) int32: the cells that the solution of each fills."""
-        ...
-
-    def rules(self, inputs: Tokens, labels: Tokens | None) -> Iterable[Rule]:
-        """The rules for rows of (N, S) tokens, besides those of `given` and `solved`."""
         ...
 
 

@@ -100,16 +100,21 @@ class Backup(keras.callbacks.Callback):
     def _split(self, state: RunState) -> tuple[list[Array], list[Array]]:
         """The values of lasting variables and of metrics."""
         count = len(self._lasting())
-        if state.names[:count] != _names(self._lasting()):
-            raise RejectedInputError(
-                f"{self.files.backup}: the backup is not of this model, or of another version of "
-                "it; start a new run with --force."
-            )
+        if state.names[:count] != _names(self._lasting()) or state.step >= self.steps:
+            raise self._foreign()
         return state.arrays[:count], state.arrays[count:]
+
+    def _foreign(self) -> RejectedInputError:
+        return RejectedInputError(
+            f"{self.files.backup}: the backup is not of this model, or of another version of it; "
+            "start a new run with --force."
+        )
 
     def _assign(self, variables: list[Any], arrays: list[Array]) -> None:
         for variable, array in zip(variables, arrays, strict=False):
             found = keras.ops.convert_to_numpy(variable)
+            if (array.shape, array.itemsize) != (found.shape, found.dtype.itemsize):
+                raise self._foreign()
             variable.assign(array if array.dtype == found.dtype else array.view(found.dtype))
 
 

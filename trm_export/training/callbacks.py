@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import io
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +13,14 @@ from typing import Any
 
 import keras
 
+from trm_export.errors import RejectedInputError, reason_of
 from trm_export.files import atomic_write
 from trm_export.model import TRM
 from trm_export.tasks import PuzzleSet
 from trm_export.training.stopping import StopRequest
 from trm_export.training.validation import HaltingPoint, compiled_step, trace, tune_threshold
+from trm_runtime.limits import FILE_MB
+from trm_runtime.regular_file import open_regular
 
 VALIDATED = ("val_exact", "val_exact_all_steps", "val_steps", "val_threshold")
 
@@ -152,8 +157,21 @@ def logged(log: Path) -> list[dict[str, str]]:
     """The rows of a log; those that are no rows of one are left out."""
     if not log.exists():
         return []
-    with log.open(newline="") as file:
-        return [row for row in csv.DictReader(file) if str(row.get("epoch", "")).isdigit()]
+    try:
+        with io.TextIOWrapper(open_regular(log, FILE_MB), newline="") as file:
+            rows = [*csv.DictReader(file)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RejectedInputError(f"{log}: not the log of a run: {reason_of(error)}.") from error
+    return [row for row in rows if _is_row(row)]
+
+
+def _is_row(row: dict[str, str]) -> bool:
+    """Whether it has an epoch, and finite numbers or nothing in the other columns."""
+    try:
+        finite = all(math.isfinite(float(text)) for text in row.values() if text)
+        return finite and int(row["epoch"]) >= 0
+    except (KeyError, TypeError, ValueError):
+        return False
 
 
 def best_logged(log: Path) -> float:
@@ -184,8 +202,7 @@ def draw_curve(log: Path, picture: Path) -> None:
     """Loss, accuracies and steps of a training log (CSV) as one PNG."""
     from matplotlib.figure import Figure
 
-    with log.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = logged(log)
     figure = Figure(figsize=(9, 7), layout="constrained")
     axes = figure.subplots(3, 1, sharex=True)
     panels = (

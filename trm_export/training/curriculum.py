@@ -6,12 +6,12 @@ change. Knows nothing about any task.
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from trm_export.training.callbacks import logged
 from trm_export.training.trainer import ACTTrainer
 
 
@@ -67,6 +67,5 @@ def _logged(log: Path | None) -> int | None:
     """The lesson in the last row of a log; the first lesson without a log."""
     if log is None or not log.exists():
         return 1
-    with log.open(newline="") as file:
-        lessons = [row["lesson"] for row in csv.DictReader(file) if row.get("lesson")]
+    lessons = [row["lesson"] for row in logged(log) if row.get("lesson")]
     return (round(float(lessons[-1])) or None) if lessons else 1

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator
 from typing import Any
 
 from trm_runtime.errors import UsageError
+from trm_runtime.message_text import shown
+from trm_runtime.strict_json import LARGEST
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +96,11 @@ _MOST = 2**31 - 1  # of what ends in an int32
 
 def _problems(recipe: Recipe) -> Iterator[str]:
     """What is wrong with this recipe, a sentence a field."""
+    kinds = {name: getattr(recipe, name) for name in (*_WHOLE, "warmup_steps", "act_steps", "seed")}
+    wrong = {name: value for name, value in kinds.items() if not isinstance(value, int)}
+    yield from (f"The {name} must be an integer, got {shown(wrong[name])}." for name in wrong)
+    if wrong:
+        return
     for name in _WHOLE:
         if not 1 <= getattr(recipe, name) <= _MOST:
             yield f"The {name} must be 1 to {_MOST:,}, got {getattr(recipe, name)}."
@@ -104,10 +110,10 @@ def _problems(recipe: Recipe) -> Iterator[str]:
         yield f"The act_steps must be 0 to {_MOST:,}, got {recipe.act_steps}."
     if not 0 <= recipe.seed < 2**32:
         yield f"The seed must be 0 to {2**32 - 1:,}, got {recipe.seed}."
-    if not 0 < recipe.learning_rate < math.inf:
+    if not 0 < recipe.learning_rate <= LARGEST:
         yield f"The learning_rate must be finite and above 0, got {recipe.learning_rate}."
     for name in ("weight_decay", "ponder_cost", "q_weight"):
-        if not 0 <= getattr(recipe, name) < math.inf:
+        if not 0 <= getattr(recipe, name) <= LARGEST:
             yield f"The {name} must be finite and 0 or more, got {getattr(recipe, name)}."
     if not 0 <= recipe.ema < 1:
         yield f"The ema must be 0 or more and below 1, got {recipe.ema}."
@@ -119,9 +125,9 @@ def _problems(recipe: Recipe) -> Iterator[str]:
     if recipe.ramp and recipe.mastery:
         yield "The ramp and the mastery both set the ACT steps; one of them must be 0."
     if recipe.loss not in _LOSSES:
-        yield f"The loss must be {' or '.join(_LOSSES)}, got {recipe.loss!r}."
+        yield f"The loss must be {' or '.join(_LOSSES)}, got {shown(recipe.loss)}."
     if recipe.dtype not in _DTYPES:
-        yield f"The dtype must be {' or '.join(_DTYPES)}, got {recipe.dtype!r}."
+        yield f"The dtype must be {' or '.join(_DTYPES)}, got {shown(recipe.dtype)}."
 
 
 # The paper's settings, except for its batch of 768; for a GPU, and not run to the end here.

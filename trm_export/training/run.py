@@ -64,6 +64,11 @@ class TrainResult(Shown):
         point = self.validation
         if point is None:
             return "The model has not been validated yet."
+        if not point.exact_all_steps:
+            return (
+                "Validation: no puzzle is solved after all steps. The model has not learnt the "
+                "task yet; train longer."
+            )
         return (
             f"Validation: {point.exact:.1%} exact in {point.mean_steps:.1f} steps on average "
             f"(all steps: {point.exact_all_steps:.1%}); halt threshold {point.threshold:g}."

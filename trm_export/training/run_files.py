@@ -26,7 +26,8 @@ from trm_export.training.recipe import Recipe
 from trm_export.training.run_state import SLOTS, RunState, read_states
 from trm_export.version import TOOL
 from trm_runtime import strict_json
-from trm_runtime.message_text import counted
+from trm_runtime.message_text import counted, shown
+from trm_runtime.regular_file import read_regular
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,9 +86,9 @@ class RunFiles:
 
     def _scores(self) -> dict[str, float]:
         try:
-            found: Any = strict_json.parse(self.scores.read_text(encoding="utf-8"))
-            return {str(digest): float(exact) for digest, exact in found.items()}
-        except (OSError, ValueError, TypeError, AttributeError):
+            found: Any = strict_json.parse(read_regular(self.scores).decode())
+            return {str(digest): float(exact) for digest, exact in found.items() if 0 <= exact <= 1}
+        except (OSError, ValueError, TypeError, AttributeError, RejectedInputError):
             return {}
 
     def discard_backup(self) -> None:
@@ -140,7 +141,7 @@ class RunFiles:
     def recorded(self) -> Recipe:
         """The recipe of the recorded run; RejectedInputError where it is damaged."""
         try:
-            values: Any = strict_json.parse(self.recipe.read_text(encoding="utf-8"))
+            values: Any = strict_json.parse(read_regular(self.recipe).decode())
             blanks = values["blanks"]
             return Recipe(**{**values, "blanks": blanks if blanks is None else tuple(blanks)})
         except (OSError, TypeError, ValueError, KeyError, UsageError) as error:
@@ -160,4 +161,4 @@ def _changes(recorded: Recipe, wanted: Recipe) -> Iterator[str]:
     for field in dataclasses.fields(Recipe):
         old, new = getattr(recorded, field.name), getattr(wanted, field.name)
         if old != new:
-            yield f"{field.name} is {old} in the run, got {new}"
+            yield f"{field.name} is {shown(old)} in the run, got {shown(new)}"

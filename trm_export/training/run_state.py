@@ -15,6 +15,7 @@ import numpy as np
 from trm_export.checked_arrays import read_arrays, write_arrays
 from trm_export.errors import RejectedInputError
 from trm_export.files import atomic_write
+from trm_runtime import strict_json
 
 Array = np.ndarray[Any, Any]
 
@@ -71,9 +72,12 @@ def _state(path: Path) -> RunState | None:
     if arrays is None or _ABOUT not in arrays:
         return None
     try:
-        about = json.loads(arrays.pop(_ABOUT).tobytes())
+        about = strict_json.parse(arrays.pop(_ABOUT).tobytes().decode())
         epoch, step, recipe, names = (about[k] for k in ("epoch", "step", "recipe", "names"))
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         return None
     values = [arrays[name] for name in sorted(arrays)]
-    return RunState(int(epoch), int(step), recipe, names, values, path.name)
+    counts = type(epoch) is int and type(step) is int and min(epoch, step) >= 0
+    if not counts or not isinstance(names, list) or len(names) != len(values):
+        return None
+    return RunState(epoch, step, recipe, names, values, path.name)

@@ -21,6 +21,7 @@ from trm_runtime.drivers.onnx_wire import external_tensors, metadata_value, with
 from trm_runtime.drivers.refusals import copy_or_seal, damaged, long_contract, no_contract
 from trm_runtime.errors import RejectedInputError, unreadable
 from trm_runtime.message_text import first_few, first_line
+from trm_runtime.regular_file import open_regular
 
 CHECKSUM_KEY = "trm_file.sha256"
 KIND, TITLE = "onnx", "an ONNX file"
@@ -65,9 +66,10 @@ def read_contract(path: Path) -> str:
     other files, has no readable contract of a limited size, or does not match its checksum.
     """
     try:
-        with path.open("rb") as file:  # mapped, so that this takes no memory
+        with open_regular(path) as file:  # mapped, so that this takes no memory
             model = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         outside = external_tensors(model)
+        value = metadata_value(model, METADATA_KEY)
     except OSError as error:
         raise unreadable(path, error) from error
     except ValueError as error:
@@ -75,7 +77,6 @@ def read_contract(path: Path) -> str:
     if outside:
         summary = f"{path}: has data in other files, which is refused; export it as one file:"
         raise RejectedInputError(summary, first_few(outside))
-    value = metadata_value(model, METADATA_KEY)
     if value is None:
         raise no_contract(path, f"no metadata key {METADATA_KEY!r}", KIND)
     problem = seal_problem(model)

@@ -17,7 +17,6 @@ import os
 import struct
 import warnings
 import zipfile
-import zlib
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
@@ -26,6 +25,8 @@ from trm_runtime.digest import digest
 from trm_runtime.drivers.refusals import again, copy_or_seal, damaged, long_contract, no_contract
 from trm_runtime.errors import OldFileWarning, RejectedInputError, unreadable
 from trm_runtime.message_text import first_few, first_line
+from trm_runtime.regular_file import open_regular
+from trm_runtime.zip_members import DAMAGE, read_member
 
 KIND, TITLE = "tflite", "a TFLite file"
 CONTRACT_MEMBER = f"{METADATA_KEY}.json"
@@ -36,7 +37,6 @@ MAX_DIRECTORY_BYTES = 1 << 20  # of the archive; about 60 for each member
 _IDENTIFIER = b"TFL3"  # at offset 4 of the flatbuffer
 _END = b"PK\x05\x06"
 _END_SIZE, _LONGEST_COMMENT = 22, 0xFFFF
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError)
 
 
 def append_contract(path: Path, contract: str) -> None:
@@ -91,7 +91,7 @@ def read_contract(path: Path) -> str:
     whose checksum does not cover the contract.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(8)
             if start[4:] != _IDENTIFIER:
                 _refuse(path, "the letters TFL3 are not at offset 4")
@@ -125,7 +125,7 @@ def _read(path: Path, file: BinaryIO, *, checked: bool = True) -> str:
             contract = _member(path, archive, CONTRACT_MEMBER)
             checksum = _member(path, archive, CHECKSUM_MEMBER)
             old = _member(path, archive, OLD_CHECKSUM_MEMBER)
-    except _UNREADABLE as error:
+    except DAMAGE as error:
         _lacks(path, f"its ZIP archive is damaged ({first_line(error)})")
     if contract is None:
         _lacks(path, f"no member {CONTRACT_MEMBER!r} in its ZIP archive")
@@ -160,11 +160,9 @@ def _check_old(path: Path, file: BinaryIO, end: int, contract: str, checksum: st
 def _member(path: Path, archive: zipfile.ZipFile, name: str) -> str | None:
     if name not in archive.namelist():
         return None
-    info = archive.getinfo(name)
-    if info.file_size > MAX_CONTRACT_BYTES:
+    if archive.getinfo(name).file_size > MAX_CONTRACT_BYTES:
         raise long_contract(path, KIND)
-    with archive.open(info) as member:
-        return member.read().decode("utf-8")
+    return read_member(archive, name, MAX_CONTRACT_BYTES).decode("utf-8")
 
 
 def _refuse(path: Path, reason: str) -> NoReturn:

@@ -107,7 +107,10 @@ def _is_above(size: Size, control: Mapping[str, Split], name: str) -> bool:
 
 
 def read_steps(document: Sequence[Mapping[str, Any]]) -> tuple[StepSizes, ...]:
-    """The steps of a JSON document, in which infinities are null."""
+    """The steps of a JSON document, in which infinities are null.
+
+    Raises AttributeError, LookupError, OverflowError, TypeError or ValueError for another document.
+    """
     return tuple(
         StepSizes(
             int(step["step"]),
@@ -122,8 +125,17 @@ def read_steps(document: Sequence[Mapping[str, Any]]) -> tuple[StepSizes, ...]:
 
 
 def _read(size: Mapping[str, Any]) -> Size:
-    numbers: dict[str, Any] = {k: math.inf if v is None else v for k, v in size.items()}
-    return Size(**numbers)
+    rows = size["rows"]
+    if type(rows) is not int:
+        raise TypeError("rows: expected an integer")
+    numbers: dict[str, Any] = {name: _number(value) for name, value in size.items()}
+    return Size(**{**numbers, "rows": rows})
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float, type(None)):
+        raise TypeError("expected a number or null")
+    return math.inf if value is None else float(value)
 
 
 def _maybe(size: Mapping[str, Any] | None) -> Size | None:

@@ -7,14 +7,14 @@ accuracy and mean steps apply to all. A change of a number needs a measurement.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from trm_runtime.contract import StepContract
 from trm_runtime.errors import RejectedInputError, UsageError, unreadable
-from trm_runtime.strict_json import parse
+from trm_runtime.regular_file import read_regular
+from trm_runtime.strict_json import LARGEST, parse
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def read_gates(path: str | Path) -> Gates:
     listing every problem.
     """
     try:
-        given = parse(Path(path).read_text(encoding="utf-8"))
+        given = parse(read_regular(path).decode("utf-8"))
     except OSError as error:
         raise unreadable(path, error) from error
     except ValueError as error:
@@ -99,7 +99,7 @@ def _problem(name: str, value: Any) -> str | None:
     if name == "near_ties_excused":
         return None if isinstance(value, bool) else f"{name}: expected true or false, got {value!r}"
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if value is not None and not (number and math.isfinite(value) and value >= 0):
+    if value is not None and not (number and 0 <= value <= LARGEST):
         return f"{name}: expected a number, 0 or more, or null, got {value!r}"
     if value is not None and name in _SHARES and value > 1:
         return f"{name}: expected a share or a cosine, at most 1, got {value!r}"

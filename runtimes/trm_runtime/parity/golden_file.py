@@ -11,12 +11,12 @@ import hashlib
 import io
 import itertools
 import json
-import struct
+import os
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, overload
+from typing import Any, BinaryIO, cast, overload
 
 import numpy as np
 
@@ -24,26 +24,28 @@ from trm_runtime.contract import GOLDEN_FORMAT, GOLDEN_INDEX, StepContract
 from trm_runtime.digest import digest
 from trm_runtime.errors import RejectedInputError, unreadable
 from trm_runtime.json_values import plain
-from trm_runtime.message_text import counted
+from trm_runtime.limits import MEMORY_MB
+from trm_runtime.message_text import counted, first_few
+from trm_runtime.npy_header import Header, read_header
 from trm_runtime.parity.golden import Chunk, ChunkSize, Golden, GoldenOrigin, RefilledSlots
+from trm_runtime.parity.golden_rules import (
+    Headers,
+    bytes_in_memory,
+    header_problems,
+    index_problems,
+    value_problems,
+)
+from trm_runtime.regular_file import open_regular, too_large
+from trm_runtime.strict_json import parse
+from trm_runtime.zip_members import DAMAGE, check_members, read_member
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
 
 SCHEMA_VERSION = 1
 _SUMS = "SHA256SUMS"
-_MAX_INDEX = 1 << 26
-
-# The exceptions of zipfile for damaged files; RuntimeError: a member is marked as encrypted.
-_DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    ValueError,
-    KeyError,
-    RuntimeError,
-    EOFError,
-)
+_MAX_INDEX, _MAX_SUMS = 1 << 23, 1 << 26  # bytes; of real ones some 100 kB
+_NPY = ".npy"
 
 
 class _Archive(zipfile.ZipFile):
@@ -120,12 +122,13 @@ def read_golden(path: str | Path) -> Golden:
     """
     path = Path(path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            _verify(path, archive)
-            index = json.loads(archive.read(GOLDEN_INDEX))
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            _verify(path, archive, os.fstat(file.fileno()).st_size)
+            index = parse(read_member(archive, GOLDEN_INDEX, _MAX_INDEX).decode())
+            headers = {name[: -len(_NPY)]: _header(archive, name) for name in _arrays_in(archive)}
     except OSError as error:
         raise unreadable(path, error) from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise _not_a_golden(path) from error
     if not isinstance(index, dict) or index.get("format") != GOLDEN_FORMAT:
         raise _not_a_golden(path)
@@ -135,38 +138,74 @@ def read_golden(path: str | Path) -> Golden:
             f"reads {SCHEMA_VERSION}; upgrade it with `pip install --upgrade trm-runtime`."
         )
     contract = StepContract.from_json(json.dumps(index.get("contract")), f"{path}: its contract")
-    try:
-        return _opened(StoredArrays(path), contract, index)
-    except (KeyError, TypeError, ValueError) as error:
-        raise _not_a_golden(path) from error
+    return _opened(path, contract, index, headers)
 
 
-def _not_a_golden(path: Path) -> RejectedInputError:
-    return RejectedInputError(
-        f"{path}: not a golden, or a damaged one; record it again with `trm-export reference`."
+def _not_a_golden(path: Path, problems: Sequence[str] = ()) -> RejectedInputError:
+    said = f"{path}: not a golden, or a damaged one; record it again with `trm-export reference`"
+    if not problems:
+        return RejectedInputError(f"{said}.")
+    return RejectedInputError(f"{said}:", first_few(problems))
+
+
+def _opened(
+    path: Path, contract: StepContract, index: Mapping[str, Any], headers: Headers
+) -> Golden:
+    """The golden, if its arrays are those of its contract."""
+    counts, shown = index.get("chunks"), index.get("shown")
+    problems = index_problems(contract, counts, shown)
+    problems = problems or list(header_problems(contract, counts or [], headers))
+    if problems or counts is None or shown is None:
+        raise _not_a_golden(path, problems)
+    if bytes_in_memory(contract, headers) > MEMORY_MB.bytes:
+        raise too_large(f"{path}: its largest chunk", MEMORY_MB)
+    sizes = tuple(
+        ChunkSize(n, headers[f"chunk/{number:05d}/followed"].shape[0])
+        for number, n in enumerate(counts)
     )
+    stored = StoredArrays(path, contract)
+    refilled = refilled_from(stored.folder("refilled"), shown)
+    chunks = StoredChunks(stored, [size.puzzles for size in sizes])
+    return Golden(contract, _origin(path, index), sizes, chunks, refilled)
 
 
-def _opened(stored: StoredArrays, contract: StepContract, index: Mapping[str, Any]) -> Golden:
-    about = GoldenOrigin(index["kind"], index["task"], index["provenance"], index["control"])
-    counts = index["chunks"]
-    followed = stored.arrays([f"chunk/{i:05d}/followed.npy" for i in range(len(counts))])
-    sizes = tuple(ChunkSize(n, len(rows)) for n, rows in zip(counts, followed.values()))
-    refilled = refilled_from(stored.folder("refilled"), index["shown"])
-    return Golden(contract, about, sizes, StoredChunks(stored, counts), refilled)
+def _origin(path: Path, index: Mapping[str, Any]) -> GoldenOrigin:
+    kind, task = index.get("kind"), index.get("task")
+    provenance, control = index.get("provenance"), index.get("control")
+    texts = isinstance(kind, str) and isinstance(task, (str, type(None)))
+    if not texts or not isinstance(provenance, dict):
+        raise _not_a_golden(path, ["kind, task or provenance: of another type"])
+    about = GoldenOrigin(str(kind), task, provenance, control)
+    try:
+        _ = about.floor
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise _not_a_golden(path, ["control: not the differences of each step"]) from error
+    return about
 
 
-def _verify(path: Path, archive: zipfile.ZipFile) -> None:
+def _arrays_in(archive: zipfile.ZipFile) -> list[str]:
+    return [name for name in archive.namelist() if name not in (GOLDEN_INDEX, _SUMS)]
+
+
+def _header(archive: zipfile.ZipFile, name: str) -> Header:
+    """The head of an array; ValueError for another file."""
+    info = archive.getinfo(name)
+    if not name.endswith(_NPY):
+        raise ValueError(f"{name}: not an array")
+    with archive.open(info) as member:
+        return read_header(cast(BinaryIO, member), info.file_size)
+
+
+def _verify(path: Path, archive: zipfile.ZipFile, size: int) -> None:
     """Check that every member is there once, and equals its checksum."""
+    check_members(archive, size)
     wanted = {}
-    for line in archive.read(_SUMS).decode("ascii").splitlines():
+    for line in read_member(archive, _SUMS, _MAX_SUMS).decode("ascii").splitlines():
         digest, _, name = line.partition("  ")
         wanted[name] = digest
     names = [name for name in archive.namelist() if name != _SUMS]
     if sorted(names) != sorted(wanted):
         raise ValueError("members are missing, or more than were written")
-    if archive.getinfo(GOLDEN_INDEX).file_size > _MAX_INDEX:
-        raise ValueError("the index is too large")
     bad = [name for name in names if not _is_undamaged(archive, name, wanted[name])]
     if bad:
         raise RejectedInputError(
@@ -184,23 +223,32 @@ def _is_undamaged(archive: zipfile.ZipFile, name: str, checksum: str) -> bool:
 
 
 class StoredArrays:
-    """The arrays of a golden file, by name."""
+    """The arrays of a golden file, by name; they have been checked against the contract."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        with zipfile.ZipFile(path) as archive:
-            self.names = archive.namelist()
-
-    def arrays(self, names: Sequence[str]) -> dict[str, Array]:
-        """Some of them; the table of members, which is large, is read once."""
-        with zipfile.ZipFile(self._path) as archive:
-            return {name: _array(archive, name) for name in names}
+    def __init__(self, path: Path, contract: StepContract) -> None:
+        self._path, self._contract = path, contract
 
     def folder(self, folder: str) -> dict[str, Array]:
-        """All arrays under a folder, by their names in it."""
-        names = [name for name in self.names if name.startswith(f"{folder}/")]
-        arrays = self.arrays(names)
-        return {name[len(folder) + 1 : -len(".npy")]: array for name, array in arrays.items()}
+        """All arrays under a folder, by their names in it.
+
+        Raises RejectedInputError if the file has changed since it was checked.
+        """
+        try:
+            with open_regular(self._path) as file, zipfile.ZipFile(file) as archive:
+                names = [name for name in archive.namelist() if name.startswith(f"{folder}/")]
+                return {name[len(folder) + 1 : -len(_NPY)]: _array(archive, name) for name in names}
+        except OSError as error:
+            raise unreadable(self._path, error) from error
+        except DAMAGE as error:
+            raise _not_a_golden(self._path) from error
+
+    def chunk(self, number: int, first: int) -> Chunk:
+        """One chunk; RejectedInputError also for values that are out of range."""
+        chunk = chunk_from(self.folder(f"chunk/{number:05d}"), first)
+        problems = value_problems(self._contract, chunk)
+        if problems:
+            raise _not_a_golden(self._path, problems)
+        return chunk
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> Array:
@@ -226,7 +274,7 @@ class StoredChunks(Sequence[Chunk]):
         if isinstance(number, slice):
             return [self[i] for i in range(*number.indices(len(self)))]
         number = range(len(self))[number]  # IndexError ends an iteration
-        return chunk_from(self._stored.folder(f"chunk/{number:05d}"), self._starts[number])
+        return self._stored.chunk(number, self._starts[number])
 
     def __iter__(self) -> Iterator[Chunk]:
         return (self[number] for number in range(len(self)))

@@ -24,7 +24,7 @@ def contract_rungs(problems: Mapping[str, Sequence[str]]) -> tuple[Rung, ...]:
     rungs = [_contract_rung(name, problems[name]) for name in CHECKS]
     if any(problems.values()):
         rungs += [Rung(name, OK, "") for name in VALUES]
-    return _stopped(rungs)
+    return stopped(rungs)
 
 
 def _contract_rung(name: str, problems: Sequence[str]) -> Rung:
@@ -43,7 +43,7 @@ def value_rungs(
     score: Accuracy | None,
 ) -> tuple[Rung, ...]:
     """The other five. `broken_rows`: puzzles with NaN or Inf in the candidate only."""
-    return _stopped(
+    return stopped(
         [
             _forced(gates, forced),
             _free(free, broken_rows),
@@ -57,10 +57,10 @@ def value_rungs(
 def step_rungs(gates: Gates, forced: Sequence[TensorDiff]) -> tuple[Rung, ...]:
     """The other five if only single steps were compared."""
     rest = (Rung(name, NOT_JUDGED, "only single steps were compared") for name in VALUES[1:])
-    return _stopped([_forced(gates, forced), *rest])
+    return stopped([_forced(gates, forced), *rest])
 
 
-def _stopped(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
+def stopped(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
     """The rungs after the first failed one are not judged."""
     failed = next((i for i, rung in enumerate(rungs) if rung.status == FAILED), len(rungs))
     later = (Rung(r.name, NOT_JUDGED, "an earlier rung failed") for r in rungs[failed + 1 :])

@@ -16,6 +16,7 @@ from trm_runtime.parity.gates import Gates
 from trm_runtime.parity.outcomes import Accuracy, Halting
 
 OK, FAILED, REPORTED, NOT_JUDGED = "ok", "failed", "reported", "not judged"
+WEIGHTS = "weights"  # the rung of a host: what the file stores, before what it computes
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,8 @@ class ParityResult(Shown):
     @property
     def judged(self) -> bool:
         """Whether a gate applied to anything that the candidate computes."""
-        return any(rung.status in (OK, FAILED) for rung in self.rungs[3:])
+        values = (rung for rung in self.rungs[3:] if rung.name != WEIGHTS)
+        return any(rung.status in (OK, FAILED) for rung in values)
 
     def _passed(self) -> str:
         d, rows = self.decisions, rows_text(self.puzzles, self.kind)

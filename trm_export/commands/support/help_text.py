@@ -59,6 +59,12 @@ class PanelCommand(TyperCommand):
 class PanelGroup(TyperGroup):
     """The application, whose help has a section for each panel of its commands."""
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command of a word; `export` is none, and is answered with the formats."""
+        if args[0] == "export" and self.get_command(ctx, "export") is None:
+            ctx.fail("There is no command 'export'; choose from onnx, tflite, saved-model and all")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Writes the commands by panel, each with the first sentence of its help."""
         panels: dict[str, list[tuple[str, str]]] = {}

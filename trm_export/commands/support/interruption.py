@@ -10,6 +10,7 @@ engine that holds the interpreter lock), or after a second Ctrl-C. It ends with 
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import select
@@ -72,14 +73,20 @@ def postponed(reaction: Reaction, patience: int) -> Iterator[None]:
 
 
 def leave(code: int) -> NoReturn:
-    """Ends this process after a command; at once where a signal has told it to end."""
+    """Ends this process after a command, at once where a signal has told it to end.
+
+    Destructors are not run: before them Python gives the signals back to the system, and a Ctrl-C
+    would then kill a command that has done its work, without a word.
+    """
     if _postponed is None:
-        sys.exit(code)
+        atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
     leftovers.clear()
-    os._exit(_ENDS[signal.Signals(_postponed)][0] if code == INTERRUPTED else code)
+    if _postponed is not None and code == INTERRUPTED:
+        code, _ = _ENDS[signal.Signals(_postponed)]
+    os._exit(code)
 
 
 def say(text: str) -> None:

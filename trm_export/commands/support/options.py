@@ -70,6 +70,14 @@ Count = Annotated[
     int,
     typer.Option(min=1, metavar="N", help="Maximum number of puzzles.", rich_help_panel=PUZZLES),
 ]
+Judge = Annotated[
+    Literal["exact", "valid"],
+    typer.Option(
+        help="Compare answers with solutions, or check them by the rules of the task, which need "
+        "no solutions and accept every right answer.",
+        rich_help_panel=RUN,
+    ),
+]
 TaskName = Annotated[
     str | None,
     typer.Option(

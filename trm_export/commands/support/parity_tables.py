@@ -10,6 +10,7 @@ from trm_runtime.message_text import counted
 
 if TYPE_CHECKING:
     from trm_export import Comparison, Explanation
+    from trm_export.parity.document import JudgedFile
     from trm_runtime.parity import Accuracy, Decisions, Difference, ParityResult, Score, Size
 
 _STYLES = {"ok": "green", "failed": "bold red", "reported": "", "not judged": "dim"}
@@ -24,13 +25,13 @@ def show_comparison(found: Comparison) -> None:
     from rich.text import Text
 
     if len(found.files) == 1:
-        show_result(found.results[0], found.model, str(found.files[0].path))
+        show_result(found.files[0], found.model)
     else:
         show(*found.tables())
         for file in found.files:
             if not file.result:
                 stdout().print(Text(f"\n{'-' * 60}", style="dim"))
-                show_result(file.result, found.model, str(file.path))
+                show_result(file, found.model)
     for text in found.remarks:
         remark(text)
     if found.report is not None:
@@ -47,14 +48,16 @@ def _explanation(path: str, found: Explanation) -> None:
     show(*found.tables())
 
 
-def show_result(result: ParityResult, model: str, artifact: str) -> None:
+def show_result(file: JudgedFile, model: str) -> None:
     """Print the verdict, the ladder, the errors by step, accuracy and differences to stdout."""
     from rich.text import Text
 
-    console = stdout()
+    console, result, artifact = stdout(), file.result, str(file.path)
     style = "bold green" if result else "bold red"
     console.print(Text(printable(result.verdict), style=style), soft_wrap=False)
     console.print(Text(f"\n{printable(artifact)} ({result.precision})\nagainst {printable(model)}"))
+    for sentence in file.hops:
+        console.print(Text(printable(sentence)), soft_wrap=False)
     _ladder(result)
     if result.broken is not None:
         _list("Problems", result.broken.problems, result.broken.unlisted)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from trm_export.api.evaluating import Task
+    from trm_export.api.evaluating import Boards
 
 
-def show_boards(task: Task, boards: Iterable[tuple[Any, Any, str]]) -> None:
+def show_boards(task: Boards, boards: Iterable[tuple[Any, Any, str]]) -> None:
     """Print puzzles with their answers, each (input, answer, title), to stdout."""
     from rich.text import Text
 
@@ -22,8 +22,10 @@ def show_boards(task: Task, boards: Iterable[tuple[Any, Any, str]]) -> None:
         stdout().print(board_text(task, inputs, answer, inputs), soft_wrap=False)
 
 
-def board_text(task: Task, inputs: Any, answer: Any = None, before: Any = None) -> Text:
-    """One board, given cells bold; cells that differ from `before` are highlighted.
+def board_text(
+    task: Boards, inputs: Any, answer: Any = None, before: Any = None, solution: Any = None
+) -> Text:
+    """One board, given cells bold, those that differ from `before` green, from `solution` red.
 
     All are (S,) tokens. A board with colours of its own is shown in those.
     """
@@ -39,6 +41,7 @@ def board_text(task: Task, inputs: Any, answer: Any = None, before: Any = None) 
             style = "bold"
         else:
             new = before is not None and answer[piece.cell] != before[piece.cell]
-            style = "green" if new else ""
+            wrong = solution is not None and answer[piece.cell] != solution[piece.cell]
+            style = "red" if wrong else "green" if new else ""
         text.append(piece.text, style=style)
     return text

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from trm_export.commands.support.console import Row, printable, remark, show_columns, stdout
-from trm_runtime.message_text import counted
 
 if TYPE_CHECKING:
     from trm_export.api.tuning import Point, TuneResult, Tuning
@@ -29,9 +28,8 @@ def show_tuning(result: TuneResult) -> None:
     if found.trained == found.present:
         del named["the model's own"]
     rows = [_row(point, found, named) for point in _shown(found, list(named.values()))]
-    puzzles = counted(found.puzzles, "validation puzzle")
-    title = f"Halting of {printable(result.artifact.name)} on {puzzles}"
-    heads = ("", "front", "threshold", "exact", "95 % interval", "mean steps")
+    title = printable(result.title)
+    heads = ("", "front", "threshold", result.judge, "95 % interval", "mean steps")
     show_columns(title, heads, rows, ("", "front"))
     if len(found.front) > 2:
         stdout().print(Text(plot(found)))

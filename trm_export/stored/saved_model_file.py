@@ -9,6 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from trm_export.artifacts.contract_rewrite import embedded_contract
+from trm_export.exporters.kept_layers import weights
+from trm_export.exporters.saved_model import weights_of
+from trm_export.step.step_model import StepModel
 from trm_runtime.drivers.saved_model import load_engine
 
 Array = np.ndarray[Any, Any]
@@ -43,12 +47,14 @@ class StepGraph:
     Attributes:
         step: the step; its inputs are in the order of ``names``.
         names: the names of the inputs in the signature.
+        outputs: the names of the outputs in the signature, in the order of the step's.
         functions: bodies and conditions of its loops.
         stored: node of a constant of the step -> its name; weights are named by `read_graph`.
     """
 
     step: Part
     names: tuple[str, ...]
+    outputs: tuple[str, ...]
     functions: Mapping[str, Part]
     stored: Mapping[str, str]
 
@@ -76,6 +82,17 @@ def constants(proto: Any) -> dict[str, Array]:
         for node in proto.node
         if node.op == "Const"
     }
+
+
+def graph_of(folder: Path, model: StepModel) -> StepGraph:
+    """The graph of a folder that is an export of this model, weights under their short names."""
+    contract = embedded_contract(folder)
+    variables, known = weights_of(model.keras, contract), weights(model).items()
+    names = [
+        next((name for name, array in known if np.array_equal(array, variable)), variable.path)
+        for variable in variables
+    ]
+    return read_graph(folder, contract.signature, names)
 
 
 def read_graph(folder: Path, signature: str, weights: Sequence[str]) -> StepGraph:
@@ -109,7 +126,9 @@ def read_graph(folder: Path, signature: str, weights: Sequence[str]) -> StepGrap
         functions[definition.signature.name] = Part(
             graph.as_graph_def(), _names(graph.inputs), _names(graph.outputs)
         )
-    return StepGraph(step, tuple(sorted(call.structured_input_signature[1])), functions, stored)
+    entering, leaving = call.structured_input_signature[1], call.structured_outputs
+    names = tuple(sorted(entering)), tuple(sorted(leaving))
+    return StepGraph(step, names[0], names[1], functions, stored)
 
 
 def _names(tensors: Sequence[Any]) -> tuple[str, ...]:

@@ -1,0 +1,376 @@
+"""The puzzles of a text file in the formats that people have, each found by a recogniser.
+
+In order: JSON, JSON lines, a table with a header, a board a line, a board over several lines. The
+first recogniser that knows the beginning of a file reads it; a text that none knows is read as a
+board a line, so that its first lines are named as bad. Knows boards as text; knows no token ids.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Optional
+
+from trm_runtime import strict_json
+from trm_runtime.arc_json import is_arc
+from trm_runtime.board_text import BoardSigns
+from trm_runtime.errors import RejectedInputError
+from trm_runtime.message_text import first_line
+
+PUZZLE_NAMES = (
+    "puzzle", "quiz", "question", "board", "sudoku", "maze", "input", "unsolved", "problem",
+    "value",
+)  # fmt: skip
+SOLUTION_NAMES = ("solution", "answer", "solved", "target", "output", "label")
+"""Names of columns, arrays and keys, plural forms too."""
+
+_FILLING = {"text", "string", "str", "grid", "the", "cell", "token", "initial", "final"}
+_HEAD = 256  # lines that a recogniser may look at
+
+Lines = Iterator[tuple[int, str]]
+
+
+@dataclass(frozen=True)
+class BoardText:
+    """One puzzle of a file, and its solution where it has one, as text of the cells."""
+
+    place: str  # such as `line 3`
+    puzzle: str
+    solution: str | None = None
+    problem: str = ""  # why it is no board
+
+
+Found = Optional[tuple[int, Iterator[BoardText]]]  # the cells of a board, and the boards
+
+
+def read_boards(lines: Lines, signs: BoardSigns, name: str) -> tuple[int, Iterator[BoardText]]:
+    """The cells of a board, one of `signs.sizes`, and the boards in turn.
+
+    Only the beginning of the lines is read before the first board. Raises RejectedInputError for a
+    table whose columns are not known, and for JSON without puzzles.
+    """
+    wanted = _without_comments(lines, signs)
+    head = list(itertools.islice(wanted, _HEAD))
+    rest = itertools.chain(head, wanted)
+    recognisers: tuple[Callable[..., Found], ...] = (_json, _table, _line_each, _grids)
+    for recognise in recognisers:
+        found = recognise(head, rest, signs, name)
+        if found is not None:
+            return found
+    size = signs.sizes[-1]
+    return size, _split_lines(rest, signs, size)
+
+
+def _without_comments(lines: Lines, signs: BoardSigns) -> Lines:
+    """Without comments; lines without text stay, because they may be rows of a maze."""
+    return ((number, line) for number, line in lines if not signs.is_comment(line))
+
+
+def _texts(lines: Iterable[tuple[int, str]]) -> Lines:
+    return ((number, line) for number, line in lines if line.strip())
+
+
+# JSON ---------------------------------------------------------------------------------------------
+
+
+def _json(head: Sequence[tuple[int, str]], rest: Lines, signs: BoardSigns, name: str) -> Found:
+    """One document, or one a line: boards, or objects with known names, at any depth."""
+    texts = [line.strip() for _, line in itertools.islice(_texts(head), 2)]
+    if not texts or not re.match(r"\{|\[\s*($|[\[{\"\d\]n])", texts[0]):
+        return None
+    if _parsed(texts[0]) is not None and all(text[0] in "{[" for text in texts):
+        each = ((f"line {number}", _parsed(line)) for number, line in _texts(rest))
+        return _sized(_boards_of(each, signs, name), signs)
+    lines = list(rest)
+    whole = _parsed("\n".join(line for _, line in lines))
+    found = None if whole is not None else _line_each(head, iter(lines), signs, name)
+    if whole is None and found is None:
+        found = _grids(head, iter(lines), signs, name)  # such as a printed NumPy array
+    return found or _sized(_boards_of(iter([("", whole)]), signs, name), signs)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return strict_json.parse(text)
+    except ValueError:
+        return None
+
+
+def _boards_of(
+    each: Iterator[tuple[str, Any]], signs: BoardSigns, name: str
+) -> Iterator[BoardText]:
+    for place, value in each:
+        if value is None:
+            raise RejectedInputError(f"{name}{' ' + place if place else ''}: not valid JSON.")
+        if is_arc(value):
+            raise RejectedInputError(
+                f"{name}: has ARC problems, but the boards here have "
+                f"{' or '.join(map(str, signs.sizes))} cells; ARC needs a model of its own."
+            )
+        found = False
+        for number, (puzzle, solution) in enumerate(_pairs(value, signs), start=1):
+            found = True
+            shown = place if place and number == 1 else f"{place} puzzle {number}".strip()
+            yield BoardText(shown, puzzle, solution)
+        if not found:
+            names = f", got {', '.join(value)[:80]}" if isinstance(value, dict) else ""
+            raise RejectedInputError(f"{name}: no puzzle in this JSON{names}; {_known_names()}.")
+
+
+def _pairs(value: Any, signs: BoardSigns) -> Iterator[tuple[str, str | None]]:
+    """(puzzle, solution) of the boards in a JSON value, at any depth."""
+    if isinstance(value, dict):
+        puzzle, solution = (_named(value, kind) for kind in (PUZZLE_NAMES, SOLUTION_NAMES))
+        if puzzle is None or isinstance(value[puzzle], dict):
+            for inner in value.values():
+                yield from _pairs(inner, signs) if isinstance(inner, (dict, list)) else ()
+            return
+        boards = _column(value[puzzle], signs)
+        no_answers: list[str | None] = [None] * len(boards)
+        answers = no_answers if solution is None else _column(value[solution], signs)
+        yield from itertools.zip_longest(boards, answers, fillvalue="")
+    elif isinstance(value, list) and not _is_board(value, signs):
+        for inner in value:
+            yield from _pairs(inner, signs)
+    elif isinstance(value, (list, str)):
+        yield signs.text_of(value), None
+
+
+def _named(value: dict[str, Any], kind: tuple[str, ...]) -> str | None:
+    return next(iter(named_so(value, kind)), None)
+
+
+def _column(value: Any, signs: BoardSigns) -> list[str]:
+    """The boards of a field: one, or a list of them."""
+    if isinstance(value, list) and not _is_board(value, signs):
+        return [signs.text_of(item) for item in value]
+    return [signs.text_of(value)]
+
+
+def _is_board(value: list[Any], signs: BoardSigns) -> bool:
+    """Whether a list is the cells or the rows of one board, even if some are missing."""
+    text = signs.text_of(value)
+    if signs.size_of(text) is not None:
+        return True
+    flat = not any(isinstance(item, (list, dict)) for item in value)
+    return flat and all(len(str(item)) <= 2 for item in value) and bool(value)
+
+
+# Tables -------------------------------------------------------------------------------------------
+
+
+def _table(head: Sequence[tuple[int, str]], rest: Lines, signs: BoardSigns, name: str) -> Found:
+    """A header with known names, or with words above a row that has a board."""
+    texts = list(itertools.islice(_texts(head), 3))
+    told = re.fullmatch(r"\s*\"?sep=(.)\"?\s*", texts[0][1]) if texts else None
+    texts = texts[1:] if told else texts
+    if not texts:
+        return None
+    header = texts[0][1]
+    signs_tried = told.group(1) if told else "\t;,|"
+    split = {sign: next(csv.reader([header], delimiter=sign), []) for sign in signs_tried}
+    known = {sign: sum(map(bool, map(_kind_of, split[sign]))) for sign in signs_tried}
+    sign = max(signs_tried, key=lambda sign: known[sign])
+    if known[sign] and (len(split[sign]) > 1 or _boarded(texts[1:], signs)):
+        columns = [column.strip() for column in split[sign]]
+        return _table_of(columns, sign, rest, texts[0][0], signs, name)
+    if len(texts) > 1 and _is_header(header, texts[1][1], signs):
+        columns = [column.strip(' "') for column in re.split("[\t;,|]", header)]
+        raise RejectedInputError(
+            f"{name}: its first line is no puzzle but has the columns {', '.join(columns)}; "
+            f"{_known_names()}."
+        )
+    return None
+
+
+def _table_of(
+    columns: list[str], sign: str, rest: Lines, header: int, signs: BoardSigns, name: str
+) -> Found:
+    puzzle, solution = (_place(columns, kind) for kind in (PUZZLE_NAMES, SOLUTION_NAMES))
+    if puzzle is None:
+        raise RejectedInputError(
+            f"{name}: no column of puzzles, got {', '.join(columns)}; {_known_names()}."
+        )
+    rows = _rows(rest, sign, header, name)
+    first = list(itertools.islice(rows, 1))
+    if solution is None and first:
+        _refuse_unknown_solutions(columns, first[0][1], puzzle, signs, name)
+    missing = [""] * len(columns)
+    every = (
+        BoardText(
+            f"line {number}",
+            (row + missing)[puzzle],
+            None if solution is None else (row + missing)[solution],
+        )
+        for number, row in itertools.chain(first, rows)
+    )
+    return _sized(every, signs)
+
+
+def _refuse_unknown_solutions(
+    columns: list[str], row: list[str], puzzle: int, signs: BoardSigns, name: str
+) -> None:
+    for column, text in zip(columns, row):
+        if column != columns[puzzle] and signs.size_of(text) is not None:
+            raise RejectedInputError(
+                f"{name}: the column {column!r} has boards, but its name is not known; rename it "
+                "to solution if it has the solutions, else remove it."
+            )
+
+
+def _rows(rest: Lines, sign: str, header: int, name: str) -> Iterator[tuple[int, list[str]]]:
+    """(number of the line, cells) of the rows below the header; a cell may have several lines."""
+    last, split = header, re.escape(sign)
+
+    def texts() -> Iterator[str]:
+        nonlocal last
+        for number, line in _texts(rest):
+            if number > header:
+                last = number
+                line = re.sub(rf'(^|{split}) +"', r'\1"', line)
+                yield re.sub(rf'" +({split}|$)', r'"\1', line) + "\n"
+
+    try:
+        for row in csv.reader(texts(), delimiter=sign):
+            yield last, row
+    except csv.Error as error:
+        raise RejectedInputError(
+            f"{name} line {last}: not a row of a table: {first_line(error)}."
+        ) from error
+
+
+def _boarded(below: Sequence[tuple[int, str]], signs: BoardSigns) -> bool:
+    """Whether the next line has a board, or there is none."""
+    return not below or _board_size(below[0][1], signs) is not None
+
+
+def _is_header(line: str, below: str, signs: BoardSigns) -> bool:
+    """Whether a line has words only, and the line below it has a board."""
+    size = _board_size(below, signs)
+    fields = [field.strip(' "') for field in re.split("[\t;,|]", line)]
+    words = all(re.search(r"[^\W\d]", field) for field in fields)
+    return size is not None and words and not any(signs.looks_like(f, size) for f in fields)
+
+
+def _board_size(line: str, signs: BoardSigns) -> int | None:
+    """The size of the first board in a line."""
+    return next((n for n in signs.sizes if signs.fits(signs.split(line, n)[0], n)), None)
+
+
+def _kind_of(column: str) -> tuple[str, ...] | None:
+    """The names of puzzles or of solutions, whichever a column has; None for another column."""
+    words = _words(column)
+    if not words <= {*PUZZLE_NAMES, *SOLUTION_NAMES, *_FILLING}:
+        return None
+    if words & set(SOLUTION_NAMES):
+        return SOLUTION_NAMES
+    return PUZZLE_NAMES if words & set(PUZZLE_NAMES) else None
+
+
+def _place(columns: list[str], kind: tuple[str, ...]) -> int | None:
+    return next((columns.index(column) for column in named_so(columns, kind)), None)
+
+
+def named_so(columns: Iterable[str], kind: tuple[str, ...]) -> list[str]:
+    """The columns of a kind, the most usual name first."""
+    return sorted(
+        (column for column in columns if _kind_of(column) is kind),
+        key=lambda column: min(kind.index(word) for word in _words(column) & {*kind}),
+    )
+
+
+def _words(column: str) -> set[str]:
+    words = set(re.split(r"[\W_]+", column.lower().replace("quizzes", "quiz"))) - {""}
+    return {word[:-1] if word.endswith("s") else word for word in words}
+
+
+def _known_names() -> str:
+    return (
+        f"known for puzzles are {', '.join(PUZZLE_NAMES)}; for solutions "
+        f"{', '.join(SOLUTION_NAMES)}"
+    )
+
+
+# Lines --------------------------------------------------------------------------------------------
+
+
+def _line_each(head: Sequence[tuple[int, str]], rest: Lines, signs: BoardSigns, name: str) -> Found:
+    """A board in some line of the beginning."""
+    for _, line in _texts(head):
+        size = _board_size(line, signs)
+        if size is not None:
+            return size, _split_lines(rest, signs, size)
+    return None
+
+
+def _split_lines(lines: Lines, signs: BoardSigns, size: int) -> Iterator[BoardText]:
+    for number, line in _texts(lines):
+        puzzle, *others = signs.split(line, size)
+        yield BoardText(f"line {number}", puzzle, others[0] if others else None)
+
+
+# Grids --------------------------------------------------------------------------------------------
+
+
+def _grids(head: Sequence[tuple[int, str]], rest: Lines, signs: BoardSigns, name: str) -> Found:
+    """Boards of as many lines as a line has cells, with titles or empty lines between them."""
+    for size in signs.sizes:
+        side = round(size**0.5)
+        rows = [signs.fits(signs.compact(line, side), side) for _, line in head]
+        together = any(all(rows[i : i + 2]) for i in range(len(rows) - 1))
+        if side * side == size and side > 1 and together:
+            return size, _stacked(rest, signs, side)
+    return None
+
+
+def _stacked(lines: Lines, signs: BoardSigns, side: int) -> Iterator[BoardText]:
+    last: BoardText | None = None
+    for title, start, rows in _blocks(lines, signs, side):
+        text, words = ("" if signs.ids else " ").join(rows), _words(title)
+        wrong = f"expected {side} lines of {side} cells, got {len(rows)}"
+        problem = "" if len(rows) == side else wrong
+        if words & {*SOLUTION_NAMES} and last is not None:
+            yield replace(last, solution=text, problem=last.problem or problem)
+            last = None
+        elif "state" not in words:  # of a game that is being played
+            if last is not None:
+                yield last
+            last = BoardText(f"line {start}", text, problem=problem)
+    if last is not None:
+        yield last
+
+
+def _blocks(lines: Lines, signs: BoardSigns, side: int) -> Iterator[tuple[str, int, list[str]]]:
+    """(title above, first line, rows) of every run of rows, cut after `side` of them."""
+    title, start, rows = "", 0, list[str]()
+    for number, line in lines:
+        row = signs.compact(line, side)
+        is_row = signs.fits(row, side) and (bool(line.strip()) or bool(rows))
+        if is_row:
+            start = start if rows else number
+            rows.append(row)
+        if rows and (len(rows) == side or not (is_row or signs.is_rule(line))):
+            yield title, start, rows
+            title, rows = "", []
+        if not is_row and line.strip() and not signs.is_rule(line):
+            title = line
+    if rows:
+        yield title, start, rows
+
+
+def _sized(boards: Iterator[BoardText], signs: BoardSigns) -> tuple[int, Iterator[BoardText]]:
+    """The size of the first board that fits one, and the boards with their cells alone."""
+    head = list(itertools.islice(boards, _HEAD))
+    sizes = (signs.size_of(board.puzzle) for board in head)
+    size = next((size for size in sizes if size is not None), signs.sizes[-1])
+    return size, (
+        replace(
+            board,
+            puzzle=signs.compact(board.puzzle, size),
+            solution=None if board.solution is None else signs.compact(board.solution, size),
+        )
+        for board in itertools.chain(head, boards)
+    )

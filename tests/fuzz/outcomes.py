@@ -1,0 +1,100 @@
+"""What became of one changed input, decided inside the child that made the call."""
+
+from __future__ import annotations
+
+import functools
+import pickle
+import signal
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tests.fuzz.reader import Files, Reader
+from trm_runtime.errors import RejectedInputError, TRMError
+
+OUTCOMES = ("refused", "same", "other", "traceback", "crash", "hang", "memory", "message")
+"""`other`: read, with another result; `message`: refused at 500 characters or more, or with another
+exit code than 4."""
+
+LONGEST = 500  # characters of a message
+SECONDS = 10
+
+
+def mutant(reader: Reader, seed: int, number: int) -> tuple[int, Files]:
+    """Which good input was changed, and what it became: always the same for the same numbers."""
+    rng = Random(f"{reader.name} {seed} {number}")
+    good = _seeds(reader)
+    chosen = rng.randrange(len(good))
+    return chosen, reader.mutate(rng, good[chosen])
+
+
+def write(folder: Path, files: Files, present: set[str]) -> None:
+    """The folder has exactly these files; `present` are those of the last call."""
+    for name in present - set(files):
+        (folder / name).unlink(missing_ok=True)
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    present.clear()
+    present.update(files)
+
+
+def judge(reader: Reader, folder: Path, chosen: int) -> tuple[str, str]:
+    """The outcome of a call, and the reason if that is a fault."""
+    try:
+        with _deadline(SECONDS):
+            found = reader.call(folder)
+    except RejectedInputError as error:
+        return _refused(str(error))
+    except TRMError as error:
+        return "message", f"exit code {error.exit_code}: {error}"
+    except TimeoutError:
+        return "hang", traceback.format_exc()
+    except Exception:
+        return "traceback", traceback.format_exc()
+    return ("same" if _digest(found) == _expected(reader, chosen) else "other"), ""
+
+
+def _refused(text: str) -> tuple[str, str]:
+    if len(text) >= LONGEST:
+        return "message", f"{len(text)} characters: {text[:2000]}"
+    odd = [character for character in text.replace("\n", "") if not character.isprintable()]
+    return ("message", f"not printable: {text!r}") if odd else ("refused", "")
+
+
+@functools.cache
+def _seeds(reader: Reader) -> list[Files]:
+    return list(reader.seeds())
+
+
+@functools.cache
+def _expected(reader: Reader, chosen: int) -> bytes:
+    """What the good input gives, in a folder of its own."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder), _seeds(reader)[chosen], set())
+        return _digest(reader.call(Path(folder)))
+
+
+def _digest(found: Any) -> bytes:
+    return pickle.dumps(found)
+
+
+@contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    """TimeoutError in Python code; an engine that hangs is ended by the parent."""
+
+    def stop(number: int, frame: object) -> None:
+        raise TimeoutError(f"more than {seconds} s")
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)

@@ -1,0 +1,33 @@
+"""The step contract as JSON text, alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.fuzz.mutate_json import changed_text
+from tests.fuzz.reader import Files, Reader, one_file
+from tests.runtime.fakes import make_contract
+from trm_runtime import StepContract
+
+_NAME = "contract.json"
+
+
+def texts() -> list[bytes]:
+    """The contracts of a step, and of one with puzzle identifiers."""
+    contracts = [make_contract(), make_contract(batch=2, num_puzzle_identifiers=5)]
+    return [contract.to_json().encode() for contract in contracts]
+
+
+def _seeds() -> Sequence[Files]:
+    return [{_NAME: text} for text in texts()]
+
+
+def _call(folder: Path) -> Any:
+    text = (folder / _NAME).read_bytes().decode("utf-8", "replace")
+    contract = StepContract.from_json(text)
+    return contract.to_json().encode(), contract.summary
+
+
+READERS = (Reader("contract", _seeds, one_file(changed_text), _call),)

@@ -1,0 +1,104 @@
+"""The fuzzer counts what it is for: planted faults of every kind, in a reader made for them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fuzz import __main__ as command
+from tests.fuzz import outcomes
+from tests.fuzz.fuzzing import Row, Run
+from tests.fuzz.mutate_bytes import damaged
+from tests.fuzz.outcomes import OUTCOMES, mutant
+from tests.fuzz.reader import Reader, all_readers, one_file
+from trm_runtime.errors import RejectedInputError, UsageError
+
+MUTANTS = 4
+
+
+def _refuse(folder: Path) -> Any:
+    raise RejectedInputError(f"{folder.name}: damaged.")
+
+
+def _misnamed(folder: Path) -> Any:
+    raise UsageError("It is not an argument that is wrong.")
+
+
+def _traceback(folder: Path) -> Any:
+    return {}["key"]
+
+
+def _memory(folder: Path) -> Any:
+    return len(bytearray(600 << 20))
+
+
+def _crash(folder: Path) -> Any:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _hang(folder: Path) -> Any:
+    time.sleep(60)
+
+
+CALLS: dict[str, Callable[[Path], Any]] = {
+    "refused": _refuse,
+    "same": lambda folder: 1,
+    "other": lambda folder: time.monotonic_ns(),
+    "message": _misnamed,
+    "traceback": _traceback,
+    "memory": _memory,
+    "crash": _crash,
+    "hang": _hang,
+}
+
+
+def _reader(name: str, call: Callable[[Path], Any]) -> Reader:
+    return Reader(name, lambda: [{"file": b"abcdef"}], one_file(damaged), call)
+
+
+def _row(folder: Path, call: Callable[[Path], Any], most: int = MUTANTS) -> Row:
+    return Run(_reader("planted", call), 0, 60.0, most, folder).row()
+
+
+@pytest.mark.parametrize("outcome", [name for name in CALLS if name != "hang"])
+def test_every_outcome_is_counted(outcome: str, tmp_path: Path) -> None:
+    row = _row(tmp_path, CALLS[outcome])
+    assert row.counts == {**dict.fromkeys(OUTCOMES, 0), outcome: MUTANTS}
+    assert (row.faults > 0) is (outcome not in ("refused", "same", "other"))
+    kept = [folder for folder in tmp_path.iterdir() if (folder / "reason.txt").is_file()]
+    assert len(kept) == row.faults
+
+
+def test_a_hang_is_ended_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outcomes, "SECONDS", 0.05)
+    assert _row(tmp_path, _hang, 3).counts["hang"] == 3
+
+
+def test_an_input_is_the_same_at_every_run() -> None:
+    for reader in all_readers().values():
+        if not reader.native:
+            assert mutant(reader, 1, 5) == mutant(reader, 1, 5)
+
+
+def test_a_fault_fails_the_command_and_is_in_its_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planted = {name: _reader(name, call) for name, call in CALLS.items() if name != "hang"}
+    monkeypatch.setattr(command, "all_readers", lambda: planted)
+    words = ["--jobs", "1", "--mutants", "2", "--failures", str(tmp_path), "--reader"]
+    assert command.main([*words, "refused"]) == 0
+    assert command.main([*words, "traceback"]) == 1
+    assert capsys.readouterr().out.splitlines()[-1].split()[:6] == [
+        "traceback",
+        "2",
+        "0",
+        "0",
+        "0",
+        "2",
+    ]

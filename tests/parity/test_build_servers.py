@@ -1,0 +1,70 @@
+"""What `parity` and `inspect` write for build servers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.runtime.graphs import write
+from trm_export.commands.support.app import run
+
+pytest.importorskip("onnxruntime")
+
+
+def test_the_ladder_as_junit_and_the_verdict_as_a_summary(
+    files: tuple[str, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    xml, summary = tmp_path / "results.xml", tmp_path / "summary.md"
+    summary.write_text("before\n")
+    asked = ["--count", "6", "--junit", str(xml), "--summary", str(summary)]
+    assert run(["parity", *files, *asked]) == 5
+    root = ElementTree.parse(xml).getroot()
+    good, bad = root.findall("testsuite")
+    assert (good.get("failures"), bad.get("failures")) == ("0", "1")
+    assert root.get("failures") == "1"
+    assert int(good.get("tests", 0)) == len(good.findall("testcase"))
+    (failure,) = bad.iter("failure")
+    assert "z_H" in failure.get("message", "") + str(failure.text)
+    assert int(bad.get("skipped", 0)) == len(list(bad.iter("skipped"))) > 0
+    before, verdict = summary.read_text().splitlines()[:2]
+    assert (before, verdict[:5]) == ("before", "### ❌")
+    assert "| bad.onnx | FAILED |" in summary.read_text()
+    assert run(["parity", *files[:2], *asked]) == 0  # our own file is replaced
+    assert ElementTree.parse(xml).getroot().get("failures") == "0"
+    assert summary.read_text().count("###") == 2
+
+
+def test_others_files_are_kept(
+    files: tuple[str, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.xml"
+    other.write_text('<testsuites name="pytest tests"/>')
+    assert run(["parity", *files[:2], "--junit", str(other)]) == 1
+    assert "was not made by trm-export" in capsys.readouterr().err
+    assert run(["parity", *files[:2], "--junit", str(tmp_path / "r.json")]) == 2
+    assert run(["parity", *files[:2], "--count", "2", "--summary", str(tmp_path)]) == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_an_inspected_file_as_sarif(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "m.onnx")
+
+    def results(name: str, code: int) -> list[dict[str, object]]:
+        assert run(["inspect", name, "--sarif", "out.sarif"]) == code
+        (found,) = json.loads(Path("out.sarif").read_text())["runs"]
+        assert found["tool"]["driver"]["name"] == "trm-export"
+        assert "Error" not in capsys.readouterr().err or code
+        return list(found["results"])
+
+    assert results("m.onnx", 0) == []
+    data = bytearray(Path("m.onnx").read_bytes())
+    Path("cut.onnx").write_bytes(data[: len(data) // 2])
+    (cut,) = results("cut.onnx", 4)
+    assert (cut["level"], "cut.onnx" in str(cut["message"])) == ("error", True)
+    assert cut["locations"] == [{"physicalLocation": {"artifactLocation": {"uri": "cut.onnx"}}}]

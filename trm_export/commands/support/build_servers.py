@@ -1,0 +1,37 @@
+"""The files that build servers read, beside what a command prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+
+def refuse(path: Path | None, suffix: str, *, force: bool) -> None:
+    """Raises, before any work, what `write` would raise for that name."""
+    from trm_export.files import refuse_overwrite, require_suffix
+
+    if path is not None:
+        require_suffix(path, suffix)
+        refuse_overwrite(path, force=force)
+
+
+def write(path: Path | None, text: Callable[[], str], *, force: bool) -> None:
+    """Writes the text to the file, if there is one."""
+    from trm_export.files import atomic_write
+
+    if path is not None:
+        with atomic_write(path, force=force) as new:
+            new.write_text(text(), encoding="utf-8")
+
+
+def append(path: Path | None, text: Callable[[], str]) -> None:
+    """Adds the text to the end of the file, if there is one: other steps write to it, too."""
+    from trm_export.errors import TargetError
+
+    if path is None:
+        return
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text())
+    except OSError as error:
+        raise TargetError(f"{path} cannot be written: {error.strerror}.") from error

@@ -1,0 +1,240 @@
+"""The rung `weights`: whether a file is its model in the precision that it states, exactly.
+
+An exporter is deterministic, so the file must equal a new export of the model with the same
+choices: every stored tensor that an output depends on, and every operator with its attributes. The
+grids of static int8 come from the calibration document beside the file. Names, order, and what no
+output depends on do not count.
+
+A file that another version wrote may have other operators. Then every stored weight must be the
+model's within half a step of its own grid, and every weight of the model must be stored.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import keras
+
+from trm_export.artifacts.contract_rewrite import embedded_contract
+from trm_export.errors import TRMError, reason_of
+from trm_export.explain.file_choices import choices_of, format_of
+from trm_export.explain.walker import walker_of
+from trm_export.exporters.calibration import scaled_matrices
+from trm_export.exporters.choices import RECURSIONS, Choices
+from trm_export.exporters.export import build, plan
+from trm_export.exporters.format import Format, Job
+from trm_export.exporters.kept_layers import weights
+from trm_export.exporters.probe import probe_puzzles
+from trm_export.exporters.shared import Shared
+from trm_export.exporters.tflite_keep import nearest_form
+from trm_export.files import CALIBRATION, sidecar
+from trm_export.leftovers import scratch_folder
+from trm_export.parity.weights_report import (
+    FAILED,
+    OK,
+    REPORTED,
+    ROUNDED,
+    WeightDistance,
+    WeightsReport,
+    not_judged,
+)
+from trm_export.step.step_model import AnyModel
+from trm_export.stored.changes import changes
+from trm_export.stored.contents import Contents
+from trm_export.stored.fits import WeightFit, is_integer, missing
+from trm_export.stored.graph import Arrays, StoredGraph
+from trm_runtime.contract import StepContract
+from trm_runtime.integer import has_int8_io
+
+Progress = Callable[[float, str], object]  # the share that is done, and what is being done
+
+
+def weights_reports(
+    model: Callable[[], AnyModel], paths: Sequence[Path], gated: bool, progress: Progress
+) -> Iterator[WeightsReport]:
+    """The report of each file in turn; where none can be made, why.
+
+    Args:
+        model: opens the model.
+        paths: the files.
+        gated: see `weights_report`.
+        progress: called with the share that is done, and what is being done.
+    """
+    backend, shared = keras.backend.backend(), None
+    for number, path in enumerate(paths):
+        progress(number / len(paths), "Comparing weights")
+        precision = embedded_contract(path).precision
+        if backend != "tensorflow":
+            yield not_judged(
+                precision,
+                f"needs TensorFlow, but Keras runs on {backend}; use KERAS_BACKEND=tensorflow",
+            )
+            continue
+        shared = shared or Shared(model())
+        try:
+            yield weights_report(shared, path, gated=gated)
+        except TRMError as error:
+            yield not_judged(precision, reason_of(error))
+    progress(1.0, "Comparing weights")
+
+
+def weights_report(shared: Shared, path: Path, *, gated: bool = False) -> WeightsReport:
+    """Compares what a file stores with what its model and its choices make of it.
+
+    Args:
+        shared: the model, on the TensorFlow backend.
+        path: an ONNX or TFLite file, or a SavedModel.
+        gated: judge a file that another tool quantized, too; else it is only reported.
+
+    Raises UsageError for a kind of file that cannot be read, and what opening a file raises.
+    """
+    contract, kind = embedded_contract(path), format_of(path)
+    contents = walker_of(kind.name).contents(path, shared.model)
+    rung = _Rung(shared, path, contract, kind, contents)
+    quantized = any(is_integer(one) for one in rung.fits)
+    if quantized and not contract.precision.startswith("int8"):
+        return rung.rounded("another tool quantized it", FAILED if gated else REPORTED)
+    tries = list(rung.tries())
+    best = next((one for one in tries if one.status == OK), tries[0])
+    if best.status == OK or rung.is_of_this_version():
+        return best
+    by = f"{contract.made_by.tool} with other versions of its packages"
+    return rung.rounded(f"operators are not compared, because {by} wrote them", FAILED)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rung:
+    """One file under comparison."""
+
+    shared: Shared
+    path: Path
+    contract: StepContract
+    kind: Format
+    contents: Contents
+
+    def tries(self) -> Iterator[WeightsReport]:
+        """Against new exports, up to the first that is equal."""
+        for choices in self._choices():
+            with self._again(choices) as (job, again):
+                found = self._compared(job, again)
+            yield found
+            if found.status == OK:
+                return
+
+    def is_of_this_version(self) -> bool:
+        """Whether this version of everything would write the same file."""
+        job = plan(self.shared.model, probe_puzzles(self.shared.model), self.kind, Choices(),
+                   self.shared)  # fmt: skip
+        ours, theirs = job.contract.made_by, self.contract.made_by
+        return (ours.tool, ours.versions) == (theirs.tool, dict(theirs.versions))
+
+    def rounded(self, reason: str, worst: str) -> WeightsReport:
+        """Weight by weight; `worst` is the status if one differs."""
+        fits, model = self.fits, weights(self.shared.model)
+        problems = [f"{one.weight} ({one.tensor}): {one.problem}" for one in fits if one.problem]
+        problems += [f"{name}: is not in the file" for name in missing(fits, model)]
+        status = REPORTED if worst == REPORTED else worst if problems else OK
+        return WeightsReport(
+            status, self.contract.precision, ROUNDED, len(self.contents.constants),
+            problems=tuple(problems), weights=_distances(fits), reason=reason,
+        )  # fmt: skip
+
+    def _choices(self) -> Iterator[Choices]:
+        """The choices of the file; where it does not show its recursion, each."""
+        choices = choices_of(self.path, self.shared.model)
+        yield choices
+        hidden = choices.recursion is None and choices.granularity != "block"
+        if hidden and self.shared.model.passes is not None:
+            default = self.kind.rolls(self.contract)
+            yield dataclasses.replace(choices, recursion=RECURSIONS[not default])
+
+    @contextmanager
+    def _again(self, choices: Choices) -> Iterator[tuple[Job, Contents]]:
+        """A new export with these choices, and the recipe and the int8 I/O of this file."""
+        model, shared = self.shared.model, self.shared
+        job = plan(model, probe_puzzles(model), self.kind, choices, shared)
+        job = dataclasses.replace(job, recipe=self._recipe)
+        if has_int8_io(self.contract):
+            carry, outputs = self.contract.carry, self.contract.outputs
+            contract = dataclasses.replace(job.contract, carry=carry, outputs=outputs)
+            job = dataclasses.replace(job, contract=contract)
+        with scratch_folder() as folder:
+            path = Path(folder, f"again{self.kind.suffix}")
+            job, _ = build(job, self.kind, path)
+            yield job, walker_of(self.kind.name).contents(path, job.model)
+
+    @property
+    def _recipe(self) -> str | None:
+        document = sidecar(self.path, CALIBRATION)
+        if self.contract.precision != "int8-static" or not document.is_file():
+            return None
+        return document.read_text(encoding="utf-8")
+
+    def _compared(self, job: Job, again: Contents) -> WeightsReport:
+        expected = again.graph({})
+        found = self.contents.graph(self._near(again.constants))
+        problems = (
+            () if expected.outputs == found.outputs else self._problems(again, expected, found)
+        )
+        if job.contract.puzzle_table_sha256 != self.contract.puzzle_table_sha256:
+            problems = (*problems, "the external puzzle table has other values")
+        return WeightsReport(
+            FAILED if problems else OK, self.contract.precision,
+            tensors=len(found.constants), operators=len(found.operators),
+            problems=problems, unread=found.unread, inexact=found.inexact,
+            weights=_distances(self.fits), reason=self._missing if problems else "",
+        )  # fmt: skip
+
+    @property
+    def _missing(self) -> str:
+        """Why a file of static int8 may differ, though it is right."""
+        document = sidecar(self.path, CALIBRATION)
+        if self.contract.precision != "int8-static" or document.is_file():
+            return ""
+        return f"its calibration document {document.name} is not beside it"
+
+    def _near(self, constants: Arrays) -> Arrays:
+        """The constants that are no weights."""
+        known = weights(self.shared.model)
+        return {n: x for n, x in constants.items() if nearest_form(x, known)[1] is None}
+
+    def _problems(
+        self, again: Contents, expected: StoredGraph, found: StoredGraph
+    ) -> tuple[str, ...]:
+        """Tensors that differ, then operators, then outputs."""
+        ours = {name: again.constants[name] for name in again.constants}
+        theirs = {n: x for n, x in self.contents.constants.items() if n not in found.inexact}
+        same = {name: ours[name] for name in found.inexact if name in ours}
+        lines = [
+            f"{self.contents.name(name)}: {how}" for name, how in changes(ours, {**theirs, **same})
+        ]
+        lines += [
+            f"{self.contents.name(name)}: is not in a new export"
+            for name in found.constants
+            if name not in ours
+        ]
+        lines += expected.differences(found)
+        return tuple(lines) or ("the graph is not that of a new export",)
+
+    @cached_property
+    def fits(self) -> tuple[WeightFit, ...]:
+        """Every stored weight; those of the recipe as it scales them."""
+        known, recipe = weights(self.shared.model), self._recipe
+        scaled = {} if recipe is None else scaled_matrices(recipe, known)
+        return self.contents.fits({**known, **scaled})
+
+
+def _distances(fits: Iterable[WeightFit]) -> tuple[WeightDistance, ...]:
+    """The fits, the worst first."""
+    rows = sorted(fits, key=lambda one: -one.steps)
+    return tuple(
+        WeightDistance(
+            one.weight, one.tensor, one.dtype, one.steps if math.isfinite(one.steps) else None
+        )
+        for one in rows
+    )

@@ -1,0 +1,43 @@
+"""The two questions of a comparison, answered apart: is a file its model, and what does it cost?
+
+A sentence each: the file against its model in the precision that it states, which is exact, and the
+answers of that precision against those of the model, which is statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from trm_export.parity.weights_report import WeightsReport
+from trm_runtime.message_text import counted, rows_text
+from trm_runtime.parity import ParityResult
+
+
+def hops(result: ParityResult, weights: WeightsReport | None) -> tuple[str, ...]:
+    """The sentences for one file; those that cannot be answered are left out."""
+    return tuple(_sentences(result, weights))
+
+
+def _sentences(result: ParityResult, weights: WeightsReport | None) -> Iterator[str]:
+    if weights is not None:
+        yield f"File: {weights.summary}."
+    cost = cost_text(result)
+    if cost is not None:
+        yield f"Precision: {cost}."
+
+
+def cost_text(result: ParityResult) -> str | None:
+    """What the precision costs on these puzzles; None where nothing was solved."""
+    score, d = result.accuracy, result.decisions
+    if d is None:
+        return None
+    rows = rows_text(result.puzzles, result.kind)
+    steps = f"{d.steps_equal} of {counted(d.settled, 'halting step')} equal"
+    if score is None:
+        return f"{result.precision} gives {d.answers_equal} of {d.settled} equal answers, {steps}"
+    points = 100 * (len(score.lost) - len(score.won)) / score.n
+    change = "costs nothing" if points == 0 else f"costs {points:.2f} points"
+    if points < 0:
+        change = f"gains {-points:.2f} points"
+    exact = f"{len(score.lost)} lost, {len(score.won)} won, p = {score.p_value:.2g}"
+    return f"{result.precision} {change} on {rows} ({exact}), {steps}"

@@ -1,0 +1,70 @@
+"""A comparison for build servers: JUnit's XML, and a table of Markdown for a step summary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+from trm_export.report.render import escaped
+from trm_export.report.text import clean
+from trm_export.version import TOOL
+from trm_runtime.display import Table
+from trm_runtime.parity.result import FAILED, NOT_JUDGED, ParityResult
+
+if TYPE_CHECKING:
+    from trm_export.parity.document import JudgedFile
+
+
+def junit(files: Sequence[JudgedFile]) -> str:
+    """The files as test suites, and the rungs of the ladder as their tests.
+
+    A rung that failed is a failure with its problems; one that was not judged is skipped. One that
+    is only reported, because no gate applies, passes.
+    """
+    results = [(file.path, file.result) for file in files]
+    total = [rung for _, result in results for rung in result.rungs]
+    root = ElementTree.Element("testsuites", {"name": TOOL, **_counts([r.status for r in total])})
+    for path, result in results:
+        root.append(_suite(path, result))
+    ElementTree.indent(root)
+    body = ElementTree.tostring(root, encoding="unicode")
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
+
+
+def _suite(path: Path, result: ParityResult) -> ElementTree.Element:
+    counts = _counts([rung.status for rung in result.rungs])
+    suite = ElementTree.Element("testsuite", {"name": clean(path.name), **counts})
+    for rung in result.rungs:
+        place = {"classname": clean(path.name), "name": rung.name}
+        case = ElementTree.SubElement(suite, "testcase", place)
+        if rung.status == FAILED:
+            failure = ElementTree.SubElement(case, "failure", {"message": clean(rung.summary)})
+            failure.text = "\n".join(map(clean, rung.problems))
+        elif rung.status == NOT_JUDGED:
+            ElementTree.SubElement(case, "skipped", {"message": clean(rung.summary)})
+    ElementTree.SubElement(suite, "system-out").text = clean(result.verdict)
+    return suite
+
+
+def _counts(statuses: Sequence[str]) -> dict[str, str]:
+    counted = {"tests": len(statuses), "failures": statuses.count(FAILED),
+               "skipped": statuses.count(NOT_JUDGED)}  # fmt: skip
+    return {name: str(count) for name, count in counted.items()}
+
+
+def step_summary(verdict: str, table: Table, *, passed: bool) -> str:
+    """A heading with the verdict, and the table of the files, in Markdown."""
+    lines = [
+        f"### {'✅' if passed else '❌'} {escaped(clean(verdict))}",
+        "",
+        _line(table.heads),
+        _line(["---"] * len(table.heads)),
+        *(_line([escaped(clean(cell)) for cell in row]) for row in table.rows),
+    ]
+    return "\n".join(lines) + "\n\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
