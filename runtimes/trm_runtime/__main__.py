@@ -15,8 +15,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trm_runtime import __version__
-from trm_runtime.errors import MissingExtraError, TRMError, UsageError
-from trm_runtime.failures import CHANGED_GIVENS, Parser, report, say, warnings_as_lines
+from trm_runtime.errors import (
+    MissingExtraError,
+    NonfiniteError,
+    TRMError,
+    UsageError,
+    exit_codes_text,
+)
+from trm_runtime.failures import (
+    CHANGED_GIVENS,
+    Parser,
+    refuse_names,
+    report,
+    say,
+    warnings_as_lines,
+)
 from trm_runtime.memory import return_large_blocks
 from trm_runtime.message_text import counted
 from trm_runtime.streams import StatusLine, open_closed_streams
@@ -42,7 +55,7 @@ def _parser() -> Parser:
         description="Solve puzzles with an exported Tiny Recursive Model.",
         epilog="Each line of output: answer, steps, stop reason, q_halt, separated by tabs. "
         "Other commands: `doctor` shows which engines are installed and what they open; "
-        "`check MODEL GOLDEN` compares a model with a recorded reference.",
+        f"`check MODEL GOLDEN` compares a model with a recorded reference. {exit_codes_text()}",
     )
     add = parser.add_argument
     add("model", metavar="MODEL", help="exported model, such as model.onnx")
@@ -93,6 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser, run = _parser(), _run
     as_json = "--json" in given
     try:
+        refuse_names(given)
         options = parser.parse_args(given)
         as_json = options.json
         with warnings_as_lines():
@@ -153,8 +167,11 @@ def _run(options: argparse.Namespace) -> int:
     if changed:
         verb = "changes a given cell of its" if changed == 1 else "change a given cell of their"
         say(f"{counted(changed, 'answer')} {verb} puzzle")
-        return CHANGED_GIVENS
-    return 0
+    if solution.nonfinite:
+        error = NonfiniteError(options.model, solution.nonfinite, len(solution))
+        say(f"Error: {error}")
+        return error.exit_code
+    return CHANGED_GIVENS if changed else 0
 
 
 def _notes(solution: Solution, inputs: Mapping[str, Any]) -> Iterator[str]:

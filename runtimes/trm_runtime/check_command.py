@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trm_runtime.errors import ParityError
+from trm_runtime.errors import ParityError, exit_codes_text
 from trm_runtime.failures import Parser
 from trm_runtime.message_text import counted
 from trm_runtime.streams import StatusLine
@@ -23,7 +23,7 @@ def parser() -> Parser:
     command = Parser(
         prog="python -m trm_runtime check",
         description="Compare an exported model with a recorded reference, step by step.",
-        epilog="Exit codes: 0 parity passed, 4 a damaged or unknown file, 5 parity failed.",
+        epilog=exit_codes_text(),
     )
     add = command.add_argument
     add("model", metavar="MODEL", help="exported model, such as model.tflite")
