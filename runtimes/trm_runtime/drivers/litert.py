@@ -48,8 +48,8 @@ def load_engine() -> ModuleType:
     package = first_installed(ENGINES)
     if package == "tflite_runtime" and int(np.__version__.partition(".")[0]) >= _NUMPY:
         raise MissingExtraError(
-            f"tflite-runtime needs numpy below {_NUMPY}, got {np.__version__}; install it with "
-            f'`pip install "numpy<{_NUMPY}"`, or use `pip install "trm-runtime[litert]"`.'
+            f"The package tflite-runtime needs numpy below {_NUMPY}, got {np.__version__}; install "
+            f'it with `pip install "numpy<{_NUMPY}"`, or use `pip install "trm-runtime[litert]"`.'
         )
     return load_first_extra(ENGINES, _HINT)
 
