@@ -1,6 +1,6 @@
 """The mutation score: which rung of parity catches each kind of fault, in every format.
 
-    python benchmarks/measure_mutations.py [--folder FOLDER] [--checkpoint NAME ...]
+    python benchmarks/measure_mutations.py [--folder FOLDER] [--format NAME ...]
 
 Prints a table for docs/parity.md. Finished rows are kept in FOLDER/rows.jsonl, so that the same
 command resumes. About 40 kinds of fault x 10 files take half an hour on two cores.
@@ -38,13 +38,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "mutations")
     parser.add_argument("--checkpoint", nargs="+", default=["sudoku4", "maze9"])
+    formats = dict.fromkeys(name for name, _ in FILES)
+    parser.add_argument("--format", nargs="+", choices=list(formats), default=list(formats))
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     kept = options.folder / "rows.jsonl"
     rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
     done = {(row["checkpoint"], row["format"], row["precision"], row["fault"]) for row in rows}
     for checkpoint in options.checkpoint:
-        for name, precision in FILES:
+        for name, precision in [file for file in FILES if file[0] in options.format]:
             faults = [f for f in KINDS if (checkpoint, name, precision, f) not in done]
             faults = [f for f in faults if checkpoint == "sudoku4" or f in ATTENTION_ONLY]
             if faults:

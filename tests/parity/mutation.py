@@ -30,7 +30,7 @@ from trm_export.explain.weights_rung import weights_report
 from trm_export.exporters.choices import Choices
 from trm_export.exporters.export import build, export, format_named, plan
 from trm_export.exporters.format import Job
-from trm_export.exporters.kept_layers import layer_name, layers
+from trm_export.exporters.kept_layers import layers
 from trm_export.exporters.probe import probe_puzzles
 from trm_export.exporters.shared import Shared
 from trm_export.files import CALIBRATION, sidecar
@@ -144,8 +144,8 @@ class Subject:
             return False
         model = load_model(self._checkpoint)
         half = np.float16 if self._precision == "fp16" else np.float32
-        variables = {layer_name(f"{v.path.partition('/')[2]}"): v for v in model.weights}
-        variable = next(v for name, v in variables.items() if name.startswith(weight))
+        wanted = layers(self.model)[weight]
+        variable = next(v for v in model.weights if np.array_equal(np.array(v.numpy()), wanted))
         assigned(variable, lambda x: EDITS[kind](x.astype(half), draw).astype(np.float32))
         build(self._planned(model), self._kind, path)
         return True
