@@ -17,7 +17,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trm_export.checkpoints.keras_classes import named_classes, origin, untrusted
+from trm_export.checkpoints.keras_classes import (
+    named_classes,
+    notebook_remedy,
+    origin,
+    untrusted,
+    without_module,
+)
 from trm_export.errors import CheckpointError, reason_of
 from trm_export.files import MODEL_CLASS, sha256_file
 from trm_export.step.weights import TensorInfo, describe, digest, not_finite, read_weights
@@ -214,6 +220,8 @@ def _foreign(config: dict[str, Any]) -> Iterator[str]:
     if named != OUR_MODEL or not isinstance(inner, dict):
         yield f"{CONFIG} names the class {shown(named[1] or named[0])}, expected {MODEL_CLASS!r}"
         package = origin(config)
+        if named[0] is not None and without_module(config):
+            yield notebook_remedy(named[0])
         if package is not None:
             yield (
                 f"its class is from the package {package!r}; if you trust that package, pass "
