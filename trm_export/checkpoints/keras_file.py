@@ -162,13 +162,24 @@ def _archive(path: Path, where: str) -> Iterator[zipfile.ZipFile]:
                 raise CheckpointError(f"{where}: unexpected archive contents:", problems)
             yield archive
     except OSError as error:
+        if (path / "saved_model.pb").is_file():
+            raise _other_kind(where, "a SavedModel folder") from error
         raise CheckpointError(f"{where}: cannot be read: {error.strerror or error}.") from error
     except DAMAGE as error:
         if is_checkpoint(path):
             raise _is_torch(where) from error
+        if path.suffix.lower() in (".h5", ".hdf5"):
+            raise _other_kind(where, "an HDF5 file") from error
         raise CheckpointError(
             f"{where}: not a .keras file, or a damaged one: {reason_of(error)}."
         ) from error
+
+
+def _other_kind(where: str, kind: str) -> CheckpointError:
+    return CheckpointError(
+        f"{where}: {kind}, expected a .keras file; build the model in Keras, load its weights, and "
+        "save it by model.save('model.keras')."
+    )
 
 
 def _is_torch(where: str) -> CheckpointError:

@@ -1,7 +1,7 @@
 """Build a model of a third-party class from an inspected `.keras` file.
 
-Only packages that the caller trusts are imported. A model of mixed precision is built in float32, in
-which its weights are stored. Keras leaves random numbers in a model wherever
+Only packages that the caller trusts are imported. A model of mixed precision is built in float32,
+in which its weights are stored. Keras leaves random numbers in a model wherever
 a file has no place for a weight, so three things are checked for any class: the file holds exactly
 what Keras would save for the model, Keras saves all the weights that the model lists, and a step
 uses no weight that the model does not list.

@@ -1,4 +1,4 @@
-"""Which file is meant by the path of a PyTorch checkpoint, and whether it can be read; no framework."""
+"""Which file the path of a PyTorch checkpoint means, and whether it can be read; no framework."""
 
 from __future__ import annotations
 

@@ -201,7 +201,8 @@ def _crossed(rule: HaltRule, expected: Mapping[str, Array], got: Mapping[str, Ar
         for side in (expected, got)
     )
     own = (expected[HALTED] == was) & (got[HALTED] == became)
-    return own & (was != became)
+    crossed: Array = own & (was != became)
+    return crossed
 
 
 def _differences(expected: Array, got: Array) -> dict[str, Array]:
