@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from tests.importing.golden import GOLDEN, checkpoint
+from trm_export.checkpoints.torch_names import require_reader
 from trm_export.commands.support.app import run
 from trm_export.errors import CheckpointError, MissingExtraError, RejectedInputError, UsageError
 from trm_export.importing import import_checkpoint
-from trm_export.importing.tensors import require_reader
 from trm_export.step.saved_weights import weights_sha256
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 536870912\n"

@@ -69,7 +69,7 @@ def import_checkpoint(
     """
     from trm_export.api.frameworks import load_keras
     from trm_export.checkpoints.keras_file import refuse_keras
-    from trm_export.importing.tensors import require_reader
+    from trm_export.checkpoints.torch_names import require_reader
 
     source = Path(checkpoint)
     refuse_keras(source)

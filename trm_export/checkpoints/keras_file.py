@@ -17,7 +17,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trm_export.checkpoints.keras_classes import named_classes, origin, untrusted
+from trm_export.checkpoints.keras_classes import (
+    named_classes,
+    notebook_remedy,
+    origin,
+    untrusted,
+    without_module,
+)
 from trm_export.errors import CheckpointError, reason_of
 from trm_export.files import MODEL_CLASS, sha256_file
 from trm_export.step.weights import TensorInfo, describe, digest, not_finite, read_weights
@@ -156,13 +162,24 @@ def _archive(path: Path, where: str) -> Iterator[zipfile.ZipFile]:
                 raise CheckpointError(f"{where}: unexpected archive contents:", problems)
             yield archive
     except OSError as error:
+        if (path / "saved_model.pb").is_file():
+            raise _other_kind(where, "a SavedModel folder") from error
         raise CheckpointError(f"{where}: cannot be read: {error.strerror or error}.") from error
     except DAMAGE as error:
         if is_checkpoint(path):
             raise _is_torch(where) from error
+        if path.suffix.lower() in (".h5", ".hdf5"):
+            raise _other_kind(where, "an HDF5 file") from error
         raise CheckpointError(
             f"{where}: not a .keras file, or a damaged one: {reason_of(error)}."
         ) from error
+
+
+def _other_kind(where: str, kind: str) -> CheckpointError:
+    return CheckpointError(
+        f"{where}: {kind}, expected a .keras file; build the model in Keras, load its weights, and "
+        "save it by model.save('model.keras')."
+    )
 
 
 def _is_torch(where: str) -> CheckpointError:
@@ -214,6 +231,8 @@ def _foreign(config: dict[str, Any]) -> Iterator[str]:
     if named != OUR_MODEL or not isinstance(inner, dict):
         yield f"{CONFIG} names the class {shown(named[1] or named[0])}, expected {MODEL_CLASS!r}"
         package = origin(config)
+        if named[0] is not None and without_module(config):
+            yield notebook_remedy(named[0])
         if package is not None:
             yield (
                 f"its class is from the package {package!r}; if you trust that package, pass "

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trm_export.checkpoints.torch_names import MAX_BYTES
 from trm_export.errors import CheckpointError, ConfigurationError, UsageError, reason_of
 from trm_export.files import sha256_file
 from trm_export.importing.folder import Folder, read_folder
@@ -21,7 +22,7 @@ from trm_export.importing.import_report import ImportReport
 from trm_export.importing.layout import differences, places
 from trm_export.importing.settings import Setting, Settings, alphabet, parse_given, resolve
 from trm_export.importing.shapes import PUZZLE, facts
-from trm_export.importing.tensors import MAX_BYTES, Checkpoint, read_checkpoint
+from trm_export.importing.tensors import Checkpoint, read_checkpoint
 from trm_export.model import TRM, TRMConfig
 from trm_export.model.weightless import without_weights
 from trm_export.step.weights import not_finite

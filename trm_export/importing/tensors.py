@@ -11,17 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from trm_export.checkpoints.torch_names import SAFETENSORS, refuse_checkpoint, the_checkpoint
 from trm_export.errors import CheckpointError
 from trm_export.importing.shapes import EMBED
 from trm_export.step.weights import Arrays
-from trm_runtime.extras import require_extra
-from trm_runtime.file_kinds import is_checkpoint
-from trm_runtime.regular_file import check_regular
 
-MAX_BYTES = 1 << 31
 _INNER, _ANCHOR = "inner.", EMBED.removeprefix("inner.")  # a tensor that every network has
 _WRAPPERS = ("_orig_mod.", "module.", "model.")  # of torch.compile, DataParallel and the loss
-_SAFETENSORS = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -42,8 +38,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     floating-point tensors, MissingExtraError for a PyTorch file where PyTorch is missing.
     """
     path = the_checkpoint(path)
-    _refuse(path)
-    kind = "safetensors" if path.suffix.lower() == _SAFETENSORS else "torch"
+    refuse_checkpoint(path)
+    kind = "safetensors" if path.suffix.lower() == SAFETENSORS else "torch"
     if kind == "safetensors":
         from trm_export.importing.safetensors_file import read
     else:
@@ -65,42 +61,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
         tuple(sorted({name.removesuffix(names[name]) for name in names})),
         tuple(f"{name}: in the file more than once, under several prefixes" for name in twice),
     )
-
-
-def the_checkpoint(path: Path) -> Path:
-    """The path; for a folder the one checkpoint in it.
-
-    Raises CheckpointError for a folder with another number of them.
-    """
-    if not path.is_dir():
-        return path
-    files = sorted(file for file in path.iterdir() if is_checkpoint(file))
-    if len(files) == 1:
-        return files[0]
-    names = [file.name for file in files[:8]]
-    listed = f"found: {', '.join(names)}" if files else "it has none"
-    raise CheckpointError(f"{path}: a folder; name the checkpoint file in it ({listed}).")
-
-
-def require_reader(path: Path) -> None:
-    """Raises what `read_checkpoint` raises before it reads, so that no framework is loaded first.
-
-    That is MissingExtraError for a PyTorch file without PyTorch.
-    """
-    path = the_checkpoint(path)
-    _refuse(path)
-    if path.suffix.lower() != _SAFETENSORS:
-        require_extra("torch", "torch", "trm-export")
-
-
-def _refuse(path: Path) -> None:
-    try:
-        check_regular(path)
-        size = path.stat().st_size
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}.") from error
-    if size > MAX_BYTES:
-        raise CheckpointError(f"{path}: has {size:,} bytes, at most {MAX_BYTES:,} are accepted.")
 
 
 def _prefixes(names: Iterable[str]) -> list[str]:
