@@ -38,6 +38,7 @@ from trm_runtime.contract import (
     PUZZLE_TABLE_SUFFIX,
     StepContract,
 )
+from trm_runtime.digest import tree_digest
 from trm_runtime.file_kinds import folder_kind, suffix_kind
 from trm_runtime.regular_file import read_regular
 from trm_runtime.streams import FULL
@@ -45,6 +46,7 @@ from trm_runtime.zip_members import DAMAGE, opened_archive, read_member
 
 MODEL_CLASS = "trm_export>TRM"  # the name Keras registers our model under
 CONTRACT, CALIBRATION, KEEP = ".json", ".calibration.json", ".keep.json"  # see `sidecar`
+MEASURED = ".measured.json"
 _OF_DISKS = FULL | {errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS}
 _HURRY = 0.2  # seconds
 _TEXT_REMARK = f"# {TOOL}".encode()
@@ -192,10 +194,7 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
 
 def sha256_tree(path: Path) -> str:
     """The SHA-256 of a file, or of the names and contents of all files in a folder."""
-    if not path.is_dir():
-        return sha256_file(path)
-    lines = [f"{sha256_file(f)}  {f.relative_to(path).as_posix()}" for f in sorted(_files(path))]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return tree_digest(path)
 
 
 def _is_our_keras(path: Path) -> bool:

@@ -15,8 +15,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trm_runtime import __version__
-from trm_runtime.errors import TRMError, UsageError
-from trm_runtime.failures import CHANGED_GIVENS, Parser, report, say, warnings_as_lines
+from trm_runtime.errors import (
+    MissingExtraError,
+    NonfiniteError,
+    TRMError,
+    UsageError,
+    exit_codes_text,
+)
+from trm_runtime.failures import (
+    CHANGED_GIVENS,
+    Parser,
+    refuse_names,
+    report,
+    say,
+    warnings_as_lines,
+)
 from trm_runtime.memory import return_large_blocks
 from trm_runtime.message_text import counted
 from trm_runtime.streams import StatusLine, open_closed_streams
@@ -42,7 +55,7 @@ def _parser() -> Parser:
         description="Solve puzzles with an exported Tiny Recursive Model.",
         epilog="Each line of output: answer, steps, stop reason, q_halt, separated by tabs. "
         "Other commands: `doctor` shows which engines are installed and what they open; "
-        "`check MODEL GOLDEN` compares a model with a recorded reference.",
+        f"`check MODEL GOLDEN` compares a model with a recorded reference. {exit_codes_text()}",
     )
     add = parser.add_argument
     add("model", metavar="MODEL", help="exported model, such as model.onnx")
@@ -93,12 +106,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser, run = _parser(), _run
     as_json = "--json" in given
     try:
+        refuse_names(given)
         options = parser.parse_args(given)
         as_json = options.json
         with warnings_as_lines():
             code = run(options)
         sys.stdout.flush()
-    except (TRMError, OSError, KeyboardInterrupt) as error:
+    except (TRMError, OSError, MemoryError, KeyboardInterrupt) as error:
         return report(error, as_json)
     return code
 
@@ -108,9 +122,9 @@ def _doctor(options: argparse.Namespace) -> int:
 
     from trm_runtime.doctor import examine, report_text
 
-    machine = examine()
+    machine = examine(tried=True)
     print(json.dumps(asdict(machine)) if options.json else report_text(machine))
-    return 0
+    return MissingExtraError.exit_code if machine.broken else 0
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -119,6 +133,7 @@ def _run(options: argparse.Namespace) -> int:
     from trm_runtime.loop import solve
     from trm_runtime.open import open_runner
     from trm_runtime.puzzles import arc_questions, read_identifiers, read_inputs
+    from trm_runtime.watchdog import ended_after
 
     runner = open_runner(options.model, options.threads, options.puzzle_table)
     arc = arc_questions(options.puzzles, runner.contract) if options.submission else None
@@ -129,15 +144,16 @@ def _run(options: argparse.Namespace) -> int:
         inputs["puzzle_identifiers"] = read_identifiers(options.identifiers)
     progress = _Progress(len(inputs["inputs"]))
     started = time.monotonic()
-    solution = solve(
-        runner,
-        inputs,
-        halt=options.halt,
-        max_steps=options.max_steps,
-        deadline=options.deadline,
-        batch_size=options.batch_size,
-        on_step=progress,
-    )
+    with ended_after(options.deadline, options.model, options.json):
+        solution = solve(
+            runner,
+            inputs,
+            halt=options.halt,
+            max_steps=options.max_steps,
+            deadline=options.deadline,
+            batch_size=options.batch_size,
+            on_step=progress,
+        )
     seconds = time.monotonic() - started
     progress.line.clear()
     write(solution, sys.stdout, as_json=options.json)
@@ -151,8 +167,11 @@ def _run(options: argparse.Namespace) -> int:
     if changed:
         verb = "changes a given cell of its" if changed == 1 else "change a given cell of their"
         say(f"{counted(changed, 'answer')} {verb} puzzle")
-        return CHANGED_GIVENS
-    return 0
+    if solution.nonfinite:
+        error = NonfiniteError(options.model, solution.nonfinite, len(solution))
+        say(f"Error: {error}")
+        return error.exit_code
+    return CHANGED_GIVENS if changed else 0
 
 
 def _notes(solution: Solution, inputs: Mapping[str, Any]) -> Iterator[str]:

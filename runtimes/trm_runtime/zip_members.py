@@ -1,21 +1,18 @@
 """Read the members of a ZIP archive that is not trusted, in bounded memory.
 
 `zipfile` alone reads a directory of any size, and inflates what a member has, not what it declares.
+Standard library only.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
-
-if TYPE_CHECKING:
-    import numpy as np
+from typing import BinaryIO
 
 DAMAGE = (
     zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, ValueError, OverflowError,
@@ -100,19 +97,3 @@ def read_member(archive: zipfile.ZipFile, name: str, most: int | None = None) ->
     if len(data) != member.file_size:
         raise EOFError(f"{name}: it is cut off")
     return data
-
-
-def read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray[Any, Any]:
-    """The array of a `.npy` member, read-only; raises one of DAMAGE.
-
-    It has exactly the values that it declares, and no Python objects.
-    """
-    import numpy as np
-
-    from trm_runtime.npy_header import read_header
-
-    data = read_member(archive, name)
-    file = io.BytesIO(data)
-    header = read_header(file, len(data))
-    values: np.ndarray[Any, Any] = np.frombuffer(data, header.dtype, offset=file.tell())
-    return values.reshape(header.shape, order="F" if header.fortran else "C")

@@ -147,7 +147,11 @@ def test_a_recording_stands_for_its_model_and_no_other(files: Files, tmp_path: P
 def test_shares_of_stages_are_told(files: Files) -> None:
     told: list[tuple[float, str]] = []
     te.compare(files.model, files.good, count=4, progress=lambda *said: told.append(said))
-    assert list(dict.fromkeys(stage for _, stage in told)) == ["Recording", "Comparing", "Comparing weights"]
+    assert list(dict.fromkeys(stage for _, stage in told)) == [
+        "Recording",
+        "Comparing",
+        "Comparing weights",
+    ]
     for stage in ("Recording", "Comparing", "Comparing weights"):
         shares = [share for share, of in told if of == stage]
         assert shares == sorted(shares)

@@ -49,6 +49,7 @@ class BenchRow:
     step_ms: float  # median of one ACT step at that batch
     resident_mb: float | None  # memory added by opening and running, 10^6 bytes
     puzzles: int
+    nonfinite: int  # puzzles that NaN or infinity ended
     mean_steps: float
     answers_equal: float | None  # share of puzzles answered as the reference answers them
     steps_equal: float | None  # share of puzzles that halt at the reference's step

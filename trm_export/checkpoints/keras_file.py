@@ -22,6 +22,7 @@ from trm_export.errors import CheckpointError, reason_of
 from trm_export.files import MODEL_CLASS, sha256_file
 from trm_export.step.weights import TensorInfo, describe, digest, not_finite, read_weights
 from trm_runtime import strict_json
+from trm_runtime.file_kinds import is_checkpoint
 from trm_runtime.message_text import shown
 from trm_runtime.regular_file import open_regular
 from trm_runtime.zip_members import DAMAGE, member_problem, opened_archive, read_member
@@ -148,6 +149,8 @@ def _archive(path: Path, where: str) -> Iterator[zipfile.ZipFile]:
     """The archive, with exactly the members of a `.keras` file; CheckpointError for any other."""
     try:
         with open_regular(path) as file, opened_archive(file) as archive:
+            if any(member.endswith("data.pkl") for member in archive.namelist()):
+                raise _is_torch(where)
             problems = list(_zip_problems(archive.infolist()))
             if problems:
                 raise CheckpointError(f"{where}: unexpected archive contents:", problems)
@@ -155,9 +158,17 @@ def _archive(path: Path, where: str) -> Iterator[zipfile.ZipFile]:
     except OSError as error:
         raise CheckpointError(f"{where}: cannot be read: {error.strerror or error}.") from error
     except DAMAGE as error:
+        if is_checkpoint(path):
+            raise _is_torch(where) from error
         raise CheckpointError(
             f"{where}: not a .keras file, or a damaged one: {reason_of(error)}."
         ) from error
+
+
+def _is_torch(where: str) -> CheckpointError:
+    return CheckpointError(
+        f"{where}: a PyTorch checkpoint; convert it first with `trm-export import {where}`."
+    )
 
 
 def _zip_problems(members: list[zipfile.ZipInfo]) -> Iterator[str]:

@@ -66,7 +66,8 @@ def bench(
         emit(found.to_json())
     else:
         show(*found.tables()[:1] if found.rows else ())
-        for text in (found.legend, *(f"Error: {failure.reason}" for failure in found.failures)):
+        errors = [*(failure.reason for failure in found.failures), *map(str, found.nonfinite)]
+        for text in (found.legend, *(f"Error: {reason}" for reason in errors)):
             if text:
                 remark(text)
     if not found:

@@ -50,10 +50,14 @@ def evaluate(
     show: Show = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how many unseen puzzles (or ARC problems) a model or an exported file solves."""
+    """Measure how many unseen puzzles (or ARC problems) a model or an exported file solves.
+
+    Exit code 6 if NaN or infinity ended a puzzle.
+    """
     import trm_export as te
     from trm_export.commands.support import console
     from trm_export.commands.support.terminal_boards import show_boards
+    from trm_export.errors import NonfiniteError
 
     with console.stages() as progress:
         found = te.evaluate(
@@ -68,6 +72,10 @@ def evaluate(
         )
     if as_json:
         console.emit(found.to_json())
-        return
-    console.show(*found.tables())
-    show_boards(found.task, found.boards[:show])
+    else:
+        console.show(*found.tables())
+        show_boards(found.task, found.boards[:show])
+        if not found:
+            console.remark(f"Error: {found.nonfinite}")
+    if not found:
+        raise typer.Exit(NonfiniteError.exit_code)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -34,6 +34,16 @@ _Dataset = Annotated[
 ]
 
 
+_Table = Annotated[
+    Literal["reset", "mean"] | None,
+    typer.Option(
+        "--puzzle-table",
+        help="New puzzle embeddings for another data set: all zero, or the mean of the old ones.",
+        rich_help_panel=INPUT,
+    ),
+]
+
+
 @examples(
     "trm-export import checkpoints/step_16275",
     "trm-export import step_16275.safetensors --set num_heads=8 -o model.keras",
@@ -42,6 +52,7 @@ def import_(
     checkpoint: _CheckpointFile,
     given: _Given = None,
     dataset: _Dataset = None,
+    puzzle_table: _Table = None,
     output: Output = None,
     force: Force = False,
     as_json: AsJson = False,
@@ -51,7 +62,12 @@ def import_(
     from trm_export.commands.support.console import emit, remark, show
 
     result = trm_export.import_checkpoint(
-        checkpoint, output, given=given or (), dataset=dataset, force=force
+        checkpoint,
+        output,
+        given=given or (),
+        dataset=dataset,
+        puzzle_table=puzzle_table,
+        force=force,
     )
     if as_json:
         emit(result.to_json())

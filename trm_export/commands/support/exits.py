@@ -8,7 +8,7 @@ import traceback
 from typing import Any
 
 from trm_export.api.frameworks import DEBUG
-from trm_export.commands.support.console import emit, printable, stderr
+from trm_export.commands.support.console import emit, print_stderr, printable
 from trm_export.errors import TRMError, UsageError
 from trm_runtime.failures import os_message
 from trm_runtime.streams import discard, has_no_reader, output_problem
@@ -38,7 +38,11 @@ def report(error: BaseException, as_json: bool) -> int:
     if as_json and not unwritten:
         name = type(error).__name__
         details: dict[str, Any] = {"type": name, "message": message, "problems": problems}
-        emit({"error": {**details, "exit_code": code}})
+        try:
+            emit({"error": {**details, "exit_code": code}})
+            sys.stdout.flush()
+        except OSError as other:
+            report(other, as_json=False)
     else:
         _print(code, [message, *(f"  - {problem}" for problem in problems)])
     return code
@@ -72,4 +76,4 @@ def _print(code: int, lines: list[str]) -> None:
     from rich.text import Text
 
     label = Text("" if code == INTERRUPTED else "Error: ", style="bold red")
-    stderr().print(label + Text(printable("\n".join(lines))))
+    print_stderr(label + Text(printable("\n".join(lines))))
