@@ -190,14 +190,6 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sha256_tree(path: Path) -> str:
-    """The SHA-256 of a file, or of the names and contents of all files in a folder."""
-    if not path.is_dir():
-        return sha256_file(path)
-    lines = [f"{sha256_file(f)}  {f.relative_to(path).as_posix()}" for f in sorted(_files(path))]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
 def _is_our_keras(path: Path) -> bool:
     return _zipped_json(path, "config.json").get("registered_name") == MODEL_CLASS
 
