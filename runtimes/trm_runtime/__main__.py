@@ -10,11 +10,11 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trm_runtime import __version__
+from trm_runtime import __version__, isolation
 from trm_runtime.errors import (
     MissingExtraError,
     NonfiniteError,
@@ -33,6 +33,7 @@ from trm_runtime.failures import (
 from trm_runtime.memory import return_large_blocks
 from trm_runtime.message_text import counted
 from trm_runtime.streams import StatusLine, open_closed_streams
+from trm_runtime.trust import add_options, require
 
 if TYPE_CHECKING:
     from trm_runtime.solution import Solution, StepEvent
@@ -75,6 +76,7 @@ def _parser() -> Parser:
     add("--batch-size", type=int, metavar="N", help="puzzles in one batch (default 64)")
     add("--threads", type=int, metavar="N", help="threads of the engine (default: its own choice)")
     add("--submission", metavar="FILE", help="write the answers to ARC JSON as a submission")
+    add_options(parser)
     add("--json", action="store_true", help="print one JSON object, errors included")
     add("--version", action="version", version=f"trm-runtime {__version__}")
     return parser
@@ -109,12 +111,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         refuse_names(given)
         options = parser.parse_args(given)
         as_json = options.json
+        if getattr(options, "isolate", False) and not isolation.inside():
+            words = sys.argv[1:] if arguments is None else arguments
+            return isolation.rerun([sys.executable, "-m", "trm_runtime", *words], as_json=as_json)
         with warnings_as_lines():
-            code = run(options)
+            code = _trusting(run, options)
         sys.stdout.flush()
-    except (TRMError, OSError, MemoryError, KeyboardInterrupt) as error:
+    except (TRMError, OSError, KeyboardInterrupt) as error:
         return report(error, as_json)
+    except MemoryError:
+        return report(isolation.out_of_memory(), as_json)
     return code
+
+
+def _trusting(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    """The command, after what the user demands of its model."""
+    if hasattr(options, "model"):
+        if options.isolate:
+            isolation.confine(options.isolate_memory, options.isolate_seconds)
+        require(options.model, sha256=options.expect_sha256, key=options.verify_key)
+    return run(options)
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from trm_runtime.errors import ParityError, exit_codes_text
 from trm_runtime.failures import Parser
 from trm_runtime.message_text import counted
 from trm_runtime.streams import StatusLine
+from trm_runtime.trust import add_options
 
 if TYPE_CHECKING:
     from trm_runtime.parity import ParityResult
@@ -33,6 +34,7 @@ def parser() -> Parser:
     add("--gate", metavar="FILE", help="gates of your own, a JSON file (default: by precision)")
     add("--batch-size", type=int, metavar="N", default=64, help="rows a step (default 64)")
     add("--threads", type=int, metavar="N", help="threads of the engine (default: its own choice)")
+    add_options(command)
     add("--json", action="store_true", help="print one JSON object, errors included")
     return command
 

@@ -91,8 +91,6 @@ def _message(error: BaseException) -> str:
         return "Interrupted."
     if isinstance(error, OSError):
         return os_message(error)
-    if isinstance(error, MemoryError):
-        return "There is not enough memory for this; use a smaller batch, or another device."
     return str(error)
 
 

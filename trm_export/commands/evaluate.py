@@ -17,6 +17,7 @@ from trm_export.commands.support.options import (
     ModelOptions,
     PuzzleOptions,
 )
+from trm_export.commands.support.trust_options import TrustOptions
 
 Model = Annotated[Path, typer.Argument(help="A .keras file or an exported one.")]
 Vote = Annotated[
@@ -44,6 +45,7 @@ def evaluate(
     model: Model,
     puzzles: PuzzleOptions,
     hints: ModelOptions,
+    trust: TrustOptions,
     count: Count = 200,
     vote: Vote = None,
     judge: Judge = "exact",
@@ -59,6 +61,7 @@ def evaluate(
     from trm_export.commands.support.terminal_boards import show_boards
     from trm_export.errors import NonfiniteError
 
+    trust.apply([model])
     with console.stages() as progress:
         found = te.evaluate(
             model,

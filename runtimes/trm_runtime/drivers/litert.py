@@ -134,14 +134,14 @@ def _package(engine: Any) -> str:
 
 
 def _signature(path: Path, interpreter: Any, contract: StepContract) -> Any:
+    known = list(interpreter.get_signature_list())
+    if contract.signature not in known:
+        raise no_signature(path, contract.signature, known, KIND)
     try:
-        known = list(interpreter.get_signature_list())
-        if contract.signature not in known:
-            raise no_signature(path, contract.signature, known, KIND)
         call = interpreter.get_signature_runner(contract.signature)
         inputs = {name: _described(what) for name, what in call.get_input_details().items()}
         outputs = {name: _described(what) for name, what in call.get_output_details().items()}
-    except (TypeError, ValueError, IndexError, KeyError) as error:
+    except Exception as error:
         reason = f"its signature names tensors that are missing ({first_line(error)})"
         raise damaged(path, TITLE, reason, KIND) from error
     verify(contract, inputs, outputs, str(path))

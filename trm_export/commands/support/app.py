@@ -41,6 +41,7 @@ _MODULES = {
     "bench": (_CHECK, "bench"),
     "evaluate": (_CHECK, "evaluate"),
     "inspect": (_CHECK, "inspect"),
+    "sign": (_CHECK, "sign", "verify"),
 }
 """Modules of `trm_export.commands`, the help panel of their commands, and the commands. Each is a
 function of the same name, with `_` for `-`, and with a `_` at the end of a Python keyword."""

@@ -11,6 +11,7 @@ from trm_export.api.frameworks import DEBUG
 from trm_export.commands.support.console import emit, print_stderr, printable
 from trm_export.errors import TRMError, UsageError
 from trm_runtime.failures import os_message
+from trm_runtime.isolation import out_of_memory
 from trm_runtime.streams import discard, has_no_reader, output_problem
 
 INTERRUPTED = 130
@@ -59,7 +60,8 @@ def _explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, OSError):
         return TRMError.exit_code, os_message(error)
     if isinstance(error, MemoryError):
-        return TRMError.exit_code, "There is not enough memory for this."
+        lacking = out_of_memory()
+        return lacking.exit_code, str(lacking)
     bug = f"{type(error).__name__}: {error}".rstrip(": .")
     return TRMError.exit_code, f"Unexpected {bug}. This is a bug; {DEBUG}=1 shows its traceback."
 
