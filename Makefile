@@ -33,7 +33,7 @@ help:
 	@echo "make demo   export the shipped 9x9 model, solve puzzles with it, compare it with Keras"
 	@echo "make test   every test this machine allows"
 	@echo "make test-oldest   export, parity and third-party models with Keras 3.8 and TensorFlow 2.18"
-	@echo "make fuzz MINUTES=5   changed inputs for every reader of files; fails at a traceback"
+	@echo "make fuzz MINUTES=5   changed inputs for every reader of files, and random models in every format"
 	@echo "make lint   ruff and mypy"
 	@echo "make clean  remove the virtual environment and the caches"
 
@@ -57,6 +57,7 @@ test-oldest-here: $(OLDEST)/installed
 # What fails is kept in tests/fuzz/failures, with the command that tries it again.
 fuzz: $(VENV)/installed-dev
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
+	@$(BIN)/python -m tests.fuzz.random_models --minutes $(MINUTES)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

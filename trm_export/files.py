@@ -45,6 +45,7 @@ from trm_runtime.zip_members import DAMAGE, opened_archive, read_member
 
 MODEL_CLASS = "trm_export>TRM"  # the name Keras registers our model under
 CONTRACT, CALIBRATION, KEEP = ".json", ".calibration.json", ".keep.json"  # see `sidecar`
+MEASURED = ".measured.json"
 _OF_DISKS = FULL | {errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS}
 _HURRY = 0.2  # seconds
 _TEXT_REMARK = f"# {TOOL}".encode()
@@ -188,14 +189,6 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sha256_tree(path: Path) -> str:
-    """The SHA-256 of a file, or of the names and contents of all files in a folder."""
-    if not path.is_dir():
-        return sha256_file(path)
-    lines = [f"{sha256_file(f)}  {f.relative_to(path).as_posix()}" for f in sorted(_files(path))]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _is_our_keras(path: Path) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trm_runtime.errors import ParityError
+from trm_runtime.errors import ParityError, exit_codes_text
 from trm_runtime.failures import Parser
 from trm_runtime.message_text import counted
 from trm_runtime.streams import StatusLine
+from trm_runtime.trust import add_options
 
 if TYPE_CHECKING:
     from trm_runtime.parity import ParityResult
@@ -22,7 +24,7 @@ def parser() -> Parser:
     command = Parser(
         prog="python -m trm_runtime check",
         description="Compare an exported model with a recorded reference, step by step.",
-        epilog="Exit codes: 0 parity passed, 4 a damaged or unknown file, 5 parity failed.",
+        epilog=exit_codes_text(),
     )
     add = command.add_argument
     add("model", metavar="MODEL", help="exported model, such as model.tflite")
@@ -32,6 +34,7 @@ def parser() -> Parser:
     add("--gate", metavar="FILE", help="gates of your own, a JSON file (default: by precision)")
     add("--batch-size", type=int, metavar="N", default=64, help="rows a step (default 64)")
     add("--threads", type=int, metavar="N", help="threads of the engine (default: its own choice)")
+    add_options(command)
     add("--json", action="store_true", help="print one JSON object, errors included")
     return command
 
@@ -41,11 +44,15 @@ def run(options: argparse.Namespace) -> int:
     from trm_runtime.json_values import plain
     from trm_runtime.open import open_runner
     from trm_runtime.parity import check
+    from trm_runtime.parity.file_golden import engine_hop
     from trm_runtime.parity.gates import read_gates
     from trm_runtime.parity.golden_file import read_golden
 
     gates = None if options.gate is None else read_gates(options.gate)
     golden = read_golden(options.golden)
+    hop = engine_hop(golden, Path(options.model), options.threads)
+    if hop is not None:
+        gates = gates or hop.gates
     runner = open_runner(options.model, options.threads, options.puzzle_table)
     status = StatusLine()
     result = check(
@@ -54,16 +61,17 @@ def run(options: argparse.Namespace) -> int:
     )  # fmt: skip
     status.clear()
     if options.json:
-        print(json.dumps(plain(result.to_json()), ensure_ascii=False))
+        own = {} if hop is None else {"engine_hop": hop}
+        print(json.dumps(plain({**result.to_json(), **own}), ensure_ascii=False))
     else:
-        print(text(result))
+        print(text(result, "" if hop is None else hop.words))
     return 0 if result else ParityError.exit_code
 
 
-def text(result: ParityResult) -> str:
-    """The verdict, the ladder, and the problems of the failed rung."""
+def text(result: ParityResult, hop: str = "") -> str:
+    """The verdict, what was compared, the ladder, and the problems of the failed rung."""
     width = max(len(rung.name) for rung in result.rungs)
-    lines = [result.verdict, ""]
+    lines = [result.verdict, *([hop] if hop else []), ""]
     lines += [f"{r.name:{width}}  {r.status:10}  {r.summary}" for r in result.rungs]
     broken = result.broken
     if broken is not None and broken.problems:

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from trm_runtime.errors import RejectedInputError
+from trm_runtime.errors import RejectedInputError, unreadable
 
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 """The suffixes of PyTorch checkpoints; the official code writes `step_<N>` without one."""
@@ -154,7 +154,10 @@ def suffix_kind(path: Path) -> FileKind | None:
 
 def kind_of(path: Path) -> FileKind:
     """The kind of a file or folder; RejectedInputError, with the known kinds, for any other."""
-    kind = folder_kind(path) or suffix_kind(path)
+    try:
+        kind = folder_kind(path) or suffix_kind(path)
+    except OSError as error:  # a name that is too long
+        raise unreadable(path, error) from error
     if kind is not None:
         return kind
     if path.is_dir():

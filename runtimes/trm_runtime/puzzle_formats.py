@@ -106,9 +106,10 @@ def _boards_of(
         if value is None:
             raise RejectedInputError(f"{name}{' ' + place if place else ''}: not valid JSON.")
         if is_arc(value):
+            sizes = " or ".join(map(str, signs.sizes))
             raise RejectedInputError(
-                f"{name}: has ARC problems, but the boards here have "
-                f"{' or '.join(map(str, signs.sizes))} cells; ARC needs a model of its own."
+                f"{name}: has ARC problems, but a board has the size {sizes} here; ARC needs a "
+                "model of its own."
             )
         found = False
         for number, (puzzle, solution) in enumerate(_pairs(value, signs), start=1):

@@ -159,7 +159,7 @@ def test_documents_of_an_exporter_land_beside_the_file(tmp_path: Path) -> None:
     for _ in range(2):  # ours, so that a second export replaces it without force
         result = export(model, path, probe_puzzles(model), kind)
     document = tmp_path / "m.onnx.calibration.json"
-    assert result.documents == (document,)
+    assert result.documents == (document, tmp_path / "m.onnx.measured.json")
     assert document.read_text(encoding="utf-8") == text
     document.write_text("{}")
     before = path.read_bytes()

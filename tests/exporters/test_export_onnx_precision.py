@@ -109,7 +109,7 @@ def test_a_calibration_is_told_beside_the_file(
     sudoku4: TRM, shared: Shared, tmp_path: Path
 ) -> None:
     result = exported(sudoku4, shared, tmp_path / "m.onnx", "int8-static", "block", False)
-    (document,) = result.documents
+    document = result.documents[0]
     assert document.name == "m.onnx.calibration.json"
     told = json.loads(document.read_text(encoding="utf-8"))
     assert told["puzzles"] == PUZZLES

@@ -140,7 +140,7 @@ def test_the_manifest_lies_beside_the_file(
 ) -> None:
     path = tmp_path / "m.tflite"
     result, _ = exported(sudoku4, path, Choices("int8-static"), shared)
-    (document,) = result.documents
+    document = result.documents[0]
     assert document.name == "m.tflite.calibration.json"
     assert document.read_text() == calibration.manifest
 

@@ -85,7 +85,7 @@ def test_kept_layers_are_stored_in_float_and_the_file_passes_its_gate(
     small, floats = info.weight_bytes[dtype] / itemsize, info.weight_bytes["float32"] / 4
     assert BODY_VALUES - DOWN_VALUES <= small <= BODY_VALUES - DOWN_VALUES + OTHER_VALUES
     assert DOWN_VALUES <= floats <= DOWN_VALUES + OTHER_VALUES
-    document = result.documents[-1]
+    document = result.documents[-2]
     assert document.name == f"m.{suffix}.keep.json"
     assert json.loads(document.read_text())["kept_in_float"] == list(DOWNS)
 

@@ -205,7 +205,7 @@ def _with_weights(
     source = replace(source, assumed=files[0].contract)
     paths = [file.path for file in wanted]
     reports = weights_reports(lambda: source.open(any_backend=True), paths, gated, tell)
-    return tuple(file.with_weights(next(reports)) if file in wanted else file for file in files)
+    return tuple(file.with_weights(*next(reports)) if file in wanted else file for file in files)
 
 
 def _explained(

@@ -18,8 +18,9 @@ from trm_export.api.arguments import (
     stem_of,
 )
 from trm_export.api.model_source import ModelSource
-from trm_export.errors import RejectedInputError
-from trm_export.files import refuse_overwrite, require_suffix, sha256_file, sha256_tree
+from trm_export.api.recording_files import FileRecording, beside, exported_file
+from trm_export.errors import RejectedInputError, UsageError
+from trm_export.files import refuse_overwrite, require_suffix, sha256_file
 from trm_export.parity.parts import digest
 from trm_export.tasks.selection import (
     PuzzleSource,
@@ -30,9 +31,11 @@ from trm_export.tasks.selection import (
     select_puzzles,
 )
 from trm_export.version import TOOL, __version__
+from trm_runtime.digest import tree_digest
 from trm_runtime.display import Shown, Table, bytes_text
 from trm_runtime.message_text import rows_text
 from trm_runtime.parity import Golden, GoldenOrigin
+from trm_runtime.parity.file_golden import is_of_a_file
 
 if TYPE_CHECKING:
     from trm_export.step.devices import Device
@@ -96,6 +99,8 @@ class RecordedReference(Shown):
 def _floor(control: dict[str, Any] | None, why: str | None) -> str:
     if control is None:
         return "not measured" if why is None else f"none: {why}"
+    if "decisions" not in control:
+        return f"{control['what']}: single steps differ by at most {control['forced_error']:.1e}"
     decisions, grown = control["decisions"], control["growth"]["logits"]["settled"]
     growth = "" if grown is None else f"; its drift grows {grown['factor']:.2f}-fold a step"
     equal = f"{decisions['answers_equal']} of {decisions['settled']} answers"
@@ -161,6 +166,11 @@ class RecordingJob:
     def refuse_other(self, golden: Golden, path: Path) -> None:
         """RejectedInputError if the golden of a file was recorded from another model than this."""
         origin = golden.about.provenance
+        if is_of_a_file(golden):
+            raise RejectedInputError(
+                f"{path}: a recording of the exported file {origin['file']}, not of a model; leave "
+                "--golden out, or check that file with it: `python -m trm_runtime check`."
+            )
         if not self.source.matches(origin, golden.contract.made_by.weights_sha256):
             raise RejectedInputError(
                 f"{path}: recorded from another model ({origin.get('model')}) than "
@@ -170,7 +180,7 @@ class RecordingJob:
     def _digest(self) -> str | None:
         file = puzzle_file(self.puzzles)
         if file is not None:
-            return sha256_tree(file)
+            return tree_digest(file)
         if self.puzzles is None:
             return None
         given = in_memory(self.puzzles, None)
@@ -211,12 +221,14 @@ def record(
     """Record what a model computes, so that a device can be compared with it without Keras.
 
     The same call resumes after a kill. Runs on a GPU if Keras (see KERAS_BACKEND) has one, in full
-    float32.
+    float32. An exported file is recorded on its engine here; a device then compares the same file
+    on its own engine, whatever its precision.
 
     Args:
-        model: the reference; see `ModelLike`.
+        model: the reference; see `ModelLike`. Or the path of an exported file.
         puzzles: see `PuzzleSource`; shipped test puzzles if not given.
-        output: the golden to write; `artifacts/<name>.golden.npz` if not given.
+        output: the golden to write; `artifacts/<name>.golden.npz` if not given, or
+            `<file>.golden.npz` beside an exported file.
         task: name of the task of the puzzles; the one that fits the model if not given.
         blanks: of the shipped puzzles: a number, `minimal` or `hard`.
         count: how many puzzles, at most.
@@ -236,14 +248,26 @@ def record(
         OverwriteError: `output` was not made by this tool.
         RejectedInputError: the model or the puzzles cannot be used.
     """
-    target = ARTIFACTS / f"{stem_of(model)}.golden.npz" if output is None else Path(output)
+    artifact, tell = exported_file(model), progress or ignore
+    named = ARTIFACTS / f"{stem_of(model)}.golden.npz" if artifact is None else beside(artifact)
+    target = named if output is None else Path(output)
     require_suffix(target, ".npz")
     refuse_overwrite(target, force=force)
     source = ModelSource(model, trust, hints)
-    source.refuse()
+    if artifact is None:
+        source.refuse()
     refuse_counts(count=count, batch_size=batch_size)
     refuse_puzzles(puzzles, task, blanks, "PUZZLES")
     puzzles, blanks = read_choice(puzzles, blanks)
+    if artifact is not None:
+        if require_gpu or device != "auto":
+            raise UsageError(f"{artifact}: an exported file runs on its own engine; drop --device.")
+        file = FileRecording(
+            artifact, puzzles, task, blanks, count, batch_size, control, states * _MEGABYTE
+        )
+        return RecordedReference(
+            target, file.into(target, force=force, progress=progress or ignore)
+        )
     job = RecordingJob(
         source,
         puzzles,
@@ -256,4 +280,4 @@ def record(
         control,
         states * _MEGABYTE,
     )
-    return RecordedReference(target, job.into(target, force=force, progress=progress or ignore))
+    return RecordedReference(target, job.into(target, force=force, progress=tell))

@@ -9,6 +9,7 @@ import typer
 
 from trm_export.commands.support.help_text import examples
 from trm_export.commands.support.options import INPUT, AsJson, Force, Output
+from trm_export.commands.support.trust_options import TrustOptions
 
 _CheckpointFile = Annotated[
     Path,
@@ -50,6 +51,7 @@ _Table = Annotated[
 )
 def import_(
     checkpoint: _CheckpointFile,
+    trust: TrustOptions,
     given: _Given = None,
     dataset: _Dataset = None,
     puzzle_table: _Table = None,
@@ -61,6 +63,7 @@ def import_(
     import trm_export
     from trm_export.commands.support.console import emit, remark, show
 
+    trust.apply([checkpoint])
     result = trm_export.import_checkpoint(
         checkpoint,
         output,

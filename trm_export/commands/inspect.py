@@ -9,6 +9,7 @@ import typer
 
 from trm_export.commands.support.help_text import examples
 from trm_export.commands.support.options import MODELS, OUTPUT, AsJson, Force
+from trm_export.commands.support.trust_options import TrustOptions
 
 _TrustModule = Annotated[
     list[str] | None,
@@ -34,6 +35,7 @@ def inspect(
         Path,
         typer.Argument(metavar="FILE", help="A .keras, .onnx, .tflite or .json file, or a folder."),
     ],
+    trust: TrustOptions,
     trust_module: _TrustModule = None,
     sarif: _Sarif = None,
     force: Force = False,
@@ -51,6 +53,7 @@ def inspect(
 
     refuse(sarif, ".sarif", force=force)
     try:
+        trust.apply([file])
         found = trm_export.inspect(file, trust=trust_module or ())
     except RejectedInputError as error:
         problem = str(error)

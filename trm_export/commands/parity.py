@@ -22,6 +22,7 @@ from trm_export.commands.support.options import (
     PuzzleOptions,
     ReferenceOptions,
 )
+from trm_export.commands.support.trust_options import TrustOptions
 
 Artifacts = Annotated[
     list[Path], typer.Argument(metavar="FILE", help="The exported files to compare.")
@@ -116,6 +117,7 @@ def parity(
     puzzles: PuzzleOptions,
     reference: ReferenceOptions,
     hints: ModelOptions,
+    trust: TrustOptions,
     count: Count = 200,
     golden: GoldenFile = None,
     gate: GateFile = None,
@@ -146,6 +148,7 @@ def parity(
     from trm_export.errors import ParityError
 
     refuse(junit, ".xml", force=force)
+    trust.apply(artifacts)
     with stages() as progress:
         found = te.compare(
             model,

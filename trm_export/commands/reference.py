@@ -42,6 +42,7 @@ States = Annotated[
 @examples(
     "trm-export reference model.keras -o golden.npz",
     "trm-export reference model.keras puzzles.csv --count 2000 --require-gpu",
+    "trm-export reference model-int8.tflite",
 )
 def reference(
     model: ModelFile,
@@ -57,7 +58,7 @@ def reference(
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
-    """Record what a model computes, so that a device can be compared with it without Keras.
+    """Record what a model or an exported file computes, for a comparison without Keras.
 
     The same command resumes after a kill. Runs on a GPU if Keras (see KERAS_BACKEND) has one, in
     full float32.

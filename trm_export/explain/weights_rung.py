@@ -14,8 +14,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import keras
@@ -27,8 +26,9 @@ from trm_export.explain.walker import walker_of
 from trm_export.exporters.calibration import scaled_matrices
 from trm_export.exporters.choices import RECURSIONS, Choices
 from trm_export.exporters.export import build, plan
-from trm_export.exporters.format import Format, Job
+from trm_export.exporters.format import Format
 from trm_export.exporters.kept_layers import weights
+from trm_export.exporters.measured import measured_again
 from trm_export.exporters.probe import probe_puzzles
 from trm_export.exporters.shared import Shared
 from trm_export.exporters.tflite_keep import nearest_form
@@ -47,17 +47,19 @@ from trm_export.step.step_model import AnyModel
 from trm_export.stored.changes import changes
 from trm_export.stored.contents import Contents
 from trm_export.stored.fits import WeightFit, is_integer, missing
-from trm_export.stored.graph import Arrays, StoredGraph
+from trm_export.stored.graph import Arrays, Known, StoredGraph
 from trm_runtime.contract import StepContract
 from trm_runtime.integer import has_int8_io
+from trm_runtime.parity import Rung
+from trm_runtime.tensors import AnySpec
 
 Progress = Callable[[float, str], object]  # the share that is done, and what is being done
 
 
 def weights_reports(
     model: Callable[[], AnyModel], paths: Sequence[Path], gated: bool, progress: Progress
-) -> Iterator[WeightsReport]:
-    """The report of each file in turn; where none can be made, why.
+) -> Iterator[tuple[WeightsReport, Rung | None]]:
+    """The report of each file in turn, or why there is none, and the rung of its export's errors.
 
     Args:
         model: opens the model.
@@ -70,16 +72,14 @@ def weights_reports(
         progress(number / len(paths), "Comparing weights")
         precision = embedded_contract(path).precision
         if backend != "tensorflow":
-            yield not_judged(
-                precision,
-                f"needs TensorFlow, but Keras runs on {backend}; use KERAS_BACKEND=tensorflow",
-            )
+            reason = f"needs TensorFlow, but Keras runs on {backend}; use KERAS_BACKEND=tensorflow"
+            yield not_judged(precision, reason), None
             continue
         shared = shared or Shared(model())
         try:
-            yield weights_report(shared, path, gated=gated)
+            yield weights_report(shared, path, gated=gated), measured_again(shared, path)
         except TRMError as error:
-            yield not_judged(precision, reason_of(error))
+            yield not_judged(precision, reason_of(error)), None
     progress(1.0, "Comparing weights")
 
 
@@ -108,6 +108,15 @@ def weights_report(shared: Shared, path: Path, *, gated: bool = False) -> Weight
 
 
 @dataclasses.dataclass(frozen=True)
+class _Again:
+    """What a new export stores and computes."""
+
+    constants: Arrays
+    graph: StoredGraph
+    puzzle_table_sha256: str | None
+
+
+@dataclasses.dataclass(frozen=True)
 class _Rung:
     """One file under comparison."""
 
@@ -120,8 +129,8 @@ class _Rung:
     def tries(self) -> Iterator[WeightsReport]:
         """Against new exports, up to the first that is equal."""
         for choices in self._choices():
-            with self._again(choices) as (job, again):
-                found = self._compared(job, again)
+            key = ("again", self.kind.name, choices, self._recipe, self._ports)
+            found = self._compared(self.shared.once(key, partial(self._again, choices)))
             yield found
             if found.status == OK:
                 return
@@ -153,20 +162,27 @@ class _Rung:
             default = self.kind.rolls(self.contract)
             yield dataclasses.replace(choices, recursion=RECURSIONS[not default])
 
-    @contextmanager
-    def _again(self, choices: Choices) -> Iterator[tuple[Job, Contents]]:
+    @property
+    def _ports(self) -> tuple[AnySpec, ...]:
+        """The carry and the outputs of a file with int8 I/O, whose grids are in its contract."""
+        known = has_int8_io(self.contract)
+        return (*self.contract.carry, *self.contract.outputs) if known else ()
+
+    def _again(self, choices: Choices) -> _Again:
         """A new export with these choices, and the recipe and the int8 I/O of this file."""
         model, shared = self.shared.model, self.shared
         job = plan(model, probe_puzzles(model), self.kind, choices, shared)
         job = dataclasses.replace(job, recipe=self._recipe)
-        if has_int8_io(self.contract):
+        if self._ports:
             carry, outputs = self.contract.carry, self.contract.outputs
             contract = dataclasses.replace(job.contract, carry=carry, outputs=outputs)
             job = dataclasses.replace(job, contract=contract)
         with scratch_folder() as folder:
             path = Path(folder, f"again{self.kind.suffix}")
             job, _ = build(job, self.kind, path)
-            yield job, walker_of(self.kind.name).contents(path, job.model)
+            contents = walker_of(self.kind.name).contents(path, job.model)
+            table = job.contract.puzzle_table_sha256
+            return _Again(contents.constants, contents.graph(Known()), table)
 
     @property
     def _recipe(self) -> str | None:
@@ -175,13 +191,10 @@ class _Rung:
             return None
         return document.read_text(encoding="utf-8")
 
-    def _compared(self, job: Job, again: Contents) -> WeightsReport:
-        expected = again.graph({})
-        found = self.contents.graph(self._near(again.constants))
-        problems = (
-            () if expected.outputs == found.outputs else self._problems(again, expected, found)
-        )
-        if job.contract.puzzle_table_sha256 != self.contract.puzzle_table_sha256:
+    def _compared(self, again: _Again) -> WeightsReport:
+        found = self.contents.graph(self._known(again.constants))
+        problems = self._problems(again, found)
+        if again.puzzle_table_sha256 != self.contract.puzzle_table_sha256:
             problems = (*problems, "the external puzzle table has other values")
         return WeightsReport(
             FAILED if problems else OK, self.contract.precision,
@@ -198,27 +211,25 @@ class _Rung:
             return ""
         return f"its calibration document {document.name} is not beside it"
 
-    def _near(self, constants: Arrays) -> Arrays:
-        """The constants that are no weights."""
-        known = weights(self.shared.model)
-        return {n: x for n, x in constants.items() if nearest_form(x, known)[1] is None}
+    def _known(self, constants: Arrays) -> Known:
+        """The constants of a new export, and those of them that are no weights."""
+        model = weights(self.shared.model)
+        free = [array for array in constants.values() if nearest_form(array, model)[1] is None]
+        return Known(tuple(constants.values()), tuple(free))
 
-    def _problems(
-        self, again: Contents, expected: StoredGraph, found: StoredGraph
-    ) -> tuple[str, ...]:
-        """Tensors that differ, then operators, then outputs."""
-        ours = {name: again.constants[name] for name in again.constants}
-        theirs = {n: x for n, x in self.contents.constants.items() if n not in found.inexact}
-        same = {name: ours[name] for name in found.inexact if name in ours}
+    def _problems(self, again: _Again, found: StoredGraph) -> tuple[str, ...]:
+        """Tensors that differ, then operators, then outputs; nothing if every output is equal."""
+        if again.graph.outputs == found.outputs:
+            return ()
+        ours, named = again.constants, self.contents.name
+        near = {name: ours[name] for name in found.inexact if name in ours}
         lines = [
-            f"{self.contents.name(name)}: {how}" for name, how in changes(ours, {**theirs, **same})
+            f"{named(name)}: {how}"
+            for name, how in changes(ours, {**self.contents.constants, **near})
         ]
-        lines += [
-            f"{self.contents.name(name)}: is not in a new export"
-            for name in found.constants
-            if name not in ours
-        ]
-        lines += expected.differences(found)
+        new = (name for name in found.constants if name not in ours)
+        lines += [f"{named(name)}: is not in a new export" for name in new]
+        lines += again.graph.differences(found)
         return tuple(lines) or ("the graph is not that of a new export",)
 
     @cached_property

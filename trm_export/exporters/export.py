@@ -27,9 +27,17 @@ from trm_export.exporters.export_result import ExportResult
 from trm_export.exporters.format import Documents, Format, Job
 from trm_export.exporters.integer_io import integer_contract
 from trm_export.exporters.kept_layers import chosen
+from trm_export.exporters.measured import measured_text
 from trm_export.exporters.puzzle_table_file import table_bytes, table_sha256
 from trm_export.exporters.shared import Shared
-from trm_export.files import KEEP, refuse_overwrite, sidecar, size_on_disk, write_together
+from trm_export.files import (
+    KEEP,
+    MEASURED,
+    refuse_overwrite,
+    sidecar,
+    size_on_disk,
+    write_together,
+)
 from trm_export.model import TRM
 from trm_export.step.signature import contract_for
 from trm_export.step.step_model import AnyModel, adapt
@@ -103,9 +111,9 @@ def produce(
         start = time.perf_counter()
         job, texts = build(job, kind, new)
         written = time.perf_counter()
-        error, verdict = _checked(job, (new, table), path) if checked else (None, "not checked")
+        error, verdict, more = _checked(job, (new, table), path) if checked else _UNCHECKED
         ended = time.perf_counter()
-        documents = {sidecar(path, ending): text for ending, text in texts.items()}
+        documents = {sidecar(path, ending): text for ending, text in {**texts, **more}.items()}
         for target, text in documents.items():
             writing(target).write_text(text, encoding="utf-8")
         beside.write_text(job.contract.to_json(), encoding="utf-8")
@@ -231,19 +239,25 @@ def _written(job: Job, kind: Format, path: Path) -> Documents:
         raise UsageError(f"{name} cannot be traced: {reason_of(error)}{hint}.") from error
 
 
-def _checked(job: Job, written: tuple[Path, Path | None], path: Path) -> tuple[float | None, str]:
-    """The worst forced error of the written file, opened as on a device, and the verdict.
+_Check = tuple[float | None, str, Documents]
+_UNCHECKED: _Check = (None, "not checked", {})
+
+
+def _checked(job: Job, written: tuple[Path, Path | None], path: Path) -> _Check:
+    """The worst forced error of the written file, opened as on a device, verdict and document.
 
     Only single steps are checked here (of a loop, which has none, its answers and halting steps),
     so that an untrained model can be exported too; `trm-export parity` checks everything.
     """
     file, table = written
     candidate = open_runner(file, puzzle_table=table)
-    result = check(job.shared.golden(job.puzzles), candidate, steps_only=True)
+    golden = job.shared.golden(job.puzzles)
+    result = check(golden, candidate, steps_only=True)
     broken = result.broken
     if broken is None:
-        return result.forced_error, result.verdict
+        text = measured_text(result, golden, file)
+        return result.forced_error, result.verdict, {} if text is None else {MEASURED: text}
     integer, puzzles = job.contract.precision.startswith("int8"), counted(result.puzzles, "puzzle")
     if integer and not result.forced and broken.name in DECISIONS:
-        return None, f"{puzzles}: too few to judge {broken.name} of an int8 loop."
+        return None, f"{puzzles}: too few to judge {broken.name} of an int8 loop.", {}
     raise ParityError(f"{path} was not written: {result.verdict}")

@@ -18,7 +18,7 @@ from trm_runtime.contract import HaltRule, MadeBy, StepContract
 from trm_runtime.json_values import plain
 from trm_runtime.measure import load_engine
 from trm_runtime.message_text import counted, rows_text
-from trm_runtime.parity import Golden, ParityResult
+from trm_runtime.parity import Golden, ParityResult, Rung
 from trm_runtime.parity.gates import gates_of
 from trm_runtime.regular_file import read_regular
 
@@ -130,15 +130,17 @@ class JudgedFile:
     clipping: dict[str, list[float]] | None = None  # from its calibration document
     cost: Cost | None = None  # its row of `trm-export bench`
     weights: WeightsReport | None = None  # what it stores against its model
+    measured: Rung | None = None  # its errors against those measured at export
 
     @property
     def hops(self) -> tuple[str, ...]:
         """Sentences: is the file its model, and what does its precision cost."""
-        return hops(self.result, self.weights)
+        return hops(self.result, self.weights, self.measured)
 
-    def with_weights(self, weights: WeightsReport) -> JudgedFile:
-        """The same file with the rung `weights` in its ladder."""
-        return replace(self, result=with_weights(self.result, weights), weights=weights)
+    def with_weights(self, weights: WeightsReport, measured: Rung | None) -> JudgedFile:
+        """The same file with the rungs about the file itself in its ladder."""
+        result = with_weights(self.result, weights, measured)
+        return replace(self, result=result, weights=weights, measured=measured)
 
 
 def judged(

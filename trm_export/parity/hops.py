@@ -1,7 +1,8 @@
-"""The two questions of a comparison, answered apart: is a file its model, and what does it cost?
+"""The questions of a comparison, answered apart: is a file its model, and what does it cost?
 
-A sentence each: the file against its model in the precision that it states, which is exact, and the
-answers of that precision against those of the model, which is statistics.
+A sentence each: the file against its model in the precision that it states, which is exact; the
+engine against the one that checked the file at its export; and the answers of that precision
+against those of the model, which is statistics.
 """
 
 from __future__ import annotations
@@ -10,17 +11,23 @@ from collections.abc import Iterator
 
 from trm_export.parity.weights_report import WeightsReport
 from trm_runtime.message_text import counted, rows_text
-from trm_runtime.parity import ParityResult
+from trm_runtime.parity import ParityResult, Rung
 
 
-def hops(result: ParityResult, weights: WeightsReport | None) -> tuple[str, ...]:
+def hops(
+    result: ParityResult, weights: WeightsReport | None, measured: Rung | None
+) -> tuple[str, ...]:
     """The sentences for one file; those that cannot be answered are left out."""
-    return tuple(_sentences(result, weights))
+    return tuple(_sentences(result, weights, measured))
 
 
-def _sentences(result: ParityResult, weights: WeightsReport | None) -> Iterator[str]:
+def _sentences(
+    result: ParityResult, weights: WeightsReport | None, measured: Rung | None
+) -> Iterator[str]:
     if weights is not None:
         yield f"File: {weights.summary}."
+    if measured is not None:
+        yield f"Engine: the errors of single steps {measured.summary}."
     cost = cost_text(result)
     if cost is not None:
         yield f"Precision: {cost}."

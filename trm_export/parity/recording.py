@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,9 +12,11 @@ import numpy as np
 from trm_export.errors import UsageError, reason_of
 from trm_export.files import atomic_write
 from trm_export.parity.control import NoControlError, controlled
+from trm_export.parity.engine_control import own_control
 from trm_export.parity.parts import Parts, beside, digest
 from trm_export.step.keras_runner import KerasRunner
 from trm_export.step.step_model import AnyModel
+from trm_runtime.open import open_runner
 from trm_runtime.parity import Golden, GoldenOrigin, Puzzles
 from trm_runtime.parity.golden import Chunk, RefilledSlots
 from trm_runtime.parity.golden_file import (
@@ -33,9 +35,11 @@ from trm_runtime.parity.recorder import (
     record_refilled,
     targets,
 )
+from trm_runtime.runner import StepRunner
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[float], object]  # the share of the work that is done
+Measure = Callable[[Golden, Parts, Progress], Mapping[str, Any]]  # the control of a golden
 
 BUDGET = 30_000_000  # bytes of followed states in a file, so that 1,000 9x9 puzzles take 40 MB
 _CONTROL_SHARE = 0.5  # of the progress
@@ -72,41 +76,100 @@ def record_file(
         RejectedInputError: the puzzles do not fit the model.
         UsageError: no puzzles, or a batch size below 1.
     """
-    if batch_size < 1:
-        raise UsageError(f"The batch size must be 1 or more, got {batch_size}.")
     runner = KerasRunner(model)
-    tokens, labels = model_tokens(runner.contract, puzzles), targets(puzzles)
-    chosen = plan(runner.contract, len(tokens["inputs"]), budget)
-    job = {
-        "contract": runner.contract.document(),
-        "puzzles": digest(*tokens.values(), labels),
-        "provenance": about.provenance,
-        "budget": budget,
-        "batch_size": batch_size,
-    }
-    parts = Parts(beside(path), job)
-    recorder = _Recorder(runner, tokens, labels, chosen, batch_size, parts, progress, control)
-    with atomic_write(path, force=force) as new:
-        with new.open("wb") as file:
-            recorder.write(file, about)
-        if control is not False:
-            try:
-                summary = controlled(
-                    read_golden(new), model, batch_size=batch_size, parts=parts,
-                    progress=recorder.control_progress,
-                )  # fmt: skip
-                about = replace(about, control=summary)
-            except NoControlError as error:
-                if control:
-                    raise NoControlError(
-                        f"{reason_of(error)}; drop --control, or pass --no-control."
-                    ) from error
-                reason = {"no_control": reason_of(error)}
-                about = replace(about, provenance={**about.provenance, **reason})
+
+    def measured(golden: Golden, parts: Parts, report: Progress) -> dict[str, Any]:
+        return controlled(golden, model, batch_size=batch_size, parts=parts, progress=report)
+
+    take = _Take(puzzles, path, budget, batch_size, force, progress)
+    return take.recorded(runner, about, control, measured)
+
+
+def record_export(
+    artifact: Path,
+    puzzles: Puzzles,
+    path: Path,
+    about: GoldenOrigin,
+    *,
+    threads: int | None = None,
+    control: bool | None = True,
+    budget: int = BUDGET,
+    batch_size: int = 64,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Golden:
+    """Writes the golden of an exported file on the engine of this machine, and opens it.
+
+    Its control is the same file with another number of threads and with the optimisations of the
+    engine off, the worse of both. `threads` are those of the engine; the others see `record_file`.
+    """
+
+    def measured(golden: Golden, parts: Parts, report: Progress) -> dict[str, Any]:
+        return own_control(golden, artifact, threads, report)
+
+    take = _Take(puzzles, path, budget, batch_size, force, progress)
+    return take.recorded(open_runner(artifact, threads), about, control, measured)
+
+
+@dataclass(frozen=True)
+class _Take:
+    """What the recordings of models and of files have in common."""
+
+    puzzles: Puzzles
+    path: Path
+    budget: int
+    batch_size: int
+    force: bool
+    progress: Progress | None
+
+    def recorded(
+        self, runner: StepRunner, about: GoldenOrigin, control: bool | None, measured: Measure
+    ) -> Golden:
+        """Records the runner, and compares it with its control."""
+        if self.batch_size < 1:
+            raise UsageError(f"The batch size must be 1 or more, got {self.batch_size}.")
+        tokens, labels = model_tokens(runner.contract, self.puzzles), targets(self.puzzles)
+        chosen = plan(runner.contract, len(tokens["inputs"]), self.budget)
+        job = {
+            "contract": runner.contract.document(),
+            "puzzles": digest(*tokens.values(), labels),
+            "provenance": about.provenance,
+            "budget": self.budget,
+            "batch_size": self.batch_size,
+        }
+        parts = Parts(beside(self.path), job)
+        recorder = _Recorder(
+            runner, tokens, labels, chosen, self.batch_size, parts, self.progress, control
+        )
+        with atomic_write(self.path, force=self.force) as new:
             with new.open("wb") as file:
                 recorder.write(file, about)
-    parts.remove()
-    return read_golden(path)
+            if control is not False:
+                about = _with_control(new, about, control, measured, parts, recorder)
+                with new.open("wb") as file:
+                    recorder.write(file, about)
+        parts.remove()
+        return read_golden(self.path)
+
+
+def _with_control(
+    new: Path,
+    about: GoldenOrigin,
+    control: bool | None,
+    measured: Measure,
+    parts: Parts,
+    recorder: _Recorder,
+) -> GoldenOrigin:
+    """The origin with the control of the golden in this file, or with why there is none."""
+    try:
+        return replace(about, control=measured(read_golden(new), parts, recorder.control_progress))
+    except NoControlError as error:
+        if control:
+            raise NoControlError(
+                f"{reason_of(error)}; drop --control, or pass --no-control."
+            ) from error
+        reason = {"no_control": reason_of(error)}
+        return replace(about, provenance={**about.provenance, **reason})
 
 
 class _Recorder:
@@ -114,7 +177,7 @@ class _Recorder:
 
     def __init__(
         self,
-        runner: KerasRunner,
+        runner: StepRunner,
         tokens: Mapping[str, Array],
         labels: Array | None,
         chosen: Plan,

@@ -87,10 +87,13 @@ class WeightsReport:
         return {**dataclasses.asdict(self), "summary": self.summary}
 
 
-def with_weights(result: ParityResult, report: WeightsReport) -> ParityResult:
-    """The result with the rung `weights` before the forced values."""
+def with_weights(
+    result: ParityResult, report: WeightsReport, measured: Rung | None = None
+) -> ParityResult:
+    """The result with the rung `weights`, and that of the export's errors, before the values."""
     contracts, values = result.rungs[:3], result.rungs[3:]
-    return dataclasses.replace(result, rungs=stopped([*contracts, report.rung, *values]))
+    own = [report.rung, *([] if measured is None else [measured])]
+    return dataclasses.replace(result, rungs=stopped([*contracts, *own, *values]))
 
 
 def not_judged(precision: str, reason: str) -> WeightsReport:

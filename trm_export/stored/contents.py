@@ -10,7 +10,7 @@ from pathlib import Path
 from trm_export.step.step_model import StepModel
 from trm_export.stored import onnx_graph, saved_model_graph, tflite_graph
 from trm_export.stored.fits import WeightFit, named_fits, onnx_fits, tflite_fits
-from trm_export.stored.graph import Arrays, StoredGraph
+from trm_export.stored.graph import Arrays, Known, StoredGraph
 from trm_export.stored.saved_model_file import graph_of
 
 
@@ -20,14 +20,14 @@ class Contents:
 
     Attributes:
         constants: every stored tensor by its name in the file.
-        graph: ``f(near)``, what it computes; see `graph.Keys`.
+        graph: ``f(known)``, what it computes; see `graph.Keys`.
         fits: ``f(weights)``, how far each weight in it is from the model's, which are given by
             their short names; a scaled one has a mark in brackets after its name.
         names: what the file calls them, where that is not their name here.
     """
 
     constants: Arrays
-    graph: Callable[[Arrays], StoredGraph]
+    graph: Callable[[Known], StoredGraph]
     fits: Callable[[Arrays], tuple[WeightFit, ...]]
     names: Mapping[str, str] = field(default_factory=dict)
 

@@ -11,7 +11,7 @@ Knows no file format.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,18 +80,30 @@ class StoredGraph:
         return {"", *self.constants.values(), *read, *(one.key for one in self.operators)}
 
 
+@dataclass(frozen=True)
+class Known:
+    """The constants of a correct graph.
+
+    Attributes:
+        constants: all.
+        computed: those that are no weights, and may be computed by a converter, with the
+            instructions of its processor.
+    """
+
+    constants: tuple[Array, ...] = ()
+    computed: tuple[Array, ...] = ()
+
+
 class Keys:
     """Makes digests, and remembers the operators.
 
-    Args:
-        near: float constants of a correct graph, without the weights of its model. A constant that
-            is not equal to any of these, but within `NEAR` of one, gets its digest: a converter
-            computes tables with the instructions of its processor.
+    A float constant that is not equal to any known one, but within `NEAR` of a computed one, gets
+    the digest of that.
     """
 
-    def __init__(self, near: Iterable[Array] = ()) -> None:
-        self._near = [(array, constant_key(array)) for array in near if array.dtype.kind == "f"]
-        self._exact = {key for _, key in self._near}
+    def __init__(self, known: Known) -> None:
+        self._exact = {constant_key(array) for array in known.constants}
+        self._near = [(x, constant_key(x)) for x in known.computed if x.dtype.kind == "f"]
         self.operators: dict[Key, Operator] = {}
         self.constants: dict[str, Key] = {}
         self.inexact: list[str] = []
@@ -100,7 +112,7 @@ class Keys:
         """The digest of a stored tensor; `more` is what else its meaning depends on."""
         key = constant_key(array)
         if array.dtype.kind == "f" and key not in self._exact:
-            near = next((k for known, k in self._near if _is_near(known, array)), None)
+            near = next((k for other, k in self._near if _is_near(other, array)), None)
             if near is not None:
                 self.inexact.append(name)
                 key = near

@@ -11,7 +11,7 @@ import onnx
 from onnx import numpy_helper
 
 from trm_export.exporters.onnx_graph import graphs
-from trm_export.stored.graph import Array, Key, Keys, StoredGraph, argument, made
+from trm_export.stored.graph import Array, Key, Keys, Known, StoredGraph, argument, made
 
 
 def constants(path: Path) -> dict[str, Array]:
@@ -23,9 +23,9 @@ def constants(path: Path) -> dict[str, Array]:
     }
 
 
-def stored_graph(path: Path, near: Mapping[str, Array] | None = None) -> StoredGraph:
-    """The graph of a file; `near` see `Keys`."""
-    model, keys = _loaded(path), Keys((near or {}).values())
+def stored_graph(path: Path, known: Known) -> StoredGraph:
+    """The graph of a file; `known` see `Keys`."""
+    model, keys = _loaded(path), Keys(known)
     opsets = made(*sorted(f"{one.domain} {one.version}" for one in model.opset_import))
     scope = {
         value.name: made("input", value.name, opsets, _type(value)) for value in model.graph.input

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trm_export.stored.graph import Array, Key, Keys, StoredGraph, argument, made
+from trm_export.stored.graph import Key, Keys, Known, StoredGraph, argument, made
 from trm_export.stored.saved_model_file import STEP, Part, StepGraph
 from trm_runtime.drivers.saved_model import load_engine
 
 
-def stored_graph(graph: StepGraph, near: Mapping[str, Array] | None = None) -> StoredGraph:
-    """The graph of a folder; `near` see `Keys`."""
-    keys = Keys((near or {}).values())
+def stored_graph(graph: StepGraph, known: Known) -> StoredGraph:
+    """The graph of a folder; `known` see `Keys`."""
+    keys = Keys(known)
     entering = [made("input", name) for name in graph.names]
     leaving = _Reader(graph, keys).outputs(STEP, entering, 0)
     return keys.graph(dict(zip(graph.outputs, leaving, strict=True)))

@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from trm_export.exporters.tflite_flatbuffer import FLOAT32, INT8, INT32, load
 from trm_export.exporters.tflite_keep import FLOAT16
-from trm_export.stored.graph import Array, Key, Keys, StoredGraph, argument, made
+from trm_export.stored.graph import Array, Key, Keys, Known, StoredGraph, argument, made
 
 _DTYPES = {FLOAT32: "<f4", FLOAT16: "<f2", INT8: "i1", INT32: "<i4"}
 _OPERATORS = {number: name for name, number in vars(schema.BuiltinOperator).items()}
@@ -51,9 +51,9 @@ def names(path: Path) -> dict[str, str]:
     return found
 
 
-def stored_graph(path: Path, near: Mapping[str, Array] | None = None) -> StoredGraph:
-    """The graph of the only signature of a file; `near` see `Keys`."""
-    model, keys = load(path.read_bytes()), Keys((near or {}).values())
+def stored_graph(path: Path, known: Known) -> StoredGraph:
+    """The graph of the only signature of a file; `known` see `Keys`."""
+    model, keys = load(path.read_bytes()), Keys(known)
     signature = model.signatureDefs[0]
     reader = _Reader(model, keys)
     part = int(signature.subgraphIndex)

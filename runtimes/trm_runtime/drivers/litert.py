@@ -48,8 +48,8 @@ def load_engine() -> ModuleType:
     package = first_installed(ENGINES)
     if package == "tflite_runtime" and int(np.__version__.partition(".")[0]) >= _NUMPY:
         raise MissingExtraError(
-            f"tflite-runtime needs numpy below {_NUMPY}, got {np.__version__}; install it with "
-            f'`pip install "numpy<{_NUMPY}"`, or use `pip install "trm-runtime[litert]"`.'
+            f"The package tflite-runtime needs numpy below {_NUMPY}, got {np.__version__}; install "
+            f'it with `pip install "numpy<{_NUMPY}"`, or use `pip install "trm-runtime[litert]"`.'
         )
     return load_first_extra(ENGINES, _HINT)
 
@@ -137,11 +137,11 @@ def _signature(path: Path, interpreter: Any, contract: StepContract) -> Any:
     known = list(interpreter.get_signature_list())
     if contract.signature not in known:
         raise no_signature(path, contract.signature, known, KIND)
-    call = interpreter.get_signature_runner(contract.signature)
     try:
+        call = interpreter.get_signature_runner(contract.signature)
         inputs = {name: _described(what) for name, what in call.get_input_details().items()}
         outputs = {name: _described(what) for name, what in call.get_output_details().items()}
-    except ValueError as error:
+    except Exception as error:
         reason = f"its signature names tensors that are missing ({first_line(error)})"
         raise damaged(path, TITLE, reason, KIND) from error
     verify(contract, inputs, outputs, str(path))

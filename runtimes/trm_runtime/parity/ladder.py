@@ -12,6 +12,7 @@ from typing import Any, Callable
 import numpy as np
 
 from trm_runtime.contract import StepContract
+from trm_runtime.declared import check_rows
 from trm_runtime.granularity import as_loop
 from trm_runtime.parity.chunk_measure import (
     Part,
@@ -96,6 +97,7 @@ def check(
     refused = refusal(golden.contract, found, gates, golden.puzzles, kind)
     if refused is not None:
         return refused
+    check_rows(found, found.batch or min(batch_size, golden.puzzles))
     quick = steps_only and found.granularity != "loop"
     parts = list(parts_of(golden, candidate, batch_size, progress, quick, valid))
     return conclude(golden, found, gates, parts)

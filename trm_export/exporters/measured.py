@@ -1,0 +1,115 @@
+"""The errors of single steps that were measured at export, and whether they are measured again.
+
+The document is bound to its file by digest. A later comparison of the same file repeats the steps
+on the same puzzles: each error must be the same within the floor of the engine, twice what the
+engine differs from itself without its optimisations, whatever the gate of the precision allows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trm_export.errors import reason_of
+from trm_export.exporters.shared import Shared
+from trm_export.files import MEASURED, sidecar
+from trm_export.tasks import PuzzleSet
+from trm_export.version import TOOL
+from trm_runtime import strict_json
+from trm_runtime.digest import tree_digest
+from trm_runtime.doctor import cpu_model
+from trm_runtime.file_kinds import kind_of
+from trm_runtime.measure import load_engine
+from trm_runtime.open import open_runner
+from trm_runtime.parity import Gates, Golden, ParityResult, Rung, check, record
+from trm_runtime.parity.file_golden import LEAST, MARGIN
+from trm_runtime.parity.result import FAILED, NOT_JUDGED, OK
+
+NAME = "errors at export"  # the rung
+Errors = Mapping[tuple[int, str], float]  # step from 1 and tensor -> relative L2
+
+
+def measured_text(result: ParityResult, golden: Golden, path: Path) -> str | None:
+    """The document of a file that was just checked; None for a loop, which has no steps."""
+    errors = _errors(result)
+    if not errors:
+        return None
+    tokens = golden.chunks[0].tokens
+    facts = {
+        "tool": TOOL,
+        "kind": NAME,
+        "file_sha256": tree_digest(path),
+        "engine": load_engine(path),
+        "processor": cpu_model(),
+        "puzzles": {name: array.tolist() for name, array in tokens.items()},
+        "relative_l2": [[step, tensor, error] for (step, tensor), error in errors.items()],
+    }
+    return json.dumps(facts) + "\n"
+
+
+def _errors(result: ParityResult) -> Errors:
+    return {(e.step, e.tensor): e.relative_l2 for e in result.forced if e.dtype == "float32"}
+
+
+def measured_again(shared: Shared, path: Path) -> Rung | None:
+    """The rung of a file with such a document; None without one.
+
+    Args:
+        shared: the model.
+        path: the file.
+    """
+    document = sidecar(path, MEASURED)
+    if not document.is_file():
+        return None
+    try:
+        facts: Any = strict_json.parse(document.read_text(encoding="utf-8"))
+        if facts["file_sha256"] != tree_digest(path):
+            return Rung(NAME, NOT_JUDGED, f"{document.name} is of another file")
+        recorded = {(int(k), str(name)): float(error) for k, name, error in facts["relative_l2"]}
+        puzzles = _puzzles(facts["puzzles"])
+    except (ValueError, KeyError, TypeError) as error:
+        return Rung(NAME, NOT_JUDGED, f"{document.name} cannot be read: {reason_of(error)}")
+    return _judged(shared, path, puzzles, recorded, str(facts["engine"]))
+
+
+def _puzzles(tokens: Mapping[str, Any]) -> PuzzleSet:
+    arrays = {name: np.array(rows, np.int32) for name, rows in tokens.items()}
+    blanks = np.zeros(len(arrays["inputs"]), np.int32)
+    identifiers = arrays.get("puzzle_identifiers")
+    return PuzzleSet(arrays["inputs"], None, blanks, identifiers=identifiers)
+
+
+def _judged(shared: Shared, path: Path, puzzles: PuzzleSet, recorded: Errors, engine: str) -> Rung:
+    runner = open_runner(path)
+    now = _errors(check(shared.golden(puzzles), runner, gates=Gates(), steps_only=True))
+    if now.keys() != recorded.keys():
+        return Rung(NAME, NOT_JUDGED, "the document has other steps or tensors than the file")
+    floor = _floor(path, record(runner, puzzles))
+    problems = tuple(_problems(now, recorded, floor))
+    worst = max(abs(now[key] - recorded[key]) for key in now)
+    text = (
+        f"measured again by {load_engine(path)}, recorded by {engine}: they differ by {worst:.1e}"
+    )
+    return Rung(NAME, FAILED if problems else OK, text, problems)
+
+
+def _floor(path: Path, own: Golden) -> Errors:
+    """How far the engine is from itself without optimisations; 0 for one without that switch."""
+    plain = not kind_of(path).engine.can_be_plain
+    other = open_runner(path, optimised=plain)
+    return _errors(check(own, other, gates=Gates(), steps_only=True))
+
+
+def _problems(now: Errors, recorded: Errors, floor: Errors) -> Iterator[str]:
+    for (step, tensor), error in now.items():
+        limit = MARGIN * floor[step, tensor] + LEAST
+        before = recorded[step, tensor]
+        if not abs(error - before) <= limit:
+            yield (
+                f"step {step}, {tensor}: relative L2 {error:.2e}, at export {before:.2e}, and the "
+                f"engine explains {limit:.1e}"
+            )
