@@ -5,6 +5,7 @@ Knows the alphabet and the sizes of boards; knows no file format.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -79,10 +80,8 @@ class BoardSigns:
         Of a model without an alphabet they are token ids with a space between.
         """
         plain = text if self.spaced else text.strip()
-        for bare in (plain, *self._bare(text, size)):
-            if self.fits(bare, size):
-                return bare
-        return plain
+        bare = itertools.chain([plain], self._bare(text, size))  # mostly the first is enough
+        return next((cells for cells in bare if self.fits(cells, size)), plain)
 
     def size_of(self, text: str) -> int | None:
         """The first of the sizes that a text fits."""
