@@ -213,7 +213,7 @@ def test_all_complaints_come_at_once(tmp_path: Path) -> None:
         ({"pos_encodings": "learned"}, "inner.embed_pos.embedding_weight: missing"),
         ({"pos_encodings": "alibi"}, "pos_encodings must be one of"),
         ({"puzzle_emb_ndim": 0}, "puzzle_emb_ndim: all_config.yaml has 0, but inner.puzzle_emb"),
-        ({"puzzle_emb_ndim": "${.hidden_size}"}, "arch.puzzle_emb_ndim: expected an integer"),
+        ({"puzzle_emb_ndim": "${.nowhere}"}, "arch.puzzle_emb_ndim: expected an integer"),
         ({"puzzle_emb_len": 1}, "puzzle_emb_ndim 21 does not fit into 1 prefix positions of 16"),
         ({"expansion": 100}, "mlp.down_proj.weight [16, 256]: expected [16, 1280]"),
         ({"expansion": 1e300}, "expansion: all_config.yaml has 1e+300, at most 1024 is"),
@@ -303,7 +303,9 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     save_file({}, path)
     assert f"{EMBED}: missing, so the sizes are not known" in str(refusal(path))
     assert "No such file" in str(refusal(tmp_path / "none.safetensors"))
-    assert "found: step_10.safetensors" in str(refusal(copy(tmp_path, "rope").parent))
+    folder = copy(tmp_path, "rope").parent
+    (folder / "step_20.pt").touch()
+    assert "found: step_10.safetensors, step_20.pt" in str(refusal(folder))
 
 
 def test_wrong_options_are_named_together() -> None:
