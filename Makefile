@@ -27,14 +27,16 @@ export PIP_NO_INPUT := 1
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest test-oldest-here fuzz lint clean
+.PHONY: help demo test test-oldest test-oldest-here fuzz lint build sbom clean
 
 help:
 	@echo "make demo   export the shipped 9x9 model, solve puzzles with it, compare it with Keras"
 	@echo "make test   every test this machine allows"
 	@echo "make test-oldest   export, parity and third-party models with Keras 3.8 and TensorFlow 2.18"
-	@echo "make fuzz MINUTES=5   changed inputs for every reader of files; fails at a traceback"
+	@echo "make fuzz MINUTES=5   changed inputs for every reader of files, and random models in every format"
 	@echo "make lint   ruff and mypy"
+	@echo "make build  both wheels and their bills of materials (CycloneDX), in dist/"
+	@echo "make sbom   the bills of materials alone"
 	@echo "make clean  remove the virtual environment and the caches"
 
 demo: $(VENV)/installed
@@ -57,11 +59,19 @@ test-oldest-here: $(OLDEST)/installed
 # What fails is kept in tests/fuzz/failures, with the command that tries it again.
 fuzz: $(VENV)/installed-dev
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
+	@$(BIN)/python -m tests.fuzz.random_models --minutes $(MINUTES)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+build: sbom
+	@$(BIN)/python -m pip --disable-pip-version-check --quiet wheel --no-deps --wheel-dir dist ./runtimes .
+	@ls dist
+
+sbom: $(VENV)/installed-dev
+	@$(BIN)/python benchmarks/make_sbom.py dist
 
 clean:
 	rm -rf $(VENV) $(OLDEST) .mypy_cache .pytest_cache .ruff_cache

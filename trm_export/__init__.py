@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from trm_export.api.recording import RecordedReference, record
     from trm_export.api.reporting import write_report
     from trm_export.api.training import train
+    from trm_export.api.trusting import require, sign, verify
     from trm_export.api.tuning import TuneResult, tune
     from trm_export.explain.explanation import Explanation
     from trm_export.exporters.export_result import ExportResult, ExportSet, SetEntry
@@ -67,8 +68,11 @@ __all__ = [
     "inspect",
     "load",
     "record",
+    "require",
+    "sign",
     "train",
     "tune",
+    "verify",
     "write_report",
 ]
 
@@ -84,6 +88,7 @@ _MODULES = {
     "api.recording": ("RecordedReference", "record"),
     "api.reporting": ("write_report",),
     "api.training": ("train",),
+    "api.trusting": ("require", "sign", "verify"),
     "api.tuning": ("TuneResult", "tune"),
     "explain.explanation": ("Explanation",),
     "exporters.export_result": ("ExportResult", "ExportSet", "SetEntry"),

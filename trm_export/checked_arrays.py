@@ -13,8 +13,9 @@ import numpy as np
 
 from trm_runtime.digest import digest
 from trm_runtime.errors import RejectedInputError
+from trm_runtime.npy import read_array
 from trm_runtime.regular_file import open_regular
-from trm_runtime.zip_members import DAMAGE, opened_archive, read_array
+from trm_runtime.zip_members import DAMAGE, opened_archive
 
 Array = np.ndarray[Any, Any]
 

@@ -11,6 +11,7 @@
      |   +- CheckpointError       4  a checkpoint that is damaged, of unknown origin or refused
      |   +- ProtocolError         4  a model that does not follow the protocol of a step
      +- ParityError               5  (trm_runtime.errors)
+     +- NonfiniteError            6  (trm_runtime.errors)
 
 The number is the exit code a command ends with. A message says which file or tensor, what was
 expected, what was found and what to do about it; tests/test_messages.py holds its style.
@@ -22,6 +23,7 @@ import re
 
 from trm_runtime.errors import (
     MissingExtraError,
+    NonfiniteError,
     ParityError,
     RejectedInputError,
     TRMError,
@@ -33,6 +35,7 @@ __all__ = [
     "CheckpointError",
     "ConfigurationError",
     "MissingExtraError",
+    "NonfiniteError",
     "OutputWarning",
     "OverwriteError",
     "ParityError",

@@ -38,7 +38,6 @@ from trm_runtime.contract import (
     PUZZLE_TABLE_SUFFIX,
     StepContract,
 )
-from trm_runtime.digest import tree_digest
 from trm_runtime.file_kinds import folder_kind, suffix_kind
 from trm_runtime.regular_file import read_regular
 from trm_runtime.streams import FULL
@@ -190,11 +189,6 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sha256_tree(path: Path) -> str:
-    """The SHA-256 of a file, or of the names and contents of all files in a folder."""
-    return tree_digest(path)
 
 
 def _is_our_keras(path: Path) -> bool:

@@ -10,16 +10,30 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trm_runtime import __version__
-from trm_runtime.errors import TRMError, UsageError
-from trm_runtime.failures import CHANGED_GIVENS, Parser, report, say, warnings_as_lines
+from trm_runtime import __version__, isolation
+from trm_runtime.errors import (
+    MissingExtraError,
+    NonfiniteError,
+    TRMError,
+    UsageError,
+    exit_codes_text,
+)
+from trm_runtime.failures import (
+    CHANGED_GIVENS,
+    Parser,
+    refuse_names,
+    report,
+    say,
+    warnings_as_lines,
+)
 from trm_runtime.memory import return_large_blocks
 from trm_runtime.message_text import counted
 from trm_runtime.streams import StatusLine, open_closed_streams
+from trm_runtime.trust import add_options, require
 
 if TYPE_CHECKING:
     from trm_runtime.solution import Solution, StepEvent
@@ -42,7 +56,7 @@ def _parser() -> Parser:
         description="Solve puzzles with an exported Tiny Recursive Model.",
         epilog="Each line of output: answer, steps, stop reason, q_halt, separated by tabs. "
         "Other commands: `doctor` shows which engines are installed and what they open; "
-        "`check MODEL GOLDEN` compares a model with a recorded reference.",
+        f"`check MODEL GOLDEN` compares a model with a recorded reference. {exit_codes_text()}",
     )
     add = parser.add_argument
     add("model", metavar="MODEL", help="exported model, such as model.onnx")
@@ -62,6 +76,7 @@ def _parser() -> Parser:
     add("--batch-size", type=int, metavar="N", help="puzzles in one batch (default 64)")
     add("--threads", type=int, metavar="N", help="threads of the engine (default: its own choice)")
     add("--submission", metavar="FILE", help="write the answers to ARC JSON as a submission")
+    add_options(parser)
     add("--json", action="store_true", help="print one JSON object, errors included")
     add("--version", action="version", version=f"trm-runtime {__version__}")
     return parser
@@ -93,14 +108,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser, run = _parser(), _run
     as_json = "--json" in given
     try:
+        refuse_names(given)
         options = parser.parse_args(given)
         as_json = options.json
+        if getattr(options, "isolate", False) and not isolation.inside():
+            words = sys.argv[1:] if arguments is None else arguments
+            return isolation.rerun([sys.executable, "-m", "trm_runtime", *words], as_json=as_json)
         with warnings_as_lines():
-            code = run(options)
+            code = _trusting(run, options)
         sys.stdout.flush()
     except (TRMError, OSError, KeyboardInterrupt) as error:
         return report(error, as_json)
+    except MemoryError:
+        return report(isolation.out_of_memory(), as_json)
     return code
+
+
+def _trusting(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    """The command, after what the user demands of its model."""
+    if hasattr(options, "model"):
+        if options.isolate:
+            isolation.confine(options.isolate_memory, options.isolate_seconds)
+        require(options.model, sha256=options.expect_sha256, key=options.verify_key)
+    return run(options)
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -108,9 +138,9 @@ def _doctor(options: argparse.Namespace) -> int:
 
     from trm_runtime.doctor import examine, report_text
 
-    machine = examine()
+    machine = examine(tried=True)
     print(json.dumps(asdict(machine)) if options.json else report_text(machine))
-    return 0
+    return MissingExtraError.exit_code if machine.broken else 0
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -119,6 +149,7 @@ def _run(options: argparse.Namespace) -> int:
     from trm_runtime.loop import solve
     from trm_runtime.open import open_runner
     from trm_runtime.puzzles import arc_questions, read_identifiers, read_inputs
+    from trm_runtime.watchdog import ended_after
 
     runner = open_runner(options.model, options.threads, options.puzzle_table)
     arc = arc_questions(options.puzzles, runner.contract) if options.submission else None
@@ -129,15 +160,16 @@ def _run(options: argparse.Namespace) -> int:
         inputs["puzzle_identifiers"] = read_identifiers(options.identifiers)
     progress = _Progress(len(inputs["inputs"]))
     started = time.monotonic()
-    solution = solve(
-        runner,
-        inputs,
-        halt=options.halt,
-        max_steps=options.max_steps,
-        deadline=options.deadline,
-        batch_size=options.batch_size,
-        on_step=progress,
-    )
+    with ended_after(options.deadline, options.model, options.json):
+        solution = solve(
+            runner,
+            inputs,
+            halt=options.halt,
+            max_steps=options.max_steps,
+            deadline=options.deadline,
+            batch_size=options.batch_size,
+            on_step=progress,
+        )
     seconds = time.monotonic() - started
     progress.line.clear()
     write(solution, sys.stdout, as_json=options.json)
@@ -151,8 +183,11 @@ def _run(options: argparse.Namespace) -> int:
     if changed:
         verb = "changes a given cell of its" if changed == 1 else "change a given cell of their"
         say(f"{counted(changed, 'answer')} {verb} puzzle")
-        return CHANGED_GIVENS
-    return 0
+    if solution.nonfinite:
+        error = NonfiniteError(options.model, solution.nonfinite, len(solution))
+        say(f"Error: {error}")
+        return error.exit_code
+    return CHANGED_GIVENS if changed else 0
 
 
 def _notes(solution: Solution, inputs: Mapping[str, Any]) -> Iterator[str]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from trm_runtime.checks import check_step_call
 from trm_runtime.contract import StepContract
+from trm_runtime.declared import check_calls
 from trm_runtime.runner import Arrays, StepOutput, StepRunner
 
 PASSES = "passes"
@@ -21,10 +22,12 @@ PASSES = "passes"
 class BlockRunner:
     """A StepRunner over another one whose contract has granularity "block".
 
-    Its contract is that of the step: granularity "step", and a carry without `passes`.
+    Its contract is that of the step: granularity "step", and a carry without `passes`. Raises
+    RejectedInputError if the contract declares more calls than `limits.CALLS`.
     """
 
     def __init__(self, block: StepRunner) -> None:
+        check_calls(block.contract, block.contract.max_steps)
         self._block, self._passes = block, block.contract.passes
         self.contract: StepContract = dataclasses.replace(
             block.contract,

@@ -5,6 +5,7 @@ Knows the alphabet and the sizes of boards; knows no file format.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from trm_runtime.alphabet import Alphabet, id_of
 INTEGER = re.compile(r"-?[0-9]{1,9}")
 
 _SEPARATORS = ",;:\t|"
+_LONG = 40  # digits, which are more than any other number in a file has
 _FRAMES = "|!─│┌┐└┘├┤┬┴┼━┃┏┓┗┛┣┫┳┻╋═║╔╗╚╝╠╣╦╩╬╟╢╤╧╪╫┠┨┯┷┿╂"
-_BETWEEN = f" \t\r\n,;:[](){{}}\"'{_FRAMES}"  # cells
+_BETWEEN = f" \t\r\n,;:=[](){{}}\"'{_FRAMES}"  # cells
 _RULES = f" \t+-=*:{_FRAMES}"  # a line of these alone is between rows
 
 
@@ -78,10 +80,8 @@ class BoardSigns:
         Of a model without an alphabet they are token ids with a space between.
         """
         plain = text if self.spaced else text.strip()
-        for bare in (plain, *self._bare(text, size)):
-            if self.fits(bare, size):
-                return bare
-        return plain
+        bare = itertools.chain([plain], self._bare(text, size))  # mostly the first is enough
+        return next((cells for cells in bare if self.fits(cells, size)), plain)
 
     def size_of(self, text: str) -> int | None:
         """The first of the sizes that a text fits."""
@@ -114,24 +114,24 @@ class BoardSigns:
             return [whole]
         return ["".join(fields)] if single else fields[:2] or [whole]
 
-    def wrong_length(self, cells: str, size: int) -> str | None:
-        """What is wrong with the number of characters of a board, if anything."""
-        if len(cells) == size:
-            return None
+    def wrong_length(self, cells: str, size: int) -> str:
+        """What is wrong with the number of characters of a board."""
         numbers = self._numbers(cells)
         if numbers is not None and len(numbers) == size:
             return (
                 f"got the number {max(numbers, key=abs)}, but a cell is one character; token ids "
                 "are not read from text where digits are cells, so give them in an .npz"
             )
-        return f"expected {size} characters, got {len(cells)}"
+        lost = cells.isdigit() and _LONG <= len(cells) < size
+        hint = "; a spreadsheet drops the zeros in front of a number" if lost else ""
+        return f"expected {size} characters, got {len(cells)}{hint}"
 
     def text_of(self, value: Any) -> str:
         """A board in JSON: a text, or cells in (nested) lists, where null is a blank."""
         if not isinstance(value, list):
             return str(value)
         cells = list(_flat(value))
-        blank = next((sign for sign in ".0_ " if sign in self.ids), "0")
+        blank = self._blank or (" " if self.spaced else "0")
         words = [blank if cell is None or cell == "" else str(cell) for cell in cells]
         return ("" if self.ids and not self.numbers_are_ids else " ").join(words)
 
@@ -157,6 +157,22 @@ class BoardSigns:
             return
         rows = (row for row in text.splitlines() if not self.is_rule(row))
         yield "".join(c for row in rows for c in row if c in self.ids or c not in _BETWEEN)
+        if self._blank:
+            yield from self._with_empty_cells(text, size)
+
+    @cached_property
+    def _blank(self) -> str:
+        """A character that is read as a blank; empty without one."""
+        return next((sign for sign in ".0_" if sign in self.ids), "")
+
+    def _with_empty_cells(self, text: str, size: int) -> Iterator[str]:
+        """A board whose blanks are empty fields, as in a spreadsheet, or spaces."""
+        for separator in ",;\t":
+            fields = [field.strip(' "') for field in text.split(separator)]
+            if len(fields) == size and all(len(field) < 2 for field in fields):
+                yield "".join(field or self._blank for field in fields)
+        if len(text) == size and not text.strip(self._known + " "):
+            yield text.replace(" ", self._blank)
 
     def _numbers(self, text: str) -> list[int] | None:
         words = re.sub(r"[,;\[\]\s]+", " ", text).split()

@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trm_runtime.errors import ParityError
+from trm_runtime.errors import ParityError, exit_codes_text
 from trm_runtime.failures import Parser
 from trm_runtime.message_text import counted
 from trm_runtime.streams import StatusLine
+from trm_runtime.trust import add_options
 
 if TYPE_CHECKING:
     from trm_runtime.parity import ParityResult
@@ -23,7 +24,7 @@ def parser() -> Parser:
     command = Parser(
         prog="python -m trm_runtime check",
         description="Compare an exported model with a recorded reference, step by step.",
-        epilog="Exit codes: 0 parity passed, 4 a damaged or unknown file, 5 parity failed.",
+        epilog=exit_codes_text(),
     )
     add = command.add_argument
     add("model", metavar="MODEL", help="exported model, such as model.tflite")
@@ -33,6 +34,7 @@ def parser() -> Parser:
     add("--gate", metavar="FILE", help="gates of your own, a JSON file (default: by precision)")
     add("--batch-size", type=int, metavar="N", default=64, help="rows a step (default 64)")
     add("--threads", type=int, metavar="N", help="threads of the engine (default: its own choice)")
+    add_options(command)
     add("--json", action="store_true", help="print one JSON object, errors included")
     return command
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any
 
 from trm_runtime import strict_json, tensors_json
@@ -33,12 +34,13 @@ from trm_runtime.contract_rules import (
     number_problems,
     size_of,
     structure_problems,
+    text_problems,
 )
 from trm_runtime.display import Shown, Table
 from trm_runtime.errors import ContractError
 from trm_runtime.message_text import counted
 from trm_runtime.strict_json import Fields
-from trm_runtime.tensors import CarrySpec, TensorSpec, shape_text, tensor_problems
+from trm_runtime.tensors import AnySpec, CarrySpec, TensorSpec, shape_text, tensor_problems
 
 __all__ = [
     "GRANULARITIES",
@@ -171,7 +173,22 @@ class StepContract(Shown):
             *halt_problems(kind, halt.kind, halt.threshold, halt.trained),
             *identifier_problems(self.inputs, self.num_puzzle_identifiers, table),
             *alphabet_problems(self.alphabet, self.vocab_size),
+            *text_problems(self._texts()),
         ]
+
+    def _texts(self) -> dict[str, str]:
+        """Every free text by the path of its key."""
+        made = self.made_by
+        specs: tuple[AnySpec, ...] = (*self.inputs, *self.carry, *self.outputs)
+        return {
+            "model_name": self.model_name,
+            "precision": self.precision,
+            "made_by.tool": made.tool,
+            "made_by.weights_sha256": made.weights_sha256,
+            "made_by.config_digest": made.config_digest,
+            "made_by.versions": "".join(chain.from_iterable(made.versions.items())),
+            "the names of tensors": "".join(spec.name for spec in specs),
+        }
 
     @property
     def seq_len(self) -> int:

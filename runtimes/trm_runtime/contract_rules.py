@@ -181,6 +181,15 @@ def identifier_problems(
     return problems
 
 
+def text_problems(texts: Mapping[str, str]) -> list[str]:
+    """Texts, by the path of their key, with characters that a terminal would act on."""
+    return [
+        f"{path}: expected printable characters, got {text!r:.80}"
+        for path, text in texts.items()
+        if not text.isprintable()
+    ]
+
+
 def alphabet_problems(alphabet: Sequence[str] | None, vocab: int) -> list[str]:
     """Broken rules of the alphabet of `vocab` token ids."""
     if alphabet is None:

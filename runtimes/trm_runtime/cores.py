@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from trm_runtime.errors import UsageError
+from trm_runtime.limits import THREADS
 
 
 def available_cores() -> int:
@@ -15,6 +16,10 @@ def available_cores() -> int:
 
 
 def check_threads(threads: int | None) -> None:
-    """Raise UsageError for less than one thread."""
+    """Raise UsageError for less than one thread, or more than `limits.THREADS`."""
     if threads is not None and threads < 1:
         raise UsageError(f"threads: expected 1 or more, got {threads}.")
+    if threads is not None and threads > THREADS.value:
+        raise UsageError(
+            f"threads: expected at most {THREADS.value}, got {threads}; {THREADS.remedy}."
+        )

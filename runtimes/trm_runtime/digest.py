@@ -1,10 +1,14 @@
-"""The SHA-256 of a file or folder in hexadecimal, read in chunks. Standard library only."""
+"""The SHA-256 of files and folders in hexadecimal, read in chunks. Standard library only."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import IO
+
+from trm_runtime.errors import RejectedInputError, unreadable
+from trm_runtime.regular_file import open_regular
 
 _CHUNK = 1 << 20
 
@@ -22,11 +26,47 @@ def digest(file: IO[bytes], size: int | None = None) -> str:
     return found.hexdigest()
 
 
-def tree_digest(path: Path) -> str:
-    """Of a file, or of the names and contents of all files in a folder."""
-    if not path.is_dir():
-        with path.open("rb") as file:
+def file_digest(path: Path) -> str:
+    """Of a regular file; RejectedInputError for one that cannot be read."""
+    try:
+        with open_regular(path) as file:
             return digest(file)
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    lines = [f"{tree_digest(file)}  {file.relative_to(path).as_posix()}" for file in files]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def tree_digest(path: Path) -> str:
+    """Of a file; of a folder that of the list of its files, as `sha256sum` prints it.
+
+    The list has a line `<digest>  <name>` for each file, hidden ones too, in the order of the bytes
+    of the names, which are relative and use `/`. In the folder:
+
+        find . -type f -printf '%P\\0' | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum
+
+    Raises what `file_digest` and `files_of` raise.
+    """
+    if not path.is_dir():
+        return file_digest(path)
+    lines = [f"{file_digest(file)}  {name}\n" for name, file in files_of(path).items()]
+    return hashlib.sha256(b"".join(map(os.fsencode, lines))).hexdigest()
+
+
+def files_of(folder: Path) -> dict[str, Path]:
+    """Every file in a folder by its relative name, in the order of the bytes of the names.
+
+    Links are followed, as an engine does. Raises RejectedInputError for a folder that is in it
+    twice (a loop of links), and for a name with a line end.
+    """
+    found, seen = {}, set()
+    for place, _, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            raise RejectedInputError(f"{place}: a link to a folder that is here already; drop it.")
+        seen.add(real)
+        for name in names:
+            file = Path(place, name)
+            found[file.relative_to(folder).as_posix()] = file
+    broken = next((name for name in found if "\n" in name), None)
+    if broken is not None:
+        raise RejectedInputError(f"{folder}: a file {broken!r}, with a line end; rename it.")
+    return {name: found[name] for name in sorted(found, key=os.fsencode)}

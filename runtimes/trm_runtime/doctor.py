@@ -1,6 +1,7 @@
 """`python -m trm_runtime doctor`: the installed engines, what they open, and the machine.
 
-Reads the metadata of installed packages, so no engine is loaded; standard library only.
+Each installed engine opens and runs a tiny file, in a process of its own: it may crash, print, or
+take gigabytes. Standard library only.
 """
 
 from __future__ import annotations
@@ -8,12 +9,14 @@ from __future__ import annotations
 import platform
 import re
 import subprocess
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from trm_runtime import __version__
+from trm_runtime import __version__, file_kinds
 from trm_runtime.cores import available_cores
-from trm_runtime.file_kinds import KINDS, installed_version
+from trm_runtime.file_kinds import KINDS, FileKind, installed_version
 from trm_runtime.message_text import counted
 
 FEATURES = (
@@ -21,6 +24,18 @@ FEATURES = (
     "neon", "asimd", "asimddp", "i8mm", "bf16", "sve", "fphp", "asimdhp",
 )  # fmt: skip
 """CPU features that speed up a step, by their Linux names; `asimddp` are NEON's dot products."""
+
+_SECONDS = 120  # that an engine may take to open a tiny file; TensorFlow is slow to load
+_SAID = "problem: "
+_TRIAL = f"""
+import sys
+from trm_runtime.file_kinds import KINDS
+try:
+    KINDS[sys.argv[1]].engines[int(sys.argv[2])].try_out()
+except Exception as error:
+    print({_SAID!r} + (str(error) or repr(error)).splitlines()[0])
+    sys.exit(1)
+"""
 
 _MACOS = {"neon": "hw.optional.neon", "asimddp": "hw.optional.arm.FEAT_DotProd"}
 
@@ -32,6 +47,8 @@ class Engine:
     name: str  # its distribution
     version: str | None  # None: not installed
     opens: str  # a kind of file
+    problem: str | None = None  # why it does not open one; None: it does, or was not tried
+    used_instead: str | None = None  # the one that opens this kind, where it is not this one
 
 
 @dataclass(frozen=True)
@@ -48,16 +65,21 @@ class Report:
     engines: tuple[Engine, ...]
     missing: tuple[str, ...]  # kinds of file without an engine, each with its install command
 
+    @property
+    def broken(self) -> bool:
+        """Whether an installed engine does not work."""
+        return any(engine.version and engine.problem for engine in self.engines)
 
-def examine() -> Report:
-    """Examine this machine; loads no engine and changes nothing."""
+
+def examine(*, tried: bool = False) -> Report:
+    """Examine this machine; changes nothing. `tried`: let every installed engine open a file."""
     engines = tuple(
-        Engine(name, installed_version(name), kind.label)
+        engine
         for kind in KINDS.values()
-        for engine in kind.engines
-        for name in engine.distributions
+        for row in kind.engines
+        for engine in _engines(kind, row, tried)
     )
-    opened = {engine.opens for engine in engines if engine.version}
+    opened = {engine.opens for engine in engines if engine.version and not engine.problem}
     return Report(
         trm_runtime=__version__,
         python=f"{platform.python_implementation()} {platform.python_version()}",
@@ -73,6 +95,30 @@ def examine() -> Report:
             if kind.label not in opened
         ),
     )
+
+
+def _engines(kind: FileKind, row: file_kinds.Engine, tried: bool) -> Iterator[Engine]:
+    """The distributions of an engine; the first that is installed is the one that is used."""
+    used: str | None = None
+    for name in row.distributions:
+        version = installed_version(name)
+        index, trial = kind.engines.index(row), tried and version is not None and used is None
+        problem = try_out(kind.name, index) if trial else None
+        yield Engine(name, version, kind.label, problem, used if version else None)
+        used = used or (name if version else None)
+
+
+def try_out(kind: str, index: int) -> str | None:
+    """Opens a tiny file with an engine of a kind, in a process of its own; the problem, if any."""
+    command = [sys.executable, "-c", _TRIAL, kind, str(index)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
+    except subprocess.TimeoutExpired:
+        return f"opens nothing within {_SECONDS} s"
+    if done.returncode == 0:
+        return None
+    said = [line for line in done.stdout.splitlines() if line.startswith(_SAID)]
+    return said[-1][len(_SAID) :] if said else f"its process ended with {done.returncode}"
 
 
 # --- the processor -------------------------------------------------------------------------------
@@ -130,8 +176,16 @@ def report_text(report: Report) -> str:
         ("features", " ".join(report.cpu_features) or "unknown"),
     ]
     installed = [engine for engine in report.engines if engine.version]
-    lines += [(engine.name, f"{engine.version}, opens {engine.opens}") for engine in installed]
+    lines += [(engine.name, f"{engine.version}, {_ability(engine)}") for engine in installed]
     text = [f"{name:<16} {value}" for name, value in lines]
     if report.missing:
         text += ["", "To open other kinds of files:", *(f"  {x}" for x in report.missing)]
     return "\n".join(text)
+
+
+def _ability(engine: Engine) -> str:
+    if engine.used_instead is not None:
+        return f"not used, because {engine.used_instead} is installed"
+    if engine.problem is None:
+        return f"opens {engine.opens}"
+    return f"does not open {engine.opens}: {engine.problem}"

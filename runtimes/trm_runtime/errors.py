@@ -7,6 +7,7 @@
      |   +- ContractError           a step contract that breaks its own rules
      |   +- ContractMismatchError   an engine that differs from its contract
      +- ParityError              5  a candidate that does not reproduce its reference
+     +- NonfiniteError           6  a file that computes NaN or infinity
 
 A message says which file or tensor, what was expected, what was found and what to do about it;
 tests/test_messages.py of the repository checks its style.
@@ -14,10 +15,29 @@ tests/test_messages.py of the repository checks its style.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from trm_runtime.message_text import fitted, listing
+from trm_runtime.message_text import counted, fitted, listing
+
+EXIT_CODES: Mapping[int, str] = {
+    0: "ok",
+    1: "known error",
+    2: "usage",
+    3: "a missing extra",
+    4: "rejected or damaged input",
+    5: "parity failed",
+    6: "answers with NaN or infinity",
+    7: "an answer changes a given cell of its puzzle",
+    130: "interrupted",
+    143: "terminated",
+}
+"""The exit codes of all commands of both packages; docs/exit-codes.md explains them."""
+
+
+def exit_codes_text() -> str:
+    """All of them in one line, for `--help`."""
+    return f"Exit codes: {', '.join(f'{code} {what}' for code, what in EXIT_CODES.items())}."
 
 
 class OldFileWarning(UserWarning):
@@ -53,7 +73,7 @@ class RejectedInputError(TRMError):
 
     def __init__(self, summary: str, problems: Sequence[str] = ()) -> None:
         self.summary, self.problems = fitted(summary, problems)
-        super().__init__(listing(self.summary, self.problems))
+        super().__init__(listing(self.summary, self.problems, len(problems)))
 
     def __reduce__(self) -> tuple[type[RejectedInputError], tuple[str, tuple[str, ...]]]:
         return type(self), (self.summary, self.problems)
@@ -71,6 +91,18 @@ class ParityError(TRMError):
     """A candidate that does not reproduce its reference."""
 
     exit_code: ClassVar[int] = 5
+
+
+class NonfiniteError(TRMError):
+    """A file that computes NaN or infinity for `bad` of so many puzzles."""
+
+    exit_code: ClassVar[int] = 6
+
+    def __init__(self, where: object, bad: int, puzzles: int, then: str = "") -> None:
+        super().__init__(
+            f"{where}: NaN or infinity ended {bad} of {counted(puzzles, 'puzzle')}"
+            f"{then}; export the file again, or compare it with its model (`trm-export parity`)."
+        )
 
 
 def unreadable(path: object, error: OSError) -> RejectedInputError:

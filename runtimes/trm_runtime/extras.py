@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import ModuleType
 
 from trm_runtime.errors import MissingExtraError
+from trm_runtime.message_text import first_line
 
 
 def load_extra(module: str, extra: str, distribution: str = "trm-runtime") -> ModuleType:
@@ -21,11 +22,15 @@ def load_extra(module: str, extra: str, distribution: str = "trm-runtime") -> Mo
     except ModuleNotFoundError as error:
         if error.name != module:
             raise _broken(module, install, error) from error
-        raise MissingExtraError(
-            f"{module} is not installed; install it with `{install}`."
-        ) from None
-    except ImportError as error:
+        raise _missing(module, extra, distribution) from None
+    except Exception as error:  # such as the AttributeError of a package for another numpy
         raise _broken(module, install, error) from error
+
+
+def require_extra(module: str, extra: str, distribution: str = "trm-runtime") -> None:
+    """MissingExtraError if `module` is not installed; loads nothing."""
+    if importlib.util.find_spec(module) is None:
+        raise _missing(module, extra, distribution)
 
 
 def load_first_extra(
@@ -37,19 +42,32 @@ def load_first_extra(
 
     Raises MissingExtraError if none is installed, or the first that is installed is broken.
     """
+    package = first_installed(extras)
     for module, extra in extras.items():
-        if importlib.util.find_spec(module.partition(".")[0]) is not None:
+        if module.partition(".")[0] == package:
             return load_extra(module, extra, distribution)
     names = " nor ".join(module.partition(".")[0] for module in extras)
     lines = " or ".join(f"`{_install_line(extra, distribution)}`" for extra in extras.values())
     raise MissingExtraError(f"Neither {names} is installed; install one with {lines} ({hint}).")
 
 
+def _missing(module: str, extra: str, distribution: str) -> MissingExtraError:
+    line = _install_line(extra, distribution)
+    return MissingExtraError(f"{module} is not installed; install it with `{line}`.")
+
+
+def first_installed(modules: Iterable[str]) -> str | None:
+    """The package of the first of these modules that is installed."""
+    packages = (module.partition(".")[0] for module in modules)
+    return next((name for name in packages if importlib.util.find_spec(name) is not None), None)
+
+
 def _install_line(extra: str, distribution: str) -> str:
     return f'pip install "{distribution}[{extra}]"'
 
 
-def _broken(module: str, install: str, error: ImportError) -> MissingExtraError:
+def _broken(module: str, install: str, error: Exception) -> MissingExtraError:
     return MissingExtraError(
-        f"{module} is installed but cannot be loaded ({error}); reinstall it with `{install}`."
+        f"{module} is installed but cannot be loaded ({first_line(error)}); reinstall it with "
+        f"`{install}`."
     )

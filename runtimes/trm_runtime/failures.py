@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -21,11 +21,24 @@ INTERRUPTED = 130
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises UsageError for wrong arguments, instead of printing and exiting."""
+    """Raises UsageError for wrong arguments, and OSError for a full standard output."""
 
     def error(self, message: str) -> NoReturn:
         """Called by argparse with the problem."""
         raise UsageError(f"{message[:1].upper()}{message[1:]} (see `{self.prog} --help`).")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Called by argparse with a help or a version; its own discards the errors of a disk."""
+        print(message, end="", file=file, flush=True)
+
+
+def refuse_names(arguments: Sequence[str]) -> None:
+    """UsageError for an argument that is not UTF-8: engines and JSON cannot name such a file."""
+    for text in arguments:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{text!r} is not UTF-8; rename the file or folder.") from None
 
 
 def report(error: BaseException, as_json: bool) -> int:

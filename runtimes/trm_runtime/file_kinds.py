@@ -9,21 +9,29 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from trm_runtime.errors import RejectedInputError
+from trm_runtime.errors import RejectedInputError, unreadable
+
+CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
+"""The suffixes of PyTorch checkpoints; the official code writes `step_<N>` without one."""
+TINY = Path(__file__).parent / "tiny"
+"""A folder with a tiny file of every kind, whose signature `tiny` returns y = -x of one float."""
 
 
 @dataclass(frozen=True)
 class Engine:
     """An engine that runs a kind of file.
 
-    The module of its driver has a function `load_engine() -> module` and the driver's class, a
-    StepRunner, which takes a path and the keyword `threads`, and `optimised` if `can_be_plain`.
+    The module of its driver has a function `load_engine() -> module`, a function
+    `try_engine(tiny)`, which opens and runs the tiny file of its kind in the folder `tiny`, and the
+    driver's class, a StepRunner, which takes a path and the keyword `threads`, and `optimised` if
+    `can_be_plain`.
     """
 
     driver: str  # "module:class"
@@ -44,6 +52,10 @@ class Engine:
         """The engine's module; MissingExtraError if it is not installed."""
         module: ModuleType = _loaded(f"{self.driver.partition(':')[0]}:load_engine")()
         return module
+
+    def try_out(self) -> None:
+        """Opens and runs a tiny file; raises whatever the engine raises."""
+        _loaded(f"{self.driver.partition(':')[0]}:try_engine")(TINY)
 
     @property
     def is_installed(self) -> bool:
@@ -142,12 +154,19 @@ def suffix_kind(path: Path) -> FileKind | None:
 
 def kind_of(path: Path) -> FileKind:
     """The kind of a file or folder; RejectedInputError, with the known kinds, for any other."""
-    kind = folder_kind(path) or suffix_kind(path)
+    try:
+        kind = folder_kind(path) or suffix_kind(path)
+    except OSError as error:  # a name that is too long
+        raise unreadable(path, error) from error
     if kind is not None:
         return kind
     if path.is_dir():
         markers = " or ".join(kind.marker for kind in KINDS.values() if kind.marker)
         reason = f"a folder without {markers} is not a model"
+    elif is_checkpoint(path):
+        reason = "a PyTorch checkpoint; convert it with `trm-export import`, then export the model"
+    elif path.suffix == ".keras":
+        reason = "a Keras model; export it first, such as with `trm-export onnx`"
     elif path.suffix:
         reason = f"{path.suffix} is not a known kind of model file"
     elif path.exists():
@@ -155,6 +174,11 @@ def kind_of(path: Path) -> FileKind:
     else:
         reason = "there is no such file or folder"
     raise RejectedInputError(f"{path}: {reason}; expected {known_kinds()}.")
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file has the name of a PyTorch checkpoint."""
+    return path.suffix.lower() in CHECKPOINTS or re.fullmatch(r"step_\d+", path.name) is not None
 
 
 def known_kinds() -> str:

@@ -20,6 +20,7 @@ import numpy as np
 
 from trm_runtime.checks import check_inputs, with_identifiers
 from trm_runtime.contract import StepContract
+from trm_runtime.declared import check_calls, check_rows
 from trm_runtime.errors import UsageError
 from trm_runtime.loop_graph import solve_batches
 from trm_runtime.message_text import counted
@@ -82,7 +83,9 @@ def solve(
     tokens = check_inputs(contract, _as_mapping(contract, inputs))
     refuse_padding(contract, tokens["inputs"])
     policy = _policy(contract, halt, max_steps)
+    check_calls(contract, policy.max_steps)
     slots = _slots(contract, batch_size, len(tokens["inputs"]))
+    check_rows(contract, slots)
     limit = started + _seconds(deadline)
     if contract.granularity == "loop":
         _refuse_loop_options(halt, policy, contract)

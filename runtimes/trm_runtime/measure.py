@@ -114,6 +114,7 @@ def main() -> None:
         sys.stdout.write(json.dumps({"refused": str(error)}) + "\n")
         sys.exit(error.exit_code)
     answers = {"answers": solution.answers.tolist(), "steps": solution.steps.tolist()}
+    answers["nonfinite"] = solution.nonfinite
     sys.stdout.write(json.dumps({**costs, **answers}) + "\n")
 
 

@@ -48,11 +48,11 @@ def fitted(summary: str, problems: Sequence[str]) -> tuple[str, tuple[str, ...]]
     return clipped(printable(summary), _LONGEST_HEAD if lines else LONGEST), tuple(lines)
 
 
-def listing(summary: str, problems: Sequence[str]) -> str:
-    """A summary and the first problems below it, at most LONGEST characters together."""
+def listing(summary: str, problems: Sequence[str], total: int) -> str:
+    """A summary and the first of `total` problems, at most LONGEST characters together."""
     text = summary
     for number, line in enumerate(problems):
-        left = len(problems) - number
+        left = total - number
         more = f"\n  - ... and {left} more" if left > 1 else ""
         space = LONGEST - len(text) - len(more) - len("\n  - ")
         if number and len(line) > space:

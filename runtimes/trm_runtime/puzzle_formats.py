@@ -106,9 +106,10 @@ def _boards_of(
         if value is None:
             raise RejectedInputError(f"{name}{' ' + place if place else ''}: not valid JSON.")
         if is_arc(value):
+            sizes = " or ".join(map(str, signs.sizes))
             raise RejectedInputError(
-                f"{name}: has ARC problems, but the boards here have "
-                f"{' or '.join(map(str, signs.sizes))} cells; ARC needs a model of its own."
+                f"{name}: has ARC problems, but a board has the size {sizes} here; ARC needs a "
+                "model of its own."
             )
         found = False
         for number, (puzzle, solution) in enumerate(_pairs(value, signs), start=1):
@@ -126,17 +127,32 @@ def _pairs(value: Any, signs: BoardSigns) -> Iterator[tuple[str, str | None]]:
         puzzle, solution = (_named(value, kind) for kind in (PUZZLE_NAMES, SOLUTION_NAMES))
         if puzzle is None or isinstance(value[puzzle], dict):
             for inner in value.values():
-                yield from _pairs(inner, signs) if isinstance(inner, (dict, list)) else ()
+                board = isinstance(inner, str) and signs.size_of(inner) is not None
+                if board or isinstance(inner, (dict, list)):
+                    yield from _pairs(inner, signs)
             return
         boards = _column(value[puzzle], signs)
+        given = None if solution is None else value[solution]
         no_answers: list[str | None] = [None] * len(boards)
-        answers = no_answers if solution is None else _column(value[solution], signs)
+        answers = no_answers if given is None else _column(given, signs)
         yield from itertools.zip_longest(boards, answers, fillvalue="")
     elif isinstance(value, list) and not _is_board(value, signs):
         for inner in value:
-            yield from _pairs(inner, signs)
+            if _is_pair(inner, signs):
+                yield signs.text_of(inner[0]), signs.text_of(inner[1])
+            else:
+                yield from _pairs(inner, signs)
     elif isinstance(value, (list, str)):
         yield signs.text_of(value), None
+
+
+def _is_pair(value: Any, signs: BoardSigns) -> bool:
+    """Whether a list is a puzzle and its solution."""
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(signs.size_of(signs.text_of(board)) is not None for board in value)
+    )
 
 
 def _named(value: dict[str, Any], kind: tuple[str, ...]) -> str | None:
@@ -179,6 +195,9 @@ def _table(head: Sequence[tuple[int, str]], rest: Lines, signs: BoardSigns, name
         return _table_of(columns, sign, rest, texts[0][0], signs, name)
     if len(texts) > 1 and _is_header(header, texts[1][1], signs):
         columns = [column.strip(' "') for column in re.split("[\t;,|]", header)]
+        if len(columns) == 1:  # a title
+            below = (line for line in rest if line[0] != texts[0][0])
+            return _line_each(texts[1:], below, signs, name)
         raise RejectedInputError(
             f"{name}: its first line is no puzzle but has the columns {', '.join(columns)}; "
             f"{_known_names()}."
@@ -194,7 +213,7 @@ def _table_of(
         raise RejectedInputError(
             f"{name}: no column of puzzles, got {', '.join(columns)}; {_known_names()}."
         )
-    rows = _rows(rest, sign, header, name)
+    rows = _rows(rest, sign, header, signs, name)
     first = list(itertools.islice(rows, 1))
     if solution is None and first:
         _refuse_unknown_solutions(columns, first[0][1], puzzle, signs, name)
@@ -221,17 +240,21 @@ def _refuse_unknown_solutions(
             )
 
 
-def _rows(rest: Lines, sign: str, header: int, name: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(
+    rest: Lines, sign: str, header: int, signs: BoardSigns, name: str
+) -> Iterator[tuple[int, list[str]]]:
     """(number of the line, cells) of the rows below the header; a cell may have several lines."""
     last, split = header, re.escape(sign)
 
     def texts() -> Iterator[str]:
         nonlocal last
         for number, line in _texts(rest):
-            if number > header:
+            if number > header and not signs.is_rule(line):
                 last = number
-                line = re.sub(rf'(^|{split}) +"', r'\1"', line)
-                yield re.sub(rf'" +({split}|$)', r'"\1', line) + "\n"
+                if '"' in line:
+                    line = re.sub(rf'(^|{split}) +"', r'\1"', line)
+                    line = re.sub(rf'" +({split}|$)', r'"\1', line)
+                yield f"{line}\n"
 
     try:
         for row in csv.reader(texts(), delimiter=sign):
@@ -283,7 +306,8 @@ def named_so(columns: Iterable[str], kind: tuple[str, ...]) -> list[str]:
 
 
 def _words(column: str) -> set[str]:
-    words = set(re.split(r"[\W_]+", column.lower().replace("quizzes", "quiz"))) - {""}
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column).lower().replace("quizzes", "quiz")
+    words = set(re.split(r"[\W_]+", spaced)) - {""}
     return {word[:-1] if word.endswith("s") else word for word in words}
 
 

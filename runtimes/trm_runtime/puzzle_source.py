@@ -26,11 +26,9 @@ from trm_runtime.zip_members import DAMAGE, opened_archive, read_member
 
 LONGEST = 100_000  # characters in one line; a longer one is not a puzzle
 LONGEST_JSON = 1 << 25  # characters of a line that starts as JSON does, which may be all of a file
-LFS = b"version https://git-lfs"
 
 _GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
 _OTHER_KINDS = {
-    LFS: "a Git LFS pointer, not the file; fetch it with `git lfs pull`",
     b"PAR1": "a Parquet file; save it as CSV, or its tokens as .npz",
     b"\xd0\xcf\x11\xe0": "an Excel file; save it as CSV",
     b"BZh": "packed by bzip2; unpack it first",

@@ -20,7 +20,7 @@ from trm_runtime.contract import PUZZLE_TABLE_SUFFIX, StepContract
 from trm_runtime.digest import digest
 from trm_runtime.errors import RejectedInputError
 from trm_runtime.message_text import first_few, first_line
-from trm_runtime.npy_header import Header, read_header
+from trm_runtime.npy import Header, read_header
 from trm_runtime.regular_file import open_regular
 from trm_runtime.runner import Arrays, StepOutput, StepRunner
 from trm_runtime.tensors import CarrySpec, TensorSpec, shape_text

@@ -176,9 +176,8 @@ def _cells(cells: str, signs: BoardSigns, contract: StepContract) -> list[int]:
         return _ids([int(word) for word in words], contract)
     if not lookup:
         raise _BadLineError(f"expected {counted(size, 'token id')} separated by spaces or commas")
-    problem = signs.wrong_length(cells, size)
-    if problem is not None:
-        raise _BadLineError(problem)
+    if len(cells) != size:
+        raise _BadLineError(signs.wrong_length(cells, size))
     column = next(i for i, character in enumerate(cells) if character not in lookup)
     known = "".join(sorted(lookup))
     raise _BadLineError(f"column {column + 1}: {cells[column]!r} is not one of {known}")

@@ -19,6 +19,12 @@ PathLike = Union[str, "os.PathLike[str]"]
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _CHUNK = 1 << 20
+_PAGE = "an HTML page, not the file; the download needs a sign-in or another address"
+_STAND_INS = {
+    b"version https://git-lfs": "a Git LFS pointer, not the file; fetch it with `git lfs pull`",
+    b"<!doctype html": _PAGE,
+    b"<html": _PAGE,
+}
 _KINDS = (
     (stat.S_ISFIFO, "a FIFO"),
     (stat.S_ISCHR, "a device"),
@@ -30,12 +36,14 @@ _KINDS = (
 def open_regular(path: PathLike, limit: Limit | None = None) -> BinaryIO:
     """The file, for reading bytes; the caller closes it. It may have any size without a limit.
 
-    Raises RejectedInputError for a FIFO, a device or a socket, and for a file above the limit,
-    OSError for a folder and whatever the system cannot open.
+    Raises RejectedInputError for a FIFO, a device or a socket, for a file above the limit, and for
+    a file that stands for another one, such as a Git LFS pointer; OSError for a folder and whatever
+    the system cannot open.
     """
     file = os.fdopen(os.open(path, _FLAGS | getattr(os, "O_CLOEXEC", 0)), "rb")
     try:
         _check(path, os.fstat(file.fileno()), limit)
+        _refuse_stand_in(path, file)
     except BaseException:
         file.close()
         raise
@@ -66,6 +74,14 @@ def bounded(file: BinaryIO, name: str, limit: Limit = FILE_MB) -> bytes:
 def too_large(name: str, limit: Limit) -> RejectedInputError:
     """The error for a file above its limit."""
     return RejectedInputError(f"{name}: larger than {limit.value:,} MB; {limit.remedy}.")
+
+
+def _refuse_stand_in(path: PathLike, file: BinaryIO) -> None:
+    head = file.read(64).lstrip().lower()
+    file.seek(0)
+    for start, kind in _STAND_INS.items():
+        if head.startswith(start):
+            raise RejectedInputError(f"{path}: {kind}.")
 
 
 def _check(path: PathLike, found: os.stat_result, limit: Limit | None) -> None:

@@ -36,7 +36,9 @@ class HaltPolicy:
         reasons[steps >= self.max_steps] = STOP_REASONS.index("max_steps")
         if self.threshold is not None:
             score = self.rule.score(q_halt, q_continue)
-            reasons[score > self.threshold] = STOP_REASONS.index("halted")
+            with np.errstate(over="ignore"):  # a threshold beyond float32 is infinite
+                threshold = np.float32(self.threshold)
+            reasons[score > threshold] = STOP_REASONS.index("halted")
         return reasons
 
 

@@ -89,6 +89,11 @@ class Solution(Shown):
         return [bool(k) if known else None for k, known in zip(kept, answered)]
 
     @property
+    def nonfinite(self) -> int:
+        """The number of puzzles that NaN or infinity ended."""
+        return self.stop_reasons.count("nonfinite")
+
+    @property
     def stops(self) -> str:
         """Stop reasons and the mean number of steps: `2 halted; 3.50 steps on average`."""
         reasons = sorted(Counter(self.stop_reasons).items())

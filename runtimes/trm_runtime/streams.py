@@ -18,11 +18,14 @@ FULL = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOS
 def open_closed_streams() -> None:
     """Open the null device as stdout or stderr if a command was started without it (`>&-`).
 
-    Otherwise the stream is None, and the next file that is opened gets its descriptor.
+    Otherwise the stream is None, and the next file that is opened gets its descriptor. What the
+    encoding of standard output lacks is from now on written with a backslash.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 class StatusLine:

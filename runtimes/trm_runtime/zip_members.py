@@ -1,24 +1,18 @@
 """Read the members of a ZIP archive that is not trusted, in bounded memory.
 
 `zipfile` alone reads a directory of any size, and inflates what a member has, not what it declares.
+Standard library only.
 """
 
 from __future__ import annotations
 
-import io
-import math
 import os
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
-
-from trm_runtime.message_text import first_line
-
-if TYPE_CHECKING:
-    import numpy as np
+from typing import BinaryIO
 
 DAMAGE = (
     zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, ValueError, OverflowError,
@@ -103,28 +97,3 @@ def read_member(archive: zipfile.ZipFile, name: str, most: int | None = None) ->
     if len(data) != member.file_size:
         raise EOFError(f"{name}: it is cut off")
     return data
-
-
-def read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray[Any, Any]:
-    """The array of a `.npy` member, read-only; raises one of DAMAGE.
-
-    It has exactly the values that it declares, and no Python objects.
-    """
-    import numpy as np
-
-    data = read_member(archive, name)
-    file = io.BytesIO(data)
-    try:
-        version = np.lib.format.read_magic(file)
-        header = np.lib.format.read_array_header_1_0
-        if version > (1, 0):
-            header = np.lib.format.read_array_header_2_0
-        shape, by_columns, dtype = header(file)
-    except Exception as error:  # numpy's parser of the header may raise any exception
-        raise ValueError(f"{name}: {first_line(error)}") from error
-    size, start = math.prod(shape) * dtype.itemsize, file.tell()
-    if dtype.hasobject or not dtype.itemsize or size != len(data) - start:
-        stored = f"{len(data) - start:,} bytes of {dtype}"
-        raise ValueError(f"{name}: it declares the shape {shape}, but has {stored}")
-    values: np.ndarray[Any, Any] = np.frombuffer(data, dtype, offset=start)
-    return values.reshape(shape, order="F" if by_columns else "C")

@@ -18,7 +18,7 @@ import pytest
 
 from tests.keras_zoo import members, pack, replace, with_config, with_weights
 from trm_export.checkpoints.keras_file import CONFIG, LIMITS, METADATA, WEIGHTS, inspect_keras
-from trm_export.errors import CheckpointError
+from trm_export.errors import CheckpointError, RejectedInputError
 
 LM_HEAD = "inner/lm_head/vars/0"
 H_INIT = "inner/vars/0"
@@ -230,6 +230,14 @@ def test_bad_json(tmp_path: Path, tiny_keras: Path, name: str, text: bytes) -> N
         {"expansion": 1e12},
         {"l_layers": 10_000, "h_layers": 10_000},
         {"seq_len": 10**9},
+        {"h_cycles": 10**6},
+        {"h_cycles": 30, "l_cycles": 30},
+        {"halt_max_steps": 10**9},
+        {"seq_len": 1 << 17},
+        {"halt_threshold": 10**400},
+        {"expansion": 1e308},
+        {"rope_theta": 1e300},
+        {"name": "\ud800"},
         {"no_such_option": 1},
         {"name": "a/b"},
         {"dtype": "float33"},
@@ -241,8 +249,11 @@ def test_configurations_that_cannot_be_built(
     tmp_path: Path, tiny_keras: Path, load: Callable[[Path], Any], changes: dict[str, Any]
 ) -> None:
     path = with_config(tiny_keras, tmp_path / "x.keras", lambda c: c["config"].update(changes))
-    with pytest.raises(CheckpointError, match=r"x\.keras"):
+    with pytest.raises(CheckpointError, match=r"x\.keras") as caught:
         load(path)
+    assert len(str(caught.value)) < 500
+    named = next(iter(changes))
+    assert named in str(caught.value) or named in ("hidden_size", "name", "dtype")
 
 
 # --- the weights ----------------------------------------------------------------------------------
@@ -251,6 +262,51 @@ def test_configurations_that_cannot_be_built(
 def test_not_hdf5(tmp_path: Path, tiny_keras: Path) -> None:
     path = pack(tmp_path / "x.keras", {**members(tiny_keras), WEIGHTS: b"not HDF5"})
     assert "not an HDF5 file" in str(refusal(path))
+
+
+def hard_links(file: h5py.File) -> None:
+    """2^60 paths to one group."""
+    group = file.create_group("deep")
+    for _ in range(60):
+        group["b"], group = group.create_group("a"), group["a"]
+
+
+def many_names(file: h5py.File) -> None:
+    """More bytes than the file has, of one dataset."""
+    for number in range(3000):
+        file[f"more/{number}"] = file[LM_HEAD]
+
+
+@pytest.mark.parametrize("edit", [hard_links, many_names])
+def test_an_object_of_several_names_is_visited_once(
+    tmp_path: Path, tiny_keras: Path, edit: Callable[[h5py.File], None]
+) -> None:
+    path = with_weights(tiny_keras, tmp_path / "x.keras", edit)
+    assert "a second link to the same object" in str(refusal(path))
+    assert len(str(refusal(path))) < 500
+
+
+def test_a_compressed_member_that_is_damaged(tmp_path: Path, tiny_keras: Path) -> None:
+    path = pack(tmp_path / "x.keras", members(tiny_keras), zipfile.ZIP_DEFLATED)
+    assert inspect_keras(path).parameters == inspect_keras(tiny_keras).parameters
+    with zipfile.ZipFile(path) as archive:
+        start = archive.getinfo(CONFIG).header_offset + 30 + len(CONFIG)
+    data = bytearray(path.read_bytes())
+    data[start] ^= 0xFF
+    path.write_bytes(data)
+    assert "not a .keras file, or a damaged one" in str(refusal(path))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_member_of_another_compression(tmp_path: Path, tiny_keras: Path, method: int) -> None:
+    path = pack(tmp_path / "x.keras", members(tiny_keras), method)
+    assert "expected stored or deflated" in str(refusal(path))
+
+
+def test_a_file_that_is_none(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.keras")
+    with pytest.raises(RejectedInputError, match="expected a regular file, got a FIFO"):
+        inspect_keras(tmp_path / "x.keras")
 
 
 def external_link(file: h5py.File) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,20 +83,18 @@ def test_help_fits_a_terminal_and_stands_in_panels(
         assert panels == ["Options", "Get a model", "Export it", "Check, tune and measure it"]
         return
     known = {"Input", "Output", "Puzzles", "What to export", "Third-party models", "Reference"}
-    assert set(panels) <= known | {"How to run", "Recipe", "General", "Examples"}
+    assert set(panels) <= known | {"How to run", "Recipe", "General", "Examples", "Files of others"}
     assert panels[0] == "Input"
     assert panels[-2:] == ["General", "Examples"]
     assert not [line for line in lines if "<int range>" in line or "<list[" in line]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_help_has_two_examples_that_parse(
-    command: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_help_has_examples_that_parse(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([command, "--help"]) == 0
     shown = capsys.readouterr().out
     examples = shown.partition("Examples:\n")[2].splitlines()
-    assert len(examples) == 2
+    assert 2 <= len(examples) <= 3
     parser: Any = typer.main.get_command(app)
     for line in examples:
         program, name, *words = shlex.split(line)
@@ -306,20 +302,6 @@ def test_where_output_goes(
     environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stderr) == (code, said)
-
-
-def test_an_interrupt_ends_with_130(tmp_path: Path) -> None:
-    fifo = tmp_path / "waits.json"
-    os.mkfifo(fifo)
-    command = [*LAUNCHER, "inspect", str(fifo)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        writer = os.open(fifo, os.O_WRONLY)  # returns once the command has opened it to read
-        time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
-        os.close(writer)
-    assert process.returncode == 130
-    assert said == "Interrupted.\n"
 
 
 def test_commands_are_what_the_application_offers() -> None:

@@ -64,6 +64,12 @@ def archive(members: Sequence[Member], before: bytes = b"") -> bytes:
     return bytes(body) + directory + b"PK\5\6" + end
 
 
+def local_part(members: Sequence[Member]) -> bytes:
+    """The bytes of an archive without its directory, after which another member can follow."""
+    whole = archive(members)
+    return whole[: int.from_bytes(whole[-6:-2], "little")]
+
+
 def edited(
     rng: Random,
     members: Sequence[Member],

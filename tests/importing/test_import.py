@@ -213,7 +213,7 @@ def test_all_complaints_come_at_once(tmp_path: Path) -> None:
         ({"pos_encodings": "learned"}, "inner.embed_pos.embedding_weight: missing"),
         ({"pos_encodings": "alibi"}, "pos_encodings must be one of"),
         ({"puzzle_emb_ndim": 0}, "puzzle_emb_ndim: all_config.yaml has 0, but inner.puzzle_emb"),
-        ({"puzzle_emb_ndim": "${.hidden_size}"}, "arch.puzzle_emb_ndim: expected an integer"),
+        ({"puzzle_emb_ndim": "${.nowhere}"}, "arch.puzzle_emb_ndim: expected an integer"),
         ({"puzzle_emb_len": 1}, "puzzle_emb_ndim 21 does not fit into 1 prefix positions of 16"),
         ({"expansion": 100}, "mlp.down_proj.weight [16, 256]: expected [16, 1280]"),
         ({"expansion": 1e300}, "expansion: all_config.yaml has 1e+300, at most 1024 is"),
@@ -252,7 +252,8 @@ def test_the_norm_of_the_official_code_is_ours(tmp_path: Path) -> None:
 def test_tensors_that_do_not_fit(
     tmp_path: Path, change: Callable[[Arrays], None], reason: str
 ) -> None:
-    assert reason in str(refusal(edit(copy(tmp_path, "rope"), change)))
+    refused = refusal(edit(copy(tmp_path, "rope"), change))
+    assert reason in "\n".join((refused.summary, *refused.problems))
 
 
 @pytest.mark.parametrize("keep", [0, 7, 100, 0.5, 0.999])
@@ -261,6 +262,12 @@ def test_truncated(tmp_path: Path, keep: float) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: int(keep * len(data) if 0 < keep < 1 else keep)])
     assert str(refusal(path)).endswith("not a safetensors file, or a damaged one; copy it again.")
+
+
+BOMB = "a: &a [x, x, x, x]\n" + "".join(  # 4^15 texts
+    f"{new}: &{new} [*{old}, *{old}, *{old}, *{old}]\n"
+    for old, new in zip("abcdefghijklmn", "bcdefghijklmno", strict=True)
+)
 
 
 @pytest.mark.parametrize(
@@ -274,14 +281,21 @@ def test_truncated(tmp_path: Path, keep: float) -> None:
         ("dataset.json", "[" * 99999, "not valid JSON"),
         ("dataset.json", '{"vocab_size": true, "seq_len": 9}', "vocab_size: expected an integer"),
         ("dataset.json", '{"vocab_size": 8, "seq_len": 9}', "vocab_size: dataset.json has 8"),
-        ("dataset.json", " " * (1 << 21), "at most 1,048,576"),
+        ("dataset.json", " " * (1 << 21), "at most 131,072"),
+        ("all_config.yaml", BOMB, "its aliases stand for more than 1,048,576 characters"),
+        ("all_config.yaml", f"arch: {{mlp_t: *h}}\n{BOMB}", "not plain YAML"),
+        ("all_config.yaml", "a: &a [*a]", "an alias stands for a part of itself"),
+        ("all_config.yaml", 'a: !!int ""', "not plain YAML"),
+        ("all_config.yaml", "a: !!timestamp z", "not plain YAML"),
+        ("all_config.yaml", f"arch: {{L_cycles: 0x{'f' * 9000}}}", "L_cycles: expected an integer"),
     ],
-    ids=range(9),
+    ids=range(15),
 )
 def test_bad_documents(tmp_path: Path, name: str, text: str, reason: str) -> None:
     path = copy(tmp_path, "rope")
     (path.parent / name).write_text(text)
     assert reason in str(refusal(path))
+    assert len(str(refusal(path))) < 500
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
@@ -289,7 +303,9 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     save_file({}, path)
     assert f"{EMBED}: missing, so the sizes are not known" in str(refusal(path))
     assert "No such file" in str(refusal(tmp_path / "none.safetensors"))
-    assert "found: step_10.safetensors" in str(refusal(copy(tmp_path, "rope").parent))
+    folder = copy(tmp_path, "rope").parent
+    (folder / "step_20.pt").touch()
+    assert "found: step_10.safetensors, step_20.pt" in str(refusal(folder))
 
 
 def test_wrong_options_are_named_together() -> None:

@@ -6,6 +6,7 @@ import pickle
 import shutil
 import sys
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,52 @@ def test_damaged(tmp_path: Path, torch: Any, data: bytes) -> None:
     wanted = "expected what the official code saves (step_<N> or .pt), or the same tensors as "
     said = f"{path}: not a PyTorch file of plain tensors, or a damaged one; {wanted}.safetensors."
     assert refusal(path) == said
+
+
+def test_every_flipped_bit_is_found(tmp_path: Path, torch: Any) -> None:
+    from trm_export.importing.torch_file import read
+
+    path, rng = tmp_path / "step_1", np.random.default_rng(0)
+    tensors = {"a": torch.arange(600.0).reshape(20, 30), "b": torch.ones(7).bfloat16()}
+    torch.save(tensors, path)
+    sound, good = read(path), path.read_bytes()
+    refused = 0
+    for place in rng.choice(len(good) * 8, 200, replace=False):
+        data = bytearray(good)
+        data[place // 8] ^= 1 << place % 8
+        path.write_bytes(data)
+        try:
+            found = read(path)
+        except CheckpointError:
+            refused += 1
+        else:  # in what PyTorch does not read, such as a date
+            assert {name: array.tobytes() for name, array in found.items()} == {
+                name: array.tobytes() for name, array in sound.items()
+            }
+    assert refused > 150
+
+
+def test_a_compressed_file_is_refused(tmp_path: Path, torch: Any) -> None:
+    path = folder(tmp_path)
+    torch.save({"a": torch.ones(3)}, path)
+    with zipfile.ZipFile(path) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in contents.items():
+            archive.writestr(name, data)
+    assert "not a PyTorch file of plain tensors" in refusal(path)
+
+
+def test_views_and_nested_tensors_are_refused(tmp_path: Path, torch: Any) -> None:
+    path, x = folder(tmp_path), torch.ones(3, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        nested = torch.nested.nested_tensor([x, x[:2]])
+    torch.save({"a": torch._neg_view(x), "b": nested, 3: x}, path)
+    assert "3: not a name" in refusal(path)
+    torch.save({"a": torch._neg_view(x), "b": nested}, path)
+    assert "a: a view with another sign" in refusal(path)
+    assert "b: not a dense tensor" in refusal(path)
 
 
 def test_a_newer_pickle_is_refused_without_a_warning(

@@ -123,5 +123,5 @@ def test_bad_grids_are_named(tmp_path: Path, asked: Any, complaint: str) -> None
 
 def test_another_model_says_what_it_is(tmp_path: Path) -> None:
     path = write(tmp_path / "a.json", problem(GRIDS[0]))
-    with pytest.raises(RejectedInputError, match="has ARC problems, but the boards here have 81"):
+    with pytest.raises(RejectedInputError, match="has ARC problems, but a board has the size 81"):
         read_puzzles(path, contract(seq=81))

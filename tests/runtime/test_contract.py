@@ -174,6 +174,16 @@ REFUSED: dict[str, tuple[Edit, str]] = {
         lambda v: v.update(alphabet=["a", "b", "c", "d", "e", "\n"]),
         "alphabet: '\\n' is not a printable",
     ),
+    "name with an escape": (
+        lambda v: v.update(model_name="\x1b[2J"),
+        "model_name: expected printable characters, got '\\x1b[2J'",
+    ),
+    "precision with half a pair": (lambda v: v.update(precision="\ud800"), "half of a surrogate"),
+    "tool of two lines": (lambda v: v["made_by"].update(tool="a\nb"), "made_by.tool: expected"),
+    "tensor with a line end": (
+        lambda v: v["outputs"].append({**v["outputs"][0], "name": "a\nb"}),
+        "the names of tensors: expected printable characters",
+    ),
     "versions": (lambda v: v["made_by"]["versions"].update(x=1), "versions.x: expected a string"),
 }
 

@@ -8,11 +8,16 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import trm_runtime
 from trm_runtime import doctor
-from trm_runtime.doctor import Report, examine, report_text
+from trm_runtime.__main__ import main
+from trm_runtime.doctor import Report, examine, report_text, try_out
+from trm_runtime.drivers import litert
+from trm_runtime.errors import MissingExtraError
+from trm_runtime.file_kinds import KINDS, TINY
 
 RASPBERRY = """processor\t: 0
 BogoMIPS\t: 108.00
@@ -116,6 +121,60 @@ def test_a_machine_that_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "features         unknown" in report_text(report)
 
 
+# --- engines that are tried ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_engine_opens_and_runs_its_tiny_file(kind: str) -> None:
+    for index, engine in enumerate(KINDS[kind].engines):
+        if not engine.is_installed:
+            pytest.skip(f"{engine.name} is not installed")
+        assert try_out(kind, index) is None
+
+
+def test_an_engine_that_does_not_work_is_named_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "try_out", lambda kind, _: f"no {kind}" if kind[0] == "t" else None)
+    versions = {"onnxruntime": "1.20", "tflite-runtime": "2.14.0"}
+    monkeypatch.setattr(doctor, "installed_version", versions.get)
+    report = examine(tried=True)
+    assert report.broken
+    assert '.tflite: pip install "trm-runtime[litert]"' in report.missing
+    text = report_text(report)
+    assert "onnxruntime      1.20, opens .onnx\n" in text
+    assert "tflite-runtime   2.14.0, does not open .tflite: no tflite\n" in text
+    assert main(["doctor"]) == 3
+    assert capsys.readouterr().out == text + "\n"
+    versions["ai-edge-litert"] = "2.3"
+    text = report_text(examine(tried=True))
+    assert "tflite-runtime   2.14.0, not used, because ai-edge-litert is installed\n" in text
+
+
+def test_a_crash_and_a_long_silence_are_problems(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_TRIAL", "import os; os.kill(os.getpid(), 11)")
+    assert try_out("onnx", 0) == "its process ended with -11"
+    monkeypatch.setattr(doctor, "_TRIAL", "import time; time.sleep(60)")
+    monkeypatch.setattr(doctor, "_SECONDS", 0.5)
+    assert try_out("onnx", 0) == "opens nothing within 0.5 s"
+
+
+def test_tflite_runtime_beside_numpy_2(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(litert, "first_installed", lambda _: "tflite_runtime")
+    monkeypatch.setattr(np, "__version__", "2.1.0")
+    needed = (
+        'tflite-runtime needs numpy below 2, got 2.1.0; install it with `pip install "numpy<2"`'
+    )
+    with pytest.raises(MissingExtraError) as caught:
+        litert.try_engine(TINY)
+    assert needed in str(caught.value)
+    (tmp_path / "m.tflite").write_bytes(b"")
+    assert main([str(tmp_path / "m.tflite"), "-"]) == 3
+    assert needed in capsys.readouterr().err
+
+
 # --- the command ---------------------------------------------------------------------------------
 
 
@@ -128,15 +187,17 @@ def test_the_command_prints_text_or_json() -> None:
     assert value["cores"] >= 1
 
 
-def test_it_loads_no_engine_and_works_where_none_can_be_imported(tmp_path: Path) -> None:
+def test_it_works_where_no_engine_can_be_imported(tmp_path: Path) -> None:
     """Not even numpy: a device that lacks everything is the one that needs it most."""
     names = "ai_edge_litert", "numpy", "onnxruntime", "tensorflow", "tflite_runtime"
     block = "import sys\n" + "".join(f"sys.modules[{name!r}] = None\n" for name in names)
     (tmp_path / "sitecustomize.py").write_text(block)
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     done = run("doctor", env={**os.environ, "PYTHONPATH": path})
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (3, "")
     assert done.stdout.startswith(f"trm-runtime      {trm_runtime.__version__}\n")
+    assert " opens ." not in done.stdout
+    assert "does not open .onnx: import of numpy halted" in done.stdout
 
 
 def test_wrong_options_are_usage() -> None:

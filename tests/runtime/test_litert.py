@@ -417,6 +417,7 @@ def test_the_older_engine_is_taken_where_the_newer_is_absent(
 ) -> None:
     hide(monkeypatch, "ai_edge_litert", "tflite_runtime")
     monkeypatch.delitem(sys.modules, "tflite_runtime")
+    monkeypatch.setattr(np, "__version__", "1.26.4")
     package = tmp_path / "tflite_runtime"
     package.mkdir()
     (package / "__init__.py").touch()

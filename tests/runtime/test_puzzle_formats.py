@@ -105,6 +105,14 @@ SOLVED = {
             }
         }
     ),
+    "pandas": ",quizzes,solutions\n"
+    + "\n".join(f"{i},{p},{s}" for i, (p, s) in enumerate(zip(P, S, strict=True))),
+    "text for Excel": "puzzle,solution\n"
+    + "\n".join(f'"=""{p}""","=""{s}"""' for p, s in zip(P, S, strict=True)),
+    "Markdown": "| puzzle | solution |\n|---|---|\n"
+    + "\n".join(f"| {p} | {s} |" for p, s in zip(P, S, strict=True)),
+    "camel case": table("puzzleString,solutionString"),
+    "json pairs": json.dumps(list(zip(P, S, strict=True))),
     "titles": "\n".join(
         "\n".join([f"[Puzzle {i}]", *rows(p), "[Solution]", *rows(s)])
         for i, (p, s) in enumerate(zip(P, S, strict=True))
@@ -132,6 +140,14 @@ UNSOLVED = {
     "json rows": json.dumps([rows(p) for p in P]),
     "json with null": json.dumps([[int(c) or None for c in p] for p in P]),
     "one column": "quizzes\n" + LINES,
+    "a title": "My best ones\n" + LINES,
+    "spaces for blanks": LINES.replace("0", " "),
+    "empty fields": "\n".join(",".join(p).replace("0", "") for p in P),
+    "grid of a spreadsheet": "\n\n".join(
+        "\n".join(";".join(r).replace("0", "") for r in rows(p)) for p in P
+    ),
+    "json by name": json.dumps(dict(zip("abcd", P, strict=True))),
+    "json without solutions": json.dumps([{"puzzle": p, "solution": None} for p in P]),
     "sdk": "\n".join("\n".join(["#A me", "[Puzzle]", *rows(p), "[State]", *rows(p)]) for p in P),
 }
 
@@ -223,6 +239,7 @@ def test_mazes_over_several_lines(tmp_path: Path, between: str) -> None:
         ('{"puzzle": ', "not valid JSON"),
         (json.dumps({"puzzle": P[0]}) + "\n{\n", "line 2: not valid JSON"),
         (f"{P[0][:80]},{S[0]}", "line 1: expected 81 characters, got 80"),
+        (f"{S[0]}\n{S[0][9:]}", "got 72; a spreadsheet drops the zeros in front of a number"),
         (" ".join(str(token) for token in NINE.solutions[0]), "got the number 10, but a cell is"),
         ("PAR1", "a Parquet file; save it as CSV"),
         ("version https://git-lfs.github.com/spec/v1\noid", "a Git LFS pointer, not the file"),

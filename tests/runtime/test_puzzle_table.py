@@ -241,7 +241,7 @@ def test_identifiers_from_a_file(tmp_path: Path) -> None:
     with pytest.raises(RejectedInputError) as caught:
         read_identifiers(str(path))
     assert caught.value.problems == (
-        f"{path}:2: expected one integer, got 'four'",
-        f"{path}:3: expected one integer, got '1.5'",
+        "line 2: expected one integer, got 'four'",
+        "line 3: expected one integer, got '1.5'",
     )
     assert SEQ == 4

@@ -17,35 +17,43 @@ from trm_runtime.drivers.tflite_file import append_contract
 
 
 def write_saved_model(
-    path: Path, contract: StepContract | None = None, signature: str = "act_step"
+    path: Path,
+    contract: StepContract | None = None,
+    signature: str = "act_step",
+    *,
+    endless: bool = False,
 ) -> Path:
     """The toy step as a SavedModel for a contract of `make_contract`."""
     contract = contract or make_contract()
-    shutil.copytree(_saved_model(contract.batch, signature), path)
+    shutil.copytree(_saved_model(contract.batch, signature, endless), path)
     add_contract(path, contract.to_json())
     return path
 
 
-def write_tflite(path: Path, contract: StepContract | None = None) -> Path:
+def write_tflite(
+    path: Path, contract: StepContract | None = None, *, endless: bool = False
+) -> Path:
     """The toy step as a `.tflite` file for a contract of `make_contract`."""
     contract = contract or make_contract()
-    path.write_bytes(flatbuffer(contract.batch))
+    path.write_bytes(flatbuffer(contract.batch, endless=endless))
     append_contract(path, contract.to_json())
     return path
 
 
 @functools.cache
-def flatbuffer(batch: int | None = None, signature: str = "act_step") -> bytes:
-    """The toy step as TFLite, without a contract."""
+def flatbuffer(
+    batch: int | None = None, signature: str = "act_step", *, endless: bool = False
+) -> bytes:
+    """The toy step as TFLite, without a contract; `endless` never returns."""
     import tensorflow as tf
 
-    folder = _saved_model(batch, signature)
+    folder = _saved_model(batch, signature, endless)
     data: bytes = tf.lite.TFLiteConverter.from_saved_model(str(folder)).convert()
     return data
 
 
 @functools.cache
-def _saved_model(batch: int | None, signature: str) -> Path:
+def _saved_model(batch: int | None, signature: str, endless: bool = False) -> Path:
     """One folder a process; nobody changes it."""
     import tensorflow as tf
 
@@ -55,12 +63,22 @@ def _saved_model(batch: int | None, signature: str) -> Path:
         for spec in (*contract.inputs, *contract.carry)
     }
     module = tf.Module()
-    module.step = tf.function(_step)
+    module.step = tf.function(_endless if endless else _step)
     folder = Path(tempfile.mkdtemp(prefix="trm-toy-")) / "toy"
     tf.saved_model.save(
         module, str(folder), {signature: module.step.get_concrete_function(**specs)}
     )
     return folder
+
+
+def _endless(**tensors: Any) -> dict[str, Any]:
+    import tensorflow as tf
+
+    found = _step(**tensors)
+    found["logits"] = tf.while_loop(
+        lambda logits: tf.reduce_all(logits > -1.0), lambda logits: [logits], [found["logits"]]
+    )[0]
+    return found
 
 
 def _step(**tensors: Any) -> dict[str, Any]:

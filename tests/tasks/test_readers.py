@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import io
 import json
+import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -211,6 +214,40 @@ def test_empty_files(tmp_path: Path, content: str) -> None:
     assert "empty.csv: has no puzzle, expected one a line." in refusal(tmp_path / "empty.csv")
 
 
+def odd_archives() -> dict[str, bytes]:
+    """Archives that numpy reads too much of, or ends at with errors of other libraries."""
+    file = io.BytesIO()
+    np.save(file, np.ones((3, 16), np.int32))
+    array = file.getvalue()
+    kinds = {
+        "text": ("inputs", array, zipfile.ZIP_STORED),
+        "shape": ("inputs.npy", array.replace(b"(3, 16)", b"(9**9,)"), zipfile.ZIP_STORED),
+        "head": ("inputs.npy", array.replace(b"(3, 16)", b"(3, 1\0("), zipfile.ZIP_STORED),
+        "lzma": ("inputs.npy", array, zipfile.ZIP_LZMA),
+        "bomb": ("inputs.npy", array + bytes(1 << 20), zipfile.ZIP_DEFLATED),
+    }
+    found = {}
+    for kind, (name, data, method) in kinds.items():
+        made = io.BytesIO()
+        with zipfile.ZipFile(made, "w", method) as archive:
+            archive.writestr(name, data)
+        found[kind] = made.getvalue()
+    return found
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    for suffix in (".csv", ".npz"):
+        os.mkfifo(tmp_path / f"p{suffix}")
+        assert "got a FIFO" in refusal(tmp_path / f"p{suffix}")
+    assert "got a device" in refusal(Path("/dev/zero"))
+
+
+def test_a_line_is_read_only_as_far_as_a_puzzle_is_long(tmp_path: Path) -> None:
+    with (tmp_path / "p.csv").open("wb") as file:
+        file.truncate(1 << 32)  # of zeros, which take no space on disk
+    assert "more than" in refusal(tmp_path / "p.csv")
+
+
 def test_files_that_are_not_puzzle_files(tmp_path: Path) -> None:
     (tmp_path / "image.txt").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
     assert "image.txt: not a text file" in refusal(tmp_path / "image.txt")
@@ -226,6 +263,9 @@ def test_files_that_are_not_puzzle_files(tmp_path: Path) -> None:
     np.save(tmp_path / "array.npy", np.ones((2, 16), np.int32))
     (tmp_path / "array.npy").rename(tmp_path / "array.npz")
     assert "array.npz: not a readable .npz" in refusal(tmp_path / "array.npz")
+    for name, data in odd_archives().items():
+        (tmp_path / f"{name}.npz").write_bytes(data)
+        assert f"{name}.npz: " in refusal(tmp_path / f"{name}.npz")
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
     assert "other.npz: expected inputs (and labels), got x." in refusal(tmp_path / "other.npz")
     np.savez(tmp_path / "pickle.npz", inputs=np.array([{"a": 1}], dtype=object))

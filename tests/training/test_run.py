@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trm_export.checked_arrays import read_arrays, write_arrays
 from trm_export.checkpoints.loading import load_model
 from trm_export.errors import OverwriteError, RejectedInputError
 from trm_export.model.presets import PRESETS, preset
 from trm_export.step.saved_weights import weights_sha256
 from trm_export.tasks import get_task
-from trm_export.training.callbacks import VALIDATED, LearningCurve, Log
+from trm_export.training.callbacks import VALIDATED, LearningCurve, Log, best_logged, logged
 from trm_export.training.recipe import RECIPES, Recipe, recipe_for, with_changes
 from trm_export.training.run import train
 from trm_export.training.run_files import RunFiles
@@ -260,6 +261,47 @@ def test_the_newest_whole_state_is_the_one_to_go_on_with(tmp_path: Path) -> None
             files.check(start=None, resume=True, force=False)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epoch": -1},
+        {"epoch": "2"},
+        {"step": 1e400},
+        {"step": True},
+        {"names": None},
+        {"names": ["x", "y"]},
+        {"recipe": {}},
+    ],
+    ids=str,
+)
+def test_a_state_of_wrong_values_under_a_right_checksum(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    files, recipe = RunFiles(tmp_path / "model.keras"), recipe_for("sudoku4", seed=3)
+    files.begin(recipe)
+    path = write_state(files.backup, 4, recipe)
+    arrays = read_arrays(path)
+    assert arrays is not None
+    about = {**json.loads(arrays["about"].tobytes()), **changes}
+    text = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    write_arrays(path, {**arrays, "about": text})
+    if "recipe" in changes:  # of another run
+        assert files.state() is None
+        return
+    with pytest.raises(RejectedInputError, match="the backup of the run is damaged"):
+        files.state()
+
+
+def test_rows_that_are_none_are_left_out_of_a_log(tmp_path: Path) -> None:
+    log = tmp_path / "model.csv"
+    log.write_text("epoch,lesson,val_exact\n0,1,0.5\n1,inf,0.75\nx,1,1\n2,1\n3,1,0.25,9,9\n")
+    assert [row["epoch"] for row in logged(log)] == ["0", "2"]
+    assert best_logged(log) == 0.5
+    log.write_bytes(b"epoch\n\xff\n")
+    with pytest.raises(RejectedInputError, match="not the log of a run"):
+        logged(log)
+
+
 def progress(files: RunFiles) -> tuple[int, str]:
     state = files.state()
     assert state is not None
@@ -293,7 +335,10 @@ def test_a_run_is_resumed_by_its_own_recipe(tmp_path: Path) -> None:
     files.refuse_changes(with_changes(recipe, seed=3, steps=None))
     with pytest.raises(UsageError, match=r"steps is 4500 in the run, got 500; seed is 3 in"):
         files.refuse_changes(with_changes(recipe, steps=500, seed=4))
-    for damaged in ("", "[]", '{"task": "sudoku9"}', '{"blanks": 3}'):
+    values = json.loads(files.recipe.read_text())
+    odd = ({"steps": 1.5}, {"seed": "3"}, {"learning_rate": 10**400}, {"ema": None}, {"loss": [1]})
+    wrong = [json.dumps({**values, **changes}) for changes in odd]
+    for damaged in ("", "[]", '{"task": "sudoku9"}', '{"blanks": 3}', *wrong):
         files.recipe.write_text(damaged)
         with pytest.raises(RejectedInputError, match=r"model\.recipe\.json: not a recipe"):
             files.recorded()

@@ -21,7 +21,7 @@ from trm_export.api.loading import as_step_model, refuse_model
 from trm_export.artifacts.benchmark import BenchFailure, BenchRow
 from trm_export.artifacts.benchmark import bench as bench_file
 from trm_export.artifacts.file_list import each_once
-from trm_export.errors import ParityError, TRMError
+from trm_export.errors import NonfiniteError, ParityError, TRMError
 from trm_export.exporters.choices import FORMATS, PRECISIONS
 from trm_export.files import atomic_write, refuse_overwrite, require_suffix
 from trm_export.leftovers import scratch_folder
@@ -47,7 +47,7 @@ _DECIDED = ("exact", "same", "steps")
 
 @dataclass(frozen=True, repr=False)
 class BenchResult(Shown):
-    """Files measured on this machine; truthy where none failed.
+    """Files measured on this machine; truthy where none failed or computes NaN.
 
     Attributes:
         document: everything, in JSON types.
@@ -62,7 +62,7 @@ class BenchResult(Shown):
     trained: bool
 
     def __bool__(self) -> bool:
-        return not self.failures
+        return not self.exit_code
 
     def to_json(self) -> dict[str, Any]:
         """The document."""
@@ -70,8 +70,15 @@ class BenchResult(Shown):
 
     @property
     def exit_code(self) -> int:
-        """The exit code of the worst failure; 0 without any."""
-        return max((failure.exit_code for failure in self.failures), default=0)
+        """The highest exit code of a failure, or of a file that computes NaN; 0 without any."""
+        codes = [failure.exit_code for failure in self.failures]
+        return max([0, *codes, *(error.exit_code for error in self.nonfinite)])
+
+    @property
+    def nonfinite(self) -> tuple[NonfiniteError, ...]:
+        """An error for each file that was measured, but computes NaN or infinity."""
+        bad = (row for row in self.rows if row.nonfinite)
+        return tuple(NonfiniteError(row.file, row.nonfinite, row.puzzles) for row in bad)
 
     @property
     def legend(self) -> str:

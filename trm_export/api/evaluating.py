@@ -12,7 +12,7 @@ import numpy as np
 from trm_export.api.arguments import ModelLike, Progress, file_of, ignore, refuse_counts, stem_of
 from trm_export.api.judging import refuse_judge, rules_of, with_solutions
 from trm_export.api.loading import as_step_model, refuse_model
-from trm_export.errors import UsageError
+from trm_export.errors import NonfiniteError, UsageError
 from trm_export.step.model_facts import ModelHints
 from trm_export.tasks import ArcTask, Blanks, PuzzleSet
 from trm_export.tasks.arc_grids import encode
@@ -47,7 +47,7 @@ class Board(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Evaluation(Shown):
-    """The accuracy on some puzzles.
+    """The accuracy on some puzzles; falsy where NaN or infinity ended one.
 
     Attributes:
         model: the path of the file, or the name of a model in memory.
@@ -64,6 +64,17 @@ class Evaluation(Shown):
     boards: tuple[Board, ...]
     rows: str = "puzzles"
     judge: str = "exact"
+
+    def __bool__(self) -> bool:
+        return self.nonfinite is None
+
+    @property
+    def nonfinite(self) -> NonfiniteError | None:
+        """The error if NaN or infinity ended a puzzle, or a copy of a grid."""
+        figures = self.figures
+        rows = figures["puzzles"] if "puzzles" in figures else figures["grids"] * figures["copies"]
+        bad = figures["nonfinite"]
+        return NonfiniteError(self.model, bad, rows) if bad else None
 
     def to_json(self) -> dict[str, Any]:
         """The model, its task and the figures."""
@@ -195,6 +206,7 @@ def _judged(
         **({} if labels is None else {"cells": float(checks.cell_accuracy.mean())}),
         **({} if rules is None else {"several_solutions": int(task.ambiguous(inputs).sum())}),
         "mean_steps": float(solution.steps.mean()),
+        "nonfinite": solution.nonfinite,
     }
     verdicts = zip(right.tolist(), solution.steps.tolist(), strict=True)
     titles = [
@@ -213,6 +225,7 @@ def _voted(score: ArcScore, problems: int) -> dict[str, Any]:
         "exact_two_attempts": score.exact(2),
         "problems_two_attempts": score.problems_solved(2),
         "mean_steps": score.mean_steps,
+        "nonfinite": score.nonfinite,
     }
 
 

@@ -45,16 +45,20 @@ def import_checkpoint(
     *,
     given: Sequence[str] = (),
     dataset: FilePath | None = None,
+    puzzle_table: str | None = None,
     force: bool = False,
 ) -> ImportResult:
     """Writes a `.keras` file with exactly the weights of the checkpoint, in float32.
 
     Args:
         checkpoint: ``step_<N>`` or ``.pt`` of PyTorch, or the same tensors as ``.safetensors``,
-            with ``all_config.yaml`` and ``dataset.json`` beside it or not.
+            with ``all_config.yaml`` and ``dataset.json`` beside it or not; or the folder with one
+            of these.
         path: the file to write; ``artifacts/<checkpoint>.keras`` if None.
         given: ``"name=value"`` for settings that the folder does not have, or has wrong.
         dataset: another ``dataset.json``, or the folder that holds it.
+        puzzle_table: for another data set, as many puzzle embeddings as that has identifiers:
+            ``reset`` makes all zero, ``mean`` the mean of those in the checkpoint.
         force: replace a file that this tool did not make.
 
     Raises:
@@ -65,17 +69,19 @@ def import_checkpoint(
     """
     from trm_export.api.frameworks import load_keras
     from trm_export.checkpoints.keras_file import refuse_keras
+    from trm_export.checkpoints.torch_names import require_reader
 
     source = Path(checkpoint)
     refuse_keras(source)
     target = ARTIFACTS / f"{source.stem}.keras" if path is None else Path(path)
     require_suffix(target, ".keras")
     refuse_overwrite(target, force=force)
+    require_reader(source)
     load_keras(any_backend=True)
     from trm_export.importing import import_checkpoint as read
 
     beside = None if dataset is None else Path(dataset)
-    model, report = read(source, given=given, dataset=beside)
+    model, report = read(source, given=given, dataset=beside, puzzle_table=puzzle_table)
     with atomic_write(target, force=force) as temporary:
         model.save(temporary)
     return ImportResult(target, model, report)

@@ -20,7 +20,7 @@ from trm_export.api.arguments import (
 from trm_export.api.model_source import ModelSource
 from trm_export.api.recording_files import FileRecording, beside, exported_file
 from trm_export.errors import RejectedInputError, UsageError
-from trm_export.files import refuse_overwrite, require_suffix, sha256_file, sha256_tree
+from trm_export.files import refuse_overwrite, require_suffix, sha256_file
 from trm_export.parity.parts import digest
 from trm_export.tasks.selection import (
     PuzzleSource,
@@ -31,6 +31,7 @@ from trm_export.tasks.selection import (
     select_puzzles,
 )
 from trm_export.version import TOOL, __version__
+from trm_runtime.digest import tree_digest
 from trm_runtime.display import Shown, Table, bytes_text
 from trm_runtime.message_text import rows_text
 from trm_runtime.parity import Golden, GoldenOrigin
@@ -179,7 +180,7 @@ class RecordingJob:
     def _digest(self) -> str | None:
         file = puzzle_file(self.puzzles)
         if file is not None:
-            return sha256_tree(file)
+            return tree_digest(file)
         if self.puzzles is None:
             return None
         given = in_memory(self.puzzles, None)

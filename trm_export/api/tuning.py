@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from trm_export.api.arguments import FilePath, Progress, ignore, refuse_counts
 from trm_export.api.judging import refuse_judge, rules_of, with_solutions
 from trm_export.artifacts.contract_rewrite import embedded_contract, refuse_rewrite, rewrite
-from trm_export.errors import UsageError
+from trm_export.errors import NonfiniteError, UsageError
 from trm_export.files import sidecar
 from trm_export.halting.curve import Point
 from trm_export.halting.tuning import Tuning, refuse_loop, run_all_steps
@@ -138,6 +138,7 @@ def tune(
         UsageError: a file of granularity loop, puzzles without solutions, a wrong suffix.
         OverwriteError: a file to write was not made by this tool.
         RejectedInputError: the file or the puzzles cannot be used.
+        NonfiniteError: the file computes NaN or infinity; nothing is written.
     """
     if not 0 <= lose <= _MOST_POINTS:
         raise UsageError(f"--lose must be 0 to {_MOST_POINTS} points of accuracy, got {lose:g}.")
@@ -160,6 +161,8 @@ def tune(
         lambda done, total: tell(done / total, "Running the puzzles"),
         valid if judge == "valid" else None,
     )
+    if trace.nonfinite:
+        raise NonfiniteError(file, trace.nonfinite, len(chosen), ", so it was not tuned")
     found = choose(contract.halt, trace, lose / _MOST_POINTS)
     written = not dry_run and (found.changes or output is not None)
     if written:

@@ -19,6 +19,7 @@ import numpy as np
 from trm_export.errors import MissingExtraError, RejectedInputError, TRMError, UsageError
 from trm_export.files import size_on_disk
 from trm_export.leftovers import removed_by, scratch_folder
+from trm_runtime.isolation import crashed
 from trm_runtime.judging import exact
 from trm_runtime.parity.counts import wilson
 from trm_runtime.solution import Solution
@@ -49,6 +50,7 @@ class BenchRow:
     step_ms: float  # median of one ACT step at that batch
     resident_mb: float | None  # memory added by opening and running, 10^6 bytes
     puzzles: int
+    nonfinite: int  # puzzles that NaN or infinity ended
     mean_steps: float
     answers_equal: float | None  # share of puzzles answered as the reference answers them
     steps_equal: float | None  # share of puzzles that halt at the reference's step
@@ -115,6 +117,8 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def _failure(path: Path, done: subprocess.CompletedProcess[str], refused: str | None) -> TRMError:
+    if refused is None and done.returncode < 0:
+        return crashed(path, -done.returncode)
     if refused is None:
         last = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
         return TRMError(f"{path}: the process that measured it failed: {last.rstrip('.')}.")

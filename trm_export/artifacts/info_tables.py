@@ -53,6 +53,7 @@ def _export(info: ContractInfo) -> Rows:
     return [
         ("kind", "SavedModel folder"),
         ("size", f"{bytes_text(info.size)} ({info.size:,} bytes)"),
+        ("sha256", info.sha256 or ""),
         ("contract beside", info.sidecar or ""),
         ("checksums", "\n- ".join(("damaged:", *damage)) if damage else "fit"),
     ]

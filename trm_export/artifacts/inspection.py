@@ -29,6 +29,7 @@ class ContractInfo:
     contract: StepContract
     sidecar: str | None = None  # of an export, as in `OnnxFileInfo`
     checksum_problems: tuple[str, ...] = ()  # of an export: what was changed
+    sha256: str | None = None  # of an export: `tree_digest`, what --expect-sha256 takes
 
     def __bool__(self) -> bool:
         return not self.problems

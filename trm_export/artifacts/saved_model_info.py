@@ -8,6 +8,7 @@ from trm_export.artifacts.inspection import ContractInfo
 from trm_export.artifacts.sidecar import sidecar_state
 from trm_export.files import size_on_disk
 from trm_runtime.contract import StepContract
+from trm_runtime.digest import tree_digest
 from trm_runtime.drivers.saved_model_folder import contract_text, seal_problems
 
 
@@ -21,4 +22,5 @@ def inspect_saved_model(folder: Path) -> ContractInfo:
         contract,
         sidecar_state(folder, contract),
         tuple(seal_problems(folder)),
+        tree_digest(folder),
     )

@@ -46,6 +46,25 @@ def origin(config: dict[str, Any]) -> str | None:
     return None if package in ("keras", "builtins", "trm_export") else package
 
 
+def without_module(found: dict[str, Any]) -> bool:
+    """Whether a class was saved from a notebook or a script, so that the file has no module of it.
+
+    Keras also leaves it out for a registered class.
+    """
+    if found.get("module") not in (None, "__main__") or found["class_name"] in (*_CODE, *_PLAIN):
+        return False
+    return found.get("registered_name") is not None
+
+
+def notebook_remedy(name: object) -> str:
+    """What to do about such a class that no trusted package has."""
+    return (
+        f"the class {name!r} was saved from a notebook or a script, so the file does not say where "
+        "its code is; put it into a module and pass --trust-module MODULE, or import it from there "
+        "and save the model again"
+    )
+
+
 def is_of(module: str, packages: Sequence[str]) -> bool:
     """Whether a module is one of the packages or inside one."""
     return any(module == name or module.startswith(f"{name}.") for name in packages)
@@ -84,6 +103,9 @@ def untrusted(config: dict[str, Any], trusted: Sequence[str]) -> Iterator[str]:
         where = f"{path}: " if path else ""
         if name in _CODE:
             yield f"{where}{name} contains code, which is not accepted in a file"
+        elif without_module(found):
+            if not trusted:
+                yield f"{where}{notebook_remedy(name)}"
         elif not _is_fine(name, module, trusted):
             kind = found.get("registered_name") or name
             yield (

@@ -17,11 +17,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trm_export.checkpoints.keras_classes import named_classes, origin, untrusted
+from trm_export.checkpoints.keras_classes import (
+    named_classes,
+    notebook_remedy,
+    origin,
+    untrusted,
+    without_module,
+)
 from trm_export.errors import CheckpointError, reason_of
 from trm_export.files import MODEL_CLASS, sha256_file
 from trm_export.step.weights import TensorInfo, describe, digest, not_finite, read_weights
 from trm_runtime import strict_json
+from trm_runtime.file_kinds import is_checkpoint
 from trm_runtime.message_text import shown
 from trm_runtime.regular_file import open_regular
 from trm_runtime.zip_members import DAMAGE, member_problem, opened_archive, read_member
@@ -148,16 +155,37 @@ def _archive(path: Path, where: str) -> Iterator[zipfile.ZipFile]:
     """The archive, with exactly the members of a `.keras` file; CheckpointError for any other."""
     try:
         with open_regular(path) as file, opened_archive(file) as archive:
+            if any(member.endswith("data.pkl") for member in archive.namelist()):
+                raise _is_torch(where)
             problems = list(_zip_problems(archive.infolist()))
             if problems:
                 raise CheckpointError(f"{where}: unexpected archive contents:", problems)
             yield archive
     except OSError as error:
+        if (path / "saved_model.pb").is_file():
+            raise _other_kind(where, "a SavedModel folder") from error
         raise CheckpointError(f"{where}: cannot be read: {error.strerror or error}.") from error
     except DAMAGE as error:
+        if is_checkpoint(path):
+            raise _is_torch(where) from error
+        if path.suffix.lower() in (".h5", ".hdf5"):
+            raise _other_kind(where, "an HDF5 file") from error
         raise CheckpointError(
             f"{where}: not a .keras file, or a damaged one: {reason_of(error)}."
         ) from error
+
+
+def _other_kind(where: str, kind: str) -> CheckpointError:
+    return CheckpointError(
+        f"{where}: {kind}, expected a .keras file; build the model in Keras, load its weights, and "
+        "save it by model.save('model.keras')."
+    )
+
+
+def _is_torch(where: str) -> CheckpointError:
+    return CheckpointError(
+        f"{where}: a PyTorch checkpoint; convert it first with `trm-export import {where}`."
+    )
 
 
 def _zip_problems(members: list[zipfile.ZipInfo]) -> Iterator[str]:
@@ -203,6 +231,8 @@ def _foreign(config: dict[str, Any]) -> Iterator[str]:
     if named != OUR_MODEL or not isinstance(inner, dict):
         yield f"{CONFIG} names the class {shown(named[1] or named[0])}, expected {MODEL_CLASS!r}"
         package = origin(config)
+        if named[0] is not None and without_module(config):
+            yield notebook_remedy(named[0])
         if package is not None:
             yield (
                 f"its class is from the package {package!r}; if you trust that package, pass "

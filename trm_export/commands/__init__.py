@@ -12,9 +12,27 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Run `trm-export` with the arguments of this process and exit with its exit code."""
+    from trm_runtime import isolation
+
+    if isolation.OPTION in sys.argv and not isolation.inside():
+        sys.exit(_isolated())
     from trm_export.commands.support import interruption
 
     interruption.install(as_json="--json" in sys.argv)
     from trm_export.commands.support.app import run
 
     interruption.leave(run(sys.argv[1:]))
+
+
+def _isolated() -> int:
+    """The same command line in a child process, whose crash is an error."""
+    from trm_export.commands.support.exits import report
+    from trm_runtime import isolation
+    from trm_runtime.streams import open_closed_streams
+
+    open_closed_streams()
+    as_json = "--json" in sys.argv
+    try:
+        return isolation.rerun([sys.executable, *sys.orig_argv[1:]], as_json=as_json)
+    except Exception as error:
+        return report(error, as_json)

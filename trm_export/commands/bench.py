@@ -16,6 +16,7 @@ from trm_export.commands.support.options import (
     ModelOptions,
     PuzzleOptions,
 )
+from trm_export.commands.support.trust_options import TrustOptions
 
 Model = Annotated[
     str, typer.Argument(help="A .keras file, or a preset such as paper-sudoku-mlp (costs only).")
@@ -36,6 +37,7 @@ def bench(
     model: Model,
     puzzles: PuzzleOptions,
     hints: ModelOptions,
+    trust: TrustOptions,
     files: Files = None,
     count: Count = 200,
     output: JsonFile = None,
@@ -50,6 +52,7 @@ def bench(
     import trm_export as te
     from trm_export.commands.support.console import emit, remark, show, stages
 
+    trust.apply(files or ())
     with stages() as progress:
         found = te.bench(
             model,
@@ -66,7 +69,8 @@ def bench(
         emit(found.to_json())
     else:
         show(*found.tables()[:1] if found.rows else ())
-        for text in (found.legend, *(f"Error: {failure.reason}" for failure in found.failures)):
+        errors = [*(failure.reason for failure in found.failures), *map(str, found.nonfinite)]
+        for text in (found.legend, *(f"Error: {reason}" for reason in errors)):
             if text:
                 remark(text)
     if not found:

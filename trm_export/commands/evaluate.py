@@ -17,6 +17,7 @@ from trm_export.commands.support.options import (
     ModelOptions,
     PuzzleOptions,
 )
+from trm_export.commands.support.trust_options import TrustOptions
 
 Model = Annotated[Path, typer.Argument(help="A .keras file or an exported one.")]
 Vote = Annotated[
@@ -44,17 +45,23 @@ def evaluate(
     model: Model,
     puzzles: PuzzleOptions,
     hints: ModelOptions,
+    trust: TrustOptions,
     count: Count = 200,
     vote: Vote = None,
     judge: Judge = "exact",
     show: Show = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how many unseen puzzles (or ARC problems) a model or an exported file solves."""
+    """Measure how many unseen puzzles (or ARC problems) a model or an exported file solves.
+
+    Exit code 6 if NaN or infinity ended a puzzle.
+    """
     import trm_export as te
     from trm_export.commands.support import console
     from trm_export.commands.support.terminal_boards import show_boards
+    from trm_export.errors import NonfiniteError
 
+    trust.apply([model])
     with console.stages() as progress:
         found = te.evaluate(
             model,
@@ -68,6 +75,10 @@ def evaluate(
         )
     if as_json:
         console.emit(found.to_json())
-        return
-    console.show(*found.tables())
-    show_boards(found.task, found.boards[:show])
+    else:
+        console.show(*found.tables())
+        show_boards(found.task, found.boards[:show])
+        if not found:
+            console.remark(f"Error: {found.nonfinite}")
+    if not found:
+        raise typer.Exit(NonfiniteError.exit_code)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from trm_export.commands.support.help_text import examples
 from trm_export.commands.support.options import INPUT, AsJson, Force, Output
+from trm_export.commands.support.trust_options import TrustOptions
 
 _CheckpointFile = Annotated[
     Path,
@@ -34,14 +35,26 @@ _Dataset = Annotated[
 ]
 
 
+_Table = Annotated[
+    Literal["reset", "mean"] | None,
+    typer.Option(
+        "--puzzle-table",
+        help="New puzzle embeddings for another data set: all zero, or the mean of the old ones.",
+        rich_help_panel=INPUT,
+    ),
+]
+
+
 @examples(
     "trm-export import checkpoints/step_16275",
     "trm-export import step_16275.safetensors --set num_heads=8 -o model.keras",
 )
 def import_(
     checkpoint: _CheckpointFile,
+    trust: TrustOptions,
     given: _Given = None,
     dataset: _Dataset = None,
+    puzzle_table: _Table = None,
     output: Output = None,
     force: Force = False,
     as_json: AsJson = False,
@@ -50,8 +63,14 @@ def import_(
     import trm_export
     from trm_export.commands.support.console import emit, remark, show
 
+    trust.apply([checkpoint])
     result = trm_export.import_checkpoint(
-        checkpoint, output, given=given or (), dataset=dataset, force=force
+        checkpoint,
+        output,
+        given=given or (),
+        dataset=dataset,
+        puzzle_table=puzzle_table,
+        force=force,
     )
     if as_json:
         emit(result.to_json())

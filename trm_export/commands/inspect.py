@@ -9,6 +9,7 @@ import typer
 
 from trm_export.commands.support.help_text import examples
 from trm_export.commands.support.options import MODELS, OUTPUT, AsJson, Force
+from trm_export.commands.support.trust_options import TrustOptions
 
 _TrustModule = Annotated[
     list[str] | None,
@@ -34,6 +35,7 @@ def inspect(
         Path,
         typer.Argument(metavar="FILE", help="A .keras, .onnx, .tflite or .json file, or a folder."),
     ],
+    trust: TrustOptions,
     trust_module: _TrustModule = None,
     sarif: _Sarif = None,
     force: Force = False,
@@ -44,19 +46,19 @@ def inspect(
     Exit code 4 for an export that is damaged or differs from its contract.
     """
     import trm_export
-    from trm_export.commands.support.build_servers import refuse, write
+    from trm_export.api.build_servers import refuse, sarif_of, write
     from trm_export.commands.support.console import emit, show
     from trm_export.errors import RejectedInputError
-    from trm_export.report.sarif import sarif as as_sarif
 
     refuse(sarif, ".sarif", force=force)
     try:
+        trust.apply([file])
         found = trm_export.inspect(file, trust=trust_module or ())
     except RejectedInputError as error:
         problem = str(error)
-        write(sarif, lambda: as_sarif(file, [problem]), force=force)
+        write(sarif, lambda: sarif_of(file, [problem]), force=force)
         raise
-    write(sarif, lambda: as_sarif(file, found.problems), force=force)
+    write(sarif, lambda: sarif_of(file, found.problems), force=force)
     if as_json:
         emit(found.to_json())
     else:

@@ -22,6 +22,7 @@ from trm_export.commands.support.options import (
     PuzzleOptions,
     ReferenceOptions,
 )
+from trm_export.commands.support.trust_options import TrustOptions
 
 Artifacts = Annotated[
     list[Path], typer.Argument(metavar="FILE", help="The exported files to compare.")
@@ -116,6 +117,7 @@ def parity(
     puzzles: PuzzleOptions,
     reference: ReferenceOptions,
     hints: ModelOptions,
+    trust: TrustOptions,
     count: Count = 200,
     golden: GoldenFile = None,
     gate: GateFile = None,
@@ -139,13 +141,14 @@ def parity(
     command resumes after a kill.
     """
     import trm_export as te
-    from trm_export.commands.support.build_servers import append, refuse, write
+    from trm_export.api.build_servers import append, refuse, write
     from trm_export.commands.support.command_line import command_line
     from trm_export.commands.support.console import emit, stages
     from trm_export.commands.support.parity_tables import show_comparison
     from trm_export.errors import ParityError
 
     refuse(junit, ".xml", force=force)
+    trust.apply(artifacts)
     with stages() as progress:
         found = te.compare(
             model,

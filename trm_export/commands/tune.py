@@ -17,6 +17,7 @@ from trm_export.commands.support.options import (
     Judge,
     PuzzleOptions,
 )
+from trm_export.commands.support.trust_options import TrustOptions
 
 Artifact = Annotated[Path, typer.Argument(help="The exported file, of granularity step or block.")]
 Lose = Annotated[
@@ -51,6 +52,7 @@ DryRun = Annotated[
 def tune(
     artifact: Artifact,
     puzzles: PuzzleOptions,
+    trust: TrustOptions,
     count: Count = 400,
     lose: Lose = 0.25,
     judge: Judge = "exact",
@@ -68,6 +70,7 @@ def tune(
     from trm_export.commands.support.console import emit, stages
     from trm_export.commands.support.tune_tables import show_tuning
 
+    trust.apply([artifact])
     with stages() as progress:
         found = te.tune(
             artifact,

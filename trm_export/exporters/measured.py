@@ -16,10 +16,11 @@ import numpy as np
 
 from trm_export.errors import reason_of
 from trm_export.exporters.shared import Shared
-from trm_export.files import MEASURED, sha256_tree, sidecar
+from trm_export.files import MEASURED, sidecar
 from trm_export.tasks import PuzzleSet
 from trm_export.version import TOOL
 from trm_runtime import strict_json
+from trm_runtime.digest import tree_digest
 from trm_runtime.doctor import cpu_model
 from trm_runtime.file_kinds import kind_of
 from trm_runtime.measure import load_engine
@@ -42,7 +43,7 @@ def measured_text(result: ParityResult, golden: Golden, path: Path) -> str | Non
     facts = {
         "tool": TOOL,
         "kind": NAME,
-        "file_sha256": sha256_tree(path),
+        "file_sha256": tree_digest(path),
         "engine": load_engine(path),
         "processor": cpu_model(),
         "puzzles": {name: array.tolist() for name, array in tokens.items()},
@@ -67,7 +68,7 @@ def measured_again(shared: Shared, path: Path) -> Rung | None:
         return None
     try:
         facts: Any = strict_json.parse(read_regular(document).decode())
-        if facts["file_sha256"] != sha256_tree(path):
+        if facts["file_sha256"] != tree_digest(path):
             return Rung(NAME, NOT_JUDGED, f"{document.name} is of another file")
         recorded = {(int(k), str(name)): float(error) for k, name, error in facts["relative_l2"]}
         puzzles = _puzzles(facts["puzzles"])

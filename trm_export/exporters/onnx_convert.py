@@ -190,7 +190,7 @@ def _recognised(model: StepModel, graph: onnx.GraphProto) -> dict[str, str]:
     """Initializer -> name of the Keras weight that it is, recognised by its values.
 
     Its shape may differ: Keras's attention layers keep matrices as (hidden, heads, size), which
-    tf2onnx flattens.
+    tf2onnx flattens. Of several with its values, such as zeros, it is one of its shape.
     """
     left = weights(model)
     names = {}
@@ -198,9 +198,9 @@ def _recognised(model: StepModel, graph: onnx.GraphProto) -> dict[str, str]:
         for tensor in part.initializer:
             if tensor.data_type != onnx.TensorProto.FLOAT or len(tensor.dims) == 0:
                 continue
-            values = numpy_helper.to_array(tensor).ravel()
-            same = (name for name, weight in left.items() if np.array_equal(weight.ravel(), values))
-            name = next(same, None)
+            values = numpy_helper.to_array(tensor)
+            same = [n for n, x in left.items() if np.array_equal(x.ravel(), values.ravel())]
+            name = next((n for n in same if left[n].shape == values.shape), next(iter(same), None))
             if name is not None:
                 names[tensor.name] = name
                 del left[name]

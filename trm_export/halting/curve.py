@@ -34,6 +34,11 @@ class Trace:
     scores: Array  # (T, N) float32
     exact: Array  # (T, N) bool
 
+    @property
+    def nonfinite(self) -> int:
+        """The number of those puzzles."""
+        return int(np.isposinf(self.scores).any(axis=0).sum())
+
 
 @dataclass(frozen=True)
 class Point:

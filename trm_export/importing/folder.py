@@ -6,6 +6,7 @@ Reads and checks the kind of every value; knows nothing about tensors.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,10 @@ from trm_runtime import strict_json
 from trm_runtime.regular_file import check_regular
 
 CONFIG, DATASET = "all_config.yaml", "dataset.json"
+CONFIGS = (CONFIG, "config.yaml", "all_config.yml", "config.yml")
+ARCH_KEYS = {"H_cycles", "L_cycles", "hidden_size"}  # by which an architecture is recognised
+_REFERENCE = re.compile(r"\$\{(\.?)([\w.]+)\}")  # of OmegaConf
+_MAX_REFERENCES = 10
 _MAX_BYTES = 1 << 17  # usually about 2 kB; PyYAML reads some 100 kB a second
 _MAX_EXPANDED = 1 << 20  # characters with every alias written out
 
@@ -33,9 +38,15 @@ class Folder:
 
     @property
     def arch(self) -> Mapping[str, Any]:
-        """The hyperparameters of the network, official names."""
-        arch = (self.config or {}).get("arch", {})
-        return arch if isinstance(arch, dict) else {}
+        """The hyperparameters of the network, official names; references are resolved.
+
+        They are under `arch`, or all of a document that is the architecture's own.
+        """
+        config = self.config or {}
+        arch = config.get("arch", config if set(config) >= ARCH_KEYS else {})
+        if not isinstance(arch, dict):
+            return {}
+        return {key: _resolved(value, arch, config) for key, value in arch.items()}
 
     @property
     def ema(self) -> bool | None:
@@ -49,7 +60,8 @@ def read_folder(checkpoint: Path, dataset: Path | None = None) -> Folder:
 
     Raises CheckpointError for a document that cannot be read, or a named one that is missing.
     """
-    config_file = _existing(checkpoint.parent / CONFIG)
+    files = (_existing(checkpoint.parent / name) for name in CONFIGS)
+    config_file = next((file for file in files if file is not None), None)
     if dataset is None:
         dataset_file = _existing(checkpoint.parent / DATASET)
     else:
@@ -60,6 +72,24 @@ def read_folder(checkpoint: Path, dataset: Path | None = None) -> Folder:
         None if dataset_file is None else _json(dataset_file),
         dataset_file,
     )
+
+
+def _resolved(value: Any, arch: Mapping[str, Any], config: Mapping[str, Any]) -> Any:
+    """The value that `${.hidden_size}` or `${arch.hidden_size}` stands for; others as they are.
+
+    A reference that leads nowhere, or to itself, stays, and is refused as a value of a wrong kind.
+    """
+    for _ in range(_MAX_REFERENCES):
+        found = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
+        if found is None:
+            return value
+        place: Any = arch if found[1] else config
+        for key in found[2].split("."):
+            place = place.get(key) if isinstance(place, dict) else None
+        if place is None:
+            return value
+        value = place
+    return value
 
 
 def _existing(path: Path) -> Path | None:
@@ -120,7 +150,7 @@ def _text(path: Path) -> str:
             raise CheckpointError(
                 f"{path}: has {size:,} bytes, at most {_MAX_BYTES:,} are accepted."
             )
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:

@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from trm_export.errors import CheckpointError, ConfigurationError, reason_of
+from trm_export.checkpoints.torch_names import MAX_BYTES
+from trm_export.errors import CheckpointError, ConfigurationError, UsageError, reason_of
 from trm_export.files import sha256_file
 from trm_export.importing.folder import Folder, read_folder
 from trm_export.importing.import_report import ImportReport
 from trm_export.importing.layout import differences, places
-from trm_export.importing.settings import Settings, alphabet, parse_given, resolve
+from trm_export.importing.settings import Setting, Settings, alphabet, parse_given, resolve
 from trm_export.importing.shapes import PUZZLE, facts
 from trm_export.importing.tensors import Checkpoint, read_checkpoint
 from trm_export.model import TRM, TRMConfig
 from trm_export.model.weightless import without_weights
 from trm_export.step.weights import not_finite
 
+ROWS, TABLES = "num_puzzle_identifiers", ("reset", "mean")
 _SHAPELESS = {"num_heads": 1, "pos_encodings": "none"}  # no shape depends on them
 
 
@@ -34,6 +36,7 @@ def import_checkpoint(
     *,
     given: Sequence[str] = (),
     dataset: Path | None = None,
+    puzzle_table: str | None = None,
 ) -> tuple[TRM, ImportReport]:
     """The Keras model of the official checkpoint at `path`, in float32, and where it comes from.
 
@@ -42,6 +45,8 @@ def import_checkpoint(
             with ``all_config.yaml`` and ``dataset.json`` beside it or not.
         given: ``"name=value"`` for settings that the folder does not have, or has wrong.
         dataset: another ``dataset.json``, or the folder that holds it.
+        puzzle_table: for another data set, as many puzzle embeddings as that has identifiers:
+            ``reset`` makes all zero, ``mean`` the mean of those in the checkpoint.
 
     Raises:
         UsageError: `given` has unknown names or wrong values.
@@ -51,6 +56,8 @@ def import_checkpoint(
     options = parse_given(given)
     checkpoint = read_checkpoint(Path(path))
     folder = read_folder(checkpoint.path, dataset)
+    if puzzle_table is not None:
+        checkpoint = _with_table(checkpoint, puzzle_table, folder, options)
     settings = resolve(facts(checkpoint.arrays), folder, options)
     problems = [*checkpoint.problems, *settings.problems]
     if not problems:
@@ -63,6 +70,29 @@ def import_checkpoint(
     for name, place in places(model).items():
         place.assign(checkpoint.arrays[name])
     return model, _report(checkpoint, folder, settings)
+
+
+def _with_table(
+    checkpoint: Checkpoint, kind: str, folder: Folder, given: Mapping[str, Setting]
+) -> Checkpoint:
+    """The checkpoint with a new puzzle table; UsageError without its size, or without a table."""
+    option = given.get(ROWS)
+    rows = (folder.dataset or {}).get(ROWS) if option is None else option.value
+    table = checkpoint.arrays.get(PUZZLE)
+    if kind not in TABLES or table is None or table.ndim != 2:
+        wanted = " or ".join(TABLES)
+        raise UsageError(
+            f"--puzzle-table must be {wanted}, and is for a checkpoint with puzzle embeddings."
+        )
+    most = MAX_BYTES // (4 * max(table.shape[1], 1))
+    if isinstance(rows, bool) or not isinstance(rows, int) or not 1 <= rows <= most:
+        raise UsageError(
+            f"--puzzle-table {kind} needs the number of identifiers of the new data set; give its "
+            f"dataset.json by --dataset, or --set {ROWS}=N."
+        )
+    row = table.astype(np.float32).mean(axis=0) if kind == "mean" else np.zeros(table.shape[1])
+    new = np.tile(row.astype(np.float32), (rows, 1))
+    return replace(checkpoint, arrays={**checkpoint.arrays, PUZZLE: new})
 
 
 def _with_alphabet(settings: Settings, folder: Folder) -> Settings:

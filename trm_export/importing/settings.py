@@ -86,12 +86,12 @@ def resolve(
 ) -> Settings:
     """The configuration from these sources, with every problem and every missing value."""
     problems: list[str] = [*_foreign(folder.arch)]
-    found = {**_documented(folder, problems), **given}
+    found = {**_documented(folder, given, problems), **given}
     problems += _merge(found, facts)
     problems += _oversized(found)
     if "hidden_size" in found and "vocab_size" in found:
         _conclude(found, facts)
-        problems += _missing(found)
+        problems += _missing(found, folder)
     else:
         problems.append(f"{EMBED}: missing, so the sizes are not known")
     fields = [name for name in TRMConfig.__dataclass_fields__ if name in found]
@@ -99,14 +99,18 @@ def resolve(
     return Settings(values, tuple(problems), (*_notes(folder), *_oddities(found)))
 
 
-def _documented(folder: Folder, problems: list[str]) -> dict[str, Setting]:
-    """The settings in the documents; values of a wrong kind become problems."""
+def _documented(
+    folder: Folder, given: Mapping[str, Setting], problems: list[str]
+) -> dict[str, Setting]:
+    """The settings in the documents; values of a wrong kind become problems, unless given."""
     settings = {}
     arch = ((field, f"arch.{key}", folder.arch[key], kind, CONFIG)
             for key, (field, kind) in _ARCH.items() if key in folder.arch)  # fmt: skip
     dataset = folder.dataset or {}
     sizes = ((key, key, dataset[key], _WHOLE, DATASET) for key in _DATASET if key in dataset)
     for field, key, value, kind, source in (*arch, *sizes):
+        if field in given:
+            continue
         parsed = _parsed(value, kind)
         if parsed is None:
             problems.append(f"{source}: {key}: expected {kind}, got {shown(value)}")
@@ -215,10 +219,12 @@ def _share_positions(found: dict[str, Setting], positions: int) -> None:
         found["puzzle_emb_len"] = Setting("puzzle_emb_len", prefix, TENSORS)
 
 
-def _missing(found: Mapping[str, Setting]) -> Iterator[str]:
+def _missing(found: Mapping[str, Setting], folder: Folder) -> Iterator[str]:
     names = [name for name in _NEEDED if name not in found]
     if names:
         options = " ".join(f"--set {name}=..." for name in names)
+        if folder.config is not None and not folder.arch:
+            yield f"{folder.config_file}: found, but it has no section `arch` and none of its keys"
         yield (
             f"{', '.join(names)}: not known, and not in the tensors; put the run's {CONFIG} and "
             f"{DATASET} beside the checkpoint, or give: {options}"

@@ -7,16 +7,17 @@ nothing about what a tensor is for.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from trm_export.checkpoints.torch_names import SAFETENSORS, refuse_checkpoint, the_checkpoint
 from trm_export.errors import CheckpointError
+from trm_export.importing.shapes import EMBED
 from trm_export.step.weights import Arrays
-from trm_runtime.regular_file import check_regular
 
-MAX_BYTES = 1 << 31
-_PREFIXES = ("_orig_mod.", "model.")  # left by torch.compile and by the loss around the model
-_SAFETENSORS = ".safetensors"
+_INNER, _ANCHOR = "inner.", EMBED.removeprefix("inner.")  # a tensor that every network has
+_WRAPPERS = ("_orig_mod.", "module.", "model.")  # of torch.compile, DataParallel and the loss
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,22 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises CheckpointError for a file that is missing, too large, damaged or no plain dictionary of
     floating-point tensors, MissingExtraError for a PyTorch file where PyTorch is missing.
     """
-    _refuse(path)
-    kind = "safetensors" if path.suffix.lower() == _SAFETENSORS else "torch"
+    path = the_checkpoint(path)
+    refuse_checkpoint(path)
+    kind = "safetensors" if path.suffix.lower() == SAFETENSORS else "torch"
     if kind == "safetensors":
         from trm_export.importing.safetensors_file import read
     else:
         from trm_export.importing.torch_file import read
     stored = read(path)
-    names = {name: _official(name) for name in stored}
+    prefixes = _prefixes(stored)
+    if len({_without_wrappers(prefix) for prefix in prefixes}) > 1:
+        named = ", ".join(map(repr, prefixes))
+        raise CheckpointError(
+            f"{path}: has the weights of several models, under {named}; save the one that you mean "
+            "alone."
+        )
+    names = {name: _official(name, prefixes) for name in stored}
     twice = sorted(name for name, count in Counter(names.values()).items() if count > 1)
     return Checkpoint(
         path,
@@ -54,28 +63,21 @@ def read_checkpoint(path: Path) -> Checkpoint:
     )
 
 
-def _refuse(path: Path) -> None:
-    if path.is_dir():
-        files = sorted(file.name for file in path.iterdir() if _looks_like_one(file))
-        listed = f"found: {', '.join(files[:8])}" if files else "it has none"
-        raise CheckpointError(f"{path}: a folder; name the checkpoint file in it ({listed}).")
-    try:
-        check_regular(path)
-        size = path.stat().st_size
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}.") from error
-    if size > MAX_BYTES:
-        raise CheckpointError(f"{path}: has {size:,} bytes, at most {MAX_BYTES:,} are accepted.")
+def _prefixes(names: Iterable[str]) -> list[str]:
+    """What is before the token embedding in its names: usually one wrapper, and `inner.`."""
+    return sorted(name.removesuffix(_ANCHOR) for name in names if name.endswith(_ANCHOR))
 
 
-def _looks_like_one(file: Path) -> bool:
-    return file.name.startswith("step_") or file.suffix.lower() in (_SAFETENSORS, ".pt", ".pth")
+def _without_wrappers(name: str) -> str:
+    while name.startswith(_WRAPPERS):
+        name = name.removeprefix(next(one for one in _WRAPPERS if name.startswith(one)))
+    return name
 
 
-def _official(name: str) -> str:
-    """The name without the prefixes that wrappers of the model leave, in any order."""
-    while True:
-        prefix = next((p for p in _PREFIXES if name.startswith(p)), None)
-        if prefix is None:
-            return name
-        name = name.removeprefix(prefix)
+def _official(name: str, prefixes: Sequence[str]) -> str:
+    """The name without the wrappers around its model, and with `inner.` in front."""
+    inner = all(prefix.endswith(_INNER) for prefix in prefixes)
+    outer = (prefix.removesuffix(_INNER) for prefix in prefixes)
+    prefix = next((one for one in outer if name.startswith(one)), "")
+    bare = _without_wrappers(name.removeprefix(prefix))
+    return bare if inner else _INNER + bare

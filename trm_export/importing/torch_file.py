@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import warnings
 import zipfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import ml_dtypes
 import numpy as np
 
 from trm_export.errors import CheckpointError
+from trm_export.importing.shapes import EMBED
 from trm_export.step.weights import Arrays
 from trm_runtime.extras import load_extra
 from trm_runtime.message_text import shown
@@ -23,6 +25,8 @@ from trm_runtime.zip_members import DAMAGE, opened_archive
 _ZIP = b"PK\x03\x04"
 _PICKLE, _MAX_PICKLE = "data.pkl", 1 << 22  # bytes; some 200 a tensor
 _MAX_TENSORS = 10_000
+_ANCHOR, _DEEPEST = EMBED.partition(".")[2], 3  # levels of dictionaries around the weights
+_SHARED = 1 << 27  # bytes that tensors may have beyond those of the file, because they share some
 _OTHER = (
     ", or a damaged one; expected what the official code saves (step_<N> or .pt), or the same "
     "tensors as .safetensors"
@@ -51,18 +55,55 @@ def read(path: Path) -> Arrays:
         raise CheckpointError(
             f"{path}: expected a state_dict, a dictionary of tensors, got {kind}."
         )
-    limit = path.stat().st_size
+    stored = _weights(torch, stored, path)
+    limit = path.stat().st_size + _SHARED
     if len(stored) > _MAX_TENSORS:
         raise CheckpointError(f"{path}: has {len(stored):,} tensors, more than any such network.")
     problems = [f"{shown(name)}: not a name" for name in stored if not isinstance(name, str)]
     problems = problems or [
         f"{name}: {why}" for name, x in stored.items() if (why := _wrong(torch, x, limit))
     ]
-    if not problems and sum(x.numel() * x.element_size() for x in stored.values()) > limit:
+    if not problems and sum(_sizes(stored.values())) > limit:
         problems = ["its tensors declare more values than the file contains"]
     if problems:
         raise CheckpointError(f"{path}: expected a state_dict of weights only:", problems)
     return {name: _array(torch, tensor) for name, tensor in stored.items()}
+
+
+def _weights(torch: Any, stored: dict[Any, Any], path: Path) -> dict[Any, Any]:
+    """The dictionary of tensors in a saved training state; the given one if it has tensors itself.
+
+    Raises CheckpointError where several entries are models.
+    """
+    if any(isinstance(value, torch.Tensor) for value in stored.values()):
+        return stored
+    models = dict(_models(stored, _DEEPEST))
+    if len(models) > 1:
+        raise CheckpointError(
+            f"{path}: has the weights of several models, under {', '.join(map(shown, models))}; "
+            "save the state_dict() of the one that you mean alone."
+        )
+    return next(iter(models.values()), stored)
+
+
+def _models(stored: dict[Any, Any], levels: int) -> Iterator[tuple[str, dict[Any, Any]]]:
+    """(name, tensors) of every dictionary inside with the embedding of the tokens."""
+    for name, value in stored.items():
+        if not isinstance(value, dict):
+            continue
+        if any(isinstance(key, str) and key.endswith(_ANCHOR) for key in value):
+            yield str(name), value
+        elif levels:
+            yield from ((f"{name}.{inner}", x) for inner, x in _models(value, levels - 1))
+
+
+def _sizes(tensors: Iterable[Any]) -> Iterable[int]:
+    """The bytes of each tensor; one that has several names, such as tied weights, once."""
+    places = {
+        (x.data_ptr(), x.dtype, tuple(x.shape), x.stride()): x.numel() * x.element_size()
+        for x in tensors
+    }
+    return places.values()
 
 
 def _check_archive(path: Path) -> None:

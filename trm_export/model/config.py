@@ -164,8 +164,8 @@ class TRMConfig:
         scores = self.num_heads * self.positions**2
         if self.mixer == "attention" and scores > _MOST_SCORES:
             problems.append(
-                f"num_heads {self.num_heads} and {self.positions} positions need {scores:,} "
-                f"attention scores, at most {_MOST_SCORES:,} are supported"
+                f"num_heads {self.num_heads} and seq_len {self.seq_len} need {scores:,} attention "
+                f"scores, at most {_MOST_SCORES:,} are supported"
             )
         if self.mixer == "mlp" and self.pos_encodings == "rope":
             problems.append(

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from trm_export.files import sha256_tree
 from trm_export.parity.parts import Parts
 from trm_export.parity.rules import valid_answers
 from trm_runtime.contract import StepContract
+from trm_runtime.digest import tree_digest
 from trm_runtime.open import open_runner
 from trm_runtime.parity import Gates, Golden, ParityResult, gates_of
 from trm_runtime.parity.chunk_measure import Part
@@ -57,7 +57,7 @@ class Check:
     @functools.cached_property
     def folder(self) -> str:
         """The folder of its parts, unique for files of the same name from several folders."""
-        return f"{self.artifact.name}-{sha256_tree(self.artifact)[:16]}"
+        return f"{self.artifact.name}-{tree_digest(self.artifact)[:16]}"
 
     def part_name(self, number: int) -> str:
         """The name of a part on disk."""

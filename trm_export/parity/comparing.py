@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from trm_export.errors import RejectedInputError, UsageError
-from trm_export.files import sha256_tree
 from trm_export.leftovers import scratch_folder
 from trm_export.parity.checking import Spread, here
 from trm_export.parity.document import JudgedFile, two_hops
 from trm_export.parity.parts import Parts, beside
 from trm_export.version import TOOL, __version__
 from trm_runtime import strict_json
+from trm_runtime.digest import tree_digest
 from trm_runtime.errors import unreadable
 from trm_runtime.json_values import plain
 from trm_runtime.measure import load_engine
@@ -79,7 +79,7 @@ def kept_parts(
     `job` is what the parts depend on besides the files.
     """
     given = [*artifacts, *([] if golden is None else [golden])]
-    digests = {str(path): sha256_tree(path) for path in given}
+    digests = {str(path): tree_digest(path) for path in given}
     engines = sorted({load_engine(path) for path in artifacts})
     whole = plain({**job, "files": digests, "engines": engines})
     if target is None:

@@ -28,8 +28,8 @@ def own_control(
         errors[what] = check(golden, runner, gates=Gates(), steps_only=True).forced_error or 0.0
         progress(len(errors) / 2)
     if not errors:
-        title = kind_of(artifact).title
-        raise NoControlError(f"{title}: its engine runs a file in one way only.")
+        name, title = artifact.name, kind_of(artifact).title
+        raise NoControlError(f"{name}: the engine of a {title} has no other way to run it.")
     worst = max(errors, key=lambda what: errors[what])
     return {"what": worst, "forced_error": errors[worst], "errors": errors, "free": []}
 

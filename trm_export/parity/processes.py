@@ -22,6 +22,7 @@ from trm_export.errors import TRMError
 from trm_export.leftovers import removed_by
 from trm_export.parity.checking import Check, Measured, Sides, Units
 from trm_export.parity.worker import work
+from trm_runtime.isolation import crashed
 
 _END = 1.0  # seconds to wait for a killed process, which is gone at once unless a disk hangs
 
@@ -35,18 +36,19 @@ def over_processes(
 ) -> Measured:
     """Measures parts in so many processes; see `checking.Spread`.
 
-    Raises WorkerDiedError, and what measuring a part raises.
+    Raises WorkerDiedError, RejectedInputError if the engine crashed, and what measuring a part
+    raises.
     """
     waiting = deque(numbers)
-    with _workers(min(jobs, len(numbers))) as pipes:
+    with _workers(min(jobs, len(numbers))) as processes:
         busy: dict[Any, int] = {}
-        for pipe in pipes:
+        for pipe in processes:
             _send(pipe, check)
             busy[pipe] = waiting.popleft()
             _send(pipe, busy[pipe])
         while busy:
             for pipe in list[Any](wait(list(busy))):
-                answer = _received(pipe)
+                answer = _received(pipe, processes[pipe], check)
                 if not isinstance(answer, dict):
                     units(answer)
                     continue
@@ -58,13 +60,14 @@ def over_processes(
 
 
 @contextmanager
-def _workers(count: int) -> Iterator[list[Connection]]:
-    """The pipes to so many processes, which are killed when the block ends."""
-    context, started = multiprocessing.get_context("spawn"), list[SpawnProcess]()
+def _workers(count: int) -> Iterator[dict[Connection, SpawnProcess]]:
+    """So many processes by the pipes to them; they are killed when the block ends."""
+    context = multiprocessing.get_context("spawn")
+    started: dict[Connection, SpawnProcess] = {}
     pipes: list[Connection] = []
 
     def kill() -> None:
-        for process in started:
+        for process in started.values():
             process.kill()
 
     with removed_by(kill):
@@ -75,12 +78,12 @@ def _workers(count: int) -> Iterator[list[Connection]]:
                 process = context.Process(target=work, args=(theirs, os.getpid()), daemon=True)
                 with _without_ctrl_c():
                     process.start()
-                started.append(process)
+                started[ours] = process
                 theirs.close()
-            yield pipes
+            yield started
         finally:
             kill()
-            for process in started:
+            for process in started.values():
                 process.join(_END)
             for pipe in pipes:
                 pipe.close()
@@ -105,11 +108,14 @@ def _send(pipe: Connection, what: Any) -> None:
         pipe.send(what)
 
 
-def _received(pipe: Connection) -> Any:
+def _received(pipe: Connection, process: SpawnProcess, check: Check) -> Any:
     """The next answer: units of work, or a part; raises the error that it is."""
     try:
         answer = pipe.recv()
     except (EOFError, ConnectionResetError) as error:
+        process.join(_END)
+        if (number := -(process.exitcode or 0)) > 0 and number != signal.SIGKILL:
+            raise crashed(check.artifact, number) from error
         raise WorkerDiedError(
             "A worker process died, perhaps because memory ran out; run the command again with "
             "fewer --jobs (with -o or --report it resumes from the finished parts)."

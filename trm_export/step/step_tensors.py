@@ -94,11 +94,14 @@ def step_tensors(model: Any, facts: ModelFacts) -> StepTensors:
     if problems:
         raise ProtocolError(f"{_kind(model)} does not follow the protocol:", problems)
     named = _carry_names(start, names)
-    new, outputs = _call(model, template, _with_garbage(start, named), _batch(facts, _ROWS))
-    after = {path: _array(leaf) for path, leaf in flatten(new).items()}
-    results = {path: _array(leaf) for path, leaf in flatten(outputs).items()}
+    garbage, batch = _with_garbage(start, named), _batch(facts, _ROWS)
+    after, results = _returned(model, template, garbage, batch)
     problems = [*_lost(start, after), *_head_problems(results, facts.seq_len)]
-    problems = problems or [*_leaks({**_named(after, named), **_named(results, _joined(results))})]
+    if not problems:
+        first = {**_named(after, named), **_named(results, _joined(results))}
+        after_again, again = _returned(model, template, garbage, batch)
+        second = {**_named(after_again, named), **_named(again, _joined(again))}
+        problems = [*_random(first, second)] or [*_leaks(first)]
     if problems:
         raise ProtocolError(f"{_kind(model)} does not follow the protocol:", problems)
     leaves = _output_leaves(results, names, named)
@@ -211,6 +214,27 @@ def _head_problems(outputs: Mapping[Path, Array], seq_len: int) -> Iterator[str]
             yield f"{name}: expected one value a row, got the shape {outputs[path].shape}"
 
 
+def _returned(
+    model: Any, template: Any, carry: Mapping[Path, Array], batch: Any
+) -> tuple[dict[Path, Array], dict[Path, Array]]:
+    """The carry and the outputs of one call, as arrays."""
+    new, outputs = _call(model, template, carry, batch)
+    after = {path: _array(leaf) for path, leaf in flatten(new).items()}
+    return after, {path: _array(leaf) for path, leaf in flatten(outputs).items()}
+
+
+def _random(first: Mapping[str, Array], second: Mapping[str, Array]) -> Iterator[str]:
+    """What differs between two equal calls."""
+    rows = {name: array for name, array in first.items() if _has_rows(array)}
+    names = [name for name, array in rows.items() if not _close(array[0], second[name][0])]
+    if names:
+        yield (
+            "it is random at inference: two equal calls with training=False give different values "
+            f"of {', '.join(names)}; pass training on to layers such as Dropout, and draw random "
+            "numbers only while it is True"
+        )
+
+
 def _leaks(tensors: Mapping[str, Array]) -> Iterator[str]:
     """Outputs of a row that enters halted and still depend on its old carry."""
     for row, what in ((_STALE, "an old state"), (_BROKEN, "NaN")):
@@ -227,9 +251,13 @@ def _leaks(tensors: Mapping[str, Array]) -> Iterator[str]:
 def _differs(array: Array, row: int) -> bool:
     if not _has_rows(array):
         return False
-    clean, other = (array[i].astype(np.float64) for i in (0, row))
-    limit = _LEAK * max(float(np.abs(clean).max(initial=0.0)), 1e-6)
-    return not bool(np.all(np.abs(clean - other) <= limit))
+    return not _close(array[0], array[row])
+
+
+def _close(clean: Array, other: Array) -> bool:
+    one, two = (np.asarray(array, np.float64) for array in (clean, other))
+    limit = _LEAK * max(float(np.abs(one).max(initial=0.0)), 1e-6)
+    return bool(np.all(np.abs(one - two) <= limit))
 
 
 def _named(arrays: Mapping[Path, Array], names: Mapping[Path, str]) -> dict[str, Array]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from trm_export.stored.graph import Array, Arrays
+from trm_runtime.message_text import counted
 
 
 def changes(ours: Arrays, theirs: Arrays) -> Iterator[tuple[str, str]]:
@@ -46,6 +47,9 @@ def _how(name: str, expected: Array, got: Array, ours: Arrays) -> str:
             if size > 2 and _is_shifted(expected, got, shift, axis):
                 return f"is shifted by {shift} along axis {axis}"
     x, y = expected.astype(np.float64).ravel(), got.astype(np.float64).ravel()
+    bad = int((~np.isfinite(y)).sum())
+    if bad:
+        return f"has NaN or infinity in {bad} of {counted(x.size, 'value')}"
     factor = float(x @ y) / (float(x @ x) or 1.0)
     if np.allclose(x * factor, y, rtol=1e-5, atol=1e-7 * float(np.abs(y).max())):
         return f"is multiplied by {factor:.6g}"

@@ -31,7 +31,7 @@ def read_checked(
         parts[0][0],
         np.concatenate([part[1] for part in parts]),
         np.concatenate(labels) if labels else None,
-        np.concatenate(own).astype(np.int32) if len(own) == len(parts) else None,
+        np.concatenate(own) if len(own) == len(parts) else None,
     )
 
 

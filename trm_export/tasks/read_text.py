@@ -71,8 +71,9 @@ def _cells_problem(text: str, task: Boards, cells: Cells, kind: str) -> str | No
         count = len(words) if all(map(INTEGER.fullmatch, words)) else 0
         wanted = f"{task.seq_len} token ids with spaces or commas between"
         return None if count == task.seq_len else f"expected {wanted}{kind}, got {count}"
-    problem = BoardSigns(task.alphabet, (task.seq_len,)).wrong_length(text, task.seq_len)
-    if problem is not None:
+    if len(text) != task.seq_len:
+        signs = BoardSigns(task.alphabet, (task.seq_len,))
+        problem = signs.wrong_length(text, task.seq_len)
         return problem.replace(" characters,", f" characters{kind},")
     position = _first_unknown(text, task.alphabet, cells)
     if position is None:

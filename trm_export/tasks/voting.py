@@ -57,6 +57,7 @@ class ArcScore:
     asked: tuple[VotedGrid, ...]
     copies: int
     mean_steps: float
+    nonfinite: int = 0  # copies of a grid that NaN or infinity ended
 
     def exact(self, attempts: int = 2) -> float:
         """Share of the grids found with so many attempts; ARC allows two."""
@@ -117,7 +118,7 @@ def evaluate_arc(
         _tallied(task, key, [(row[2], tokens, q) for row, tokens, q in group])
         for key, group in itertools.groupby(ballots, key=lambda ballot: ballot[0][:2])
     ]
-    return ArcScore(tuple(grids), wanted, float(solution.steps.mean()))
+    return ArcScore(tuple(grids), wanted, float(solution.steps.mean()), solution.nonfinite)
 
 
 def _require_identifiers(runner: StepRunner, task: ArcTask) -> None:

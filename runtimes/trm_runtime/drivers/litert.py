@@ -22,7 +22,8 @@ from trm_runtime.cores import available_cores, check_threads
 from trm_runtime.drivers import quiet
 from trm_runtime.drivers.refusals import cannot_open, cannot_step, damaged, no_signature
 from trm_runtime.drivers.tflite_file import KIND, TITLE, read_contract
-from trm_runtime.extras import load_first_extra
+from trm_runtime.errors import MissingExtraError
+from trm_runtime.extras import first_installed, load_first_extra
 from trm_runtime.message_text import first_line
 from trm_runtime.runner import Arrays, StepOutput, step_output
 from trm_runtime.tensors import Shape
@@ -31,6 +32,7 @@ from trm_runtime.verify import verify
 ENGINES = {"ai_edge_litert.interpreter": "litert", "tflite_runtime.interpreter": "tflite"}
 """Module -> the extra that installs it, the preferred one first."""
 
+_NUMPY = 2  # with which tflite-runtime does not work
 _HINT = "the second only for Python 3.11 and older"
 
 MOST_THREADS = 4  # by default; more do not speed up the small matrices of a step
@@ -39,8 +41,23 @@ _LOG_LINE = re.compile(rb"INFO: Created TensorFlow Lite XNNPACK delegate for CPU
 
 
 def load_engine() -> ModuleType:
-    """The interpreter of ai-edge-litert, or of tflite-runtime; MissingExtraError without both."""
+    """The interpreter of ai-edge-litert, or of tflite-runtime; MissingExtraError without both.
+
+    Also for tflite-runtime beside numpy 2: it was built against numpy 1, loads, and opens nothing.
+    """
+    package = first_installed(ENGINES)
+    if package == "tflite_runtime" and int(np.__version__.partition(".")[0]) >= _NUMPY:
+        raise MissingExtraError(
+            f"The package tflite-runtime needs numpy below {_NUMPY}, got {np.__version__}; install "
+            f'it with `pip install "numpy<{_NUMPY}"`, or use `pip install "trm-runtime[litert]"`.'
+        )
     return load_first_extra(ENGINES, _HINT)
+
+
+def try_engine(tiny: Path) -> None:
+    """Opens and runs the tiny file."""
+    interpreter = _open(load_engine(), tiny / "tiny.tflite", 1, optimised=True)
+    interpreter.get_signature_runner("tiny")(x=np.ones(1, np.float32))
 
 
 @final
@@ -120,11 +137,11 @@ def _signature(path: Path, interpreter: Any, contract: StepContract) -> Any:
     known = list(interpreter.get_signature_list())
     if contract.signature not in known:
         raise no_signature(path, contract.signature, known, KIND)
-    call = interpreter.get_signature_runner(contract.signature)
     try:
+        call = interpreter.get_signature_runner(contract.signature)
         inputs = {name: _described(what) for name, what in call.get_input_details().items()}
         outputs = {name: _described(what) for name, what in call.get_output_details().items()}
-    except ValueError as error:
+    except Exception as error:
         reason = f"its signature names tensors that are missing ({first_line(error)})"
         raise damaged(path, TITLE, reason, KIND) from error
     verify(contract, inputs, outputs, str(path))

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, final
 
+import numpy as np
+
 from trm_runtime.checks import check_step_call
 from trm_runtime.contract import StepContract
 from trm_runtime.cores import check_threads
@@ -31,6 +33,12 @@ _FATAL_ONLY = 4  # onnxruntime's log severity: errors are raised as exceptions
 def load_engine() -> ModuleType:
     """onnxruntime, or MissingExtraError."""
     return load_extra("onnxruntime", "onnx")
+
+
+def try_engine(tiny: Path) -> None:
+    """Opens and runs the tiny file."""
+    session = _open(load_engine(), tiny / "tiny.onnx", None, optimised=True)
+    session.run(["y"], {"x": np.ones(1, np.float32)})
 
 
 @final

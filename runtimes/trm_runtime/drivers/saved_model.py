@@ -37,6 +37,13 @@ def load_engine() -> ModuleType:
         return load_extra("tensorflow", "tensorflow")
 
 
+def try_engine(tiny: Path) -> None:
+    """Opens and runs the tiny folder."""
+    tf = load_engine()
+    loaded = tf.saved_model.load(str(tiny / "tiny_saved_model"))
+    loaded.signatures["tiny"](x=tf.constant([1.0]))
+
+
 @final
 class SavedModelRunner:
     """A StepRunner over TensorFlow.

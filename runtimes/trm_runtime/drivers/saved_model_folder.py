@@ -14,9 +14,9 @@ import re
 from pathlib import Path
 
 from trm_runtime.contract import MAX_CONTRACT_BYTES, METADATA_KEY
-from trm_runtime.digest import digest
+from trm_runtime.digest import file_digest
 from trm_runtime.drivers.refusals import again, long_contract, no_contract
-from trm_runtime.errors import RejectedInputError, unreadable
+from trm_runtime.errors import RejectedInputError
 from trm_runtime.message_text import first_few
 
 KIND = "saved-model"
@@ -36,7 +36,7 @@ def add_contract(folder: Path, contract: str) -> None:
 
 def seal(folder: Path) -> None:
     """Write the checksums of the present files of the folder."""
-    lines = [f"{_digest(file)}  {name}\n" for name, file in _files(folder).items()]
+    lines = [f"{file_digest(file)}  {name}\n" for name, file in _files(folder).items()]
     (folder / CHECKSUM_FILE).write_text("".join(lines), encoding="utf-8")
 
 
@@ -82,7 +82,7 @@ def seal_problems(folder: Path) -> list[str]:
     return problems + [
         f"{name}: does not match its checksum"
         for name in both
-        if _digest(found[name]) != wanted[name]
+        if file_digest(found[name]) != wanted[name]
     ]
 
 
@@ -95,14 +95,6 @@ def _files(folder: Path) -> dict[str, Path]:
         if found[name].is_file() and not found[name].name.startswith(".")
         and name != CHECKSUM_FILE.as_posix()
     }  # fmt: skip
-
-
-def _digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return digest(file)
-    except OSError as error:
-        raise unreadable(path, error) from error
 
 
 def _bounded(path: Path) -> str:

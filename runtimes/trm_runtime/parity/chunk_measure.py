@@ -142,7 +142,7 @@ def measure_refilled(golden: Golden, candidate: StepRunner, progress: Progress) 
         inputs = {name: array[step - 1] for name, array in slots.inputs.items()}
         got = stepped(candidate, inputs, disturbed(contract, slots.numbers, step, carry))
         expected = _at(slots.states, step)
-        part.forced.add(step, rows, expected, got.tensors)
+        part.forced.add(step, rows, expected, got.tensors, contract.halt.untuned)
         carry = {spec.name: expected[spec.name] for spec in contract.carry}
         progress(count)
     return part
@@ -188,7 +188,7 @@ def _follow(
         for step in range(1, contract.max_steps + 1):
             expected = {name: array[rows] for name, array in _at(chunk.states, step).items()}
             forced = stepped(candidate, inputs, carry)
-            part.forced.add(step, rows, expected, forced.tensors)
+            part.forced.add(step, rows, expected, forced.tensors, contract.halt.untuned)
             carry = {spec.name: expected[spec.name] for spec in contract.carry}
             progress(len(rows))
             if free:

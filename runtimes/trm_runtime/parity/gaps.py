@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from trm_runtime.contract import HaltRule
 from trm_runtime.message_text import counted
 from trm_runtime.parity.gates import Gates
 from trm_runtime.tensors import AnySpec
@@ -21,8 +22,10 @@ Array = np.ndarray[Any, Any]
 
 # For a row of a tensor at a step: sums of squares, of products and of the absolute difference, the
 # largest difference; how many elements differ, or are not finite; the worst element and its values.
+# `explained`: a `halted` that differs because the halting scores are on two sides of the threshold.
 _SUMS = ("squares", "reference", "candidate", "product", "absolute", "largest", "was", "became")
-_COUNTS = ("unequal", "nonfinite", "reference_nonfinite", "place")
+_COUNTS = ("unequal", "explained", "nonfinite", "reference_nonfinite", "place")
+HALTED = "halted"
 FIELDS = {**dict.fromkeys(_SUMS, np.float64), **dict.fromkeys(_COUNTS, np.int64)}
 
 
@@ -123,11 +126,21 @@ class Gaps:
         return Gaps(self.specs, {name: array[:, :, kept] for name, array in self.sums.items()})
 
     def add(
-        self, step: int, rows: Array, expected: Mapping[str, Array], got: Mapping[str, Array]
+        self,
+        step: int,
+        rows: Array,
+        expected: Mapping[str, Array],
+        got: Mapping[str, Array],
+        rule: HaltRule | None = None,
     ) -> None:
-        """Add both sides of a step (from 1), by tensor, (n, ...) for these n of the rows."""
+        """Add both sides of a step (from 1), by tensor, (n, ...) for these n of the rows.
+
+        `rule`: by which the graph itself may halt.
+        """
         for k, spec in enumerate(self.specs):
             sums = _differences(expected[spec.name], got[spec.name])
+            if spec.name == HALTED and rule is not None:
+                sums["explained"] = sums["unequal"] * _crossed(rule, expected, got)
             for name, values in sums.items():
                 self.sums[name][step - 1, k, rows] = values
 
@@ -138,8 +151,14 @@ class Gaps:
         sums = {name: self.sums[name][step - 1, k, group] for name in _SUMS}
         return _size(self._elements(k), sums)
 
-    def error(self, step: int, k: int, puzzles: Array, refilled: Array) -> TensorDiff:
-        """Over all rows; `puzzles` and `refilled` (R,) tell their origin."""
+    def error(
+        self, step: int, k: int, puzzles: Array, refilled: Array, *, lossy: bool = False
+    ) -> TensorDiff:
+        """Over all rows; `puzzles` and `refilled` (R,) tell their origin.
+
+        In a `lossy` precision a `halted` does not count that its own score explains: the error of
+        the score is judged, and so are the halting steps.
+        """
         at = {name: self.sums[name][step - 1, k] for name in FIELDS}
         spec, size = self.specs[k], _size(self._elements(k), at)
         return TensorDiff(
@@ -151,7 +170,7 @@ class Gaps:
             mean_abs=size.mean_abs,
             relative_l2=size.relative_l2,
             cosine=size.cosine,
-            unequal=int(at["unequal"].sum()),
+            unequal=int(at["unequal"].sum() - (at["explained"].sum() if lossy else 0)),
             nonfinite=int(at["nonfinite"].sum()),
             reference_nonfinite=int(at["reference_nonfinite"].sum()),
             reference_leaks=int(at["reference_nonfinite"][refilled].sum()),
@@ -175,6 +194,17 @@ class Gaps:
         return Place(int(puzzles[row]), bool(refilled[row]), position if shape else (), *values)
 
 
+def _crossed(rule: HaltRule, expected: Mapping[str, Array], got: Mapping[str, Array]) -> Array:
+    """(n,) bool: each side's `halted` is its own decision, and the two decisions differ."""
+    was, became = (
+        rule.score(side["q_halt_logits"], side["q_continue_logits"]) > rule.threshold
+        for side in (expected, got)
+    )
+    own = (expected[HALTED] == was) & (got[HALTED] == became)
+    crossed: Array = own & (was != became)
+    return crossed
+
+
 def _differences(expected: Array, got: Array) -> dict[str, Array]:
     """Every field for n rows, each (n,), from both tensors (n, ...)."""
     n = len(expected)
@@ -196,6 +226,7 @@ def _differences(expected: Array, got: Array) -> dict[str, Array]:
         "was": raw[rows, place],
         "became": other[rows, place],
         "unequal": np.count_nonzero(gap, axis=1) + np.count_nonzero(bad, axis=1),
+        "explained": np.zeros(n, np.int64),
         "nonfinite": np.count_nonzero(bad, axis=1),
         "reference_nonfinite": np.count_nonzero(~np.isfinite(raw), axis=1),
         "place": place,

@@ -1,7 +1,8 @@
 """The only table of limits for exports, by the precision of the contract.
 
-Forced values are gated for every tensor of every step, integers and booleans always exactly. The
-gates on answers and halting steps apply to *settled* puzzles (see `trm_runtime.parity`); those on
+Forced values are gated for every tensor of every step, integers and booleans exactly; only a
+`halted` that its own score explains is left out in lossy precisions (see `Gaps.error`). The gates
+on answers and halting steps apply to *settled* puzzles (see `trm_runtime.parity`); those on
 accuracy and mean steps apply to all. A change of a number needs a measurement.
 """
 

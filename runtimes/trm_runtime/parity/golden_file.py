@@ -26,7 +26,7 @@ from trm_runtime.errors import RejectedInputError, unreadable
 from trm_runtime.json_values import plain
 from trm_runtime.limits import MEMORY_MB
 from trm_runtime.message_text import counted, first_few
-from trm_runtime.npy_header import Header, read_header
+from trm_runtime.npy import Header, read_header
 from trm_runtime.parity.golden import Chunk, ChunkSize, Golden, GoldenOrigin, RefilledSlots
 from trm_runtime.parity.golden_rules import (
     Headers,
@@ -37,7 +37,7 @@ from trm_runtime.parity.golden_rules import (
 )
 from trm_runtime.regular_file import open_regular, too_large
 from trm_runtime.strict_json import parse
-from trm_runtime.zip_members import DAMAGE, check_members, read_member
+from trm_runtime.zip_members import DAMAGE, check_members, opened_archive, read_member
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
@@ -122,7 +122,7 @@ def read_golden(path: str | Path) -> Golden:
     """
     path = Path(path)
     try:
-        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        with open_regular(path) as file, opened_archive(file) as archive:
             _verify(path, archive, os.fstat(file.fileno()).st_size)
             index = parse(read_member(archive, GOLDEN_INDEX, _MAX_INDEX).decode())
             headers = {name[: -len(_NPY)]: _header(archive, name) for name in _arrays_in(archive)}
@@ -143,9 +143,9 @@ def read_golden(path: str | Path) -> Golden:
 
 def _not_a_golden(path: Path, problems: Sequence[str] = ()) -> RejectedInputError:
     said = f"{path}: not a golden, or a damaged one; record it again with `trm-export reference`"
-    if not problems:
-        return RejectedInputError(f"{said}.")
-    return RejectedInputError(f"{said}:", first_few(problems))
+    if problems:
+        return RejectedInputError(f"{said}:", first_few(problems))
+    return RejectedInputError(f"{said}.")
 
 
 def _opened(
@@ -234,7 +234,7 @@ class StoredArrays:
         Raises RejectedInputError if the file has changed since it was checked.
         """
         try:
-            with open_regular(self._path) as file, zipfile.ZipFile(file) as archive:
+            with open_regular(self._path) as file, opened_archive(file) as archive:
                 names = [name for name in archive.namelist() if name.startswith(f"{folder}/")]
                 return {name[len(folder) + 1 : -len(_NPY)]: _array(archive, name) for name in names}
         except OSError as error:

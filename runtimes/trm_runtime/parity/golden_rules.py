@@ -13,7 +13,7 @@ import numpy as np
 
 from trm_runtime.contract import StepContract
 from trm_runtime.judging import UNJUDGED
-from trm_runtime.npy_header import Header
+from trm_runtime.npy import Header
 from trm_runtime.parity.gaps import FIELDS
 from trm_runtime.parity.golden import Chunk
 from trm_runtime.tensors import AnySpec, shape_text

@@ -12,6 +12,7 @@ from typing import Any, Callable
 import numpy as np
 
 from trm_runtime.contract import StepContract
+from trm_runtime.declared import check_rows
 from trm_runtime.granularity import as_loop
 from trm_runtime.parity.chunk_measure import (
     Part,
@@ -96,6 +97,7 @@ def check(
     refused = refusal(golden.contract, found, gates, golden.puzzles, kind)
     if refused is not None:
         return refused
+    check_rows(found, found.batch or min(batch_size, golden.puzzles))
     quick = steps_only and found.granularity != "loop"
     parts = list(parts_of(golden, candidate, batch_size, progress, quick, valid))
     return conclude(golden, found, gates, parts)
@@ -185,7 +187,7 @@ def conclude(
 ) -> ParityResult:
     """The result of all `part_numbers`, whose parts are in this order."""
     total = merged(parts)
-    forced = _errors(total)
+    forced = _errors(total, lossy=candidate.precision != "fp32")
     columns = total.columns
     head: dict[str, Any] = {
         "precision": candidate.precision,
@@ -231,13 +233,13 @@ def _same_weights(expected: StepContract, found: StepContract) -> bool:
     return expected.made_by.weights_sha256 == found.made_by.weights_sha256
 
 
-def _errors(total: Part) -> tuple[TensorDiff, ...]:
+def _errors(total: Part, *, lossy: bool) -> tuple[TensorDiff, ...]:
     """Every forced error, by step, integers first; empty for a loop."""
     gaps = total.forced
     if not gaps.rows:
         return ()
     return tuple(
-        gaps.error(step, k, total.puzzles[step - 1], total.refilled)
+        gaps.error(step, k, total.puzzles[step - 1], total.refilled, lossy=lossy)
         for step in range(1, len(total.puzzles) + 1)
         for k in range(len(gaps.specs))
     )

@@ -47,8 +47,13 @@ def _read_costs(folder: Path) -> Any:
     return json.dumps(costs_of(folder / _COSTS))
 
 
+def _load() -> None:
+    import trm_export.report.render
+    import trm_export.report.view  # noqa: F401
+
+
 READERS = (
     Reader("report", _seeds, one_file(changed_text), _read),
-    Reader("report, pages", _seeds, one_file(changed_text), _draw),
+    Reader("report, pages", _seeds, one_file(changed_text), _draw, prepare=_load),
     Reader("costs", _costs, one_file(changed_text), _read_costs),
 )

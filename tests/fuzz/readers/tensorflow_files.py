@@ -13,7 +13,7 @@ import numpy as np
 from tests.fuzz.mutate_bytes import damaged, number
 from tests.fuzz.mutate_json import changed_text
 from tests.fuzz.mutate_wire import changed
-from tests.fuzz.mutate_zip import Member, archive, edited
+from tests.fuzz.mutate_zip import Member, archive, edited, local_part
 from tests.fuzz.reader import Files, Reader, one_file
 from tests.fuzz.toy_models import BATCH, SAVED_MODEL, TFLITE, toy_models
 from tests.runtime.fakes import make_contract
@@ -41,10 +41,15 @@ def _engine_flatbuffer() -> bytes:
 
 
 def _tflite(data: bytes, contract: bytes, rng: Random | None = None) -> bytes:
-    """A flatbuffer with its archive, which is changed if there is a `rng`."""
-    checksum = hashlib.sha256(data).hexdigest().encode()
-    members = [Member(CONTRACT_MEMBER, contract), Member(CHECKSUM_MEMBER, checksum)]
-    return archive(members if rng is None else edited(rng, members), data)
+    """A flatbuffer with its archive, of which a member is changed if there is a `rng`."""
+    members = [Member(CONTRACT_MEMBER, contract)]
+    if rng is not None and rng.random() < 0.5:
+        members = edited(rng, members)
+    checksum = hashlib.sha256(data + local_part(members)).hexdigest().encode()
+    members.append(Member(CHECKSUM_MEMBER, checksum))
+    if rng is not None and rng.random() < 0.5:
+        members = edited(rng, members)
+    return archive(members, data)
 
 
 def _mutate_tflite(rng: Random, data: bytes) -> bytes:

@@ -138,3 +138,27 @@ class Tuned(Named):
 
     def think(self, x):
         return self.mix(x) * ops.cast(self.shift, "float32")
+
+
+@keras.saving.register_keras_serializable(package="oddities")
+class Noisy(Named):
+    """Draws random numbers at inference too."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.drop = keras.layers.Dropout(0.5)
+
+    def think(self, x):
+        return self.mix(self.drop(x, training=True))
+
+
+@keras.saving.register_keras_serializable(package="oddities")
+class Careful(Named):
+    """Casts its carry to the precision that it computes in."""
+
+    def think(self, x):
+        return ops.cast(self.mix(ops.cast(x, self.compute_dtype)), "float32")
+
+    def call(self, carry, batch, training=None):
+        carry, outputs = super().call(carry, batch, training)
+        return carry, {name: ops.cast(x, "float32") for name, x in outputs.items()}

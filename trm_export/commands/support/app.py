@@ -23,6 +23,8 @@ from trm_export.commands.support.exits import INTERRUPTED, StoppedError, report
 from trm_export.commands.support.help_text import PanelCommand, PanelGroup
 from trm_export.commands.support.option_groups import grouped
 from trm_export.version import TOOL, __version__
+from trm_runtime.errors import exit_codes_text
+from trm_runtime.failures import refuse_names
 from trm_runtime.streams import has_no_reader, open_closed_streams
 
 _BEGIN, _EXPORT, _CHECK = "Get a model", "Export it", "Check, tune and measure it"
@@ -39,6 +41,7 @@ _MODULES = {
     "bench": (_CHECK, "bench"),
     "evaluate": (_CHECK, "evaluate"),
     "inspect": (_CHECK, "inspect"),
+    "sign": (_CHECK, "sign", "verify"),
 }
 """Modules of `trm_export.commands`, the help panel of their commands, and the commands. Each is a
 function of the same name, with `_` for `-`, and with a `_` at the end of a Python keyword."""
@@ -65,8 +68,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 ok, 1 known error, 2 usage, 3 a missing extra, 4 rejected or damaged "
-    "input, 5 parity failed, 130 interrupted, 143 terminated.",
+    epilog=exit_codes_text(),
 )
 for _module, (_panel, *_names) in _MODULES.items():
     _loaded = import_module(f"trm_export.commands.{_module}")
@@ -108,6 +110,7 @@ def run(arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments
     open_closed_streams()
     try:
+        refuse_names(arguments)
         with warnings_as_remarks():
             code = app(args=list(arguments) or ["--help"], prog_name=TOOL, standalone_mode=False)
         sys.stdout.flush()

@@ -17,10 +17,12 @@ from trm_export.errors import OutputWarning
 from trm_runtime.display import Table, bytes_text, printable
 from trm_runtime.errors import OldFileWarning
 from trm_runtime.json_values import plain
+from trm_runtime.streams import discard
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
+    from rich.text import Text
 
 Row = Sequence[str]
 
@@ -29,6 +31,7 @@ __all__ = [
     "Row",
     "bytes_text",
     "emit",
+    "print_stderr",
     "printable",
     "progress",
     "remark",
@@ -72,7 +75,15 @@ def remark(text: str) -> None:
     """Print a line of plain text on stderr."""
     from rich.text import Text
 
-    stderr().print(Text(printable(text)))
+    print_stderr(Text(printable(text)))
+
+
+def print_stderr(text: Text) -> None:
+    """Print on stderr; nothing where that is closed or full."""
+    try:
+        stderr().print(text)
+    except OSError:
+        discard(sys.stderr)
 
 
 @contextmanager

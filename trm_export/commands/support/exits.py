@@ -8,9 +8,10 @@ import traceback
 from typing import Any
 
 from trm_export.api.frameworks import DEBUG
-from trm_export.commands.support.console import emit, printable, stderr
+from trm_export.commands.support.console import emit, print_stderr, printable
 from trm_export.errors import TRMError, UsageError
 from trm_runtime.failures import os_message
+from trm_runtime.isolation import out_of_memory
 from trm_runtime.streams import discard, has_no_reader, output_problem
 
 INTERRUPTED = 130
@@ -38,7 +39,11 @@ def report(error: BaseException, as_json: bool) -> int:
     if as_json and not unwritten:
         name = type(error).__name__
         details: dict[str, Any] = {"type": name, "message": message, "problems": problems}
-        emit({"error": {**details, "exit_code": code}})
+        try:
+            emit({"error": {**details, "exit_code": code}})
+            sys.stdout.flush()
+        except OSError as other:
+            report(other, as_json=False)
     else:
         _print(code, [message, *(f"  - {problem}" for problem in problems)])
     return code
@@ -55,7 +60,8 @@ def _explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, OSError):
         return TRMError.exit_code, os_message(error)
     if isinstance(error, MemoryError):
-        return TRMError.exit_code, "There is not enough memory for this."
+        lacking = out_of_memory()
+        return lacking.exit_code, str(lacking)
     bug = f"{type(error).__name__}: {error}".rstrip(": .")
     return TRMError.exit_code, f"Unexpected {bug}. This is a bug; {DEBUG}=1 shows its traceback."
 
@@ -72,4 +78,4 @@ def _print(code: int, lines: list[str]) -> None:
     from rich.text import Text
 
     label = Text("" if code == INTERRUPTED else "Error: ", style="bold red")
-    stderr().print(label + Text(printable("\n".join(lines))))
+    print_stderr(label + Text(printable("\n".join(lines))))

@@ -1,0 +1,140 @@
+"""Run a command again in a child process with limits, so that a crash is an error like any other.
+
+    parent: `rerun` starts the same command line, passes signals on, and explains how it ended
+    child:  `inside()` is true; `confine` sets its limits before an engine is loaded
+
+A crash, a time limit and a memory limit become a RejectedInputError. The child is the same user
+with the same files: this contains accidents and what a file makes an engine do to its own process,
+not code that a file brings with it. Standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from trm_runtime.errors import RejectedInputError, TRMError, UsageError
+from trm_runtime.file_kinds import folder_kind, suffix_kind
+from trm_runtime.parent import end_with
+
+OPTION = "--isolate"
+MEGABYTES, SECONDS = 4000, 3600  # limits of one process, unless the user sets others
+HELP = "Run the engine in a child process, so that its crash is exit code 4."
+HELP_MEGABYTES = f"Memory of that process and of each that it starts (default {MEGABYTES})."
+HELP_SECONDS = f"Time of that process (default {SECONDS})."
+
+_PARENT = "TRM_ISOLATED_BY"  # an environment variable: the process that isolates this one
+_LATER = 0.2  # seconds; a terminal has sent Ctrl-C to both processes already
+_TEXTS = {
+    "SIGALRM": "took longer than --isolate-seconds allows",
+    "SIGXCPU": "took longer than the system allows",
+    "SIGKILL": "was killed, perhaps because memory ran out",
+}
+
+
+def inside() -> bool:
+    """Whether this process is the child, or one of its children."""
+    return _PARENT in os.environ
+
+
+def confine(megabytes: int, seconds: float) -> None:
+    """Set the limits of this process, which ends with its parent; processes it starts inherit them.
+
+    Raises UsageError for limits that are not positive, or on a system without them (Windows).
+    """
+    for name, value in (("memory", megabytes), ("seconds", seconds)):
+        if not 0 < value < 1 << 31:
+            raise UsageError(f"{OPTION}-{name} must be above 0, got {value:g}.")
+    try:
+        import resource
+    except ImportError:
+        raise UsageError(f"{OPTION} needs a system with limits of memory; drop it.") from None
+    wanted, (_, most) = megabytes * 1_000_000, resource.getrlimit(resource.RLIMIT_DATA)
+    limit = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the system ends it, whatever an engine does
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    end_with(int(os.environ[_PARENT]))
+
+
+def rerun(command: Sequence[str], *, as_json: bool = False) -> int:
+    """Run that command line in a child and return its exit code; output goes where ours goes.
+
+    With `as_json` its standard output is passed on when it has ended, so that a crash leaves no
+    half document. Raises RejectedInputError if it crashes or exceeds a limit.
+    """
+    pipe = subprocess.PIPE if as_json else None
+    environment = {**os.environ, _PARENT: str(os.getpid())}
+    with subprocess.Popen(command, stdout=pipe, env=environment) as process, _passed_on(process):
+        out, _ = process.communicate()
+    code = process.returncode
+    if 0 <= code < 256:
+        if out:
+            _write(out)
+        return code
+    if -code in (signal.SIGINT, signal.SIGTERM):
+        return 128 - code
+    raise crashed(_files(command), -code)
+
+
+def crashed(what: object, number: int) -> RejectedInputError:
+    """The error for a process that a signal of that number ended."""
+    try:
+        name = signal.Signals(number).name
+    except ValueError:  # not POSIX
+        name = f"code {abs(number)}"
+    how = _TEXTS.get(name, f"crashed ({name})")
+    return RejectedInputError(
+        f"{what}: the process that opened it {how}; do not use it, or export it again."
+    )
+
+
+def out_of_memory() -> TRMError:
+    """The error in the place of a MemoryError."""
+    if inside():
+        return RejectedInputError(f"This needs more memory than {OPTION}-memory allows.")
+    return TRMError("There is not enough memory for this; use a smaller batch, or another device.")
+
+
+def _files(command: Sequence[str]) -> str:
+    """The exported files in a command line, for messages."""
+    found = [word for word in command[1:] if _is_artifact(Path(word))]
+    return ", ".join(dict.fromkeys(found)) or "The command"
+
+
+def _is_artifact(path: Path) -> bool:
+    try:
+        return path.exists() and (suffix_kind(path) or folder_kind(path)) is not None
+    except OSError:
+        return False
+
+
+@contextmanager
+def _passed_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Signals that would end this process are for the child, which says so and ends."""
+
+    def later(number: int, frame: Any) -> None:
+        timer = threading.Timer(_LATER, process.send_signal, (number,))
+        timer.daemon = True
+        timer.start()
+
+    heard = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, later) for number in heard}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _write(out: bytes) -> None:
+    sys.stdout.write(out.decode(sys.stdout.encoding or "utf-8", "replace"))
+    sys.stdout.flush()

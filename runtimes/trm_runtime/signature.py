@@ -1,0 +1,156 @@
+"""Verify a signature of the OpenSSF model-signing format with a public key, without a network.
+
+The signature of `model.onnx` is `model.onnx.sig`, a Sigstore bundle (JSON) with a DSSE envelope: a
+signed in-toto statement with the SHA-256 of every file of the model. `trm-export sign` and the
+package `model-signing` write it (https://github.com/sigstore/model-transparency); only its key
+pairs on elliptic curves are supported. Needs the package `cryptography`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from trm_runtime.digest import file_digest, files_of
+from trm_runtime.errors import RejectedInputError, unreadable
+from trm_runtime.extras import load_extra
+from trm_runtime.message_text import first_few
+from trm_runtime.regular_file import read_regular
+
+SUFFIX = ".sig"
+
+_PAYLOAD = "application/vnd.in-toto+json"
+_STATEMENT, _PREDICATE = (
+    "https://in-toto.io/Statement/v1",
+    "https://model_signing/signature/v1.0",
+)
+_HASHES = {"secp256r1": "SHA256", "secp384r1": "SHA384", "secp521r1": "SHA512"}  # by curve
+_WHOLE = "."  # the name of a model that is a single file
+
+
+def signature_beside(path: Path) -> Path:
+    """Where the signature of a file or folder lies."""
+    return path.with_name(path.name + SUFFIX)
+
+
+def verify_signature(
+    path: str | os.PathLike[str],
+    key: str | os.PathLike[str],
+    signature: str | os.PathLike[str] | None = None,
+) -> None:
+    """Check that the owner of a public key (PEM) has signed the present content of `path`.
+
+    `signature` is `<path>.sig` if not given. Raises RejectedInputError if it is missing, damaged,
+    made with another key, or of other content; MissingExtraError without `cryptography`.
+    """
+    model = Path(path)
+    beside = signature_beside(model) if signature is None else Path(signature)
+    public, statement = _public_key(Path(key)), _read(beside, model)
+    payload = _checked(statement, public, beside, Path(key))
+    signed, ignored = _signed_digests(payload, beside)
+    problems = _differences(model, signed, ignored)
+    if problems:
+        raise RejectedInputError(
+            f"{model}: changed since it was signed ({beside}); get it again from its author:",
+            first_few(problems),
+        )
+
+
+def _public_key(path: Path) -> Any:
+    load_extra("cryptography", "verify")
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    try:
+        key = load_pem_public_key(read_regular(path))
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise RejectedInputError(f"{path}: not a public key in PEM format.") from error
+    if getattr(getattr(key, "curve", None), "name", None) not in _HASHES:
+        raise RejectedInputError(
+            f"{path}: expected a key on the curve P-256, P-384 or P-521; make one with openssl."
+        )
+    return key
+
+
+def _read(path: Path, model: Path) -> Any:
+    """The envelope of a signature, its bytes decoded."""
+    if not path.exists():
+        raise RejectedInputError(
+            f"{model}: has no signature ({path}); sign it with `trm-export sign`, or get the "
+            "signature from its author."
+        )
+    try:
+        envelope = json.loads(read_regular(path))["dsseEnvelope"]
+        (one,) = envelope["signatures"]
+        texts = envelope["payload"], one["sig"]
+        payload, signature = (base64.b64decode(text, validate=True) for text in texts)
+        return payload, str(envelope["payloadType"]), signature
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> RejectedInputError:
+    return RejectedInputError(
+        f"{path}: not a signature of a model, or a damaged one; sign the model again with "
+        "`trm-export sign`."
+    )
+
+
+def _checked(envelope: Any, public: Any, path: Path, key: Path) -> Any:
+    """The signed statement, if the signature is by that key."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+
+    payload, kind, signature = envelope
+    signed = b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(payload), payload)
+    try:
+        public.verify(signature, signed, ECDSA(getattr(hashes, _HASHES[public.curve.name])()))
+    except InvalidSignature:
+        raise RejectedInputError(
+            f"{path}: not signed with the key of {key}, or changed since; do not use the model."
+        ) from None
+    if kind != _PAYLOAD:
+        raise _damaged(path)
+    return payload
+
+
+def _signed_digests(payload: bytes, path: Path) -> tuple[dict[str, str], frozenset[str]]:
+    """What was signed: the digest of each file by its name, and names that do not count."""
+    try:
+        statement = json.loads(payload)
+        predicate = statement["predicate"]
+        how, resources = predicate["serialization"], predicate["resources"]
+        kinds = statement["_type"], statement["predicateType"], how["method"], how["hash_type"]
+        if kinds != (_STATEMENT, _PREDICATE, "files", "sha256"):
+            raise RejectedInputError(
+                f"{path}: expected SHA-256 digests of whole files, got {kinds[2]} {kinds[3]}; sign "
+                "the model again with `trm-export sign`."
+            )
+        digests = {str(one["name"]): str(one["digest"]) for one in resources}
+        if len(digests) != len(resources):
+            raise _damaged(path)
+        return digests, frozenset(map(str, how.get("ignore_paths", ())))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise _damaged(path) from error
+
+
+def _differences(model: Path, signed: dict[str, str], ignored: frozenset[str]) -> list[str]:
+    files = files_of(model) if model.is_dir() else {_WHOLE: model}
+    found = {name: file for name, file in files.items() if name.split("/")[0] not in ignored}
+    problems = [f"{name}: missing" for name in signed if name not in found]
+    problems += [f"{name}: not signed" for name in found if name not in signed]
+    both = [name for name in found if name in signed]
+    problems += [f"{name}: a link" for name in both if name != _WHOLE and found[name].is_symlink()]
+    return problems + [
+        f"{name if name != _WHOLE else model.name}: another content than the signed one"
+        for name in both
+        if file_digest(found[name]) != signed[name]
+    ]

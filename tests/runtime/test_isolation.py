@@ -1,0 +1,176 @@
+"""--isolate: a crash, a memory limit and a time limit are errors; everything else is as without."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.runtime.graphs import build, write
+from trm_runtime import isolation
+from trm_runtime.errors import RejectedInputError, UsageError
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("resource")
+
+ROOT = Path(__file__).parents[2]
+CRASH = "import os; os.kill(os.getpid(), {})"
+
+
+def run(*words: Any, module: str = "trm_runtime", **options: Any) -> Any:
+    command = [sys.executable, "-m", module, *map(str, words)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=200, cwd=ROOT, check=False, **options
+    )
+
+
+@pytest.fixture
+def puzzles(tmp_path: Path) -> Path:
+    path = tmp_path / "puzzles.txt"
+    path.write_text(".123\n3111\n")
+    return path
+
+
+def engine(folder: Path, code: str) -> dict[str, str]:
+    """The environment in which opening a session with onnxruntime runs this code."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
+        "import sys, importlib.abc\n"
+        "class Finder(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'onnxruntime':\n"
+        f"            exec({code!r})\n"
+        "sys.meta_path.insert(0, Finder())\n"
+    )
+    path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path}
+
+
+def test_a_sound_file_is_run_as_without(toy_onnx: Path, puzzles: Path) -> None:
+    plain, isolated = run(toy_onnx, puzzles), run(toy_onnx, puzzles, "--isolate")
+    assert isolated.stdout == plain.stdout
+    assert isolated.returncode == plain.returncode == 7  # the toy changes given cells
+    assert isolated.stderr.count("\n") == plain.stderr.count("\n")
+    piped = run(toy_onnx, "-", "--isolate", "--json", input=".123\n")
+    assert json.loads(piped.stdout)["puzzles"][0]["answer"] == "1234"
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE])
+def test_a_crash_is_exit_code_4(
+    toy_onnx: Path, puzzles: Path, tmp_path: Path, as_json: bool, number: signal.Signals
+) -> None:
+    environment = engine(tmp_path / "site", CRASH.format(int(number)))
+    options = ["--isolate", *["--json"] * as_json]
+    done = run(toy_onnx, puzzles, *options, env=environment)
+    message = f"{toy_onnx}: the process that opened it crashed ({number.name}); do not use it"
+    assert done.returncode == 4
+    if as_json:
+        error = json.loads(done.stdout)["error"]
+        assert (error["exit_code"], error["type"]) == (4, "RejectedInputError")
+        assert error["message"].startswith(message)
+    else:
+        assert done.stderr.startswith(f"Error: {message}")
+        assert done.stderr.count("\n") == 1
+    assert run(toy_onnx, puzzles, env=environment).returncode == -number  # without --isolate
+
+
+def test_the_limits_of_memory_and_time(toy_onnx: Path, puzzles: Path, tmp_path: Path) -> None:
+    greedy = engine(tmp_path / "greedy", "self.held = bytearray(1_000_000_000)")
+    done = run(toy_onnx, puzzles, "--isolate", "--isolate-memory", 500, env=greedy)
+    assert (done.returncode, done.stderr) == (
+        4, "Error: This needs more memory than --isolate-memory allows.\n",
+    )  # fmt: skip
+    assert run(toy_onnx, puzzles, "--isolate", env=greedy).returncode == 7
+    endless = engine(tmp_path / "endless", "while True: pass")
+    started = time.monotonic()
+    done = run(toy_onnx, puzzles, "--isolate", "--isolate-seconds", 1.5, env=endless)
+    assert done.returncode == 4
+    assert "took longer than --isolate-seconds allows" in done.stderr
+    assert time.monotonic() - started < 60
+
+
+@pytest.mark.parametrize("option", ["--isolate-memory", "--isolate-seconds"])
+def test_limits_that_are_none(toy_onnx: Path, puzzles: Path, option: str) -> None:
+    done = run(toy_onnx, puzzles, "--isolate", option, 0)
+    assert done.returncode == 2
+    assert done.stderr == f"Error: {option} must be above 0, got 0.\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "text"),
+    [(signal.SIGINT, 130, "Interrupted."), (signal.SIGTERM, 143, "")],
+)
+def test_signals_end_both(
+    toy_onnx: Path, puzzles: Path, tmp_path: Path, number: int, code: int, text: str
+) -> None:
+    marker = tmp_path / "started"
+    wait = f"import pathlib, time; pathlib.Path({str(marker)!r}).touch(); time.sleep(100)"
+    command = [sys.executable, "-m", "trm_runtime", str(toy_onnx), str(puzzles), "--isolate"]
+    environment = engine(tmp_path / "site", wait)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stderr=pipe, text=True) as process:
+        while not marker.exists():
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert said.strip() == text
+
+
+def test_the_child_ends_with_a_killed_parent(toy_onnx: Path, puzzles: Path, tmp_path: Path) -> None:
+    if not sys.platform.startswith("linux"):
+        pytest.skip("only Linux ends a process with its parent")
+    marker = tmp_path / "pid"
+    code = f"import os, pathlib, time; open({str(marker)!r}, 'w').write(str(os.getpid()))"
+    environment = engine(tmp_path / "site", f"{code}; time.sleep(100)")
+    command = [sys.executable, "-m", "trm_runtime", str(toy_onnx), str(puzzles), "--isolate"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
+        while not (marker.exists() and marker.read_text()):
+            time.sleep(0.05)
+        child = int(marker.read_text())
+        assert child != process.pid
+        process.kill()
+    until = time.monotonic() + 20
+    while time.monotonic() < until and Path(f"/proc/{child}/status").exists():
+        if "State:\tZ" in Path(f"/proc/{child}/status").read_text():
+            break
+        time.sleep(0.05)
+    else:
+        assert not Path(f"/proc/{child}").exists()
+
+
+def test_only_a_process_that_is_isolated_is_confined() -> None:
+    assert not isolation.inside()
+    assert isinstance(isolation.crashed("a.onnx", signal.SIGKILL), RejectedInputError)
+    assert "perhaps because memory ran out" in str(isolation.crashed("a.onnx", signal.SIGKILL))
+    with pytest.raises(UsageError, match="--isolate-memory must be above 0"):
+        isolation.confine(0, 1.0)
+
+
+def test_host_commands(tmp_path: Path) -> None:
+    """One that loads no framework; the child's code and its JSON pass through."""
+    path = write(tmp_path / "toy.onnx", build())
+    done = run("inspect", path, "--isolate", "--json", module="trm_export")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["kind"] == "onnx"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert run("inspect", path, "--isolate", module="trm_export").returncode == 4
+    done = run("inspect", path, "--isolate", "--isolate-memory", "none", module="trm_export")
+    assert done.returncode == 2
+    crash = engine(tmp_path / "site", CRASH.format(int(signal.SIGSEGV)))
+    done = run("evaluate", path, "--isolate", module="trm_export", env=crash)
+    assert done.returncode == 4
+    assert f"{path}: the process that opened it crashed (SIGSEGV)" in done.stderr
+    script = subprocess.run(
+        [sys.executable, "cli.py", "evaluate", str(path), "--isolate"],
+        cwd=ROOT, env=crash, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert script.returncode == 4

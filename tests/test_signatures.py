@@ -1,0 +1,275 @@
+"""Signatures and digests: what a user demands of a file before an engine opens it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import trm_export as te
+from tests.runtime.graphs import build, write
+from tests.runtime.tf_graphs import write_saved_model
+from trm_export.commands.support.app import run
+from trm_export.errors import RejectedInputError, UsageError
+from trm_runtime.__main__ import main
+from trm_runtime.digest import tree_digest
+
+pytest.importorskip("model_signing", reason="the extra trm-export[sign] is not installed")
+openssl = shutil.which("openssl")
+pytestmark = pytest.mark.skipif(openssl is None, reason="openssl makes the keys, and is missing")
+
+Keys = tuple[Path, Path]
+
+
+def key_pair(folder: Path, name: str, curve: str = "prime256v1") -> Keys:
+    """As SECURITY.md makes them."""
+    private, public = folder / f"{name}-private.pem", folder / f"{name}-public.pem"
+    make = ["openssl", "ecparam", "-name", curve, "-genkey", "-noout", "-out", str(private)]
+    subprocess.run(make, check=True, capture_output=True)
+    make = ["openssl", "ec", "-in", str(private), "-pubout", "-out", str(public)]
+    subprocess.run(make, check=True, capture_output=True)
+    return private, public
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    return key_pair(tmp_path_factory.mktemp("keys"), "own")
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    return key_pair(tmp_path_factory.mktemp("keys"), "other")
+
+
+@pytest.fixture(params=["file", "folder"])
+def model(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    if request.param == "file":
+        return write(tmp_path / "toy.onnx", build())
+    return write_saved_model(tmp_path / "toy_saved")
+
+
+def refused(*words: Any) -> str:
+    """The message of `trm-export verify`, which must end with 4 and one sentence."""
+    with pytest.raises(RejectedInputError) as caught:
+        te.verify(*words)
+    assert caught.value.exit_code == 4
+    return str(caught.value)
+
+
+def a_file(model: Path) -> Path:
+    return model if model.is_file() else model / "saved_model.pb"
+
+
+@pytest.mark.parametrize("curve", ["prime256v1", "secp384r1", "secp521r1"])
+def test_what_is_signed_is_verified_here_and_by_the_reference(tmp_path: Path, curve: str) -> None:
+    from model_signing.verifying import Config
+
+    private, public = key_pair(tmp_path, "key", curve)
+    for model in (write(tmp_path / "toy.onnx", build()), write_saved_model(tmp_path / "saved")):
+        signature = te.sign(model, private)
+        assert signature == model.with_name(f"{model.name}.sig")
+        te.verify(model, public)
+        Config().use_elliptic_key_verifier(public_key=public).verify(model, signature)
+
+
+def test_a_signature_by_the_reference_is_verified_here(model: Path, keys: Keys) -> None:
+    signature = model.with_name("theirs.sig")
+    command = ["-m", "model_signing", "sign", "key", str(model), "--signature", str(signature)]
+    subprocess.run(
+        [sys.executable, *command, "--private_key", str(keys[0])], check=True, capture_output=True
+    )
+    te.verify(model, keys[1], signature=signature)
+
+
+def test_another_content_is_refused(model: Path, keys: Keys) -> None:
+    te.sign(model, keys[0])
+    path = a_file(model)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    message = refused(model, keys[1])
+    assert "changed since it was signed" in message
+    assert f"{path.name}: another content than the signed one" in message
+
+
+def test_more_and_fewer_files_are_refused(tmp_path: Path, keys: Keys) -> None:
+    folder = write_saved_model(tmp_path / "saved")
+    te.sign(folder, keys[0])
+    extra = folder / "assets.extra" / ".more"
+    extra.write_text("more")
+    assert "assets.extra/.more: not signed" in refused(folder, keys[1])
+    extra.unlink()
+    te.verify(folder, keys[1])
+    weights = folder / "variables" / "variables.index"
+    weights.rename(tmp_path / "elsewhere")
+    assert "variables/variables.index: missing" in refused(folder, keys[1])
+    weights.symlink_to(tmp_path / "elsewhere")
+    assert "variables/variables.index: a link" in refused(folder, keys[1])
+
+
+def test_another_key_and_no_signature(model: Path, keys: Keys, others: Keys) -> None:
+    missing = f"{model}: has no signature ({model}.sig); "
+    assert missing in refused(model, keys[1])
+    te.sign(model, keys[0])
+    assert f"{model}.sig: not signed with the key of {others[1]}" in refused(model, others[1])
+    for bad in (keys[0], model.with_name("none.pem")):
+        assert refused(model, bad).startswith(f"{bad}: ")
+
+
+def edited(change: Callable[[Any], None]) -> Callable[[str], str]:
+    def edit(text: str) -> str:
+        value = json.loads(text)
+        change(value["dsseEnvelope"])
+        return json.dumps(value)
+
+    return edit
+
+
+def other_digest(envelope: Any) -> None:
+    statement = json.loads(base64.b64decode(envelope["payload"]))
+    statement["predicate"]["resources"][0]["digest"] = "0" * 64
+    envelope["payload"] = base64.b64encode(json.dumps(statement).encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: "",
+        lambda text: "[]",
+        lambda text: "[" * 100_000,
+        lambda text: text.replace("dsseEnvelope", "envelope"),
+        edited(other_digest),
+        edited(lambda envelope: envelope.update(payloadType="text/plain")),
+        edited(lambda envelope: envelope.update(signatures=[])),
+        edited(lambda envelope: envelope["signatures"][0].update(sig="AAAA")),
+        edited(lambda envelope: envelope["signatures"][0].update(sig="no base64 !")),
+        edited(lambda envelope: envelope.update(payload=None)),
+    ],
+)
+def test_a_damaged_signature_is_refused(
+    tmp_path: Path, keys: Keys, change: Callable[[str], str]
+) -> None:
+    model = write(tmp_path / "toy.onnx", build())
+    signature = te.sign(model, keys[0])
+    signature.write_text(change(signature.read_text()))
+    message = refused(model, keys[1])
+    assert message.startswith(f"{signature}: not ")
+    assert message.count("\n") == 0
+
+
+def test_a_file_that_was_tuned_needs_a_new_signature(tmp_path: Path, keys: Keys) -> None:
+    model = write(tmp_path / "toy.onnx", build())
+    te.sign(model, keys[0])
+    with pytest.raises(te.errors.OverwriteError, match="add --force"):
+        te.sign(model, keys[0])
+    write(model, build(None))
+    model.write_bytes(model.read_bytes() + b"\0")
+    refused(model, keys[1])
+    te.sign(model, keys[0], force=True)
+    te.verify(model, keys[1])
+
+
+@pytest.mark.parametrize("words", [["-aes256", "-passout", "pass:x"], None])
+def test_keys_that_cannot_sign(tmp_path: Path, keys: Keys, words: list[str] | None) -> None:
+    model, bad = write(tmp_path / "toy.onnx", build()), tmp_path / "bad.pem"
+    if words is None:
+        bad.write_text("no key")
+    else:
+        command = ["openssl", "ec", "-in", str(keys[0]), "-out", str(bad), *words]
+        subprocess.run(command, check=True, capture_output=True)
+    with pytest.raises(RejectedInputError, match="not a private key that can sign"):
+        te.sign(model, bad)
+    assert not model.with_name("toy.onnx.sig").exists()
+
+
+def test_the_commands(
+    model: Path, keys: Keys, others: Keys, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["verify", str(model), "--key", str(keys[1])]) == 4
+    assert run(["sign", str(model), "--key", str(keys[0])]) == 0
+    assert capsys.readouterr().out == f"{model}.sig\n"
+    assert run(["verify", str(model), "--key", str(keys[1])]) == 0
+    assert "unchanged since" in capsys.readouterr().out
+    assert run(["verify", str(model), "--key", str(others[1]), "--json"]) == 4
+    assert json.loads(capsys.readouterr().out)["error"]["exit_code"] == 4
+    assert run(["inspect", str(model), "--verify-key", str(keys[1])]) == 0
+    assert run(["inspect", str(model), "--verify-key", str(others[1])]) == 4
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+def test_a_device_verifies_before_an_engine_opens_the_file(
+    tmp_path: Path, keys: Keys, others: Keys, isolated: bool
+) -> None:
+    model, puzzles = write(tmp_path / "toy.onnx", build()), tmp_path / "puzzles.txt"
+    puzzles.write_text("....\n")
+    words = [str(model), str(puzzles), *["--isolate"] * isolated]
+    assert main([*words, "--verify-key", str(keys[1])]) == 4  # no signature
+    te.sign(model, keys[0])
+    assert main([*words, "--verify-key", str(keys[1])]) == 0
+    assert main([*words, "--verify-key", str(others[1])]) == 4
+
+
+# --- digests --------------------------------------------------------------------------------------
+
+
+def test_a_digest_is_what_the_shell_makes(model: Path) -> None:
+    (model.parent / ".hidden").write_text("x")
+    if model.is_dir():
+        shutil.copy(model.parent / ".hidden", model / ".hidden")
+    recipe = (tree_digest.__doc__ or "").split("In the folder:")[1].strip().splitlines()[0]
+    command = recipe if model.is_dir() else f"sha256sum {model.name}"
+    where = model if model.is_dir() else model.parent
+    done = subprocess.run(["sh", "-c", command], cwd=where, capture_output=True, text=True)
+    assert done.stdout.split()[0] == tree_digest(model)
+    assert te.inspect(model).to_json()["sha256"] == tree_digest(model)
+
+
+def test_the_expected_digest(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right, wrong = tree_digest(model), "0" * 64
+    te.require(model, sha256=right.upper())
+    te.require(model, sha256=[wrong, right])
+    with pytest.raises(RejectedInputError, match=f"expected the SHA-256 {wrong}, got {right};"):
+        te.require(model, sha256=wrong)
+    with pytest.raises(UsageError, match="expected 64 hexadecimal digits"):
+        te.require(model, sha256="abc")
+    puzzles = tmp_path / "puzzles.txt"
+    puzzles.write_text("....\n")
+    for words, command in (
+        (["inspect", str(model)], run),
+        (["evaluate", str(model)], run),
+        (["tune", str(model)], run),
+        (["bench", "paper-sudoku-mlp", str(model)], run),
+        (["parity", "none.keras", str(model)], run),
+        ([str(model), str(puzzles)], main),
+        (["check", str(model), "none.npz"], main),
+    ):
+        capsys.readouterr()
+        assert command([*words, "--expect-sha256", wrong]) == 4
+        assert "expected the SHA-256" in " ".join(capsys.readouterr().err.split())
+    assert main([str(model), str(puzzles), "--expect-sha256", right]) == 0
+    a_file(model).write_bytes(b"changed")
+    with pytest.raises(RejectedInputError, match="expected the SHA-256"):
+        te.require(model, sha256=right)
+
+
+def test_links_in_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "a").write_text("a")
+    before = tree_digest(tmp_path / "model")
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "b").write_text("b")
+    (tmp_path / "model" / "linked").symlink_to(tmp_path / "beside")
+    assert tree_digest(tmp_path / "model") != before  # an engine would read it
+    (tmp_path / "beside" / "loop").symlink_to(tmp_path / "model")
+    with pytest.raises(RejectedInputError, match="a link to a folder that is here already"):
+        tree_digest(tmp_path / "model")

@@ -1,0 +1,80 @@
+"""`sign`, `verify` and `require`: who made a file, and whether it is still the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from trm_export.api.arguments import FilePath
+from trm_export.errors import RejectedInputError, reason_of
+from trm_export.files import atomic_write, refuse_overwrite
+from trm_runtime import signature as signatures
+from trm_runtime import trust
+from trm_runtime.extras import load_extra
+
+
+def sign(
+    path: FilePath, key: FilePath, *, output: FilePath | None = None, force: bool = False
+) -> Path:
+    """Sign a file or folder in the OpenSSF model-signing format; returns the signature's path.
+
+    Needs the extra `trm-export[sign]`, and no network.
+
+    Args:
+        path: any file, or the folder of a SavedModel.
+        key: a private key on the curve P-256, P-384 or P-521, PEM, without a password.
+        output: the signature; `<path>.sig` if not given.
+        force: replace an existing signature.
+
+    Raises:
+        RejectedInputError: the file or the key cannot be read, or is of another kind.
+        OverwriteError: there is a signature already.
+        MissingExtraError: the package `model-signing` is not installed.
+    """
+    model, private = Path(path), Path(key)
+    target = signatures.signature_beside(model) if output is None else Path(output)
+    refuse_overwrite(target, force=force)
+    for file in (model, private):
+        if not file.exists():
+            raise RejectedInputError(f"{file}: there is no such file or folder.")
+    signing = load_extra("model_signing", "sign", "trm-export").signing
+    try:
+        config = signing.Config().use_elliptic_key_signer(private_key=private)
+    except (ValueError, TypeError, OSError) as error:
+        raise RejectedInputError(
+            f"{private}: not a private key that can sign: {reason_of(error)}; expected one on the "
+            "curve P-256, P-384 or P-521 in PEM format, without a password."
+        ) from error
+    with atomic_write(target, force=force) as new:
+        try:
+            config.sign(model, new)
+        except ValueError as error:  # a symbolic link, say
+            raise RejectedInputError(f"{model}: cannot be signed: {reason_of(error)}.") from error
+    return target
+
+
+def verify(path: FilePath, key: FilePath, *, signature: FilePath | None = None) -> None:
+    """Check that the owner of a public key has signed the present content of a file or folder.
+
+    Needs no network. `signature` is `<path>.sig` if not given.
+
+    Raises RejectedInputError if the signature is missing, damaged, made with another key, or of
+    other content; MissingExtraError without the package `cryptography`.
+    """
+    signatures.verify_signature(path, key, signature)
+
+
+def require(
+    path: FilePath, *, sha256: str | Sequence[str] | None = None, key: FilePath | None = None
+) -> None:
+    """Check a file before it is opened, as `--expect-sha256` and `--verify-key` do.
+
+    Args:
+        path: a file or folder.
+        sha256: the digest that it must have, or several of which it must have one; that of a folder
+            is what `inspect` shows.
+        key: a public key; `<path>.sig` must be its signature of the file.
+
+    Raises RejectedInputError for another file, UsageError for what is no SHA-256.
+    """
+    trust.require(path, sha256=sha256, key=key)
