@@ -25,8 +25,8 @@ def report(error: BaseException, as_json: bool) -> int:
     """Print the error and return the exit code.
 
     As text: `Error: ...` on stderr, of many problems the first. With `as_json`: `{"error": {"type",
-    "message", "problems", "exit_code"}}` on stdout, so that stdout is always exactly one document. A
-    traceback is shown only if the environment variable of `DEBUG` is set.
+    "message", "problems", "exit_code"}}` on stdout, so that stdout is always exactly one document.
+    A traceback is shown only if the environment variable of `DEBUG` is set.
     """
     if has_no_reader(error):
         discard(sys.stdout)
