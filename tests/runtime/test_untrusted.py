@@ -231,3 +231,14 @@ def test_a_refusal_is_short_and_printable(summary: str, problem: str, count: int
     listed = str(error).splitlines()[1:]
     more = re.fullmatch(r"  - \.\.\. and (\d+) more", listed[-1]) if listed else None
     assert len(listed) + (int(more[1]) - 1 if more else 0) == count
+
+
+def test_a_file_of_bad_lines_is_not_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "bad.txt"
+    path.write_text("x\n" * 5000)
+    for read in (lambda path: read_puzzles(path, make_contract()), read_identifiers):
+        with pytest.raises(RejectedInputError, match="at least 1000 bad lines"):
+            read(path)
+    path.write_text("x\n" * 999)
+    with pytest.raises(RejectedInputError, match=r"bad.txt: 999 bad lines"):
+        read_puzzles(path, make_contract())
