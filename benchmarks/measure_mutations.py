@@ -91,9 +91,11 @@ def show(rows: list[Row]) -> None:
     run = [one for one in changing if one["forced"] != NOT_RUN]
     old = [one for one in run if one["forced"]]
     differ = sum(one["weights"] == "failed" for one in same)
-    print(f"\n{len(found)} faulty files. {len(changing)} change a value: {len(by)} are caught by "
-          f"weights. Of {len(run)} of these, {len(old)} by the other rungs alone. {len(same)} change "
-          f"no value: {differ} of them differ from the model, the others are told apart.")  # fmt: skip
+    print(f"\n{len(found)} faulty files. {len(changing)} change a value: {len(by)} are caught by")
+    print(f"weights. {len(run)} of these were run: {len(old)} are caught by the other rungs alone.")
+    print(
+        f"{len(same)} change no value: {differ} of them differ from the model, the others do not."
+    )
 
 
 def cell(caught: Row | None) -> str:
