@@ -15,6 +15,7 @@ import os
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from tests.parity.model_faults import ATTENTION_ONLY
-from tests.parity.mutation import KINDS, Subject
+from tests.parity.mutation import KINDS, NOT_RUN, Subject
 from trm_export.checkpoints.shipped import shipped_checkpoint
 
 FILES = [
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", nargs="+", default=["sudoku4", "maze9"])
     formats = dict.fromkeys(name for name, _ in FILES)
     parser.add_argument("--format", nargs="+", choices=list(formats), default=list(formats))
+    parser.add_argument("--quick", action="store_true", help="do not run what `weights` catches")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     kept = options.folder / "rows.jsonl"
@@ -50,30 +52,25 @@ def main() -> None:
             faults = [f for f in KINDS if (checkpoint, name, precision, f) not in done]
             faults = [f for f in faults if checkpoint == "sudoku4" or f in ATTENTION_ONLY]
             if faults:
-                for row in measured(checkpoint, name, precision, faults, options.folder):
+                subject = Subject(shipped_checkpoint(checkpoint), name, precision, options.folder)
+                for row in measured(subject, faults, options.quick):
+                    row = {"checkpoint": checkpoint, "format": name, "precision": precision, **row}
                     rows.append(row)
                     with kept.open("a") as file:
                         file.write(json.dumps(row) + "\n")
     show(rows)
 
 
-def measured(checkpoint: str, name: str, precision: str, faults: list[str], folder: Path) -> Any:
+def measured(subject: Subject, faults: list[str], quick: bool) -> Iterator[Row]:
     """The rows of one healthy file."""
-    subject = Subject(shipped_checkpoint(checkpoint), name, precision, folder)
     clean = subject.judged(subject.healthy)
     if clean.by or clean.changes:
         raise SystemExit(f"{subject.healthy}: a false alarm, {clean.words}")
     for fault in faults:
         path = subject.mutant(fault)
-        row: Row = {
-            "checkpoint": checkpoint,
-            "format": name,
-            "precision": precision,
-            "fault": fault,
-        }
-        caught = None if path is None else dataclasses.asdict(subject.judged(path))
-        print(f"{name} {precision} {fault}: {caught}", file=sys.stderr, flush=True)
-        yield {**row, "caught": caught}
+        caught = None if path is None else dataclasses.asdict(subject.judged(path, quick=quick))
+        print(f"{subject.healthy.name} {fault}: {caught}", file=sys.stderr, flush=True)
+        yield {"fault": fault, "caught": caught}
 
 
 def show(rows: list[Row]) -> None:
@@ -91,19 +88,22 @@ def show(rows: list[Row]) -> None:
     changing = [one for one in found if one["changes"] is not False]
     same = [one for one in found if one["changes"] is False]
     by = [one for one in changing if one["weights"] == "failed"]
-    old = [one for one in changing if one["forced"]]
-    print(f"\n{len(found)} faulty files. {len(changing)} change a value: {len(by)} are caught by "
-          f"weights, {len(old)} by the other rungs alone. {len(same)} change none: "
-          f"{sum(one['weights'] == 'failed' for one in same)} of them differ from the model, "
-          f"{sum(one['weights'] == 'ok' for one in same)} do not.")  # fmt: skip
+    run = [one for one in changing if one["forced"] != NOT_RUN]
+    old = [one for one in run if one["forced"]]
+    differ = sum(one["weights"] == "failed" for one in same)
+    print(f"\n{len(found)} faulty files. {len(changing)} change a value: {len(by)} are caught by")
+    print(f"weights. {len(run)} of these were run: {len(old)} are caught by the other rungs alone.")
+    print(
+        f"{len(same)} change no value: {differ} of them differ from the model, the others do not."
+    )
 
 
 def cell(caught: Row | None) -> str:
-    """W: weights; F: another rung too; =: no value changes; a dot: not caught."""
+    """W: weights; f: forced values too; o: not opened; =: no value changes; a dot: not caught."""
     if caught is None:
         return "-"
     mark = "W" if caught["weights"] == "failed" else "."
-    mark += {"": "", "opening": "o", "forced values": "f"}.get(caught["forced"], "c")
+    mark += {"": "", NOT_RUN: "", "opening": "o", "forced values": "f"}.get(caught["forced"], "c")
     return mark + ("=" if caught["changes"] is False else "")
 
 

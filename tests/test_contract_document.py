@@ -378,6 +378,7 @@ IN_WORDS: dict[str, Callable[[dict[str, Any]], object]] = {
     "`alphabet` has V": lambda v: v.update(alphabet=["1"]),
     "no character": lambda v: v.update(alphabet=["", "1", "12", "3", "4", "5"]),
     "every character": lambda v: v.update(alphabet=["", "1", "2", "3", "4", "\n"]),
+    "so can": lambda v: v.update(model_name="\x1b[2J"),
     "whole numbers": lambda v: v.update(max_steps=8.0),
 }
 

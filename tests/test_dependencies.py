@@ -24,7 +24,7 @@ PROJECTS = [
     (ROOT / "pyproject.toml", Path(trm_export.__file__).parent),
     (ROOT / "runtimes" / "pyproject.toml", Path(trm_runtime.__file__).parent),
 ]
-NOT_IMPORTED = {"trm-runtime"}  # by the name of a package
+NOT_IMPORTED = {"trm-runtime", "pyopenssl"}  # by the name of a package; by model-signing
 TOOLS = {"dev"}  # extras that no module needs
 
 

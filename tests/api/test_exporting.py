@@ -46,7 +46,8 @@ def test_a_model_is_a_file_or_in_memory(kind: str, model: Any, tmp_path: Path) -
     given = {"path": SOURCE, "text": str(SOURCE), "keras": model, "adapted": adapt(model)}[kind]
     result = te.export(given, tmp_path / "m.onnx")
     assert result.format == "onnx"
-    assert result.files == (tmp_path / "m.onnx", tmp_path / "m.onnx.json")
+    endings = ("", ".json", ".measured.json")
+    assert result.files == tuple(tmp_path / f"m.onnx{ending}" for ending in endings)
     assert te.inspect(result.path).contract == result.contract
     assert result.contract.made_by.weights_sha256 == te.inspect(SOURCE).info.weights_sha256
 

@@ -92,7 +92,11 @@ def test_a_folder_is_replaced_whole_and_only_if_it_is_ours(model: TRM, tmp_path:
     (target / "left.txt").write_text("from before")
     assert saved(model, target).contract == first.contract
     assert not (target / "left.txt").exists()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "m.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "m",
+        "m.json",
+        "m.measured.json",
+    ]
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("years of work")

@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import keras
 import pytest
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -224,3 +225,27 @@ def test_inspect_looks_at_other_peoples_files_too(sudoku4: TRM, tmp_path: Path) 
     path.write_bytes(path.read_bytes().replace(head, bytes(len(head))))
     (problem,) = inspect_tflite(path).contract_problems
     assert "does not match its checksum" in problem
+
+
+class Unusual(TRM):
+    """Computes what TFLite has no operator for."""
+
+    def call(self, carry: Any, batch: Any, training: bool = False, **options: Any) -> Any:
+        new, outputs = super().call(carry, batch, training=training, **options)
+        logits = keras.ops.erfinv(0.1 * keras.ops.tanh(outputs["logits"]))
+        return new, {**outputs, "logits": logits}
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
+def test_a_model_of_another_precision_is_refused(policy: str) -> None:
+    model = TRM(6, 16, 2, 1.0, 16, dtype=policy)
+    with pytest.raises(UsageError, match=r"tflite: the model computes in .*float32 models"):
+        plan(model, probe_puzzles(model, 2), TFLITE, Choices())
+
+
+def test_what_cannot_be_converted_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    model = Unusual(6, 16, 2, 1.0, 16, halt_max_steps=1)
+    with pytest.raises(UsageError, match="converter cannot convert this model") as caught:
+        export(model, tmp_path / "m.tflite", probe_puzzles(model, 2), TFLITE)
+    assert len(str(caught.value)) < 500
+    assert list(tmp_path.iterdir()) == []

@@ -40,7 +40,7 @@ from trm_runtime.parity import Gates, check, record
 
 STORED = (*EDITS, *GRIDS, ZERO, ACTIVATION, *BENIGN)
 KINDS = (*STORED, *MODEL_FAULTS)
-INTEGER_ONLY = (*GRIDS, ZERO)
+NOT_RUN = "not run"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +50,9 @@ class Caught:
     Attributes:
         weights: the status of the rung `weights`.
         forced: the rung that fails without it; empty if none does, ``"opening"`` for a file that
-            the engine refuses.
-        changes: whether any value differs from the healthy file's; None for a refused file.
+            the engine refuses, `NOT_RUN` for one that was not run.
+        changes: whether any value differs from the healthy file's; None for a file that does not
+            run, or was not run.
         words: the summary of the rung `weights`.
     """
 
@@ -96,9 +97,11 @@ class Subject:
             shutil.copyfile(recipe, sidecar(path, CALIBRATION))
         return path if done else None
 
-    def judged(self, path: Path) -> Caught:
-        """What the ladder says of a file."""
+    def judged(self, path: Path, *, quick: bool = False) -> Caught:
+        """What the ladder says of a file; a quick one stops at the rung `weights` if that fails."""
         report = weights_report(self._shared, path)
+        if quick and report.status == "failed":
+            return Caught(report.status, NOT_RUN, None, report.summary)
         try:
             runner = self._opened(path)
             forced = check(self._golden, runner, steps_only=True)

@@ -18,6 +18,8 @@ from trm_runtime.parity import ParityResult
 if TYPE_CHECKING:
     from trm_export.explain.explanation import Explanation
 
+__all__ = ["Comparison", "JudgedFile"]
+
 _HEADS = ("file", "verdict", "forced", "answers", "steps", "exact", "lost", "won")
 
 

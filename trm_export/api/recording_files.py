@@ -14,7 +14,6 @@ from typing import Any
 from trm_export.api.arguments import Progress
 from trm_export.artifacts.host_kinds import host_kind
 from trm_export.errors import UsageError
-from trm_export.parity.recording import record_export
 from trm_export.tasks import Blanks
 from trm_export.tasks.selection import PuzzleSource, puzzle_file, select_puzzles
 from trm_export.version import TOOL, __version__
@@ -53,6 +52,8 @@ class FileRecording:
 
     def into(self, path: Path, *, force: bool, progress: Progress) -> Golden:
         """Records into this file, and opens it."""
+        from trm_export.parity.recording import record_export
+
         contract = open_runner(self.artifact).contract
         if contract.granularity == "loop":
             raise UsageError(

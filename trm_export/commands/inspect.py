@@ -46,10 +46,9 @@ def inspect(
     Exit code 4 for an export that is damaged or differs from its contract.
     """
     import trm_export
-    from trm_export.commands.support.build_servers import refuse, write
+    from trm_export.api.build_servers import refuse, sarif_of, write
     from trm_export.commands.support.console import emit, show
     from trm_export.errors import RejectedInputError
-    from trm_export.report.sarif import sarif as as_sarif
 
     refuse(sarif, ".sarif", force=force)
     try:
@@ -57,9 +56,9 @@ def inspect(
         found = trm_export.inspect(file, trust=trust_module or ())
     except RejectedInputError as error:
         problem = str(error)
-        write(sarif, lambda: as_sarif(file, [problem]), force=force)
+        write(sarif, lambda: sarif_of(file, [problem]), force=force)
         raise
-    write(sarif, lambda: as_sarif(file, found.problems), force=force)
+    write(sarif, lambda: sarif_of(file, found.problems), force=force)
     if as_json:
         emit(found.to_json())
     else:

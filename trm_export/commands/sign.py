@@ -54,7 +54,10 @@ def sign(
         print(written)
 
 
-@examples("trm-export verify model.onnx --key public.pem")
+@examples(
+    "trm-export verify model.onnx --key public.pem",
+    "trm-export verify model_saved_model --key public.pem --signature release.sig",
+)
 def verify(
     file: _File,
     key: Annotated[Path, typer.Option(help="The public key of the author, PEM.")],

@@ -51,6 +51,7 @@ from trm_export.stored.graph import Arrays, Known, StoredGraph
 from trm_runtime.contract import StepContract
 from trm_runtime.integer import has_int8_io
 from trm_runtime.parity import Rung
+from trm_runtime.regular_file import read_regular
 from trm_runtime.tensors import AnySpec
 
 Progress = Callable[[float, str], object]  # the share that is done, and what is being done
@@ -189,7 +190,7 @@ class _Rung:
         document = sidecar(self.path, CALIBRATION)
         if self.contract.precision != "int8-static" or not document.is_file():
             return None
-        return document.read_text(encoding="utf-8")
+        return read_regular(document).decode()
 
     def _compared(self, again: _Again) -> WeightsReport:
         found = self.contents.graph(self._known(again.constants))

@@ -28,6 +28,7 @@ from trm_runtime.open import open_runner
 from trm_runtime.parity import Gates, Golden, ParityResult, Rung, check, record
 from trm_runtime.parity.file_golden import LEAST, MARGIN
 from trm_runtime.parity.result import FAILED, NOT_JUDGED, OK
+from trm_runtime.regular_file import read_regular
 
 NAME = "errors at export"  # the rung
 Errors = Mapping[tuple[int, str], float]  # step from 1 and tensor -> relative L2
@@ -66,7 +67,7 @@ def measured_again(shared: Shared, path: Path) -> Rung | None:
     if not document.is_file():
         return None
     try:
-        facts: Any = strict_json.parse(document.read_text(encoding="utf-8"))
+        facts: Any = strict_json.parse(read_regular(document).decode())
         if facts["file_sha256"] != tree_digest(path):
             return Rung(NAME, NOT_JUDGED, f"{document.name} is of another file")
         recorded = {(int(k), str(name)): float(error) for k, name, error in facts["relative_l2"]}
@@ -88,8 +89,9 @@ def _judged(shared: Shared, path: Path, puzzles: PuzzleSet, recorded: Errors, en
     now = _errors(check(shared.golden(puzzles), runner, gates=Gates(), steps_only=True))
     if now.keys() != recorded.keys():
         return Rung(NAME, NOT_JUDGED, "the document has other steps or tensors than the file")
-    floor = _floor(path, record(runner, puzzles))
-    problems = tuple(_problems(now, recorded, floor))
+    problems: tuple[str, ...] = ()
+    if any(abs(now[key] - recorded[key]) > LEAST for key in now):
+        problems = tuple(_problems(now, recorded, _floor(path, record(runner, puzzles))))
     worst = max(abs(now[key] - recorded[key]) for key in now)
     text = (
         f"measured again by {load_engine(path)}, recorded by {engine}: they differ by {worst:.1e}"

@@ -21,6 +21,7 @@ from pathlib import Path
 import keras
 
 from trm_export.artifacts.host_kinds import HOST_KINDS
+from trm_export.errors import UsageError
 from trm_export.exporters.format import Documents, Format, Job, refuse_half
 from trm_export.exporters.kept_layers import layers
 from trm_export.exporters.saved_model import save_graph
@@ -33,6 +34,7 @@ from trm_export.model.layers import SwiGLU
 from trm_runtime.contract import StepContract
 from trm_runtime.drivers.tflite_file import append_contract
 from trm_runtime.integer import float_contract
+from trm_runtime.message_text import first_line
 
 LITERT, OLD = HOST_KINDS["tflite"].targets
 SMALLER = ("fp16", "int8")  # precisions that the converter itself writes
@@ -75,6 +77,7 @@ def _saved(job: Job) -> Path:
 
 def _converted(saved: Path, contract: StepContract) -> bytes:
     import tensorflow as tf
+    from tensorflow.lite.python.convert_phase import ConverterError
 
     converter = tf.lite.TFLiteConverter.from_saved_model(
         str(saved), signature_keys=[contract.signature]
@@ -84,7 +87,13 @@ def _converted(saved: Path, contract: StepContract) -> bytes:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if contract.precision == "fp16":
         converter.target_spec.supported_types = [tf.float16]
-    data: bytes = converter.convert()
+    try:
+        data: bytes = converter.convert()
+    except ConverterError as error:  # its text is the whole graph
+        raise UsageError(
+            f"tflite: TensorFlow's converter cannot convert this model: {first_line(error)[:200]}; "
+            "export it to onnx."
+        ) from error
     return data
 
 

@@ -142,9 +142,11 @@ class RunFiles:
         """The recipe of the recorded run; RejectedInputError where it is damaged."""
         try:
             values: Any = strict_json.parse(read_regular(self.recipe).decode())
+            if not isinstance(values, dict) or not {"task", "blanks"} <= set(values):
+                raise ValueError("it names no task and no blanks")
             blanks = values["blanks"]
             return Recipe(**{**values, "blanks": blanks if blanks is None else tuple(blanks)})
-        except (OSError, TypeError, ValueError, KeyError, UsageError) as error:
+        except (OSError, TypeError, ValueError, UsageError) as error:
             raise RejectedInputError(f"{self.recipe}: not a recipe: {reason_of(error)}.") from error
 
     def refuse_changes(self, wanted: Recipe) -> None:

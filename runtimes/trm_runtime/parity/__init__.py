@@ -28,6 +28,9 @@ not fail either; it is counted and listed.
 A candidate whose graph contains the complete loop shows no steps: rungs 2 and 3 cannot be judged,
 and its answers and halting steps are compared with those of the reference in the driver's loop.
 
+A host that has the model adds a rung `weights` before the forced values: what the file stores. The
+golden may be that of an exported file instead of a model, see `trm_runtime.parity.file_golden`.
+
 Both sides are `trm_runtime.StepRunner`s. Knows no engine and no Keras.
 """
 

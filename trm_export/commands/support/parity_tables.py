@@ -10,7 +10,7 @@ from trm_runtime.message_text import counted
 
 if TYPE_CHECKING:
     from trm_export import Comparison, Explanation
-    from trm_export.parity.document import JudgedFile
+    from trm_export.api.comparison import JudgedFile
     from trm_runtime.parity import Accuracy, Decisions, Difference, ParityResult, Score, Size
 
 _STYLES = {"ok": "green", "failed": "bold red", "reported": "", "not judged": "dim"}

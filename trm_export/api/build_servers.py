@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from trm_export.errors import TargetError
+from trm_export.files import atomic_write, refuse_overwrite, require_suffix
 
 
 def refuse(path: Path | None, suffix: str, *, force: bool) -> None:
     """Raises, before any work, what `write` would raise for that name."""
-    from trm_export.files import refuse_overwrite, require_suffix
-
     if path is not None:
         require_suffix(path, suffix)
         refuse_overwrite(path, force=force)
@@ -17,8 +18,6 @@ def refuse(path: Path | None, suffix: str, *, force: bool) -> None:
 
 def write(path: Path | None, text: Callable[[], str], *, force: bool) -> None:
     """Writes the text to the file, if there is one."""
-    from trm_export.files import atomic_write
-
     if path is not None:
         with atomic_write(path, force=force) as new:
             new.write_text(text(), encoding="utf-8")
@@ -26,8 +25,6 @@ def write(path: Path | None, text: Callable[[], str], *, force: bool) -> None:
 
 def append(path: Path | None, text: Callable[[], str]) -> None:
     """Adds the text to the end of the file, if there is one: other steps write to it, too."""
-    from trm_export.errors import TargetError
-
     if path is None:
         return
     try:
@@ -35,3 +32,10 @@ def append(path: Path | None, text: Callable[[], str]) -> None:
             file.write(text())
     except OSError as error:
         raise TargetError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def sarif_of(path: Path, problems: Sequence[str]) -> str:
+    """The problems of a file as SARIF 2.1.0."""
+    from trm_export.report.sarif import sarif
+
+    return sarif(path, problems)
