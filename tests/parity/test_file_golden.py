@@ -70,7 +70,7 @@ def test_elsewhere_the_floor_of_the_engine_is_the_limit(
     assert control is not None
     assert set(control["errors"]) == {
         control["what"],
-        *(what for what in control["errors"] if "optimisations" in what or "threads" in what),
+        *(what for what in control["errors"] if "optimisations" in what or "thread" in what),
     }
     hop = hop_of(moved(golden, **{change: "another one"}), folder / "good.onnx")
     assert not hop.exact

@@ -9,6 +9,7 @@ from typing import Any
 from trm_export.parity.control import NoControlError
 from trm_runtime.cores import available_cores
 from trm_runtime.file_kinds import kind_of
+from trm_runtime.message_text import counted
 from trm_runtime.open import open_runner
 from trm_runtime.parity import Gates, Golden, check
 from trm_runtime.runner import StepRunner
@@ -39,7 +40,7 @@ def _other_ways(artifact: Path, threads: int | None) -> Iterator[tuple[str, Step
     if not engine.can_be_plain:
         return
     other = 1 if threads != 1 else max(2, available_cores())
-    yield f"the same file with {other} threads", open_runner(artifact, other)
+    yield f"the same file with {counted(other, 'thread')}", open_runner(artifact, other)
     yield (
         "the same file with the optimisations of the engine off",
         open_runner(artifact, threads, optimised=False),
