@@ -27,7 +27,7 @@ export PIP_NO_INPUT := 1
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest test-oldest-here fuzz lint build sbom clean
+.PHONY: help demo test test-oldest test-oldest-here fuzz lint docs build sbom clean
 
 help:
 	@echo "make demo   export the shipped 9x9 model, solve puzzles with it, compare it with Keras"
@@ -35,6 +35,7 @@ help:
 	@echo "make test-oldest   export, parity and third-party models with Keras 3.8 and TensorFlow 2.18"
 	@echo "make fuzz MINUTES=5   changed inputs for every reader of files, and random models in every format"
 	@echo "make lint   ruff and mypy"
+	@echo "make docs   docs/ as a site in build/site, its links checked"
 	@echo "make build  both wheels and their bills of materials (CycloneDX), in dist/"
 	@echo "make sbom   the bills of materials alone"
 	@echo "make clean  remove the virtual environment and the caches"
@@ -66,6 +67,9 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/installed-docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 build: sbom
 	@$(BIN)/python -m pip --disable-pip-version-check --quiet wheel --no-deps --wheel-dir dist ./runtimes .
 	@ls dist
@@ -86,6 +90,10 @@ $(VENV)/installed-dev: $(PROJECTS) | $(BIN)/python
 	@echo "Installing trm-export, trm-runtime and the test tools into $(VENV) (some minutes) ..."
 	@$(PIP) --editable "./runtimes[onnx]" --editable ".[dev]"
 	@touch $(VENV)/installed $@
+
+$(VENV)/installed-docs: | $(BIN)/python
+	@$(PIP) "mkdocs-material>=9.5"
+	@touch $@
 
 $(OLDEST)/installed: $(PROJECTS) | $(OLDEST)/bin/python
 	@echo "Installing Keras 3.8, TensorFlow 2.18 and the test tools into $(OLDEST) (some minutes) ..."

@@ -14,8 +14,11 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
+
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECTS = {"trm-export": ROOT, "trm-runtime": ROOT / "runtimes"}
@@ -47,41 +50,46 @@ def listed(project: Path) -> dict[str, Any]:
 
 def trimmed(document: dict[str, Any], project: Path) -> dict[str, Any]:
     """The document of one distribution: its version, what it needs, no path of this machine."""
-    from importlib.metadata import version
-
     facts = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     root = document["metadata"]["component"]
     root["version"] = version(facts["name"])
-    needs = {entry["ref"]: entry.get("dependsOn", []) for entry in document["dependencies"]}
     extras = facts["optional-dependencies"].items()
     more = [need for name, wanted in extras if name not in TOOLS for need in wanted]
-    names = {part["bom-ref"]: plain(part["name"]) for part in document["components"]}
-    required = reachable(needs, names, facts["dependencies"])
-    optional = reachable(needs, names, more) - required
-    kept = [part for part in document["components"] if part["bom-ref"] in required | optional]
+    required = needed(facts["dependencies"])
+    refs = {part["bom-ref"]: plain(part["name"]) for part in document["components"]}
+    wanted = required | needed(more)
+    kept = [part for part in document["components"] if refs[part["bom-ref"]] in wanted]
     for part in kept:
-        part["scope"] = "required" if part["bom-ref"] in required else "optional"
+        part["scope"] = "required" if refs[part["bom-ref"]] in required else "optional"
         links = part.get("externalReferences", [])
         part["externalReferences"] = [x for x in links if not x["url"].startswith("file:")]
-    refs = required | optional
-    needs[root["bom-ref"]] = [ref for ref in needs[root["bom-ref"]] if ref in refs]
+    known = {root["bom-ref"], *(part["bom-ref"] for part in kept)}
     tree = [
-        {"ref": ref, "dependsOn": needs[ref]} for ref in needs if ref in {*refs, root["bom-ref"]}
+        {"ref": entry["ref"], "dependsOn": [x for x in entry.get("dependsOn", []) if x in known]}
+        for entry in document["dependencies"]
+        if entry["ref"] in known
     ]
     return {**document, "components": kept, "dependencies": tree}
 
 
-def reachable(needs: dict[str, list[str]], names: dict[str, str], wanted: list[str]) -> set[str]:
-    """The references of these requirements, and of all that they need in turn."""
-    firsts = {plain(re.split(r"[^A-Za-z0-9._-]", need, maxsplit=1)[0]) for need in wanted}
-    waiting = [ref for ref, name in names.items() if name in firsts]
-    found: set[str] = set()
+def needed(requirements: list[str]) -> set[str]:
+    """The names of installed packages that these need, and of all that those need in turn."""
+    waiting, found = [Requirement(text) for text in requirements], dict[str, set[str]]()
     while waiting:
-        ref = waiting.pop()
-        if ref not in found:
-            found.add(ref)
-            waiting += needs.get(ref, [])
-    return found
+        one = waiting.pop()
+        name, extras = plain(one.name), {"", *one.extras}
+        try:
+            needs = [Requirement(text) for text in requires(name) or ()]
+        except PackageNotFoundError:
+            continue
+        new = extras - found.setdefault(name, set())
+        found[name] |= new
+        waiting += [
+            need
+            for need in needs
+            if any(need.marker is None or need.marker.evaluate({"extra": extra}) for extra in new)
+        ]
+    return set(found)
 
 
 def plain(name: str) -> str:

@@ -62,5 +62,13 @@ def test_every_document_that_is_referred_to_is_here() -> None:
         assert (ROOT / "docs" / link).exists(), link
 
 
+def test_every_page_has_its_place_in_the_site() -> None:
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")}
+    listed = re.findall(r"^ +- (?:Home: )?([\w-]+\.md)$", read(ROOT / "mkdocs.yml"), re.MULTILINE)
+    assert sorted(listed) == sorted(pages)
+    linked = re.findall(r"\]\(([\w-]+\.md)\)", read(ROOT / "docs" / "index.md"))
+    assert sorted(linked) == sorted(pages - {"index.md"})
+
+
 def read(path: Path) -> str:
     return path.read_text(encoding="utf-8")

@@ -23,6 +23,8 @@ def load_extra(module: str, extra: str, distribution: str = "trm-runtime") -> Mo
         if error.name != module:
             raise _broken(module, install, error) from error
         raise _missing(module, extra, distribution) from None
+    except MemoryError:
+        raise
     except Exception as error:  # such as the AttributeError of a package for another numpy
         raise _broken(module, install, error) from error
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import warnings
 import zipfile
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from trm_runtime.message_text import first_line
+from trm_runtime.regular_file import open_regular
 from trm_runtime.zip_members import read_member
 
 _READERS = {
@@ -41,12 +44,24 @@ def read_header(file: BinaryIO, size: int) -> Header:
             shape, fortran, dtype = _READERS[version](file)
     except Exception as error:  # numpy's parser of the header may raise any exception
         raise ValueError(first_line(error)) from error
-    if dtype.hasobject or not dtype.itemsize or min(shape, default=0) < 0:
+    if dtype.hasobject or not dtype.itemsize:
         raise ValueError(f"{dtype} is not a dtype of numbers or text")
     found = size - file.tell()
-    if math.prod(shape) * dtype.itemsize != found:
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != found:
         raise ValueError(f"it declares the shape {shape}, but has {found:,} bytes of {dtype}")
     return Header(dtype, tuple(shape), fortran)
+
+
+def mapped_array(path: Path) -> np.ndarray[Any, Any]:
+    """The array of a `.npy` file, memory-mapped and read-only.
+
+    Its head is checked first, because numpy ends the process where it maps elements of no bytes.
+    Raises RejectedInputError if it is not a regular file, OSError, ValueError for another array.
+    """
+    with open_regular(path) as file:
+        read_header(file, os.fstat(file.fileno()).st_size)
+    mapped: np.ndarray[Any, Any] = np.lib.format.open_memmap(path, mode="r")
+    return mapped
 
 
 def read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray[Any, Any]:

@@ -21,9 +21,9 @@ import numpy as np
 from trm_runtime import strict_json
 from trm_runtime.errors import RejectedInputError, unreadable
 from trm_runtime.message_text import first_line
-from trm_runtime.npy import read_array
+from trm_runtime.npy import mapped_array, read_array
 from trm_runtime.puzzle_formats import PUZZLE_NAMES, SOLUTION_NAMES, named_so
-from trm_runtime.regular_file import check_regular, open_regular, read_regular
+from trm_runtime.regular_file import open_regular, read_regular
 from trm_runtime.zip_members import DAMAGE, opened_archive
 
 Array = np.ndarray[Any, Any]
@@ -167,12 +167,8 @@ def _dataset_facts(folder: Path, path: Path) -> dict[str, Any]:
 
 def _map(path: Path) -> Array:
     try:
-        check_regular(path)
-        mapped: Array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except RejectedInputError:
-        raise
-    except Exception as error:  # numpy's parser of the header may raise any exception
+        return mapped_array(path)
+    except (OSError, ValueError) as error:
         raise RejectedInputError(
             f"{path}: not a readable .npy file: {first_line(error)}."
         ) from error
-    return mapped

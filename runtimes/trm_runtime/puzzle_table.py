@@ -20,7 +20,7 @@ from trm_runtime.contract import PUZZLE_TABLE_SUFFIX, StepContract
 from trm_runtime.digest import digest
 from trm_runtime.errors import RejectedInputError
 from trm_runtime.message_text import first_few, first_line
-from trm_runtime.npy import Header, read_header
+from trm_runtime.npy import Header, mapped_array, read_header
 from trm_runtime.regular_file import open_regular
 from trm_runtime.runner import Arrays, StepOutput, StepRunner
 from trm_runtime.tensors import CarrySpec, TensorSpec, shape_text
@@ -60,8 +60,7 @@ def open_table(path: Path, contract: StepContract) -> Array:
         ) from error
     if problems:
         raise RejectedInputError(f"{path}: not the puzzle embeddings of this model:", problems)
-    table: Array = np.lib.format.open_memmap(path, mode="r")
-    return table
+    return mapped_array(path)
 
 
 def _differences(header: Header, contract: StepContract) -> list[str]:

@@ -8,6 +8,7 @@ of files are those of `puzzle_formats` and `puzzle_arrays`. Knows nothing about 
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Iterable
 from typing import Any
 
@@ -27,6 +28,7 @@ from trm_runtime.runner import StepRunner
 
 Array = np.ndarray[Any, Any]
 
+_MOST_BAD = 1000  # lines, after which a file is not read on
 _UNFIT = "The puzzles do not fit the model:"
 
 
@@ -63,8 +65,7 @@ def read_inputs(
     _, boards = read_boards(numbered_lines(os.fspath(source), name), signs, name)
     rows, problems = _parse(boards, contract)
     if problems:
-        summary = f"{name}: {counted(len(problems), 'bad line')}:"
-        raise RejectedInputError(summary, first_few(problems))
+        raise _bad_lines(name, problems)
     if not len(rows):
         raise RejectedInputError(f"{name}: has no puzzles; expected one a line.")
     return dict(with_identifiers(contract, rows))
@@ -97,15 +98,23 @@ def read_identifiers(source: str | os.PathLike[str]) -> Array:
     """
     name = "standard input" if os.fspath(source) == "-" else os.fspath(source)
     lines = numbered_lines(os.fspath(source), name)
-    given = [(number, line.strip()) for number, line in lines if line.strip()]
-    wrong = [
-        f"line {number}: expected one integer, got {line!r:.60}"
-        for number, line in given
-        if not INTEGER.fullmatch(line)
-    ]
+    found, wrong = array("i"), list[str]()
+    for number, line in ((number, line.strip()) for number, line in lines if line.strip()):
+        if INTEGER.fullmatch(line):
+            found.append(int(line))
+        elif len(wrong) < _MOST_BAD:
+            wrong.append(f"line {number}: expected one integer, got {line!r:.60}")
+        else:
+            break
     if wrong:
-        raise RejectedInputError(f"{name}: {counted(len(wrong), 'bad line')}:", first_few(wrong))
-    return np.array([int(line) for _, line in given], dtype=np.int32)
+        raise _bad_lines(name, wrong)
+    return np.array(found, dtype=np.int32)
+
+
+def _bad_lines(name: str, problems: list[str]) -> RejectedInputError:
+    many = "at least " if len(problems) == _MOST_BAD else ""
+    summary = f"{name}: {many}{counted(len(problems), 'bad line')}:"
+    return RejectedInputError(summary, first_few(problems))
 
 
 def as_tokens(puzzles: Any, contract: StepContract) -> Array:
@@ -155,15 +164,18 @@ def _meaning_of_ids(contract: StepContract) -> str:
 
 
 def _parse(boards: Iterable[BoardText], contract: StepContract) -> tuple[Array, list[str]]:
-    """The good boards as (N, S) int32, and the problems of the others."""
-    signs, rows, problems = BoardSigns(contract.alphabet, (contract.seq_len,)), [], []
+    """The good boards as (N, S) int32, and the problems of the others, at most _MOST_BAD."""
+    signs, rows = BoardSigns(contract.alphabet, (contract.seq_len,)), array("i")
+    problems: list[str] = []
     for board in boards:
         try:
             if board.problem:
                 raise _BadLineError(board.problem)
-            rows.append(_cells(board.puzzle, signs, contract))
+            rows.extend(_cells(board.puzzle, signs, contract))
         except _BadLineError as error:
             problems.append(f"{board.place}: {error}")
+            if len(problems) == _MOST_BAD:
+                break
     return np.array(rows, dtype=np.int32).reshape(-1, contract.seq_len), problems
 
 

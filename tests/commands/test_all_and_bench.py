@@ -12,7 +12,7 @@ import pytest
 
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
-from trm_export.errors import TRMError
+from trm_export.errors import RejectedInputError
 from trm_export.exporters.choices import FORMATS, PRECISIONS
 
 MODEL = str(shipped_checkpoint("sudoku4"))
@@ -108,7 +108,7 @@ def test_an_engine_that_goes_down_is_a_known_error(
     ended = subprocess.CompletedProcess[str]([], -11, "", "")
     monkeypatch.setattr(benchmark, "_run", lambda command: ended)
     with pytest.raises(
-        TRMError, match=r"m.onnx: the process that measured it failed: exit code -11\.$"
+        RejectedInputError, match=r"m.onnx: the process that opened it crashed \(SIGSEGV\); do not"
     ):
         benchmark.bench(tmp_path / "m.onnx", np.zeros((1, 16), np.int32))
 

@@ -15,10 +15,13 @@ import signal
 import struct
 import tempfile
 import time
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
-from tests.fuzz.outcomes import OUTCOMES, SECONDS, judge, mutant, write
+from tests.fuzz.outcomes import OUTCOMES, SECONDS, check_seeds, judge, mutant, write
 from tests.fuzz.reader import Reader
 
 FAULTS = ("traceback", "hang", "memory", "message")
@@ -89,6 +92,7 @@ class Run:
         memory = _MEMORY_FOLDER if _MEMORY_FOLDER.is_dir() else None
         folder = Path(tempfile.mkdtemp(prefix="trm-fuzz-", dir=memory))
         try:
+            self._check_seeds()
             at, end = first, None if self.most is None else first + self.most
             while (end is None or at < end) and time.monotonic() - started < self.seconds:
                 stop = at + self.reader.batch
@@ -100,15 +104,19 @@ class Run:
         row.counts = {name: shared[1 + index] for index, name in enumerate(OUTCOMES)}
         return row
 
+    def _check_seeds(self) -> None:
+        child = os.fork()
+        if child == 0:
+            _exit_after(lambda: check_seeds(self.reader))
+        if os.waitpid(child, 0)[1]:
+            raise RuntimeError(f"{self.reader.name}: a good input is not read")
+
     def _child(self, shared: Shared, folder: Path, start: int, stop: int, until: float) -> int:
         """The number of the next input after one child."""
         shared[0] = start
         child = os.fork()
         if child == 0:
-            try:
-                self._work(shared, folder, start, stop, until)
-            finally:
-                os._exit(0)
+            _exit_after(lambda: self._work(shared, folder, start, stop, until))
         outcome = _watched(child, shared)
         if outcome is None:
             return shared[0]
@@ -145,6 +153,17 @@ class Run:
         again = f"python -m tests.fuzz --reader '{self.reader.name}' --seed {self.seed}"
         text = f"{reason}\n\nAgain: {again} --first {number} --mutants 1\n"
         (folder / "reason.txt").write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def _exit_after(work: Callable[[], object]) -> NoReturn:
+    """End this child, with 1 after an exception, and without what its parent does at its end."""
+    try:
+        work()
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(1)
 
 
 def _watched(child: int, shared: Shared) -> str | None:

@@ -17,13 +17,17 @@ _NUMBERS = (
 )
 _OTHERS = (None, True, False, [], {}, [[]], [None], {"": 0})
 _DEEP = 2000
+_MOST_NUDGED = 1e300
 
 Place = tuple[Any, Any]  # a list or an object, and the index or key in it
 
 
 def changed_text(rng: Random, data: bytes) -> bytes:
     """The text of another document; sometimes its bytes are damaged, too."""
-    text = changed(rng, json.loads(data))
+    try:
+        text = changed(rng, json.loads(data))
+    except (RecursionError, ValueError):  # an earlier change damaged it
+        return damaged(rng, data)
     return damaged(rng, text) if rng.random() < 0.15 else text
 
 
@@ -73,8 +77,8 @@ def _replace(rng: Random, parent: Any, key: Any) -> None:
 def _nudge(rng: Random, parent: Any, key: Any) -> None:
     """A number is a neighbour or a multiple; a text is longer or shorter."""
     old = parent[key]
-    if isinstance(old, (int, float)):
-        parent[key] = rng.choice((old + 1, old - 1, old * 10**6, -old, float(old), str(old)))
+    if isinstance(old, (int, float)) and abs(old) < _MOST_NUDGED:
+        parent[key] = rng.choice((old + 1, old - 1, old * 10**6, -old, old / 3, str(old)))
     elif isinstance(old, str):
         parent[key] = rng.choice((old[:-1], old + "x", old.upper(), rng.choice(_TEXTS) + old))
     else:

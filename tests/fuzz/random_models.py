@@ -35,6 +35,7 @@ PASSED, REFUSED, ALARM, LONG, OTHER, CRASH = RESULTS
 FINE = (PASSED, REFUSED)
 MOST_CHARACTERS = 500  # of a refusal
 QUICK = (5, 7, 17, 27, 31, 65, 72, 132)  # seeds that `make test` tries
+_UNCALIBRATED = "Calibration failed"  # a model of one token has too few values to calibrate on
 _SEEDS_A_PROCESS = 10
 _MOST_SECONDS = 900  # of one process
 
@@ -155,7 +156,8 @@ def tried(drawn: Drawn, folder: Path) -> Outcome:
     try:
         return Outcome(drawn.seed, *about, PASSED, _exported(drawn, folder))
     except ParityError as error:
-        return Outcome(drawn.seed, *about, ALARM, str(error))
+        result = REFUSED if str(error).startswith(_UNCALIBRATED) else ALARM
+        return Outcome(drawn.seed, *about, result, str(error))
     except TRMError as error:
         result = REFUSED if len(str(error)) < MOST_CHARACTERS else LONG
         return Outcome(drawn.seed, *about, result, str(error))

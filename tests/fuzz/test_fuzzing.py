@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ import pytest
 from tests.fuzz import __main__ as command
 from tests.fuzz import outcomes
 from tests.fuzz.fuzzing import Row, Run
-from tests.fuzz.mutate_bytes import damaged
 from tests.fuzz.outcomes import OUTCOMES, mutant
 from tests.fuzz.reader import Reader, all_readers, one_file
 from trm_runtime.errors import RejectedInputError, UsageError
 
 MUTANTS = 4
+GOOD = b"good"
 
 
 def _refuse(folder: Path) -> Any:
@@ -59,7 +60,12 @@ CALLS: dict[str, Callable[[Path], Any]] = {
 
 
 def _reader(name: str, call: Callable[[Path], Any]) -> Reader:
-    return Reader(name, lambda: [{"file": b"abcdef"}], one_file(damaged), call)
+    """One that reads its good input, and has the fault for all others."""
+
+    def read(folder: Path) -> Any:
+        return 1 if (folder / "file").read_bytes() == GOOD else call(folder)
+
+    return Reader(name, lambda: [{"file": GOOD}], one_file(lambda rng, data: data + b"!"), read)
 
 
 def _row(folder: Path, call: Callable[[Path], Any], most: int = MUTANTS) -> Row:
@@ -102,3 +108,9 @@ def test_a_fault_fails_the_command_and_is_in_its_table(
         "0",
         "2",
     ]
+
+
+def test_a_good_input_that_is_refused_stops_the_run(tmp_path: Path) -> None:
+    reader = replace(_reader("planted", _refuse), call=_refuse)
+    with pytest.raises(RuntimeError, match="planted: a good input is not read"):
+        Run(reader, 0, 60.0, 1, tmp_path).row()

@@ -204,6 +204,20 @@ def dies(pipe: Any, parent: int) -> None:
     os._exit(9)
 
 
+def crashes(pipe: Any, parent: int) -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def test_an_engine_that_crashes_in_a_process_is_named(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "work", crashes)
+    asked = Check(toy.golden, toy.artifact)
+    sides = checking.opened(asked)
+    with pytest.raises(RejectedInputError, match=r"toy.onnx: the process .* crashed \(SIGSEGV\)"):
+        list(over_processes(asked, sides, [REFILLED, 0], lambda done: None, jobs=2))
+
+
 def test_a_process_that_dies_is_said_so(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,6 +26,7 @@ from trm_runtime.errors import RejectedInputError, UsageError
 from trm_runtime.file_kinds import KINDS
 from trm_runtime.limits import ALL, CALLS, FILE_MB, THREADS
 from trm_runtime.message_text import LONGEST
+from trm_runtime.npy import mapped_array
 from trm_runtime.open import open_driver
 from trm_runtime.parity.gates import read_gates
 from trm_runtime.parity.golden_file import read_golden
@@ -231,3 +232,24 @@ def test_a_refusal_is_short_and_printable(summary: str, problem: str, count: int
     listed = str(error).splitlines()[1:]
     more = re.fullmatch(r"  - \.\.\. and (\d+) more", listed[-1]) if listed else None
     assert len(listed) + (int(more[1]) - 1 if more else 0) == count
+
+
+@pytest.mark.parametrize("descr", ["|S0", "<U0", "|V0", "|O", "<i4"])
+def test_an_array_that_numpy_cannot_map_is_refused(descr: str, tmp_path: Path) -> None:
+    """numpy divides by the size of an element, and dies of it."""
+    head = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': (-1,), }}".encode()
+    path = tmp_path / "array.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + bytes(64))
+    with pytest.raises(ValueError, match=r"dtype of numbers or text|declares the shape"):
+        mapped_array(path)
+
+
+def test_a_file_of_bad_lines_is_not_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "bad.txt"
+    path.write_text("x\n" * 5000)
+    for read in (lambda path: read_puzzles(path, make_contract()), read_identifiers):
+        with pytest.raises(RejectedInputError, match="at least 1000 bad lines"):
+            read(path)
+    path.write_text("x\n" * 999)
+    with pytest.raises(RejectedInputError, match=r"bad.txt: 999 bad lines"):
+        read_puzzles(path, make_contract())

@@ -73,7 +73,7 @@ def bench(
 
     Raises:
         TRMError: the file cannot be measured, with the class that its driver raises. If the
-            engine crashes it is a plain TRMError with the last line of that process.
+            engine crashes it is a RejectedInputError that names the signal.
     """
     measured = _measured(path, tokens, identifiers)
     answers, steps = np.array(measured.pop("answers")), np.array(measured.pop("steps"))

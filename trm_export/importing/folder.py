@@ -19,7 +19,7 @@ from trm_runtime import strict_json
 from trm_runtime.regular_file import check_regular
 
 CONFIG, DATASET = "all_config.yaml", "dataset.json"
-CONFIGS = (CONFIG, "config.yaml", "all_config.yml", "config.yml")
+CONFIGS = (CONFIG, "config.yaml", "all_config.yml", "config.yml", "config.json")
 ARCH_KEYS = {"H_cycles", "L_cycles", "hidden_size"}  # by which an architecture is recognised
 _REFERENCE = re.compile(r"\$\{(\.?)([\w.]+)\}")  # of OmegaConf
 _MAX_REFERENCES = 10

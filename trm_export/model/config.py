@@ -12,7 +12,6 @@ from typing import Any
 
 from trm_export.errors import ConfigurationError
 from trm_runtime.message_text import shown
-from trm_runtime.strict_json import LARGEST
 
 ACTIVATIONS = (
     "gelu", "relu", "silu", "swish", "tanh", "sigmoid", "elu", "selu", "softplus", "leaky_relu",
@@ -227,4 +226,4 @@ def _is_real(value: object) -> bool:
     """Whether it is a finite number; an integer may be too large for a float."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
-    return abs(value) <= LARGEST
+    return abs(value) < math.inf

@@ -23,7 +23,7 @@ _NAME, _TABLE = "puzzles.txt", "table.npy"
 _CONTRACT = make_contract()
 _PUZZLES = (
     b"1234\n.0_1\n# a remark\n\n4321\n",
-    b"1 2 3 4\n5, 1, 1, 2\n",
+    b"1 2 3 4\n4, 1, 1, 2\n",
     "\ufeff1111\r\n".encode(),
 )
 _IDENTIFIERS = (b"0\n12\n-3\n", b"999999999\n1\n")

@@ -24,9 +24,9 @@ class StoppedError(Exception):
 def report(error: BaseException, as_json: bool) -> int:
     """Print the error and return the exit code.
 
-    As text: `Error: ...` on stderr. With `as_json`: `{"error": {"type", "message", "problems",
-    "exit_code"}}` on stdout, so that stdout is always exactly one document. A traceback is shown
-    only if the environment variable of `DEBUG` is set.
+    As text: `Error: ...` on stderr, of many problems the first. With `as_json`: `{"error": {"type",
+    "message", "problems", "exit_code"}}` on stdout, so that stdout is always exactly one document.
+    A traceback is shown only if the environment variable of `DEBUG` is set.
     """
     if has_no_reader(error):
         discard(sys.stdout)
@@ -45,12 +45,12 @@ def report(error: BaseException, as_json: bool) -> int:
         except OSError as other:
             report(other, as_json=False)
     else:
-        _print(code, [message, *(f"  - {problem}" for problem in problems)])
+        _print(code, str(error) if problems else message)
     return code
 
 
 def _explain(error: BaseException) -> tuple[int, str]:
-    """Exit code and message; the `problems` of an error are printed after its summary."""
+    """Exit code and message, without the `problems` of an error."""
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, "Interrupted."
     if isinstance(error, TRMError):
@@ -74,8 +74,8 @@ def _usage(error: Any) -> str:
     return f"{message.rstrip('.')} (see `{context.command_path} --help`)."
 
 
-def _print(code: int, lines: list[str]) -> None:
+def _print(code: int, message: str) -> None:
     from rich.text import Text
 
     label = Text("" if code == INTERRUPTED else "Error: ", style="bold red")
-    print_stderr(label + Text(printable("\n".join(lines))))
+    print_stderr(label + Text(printable(message)))

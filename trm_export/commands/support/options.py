@@ -179,8 +179,8 @@ class PuzzleOptions:
     puzzles: Annotated[
         Path | None,
         typer.Option(
-            help="Your own puzzles: CSV, text lines, .npz or a folder; or hard, for 9x9 Sudokus "
-            "that need guesses."
+            help="Your own puzzles: a table, text, JSON, .npz or a folder; or hard, for 9x9 "
+            "Sudokus that need guesses."
         ),
     ] = None
     task: TaskName = None
