@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -57,6 +57,22 @@ class Toy:
     def command(self, output: Path, *more: str) -> list[str]:
         words = ["parity", MODEL, self.artifact, "--golden", self.golden, "-o", output, *more]
         return list(map(str, words))
+
+
+UNWEIGHED = (
+    "import trm_export.api.comparing as comparing",
+    "comparing._with_weights = lambda source, files, gated, tell: files",
+)
+"""The toy is not an export of MODEL, which the rung of weights would find at once."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def unweighed() -> Iterator[None]:
+    from trm_export.api import comparing
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparing, "_with_weights", lambda source, files, gated, tell: files)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -297,7 +313,7 @@ def noted(patch: pytest.MonkeyPatch) -> list[int]:
 
 def command_line(command: Sequence[str], *setup: str) -> tuple[list[str], dict[str, str]]:
     """A command of trm-export in a process of its own, after some lines of Python."""
-    lines = ["import sys", *setup, "from trm_export.commands.support.app import run"]
+    lines = ["import sys", *UNWEIGHED, *setup, "from trm_export.commands.support.app import run"]
     code = "\n".join([*lines, "sys.exit(run(sys.argv[1:]))"])
     paths = os.pathsep.join([str(ROOT), str(ROOT / "runtimes"), os.environ.get("PYTHONPATH", "")])
     return [sys.executable, "-c", code, *command], {**os.environ, "PYTHONPATH": paths}
