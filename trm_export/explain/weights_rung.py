@@ -78,10 +78,11 @@ def weights_reports(
             continue
         shared = shared or Shared(model())
         try:
-            yield weights_report(shared, path, gated=gated), measured_again(shared, path)
+            found = weights_report(shared, path, gated=gated), measured_again(shared, path)
         except TRMError as error:
-            yield not_judged(precision, reason_of(error)), None
-    progress(1.0, "Comparing weights")
+            found = not_judged(precision, reason_of(error)), None
+        progress((number + 1) / len(paths), "Comparing weights")
+        yield found
 
 
 def weights_report(shared: Shared, path: Path, *, gated: bool = False) -> WeightsReport:
