@@ -125,6 +125,8 @@ def test_a_variable_that_keras_does_not_know_is_told() -> None:
 
 
 def test_a_missing_container_is_no_warning(third_party: Any, tmp_path: Path) -> None:
+    from trm_export.checkpoints.opening import open_model
+
     their_model = third_party("gridthink")
     found = [t.path for t in inspect_keras(their_model.file, [their_model.package]).tensors]
     container = next(path.split("/")[0] for path in found if "/block_1/" in path)
@@ -135,7 +137,10 @@ def test_a_missing_container_is_no_warning(third_party: Any, tmp_path: Path) -> 
     path = with_weights(their_model.file, tmp_path / "m.keras", drop)
     text = refusal(path, their_model.package)
     assert "the weights do not fit the model" in text
-    assert text.count("missing from the file, so it would keep random values") == len(
+    assert "missing from the file, so it would keep random values" in text
+    with pytest.raises(CheckpointError) as caught:
+        open_model(path, (their_model.package,), None)
+    assert len(caught.value.problems) == len(
         [path for path in found if path.startswith(f"{container}/")]
     )
 
