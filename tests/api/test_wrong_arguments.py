@@ -61,7 +61,7 @@ def test_a_recipe_has_no_such_field(tmp_path: Path) -> None:
         te.train("sudoku4", tmp_path / "m.keras", stepz=3)
 
 
-def test_other_weights_are_a_remark_of_the_comparison(tmp_path: Path) -> None:
+def test_a_file_of_slightly_other_weights_is_not_the_model(tmp_path: Path) -> None:
     from trm_export.checkpoints.shipped import shipped_checkpoint
 
     model = te.load(shipped_checkpoint("sudoku4"))
@@ -70,5 +70,7 @@ def test_other_weights_are_a_remark_of_the_comparison(tmp_path: Path) -> None:
     weight = model.trainable_variables[0]
     weight.assign(weight * 1.0001)
     found = te.compare(model, tmp_path / "m.onnx", count=8)
-    assert found
-    assert found.remarks == ("m.onnx has other weights than this model; export the model again.",)
+    assert not found
+    verdict = found.results[0].verdict
+    assert verdict.startswith("FAILED at weights: the file is not the model rounded to int8: ")
+    assert verdict.endswith("The file has other weights than this model; export the model again.")
