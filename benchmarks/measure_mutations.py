@@ -89,7 +89,11 @@ def show(rows: list[Row]) -> None:
     print("| fault | " + " | ".join(heads) + " |")
     print("|---" * (len(heads) + 1) + "|")
     for fault, cells in table.items():
-        print("|", " | ".join([fault.replace("_", " "), *(cells.get(file, "") for file in FILES)]), "|")
+        print(
+            "|",
+            " | ".join([fault.replace("_", " "), *(cells.get(file, "") for file in FILES)]),
+            "|",
+        )
     found = [row["caught"] for row in rows if row["caught"] is not None]
     changing = [one for one in found if one["changes"] is not False]
     same = [one for one in found if one["changes"] is False]

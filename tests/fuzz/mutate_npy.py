@@ -64,7 +64,7 @@ def _other(rng: Random, array: np.ndarray) -> np.ndarray:
         value = np.float64(rng.choice(_SPECIAL))
         flat[rng.randrange(len(flat))] = np.nan_to_num(value).astype(array.dtype)
         return array
-    if kind == 1:
+    if kind == 1 and array.dtype.kind not in "SUV":  # text is no number
         return array.astype(rng.choice(("f4", "f8", "i4", "i1", "?", "i8", "U3")))
     if kind == 2 and array.ndim:
         return np.repeat(array, rng.choice((0, 2, 3)), axis=rng.randrange(array.ndim))
