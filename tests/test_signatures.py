@@ -190,6 +190,22 @@ def test_keys_that_cannot_sign(tmp_path: Path, keys: Keys, words: list[str] | No
     assert not model.with_name("toy.onnx.sig").exists()
 
 
+def test_a_signature_replaces_no_input(
+    model: Path, keys: Keys, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = Path(shutil.copy(keys[0], tmp_path / "key.sig"))
+    (tmp_path / "hard.sig").hardlink_to(a_file(model))
+    (tmp_path / "link.sig").symlink_to(model)
+    before = {file: file.read_bytes() for file in (a_file(model), key)}
+    inside = [model / "model.sig", model / "variables" / "model.sig"]
+    others = [model, key, tmp_path / "link.sig", tmp_path / "new.onnx", tmp_path]
+    for output in (*others, *(inside if model.is_dir() else [tmp_path / "hard.sig"])):
+        assert run(["sign", str(model), "--key", str(key), "-o", str(output), "--force"]) == 2
+        assert "another name" in (said := capsys.readouterr().err) or "elsewhere" in said
+    assert {file: file.read_bytes() for file in before} == before
+    assert not any(file.exists() for file in inside if model.is_dir())
+
+
 def test_the_commands(
     model: Path, keys: Keys, others: Keys, capsys: pytest.CaptureFixture[str]
 ) -> None:

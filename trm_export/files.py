@@ -155,8 +155,13 @@ def require_suffix(path: str | os.PathLike[str], suffix: str) -> None:
             raise UsageError(f"{name} names a file, but a folder is written; drop {found}.")
 
 
-def refuse_source(path: str | os.PathLike[str], source: str | os.PathLike[str]) -> None:
-    """UsageError if writing to `path` would replace `source`, or the folder that it lies in."""
+def refuse_source(
+    path: str | os.PathLike[str], source: str | os.PathLike[str], what: str = "the model"
+) -> None:
+    """UsageError if writing to `path` would replace `source`, or the folder that it lies in.
+
+    `what` names the source in the message.
+    """
     target, model = Path(path), Path(source).resolve()
     with explained(target):
         if not target.exists():
@@ -164,8 +169,8 @@ def refuse_source(path: str | os.PathLike[str], source: str | os.PathLike[str]) 
         paths = [file for file in (model, *model.parents) if file.exists()]
         taken = [file for file in paths if target.samefile(file)]
     if taken:
-        what = "is" if taken == [model] else "contains"
-        raise UsageError(f"{target} {what} the model itself ({source}); choose another name.")
+        verb = "is" if taken == [model] else "contains"
+        raise UsageError(f"{target} {verb} {what} itself ({source}); choose another name.")
 
 
 def is_ours(path: Path) -> bool:

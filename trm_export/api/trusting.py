@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trm_export.api.arguments import FilePath
-from trm_export.errors import RejectedInputError, reason_of
-from trm_export.files import atomic_write, refuse_overwrite
+from trm_export.errors import RejectedInputError, UsageError, reason_of
+from trm_export.files import atomic_write, refuse_overwrite, refuse_source, require_suffix
 from trm_runtime import signature as signatures
 from trm_runtime import trust
 from trm_runtime.extras import load_extra
@@ -23,16 +23,18 @@ def sign(
     Args:
         path: any file, or the folder of a SavedModel.
         key: a private key on the curve P-256, P-384 or P-521, PEM, without a password.
-        output: the signature; `<path>.sig` if not given.
+        output: the signature, a .sig file; `<path>.sig` if not given.
         force: replace an existing signature.
 
     Raises:
+        UsageError: the signature is the file or the key, lies in the folder, or is no .sig file.
         RejectedInputError: the file or the key cannot be read, or is of another kind.
         OverwriteError: there is a signature already.
         MissingExtraError: the package `model-signing` is not installed.
     """
     model, private = Path(path), Path(key)
     target = signatures.signature_beside(model) if output is None else Path(output)
+    _refuse_inputs(target, model, private)
     refuse_overwrite(target, force=force)
     for file in (model, private):
         if not file.exists():
@@ -51,6 +53,15 @@ def sign(
         except ValueError as error:  # a symbolic link, say
             raise RejectedInputError(f"{model}: cannot be signed: {reason_of(error)}.") from error
     return target
+
+
+def _refuse_inputs(target: Path, model: Path, private: Path) -> None:
+    """UsageError for a signature that would replace or change what is signed, or the key."""
+    refuse_source(target, model)
+    refuse_source(target, private, "the key")
+    require_suffix(target, signatures.SUFFIX)
+    if model.is_dir() and model.resolve() in target.resolve().parents:
+        raise UsageError(f"{target} lies in the folder that it signs ({model}); put it elsewhere.")
 
 
 def verify(path: FilePath, key: FilePath, *, signature: FilePath | None = None) -> None:
