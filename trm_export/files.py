@@ -17,6 +17,7 @@ Every other existing file was made by another program. Knows nothing about model
 
 from __future__ import annotations
 
+import codecs
 import errno
 import hashlib
 import mmap
@@ -54,6 +55,8 @@ _GENERATOR = f'<meta name="generator" content="{TOOL}'.encode()
 _SUITES = f'<testsuites name="{TOOL}"'.encode()
 _DRIVER = f'"driver": {{"name": "{TOOL}"'.encode()
 _HEAD = 512  # bytes of a page in which the generator stands
+_TEXT_HEAD = 1 << 20  # bytes of a file that show whether it is text
+_GROWING = (".md", ".txt")  # the suffixes of our files to which text may be added
 
 
 def sidecar(artifact: Path, ending: str = CONTRACT) -> Path:
@@ -156,7 +159,7 @@ def require_suffix(path: str | os.PathLike[str], suffix: str) -> None:
 
 
 def refuse_source(
-    path: str | os.PathLike[str], source: str | os.PathLike[str], what: str = "the model"
+    path: str | os.PathLike[str], source: str | os.PathLike[str], what: str = "the model itself"
 ) -> None:
     """UsageError if writing to `path` would replace `source`, or the folder that it lies in.
 
@@ -170,7 +173,20 @@ def refuse_source(
         taken = [file for file in paths if target.samefile(file)]
     if taken:
         verb = "is" if taken == [model] else "contains"
-        raise UsageError(f"{target} {verb} {what} itself ({source}); choose another name.")
+        raise UsageError(f"{target} {verb} {what} ({source}); choose another name.")
+
+
+def refuse_append(path: str | os.PathLike[str]) -> None:
+    """UsageError unless Markdown can be added to `path`: a new file, or one of text.
+
+    Raises TargetError for a folder, and for a file that cannot be read.
+    """
+    target = Path(os.path.realpath(path))
+    if _recogniser(target) is not None and target.suffix.lower() not in _GROWING:
+        raise UsageError(f"{path} is no name of a Markdown file; choose another name.")
+    with explained(Path(path)):
+        if (target.is_file() or target.is_dir()) and not _is_text(target):
+            raise UsageError(f"{path} is no text file, so nothing is added; choose another name.")
 
 
 def is_ours(path: Path) -> bool:
@@ -256,6 +272,17 @@ def _is_our_sarif(path: Path) -> bool:
 
 def _is_our_page(path: Path) -> bool:
     return _GENERATOR in _head(path, _HEAD)
+
+
+def _is_text(path: Path) -> bool:
+    """Whether the first bytes of a file are UTF-8 without NUL; OSError for a folder."""
+    with path.open("rb") as file:
+        head = file.read(_TEXT_HEAD)
+    try:
+        whole = len(head) < _TEXT_HEAD
+        return "\0" not in codecs.getincrementaldecoder("utf-8")().decode(head, whole)
+    except UnicodeDecodeError:
+        return False
 
 
 def _head(path: Path, size: int) -> bytes:
