@@ -177,14 +177,26 @@ def test_a_file_that_was_tuned_needs_a_new_signature(tmp_path: Path, keys: Keys)
     te.verify(model, keys[1])
 
 
-@pytest.mark.parametrize("words", [["-aes256", "-passout", "pass:x"], None])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["ec", "-in", "KEY", "-aes256", "-passout", "pass:x"],
+        ["genpkey", "-algorithm", "RSA"],
+        ["genpkey", "-algorithm", "ED25519"],
+        ["genpkey", "-algorithm", "X25519"],
+        ["ecparam", "-name", "secp256k1", "-genkey", "-noout"],
+        ["ecparam", "-name", "sect233k1", "-genkey", "-noout"],
+        None,
+    ],
+)
 def test_keys_that_cannot_sign(tmp_path: Path, keys: Keys, words: list[str] | None) -> None:
     model, bad = write(tmp_path / "toy.onnx", build()), tmp_path / "bad.pem"
     if words is None:
         bad.write_text("no key")
     else:
-        command = ["openssl", "ec", "-in", str(keys[0]), "-out", str(bad), *words]
-        subprocess.run(command, check=True, capture_output=True)
+        command = [str(keys[0]) if word == "KEY" else word for word in words]
+        make = ["openssl", *command, "-out", str(bad)]
+        subprocess.run(make, check=True, capture_output=True)
     with pytest.raises(RejectedInputError, match="not a private key that can sign"):
         te.sign(model, bad)
     assert not model.with_name("toy.onnx.sig").exists()

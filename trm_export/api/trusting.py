@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from trm_export.api.arguments import FilePath
 from trm_export.errors import RejectedInputError, UsageError, reason_of
@@ -39,14 +40,7 @@ def sign(
     for file in (model, private):
         if not file.exists():
             raise RejectedInputError(f"{file}: there is no such file or folder.")
-    signing = load_extra("model_signing", "sign", "trm-export").signing
-    try:
-        config = signing.Config().use_elliptic_key_signer(private_key=private)
-    except (ValueError, TypeError, OSError) as error:
-        raise RejectedInputError(
-            f"{private}: not a private key that can sign: {reason_of(error)}; expected one on the "
-            "curve P-256, P-384 or P-521 in PEM format, without a password."
-        ) from error
+    config = _config(private)
     with atomic_write(target, force=force) as new:
         try:
             config.sign(model, new)
@@ -55,10 +49,26 @@ def sign(
     return target
 
 
+def _config(private: Path) -> Any:
+    """What signs with that key; RejectedInputError for one that cannot."""
+    signing = load_extra("model_signing", "sign", "trm-export").signing
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    try:
+        return signing.Config().use_elliptic_key_signer(private_key=private)
+    except (ValueError, TypeError, OSError, AttributeError, UnsupportedAlgorithm) as error:
+        curveless = isinstance(error, AttributeError)  # RSA or Ed25519, say
+        reason = "it is on no curve of these" if curveless else reason_of(error)
+        raise RejectedInputError(
+            f"{private}: not a private key that can sign: {reason}; expected one on the "
+            "curve P-256, P-384 or P-521 in PEM format, without a password."
+        ) from error
+
+
 def _refuse_inputs(target: Path, model: Path, private: Path) -> None:
     """UsageError for a signature that would replace or change what is signed, or the key."""
     refuse_source(target, model)
-    refuse_source(target, private, "the key")
+    refuse_source(target, private, "the key itself")
     require_suffix(target, signatures.SUFFIX)
     if model.is_dir() and model.resolve() in target.resolve().parents:
         raise UsageError(f"{target} lies in the folder that it signs ({model}); put it elsewhere.")
