@@ -202,6 +202,21 @@ def test_keys_that_cannot_sign(tmp_path: Path, keys: Keys, words: list[str] | No
     assert not model.with_name("toy.onnx.sig").exists()
 
 
+@pytest.mark.parametrize("name", [".", "..", "../saved"])
+def test_the_folder_that_one_is_in(
+    tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder, puzzles = write_saved_model(tmp_path / "saved"), tmp_path / "puzzles.txt"
+    puzzles.write_text("....\n")
+    monkeypatch.chdir(folder / "variables" if name == ".." else folder)
+    assert run(["sign", name, "--key", str(keys[0])]) == 0
+    assert (tmp_path / "saved.sig").is_file()
+    assert run(["verify", name, "--key", str(keys[1])]) == 0
+    assert run(["inspect", name, "--verify-key", str(keys[1])]) == 0
+    assert main([name, str(puzzles), "--verify-key", str(keys[1])]) == 0
+    te.verify(folder, keys[1])
+
+
 def test_a_signature_replaces_no_input(
     model: Path, keys: Keys, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -39,7 +39,7 @@ from trm_runtime.contract import (
     PUZZLE_TABLE_SUFFIX,
     StepContract,
 )
-from trm_runtime.file_kinds import folder_kind, suffix_kind
+from trm_runtime.file_kinds import beside, folder_kind, suffix_kind
 from trm_runtime.regular_file import read_regular
 from trm_runtime.streams import FULL
 from trm_runtime.zip_members import DAMAGE, opened_archive, read_member
@@ -61,7 +61,7 @@ _GROWING = (".md", ".txt")  # the suffixes of our files to which text may be add
 
 def sidecar(artifact: Path, ending: str = CONTRACT) -> Path:
     """Where a document of an exported file lies, by default its contract: `<artifact><ending>`."""
-    return artifact.with_name(artifact.name + ending)
+    return beside(artifact, ending)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from trm_export.files import atomic_write, refuse_overwrite, refuse_source, requ
 from trm_runtime import signature as signatures
 from trm_runtime import trust
 from trm_runtime.extras import load_extra
+from trm_runtime.file_kinds import named
 
 
 def sign(
@@ -43,7 +44,7 @@ def sign(
     config = _config(private)
     with atomic_write(target, force=force) as new:
         try:
-            config.sign(model, new)
+            config.sign(named(model), new)
         except ValueError as error:  # a symbolic link, say
             raise RejectedInputError(f"{model}: cannot be signed: {reason_of(error)}.") from error
     return target
