@@ -167,12 +167,18 @@ def test_a_damaged_signature_is_refused(
 
 def test_a_file_that_was_tuned_needs_a_new_signature(tmp_path: Path, keys: Keys) -> None:
     model = write(tmp_path / "toy.onnx", build())
-    te.sign(model, keys[0])
-    with pytest.raises(te.errors.OverwriteError, match="add --force"):
-        te.sign(model, keys[0])
+    signature = te.sign(model, keys[0])
     write(model, build(None))
     model.write_bytes(model.read_bytes() + b"\0")
     refused(model, keys[1])
+    te.sign(model, keys[0])
+    te.verify(model, keys[1])
+    bundle = {"payload": base64.b64encode(b"{}").decode(), "payloadType": "", "signatures": [{}]}
+    for other in ("", "text", "{}", json.dumps({"dsseEnvelope": bundle})):
+        signature.write_text(other)
+        with pytest.raises(te.errors.OverwriteError, match="add --force"):
+            te.sign(model, keys[0])
+        assert signature.read_text() == other
     te.sign(model, keys[0], force=True)
     te.verify(model, keys[1])
 

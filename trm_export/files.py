@@ -10,6 +10,7 @@ A file was made by this tool, and may be replaced without `force`, if its conten
 - `.json`   it is a step contract, or an object whose `tool` begins with `trm-export`;
 - `.txt`    its first line is a remark that begins with `# trm-export`;
 - `.xml`, `.sarif`  for build servers: it names this tool as theirs do;
+- `.sig`    it is a signature of a model, in the format of `trm_runtime.signature`;
 - `.html`, `.md`  a report: it names this tool as its generator, or in its first line.
 
 Every other existing file was made by another program. Knows nothing about models or puzzles.
@@ -41,6 +42,7 @@ from trm_runtime.contract import (
 )
 from trm_runtime.file_kinds import beside, folder_kind, suffix_kind
 from trm_runtime.regular_file import read_regular
+from trm_runtime.signature import is_signature
 from trm_runtime.streams import FULL
 from trm_runtime.zip_members import DAMAGE, opened_archive, read_member
 
@@ -325,6 +327,7 @@ _RECOGNISERS: dict[str, Callable[[Path], bool]] = {
     ".npz": _is_our_golden,
     ".npy": _is_our_table,
     ".sarif": _is_our_sarif,
+    ".sig": is_signature,
     ".txt": _is_our_text,
     ".xml": _is_our_junit,
 }

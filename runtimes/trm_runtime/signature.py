@@ -37,6 +37,16 @@ def signature_beside(path: Path) -> Path:
     return companion(path, SUFFIX)
 
 
+def is_signature(path: Path) -> bool:
+    """Whether a file is a signature of this format, with any key and of any content."""
+    try:
+        payload, _, _ = _read(path, path)
+        _signed_digests(payload, path)
+    except RejectedInputError:
+        return False
+    return True
+
+
 def verify_signature(
     path: str | os.PathLike[str],
     key: str | os.PathLike[str],

@@ -26,12 +26,12 @@ def sign(
         path: any file, or the folder of a SavedModel.
         key: a private key on the curve P-256, P-384 or P-521, PEM, without a password.
         output: the signature, a .sig file; `<path>.sig` if not given.
-        force: replace an existing signature.
+        force: replace a file that is no signature.
 
     Raises:
         UsageError: the signature is the file or the key, lies in the folder, or is no .sig file.
         RejectedInputError: the file or the key cannot be read, or is of another kind.
-        OverwriteError: there is a signature already.
+        OverwriteError: `output` exists and is no signature of a model.
         MissingExtraError: the package `model-signing` is not installed.
     """
     model, private = Path(path), Path(key)
