@@ -250,7 +250,8 @@ def test_the_commands(
     assert run(["verify", str(model), "--key", str(others[1]), "--json"]) == 4
     assert json.loads(capsys.readouterr().out)["error"]["exit_code"] == 4
     assert run(["inspect", str(model), "--verify-key", str(keys[1])]) == 0
-    assert run(["inspect", str(model), "--verify-key", str(others[1])]) == 4
+    for command in ("inspect", "reference"):
+        assert run([command, str(model), "--verify-key", str(others[1])]) == 4
 
 
 @pytest.mark.parametrize("isolated", [False, True])
@@ -297,6 +298,7 @@ def test_the_expected_digest(
         (["inspect", str(model)], run),
         (["evaluate", str(model)], run),
         (["tune", str(model)], run),
+        (["reference", str(model)], run),
         (["bench", "paper-sudoku-mlp", str(model)], run),
         (["parity", "none.keras", str(model)], run),
         ([str(model), str(puzzles)], main),

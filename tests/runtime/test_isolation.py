@@ -192,9 +192,10 @@ def test_host_commands(tmp_path: Path) -> None:
     done = run("inspect", path, "--isolate", "--isolate-memory", "none", module="trm_export")
     assert done.returncode == 2
     crash = engine(tmp_path / "site", CRASH.format(int(signal.SIGSEGV)))
-    done = run("evaluate", path, "--isolate", module="trm_export", env=crash)
-    assert done.returncode == 4
-    assert f"{path}: the process that opened it crashed (SIGSEGV)" in done.stderr
+    for command in ("evaluate", "reference"):
+        done = run(command, path, "--isolate", module="trm_export", env=crash)
+        assert done.returncode == 4
+        assert f"{path}: the process that opened it crashed (SIGSEGV)" in done.stderr
     script = subprocess.run(
         [sys.executable, "cli.py", "evaluate", str(path), "--isolate"],
         cwd=ROOT, env=crash, capture_output=True, text=True, check=False,
