@@ -42,7 +42,7 @@ M, W = [walls(row) for row in MAZES.inputs], [walls(row) for row in MAZES.soluti
 
 
 def rows(board: str, gap: str = "") -> list[str]:
-    return [gap.join(board[i : i + 9]) for i in range(0, 81, 9)]
+    return [gap.join(board[i : i + 9]) for i in range(0, len(board), 9)]
 
 
 def table(header: str, sep: str = ",", more: str = "") -> str:
@@ -58,6 +58,11 @@ def framed(board: str) -> str:
 
 def quoted(board: str) -> str:
     return '"' + "\n".join(rows(board)) + '"'
+
+
+def grids(puzzles: list[str], solutions: list[str]) -> str:
+    boards = ["\n".join(rows(board)) for board in [*puzzles, *solutions]]
+    return "\n\n".join([*boards[: len(puzzles)], "Solutions", *boards[len(puzzles) :]])
 
 
 LINES = "\n".join(P)
@@ -116,6 +121,17 @@ SOLVED = {
     "titles": "\n".join(
         "\n".join([f"[Puzzle {i}]", *rows(p), "[Solution]", *rows(s)])
         for i, (p, s) in enumerate(zip(P, S, strict=True))
+    ),
+    "solutions below all puzzles": "\n\n".join(
+        [*(f"Grid {i}\n" + "\n".join(rows(p)) for i, p in enumerate(P)), "Solutions"]
+        + ["\n".join(rows(s)) for s in S]
+    ),
+    "titled solutions below all puzzles": "\n".join(
+        [*(f"Grid {i}\n" + "\n".join(rows(p)) for i, p in enumerate(P))]
+        + [f"Solution {i}\n" + "\n".join(rows(s)) for i, s in enumerate(S)]
+    ),
+    "two titles": "\n\n".join(
+        ["Puzzles", *("\n".join(rows(p)) for p in P), "Solutions"] + ["\n".join(rows(s)) for s in S]
     ),
 }
 UNSOLVED = {
@@ -235,6 +251,9 @@ def test_mazes_over_several_lines(tmp_path: Path, between: str) -> None:
         (table("puzzle,lösung"), "the column 'lösung' has boards, but its name is not known"),
         ("\n".join(rows(P[0])[:8]), "line 1: expected 9 lines of 9 cells, got 8"),
         ("Grid 1\n" + "\n".join([*rows(P[0])[:5], "Grid 2", *rows(P[1])]), "line 2: expected 9 li"),
+        (grids(P[:3], S[:2]), "has 3 puzzles and 2 solutions, expected as many of both; boards"),
+        (grids([], S[:1]), "has 0 puzzles and 1 solution, expected as many of both"),
+        (grids(P[:1], [S[0][:45], S[1]]), "(line 13: expected 9 lines of 9 cells, got 5); boards"),
         ('{"a": 1}', "no puzzle in this JSON, got a; known for puzzles"),
         ('{"puzzle": ', "not valid JSON"),
         (json.dumps({"puzzle": P[0]}) + "\n{\n", "line 2: not valid JSON"),
