@@ -126,11 +126,8 @@ def _pairs(value: Any, signs: BoardSigns) -> Iterator[tuple[str, str | None]]:
     """(puzzle, solution) of the boards in a JSON value, at any depth."""
     if isinstance(value, dict):
         puzzle, solution = (_named(value, kind) for kind in (PUZZLE_NAMES, SOLUTION_NAMES))
-        if puzzle is None or isinstance(value[puzzle], dict):
-            for inner in value.values():
-                board = isinstance(inner, str) and signs.size_of(inner) is not None
-                if board or isinstance(inner, (dict, list)):
-                    yield from _pairs(inner, signs)
+        if puzzle is None or _has_objects(value[puzzle]):
+            yield from _searched(value, solution, signs)
             return
         boards = _column(value[puzzle], signs)
         given = None if solution is None else value[solution]
@@ -145,6 +142,36 @@ def _pairs(value: Any, signs: BoardSigns) -> Iterator[tuple[str, str | None]]:
                 yield from _pairs(inner, signs)
     elif isinstance(value, (list, str)):
         yield signs.text_of(value), None
+
+
+def _has_objects(value: Any) -> bool:
+    """Whether a value is an object, or a list with one at any depth."""
+    return isinstance(value, dict) or (isinstance(value, list) and any(map(_has_objects, value)))
+
+
+def _searched(
+    value: dict[str, Any], solution: str | None, signs: BoardSigns
+) -> Iterator[tuple[str, str | None]]:
+    """The boards in the values of an object; below `solution` are solutions of the others."""
+    answers = [] if solution is None else list(_inside(value[solution], signs))
+    pairs = (pair for key in value if key != solution for pair in _inside(value[key], signs))
+    if not answers:
+        yield from pairs
+        return
+    found = list(pairs)
+    if not found or any(own is not None for _, own in found):
+        yield from found or answers
+        return
+    boards, solutions = ([text for text, _ in part] for part in (found, answers))
+    yield from itertools.zip_longest(boards, solutions, fillvalue="")
+
+
+def _inside(value: Any, signs: BoardSigns) -> Iterator[tuple[str, str | None]]:
+    """The boards of a value whose name says nothing: of lists and objects, and a board as text."""
+    if isinstance(value, (dict, list)) or (
+        isinstance(value, str) and signs.size_of(value) is not None
+    ):
+        yield from _pairs(value, signs)
 
 
 def _is_pair(value: Any, signs: BoardSigns) -> bool:

@@ -110,6 +110,21 @@ SOLVED = {
             }
         }
     ),
+    "json list below a plural": json.dumps(
+        {"puzzles": [{"puzzle": p, "solution": s} for p, s in zip(P, S, strict=True)]}
+    ),
+    "json lists with null below a plural": json.dumps(
+        {
+            "quizzes": [
+                [{"quiz": [[int(c) or None for c in r] for r in rows(p)], "answer": s}]
+                for p, s in zip(P, S, strict=True)
+            ]
+        }
+    ),
+    "json lists of objects of both": json.dumps(
+        {"puzzles": [{"board": p} for p in P], "solutions": [{"board": s} for s in S]}
+    ),
+    "json of unknown and known name": json.dumps({"data": P, "solutions": S}),
     "pandas": ",quizzes,solutions\n"
     + "\n".join(f"{i},{p},{s}" for i, (p, s) in enumerate(zip(P, S, strict=True))),
     "text for Excel": "puzzle,solution\n"
