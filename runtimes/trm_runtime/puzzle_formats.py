@@ -113,13 +113,21 @@ def _boards_of(
                 "model of its own."
             )
         found = False
-        for number, (puzzle, solution) in enumerate(_pairs(value, signs), start=1):
+        for number, (puzzle, solution) in enumerate(_searchable(value, signs, name), start=1):
             found = True
             shown = place if place and number == 1 else f"{place} puzzle {number}".strip()
             yield BoardText(shown, puzzle, solution)
         if not found:
             names = f", got {', '.join(value)[:80]}" if isinstance(value, dict) else ""
             raise RejectedInputError(f"{name}: no puzzle in this JSON{names}; {_known_names()}.")
+
+
+def _searchable(value: Any, signs: BoardSigns, name: str) -> Iterator[tuple[str, str | None]]:
+    """The boards of a JSON value; refuses one that is nested too deeply to be searched."""
+    try:
+        yield from _pairs(value, signs)
+    except RecursionError as error:
+        raise RejectedInputError(f"{name}: its JSON is nested too deeply.") from error
 
 
 def _pairs(value: Any, signs: BoardSigns) -> Iterator[tuple[str, str | None]]:

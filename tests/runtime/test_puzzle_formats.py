@@ -271,6 +271,7 @@ def test_mazes_over_several_lines(tmp_path: Path, between: str) -> None:
         (grids(P[:1], [S[0][:45], S[1]]), "(line 13: expected 9 lines of 9 cells, got 5); boards"),
         ('{"a": 1}', "no puzzle in this JSON, got a; known for puzzles"),
         ('{"puzzle": ', "not valid JSON"),
+        ('{"puzzles": ' * 450 + "1" + "}" * 450, "its JSON is nested too deeply"),
         (json.dumps({"puzzle": P[0]}) + "\n{\n", "line 2: not valid JSON"),
         (f"{P[0][:80]},{S[0]}", "line 1: expected 81 characters, got 80"),
         (f"{S[0]}\n{S[0][9:]}", "got 72; a spreadsheet drops the zeros in front of a number"),
