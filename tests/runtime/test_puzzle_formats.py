@@ -301,6 +301,15 @@ def test_token_ids_of_a_model_without_an_alphabet(tmp_path: Path) -> None:
         assert (read_puzzles(tmp_path / "ids.txt", model) == boards).all()
 
 
+@pytest.mark.parametrize("shape", [(0, 81), (0, 9, 9), (0,)])
+def test_arrays_without_a_row_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    np.savez(tmp_path / "none.npz", inputs=np.ones(shape, np.int32))
+    with pytest.raises(RejectedInputError, match="has no puzzles; expected at least one row"):
+        read_puzzles(tmp_path / "none.npz", contract("sudoku9"))
+    with pytest.raises(RejectedInputError, match="with at least one row"):
+        read_on_host(tmp_path / "none.npz", SUDOKU)
+
+
 def test_identifiers_of_arrays(tmp_path: Path) -> None:
     """A puzzle of an official folder may have several rows."""
     model = make_contract(num_puzzle_identifiers=20)
