@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,10 @@ from tests.runtime.fakes import make_contract
 from trm_export.tasks import get_task
 from trm_export.tasks import read_puzzles as read_on_host
 from trm_runtime import RejectedInputError, StepContract
+from trm_runtime.puzzle_formats import PUZZLE_NAMES, SOLUTION_NAMES
 from trm_runtime.puzzles import read_inputs, read_puzzles
 
+DOCUMENT = Path(__file__).parents[2] / "docs/puzzle-files.md"
 SUDOKU = get_task("sudoku9")
 MAZE = get_task("maze9")
 NINE = SUDOKU.puzzles("test", 50, 4)
@@ -299,6 +302,13 @@ def test_token_ids_of_a_model_without_an_alphabet(tmp_path: Path) -> None:
     for written in (text, "\n".join(",".join(map(str, b)) for b in boards)):
         (tmp_path / "ids.txt").write_text(written)
         assert (read_puzzles(tmp_path / "ids.txt", model) == boards).all()
+
+
+def test_the_document_has_every_known_name() -> None:
+    text = " ".join(DOCUMENT.read_text().split())
+    found = re.search(r"in the plural: (.*?) for puzzles; (.*?) for solutions", text)
+    assert found is not None
+    assert found.groups() == (", ".join(PUZZLE_NAMES), ", ".join(SOLUTION_NAMES))
 
 
 @pytest.mark.parametrize("shape", [(0, 81), (0, 9, 9), (0,)])
