@@ -141,7 +141,7 @@ def parity(
     command resumes after a kill.
     """
     import trm_export as te
-    from trm_export.api.build_servers import append, refuse, write
+    from trm_export.api.build_servers import append, refusals, refuse, write
     from trm_export.commands.support.command_line import command_line
     from trm_export.commands.support.console import emit, stages
     from trm_export.commands.support.parity_tables import show_comparison
@@ -149,7 +149,7 @@ def parity(
 
     refuse(junit, ".xml", force=force)
     trust.apply(artifacts)
-    with stages() as progress:
+    with refusals(junit, summary, force=force), stages() as progress:
         found = te.compare(
             model,
             artifacts,
