@@ -38,6 +38,23 @@ def test_the_ladder_as_junit_and_the_verdict_as_a_summary(
     assert summary.read_text().count("###") == 2
 
 
+def test_a_refused_file_is_an_error_in_both_files(
+    files: tuple[str, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    xml, summary, cut = tmp_path / "results.xml", tmp_path / "summary.md", tmp_path / "cut.onnx"
+    cut.write_bytes(Path(files[1]).read_bytes()[:1000])
+    asked = ["--junit", str(xml), "--summary", str(summary)]
+    assert run(["parity", *files[:2], str(cut), *asked]) == 4
+    root = ElementTree.parse(xml).getroot()
+    assert (root.get("tests"), root.get("errors")) == ("1", "1")
+    (error,) = root.iter("error")
+    assert "cut.onnx" in str(error.get("message"))
+    assert "cut.onnx" in capsys.readouterr().err
+    (line,) = summary.read_text().splitlines()[:1]
+    assert line.startswith("### ❌")
+    assert "cut.onnx" in line
+
+
 def test_others_files_are_kept(
     files: tuple[str, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -207,7 +207,19 @@ def test_nonfinite_values_fail_without_any_gate(value: float) -> None:
     assert result.broken is not None
     assert result.broken.name == "forced values"
     assert "NaN or infinite" in result.broken.summary
+    assert result.forced_error == np.inf
+    assert result.free[-1].tensors["logits"].all.relative_l2 == np.inf
     json.dumps(plain(result.to_json()), allow_nan=False)
+
+
+def test_a_puzzle_that_ends_in_nan_has_no_answer_and_no_halting_step() -> None:
+    def alter(before: Tensors, after: Tensors) -> None:
+        after["q_halt_logits"][:] = np.nan
+
+    found = judged(alter).decisions
+    assert found is not None
+    assert (found.answers_equal, found.steps_equal, found.settled) == (0, 0, 12)
+    assert (found.answers_near_tie, found.steps_near_tie) == (0, 0)
 
 
 def swapped_cell(before: Tensors, after: Tensors) -> None:

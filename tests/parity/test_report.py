@@ -21,6 +21,7 @@ from trm_export.parity.document import JudgedFile, verdict
 from trm_export.report import report_files, rewrite_report, write_report
 from trm_export.report.document_reader import read_report
 from trm_export.report.lost_boards import Cell, stories, text_board
+from trm_export.report.numbers import step_tables
 from trm_export.report.tables import gates
 from trm_export.tasks import get_task
 from trm_runtime.parity import Gates, check, record
@@ -274,6 +275,10 @@ def test_infinite_errors(document: dict[str, Any], tmp_path: Path) -> None:
         error.update(relative_l2=None, cosine=None)
     page, _ = rendered(broken, tmp_path)
     assert "✗ not finite" in page.text
+    for table in step_tables(result):
+        assert {row[3:] for row in table.rows} <= {
+            ("∞", row[4], "∞", "-", "-") for row in table.rows
+        }
 
 
 # --- gates and boards -----------------------------------------------------------------------------

@@ -18,10 +18,13 @@ from onnx import numpy_helper
 
 from tests.parity.mutation import Subject
 from tests.parity.stored_faults import BENIGN
-from trm_export.artifacts.contract_rewrite import embedded_contract
+from trm_export.artifacts.contract_rewrite import embedded_contract, rewrite
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.explain.weights_rung import weights_report
+from trm_export.exporters.choices import Choices
+from trm_export.exporters.export import export, format_named
 from trm_export.exporters.measured import measured_again
+from trm_export.exporters.probe import probe_puzzles
 from trm_export.exporters.shared import Shared
 from trm_export.files import CALIBRATION, MEASURED, sidecar
 from trm_export.parity.weights_report import ROUNDED, WeightsReport
@@ -145,6 +148,39 @@ def saved(path: Path, model: onnx.ModelProto) -> Path:
     path.write_bytes(model.SerializeToString())
     seal(path)
     return path
+
+
+@pytest.mark.parametrize(
+    ("name", "stored", "stated"),
+    [
+        ("onnx", "fp32", "int8"),
+        ("onnx", "fp32", "fp16"),
+        ("onnx", "fp16", "int8"),
+        ("tflite", "fp32", "int8"),
+        ("tflite", "fp32", "fp16"),
+        ("saved-model", "fp16", "int8"),
+    ],
+)
+def test_a_contract_cannot_name_another_precision(
+    subjects: Subjects, name: str, stored: str, stated: str, tmp_path: Path
+) -> None:
+    subject = subjects(name, stored)
+    contract = embedded_contract(subject.healthy)
+    path = tmp_path / f"renamed{subject.healthy.suffix}"
+    rewrite(subject.healthy, dataclasses.replace(contract, precision=stated), path)
+    found = report(subject, path)
+    dtype = {"fp32": "float32", "fp16": "float16"}[stored]
+    assert found.status == "failed"
+    assert found.problems == (f"every weight is stored as {dtype}, but the contract says {stated}",)
+
+
+@pytest.mark.parametrize("name", ["onnx", "tflite"])
+def test_some_layers_may_stay_in_float(subjects: Subjects, name: str, tmp_path: Path) -> None:
+    model, kind = subjects(name, "int8").model, format_named(name)
+    choices = Choices("int8", keep=("*gate_up", "*head*"))
+    path = tmp_path / f"kept{kind.suffix}"
+    export(model, path, probe_puzzles(model, 2), kind, choices)
+    assert report(subjects(name, "int8"), path).status == "ok"
 
 
 @pytest.mark.parametrize("factor", [1 + 2e-7, 1 + 1e-4])

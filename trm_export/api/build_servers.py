@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from trm_export.errors import TargetError
+from trm_export.errors import RejectedInputError, TargetError
 from trm_export.files import (
     atomic_write,
     refuse_append,
@@ -47,6 +48,20 @@ def append(path: Path | None, text: Callable[[], str]) -> None:
             file.write(text())
     except OSError as error:
         raise TargetError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+@contextmanager
+def refusals(junit: Path | None, summary: Path | None, *, force: bool) -> Iterator[None]:
+    """Writes to both files, if there are any, why a file was refused; the error goes on."""
+    try:
+        yield
+    except RejectedInputError as error:
+        from trm_export.report.junit import junit_of_refusal, summary_of_refusal
+
+        reason = error
+        write(junit, lambda: junit_of_refusal(reason), force=force)
+        append(summary, lambda: summary_of_refusal(reason))
+        raise
 
 
 def sarif_of(path: Path, problems: Sequence[str]) -> str:

@@ -5,6 +5,9 @@ choices: every stored tensor that an output depends on, and every operator with 
 grids of static int8 come from the calibration document beside the file. Names, order, and what no
 output depends on do not count.
 
+A file that keeps every layer in float32 equals a new export in any precision that keeps them. So it
+is none of a smaller precision, unless a new export that keeps no layer is in float32, too.
+
 A file that another version wrote may have other operators. Then every stored weight must be the
 model's within half a step of its own grid, and every weight of the model must be stored.
 """
@@ -20,7 +23,7 @@ from pathlib import Path
 import keras
 
 from trm_export.artifacts.contract_rewrite import embedded_contract
-from trm_export.errors import TRMError, reason_of
+from trm_export.errors import TRMError, UsageError, reason_of
 from trm_export.explain.file_choices import choices_of, format_of
 from trm_export.explain.walker import walker_of
 from trm_export.exporters.calibration import scaled_matrices
@@ -55,6 +58,9 @@ from trm_runtime.regular_file import read_regular
 from trm_runtime.tensors import AnySpec
 
 Progress = Callable[[float, str], object]  # the share that is done, and what is being done
+
+_STORED = {"fp16": "float16", "int8": "int8", "int8-static": "int8"}
+"""The dtype of some weights at least of a file in each smaller precision."""
 
 
 def weights_reports(
@@ -101,6 +107,9 @@ def weights_report(shared: Shared, path: Path, *, gated: bool = False) -> Weight
     quantized = any(is_integer(one) for one in rung.fits)
     if quantized and not contract.precision.startswith("int8"):
         return rung.rounded("another tool quantized it", FAILED if gated else REPORTED)
+    misnamed = rung.misnamed()
+    if misnamed:
+        return rung.other_precision(misnamed)
     tries = list(rung.tries())
     best = next((one for one in tries if one.status == OK), tries[0])
     if best.status == OK or rung.is_of_this_version():
@@ -131,11 +140,37 @@ class _Rung:
     def tries(self) -> Iterator[WeightsReport]:
         """Against new exports, up to the first that is equal."""
         for choices in self._choices():
-            key = ("again", self.kind.name, choices, self._recipe, self._ports)
-            found = self._compared(self.shared.once(key, partial(self._again, choices)))
+            found = self._compared(self._renewed(choices))
             yield found
             if found.status == OK:
                 return
+
+    def misnamed(self) -> str:
+        """The problem if nothing is stored in the precision of the contract; empty otherwise.
+
+        Not if a new export that keeps no layer in float32 has nothing in that precision either.
+        """
+        expected = _STORED.get(self.contract.precision)
+        found = _dtypes(self.contents.constants, self.contents.graph(Known()))
+        if expected is None or expected in found:
+            return ""
+        choices = dataclasses.replace(next(self._choices()), keep=())
+        try:
+            again = self._renewed(choices)
+            new = _dtypes(again.constants, again.graph)
+        except UsageError:  # the format does not have this precision
+            new = {expected}
+        if expected not in new:
+            return ""
+        dtype = next((one for one in _STORED.values() if one in found), "float32")
+        return f"every weight is stored as {dtype}, but the contract says {self.contract.precision}"
+
+    def other_precision(self, problem: str) -> WeightsReport:
+        """The report of a file that `misnamed` has this problem with."""
+        return WeightsReport(
+            FAILED, self.contract.precision, tensors=len(self.contents.constants),
+            problems=(problem,), weights=_distances(self.fits),
+        )  # fmt: skip
 
     def is_of_this_version(self) -> bool:
         """Whether this version of everything would write the same file."""
@@ -154,6 +189,11 @@ class _Rung:
             status, self.contract.precision, ROUNDED, len(self.contents.constants),
             problems=tuple(problems), weights=_distances(fits), reason=reason,
         )  # fmt: skip
+
+    def _renewed(self, choices: Choices) -> _Again:
+        """A new export with these choices, made once."""
+        key = ("again", self.kind.name, choices, self._recipe, self._ports)
+        return self.shared.once(key, partial(self._again, choices))
 
     def _choices(self) -> Iterator[Choices]:
         """The choices of the file; where it does not show its recursion, each."""
@@ -240,6 +280,11 @@ class _Rung:
         known, recipe = weights(self.shared.model), self._recipe
         scaled = {} if recipe is None else scaled_matrices(recipe, known)
         return self.contents.fits({**known, **scaled})
+
+
+def _dtypes(constants: Arrays, graph: StoredGraph) -> set[str]:
+    """The dtypes of the stored tensors that an output depends on; TFLite may share a tensor."""
+    return {constants[name].dtype.name for name in graph.constants if name in constants}
 
 
 def _distances(fits: Iterable[WeightFit]) -> tuple[WeightDistance, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+from trm_export.errors import RejectedInputError
 from trm_export.report.render import escaped
 from trm_export.report.text import clean
 from trm_export.version import TOOL
@@ -28,6 +29,21 @@ def junit(files: Sequence[JudgedFile]) -> str:
     root = ElementTree.Element("testsuites", {"name": TOOL, **_counts([r.status for r in total])})
     for path, result in results:
         root.append(_suite(path, result))
+    return _document(root)
+
+
+def junit_of_refusal(error: RejectedInputError) -> str:
+    """One test suite, and in it one test with the error of a comparison that did not begin."""
+    counts = {"tests": "1", "failures": "0", "errors": "1", "skipped": "0"}
+    root = ElementTree.Element("testsuites", {"name": TOOL, **counts})
+    suite = ElementTree.SubElement(root, "testsuite", {"name": "files", **counts})
+    case = ElementTree.SubElement(suite, "testcase", {"classname": "files", "name": "opening"})
+    found = ElementTree.SubElement(case, "error", {"message": clean(error.summary)})
+    found.text = "\n".join(map(clean, error.problems))
+    return _document(root)
+
+
+def _document(root: ElementTree.Element) -> str:
     ElementTree.indent(root)
     body = ElementTree.tostring(root, encoding="unicode")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
@@ -57,13 +73,22 @@ def _counts(statuses: Sequence[str]) -> dict[str, str]:
 def step_summary(verdict: str, table: Table, *, passed: bool) -> str:
     """A heading with the verdict, and the table of the files, in Markdown."""
     lines = [
-        f"### {'✅' if passed else '❌'} {escaped(clean(verdict))}",
+        _heading(verdict, passed=passed),
         "",
         _line(table.heads),
         _line(["---"] * len(table.heads)),
         *(_line([escaped(clean(cell)) for cell in row]) for row in table.rows),
     ]
     return "\n".join(lines) + "\n\n"
+
+
+def summary_of_refusal(error: RejectedInputError) -> str:
+    """A heading that says why the comparison did not begin, in Markdown."""
+    return f"{_heading(error.summary, passed=False)}\n\n"
+
+
+def _heading(verdict: str, *, passed: bool) -> str:
+    return f"### {'✅' if passed else '❌'} {escaped(clean(verdict))}"
 
 
 def _line(cells: Sequence[str]) -> str:

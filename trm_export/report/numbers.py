@@ -112,7 +112,8 @@ def _step_rows(steps: Sequence[Mapping[str, Any]], tensor: str) -> Iterator[tupl
             size = step["tensors"][tensor][group]
             if size is not None:
                 errors = (small(size[name]) for name in ("max_abs", "mean_abs", "relative_l2"))
-                end = cosine(size["cosine"]), decibels(size["sqnr_db"])
+                noise = "-" if size["relative_l2"] is None else decibels(size["sqnr_db"])
+                end = cosine(size["cosine"]), noise
                 yield (str(step["step"]), group, str(size["rows"]), *errors, *end)
 
 
@@ -146,7 +147,7 @@ def equal_tensors(result: Result) -> str:
         for name in names
         if not any(error["unequal"] or error["max_abs"] for error in forced
                    if error["tensor"] == name)
-        and not any(step["tensors"][name]["all"]["max_abs"] for step in free
+        and not any(step["tensors"][name]["all"]["max_abs"] != 0 for step in free
                     if name in step["tensors"])
     ]  # fmt: skip
     return f"Equal at every step: {', '.join(map(clean, same))}." if same else ""

@@ -60,8 +60,8 @@ def small(value: float | None) -> str:
 
 
 def cosine(value: float | None) -> str:
-    """A cosine with six decimal places."""
-    return "∞" if value is None else f"{value:.6f}"
+    """A cosine with six decimal places; None: a value is not finite."""
+    return "-" if value is None else f"{value:.6f}"
 
 
 def decibels(value: float | None) -> str:

@@ -71,13 +71,17 @@ def tolerance(forced_error: float) -> float:
 
 
 def decide(columns: Columns, logit_error: float, score_error: float) -> Decisions:
-    """Compare the answers and halting steps of all puzzles; the errors are the largest forced."""
+    """Compare the answers and halting steps of all puzzles; the errors are the largest forced.
+
+    A puzzle that ends in NaN or infinity has no answer and no halting step, so both differ.
+    """
     logit_limit, score_limit = tolerance(logit_error), tolerance(score_error)
     settled = columns["settled"]
-    steps = columns["steps"] != columns["got_steps"]
-    near_steps = steps & (columns["step_margin"] <= score_limit)
-    answers = columns["different"] > 0
-    near_answers = answers & ((columns["answer_margin"] <= logit_limit) | near_steps)
+    broken = columns["broken"]
+    steps = (columns["steps"] != columns["got_steps"]) | broken
+    near_steps = steps & ~broken & (columns["step_margin"] <= score_limit)
+    answers = (columns["different"] > 0) | broken
+    near_answers = answers & ~broken & ((columns["answer_margin"] <= logit_limit) | near_steps)
     lost = (columns["exact"] == 1) & (columns["got_exact"] == 0)
     total, count = len(settled), int(settled.sum())
     cells = int(columns["cells"][settled].sum())

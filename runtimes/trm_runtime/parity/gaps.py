@@ -42,7 +42,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Size:
-    """The difference of one float tensor at one step, over some rows."""
+    """The difference of one float tensor at one step, over some rows.
+
+    The errors are infinite where a value is NaN or infinite and that of the reference is not.
+    """
 
     rows: int
     max_abs: float
@@ -54,7 +57,7 @@ class Size:
 
 @dataclass(frozen=True)
 class TensorDiff:
-    """The forced error of one tensor at one step, over all rows."""
+    """The forced error of one tensor at one step, over all rows; infinite as in `Size`."""
 
     step: int  # counted from 1
     tensor: str
@@ -148,7 +151,7 @@ class Gaps:
         """Over the rows of a group (R,) bool; None if it is empty."""
         if not group.any():
             return None
-        sums = {name: self.sums[name][step - 1, k, group] for name in _SUMS}
+        sums = {name: self.sums[name][step - 1, k, group] for name in FIELDS}
         return _size(self._elements(k), sums)
 
     def error(
@@ -237,6 +240,8 @@ def _size(elements: int, sums: Mapping[str, Array]) -> Size:
     """The errors from the sums of some rows of so many elements each."""
     total = {name: float(sums[name].sum()) for name in _SUMS[:5]}
     rows = len(sums["squares"])
+    if sums["nonfinite"].any():
+        return Size(rows, math.inf, math.inf, math.inf, -math.inf, -math.inf)
     norms = math.sqrt(total["reference"] * total["candidate"])
     error = relative(total["squares"], total["reference"])
     return Size(
