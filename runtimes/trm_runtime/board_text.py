@@ -135,6 +135,13 @@ class BoardSigns:
         words = [blank if cell is None or cell == "" else str(cell) for cell in cells]
         return ("" if self.ids and not self.numbers_are_ids else " ").join(words)
 
+    def is_board(self, value: Any) -> bool:
+        """Whether a JSON value has the cells of one board; a longer one is not read to its end."""
+        most = max(self.sizes)
+        cells = list(itertools.islice(_flat(value), most + 1))
+        one = len(cells) <= most and not any(isinstance(cell, dict) for cell in cells)
+        return one and self.size_of(self.text_of(value)) is not None
+
     def _is_cell(self, field: str) -> bool:
         return len(field) == 1 and (field in self.ids or not self.numbers_are_ids)
 
@@ -187,11 +194,11 @@ class BoardSigns:
 
 
 def _flat(value: Any) -> Iterator[Any]:
-    if isinstance(value, list):
-        for item in value:
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, list):
             yield from _flat(item)
-    else:
-        yield value
+        else:
+            yield item
 
 
 def _trimmed(text: str, size: int) -> str:

@@ -41,6 +41,9 @@ class Limit:
 FILE_MB = Limit("TRM_MAX_FILE_MB", 64)
 """Of a text or JSON file that is read into memory, MiB."""
 
+JSON_MB = Limit("TRM_MAX_JSON_MB", 16)
+"""Of puzzles in one JSON document, which takes up to 30 times as much memory, MiB."""
+
 MEMORY_MB = Limit("TRM_MAX_MEMORY_MB", 256)
 """Of arrays in memory at once: the carry and outputs of one batch, or a chunk of a golden, MiB."""
 
@@ -50,4 +53,4 @@ CALLS = Limit("TRM_MAX_CALLS", 10_000)
 THREADS = Limit("TRM_MAX_THREADS", 256)
 """Of an engine."""
 
-ALL = (FILE_MB, MEMORY_MB, CALLS, THREADS)
+ALL = (FILE_MB, JSON_MB, MEMORY_MB, CALLS, THREADS)

@@ -19,6 +19,7 @@ from trm_runtime.arc_json import is_arc
 from trm_runtime.board_text import BoardSigns
 from trm_runtime.errors import RejectedInputError
 from trm_runtime.message_text import counted, first_line
+from trm_runtime.puzzle_source import whole_document
 
 PUZZLE_NAMES = (
     "puzzle", "quiz", "question", "board", "sudoku", "maze", "input", "unsolved", "problem",
@@ -85,12 +86,14 @@ def _json(head: Sequence[tuple[int, str]], rest: Lines, signs: BoardSigns, name:
     if _parsed(texts[0]) is not None and all(text[0] in "{[" for text in texts):
         each = ((f"line {number}", _parsed(line)) for number, line in _texts(rest))
         return _sized(_boards_of(each, signs, name), signs)
-    lines = list(rest)
-    whole = _parsed("\n".join(line for _, line in lines))
-    found = None if whole is not None else _line_each(head, iter(lines), signs, name)
-    if whole is None and found is None:
-        found = _grids(head, iter(lines), signs, name)  # such as a printed NumPy array
-    return found or _sized(_boards_of(iter([("", whole)]), signs, name), signs)
+    numbers, text = whole_document(rest, name)
+    whole = _parsed(text)
+    if whole is None:  # such as a printed NumPy array
+        lines = zip(numbers, text.split("\n"))
+        found = _line_each(head, lines, signs, name) or _grids(head, lines, signs, name)
+        if found is not None:
+            return found
+    return _sized(_boards_of(iter([("", whole)]), signs, name), signs)
 
 
 def _parsed(text: str) -> Any:
@@ -184,11 +187,7 @@ def _inside(value: Any, signs: BoardSigns) -> Iterator[tuple[str, str | None]]:
 
 def _is_pair(value: Any, signs: BoardSigns) -> bool:
     """Whether a list is a puzzle and its solution."""
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and all(signs.size_of(signs.text_of(board)) is not None for board in value)
-    )
+    return isinstance(value, list) and len(value) == 2 and all(map(signs.is_board, value))
 
 
 def _named(value: dict[str, Any], kind: tuple[str, ...]) -> str | None:
@@ -203,11 +202,11 @@ def _column(value: Any, signs: BoardSigns) -> list[str]:
 
 
 def _is_board(value: list[Any], signs: BoardSigns) -> bool:
-    """Whether a list is the cells or the rows of one board, even if some are missing."""
-    text = signs.text_of(value)
-    if signs.size_of(text) is not None:
+    """Whether a list is the cells or rows of one board, even with a few missing or too many."""
+    if signs.is_board(value):
         return True
-    flat = not any(isinstance(item, (list, dict)) for item in value)
+    near = len(value) <= 2 * max(signs.sizes)
+    flat = near and not any(isinstance(item, (list, dict)) for item in value)
     return flat and all(len(str(item)) <= 2 for item in value) and bool(value)
 
 

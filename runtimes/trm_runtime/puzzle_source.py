@@ -14,18 +14,18 @@ import os
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 from trm_runtime.errors import RejectedInputError, unreadable
-from trm_runtime.limits import FILE_MB
+from trm_runtime.limits import FILE_MB, JSON_MB
 from trm_runtime.message_text import first_line
 from trm_runtime.regular_file import bounded, open_regular, too_large
 from trm_runtime.zip_members import DAMAGE, opened_archive, read_member
 
 LONGEST = 100_000  # characters in one line; a longer one is not a puzzle
-LONGEST_JSON = 1 << 25  # characters of a line that starts as JSON does, which may be all of a file
 
 _GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
 _OTHER_KINDS = {
@@ -49,11 +49,8 @@ def numbered_lines(source: str, name: str) -> Iterator[tuple[int, str]]:
         with _opened(source) as file, _text(_unpacked(file, name)) as text:
             left, lines = FILE_MB.bytes, iter(lambda: _line(text), "")
             for number, line in enumerate(lines, start=1):
-                if len(line) > (LONGEST_JSON if line[0] in "{[" else LONGEST):
-                    raise RejectedInputError(
-                        f"{name} line {number}: more than {LONGEST} characters, expected one "
-                        "puzzle a line."
-                    )
+                if len(line) > LONGEST:
+                    _refuse_long(line, number, name)
                 left -= len(line)
                 if left < 0:
                     raise too_large(name, FILE_MB)
@@ -68,11 +65,36 @@ def numbered_lines(source: str, name: str) -> Iterator[tuple[int, str]]:
         raise unreadable(name, error) from error
 
 
+def _refuse_long(line: str, number: int, name: str) -> None:
+    """Refuse a line above LONGEST unless it starts as JSON does, which may be all of a file."""
+    if line[0] not in "{[":
+        raise RejectedInputError(
+            f"{name} line {number}: more than {LONGEST} characters, expected one puzzle a line."
+        )
+    if len(line) > JSON_MB.bytes:
+        raise too_large(name, JSON_MB)
+
+
+def whole_document(lines: Iterable[tuple[int, str]], name: str) -> tuple[array[int], str]:
+    """The numbers of all lines and their text, for a JSON document of very many short lines.
+
+    Raises RejectedInputError if it is longer than one may be.
+    """
+    numbers, text, left = array("q"), io.StringIO(), JSON_MB.bytes
+    for number, line in lines:
+        left -= len(line) + 1
+        if left < 0:
+            raise too_large(name, JSON_MB)
+        text.write(line if not numbers else f"\n{line}")
+        numbers.append(number)
+    return numbers, text.getvalue()
+
+
 def _line(text: io.TextIOWrapper) -> str:
     line = text.readline(LONGEST + 1)
     if len(line) <= LONGEST or line[0] not in "{[":
         return line
-    return line + text.readline(LONGEST_JSON)
+    return line + text.readline(JSON_MB.bytes)
 
 
 def _opened(source: str) -> IO[bytes]:

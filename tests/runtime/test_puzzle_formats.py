@@ -17,6 +17,7 @@ from tests.runtime.fakes import make_contract
 from trm_export.tasks import get_task
 from trm_export.tasks import read_puzzles as read_on_host
 from trm_runtime import RejectedInputError, StepContract
+from trm_runtime.limits import JSON_MB
 from trm_runtime.puzzle_formats import PUZZLE_NAMES, SOLUTION_NAMES
 from trm_runtime.puzzles import read_inputs, read_puzzles
 
@@ -293,6 +294,23 @@ def test_what_is_no_puzzle_is_named(tmp_path: Path, text: str, complaint: str) -
         with pytest.raises(RejectedInputError) as caught:
             refused()
         assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_json_document_has_a_limit_but_json_lines_have_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, indent: int | None
+) -> None:
+    path, many = tmp_path / "puzzles", [{"puzzle": P[0]}] * 15_000
+    monkeypatch.setenv(JSON_MB.variable, "1")
+    path.write_text(json.dumps(many, indent=indent))
+    for refused in (
+        lambda: read_on_host(path, SUDOKU),
+        lambda: read_puzzles(path, contract("sudoku9")),
+    ):
+        with pytest.raises(RejectedInputError, match="larger than 1 MB; set the environment vari"):
+            refused()
+    path.write_text("\n".join(map(json.dumps, many)))
+    assert len(read_puzzles(path, contract("sudoku9"))) == len(many)
 
 
 def test_token_ids_of_a_model_without_an_alphabet(tmp_path: Path) -> None:
