@@ -167,27 +167,76 @@ def test_a_damaged_signature_is_refused(
 
 def test_a_file_that_was_tuned_needs_a_new_signature(tmp_path: Path, keys: Keys) -> None:
     model = write(tmp_path / "toy.onnx", build())
-    te.sign(model, keys[0])
-    with pytest.raises(te.errors.OverwriteError, match="add --force"):
-        te.sign(model, keys[0])
+    signature = te.sign(model, keys[0])
     write(model, build(None))
     model.write_bytes(model.read_bytes() + b"\0")
     refused(model, keys[1])
+    te.sign(model, keys[0])
+    te.verify(model, keys[1])
+    bundle = {"payload": base64.b64encode(b"{}").decode(), "payloadType": "", "signatures": [{}]}
+    for other in ("", "text", "{}", json.dumps({"dsseEnvelope": bundle})):
+        signature.write_text(other)
+        with pytest.raises(te.errors.OverwriteError, match="add --force"):
+            te.sign(model, keys[0])
+        assert signature.read_text() == other
     te.sign(model, keys[0], force=True)
     te.verify(model, keys[1])
 
 
-@pytest.mark.parametrize("words", [["-aes256", "-passout", "pass:x"], None])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["ec", "-in", "KEY", "-aes256", "-passout", "pass:x"],
+        ["genpkey", "-algorithm", "RSA"],
+        ["genpkey", "-algorithm", "ED25519"],
+        ["genpkey", "-algorithm", "X25519"],
+        ["ecparam", "-name", "secp256k1", "-genkey", "-noout"],
+        ["ecparam", "-name", "sect233k1", "-genkey", "-noout"],
+        None,
+    ],
+)
 def test_keys_that_cannot_sign(tmp_path: Path, keys: Keys, words: list[str] | None) -> None:
     model, bad = write(tmp_path / "toy.onnx", build()), tmp_path / "bad.pem"
     if words is None:
         bad.write_text("no key")
     else:
-        command = ["openssl", "ec", "-in", str(keys[0]), "-out", str(bad), *words]
-        subprocess.run(command, check=True, capture_output=True)
+        command = [str(keys[0]) if word == "KEY" else word for word in words]
+        make = ["openssl", *command, "-out", str(bad)]
+        subprocess.run(make, check=True, capture_output=True)
     with pytest.raises(RejectedInputError, match="not a private key that can sign"):
         te.sign(model, bad)
     assert not model.with_name("toy.onnx.sig").exists()
+
+
+@pytest.mark.parametrize("name", [".", "..", "../saved"])
+def test_the_folder_that_one_is_in(
+    tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder, puzzles = write_saved_model(tmp_path / "saved"), tmp_path / "puzzles.txt"
+    puzzles.write_text("....\n")
+    monkeypatch.chdir(folder / "variables" if name == ".." else folder)
+    assert run(["sign", name, "--key", str(keys[0])]) == 0
+    assert (tmp_path / "saved.sig").is_file()
+    assert run(["verify", name, "--key", str(keys[1])]) == 0
+    assert run(["inspect", name, "--verify-key", str(keys[1])]) == 0
+    assert main([name, str(puzzles), "--verify-key", str(keys[1])]) == 0
+    te.verify(folder, keys[1])
+
+
+def test_a_signature_replaces_no_input(
+    model: Path, keys: Keys, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = Path(shutil.copy(keys[0], tmp_path / "key.sig"))
+    (tmp_path / "hard.sig").hardlink_to(a_file(model))
+    (tmp_path / "link.sig").symlink_to(model)
+    before = {file: file.read_bytes() for file in (a_file(model), key)}
+    inside = [model / "model.sig", model / "variables" / "model.sig"]
+    others = [model, key, tmp_path / "link.sig", tmp_path / "new.onnx", tmp_path]
+    for output in (*others, *(inside if model.is_dir() else [tmp_path / "hard.sig"])):
+        assert run(["sign", str(model), "--key", str(key), "-o", str(output), "--force"]) == 2
+        assert "another name" in (said := capsys.readouterr().err) or "elsewhere" in said
+    assert {file: file.read_bytes() for file in before} == before
+    assert not any(file.exists() for file in inside if model.is_dir())
 
 
 def test_the_commands(
@@ -201,7 +250,8 @@ def test_the_commands(
     assert run(["verify", str(model), "--key", str(others[1]), "--json"]) == 4
     assert json.loads(capsys.readouterr().out)["error"]["exit_code"] == 4
     assert run(["inspect", str(model), "--verify-key", str(keys[1])]) == 0
-    assert run(["inspect", str(model), "--verify-key", str(others[1])]) == 4
+    for command in ("inspect", "reference"):
+        assert run([command, str(model), "--verify-key", str(others[1])]) == 4
 
 
 @pytest.mark.parametrize("isolated", [False, True])
@@ -248,6 +298,7 @@ def test_the_expected_digest(
         (["inspect", str(model)], run),
         (["evaluate", str(model)], run),
         (["tune", str(model)], run),
+        (["reference", str(model)], run),
         (["bench", "paper-sudoku-mlp", str(model)], run),
         (["parity", "none.keras", str(model)], run),
         ([str(model), str(puzzles)], main),

@@ -10,6 +10,7 @@ A file was made by this tool, and may be replaced without `force`, if its conten
 - `.json`   it is a step contract, or an object whose `tool` begins with `trm-export`;
 - `.txt`    its first line is a remark that begins with `# trm-export`;
 - `.xml`, `.sarif`  for build servers: it names this tool as theirs do;
+- `.sig`    it is a signature of a model, in the format of `trm_runtime.signature`;
 - `.html`, `.md`  a report: it names this tool as its generator, or in its first line.
 
 Every other existing file was made by another program. Knows nothing about models or puzzles.
@@ -17,6 +18,7 @@ Every other existing file was made by another program. Knows nothing about model
 
 from __future__ import annotations
 
+import codecs
 import errno
 import hashlib
 import mmap
@@ -38,8 +40,9 @@ from trm_runtime.contract import (
     PUZZLE_TABLE_SUFFIX,
     StepContract,
 )
-from trm_runtime.file_kinds import folder_kind, suffix_kind
+from trm_runtime.file_kinds import beside, folder_kind, suffix_kind
 from trm_runtime.regular_file import read_regular
+from trm_runtime.signature import is_signature
 from trm_runtime.streams import FULL
 from trm_runtime.zip_members import DAMAGE, opened_archive, read_member
 
@@ -54,11 +57,13 @@ _GENERATOR = f'<meta name="generator" content="{TOOL}'.encode()
 _SUITES = f'<testsuites name="{TOOL}"'.encode()
 _DRIVER = f'"driver": {{"name": "{TOOL}"'.encode()
 _HEAD = 512  # bytes of a page in which the generator stands
+_TEXT_HEAD = 1 << 20  # bytes of a file that show whether it is text
+_GROWING = (".md", ".txt")  # the suffixes of our files to which text may be added
 
 
 def sidecar(artifact: Path, ending: str = CONTRACT) -> Path:
     """Where a document of an exported file lies, by default its contract: `<artifact><ending>`."""
-    return artifact.with_name(artifact.name + ending)
+    return beside(artifact, ending)
 
 
 @contextmanager
@@ -155,8 +160,13 @@ def require_suffix(path: str | os.PathLike[str], suffix: str) -> None:
             raise UsageError(f"{name} names a file, but a folder is written; drop {found}.")
 
 
-def refuse_source(path: str | os.PathLike[str], source: str | os.PathLike[str]) -> None:
-    """UsageError if writing to `path` would replace `source`, or the folder that it lies in."""
+def refuse_source(
+    path: str | os.PathLike[str], source: str | os.PathLike[str], what: str = "the model itself"
+) -> None:
+    """UsageError if writing to `path` would replace `source`, or the folder that it lies in.
+
+    `what` names the source in the message.
+    """
     target, model = Path(path), Path(source).resolve()
     with explained(target):
         if not target.exists():
@@ -164,8 +174,21 @@ def refuse_source(path: str | os.PathLike[str], source: str | os.PathLike[str]) 
         paths = [file for file in (model, *model.parents) if file.exists()]
         taken = [file for file in paths if target.samefile(file)]
     if taken:
-        what = "is" if taken == [model] else "contains"
-        raise UsageError(f"{target} {what} the model itself ({source}); choose another name.")
+        verb = "is" if taken == [model] else "contains"
+        raise UsageError(f"{target} {verb} {what} ({source}); choose another name.")
+
+
+def refuse_append(path: str | os.PathLike[str]) -> None:
+    """UsageError unless Markdown can be added to `path`: a new file, or one of text.
+
+    Raises TargetError for a folder, and for a file that cannot be read.
+    """
+    target = Path(os.path.realpath(path))
+    if _recogniser(target) is not None and target.suffix.lower() not in _GROWING:
+        raise UsageError(f"{path} is no name of a Markdown file; choose another name.")
+    with explained(Path(path)):
+        if (target.is_file() or target.is_dir()) and not _is_text(target):
+            raise UsageError(f"{path} is no text file, so nothing is added; choose another name.")
 
 
 def is_ours(path: Path) -> bool:
@@ -253,6 +276,17 @@ def _is_our_page(path: Path) -> bool:
     return _GENERATOR in _head(path, _HEAD)
 
 
+def _is_text(path: Path) -> bool:
+    """Whether the first bytes of a file are UTF-8 without NUL; OSError for a folder."""
+    with path.open("rb") as file:
+        head = file.read(_TEXT_HEAD)
+    try:
+        whole = len(head) < _TEXT_HEAD
+        return "\0" not in codecs.getincrementaldecoder("utf-8")().decode(head, whole)
+    except UnicodeDecodeError:
+        return False
+
+
 def _head(path: Path, size: int) -> bytes:
     """The first bytes of a file; none where it cannot be read."""
     try:
@@ -293,6 +327,7 @@ _RECOGNISERS: dict[str, Callable[[Path], bool]] = {
     ".npz": _is_our_golden,
     ".npy": _is_our_table,
     ".sarif": _is_our_sarif,
+    ".sig": is_signature,
     ".txt": _is_our_text,
     ".xml": _is_our_junit,
 }

@@ -117,10 +117,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with warnings_as_lines():
             code = _trusting(run, options)
         sys.stdout.flush()
-    except (TRMError, OSError, KeyboardInterrupt) as error:
-        return report(error, as_json)
-    except MemoryError:
-        return report(isolation.out_of_memory(), as_json)
+    except (Exception, KeyboardInterrupt) as error:
+        found = isolation.explained(error)
+        if not isinstance(found, (TRMError, OSError, KeyboardInterrupt)):
+            if not isolation.inside():
+                raise
+            found = isolation.failed(found)
+        return report(found, as_json)
     return code
 
 

@@ -152,6 +152,17 @@ def suffix_kind(path: Path) -> FileKind | None:
     return next((kind for kind in KINDS.values() if suffix and kind.suffix == suffix), None)
 
 
+def named(path: Path) -> Path:
+    """The same path, or the resolved one where it ends in no name: `.` and `..`."""
+    return path if path.name not in ("", "..") else path.resolve()
+
+
+def beside(path: Path, ending: str) -> Path:
+    """Where a companion of a file or folder lies: `<path><ending>`, in the same folder."""
+    whole = named(path)
+    return whole.parent / f"{whole.name}{ending}"
+
+
 def kind_of(path: Path) -> FileKind:
     """The kind of a file or folder; RejectedInputError, with the known kinds, for any other."""
     try:

@@ -5,23 +5,26 @@
 
 A crash, a time limit and a memory limit become a RejectedInputError. The child is the same user
 with the same files: this contains accidents and what a file makes an engine do to its own process,
-not code that a file brings with it. Standard library only.
+not code that a file brings with it. Standard library only; numpy, if it is there, is loaded before
+the limits are set.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from trm_runtime.errors import RejectedInputError, TRMError, UsageError
 from trm_runtime.file_kinds import folder_kind, suffix_kind
+from trm_runtime.message_text import first_line
 from trm_runtime.parent import end_with
 
 OPTION = "--isolate"
@@ -37,6 +40,10 @@ _TEXTS = {
     "SIGXCPU": "took longer than the system allows",
     "SIGKILL": "was killed, perhaps because memory ran out",
 }
+_NO_MEMORY = re.compile(  # what loaders of libraries, C++ and Python say of it
+    "failed to map segment|cannot map zero-fill pages|[Cc]annot allocate memory|bad_alloc"
+    "|bad allocation|can't start new thread"
+)
 
 
 def inside() -> bool:
@@ -58,7 +65,9 @@ def confine(megabytes: int, seconds: float) -> None:
         raise UsageError(f"{OPTION} needs a system with limits of memory; drop it.") from None
     wanted, (_, most) = megabytes * 1_000_000, resource.getrlimit(resource.RLIMIT_DATA)
     limit = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    with suppress(ImportError):
+        import numpy  # noqa: F401 (under a low limit its OpenBLAS ends the process without a word)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the system ends it, whatever an engine does
     signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -76,6 +85,11 @@ def rerun(command: Sequence[str], *, as_json: bool = False) -> int:
     with subprocess.Popen(command, stdout=pipe, env=environment) as process, _passed_on(process):
         out, _ = process.communicate()
     code = process.returncode
+    if as_json and not out and 0 < code < 256:  # every error that is reported is a document
+        raise RejectedInputError(
+            f"{_files(command)}: the process that opened it ended with code {code}; do not use it, "
+            f"or allow more memory with {OPTION}-memory."
+        )
     if 0 <= code < 256:
         if out:
             _write(out)
@@ -97,9 +111,35 @@ def crashed(what: object, number: int) -> RejectedInputError:
     )
 
 
+def explained(error: BaseException) -> BaseException:
+    """The error to report: that of the limit in the place of one that the limit has caused.
+
+    Outside of the child only a MemoryError is replaced.
+    """
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, MemoryError) or (inside() and _NO_MEMORY.search(str(found))):
+            return out_of_memory()
+        found = found.__cause__ or found.__context__
+    return error
+
+
+def failed(error: BaseException) -> RejectedInputError:
+    """The error in the place of a traceback of the child."""
+    return RejectedInputError(
+        f"The command failed on this file ({type(error).__name__}: {first_line(error)}); do not "
+        "use it, or export it again."
+    )
+
+
 def out_of_memory() -> TRMError:
-    """The error in the place of a MemoryError."""
+    """The error in the place of a MemoryError; the limit is lifted, so that it can be told."""
     if inside():
+        with suppress(ImportError):
+            import resource
+
+            _, most = resource.getrlimit(resource.RLIMIT_DATA)
+            resource.setrlimit(resource.RLIMIT_DATA, (most, most))
         return RejectedInputError(f"This needs more memory than {OPTION}-memory allows.")
     return TRMError("There is not enough memory for this; use a smaller batch, or another device.")
 

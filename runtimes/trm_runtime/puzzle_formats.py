@@ -18,7 +18,7 @@ from trm_runtime import strict_json
 from trm_runtime.arc_json import is_arc
 from trm_runtime.board_text import BoardSigns
 from trm_runtime.errors import RejectedInputError
-from trm_runtime.message_text import first_line
+from trm_runtime.message_text import counted, first_line
 
 PUZZLE_NAMES = (
     "puzzle", "quiz", "question", "board", "sudoku", "maze", "input", "unsolved", "problem",
@@ -43,6 +43,7 @@ class BoardText:
     problem: str = ""  # why it is no board
 
 
+_Grid = tuple[int, int, str]  # first line, number of lines, cells
 Found = Optional[tuple[int, Iterator[BoardText]]]  # the cells of a board, and the boards
 
 
@@ -112,7 +113,7 @@ def _boards_of(
                 "model of its own."
             )
         found = False
-        for number, (puzzle, solution) in enumerate(_pairs(value, signs), start=1):
+        for number, (puzzle, solution) in enumerate(_searchable(value, signs, name), start=1):
             found = True
             shown = place if place and number == 1 else f"{place} puzzle {number}".strip()
             yield BoardText(shown, puzzle, solution)
@@ -121,15 +122,20 @@ def _boards_of(
             raise RejectedInputError(f"{name}: no puzzle in this JSON{names}; {_known_names()}.")
 
 
+def _searchable(value: Any, signs: BoardSigns, name: str) -> Iterator[tuple[str, str | None]]:
+    """The boards of a JSON value; refuses one that is nested too deeply to be searched."""
+    try:
+        yield from _pairs(value, signs)
+    except RecursionError as error:
+        raise RejectedInputError(f"{name}: its JSON is nested too deeply.") from error
+
+
 def _pairs(value: Any, signs: BoardSigns) -> Iterator[tuple[str, str | None]]:
     """(puzzle, solution) of the boards in a JSON value, at any depth."""
     if isinstance(value, dict):
         puzzle, solution = (_named(value, kind) for kind in (PUZZLE_NAMES, SOLUTION_NAMES))
-        if puzzle is None or isinstance(value[puzzle], dict):
-            for inner in value.values():
-                board = isinstance(inner, str) and signs.size_of(inner) is not None
-                if board or isinstance(inner, (dict, list)):
-                    yield from _pairs(inner, signs)
+        if puzzle is None or _has_objects(value[puzzle]):
+            yield from _searched(value, solution, signs)
             return
         boards = _column(value[puzzle], signs)
         given = None if solution is None else value[solution]
@@ -144,6 +150,36 @@ def _pairs(value: Any, signs: BoardSigns) -> Iterator[tuple[str, str | None]]:
                 yield from _pairs(inner, signs)
     elif isinstance(value, (list, str)):
         yield signs.text_of(value), None
+
+
+def _has_objects(value: Any) -> bool:
+    """Whether a value is an object, or a list with one at any depth."""
+    return isinstance(value, dict) or (isinstance(value, list) and any(map(_has_objects, value)))
+
+
+def _searched(
+    value: dict[str, Any], solution: str | None, signs: BoardSigns
+) -> Iterator[tuple[str, str | None]]:
+    """The boards in the values of an object; below `solution` are solutions of the others."""
+    answers = [] if solution is None else list(_inside(value[solution], signs))
+    pairs = (pair for key in value if key != solution for pair in _inside(value[key], signs))
+    if not answers:
+        yield from pairs
+        return
+    found = list(pairs)
+    if not found or any(own is not None for _, own in found):
+        yield from found or answers
+        return
+    boards, solutions = ([text for text, _ in part] for part in (found, answers))
+    yield from itertools.zip_longest(boards, solutions, fillvalue="")
+
+
+def _inside(value: Any, signs: BoardSigns) -> Iterator[tuple[str, str | None]]:
+    """The boards of a value whose name says nothing: of lists and objects, and a board as text."""
+    if isinstance(value, (dict, list)) or (
+        isinstance(value, str) and signs.size_of(value) is not None
+    ):
+        yield from _pairs(value, signs)
 
 
 def _is_pair(value: Any, signs: BoardSigns) -> bool:
@@ -346,29 +382,46 @@ def _grids(head: Sequence[tuple[int, str]], rest: Lines, signs: BoardSigns, name
         rows = [signs.fits(signs.compact(line, side), side) for _, line in head]
         together = any(all(rows[i : i + 2]) for i in range(len(rows) - 1))
         if side * side == size and side > 1 and together:
-            return size, _stacked(rest, signs, side)
+            return size, _stacked(rest, signs, side, name)
     return None
 
 
-def _stacked(lines: Lines, signs: BoardSigns, side: int) -> Iterator[BoardText]:
-    last: BoardText | None = None
+def _stacked(lines: Lines, signs: BoardSigns, side: int, name: str) -> Iterator[BoardText]:
+    """The boards, after the last line, because the solutions may be below all puzzles."""
+    puzzles, solutions = list[_Grid](), list[_Grid]()
     for title, start, rows in _blocks(lines, signs, side):
         text, words = ("" if signs.ids else " ").join(rows), _words(title)
-        wrong = f"expected {side} lines of {side} cells, got {len(rows)}"
-        problem = "" if len(rows) == side else wrong
-        if words & {*SOLUTION_NAMES} and last is not None:
-            yield replace(last, solution=text, problem=last.problem or problem)
-            last = None
+        if words & {*SOLUTION_NAMES}:
+            solutions.append((start, len(rows), text))
         elif "state" not in words:  # of a game that is being played
-            if last is not None:
-                yield last
-            last = BoardText(f"line {start}", text, problem=problem)
-    if last is not None:
-        yield last
+            puzzles.append((start, len(rows), text))
+    if solutions and len(puzzles) != len(solutions):
+        raise _unpaired(puzzles, solutions, side, name)
+    for puzzle, solution in itertools.zip_longest(puzzles, solutions):
+        problem = _cut(puzzle, side) or (_cut(solution, side) if solution else "")
+        yield BoardText(f"line {puzzle[0]}", puzzle[2], solution and solution[2], problem)
+
+
+def _cut(grid: _Grid, side: int) -> str:
+    """What is wrong with the number of lines of a board, if anything."""
+    lines = grid[1]
+    return "" if lines == side else f"expected {side} lines of {side} cells, got {lines}"
+
+
+def _unpaired(
+    puzzles: Sequence[_Grid], solutions: Sequence[_Grid], side: int, name: str
+) -> RejectedInputError:
+    cut = min((grid for grid in (*puzzles, *solutions) if _cut(grid, side)), default=None)
+    where = f" (line {cut[0]}: {_cut(cut, side)})" if cut else ""
+    return RejectedInputError(
+        f"{name}: has {counted(len(puzzles), 'puzzle')} and {counted(len(solutions), 'solution')}, "
+        f"expected as many of both{where}; boards below a title with `solution` are solutions "
+        "until the next title."
+    )
 
 
 def _blocks(lines: Lines, signs: BoardSigns, side: int) -> Iterator[tuple[str, int, list[str]]]:
-    """(title above, first line, rows) of every run of rows, cut after `side` of them."""
+    """(last title above, first line, rows) of every run of rows, cut after `side` of them."""
     title, start, rows = "", 0, list[str]()
     for number, line in lines:
         row = signs.compact(line, side)
@@ -378,7 +431,7 @@ def _blocks(lines: Lines, signs: BoardSigns, side: int) -> Iterator[tuple[str, i
             rows.append(row)
         if rows and (len(rows) == side or not (is_row or signs.is_rule(line))):
             yield title, start, rows
-            title, rows = "", []
+            rows = []
         if not is_row and line.strip() and not signs.is_rule(line):
             title = line
     if rows:

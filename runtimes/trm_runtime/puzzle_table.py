@@ -19,6 +19,7 @@ from trm_runtime.checks import check_step_call
 from trm_runtime.contract import PUZZLE_TABLE_SUFFIX, StepContract
 from trm_runtime.digest import digest
 from trm_runtime.errors import RejectedInputError
+from trm_runtime.file_kinds import beside
 from trm_runtime.message_text import first_few, first_line
 from trm_runtime.npy import Header, mapped_array, read_header
 from trm_runtime.regular_file import open_regular
@@ -35,7 +36,7 @@ Array = np.ndarray[Any, Any]
 
 def table_beside(model: Path) -> Path:
     """The path of the table of a model: `<model>.puzzle_table.npy`."""
-    return model.with_name(model.name + PUZZLE_TABLE_SUFFIX)
+    return beside(model, PUZZLE_TABLE_SUFFIX)
 
 
 def open_table(path: Path, contract: StepContract) -> Array:

@@ -73,6 +73,8 @@ def read_inputs(
 
 def _of_arrays(source: str | os.PathLike[str], contract: StepContract) -> dict[str, Array]:
     parts = read_arrays(source)
+    if not any(part.inputs.size for part in parts):
+        raise RejectedInputError(f"{source}: has no puzzles; expected at least one row.")
     shapes = {part.inputs.shape[1:] for part in parts}
     if shapes != {(contract.seq_len,)}:
         wanted, got = (contract.seq_len,), ", ".join(map(str, sorted(shapes)))

@@ -17,6 +17,7 @@ from typing import Any
 from trm_runtime.digest import file_digest, files_of
 from trm_runtime.errors import RejectedInputError, unreadable
 from trm_runtime.extras import load_extra
+from trm_runtime.file_kinds import beside as companion
 from trm_runtime.message_text import first_few
 from trm_runtime.regular_file import read_regular
 
@@ -33,7 +34,17 @@ _WHOLE = "."  # the name of a model that is a single file
 
 def signature_beside(path: Path) -> Path:
     """Where the signature of a file or folder lies."""
-    return path.with_name(path.name + SUFFIX)
+    return companion(path, SUFFIX)
+
+
+def is_signature(path: Path) -> bool:
+    """Whether a file is a signature of this format, with any key and of any content."""
+    try:
+        payload, _, _ = _read(path, path)
+        _signed_digests(payload, path)
+    except RejectedInputError:
+        return False
+    return True
 
 
 def verify_signature(

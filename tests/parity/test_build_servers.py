@@ -10,6 +10,7 @@ import pytest
 
 from tests.runtime.graphs import write
 from trm_export.commands.support.app import run
+from trm_export.files import refuse_append
 
 pytest.importorskip("onnxruntime")
 
@@ -64,6 +65,27 @@ def test_others_files_are_kept(
     assert run(["parity", *files[:2], "--junit", str(tmp_path / "r.json")]) == 2
     assert run(["parity", *files[:2], "--count", "2", "--summary", str(tmp_path)]) == 1
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_summary_is_added_to_text_only(
+    files: tuple[str, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["text", "text.dat", "new.md"]
+    binary, puzzles, copy = tmp_path / "binary", tmp_path / "p.txt", tmp_path / "new.tflite"
+    binary.write_bytes(b"text\0")
+    (tmp_path / "latin").write_bytes(b"caf\xe9")
+    puzzles.write_text("1234............\n")
+    others = [*files, str(binary), str(tmp_path / "latin"), str(puzzles), str(copy)]
+    before = {name: Path(name).read_bytes() for name in others[:-1]}
+    for name in others:
+        asked = ["--count", "2", "--puzzles", str(puzzles), "--summary", name]
+        assert run(["parity", *files[:2], *asked]) == 2, name
+        assert "choose another name" in " ".join(capsys.readouterr().err.split())
+    assert {name: Path(name).read_bytes() for name in others[:-1]} == before
+    assert not copy.exists()
+    for name in given:
+        (tmp_path / name).write_text("caf\u00e9\n")
+        refuse_append(tmp_path / name)
 
 
 def test_an_inspected_file_as_sarif(

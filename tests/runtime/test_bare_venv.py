@@ -61,6 +61,7 @@ class Bare:
     engine: Engine
     python: Path
     model: Path
+    half: Path  # the same with weights in float16
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +96,7 @@ def bare(
     folder = tmp_path_factory.mktemp("bare")
     python = make_environment(find_python(engine), folder / "venv")
     pip("--python", str(python), "install", "--no-compile", f"{wheel}[{engine.extra}]")
-    return Bare(engine, python, export_for(engine, folder))
+    return Bare(engine, python, export_for(engine, folder), export_for(engine, folder, "fp16"))
 
 
 @pytest.fixture(scope="module")
@@ -119,14 +120,14 @@ def goldens(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return paths
 
 
-def export_for(engine: Engine, folder: Path) -> Path:
+def export_for(engine: Engine, folder: Path, precision: str = "fp32") -> Path:
     from trm_export.checkpoints.loading import load_model
     from trm_export.exporters.export import Choices, export, format_named
     from trm_export.exporters.probe import probe_puzzles
 
     model, kind = load_model(CHECKPOINT), format_named(engine.format)
-    choices = Choices(engine=engine.target)
-    return export(model, folder / f"sudoku4{kind.suffix}", probe_puzzles(model), kind, choices).path
+    choices, path = Choices(precision, engine=engine.target), folder / f"{precision}{kind.suffix}"
+    return export(model, path, probe_puzzles(model), kind, choices).path
 
 
 def find_python(engine: Engine) -> str:
@@ -225,9 +226,13 @@ for path in package.rglob("*.py"):
     assert done.returncode == 0, done.stderr
 
 
-def test_it_solves_puzzles_with_the_same_answers(bare: Bare, solved: Solved) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_it_solves_puzzles_with_the_same_answers(
+    bare: Bare, solved: Solved, precision: str
+) -> None:
+    model = bare.model if precision == "fp32" else bare.half
     text = "\n".join("".join(".1234"[token - 1] for token in row) for row in solved.puzzles)
-    done = run(bare.python, "-m", "trm_runtime", str(bare.model), "-", "--json", text=text)
+    done = run(bare.python, "-m", "trm_runtime", str(model), "-", "--json", text=text)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)["puzzles"]
     np.testing.assert_array_equal([puzzle["ids"] for puzzle in found], solved.answers)

@@ -97,6 +97,32 @@ def test_the_limits_of_memory_and_time(toy_onnx: Path, puzzles: Path, tmp_path: 
     assert time.monotonic() - started < 60
 
 
+@pytest.mark.parametrize("megabytes", [1, 30, 60, 100])
+@pytest.mark.parametrize("module", ["trm_runtime", "trm_export"])
+def test_limits_below_what_an_engine_needs_to_load(
+    toy_onnx: Path, puzzles: Path, megabytes: int, module: str
+) -> None:
+    limit = ["--isolate", "--isolate-memory", megabytes]
+    words = [toy_onnx, puzzles] if module == "trm_runtime" else ["evaluate", toy_onnx]
+    done = run(*words, *limit, "--json", module=module)
+    assert done.returncode == 4, done.stderr
+    error = json.loads(done.stdout)["error"]
+    assert error["message"] == "This needs more memory than --isolate-memory allows."
+    if module == "trm_runtime":
+        done = run(*words, *limit)
+        assert (done.returncode, done.stderr) == (4, f"Error: {error['message']}\n")
+
+
+@pytest.mark.parametrize("code", ["sys.exit(1)", "import os; os._exit(1)"])
+def test_an_end_without_a_word(toy_onnx: Path, puzzles: Path, tmp_path: Path, code: str) -> None:
+    environment = engine(tmp_path / "site", code)
+    done = run(toy_onnx, puzzles, "--isolate", "--json", env=environment)
+    assert done.returncode == json.loads(done.stdout)["error"]["exit_code"] == 4
+    failing = engine(tmp_path / "failing", "raise KeyError('what\\nnot')")
+    done = run(toy_onnx, puzzles, "--isolate", env=failing)
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)  # broken, and no matter of memory
+
+
 @pytest.mark.parametrize("option", ["--isolate-memory", "--isolate-seconds"])
 def test_limits_that_are_none(toy_onnx: Path, puzzles: Path, option: str) -> None:
     done = run(toy_onnx, puzzles, "--isolate", option, 0)
@@ -166,9 +192,10 @@ def test_host_commands(tmp_path: Path) -> None:
     done = run("inspect", path, "--isolate", "--isolate-memory", "none", module="trm_export")
     assert done.returncode == 2
     crash = engine(tmp_path / "site", CRASH.format(int(signal.SIGSEGV)))
-    done = run("evaluate", path, "--isolate", module="trm_export", env=crash)
-    assert done.returncode == 4
-    assert f"{path}: the process that opened it crashed (SIGSEGV)" in done.stderr
+    for command in ("evaluate", "reference"):
+        done = run(command, path, "--isolate", module="trm_export", env=crash)
+        assert done.returncode == 4
+        assert f"{path}: the process that opened it crashed (SIGSEGV)" in done.stderr
     script = subprocess.run(
         [sys.executable, "cli.py", "evaluate", str(path), "--isolate"],
         cwd=ROOT, env=crash, capture_output=True, text=True, check=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,10 @@ from tests.runtime.fakes import make_contract
 from trm_export.tasks import get_task
 from trm_export.tasks import read_puzzles as read_on_host
 from trm_runtime import RejectedInputError, StepContract
+from trm_runtime.puzzle_formats import PUZZLE_NAMES, SOLUTION_NAMES
 from trm_runtime.puzzles import read_inputs, read_puzzles
 
+DOCUMENT = Path(__file__).parents[2] / "docs/puzzle-files.md"
 SUDOKU = get_task("sudoku9")
 MAZE = get_task("maze9")
 NINE = SUDOKU.puzzles("test", 50, 4)
@@ -42,7 +45,7 @@ M, W = [walls(row) for row in MAZES.inputs], [walls(row) for row in MAZES.soluti
 
 
 def rows(board: str, gap: str = "") -> list[str]:
-    return [gap.join(board[i : i + 9]) for i in range(0, 81, 9)]
+    return [gap.join(board[i : i + 9]) for i in range(0, len(board), 9)]
 
 
 def table(header: str, sep: str = ",", more: str = "") -> str:
@@ -58,6 +61,11 @@ def framed(board: str) -> str:
 
 def quoted(board: str) -> str:
     return '"' + "\n".join(rows(board)) + '"'
+
+
+def grids(puzzles: list[str], solutions: list[str]) -> str:
+    boards = ["\n".join(rows(board)) for board in [*puzzles, *solutions]]
+    return "\n\n".join([*boards[: len(puzzles)], "Solutions", *boards[len(puzzles) :]])
 
 
 LINES = "\n".join(P)
@@ -105,6 +113,21 @@ SOLVED = {
             }
         }
     ),
+    "json list below a plural": json.dumps(
+        {"puzzles": [{"puzzle": p, "solution": s} for p, s in zip(P, S, strict=True)]}
+    ),
+    "json lists with null below a plural": json.dumps(
+        {
+            "quizzes": [
+                [{"quiz": [[int(c) or None for c in r] for r in rows(p)], "answer": s}]
+                for p, s in zip(P, S, strict=True)
+            ]
+        }
+    ),
+    "json lists of objects of both": json.dumps(
+        {"puzzles": [{"board": p} for p in P], "solutions": [{"board": s} for s in S]}
+    ),
+    "json of unknown and known name": json.dumps({"data": P, "solutions": S}),
     "pandas": ",quizzes,solutions\n"
     + "\n".join(f"{i},{p},{s}" for i, (p, s) in enumerate(zip(P, S, strict=True))),
     "text for Excel": "puzzle,solution\n"
@@ -116,6 +139,17 @@ SOLVED = {
     "titles": "\n".join(
         "\n".join([f"[Puzzle {i}]", *rows(p), "[Solution]", *rows(s)])
         for i, (p, s) in enumerate(zip(P, S, strict=True))
+    ),
+    "solutions below all puzzles": "\n\n".join(
+        [*(f"Grid {i}\n" + "\n".join(rows(p)) for i, p in enumerate(P)), "Solutions"]
+        + ["\n".join(rows(s)) for s in S]
+    ),
+    "titled solutions below all puzzles": "\n".join(
+        [*(f"Grid {i}\n" + "\n".join(rows(p)) for i, p in enumerate(P))]
+        + [f"Solution {i}\n" + "\n".join(rows(s)) for i, s in enumerate(S)]
+    ),
+    "two titles": "\n\n".join(
+        ["Puzzles", *("\n".join(rows(p)) for p in P), "Solutions"] + ["\n".join(rows(s)) for s in S]
     ),
 }
 UNSOLVED = {
@@ -235,8 +269,12 @@ def test_mazes_over_several_lines(tmp_path: Path, between: str) -> None:
         (table("puzzle,lösung"), "the column 'lösung' has boards, but its name is not known"),
         ("\n".join(rows(P[0])[:8]), "line 1: expected 9 lines of 9 cells, got 8"),
         ("Grid 1\n" + "\n".join([*rows(P[0])[:5], "Grid 2", *rows(P[1])]), "line 2: expected 9 li"),
+        (grids(P[:3], S[:2]), "has 3 puzzles and 2 solutions, expected as many of both; boards"),
+        (grids([], S[:1]), "has 0 puzzles and 1 solution, expected as many of both"),
+        (grids(P[:1], [S[0][:45], S[1]]), "(line 13: expected 9 lines of 9 cells, got 5); boards"),
         ('{"a": 1}', "no puzzle in this JSON, got a; known for puzzles"),
         ('{"puzzle": ', "not valid JSON"),
+        ('{"puzzles": ' * 450 + "1" + "}" * 450, "its JSON is nested too deeply"),
         (json.dumps({"puzzle": P[0]}) + "\n{\n", "line 2: not valid JSON"),
         (f"{P[0][:80]},{S[0]}", "line 1: expected 81 characters, got 80"),
         (f"{S[0]}\n{S[0][9:]}", "got 72; a spreadsheet drops the zeros in front of a number"),
@@ -264,6 +302,22 @@ def test_token_ids_of_a_model_without_an_alphabet(tmp_path: Path) -> None:
     for written in (text, "\n".join(",".join(map(str, b)) for b in boards)):
         (tmp_path / "ids.txt").write_text(written)
         assert (read_puzzles(tmp_path / "ids.txt", model) == boards).all()
+
+
+def test_the_document_has_every_known_name() -> None:
+    text = " ".join(DOCUMENT.read_text().split())
+    found = re.search(r"in the plural: (.*?) for puzzles; (.*?) for solutions", text)
+    assert found is not None
+    assert found.groups() == (", ".join(PUZZLE_NAMES), ", ".join(SOLUTION_NAMES))
+
+
+@pytest.mark.parametrize("shape", [(0, 81), (0, 9, 9), (0,)])
+def test_arrays_without_a_row_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    np.savez(tmp_path / "none.npz", inputs=np.ones(shape, np.int32))
+    with pytest.raises(RejectedInputError, match="has no puzzles; expected at least one row"):
+        read_puzzles(tmp_path / "none.npz", contract("sudoku9"))
+    with pytest.raises(RejectedInputError, match="with at least one row"):
+        read_on_host(tmp_path / "none.npz", SUDOKU)
 
 
 def test_identifiers_of_arrays(tmp_path: Path) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from trm_export.errors import RejectedInputError, TargetError
-from trm_export.files import atomic_write, refuse_overwrite, require_suffix
+from trm_export.files import (
+    atomic_write,
+    refuse_append,
+    refuse_overwrite,
+    refuse_source,
+    require_suffix,
+)
 
 
 def refuse(path: Path | None, suffix: str, *, force: bool) -> None:
@@ -15,6 +21,15 @@ def refuse(path: Path | None, suffix: str, *, force: bool) -> None:
     if path is not None:
         require_suffix(path, suffix)
         refuse_overwrite(path, force=force)
+
+
+def refuse_growing(path: Path | None, sources: Iterable[Path | None]) -> None:
+    """Raises, before any work, for a file to which `append` must not add: an input, or no text."""
+    if path is not None:
+        refuse_append(path)
+        for source in sources:
+            if source is not None:
+                refuse_source(path, source, "an input")
 
 
 def write(path: Path | None, text: Callable[[], str], *, force: bool) -> None:

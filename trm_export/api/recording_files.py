@@ -17,6 +17,7 @@ from trm_export.errors import UsageError
 from trm_export.tasks import Blanks
 from trm_export.tasks.selection import PuzzleSource, puzzle_file, select_puzzles
 from trm_export.version import TOOL, __version__
+from trm_runtime.file_kinds import beside as companion
 from trm_runtime.open import open_runner
 from trm_runtime.parity import Golden, GoldenOrigin
 from trm_runtime.parity.file_golden import origin_of
@@ -34,7 +35,7 @@ def exported_file(model: object) -> Path | None:
 
 def beside(artifact: Path) -> Path:
     """Where the recording of a file is by default."""
-    return artifact.with_name(artifact.name + SUFFIX)
+    return companion(artifact, SUFFIX)
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from trm_export.api.arguments import FilePath
-from trm_export.errors import RejectedInputError, reason_of
-from trm_export.files import atomic_write, refuse_overwrite
+from trm_export.errors import RejectedInputError, UsageError, reason_of
+from trm_export.files import atomic_write, refuse_overwrite, refuse_source, require_suffix
 from trm_runtime import signature as signatures
 from trm_runtime import trust
 from trm_runtime.extras import load_extra
+from trm_runtime.file_kinds import named
 
 
 def sign(
@@ -23,34 +25,54 @@ def sign(
     Args:
         path: any file, or the folder of a SavedModel.
         key: a private key on the curve P-256, P-384 or P-521, PEM, without a password.
-        output: the signature; `<path>.sig` if not given.
-        force: replace an existing signature.
+        output: the signature, a .sig file; `<path>.sig` if not given.
+        force: replace a file that is no signature.
 
     Raises:
+        UsageError: the signature is the file or the key, lies in the folder, or is no .sig file.
         RejectedInputError: the file or the key cannot be read, or is of another kind.
-        OverwriteError: there is a signature already.
+        OverwriteError: `output` exists and is no signature of a model.
         MissingExtraError: the package `model-signing` is not installed.
     """
     model, private = Path(path), Path(key)
     target = signatures.signature_beside(model) if output is None else Path(output)
+    _refuse_inputs(target, model, private)
     refuse_overwrite(target, force=force)
     for file in (model, private):
         if not file.exists():
             raise RejectedInputError(f"{file}: there is no such file or folder.")
-    signing = load_extra("model_signing", "sign", "trm-export").signing
-    try:
-        config = signing.Config().use_elliptic_key_signer(private_key=private)
-    except (ValueError, TypeError, OSError) as error:
-        raise RejectedInputError(
-            f"{private}: not a private key that can sign: {reason_of(error)}; expected one on the "
-            "curve P-256, P-384 or P-521 in PEM format, without a password."
-        ) from error
+    config = _config(private)
     with atomic_write(target, force=force) as new:
         try:
-            config.sign(model, new)
+            config.sign(named(model), new)
         except ValueError as error:  # a symbolic link, say
             raise RejectedInputError(f"{model}: cannot be signed: {reason_of(error)}.") from error
     return target
+
+
+def _config(private: Path) -> Any:
+    """What signs with that key; RejectedInputError for one that cannot."""
+    signing = load_extra("model_signing", "sign", "trm-export").signing
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    try:
+        return signing.Config().use_elliptic_key_signer(private_key=private)
+    except (ValueError, TypeError, OSError, AttributeError, UnsupportedAlgorithm) as error:
+        curveless = isinstance(error, AttributeError)  # RSA or Ed25519, say
+        reason = "it is on no curve of these" if curveless else reason_of(error)
+        raise RejectedInputError(
+            f"{private}: not a private key that can sign: {reason}; expected one on the "
+            "curve P-256, P-384 or P-521 in PEM format, without a password."
+        ) from error
+
+
+def _refuse_inputs(target: Path, model: Path, private: Path) -> None:
+    """UsageError for a signature that would replace or change what is signed, or the key."""
+    refuse_source(target, model)
+    refuse_source(target, private, "the key itself")
+    require_suffix(target, signatures.SUFFIX)
+    if model.is_dir() and model.resolve() in target.resolve().parents:
+        raise UsageError(f"{target} lies in the folder that it signs ({model}); put it elsewhere.")
 
 
 def verify(path: FilePath, key: FilePath, *, signature: FilePath | None = None) -> None:

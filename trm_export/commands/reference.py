@@ -15,12 +15,14 @@ from trm_export.commands.support.options import (
     Blanks,
     Count,
     Force,
-    ModelFile,
     ModelOptions,
     Output,
     ReferenceOptions,
     TaskName,
 )
+from trm_export.commands.support.trust_options import TrustOptions
+
+Recorded = Annotated[Path, typer.Argument(help="A .keras file, or an exported file.")]
 
 PuzzleFile = Annotated[
     Path | None,
@@ -45,9 +47,10 @@ States = Annotated[
     "trm-export reference model-int8.tflite",
 )
 def reference(
-    model: ModelFile,
+    model: Recorded,
     options: ReferenceOptions,
     hints: ModelOptions,
+    trust: TrustOptions,
     puzzles: PuzzleFile = None,
     output: Output = None,
     task: TaskName = None,
@@ -66,6 +69,7 @@ def reference(
     import trm_export as te
     from trm_export.commands.support.console import emit, show, stages
 
+    trust.apply([model])
     with stages() as progress:
         found = te.record(
             model,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from trm_export.commands.support.help_text import examples
-from trm_export.commands.support.options import OUTPUT, AsJson
+from trm_export.commands.support.options import OUTPUT, AsJson, Force
 
 _File = Annotated[
     Path, typer.Argument(metavar="FILE", help="Any file, or the folder of a SavedModel.")
@@ -35,9 +35,7 @@ def sign(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace a signature.", rich_help_panel=OUTPUT)
-    ] = False,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Sign a file in the OpenSSF model-signing format. Needs no network.

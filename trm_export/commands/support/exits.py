@@ -11,7 +11,7 @@ from trm_export.api.frameworks import DEBUG
 from trm_export.commands.support.console import emit, print_stderr, printable
 from trm_export.errors import TRMError, UsageError
 from trm_runtime.failures import os_message
-from trm_runtime.isolation import out_of_memory
+from trm_runtime.isolation import explained, inside, out_of_memory
 from trm_runtime.streams import discard, has_no_reader, output_problem
 
 INTERRUPTED = 130
@@ -33,6 +33,8 @@ def report(error: BaseException, as_json: bool) -> int:
         return 0
     if os.environ.get(DEBUG):
         traceback.print_exception(error)
+    if inside():
+        error = explained(error)
     unwritten = output_problem(error) if isinstance(error, OSError) else None
     code, message = (TRMError.exit_code, unwritten) if unwritten else _explain(error)
     problems = list(getattr(error, "problems", ()))
