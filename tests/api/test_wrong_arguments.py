@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,3 +75,20 @@ def test_a_file_of_slightly_other_weights_is_not_the_model(tmp_path: Path) -> No
     verdict = found.results[0].verdict
     assert verdict.startswith("FAILED at weights: the file is not the model rounded to int8: ")
     assert verdict.endswith("The file has other weights than this model; export the model again.")
+
+
+def test_another_checksum_alone_is_no_other_weights(tmp_path: Path) -> None:
+    from trm_export.artifacts.contract_rewrite import embedded_contract, rewrite
+    from trm_export.checkpoints.shipped import shipped_checkpoint
+
+    path = tmp_path / "m.onnx"
+    model = te.load(shipped_checkpoint("sudoku4"))
+    contract = te.export(model, path).contract
+    made_by = dataclasses.replace(contract.made_by, weights_sha256="0" * 64)
+    rewrite(path, dataclasses.replace(contract, made_by=made_by), path)
+    assert embedded_contract(path).made_by == made_by
+    found = te.compare(model, path, count=2)
+    assert found
+    assert "other weights" not in found.results[0].verdict
+    (remark,) = found.remarks
+    assert remark.startswith("m.onnx stores the weights of this model, but its contract records")

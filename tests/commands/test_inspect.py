@@ -68,7 +68,7 @@ def test_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_sidecar_that_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = with_sidecar(write(tmp_path / "toy.onnx"), model_name="another")
     assert as_json(path, capsys)["sidecar"] == "differs"
-    assert "the one beside the file differs" in as_text(path, capsys)
+    assert "the one beside the file differs: model_name" in as_text(path, capsys)
     path.with_name("toy.onnx.json").write_text("{")
     assert "not valid JSON" in as_json(path, capsys)["sidecar"]
 

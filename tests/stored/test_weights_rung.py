@@ -28,6 +28,7 @@ from trm_export.exporters.probe import probe_puzzles
 from trm_export.exporters.shared import Shared
 from trm_export.files import CALIBRATION, MEASURED, sidecar
 from trm_export.parity.weights_report import ROUNDED, WeightsReport
+from trm_export.stored.changes import changes
 from trm_runtime.drivers.onnx_file import replace_contract, seal
 
 pytest.importorskip("onnxruntime")
@@ -181,6 +182,16 @@ def test_some_layers_may_stay_in_float(subjects: Subjects, name: str, tmp_path: 
     path = tmp_path / f"kept{kind.suffix}"
     export(model, path, probe_puzzles(model, 2), kind, choices)
     assert report(subjects(name, "int8"), path).status == "ok"
+
+
+def test_a_change_is_told_with_enough_digits() -> None:
+    right = np.linspace(1, 2, 8, dtype=np.float32)
+    one = right.copy()
+    one[3] = np.nextafter(one[3], np.float32(9))
+    (told,) = (how for _, how in changes({"x": right}, {"x": one}))
+    assert told == "1 of 8 values differ; largest change: from 1.42857146 to 1.42857158"
+    (told,) = (how for _, how in changes({"x": right}, {"x": right * np.float32(1.0001)}))
+    assert told == "is multiplied by 1.0001"
 
 
 @pytest.mark.parametrize("factor", [1 + 2e-7, 1 + 1e-4])

@@ -61,11 +61,18 @@ class Comparison(Shown):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Remarks for the reader: files of other weights, tuned files, a missing noise floor."""
+        """Remarks: files of other weights or another checksum, tuned files, no noise floor."""
         others = [
             f"{file.path.name} has other weights than this model; export the model again."
             for file in self.files
             if file.result.passed and not file.result.same_weights
+        ]
+        known = self.document["reference"]["weights_sha256"]
+        others += [
+            f"{file.path.name} stores the weights of this model, but its contract records another "
+            "checksum of them; export the model again for a right record."
+            for file in self.files
+            if file.result.same_weights and file.contract.made_by.weights_sha256 != known
         ]
         tuned = [_tuned(f.contract) for f in self.files if f.contract.halt.trained is not None]
         why = self.document["reference"]["provenance"].get("no_control")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TypeAlias
 
 from trm_export.artifacts.inspection import ContractInfo
 from trm_export.artifacts.onnx_info import OnnxFileInfo
+from trm_export.artifacts.sidecar import differing_fields
 from trm_export.artifacts.tflite_info import TFLiteFileInfo
 from trm_export.checkpoints.keras_file import KerasFileInfo
 from trm_runtime.contract import StepContract
@@ -54,7 +56,7 @@ def _export(info: ContractInfo) -> Rows:
         ("kind", "SavedModel folder"),
         ("size", f"{bytes_text(info.size)} ({info.size:,} bytes)"),
         ("sha256", info.sha256 or ""),
-        ("contract beside", info.sidecar or ""),
+        ("contract beside", _beside(info, info.contract)),
         ("checksums", "\n- ".join(("damaged:", *damage)) if damage else "fit"),
     ]
 
@@ -114,8 +116,17 @@ def _contract_state(info: OnnxFileInfo | TFLiteFileInfo) -> str:
     if info.contract is None:
         return "none: not an export of this tool, and no driver runs it"
     states = {"same": "fits the graph; the same beside the file", "missing": "fits the graph"}
-    other = "fits the graph; the one beside the file differs: "
-    return states.get(info.sidecar, f"{other}{info.sidecar}")
+    beside = _beside(info, info.contract)
+    return states.get(info.sidecar, f"fits the graph; the one beside the file {beside}")
+
+
+def _beside(info: ContractInfo | OnnxFileInfo | TFLiteFileInfo, contract: StepContract) -> str:
+    """How the contract beside an export compares; where it differs, the fields."""
+    if info.sidecar == "differs":
+        return f"differs: {differing_fields(Path(info.path), contract)}"
+    if info.sidecar in ("same", "missing"):
+        return info.sidecar
+    return f"cannot be read: {info.sidecar}"
 
 
 def _contract(contract: StepContract) -> Rows:

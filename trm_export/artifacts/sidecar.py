@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from trm_export.errors import RejectedInputError
 from trm_export.files import is_ours, sidecar
 from trm_runtime.contract import MAX_CONTRACT_BYTES, StepContract
 from trm_runtime.regular_file import open_regular
+
+_NAMED = 4  # fields
 
 
 def sidecar_state(file: Path, contract: StepContract | None) -> str:
@@ -20,6 +24,25 @@ def sidecar_state(file: Path, contract: StepContract | None) -> str:
     except RejectedInputError as error:
         return str(error)
     return "same" if other == contract else "differs"
+
+
+def differing_fields(file: Path, contract: StepContract) -> str:
+    """The first fields in which the contract beside a file differs from the one inside it."""
+    beside = sidecar(file)
+    other = StepContract.from_json(sidecar_text(beside), str(beside))
+    names = tuple(_differing(contract.document(), other.document()))
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}"
+
+
+def _differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[str]:
+    """Names of the fields that differ; one inside a field is `field.name`."""
+    for name in dict.fromkeys((*ours, *theirs)):
+        one, other = ours.get(name), theirs.get(name)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            yield from (f"{name}.{inner}" for inner in _differing(one, other))
+        elif one != other:
+            yield name
 
 
 def lost_contract(file: Path) -> tuple[str, ...]:

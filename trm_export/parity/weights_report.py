@@ -90,10 +90,15 @@ class WeightsReport:
 def with_weights(
     result: ParityResult, report: WeightsReport, measured: Rung | None = None
 ) -> ParityResult:
-    """The result with the rung `weights`, and that of the export's errors, before the values."""
+    """The result with the rung `weights`, and that of the export's errors, before the values.
+
+    If the rung is ok, the file has the same weights, whatever checksum its contract records.
+    """
     contracts, values = result.rungs[:3], result.rungs[3:]
     own = [report.rung, *([] if measured is None else [measured])]
-    return dataclasses.replace(result, rungs=stopped([*contracts, *own, *values]))
+    rungs = stopped([*contracts, *own, *values])
+    same = result.same_weights or report.status == OK
+    return dataclasses.replace(result, rungs=rungs, same_weights=same)
 
 
 def not_judged(precision: str, reason: str) -> WeightsReport:

@@ -13,6 +13,9 @@ import numpy as np
 from trm_export.stored.graph import Array, Arrays
 from trm_runtime.message_text import counted
 
+_NEAR = 1e-5  # relative error of a factor that all values have
+_DIGITS = (6, 9, 17)
+
 
 def changes(ours: Arrays, theirs: Arrays) -> Iterator[tuple[str, str]]:
     """Name and difference of every tensor that differs."""
@@ -51,11 +54,20 @@ def _how(name: str, expected: Array, got: Array, ours: Arrays) -> str:
     if bad:
         return f"has NaN or infinity in {bad} of {counted(x.size, 'value')}"
     factor = float(x @ y) / (float(x @ x) or 1.0)
-    if np.allclose(x * factor, y, rtol=1e-5, atol=1e-7 * float(np.abs(y).max())):
+    if abs(factor - 1) > _NEAR and np.allclose(
+        x * factor, y, rtol=_NEAR, atol=1e-7 * float(np.abs(y).max())
+    ):
         return f"is multiplied by {factor:.6g}"
     different = x != y
     worst = int(np.abs(y - x).argmax())
     return (
-        f"{int(different.sum())} of {x.size} values differ; largest change: from {x[worst]:.6g} to "
-        f"{y[worst]:.6g}"
+        f"{int(different.sum())} of {x.size} values differ; largest change: "
+        f"{_from_to(x[worst], y[worst])}"
     )
+
+
+def _from_to(was: float, became: float) -> str:
+    """Both numbers, with as many digits as it takes to tell them apart."""
+    texts = ((f"{was:.{digits}g}", f"{became:.{digits}g}") for digits in _DIGITS)
+    left, right = next((pair for pair in texts if pair[0] != pair[1]), (f"{was}", f"{became}"))
+    return f"from {left} to {right}"

@@ -57,7 +57,7 @@ class ParityResult(Shown):
     halting: Halting | None = None
     accuracy: Accuracy | None = None
     stories: WorsePuzzles | None = None  # boards of some lost puzzles
-    same_weights: bool = True  # by the checksums in the two contracts
+    same_weights: bool = True  # by the checksums in the contracts, or what the file stores
     kind: str = "puzzles"  # the kind of rows
 
     @property
