@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import shutil
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from trm_export import api
 from trm_export.checkpoints.keras_classes import is_there
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
@@ -27,6 +30,9 @@ def refused(
     """Runs a command beside `m.keras`; gives its sentence, and fails where Keras would load."""
     shutil.copy(SUDOKU4, tmp_path / "m.keras")
     monkeypatch.chdir(tmp_path)
+
+    for module in pkgutil.iter_modules(api.__path__):  # none keeps the function below
+        importlib.import_module(f"{api.__name__}.{module.name}")
 
     def load_keras(**options: bool) -> None:
         pytest.fail("a framework is loaded before the refusal")
