@@ -98,7 +98,7 @@ $(VENV)/installed-docs: | $(BIN)/python
 $(OLDEST)/installed: $(PROJECTS) | $(OLDEST)/bin/python
 	@echo "Installing Keras 3.8, TensorFlow 2.18 and the test tools into $(OLDEST) (some minutes) ..."
 	@$(OLDEST)/bin/python -m pip --disable-pip-version-check --quiet install $(OLDEST_PAIR) \
-	    "pytest>=8.3" "pytest-xdist>=3.6" --editable "./runtimes[onnx]" --editable .
+	    "jsonschema>=4.18" "pytest>=8.3" "pytest-xdist>=3.6" --editable "./runtimes[onnx]" --editable .
 	@touch $@
 
 $(OLDEST)/bin/python:
