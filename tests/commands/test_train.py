@@ -91,7 +91,7 @@ def test_resume_needs_no_other_option(play: Play, capsys: pytest.CaptureFixture[
     assert run([*resume, "--steps", "500"]) == 2
     assert "steps is 2000 in the run, got 500" in capsys.readouterr().err
     assert run(["train", "sudoku9", *resume[2:]]) == 2
-    assert "task is sudoku4 in the run, got sudoku9" in capsys.readouterr().err
+    assert "task is 'sudoku4' in the run, got 'sudoku9'" in capsys.readouterr().err
 
 
 def test_an_average_that_lags_behind_is_told(

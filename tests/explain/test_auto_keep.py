@@ -137,7 +137,8 @@ def test_the_command_shows_accuracy_against_bytes(
     text = capsys.readouterr().out
     for words in ("Layers by the forced error", "Accuracy against bytes", f"+ {HARD}", "passed"):
         assert words in text
-    assert text.splitlines()[-3:] == [path, f"{path}.json", f"{path}.keep.json"]
+    beside = (f"{path}.{name}" for name in ("json", "keep.json", "measured.json"))
+    assert text.splitlines()[-4:] == [path, *beside]
     assert max(map(len, text.replace(path, "").splitlines())) <= 80
 
 

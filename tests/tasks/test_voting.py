@@ -49,6 +49,7 @@ def answered(
         answers: np.ndarray
         q_halt: np.ndarray
         steps: np.ndarray
+        nonfinite: int = 0
 
     def solve(runner: Any, feeds: dict[str, np.ndarray], **_: Any) -> Found:
         answers = feeds["inputs"].copy()
