@@ -34,13 +34,14 @@ class Member:
     packed: bytes | None = None  # instead of the compressed data
 
 
-def members_of(data: bytes) -> list[Member]:
-    """The members of a good archive."""
+@functools.lru_cache(8)
+def members_of(data: bytes) -> tuple[Member, ...]:
+    """The members of a good archive; few are read again and again."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        return [
+        return tuple(
             Member(info.filename, archive.read(info), info.compress_type)
             for info in archive.infolist()
-        ]
+        )
 
 
 def archive(members: Sequence[Member], before: bytes = b"") -> bytes:

@@ -70,16 +70,11 @@ def _mutate_text(rng: Random, data: bytes) -> bytes:
     return data[:at] + rng.choice(_WORDS) + data[at:]
 
 
-@functools.lru_cache(8)
-def _members(data: bytes) -> list[Member]:
-    return members_of(data)
-
-
 def _mutate_npz(rng: Random, data: bytes) -> bytes:
     """Damage of the file, or other arrays, sometimes packed."""
     if rng.random() < 0.15:
         return damaged(rng, data)
-    found = edited(rng, _members(data), lambda rng, member: mutate_npy.changed(rng, member.data))
+    found = edited(rng, members_of(data), lambda rng, member: mutate_npy.changed(rng, member.data))
     if rng.random() < 0.3:
         found = [Member(m.name, m.data, DEFLATED, m.size, m.crc, m.flags) for m in found]
     return archive(found)

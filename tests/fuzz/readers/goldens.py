@@ -48,16 +48,11 @@ def _seeds() -> Sequence[Files]:
     return found
 
 
-@functools.lru_cache(8)
-def _members(data: bytes) -> list[Member]:
-    return members_of(data)
-
-
 def _mutate(rng: Random, data: bytes) -> bytes:
     """Damage of the file, or other members, mostly under right checksums."""
     if rng.random() < 0.2:
         return damaged(rng, data)
-    members = [member for member in _members(data) if member.name != _SUMS]
+    members = [member for member in members_of(data) if member.name != _SUMS]
     members = edited(rng, members, _inside)
     return archive([*members, _sums(rng, members)])
 

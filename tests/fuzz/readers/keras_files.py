@@ -32,21 +32,16 @@ def _seeds() -> Sequence[Files]:
     return [{_NAME: data}, {_NAME: archive(members)}]
 
 
-@functools.lru_cache(8)
-def _members(data: bytes) -> list[Member]:
-    return members_of(data)
-
-
 def _mutate(rng: Random, data: bytes) -> bytes:
     """Damage of the file, or other members under right checksums."""
     if rng.random() < 0.15:
         return damaged(rng, data)
-    return archive(edited(rng, _members(data), _inside))
+    return archive(edited(rng, members_of(data), _inside))
 
 
 def _config_only(rng: Random, data: bytes) -> bytes:
     """One argument of the model is another value."""
-    members = {member.name: member for member in _members(data)}
+    members = {member.name: member for member in members_of(data)}
     config = json.loads(members[CONFIG].data)
     text = changed_text(rng, json.dumps(config["config"]).encode())
     head, tail = json.dumps({**config, "config": "?"}).encode().split(b'"?"')

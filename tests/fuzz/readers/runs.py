@@ -48,17 +48,12 @@ def _with_digest(data: bytes) -> bytes:
     return data + hashlib.sha256(data).digest()
 
 
-@functools.lru_cache(8)
-def _members(data: bytes) -> list[Member]:
-    return members_of(data)
-
-
 def _mutate(rng: Random, files: Files) -> Files:
     """One of the files, its digest mostly right."""
     name = rng.choice((_RECIPE, _STATE, _STATE, _STATE, _SCORES, _LOG))
     data = files[name]
     if name == _STATE:
-        found = _with_digest(archive(edited(rng, _members(data), _inside)))
+        found = _with_digest(archive(edited(rng, members_of(data), _inside)))
         return {**files, name: damaged(rng, data) if rng.random() < 0.1 else found}
     return {**files, name: damaged(rng, data) if name == _LOG else changed_text(rng, data)}
 
