@@ -22,7 +22,7 @@ from trm_runtime import strict_json
 from trm_runtime.errors import RejectedInputError, unreadable
 from trm_runtime.message_text import first_line
 from trm_runtime.npy import mapped_array, read_array
-from trm_runtime.puzzle_formats import PUZZLE_NAMES, SOLUTION_NAMES, named_so
+from trm_runtime.puzzle_names import PUZZLE_NAMES, SOLUTION_NAMES, named_so
 from trm_runtime.regular_file import open_regular, read_regular
 from trm_runtime.zip_members import DAMAGE, opened_archive
 

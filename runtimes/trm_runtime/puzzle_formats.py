@@ -19,16 +19,17 @@ from trm_runtime.arc_json import is_arc
 from trm_runtime.board_text import BoardSigns
 from trm_runtime.errors import RejectedInputError
 from trm_runtime.message_text import counted, first_line
+from trm_runtime.puzzle_json import boards_in
+from trm_runtime.puzzle_names import (
+    PUZZLE_NAMES,
+    SOLUTION_NAMES,
+    kind_of,
+    known_names,
+    place_of,
+    words_of,
+)
 from trm_runtime.puzzle_source import whole_document
 
-PUZZLE_NAMES = (
-    "puzzle", "quiz", "question", "board", "sudoku", "maze", "input", "unsolved", "problem",
-    "value",
-)  # fmt: skip
-SOLUTION_NAMES = ("solution", "answer", "solved", "target", "output", "label")
-"""Names of columns, arrays and keys, plural forms too."""
-
-_FILLING = {"text", "string", "str", "grid", "the", "cell", "token", "initial", "final"}
 _HEAD = 256  # lines that a recogniser may look at
 
 Lines = Iterator[tuple[int, str]]
@@ -116,98 +117,13 @@ def _boards_of(
                 "model of its own."
             )
         found = False
-        for number, (puzzle, solution) in enumerate(_searchable(value, signs, name), start=1):
+        for number, (puzzle, solution) in enumerate(boards_in(value, signs, name), start=1):
             found = True
             shown = place if place and number == 1 else f"{place} puzzle {number}".strip()
             yield BoardText(shown, puzzle, solution)
         if not found:
             names = f", got {', '.join(value)[:80]}" if isinstance(value, dict) else ""
-            raise RejectedInputError(f"{name}: no puzzle in this JSON{names}; {_known_names()}.")
-
-
-def _searchable(value: Any, signs: BoardSigns, name: str) -> Iterator[tuple[str, str | None]]:
-    """The boards of a JSON value; refuses one that is nested too deeply to be searched."""
-    try:
-        yield from _pairs(value, signs)
-    except RecursionError as error:
-        raise RejectedInputError(f"{name}: its JSON is nested too deeply.") from error
-
-
-def _pairs(value: Any, signs: BoardSigns) -> Iterator[tuple[str, str | None]]:
-    """(puzzle, solution) of the boards in a JSON value, at any depth."""
-    if isinstance(value, dict):
-        puzzle, solution = (_named(value, kind) for kind in (PUZZLE_NAMES, SOLUTION_NAMES))
-        if puzzle is None or _has_objects(value[puzzle]):
-            yield from _searched(value, solution, signs)
-            return
-        boards = _column(value[puzzle], signs)
-        given = None if solution is None else value[solution]
-        no_answers: list[str | None] = [None] * len(boards)
-        answers = no_answers if given is None else _column(given, signs)
-        yield from itertools.zip_longest(boards, answers, fillvalue="")
-    elif isinstance(value, list) and not _is_board(value, signs):
-        for inner in value:
-            if _is_pair(inner, signs):
-                yield signs.text_of(inner[0]), signs.text_of(inner[1])
-            else:
-                yield from _pairs(inner, signs)
-    elif isinstance(value, (list, str)):
-        yield signs.text_of(value), None
-
-
-def _has_objects(value: Any) -> bool:
-    """Whether a value is an object, or a list with one at any depth."""
-    return isinstance(value, dict) or (isinstance(value, list) and any(map(_has_objects, value)))
-
-
-def _searched(
-    value: dict[str, Any], solution: str | None, signs: BoardSigns
-) -> Iterator[tuple[str, str | None]]:
-    """The boards in the values of an object; below `solution` are solutions of the others."""
-    answers = [] if solution is None else list(_inside(value[solution], signs))
-    pairs = (pair for key in value if key != solution for pair in _inside(value[key], signs))
-    if not answers:
-        yield from pairs
-        return
-    found = list(pairs)
-    if not found or any(own is not None for _, own in found):
-        yield from found or answers
-        return
-    boards, solutions = ([text for text, _ in part] for part in (found, answers))
-    yield from itertools.zip_longest(boards, solutions, fillvalue="")
-
-
-def _inside(value: Any, signs: BoardSigns) -> Iterator[tuple[str, str | None]]:
-    """The boards of a value whose name says nothing: of lists and objects, and a board as text."""
-    if isinstance(value, (dict, list)) or (
-        isinstance(value, str) and signs.size_of(value) is not None
-    ):
-        yield from _pairs(value, signs)
-
-
-def _is_pair(value: Any, signs: BoardSigns) -> bool:
-    """Whether a list is a puzzle and its solution."""
-    return isinstance(value, list) and len(value) == 2 and all(map(signs.is_board, value))
-
-
-def _named(value: dict[str, Any], kind: tuple[str, ...]) -> str | None:
-    return next(iter(named_so(value, kind)), None)
-
-
-def _column(value: Any, signs: BoardSigns) -> list[str]:
-    """The boards of a field: one, or a list of them."""
-    if isinstance(value, list) and not _is_board(value, signs):
-        return [signs.text_of(item) for item in value]
-    return [signs.text_of(value)]
-
-
-def _is_board(value: list[Any], signs: BoardSigns) -> bool:
-    """Whether a list is the cells or rows of one board, even with a few missing or too many."""
-    if signs.is_board(value):
-        return True
-    near = len(value) <= 2 * max(signs.sizes)
-    flat = near and not any(isinstance(item, (list, dict)) for item in value)
-    return flat and all(len(str(item)) <= 2 for item in value) and bool(value)
+            raise RejectedInputError(f"{name}: no puzzle in this JSON{names}; {known_names()}.")
 
 
 # Tables -------------------------------------------------------------------------------------------
@@ -223,7 +139,7 @@ def _table(head: Sequence[tuple[int, str]], rest: Lines, signs: BoardSigns, name
     header = texts[0][1]
     signs_tried = told.group(1) if told else "\t;,|"
     split = {sign: next(csv.reader([header], delimiter=sign), []) for sign in signs_tried}
-    known = {sign: sum(map(bool, map(_kind_of, split[sign]))) for sign in signs_tried}
+    known = {sign: sum(map(bool, map(kind_of, split[sign]))) for sign in signs_tried}
     sign = max(signs_tried, key=lambda sign: known[sign])
     if known[sign] and (len(split[sign]) > 1 or _boarded(texts[1:], signs)):
         columns = [column.strip() for column in split[sign]]
@@ -235,7 +151,7 @@ def _table(head: Sequence[tuple[int, str]], rest: Lines, signs: BoardSigns, name
             return _line_each(texts[1:], below, signs, name)
         raise RejectedInputError(
             f"{name}: its first line is no puzzle but has the columns {', '.join(columns)}; "
-            f"{_known_names()}."
+            f"{known_names()}."
         )
     return None
 
@@ -243,10 +159,10 @@ def _table(head: Sequence[tuple[int, str]], rest: Lines, signs: BoardSigns, name
 def _table_of(
     columns: list[str], sign: str, rest: Lines, header: int, signs: BoardSigns, name: str
 ) -> Found:
-    puzzle, solution = (_place(columns, kind) for kind in (PUZZLE_NAMES, SOLUTION_NAMES))
+    puzzle, solution = (place_of(columns, kind) for kind in (PUZZLE_NAMES, SOLUTION_NAMES))
     if puzzle is None:
         raise RejectedInputError(
-            f"{name}: no column of puzzles, got {', '.join(columns)}; {_known_names()}."
+            f"{name}: no column of puzzles, got {', '.join(columns)}; {known_names()}."
         )
     rows = _rows(rest, sign, header, signs, name)
     first = list(itertools.islice(rows, 1))
@@ -318,41 +234,6 @@ def _board_size(line: str, signs: BoardSigns) -> int | None:
     return next((n for n in signs.sizes if signs.fits(signs.split(line, n)[0], n)), None)
 
 
-def _kind_of(column: str) -> tuple[str, ...] | None:
-    """The names of puzzles or of solutions, whichever a column has; None for another column."""
-    words = _words(column)
-    if not words <= {*PUZZLE_NAMES, *SOLUTION_NAMES, *_FILLING}:
-        return None
-    if words & set(SOLUTION_NAMES):
-        return SOLUTION_NAMES
-    return PUZZLE_NAMES if words & set(PUZZLE_NAMES) else None
-
-
-def _place(columns: list[str], kind: tuple[str, ...]) -> int | None:
-    return next((columns.index(column) for column in named_so(columns, kind)), None)
-
-
-def named_so(columns: Iterable[str], kind: tuple[str, ...]) -> list[str]:
-    """The columns of a kind, the most usual name first."""
-    return sorted(
-        (column for column in columns if _kind_of(column) is kind),
-        key=lambda column: min(kind.index(word) for word in _words(column) & {*kind}),
-    )
-
-
-def _words(column: str) -> set[str]:
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column).lower().replace("quizzes", "quiz")
-    words = set(re.split(r"[\W_]+", spaced)) - {""}
-    return {word[:-1] if word.endswith("s") else word for word in words}
-
-
-def _known_names() -> str:
-    return (
-        f"known for puzzles are {', '.join(PUZZLE_NAMES)}; for solutions "
-        f"{', '.join(SOLUTION_NAMES)}"
-    )
-
-
 # Lines --------------------------------------------------------------------------------------------
 
 
@@ -389,7 +270,7 @@ def _stacked(lines: Lines, signs: BoardSigns, side: int, name: str) -> Iterator[
     """The boards, after the last line, because the solutions may be below all puzzles."""
     puzzles, solutions = list[_Grid](), list[_Grid]()
     for title, start, rows in _blocks(lines, signs, side):
-        text, words = ("" if signs.ids else " ").join(rows), _words(title)
+        text, words = ("" if signs.ids else " ").join(rows), words_of(title)
         if words & {*SOLUTION_NAMES}:
             solutions.append((start, len(rows), text))
         elif "state" not in words:  # of a game that is being played

@@ -18,7 +18,7 @@ from trm_export.tasks import get_task
 from trm_export.tasks import read_puzzles as read_on_host
 from trm_runtime import RejectedInputError, StepContract
 from trm_runtime.limits import JSON_MB
-from trm_runtime.puzzle_formats import PUZZLE_NAMES, SOLUTION_NAMES
+from trm_runtime.puzzle_names import PUZZLE_NAMES, SOLUTION_NAMES
 from trm_runtime.puzzles import read_inputs, read_puzzles
 
 DOCUMENT = Path(__file__).parents[2] / "docs/puzzle-files.md"
