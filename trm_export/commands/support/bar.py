@@ -60,9 +60,10 @@ class StageBar:
             self._bar.update(self._task, total=1.0, completed=done, description=printable(note))
         self._note, self._last = note, done
 
-    def line(self, text: str) -> None:
-        """Print a line above the bar."""
-        self._bar.console.print(Text(printable(text)), soft_wrap=True)
+    @property
+    def console(self) -> Console:
+        """Prints above the bar."""
+        return self._bar.console
 
 
 @contextmanager

@@ -43,6 +43,10 @@ __all__ = [
 ]
 
 
+_above: list[Console] = []
+"""The console of the bar that is shown, if any."""
+
+
 class Advance(Protocol):
     """Reports progress."""
 
@@ -80,9 +84,9 @@ def remark(text: str) -> None:
 
 
 def print_stderr(text: Text) -> None:
-    """Print on stderr; nothing where that is closed or full."""
+    """Print on stderr, above a bar; nothing where that is closed or full."""
     try:
-        stderr().print(text)
+        (_above[-1] if _above else stderr()).print(text, soft_wrap=True)
     except OSError:
         discard(sys.stderr)
 
@@ -163,10 +167,14 @@ def progress(description: str = "Loading", *, lines: bool = False) -> Iterator[A
 
         def advance(done: float, note: str = "") -> None:
             bar.advance(done, note)
-            if lines and done == 1:
-                bar.line(note)
+            if lines:
+                _printed(done, note)
 
-        yield advance
+        _above.append(bar.console)
+        try:
+            yield advance
+        finally:
+            _above.remove(bar.console)
 
 
 def _silent(done: float, note: str = "") -> None:
