@@ -143,42 +143,51 @@ def parity(
     import trm_export as te
     from trm_export.api.build_servers import append, refusals, refuse, refuse_growing, write
     from trm_export.commands.support.command_line import command_line
-    from trm_export.commands.support.console import emit, progress
+    from trm_export.commands.support.console import emit, progress, remark
+    from trm_export.commands.support.cures import cure_of_parity, export_again, lines
     from trm_export.commands.support.parity_tables import show_comparison
-    from trm_export.errors import ParityError
+    from trm_export.errors import OtherWeightsError, ParityError
 
     refuse(junit, ".xml", force=force)
     refuse_growing(summary, [model, *artifacts, golden, gate, bench, puzzles.puzzles])
     trust.apply(artifacts)
-    with refusals(junit, summary, force=force), progress() as advance:
-        found = te.compare(
-            model,
-            artifacts,
-            **vars(puzzles),
-            **vars(reference),
-            count=count,
-            golden=golden,
-            gates=gate,
-            batch_size=batch_size,
-            jobs=jobs,
-            ray=ray,
-            threads=threads,
-            output=output,
-            report=report,
-            bench=bench,
-            weights=weights,
-            explain=explain,
-            trust=hints.trusted,
-            hints=hints.hints(),
-            force=force,
-            progress=advance,
-            command=command_line(),
-        )
+    try:
+        with refusals(junit, summary, force=force), progress() as advance:
+            found = te.compare(
+                model,
+                artifacts,
+                **vars(puzzles),
+                **vars(reference),
+                count=count,
+                golden=golden,
+                gates=gate,
+                batch_size=batch_size,
+                jobs=jobs,
+                ray=ray,
+                threads=threads,
+                output=output,
+                report=report,
+                bench=bench,
+                weights=weights,
+                explain=explain,
+                trust=hints.trusted,
+                hints=hints.hints(),
+                force=force,
+                progress=advance,
+                command=command_line(),
+            )
+    except OtherWeightsError as error:
+        for line in lines(export_again(model, file, hints) for file in error.files):
+            error.add_note(line)
+        raise
     write(junit, found.junit, force=force)
     append(summary, found.step_summary)
     if as_json:
         emit(found.to_json())
     else:
         show_comparison(found)
+        cures = [cure_of_parity(model, one, hints, explained=explain) for one in found.files]
+        for line in lines(cures):
+            remark(line)
     if not found:
         raise typer.Exit(ParityError.exit_code)
