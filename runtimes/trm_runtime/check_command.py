@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trm_runtime.display import printable
 from trm_runtime.errors import ParityError, exit_codes_text
 from trm_runtime.failures import Parser
 from trm_runtime.message_text import counted
@@ -48,18 +49,18 @@ def run(options: argparse.Namespace) -> int:
     from trm_runtime.parity.gates import read_gates
     from trm_runtime.parity.golden_file import read_golden
 
-    gates = None if options.gate is None else read_gates(options.gate)
-    golden = read_golden(options.golden)
-    hop = engine_hop(golden, Path(options.model), options.threads)
-    if hop is not None:
-        gates = gates or hop.gates
-    runner = open_runner(options.model, options.threads, options.puzzle_table)
-    status = StatusLine()
-    result = check(
-        golden, runner, gates=gates, batch_size=options.batch_size,
-        progress=lambda done, total: status.show(f"{done / total:4.0%} checked"),
-    )  # fmt: skip
-    status.clear()
+    with StatusLine() as status:
+        status.show(f"Opening {printable(Path(options.model).name)} ...")
+        gates = None if options.gate is None else read_gates(options.gate)
+        golden = read_golden(options.golden)
+        hop = engine_hop(golden, Path(options.model), options.threads)
+        if hop is not None:
+            gates = gates or hop.gates
+        runner = open_runner(options.model, options.threads, options.puzzle_table)
+        result = check(
+            golden, runner, gates=gates, batch_size=options.batch_size,
+            progress=lambda done, total: status.show(f"{done / total:4.0%} checked"),
+        )  # fmt: skip
     if options.json:
         own = {} if hop is None else {"engine_hop": hop}
         print(json.dumps(plain({**result.to_json(), **own}), ensure_ascii=False))
