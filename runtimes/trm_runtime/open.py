@@ -55,10 +55,7 @@ def wrapped(
     runner: StepRunner, path: Path, puzzle_table: str | os.PathLike[str] | None = None
 ) -> StepRunner:
     """A driver as a runner of complete steps on float32 and identifiers."""
-    if has_int8_io(runner.contract):
-        runner = IntegerRunner(runner)
-    if runner.contract.granularity == "block":
-        runner = BlockRunner(runner)
+    runner = complete_steps(runner)
     if runner.contract.puzzle_table_sha256 is not None:
         beside = table_beside(path) if puzzle_table is None else Path(puzzle_table)
         return PuzzleTableRunner(runner, open_table(beside, runner.contract))
@@ -66,4 +63,13 @@ def wrapped(
         raise UsageError(
             f"{path}: takes no external puzzle table; drop --puzzle-table ({puzzle_table})."
         )
+    return runner
+
+
+def complete_steps(runner: StepRunner) -> StepRunner:
+    """A driver as a runner of complete steps on float32."""
+    if has_int8_io(runner.contract):
+        runner = IntegerRunner(runner)
+    if runner.contract.granularity == "block":
+        runner = BlockRunner(runner)
     return runner
