@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -65,8 +66,9 @@ def test_a_driver_without_wrapper_is_fed_int32(shared: Shared, tmp_path: Path) -
     model, path = shared.model, tmp_path / "m.onnx"
     export(model, path, probe_puzzles(model), format_named("onnx"), Choices(ports="int32"))
     puzzles = get_task("sudoku4").puzzles("test", count=10)
-    solution = solve(open_driver(path), puzzles.inputs, batch_size=3, halt=10.0)
-    assert solution.steps.tolist() == solve(shared.runner, puzzles.inputs, halt=10.0).steps.tolist()
+    halt = float(np.median(solve(shared.runner, puzzles.inputs).q_halt))
+    solution = solve(open_driver(path), puzzles.inputs, batch_size=3, halt=halt)
+    assert solution.steps.tolist() == solve(shared.runner, puzzles.inputs, halt=halt).steps.tolist()
     assert len(set(solution.steps.tolist())) > 1
     assert choices_of(path, model).ports == "int32"
 
