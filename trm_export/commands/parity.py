@@ -143,14 +143,14 @@ def parity(
     import trm_export as te
     from trm_export.api.build_servers import append, refusals, refuse, refuse_growing, write
     from trm_export.commands.support.command_line import command_line
-    from trm_export.commands.support.console import emit, stages
+    from trm_export.commands.support.console import emit, progress
     from trm_export.commands.support.parity_tables import show_comparison
     from trm_export.errors import ParityError
 
     refuse(junit, ".xml", force=force)
     refuse_growing(summary, [model, *artifacts, golden, gate, bench, puzzles.puzzles])
     trust.apply(artifacts)
-    with refusals(junit, summary, force=force), stages() as progress:
+    with refusals(junit, summary, force=force), progress() as advance:
         found = te.compare(
             model,
             artifacts,
@@ -171,7 +171,7 @@ def parity(
             trust=hints.trusted,
             hints=hints.hints(),
             force=force,
-            progress=progress,
+            progress=advance,
             command=command_line(),
         )
     write(junit, found.junit, force=force)
