@@ -63,7 +63,8 @@ class ParityResult(Shown):
     @property
     def summary(self) -> str:
         """The candidate and the verdict."""
-        return f"{self.precision} on {rows_text(self.puzzles, self.kind)}. {self.verdict}"
+        on = f" on {rows_text(self.puzzles, self.kind)}" if self.ran else ""
+        return f"{self.precision}{on}. {self.verdict}"
 
     def tables(self) -> tuple[Table, ...]:
         """The ladder."""
@@ -75,6 +76,11 @@ class ParityResult(Shown):
     def broken(self) -> Rung | None:
         """The rung that failed, if any."""
         return next((rung for rung in self.rungs if rung.status == FAILED), None)
+
+    @property
+    def ran(self) -> bool:
+        """Whether the candidate was run; it is not where the contracts differ."""
+        return bool(self.forced) or self.decisions is not None
 
     @property
     def passed(self) -> bool:
