@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -32,6 +33,12 @@ class Rung:
     summary: str  # the main number, or the reason why there is none
     problems: tuple[str, ...] = ()  # what failed
     unlisted: int = 0  # number of further problems
+
+
+def any_judged(rungs: Iterable[tuple[str, str]]) -> bool:
+    """Whether a gate applied to anything that a candidate computes; (name, status) of all rungs."""
+    values = (status for name, status in list(rungs)[3:] if name != WEIGHTS)
+    return any(status in (OK, FAILED) for status in values)
 
 
 @dataclass(frozen=True, repr=False)
@@ -111,8 +118,7 @@ class ParityResult(Shown):
     @property
     def judged(self) -> bool:
         """Whether a gate applied to anything that the candidate computes."""
-        values = (rung for rung in self.rungs[3:] if rung.name != WEIGHTS)
-        return any(rung.status in (OK, FAILED) for rung in values)
+        return any_judged((rung.name, rung.status) for rung in self.rungs)
 
     def _passed(self) -> str:
         d, rows = self.decisions, rows_text(self.puzzles, self.kind)
