@@ -367,3 +367,18 @@ def explained(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise TargetError(f"{target} cannot be written: {error.strerror or error}.") from error
+
+
+def distinct_names(files: Sequence[Path]) -> list[str]:
+    """The name of each file, with as many folders before it as tell it from the others."""
+    paths = [file.absolute().parts for file in files]
+    lengths = [1] * len(paths)
+    while True:
+        names = ["/".join(path[-n:]) for path, n in zip(paths, lengths, strict=True)]
+        longer = [
+            min(n + (names.count(name) > 1), len(path))
+            for path, n, name in zip(paths, lengths, names, strict=True)
+        ]
+        if longer == lengths:
+            return names
+        lengths = longer

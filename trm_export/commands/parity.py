@@ -82,6 +82,16 @@ BenchFile = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+TimeSteps = Annotated[
+    bool | None,
+    typer.Option(
+        "--speed/--no-speed",
+        help="Time a step of each file and of the model here. Default: with --report, unless "
+        "--bench has the times.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
 Report = Annotated[
     Path | None,
     typer.Option(
@@ -130,6 +140,7 @@ def parity(
     junit: JUnit = None,
     summary: StepSummary = None,
     bench: BenchFile = None,
+    speed: TimeSteps = None,
     weights: Weights = False,
     explain: Explain = False,
     as_json: AsJson = False,
@@ -166,6 +177,7 @@ def parity(
             output=output,
             report=report,
             bench=bench,
+            speed=speed,
             weights=weights,
             explain=explain,
             trust=hints.trusted,
