@@ -2,7 +2,7 @@
 
 A matrix is ``(outputs, inputs)``, its outputs filled up with zeros to whole groups of lanes. In
 float32 a group stores its lanes side by side for each input; in int8 a row is an output, with a
-scale of its own. Embeddings have the factor that the model multiplies them by.
+scale of its own, and filled up with zeros to a multiple of four bytes. Embeddings have the factor that the model multiplies them by.
 """
 
 from __future__ import annotations
@@ -20,6 +20,13 @@ from trm_export.model import TRM
 Array = np.ndarray[Any, Any]
 LANES = {"fp32": 8, "int8": 2}
 """Outputs that are computed together, by precision."""
+
+
+
+
+def whole(inputs: int) -> int:
+    """The bytes of a row of an int8 matrix: a multiple of four."""
+    return -(-inputs // 4) * 4
 
 
 @dataclass(frozen=True)
@@ -182,7 +189,8 @@ def _matrix(name: str, weight: Array, bias: Array | None, precision: str) -> Mat
         return Matrix(name, inputs, outputs, groups.ravel(), None, bias)
     most = np.abs(padded).max(axis=1)
     scales = np.where(most > 0, most / np.float32(127), np.float32(1)).astype(np.float32)
-    codes = np.rint(padded / scales[:, None]).astype(np.int8)
+    codes = np.zeros((len(padded), whole(inputs)), np.int8)
+    codes[:, :inputs] = np.rint(padded / scales[:, None])
     return Matrix(name, inputs, outputs, codes.ravel(), scales, bias)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trm_export.exporters.c_source.arrays import Weights
+from trm_export.exporters.c_source.arrays import Weights, whole
 from trm_export.model import TRM
 from trm_export.model.config import TRMConfig
 
@@ -18,7 +18,7 @@ class Layout:
 
     rows: int
     middle: int  # values of a row of the widest layer inside
-    coded: int  # bytes of a row that is quantised
+    coded: int  # integers of the widest row that is quantised
     constants: int  # weights, in flash
     carry: int  # both states, and the puzzle
     outputs: int
@@ -37,7 +37,7 @@ def layout_of(model: TRM, weights: Weights, rows: int = ROWS) -> Layout:
     inner = [m.outputs for m in weights.matrices]
     middle = max(*inner, c.hidden_size)
     integer = weights.lm_head.scales is not None
-    coded = max(m.inputs for m in weights.matrices) if integer else 0
+    coded = max(whole(m.inputs) for m in weights.matrices) if integer else 0
     return Layout(
         rows=rows,
         middle=middle,
@@ -55,7 +55,7 @@ def _scratch(c: TRMConfig, rows: int, middle: int, coded: int) -> int:
     if c.mixer == "attention":
         padded = -(-c.positions // rows) * rows
         floats += 2 * padded * c.hidden_size + rows * c.hidden_size + c.positions
-    return 4 * floats + rows * coded
+    return 4 * floats + 2 * rows * coded
 
 
 def _macs(c: TRMConfig, weights: Weights) -> int:

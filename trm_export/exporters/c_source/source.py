@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,10 +14,10 @@ from trm_export.exporters.c_source.arrays import LANES, Weights
 from trm_export.exporters.c_source.layout import Layout
 from trm_export.model import TRM
 from trm_export.model.layers import NORM_EPSILON
-from trm_runtime.contract import StepContract
+from trm_runtime.contract import CarrySpec, StepContract, TensorSpec
 from trm_runtime.message_text import counted
 
-_TEMPLATES = ("model.h", "model.c", "weights.h", "weights.c")
+_TEMPLATES = ("model.h", "model.c", "weights.h", "weights.c", "serve.c", "Makefile")
 _WIDTH = 96  # characters of a line of numbers
 
 ACTIVATIONS = {
@@ -72,13 +74,35 @@ def _facts(
         "rows": layout.rows,
         "middle": layout.middle,
         "coded": layout.coded,
+        "widest": layout.coded,
+        "code": number(_largest_code(layout.coded)),
         "stacks": weights.stacks,
         "l_stack": weights.l_stack,
         "h_stack": weights.h_stack,
         "matrices": weights.matrices,
         "head": weights.lm_head,
         "vectors": weights.vectors,
+        "carry": contract.carry,
+        "bytes_in": sum(map(_bytes, (*contract.inputs, *contract.carry))),
+        "bytes_out": sum(map(_bytes, (*contract.outputs, *contract.carry))),
+        "contract_lines": _literals(contract.to_json()),
     }
+
+
+def _largest_code(inputs: int) -> int:
+    """Of an activation, so that so many products with int8 weights fit an int32."""
+    return min(2**15 - 1, (2**31 - 1) // (127 * max(inputs, 1)))
+
+
+def _bytes(spec: TensorSpec | CarrySpec) -> int:
+    """Of one row."""
+    return math.prod(size or 1 for size in spec.shape) * np.dtype(spec.dtype).itemsize
+
+
+def _literals(text: str) -> list[str]:
+    """A text as string literals of C, a line each; trigraphs cannot arise in ASCII JSON of ours."""
+    ascii_only = json.dumps(json.loads(text), indent=2) + "\n"
+    return [json.dumps(line) for line in ascii_only.splitlines(keepends=True)]
 
 
 def _environment() -> Environment:
@@ -90,7 +114,16 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters["numbers"] = numbers
+    environment.filters["member"] = _member
     return environment
+
+
+def _member(name: str) -> str:
+    """The member of `trm_carry` that holds a tensor of the carry."""
+    if not name.startswith("current_"):
+        return name
+    inner = name.removeprefix("current_")
+    return f"current.{'puzzle_identifier' if inner == 'puzzle_identifiers' else inner}"
 
 
 def number(value: Any) -> str:
