@@ -1,7 +1,7 @@
 """`python -m trm_runtime MODEL PUZZLES`: solve puzzles on a device, print a line for each.
 
 `python -m trm_runtime doctor` shows what this device can run, and `python -m trm_runtime check`
-compares a model with its recorded reference.
+compares a model with its recorded reference. `python -m trm_runtime serve` is a step server.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def _parser() -> Parser:
         epilog="Each line of output: answer, steps, stop reason, q_halt, separated by tabs; it is "
         "written as soon as its puzzle and all before it are done. "
         "Other commands: `doctor` shows which engines are installed and what they open; "
-        f"`check MODEL GOLDEN` compares a model with a recorded reference. {exit_codes_text()}",
+        f"`check MODEL GOLDEN` compares a model with a recorded reference; "
+        f"`serve MODEL` answers requests for steps. {exit_codes_text()}",
     )
     add = parser.add_argument
     add("model", metavar="MODEL", help="exported model, such as model.onnx")
@@ -101,14 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     open_closed_streams()
     return_large_blocks()
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == ["doctor"]:
-        parser, run, given = _doctor_parser(), _doctor, given[1:]
-    elif given[:1] == ["check"]:
-        from trm_runtime import check_command
-
-        parser, run, given = check_command.parser(), check_command.run, given[1:]
-    else:
-        parser, run = _parser(), _run
+    parser, run, given = _command(given)
     as_json = "--json" in given
     if sorted(given) == ["--json", "--version"]:
         print(json.dumps({"tool": "trm-runtime", "version": __version__}))
@@ -116,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         refuse_names(given)
         options = parser.parse_args(given)
-        as_json = options.json
+        as_json = getattr(options, "json", False)
         if getattr(options, "isolate", False) and not isolation.inside():
             words = sys.argv[1:] if arguments is None else arguments
             return isolation.rerun([sys.executable, "-m", "trm_runtime", *words], as_json=as_json)
@@ -131,6 +125,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found = isolation.failed(found)
         return report(found, as_json)
     return code
+
+
+def _command(given: list[str]) -> tuple[Parser, Callable[[argparse.Namespace], int], list[str]]:
+    """The parser and the function of a command line, and its arguments."""
+    if given[:1] == ["doctor"]:
+        return _doctor_parser(), _doctor, given[1:]
+    if given[:1] == ["check"]:
+        from trm_runtime import check_command
+
+        server = any(word.partition("=")[0] == check_command.COMMAND for word in given)
+        run = check_command.run_server if server else check_command.run
+        return check_command.parser(server=server), run, given[1:]
+    if given[:1] == ["serve"]:
+        from trm_runtime import serve_command
+
+        return serve_command.parser(), serve_command.run, given[1:]
+    return _parser(), _run, given
 
 
 def _trusting(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
@@ -171,9 +182,9 @@ def _run(options: argparse.Namespace) -> int:
     if options.identifiers is not None:
         inputs["puzzle_identifiers"] = read_identifiers(options.identifiers)
     stream = Stream(sys.stdout, runner.contract, inputs["inputs"], as_json=options.json)
-    progress = _Progress(len(inputs["inputs"]), stream)
     started = time.monotonic()
-    with ended_after(options.deadline, options.model, options.json):
+    with ended_after(options.deadline, options.model, options.json) as steps:
+        progress = _Progress(len(inputs["inputs"]), steps, stream)
         solution = solve(
             runner,
             inputs,
@@ -217,11 +228,14 @@ def _notes(solution: Solution, inputs: Mapping[str, Any]) -> Iterator[str]:
 class _Progress:
     """Writes the answers that are found, and shows how many puzzles are done."""
 
-    def __init__(self, total: int, stream: Callable[[StepEvent], object]) -> None:
+    def __init__(
+        self, total: int, after_step: Callable[[], object], stream: Callable[[StepEvent], object]
+    ) -> None:
         self._total, self._done, self.line = total, 0, StatusLine()
-        self._stream = stream
+        self._after_step, self._stream = after_step, stream
 
     def __call__(self, event: StepEvent) -> None:
+        self._after_step()
         self.line.clear()
         self._stream(event)
         self._done += int(event.finished.sum())

@@ -10,7 +10,7 @@ from trm_export.artifacts.host_kinds import host_kind
 from trm_export.errors import RejectedInputError
 from trm_export.files import KEEP, sidecar
 from trm_runtime import strict_json
-from trm_runtime.integer import has_int8_io
+from trm_runtime.integer import has_int8_io, has_int32_halted
 from trm_runtime.regular_file import read_regular
 
 
@@ -30,6 +30,7 @@ def choices_of_file(path: Path) -> dict[str, Any]:
         "batch": batch,
         "puzzle_table": "internal" if contract.puzzle_table_sha256 is None else "external",
         "integer_io": has_int8_io(contract),
+        "ports": "int32" if has_int32_halted(contract) else "bool",
         "keep": _kept(sidecar(path, KEEP)),
     }
 

@@ -82,6 +82,16 @@ BenchFile = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+TimeSteps = Annotated[
+    bool | None,
+    typer.Option(
+        "--speed/--no-speed",
+        help="Time a step of each file and of the model here. Default: with --report, unless "
+        "--bench has the times.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
 Report = Annotated[
     Path | None,
     typer.Option(
@@ -130,6 +140,7 @@ def parity(
     junit: JUnit = None,
     summary: StepSummary = None,
     bench: BenchFile = None,
+    speed: TimeSteps = None,
     weights: Weights = False,
     explain: Explain = False,
     as_json: AsJson = False,
@@ -144,42 +155,38 @@ def parity(
     from trm_export.api.build_servers import append, refusals, refuse, refuse_growing, write
     from trm_export.commands.support.command_line import command_line
     from trm_export.commands.support.console import emit, progress, remark
-    from trm_export.commands.support.cures import cure_of_parity, export_again, lines
+    from trm_export.commands.support.cures import cure_of_parity, lines, with_cure
     from trm_export.commands.support.parity_tables import show_comparison
-    from trm_export.errors import OtherWeightsError, ParityError
+    from trm_export.errors import ParityError
 
     refuse(junit, ".xml", force=force)
     refuse_growing(summary, [model, *artifacts, golden, gate, bench, puzzles.puzzles])
     trust.apply(artifacts)
-    try:
-        with refusals(junit, summary, force=force), progress() as advance:
-            found = te.compare(
-                model,
-                artifacts,
-                **vars(puzzles),
-                **vars(reference),
-                count=count,
-                golden=golden,
-                gates=gate,
-                batch_size=batch_size,
-                jobs=jobs,
-                ray=ray,
-                threads=threads,
-                output=output,
-                report=report,
-                bench=bench,
-                weights=weights,
-                explain=explain,
-                trust=hints.trusted,
-                hints=hints.hints(),
-                force=force,
-                progress=advance,
-                command=command_line(),
-            )
-    except OtherWeightsError as error:
-        for line in lines(export_again(model, file, hints) for file in error.files):
-            error.add_note(line)
-        raise
+    with refusals(junit, summary, force=force), progress() as advance, with_cure(model, hints):
+        found = te.compare(
+            model,
+            artifacts,
+            **vars(puzzles),
+            **vars(reference),
+            count=count,
+            golden=golden,
+            gates=gate,
+            batch_size=batch_size,
+            jobs=jobs,
+            ray=ray,
+            threads=threads,
+            output=output,
+            report=report,
+            bench=bench,
+            speed=speed,
+            weights=weights,
+            explain=explain,
+            trust=hints.trusted,
+            hints=hints.hints(),
+            force=force,
+            progress=advance,
+            command=command_line(),
+        )
     write(junit, found.junit, force=force)
     append(summary, found.step_summary)
     if as_json:

@@ -13,6 +13,7 @@ _USUAL = {
     "granularity": "step",
     "puzzle_table": "internal",
     "target": "litert",
+    "ports": "bool",
     "auto_keep_count": 64,
 }
 """Values of options that need not be written."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trm_export.commands.support.command_line import command
 from trm_export.commands.support.options import ModelOptions
+from trm_export.errors import OtherWeightsError
 
 if TYPE_CHECKING:
     from trm_export import KeepSearch
@@ -86,6 +88,17 @@ def export_again(model: Path, file: Path, options: ModelOptions) -> str:
     from trm_export.api.again import choices_of_file
 
     return _export(model, {**choices_of_file(file), "output": file, **vars(options)})
+
+
+@contextmanager
+def with_cure(model: Path, options: ModelOptions) -> Iterator[None]:
+    """An OtherWeightsError of the block gets the commands that export its files again as notes."""
+    try:
+        yield
+    except OtherWeightsError as error:
+        for line in lines(export_again(model, file, options) for file in error.files):
+            error.add_note(line)
+        raise
 
 
 def lines(cures: Iterable[str | None]) -> list[str]:
