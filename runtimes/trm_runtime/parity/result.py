@@ -17,6 +17,7 @@ from trm_runtime.parity.outcomes import Accuracy, Halting
 
 OK, FAILED, REPORTED, NOT_JUDGED = "ok", "failed", "reported", "not judged"
 WEIGHTS = "weights"  # the rung of a host: what the file stores, before what it computes
+ENGINE = "engine"  # the rung of a host: the file against itself
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class ParityResult(Shown):
     @property
     def judged(self) -> bool:
         """Whether a gate applied to anything that the candidate computes."""
-        values = (rung for rung in self.rungs[3:] if rung.name != WEIGHTS)
+        values = (rung for rung in self.rungs[3:] if rung.name not in (WEIGHTS, ENGINE))
         return any(rung.status in (OK, FAILED) for rung in values)
 
     def _passed(self) -> str:
