@@ -12,8 +12,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from trm_export.errors import reason_of
 from trm_export.exporters.shared import Shared
 from trm_export.files import MEASURED, sidecar
@@ -71,17 +69,10 @@ def measured_again(shared: Shared, path: Path) -> Rung | None:
         if facts["file_sha256"] != tree_digest(path):
             return Rung(NAME, NOT_JUDGED, f"{document.name} is of another file")
         recorded = {(int(k), str(name)): float(error) for k, name, error in facts["relative_l2"]}
-        puzzles = _puzzles(facts["puzzles"])
+        puzzles = PuzzleSet.of_tokens(facts["puzzles"])
     except (ValueError, KeyError, TypeError) as error:
         return Rung(NAME, NOT_JUDGED, f"{document.name} cannot be read: {reason_of(error)}")
     return _judged(shared, path, puzzles, recorded, str(facts["engine"]))
-
-
-def _puzzles(tokens: Mapping[str, Any]) -> PuzzleSet:
-    arrays = {name: np.array(rows, np.int32) for name, rows in tokens.items()}
-    blanks = np.zeros(len(arrays["inputs"]), np.int32)
-    identifiers = arrays.get("puzzle_identifiers")
-    return PuzzleSet(arrays["inputs"], None, blanks, identifiers=identifiers)
 
 
 def _judged(shared: Shared, path: Path, puzzles: PuzzleSet, recorded: Errors, engine: str) -> Rung:
