@@ -172,9 +172,9 @@ def _run(options: argparse.Namespace) -> int:
     inputs: Any = read_inputs(options.puzzles, runner)
     if options.identifiers is not None:
         inputs["puzzle_identifiers"] = read_identifiers(options.identifiers)
-    progress = _Progress(len(inputs["inputs"]))
     started = time.monotonic()
-    with ended_after(options.deadline, options.model, options.json):
+    with ended_after(options.deadline, options.model, options.json) as steps:
+        progress = _Progress(len(inputs["inputs"]), steps)
         solution = solve(
             runner,
             inputs,
@@ -216,12 +216,14 @@ def _notes(solution: Solution, inputs: Mapping[str, Any]) -> Iterator[str]:
 
 
 class _Progress:
-    """Shows how many puzzles are done."""
+    """Shows how many puzzles are done, and passes on that a step is."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, after_step: Callable[[], object]) -> None:
         self._total, self._done, self.line = total, 0, StatusLine()
+        self._after_step = after_step
 
     def __call__(self, event: StepEvent) -> None:
+        self._after_step()
         self._done += int(event.finished.sum())
         self.line.show(f"{self._done} of {self._total} puzzles")
 
