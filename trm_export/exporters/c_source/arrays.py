@@ -22,8 +22,6 @@ LANES = {"fp32": 8, "int8": 2}
 """Outputs that are computed together, by precision."""
 
 
-
-
 def whole(inputs: int) -> int:
     """The bytes of a row of an int8 matrix: a multiple of four."""
     return -(-inputs // 4) * 4

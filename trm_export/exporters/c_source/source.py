@@ -47,9 +47,7 @@ def source_files(
     return {name: environment.get_template(f"{name}.j2").render(facts) for name in _TEMPLATES}
 
 
-def _facts(
-    model: TRM, weights: Weights, layout: Layout, contract: StepContract
-) -> dict[str, Any]:
+def _facts(model: TRM, weights: Weights, layout: Layout, contract: StepContract) -> dict[str, Any]:
     c = model.config
     return {
         "c": c,
