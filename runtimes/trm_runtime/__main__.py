@@ -1,7 +1,7 @@
 """`python -m trm_runtime MODEL PUZZLES`: solve puzzles on a device, print a line for each.
 
 `python -m trm_runtime doctor` shows what this device can run, and `python -m trm_runtime check`
-compares a model with its recorded reference.
+compares a model with its recorded reference. `python -m trm_runtime serve` is a step server.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def _parser() -> Parser:
         description="Solve puzzles with an exported Tiny Recursive Model.",
         epilog="Each line of output: answer, steps, stop reason, q_halt, separated by tabs. "
         "Other commands: `doctor` shows which engines are installed and what they open; "
-        f"`check MODEL GOLDEN` compares a model with a recorded reference. {exit_codes_text()}",
+        f"`check MODEL GOLDEN` compares a model with a recorded reference; "
+        f"`serve MODEL` answers requests for steps. {exit_codes_text()}",
     )
     add = parser.add_argument
     add("model", metavar="MODEL", help="exported model, such as model.onnx")
@@ -98,19 +99,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     open_closed_streams()
     return_large_blocks()
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == ["doctor"]:
-        parser, run, given = _doctor_parser(), _doctor, given[1:]
-    elif given[:1] == ["check"]:
-        from trm_runtime import check_command
-
-        parser, run, given = check_command.parser(), check_command.run, given[1:]
-    else:
-        parser, run = _parser(), _run
+    parser, run, given = _command(given)
     as_json = "--json" in given
     try:
         refuse_names(given)
         options = parser.parse_args(given)
-        as_json = options.json
+        as_json = getattr(options, "json", False)
         if getattr(options, "isolate", False) and not isolation.inside():
             words = sys.argv[1:] if arguments is None else arguments
             return isolation.rerun([sys.executable, "-m", "trm_runtime", *words], as_json=as_json)
@@ -125,6 +119,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found = isolation.failed(found)
         return report(found, as_json)
     return code
+
+
+def _command(given: list[str]) -> tuple[Parser, Callable[[argparse.Namespace], int], list[str]]:
+    """The parser and the function of a command line, and its arguments."""
+    if given[:1] == ["doctor"]:
+        return _doctor_parser(), _doctor, given[1:]
+    if given[:1] == ["check"]:
+        from trm_runtime import check_command
+
+        server = any(word.partition("=")[0] == check_command.COMMAND for word in given)
+        run = check_command.run_server if server else check_command.run
+        return check_command.parser(server=server), run, given[1:]
+    if given[:1] == ["serve"]:
+        from trm_runtime import serve_command
+
+        return serve_command.parser(), serve_command.run, given[1:]
+    return _parser(), _run, given
 
 
 def _trusting(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
@@ -161,9 +172,9 @@ def _run(options: argparse.Namespace) -> int:
     inputs: Any = read_inputs(options.puzzles, runner)
     if options.identifiers is not None:
         inputs["puzzle_identifiers"] = read_identifiers(options.identifiers)
-    progress = _Progress(len(inputs["inputs"]))
     started = time.monotonic()
-    with ended_after(options.deadline, options.model, options.json):
+    with ended_after(options.deadline, options.model, options.json) as steps:
+        progress = _Progress(len(inputs["inputs"]), steps)
         solution = solve(
             runner,
             inputs,
@@ -205,12 +216,14 @@ def _notes(solution: Solution, inputs: Mapping[str, Any]) -> Iterator[str]:
 
 
 class _Progress:
-    """Shows how many puzzles are done."""
+    """Shows how many puzzles are done, and passes on that a step is."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, after_step: Callable[[], object]) -> None:
         self._total, self._done, self.line = total, 0, StatusLine()
+        self._after_step = after_step
 
     def __call__(self, event: StepEvent) -> None:
+        self._after_step()
         self._done += int(event.finished.sum())
         self.line.show(f"{self._done} of {self._total} puzzles")
 

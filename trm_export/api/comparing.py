@@ -12,9 +12,10 @@ from trm_export.api.comparison import Comparison
 from trm_export.api.frameworks import load_keras
 from trm_export.api.model_source import ModelSource
 from trm_export.api.recording import RecordingJob
+from trm_export.api.speed import file_costs, model_cost, this_machine
 from trm_export.artifacts.file_list import each_once
 from trm_export.errors import UsageError
-from trm_export.files import sha256_file
+from trm_export.files import distinct_names, sha256_file
 from trm_export.parity.checking import Check, Spread, check_files
 from trm_export.parity.comparing import (
     costs_of,
@@ -22,7 +23,7 @@ from trm_export.parity.comparing import (
     refuse_beside_golden,
     spread_over,
 )
-from trm_export.parity.document import JudgedFile, judged, report_document
+from trm_export.parity.document import JudgedFile, Timed, judged, report_document
 from trm_export.report.outputs import refuse_targets, write_outputs
 from trm_export.step.model_facts import ModelHints
 from trm_export.tasks.selection import PuzzleSource, read_choice, refuse_puzzles
@@ -65,6 +66,7 @@ def compare(
     report: FilePath | None = None,
     output: FilePath | None = None,
     bench: FilePath | None = None,
+    speed: bool | None = None,
     trust: Sequence[str] = (),
     hints: ModelHints | None = None,
     force: bool = False,
@@ -99,6 +101,8 @@ def compare(
         report: an .html file to write a report to, with .md and .json beside it.
         output: a .json file to write the document to.
         bench: a document of `bench` of these files, for their costs.
+        speed: time a step of each file and of the model on this machine; None: only if a report
+            is written without `bench`.
         trust: packages whose code may run.
         hints: what the model does not state itself.
         force: replace files that this tool did not make.
@@ -151,13 +155,25 @@ def compare(
         checks = [Check(origin, path, demanded, batch_size, threads) for path in artifacts]
         found = _judged(reference, checks, contracts, costs, parts, spread, tell)
         found = _with_weights(source, found, weights, tell)
-        line = command or _call(name, artifacts)
-        document = report_document(reference, sha256_file(origin), found, line)
-        result = Comparison(name, found, document, page)
-        write_outputs(result.to_json(), document, wanted, page, force=force)
+        timed = None
+        if (page is not None and bench is None) if speed is None else speed:
+            found, timed = _timed(source, found, reference, device, tell)
+
+        def result(files: Sequence[JudgedFile]) -> Comparison:
+            """The result, of which the files that were asked for are written."""
+            line, digest = command or _call(name, artifacts), sha256_file(origin)
+            document = report_document(reference, digest, files, line, timed)
+            comparison = Comparison(name, tuple(files), document, page)
+            write_outputs(comparison.to_json(), document, wanted, page, force=force)
+            return comparison
+
+        comparison = result(found)
         if explain:
-            result = replace(result, explanations=_explained(source, found, reference, tell))
-    return result
+            explanations = _explained(source, found, reference, tell)
+            told = {path: one.told() for path, one in explanations.items()}
+            comparison = result([replace(f, explanation=told.get(str(f.path))) for f in found])
+            comparison = replace(comparison, explanations=explanations)
+    return comparison
 
 
 def _hinted(hints: ModelHints) -> dict[str, bool]:
@@ -188,9 +204,10 @@ def _judged(
     results = check_files(
         reference, checks, parts, spread=spread, progress=lambda share: tell(share, "Comparing")
     )
+    names = distinct_names([check.artifact for check in checks])
     return tuple(
-        judged(check.artifact, contract, result, costs.get(check.artifact.name))
-        for check, contract, result in zip(checks, contracts, results, strict=True)
+        judged(check.artifact, contract, result, costs.get(name))
+        for check, contract, result, name in zip(checks, contracts, results, names, strict=True)
     )
 
 
@@ -206,6 +223,22 @@ def _with_weights(
     paths = [file.path for file in wanted]
     reports = weights_reports(lambda: source.open(any_backend=True), paths, gated, tell)
     return tuple(file.with_weights(*next(reports)) if file in wanted else file for file in files)
+
+
+def _timed(
+    source: ModelSource,
+    files: Sequence[JudgedFile],
+    golden: Golden,
+    device: str,
+    tell: Progress,
+) -> tuple[tuple[JudgedFile, ...], Timed]:
+    """The files with their costs, and those of the model."""
+    load_keras(any_backend=True)
+    source = replace(source, assumed=files[0].contract)
+    model = model_cost(source.open(any_backend=True), golden, device)
+    costs = file_costs([file.path for file in files], golden, tell)
+    timed = tuple(replace(file, cost=cost) for file, cost in zip(files, costs, strict=True))
+    return timed, Timed(this_machine(), model)
 
 
 def _explained(

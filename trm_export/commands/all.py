@@ -48,7 +48,7 @@ def all(
     from trm_export.errors import ParityError
     from trm_runtime.message_text import counted
 
-    with progress("Exporting", 1.0) as advance:
+    with progress() as advance:
         found = trm_export.export_all(
             model,
             output,

@@ -133,7 +133,7 @@ def _export(
     from trm_export.commands.support.console import emit, progress, remark, show
 
     try:
-        with progress("Exporting") as advance:
+        with progress() as advance:
             result = trm_export.export(
                 model,
                 output,

@@ -116,14 +116,11 @@ def train(
     Ctrl-C backs up after the current step, for --resume, and ends with exit code 130; a second
     Ctrl-C ends without a backup.
     """
-    import sys
-
     import trm_export
     from trm_export.commands.support import interruption
-    from trm_export.commands.support.console import emit
+    from trm_export.commands.support.console import emit, progress
     from trm_export.commands.support.exits import StoppedError
 
-    shown = 0 if as_json else 1 if sys.stdout.isatty() else 2
     stop = trm_export.StopRequest()
 
     def heard() -> bool:
@@ -133,16 +130,16 @@ def train(
             interruption.say("Backing up after this step; press Ctrl-C again to end without it.")
         return True
 
-    with interruption.postponed(heard, SECONDS_TO_STOP):
+    with interruption.postponed(heard, SECONDS_TO_STOP), progress(lines=not as_json) as advance:
         result = trm_export.train(
             task,
             output,
             start=start,
             resume=resume,
             force=force,
-            verbose=shown,
             until=until,
             stop=stop,
+            progress=advance,
             **vars(recipe),
         )
     if as_json:

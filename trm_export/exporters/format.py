@@ -16,6 +16,12 @@ Documents = Mapping[str, str]
 """JSON documents about an exported file: ending -> text, whose `tool` names this tool.
 Each is written beside the artifact as ``<artifact><ending>``, for example ``.calibration.json``."""
 
+Tell = Callable[[str], object]  # called with what is being done
+
+
+def silent(description: str) -> None:
+    """Discards what is being done."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Job:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -34,6 +35,12 @@ class Rung:
     unlisted: int = 0  # number of further problems
 
 
+def any_judged(rungs: Iterable[tuple[str, str]]) -> bool:
+    """Whether a gate applied to anything that a candidate computes; (name, status) of all rungs."""
+    values = (status for name, status in list(rungs)[3:] if name != WEIGHTS)
+    return any(status in (OK, FAILED) for status in values)
+
+
 @dataclass(frozen=True, repr=False)
 class ParityResult(Shown):
     """A comparison of two runners; truthy when no rung failed.
@@ -63,7 +70,8 @@ class ParityResult(Shown):
     @property
     def summary(self) -> str:
         """The candidate and the verdict."""
-        return f"{self.precision} on {rows_text(self.puzzles, self.kind)}. {self.verdict}"
+        on = f" on {rows_text(self.puzzles, self.kind)}" if self.ran else ""
+        return f"{self.precision}{on}. {self.verdict}"
 
     def tables(self) -> tuple[Table, ...]:
         """The ladder."""
@@ -75,6 +83,11 @@ class ParityResult(Shown):
     def broken(self) -> Rung | None:
         """The rung that failed, if any."""
         return next((rung for rung in self.rungs if rung.status == FAILED), None)
+
+    @property
+    def ran(self) -> bool:
+        """Whether the candidate was run; it is not where the contracts differ."""
+        return bool(self.forced) or self.decisions is not None
 
     @property
     def passed(self) -> bool:
@@ -105,8 +118,7 @@ class ParityResult(Shown):
     @property
     def judged(self) -> bool:
         """Whether a gate applied to anything that the candidate computes."""
-        values = (rung for rung in self.rungs[3:] if rung.name != WEIGHTS)
-        return any(rung.status in (OK, FAILED) for rung in values)
+        return any_judged((rung.name, rung.status) for rung in self.rungs)
 
     def _passed(self) -> str:
         d, rows = self.decisions, rows_text(self.puzzles, self.kind)

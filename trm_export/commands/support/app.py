@@ -33,6 +33,7 @@ _MODULES = {
     "train": (_BEGIN, "train"),
     "import_": (_BEGIN, "import"),
     "export": (_EXPORT, "onnx", "tflite", "saved-model"),
+    "c": (_EXPORT, "c"),
     "all": (_EXPORT, "all"),
     "parity": (_CHECK, "parity"),
     "reference": (_CHECK, "reference"),
