@@ -57,6 +57,7 @@ _GENERATOR = f'<meta name="generator" content="{TOOL}'.encode()
 _SUITES = f'<testsuites name="{TOOL}"'.encode()
 _DRIVER = f'"driver": {{"name": "{TOOL}"'.encode()
 _HEAD = 512  # bytes of a page in which the generator stands
+VECTORS_INDEX = "vectors.json"  # of a folder of vectors
 _TEXT_HEAD = 1 << 20  # bytes of a file that show whether it is text
 _GROWING = (".md", ".txt")  # the suffixes of our files to which text may be added
 
@@ -243,9 +244,9 @@ def _is_our_golden(path: Path) -> bool:
 
 
 def _is_our_folder(path: Path) -> bool:
-    """An export keeps its contract as a file, at the place that is its format's."""
+    """An export has its contract as a file, at the place that is its format's; vectors an index."""
     if folder_kind(path) is None:
-        return False
+        return _is_our_json(path / VECTORS_INDEX)
     return any(_is_contract(file) for file in path.rglob(f"{METADATA_KEY}.json"))
 
 

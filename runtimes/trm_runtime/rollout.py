@@ -110,7 +110,8 @@ class Rollout:
         self._rows[taken] = np.arange(self._next, self._next + len(taken))
         self._fed[taken] = self._rows[taken]
         self._next += len(taken)
-        self._carry = {**self._carry, "halted": done | (self._rows == _IDLE)}
+        halted = (done | (self._rows == _IDLE)).astype(self._carry["halted"].dtype)
+        self._carry = {**self._carry, "halted": halted}
         if self._runner.contract.batch is None:
             self._keep(self._rows != _IDLE)
 

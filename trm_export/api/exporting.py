@@ -53,6 +53,7 @@ def export(
     target: str | None = None,
     puzzle_table: str = "internal",
     integer_io: bool = False,
+    ports: str = "bool",
     keep: str | Iterable[str] = (),
     auto_keep: float | None = None,
     auto_keep_count: int = 64,
@@ -77,6 +78,7 @@ def export(
         target: the engine the file is for: with tflite ``"litert"`` or ``"tflite-runtime"``.
         puzzle_table: puzzle embeddings ``"internal"``, or ``"external"`` in a file beside it.
         integer_io: int8 inputs and outputs; only for int8-static.
+        ports: dtype of ``halted``, ``"bool"`` or ``"int32"`` for engines without bool.
         keep: layers that stay float32, names or patterns such as ``"*down"``.
         auto_keep: keep the worst layers in float, one after the other, until the file passes its
             gates; they may add at most so many percent of bytes. The result has the `search`.
@@ -105,6 +107,7 @@ def export(
         target,
         puzzle_table,
         integer_io,
+        ports,
         (keep,) if isinstance(keep, str) else tuple(keep),
     )
     searched = auto_keep is not None

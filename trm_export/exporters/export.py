@@ -39,10 +39,10 @@ from trm_export.files import (
     write_together,
 )
 from trm_export.model import TRM
-from trm_export.step.signature import contract_for
+from trm_export.step.signature import contract_for, outgoing
 from trm_export.step.step_model import AnyModel, adapt
 from trm_export.version import TOOL
-from trm_runtime.integer import has_int8_io
+from trm_runtime.integer import has_int8_io, has_int32_halted
 from trm_runtime.message_text import counted
 from trm_runtime.open import open_runner
 from trm_runtime.parity import Puzzles, check
@@ -178,6 +178,7 @@ def plan(
         granularity=choices.granularity,
         packages=("keras", "tensorflow", *kind.packages),
         puzzle_table_sha256=table_sha256(model.keras) if external else None,
+        ports=choices.ports,
     )
     default = model.passes is not None and kind.rolls(contract)
     rolled = choices.recursion == "rolled" if choices.recursion else default
@@ -207,6 +208,12 @@ def _refusals(job: Job) -> Iterator[str]:
         yield (
             "Int8 I/O is not supported for granularity loop, which has no carry as input or "
             "output; use granularity step or block."
+        )
+    logical = [spec.name for spec in outgoing(job.contract) if spec.dtype == "bool"]
+    if has_int32_halted(job.contract) and logical:
+        yield (
+            f"Ports int32 are for halted only, but the model has {', '.join(logical)} in bool as "
+            "well; use ports bool, or make these int32 in the model."
         )
     if job.rolled and job.contract.granularity == "block":
         yield "A block is a single pass, which cannot be rolled; drop the recursion option."
