@@ -30,7 +30,10 @@ def open_closed_streams() -> None:
 
 
 class StatusLine:
-    """A line of standard error that is overwritten; not shown if that is not a terminal."""
+    """A line of standard error that is overwritten; not shown if that is not a terminal.
+
+    As a context it is removed at the end, an error included.
+    """
 
     def __init__(self) -> None:
         self._shown = sys.stderr.isatty()
@@ -38,13 +41,20 @@ class StatusLine:
     def show(self, text: str) -> None:
         """Replace the text."""
         if self._shown:
-            sys.stderr.write(f"\r{text}")
+            sys.stderr.write(f"\r{text}\033[K")
             sys.stderr.flush()
+
+    def __enter__(self) -> StatusLine:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.clear()
 
     def clear(self) -> None:
         """Remove the text."""
         if self._shown:
             sys.stderr.write("\r\033[K")
+            sys.stderr.flush()
 
 
 def has_no_reader(error: BaseException) -> bool:

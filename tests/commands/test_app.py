@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -24,6 +25,16 @@ from trm_export.commands.support.exits import DEBUG
 ROOT = Path(trm_export.__file__).parent.parent
 LAUNCHER = [sys.executable, str(ROOT / "cli.py")]
 HELP_BUDGET = 0.5  # seconds
+
+
+@pytest.mark.parametrize("words", [["--json", "--version"], ["--version", "--json"]])
+def test_the_version_as_json(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    from trm_runtime.__main__ import main
+
+    assert (run(words), main(words)) == (0, 0)
+    host, device = re.sub(r"}\s*{", "}\n{", capsys.readouterr().out).rsplit("\n", 2)[:2]
+    assert json.loads(host) == {"tool": "trm-export", "version": trm_export.__version__}
+    assert json.loads(device)["tool"] == "trm-runtime"
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from trm_export.api.frameworks import load_keras
 from trm_export.api.model_source import ModelSource
 from trm_export.api.recording import RecordingJob
 from trm_export.api.speed import file_costs, model_cost, this_machine
+from trm_export.artifacts.contract_rewrite import embedded_contract
 from trm_export.artifacts.file_list import each_once
-from trm_export.errors import UsageError
+from trm_export.errors import OtherWeightsError, UsageError
 from trm_export.files import distinct_names, sha256_file
 from trm_export.parity.checking import Check, Spread, check_files
 from trm_export.parity.comparing import (
@@ -96,7 +97,7 @@ def compare(
         device: where the model runs: `auto` (a GPU where Keras finds one), `gpu` or `cpu`.
         require_gpu: fail without a GPU.
         weights: judge what a file stores also where another tool quantized it, which is only
-            reported otherwise.
+            reported otherwise, or where its contract records other weights.
         explain: find the first bad operator and the cause of failing files, and rank the layers of
             int8 files. Takes several exports.
         report: an .html file to write a report to, with .md and .json beside it.
@@ -114,6 +115,8 @@ def compare(
         UsageError: an unknown value, or options that contradict each other.
         OverwriteError: a file to write was not made by this tool.
         RejectedInputError: the model, a file, the puzzles or the golden cannot be used.
+        OtherWeightsError: by its contract a file was not made from this model. Not raised with
+            `weights`, `explain` or `golden`, which compare it all the same.
     """
     tell = progress or ignore
     wanted, page = (None if path is None else Path(path) for path in (output, report))
@@ -139,6 +142,8 @@ def compare(
     artifacts = each_once(files)
     if not artifacts:
         raise UsageError("There is no file to compare; give at least one exported file.")
+    if recording is None and not (weights or explain):
+        _refuse_other_weights(source, artifacts)
     contracts = [open_runner(artifact).contract for artifact in artifacts]
     demanded = gates if gates is None or isinstance(gates, Gates) else read_gates(Path(gates))
     costs = costs_of(None if bench is None else Path(bench))
@@ -176,6 +181,15 @@ def compare(
             comparison = result([replace(f, explanation=told.get(str(f.path))) for f in found])
             comparison = replace(comparison, explanations=explanations)
     return comparison
+
+
+def _refuse_other_weights(source: ModelSource, artifacts: Sequence[Path]) -> None:
+    """OtherWeightsError for files whose contracts record other weights than the model's."""
+    recorded = {path: embedded_contract(path).made_by.weights_sha256 for path in artifacts}
+    same = {sha256: source.has_weights(sha256) for sha256 in set(recorded.values())}
+    others = [path for path, sha256 in recorded.items() if not same[sha256]]
+    if others:
+        raise OtherWeightsError(others, source.name)
 
 
 def _hinted(hints: ModelHints) -> dict[str, bool]:

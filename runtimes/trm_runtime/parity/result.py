@@ -113,7 +113,10 @@ class ParityResult(Shown):
     def verdict(self) -> str:
         """The result in one or two sentences."""
         if self.broken is not None:
-            return f"FAILED at {self.broken.name}: {self.broken.summary}.{self._hint()}"
+            where = f"at {self.broken.name}: {self.broken.summary}."
+            if self.same_weights:
+                return f"FAILED {where}"
+            return f"FAILED: made from other weights than this model, which shows {where}"
         return f"{self._passed()}{self._hint()}"
 
     @property
