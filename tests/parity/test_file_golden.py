@@ -103,6 +103,17 @@ def test_a_golden_of_a_file_is_none_of_its_model(folder: Path) -> None:
         te.compare(folder / "m.keras", folder / "good.onnx", golden=folder / "good.onnx.golden.npz")
 
 
+def test_in_int8_the_floor_also_has_what_a_rounding_to_the_other_side_does(
+    exports: Exports, tmp_path: Path
+) -> None:
+    path = tmp_path / "small.onnx"
+    te.export(exports("mlp").model, path, precision="int8")
+    control = te.record(path, count=6).golden.about.control
+    assert control is not None
+    nudged = control["errors"]["the same file with carries that differ by 1e-06"]
+    assert 0 < nudged <= control["forced_error"] < 0.1
+
+
 @pytest.fixture(scope="module")
 def reference(folder: Path) -> Golden:
     return te.record(folder / "m.keras", output=folder / "m.npz", count=4, control=False).golden

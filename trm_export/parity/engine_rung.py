@@ -2,7 +2,7 @@
 
 With a recording of the file beside it the file is compared as on a device: to the last bit, or
 within the floor of the engine that recorded it. Without one, the rung reports how far the engine is
-from itself with another number of threads and with its optimisations off.
+from itself when it runs in another way.
 """
 
 from __future__ import annotations
