@@ -17,7 +17,7 @@ import trm_export as te
 from trm_export.tasks import get_task
 
 ARTIFACTS = Path(__file__).parents[1] / "artifacts"
-TASKS = {"sudoku9": "Sudoku 9×9", "maze11": "Maze 11×11", "sudoku4": "Sudoku 4×4"}
+TASKS = {"sudoku9": "Sudoku 9x9", "maze11": "Maze 11x11", "sudoku4": "Sudoku 4x4"}
 ENGINES = {"onnx": {}, "tflite": {"ports": "int32"}}
 PRECISIONS = ("fp32", "int8")
 EXAMPLES = 12
