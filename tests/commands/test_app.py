@@ -295,8 +295,8 @@ def test_a_reader_that_leaves_is_no_error(tiny_keras: Path) -> None:
 @pytest.mark.parametrize(
     ("where", "code", "said"),
     [
-        (">&-", 0, ""),
-        (">&- 2>&-", 0, ""),
+        (">&-", 1, "Error: Standard output cannot be written: it is closed.\n"),
+        (">&- 2>&-", 1, ""),
         ("| true", 0, ""),
         (">/dev/full", 1, "Error: Standard output cannot be written: No space left on device.\n"),
     ],

@@ -25,12 +25,13 @@ from trm_export.parity.comparing import (
     spread_over,
 )
 from trm_export.parity.document import JudgedFile, Timed, judged, report_document
+from trm_export.parity.engine_rung import engine_rung
 from trm_export.report.outputs import refuse_targets, write_outputs
 from trm_export.step.model_facts import ModelHints
 from trm_export.tasks.selection import PuzzleSource, read_choice, refuse_puzzles
 from trm_runtime.contract import StepContract
 from trm_runtime.open import open_runner
-from trm_runtime.parity import Gates, Golden
+from trm_runtime.parity import Gates, Golden, Rung
 from trm_runtime.parity.gates import read_gates
 from trm_runtime.parity.golden_file import read_golden
 from trm_runtime.parity.result import OK
@@ -159,6 +160,7 @@ def compare(
         job.refuse_other(reference, origin)
         checks = [Check(origin, path, demanded, batch_size, threads) for path in artifacts]
         found = _judged(reference, checks, contracts, costs, parts, spread, tell)
+        found = _with_engine(reference, found, threads)
         found = _with_weights(source, found, weights, tell)
         timed = None
         if (page is not None and bench is None) if speed is None else speed:
@@ -225,6 +227,21 @@ def _judged(
     )
 
 
+def _with_engine(
+    reference: Golden, files: Sequence[JudgedFile], threads: int | None
+) -> tuple[JudgedFile, ...]:
+    """The files with what the engine does, unless the contracts differ."""
+
+    def rung(file: JudgedFile) -> Rung | None:
+        return engine_rung(file.path, reference, threads) if _same_contract(file) else None
+
+    return tuple(file.with_itself(rung(file)) for file in files)
+
+
+def _same_contract(file: JudgedFile) -> bool:
+    return file.result.rungs[2].status == OK
+
+
 def _with_weights(
     source: ModelSource, files: Sequence[JudgedFile], gated: bool, tell: Progress
 ) -> tuple[JudgedFile, ...]:
@@ -232,7 +249,7 @@ def _with_weights(
     load_keras(any_backend=True)
     from trm_export.explain.weights_rung import weights_reports
 
-    wanted = [file for file in files if file.result.rungs[2].status == OK]
+    wanted = [file for file in files if _same_contract(file)]
     source = replace(source, assumed=files[0].contract)
     paths = [file.path for file in wanted]
     reports = weights_reports(lambda: source.open(any_backend=True), paths, gated, tell)

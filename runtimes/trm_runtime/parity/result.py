@@ -18,6 +18,7 @@ from trm_runtime.parity.outcomes import Accuracy, Halting
 
 OK, FAILED, REPORTED, NOT_JUDGED = "ok", "failed", "reported", "not judged"
 WEIGHTS = "weights"  # the rung of a host: what the file stores, before what it computes
+ENGINE = "engine"  # the rung of a host: the file against itself
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Rung:
 
 def any_judged(rungs: Iterable[tuple[str, str]]) -> bool:
     """Whether a gate applied to anything that a candidate computes; (name, status) of all rungs."""
-    values = (status for name, status in list(rungs)[3:] if name != WEIGHTS)
+    values = (status for name, status in list(rungs)[3:] if name not in (WEIGHTS, ENGINE))
     return any(status in (OK, FAILED) for status in values)
 
 

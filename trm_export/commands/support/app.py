@@ -37,6 +37,7 @@ _MODULES = {
     "all": (_EXPORT, "all"),
     "parity": (_CHECK, "parity"),
     "reference": (_CHECK, "reference"),
+    "vectors": (_CHECK, "vectors"),
     "report": (_CHECK, "report"),
     "tune": (_CHECK, "tune"),
     "bench": (_CHECK, "bench"),
