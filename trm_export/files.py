@@ -49,7 +49,7 @@ from trm_runtime.zip_members import DAMAGE, opened_archive, read_member
 
 MODEL_CLASS = "trm_export>TRM"  # the name Keras registers our model under
 CONTRACT, CALIBRATION, KEEP = ".json", ".calibration.json", ".keep.json"  # see `sidecar`
-MEASURED = ".measured.json"
+MEASURED, RECORDING = ".measured.json", ".golden.npz"
 SOURCE_CODE, SOURCE_MEMORY = "model.c", "memory.json"  # files in a folder of generated code
 SOURCE_CONTRACT = f"{METADATA_KEY}.json"
 _OF_DISKS = FULL | {errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,8 +13,9 @@ from trm_export.exporters.c_source.arrays import LANES, Weights
 from trm_export.exporters.c_source.layout import Layout
 from trm_export.model import TRM
 from trm_export.model.layers import NORM_EPSILON
-from trm_runtime.contract import CarrySpec, StepContract, TensorSpec
+from trm_runtime.contract import StepContract
 from trm_runtime.message_text import counted
+from trm_runtime.servers.messages import entering, leaving, size_of
 
 _TEMPLATES = ("model.h", "model.c", "weights.h", "weights.c", "serve.c", "Makefile")
 _WIDTH = 96  # characters of a line of numbers
@@ -81,8 +81,8 @@ def _facts(model: TRM, weights: Weights, layout: Layout, contract: StepContract)
         "head": weights.lm_head,
         "vectors": weights.vectors,
         "carry": contract.carry,
-        "bytes_in": sum(map(_bytes, (*contract.inputs, *contract.carry))),
-        "bytes_out": sum(map(_bytes, (*contract.outputs, *contract.carry))),
+        "bytes_in": size_of(entering(contract), 1),
+        "bytes_out": size_of(leaving(contract), 1),
         "contract_lines": _literals(contract.to_json()),
     }
 
@@ -90,11 +90,6 @@ def _facts(model: TRM, weights: Weights, layout: Layout, contract: StepContract)
 def _largest_code(inputs: int) -> int:
     """Of an activation, so that so many products with int8 weights fit an int32."""
     return min(2**15 - 1, (2**31 - 1) // (127 * max(inputs, 1)))
-
-
-def _bytes(spec: TensorSpec | CarrySpec) -> int:
-    """Of one row."""
-    return math.prod(size or 1 for size in spec.shape) * np.dtype(spec.dtype).itemsize
 
 
 def _literals(text: str) -> list[str]:
