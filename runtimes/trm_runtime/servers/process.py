@@ -106,8 +106,10 @@ class ServerProcess:
         """End the command; the error for what it did, with the last of its standard error."""
         self._kill()
         lines = self._last_lines()
-        end = "its standard error ends with:" if lines else "it wrote nothing to standard error."
-        return RejectedInputError(f"{self.name}: the step server {what}; {end}", lines)
+        text = f"{self.name}: the step server {what}"
+        if lines:
+            return RejectedInputError(f"{text}; its standard error ends with:", lines)
+        return RejectedInputError(f"{text}; it wrote nothing to standard error.")
 
     def close(self) -> None:
         """End the command: by the end of its input or, if it takes longer, by force."""
