@@ -107,6 +107,7 @@ def draw(seed: int) -> Drawn:
         "recursion": one_of(None, None, "rolled", "unrolled"),
         "puzzle_table": "external" if table and rng.random() < 0.4 else "internal",
         "integer_io": bool(rng.random() < 0.15),
+        "ports": "int32" if seed % 4 == 1 else "bool",
         "keep": one_of((), (), (), "*down", ("lm_head", "*gate_up"), "nowhere"),
     }  # fmt: skip
     if options["format"] == "tflite":
