@@ -17,6 +17,7 @@ from trm_export.version import TOOL, __version__
 
 if TYPE_CHECKING:
     from trm_export.api.benching import BenchResult, bench
+    from trm_export.api.c_export import export_c
     from trm_export.api.comparing import compare
     from trm_export.api.comparison import Comparison
     from trm_export.api.evaluating import Evaluation, evaluate
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from trm_export.api.training import train
     from trm_export.api.trusting import require, sign, verify
     from trm_export.api.tuning import TuneResult, tune
+    from trm_export.api.vectors import WrittenVectors, write_vectors
     from trm_export.explain.explanation import Explanation
     from trm_export.exporters.export_result import ExportResult, ExportSet, SetEntry
     from trm_export.exporters.keep_search import AutoKeepError, KeepSearch
@@ -58,12 +60,14 @@ __all__ = [
     "TRMReasoningModule",
     "TrainResult",
     "TuneResult",
+    "WrittenVectors",
     "__version__",
     "bench",
     "compare",
     "evaluate",
     "export",
     "export_all",
+    "export_c",
     "import_checkpoint",
     "inspect",
     "load",
@@ -74,10 +78,12 @@ __all__ = [
     "tune",
     "verify",
     "write_report",
+    "write_vectors",
 ]
 
 _MODULES = {
     "api.benching": ("BenchResult", "bench"),
+    "api.c_export": ("export_c",),
     "api.comparing": ("compare",),
     "api.comparison": ("Comparison",),
     "api.evaluating": ("Evaluation", "evaluate"),
@@ -90,6 +96,7 @@ _MODULES = {
     "api.training": ("train",),
     "api.trusting": ("require", "sign", "verify"),
     "api.tuning": ("TuneResult", "tune"),
+    "api.vectors": ("WrittenVectors", "write_vectors"),
     "explain.explanation": ("Explanation",),
     "exporters.export_result": ("ExportResult", "ExportSet", "SetEntry"),
     "exporters.keep_search": ("AutoKeepError", "KeepSearch"),

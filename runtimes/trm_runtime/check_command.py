@@ -1,4 +1,7 @@
-"""`python -m trm_runtime check MODEL GOLDEN`: parity on the device, without Keras."""
+"""`python -m trm_runtime check MODEL GOLDEN`: parity on the device, without Keras.
+
+`check --command COMMAND GOLDEN` compares a driver in any language, which is a step server.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trm_runtime.display import printable
 from trm_runtime.errors import ParityError, exit_codes_text
 from trm_runtime.failures import Parser
 from trm_runtime.message_text import counted
@@ -14,64 +18,114 @@ from trm_runtime.streams import StatusLine
 from trm_runtime.trust import add_options
 
 if TYPE_CHECKING:
-    from trm_runtime.parity import ParityResult
+    from trm_runtime.parity import Gates, Golden, ParityResult
+    from trm_runtime.parity.file_golden import EngineHop
+    from trm_runtime.runner import StepRunner
 
 _LISTED = 10
+COMMAND = "--command"
+HELP_COMMAND = "a step server: the program that serves the model, as a shell would start it"
+HELP_TIMEOUT = "end a step server that has not answered in this time (default 300)"
 
 
-def parser() -> Parser:
-    """The options of the command."""
+def parser(*, server: bool = False) -> Parser:
+    """The options of the command: for a file or, with --command, for a step server."""
     command = Parser(
         prog="python -m trm_runtime check",
-        description="Compare an exported model with a recorded reference, step by step.",
+        description="Compare an exported model with a recorded reference, step by step. With "
+        "--command COMMAND in the place of MODEL, a driver in any language (docs/contract.md).",
         epilog=exit_codes_text(),
     )
     add = command.add_argument
-    add("model", metavar="MODEL", help="exported model, such as model.tflite")
+    if server:
+        add(COMMAND, metavar="COMMAND", required=True, help=HELP_COMMAND)
+        add("--timeout", type=float, metavar="SECONDS", default=300.0, help=HELP_TIMEOUT)
+    else:
+        add("model", metavar="MODEL", help="exported model, such as model.tflite")
+        add("--threads", type=int, metavar="N",
+            help="threads of the engine (default: its own choice)")  # fmt: skip
+        add_options(command)
     add("golden", metavar="GOLDEN", help="recording of `trm-export reference`, an .npz file")
     add("--puzzle-table", metavar="FILE",
         help="the model's puzzle embeddings, if they are not beside it")  # fmt: skip
     add("--gate", metavar="FILE", help="gates of your own, a JSON file (default: by precision)")
     add("--batch-size", type=int, metavar="N", default=64, help="rows a step (default 64)")
-    add("--threads", type=int, metavar="N", help="threads of the engine (default: its own choice)")
-    add_options(command)
     add("--json", action="store_true", help="print one JSON object, errors included")
     return command
 
 
 def run(options: argparse.Namespace) -> int:
-    """Compare and print; returns the exit code."""
-    from trm_runtime.json_values import plain
+    """Compare a file and print; returns the exit code."""
     from trm_runtime.open import open_runner
-    from trm_runtime.parity import check
     from trm_runtime.parity.file_golden import engine_hop
-    from trm_runtime.parity.gates import read_gates
     from trm_runtime.parity.golden_file import read_golden
 
-    gates = None if options.gate is None else read_gates(options.gate)
-    golden = read_golden(options.golden)
-    hop = engine_hop(golden, Path(options.model), options.threads)
-    if hop is not None:
-        gates = gates or hop.gates
-    runner = open_runner(options.model, options.threads, options.puzzle_table)
-    status = StatusLine()
-    result = check(
-        golden, runner, gates=gates, batch_size=options.batch_size,
-        progress=lambda done, total: status.show(f"{done / total:4.0%} checked"),
-    )  # fmt: skip
-    status.clear()
+    with StatusLine() as status:
+        status.show(f"Opening {printable(Path(options.model).name)} ...")
+        own, golden = _own_gates(options), read_golden(options.golden)
+        hop = engine_hop(golden, Path(options.model), options.threads)
+        gates = own or (None if hop is None else hop.gates)
+        runner = open_runner(options.model, options.threads, options.puzzle_table)
+    return _shown(options, _compared(options, golden, runner, gates), hop)
+
+
+def run_server(options: argparse.Namespace) -> int:
+    """Compare a step server and print; returns the exit code."""
+    from trm_runtime.parity.file_golden import other_engine
+    from trm_runtime.parity.golden_file import read_golden
+    from trm_runtime.parity.own_loop import refusal_rung, with_own_loop
+    from trm_runtime.servers.runner import ServerRunner
+
+    own, golden = _own_gates(options), read_golden(options.golden)
+    with ServerRunner(options.command, options.timeout, options.puzzle_table) as server:
+        hop = other_engine(golden, server.engine)
+        gates = own or (None if hop is None else hop.gates)
+        refusals = refusal_rung(server, golden)
+        result = _compared(options, golden, server.whole, gates)
+        result = with_own_loop(result, golden, server.whole, server.solve, refusals)
+    return _shown(options, result, hop, server.engine)
+
+
+def _own_gates(options: argparse.Namespace) -> Gates | None:
+    from trm_runtime.parity.gates import read_gates
+
+    return None if options.gate is None else read_gates(options.gate)
+
+
+def _compared(
+    options: argparse.Namespace, golden: Golden, runner: StepRunner, gates: Gates | None
+) -> ParityResult:
+    from trm_runtime.parity import check
+
+    with StatusLine() as status:
+        return check(
+            golden, runner, gates=gates, batch_size=options.batch_size,
+            progress=lambda done, total: status.show(f"{done / total:4.0%} checked"),
+        )  # fmt: skip
+
+
+def _shown(
+    options: argparse.Namespace,
+    result: ParityResult,
+    hop: EngineHop | None,
+    driver: str | None = None,
+) -> int:
+    from trm_runtime.json_values import plain
+
     if options.json:
-        own = {} if hop is None else {"engine_hop": hop}
-        print(json.dumps(plain({**result.to_json(), **own}), ensure_ascii=False))
+        more = {"engine_hop": hop, "driver": driver}
+        given = {name: value for name, value in more.items() if value is not None}
+        print(json.dumps(plain({**result.to_json(), **given}), ensure_ascii=False))
     else:
-        print(text(result, "" if hop is None else hop.words))
+        print(text(result, "" if hop is None else hop.words, driver))
     return 0 if result else ParityError.exit_code
 
 
-def text(result: ParityResult, hop: str = "") -> str:
+def text(result: ParityResult, hop: str = "", driver: str | None = None) -> str:
     """The verdict, what was compared, the ladder, and the problems of the failed rung."""
     width = max(len(rung.name) for rung in result.rungs)
-    lines = [result.verdict, *([hop] if hop else []), ""]
+    lines = [result.verdict, *([hop] if hop else [])]
+    lines += [*([f"Driver: {driver}."] if driver else []), ""]
     lines += [f"{r.name:{width}}  {r.status:10}  {r.summary}" for r in result.rungs]
     broken = result.broken
     if broken is not None and broken.problems:

@@ -113,6 +113,8 @@ class StepContract(Shown):
     block also has the carry `passes` int32 (B,) fill 0, the number of calls in the present step. A
     loop has no carry, and also the outputs `answers` int32 (B, S) and `steps` int32 (B,).
 
+    `halted` may be int32 instead, 0 or 1 with fill 1, for engines without bool inputs and outputs.
+
     With int8 I/O every float32 tensor of the carry and the outputs is int8 instead, with its own
     scale and zero point; a tensor of the carry has the same as input and as output.
 

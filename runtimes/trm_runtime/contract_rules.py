@@ -32,7 +32,8 @@ INPUTS: Mapping[str, Kind] = {
 }
 """All possible inputs: `inputs` always, and at most one of the others."""
 
-_CARRY: Mapping[str, Kind] = {"steps": ("int32", "B"), "halted": ("bool", "B")}
+HALTED = "halted"
+_CARRY: Mapping[str, Kind] = {"steps": ("int32", "B"), HALTED: ("bool", "B")}
 _COUNTER: Mapping[str, Kind] = {"passes": ("int32", "B")}  # of a block
 _HEADS: Mapping[str, Kind] = {
     "logits": ("float32", "BSV"),
@@ -42,7 +43,7 @@ _HEADS: Mapping[str, Kind] = {
 _RESULTS: Mapping[str, Kind] = {"answers": ("int32", "BS"), "steps": ("int32", "B")}  # of a loop
 
 FILLS: Mapping[str, tuple[bool | int, str]] = {
-    "halted": (True, "so that the first step resets every row"),
+    HALTED: (True, "so that the first step resets every row"),
     "passes": (0, "so that the first call begins a step"),
 }
 """The required fill of these tensors, and the reason."""
@@ -124,8 +125,9 @@ def _expect(
 
 
 def dtypes_for(role: str, dtype: str) -> tuple[str, ...]:
-    """The dtypes that such a tensor may have: float32 may be int8, except for inputs."""
-    return (dtype, "int8") if dtype == "float32" and role != "input" else (dtype,)
+    """The dtypes that such a tensor may have: float32 may be int8 and bool int32, but no input."""
+    others = {"float32": ("int8",), "bool": ("int32",)}
+    return (dtype,) if role == "input" else (dtype, *others.get(dtype, ()))
 
 
 def number_problems(granularity: str, max_steps: int, passes: int, schema: int) -> list[str]:

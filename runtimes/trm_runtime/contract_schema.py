@@ -140,7 +140,8 @@ def _fill_rules() -> Iterable[Schema]:
             fill.update(minimum=least, maximum=most)
         yield _implies("dtype", dtype, {"properties": {"fill": fill}})
     for name, (value, _) in FILLS.items():
-        yield _implies("name", name, {"properties": {"fill": {"const": value}}})
+        values = [True, 1] if value is True else [value]  # JSON has two of them, Python one
+        yield _implies("name", name, {"properties": {"fill": {"enum": values}}})
 
 
 def _batch_rules() -> Iterable[Schema]:

@@ -9,7 +9,7 @@ from typing import Any
 from trm_runtime.block import BlockRunner
 from trm_runtime.errors import UsageError
 from trm_runtime.file_kinds import kind_of
-from trm_runtime.integer import IntegerRunner, has_int8_io
+from trm_runtime.integer import IntegerRunner, usual_contract
 from trm_runtime.puzzle_table import PuzzleTableRunner, open_table, table_beside
 from trm_runtime.runner import StepRunner
 
@@ -24,10 +24,11 @@ def open_runner(
     """A runner for the model at `path`; `threads` is how many the engine may use in one step.
 
     The runner is the same for every model: a model of granularity "block" is wrapped, so that its
-    `step` is a complete step; one with int8 I/O, so that its tensors are float32; one without its
-    puzzle embeddings, so that it takes identifiers. The embeddings are memory-mapped from
-    `<path>.puzzle_table.npy` or from `puzzle_table`. Without `optimised` the engine runs the graph
-    unchanged and slowly, which shows whether an error is in the file or in the engine.
+    `step` is a complete step; one with int8 I/O or int32 `halted`, so that its tensors are float32
+    and bool; one without its puzzle embeddings, so that it takes identifiers. The embeddings are
+    memory-mapped from `<path>.puzzle_table.npy` or from `puzzle_table`. Without `optimised` the
+    engine runs the graph unchanged and slowly, which shows whether an error is in the file or in
+    the engine.
 
     Raises RejectedInputError for a file that is missing, of unknown kind, damaged or different from
     its contract, MissingExtraError if the engine is not installed, UsageError if `path` is not a
@@ -54,11 +55,8 @@ def open_driver(path: Path, threads: int | None = None, *, optimised: bool = Tru
 def wrapped(
     runner: StepRunner, path: Path, puzzle_table: str | os.PathLike[str] | None = None
 ) -> StepRunner:
-    """A driver as a runner of complete steps on float32 and identifiers."""
-    if has_int8_io(runner.contract):
-        runner = IntegerRunner(runner)
-    if runner.contract.granularity == "block":
-        runner = BlockRunner(runner)
+    """A driver as a runner of complete steps on float32, bool and identifiers."""
+    runner = complete_steps(runner)
     if runner.contract.puzzle_table_sha256 is not None:
         beside = table_beside(path) if puzzle_table is None else Path(puzzle_table)
         return PuzzleTableRunner(runner, open_table(beside, runner.contract))
@@ -66,4 +64,13 @@ def wrapped(
         raise UsageError(
             f"{path}: takes no external puzzle table; drop --puzzle-table ({puzzle_table})."
         )
+    return runner
+
+
+def complete_steps(runner: StepRunner) -> StepRunner:
+    """A driver as a runner of complete steps on float32 and bool."""
+    if usual_contract(runner.contract) != runner.contract:
+        runner = IntegerRunner(runner)
+    if runner.contract.granularity == "block":
+        runner = BlockRunner(runner)
     return runner

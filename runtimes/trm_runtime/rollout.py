@@ -85,6 +85,10 @@ class Rollout:
             q_halt=self._q_halt[rows],
             q_continue=self._q_continue[rows],
             finished=self._reasons[rows] != _RUNNING,
+            stop_reasons=tuple(
+                None if code == _RUNNING else STOP_REASONS[code]
+                for code in self._reasons[rows].tolist()
+            ),
             outputs=output.outputs,
             carry=output.carry,
         )
@@ -110,7 +114,8 @@ class Rollout:
         self._rows[taken] = np.arange(self._next, self._next + len(taken))
         self._fed[taken] = self._rows[taken]
         self._next += len(taken)
-        self._carry = {**self._carry, "halted": done | (self._rows == _IDLE)}
+        halted = (done | (self._rows == _IDLE)).astype(self._carry["halted"].dtype)
+        self._carry = {**self._carry, "halted": halted}
         if self._runner.contract.batch is None:
             self._keep(self._rows != _IDLE)
 

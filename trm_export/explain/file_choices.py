@@ -13,7 +13,7 @@ from trm_export.exporters.export import format_named
 from trm_export.exporters.format import Format
 from trm_export.exporters.kept_layers import layers
 from trm_export.step.step_model import AnyModel, adapt
-from trm_runtime.integer import has_int8_io
+from trm_runtime.integer import has_int8_io, has_int32_halted
 
 _LOOPS = {"Loop", "WHILE"}
 
@@ -47,6 +47,7 @@ def choices_of(path: Path, model: AnyModel) -> Choices:
         recursion=RECURSIONS[rolled] if is_known else None,
         puzzle_table="internal" if contract.puzzle_table_sha256 is None else "external",
         integer_io=has_int8_io(contract),
+        ports="int32" if has_int32_halted(contract) else "bool",
         keep=() if contract.precision == "fp32" else _kept(path, model),
     )
 

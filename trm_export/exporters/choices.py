@@ -16,6 +16,7 @@ from trm_runtime.contract import GRANULARITIES
 
 PRECISIONS = ("fp32", "fp16", "int8", "int8-static")
 RECURSIONS = ("unrolled", "rolled")
+PORTS = ("bool", "int32")  # dtype of `halted`
 PLACES = ("internal", "external")  # of the puzzle table
 MAX_ROWS = 2**31 - 1  # what an int32 dimension holds
 FORMATS = HOST_KINDS.keys()
@@ -35,6 +36,7 @@ class Choices:
         puzzle_table: ``"internal"``, or ``"external"`` for a graph that takes the rows of the
             puzzle embeddings, and a file of them beside it.
         integer_io: int8 I/O: states and scores enter and leave as int8; only with int8-static.
+        ports: dtype of ``halted``; ``"int32"`` for engines without bool inputs and outputs.
         keep: layers that stay float32, names or patterns as in `layers.chosen`.
     """
 
@@ -45,6 +47,7 @@ class Choices:
     engine: str | None = None
     puzzle_table: str = "internal"
     integer_io: bool = False
+    ports: str = "bool"
     keep: tuple[str, ...] = ()
 
 
@@ -56,6 +59,7 @@ def target_name(stem: str, name: str, choices: Choices) -> str:
     options = ((choices.precision, USUAL.precision), (choices.granularity, USUAL.granularity))
     marks = [value for value, default in options if value != default]
     marks += ["integer-io"] if choices.integer_io else []
+    marks += [f"{choices.ports}-ports"] if choices.ports != USUAL.ports else []
     marks += ["keep"] if choices.keep else []
     return "-".join([stem, *marks]) + HOST_KINDS[name].ending
 
@@ -86,6 +90,7 @@ def _wrong_words(name: str, choices: Choices) -> Iterator[str]:
         "recursion": (choices.recursion or RECURSIONS[0], RECURSIONS),
         "target": (choices.engine or engines[0], engines),
         "puzzle table": (choices.puzzle_table, PLACES),
+        "ports": (choices.ports, PORTS),
     }
     for choice, (word, known) in words.items():
         if word not in known:

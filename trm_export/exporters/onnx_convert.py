@@ -41,7 +41,7 @@ def converted(job: Job, contract: StepContract, *, rolled: bool) -> onnx.ModelPr
         rolled: leave the recursion in a loop.
     """
     external = contract.puzzle_table_sha256 is not None
-    key = ("onnx", contract.granularity, contract.batch, rolled, external)
+    key = ("onnx", contract.granularity, contract.batch, contract.carry, rolled, external)
     proto = job.shared.once(key, lambda: _converted(job.model, contract, rolled))
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)

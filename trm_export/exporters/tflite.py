@@ -58,7 +58,8 @@ def write(job: Job, path: Path) -> Documents:
 def convert(job: Job) -> bytes:
     """The flatbuffer with the contract's names, without the contract; in float for int8-static."""
     contract = job.contract
-    key = ("tflite", contract.granularity, contract.batch, job.rolled, contract.puzzle_table_sha256)
+    shape = (contract.granularity, contract.batch, contract.carry, contract.puzzle_table_sha256)
+    key = ("tflite", *shape, job.rolled)
     saved = job.shared.once(key, lambda: _saved(job))
     if not job.keep or contract.precision not in SMALLER:
         return _converted(saved, contract)
@@ -134,7 +135,6 @@ def _rolls(contract: StepContract) -> bool:
 FORMAT = Format(
     name="tflite",
     packages=("ai-edge-litert",),
-    batch=1,
     write=write,
     rolls=_rolls,
     refusals=_refusals,

@@ -18,7 +18,9 @@ from trm_export.model import TRM
 from trm_export.step.step_model import AnyModel, StepModel, adapt, select
 from trm_export.version import TOOL, __version__
 from trm_runtime.contract import CarrySpec, MadeBy, StepContract, TensorSpec
+from trm_runtime.contract_rules import HALTED
 from trm_runtime.granularity import as_block, as_loop
+from trm_runtime.integer import has_int32_halted, int32_halted
 
 Graph = Callable[..., dict[str, Any]]
 
@@ -31,6 +33,7 @@ def contract_for(
     granularity: str = "step",
     packages: Sequence[str] = ("keras",),
     puzzle_table_sha256: str | None = None,
+    ports: str = "bool",
 ) -> StepContract:
     """The contract of one call of the exported model.
 
@@ -43,6 +46,7 @@ def contract_for(
         packages: distributions whose versions are recorded in ``made_by``.
         puzzle_table_sha256: of the file that holds the puzzle embeddings instead of the graph,
             which then takes their rows.
+        ports: dtype of ``halted``, ``"bool"`` or ``"int32"``.
     """
     model = _stepping(model, puzzle_table_sha256)
     step = StepContract(
@@ -50,7 +54,7 @@ def contract_for(
         precision=precision,
         batch=batch,
         inputs=model.inputs(batch),
-        carry=model.carry(batch),
+        carry=_carry(model, batch, ports),
         outputs=model.outputs(batch),
         halt=model.halt,
         max_steps=model.max_steps,
@@ -62,6 +66,11 @@ def contract_for(
     if granularity == "loop":
         return as_loop(step)
     return as_block(step, model.passes or 1) if granularity == "block" else step
+
+
+def _carry(model: StepModel, batch: int | None, ports: str) -> tuple[CarrySpec, ...]:
+    carry = model.carry(batch)
+    return carry if ports == "bool" else tuple(int32_halted(spec) for spec in carry)
 
 
 def _stepping(model: AnyModel, puzzle_table_sha256: str | None) -> StepModel:
@@ -111,12 +120,17 @@ def graph_function(model: AnyModel, contract: StepContract, *, rolled: bool = Fa
     if contract.granularity == "loop":
         return _loop_function(model, contract, rolled)
     names = [spec.name for spec in outgoing(contract)]
+    int32 = has_int32_halted(contract)
 
     def act(**tensors: Any) -> dict[str, Any]:
+        if int32:
+            tensors[HALTED] = ops.not_equal(tensors[HALTED], 0)
         if contract.granularity == "block":
             results = model.one_pass(tensors)
         else:
             results = model.step(tensors, rolled=rolled)
+        if int32:
+            results[f"{HALTED}_next"] = ops.cast(results[f"{HALTED}_next"], "int32")
         return {name: results[name] for name in names}
 
     return act

@@ -3,7 +3,7 @@
 Quantization is no part of such a comparison, so it is tight in every precision. Where engine,
 version, processor and threads are the same, every value must be the same to the last bit; elsewhere
 within twice the *floor*: the largest difference of the recording engine from itself with
-another number of threads and with its optimisations off.
+another number of threads, with its optimisations off and, in int8, with other carries.
 """
 
 from __future__ import annotations
@@ -73,10 +73,17 @@ def engine_hop(golden: Golden, path: Path, threads: int | None) -> EngineHop | N
         gates = Gates(relative_l2=0.0, answers=1.0, halting_steps=1.0)
         where = f"{here['engine']} on the same kind of processor"
         return EngineHop(True, gates, f"Engine: {where}, so every value must be the same.")
-    limit = limit_of(golden)
+    return other_engine(golden, here["engine"])
+
+
+def other_engine(golden: Golden, engine: str) -> EngineHop | None:
+    """How to compare another engine with the golden of a file; None for that of a model."""
+    if not is_of_a_file(golden):
+        return None
+    limit, recorded = limit_of(golden), golden.about.provenance
     gates = Gates(relative_l2=limit, answers=1.0, halting_steps=1.0, near_ties_excused=True)
     words = (
-        f"Engine: {here['engine']} on {here['processor']}, recorded by {recorded.get('engine')} on "
+        f"Engine: {engine} on {cpu_model()}, recorded by {recorded.get('engine')} on "
         f"{recorded.get('processor')}, so values may differ by {limit:.1e}."
     )
     return EngineHop(False, gates, words)

@@ -227,6 +227,10 @@ class GraphOptions:
         typer.Option(help="The passes as separate nodes, or as one loop. Default: the faster one."),
     ] = None
     puzzle_table: PuzzleTable = "internal"
+    ports: Annotated[
+        Literal["bool", "int32"],
+        typer.Option(help="dtype of halted; int32 for LiteRT.js, Core ML and others."),
+    ] = "bool"
 
 
 @dataclass(frozen=True)
