@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from trm_export.api.training import train
     from trm_export.api.trusting import require, sign, verify
     from trm_export.api.tuning import TuneResult, tune
+    from trm_export.api.vectors import WrittenVectors, write_vectors
     from trm_export.explain.explanation import Explanation
     from trm_export.exporters.export_result import ExportResult, ExportSet, SetEntry
     from trm_export.exporters.keep_search import AutoKeepError, KeepSearch
@@ -59,6 +60,7 @@ __all__ = [
     "TRMReasoningModule",
     "TrainResult",
     "TuneResult",
+    "WrittenVectors",
     "__version__",
     "bench",
     "compare",
@@ -76,6 +78,7 @@ __all__ = [
     "tune",
     "verify",
     "write_report",
+    "write_vectors",
 ]
 
 _MODULES = {
@@ -93,6 +96,7 @@ _MODULES = {
     "api.training": ("train",),
     "api.trusting": ("require", "sign", "verify"),
     "api.tuning": ("TuneResult", "tune"),
+    "api.vectors": ("WrittenVectors", "write_vectors"),
     "explain.explanation": ("Explanation",),
     "exporters.export_result": ("ExportResult", "ExportSet", "SetEntry"),
     "exporters.keep_search": ("AutoKeepError", "KeepSearch"),

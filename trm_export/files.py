@@ -49,7 +49,7 @@ from trm_runtime.zip_members import DAMAGE, opened_archive, read_member
 
 MODEL_CLASS = "trm_export>TRM"  # the name Keras registers our model under
 CONTRACT, CALIBRATION, KEEP = ".json", ".calibration.json", ".keep.json"  # see `sidecar`
-MEASURED = ".measured.json"
+MEASURED, RECORDING = ".measured.json", ".golden.npz"
 SOURCE_CODE, SOURCE_MEMORY = "model.c", "memory.json"  # files in a folder of generated code
 SOURCE_CONTRACT = f"{METADATA_KEY}.json"
 _OF_DISKS = FULL | {errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS}
@@ -60,6 +60,7 @@ _GENERATOR = f'<meta name="generator" content="{TOOL}'.encode()
 _SUITES = f'<testsuites name="{TOOL}"'.encode()
 _DRIVER = f'"driver": {{"name": "{TOOL}"'.encode()
 _HEAD = 512  # bytes of a page in which the generator stands
+VECTORS_INDEX = "vectors.json"  # of a folder of vectors
 _TEXT_HEAD = 1 << 20  # bytes of a file that show whether it is text
 _GROWING = (".md", ".txt")  # the suffixes of our files to which text may be added
 
@@ -251,11 +252,11 @@ def _is_our_golden(path: Path) -> bool:
 
 
 def _is_our_folder(path: Path) -> bool:
-    """An export keeps its contract as a file, at the place that is its format's."""
+    """An export has its contract as a file, at the place that is its format's; vectors an index."""
     if is_source(path):
         return True
     if folder_kind(path) is None:
-        return False
+        return _is_our_json(path / VECTORS_INDEX)
     return any(_is_contract(file) for file in path.rglob(f"{METADATA_KEY}.json"))
 
 

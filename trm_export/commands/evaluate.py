@@ -78,7 +78,6 @@ def evaluate(
     else:
         console.show(*found.tables())
         show_boards(found.task, found.boards[:show])
-        if not found:
-            console.remark(f"Error: {found.nonfinite}")
     if not found:
+        console.remark(f"Error: {found.nonfinite}")
         raise typer.Exit(NonfiniteError.exit_code)

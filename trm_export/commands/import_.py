@@ -61,6 +61,7 @@ def import_(
 ) -> None:
     """Convert a checkpoint of the official PyTorch code to a .keras file."""
     import trm_export
+    from trm_export.commands.support.command_line import command
     from trm_export.commands.support.console import emit, progress, remark, show
 
     trust.apply([checkpoint])
@@ -80,3 +81,4 @@ def import_(
     for note in result.report.notes:
         remark(note)
     print(result.path)
+    remark(f"Next: {command('onnx', result.path)}")

@@ -154,14 +154,15 @@ def parity(
     import trm_export as te
     from trm_export.api.build_servers import append, refusals, refuse, refuse_growing, write
     from trm_export.commands.support.command_line import command_line
-    from trm_export.commands.support.console import emit, progress
+    from trm_export.commands.support.console import emit, progress, remark
+    from trm_export.commands.support.cures import cure_of_parity, lines, with_cure
     from trm_export.commands.support.parity_tables import show_comparison
     from trm_export.errors import ParityError
 
     refuse(junit, ".xml", force=force)
     refuse_growing(summary, [model, *artifacts, golden, gate, bench, puzzles.puzzles])
     trust.apply(artifacts)
-    with refusals(junit, summary, force=force), progress() as advance:
+    with refusals(junit, summary, force=force), progress() as advance, with_cure(model, hints):
         found = te.compare(
             model,
             artifacts,
@@ -192,5 +193,8 @@ def parity(
         emit(found.to_json())
     else:
         show_comparison(found)
+        cures = [cure_of_parity(model, one, hints, explained=explain) for one in found.files]
+        for line in lines(cures):
+            remark(line)
     if not found:
         raise typer.Exit(ParityError.exit_code)

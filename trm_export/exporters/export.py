@@ -217,8 +217,8 @@ def _refusals(job: Job) -> Iterator[str]:
     logical = [spec.name for spec in outgoing(job.contract) if spec.dtype == "bool"]
     if has_int32_halted(job.contract) and logical:
         yield (
-            f"int32 ports are for halted only, but the model has {', '.join(logical)} in bool as "
-            "well; use bool ports, or make them int32 in the model."
+            f"Ports int32 are for halted only, but the model has {', '.join(logical)} in bool as "
+            "well; use ports bool, or make these int32 in the model."
         )
     if job.rolled and job.contract.granularity == "block":
         yield "A block is a single pass, which cannot be rolled; drop the recursion option."

@@ -10,7 +10,7 @@ from typing import Any, NotRequired, TypedDict
 from trm_export.errors import RejectedInputError
 from trm_export.files import CALIBRATION, distinct_names, sidecar, size_on_disk
 from trm_export.parity.hops import hops
-from trm_export.parity.weights_report import WeightsReport, with_weights
+from trm_export.parity.weights_report import WeightsReport, with_own, with_weights
 from trm_export.tasks import find_task
 from trm_export.version import TOOL, __version__
 from trm_runtime import strict_json
@@ -175,11 +175,18 @@ class JudgedFile:
     weights: WeightsReport | None = None  # what it stores against its model
     measured: Rung | None = None  # its errors against those measured at export
     explanation: ToldExplanation | None = None
+    itself: Rung | None = None  # the file against itself on its engine
 
     @property
     def hops(self) -> tuple[str, ...]:
-        """Sentences: is the file its model, and what does its precision cost."""
-        return hops(self.result, self.weights, self.measured)
+        """Sentences: is the file its model, what does the engine do, what does precision cost."""
+        return hops(self.result, self.weights, self.measured, self.itself)
+
+    def with_itself(self, rung: Rung | None) -> JudgedFile:
+        """The same file with the rung about its engine in its ladder, unless there is none."""
+        if rung is None:
+            return self
+        return replace(self, result=with_own(self.result, [rung]), itself=rung)
 
     def with_weights(self, weights: WeightsReport, measured: Rung | None) -> JudgedFile:
         """The same file with the rungs about the file itself in its ladder."""

@@ -55,7 +55,7 @@ def front(
     best, everyone = _best(spots), [*spots, *([model] if model else [])]
     x, y = _scales(everyone)
     parts = [
-        words(0, 12, "puzzles solved, %", kind="title"),
+        words(0, 12, f"puzzles solved, %, against {what}", kind="title"),
         *grid(y, _LEFT, _RIGHT, lambda value: f"{value:g}"),
         *across(x, _BOTTOM, f"{what}, {unit}", lambda value: f"{value:g}"),
         _stairs(best, x, y),

@@ -50,8 +50,8 @@ def differences(files: Sequence[Difference], n: int) -> Figure:
     """A dot with its interval for every file, and the model as a line."""
     ends = [end for file in files for end in (*file.interval, file.least or 0.0)]
     reach = max(0.5, *map(abs, ends)) * 1.05
-    x, bottom = Scale(min(min(ends) * 1.05, -reach / 4), max(max(ends) * 1.05, reach / 4), 4,
-                      WIDTH - 4), 24 + _ROW * len(files)  # fmt: skip
+    low, high = min(*ends, -reach / 4), max(*ends, reach / 4)
+    x, bottom = Scale(low, high, 18, WIDTH - 18), 24 + _ROW * len(files)
     parts = [
         words(0, 12, "puzzles solved: points from the model", kind="title"),
         line(x(0), 22, x(0), bottom, INK),
@@ -105,7 +105,7 @@ def heatmap(halting: Mapping[str, Any]) -> Figure:
     bottom, halfway = 36 + side * len(steps), side * len(steps) / 2
     turned = f"translate(10 {36 + halfway:.0f}) rotate(-90)"
     parts.append(words(40 + halfway, bottom + 15, "the file halts at step", "middle"))
-    parts.append(element("g", [words(0, 0, "the model", "middle")], transform=turned))
+    parts.append(element("g", [words(0, 0, "the model halts", "middle")], transform=turned))
     total, equal = sum(map(sum, matrix)), sum(matrix[t][t] for t in range(len(matrix)))
     later = sum(sum(row[t + 1 :]) for t, row in enumerate(matrix))
     same = f"{equal} of {counted(total, 'puzzle')} halt at the same step"
@@ -154,8 +154,8 @@ def margins(result: Mapping[str, Any]) -> Figure:
     if flips:
         kinds = ((True, "near-tie", ORANGE), (False, "real difference", RED))
         stacked = [(_binned(flips, edges, tie), name, colour) for tie, name, colour in kinds]
-        parts.append(words(0, bottom + 34, "those that halt at another step", kind="title"))
-        parts += legend(190, bottom + 34, [(name, colour, "square") for _, name, colour in stacked])
+        parts.append(words(0, bottom + 34, "halting at another step", kind="title"))
+        parts += legend(160, bottom + 34, [(name, colour, "square") for _, name, colour in stacked])
         bottom += 56 + _BARS
         parts += _histogram(stacked, bottom - _BARS)
     for i, name in enumerate([f"<{edges[1]:g}", *[f"{e:g}" for e in edges[1:]]]):

@@ -91,7 +91,7 @@ def _smaller(model: int | None, file: int) -> str:
 def _reasons(document: Document, passing: list[File], best: File) -> Iterator[str]:
     yield _RULE
     timed = [file for file in passing if _step_ms(file) < float("inf")]
-    if timed:
+    if len(timed) > 1:
         fastest = min(timed, key=lambda file: (_step_ms(file), file["bytes"], file["file"]))
         if fastest is best:
             yield "It is also the fastest that passes."
@@ -114,7 +114,7 @@ def _lost(passing: list[File]) -> Iterator[str]:
         return
     lost = counted(len(score["lost"]), "puzzle")
     yield (
-        "To pass is to be within the gates, not to be equal: the most that a passing file loses "
-        f"is {lost} that the model solves, while it solves {len(score['won'])} that the model does "
-        f"not, of {score['n']} ({clean(worst['file'])})."
+        f"To pass is to be within the gates, not to be equal: {clean(worst['file'])} loses {lost} "
+        f"that the model solves and wins {len(score['won'])} that it does not, of {score['n']}. "
+        "No file that passes loses more."
     )

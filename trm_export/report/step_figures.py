@@ -34,7 +34,7 @@ Curve = tuple[str, list[float], str, str]
 """A name, the value of every step, a colour, and the dashes of its line."""
 
 _GROUPS = {"settled": "", "unsettled": "5 3"}
-_LEFT, _TOP, _BOTTOM = 34, 22, 200
+_LEFT, _TOP, _BOTTOM = 40, 22, 200
 _NAMES = 100  # units at the right, for the names of the lines
 _APART = 13  # units between names
 _LARGEST = 4  # clipped tensors that are named

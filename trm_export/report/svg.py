@@ -2,7 +2,7 @@
 
 Coordinates are user units, WIDTH to a chart, so that text of FONT units can be read on a phone.
 Colours are names of variables of the page's style sheet, which has a light and a dark value of
-each. Everything that is given is escaped.
+each. Text that is given is escaped, and so are characters that do not print.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
+
+from trm_export.report.text import clean
 
 INK, FAINT, LINE, ON_FILL = "ink", "faint", "line", "on-fill"
 BLUE, RED, ORANGE, GREEN, PURPLE = "blue", "red", "orange", "green", "purple"
@@ -49,7 +51,7 @@ def element(
         for key, value in attributes.items()
         if value not in ("", None)
     )
-    shown = Markup("<title>{}</title>").format(title) if title else ""
+    shown = Markup("<title>{}</title>").format(clean(title)) if title else ""
     content = shown + "".join(map(str, inside))
     start = f"<{name}{''.join(texts)}"
     return Markup(f"{start}>{content}</{name}>" if content else f"{start}/>")
@@ -69,7 +71,7 @@ def words(
 ) -> Markup:
     """One line of text on a base line; `anchor` is `middle` or `end`, `kind` a class."""
     style = f"font-size:{number(size)}px" if size else ""
-    inside = [escape(text)]
+    inside = [escape(clean(text))]
     return element("text", inside, x=x, y=y, text_anchor=anchor, class_=kind, style=style)
 
 

@@ -10,7 +10,6 @@ from trm_export.report.table import FAILED, PASSED, Table
 from trm_export.report.text import (
     clean,
     cosine,
-    interval,
     kind_of_file,
     milliseconds,
     percent,
@@ -26,13 +25,11 @@ Document = Mapping[str, Any]
 
 _TITLES = {
     "size": "Bytes on disk; of the model, its weights",
-    "ms a step": "Median time of one step",
-    "solved (95 %)": "Puzzles answered exactly, with the 95 % interval (Wilson)",
+    "ms/step": "Median time of one step",
+    "solved": "Puzzles answered exactly",
     "points (95 %)": "Percentage points from the model, with the 95 % interval of paired puzzles",
     "lost": "Puzzles that only the model solves",
     "won": "Puzzles that only the file solves",
-    "answers equal": "Of the puzzles that the model settles",
-    "steps equal": "Halting steps equal, of the puzzles that the model settles",
     "mean steps": "Steps until a puzzle halts, over all puzzles",
 }
 
@@ -41,9 +38,10 @@ def files_table(document: Document) -> Table:
     """The model, then a row for each file, the smallest first."""
     costs = any(file["cost"] for file in document["files"])
     judged = _score(document) is not None
-    heads = ["file", "verdict", "size", *(["ms a step"] if costs else [])]
-    heads += ["solved (95 %)", "points (95 %)", "lost", "won"] if judged else []
-    heads += ["answers equal", "steps equal", "mean steps", "runs as"]
+    heads = ["file", "verdict", "size", *(["ms/step"] if costs else [])]
+    heads += ["solved", "points (95 %)", "lost", "won"] if judged else []
+    of = _settled(document)
+    heads += [f"answers equal{of}", f"steps equal{of}", "mean steps", "runs as"]
     rows = [_model_row(document, costs)]
     rows += [_file_row(file, costs, judged) for file in by_size(document)]
     return Table("Files", tuple(heads), tuple(rows), _note(document), _TITLES, first=1)
@@ -57,17 +55,22 @@ def by_size(document: Document) -> list[Mapping[str, Any]]:
 def _note(document: Document) -> str:
     slices = {file["cost"].get("batch", 1) for file in document["files"] if file["cost"]} - {1}
     rows = ", of a fixed batch a whole batch" if slices else ""
-    timed = f" ms a step: the median of 20 steps of one puzzle{rows}." if _timed(document) else ""
+    timed = f" ms/step: the median of 20 steps of one puzzle{rows}." if _timed(document) else ""
     return (
         "Solved: answered exactly. Points: percentage points from the model on the same puzzles. "
-        "Lost: only the model solves these; won: only the file does. Answers and steps equal: of "
-        "the puzzles that the model settles, that is, solves or, without labels, halts on before "
-        f"the last step.{timed}"
+        "Lost: only the model solves these; won: only the file does. Answers and halting steps "
+        "equal: of the puzzles that the model settles, that is, solves or, without labels, halts "
+        f"on before the last step.{timed}"
     )
 
 
 def _timed(document: Document) -> bool:
     return any((file["cost"] or {}).get("step_ms") is not None for file in document["files"])
+
+
+def _settled(document: Document) -> str:
+    decided = (file["result"]["decisions"] for file in document["files"])
+    return next((f", of {d['settled']}" for d in decided if d), "")
 
 
 def _score(document: Document) -> Mapping[str, Any] | None:
@@ -83,7 +86,7 @@ def _model_row(document: Document, costs: bool) -> tuple[str, ...]:
     size = size_text(cost["bytes"]) if "bytes" in cost else "-"
     row = [clean(origin.get("model", "the model")), "the model", size]
     row += [_milliseconds(cost)] if costs else []
-    row += [] if score is None else [_solved(score), "-", "-", "-"]
+    row += [] if score is None else [percent(score["exact"]), "-", "-", "-"]
     where = f" on {cost['device']}" if str(cost.get("device", "cpu")).startswith("gpu") else ""
     kind = f"Keras {origin.get('dtype_policy', '')}, {_engine(origin)}{where}"
     return (*row, "-", "-", steps, clean(kind))
@@ -95,10 +98,6 @@ def _engine(origin: Mapping[str, Any]) -> str:
     return f"{backend} {device.get('versions', {}).get(backend, '')}".strip()
 
 
-def _solved(score: Mapping[str, Any]) -> str:
-    return f"{percent(score['exact'])} ({interval(score['interval'])})"
-
-
 def _file_row(file: Mapping[str, Any], costs: bool, judged: bool) -> tuple[str, ...]:
     result = file["result"]
     d, accuracy = result["decisions"], result["accuracy"]
@@ -108,11 +107,12 @@ def _file_row(file: Mapping[str, Any], costs: bool, judged: bool) -> tuple[str, 
         row += ["-"] * 4 if judged else []
     else:
         counts = (str(len(accuracy[side])) for side in ("lost", "won"))
-        row += [_solved(accuracy["candidate"]), points(*difference(accuracy)), *counts]
+        solved = percent(accuracy["candidate"]["exact"])
+        row += [solved, points(*difference(accuracy)), *counts]
     if d is None:
         row += ["-", "-", "-"]
     else:
-        row += [f"{d[name]} of {d['settled']}" for name in ("answers_equal", "steps_equal")]
+        row += [str(d[name]) for name in ("answers_equal", "steps_equal")]
         row.append(f"{d['candidate_mean_steps']:.2f}")
     kind = f"{kind_of_file(file['file'])} {file['precision']}, {file['engine']}"
     return (*row, clean(kind))

@@ -75,8 +75,8 @@ def size_text(size: int) -> str:
 
 
 def milliseconds(value: float) -> str:
-    """A time with two digits at least."""
-    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+    """A time with about three digits."""
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def points(value: float, ends: tuple[float, float], unit: str = "") -> str:

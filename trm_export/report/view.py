@@ -11,7 +11,7 @@ from trm_export.report.cost_figures import MODEL, CostPoint, front
 from trm_export.report.lost_boards import MOST_PUZZLES, LostPuzzle, stories
 from trm_export.report.recommendation import Recommendation, difference, recommendation
 from trm_export.report.table import Figure, Table
-from trm_export.report.text import clean, listed, no_floor
+from trm_export.report.text import clean, interval, listed, no_floor, percent
 from trm_runtime.message_text import rows_text
 
 Document = Mapping[str, Any]
@@ -93,7 +93,10 @@ def _summary(document: Document) -> Iterator[str]:
         score = judged[0]["result"]["accuracy"]
         solved = round(score["reference"]["exact"] * score["n"])
         total = rows_text(score["n"], document["reference"]["kind"])
-        yield f"The model itself solves {solved} of {total}."
+        share = (
+            f"{percent(score['reference']['exact'])}, {interval(score['reference']['interval'])}"
+        )
+        yield f"The model itself solves {solved} of {total} ({share} at 95 % confidence)."
     if why := document["reference"]["provenance"].get("no_control"):
         yield no_floor(why)
 

@@ -18,6 +18,7 @@ from trm_runtime.parity.outcomes import Accuracy, Halting
 
 OK, FAILED, REPORTED, NOT_JUDGED = "ok", "failed", "reported", "not judged"
 WEIGHTS = "weights"  # the rung of a host: what the file stores, before what it computes
+ENGINE = "engine"  # the rung of a host: the file against itself
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Rung:
 
 def any_judged(rungs: Iterable[tuple[str, str]]) -> bool:
     """Whether a gate applied to anything that a candidate computes; (name, status) of all rungs."""
-    values = (status for name, status in list(rungs)[3:] if name != WEIGHTS)
+    values = (status for name, status in list(rungs)[3:] if name not in (WEIGHTS, ENGINE))
     return any(status in (OK, FAILED) for status in values)
 
 
@@ -112,7 +113,10 @@ class ParityResult(Shown):
     def verdict(self) -> str:
         """The result in one or two sentences."""
         if self.broken is not None:
-            return f"FAILED at {self.broken.name}: {self.broken.summary}.{self._hint()}"
+            where = f"at {self.broken.name}: {self.broken.summary}."
+            if self.same_weights:
+                return f"FAILED {where}"
+            return f"FAILED: made from other weights than this model, which shows {where}"
         return f"{self._passed()}{self._hint()}"
 
     @property

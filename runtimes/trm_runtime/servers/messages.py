@@ -14,6 +14,7 @@ import numpy as np
 
 from trm_runtime import strict_json
 from trm_runtime.contract import StepContract
+from trm_runtime.message_text import counted
 from trm_runtime.solution import STOP_REASONS
 from trm_runtime.tensors import AnySpec, TensorSpec
 
@@ -82,7 +83,7 @@ def unpacked(specs: Sequence[AnySpec], rows: int, data: bytearray) -> dict[str, 
     """
     wanted = size_of(specs, rows)
     if len(data) != wanted:
-        raise ValueError(f"expected {wanted:,} bytes for {rows} rows, got {len(data):,}")
+        raise ValueError(f"expected {wanted:,} bytes for {counted(rows, 'row')}, got {len(data):,}")
     arrays, start = {}, 0
     for spec in specs:
         flat = np.frombuffer(data, _little(spec), _elements(spec, rows), start)

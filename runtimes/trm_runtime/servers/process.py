@@ -31,7 +31,7 @@ _PIECE = 1 << 16  # bytes read at once
 _WAITING = 16  # pieces that were read and not used
 _KEPT = 4096  # last bytes of standard error
 _LISTED = 10  # last lines of it
-_ENDING = 5.0  # seconds to end by itself at the end of its input
+_ENDING = 10.0  # seconds to end by itself at the end of its input
 _ERRORS: dict[str, type[TRMError]] = {
     str(error.exit_code): error for error in (TRMError, UsageError, MissingExtraError)
 }
@@ -106,8 +106,10 @@ class ServerProcess:
         """End the command; the error for what it did, with the last of its standard error."""
         self._kill()
         lines = self._last_lines()
-        end = "its standard error ends with:" if lines else "it wrote nothing to standard error."
-        return RejectedInputError(f"{self.name}: the step server {what}; {end}", lines)
+        text = f"{self.name}: the step server {what}"
+        if lines:
+            return RejectedInputError(f"{text}; its standard error ends with:", lines)
+        return RejectedInputError(f"{text}; it wrote nothing to standard error.")
 
     def close(self) -> None:
         """End the command: by the end of its input or, if it takes longer, by force."""

@@ -1,8 +1,9 @@
 """The weights of a TRM as the generated code stores them: names, order of the values, bytes.
 
 A matrix is ``(outputs, inputs)``, its outputs filled up with zeros to whole groups of lanes. In
-float32 a group stores its lanes side by side for each input; in int8 a row is an output, with a
-scale of its own, and filled up with zeros to a multiple of four bytes. Embeddings have the factor that the model multiplies them by.
+float32 a group stores its lanes side by side for each input. In int8 a row is an output, with a
+scale of its own, and is filled up with zeros to a multiple of four bytes. Embeddings have the
+factor that the model multiplies them by.
 """
 
 from __future__ import annotations
@@ -20,8 +21,6 @@ from trm_export.model import TRM
 Array = np.ndarray[Any, Any]
 LANES = {"fp32": 8, "int8": 2}
 """Outputs that are computed together, by precision."""
-
-
 
 
 def whole(inputs: int) -> int:
@@ -172,9 +171,9 @@ def _vectors(model: TRM) -> Iterator[Vector]:
     yield Vector("trm_q_head_bias", _array(inner.q_head.bias))
     yield Vector("trm_H_init", _array(inner.H_init))
     yield Vector("trm_L_init", _array(inner.L_init))
-    if c.mixer == "attention" and c.pos_encodings == "rope":
-        half = c.head_dim // 2
-        cosines, sines = (table[:, :half] for table in inner.L_level.blocks[0].mix.rope)
+    tables = getattr(inner.L_level.blocks[0].mix, "rope", None)
+    if tables is not None:
+        cosines, sines = (table[:, : c.head_dim // 2] for table in tables)
         yield Vector("trm_rope_cosines", cosines, "half a head, position by position")
         yield Vector("trm_rope_sines", sines)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,8 +13,9 @@ from trm_export.exporters.c_source.arrays import LANES, Weights
 from trm_export.exporters.c_source.layout import Layout
 from trm_export.model import TRM
 from trm_export.model.layers import NORM_EPSILON
-from trm_runtime.contract import CarrySpec, StepContract, TensorSpec
+from trm_runtime.contract import StepContract
 from trm_runtime.message_text import counted
+from trm_runtime.servers.messages import entering, leaving, size_of
 
 _TEMPLATES = ("model.h", "model.c", "weights.h", "weights.c", "serve.c", "Makefile")
 _WIDTH = 96  # characters of a line of numbers
@@ -23,16 +23,16 @@ _WIDTH = 96  # characters of a line of numbers
 ACTIVATIONS = {
     "gelu": "0.5f * x * (1.0f + erff(x * 0.70710678f))",
     "relu": "x > 0.0f ? x : 0.0f",
-    "silu": "x / (1.0f + expf(-x))",
-    "swish": "x / (1.0f + expf(-x))",
+    "silu": "x / (1.0f + exponential(-x))",
+    "swish": "x / (1.0f + exponential(-x))",
     "tanh": "tanhf(x)",
-    "sigmoid": "1.0f / (1.0f + expf(-x))",
+    "sigmoid": "1.0f / (1.0f + exponential(-x))",
     "elu": "x > 0.0f ? x : expm1f(x)",
     "selu": "1.05070099f * (x > 0.0f ? x : 1.67326324f * expm1f(x))",
-    "softplus": "(x > 0.0f ? x : 0.0f) + log1pf(expf(-fabsf(x)))",
+    "softplus": "(x > 0.0f ? x : 0.0f) + log1pf(exponential(-fabsf(x)))",
     "leaky_relu": "x > 0.0f ? x : 0.2f * x",
     "relu6": "x < 0.0f ? 0.0f : x > 6.0f ? 6.0f : x",
-    "mish": "x * tanhf((x > 0.0f ? x : 0.0f) + log1pf(expf(-fabsf(x))))",
+    "mish": "x * tanhf((x > 0.0f ? x : 0.0f) + log1pf(exponential(-fabsf(x))))",
     "hard_silu": "x < -3.0f ? 0.0f : x > 3.0f ? x : x * (x + 3.0f) / 6.0f",
 }
 """Every activation of `TRMConfig` as an expression of ``float x``."""
@@ -47,9 +47,7 @@ def source_files(
     return {name: environment.get_template(f"{name}.j2").render(facts) for name in _TEMPLATES}
 
 
-def _facts(
-    model: TRM, weights: Weights, layout: Layout, contract: StepContract
-) -> dict[str, Any]:
+def _facts(model: TRM, weights: Weights, layout: Layout, contract: StepContract) -> dict[str, Any]:
     c = model.config
     return {
         "c": c,
@@ -60,6 +58,7 @@ def _facts(
         "layers": counted(c.l_layers, "layer"),
         "weights_sha256": contract.made_by.weights_sha256,
         "max_steps": contract.max_steps,
+        "alphabet": _alphabet(contract),
         "threshold": number(contract.halt.threshold),
         "difference": contract.halt.kind != "q_halt",
         "integer": contract.precision != "fp32",
@@ -83,20 +82,23 @@ def _facts(
         "head": weights.lm_head,
         "vectors": weights.vectors,
         "carry": contract.carry,
-        "bytes_in": sum(map(_bytes, (*contract.inputs, *contract.carry))),
-        "bytes_out": sum(map(_bytes, (*contract.outputs, *contract.carry))),
+        "bytes_in": size_of(entering(contract), 1),
+        "bytes_out": size_of(leaving(contract), 1),
         "contract_lines": _literals(contract.to_json()),
     }
+
+
+def _alphabet(contract: StepContract) -> str | None:
+    """A string literal of C with a character for each token id, `?` for one that has none."""
+    if contract.alphabet is None:
+        return None
+    letters = "".join(entry[:1] or "?" for entry in contract.alphabet)
+    return json.dumps(letters) if letters.isascii() and letters.isprintable() else None
 
 
 def _largest_code(inputs: int) -> int:
     """Of an activation, so that so many products with int8 weights fit an int32."""
     return min(2**15 - 1, (2**31 - 1) // (127 * max(inputs, 1)))
-
-
-def _bytes(spec: TensorSpec | CarrySpec) -> int:
-    """Of one row."""
-    return math.prod(size or 1 for size in spec.shape) * np.dtype(spec.dtype).itemsize
 
 
 def _literals(text: str) -> list[str]:

@@ -6,6 +6,7 @@ The contract lies in the folder and beside it; `memory.json` has the sizes of th
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from trm_export.errors import ParityError, UsageError
 from trm_export.exporters.c_source.arrays import LANES, weights_of
-from trm_export.exporters.c_source.compiled import CompiledRunner, compiler
+from trm_export.exporters.c_source.compiled import compiled_server, compiler
 from trm_export.exporters.c_source.layout import Layout, layout_of
 from trm_export.exporters.c_source.source import source_files
 from trm_export.exporters.export_result import ExportResult
@@ -28,12 +29,14 @@ from trm_export.files import (
     size_on_disk,
     write_together,
 )
+from trm_export.leftovers import scratch_folder
 from trm_export.model import TRM
 from trm_export.step.signature import contract_for
 from trm_export.step.step_model import StepModel
 from trm_export.version import TOOL
 from trm_runtime.contract import StepContract
 from trm_runtime.parity import Puzzles, check
+from trm_runtime.servers.runner import ServerRunner
 
 _WIDEST = 1 << 16  # inputs of a matrix whose int8 products fit 32 bits
 
@@ -74,7 +77,7 @@ def generate(
         start = time.perf_counter()
         _write(model.keras, contract, new)
         written = time.perf_counter()
-        error, verdict = _checked(model, contract, puzzles, new, folder)
+        error, verdict = _checked(model, puzzles, new, folder)
         ended = time.perf_counter()
         beside.write_text(contract.to_json(), encoding="utf-8")
     return ExportResult(
@@ -116,14 +119,16 @@ def _write(model: TRM, contract: StepContract, folder: Path) -> Layout:
 
 
 def _checked(
-    model: StepModel, contract: StepContract, puzzles: Puzzles, new: Path, folder: Path
+    model: StepModel, puzzles: Puzzles, new: Path, folder: Path
 ) -> tuple[float | None, str]:
     """The worst forced error of a step of the compiled code, and the verdict."""
     found = compiler()
     if found is None:
         return None, "Not checked: this machine has no C compiler (cc, gcc or clang)."
-    runner = CompiledRunner(new, contract, [found, "-std=c99", "-O2"])
-    result = check(Shared(model).golden(puzzles), runner, steps_only=True)
+    with scratch_folder() as scratch:
+        server = compiled_server(new, scratch / "serve", [found, "-O2"])
+        with ServerRunner(shlex.quote(str(server))) as runner:
+            result = check(Shared(model).golden(puzzles), runner, steps_only=True)
     if result.broken is not None:
         raise ParityError(f"{folder} was not written: {result.verdict}")
     return result.forced_error, result.verdict

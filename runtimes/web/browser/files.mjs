@@ -1,0 +1,48 @@
+// The files of a page: this package and the engines, by their paths under the page's folder.
+
+import { readdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const HERE = dirname(dirname(fileURLToPath(import.meta.url)));
+const ORT = ["ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"];
+
+/** Path on the page to its bytes: our modules, and those engines that are installed. */
+export function pageFiles() {
+  const files = new Map();
+  const add = (path, ...places) => files.set(path, () => readFileSync(join(...places)));
+  for (const folder of ["src", "browser"]) {
+    for (const name of readdirSync(join(HERE, folder))) add(`${folder}/${name}`, HERE, folder, name);
+  }
+  const ort = folderOf("onnxruntime-web");
+  for (const name of ort ? ORT : []) add(`engines/onnxruntime/${name}`, ort, "dist", name);
+  const litert = folderOf("@litertjs/core");
+  if (!litert) return files;
+  add("engines/litert/package.json", litert, "package.json");
+  for (const name of readdirSync(join(litert, "wasm"))) {
+    if (!/threaded|jspi/.test(name)) add(`engines/litert/wasm/${name}`, litert, "wasm", name);
+  }
+  add("engines/litert/wasm-utils.js", litert, "..", "wasm-utils", "dist", "index.js");
+  const index = readFileSync(join(litert, "dist", "index.js"), "utf8"); // a page has no packages
+  files.set("engines/litert/index.js", () => index.replace("@litertjs/wasm-utils", "./wasm-utils.js"));
+  return files;
+}
+
+/** Its type, for a header. */
+export function typeOf(path) {
+  const types = { js: "text/javascript", mjs: "text/javascript", wasm: "application/wasm", html: "text/html", css: "text/css", json: "application/json" };
+  return types[path.split(".").at(-1)] ?? "application/octet-stream";
+}
+
+/** The folder of an installed package; undefined if it is not there. */
+function folderOf(name) {
+  const found = createRequire(import.meta.url).resolve.paths(name).map((path) => join(path, name));
+  return found.find((path) => {
+    try {
+      return readdirSync(path).includes("package.json");
+    } catch {
+      return false;
+    }
+  });
+}

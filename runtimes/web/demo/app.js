@@ -1,0 +1,237 @@
+// The page: what a person chooses, the model that runs, and what is shown of it.
+
+import { openFile } from "../browser/engines.js";
+import { readPuzzles, sizesOf, solve, textOf } from "../src/index.js";
+import { Board } from "./board.js";
+import { drawChart } from "./chart.js";
+import { mazeProblem, pathProblem, SUDOKU, MAZE, sudokuProblem } from "./rules.js";
+
+const PAUSE = 350; // ms at least from step to step, so that the eye can follow
+const ENGINES = { onnx: "ONNX Runtime", tflite: "LiteRT.js" };
+const PRECISIONS = { fp32: "float32", int8: "int8" };
+const $ = (id) => document.getElementById(id);
+
+const tasks = await (await fetch("demo.json")).json();
+const downloads = await (await fetch("engines.json")).json(); // bytes of each engine
+const runners = new Map(); // file to the promise of its runner
+const state = {
+  task: tasks[0],
+  engine: "onnx",
+  precision: "fp32",
+  puzzle: new Int32Array(0),
+  example: -1,
+  history: [], // of each step: answer, score and ms
+  shown: 0, // the step on the board; 0: the puzzle alone
+  running: false,
+};
+const board = new Board($("board"), $("palette"), edit);
+
+const suffixOf = (file) => file.split(".").at(-1);
+const fileNow = () =>
+  state.task.files.find(
+    ({ file, contract }) => suffixOf(file) === state.engine && contract.precision === state.precision,
+  );
+const contractNow = () => fileNow().contract;
+const isMaze = () => state.task.name.startsWith("maze");
+const sideNow = () => Math.sqrt(sizesOf(contractNow()).cells);
+const megabytes = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e6 ? 2 : 1)} MB`;
+
+function say(text, kind = "") {
+  $("status").textContent = text;
+  $("status").className = `status ${kind}`;
+}
+
+function show(step) {
+  state.shown = step;
+  const { history, puzzle } = state;
+  board.draw(puzzle, history[step - 1]?.answer, step > 1 ? history[step - 2].answer : puzzle);
+  const { halt, max_steps: maxSteps } = contractNow();
+  drawChart($("chart"), history.map(({ score }) => score), halt.threshold, maxSteps, step);
+  $("step").max = $("step").value = String(history.length);
+  $("step").value = String(step);
+  $("step").disabled = !history.length || state.running;
+  $("shown").textContent = String(step);
+  $("steps").textContent = history.length ? `${history.length} of ${maxSteps}` : "–";
+  $("qhalt").textContent = step ? history[step - 1].score.toFixed(1) : "–";
+  const times = history.map(({ ms }) => ms).sort((a, b) => a - b);
+  $("time").textContent = times.length ? times[times.length >> 1].toFixed(1) : "–";
+}
+
+function setPuzzle(puzzle) {
+  state.puzzle = puzzle;
+  state.history = [];
+  say("");
+  show(0);
+}
+
+function edit(cell, id) {
+  if (state.running) return;
+  const puzzle = state.puzzle.slice();
+  if (id === MAZE.start || id === MAZE.goal) {
+    if (isMaze()) puzzle.forEach((other, i) => (puzzle[i] = other === id ? MAZE.open : other));
+  }
+  puzzle[cell] = id;
+  setPuzzle(puzzle);
+}
+
+function example() {
+  state.example = (state.example + 1) % state.task.examples.length;
+  setPuzzle(readPuzzles(contractNow(), state.task.examples[state.example]).data);
+}
+
+function clear() {
+  const side = sideNow();
+  const edge = (cell) => [0, side - 1].some((end) => cell % side === end || Math.floor(cell / side) === end);
+  const blank = (_, cell) => (isMaze() ? (edge(cell) ? MAZE.wall : MAZE.open) : SUDOKU.blank);
+  setPuzzle(Int32Array.from({ length: side * side }, blank));
+}
+
+function paste() {
+  try {
+    setPuzzle(readPuzzles(contractNow(), $("text").value).data.slice(0, sizesOf(contractNow()).cells));
+    say("The puzzle is on the board.");
+  } catch (error) {
+    say(error.message, "bad");
+  }
+}
+
+async function runnerNow() {
+  const { file } = fileNow();
+  if (!runners.has(file)) {
+    say(`Loading ${ENGINES[state.engine]} and the model …`);
+    runners.set(file, load(file));
+  }
+  return runners.get(file).catch((error) => {
+    runners.delete(file);
+    throw error;
+  });
+}
+
+async function load(file) {
+  const answer = await fetch(`models/${file}`);
+  if (!answer.ok) throw new Error(`models/${file} cannot be loaded (${answer.status}).`);
+  const runner = await openFile(file, new Uint8Array(await answer.arrayBuffer()));
+  const inputs = readPuzzles(runner.contract, state.task.examples[0]);
+  await solve(runner, { inputs }, { maxSteps: 1 }); // the first step of an engine is a slow one
+  return runner;
+}
+
+async function run() {
+  const problem = isMaze() ? mazeProblem([...state.puzzle], sideNow()) : "";
+  if (problem) return say(problem, "bad");
+  setRunning(true);
+  try {
+    const runner = await runnerNow();
+    say("Running …");
+    state.history = [];
+    show(0);
+    const inputs = { dtype: "int32", shape: [1, state.puzzle.length], data: state.puzzle };
+    const call = async (...given) => {
+      const began = performance.now();
+      const result = await runner.call(...given);
+      state.ms = performance.now() - began;
+      return result;
+    };
+    const onStep = async ({ answers, qHalt, finished }) => {
+      state.history.push({ answer: answers[0], score: qHalt[0], ms: state.ms });
+      show(state.history.length);
+      if (!finished[0]) await new Promise((done) => setTimeout(done, Math.max(0, PAUSE - state.ms)));
+      return state.running;
+    };
+    const found = await solve({ ...runner, call }, { inputs }, { onStep });
+    verdict(found.reasons[0]);
+  } catch (error) {
+    say(error.message, "bad");
+  } finally {
+    setRunning(false);
+  }
+  return undefined;
+}
+
+function verdict(reason) {
+  const { history, puzzle } = state;
+  const answer = [...history.at(-1).answer];
+  const judge = isMaze() ? pathProblem : sudokuProblem;
+  const problem = judge([...puzzle], answer, sideNow());
+  const steps = history.length === 1 ? "1 step" : `${history.length} steps`;
+  const why = {
+    halted: `It stopped by itself after ${steps}`,
+    max_steps: `It has taken all ${steps}`,
+    cancelled: `You stopped it after ${steps}`,
+  };
+  const ended = why[reason] ?? `It ended after ${steps} (${reason})`;
+  return problem ? say(`${ended}: ${problem}.`, "bad") : say(`${ended}: solved.`, "good");
+}
+
+function setRunning(running) {
+  state.running = running;
+  $("solve").textContent = running ? "Stop" : "Solve";
+  for (const button of document.querySelectorAll("#example, #clear, #paste, .tabs button, #palette button")) {
+    button.disabled = running;
+  }
+  $("step").disabled = running || !state.history.length;
+}
+
+/** Buttons of which one is chosen: a radio group with arrow keys. */
+function choices(root, options, chosen, onChoice) {
+  const buttons = Object.entries(options).map(([key, title]) => {
+    const button = document.createElement("button");
+    Object.assign(button, { type: "button", textContent: title });
+    button.setAttribute("role", "radio");
+    button.dataset.key = key;
+    button.addEventListener("click", () => choose(key));
+    return button;
+  });
+  const choose = (key) => {
+    for (const button of buttons) {
+      button.setAttribute("aria-checked", String(button.dataset.key === key));
+      button.tabIndex = button.dataset.key === key ? 0 : -1;
+    }
+    onChoice(key);
+  };
+  root.addEventListener("keydown", ({ key }) => {
+    const move = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[key];
+    if (!move) return;
+    const next = buttons.at((buttons.indexOf(document.activeElement) + move) % buttons.length);
+    next.focus();
+    next.click();
+  });
+  root.replaceChildren(...buttons);
+  choose(chosen);
+}
+
+function fileChosen() {
+  const { bytes } = fileNow();
+  $("bytes").textContent = megabytes(bytes);
+  $("download").textContent = `The model has ${megabytes(bytes)}; ${ENGINES[state.engine]} adds ${megabytes(downloads[state.engine])}, once.`;
+  state.history = [];
+  if (state.puzzle.length) show(0);
+}
+
+function taskChosen(name) {
+  state.task = tasks.find((task) => task.name === name);
+  const contract = contractNow();
+  const side = sideNow();
+  board.setTask({ side, signs: contract.alphabet.map((entry) => entry.slice(0, 1)), isMaze: isMaze() });
+  $("keys").textContent = isMaze()
+    ? "Draw on the board. On a keyboard: arrows, # wall, . open, S start, G goal."
+    : `Choose a cell, then a digit. On a keyboard: arrows, 1 to ${side}, Backspace.`;
+  $("format").textContent = isMaze()
+    ? `${side} lines of ${side}: # wall, . open, S start, G goal.`
+    : `${side * side} characters, or ${side} lines of ${side}: digits, with . or 0 for an empty cell.`;
+  state.example = -1;
+  example();
+  $("text").value = textOf(contract, state.puzzle).match(new RegExp(`.{${side}}`, "g")).join("\n");
+  fileChosen();
+}
+
+choices($("engines"), ENGINES, state.engine, (engine) => ((state.engine = engine), fileChosen()));
+choices($("precisions"), PRECISIONS, state.precision, (precision) => ((state.precision = precision), fileChosen()));
+choices($("tasks"), Object.fromEntries(tasks.map(({ name, title }) => [name, title])), state.task.name, taskChosen);
+$("solve").addEventListener("click", () => (state.running ? (state.running = false) : run()));
+$("example").addEventListener("click", example);
+$("clear").addEventListener("click", clear);
+$("paste").addEventListener("click", paste);
+$("step").addEventListener("input", () => show(Number($("step").value)));
+$("about").textContent = "Made with trm-export. The models run in WebAssembly on one thread of this device.";
+document.documentElement.dataset.ready = "true";

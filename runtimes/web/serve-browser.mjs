@@ -1,0 +1,128 @@
+#!/usr/bin/env node
+// A step server in a browser, over onnxruntime-web or LiteRT.js:
+//
+//   node serve-browser.mjs MODEL [--browser chromium] [--threads N] [--host 127.0.0.1] [--port 0]
+//
+// With --browser it starts that Chromium without a window. Else it prints an address, which any
+// browser may open, also one on a phone (--host 0.0.0.0).
+
+import { spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { parseArgs } from "node:util";
+
+import { pageFiles, typeOf } from "./browser/files.mjs";
+import { TrmError } from "./src/errors.js";
+import { messages, packed, refusal } from "./src/step_server.js";
+import meta from "./package.json" with { type: "json" };
+
+const USAGE = "Usage: node serve-browser.mjs MODEL [--browser chromium] [--threads N] [--host 127.0.0.1] [--port 0]";
+const OPTIONS = {
+  browser: { type: "string" },
+  threads: { type: "string", default: "1" },
+  host: { type: "string", default: "127.0.0.1" },
+  port: { type: "string", default: "0" },
+};
+const PAGE = `<!doctype html><meta charset="utf-8"><title>Step server</title><body><script type="module" src="browser/bridge.js"></script>`;
+const HEADERS = {
+  "Cross-Origin-Opener-Policy": "same-origin", // both for threads
+  "Cross-Origin-Embedder-Policy": "require-corp",
+  "Cache-Control": "no-store",
+};
+
+async function write(bytes) {
+  if (!process.stdout.write(bytes)) await once(process.stdout, "drain");
+}
+
+function options() {
+  try {
+    const { values, positionals } = parseArgs({ allowPositionals: true, options: OPTIONS });
+    if (positionals.length !== 1) throw new Error("Expected one model.");
+    return { ...values, model: positionals[0], bytes: readFileSync(positionals[0]) };
+  } catch (error) {
+    throw new TrmError(`${error.message} ${USAGE}`, error.code === "ENOENT" ? 4 : 2);
+  }
+}
+
+/** Ends with the exit code of the bridge: 0, or that of what went wrong in it. */
+function bridge({ model, bytes, threads, host, port, browser }) {
+  const { promise, resolve, reject } = Promise.withResolvers?.() ?? resolvers();
+  const [files, secret] = [pageFiles(), randomBytes(9).toString("base64url")];
+  const requests = messages(process.stdin);
+  const posts = {
+    async next(response) {
+      const { value, done } = await requests.next();
+      response.writeHead(done ? 204 : 200).end(done ? "" : packed(value.head, [value.data]));
+      if (done) response.on("close", () => resolve(0));
+    },
+    async reply(response, body) {
+      await write(body);
+      response.end();
+    },
+    async failed(response, body) {
+      await write(body);
+      response.end();
+      resolve(JSON.parse(body.subarray(0, body.indexOf(10))).exit_code);
+    },
+  };
+  const server = createServer(async (request, response) => {
+    const { pathname } = new URL(request.url, "http://localhost");
+    const [, key, ...rest] = pathname.split("/");
+    const path = rest.join("/");
+    try {
+      for (const [name, value] of Object.entries(HEADERS)) response.setHeader(name, value);
+      if (key !== secret) return response.writeHead(404).end();
+      if (request.method === "POST") return await posts[path]?.(response, Buffer.concat(await request.toArray()));
+      response.setHeader("Content-Type", path ? typeOf(path) : "text/html");
+      if (path === "") return response.end(PAGE);
+      if (path === "model") return response.end(bytes);
+      return files.has(path) ? response.end(files.get(path)()) : response.writeHead(404).end();
+    } catch (error) {
+      return reject(error);
+    }
+  });
+  Object.assign(server, { requestTimeout: 0, headersTimeout: 0, keepAliveTimeout: 0 });
+  server.on("error", reject).listen(Number(port), host, () => {
+    const query = new URLSearchParams({ model: basename(model), threads, driver: `${meta.name} ${meta.version}` });
+    const address = `http://${host}:${server.address().port}/${secret}/?${query}`;
+    if (browser) start(browser, address, reject);
+    else console.error(`Open ${address} in the browser to be judged.`);
+  });
+  return promise;
+}
+
+function start(browser, address, reject) {
+  const profile = mkdtempSync(join(tmpdir(), "trm-browser-"));
+  const flags = ["--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"];
+  if (process.getuid?.() === 0) flags.push("--no-sandbox"); // Chromium refuses root with it
+  const child = spawn(browser, [...flags, `--user-data-dir=${profile}`, address], { stdio: "ignore" });
+  child.on("error", (error) => reject(new TrmError(`${browser} cannot be started: ${error.message}`, 3)));
+  child.on("exit", (code) => reject(new TrmError(`${browser} ended with exit code ${code}.`)));
+  closing.push(async () => {
+    const ended = child.pid && child.exitCode === null && once(child, "exit");
+    child.kill();
+    await ended;
+    rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
+  });
+}
+
+function resolvers() {
+  const made = {};
+  made.promise = new Promise((resolve, reject) => Object.assign(made, { resolve, reject }));
+  return made;
+}
+
+const closing = []; // what ends with this program
+let code;
+try {
+  code = await bridge(options());
+} catch (error) {
+  code = error instanceof TrmError ? error.exitCode : 1;
+  await write(refusal(error));
+}
+await Promise.all(closing.map((close) => close()));
+process.exit(code);

@@ -1,0 +1,47 @@
+// ONNX files by onnxruntime-web, in browsers and in node. The caller passes the engine in:
+//   import * as ort from "onnxruntime-web"; const runner = await openOnnx(ort, bytes);
+
+import { parseContract } from "./contract.js";
+import { TrmError } from "./errors.js";
+import { contractText, formatOf } from "./file.js";
+import { checkEngine, named } from "./tensors.js";
+
+/**
+ * A runner of an ONNX file. `options` are those of `ort.InferenceSession.create`.
+ *
+ * Refuses a damaged file before the engine sees it, and one whose graph differs from its contract.
+ */
+export async function openOnnx(ort, bytes, options = {}) {
+  if (formatOf(bytes) !== "onnx") throw new TrmError("This is a TFLite file; use openLitert.");
+  const contract = parseContract(contractText(bytes));
+  const session = await created(ort, bytes, { executionProviders: ["wasm"], ...options });
+  checkEngine(contract, described(session.inputMetadata), described(session.outputMetadata));
+  const call = async (inputs, carry) => {
+    const feeds = Object.entries({ ...inputs, ...carry }).map(([name, { dtype, data, shape }]) => [
+      name,
+      new ort.Tensor(dtype, data, shape),
+    ]);
+    const found = await session.run(Object.fromEntries(feeds));
+    const taken = (name) => ({ dtype: found[name].type, shape: [...found[name].dims], data: found[name].data });
+    return {
+      outputs: named(contract.outputs, ({ name }) => taken(name)),
+      carry: named(contract.carry, ({ next }) => taken(next)),
+    };
+  };
+  const engine = `onnxruntime-web ${ort.env.versions.web}`;
+  return { contract, engine, call, close: () => session.release() };
+}
+
+async function created(ort, bytes, options) {
+  try {
+    return await ort.InferenceSession.create(bytes, options);
+  } catch (error) {
+    throw new TrmError(`onnxruntime-web cannot open the file: ${String(error?.message ?? error).split("\n")[0]}`);
+  }
+}
+
+function described(metadata) {
+  const sizes = (shape) => shape.map((size) => (typeof size === "number" ? size : "?"));
+  const dtype = (type) => (type === "float32" || type === "float" ? "float32" : type);
+  return new Map(metadata.map(({ name, type, shape }) => [name, `${dtype(type)} ${sizes(shape)}`]));
+}

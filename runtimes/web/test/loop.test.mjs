@@ -1,0 +1,80 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { solve, TrmError } from "../src/index.js";
+import { boards, fakeRunner, makeContract } from "./fakes.mjs";
+
+const PUZZLES = boards([2, 1, 1, 1], [1, 2, 1, 1], [4, 3, 1, 1], [1, 4, 1, 1], [3, 5, 1, 1]);
+const firstCells = ({ answers }) => Array.from({ length: answers.shape[0] }, (_, i) => answers.data[4 * i]);
+
+for (const [name, options] of Object.entries({
+  "a dynamic batch": {},
+  "a fixed batch": { batch: 2 },
+  "halted as int32": { halted: "int32" },
+})) {
+  test(`every puzzle has the answer of the step at which it stopped: ${name}`, async () => {
+    const runner = fakeRunner(makeContract(options));
+    const found = await solve(runner, PUZZLES, { slots: 2 });
+    assert.deepEqual([...found.steps], [2, 1, 4, 1, 3]);
+    assert.deepEqual(firstCells(found), [4, 2, 0, 2, 6]);
+    assert.deepEqual(found.reasons, Array(5).fill("halted"));
+  });
+}
+
+test("free slots take the next puzzle, the lowest slot first; others are dropped or idle", async () => {
+  const dynamic = fakeRunner(makeContract());
+  await solve(dynamic, PUZZLES, { slots: 2 });
+  assert.deepEqual(dynamic.calls, [[1, 2], [1, 3], [4, 3], [5, 3], [5, 3], [5]]);
+  const fixed = fakeRunner(makeContract({ batch: 2 }));
+  await solve(fixed, PUZZLES);
+  assert.deepEqual(fixed.calls.at(-1), [5, 3]);
+  assert.equal(fixed.calls.length, 6);
+});
+
+test("a NaN stops its puzzle with the last finite answer and does not reach the next one", async () => {
+  const found = await solve(fakeRunner(makeContract()), boards([7, 1, 1, 1], [2, 2, 1, 1]), { slots: 1 });
+  assert.deepEqual(found.reasons, ["nonfinite", "halted"]);
+  assert.deepEqual([...found.steps], [2, 2]);
+  assert.deepEqual(firstCells(found), [0, 4]);
+});
+
+test("a threshold, all steps, fewer steps, a deadline and a cancellation", async () => {
+  const reasons = async (options) => {
+    const { reasons: found, steps } = await solve(fakeRunner(makeContract()), PUZZLES, options);
+    return [found[2], steps[2]];
+  };
+  assert.deepEqual(await reasons({ halt: 2 }), ["max_steps", 6]);
+  assert.deepEqual(await reasons({ halt: "max_steps" }), ["max_steps", 6]);
+  assert.deepEqual(await reasons({ maxSteps: 3 }), ["max_steps", 3]);
+  assert.deepEqual(await reasons({ deadline: 0 }), ["deadline", 0]);
+  assert.deepEqual(await reasons({ onStep: () => false }), ["cancelled", 1]);
+});
+
+test("an event has the present answers of the puzzles of a call", async () => {
+  const events = [];
+  await solve(fakeRunner(makeContract()), PUZZLES, { slots: 2, onStep: (event) => void events.push(event) });
+  assert.deepEqual(events[1].puzzles, [0, 2]);
+  assert.deepEqual(events[1].steps, [2, 1]);
+  assert.deepEqual(events[1].finished, [true, false]);
+  assert.deepEqual(events[1].answers.map((answer) => answer[0]), [4, 5]);
+});
+
+for (const [name, puzzles, options, code] of [
+  ["an id out of range", boards([1, 1, 1, 8]), {}, 4],
+  ["padding", boards([1, 0, 1, 1]), {}, 4],
+  ["another shape", { inputs: { ...PUZZLES.inputs, shape: [4, 5] } }, {}, 4],
+  ["another dtype", { inputs: { dtype: "float32", shape: [1, 4], data: new Float32Array(4) } }, {}, 4],
+  ["an input that is unknown", { ...PUZZLES, other: PUZZLES.inputs }, {}, 4],
+  ["no input", {}, {}, 4],
+  ["no rows", boards(), {}, 4],
+  ["more steps than the model has", PUZZLES, { maxSteps: 7 }, 2],
+  ["half a step", PUZZLES, { maxSteps: 1.5 }, 2],
+  ["no slots", PUZZLES, { slots: 0 }, 2],
+  ["a rule that is unknown", PUZZLES, { halt: "never" }, 2],
+]) {
+  test(`refused before a call: ${name}`, async () => {
+    const runner = fakeRunner(makeContract());
+    await assert.rejects(solve(runner, puzzles, options), (error) => error instanceof TrmError && error.exitCode === code);
+    assert.equal(runner.calls.length, 0);
+  });
+}

@@ -1,0 +1,122 @@
+// The contract, files and puzzles: what is read, and what is refused.
+
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import test from "node:test";
+
+import { contractText, parseContract, readPuzzles, textOf } from "../src/index.js";
+import { sha256 } from "../src/sha256.js";
+import { makeContract } from "./fakes.mjs";
+
+const MODELS = process.env.TRM_MODELS; // a folder of exported files
+
+test("the digest is that of node, at every length around a block", () => {
+  for (const size of [0, 1, 55, 56, 63, 64, 65, 119, 120, 128, 1000, 100_003]) {
+    const bytes = Uint8Array.from({ length: size + 3 }, (_, i) => (i * 31) % 251).subarray(3);
+    assert.equal(sha256(bytes), createHash("sha256").update(bytes).digest("hex"), `${size}`);
+  }
+});
+
+test("a contract is read as it is", () => {
+  for (const contract of [makeContract(), makeContract({ batch: 1, halted: "int32" })]) {
+    assert.deepEqual(parseContract(JSON.stringify(contract)), contract);
+  }
+});
+
+const changed = (change) => () => {
+  const contract = makeContract();
+  change(contract);
+  return JSON.stringify(contract);
+};
+const text = JSON.stringify(makeContract());
+for (const [name, broken, words] of [
+  ["no JSON", () => "{", /not valid JSON/],
+  ["no object", () => "[]", /expected an object/],
+  ["nested too deeply", () => "[".repeat(9000) + "]".repeat(9000), /too deeply/],
+  ["a key twice", () => text.replace("{", '{"batch":1,'), /"batch" appears twice/],
+  ["half a surrogate pair", () => text.replace("fake", "\\ud800"), /surrogate/],
+  ["a whole number with a fraction", () => text.replace('"max_steps":6', '"max_steps":6.0'), /max_steps: expected whole/],
+  ["a size with an exponent", () => text.replace("[null,4]", "[null,4e0]"), /inputs\[0\]\.shape/],
+  ["a newer schema", changed((c) => Object.assign(c, { schema_version: 3, more: 1 })), /^(?!.*more).*upgrade/],
+  ["no schema", changed((c) => (c.schema_version = 0)), /schema_version/],
+  ["an unknown key", changed((c) => (c.more = 1)), /more: unknown key/],
+  ["an unknown key inside", changed((c) => (c.halt.more = 1)), /halt\.more: unknown key/],
+  ["a missing key", changed((c) => delete c.halt), /halt: missing/],
+  ["another type", changed((c) => (c.max_steps = "6")), /max_steps: expected whole/],
+  ["an unknown dtype", changed((c) => (c.inputs[0].dtype = "int64")), /inputs\[0\]\.dtype/],
+  ["another batch", changed((c) => (c.carry[0].shape = [2])), /steps: axis 0/],
+  ["other cells", changed((c) => (c.carry[2].shape = [null, 5])), /current_inputs: expected int32/],
+  ["a wrong next", changed((c) => (c.carry[3].next = "q")), /next must be z_next/],
+  ["a name twice", changed((c) => (c.outputs[1].name = "logits")), /logits: several/],
+  ["a tensor that lacks", changed((c) => c.outputs.pop()), /q_continue_logits: missing/],
+  ["a fill that lets a carry through", changed((c) => (c.carry[1].fill = false)), /halted: fill/],
+  ["a fill of another type", changed((c) => (c.carry[0].fill = true)), /carry\[0\]\.fill/],
+  ["a fill out of range", changed((c) => (c.carry[3].fill = 1e39)), /z: fill/],
+  ["an int8 tensor without a scale", changed((c) => (c.carry[3].dtype = "int8")), /carry\[3\]\.scale: missing/],
+  ["passes of a step", changed((c) => (c.passes = 2)), /passes/],
+  ["carry in a loop", changed((c) => (c.granularity = "loop")), /a loop has none/],
+  ["a threshold beyond all numbers", () => text.replace('"threshold":0', '"threshold":1e301'), /threshold/],
+  ["a short alphabet", changed((c) => c.alphabet.pop()), /alphabet: expected one entry/],
+  ["a character in two entries", changed((c) => (c.alphabet[2] = "12")), /two entries/],
+  ["a line end in the alphabet", changed((c) => (c.alphabet[2] = "\n")), /cannot be printed/],
+  ["an escape in a name", changed((c) => (c.model_name = "\u001b[2J")), /cannot be printed/],
+  ["identifiers without an input", changed((c) => (c.num_puzzle_identifiers = 1)), /num_puzzle_identifiers/],
+]) {
+  test(`a contract is refused: ${name}`, () => {
+    assert.throws(() => parseContract(broken()), words);
+  });
+}
+
+const files = MODELS ? readdirSync(MODELS).filter((name) => /\.(onnx|tflite)$/.test(name)) : [];
+for (const name of files) {
+  const bytes = readFileSync(join(MODELS, name));
+  test(`the contract in ${name} is that beside it`, () => {
+    assert.equal(contractText(bytes), readFileSync(join(MODELS, `${name}.json`), "utf8"));
+    parseContract(contractText(bytes));
+  });
+  test(`a damaged ${name} is refused`, () => {
+    for (const share of [0, 0.01, 0.5, 0.9, 0.99, 1]) {
+      const copy = Uint8Array.from(bytes);
+      copy[Math.round(share * (copy.length - 1))] ^= 4;
+      assert.throws(() => contractText(copy), { name: "TrmError" }, `${share}`);
+    }
+    for (const end of [0, 3, 100, bytes.length - 1]) {
+      assert.throws(() => contractText(bytes.subarray(0, end)), { name: "TrmError" }, `${end}`);
+    }
+    assert.throws(() => contractText(Buffer.concat([bytes, Buffer.from("x")])), { name: "TrmError" });
+  });
+}
+test("exported files are read", { skip: MODELS ? false : "TRM_MODELS names no folder" }, () => {
+  assert.ok(files.length > 0);
+});
+
+const sudoku = makeContract();
+const maze = makeContract({ alphabet: ["", "#", "._ ", "S", "G", "o", "", ""] });
+for (const [name, contract, written, wanted] of [
+  ["a line", sudoku, "12.4\n", ["12.4"]],
+  ["a grid", sudoku, "1 2\n. 4\n", ["12.4"]],
+  ["bars and rules", sudoku, "+-+-+\n|1|2|\n+-+-+\n|0|4|\n", ["12.4"]],
+  ["a comment and two puzzles", sudoku, "# two\n12.4\n\n.1.2\r\n", ["12.4", ".1.2"]],
+  ["a table with solutions", sudoku, "12.4,1234\n", ["12.4"]],
+  ["a list", sudoku, "[1, 2, 0, 4]", ["12.4"]],
+  ["a maze with spaces", maze, "# #G", ["#.#G"]],
+  ["the rows of a maze", maze, "# \nSG", ["#.SG"]],
+]) {
+  test(`puzzles are read: ${name}`, () => {
+    const { shape, data } = readPuzzles(contract, written);
+    assert.deepEqual(shape, [wanted.length, 4]);
+    assert.equal(textOf(contract, data), wanted.join(""));
+  });
+}
+for (const [name, written, words] of [
+  ["nothing", "\n", /no puzzles/],
+  ["too few cells", "123", /Line 1: expected 4 cells/],
+  ["half a grid", "12\n", /2 of 4 cells/],
+  ["another sign", "12x4", /Line 1: x is not one of/],
+]) {
+  test(`puzzles are refused: ${name}`, () => {
+    assert.throws(() => readPuzzles(sudoku, written), words);
+  });
+}
