@@ -43,7 +43,7 @@ help:
 	@echo "make fuzz MINUTES=5   changed inputs for every reader of files, and random models in every format"
 	@echo "make lint   ruff and mypy"
 	@echo "make docs   docs/ as a site in build/site, its links checked"
-	@echo "make build  both wheels and their bills of materials (CycloneDX), in dist/"
+	@echo "make build  both distributions, checked by twine, and their bills of materials, in dist/"
 	@echo "make sbom   the bills of materials alone"
 	@echo "make clean  remove the virtual environment and the caches"
 
@@ -105,7 +105,9 @@ docs: $(VENV)/installed-docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 build: sbom
-	@$(BIN)/python -m pip --disable-pip-version-check --quiet wheel --no-deps --wheel-dir dist ./runtimes .
+	@$(BIN)/python -m build --outdir dist runtimes >/dev/null
+	@$(BIN)/python -m build --outdir dist . >/dev/null
+	@$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
 	@ls dist
 
 sbom: $(VENV)/installed-dev

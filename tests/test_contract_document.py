@@ -6,9 +6,13 @@ exports beside ours.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import os
 import re
+import shlex
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -23,7 +27,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from tests.runtime.fakes import FakeRunner, make_contract, make_puzzles
 from trm_export.exporters.choices import Choices
-from trm_runtime import StepRunner, initial_carry, open_runner, solve
+from trm_runtime import RejectedInputError, StepRunner, initial_carry, open_runner, solve
+from trm_runtime.__main__ import main as device
 from trm_runtime.contract import (
     MAX_CONTRACT_BYTES,
     OPTIONAL_HALT_KEYS,
@@ -361,6 +366,154 @@ def tensors() -> Iterator[tuple[str, Mapping[str, tuple[str, str]]]]:
 def test_its_stop_reasons_and_limits_are_those_of_the_code() -> None:
     assert {code(reason) for reason, _, _ in rows("The loop")} == set(STOP_REASONS)
     assert f"{MAX_CONTRACT_BYTES:,} bytes" in PAGE
+
+
+# --- step servers and vectors --------------------------------------------------------------------
+
+EXAMPLE = re.compile(r"^contract, call = open_onnx\(.*", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page's own step server as a program; its example, which prints, is left out."""
+    path = tmp_path_factory.mktemp("page") / "server.py"
+    blocks = [EXAMPLE.sub("", block) for block in CODE.findall(PAGE)]
+    path.write_text("\n".join([*blocks, "serve(*open_onnx(sys.argv[1]))\n"]), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def golden(exports: Path) -> Path:
+    import trm_export as te
+
+    model = Path(__file__).parents[1] / "artifacts" / "sudoku4.keras"
+    te.export(model, exports / "int32.onnx", ports="int32")
+    te.export(model, exports / "int8.onnx", precision="int8-static", integer_io=True)
+    te.export(model, exports / "block.onnx", granularity="block", batch=3)
+    te.export(model, exports / "loop.onnx", granularity="loop")
+    return te.record(model, output=exports / "golden.npz", count=60, control=False).path
+
+
+@pytest.mark.parametrize("name", [FILES["onnx"], "int32.onnx", "int8.onnx", "block.onnx"])
+def test_its_server_climbs_the_ladder(
+    exports: Path, golden: Path, server: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another program than ours, written from the page alone."""
+    command = shlex.join([sys.executable, str(server), str(exports / name)])
+    assert device(["check", "--json", "--command", command, str(golden)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["driver"] == "onnxruntime (page)"
+    assert all(rung["status"] in ("ok", "reported") for rung in found["rungs"])
+    assert [rung["name"] for rung in found["rungs"]][-2:] == ["driver's loop", "refusals"]
+
+
+@pytest.mark.parametrize("name", [*FILES.values(), "int32.onnx", "block.onnx", "loop.onnx"])
+def test_a_server_has_the_verdict_of_its_file(
+    exports: Path, golden: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [sys.executable, "-m", "trm_runtime", "serve", str(exports / name)]
+    assert device(["check", "--json", "--command", shlex.join(words), str(golden)]) == 0
+    served = json.loads(capsys.readouterr().out)
+    assert device(["check", "--json", str(exports / name), str(golden)]) == 0
+    own = json.loads(capsys.readouterr().out)
+    assert served["forced_error"] == own["forced_error"]
+    assert served["verdict"] == own["verdict"]
+    assert served["rungs"][:8] == own["rungs"]
+
+
+@pytest.fixture(scope="module")
+def vectors(exports: Path) -> Path:
+    from trm_export.commands.support.app import run
+
+    model = Path(__file__).parents[1] / "artifacts" / "sudoku4.keras"
+    folders = [exports / "vectors", exports / "again"]
+    for folder in folders:
+        assert run(["vectors", str(model), "-o", str(folder)]) == 0
+    for name in FOLDER:
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
+    assert sorted(path.name for path in folders[0].iterdir()) == sorted(FOLDER)
+    return folders[0]
+
+
+FOLDER = ("README.md", "contract.json", "vectors.json", "tensors.bin")
+
+
+def read_vectors(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The index, and the tensors by name: as the page says, with JSON and bytes."""
+    index = json.loads((folder / "vectors.json").read_text(encoding="utf-8"))
+    data = (folder / "tensors.bin").read_bytes()
+    assert (index["format"], index["version"]) == ("trm-vectors", 1)
+    assert len(data) == index["bytes"]
+    assert hashlib.sha256(data).hexdigest() == index["sha256"]
+    kinds = {"float32": "<f4", "int32": "<i4", "bool": "?"}
+    tensors = {
+        name: np.frombuffer(data, kinds[t["dtype"]], math.prod(t["shape"]), t["offset"]).reshape(
+            t["shape"]
+        )
+        for name, t in index["tensors"].items()
+    }
+    assert all(tensor["offset"] % 8 == 0 for tensor in index["tensors"].values())
+    return index, tensors
+
+
+def named(tensors: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {name: tensors[full] for name, full in names.items()}
+
+
+def test_the_driver_of_the_page_computes_the_vectors(
+    page: Mapping[str, Any], vectors: Path
+) -> None:
+    index, tensors = read_vectors(vectors)
+    contract, call = page["contract"], page["call"]
+    assert index["weights_sha256"] == contract["made_by"]["weights_sha256"]
+    step, worst = page["whole_step"](contract, call), 0.0
+    steps = set()
+    for case in (case for case in index["cases"] if case["kind"] == "solve"):
+        request = {key: case[key] for key in ("slots", "halt", "max_steps", "deadline")}
+        inputs = named(tensors, case["inputs"])
+        data = inputs["inputs"].tobytes()
+        request["rows"] = len(inputs["inputs"])
+        found = page["answer_solve"](contract, call, request, data)
+        for name, array in zip(("answers", "steps", "stop_reasons"), found, strict=True):
+            np.testing.assert_array_equal(array, tensors[case[name]], err_msg=case["name"])
+        steps |= set(found[1].tolist())
+    assert len(steps) > 3
+    for case in (case for case in index["cases"] if case["kind"] == "step"):
+        outputs, carry = step(named(tensors, case["inputs"]), named(tensors, case["carry"]))
+        for got, names in ((outputs, case["outputs"]), (carry, case["next"])):
+            assert list(got) == list(names)
+            for name, wanted in named(tensors, names).items():
+                if wanted.dtype != np.float32:
+                    np.testing.assert_array_equal(got[name], wanted, err_msg=case["name"])
+                    continue
+                error = np.linalg.norm((got[name] - wanted).astype(np.float64).ravel())
+                worst = max(worst, error / np.linalg.norm(wanted.astype(np.float64).ravel()))
+    assert worst <= index["gates"]["fp32"]["relative_l2"]
+
+
+def test_every_driver_refuses_what_the_vectors_refuse(exports: Path, vectors: Path) -> None:
+    index, tensors = read_vectors(vectors)
+    refused = [case for case in index["cases"] if case["kind"] == "refuse"]
+    assert len(refused) == 14
+    runner = open_runner(exports / FILES["onnx"])
+    for case in refused:
+        inputs, carry = (named(tensors, case[key]) for key in ("inputs", "carry"))
+        with pytest.raises(RejectedInputError) as caught:
+            runner.step(inputs, carry)
+        assert list(caught.value.problems) == case["problems"]
+
+
+def test_the_vectors_are_those_of_the_page(vectors: Path) -> None:
+    index, _ = read_vectors(vectors)
+    kinds = ["solve", "step", "refuse"]
+    firsts = re.findall(r"^\| (`[^|]*`) \|", section("Vectors"), re.MULTILINE)
+    flat = [key.strip("`") for entry in firsts for key in entry.split(", ")]
+    assert flat == [*FOLDER, *index, *kinds]
+    assert [case["kind"] for case in index["cases"]] == sorted(
+        (case["kind"] for case in index["cases"]), key=kinds.index
+    )
+    contract = StepContract.from_json((vectors / "contract.json").read_text(encoding="utf-8"))
+    assert (contract.granularity, contract.batch, contract.precision) == ("step", None, "fp32")
 
 
 def spoilt(edit: Callable[[dict[str, Any]], object]) -> dict[str, Any]:

@@ -123,6 +123,23 @@ def test_another_key_and_no_signature(model: Path, keys: Keys, others: Keys) -> 
         assert refused(model, bad).startswith(f"{bad}: ")
 
 
+def test_the_signature_of_another_key_is_not_replaced(
+    model: Path, keys: Keys, others: Keys
+) -> None:
+    signature = te.sign(model, keys[0])
+    before = signature.read_bytes()
+    with pytest.raises(te.errors.OverwriteError, match="is a signature with another key; choose"):
+        te.sign(model, others[0])
+    assert signature.read_bytes() == before
+    te.sign(model, others[0], force=True)
+    te.verify(model, others[1])
+
+
+def test_what_is_missing_is_not_called_unsigned(tmp_path: Path, keys: Keys) -> None:
+    missing = tmp_path / "nope.onnx"
+    assert refused(missing, keys[1]) == f"{missing}: there is no such file or folder."
+
+
 def edited(change: Callable[[Any], None]) -> Callable[[str], str]:
     def edit(text: str) -> str:
         value = json.loads(text)

@@ -17,6 +17,7 @@ from trm_export.version import TOOL, __version__
 
 if TYPE_CHECKING:
     from trm_export.api.benching import BenchResult, bench
+    from trm_export.api.c_export import export_c
     from trm_export.api.comparing import compare
     from trm_export.api.comparison import Comparison
     from trm_export.api.evaluating import Evaluation, evaluate
@@ -66,6 +67,7 @@ __all__ = [
     "evaluate",
     "export",
     "export_all",
+    "export_c",
     "import_checkpoint",
     "inspect",
     "load",
@@ -81,6 +83,7 @@ __all__ = [
 
 _MODULES = {
     "api.benching": ("BenchResult", "bench"),
+    "api.c_export": ("export_c",),
     "api.comparing": ("compare",),
     "api.comparison": ("Comparison",),
     "api.evaluating": ("Evaluation", "evaluate"),

@@ -11,6 +11,7 @@
      |   +- CheckpointError       4  a checkpoint that is damaged, of unknown origin or refused
      |   +- ProtocolError         4  a model that does not follow the protocol of a step
      +- ParityError               5  (trm_runtime.errors)
+     |   +- OtherWeightsError     5  files that were not made from this model
      +- NonfiniteError            6  (trm_runtime.errors)
 
 The number is the exit code a command ends with. A message says which file or tensor, what was
@@ -20,6 +21,8 @@ expected, what was found and what to do about it; tests/test_messages.py holds i
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
 
 from trm_runtime.errors import (
     MissingExtraError,
@@ -36,6 +39,7 @@ __all__ = [
     "ConfigurationError",
     "MissingExtraError",
     "NonfiniteError",
+    "OtherWeightsError",
     "OutputWarning",
     "OverwriteError",
     "ParityError",
@@ -76,6 +80,26 @@ class CheckpointError(RejectedInputError):
 
 class ProtocolError(RejectedInputError):
     """A model whose step is not what the protocol says; `problems` lists every reason."""
+
+
+class NoControlError(TRMError):
+    """This model, or this engine, cannot be computed in a second way."""
+
+
+class OtherWeightsError(ParityError):
+    """Files whose contracts record other weights than those of the model; `files` are their paths.
+
+    Nothing was computed.
+    """
+
+    def __init__(self, files: Sequence[Path], model: str) -> None:
+        self.files = tuple(files)
+        are, their = ("is", "its") if len(self.files) == 1 else ("are", "their")
+        super().__init__(
+            f"Made from other weights: {', '.join(map(str, self.files))} {are} not of {model}, "
+            f"by {their} contract. Nothing was computed; export the model again, or compare what "
+            "is stored with --weights."
+        )
 
 
 class OutputWarning(UserWarning):

@@ -2,6 +2,7 @@
 
 A file was made by this tool, and may be replaced without `force`, if its content shows it:
 
+- a folder of generated code holds the contract and the code;
 - `.keras`  its `config.json` names `trm_export>TRM`;
 - an exported file, of any kind of `trm_runtime.file_kinds`: the step contract is embedded in it, or
   lies beside it as `<file>.json`; an exported folder holds it as a file;
@@ -48,7 +49,9 @@ from trm_runtime.zip_members import DAMAGE, opened_archive, read_member
 
 MODEL_CLASS = "trm_export>TRM"  # the name Keras registers our model under
 CONTRACT, CALIBRATION, KEEP = ".json", ".calibration.json", ".keep.json"  # see `sidecar`
-MEASURED = ".measured.json"
+MEASURED, RECORDING = ".measured.json", ".golden.npz"
+SOURCE_CODE, SOURCE_MEMORY = "model.c", "memory.json"  # files in a folder of generated code
+SOURCE_CONTRACT = f"{METADATA_KEY}.json"
 _OF_DISKS = FULL | {errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS}
 _HURRY = 0.2  # seconds
 _TEXT_REMARK = f"# {TOOL}".encode()
@@ -137,7 +140,7 @@ def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Pa
         file_commit.recover(target.parent)
         if not target.exists():
             return target
-        if target.is_dir() and folder_kind(target) is None:
+        if target.is_dir() and folder_kind(target) is None and not is_source(target):
             raise TargetError(f"{target} is a directory; name a file in it instead.")
         if not target.is_file() and not target.is_dir():
             raise TargetError(f"{target} is not a plain file and will not be replaced.")
@@ -200,6 +203,11 @@ def is_ours(path: Path) -> bool:
     return recognise is not None and recognise(path)
 
 
+def is_source(path: Path) -> bool:
+    """Whether a folder is one of generated code."""
+    return (path / SOURCE_CODE).is_file() and _is_contract(path / SOURCE_CONTRACT)
+
+
 def size_on_disk(path: Path) -> int:
     """Bytes of a file, or of all files in a folder."""
     return sum(file.stat().st_size for file in _files(path))
@@ -245,6 +253,8 @@ def _is_our_golden(path: Path) -> bool:
 
 def _is_our_folder(path: Path) -> bool:
     """An export has its contract as a file, at the place that is its format's; vectors an index."""
+    if is_source(path):
+        return True
     if folder_kind(path) is None:
         return _is_our_json(path / VECTORS_INDEX)
     return any(_is_contract(file) for file in path.rglob(f"{METADATA_KEY}.json"))
@@ -368,3 +378,18 @@ def explained(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise TargetError(f"{target} cannot be written: {error.strerror or error}.") from error
+
+
+def distinct_names(files: Sequence[Path]) -> list[str]:
+    """The name of each file, with as many folders before it as tell it from the others."""
+    paths = [file.absolute().parts for file in files]
+    lengths = [1] * len(paths)
+    while True:
+        names = ["/".join(path[-n:]) for path, n in zip(paths, lengths, strict=True)]
+        longer = [
+            min(n + (names.count(name) > 1), len(path))
+            for path, n, name in zip(paths, lengths, names, strict=True)
+        ]
+        if longer == lengths:
+            return names
+        lengths = longer

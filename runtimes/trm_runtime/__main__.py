@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trm_runtime import __version__, isolation
+from trm_runtime.display import printable
 from trm_runtime.errors import (
     MissingExtraError,
     NonfiniteError,
@@ -54,7 +55,8 @@ def _parser() -> Parser:
     parser = Parser(
         prog="python -m trm_runtime",
         description="Solve puzzles with an exported Tiny Recursive Model.",
-        epilog="Each line of output: answer, steps, stop reason, q_halt, separated by tabs. "
+        epilog="Each line of output: answer, steps, stop reason, q_halt, separated by tabs; it is "
+        "written as soon as its puzzle and all before it are done. "
         "Other commands: `doctor` shows which engines are installed and what they open; "
         f"`check MODEL GOLDEN` compares a model with a recorded reference; "
         f"`serve MODEL` answers requests for steps. {exit_codes_text()}",
@@ -78,7 +80,8 @@ def _parser() -> Parser:
     add("--threads", type=int, metavar="N", help="threads of the engine (default: its own choice)")
     add("--submission", metavar="FILE", help="write the answers to ARC JSON as a submission")
     add_options(parser)
-    add("--json", action="store_true", help="print one JSON object, errors included")
+    add("--json", action="store_true",
+        help="print one JSON object with a line for each puzzle, errors included")  # fmt: skip
     add("--version", action="version", version=f"trm-runtime {__version__}")
     return parser
 
@@ -101,6 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser, run, given = _command(given)
     as_json = "--json" in given
+    if sorted(given) == ["--json", "--version"]:
+        print(json.dumps({"tool": "trm-runtime", "version": __version__}))
+        return 0
     try:
         refuse_names(given)
         options = parser.parse_args(given)
@@ -152,29 +158,33 @@ def _doctor(options: argparse.Namespace) -> int:
 
     from trm_runtime.doctor import examine, report_text
 
-    machine = examine(tried=True)
+    with StatusLine() as line:
+        machine = examine(tried=True, tell=line.show)
     print(json.dumps(asdict(machine)) if options.json else report_text(machine))
     return MissingExtraError.exit_code if machine.broken else 0
 
 
 def _run(options: argparse.Namespace) -> int:
-    from trm_runtime.answers import replace_file, write
+    from trm_runtime.answers import Stream, replace_file
     from trm_runtime.arc_json import submission
     from trm_runtime.loop import solve
     from trm_runtime.open import open_runner
     from trm_runtime.puzzles import arc_questions, read_identifiers, read_inputs
     from trm_runtime.watchdog import ended_after
 
-    runner = open_runner(options.model, options.threads, options.puzzle_table)
+    with StatusLine() as line:
+        line.show(f"Opening {printable(Path(options.model).name)} ...")
+        runner = open_runner(options.model, options.threads, options.puzzle_table)
     arc = arc_questions(options.puzzles, runner.contract) if options.submission else None
     if options.submission and arc is None:
         raise UsageError("--submission is for ARC JSON and a model of ARC; drop it.")
     inputs: Any = read_inputs(options.puzzles, runner)
     if options.identifiers is not None:
         inputs["puzzle_identifiers"] = read_identifiers(options.identifiers)
-    progress = _Progress(len(inputs["inputs"]))
+    stream = Stream(sys.stdout, runner.contract, inputs["inputs"], as_json=options.json)
     started = time.monotonic()
-    with ended_after(options.deadline, options.model, options.json):
+    with ended_after(options.deadline, options.model, options.json) as steps:
+        progress = _Progress(len(inputs["inputs"]), steps, stream)
         solution = solve(
             runner,
             inputs,
@@ -186,7 +196,7 @@ def _run(options: argparse.Namespace) -> int:
         )
     seconds = time.monotonic() - started
     progress.line.clear()
-    write(solution, sys.stdout, as_json=options.json)
+    stream.finish(solution)
     if arc is not None:
         replace_file(Path(options.submission), submission(arc.questions, solution.answers))
     sys.stdout.flush()
@@ -216,12 +226,18 @@ def _notes(solution: Solution, inputs: Mapping[str, Any]) -> Iterator[str]:
 
 
 class _Progress:
-    """Shows how many puzzles are done."""
+    """Writes the answers that are found, and shows how many puzzles are done."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(
+        self, total: int, after_step: Callable[[], object], stream: Callable[[StepEvent], object]
+    ) -> None:
         self._total, self._done, self.line = total, 0, StatusLine()
+        self._after_step, self._stream = after_step, stream
 
     def __call__(self, event: StepEvent) -> None:
+        self._after_step()
+        self.line.clear()
+        self._stream(event)
         self._done += int(event.finished.sum())
         self.line.show(f"{self._done} of {self._total} puzzles")
 

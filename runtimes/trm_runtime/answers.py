@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, final
 
-from trm_runtime.solution import Solution, finite_or_none
+import numpy as np
+
+from trm_runtime.contract import StepContract
+from trm_runtime.failures import unfinished
+from trm_runtime.solution import Solution, StepEvent, finite_or_none
+
+Array = np.ndarray[Any, Any]
 
 
 def write(
@@ -22,17 +30,82 @@ def write(
     A line a puzzle: answer, steps, stop reason, q_halt, separated by tabs. An answer is text, or
     ids with spaces if the contract has no alphabet. `as_json`, by default for names that end in
     `.json`: one object with `model_name`, `precision` and, in `puzzles`, the same for each puzzle,
-    its ids, and whether its given cells were kept.
+    its ids, and whether its given cells were kept; again a line a puzzle.
 
     Raises OSError if the file cannot be written.
     """
     if as_json is None:
         as_json = not hasattr(target, "write") and str(target).endswith(".json")
-    text = _document(solution) if as_json else "".join(f"{line}\n" for line in _lines(solution))
+    text = io.StringIO()
+    Stream(text, solution.contract, solution.puzzles, as_json=as_json).finish(solution)
     if isinstance(target, (str, os.PathLike)):
-        replace_file(Path(target), text)
+        replace_file(Path(target), text.getvalue())
     else:
-        target.write(text)
+        target.write(text.getvalue())
+
+
+@final
+class Stream:
+    """Writes answers while they are found, as `write` does after all are.
+
+    A line is written and flushed as soon as its puzzle and all before it are done.
+    """
+
+    def __init__(
+        self,
+        target: TextIO,
+        contract: StepContract,
+        puzzles: Array,
+        *,
+        as_json: bool,
+    ) -> None:
+        """`puzzles` are the (N, S) token ids of the inputs."""
+        self._target, self._contract, self._puzzles = target, contract, puzzles
+        self._as_json = as_json
+        self._begun = False  # whether the document is
+        self._next = 0  # first puzzle that is not written
+        self._waiting: dict[int, str] = {}
+
+    def __call__(self, event: StepEvent) -> None:
+        """Takes the puzzles that are done with this step."""
+        done = np.flatnonzero(event.finished)
+        rows = event.rows[done]
+        reasons = tuple(str(event.stop_reasons[index]) for index in done)
+        found = Solution(
+            event.answers[done], event.steps[done], event.q_halt[done], event.q_continue[done],
+            reasons, self._puzzles[rows], self._contract,
+        )  # fmt: skip
+        self._waiting.update(zip(rows.tolist(), self._lines(found)))
+        if self._next in self._waiting:
+            self._write()
+
+    def finish(self, solution: Solution) -> None:
+        """Writes the other puzzles, and the end of the document."""
+        left = range(self._next, len(solution))
+        self._waiting.update(zip(left, list(self._lines(solution))[self._next :]))
+        self._write()
+        if self._as_json:
+            self._target.write("]}\n")
+            unfinished.clear()
+
+    def _write(self) -> None:
+        if self._as_json and not self._begun:
+            fields = {
+                "model_name": self._contract.model_name,
+                "precision": self._contract.precision,
+            }
+            self._target.write(f'{json.dumps(fields, ensure_ascii=False)[:-1]}, "puzzles": [\n')
+            self._begun = True
+            if self._target is sys.stdout:
+                unfinished.append("], ")
+        while self._next in self._waiting:
+            comma = "," if self._as_json and self._next else ""
+            self._target.write(f"{comma}{self._waiting.pop(self._next)}\n")
+            self._next += 1
+        self._target.flush()
+
+    def _lines(self, solution: Solution) -> Iterator[str]:
+        return _documents(solution) if self._as_json else _lines(solution)
 
 
 def _lines(solution: Solution) -> Iterator[str]:
@@ -42,7 +115,7 @@ def _lines(solution: Solution) -> Iterator[str]:
         yield f"{text}\t{steps}\t{reason}\t{q_halt:.4f}"
 
 
-def _document(solution: Solution) -> str:
+def _documents(solution: Solution) -> Iterator[str]:
     columns: dict[str, Any] = {
         "answer": _answers(solution),
         "ids": solution.answers.tolist(),
@@ -51,10 +124,8 @@ def _document(solution: Solution) -> str:
         "q_halt": [finite_or_none(q) for q in solution.q_halt.tolist()],
         "given_kept": solution.given_kept,
     }
-    puzzles = [dict(zip(columns, row)) for row in zip(*columns.values())]
-    contract = solution.contract
-    fields = {"model_name": contract.model_name, "precision": contract.precision}
-    return json.dumps({**fields, "puzzles": puzzles}, ensure_ascii=False) + "\n"
+    for row in zip(*columns.values()):
+        yield json.dumps(dict(zip(columns, row)), ensure_ascii=False)
 
 
 def _answers(solution: Solution) -> list[str]:

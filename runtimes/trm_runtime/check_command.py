@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trm_runtime.display import printable
 from trm_runtime.errors import ParityError, exit_codes_text
 from trm_runtime.failures import Parser
 from trm_runtime.message_text import counted
@@ -59,10 +60,12 @@ def run(options: argparse.Namespace) -> int:
     from trm_runtime.parity.file_golden import engine_hop
     from trm_runtime.parity.golden_file import read_golden
 
-    own, golden = _own_gates(options), read_golden(options.golden)
-    hop = engine_hop(golden, Path(options.model), options.threads)
-    gates = own or (None if hop is None else hop.gates)
-    runner = open_runner(options.model, options.threads, options.puzzle_table)
+    with StatusLine() as status:
+        status.show(f"Opening {printable(Path(options.model).name)} ...")
+        own, golden = _own_gates(options), read_golden(options.golden)
+        hop = engine_hop(golden, Path(options.model), options.threads)
+        gates = own or (None if hop is None else hop.gates)
+        runner = open_runner(options.model, options.threads, options.puzzle_table)
     return _shown(options, _compared(options, golden, runner, gates), hop)
 
 
@@ -94,13 +97,11 @@ def _compared(
 ) -> ParityResult:
     from trm_runtime.parity import check
 
-    status = StatusLine()
-    result = check(
-        golden, runner, gates=gates, batch_size=options.batch_size,
-        progress=lambda done, total: status.show(f"{done / total:4.0%} checked"),
-    )  # fmt: skip
-    status.clear()
-    return result
+    with StatusLine() as status:
+        return check(
+            golden, runner, gates=gates, batch_size=options.batch_size,
+            progress=lambda done, total: status.show(f"{done / total:4.0%} checked"),
+        )  # fmt: skip
 
 
 def _shown(

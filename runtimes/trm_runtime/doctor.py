@@ -13,9 +13,11 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Callable
 
 from trm_runtime import __version__, file_kinds
 from trm_runtime.cores import available_cores
+from trm_runtime.extras import install_line
 from trm_runtime.file_kinds import KINDS, FileKind, installed_version
 from trm_runtime.message_text import counted
 
@@ -29,6 +31,7 @@ _SECONDS = 120  # that an engine may take to open a tiny file; TensorFlow is slo
 _SAID = "problem: "
 _TRIAL = f"""
 import sys
+from trm_runtime.extras import install_line
 from trm_runtime.file_kinds import KINDS
 try:
     KINDS[sys.argv[1]].engines[int(sys.argv[2])].try_out()
@@ -37,7 +40,13 @@ except Exception as error:
     sys.exit(1)
 """
 
+Tell = Callable[[str], object]
+
 _MACOS = {"neon": "hw.optional.neon", "asimddp": "hw.optional.arm.FEAT_DotProd"}
+
+
+def _silent(text: str) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -71,13 +80,16 @@ class Report:
         return any(engine.version and engine.problem for engine in self.engines)
 
 
-def examine(*, tried: bool = False) -> Report:
-    """Examine this machine; changes nothing. `tried`: let every installed engine open a file."""
+def examine(*, tried: bool = False, tell: Tell = _silent) -> Report:
+    """Examine this machine; changes nothing.
+
+    `tried`: let every installed engine open a file. `tell` is called with what is being done.
+    """
     engines = tuple(
         engine
         for kind in KINDS.values()
         for row in kind.engines
-        for engine in _engines(kind, row, tried)
+        for engine in _engines(kind, row, tried, tell)
     )
     opened = {engine.opens for engine in engines if engine.version and not engine.problem}
     return Report(
@@ -90,19 +102,21 @@ def examine(*, tried: bool = False) -> Report:
         cores=available_cores(),
         engines=engines,
         missing=tuple(
-            f'{kind.label}: pip install "trm-runtime[{kind.engines[0].extra}]"'
+            f"{kind.label}: {install_line(kind.engines[0].extra)}"
             for kind in KINDS.values()
             if kind.label not in opened
         ),
     )
 
 
-def _engines(kind: FileKind, row: file_kinds.Engine, tried: bool) -> Iterator[Engine]:
+def _engines(kind: FileKind, row: file_kinds.Engine, tried: bool, tell: Tell) -> Iterator[Engine]:
     """The distributions of an engine; the first that is installed is the one that is used."""
     used: str | None = None
     for name in row.distributions:
         version = installed_version(name)
         index, trial = kind.engines.index(row), tried and version is not None and used is None
+        if trial:
+            tell(f"Trying {name} ...")
         problem = try_out(kind.name, index) if trial else None
         yield Engine(name, version, kind.label, problem, used if version else None)
         used = used or (name if version else None)

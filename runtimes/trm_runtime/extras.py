@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from types import ModuleType
 
 from trm_runtime.errors import MissingExtraError
@@ -16,7 +18,7 @@ def load_extra(module: str, extra: str, distribution: str = "trm-runtime") -> Mo
 
     Raises MissingExtraError if it is not installed, or broken.
     """
-    install = _install_line(extra, distribution)
+    install = install_line(extra, distribution)
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -49,12 +51,12 @@ def load_first_extra(
         if module.partition(".")[0] == package:
             return load_extra(module, extra, distribution)
     names = " nor ".join(module.partition(".")[0] for module in extras)
-    lines = " or ".join(f"`{_install_line(extra, distribution)}`" for extra in extras.values())
+    lines = " or ".join(f"`{install_line(extra, distribution)}`" for extra in extras.values())
     raise MissingExtraError(f"Neither {names} is installed; install one with {lines} ({hint}).")
 
 
 def _missing(module: str, extra: str, distribution: str) -> MissingExtraError:
-    line = _install_line(extra, distribution)
+    line = install_line(extra, distribution)
     return MissingExtraError(f"{module} is not installed; install it with `{line}`.")
 
 
@@ -64,8 +66,29 @@ def first_installed(modules: Iterable[str]) -> str | None:
     return next((name for name in packages if importlib.util.find_spec(name) is not None), None)
 
 
-def _install_line(extra: str, distribution: str) -> str:
+def install_line(extra: str, distribution: str = "trm-runtime") -> str:
+    """The command that installs an extra.
+
+    pip needs no index for a distribution that is installed; one that is not runs from its sources.
+    """
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        distribution = _sources(distribution)
     return f'pip install "{distribution}[{extra}]"'
+
+
+def _sources(distribution: str) -> str:
+    """The folder of its sources, as pip takes it; the name itself where there are none."""
+    spec = importlib.util.find_spec(distribution.replace("-", "_"))
+    if spec is None or spec.origin is None:
+        return distribution
+    folder, here = Path(spec.origin).parents[1], Path.cwd()
+    if not (folder / "pyproject.toml").is_file():
+        return distribution
+    if folder == here:
+        return "."
+    return f"./{folder.relative_to(here).as_posix()}" if here in folder.parents else str(folder)
 
 
 def _broken(module: str, install: str, error: Exception) -> MissingExtraError:

@@ -32,6 +32,10 @@ class Parser(argparse.ArgumentParser):
         print(message, end="", file=file, flush=True)
 
 
+unfinished: list[str] = []
+"""What ends the part of a JSON document that is on standard output already, before another key."""
+
+
 def refuse_names(arguments: Sequence[str]) -> None:
     """UsageError for an argument that is not UTF-8: engines and JSON cannot name such a file."""
     for text in arguments:
@@ -45,7 +49,8 @@ def report(error: BaseException, as_json: bool) -> int:
     """Print the error and return the exit code.
 
     As text: `Error: ...` on stderr. With `as_json`, as `trm-export` does: `{"error": {"type",
-    "message", "problems", "exit_code"}}` on stdout, unless stdout cannot be written.
+    "message", "problems", "exit_code"}}` on stdout, unless stdout cannot be written. A document
+    that is begun there ends with this key.
     """
     if has_no_reader(error):
         discard(sys.stdout)
@@ -62,10 +67,12 @@ def report(error: BaseException, as_json: bool) -> int:
         "message": getattr(error, "summary", _message(error)),
         "problems": getattr(error, "problems", ()),
     }
+    text = json.dumps({"error": {**details, "exit_code": code}})
     try:
-        print(json.dumps({"error": {**details, "exit_code": code}}), flush=True)
+        print(f"{unfinished[-1] if unfinished else '{'}{text[1:]}", flush=True)
     except OSError as other:
         report(other, as_json=False)
+    unfinished.clear()
     return code
 
 

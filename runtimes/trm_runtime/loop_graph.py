@@ -59,6 +59,7 @@ def solve_batches(
             q_halt=q_halt[rows],
             q_continue=q_continue[rows],
             finished=np.ones(len(rows), dtype=bool),
+            stop_reasons=tuple(STOP_REASONS[code] for code in reasons[rows].tolist()),
             outputs=output.outputs,
             carry=output.carry,
         )

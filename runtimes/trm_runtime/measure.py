@@ -61,7 +61,7 @@ def measure(
     batch = runner.contract.batch or 1
     feeds = with_identifiers(runner.contract, tokens, identifiers)
     rows = np.resize(np.arange(len(tokens)), batch)
-    step = _step_seconds(runner, {name: array[rows] for name, array in feeds.items()})
+    step = step_seconds(runner, {name: array[rows] for name, array in feeds.items()})
     after = _resident()
     added = None if before is None or after is None else (after - before) / 1e6
     return Measurement(engine, batch, loaded * 1e3, step * 1e3, added)
@@ -76,8 +76,8 @@ def load_engine(path: Path) -> str:
     return next((f"{name} {version}" for name, version in versions if version), package)
 
 
-def _step_seconds(runner: StepRunner, inputs: Arrays) -> float:
-    """The median over calls that repeat all steps of the same puzzles."""
+def step_seconds(runner: StepRunner, inputs: Arrays) -> float:
+    """The median time of a step (s), over calls that repeat all steps of the same puzzles."""
     contract, seconds = runner.contract, []
     carry = initial_carry(contract, len(inputs["inputs"]))
     for _ in range(WARM_UP + MEASURED):

@@ -85,6 +85,10 @@ class Rollout:
             q_halt=self._q_halt[rows],
             q_continue=self._q_continue[rows],
             finished=self._reasons[rows] != _RUNNING,
+            stop_reasons=tuple(
+                None if code == _RUNNING else STOP_REASONS[code]
+                for code in self._reasons[rows].tolist()
+            ),
             outputs=output.outputs,
             carry=output.carry,
         )

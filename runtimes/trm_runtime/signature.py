@@ -47,6 +47,15 @@ def is_signature(path: Path) -> bool:
     return True
 
 
+def is_signed_by(path: Path, public: Any) -> bool:
+    """Whether a signature, of any content, is by the owner of this public key."""
+    try:
+        _checked(_read(path, path), public, path, path)
+    except RejectedInputError:
+        return False
+    return True
+
+
 def verify_signature(
     path: str | os.PathLike[str],
     key: str | os.PathLike[str],
@@ -58,6 +67,8 @@ def verify_signature(
     made with another key, or of other content; MissingExtraError without `cryptography`.
     """
     model = Path(path)
+    if not model.exists():
+        raise RejectedInputError(f"{model}: there is no such file or folder.")
     beside = signature_beside(model) if signature is None else Path(signature)
     public, statement = _public_key(Path(key)), _read(beside, model)
     payload = _checked(statement, public, beside, Path(key))

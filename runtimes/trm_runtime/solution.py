@@ -34,6 +34,7 @@ class StepEvent:
     q_halt: np.ndarray[Any, Any]  # (n,) float32 logits
     q_continue: np.ndarray[Any, Any]  # (n,) float32 logits
     finished: np.ndarray[Any, Any]  # (n,) bool: done with this step
+    stop_reasons: tuple[str | None, ...]  # n of STOP_REASONS; None for one that is not done
     outputs: Mapping[str, np.ndarray[Any, Any]]  # (B, ...) as in the contract, logits among them
     carry: Mapping[str, np.ndarray[Any, Any]]  # (B, ...) the carry after this step
 

@@ -18,18 +18,22 @@ FULL = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOS
 def open_closed_streams() -> None:
     """Open the null device as stdout or stderr if a command was started without it (`>&-`).
 
-    Otherwise the stream is None, and the next file that is opened gets its descriptor. What the
+    Otherwise the stream is None, and the next file that is opened gets its descriptor. Such a
+    stdout cannot be written, see `output_problem`; messages to such a stderr are lost. What the
     encoding of standard output lacks is from now on written with a backslash.
     """
-    for name in ("stdout", "stderr"):
+    for name, mode in (("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
         if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+            setattr(sys, name, os.fdopen(os.open(os.devnull, mode), "w"))
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 class StatusLine:
-    """A line of standard error that is overwritten; not shown if that is not a terminal."""
+    """A line of standard error that is overwritten; not shown if that is not a terminal.
+
+    As a context it is removed at the end, an error included.
+    """
 
     def __init__(self) -> None:
         self._shown = sys.stderr.isatty()
@@ -37,13 +41,20 @@ class StatusLine:
     def show(self, text: str) -> None:
         """Replace the text."""
         if self._shown:
-            sys.stderr.write(f"\r{text}")
+            sys.stderr.write(f"\r{text}\033[K")
             sys.stderr.flush()
+
+    def __enter__(self) -> StatusLine:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.clear()
 
     def clear(self) -> None:
         """Remove the text."""
         if self._shown:
             sys.stderr.write("\r\033[K")
+            sys.stderr.flush()
 
 
 def has_no_reader(error: BaseException) -> bool:
@@ -58,12 +69,13 @@ def discard(stream: TextIO) -> None:
 
 
 def output_problem(error: OSError) -> str | None:
-    """The message if `error` is that of a full standard output, whose rest is then discarded.
+    """The message if standard output is full or closed, whose rest is then discarded.
 
-    None for an error with a file name, or another error than a full disk. Callers that write files
-    name them.
+    None for an error with a file name, or of another kind. Callers that write files name them.
     """
-    if error.filename is not None or error.errno not in FULL:
+    closed = error.errno == errno.EBADF
+    if error.filename is not None or not (closed or error.errno in FULL):
         return None
     discard(sys.stdout)
-    return f"Standard output cannot be written: {error.strerror}."
+    reason = "it is closed" if closed else error.strerror
+    return f"Standard output cannot be written: {reason}."

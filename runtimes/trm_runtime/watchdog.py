@@ -1,6 +1,6 @@
 """End a command whose engine does not return: no engine can stop a graph that loops for ever.
 
-The engines let other threads run while they compute, so a timer can end the process. For command
+The engines let other threads run while they compute, so a thread can end the process. For command
 lines only. Standard library only.
 """
 
@@ -9,36 +9,58 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from trm_runtime.errors import RejectedInputError
 from trm_runtime.failures import report
 
-GRACE = 10.0  # seconds for the call that runs when a deadline passes
+GRACE = 1.5  # seconds at least for the step that runs when a deadline passes
+_SLOWEST = 2.0  # the step may also take this many times the slowest one before
+
+
+class Steps:
+    """How long the slowest step took, in seconds."""
+
+    def __init__(self) -> None:
+        self.slowest, self._ended = 0.0, time.monotonic()
+
+    def __call__(self) -> None:
+        """A step has ended."""
+        now = time.monotonic()
+        self.slowest, self._ended = max(self.slowest, now - self._ended), now
 
 
 @contextmanager
-def ended_after(deadline: float | None, model: str, as_json: bool) -> Iterator[None]:
-    """End this process, with a message and exit code 4, GRACE seconds after `deadline` seconds.
+def ended_after(deadline: float | None, model: str, as_json: bool) -> Iterator[Steps]:
+    """End this process, with a message and exit code 4, if the block has not ended in time.
 
-    Only if the block has not ended by then; never without a deadline.
+    That is GRACE seconds after `deadline` seconds, or later for a model whose steps are slow;
+    never without a deadline. The block must call what it gets after every step.
     """
+    steps, done = Steps(), threading.Event()
     if deadline is None or not 0 <= deadline < threading.TIMEOUT_MAX - GRACE:
-        yield
+        yield steps
         return
-    timer = threading.Timer(deadline + GRACE, _end, (deadline, model, as_json))
-    timer.daemon = True
-    timer.start()
+
+    def watch(deadline: float = deadline) -> None:
+        if done.wait(deadline + GRACE):
+            return
+        grace = max(GRACE, _SLOWEST * steps.slowest)
+        if not done.wait(grace - GRACE):
+            _end(grace, deadline, model, as_json)
+
+    threading.Thread(target=watch, daemon=True).start()
     try:
-        yield
+        yield steps
     finally:
-        timer.cancel()
+        done.set()
 
 
-def _end(deadline: float, model: str, as_json: bool) -> None:
+def _end(grace: float, deadline: float, model: str, as_json: bool) -> None:
     error = RejectedInputError(
-        f"{model}: a call of its graph has not ended {GRACE:g} s after the deadline of "
+        f"{model}: a call of its graph has not ended {grace:.2g} s after the deadline of "
         f"{deadline:g} s; use a longer deadline, or do not use this file."
     )
     code = report(error, as_json)

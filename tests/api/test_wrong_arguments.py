@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import trm_export as te
-from trm_export.errors import UsageError
+from trm_export.errors import OtherWeightsError, UsageError
 
 NONE = "none.onnx"  # a file that nobody opens, because the refusal comes first
 
@@ -70,11 +70,14 @@ def test_a_file_of_slightly_other_weights_is_not_the_model(tmp_path: Path) -> No
     assert te.compare(model, tmp_path / "m.onnx", count=8).remarks == ()
     weight = model.trainable_variables[0]
     weight.assign(weight * 1.0001)
-    found = te.compare(model, tmp_path / "m.onnx", count=8)
+    with pytest.raises(OtherWeightsError, match=r"^Made from other weights: .*m\.onnx is not of "):
+        te.compare(model, tmp_path / "m.onnx", count=8)
+    found = te.compare(model, tmp_path / "m.onnx", count=8, weights=True)
     assert not found
-    verdict = found.results[0].verdict
-    assert verdict.startswith("FAILED at weights: the file is not the model rounded to int8: ")
-    assert verdict.endswith("The file has other weights than this model; export the model again.")
+    assert found.results[0].verdict.startswith(
+        "FAILED: made from other weights than this model, which shows at weights: the file is not "
+        "the model rounded to int8: "
+    )
 
 
 def test_another_checksum_alone_is_no_other_weights(tmp_path: Path) -> None:
@@ -87,7 +90,9 @@ def test_another_checksum_alone_is_no_other_weights(tmp_path: Path) -> None:
     made_by = dataclasses.replace(contract.made_by, weights_sha256="0" * 64)
     rewrite(path, dataclasses.replace(contract, made_by=made_by), path)
     assert embedded_contract(path).made_by == made_by
-    found = te.compare(model, path, count=2)
+    with pytest.raises(OtherWeightsError):
+        te.compare(model, path, count=2)
+    found = te.compare(model, path, count=2, weights=True)
     assert found
     assert "other weights" not in found.results[0].verdict
     (remark,) = found.remarks

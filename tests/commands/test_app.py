@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -24,6 +25,16 @@ from trm_export.commands.support.exits import DEBUG
 ROOT = Path(trm_export.__file__).parent.parent
 LAUNCHER = [sys.executable, str(ROOT / "cli.py")]
 HELP_BUDGET = 0.5  # seconds
+
+
+@pytest.mark.parametrize("words", [["--json", "--version"], ["--version", "--json"]])
+def test_the_version_as_json(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    from trm_runtime.__main__ import main
+
+    assert (run(words), main(words)) == (0, 0)
+    host, device = re.sub(r"}\s*{", "}\n{", capsys.readouterr().out).rsplit("\n", 2)[:2]
+    assert json.loads(host) == {"tool": "trm-export", "version": trm_export.__version__}
+    assert json.loads(device)["tool"] == "trm-runtime"
 
 
 @pytest.fixture
@@ -284,8 +295,8 @@ def test_a_reader_that_leaves_is_no_error(tiny_keras: Path) -> None:
 @pytest.mark.parametrize(
     ("where", "code", "said"),
     [
-        (">&-", 0, ""),
-        (">&- 2>&-", 0, ""),
+        (">&-", 1, "Error: Standard output cannot be written: it is closed.\n"),
+        (">&- 2>&-", 1, ""),
         ("| true", 0, ""),
         (">/dev/full", 1, "Error: Standard output cannot be written: No space left on device.\n"),
     ],

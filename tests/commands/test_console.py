@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import numpy as np
@@ -89,24 +93,41 @@ def test_tables_fit_the_terminal_and_break_nothing(capsys: pytest.CaptureFixture
 
 
 def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with console.progress("Working", total=3) as advance:
-        advance(1)
-        advance(2, "loss 0.5")
+    with console.progress("Working") as advance:
+        advance(0.5)
+        advance(1.0, "loss 0.5")
     assert capsys.readouterr() == ("", "")
 
 
+def test_finished_stages_remain_as_lines_if_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.progress("Working", lines=True) as advance:
+        advance(0.5, "Epoch 1: loss 0.7")
+        advance(1.0, "Epoch 1: loss 0.5")
+        advance(0.0, "Validating")
+    assert capsys.readouterr() == ("", "Epoch 1: loss 0.5\n")
+
+
 SHOW_PROGRESS = """
+import os, sys
 from trm_export.commands.support.console import progress, remark
-with progress("Working", total=2) as advance:
-    advance(2, "loss 0.5")
+with progress("Loading", lines=True) as advance:
+    kept = os.dup(2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # as while an engine is loaded
+    advance(0.0, "Converting [bold]")
+    os.dup2(kept, 2)
+    remark("a remark")
+    advance(1.0, "Epoch 1: loss 0.4")
+    advance(0.0, "x" * 200)
+    advance(0.5, "Epoch 2: loss 0.5")
 remark("done")
 print("result")
 """
 
 
 def on_a_terminal(environment: dict[str, str]) -> tuple[str, str]:
-    """stdout, piped, and stderr, a terminal, of the script above."""
+    """stdout, piped, and stderr, a terminal of 80 columns, of the script above."""
     terminal, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     command = [sys.executable, "-c", SHOW_PROGRESS]
     full = {**os.environ, "TERM": "xterm-256color", **environment}
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=end, text=True, env=full)
@@ -116,15 +137,26 @@ def on_a_terminal(environment: dict[str, str]) -> tuple[str, str]:
     return done.stdout, shown
 
 
+def drawn(shown: str) -> list[str]:
+    """The lines that were drawn, without what moves the cursor or colours."""
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    return [line.rstrip() for line in re.split(r"[\r\n]+", plain) if line.strip()]
+
+
 def test_progress_goes_to_the_terminal_and_never_to_stdout() -> None:
     out, shown = on_a_terminal({})
     assert out == "result\n"
-    assert "Working" in shown
-    assert "loss 0.5" in shown
     assert "\x1b[3" in shown  # colour
+    lines = drawn(shown)
+    assert any(line.startswith("Converting [bold]") for line in lines)
+    assert any(line.startswith("Epoch 2: loss 0.5") and "50%" in line for line in lines)
+    assert any(line.startswith("xxx") for line in lines)
+    assert {"a remark", "Epoch 1: loss 0.4"} <= {*lines}
+    assert lines[-1] == "done"
+    assert max(map(len, lines)) <= 80
 
 
 def test_no_color_is_honoured() -> None:
     _, shown = on_a_terminal({"NO_COLOR": "1"})
-    assert "Working" in shown
+    assert "Epoch 1" in shown
     assert "\x1b[3" not in shown

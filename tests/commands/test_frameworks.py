@@ -26,6 +26,21 @@ def test_tensorflow_says_nothing() -> None:
     assert (done.stdout, done.stderr) == ("tensorflow\n", "")
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        LOAD.format(options="any_backend=True"),
+        "from trm_runtime.drivers.saved_model import load_engine; load_engine();",
+    ],
+)
+def test_tensorflow_says_nothing_on_another_backend(code: str) -> None:
+    pytest.importorskip("torch")
+    later = "import tensorflow; print(tensorflow.constant(1).numpy(), tensorflow.__loader__)"
+    done = run(code + later, KERAS_BACKEND="torch")
+    assert (done.stdout[:2], done.stderr) == ("1 ", "")
+    assert "SourceFileLoader" in done.stdout
+
+
 def test_another_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     monkeypatch.delitem(sys.modules, "keras", raising=False)

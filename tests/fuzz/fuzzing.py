@@ -21,15 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-from tests.fuzz.outcomes import OUTCOMES, SECONDS, check_seeds, judge, mutant, write
+from tests.fuzz.limits import LATE, limit, peak, silence
+from tests.fuzz.outcomes import FAULTS, OUTCOMES, check_seeds, judge, mutant, write
 from tests.fuzz.reader import Reader
 
-FAULTS = ("traceback", "hang", "memory", "message")
-"""Outcomes that fail a run, and `crash` of a reader in Python."""
-
-MEMORY = 500 << 20  # bytes a call may take
-_ADDRESSES = 4 << 30  # bytes a child may ask for, so that the machine goes on
-_LATE = SECONDS + 5  # seconds after which the parent ends a child
 _KEPT = 20  # faults of one kind whose input is kept
 _PLACE = struct.Struct("q")
 _MEMORY_FOLDER = Path("/dev/shm")  # where writing an input costs nothing
@@ -126,17 +121,15 @@ class Run:
         return broken + 1
 
     def _work(self, shared: Shared, folder: Path, start: int, stop: int, until: float) -> None:
-        _limit()
-        _silence()
+        limit()
+        silence()
         present: set[str] = set()
-        least = _peak()
+        least = peak()
         for number in range(start, stop):
             shared[0] = number
             chosen, files = mutant(self.reader, self.seed, number)
             write(folder, files, present)
-            outcome, reason = judge(self.reader, folder, chosen)
-            if _peak() - least > MEMORY:
-                outcome, reason = "memory", f"{(_peak() - least) >> 20} MiB; {outcome} {reason}"
+            outcome, reason = judge(self.reader, folder, chosen, least)
             shared.count(outcome)
             if outcome in FAULTS:
                 self._keep(shared, number, outcome, reason)
@@ -176,7 +169,7 @@ def _watched(child: int, shared: Shared) -> str | None:
             return "crash" if os.WIFSIGNALED(status) or os.WEXITSTATUS(status) else None
         if shared[0] != place:
             place, since = shared[0], time.monotonic()
-        if time.monotonic() - since > _LATE:
+        if time.monotonic() - since > LATE:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             return "hang"
@@ -184,26 +177,7 @@ def _watched(child: int, shared: Shared) -> str | None:
         pause = min(0.05, pause * 1.5)
 
 
-def _limit() -> None:
-    addresses = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    resource.setrlimit(resource.RLIMIT_AS, (addresses + _ADDRESSES, hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-
-
-def _silence() -> None:
-    """What an engine writes to standard error is not shown."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.dup2(null, 2)
-
-
 def _processor_seconds() -> float:
     """Of all children that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-def _peak() -> int:
-    """The most bytes of memory that this process had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10

@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from tests.fuzz.limits import MEMORY, SECONDS, peak
 from tests.fuzz.reader import Files, Reader
 from trm_runtime.errors import RejectedInputError, TRMError
 
@@ -19,13 +20,19 @@ OUTCOMES = ("refused", "same", "other", "traceback", "crash", "hang", "memory", 
 """`other`: read, with another result; `message`: refused at 500 characters or more, or with another
 exit code than 4."""
 
+FAULTS = ("traceback", "hang", "memory", "message")
+"""Outcomes that fail a run, and `crash` of a reader in Python."""
+
 LONGEST = 500  # characters of a message
-SECONDS = 10
 
 
 def mutant(reader: Reader, seed: int, number: int) -> tuple[int, Files]:
     """Which good input was changed, and what it became: always the same for the same numbers."""
-    rng = Random(f"{reader.name} {seed} {number}")
+    return changed(reader, Random(f"{reader.name} {seed} {number}"))
+
+
+def changed(reader: Reader, rng: Random) -> tuple[int, Files]:
+    """Which good input was changed, and what it became."""
     good = _seeds(reader)
     chosen = rng.randrange(len(good))
     return chosen, reader.mutate(rng, good[chosen])
@@ -43,8 +50,16 @@ def write(folder: Path, files: Files, present: set[str]) -> None:
     present.update(files)
 
 
-def judge(reader: Reader, folder: Path, chosen: int) -> tuple[str, str]:
-    """The outcome of a call, and the reason if that is a fault."""
+def judge(reader: Reader, folder: Path, chosen: int, least: int) -> tuple[str, str]:
+    """The outcome of a call, and the reason if that is a fault; `least` is the peak before."""
+    outcome, reason = _called(reader, folder, chosen)
+    taken = peak() - least
+    if taken > MEMORY:
+        return "memory", f"{taken >> 20} MiB; {outcome} {reason}"
+    return outcome, reason
+
+
+def _called(reader: Reader, folder: Path, chosen: int) -> tuple[str, str]:
     try:
         with _deadline(SECONDS):
             found = reader.call(folder)

@@ -14,6 +14,7 @@ import pytest
 
 from tests.fuzz import __main__ as command
 from tests.fuzz import outcomes
+from tests.fuzz.child import Child
 from tests.fuzz.fuzzing import Row, Run
 from tests.fuzz.outcomes import OUTCOMES, mutant
 from tests.fuzz.reader import Reader, all_readers, one_file
@@ -81,6 +82,18 @@ def test_every_outcome_is_counted(outcome: str, tmp_path: Path) -> None:
     assert len(kept) == row.faults
 
 
+def planted() -> dict[str, Reader]:
+    """Every reader with a fault."""
+    return {name: _reader(name, call) for name, call in CALLS.items()}
+
+
+def test_a_child_of_the_tests_is_replaced_after_its_end(tmp_path: Path) -> None:
+    child = Child(tmp_path, planted)
+    for outcome in ("crash", "refused", "traceback", "message", "memory", "same"):
+        assert child.judged(outcome, 0, {"file": b"bad"})[0] == outcome
+    child.end()
+
+
 def test_a_hang_is_ended_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outcomes, "SECONDS", 0.05)
     assert _row(tmp_path, _hang, 3).counts["hang"] == 3
@@ -95,8 +108,7 @@ def test_an_input_is_the_same_at_every_run() -> None:
 def test_a_fault_fails_the_command_and_is_in_its_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    planted = {name: _reader(name, call) for name, call in CALLS.items() if name != "hang"}
-    monkeypatch.setattr(command, "all_readers", lambda: planted)
+    monkeypatch.setattr(command, "all_readers", planted)
     words = ["--jobs", "1", "--mutants", "2", "--failures", str(tmp_path), "--reader"]
     assert command.main([*words, "refused"]) == 0
     assert command.main([*words, "traceback"]) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,14 @@ import trm_export as te
 from tests.parity.conftest import Exports
 from tests.parity.faults import one_weight_off_by_5_percent
 from tests.runtime.graphs import write
+from trm_export.exporters.probe import probe_puzzles
+from trm_export.parity.engine_rung import engine_rung
+from trm_export.parity.recording import record_export
 from trm_runtime import RejectedInputError, TRMError, open_runner
 from trm_runtime.check_command import text
-from trm_runtime.parity import Golden, check
-from trm_runtime.parity.file_golden import LEAST, MARGIN, EngineHop, engine_hop
+from trm_runtime.cores import available_cores
+from trm_runtime.parity import Golden, GoldenOrigin, Rung, check
+from trm_runtime.parity.file_golden import LEAST, MARGIN, EngineHop, engine_hop, origin_of
 from trm_runtime.parity.golden_file import read_golden
 
 pytest.importorskip("onnxruntime")
@@ -98,8 +103,76 @@ def test_a_golden_of_a_file_is_none_of_its_model(folder: Path) -> None:
         te.compare(folder / "m.keras", folder / "good.onnx", golden=folder / "good.onnx.golden.npz")
 
 
+def test_in_int8_the_floor_also_has_what_a_rounding_to_the_other_side_does(
+    exports: Exports, tmp_path: Path
+) -> None:
+    path = tmp_path / "small.onnx"
+    te.export(exports("mlp").model, path, precision="int8")
+    control = te.record(path, count=6).golden.about.control
+    assert control is not None
+    nudged = control["errors"]["the same file with carries that differ by 1e-06"]
+    assert 0 < nudged <= control["forced_error"] < 0.1
+
+
+@pytest.fixture(scope="module")
+def reference(folder: Path) -> Golden:
+    return te.record(folder / "m.keras", output=folder / "m.npz", count=4, control=False).golden
+
+
+def rung_of(path: Path, reference: Golden, threads: int | None = None) -> Rung:
+    rung = engine_rung(path, reference, threads)
+    assert rung is not None
+    return rung
+
+
+def test_parity_compares_a_file_with_the_recording_beside_it(folder: Path) -> None:
+    found = te.compare(folder / "m.keras", folder / "good.onnx", count=4).files[0]
+    names = [rung.name for rung in found.result.rungs]
+    assert names[names.index("engine") + 1] == "forced values"
+    (told,) = (sentence for sentence in found.hops if sentence.startswith("Engine: "))
+    assert re.fullmatch(
+        r"Engine: onnxruntime [\d.]+ gives every value of its recording to the last bit\.", told
+    )
+
+
+def test_with_other_threads_parity_allows_the_floor(folder: Path, reference: Golden) -> None:
+    rung = rung_of(folder / "good.onnx", reference, 1 + available_cores())
+    assert rung.status == "ok"
+    assert re.search(
+        r"differs from the recording by onnxruntime .*, at most 1.0e-06$", rung.summary
+    )
+
+
+def test_without_a_recording_the_engine_is_measured_against_itself(
+    folder: Path, reference: Golden
+) -> None:
+    rung = rung_of(folder / "bad.onnx", reference)
+    assert rung.status == "reported"
+    assert "on 2 puzzles against itself: " in rung.summary
+    assert "(the same file with the optimisations of the engine off)" in rung.summary
+
+
+def test_an_engine_that_computes_something_else_fails_parity(
+    folder: Path, reference: Golden, tmp_path: Path
+) -> None:
+    path, other = tmp_path / "good.onnx", folder / "bad.onnx"
+    path.write_bytes((folder / "good.onnx").read_bytes())
+    beside, puzzles = tmp_path / "good.onnx.golden.npz", probe_puzzles(te.load(folder / "m.keras"))
+    about = GoldenOrigin(provenance={**origin_of(path, None), "device": {"versions": {}}})
+    record_export(other, puzzles, beside, about)
+    rung = rung_of(path, reference)
+    assert rung.status == "failed"
+    assert " does not compute what onnxruntime " in rung.summary
+    path.write_bytes(other.read_bytes())
+    assert "the recording is of another file" in rung_of(path, reference).summary
+
+
 def test_a_loop_has_no_steps_to_record(exports: Exports, tmp_path: Path) -> None:
     path = tmp_path / "loop.onnx"
     te.export(exports("mlp").model, path, granularity="loop")
     with pytest.raises(TRMError, match="has granularity loop"):
         te.record(path)
+    assert (
+        engine_rung(path, te.record(exports("mlp").model, output=tmp_path / "m.npz").golden, None)
+        is None
+    )

@@ -8,10 +8,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.runtime.fakes import FakeRunner, make_contract
-from trm_runtime import Solution, solve, write
+from trm_runtime import Solution, StepEvent, solve, write
+from trm_runtime.answers import Stream
+from trm_runtime.errors import RejectedInputError
 
 
 def solved(**fields: Any) -> Solution:
@@ -40,6 +43,52 @@ def test_a_stream_and_a_file_get_the_same(tmp_path: Path, as_json: bool) -> None
     write(solved(), tmp_path / "x", as_json=as_json)
     assert (tmp_path / "x").read_text() == stream.getvalue()
     assert stream.getvalue().startswith("{" if as_json else "3222")
+
+
+def test_a_line_is_written_when_its_puzzle_and_all_before_it_are_done() -> None:
+    puzzles = np.array([[3, 1, 1, 1], [1, 1, 1, 1], [2, 1, 1, 1], [5, 1, 1, 1]], np.int32)
+    for slots, seen in ((4, [0, 0, 3, 3, 4]), (1, [0, 0, 1, 2, 2, 3, 3, 3, 3, 3, 4])):
+        text, counts = io.StringIO(), []
+        stream = Stream(text, make_contract(), puzzles, as_json=True)
+
+        def note(event: StepEvent, stream: Stream = stream, text: Any = text) -> None:
+            stream(event)
+            assert text.getvalue()[-1:] in ("", "\n")
+            counts.append(text.getvalue().count('"answer"'))  # noqa: B023
+
+        solution = solve(FakeRunner(make_contract()), puzzles, batch_size=slots, on_step=note)
+        stream.finish(solution)
+        assert counts == seen
+        whole = io.StringIO()
+        write(solution, whole, as_json=True)
+        assert text.getvalue() == whole.getvalue()
+        lines = text.getvalue().splitlines()
+        assert [json.loads(line.lstrip(","))["steps"] for line in lines[1:-1]] == [3, 1, 2, 5]
+        assert len(json.loads(text.getvalue())["puzzles"]) == 4
+
+
+def test_a_document_that_an_error_ends_is_whole(
+    toy_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    from trm_runtime import loop
+    from trm_runtime.__main__ import main
+
+    solved_before = loop.solve
+
+    def fail(*arguments: Any, **options: Any) -> None:
+        solved_before(*arguments, **options)
+        raise RejectedInputError("The engine has failed.")
+
+    puzzles = tmp_path / "puzzles.txt"
+    puzzles.write_text("....\n....\n")
+    monkeypatch.setattr(loop, "solve", fail)
+    assert main([str(toy_onnx), str(puzzles), "--json"]) == 4
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["puzzles"]) == 2
+    assert found["error"]["message"] == "The engine has failed."
+    assert main([str(toy_onnx), "nothing.txt", "--json"]) == 4
+    assert [*json.loads(capsys.readouterr().out)] == ["error"]
 
 
 def test_ids_where_there_is_no_alphabet(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from trm_runtime.__main__ import main
 from trm_runtime.doctor import Report, examine, report_text, try_out
 from trm_runtime.drivers import litert
 from trm_runtime.errors import MissingExtraError
+from trm_runtime.extras import install_line
 from trm_runtime.file_kinds import KINDS, TINY
 
 RASPBERRY = """processor\t: 0
@@ -42,6 +43,7 @@ def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
 def examined(monkeypatch: pytest.MonkeyPatch, **versions: str) -> Report:
     """The report of a device with these distributions (`_` for `-`)."""
     installed = {name.replace("_", "-"): version for name, version in versions.items()}
+    installed["trm-runtime"] = trm_runtime.__version__
 
     def version(distribution: str) -> str:
         if distribution not in installed:
@@ -71,6 +73,22 @@ def test_a_bare_device_learns_what_to_install(monkeypatch: pytest.MonkeyPatch) -
         'SavedModel folder: pip install "trm-runtime[tensorflow]"',
     )
     assert "numpy            not installed\n" in report_text(report)
+
+
+def test_what_is_not_installed_is_installed_from_its_sources(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def version(distribution: str) -> str:
+        raise PackageNotFoundError(distribution)
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    root = Path(trm_runtime.__file__).parents[2]
+    monkeypatch.chdir(root)
+    assert install_line("onnx") == 'pip install "./runtimes[onnx]"'
+    assert install_line("sign", "trm-export") == 'pip install ".[sign]"'
+    monkeypatch.chdir(tmp_path)
+    assert install_line("onnx") == f'pip install "{root / "runtimes"}[onnx]"'
+    assert install_line("extra", "numpy") == 'pip install "numpy[extra]"'
 
 
 def test_nothing_is_missing_where_all_is_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,15 +197,32 @@ ENDLESS: dict[str, Callable[[Path], Path]] = {
 def test_a_deadline_ends_a_graph_that_loops_for_ever(name: str, tmp_path: Path) -> None:
     model, puzzles = ENDLESS[name](tmp_path / name), tmp_path / "p.txt"
     puzzles.write_text("1234\n")
-    code = "import sys, trm_runtime.watchdog as w; w.GRACE = 0.3; from trm_runtime.__main__ import "
-    words = [sys.executable, "-c", f"{code}main; sys.exit(main(sys.argv[1:]))"]
-    words += [str(model), str(puzzles), "--deadline", "0.2"]
+    words = [sys.executable, "-m", "trm_runtime", str(model), str(puzzles), "--deadline", "0.2"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout) == (4, "")
     assert done.stderr == (
-        f"Error: {model}: a call of its graph has not ended 0.3 s after the deadline of 0.2 s; use "
+        f"Error: {model}: a call of its graph has not ended 1.5 s after the deadline of 0.2 s; use "
         "a longer deadline, or do not use this file.\n"
     )
+
+
+def test_a_step_may_take_longer_than_the_grace_if_those_before_it_did() -> None:
+    code = """if True:
+        import time, trm_runtime.watchdog as watchdog
+        watchdog.GRACE = 0.1
+        with watchdog.ended_after(1.5, "slow.onnx", False) as steps:
+            time.sleep(1)
+            steps()
+            time.sleep(1)
+            print("the step that ran at the deadline has ended", flush=True)
+            steps()
+            time.sleep(60)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (
+        4, "the step that ran at the deadline has ended",
+    )  # fmt: skip
+    assert "of its graph has not ended 2 s after the deadline of 1.5 s; " in done.stderr
 
 
 def test_a_flipped_bit_in_the_framing_of_the_contract_is_refused(toy_onnx: Path) -> None:

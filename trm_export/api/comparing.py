@@ -12,9 +12,11 @@ from trm_export.api.comparison import Comparison
 from trm_export.api.frameworks import load_keras
 from trm_export.api.model_source import ModelSource
 from trm_export.api.recording import RecordingJob
+from trm_export.api.speed import file_costs, model_cost, this_machine
+from trm_export.artifacts.contract_rewrite import embedded_contract
 from trm_export.artifacts.file_list import each_once
-from trm_export.errors import UsageError
-from trm_export.files import sha256_file
+from trm_export.errors import OtherWeightsError, UsageError
+from trm_export.files import distinct_names, sha256_file
 from trm_export.parity.checking import Check, Spread, check_files
 from trm_export.parity.comparing import (
     costs_of,
@@ -22,13 +24,14 @@ from trm_export.parity.comparing import (
     refuse_beside_golden,
     spread_over,
 )
-from trm_export.parity.document import JudgedFile, judged, report_document
+from trm_export.parity.document import JudgedFile, Timed, judged, report_document
+from trm_export.parity.engine_rung import engine_rung
 from trm_export.report.outputs import refuse_targets, write_outputs
 from trm_export.step.model_facts import ModelHints
 from trm_export.tasks.selection import PuzzleSource, read_choice, refuse_puzzles
 from trm_runtime.contract import StepContract
 from trm_runtime.open import open_runner
-from trm_runtime.parity import Gates, Golden
+from trm_runtime.parity import Gates, Golden, Rung
 from trm_runtime.parity.gates import read_gates
 from trm_runtime.parity.golden_file import read_golden
 from trm_runtime.parity.result import OK
@@ -65,6 +68,7 @@ def compare(
     report: FilePath | None = None,
     output: FilePath | None = None,
     bench: FilePath | None = None,
+    speed: bool | None = None,
     trust: Sequence[str] = (),
     hints: ModelHints | None = None,
     force: bool = False,
@@ -93,12 +97,14 @@ def compare(
         device: where the model runs: `auto` (a GPU where Keras finds one), `gpu` or `cpu`.
         require_gpu: fail without a GPU.
         weights: judge what a file stores also where another tool quantized it, which is only
-            reported otherwise.
+            reported otherwise, or where its contract records other weights.
         explain: find the first bad operator and the cause of failing files, and rank the layers of
             int8 files. Takes several exports.
         report: an .html file to write a report to, with .md and .json beside it.
         output: a .json file to write the document to.
         bench: a document of `bench` of these files, for their costs.
+        speed: time a step of each file and of the model on this machine; None: only if a report
+            is written without `bench`.
         trust: packages whose code may run.
         hints: what the model does not state itself.
         force: replace files that this tool did not make.
@@ -109,6 +115,8 @@ def compare(
         UsageError: an unknown value, or options that contradict each other.
         OverwriteError: a file to write was not made by this tool.
         RejectedInputError: the model, a file, the puzzles or the golden cannot be used.
+        OtherWeightsError: by its contract a file was not made from this model. Not raised with
+            `weights`, `explain` or `golden`, which compare it all the same.
     """
     tell = progress or ignore
     wanted, page = (None if path is None else Path(path) for path in (output, report))
@@ -134,6 +142,8 @@ def compare(
     artifacts = each_once(files)
     if not artifacts:
         raise UsageError("There is no file to compare; give at least one exported file.")
+    if recording is None and not (weights or explain):
+        _refuse_other_weights(source, artifacts)
     contracts = [open_runner(artifact).contract for artifact in artifacts]
     demanded = gates if gates is None or isinstance(gates, Gates) else read_gates(Path(gates))
     costs = costs_of(None if bench is None else Path(bench))
@@ -150,14 +160,36 @@ def compare(
         job.refuse_other(reference, origin)
         checks = [Check(origin, path, demanded, batch_size, threads) for path in artifacts]
         found = _judged(reference, checks, contracts, costs, parts, spread, tell)
+        found = _with_engine(reference, found, threads)
         found = _with_weights(source, found, weights, tell)
-        line = command or _call(name, artifacts)
-        document = report_document(reference, sha256_file(origin), found, line)
-        result = Comparison(name, found, document, page)
-        write_outputs(result.to_json(), document, wanted, page, force=force)
+        timed = None
+        if (page is not None and bench is None) if speed is None else speed:
+            found, timed = _timed(source, found, reference, device, tell)
+
+        def result(files: Sequence[JudgedFile]) -> Comparison:
+            """The result, of which the files that were asked for are written."""
+            line, digest = command or _call(name, artifacts), sha256_file(origin)
+            document = report_document(reference, digest, files, line, timed)
+            comparison = Comparison(name, tuple(files), document, page)
+            write_outputs(comparison.to_json(), document, wanted, page, force=force)
+            return comparison
+
+        comparison = result(found)
         if explain:
-            result = replace(result, explanations=_explained(source, found, reference, tell))
-    return result
+            explanations = _explained(source, found, reference, tell)
+            told = {path: one.told() for path, one in explanations.items()}
+            comparison = result([replace(f, explanation=told.get(str(f.path))) for f in found])
+            comparison = replace(comparison, explanations=explanations)
+    return comparison
+
+
+def _refuse_other_weights(source: ModelSource, artifacts: Sequence[Path]) -> None:
+    """OtherWeightsError for files whose contracts record other weights than the model's."""
+    recorded = {path: embedded_contract(path).made_by.weights_sha256 for path in artifacts}
+    same = {sha256: source.has_weights(sha256) for sha256 in set(recorded.values())}
+    others = [path for path, sha256 in recorded.items() if not same[sha256]]
+    if others:
+        raise OtherWeightsError(others, source.name)
 
 
 def _hinted(hints: ModelHints) -> dict[str, bool]:
@@ -188,10 +220,26 @@ def _judged(
     results = check_files(
         reference, checks, parts, spread=spread, progress=lambda share: tell(share, "Comparing")
     )
+    names = distinct_names([check.artifact for check in checks])
     return tuple(
-        judged(check.artifact, contract, result, costs.get(check.artifact.name))
-        for check, contract, result in zip(checks, contracts, results, strict=True)
+        judged(check.artifact, contract, result, costs.get(name))
+        for check, contract, result, name in zip(checks, contracts, results, names, strict=True)
     )
+
+
+def _with_engine(
+    reference: Golden, files: Sequence[JudgedFile], threads: int | None
+) -> tuple[JudgedFile, ...]:
+    """The files with what the engine does, unless the contracts differ."""
+
+    def rung(file: JudgedFile) -> Rung | None:
+        return engine_rung(file.path, reference, threads) if _same_contract(file) else None
+
+    return tuple(file.with_itself(rung(file)) for file in files)
+
+
+def _same_contract(file: JudgedFile) -> bool:
+    return file.result.rungs[2].status == OK
 
 
 def _with_weights(
@@ -201,11 +249,27 @@ def _with_weights(
     load_keras(any_backend=True)
     from trm_export.explain.weights_rung import weights_reports
 
-    wanted = [file for file in files if file.result.rungs[2].status == OK]
+    wanted = [file for file in files if _same_contract(file)]
     source = replace(source, assumed=files[0].contract)
     paths = [file.path for file in wanted]
     reports = weights_reports(lambda: source.open(any_backend=True), paths, gated, tell)
     return tuple(file.with_weights(*next(reports)) if file in wanted else file for file in files)
+
+
+def _timed(
+    source: ModelSource,
+    files: Sequence[JudgedFile],
+    golden: Golden,
+    device: str,
+    tell: Progress,
+) -> tuple[tuple[JudgedFile, ...], Timed]:
+    """The files with their costs, and those of the model."""
+    load_keras(any_backend=True)
+    source = replace(source, assumed=files[0].contract)
+    model = model_cost(source.open(any_backend=True), golden, device)
+    costs = file_costs([file.path for file in files], golden, tell)
+    timed = tuple(replace(file, cost=cost) for file, cost in zip(files, costs, strict=True))
+    return timed, Timed(this_machine(), model)
 
 
 def _explained(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trm_export.parity.comparing import file_document
-from trm_export.parity.document import JudgedFile, ReportDocument
+from trm_export.parity.document import JudgedFile, ReportDocument, file_names
 from trm_export.report.text import clean, no_floor
 from trm_runtime.contract import StepContract
 from trm_runtime.display import Shown, Table
@@ -62,16 +62,17 @@ class Comparison(Shown):
     @property
     def remarks(self) -> tuple[str, ...]:
         """Remarks: files of other weights or another checksum, tuned files, no noise floor."""
+        named = list(zip(file_names(self.files), self.files, strict=True))
         others = [
-            f"{file.path.name} has other weights than this model; export the model again."
-            for file in self.files
+            f"{name} has other weights than this model; export the model again."
+            for name, file in named
             if file.result.passed and not file.result.same_weights
         ]
         known = self.document["reference"]["weights_sha256"]
         others += [
-            f"{file.path.name} stores the weights of this model, but its contract records another "
+            f"{name} stores the weights of this model, but its contract records another "
             "checksum of them; export the model again for a right record."
-            for file in self.files
+            for name, file in named
             if file.result.same_weights and file.contract.made_by.weights_sha256 != known
         ]
         tuned = [_tuned(f.contract) for f in self.files if f.contract.halt.trained is not None]
@@ -85,7 +86,8 @@ class Comparison(Shown):
 
     def tables(self) -> tuple[Table, ...]:
         """A line for each file."""
-        return (Table(f"Against {self.model}", [_row(file) for file in self.files], _HEADS),)
+        rows = [_row(*pair) for pair in zip(self.files, file_names(self.files), strict=True)]
+        return (Table(f"Against {self.model}", rows, _HEADS),)
 
     def junit(self) -> str:
         """The ladder of every file as JUnit's XML, for a build server."""
@@ -122,7 +124,7 @@ def _tuned(contract: StepContract) -> str:
     )
 
 
-def _row(file: JudgedFile) -> tuple[str, ...]:
+def _row(file: JudgedFile, name: str) -> tuple[str, ...]:
     result = file.result
     decisions, score, worst = result.decisions, result.accuracy, result.forced_error
     counts: tuple[str, ...] = ("-", "-")
@@ -133,4 +135,4 @@ def _row(file: JudgedFile) -> tuple[str, ...]:
     if score is not None:
         exact = f"{score.candidate.exact:.1%}", str(len(score.lost)), str(len(score.won))
     forced = "-" if worst is None else f"{worst:.1e}"
-    return clean(file.path.name), "passed" if result else "FAILED", forced, *counts, *exact
+    return clean(name), "passed" if result else "FAILED", forced, *counts, *exact

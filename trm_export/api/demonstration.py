@@ -78,15 +78,22 @@ class Demonstration:
         """The difficulty of the puzzles, in words; empty for the task's default."""
         return f" with {BLANKS[self._name]} blanks" if self._name in BLANKS else ""
 
-    def export(self) -> ExportResult:
+    def export(self, progress: Progress = ignore) -> ExportResult:
         """One ACT step of the model in ONNX."""
-        return export(self.source, ARTIFACTS / f"{self._name}.onnx")
+        return export(self.source, ARTIFACTS / f"{self._name}.onnx", progress=progress)
 
-    def solve(self, path: Path) -> Solved:
+    def solve(self, path: Path, progress: Progress = ignore) -> Solved:
         """The puzzles, solved with the exported file; they are written beside it as text."""
         puzzles = self._puzzles()
         runner = open_runner(path)
-        solution = solve(runner, puzzles.inputs)
+        done = 0
+
+        def count_up(event: StepEvent) -> None:
+            nonlocal done
+            done += int(event.finished.sum())
+            progress(done / len(puzzles), "Solving")
+
+        solution = solve(runner, puzzles.inputs, on_step=count_up)
         exact = self.task.check(puzzles.inputs, solution.answers, puzzles.solutions).exact
         row = int((exact * solution.steps).argmax())
         return Solved(

@@ -147,18 +147,20 @@ def evaluate(
     refuse_judge(judge)
     refuse_puzzles(puzzles, task, blanks)
     given = hints or ModelHints()
+    tell = progress or ignore
     runner = _runner(model, trust, given if task is None else replace(given, task=task))
     found, name = boards_of(runner.contract, task), str(file_of(model) or stem_of(model))
     if vote is None:
         valid = rules_of(found, judge)
         selected = select_puzzles(runner.contract, puzzles, task, blanks, count)
         chosen = with_solutions(selected, puzzles, judge)
-        solution = _solution(runner, chosen, progress or ignore)
+        solution = _solution(runner, chosen, tell)
         judged = _judged(found, chosen, solution, valid, judge)
         return Evaluation(name, found, *judged, chosen.kind, judge)
     if not isinstance(found, ArcTask):
         raise UsageError(f"--vote needs an ARC task, got {found.name}; drop --vote.")
     problems = [i for i, problem in enumerate(found.problems) if not problem.training][:count]
+    tell(0.0, "Solving")
     score = evaluate_arc(runner, found, problems, copies=vote)
     return Evaluation(name, found, _voted(score, len(problems)), _grids(score))
 

@@ -33,7 +33,7 @@ from trm_export.step.model_facts import ModelHints
 from trm_export.tasks.selection import PuzzleSource, refuse_puzzles, select_puzzles
 
 if TYPE_CHECKING:
-    from trm_export.exporters.export_result import ExportResult, ExportSet
+    from trm_export.exporters.export_result import ExportResult, ExportSet, SetEntry
     from trm_export.step.step_model import StepModel
     from trm_export.tasks import PuzzleSet
 
@@ -88,7 +88,7 @@ def export(
         trust: packages whose code may run, for a model whose class is not ours.
         hints: what a model of another class does not state itself.
         force: replace a file that this tool did not make.
-        progress: called for every file that `auto_keep` tries.
+        progress: called with 0, because the time is unknown, and what is being done.
 
     Raises:
         BackendError: Keras does not run on TensorFlow.
@@ -125,10 +125,16 @@ def export(
     from trm_export.exporters import export as exporter
 
     form, probes = exporter.format_named(kind), _chosen(step_model, puzzles, _SHIPPED, _OWN)
-    if auto_keep is None:
-        return exporter.export(step_model, file, probes, form, choices, force=force, source=source)
-    judged = _chosen(step_model, puzzles, auto_keep_count, auto_keep_count)
     report = progress or ignore
+
+    def tell(what: str) -> None:
+        report(0.0, what)
+
+    if auto_keep is None:
+        return exporter.export(
+            step_model, file, probes, form, choices, force=force, source=source, tell=tell
+        )
+    judged = _chosen(step_model, puzzles, auto_keep_count, auto_keep_count)
     return keep_worst(
         step_model,
         file,
@@ -139,7 +145,7 @@ def export(
         judged=judged,
         force=force,
         source=source,
-        progress=lambda description: report(0.0, description),
+        tell=tell,
     )
 
 
@@ -167,7 +173,8 @@ def export_all(
     from trm_export.exporters.export_all import export_all as write_all
     from trm_export.exporters.export_result import ExportSet
 
-    entries, most = [], len(FORMATS) * len(PRECISIONS)
+    entries: list[SetEntry] = []
+    report, most = progress or ignore, len(FORMATS) * len(PRECISIONS)
     for entry in write_all(
         step_model,
         stem_of(model),
@@ -177,10 +184,9 @@ def export_all(
         puzzle_table=puzzle_table,
         force=force,
         source=file_of(model),
+        tell=lambda what: report(len(entries) / most, what),
     ):
         entries.append(entry)
-        if progress is not None:
-            progress(len(entries) / most, f"{entry.format} {entry.precision}")
     return ExportSet(tuple(entries))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from trm_export.errors import BackendError, MissingExtraError, reason_of
-from trm_runtime.drivers.quiet import memory_file
+from trm_runtime.drivers.quiet import memory_file, quiet_tensorflow
 
 DEBUG = "TRM_EXPORT_DEBUG"  # an environment variable: show tracebacks and the engines' logs
 _TENSORFLOW = "tensorflow"
@@ -31,7 +31,7 @@ def load_keras(*, any_backend: bool = False) -> None:
     if os.environ.get(DEBUG):
         _import(backend)
         return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    quiet_tensorflow()  # which Keras on another backend loads later
     with _stderr_held_back():
         _import(backend)
     import absl.logging

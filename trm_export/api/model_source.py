@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trm_export.api.arguments import ModelLike, file_of, packages
 from trm_export.api.loading import as_step_model, refuse_model
+from trm_export.checkpoints.keras_file import open_keras
 from trm_export.files import sha256_file
 from trm_export.step.model_facts import ModelHints
 
@@ -62,6 +63,14 @@ class ModelSource:
         if self.file is not None:
             return bool(provenance.get("model_sha256") == sha256_file(self.file))
         return self.open(any_backend=True).weights.sha256 == weights_sha256
+
+    def has_weights(self, sha256: str) -> bool:
+        """Whether its weights have this checksum; its file answers without Keras."""
+        if self.file is not None:
+            found = open_keras(self.file, packages(self.trust))
+            if found.is_ours or found.info.weights_sha256 == sha256:
+                return found.info.weights_sha256 == sha256
+        return self.open(any_backend=True).weights.sha256 == sha256
 
     def _identity(self) -> Any:
         if self.file is not None:

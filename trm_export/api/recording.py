@@ -18,9 +18,9 @@ from trm_export.api.arguments import (
     stem_of,
 )
 from trm_export.api.model_source import ModelSource
-from trm_export.api.recording_files import FileRecording, beside, exported_file
+from trm_export.api.recording_files import FileRecording, exported_file
 from trm_export.errors import RejectedInputError, UsageError
-from trm_export.files import refuse_overwrite, require_suffix, sha256_file
+from trm_export.files import RECORDING, refuse_overwrite, require_suffix, sha256_file, sidecar
 from trm_export.parity.parts import digest
 from trm_export.tasks.selection import (
     PuzzleSource,
@@ -249,8 +249,8 @@ def record(
         RejectedInputError: the model or the puzzles cannot be used.
     """
     artifact, tell = exported_file(model), progress or ignore
-    named = ARTIFACTS / f"{stem_of(model)}.golden.npz" if artifact is None else beside(artifact)
-    target = named if output is None else Path(output)
+    named = ARTIFACTS / stem_of(model) if artifact is None else artifact
+    target = sidecar(named, RECORDING) if output is None else Path(output)
     require_suffix(target, ".npz")
     refuse_overwrite(target, force=force)
     source = ModelSource(model, trust, hints)

@@ -17,12 +17,9 @@ from trm_export.errors import UsageError
 from trm_export.tasks import Blanks
 from trm_export.tasks.selection import PuzzleSource, puzzle_file, select_puzzles
 from trm_export.version import TOOL, __version__
-from trm_runtime.file_kinds import beside as companion
 from trm_runtime.open import open_runner
 from trm_runtime.parity import Golden, GoldenOrigin
 from trm_runtime.parity.file_golden import origin_of
-
-SUFFIX = ".golden.npz"  # of the recording of a file, after its whole name
 
 
 def exported_file(model: object) -> Path | None:
@@ -31,11 +28,6 @@ def exported_file(model: object) -> Path | None:
         return None
     path = Path(model)
     return path if host_kind(path) is not None else None
-
-
-def beside(artifact: Path) -> Path:
-    """Where the recording of a file is by default."""
-    return companion(artifact, SUFFIX)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trm_export.api.arguments import ARTIFACTS, FilePath
+from trm_export.api.arguments import ARTIFACTS, FilePath, Progress
 
 if TYPE_CHECKING:
     from trm_export.training.run import TrainResult
@@ -23,6 +23,7 @@ def train(
     verbose: int | str = 0,
     until: str | None = None,
     stop: StopRequest | None = None,
+    progress: Progress | None = None,
     **changes: Any,
 ) -> TrainResult:
     """Trains a model and writes it, with its log, learning curve and recipe beside it.
@@ -37,6 +38,8 @@ def train(
         force: replace files that this tool did not make.
         verbose: what `fit` shows: 0 nothing, 1 a bar, 2 a line an epoch.
         stop: asks, from another thread, to stop after the present step.
+        progress: called after every step with the share of the epoch that is done, and its figures;
+            at the end of an epoch with 1 and its result.
         until: stop before this time of day or ISO date and time, with everything `resume` needs.
         **changes: fields of `Recipe` to change; None leaves a field unchanged.
 
@@ -72,5 +75,6 @@ def train(
         verbose=verbose,
         until=end,
         stop=stop,
+        progress=progress,
     )
     return replace(result, recipe=recipe)

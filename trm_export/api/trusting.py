@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from trm_export.api.arguments import FilePath
-from trm_export.errors import RejectedInputError, UsageError, reason_of
+from trm_export.errors import OverwriteError, RejectedInputError, UsageError, reason_of
 from trm_export.files import atomic_write, refuse_overwrite, refuse_source, require_suffix
 from trm_runtime import signature as signatures
 from trm_runtime import trust
 from trm_runtime.extras import load_extra
 from trm_runtime.file_kinds import named
+from trm_runtime.regular_file import read_regular
 
 
 def sign(
@@ -26,12 +27,12 @@ def sign(
         path: any file, or the folder of a SavedModel.
         key: a private key on the curve P-256, P-384 or P-521, PEM, without a password.
         output: the signature, a .sig file; `<path>.sig` if not given.
-        force: replace a file that is no signature.
+        force: replace a file that is no signature, or one with another key.
 
     Raises:
         UsageError: the signature is the file or the key, lies in the folder, or is no .sig file.
         RejectedInputError: the file or the key cannot be read, or is of another kind.
-        OverwriteError: `output` exists and is no signature of a model.
+        OverwriteError: `output` exists and is no signature of a model, or one with another key.
         MissingExtraError: the package `model-signing` is not installed.
     """
     model, private = Path(path), Path(key)
@@ -42,6 +43,8 @@ def sign(
         if not file.exists():
             raise RejectedInputError(f"{file}: there is no such file or folder.")
     config = _config(private)
+    if target.exists() and not force:
+        _refuse_others(target, private)
     with atomic_write(target, force=force) as new:
         try:
             config.sign(named(model), new)
@@ -62,6 +65,17 @@ def _config(private: Path) -> Any:
             f"{private}: not a private key that can sign: {reason}; expected one on the "
             "curve P-256, P-384 or P-521 in PEM format, without a password."
         ) from error
+
+
+def _refuse_others(target: Path, private: Path) -> None:
+    """OverwriteError for a signature that another key made."""
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    public = load_pem_private_key(read_regular(private), None).public_key()
+    if not signatures.is_signed_by(target, public):
+        raise OverwriteError(
+            f"{target} is a signature with another key; choose another name or add --force."
+        )
 
 
 def _refuse_inputs(target: Path, model: Path, private: Path) -> None:

@@ -27,6 +27,7 @@ class HostKind:
         exporter: a `trm_export.exporters.format.Format`.
         walker: a `trm_export.explain.walker.Walker`; empty where files cannot be explained.
         twin: the format that an explained file is compared with.
+        batch: rows of a call, unless the user chooses; None for a dynamic batch.
     """
 
     file: FileKind
@@ -35,6 +36,7 @@ class HostKind:
     exporter: str
     walker: str = ""
     twin: str = ""
+    batch: int | None = None
 
     @property
     def ending(self) -> str:
@@ -66,7 +68,7 @@ HOST_KINDS = {
             KINDS["tflite"], ("litert", "tflite-runtime"),
             inspector="trm_export.artifacts.tflite_info:inspect_tflite",
             exporter="trm_export.exporters.tflite:FORMAT",
-            walker="trm_export.explain.tflite_walk:WALKER", twin="onnx",
+            walker="trm_export.explain.tflite_walk:WALKER", twin="onnx", batch=1,
         ),
     )
 }  # fmt: skip

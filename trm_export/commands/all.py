@@ -44,11 +44,13 @@ def all(
 ) -> None:
     """Export every format and precision, check each, and show them in one table."""
     import trm_export
+    from trm_export.commands.support.command_line import command
     from trm_export.commands.support.console import emit, progress, remark, show
+    from trm_export.commands.support.cures import cure_of_export, lines
     from trm_export.errors import ParityError
     from trm_runtime.message_text import counted
 
-    with progress("Exporting", 1.0) as advance:
+    with progress() as advance:
         found = trm_export.export_all(
             model,
             output,
@@ -69,5 +71,24 @@ def all(
         if not found:
             failed = counted(len(found.failed), "file")
             remark(f"Error: {failed} failed the check against Keras.")
+        given = {"granularity": granularity, "puzzle_table": puzzle_table, "task": task}
+        cures = (
+            cure_of_export(
+                model,
+                {
+                    "format": one.format,
+                    "precision": one.precision,
+                    **given,
+                    "output": one.path,
+                    **vars(hints),
+                },
+            )
+            for one in found.failed
+        )
+        for line in lines(cures):
+            remark(line)
+        paths = [one.path for one in found.results]
+        if paths:
+            remark(f"Next: {command('parity', model, *paths, task=task, **vars(hints))}")
     if not found:
         raise typer.Exit(ParityError.exit_code)

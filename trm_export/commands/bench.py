@@ -50,10 +50,10 @@ def bench(
     failures.
     """
     import trm_export as te
-    from trm_export.commands.support.console import emit, remark, show, stages
+    from trm_export.commands.support.console import emit, progress, remark, show
 
     trust.apply(files or ())
-    with stages() as progress:
+    with progress() as advance:
         found = te.bench(
             model,
             files or (),
@@ -63,7 +63,7 @@ def bench(
             trust=hints.trusted,
             hints=hints.hints(),
             force=force,
-            progress=progress,
+            progress=advance,
         )
     if as_json:
         emit(found.to_json())

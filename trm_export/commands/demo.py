@@ -36,20 +36,22 @@ _Count = Annotated[
 def demo(name: _Name = "sudoku9", count: _Count = 100, as_json: AsJson = False) -> None:
     """Export a shipped model, show its steps on ONNX Runtime, compare it with Keras."""
     from trm_export.api.demonstration import Demonstration
-    from trm_export.commands.support.console import emit, remark, stages
+    from trm_export.commands.support.console import emit, progress, remark
     from trm_export.errors import ParityError
     from trm_runtime.message_text import counted
 
     demonstration = Demonstration(name, count)
     remark(f"1. Loading {demonstration.source.name} and exporting one ACT step to ONNX ...")
-    exported = demonstration.export()
+    with progress() as advance:
+        exported = demonstration.export(advance)
     puzzles = counted(count, "unseen puzzle")
     remark(f"2. Solving {puzzles}{demonstration.hardness} on ONNX Runtime only ...")
-    solved = demonstration.solve(exported.path)
+    with progress("Solving") as advance:
+        solved = demonstration.solve(exported.path, advance)
     if not as_json:
         _show_steps(demonstration.task, solved)
     remark("3. Comparing every step with Keras ...")
-    with stages() as advance:
+    with progress("Comparing") as advance:
         comparison = demonstration.compare(exported.path, advance)
     result = comparison.results[0]
     if as_json:

@@ -62,7 +62,7 @@ def evaluate(
     from trm_export.errors import NonfiniteError
 
     trust.apply([model])
-    with console.stages() as progress:
+    with console.progress() as advance:
         found = te.evaluate(
             model,
             **vars(puzzles),
@@ -71,14 +71,13 @@ def evaluate(
             judge=judge,
             trust=hints.trusted,
             hints=hints.hints(),
-            progress=progress,
+            progress=advance,
         )
     if as_json:
         console.emit(found.to_json())
     else:
         console.show(*found.tables())
         show_boards(found.task, found.boards[:show])
-        if not found:
-            console.remark(f"Error: {found.nonfinite}")
     if not found:
+        console.remark(f"Error: {found.nonfinite}")
         raise typer.Exit(NonfiniteError.exit_code)

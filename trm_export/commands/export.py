@@ -130,10 +130,14 @@ def _export(
     model: Any, output: Any, hints: ModelOptions, task: str | None, as_json: bool, **choices: Any
 ) -> None:
     import trm_export
+    from trm_export.commands.support.command_line import command
     from trm_export.commands.support.console import emit, progress, remark, show
+    from trm_export.commands.support.cures import cure_of_export, lines
+    from trm_export.errors import ParityError
 
+    given = {**choices, "output": output, "task": task, **vars(hints)}
     try:
-        with progress("Exporting") as advance:
+        with progress() as advance:
             result = trm_export.export(
                 model,
                 output,
@@ -148,7 +152,13 @@ def _export(
         else:
             show(*error.search.tables())
             remark(error.search.verdict)
+            for line in lines([cure_of_export(model, given, error.search)]):
+                remark(line)
         raise typer.Exit(error.exit_code) from None
+    except ParityError as error:
+        for line in lines([cure_of_export(model, given)]):
+            error.add_note(line)
+        raise
     if as_json:
         emit(result.to_json())
         return
@@ -158,3 +168,4 @@ def _export(
     remark(result.summary)
     for path in result.files:
         print(path)
+    remark(f"Next: {command('parity', model, result.path, task=task, **vars(hints))}")

@@ -61,17 +61,19 @@ def import_(
 ) -> None:
     """Convert a checkpoint of the official PyTorch code to a .keras file."""
     import trm_export
-    from trm_export.commands.support.console import emit, remark, show
+    from trm_export.commands.support.command_line import command
+    from trm_export.commands.support.console import emit, progress, remark, show
 
     trust.apply([checkpoint])
-    result = trm_export.import_checkpoint(
-        checkpoint,
-        output,
-        given=given or (),
-        dataset=dataset,
-        puzzle_table=puzzle_table,
-        force=force,
-    )
+    with progress("Reading the checkpoint"):
+        result = trm_export.import_checkpoint(
+            checkpoint,
+            output,
+            given=given or (),
+            dataset=dataset,
+            puzzle_table=puzzle_table,
+            force=force,
+        )
     if as_json:
         emit(result.to_json())
         return
@@ -79,3 +81,4 @@ def import_(
     for note in result.report.notes:
         remark(note)
     print(result.path)
+    remark(f"Next: {command('onnx', result.path)}")

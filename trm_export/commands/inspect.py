@@ -29,6 +29,9 @@ _Sarif = Annotated[
 ]
 
 
+_LISTED = 3  # problems in the message; the table has all of them
+
+
 @examples("trm-export inspect model.onnx", "trm-export inspect model.keras --json")
 def inspect(
     file: Annotated[
@@ -47,7 +50,7 @@ def inspect(
     """
     import trm_export
     from trm_export.api.build_servers import refuse, sarif_of, write
-    from trm_export.commands.support.console import emit, show
+    from trm_export.commands.support.console import emit, remark, show
     from trm_export.errors import RejectedInputError
 
     refuse(sarif, ".sarif", force=force)
@@ -64,4 +67,6 @@ def inspect(
     else:
         show(*found.tables())
     if not found:
+        first = "; ".join(found.problems[:_LISTED])
+        remark(f"Error: {found.path} is damaged or differs from its contract: {first}.")
         raise typer.Exit(RejectedInputError.exit_code)

@@ -82,6 +82,16 @@ BenchFile = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+TimeSteps = Annotated[
+    bool | None,
+    typer.Option(
+        "--speed/--no-speed",
+        help="Time a step of each file and of the model here. Default: with --report, unless "
+        "--bench has the times.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
 Report = Annotated[
     Path | None,
     typer.Option(
@@ -130,6 +140,7 @@ def parity(
     junit: JUnit = None,
     summary: StepSummary = None,
     bench: BenchFile = None,
+    speed: TimeSteps = None,
     weights: Weights = False,
     explain: Explain = False,
     as_json: AsJson = False,
@@ -143,14 +154,15 @@ def parity(
     import trm_export as te
     from trm_export.api.build_servers import append, refusals, refuse, refuse_growing, write
     from trm_export.commands.support.command_line import command_line
-    from trm_export.commands.support.console import emit, stages
+    from trm_export.commands.support.console import emit, progress, remark
+    from trm_export.commands.support.cures import cure_of_parity, lines, with_cure
     from trm_export.commands.support.parity_tables import show_comparison
     from trm_export.errors import ParityError
 
     refuse(junit, ".xml", force=force)
     refuse_growing(summary, [model, *artifacts, golden, gate, bench, puzzles.puzzles])
     trust.apply(artifacts)
-    with refusals(junit, summary, force=force), stages() as progress:
+    with refusals(junit, summary, force=force), progress() as advance, with_cure(model, hints):
         found = te.compare(
             model,
             artifacts,
@@ -166,12 +178,13 @@ def parity(
             output=output,
             report=report,
             bench=bench,
+            speed=speed,
             weights=weights,
             explain=explain,
             trust=hints.trusted,
             hints=hints.hints(),
             force=force,
-            progress=progress,
+            progress=advance,
             command=command_line(),
         )
     write(junit, found.junit, force=force)
@@ -180,5 +193,8 @@ def parity(
         emit(found.to_json())
     else:
         show_comparison(found)
+        cures = [cure_of_parity(model, one, hints, explained=explain) for one in found.files]
+        for line in lines(cures):
+            remark(line)
     if not found:
         raise typer.Exit(ParityError.exit_code)

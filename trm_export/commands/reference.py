@@ -67,10 +67,10 @@ def reference(
     full float32.
     """
     import trm_export as te
-    from trm_export.commands.support.console import emit, show, stages
+    from trm_export.commands.support.console import emit, progress, show
 
     trust.apply([model])
-    with stages() as progress:
+    with progress() as advance:
         found = te.record(
             model,
             puzzles,
@@ -84,7 +84,7 @@ def reference(
             trust=hints.trusted,
             hints=hints.hints(),
             force=force,
-            progress=progress,
+            progress=advance,
         )
     if as_json:
         emit(found.to_json())

@@ -14,6 +14,7 @@ from trm_export.commands.support.options import INPUT, OUTPUT, RUN, AsJson, Forc
 if TYPE_CHECKING:
     from trm_export import TrainResult
 
+LONGER = 10  # times the steps of a run after which the model solves nothing
 LAGGING = 0.1  # exact share in training above which the average may lag behind
 SECONDS_TO_STOP = 60  # in which a step ends and is backed up, before the process is killed
 
@@ -116,14 +117,11 @@ def train(
     Ctrl-C backs up after the current step, for --resume, and ends with exit code 130; a second
     Ctrl-C ends without a backup.
     """
-    import sys
-
     import trm_export
     from trm_export.commands.support import interruption
-    from trm_export.commands.support.console import emit
+    from trm_export.commands.support.console import emit, progress
     from trm_export.commands.support.exits import StoppedError
 
-    shown = 0 if as_json else 1 if sys.stdout.isatty() else 2
     stop = trm_export.StopRequest()
 
     def heard() -> bool:
@@ -133,16 +131,16 @@ def train(
             interruption.say("Backing up after this step; press Ctrl-C again to end without it.")
         return True
 
-    with interruption.postponed(heard, SECONDS_TO_STOP):
+    with interruption.postponed(heard, SECONDS_TO_STOP), progress(lines=not as_json) as advance:
         result = trm_export.train(
             task,
             output,
             start=start,
             resume=resume,
             force=force,
-            verbose=shown,
             until=until,
             stop=stop,
+            progress=advance,
             **vars(recipe),
         )
     if as_json:
@@ -168,10 +166,26 @@ def _print(result: TrainResult, name: str) -> None:
         )
     for path in result.files:
         print(path)
+    _next(result, name)
+
+
+def _next(result: TrainResult, name: str) -> None:
+    """The command for a finished run: export, or train again for longer."""
+    from trm_export.commands.support.command_line import command
+    from trm_export.commands.support.console import remark
+
+    point, recipe = result.validation, result.recipe
+    if result.interrupted or recipe is None or point is None or result.epochs < recipe.epochs:
+        return
+    if point.exact_all_steps:
+        remark(f"Next: {command('onnx', result.model)}")
+    else:
+        longer = LONGER * recipe.steps
+        remark(f"Try: {command('train', name, output=result.model, steps=longer)}")
 
 
 def _end(result: TrainResult, name: str) -> str:
-    import shlex
+    from trm_export.commands.support.command_line import command
 
     complete = result.recipe is not None and result.epochs == result.recipe.epochs
     if complete and not result.interrupted:
@@ -180,5 +194,5 @@ def _end(result: TrainResult, name: str) -> str:
     saved = f"{reason}; the run is backed up."
     if not result.recipe:
         return saved
-    command = f"trm-export train {name} -o {shlex.quote(str(result.model))} --resume"
-    return f"{saved} Resume after epoch {result.epochs} of {result.recipe.epochs} with: {command}"
+    again = command("train", name, output=result.model, resume=True)
+    return f"{saved} Resume after epoch {result.epochs} of {result.recipe.epochs} with: {again}"

@@ -67,11 +67,11 @@ def tune(
     written into its contract. Needs no Keras.
     """
     import trm_export as te
-    from trm_export.commands.support.console import emit, stages
+    from trm_export.commands.support.console import emit, progress
     from trm_export.commands.support.tune_tables import show_tuning
 
     trust.apply([artifact])
-    with stages() as progress:
+    with progress() as advance:
         found = te.tune(
             artifact,
             **vars(puzzles),
@@ -81,7 +81,7 @@ def tune(
             output=output,
             dry_run=dry_run,
             force=force,
-            progress=progress,
+            progress=advance,
         )
     if as_json:
         emit(found.to_json())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from trm_export.explain.ranking import rank_layers
@@ -11,7 +11,7 @@ from trm_export.explain.trial import Trial, forced, fresh, least_cosine
 from trm_export.exporters.choices import Choices, refuse_target
 from trm_export.exporters.export import export
 from trm_export.exporters.export_result import ExportResult
-from trm_export.exporters.format import Format
+from trm_export.exporters.format import Format, Tell, silent
 from trm_export.exporters.keep_search import AutoKeepError, KeepSearch, LayerImpact, Stage
 from trm_export.exporters.kept_layers import chosen
 from trm_export.exporters.shared import Shared
@@ -20,8 +20,6 @@ from trm_export.parity import valid_answers
 from trm_export.step.step_model import AnyModel
 from trm_runtime.message_text import counted
 from trm_runtime.parity import Golden, Puzzles, check, record
-
-Progress = Callable[[str], object]  # called with a description of what is being done
 
 
 def auto_keep(
@@ -35,7 +33,7 @@ def auto_keep(
     judged: Puzzles,
     force: bool = False,
     source: Path | None = None,
-    progress: Progress | None = None,
+    tell: Tell = silent,
 ) -> ExportResult:
     """Keeps the worst layers in float, one after the other, until the gate passes; then exports.
 
@@ -50,17 +48,16 @@ def auto_keep(
         judged: puzzles on which every file is compared in full; on `puzzles` single steps are.
         force: see `export`.
         source: see `export`.
-        progress: called for every file.
+        tell: called with what is being done.
 
     Raises what `export` raises, and AutoKeepError with the whole search where no file passes.
     """
     refuse_target(kind.name, path, source)
     refuse_overwrite(path, force=force)
-    report = progress or _silent
     shared = Shared(model)
-    report("solving the puzzles with Keras")
+    tell("Solving puzzles with Keras")
     golden = record(shared.runner, judged)
-    search = _Search(shared, kind, choices, puzzles, golden, report)
+    search = _Search(shared, kind, choices, puzzles, golden, tell)
     kept = chosen(shared.model, choices.keep)
     stages = [search.stage(kept)]
     ranking: tuple[LayerImpact, ...] = ()
@@ -71,7 +68,9 @@ def auto_keep(
     if not found:
         raise AutoKeepError(found)
     wanted = dataclasses.replace(choices, keep=stages[-1].kept)
-    made = export(model, path, puzzles, kind, wanted, force=force, shared=shared, source=source)
+    made = export(
+        model, path, puzzles, kind, wanted, force=force, shared=shared, source=source, tell=tell
+    )
     return dataclasses.replace(made, search=found)
 
 
@@ -84,11 +83,11 @@ class _Search:
     choices: Choices
     puzzles: Puzzles
     golden: Golden
-    report: Progress
+    tell: Tell
 
     def stage(self, kept: tuple[str, ...]) -> Stage:
         """One file, compared in full."""
-        self.report(f"comparing a file with {counted(len(kept), 'layer')} in float")
+        self.tell(f"Trying a file with {counted(len(kept), 'layer')} in float")
         choices = dataclasses.replace(self.choices, keep=kept)
         with fresh(self.shared, self.kind, choices, self.puzzles) as trial:
             return self._judged(trial, kept)
@@ -103,7 +102,7 @@ class _Search:
 
     def ranking(self, kept: Sequence[str]) -> tuple[LayerImpact, ...]:
         """The layers that may still be kept."""
-        self.report("ranking the layers")
+        self.tell("Ranking the layers")
         ranked = rank_layers(self.shared, self.kind, self.choices, self.puzzles)
         return tuple(one for one in ranked if one.layer not in kept)
 
@@ -119,7 +118,3 @@ class _Search:
                 more = self.stage((*last.kept, one.layer))
                 stages += [more] if more.bytes <= most else []
         return stages[1:]
-
-
-def _silent(description: str) -> None:
-    pass

@@ -10,6 +10,7 @@ from typing import Any
 from trm_export.explain.blame import Attempts
 from trm_export.explain.op_diff import StoredChange, Walk
 from trm_export.exporters.keep_search import LayerImpact, ranking_table
+from trm_export.parity.document import ToldExplanation, ToldTable
 from trm_export.version import TOOL
 from trm_runtime.display import Shown, Table
 from trm_runtime.message_text import first_few
@@ -84,6 +85,14 @@ class Explanation(Shown):
             )
         elif self.attempts is not None:
             yield f"Operators were not compared: {self.operators_of}."
+
+    def told(self) -> ToldExplanation:
+        """Everything for people, in plain JSON types, for a report."""
+        tables: list[ToldTable] = [
+            {"title": t.title, "heads": list(t.heads), "rows": [list(row) for row in t.rows]}
+            for t in self.tables()
+        ]
+        return {"summary": self.summary, "findings": list(self.findings()), "tables": tables}
 
     def tables(self) -> tuple[Table, ...]:
         """The trials behind the conclusion, and the ranking of the layers, where there are any."""

@@ -17,26 +17,22 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import keras
 
 from trm_export.artifacts.contract_rewrite import embedded_contract
 from trm_export.errors import TRMError, UsageError, reason_of
-from trm_export.explain.file_choices import choices_of, format_of
+from trm_export.explain.file_choices import format_of
+from trm_export.explain.new_exports import NewExport, NewExports
 from trm_export.explain.walker import walker_of
 from trm_export.exporters.calibration import scaled_matrices
-from trm_export.exporters.choices import RECURSIONS, Choices
-from trm_export.exporters.export import build, plan
-from trm_export.exporters.format import Format
 from trm_export.exporters.kept_layers import weights
 from trm_export.exporters.measured import measured_again
-from trm_export.exporters.probe import probe_puzzles
 from trm_export.exporters.shared import Shared
 from trm_export.exporters.tflite_keep import nearest_form
 from trm_export.files import CALIBRATION, sidecar
-from trm_export.leftovers import scratch_folder
 from trm_export.parity.weights_report import (
     FAILED,
     OK,
@@ -51,11 +47,7 @@ from trm_export.stored.changes import changes
 from trm_export.stored.contents import Contents
 from trm_export.stored.fits import WeightFit, is_integer, missing
 from trm_export.stored.graph import Arrays, Known, StoredGraph
-from trm_runtime.contract import StepContract
-from trm_runtime.integer import has_int8_io
 from trm_runtime.parity import Rung
-from trm_runtime.regular_file import read_regular
-from trm_runtime.tensors import AnySpec
 
 Progress = Callable[[float, str], object]  # the share that is done, and what is being done
 
@@ -103,7 +95,8 @@ def weights_report(shared: Shared, path: Path, *, gated: bool = False) -> Weight
     """
     contract, kind = embedded_contract(path), format_of(path)
     contents = walker_of(kind.name).contents(path, shared.model)
-    rung = _Rung(shared, path, contract, kind, contents)
+    exports = NewExports(shared, path, contract, kind)
+    rung = _Rung(contents, exports)
     quantized = any(is_integer(one) for one in rung.fits)
     if quantized and not contract.precision.startswith("int8"):
         return rung.rounded("another tool quantized it", FAILED if gated else REPORTED)
@@ -112,35 +105,28 @@ def weights_report(shared: Shared, path: Path, *, gated: bool = False) -> Weight
         return rung.other_precision(misnamed)
     tries = list(rung.tries())
     best = next((one for one in tries if one.status == OK), tries[0])
-    if best.status == OK or rung.is_of_this_version():
+    if best.status == OK or exports.are_of_this_version():
         return best
     by = f"{contract.made_by.tool} with other versions of its packages"
     return rung.rounded(f"operators are not compared, because {by} wrote them", FAILED)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Again:
-    """What a new export stores and computes."""
-
-    constants: Arrays
-    graph: StoredGraph
-    puzzle_table_sha256: str | None
-
-
-@dataclasses.dataclass(frozen=True)
 class _Rung:
     """One file under comparison."""
 
-    shared: Shared
-    path: Path
-    contract: StepContract
-    kind: Format
     contents: Contents
+    exports: NewExports
+
+    @property
+    def precision(self) -> str:
+        """What the contract states."""
+        return self.exports.contract.precision
 
     def tries(self) -> Iterator[WeightsReport]:
         """Against new exports, up to the first that is equal."""
-        for choices in self._choices():
-            found = self._compared(self._renewed(choices))
+        for choices in self.exports.choices():
+            found = self._compared(self.exports.made(choices))
             yield found
             if found.status == OK:
                 return
@@ -150,96 +136,46 @@ class _Rung:
 
         Not if a new export that keeps no layer in float32 has nothing in that precision either.
         """
-        expected = _STORED.get(self.contract.precision)
+        expected = _STORED.get(self.precision)
         found = _dtypes(self.contents.constants, self.contents.graph(Known()))
         if expected is None or expected in found:
             return ""
-        choices = dataclasses.replace(next(self._choices()), keep=())
+        choices = dataclasses.replace(next(self.exports.choices()), keep=())
         try:
-            again = self._renewed(choices)
+            again = self.exports.made(choices)
             new = _dtypes(again.constants, again.graph)
         except UsageError:  # the format does not have this precision
             new = {expected}
         if expected not in new:
             return ""
         dtype = next((one for one in _STORED.values() if one in found), "float32")
-        return f"every weight is stored as {dtype}, but the contract says {self.contract.precision}"
+        return f"every weight is stored as {dtype}, but the contract says {self.precision}"
 
     def other_precision(self, problem: str) -> WeightsReport:
         """The report of a file that `misnamed` has this problem with."""
         return WeightsReport(
-            FAILED, self.contract.precision, tensors=len(self.contents.constants),
+            FAILED, self.precision, tensors=len(self.contents.constants),
             problems=(problem,), weights=_distances(self.fits),
         )  # fmt: skip
 
-    def is_of_this_version(self) -> bool:
-        """Whether this version of everything would write the same file."""
-        job = plan(self.shared.model, probe_puzzles(self.shared.model), self.kind, Choices(),
-                   self.shared)  # fmt: skip
-        ours, theirs = job.contract.made_by, self.contract.made_by
-        return (ours.tool, ours.versions) == (theirs.tool, dict(theirs.versions))
-
     def rounded(self, reason: str, worst: str) -> WeightsReport:
         """Weight by weight; `worst` is the status if one differs."""
-        fits, model = self.fits, weights(self.shared.model)
+        fits, model = self.fits, weights(self.exports.shared.model)
         problems = [f"{one.weight} ({one.tensor}): {one.problem}" for one in fits if one.problem]
         problems += [f"{name}: is not in the file" for name in missing(fits, model)]
         status = REPORTED if worst == REPORTED else worst if problems else OK
         return WeightsReport(
-            status, self.contract.precision, ROUNDED, len(self.contents.constants),
+            status, self.precision, ROUNDED, len(self.contents.constants),
             problems=tuple(problems), weights=_distances(fits), reason=reason,
         )  # fmt: skip
 
-    def _renewed(self, choices: Choices) -> _Again:
-        """A new export with these choices, made once."""
-        key = ("again", self.kind.name, choices, self._recipe, self._ports)
-        return self.shared.once(key, partial(self._again, choices))
-
-    def _choices(self) -> Iterator[Choices]:
-        """The choices of the file; where it does not show its recursion, each."""
-        choices = choices_of(self.path, self.shared.model)
-        yield choices
-        hidden = choices.recursion is None and choices.granularity != "block"
-        if hidden and self.shared.model.passes is not None:
-            default = self.kind.rolls(self.contract)
-            yield dataclasses.replace(choices, recursion=RECURSIONS[not default])
-
-    @property
-    def _ports(self) -> tuple[AnySpec, ...]:
-        """The carry and the outputs of a file with int8 I/O, whose grids are in its contract."""
-        known = has_int8_io(self.contract)
-        return (*self.contract.carry, *self.contract.outputs) if known else ()
-
-    def _again(self, choices: Choices) -> _Again:
-        """A new export with these choices, and the recipe and the int8 I/O of this file."""
-        model, shared = self.shared.model, self.shared
-        job = plan(model, probe_puzzles(model), self.kind, choices, shared)
-        job = dataclasses.replace(job, recipe=self._recipe)
-        if self._ports:
-            carry, outputs = self.contract.carry, self.contract.outputs
-            contract = dataclasses.replace(job.contract, carry=carry, outputs=outputs)
-            job = dataclasses.replace(job, contract=contract)
-        with scratch_folder() as folder:
-            path = Path(folder, f"again{self.kind.suffix}")
-            job, _ = build(job, self.kind, path)
-            contents = walker_of(self.kind.name).contents(path, job.model)
-            table = job.contract.puzzle_table_sha256
-            return _Again(contents.constants, contents.graph(Known()), table)
-
-    @property
-    def _recipe(self) -> str | None:
-        document = sidecar(self.path, CALIBRATION)
-        if self.contract.precision != "int8-static" or not document.is_file():
-            return None
-        return read_regular(document).decode()
-
-    def _compared(self, again: _Again) -> WeightsReport:
+    def _compared(self, again: NewExport) -> WeightsReport:
         found = self.contents.graph(self._known(again.constants))
         problems = self._problems(again, found)
-        if again.puzzle_table_sha256 != self.contract.puzzle_table_sha256:
+        if again.puzzle_table_sha256 != self.exports.contract.puzzle_table_sha256:
             problems = (*problems, "the external puzzle table has other values")
         return WeightsReport(
-            FAILED if problems else OK, self.contract.precision,
+            FAILED if problems else OK, self.precision,
             tensors=len(found.constants), operators=len(found.operators),
             problems=problems, unread=found.unread, inexact=found.inexact,
             weights=_distances(self.fits), reason=self._missing if problems else "",
@@ -248,18 +184,18 @@ class _Rung:
     @property
     def _missing(self) -> str:
         """Why a file of static int8 may differ, though it is right."""
-        document = sidecar(self.path, CALIBRATION)
-        if self.contract.precision != "int8-static" or document.is_file():
+        document = sidecar(self.exports.path, CALIBRATION)
+        if self.precision != "int8-static" or document.is_file():
             return ""
         return f"its calibration document {document.name} is not beside it"
 
     def _known(self, constants: Arrays) -> Known:
         """The constants of a new export, and those of them that are no weights."""
-        model = weights(self.shared.model)
+        model = weights(self.exports.shared.model)
         free = [array for array in constants.values() if nearest_form(array, model)[1] is None]
         return Known(tuple(constants.values()), tuple(free))
 
-    def _problems(self, again: _Again, found: StoredGraph) -> tuple[str, ...]:
+    def _problems(self, again: NewExport, found: StoredGraph) -> tuple[str, ...]:
         """Tensors that differ, then operators, then outputs; nothing if every output is equal."""
         if again.graph.outputs == found.outputs:
             return ()
@@ -277,7 +213,7 @@ class _Rung:
     @cached_property
     def fits(self) -> tuple[WeightFit, ...]:
         """Every stored weight; those of the recipe as it scales them."""
-        known, recipe = weights(self.shared.model), self._recipe
+        known, recipe = weights(self.exports.shared.model), self.exports.recipe
         scaled = {} if recipe is None else scaled_matrices(recipe, known)
         return self.contents.fits({**known, **scaled})
 

@@ -24,7 +24,7 @@ from trm_export.exporters.choices import (
     refuse_words,
 )
 from trm_export.exporters.export_result import ExportResult
-from trm_export.exporters.format import Documents, Format, Job
+from trm_export.exporters.format import Documents, Format, Job, Tell, silent
 from trm_export.exporters.integer_io import integer_contract
 from trm_export.exporters.kept_layers import chosen
 from trm_export.exporters.measured import measured_text
@@ -69,6 +69,7 @@ def export(
     force: bool = False,
     shared: Shared | None = None,
     source: Path | None = None,
+    tell: Tell = silent,
 ) -> ExportResult:
     """Writes the model as one file, re-opens it with the device's driver and checks it.
 
@@ -82,6 +83,7 @@ def export(
         force: replace a file this tool did not make.
         shared: of the same model, for several exports of it.
         source: the file the model was loaded from, which not even ``force`` replaces.
+        tell: called with what is being done.
 
     Raises:
         BackendError: Keras does not run on TensorFlow.
@@ -90,7 +92,7 @@ def export(
         ParityError: the file does not compute what Keras computes; nothing is written.
     """
     job = plan(model, puzzles, kind, choices, shared)
-    return produce(job, path, kind, force=force, source=source)
+    return produce(job, path, kind, force=force, source=source, tell=tell)
 
 
 def produce(
@@ -101,6 +103,7 @@ def produce(
     force: bool = False,
     source: Path | None = None,
     checked: bool = True,
+    tell: Tell = silent,
 ) -> ExportResult:
     """Does a planned job; see `export`. Unchecked files are only for measuring size and speed."""
     refuse_target(kind.name, path, source)
@@ -109,8 +112,10 @@ def produce(
         table = _table(writing, job, path)
         new, beside = writing(path), writing(sidecar(path))
         start = time.perf_counter()
+        tell(f"Converting to {kind.name}, {job.contract.precision}")
         job, texts = build(job, kind, new)
         written = time.perf_counter()
+        tell(f"Checking {kind.name}, {job.contract.precision}, against Keras")
         error, verdict, more = _checked(job, (new, table), path) if checked else _UNCHECKED
         ended = time.perf_counter()
         documents = {sidecar(path, ending): text for ending, text in {**texts, **more}.items()}

@@ -10,6 +10,7 @@ from trm_export.errors import ParityError, UsageError
 from trm_export.exporters.choices import FORMATS, PRECISIONS, Choices, target_name
 from trm_export.exporters.export import format_named, plan, produce
 from trm_export.exporters.export_result import SetEntry
+from trm_export.exporters.format import Tell, silent
 from trm_export.exporters.shared import Shared
 from trm_export.step.step_model import AnyModel, adapt
 from trm_runtime.parity import Puzzles
@@ -26,6 +27,7 @@ def export_all(
     force: bool = False,
     source: Path | None = None,
     checked: bool = True,
+    tell: Tell = silent,
 ) -> Iterator[SetEntry]:
     """Exports the set into ``folder``, an entry at a time, as ``<stem>-<precision>.<suffix>``.
 
@@ -47,7 +49,9 @@ def export_all(
                 yield dataclasses.replace(entry, refused=str(error))
                 continue
             try:
-                result = produce(job, path, kind, force=force, source=source, checked=checked)
+                result = produce(
+                    job, path, kind, force=force, source=source, checked=checked, tell=tell
+                )
             except ParityError as error:
                 yield dataclasses.replace(entry, failed=str(error))
             else:

@@ -16,6 +16,12 @@ Documents = Mapping[str, str]
 """JSON documents about an exported file: ending -> text, whose `tool` names this tool.
 Each is written beside the artifact as ``<artifact><ending>``, for example ``.calibration.json``."""
 
+Tell = Callable[[str], object]  # called with what is being done
+
+
+def silent(description: str) -> None:
+    """Discards what is being done."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Job:
@@ -52,7 +58,6 @@ class Format:
     Attributes:
         name: the command's name, and that of its entry in `HOST_KINDS`.
         packages: distributions whose versions go into the contract.
-        batch: rows of a call by default; None for a dynamic batch.
         write: writes a job to a path that does not exist yet, in the contract's names and with
             the contract inside; returns the documents that go with the file, if any.
         rolls: whether a rolled recursion is the default for this contract, by measurement.
@@ -61,7 +66,6 @@ class Format:
 
     name: str
     packages: tuple[str, ...]
-    batch: int | None
     write: Callable[[Job, Path], Documents | None]
     rolls: Callable[[StepContract], bool]
     refusals: Callable[[Job], Iterator[str]]
@@ -70,6 +74,11 @@ class Format:
     def suffix(self) -> str:
         """Of the file; empty for a folder."""
         return HOST_KINDS[self.name].file.suffix
+
+    @property
+    def batch(self) -> int | None:
+        """Rows of a call by default; None for a dynamic batch."""
+        return HOST_KINDS[self.name].batch
 
     @property
     def engines(self) -> tuple[str, ...]:

@@ -64,7 +64,22 @@ class KeepSearch(Shown):
         if self:
             return f"PASSED with {kept} in float."
         limit = f"{self.budget:g} % more bytes allow no more layers in float than {kept}"
-        return f"Nothing was written, because {limit}: {last.verdict}"
+        return f"Nothing was written, because {limit}: {last.verdict}{self._left}"
+
+    @property
+    def needed(self) -> float | None:
+        """Percent of bytes with which the next layer can be kept; None if no layer is left."""
+        last, first = self.stages[-1], self.stages[0]
+        left = next((one for one in self.ranking if one.layer not in last.kept), None)
+        if left is None:
+            return None
+        return 100 * ((last.bytes + left.bytes_saved) / first.bytes - 1)
+
+    @property
+    def _left(self) -> str:
+        if self.needed is None:
+            return " No layer is left."
+        return f" The next layer needs {self.needed:.0f} % more bytes."
 
     @property
     def summary(self) -> str:

@@ -2,7 +2,8 @@
 
 The document is bound to its file by digest. A later comparison of the same file repeats the steps
 on the same puzzles: each error must be the same within the floor of the engine, twice what the
-engine differs from itself without its optimisations, whatever the gate of the precision allows.
+tensor differs from itself when the engine runs in another way, whatever the gate of the precision
+allows.
 """
 
 from __future__ import annotations
@@ -12,17 +13,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from trm_export.errors import reason_of
 from trm_export.exporters.shared import Shared
 from trm_export.files import MEASURED, sidecar
+from trm_export.parity.engine_control import own_results
 from trm_export.tasks import PuzzleSet
 from trm_export.version import TOOL
 from trm_runtime import strict_json
 from trm_runtime.digest import tree_digest
 from trm_runtime.doctor import cpu_model
-from trm_runtime.file_kinds import kind_of
 from trm_runtime.measure import load_engine
 from trm_runtime.open import open_runner
 from trm_runtime.parity import Gates, Golden, ParityResult, Rung, check, record
@@ -71,17 +70,10 @@ def measured_again(shared: Shared, path: Path) -> Rung | None:
         if facts["file_sha256"] != tree_digest(path):
             return Rung(NAME, NOT_JUDGED, f"{document.name} is of another file")
         recorded = {(int(k), str(name)): float(error) for k, name, error in facts["relative_l2"]}
-        puzzles = _puzzles(facts["puzzles"])
+        puzzles = PuzzleSet.of_tokens(facts["puzzles"])
     except (ValueError, KeyError, TypeError) as error:
         return Rung(NAME, NOT_JUDGED, f"{document.name} cannot be read: {reason_of(error)}")
     return _judged(shared, path, puzzles, recorded, str(facts["engine"]))
-
-
-def _puzzles(tokens: Mapping[str, Any]) -> PuzzleSet:
-    arrays = {name: np.array(rows, np.int32) for name, rows in tokens.items()}
-    blanks = np.zeros(len(arrays["inputs"]), np.int32)
-    identifiers = arrays.get("puzzle_identifiers")
-    return PuzzleSet(arrays["inputs"], None, blanks, identifiers=identifiers)
 
 
 def _judged(shared: Shared, path: Path, puzzles: PuzzleSet, recorded: Errors, engine: str) -> Rung:
@@ -99,16 +91,18 @@ def _judged(shared: Shared, path: Path, puzzles: PuzzleSet, recorded: Errors, en
     return Rung(NAME, FAILED if problems else OK, text, problems)
 
 
-def _floor(path: Path, own: Golden) -> Errors:
-    """How far the engine is from itself without optimisations; 0 for one without that switch."""
-    plain = not kind_of(path).engine.can_be_plain
-    other = open_runner(path, optimised=plain)
-    return _errors(check(own, other, gates=Gates(), steps_only=True))
+def _floor(path: Path, own: Golden) -> dict[str, float]:
+    """How far each tensor of any step is from itself when the engine runs in another way."""
+    floor: dict[str, float] = {}
+    for _, _, result in own_results(own, path, None):
+        for (_, tensor), error in _errors(result).items():
+            floor[tensor] = max(floor.get(tensor, 0.0), error)
+    return floor
 
 
-def _problems(now: Errors, recorded: Errors, floor: Errors) -> Iterator[str]:
+def _problems(now: Errors, recorded: Errors, floor: Mapping[str, float]) -> Iterator[str]:
     for (step, tensor), error in now.items():
-        limit = MARGIN * floor[step, tensor] + LEAST
+        limit = MARGIN * floor.get(tensor, 0.0) + LEAST
         before = recorded[step, tensor]
         if not abs(error - before) <= limit:
             yield (

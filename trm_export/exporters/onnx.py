@@ -72,7 +72,6 @@ def _rolls(contract: StepContract) -> bool:
 FORMAT = Format(
     name="onnx",
     packages=("tf2onnx", "onnx"),
-    batch=None,
     write=write,
     rolls=_rolls,
     refusals=_refusals,

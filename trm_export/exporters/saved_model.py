@@ -103,7 +103,6 @@ def _rolls(contract: StepContract) -> bool:
 FORMAT = Format(
     name="saved-model",
     packages=(),
-    batch=None,
     write=write,
     rolls=_rolls,
     refusals=_refusals,

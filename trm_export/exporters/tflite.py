@@ -135,7 +135,6 @@ def _rolls(contract: StepContract) -> bool:
 FORMAT = Format(
     name="tflite",
     packages=("ai-edge-litert",),
-    batch=1,
     write=write,
     rolls=_rolls,
     refusals=_refusals,

@@ -20,7 +20,7 @@ from trm_export.errors import ParityError, TRMError
 from trm_export.exporters.calibration import Samples, StepSample, reading_recipe, samples_for
 from trm_export.exporters.format import Job
 from trm_export.exporters.kept_layers import layer_name
-from trm_export.exporters.tflite_flatbuffer import Array, digest_of, gated, load, values
+from trm_export.exporters.tflite_flatbuffer import Array, attending, digest_of, gated, load, values
 from trm_export.exporters.tflite_observe import Observer, statistics
 from trm_export.exporters.tflite_recipe import (
     MatrixObservation,
@@ -73,7 +73,9 @@ def calibrate(job: Job, convert: Convert) -> Calibration:
     observed = job.shared.once(
         ("tflite", "observed"), lambda: _observed(data, observer, job.model, samples)
     )
-    recipes = products({key: observed[key] for key in names}, ups, affine & names.keys())
+    recipes = products(
+        {key: observed[key] for key in names}, ups, affine & names.keys(), attending(*_graph(data))
+    )
     clipped = _clipping(recipes, observer, samples.held_out_steps)
     _refuse_clipping({names[key]: clipped[key] for key in recipes if key not in ups})
     return Calibration(recipes, _manifest(names, recipes, clipped, samples))

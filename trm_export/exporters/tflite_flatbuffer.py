@@ -111,5 +111,26 @@ def gated(model: Any, graph: Any) -> dict[str, str]:
     return pairs
 
 
+def attending(model: Any, graph: Any) -> set[str]:
+    """Keys of the matrices of queries and keys.
+
+    They are those whose results, without another product in between, are both factors of a
+    BATCH_MATMUL.
+    """
+    constant = {id(m.operator): m.key for m in matrices(model, graph)}
+    makers: dict[int, set[str]] = {}  # tensor -> matrices that it is made of, without products
+    found: set[str] = set()
+    for operator in graph.operators:
+        reads = [makers.get(int(number), set()) for number in operator.inputs]
+        made: set[str] = set().union(*reads)
+        if _is(model, operator, schema.BuiltinOperator.FULLY_CONNECTED):
+            made = {constant[id(operator)]} if id(operator) in constant else set()
+        elif _is(model, operator, schema.BuiltinOperator.BATCH_MATMUL):
+            found |= made if all(reads) else set()
+            made = set()
+        makers.update((int(number), made) for number in operator.outputs)
+    return found
+
+
 def _is(model: Any, operator: Any, builtin: int) -> bool:
     return bool(model.operatorCodes[operator.opcodeIndex].builtinCode == builtin)

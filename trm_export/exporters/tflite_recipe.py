@@ -22,6 +22,10 @@ Where the error of a product is above `FINE_ABOVE` it is computed three times wi
 
 On hard puzzles that raises the least cosine from 0.990 to 0.998, and takes 1.5 times as long.
 
+Clipping pays where a norm follows: it lowers the error of a row. No norm follows queries and keys.
+Few of their values are large, and those decide what the softmax chooses, so they are never clipped.
+On the 11x11 maze checkpoint that raises the least cosine from 0.878 to 0.9989.
+
 The rows of a product with a bias are not scaled. Works on arrays; knows no file format.
 """
 
@@ -114,7 +118,10 @@ def quantised_rows(matrix: Array) -> tuple[Array, Array]:
 
 
 def products(
-    observed: Mapping[str, MatrixObservation], ups: Mapping[str, str], affine: Collection[str]
+    observed: Mapping[str, MatrixObservation],
+    ups: Mapping[str, str],
+    affine: Collection[str],
+    attending: Collection[str] = (),
 ) -> dict[str, Product]:
     """A `Product` for every key of ``observed``.
 
@@ -122,6 +129,7 @@ def products(
         observed: by the key of the matrix.
         ups: the last matrix of a SwiGLU -> the one of its up.
         affine: matrices whose products have a bias or an activation, so rows cannot be scaled.
+        attending: matrices of queries and keys, whose results are not clipped.
     """
     rows = {key: _row_scales(one) for key, one in observed.items()}
     rows.update({key: np.ones_like(rows[key]) for key in affine})
@@ -131,7 +139,11 @@ def products(
     for key, one in observed.items():
         out, into = (np.ones(size, np.float32) for size in one.matrix.shape)
         trial = _Trial(one, rows[key], columns.get(key, into), outputs.get(key, out))
-        recipes[key] = trial.plain() if key in affine else trial.fitted(is_state=key not in ups)
+        recipes[key] = (
+            trial.plain()
+            if key in affine
+            else trial.fitted(clips_entering=key in ups, clips_leaving=key not in attending)
+        )
     return recipes
 
 
@@ -174,14 +186,14 @@ class _Trial:
         error = self._error(rounded(self._x, self._entering) @ self._w)
         return Product(*self._scales, self._entering, self._leaving, error)
 
-    def fitted(self, is_state: bool) -> Product:
-        """The ranges with the least error; states are never clipped."""
-        if is_state:
-            entering = (self._entering[0] * MARGIN, self._entering[1] * MARGIN)
-        else:
+    def fitted(self, *, clips_entering: bool, clips_leaving: bool) -> Product:
+        """The ranges with the least error, where they may clip."""
+        entering, leaving = _widened(self._entering), _widened(self._leaving)
+        if clips_entering:
             entering = self._best(self._entering, lambda tried: rounded(self._x, tried) @ self._w)
         product = rounded(self._x, entering) @ self._w
-        leaving = self._best(self._leaving, lambda tried: rounded(product, tried))
+        if clips_leaving:
+            leaving = self._best(self._leaving, lambda tried: rounded(product, tried))
         error = self._error(rounded(product, leaving))
         if error <= FINE_ABOVE:
             return Product(*self._scales, entering, leaving, error)
@@ -189,9 +201,7 @@ class _Trial:
 
     def _refined(self) -> Product:
         """Three computations, none of which clips."""
-        entering, leaving = (
-            (low * MARGIN, high * MARGIN) for low, high in (self._entering, self._leaving)
-        )
+        entering, leaving = _widened(self._entering), _widened(self._leaving)
         large = rounded(self._x, entering) @ self._w
         half = scale_and_zero_point(entering)[0] / 2
         residue = (-half, half)
@@ -220,6 +230,10 @@ class _Trial:
         """Root mean square of each row's error over its size, because a norm follows."""
         off = np.square((y - self._y) * self._scales[2]).mean(axis=-1)
         return float(np.sqrt((off / self._size).mean()))
+
+
+def _widened(limits: Range) -> Range:
+    return limits[0] * MARGIN, limits[1] * MARGIN
 
 
 def _two_levels(array: Array, wide: Range, narrow: Range) -> Array:

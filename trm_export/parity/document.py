@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from trm_export.errors import RejectedInputError
-from trm_export.files import CALIBRATION, sidecar, size_on_disk
+from trm_export.files import CALIBRATION, distinct_names, sidecar, size_on_disk
 from trm_export.parity.hops import hops
-from trm_export.parity.weights_report import WeightsReport, with_weights
+from trm_export.parity.weights_report import WeightsReport, with_own, with_weights
 from trm_export.tasks import find_task
 from trm_export.version import TOOL, __version__
 from trm_runtime import strict_json
@@ -54,6 +54,29 @@ class Control(TypedDict):
     forced_error: NotRequired[float | None]
 
 
+class ModelCost(TypedDict, total=False):
+    """What the model itself costs."""
+
+    bytes: int  # of its weights
+    step_ms: float
+    device: str  # where it was timed
+
+
+class Speed(TypedDict):
+    """Where and when the files and their model were timed."""
+
+    machine: str
+    date: str  # YYYY-MM-DD, UTC
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What the model costs, where it and the files were timed."""
+
+    speed: Speed
+    model: ModelCost
+
+
 class Reference(TypedDict):
     """The recording that all files were compared with."""
 
@@ -69,12 +92,30 @@ class Reference(TypedDict):
     halt: HaltRule
     provenance: Provenance
     control: Control | None
+    cost: NotRequired[ModelCost]
 
 
 class Cost(TypedDict, total=False):
-    """A row of `trm-export bench`."""
+    """What one file costs: a row of `trm-export bench`, or what was timed for the report."""
 
     step_ms: float | None
+    batch: int  # rows of the calls that were timed
+
+
+class ToldTable(TypedDict):
+    """One table of an explanation."""
+
+    title: str
+    heads: list[str]
+    rows: list[list[str]]
+
+
+class ToldExplanation(TypedDict):
+    """An explanation of a file in words."""
+
+    summary: str
+    findings: list[str]
+    tables: list[ToldTable]
 
 
 class FileItself(TypedDict, total=False):
@@ -82,6 +123,7 @@ class FileItself(TypedDict, total=False):
 
     weights: WeightsReport
     hops: tuple[str, ...]
+    explanation: ToldExplanation
 
 
 class ReportedFile(FileItself):
@@ -117,6 +159,7 @@ class ReportDocument(TypedDict):
     command: str
     reference: Reference
     files: list[ReportedFile]
+    speed: NotRequired[Speed]
 
 
 @dataclass(frozen=True)
@@ -131,11 +174,19 @@ class JudgedFile:
     cost: Cost | None = None  # its row of `trm-export bench`
     weights: WeightsReport | None = None  # what it stores against its model
     measured: Rung | None = None  # its errors against those measured at export
+    explanation: ToldExplanation | None = None
+    itself: Rung | None = None  # the file against itself on its engine
 
     @property
     def hops(self) -> tuple[str, ...]:
-        """Sentences: is the file its model, and what does its precision cost."""
-        return hops(self.result, self.weights, self.measured)
+        """Sentences: is the file its model, what does the engine do, what does precision cost."""
+        return hops(self.result, self.weights, self.measured, self.itself)
+
+    def with_itself(self, rung: Rung | None) -> JudgedFile:
+        """The same file with the rung about its engine in its ladder, unless there is none."""
+        if rung is None:
+            return self
+        return replace(self, result=with_own(self.result, [rung]), itself=rung)
 
     def with_weights(self, weights: WeightsReport, measured: Rung | None) -> JudgedFile:
         """The same file with the rungs about the file itself in its ladder."""
@@ -144,17 +195,18 @@ class JudgedFile:
 
 
 def judged(
-    path: Path,
-    contract: StepContract,
-    result: ParityResult,
-    cost: Cost | None = None,
+    path: Path, contract: StepContract, result: ParityResult, cost: Cost | None = None
 ) -> JudgedFile:
     """A file with its engine and its calibration document."""
     return JudgedFile(path, contract, load_engine(path), result, _clipping(path), cost)
 
 
 def report_document(
-    golden: Golden, golden_sha256: str, files: Sequence[JudgedFile], command: str
+    golden: Golden,
+    golden_sha256: str,
+    files: Sequence[JudgedFile],
+    command: str,
+    timed: Timed | None = None,
 ) -> ReportDocument:
     """Everything as plain JSON types; the same comparison gives the same document.
 
@@ -163,13 +215,13 @@ def report_document(
         golden_sha256: of its file.
         files: what was compared with it.
         command: a command line that repeats the comparison.
+        timed: what the model costs, where the files were timed beside it.
     """
-    failed = [file for file in files if not file.result]
     task = find_task(golden.contract)
-    return {
+    document: ReportDocument = {
         "tool": f"{TOOL} {__version__}",
         "kind": KIND,
-        "passed": not failed,
+        "passed": all(file.result for file in files),
         "verdict": verdict(golden, files),
         "command": command,
         "reference": {
@@ -186,25 +238,44 @@ def report_document(
             "provenance": plain(golden.about.provenance),
             "control": _short(plain(golden.about.control)),
         },
-        "files": [_file(file) for file in files],
+        "files": [_file(*pair) for pair in zip(files, file_names(files), strict=True)],
     }
+    if timed is not None:
+        document["speed"] = timed.speed
+        document["reference"]["cost"] = _short(plain(timed.model))
+    return document
 
 
 def verdict(golden: Golden, files: Sequence[JudgedFile]) -> str:
     """One sentence that sums the comparison up."""
-    failed = [file.path.name for file in files if not file.result]
     puzzles = rows_text(golden.puzzles, golden.about.kind)
+    failed = {
+        name: file.result.ran
+        for name, file in zip(file_names(files), files, strict=True)
+        if not file.result
+    }
     if not failed:
         return _all_passed(files, puzzles)
+    on = f" on {puzzles}" if any(failed.values()) else ""
     names = ", ".join(failed)
     if len(files) == 1:
-        return f"{names} does not match its model on {puzzles}."
-    do, its = ("does", "its") if len(failed) == 1 else ("do", "their")
-    return f"{len(failed)} of {len(files)} files {do} not match {its} model on {puzzles}: {names}."
+        text = f"{names} does not match its model{on}."
+    else:
+        do, its = ("does", "its") if len(failed) == 1 else ("do", "their")
+        text = f"{len(failed)} of {len(files)} files {do} not match {its} model{on}: {names}."
+    unrun = ", ".join(name for name, ran in failed.items() if not ran)
+    return f"{text} No puzzle was run on {unrun}." if unrun else text
+
+
+def file_names(files: Sequence[JudgedFile]) -> list[str]:
+    """What each file is called among the others."""
+    return distinct_names([file.path for file in files])
 
 
 def _all_passed(files: Sequence[JudgedFile], puzzles: str) -> str:
-    unjudged = ", ".join(file.path.name for file in files if not file.result.judged)
+    names = file_names(files)
+    judged = [file.result.judged for file in files]
+    unjudged = ", ".join(name for name, known in zip(names, judged, strict=True) if not known)
     if unjudged:
         return f"There is no gate for {unjudged}, measured on {puzzles}."
     custom = any(file.result.gates != gates_of(file.contract) for file in files)
@@ -212,16 +283,16 @@ def _all_passed(files: Sequence[JudgedFile], puzzles: str) -> str:
     gates = "your own gates" if custom else f"the gates of {precision}"
     steps = any(d is not None and d.settled == 0 for d in (f.result.decisions for f in files))
     note = " The model settles none of these puzzles, so only single steps were judged."
-    match = f"{files[0].path.name} matches its model"
+    match = f"{names[0]} matches its model"
     if len(files) > 1:
         match = f"All {counted(len(files), 'file')} match their model"
     return f"{match} on {puzzles}, within {gates}.{note if steps else ''}"
 
 
-def _file(file: JudgedFile) -> ReportedFile:
+def _file(file: JudgedFile, name: str) -> ReportedFile:
     contract = file.contract
     found: ReportedFile = {
-        "file": file.path.name,
+        "file": name,
         "precision": contract.precision,
         "granularity": contract.granularity,
         "batch": contract.batch,
@@ -230,10 +301,12 @@ def _file(file: JudgedFile) -> ReportedFile:
         "made_by": plain(contract.made_by),
         "halt": plain(contract.halt),
         "clipping": file.clipping,
-        "cost": file.cost,
+        "cost": _short(plain(file.cost)),
         "result": _short(plain(file.result.to_json())),
     }
     found.update(_short(plain(two_hops(file))))
+    if file.explanation is not None:
+        found["explanation"] = plain(file.explanation)
     return found
 
 

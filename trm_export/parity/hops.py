@@ -1,8 +1,8 @@
 """The questions of a comparison, answered apart: is a file its model, and what does it cost?
 
 A sentence each: the file against its model in the precision that it states, which is exact; the
-engine against the one that checked the file at its export; and the answers of that precision
-against those of the model, which is statistics.
+errors of single steps against those at its export; the engine, which is the file against itself;
+and the answers of that precision against those of the model, which is statistics.
 """
 
 from __future__ import annotations
@@ -15,19 +15,27 @@ from trm_runtime.parity import ParityResult, Rung
 
 
 def hops(
-    result: ParityResult, weights: WeightsReport | None, measured: Rung | None
+    result: ParityResult,
+    weights: WeightsReport | None,
+    measured: Rung | None,
+    itself: Rung | None,
 ) -> tuple[str, ...]:
     """The sentences for one file; those that cannot be answered are left out."""
-    return tuple(_sentences(result, weights, measured))
+    return tuple(_sentences(result, weights, measured, itself))
 
 
 def _sentences(
-    result: ParityResult, weights: WeightsReport | None, measured: Rung | None
+    result: ParityResult,
+    weights: WeightsReport | None,
+    measured: Rung | None,
+    itself: Rung | None,
 ) -> Iterator[str]:
     if weights is not None:
         yield f"File: {weights.summary}."
     if measured is not None:
-        yield f"Engine: the errors of single steps {measured.summary}."
+        yield f"Export: the errors of single steps {measured.summary}."
+    if itself is not None:
+        yield f"Engine: {itself.summary}."
     cost = cost_text(result)
     if cost is not None:
         yield f"Precision: {cost}."

@@ -7,6 +7,7 @@ measure. It needs the Keras model, so that a device does not have it.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,11 +95,15 @@ def with_weights(
 
     If the rung is ok, the file has the same weights, whatever checksum its contract records.
     """
-    contracts, values = result.rungs[:3], result.rungs[3:]
     own = [report.rung, *([] if measured is None else [measured])]
-    rungs = stopped([*contracts, *own, *values])
     same = result.same_weights or report.status == OK
-    return dataclasses.replace(result, rungs=rungs, same_weights=same)
+    return dataclasses.replace(with_own(result, own), same_weights=same)
+
+
+def with_own(result: ParityResult, rungs: Sequence[Rung]) -> ParityResult:
+    """The result with rungs about the file itself, after the contracts and before all others."""
+    contracts, others = result.rungs[:3], result.rungs[3:]
+    return dataclasses.replace(result, rungs=stopped([*contracts, *rungs, *others]))
 
 
 def not_judged(precision: str, reason: str) -> WeightsReport:
@@ -115,5 +120,6 @@ __all__ = [
     "WeightDistance",
     "WeightsReport",
     "not_judged",
+    "with_own",
     "with_weights",
 ]  # fmt: skip

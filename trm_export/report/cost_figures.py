@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from trm_export.report.svg import FAINT, INK, Margins, drawing, house_style, inline, look
+from markupsafe import Markup
+
+from trm_export.report.svg import (
+    CHARACTER,
+    FAINT,
+    INK,
+    WIDTH,
+    Scale,
+    across,
+    chart,
+    element,
+    grid,
+    legend,
+    line,
+    look,
+    mark,
+    path,
+    words,
+)
 from trm_export.report.table import Figure
 from trm_export.report.text import percent, short
 
-_CHARACTER, _LINE = 5.0, 12.0  # points: about the size of a label's text
-_PLACES = [(dx, dy) for dy in (11, -17, 23, -29, 35, -41, 47, -53, 59) for dx in (0, -40, 40)]
+_LEFT, _RIGHT, _TOP, _BOTTOM = 34, WIDTH - 8, 26, 196
+_LINE, _LONGEST = 13, 28  # units of a label's height; characters of a label
+_PLACES = [(dx, dy) for dy in (13, -13, 26, -26, 39, -39) for dx in (0, -45, 45, -90, 90)]
+MODEL = "model"  # in place of a precision
+
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class CostPoint:
-    """The cost and the accuracy of one file."""
+    """The cost and the accuracy of one file, or of the model."""
 
     name: str
     precision: str
@@ -25,33 +46,31 @@ class CostPoint:
     interval: tuple[float, float]
 
 
-def front(spots: Sequence[CostPoint], what: str, unit: str, key: str) -> Figure | None:
-    """Exact answers against a cost; the line joins the files of the Pareto front."""
+def front(
+    spots: Sequence[CostPoint], model: CostPoint | None, what: str, unit: str
+) -> Figure | None:
+    """Exact answers against a cost; the files of the Pareto front are joined and named."""
     if len(spots) < 2 or min(spot.cost for spot in spots) <= 0:
         return None
-    best = _best(spots)
-    with house_style():
-        figure, axes = drawing(3.6, Margins())
-        axes.set_xscale("log")
-        axes.plot([s.cost for s in best], [s.exact * 100 for s in best], color=FAINT,
-                  linewidth=1, linestyle=":", drawstyle="steps-post")  # fmt: skip
-        for spot in spots:
-            colour, marker = look(spot.precision)
-            low, high = (end * 100 for end in spot.interval)
-            axes.vlines(spot.cost, low, high, color=colour, linewidth=1, alpha=0.4)
-            axes.plot(spot.cost, spot.exact * 100, marker, color=colour, markersize=7)
-        _frame(axes, spots)
-        axes.set_xlabel(f"{what}, {unit}")
-        axes.set_title("puzzles solved, %")
-        _label(axes, spots)
-        svg = inline(figure, key)
+    best, everyone = _best(spots), [*spots, *([model] if model else [])]
+    x, y = _scales(everyone)
+    parts = [
+        words(0, 12, f"puzzles solved, %, against {what}", kind="title"),
+        *grid(y, _LEFT, _RIGHT, lambda value: f"{value:g}"),
+        *across(x, _BOTTOM, f"{what}, {unit}", lambda value: f"{value:g}"),
+        _stairs(best, x, y),
+        *(part for spot in everyone for part in _spot(spot, x, y, unit)),
+        *_labels(best, everyone, x, y),
+        *legend(0, _BOTTOM + 48, _entries(everyone)),
+    ]
     values = "; ".join(f"{short(s.name, 40)} {s.cost:.3g} {unit} {percent(s.exact)}" for s in spots)
     names = ", ".join(short(spot.name, 60) for spot in best)
     return Figure(
-        svg,
+        chart(_BOTTOM + 54, parts),
         f"Exact answers against {what}: {values}.",
         f"accuracy against {what}",
         f"Accuracy against {what}. No other file is both better and cheaper than: {names}.",
+        "Only these are named in the drawing, where there is room.",
     )
 
 
@@ -64,53 +83,70 @@ def _best(spots: Sequence[CostPoint]) -> list[CostPoint]:
     return best
 
 
-def _frame(axes: Any, spots: Sequence[CostPoint]) -> None:
+def _scales(spots: Sequence[CostPoint]) -> tuple[Scale, Scale]:
     costs = [spot.cost for spot in spots]
-    axes.set_xlim(min(costs) / 1.5, max(costs) * 1.5)
     low, high = min(s.interval[0] for s in spots), max(s.interval[1] for s in spots)
-    axes.set_ylim(max(0.0, low * 100 - 2), min(100.5, high * 100 + 2))
-    ticks = [m * 10.0**e for e in range(-4, 7) for m in (1, 1.5, 2, 3, 5, 7)]
-    visible = [t for t in ticks if min(costs) / 1.5 <= t <= max(costs) * 1.5]
-    axes.set_xticks(visible, [f"{t:g}" for t in visible])
-    axes.xaxis.set_minor_formatter(lambda value, position: "")
-    axes.minorticks_off()
-    axes.grid(axis="y")
+    return (
+        Scale(min(costs) / 1.4, max(costs) * 1.4, _LEFT, _RIGHT, log=True),
+        Scale(max(0.0, low * 100 - 0.5), min(100.0, high * 100 + 0.5), _BOTTOM, _TOP),
+    )
 
 
-def _label(axes: Any, spots: Sequence[CostPoint]) -> None:
-    """Every name near its point, where it covers no other name and no point."""
-    scale = 72.0 / axes.figure.dpi
-    bounds = [edge * scale for edge in axes.get_window_extent().extents]
-    at = [axes.transData.transform((s.cost, s.exact * 100)) * scale for s in spots]
-    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in at]
-    for spot, (x, y) in sorted(zip(spots, at, strict=True), key=lambda pair: tuple(pair[1])):
-        name = short(spot.name, 26)
-        dx, dy = _place(x, y, len(name) * _CHARACTER / 2, bounds, taken)
-        leader = {"arrowstyle": "-", "color": FAINT, "lw": 0.6} if abs(dy) > 17 else None
-        axes.annotate(
-            name, (spot.cost, spot.exact * 100), (dx, dy), textcoords="offset points",
-            ha="center", va="center", fontsize=9, color=INK, arrowprops=leader,
-        )  # fmt: skip
+def _stairs(best: Sequence[CostPoint], x: Scale, y: Scale) -> Markup:
+    points = []
+    for before, spot in zip([None, *best], best, strict=False):
+        points += [(x(spot.cost), y(before.exact * 100))] if before is not None else []
+        points.append((x(spot.cost), y(spot.exact * 100)))
+    return element("path", d=path(points), class_="s-faint", stroke_dasharray="2 2")
 
 
-def _place(
-    x: float,
-    y: float,
-    half: float,
-    bounds: Sequence[float],
-    taken: list[tuple[float, float, float, float]],
-) -> tuple[float, float]:
-    """The offset of a label, which is taken from then on; all in points."""
-    left, bottom, right, top = bounds
+def _spot(spot: CostPoint, x: Scale, y: Scale, unit: str) -> Iterator[Markup]:
+    colour, shape = _look(spot)
+    low, high = (y(end * 100) for end in spot.interval)
+    ends = f"{spot.interval[0] * 100:.1f} to {spot.interval[1] * 100:.1f}"
+    title = f"{spot.name}: {percent(spot.exact)} ({ends}), {spot.cost:.3g} {unit}"
+    yield line(x(spot.cost), low, x(spot.cost), high, colour, stroke_opacity="0.4")
+    yield mark(x(spot.cost), y(spot.exact * 100), colour, shape, title)
+
+
+def _look(spot: CostPoint) -> tuple[str, str]:
+    return (INK, "square") if spot.precision == MODEL else look(spot.precision)
+
+
+def _entries(spots: Sequence[CostPoint]) -> list[tuple[str, str, str]]:
+    kinds = {spot.precision: _look(spot) for spot in spots}
+    return [(name, *kinds[name]) for name in sorted(kinds)]
+
+
+def _labels(
+    best: Sequence[CostPoint], everyone: Sequence[CostPoint], x: Scale, y: Scale
+) -> Iterator[Markup]:
+    """The name of every file of the front near its point, where it covers nothing else."""
+    at = [(x(s.cost), y(s.exact * 100)) for s in everyone]
+    taken = [(px - 5, py - 5, px + 5, py + 5) for px, py in at]
+    for spot in best:
+        name = short(spot.name, _LONGEST)
+        px, py = x(spot.cost), y(spot.exact * 100)
+        box = _place(px, py, len(name) * CHARACTER / 2, taken)
+        if box is None:
+            continue
+        taken.append(box)
+        middle, base = (box[0] + box[2]) / 2, box[3] - 3
+        if abs(base - 3 - py) > 2 * _LINE - 1:
+            yield line(px, py, middle, box[1] if box[1] > py else box[3], FAINT)
+        yield words(middle, base, name, "middle", "label")
+
+
+def _place(x: float, y: float, half: float, taken: Sequence[Box]) -> Box | None:
+    """The first free place of a label; None where there is none."""
     for dx, dy in _PLACES:
-        middle = min(max(x + dx, left + half), right - half)
+        middle = min(max(x + dx, _LEFT + half), _RIGHT - half)
         box = (middle - half, y + dy - _LINE / 2, middle + half, y + dy + _LINE / 2)
-        inside = box[1] >= bottom and box[3] <= top
+        inside = box[0] >= _LEFT and box[1] >= _TOP and box[3] <= _BOTTOM
         if inside and not any(_overlap(box, other) for other in taken):
-            taken.append(box)
-            return middle - x, float(dy)
-    return 0.0, float(_PLACES[0][1])
+            return box
+    return None
 
 
-def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
+def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, NotRequired, get_args, get_origin, get_type_hints, is_typeddict
 
 import numpy as np
 
@@ -90,8 +90,8 @@ def _of_fields(value: Any, wanted: Any, at: str) -> Iterator[str]:
     if not isinstance(value, dict):
         return
     hints = _hints(wanted)
-    for name in getattr(wanted, "__required_keys__", hints):
-        if name not in value:
+    for name in hints:
+        if name not in value and name in _required(wanted):
             yield f"{at}.{name}: missing".lstrip(".")
     for name, hint in hints.items():
         if name in value:
@@ -105,6 +105,14 @@ def _hints(wanted: Any) -> dict[str, Any]:
     """The type of each field."""
     hints = get_type_hints(wanted)
     return hints | get_type_hints(Verdict) if wanted is ParityResult else hints
+
+
+@functools.cache
+def _required(wanted: Any) -> frozenset[str]:
+    """The fields that are always there; Python finds no NotRequired in an annotation of text."""
+    hints = get_type_hints(wanted, include_extras=True)
+    optional = {name for name, hint in hints.items() if get_origin(hint) is NotRequired}
+    return frozenset(getattr(wanted, "__required_keys__", _hints(wanted).keys())) - optional
 
 
 def _of_items(value: Any, inner: Sequence[Any], at: str, nullable: bool) -> Iterator[str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from trm_export.errors import RejectedInputError
+from trm_export.parity.document import file_names
 from trm_export.report.render import escaped
 from trm_export.report.text import clean
 from trm_export.version import TOOL
@@ -24,11 +24,11 @@ def junit(files: Sequence[JudgedFile]) -> str:
     A rung that failed is a failure with its problems; one that was not judged is skipped. One that
     is only reported, because no gate applies, passes.
     """
-    results = [(file.path, file.result) for file in files]
+    results = [(name, file.result) for name, file in zip(file_names(files), files, strict=True)]
     total = [rung for _, result in results for rung in result.rungs]
     root = ElementTree.Element("testsuites", {"name": TOOL, **_counts([r.status for r in total])})
-    for path, result in results:
-        root.append(_suite(path, result))
+    for name, result in results:
+        root.append(_suite(clean(name), result))
     return _document(root)
 
 
@@ -49,11 +49,11 @@ def _document(root: ElementTree.Element) -> str:
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
 
 
-def _suite(path: Path, result: ParityResult) -> ElementTree.Element:
+def _suite(name: str, result: ParityResult) -> ElementTree.Element:
     counts = _counts([rung.status for rung in result.rungs])
-    suite = ElementTree.Element("testsuite", {"name": clean(path.name), **counts})
+    suite = ElementTree.Element("testsuite", {"name": name, **counts})
     for rung in result.rungs:
-        place = {"classname": clean(path.name), "name": rung.name}
+        place = {"classname": name, "name": rung.name}
         case = ElementTree.SubElement(suite, "testcase", place)
         if rung.status == FAILED:
             failure = ElementTree.SubElement(case, "failure", {"message": clean(rung.summary)})

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from markupsafe import Markup
 
 from trm_export.report.svg import (
     BLUE,
@@ -12,10 +14,15 @@ from trm_export.report.svg import (
     GREEN,
     PURPLE,
     RED,
-    Margins,
-    drawing,
-    house_style,
-    inline,
+    WIDTH,
+    Scale,
+    across,
+    chart,
+    element,
+    grid,
+    line,
+    path,
+    words,
 )
 from trm_export.report.table import Figure
 from trm_export.report.text import ending, power_of_ten, short, small
@@ -23,13 +30,17 @@ from trm_runtime.message_text import counted
 
 OUTPUTS = ("logits", "q_halt_logits", "q_continue_logits")
 Steps = Sequence[Mapping[str, Any]]
+Curve = tuple[str, list[float], str, str]
+"""A name, the value of every step, a colour, and the dashes of its line."""
 
-_GROUPS = {"settled": "-", "unsettled": (0, (4, 2))}
-_LABEL = 0.075  # of the height of the axes, between labels
+_GROUPS = {"settled": "", "unsettled": "5 3"}
+_LEFT, _TOP, _BOTTOM = 40, 22, 200
+_NAMES = 100  # units at the right, for the names of the lines
+_APART = 13  # units between names
 _LARGEST = 4  # clipped tensors that are named
 
 
-def drift(result: Mapping[str, Any], tensor: str, key: str) -> Figure | None:
+def drift(result: Mapping[str, Any], tensor: str) -> Figure | None:
     """Forced and free relative L2 of a tensor over the steps, with the floor of the control."""
     lines = [
         (f"{kind}, {group}", values, colour, dash)
@@ -41,31 +52,21 @@ def drift(result: Mapping[str, Any], tensor: str, key: str) -> Figure | None:
     ]  # fmt: skip
     if not lines:
         return None
-    floor = curve(result["floor"], tensor, "all")
-    with house_style():
-        figure, axes = drawing(3.1, Margins(right=1.3))
-        for _, values, colour, dash in lines:
-            axes.plot(range(1, len(values) + 1), values, color=colour, linestyle=dash)
-        ends = [(name, values[-1], colour) for name, values, colour, _ in lines]
-        if floor:
-            axes.plot(range(1, len(floor) + 1), floor, color=FAINT, linewidth=1, linestyle=":")
-            ends.append(("noise floor", floor[-1], FAINT))
-        gate = result["gates"]["relative_l2"]
-        if gate:
-            axes.axhline(gate, color=FAINT, linewidth=0.9)
-            ends.append((f"gate {small(gate)}", gate, FAINT))
-        _logarithmic(axes, len(lines[0][1]))
-        if floor:
-            bottom = axes.get_ylim()[0]
-            axes.fill_between(
-                range(1, len(floor) + 1), floor, bottom, color=FAINT, alpha=0.15, lw=0
-            )
-            axes.set_ylim(bottom=bottom)
-        axes.set_title(f"{short(tensor, 24)}: relative L2 error")
-        _label_ends(axes, ends)
-        svg = inline(figure, key)
-    name = f"drift of {short(tensor, 40)}"
-    return Figure(svg, _drift_label(tensor, ends), name, _growth(result, tensor))
+    if floor := curve(result["floor"], tensor, "all"):
+        lines.append(("noise floor", floor, FAINT, "2 2"))
+    if gate := result["gates"]["relative_l2"]:
+        lines.append((f"gate {small(gate)}", [gate] * len(lines[0][1]), FAINT, ""))
+    x, y = _scales(lines, WIDTH - _NAMES)
+    parts = [
+        words(0, 12, f"{short(tensor, 24)}: relative L2 error", kind="title"),
+        *_axes(x, y),
+        *(_drawn(one, x, y) for one in lines),
+        *_label_ends(lines, y),
+    ]
+    ends = "; ".join(f"{name} {small(v[-1])}" for name, v, *_ in lines if not math.isnan(v[-1]))
+    label = f"Relative L2 error of {short(tensor, 40)} over the steps; at the last: {ends}."
+    svg = chart(_BOTTOM + 34, parts)
+    return Figure(svg, label, f"drift of {short(tensor, 40)}", _growth(result, tensor))
 
 
 def curve(steps: Steps, tensor: str, group: str) -> list[float]:
@@ -83,35 +84,32 @@ def states(result: Mapping[str, Any]) -> list[str]:
     return ["logits", *[name for name in names if name not in OUTPUTS][:1]] if names else []
 
 
-def clipping(shares: Mapping[str, Sequence[float]], key: str) -> Figure | None:
+def clipping(shares: Mapping[str, Sequence[float]]) -> Figure | None:
     """The share of clipped values of every calibrated tensor over the steps."""
     by_size = sorted(shares.items(), key=lambda item: (-max(item[1], default=0.0), item[0]))
     drawn = [(name, [v or math.nan for v in values]) for name, values in by_size if any(values)]
     if not drawn:
         return None
     colours = (RED, BLUE, GREEN, PURPLE)
-    with house_style():
-        figure, axes = drawing(
-            2.75 + 0.19 * len(drawn[:_LARGEST]), Margins(bottom=0.62 + 0.19 * len(drawn[:_LARGEST]))
-        )
-        for i, (name, values) in reversed(list(enumerate(drawn))):
-            named = i < _LARGEST
-            axes.plot(
-                range(1, len(values) + 1), values, marker="o" if named else None, markersize=3,
-                color=colours[i] if named else FAINT, linewidth=1.6 if named else 0.8,
-                label=f"{i + 1}. {ending(name, 52)}" if named else None,
-            )  # fmt: skip
-        _logarithmic(axes, len(drawn[0][1]))
-        axes.set_title("share of values clipped")
-        handles, labels = axes.get_legend_handles_labels()
-        figure.legend(handles[::-1], labels[::-1], loc="lower left", frameon=False,
-                      fontsize=8)  # fmt: skip
-        svg = inline(figure, key)
+    lines: list[Curve] = [
+        (name, values, colours[i] if i < _LARGEST else FAINT, "")
+        for i, (name, values) in enumerate(drawn)
+    ]
+    x, y = _scales(lines, WIDTH - 6)
+    parts = [
+        words(0, 12, "share of values clipped", kind="title"),
+        *_axes(x, y),
+        *(_drawn(one, x, y) for one in reversed(lines)),
+    ]
+    for i, (name, _, colour, _) in enumerate(lines[:_LARGEST]):
+        base = _BOTTOM + 48 + i * 15
+        parts.append(line(4, base - 4, 22, base - 4, colour, stroke_width=2.5))
+        parts.append(words(28, base, f"{i + 1}. {ending(name, 52)}", kind="label"))
     name, values = by_size[0][0], list(by_size[0][1])
     worst = max(values)
     most = f"At most {worst * 100:.2g} % of {ending(name, 70)}, at step {values.index(worst) + 1}"
     return Figure(
-        svg,
+        chart(_BOTTOM + 38 + 15 * min(len(lines), _LARGEST), parts),
         f"Clipped values by step. {most}.",
         "values clipped",
         f"Values outside the calibrated range, on held-out puzzles. {most}; "
@@ -120,43 +118,47 @@ def clipping(shares: Mapping[str, Sequence[float]], key: str) -> Figure | None:
     )
 
 
-def _logarithmic(axes: Any, steps: int) -> None:
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(power_of_ten)
-    axes.minorticks_off()
-    low, high = axes.get_ylim()
-    if high / low < 30:  # at least one whole power of ten shows
-        middle = math.sqrt(low * high)
-        axes.set_ylim(min(low, middle / 8), max(high, middle * 8))
-    axes.set_xlim(1, max(steps, 2))
-    axes.xaxis.get_major_locator().set_params(integer=True, nbins=8)
-    axes.set_xlabel("step")
-    axes.grid(axis="y")
+def _scales(lines: Sequence[Curve], right: float) -> tuple[Scale, Scale]:
+    """Steps, and powers of ten around the values, at least one of them whole."""
+    values = [v for _, found, *_ in lines for v in found if math.isfinite(v)]
+    low, high = min(values) / 1.5, max(values) * 1.5
+    middle = math.sqrt(low * high)
+    if high / low < 30:
+        low, high = min(low, middle / 8), max(high, middle * 8)
+    steps = max(len(lines[0][1]), 2)
+    return Scale(1, steps, _LEFT, right), Scale(low, high, _BOTTOM, _TOP, log=True)
 
 
-def _label_ends(axes: Any, ends: Sequence[tuple[str, float, str]]) -> None:
+def _axes(x: Scale, y: Scale) -> Iterator[Markup]:
+    yield from grid(y, _LEFT, x.end, power_of_ten)
+    yield from across(x, _BOTTOM, "step", lambda v: f"{v:g}" if v == int(v) else "")
+
+
+def _drawn(one: Curve, x: Scale, y: Scale) -> Markup:
+    name, values, colour, dash = one
+    d = path((x(step), y(value)) for step, value in enumerate(values, 1))
+    known = [(t, v) for t, v in enumerate(values, 1) if not math.isnan(v)]
+    (first, from_), (last, to) = known[0], known[-1]
+    title = f"{name}: {small(from_)} at step {first}, {small(to)} at step {last}"
+    thin = 1.2 if colour == FAINT else 2
+    return element("path", (), title, d=d, class_=f"s-{colour}", stroke_width=thin,
+                   stroke_dasharray=dash)  # fmt: skip
+
+
+def _label_ends(lines: Sequence[Curve], y: Scale) -> Iterator[Markup]:
     """A name at the end of every line, moved apart where lines end together."""
-    low, high = map(math.log, axes.get_ylim())
     place = sorted(
-        ((math.log(value) - low) / (high - low), name, colour)
-        for name, value, colour in ends
-        if not math.isnan(value)
+        (y(values[-1]), name, colour)
+        for name, values, colour, _ in lines
+        if not math.isnan(values[-1])
     )
     tops: list[float] = []
-    for y, _, _ in place:
-        tops.append(max(y, tops[-1] + _LABEL) if tops else max(y, 0.0))
-    for i in reversed(range(len(tops))):  # those at the top push the others down again
-        tops[i] = min(tops[i], tops[i + 1] - _LABEL if i + 1 < len(tops) else 1.0)
+    for at, _, _ in place:
+        tops.append(max(at, tops[-1] + _APART) if tops else at)
+    for i in reversed(range(len(tops))):  # those at the bottom push the others up again
+        tops[i] = min(tops[i], tops[i + 1] - _APART if i + 1 < len(tops) else float(_BOTTOM))
     for top, (_, name, colour) in zip(tops, place, strict=True):
-        axes.annotate(
-            name, (1.02, top), xycoords="axes fraction", color=colour, va="center",
-            fontsize=9, annotation_clip=False,
-        )  # fmt: skip
-
-
-def _drift_label(tensor: str, ends: Sequence[tuple[str, float, str]]) -> str:
-    last = ", ".join(f"{name} {small(value)}" for name, value, _ in ends if not math.isnan(value))
-    return f"Relative L2 error of {short(tensor, 40)} over the steps; at the last: {last}."
+        yield words(WIDTH - _NAMES + 5, top + 4, name, kind=f"f-{colour} label")
 
 
 def _growth(result: Mapping[str, Any], tensor: str) -> str:

@@ -1,134 +1,174 @@
-"""Matplotlib figures as inline SVG of an HTML page.
+"""Small charts as SVG elements inside an HTML page: shapes, text, marks and axes.
 
-The same figure gives the same bytes. Colours are names that the page's style sheet defines for a
-light and for a dark page; text stays text, in the font of the page.
+Coordinates are user units, WIDTH to a chart, so that text of FONT units can be read on a phone.
+Colours are names of variables of the page's style sheet, which has a light and a dark value of
+each. Text that is given is escaped, and so are characters that do not print.
 """
 
 from __future__ import annotations
 
-import io
-import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import matplotlib
-from markupsafe import Markup
-from matplotlib.figure import Figure as Drawing
+from markupsafe import Markup, escape
 
-# Stand-ins that matplotlib takes for colours; the style sheet has a variable for each.
-INK, FAINT, LINE, ON_FILL = "#010201", "#010202", "#010203", "#010204"
-BLUE, RED, ORANGE, GREEN, PURPLE = "#010205", "#010206", "#010207", "#010208", "#010209"
-_VARIABLES = {
-    INK: "ink", FAINT: "faint", LINE: "line", ON_FILL: "on-fill", BLUE: "blue", RED: "red",
-    ORANGE: "orange", GREEN: "green", PURPLE: "purple",
-}  # fmt: skip
+from trm_export.report.text import clean
 
+INK, FAINT, LINE, ON_FILL = "ink", "faint", "line", "on-fill"
+BLUE, RED, ORANGE, GREEN, PURPLE = "blue", "red", "orange", "green", "purple"
 _LOOKS = {
-    "fp32": (BLUE, "o"), "fp16": (GREEN, "s"), "int8": (RED, "^"), "int8-static": (PURPLE, "D")
+    "fp32": (BLUE, "circle"), "fp16": (GREEN, "square"), "int8": (RED, "triangle"),
+    "int8-static": (PURPLE, "diamond"),
 }  # fmt: skip
-
-WIDTH = 4.4  # inches: about 320 points, so that 10 point text is still read on a phone
-
-_SETTINGS = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the layout is the same everywhere
-    "font.size": 10,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "text.color": INK,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "grid.color": LINE,
-    "grid.linewidth": 0.7,
-    "lines.linewidth": 1.8,
+_SHAPES = {
+    "square": "M{0} {1}h8v8h-8z",
+    "triangle": "M{0} {2}h8l-4 -8z",
+    "diamond": "M{0} {3}l5 -5 5 5 -5 5z",
 }
-_NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-_ID = re.compile(r'(id=")([^"]+)"')
-_REFERENCE = re.compile(r'(?:xlink:)?(href=")#([^"]+)"|(url\()#([^)]+)\)')
-_FAMILY = re.compile(r'font-family: [^;"]*;? ?')
-_SHORTHAND = re.compile(r'font: (?:(\d+|bold) )?([\d.]+px) [^;"]*')  # matplotlib before 3.9
+
+WIDTH = 360
+FONT = 11
+CHARACTER = 6.0  # of FONT: about the widest mean of a line
+
+Numbers = Sequence[float]
 
 
-@contextmanager
-def house_style() -> Iterator[None]:
-    """A context with the matplotlib settings of this report."""
-    with matplotlib.rc_context(_SETTINGS):
-        yield
+def number(value: float) -> str:
+    """A coordinate with at most one decimal place."""
+    return f"{value:.1f}".removesuffix(".0")
 
 
-@dataclass(frozen=True)
-class Margins:
-    """Room around the axes, in inches. Fixed, because a layout engine draws everything twice."""
+def element(
+    name: str, inside: Iterable[str] = (), title: str = "", /, **attributes: object
+) -> Markup:
+    """An element; numbers are rounded, `_` at the end of a name is dropped, elsewhere it is `-`.
 
-    left: float = 0.6
-    right: float = 0.15
-    bottom: float = 0.52
-    top: float = 0.3
-
-
-def drawing(height: float, margins: Margins, rows: int = 1) -> Any:
-    """A new drawing of that height in inches and its axes, in rows with a common x axis."""
-    figure = Drawing(figsize=(WIDTH, height))
-    axes = figure.subplots(rows, 1, sharex=True)
-    figure.subplots_adjust(
-        left=margins.left / WIDTH,
-        right=1 - margins.right / WIDTH,
-        bottom=margins.bottom / height,
-        top=1 - margins.top / height,
-        hspace=0.35,
+    `title` is shown where a pointer rests on the element.
+    """
+    texts = (
+        f' {key.rstrip("_").replace("_", "-")}="{escape(_text(value))}"'
+        for key, value in attributes.items()
+        if value not in ("", None)
     )
-    return figure, axes
+    shown = Markup("<title>{}</title>").format(clean(title)) if title else ""
+    content = shown + "".join(map(str, inside))
+    start = f"<{name}{''.join(texts)}"
+    return Markup(f"{start}>{content}</{name}>" if content else f"{start}/>")
+
+
+def _text(value: object) -> object:
+    return number(value) if isinstance(value, int | float) else value
+
+
+def chart(height: float, parts: Iterable[str]) -> Markup:
+    """The complete drawing, as high as that."""
+    return element("svg", parts, class_="chart", viewBox=f"0 0 {WIDTH} {number(height)}")
+
+
+def words(
+    x: float, y: float, text: object, anchor: str = "", kind: str = "", size: float = 0
+) -> Markup:
+    """One line of text on a base line; `anchor` is `middle` or `end`, `kind` a class."""
+    style = f"font-size:{number(size)}px" if size else ""
+    inside = [escape(clean(text))]
+    return element("text", inside, x=x, y=y, text_anchor=anchor, class_=kind, style=style)
+
+
+def line(x: float, y: float, to_x: float, to_y: float, colour: str, **more: object) -> Markup:
+    """A straight line."""
+    return element("path", d=path([(x, y), (to_x, to_y)]), class_=f"s-{colour}", **more)
+
+
+def path(points: Iterable[tuple[float, float]]) -> str:
+    """Straight lines through the points, with a gap where one is not finite."""
+    found, pen = [], "M"
+    for x, y in points:
+        if math.isfinite(x) and math.isfinite(y):
+            found.append(f"{pen}{number(x)} {number(y)}")
+            pen = "L"
+        else:
+            pen = "M"
+    return "".join(found)
 
 
 def look(precision: str) -> tuple[str, str]:
     """The colour and the marker of a precision."""
-    return _LOOKS.get(precision, (FAINT, "o"))
+    return _LOOKS.get(precision, (FAINT, "circle"))
 
 
-def inline(figure: Any, name: str) -> Markup:
-    """The drawing as an `<svg>` element; `name`, of letters and digits, is unique on its page."""
-    text = io.StringIO()
-    with matplotlib.rc_context({**_SETTINGS, "svg.hashsalt": name}), warnings.catch_warnings():
-        # a file name may have any character; the browser has glyphs that matplotlib lacks
-        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
-        figure.savefig(text, format="svg", transparent=True, metadata=_NO_METADATA)
-    return Markup(_cleaned(text.getvalue(), name))
+def mark(x: float, y: float, colour: str, shape: str = "circle", title: str = "") -> Markup:
+    """A marker around a point."""
+    kind = f"f-{colour}"
+    if shape == "circle":
+        return element("circle", (), title, cx=x, cy=y, r=4, class_=kind)
+    left = x - (5 if shape == "diamond" else 4)
+    corners = _SHAPES[shape].format(*map(number, (left, y - 4, y + 4, y)))
+    return element("path", (), title, d=corners, class_=kind)
 
 
-def _cleaned(svg: str, name: str) -> str:
-    svg = svg[svg.index("<svg") :].strip()
-    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' xmlns(?::xlink)?="[^"]*"', "", svg)
-    svg = re.sub(r"<defs>\s*</defs>\s*", "", svg)
-    used = {match[1] or match[3] for match in _REFERENCE.findall(svg)}
-    svg = _ID.sub(lambda m: f'{m[1]}{name}-{m[2]}"' if m[2] in used else "", svg)
-    svg = _REFERENCE.sub(lambda m: _renamed(m, name), svg)
-    svg = _FAMILY.sub("", _SHORTHAND.sub(_longhand, svg))
-    svg = re.sub(r"<(\w+) >", r"<\1>", svg)
-    for colour, variable in _VARIABLES.items():
-        svg = svg.replace(colour, f"var(--{variable})")
-    return svg
+def legend(x: float, y: float, entries: Iterable[tuple[str, str, str]]) -> Iterator[Markup]:
+    """(name, colour, marker) side by side on one line."""
+    for name, colour, shape in entries:
+        yield mark(x + 5, y - 4, colour, shape)
+        yield words(x + 13, y, name)
+        x += 25 + CHARACTER * len(name)
 
 
-def _renamed(reference: re.Match[str], name: str) -> str:
-    if reference[1]:
-        return f'{reference[1]}#{name}-{reference[2]}"'
-    return f"{reference[3]}#{name}-{reference[4]})"
+@dataclass(frozen=True)
+class Scale:
+    """Values from `low` to `high` along an axis from `start` to `end`, linear or logarithmic."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    def __call__(self, value: float) -> float:
+        """The coordinate of a value; NaN for one without a logarithm."""
+        low, high = self._of(self.low), self._of(self.high)
+        return self.start + (self._of(value) - low) / (high - low) * (self.end - self.start)
+
+    def _of(self, value: float) -> float:
+        if not self.log:
+            return value
+        return math.log10(value) if value > 0 else math.nan
+
+    @property
+    def ticks(self) -> list[float]:
+        """Round values inside, about five of them."""
+        return self._powers() if self.log else self._steps()
+
+    def _steps(self) -> list[float]:
+        rough = (self.high - self.low) / 5
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        return [i * step for i in range(first, last + 1)]
+
+    def _powers(self) -> list[float]:
+        whole = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        for factors in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
+            found = [m * 10.0**e for e in whole for m in factors]
+            inside = [v for v in found if self.low * 0.999 <= v <= self.high * 1.001]
+            if len(inside) >= 3:
+                break
+        return inside[:: -(-len(inside) // 7)] if inside else [self.low]
 
 
-def _longhand(font: re.Match[str]) -> str:
-    weight = f"font-weight: {font[1]}; " if font[1] else ""
-    return f"{weight}font-size: {font[2]}"
+def across(scale: Scale, y: float, label: str, shown: Callable[[float], str]) -> Iterator[Markup]:
+    """A horizontal axis: its ticks at `y`, with the label below."""
+    yield line(scale.start, y, scale.end, y, FAINT)
+    for value in scale.ticks:
+        yield words(scale(value), y + 14, shown(value), "middle", "tick")
+    yield words((scale.start + scale.end) / 2, y + 29, label, "middle")
+
+
+def grid(
+    scale: Scale, left: float, right: float, shown: Callable[[float], str]
+) -> Iterator[Markup]:
+    """Horizontal lines of a vertical axis, with their values at the left."""
+    for value in scale.ticks:
+        yield line(left, scale(value), right, scale(value), LINE)
+        yield words(left - 5, scale(value) + 4, shown(value), "end", "tick")

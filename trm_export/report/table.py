@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
@@ -11,12 +12,17 @@ PASSED, FAILED = "✓ passed", "✗ FAILED"
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under one heading each; the first cell names its row."""
+    """Rows of cells under one heading each; the first cell names its row.
+
+    `titles` explain some headings. `first` rows stay above the others when a reader sorts them.
+    """
 
     caption: str
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+    titles: Mapping[str, str] = field(default_factory=dict)
+    first: int = 0
 
 
 @dataclass(frozen=True)

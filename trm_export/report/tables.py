@@ -1,19 +1,21 @@
-"""The tables of all files: results, gates and provenance."""
+"""The tables of all files, the gates of one, and the provenance."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from trm_export.report.recommendation import difference
 from trm_export.report.table import FAILED, PASSED, Table
 from trm_export.report.text import (
     clean,
     cosine,
-    interval,
     kind_of_file,
-    megabytes,
+    milliseconds,
     percent,
+    points,
     signed,
+    size_text,
     small,
 )
 from trm_runtime.message_text import counted, rows_text
@@ -21,36 +23,73 @@ from trm_runtime.message_text import counted, rows_text
 Document = Mapping[str, Any]
 
 
+_TITLES = {
+    "size": "Bytes on disk; of the model, its weights",
+    "ms/step": "Median time of one step",
+    "solved": "Puzzles answered exactly",
+    "points (95 %)": "Percentage points from the model, with the 95 % interval of paired puzzles",
+    "lost": "Puzzles that only the model solves",
+    "won": "Puzzles that only the file solves",
+    "mean steps": "Steps until a puzzle halts, over all puzzles",
+}
+
+
 def files_table(document: Document) -> Table:
-    """One row per file, and one for their model."""
+    """The model, then a row for each file, the smallest first."""
     costs = any(file["cost"] for file in document["files"])
-    heads = ["file", "verdict", "MB", *(["ms/step"] if costs else []), "solved (95 %)", "points"]
-    heads += ["answers equal", "steps equal", "mean steps", "runs as"]
-    rows = [_model_row(document, costs)] if _score(document, "reference") else []
-    rows += [_file_row(file, costs) for file in document["files"]]
-    return Table(
-        "Files",
-        tuple(heads),
-        tuple(rows),
-        "Solved: answered exactly, with the 95 % interval (Wilson). Points: the difference from "
-        "the model in percentage points. Answers and steps equal: of the puzzles that the model "
-        "settles, that is, solves or, without labels, halts on before the last step.",
+    judged = _score(document) is not None
+    heads = ["file", "verdict", "size", *(["ms/step"] if costs else [])]
+    heads += ["solved", "points (95 %)", "lost", "won"] if judged else []
+    of = _settled(document)
+    heads += [f"answers equal{of}", f"steps equal{of}", "mean steps", "runs as"]
+    rows = [_model_row(document, costs)]
+    rows += [_file_row(file, costs, judged) for file in by_size(document)]
+    return Table("Files", tuple(heads), tuple(rows), _note(document), _TITLES, first=1)
+
+
+def by_size(document: Document) -> list[Mapping[str, Any]]:
+    """The files, the smallest first."""
+    return sorted(document["files"], key=lambda file: (file["bytes"], file["file"]))
+
+
+def _note(document: Document) -> str:
+    slices = {file["cost"].get("batch", 1) for file in document["files"] if file["cost"]} - {1}
+    rows = ", of a fixed batch a whole batch" if slices else ""
+    timed = f" ms/step: the median of 20 steps of one puzzle{rows}." if _timed(document) else ""
+    return (
+        "Solved: answered exactly. Points: percentage points from the model on the same puzzles. "
+        "Lost: only the model solves these; won: only the file does. Answers and halting steps "
+        "equal: of the puzzles that the model settles, that is, solves or, without labels, halts "
+        f"on before the last step.{timed}"
     )
 
 
-def _score(document: Document, side: str) -> Mapping[str, Any] | None:
+def _timed(document: Document) -> bool:
+    return any((file["cost"] or {}).get("step_ms") is not None for file in document["files"])
+
+
+def _settled(document: Document) -> str:
+    decided = (file["result"]["decisions"] for file in document["files"])
+    return next((f", of {d['settled']}" for d in decided if d), "")
+
+
+def _score(document: Document) -> Mapping[str, Any] | None:
     found = (file["result"]["accuracy"] for file in document["files"])
-    return next((accuracy[side] for accuracy in found if accuracy), None)
+    return next((accuracy["reference"] for accuracy in found if accuracy), None)
 
 
 def _model_row(document: Document, costs: bool) -> tuple[str, ...]:
-    score = _score(document, "reference") or {}
+    score = _score(document)
     decided = (file["result"]["decisions"] for file in document["files"])
     steps = next((f"{d['mean_steps']:.2f}" for d in decided if d), "-")
-    origin = document["reference"]["provenance"]
-    row = [clean(origin.get("model", "the model")), "the model", "-", *(["-"] if costs else [])]
-    row += [_solved(score), "-", "-", "-", steps]
-    return (*row, clean(f"Keras {origin.get('dtype_policy', '')}, {_engine(origin)}"))
+    origin, cost = document["reference"]["provenance"], document["reference"].get("cost") or {}
+    size = size_text(cost["bytes"]) if "bytes" in cost else "-"
+    row = [clean(origin.get("model", "the model")), "the model", size]
+    row += [_milliseconds(cost)] if costs else []
+    row += [] if score is None else [percent(score["exact"]), "-", "-", "-"]
+    where = f" on {cost['device']}" if str(cost.get("device", "cpu")).startswith("gpu") else ""
+    kind = f"Keras {origin.get('dtype_policy', '')}, {_engine(origin)}{where}"
+    return (*row, "-", "-", steps, clean(kind))
 
 
 def _engine(origin: Mapping[str, Any]) -> str:
@@ -59,45 +98,39 @@ def _engine(origin: Mapping[str, Any]) -> str:
     return f"{backend} {device.get('versions', {}).get(backend, '')}".strip()
 
 
-def _solved(score: Mapping[str, Any]) -> str:
-    return f"{percent(score['exact'])} ({interval(score['interval'])})"
-
-
-def _file_row(file: Mapping[str, Any], costs: bool) -> tuple[str, ...]:
+def _file_row(file: Mapping[str, Any], costs: bool, judged: bool) -> tuple[str, ...]:
     result = file["result"]
     d, accuracy = result["decisions"], result["accuracy"]
-    row = [clean(file["file"]), PASSED if result["passed"] else FAILED, megabytes(file["bytes"])]
-    row += [_milliseconds(file["cost"])] if costs else []
+    row = [clean(file["file"]), PASSED if result["passed"] else FAILED, size_text(file["bytes"])]
+    row += [_milliseconds(file["cost"] or {})] if costs else []
     if accuracy is None:
-        row += ["-", "-"]
+        row += ["-"] * 4 if judged else []
     else:
-        got = accuracy["candidate"]
-        row += [_solved(got), signed(100 * (got["exact"] - accuracy["reference"]["exact"]), 1)]
+        counts = (str(len(accuracy[side])) for side in ("lost", "won"))
+        solved = percent(accuracy["candidate"]["exact"])
+        row += [solved, points(*difference(accuracy)), *counts]
     if d is None:
         row += ["-", "-", "-"]
     else:
-        row += [f"{d[name]} of {d['settled']}" for name in ("answers_equal", "steps_equal")]
+        row += [str(d[name]) for name in ("answers_equal", "steps_equal")]
         row.append(f"{d['candidate_mean_steps']:.2f}")
     kind = f"{kind_of_file(file['file'])} {file['precision']}, {file['engine']}"
     return (*row, clean(kind))
 
 
-def _milliseconds(cost: Mapping[str, Any] | None) -> str:
-    return "-" if cost is None or cost.get("step_ms") is None else f"{cost['step_ms']:.1f}"
+def _milliseconds(cost: Mapping[str, Any]) -> str:
+    return "-" if cost.get("step_ms") is None else milliseconds(cost["step_ms"])
 
 
-def gates_table(document: Document) -> Table:
-    """Every gate of every file: its limit, the measured value, and the margin."""
-    rows = []
-    for file in document["files"]:
-        for gate, limit, found, margin in gates(file["result"]):
-            rows.append((clean(file["file"]), clean(file["precision"]), gate, limit, found, margin))
-    heads = ("file", "precision", "gate", "limit", "found", "margin")
+def gates_table(result: Mapping[str, Any]) -> Table | None:
+    """Every gate of a file: its limit, the measured value, and the margin."""
+    heads = ("gate", "limit", "found", "margin")
     note = (
         "Gates of answers and halting steps apply to settled puzzles, gates of accuracy and mean "
         "steps to all puzzles, gates of forced values to every tensor and step."
     )
-    return Table("Gates", heads, tuple(rows), note)
+    rows = tuple(gates(result)) if result["decisions"] is not None else ()
+    return Table("Gates", heads, rows, note) if rows else None
 
 
 def gates(result: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
@@ -190,8 +223,7 @@ def provenance_table(document: Document) -> Table:
         ("weights sha256", reference["weights_sha256"]),
         ("puzzles", f"{_puzzles(reference)}: {origin.get('puzzles', '-')}"),
         ("task", reference["task"] or "unknown"),
-        ("values compared", f"{counted(reference['followed'], 'puzzle')} and "
-                            f"{counted(reference['refilled_slots'], 'refilled slot')}, every step"),
+        ("values compared", _compared(document)),
         ("halting", f"{_halt(reference['halt'])}, at most {reference['max_steps']} steps"),
         ("device", f"{device.get('name', '-')} ({device.get('kind', '-')})"),
         ("backend", f"{device.get('backend', '-')}, {origin.get('dtype_policy', '-')}, "
@@ -208,6 +240,14 @@ def provenance_table(document: Document) -> Table:
 
 def _puzzles(reference: Mapping[str, Any]) -> str:
     return rows_text(reference["puzzles"], reference["kind"])
+
+
+def _compared(document: Document) -> str:
+    if all(not file["result"]["forced"] for file in document["files"]):
+        return "none: no file was run step by step"
+    reference = document["reference"]
+    slots = counted(reference["refilled_slots"], "refilled slot")
+    return f"{counted(reference['followed'], 'puzzle')} and {slots}, every step"
 
 
 def _halt(rule: Mapping[str, Any]) -> str:

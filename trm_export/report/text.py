@@ -69,9 +69,29 @@ def decibels(value: float | None) -> str:
     return "∞" if value is None else f"{value:.1f}"
 
 
-def megabytes(size: int) -> str:
-    """Bytes as 10^6 bytes."""
-    return f"{size / 1e6:.2f}"
+def size_text(size: int) -> str:
+    """Bytes as MB of 10^6 bytes, or as kB below a tenth of that."""
+    return f"{size / 1e6:.2f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+
+
+def milliseconds(value: float) -> str:
+    """A time with about three digits."""
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def points(value: float, ends: tuple[float, float], unit: str = "") -> str:
+    """A difference in percentage points, and its interval."""
+    low, high = (signed(end, 1) for end in ends)
+    return f"{signed(value, 1)} {unit}({low} to {high})"
+
+
+def brief(count: int) -> str:
+    """A count in at most four characters: `9999`, `12k`, `1.2M`."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if count >= size:
+            scaled = count / (1e3 if unit == "k" else size)
+            return f"{scaled:.0f}{unit}" if scaled >= 10 else f"{scaled:.1f}{unit}"
+    return str(count)
 
 
 def no_floor(why: str) -> str:
@@ -79,11 +99,11 @@ def no_floor(why: str) -> str:
     return f"The noise floor was not measured: {clean(why)}."
 
 
-def power_of_ten(value: float, _position: object = None) -> str:
-    """A tick of a logarithmic axis."""
-    if value <= 0:
-        return ""
-    return "10" + str(round(math.log10(value))).translate(_SUPERSCRIPTS)
+def power_of_ten(value: float) -> str:
+    """A tick of a logarithmic axis: `10⁻³`, `3·10⁻³`."""
+    power = math.floor(math.log10(value) + 1e-9)
+    factor = f"{value / 10.0**power:.2g}"
+    return ("" if factor == "1" else f"{factor}·") + "10" + str(power).translate(_SUPERSCRIPTS)
 
 
 def listed(items: list[str] | tuple[str, ...], most: int = MANY) -> list[str]:

@@ -5,7 +5,7 @@ Token 0 pads in every task. Knows no particular task; `trm_export.tasks.TASKS` l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
@@ -59,6 +59,14 @@ class PuzzleSet:
     kind: str = "puzzles"
     identifiers: Ints | None = None
     padded: bool = False
+
+    @staticmethod
+    def of_tokens(tokens: Mapping[str, Any]) -> PuzzleSet:
+        """Puzzles of recorded inputs of a model, by name, without solutions."""
+        arrays = {name: np.asarray(rows, np.int32) for name, rows in tokens.items()}
+        blanks = np.zeros(len(arrays["inputs"]), np.int32)
+        identifiers = arrays.get("puzzle_identifiers")
+        return PuzzleSet(arrays["inputs"], None, blanks, identifiers=identifiers)
 
     def __len__(self) -> int:
         return len(self.inputs)

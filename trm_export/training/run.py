@@ -31,6 +31,7 @@ from trm_export.training.deadline import Deadline, TimeIsUpError
 from trm_export.training.recipe import Recipe
 from trm_export.training.run_files import RunFiles
 from trm_export.training.stopping import StopAskedError, StopRequest, asked_by_ctrl_c
+from trm_export.training.telling import Progress, Tell
 from trm_export.training.trainer import ACTTrainer
 from trm_export.training.validation import HaltingPoint
 from trm_runtime.display import Shown, Table
@@ -100,6 +101,7 @@ def train(
     jit_compile: bool = True,
     until: float | None = None,
     stop: StopRequest | None = None,
+    progress: Progress | None = None,
 ) -> TrainResult:
     """Trains and writes ``output`` (.keras) with its log, curve and recipe beside it.
 
@@ -111,7 +113,7 @@ def train(
     it; a model is written, unvalidated, only where there is none. Before the first step
     KeyboardInterrupt is raised. ``until`` (`time.time`) stops in time for a last validation.
     ``start`` is a .keras file of the recipe's preset whose weights, in place of random ones, are
-    where training begins.
+    where training begins. ``progress`` is called after every step, see `Tell`.
 
     Raises:
         UsageError: ``output`` is no .keras file or is ``start``, there is nothing to resume, the
@@ -150,6 +152,7 @@ def train(
     depth = _depth(recipe, trainer, files.log if state else None, task.lessons)
     others = [LearningCurve(files.log, files.curve)] if can_draw() else []
     others += [] if until is None else [Deadline(until, validate)]
+    others += [] if progress is None else [Tell(progress, recipe.epochs)]
     began, interrupted = time.monotonic(), False
     try:
         with asked_by_ctrl_c(request):

@@ -7,11 +7,20 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+from typing import IO, final
+
+LEVEL, SILENT = "TF_CPP_MIN_LOG_LEVEL", "3"  # an environment variable of TensorFlow, and its value
+_TENSORFLOW = "tensorflow"
+_EARLY = re.compile(rb"^(WARNING: All log messages before absl::|[IWE]\d{4} ).*\n", re.MULTILINE)
+"""Lines that TensorFlow logs before it reads the level."""
 
 
 def memory_file() -> IO[bytes]:
@@ -44,3 +53,47 @@ def without(remarks: re.Pattern[bytes]) -> Iterator[None]:
                 rest = remarks.sub(b"", kept.read())
                 if rest:
                     os.write(2, rest)
+
+
+def quiet_tensorflow() -> None:
+    """From now on TensorFlow loads without its log lines, whoever imports it.
+
+    A level that the user has set is left as it is, and the lines are then shown.
+    """
+    if os.environ.setdefault(LEVEL, SILENT) != SILENT or _TENSORFLOW in sys.modules:
+        return
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+@final
+class _Finder(MetaPathFinder):
+    """Finds TensorFlow where it is, with a loader that removes its lines."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != _TENSORFLOW:
+            return None
+        spec = PathFinder.find_spec(fullname, path)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _QuietLoader(spec.loader)
+        return spec
+
+
+@final
+class _QuietLoader(Loader):
+    """Another loader, without the lines."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        with without(_EARLY):
+            self._loader.exec_module(module)

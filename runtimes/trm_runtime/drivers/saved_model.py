@@ -6,7 +6,6 @@ The only module of the device package that may load TensorFlow; it does so when 
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any, final
@@ -14,7 +13,7 @@ from typing import Any, final
 from trm_runtime.checks import check_step_call
 from trm_runtime.contract import StepContract
 from trm_runtime.cores import check_threads
-from trm_runtime.drivers import quiet
+from trm_runtime.drivers.quiet import quiet_tensorflow
 from trm_runtime.drivers.refusals import cannot_open, cannot_step, no_signature
 from trm_runtime.drivers.saved_model_folder import KIND, read_contract
 from trm_runtime.errors import UsageError
@@ -24,17 +23,11 @@ from trm_runtime.runner import Arrays, StepOutput, step_output
 from trm_runtime.tensors import Shape
 from trm_runtime.verify import verify
 
-_LEVEL, _SILENT = "TF_CPP_MIN_LOG_LEVEL", "3"
-_EARLY = re.compile(rb"^(WARNING: All log messages before absl::|[IWE]\d{4} ).*\n", re.MULTILINE)
-"""Lines that TensorFlow logs before it reads the level."""
-
 
 def load_engine() -> ModuleType:
     """TensorFlow, without its log unless a level is set; MissingExtraError if not installed."""
-    if os.environ.setdefault(_LEVEL, _SILENT) != _SILENT:
-        return load_extra("tensorflow", "tensorflow")
-    with quiet.without(_EARLY):
-        return load_extra("tensorflow", "tensorflow")
+    quiet_tensorflow()
+    return load_extra("tensorflow", "tensorflow")
 
 
 def try_engine(tiny: Path) -> None:

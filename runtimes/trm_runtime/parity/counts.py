@@ -1,4 +1,4 @@
-"""Statistics of counts: Wilson's interval and McNemar's exact test. Standard library only."""
+"""Statistics of counts: intervals, and McNemar's exact test. Standard library only."""
 
 from __future__ import annotations
 
@@ -16,6 +16,17 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     half = _Z95 * math.sqrt(share * (1 - share) / n + weight / (4 * n)) / (1 + weight)
     low = 0.0 if hits == 0 else max(0.0, centre - half)
     return low, 1.0 if hits == n else min(1.0, centre + half)
+
+
+def paired_interval(lost: int, won: int, n: int) -> tuple[float, float]:
+    """The 95 % interval of the share `(won - lost) / n` of n pairs (Agresti and Min 2005).
+
+    It is that of the normal approximation after half a pair is added to each of the four kinds,
+    so that it has a width even where no pair differs.
+    """
+    size, difference, differing = n + 2, won - lost, lost + won + 1
+    half = _Z95 * math.sqrt(differing - difference**2 / size) / size
+    return max(-1.0, difference / size - half), min(1.0, difference / size + half)
 
 
 def mcnemar(lost: int, won: int) -> float:

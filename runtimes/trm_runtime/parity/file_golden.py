@@ -3,7 +3,7 @@
 Quantization is no part of such a comparison, so it is tight in every precision. Where engine,
 version, processor and threads are the same, every value must be the same to the last bit; elsewhere
 within twice the *floor*: the largest difference of the recording engine from itself with
-another number of threads and with its optimisations off.
+another number of threads, with its optimisations off and, in int8, with other carries.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from trm_runtime.parity.outcomes import Accuracy, Halting
 
 OK, FAILED, REPORTED, NOT_JUDGED = "ok", "failed", "reported", "not judged"
 WEIGHTS = "weights"  # the rung of a host: what the file stores, before what it computes
+ENGINE = "engine"  # the rung of a host: the file against itself
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,12 @@ class Rung:
     summary: str  # the main number, or the reason why there is none
     problems: tuple[str, ...] = ()  # what failed
     unlisted: int = 0  # number of further problems
+
+
+def any_judged(rungs: Iterable[tuple[str, str]]) -> bool:
+    """Whether a gate applied to anything that a candidate computes; (name, status) of all rungs."""
+    values = (status for name, status in list(rungs)[3:] if name not in (WEIGHTS, ENGINE))
+    return any(status in (OK, FAILED) for status in values)
 
 
 @dataclass(frozen=True, repr=False)
@@ -63,7 +71,8 @@ class ParityResult(Shown):
     @property
     def summary(self) -> str:
         """The candidate and the verdict."""
-        return f"{self.precision} on {rows_text(self.puzzles, self.kind)}. {self.verdict}"
+        on = f" on {rows_text(self.puzzles, self.kind)}" if self.ran else ""
+        return f"{self.precision}{on}. {self.verdict}"
 
     def tables(self) -> tuple[Table, ...]:
         """The ladder."""
@@ -75,6 +84,11 @@ class ParityResult(Shown):
     def broken(self) -> Rung | None:
         """The rung that failed, if any."""
         return next((rung for rung in self.rungs if rung.status == FAILED), None)
+
+    @property
+    def ran(self) -> bool:
+        """Whether the candidate was run; it is not where the contracts differ."""
+        return bool(self.forced) or self.decisions is not None
 
     @property
     def passed(self) -> bool:
@@ -99,14 +113,16 @@ class ParityResult(Shown):
     def verdict(self) -> str:
         """The result in one or two sentences."""
         if self.broken is not None:
-            return f"FAILED at {self.broken.name}: {self.broken.summary}.{self._hint()}"
+            where = f"at {self.broken.name}: {self.broken.summary}."
+            if self.same_weights:
+                return f"FAILED {where}"
+            return f"FAILED: made from other weights than this model, which shows {where}"
         return f"{self._passed()}{self._hint()}"
 
     @property
     def judged(self) -> bool:
         """Whether a gate applied to anything that the candidate computes."""
-        values = (rung for rung in self.rungs[3:] if rung.name != WEIGHTS)
-        return any(rung.status in (OK, FAILED) for rung in values)
+        return any_judged((rung.name, rung.status) for rung in self.rungs)
 
     def _passed(self) -> str:
         d, rows = self.decisions, rows_text(self.puzzles, self.kind)

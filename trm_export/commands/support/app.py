@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from trm_export.api.frameworks import DEBUG
-from trm_export.commands.support.console import warnings_as_remarks
+from trm_export.commands.support.console import emit, warnings_as_remarks
 from trm_export.commands.support.exits import INTERRUPTED, StoppedError, report
 from trm_export.commands.support.help_text import PanelCommand, PanelGroup
 from trm_export.commands.support.option_groups import grouped
@@ -33,6 +33,7 @@ _MODULES = {
     "train": (_BEGIN, "train"),
     "import_": (_BEGIN, "import"),
     "export": (_EXPORT, "onnx", "tflite", "saved-model"),
+    "c": (_EXPORT, "c"),
     "all": (_EXPORT, "all"),
     "parity": (_CHECK, "parity"),
     "reference": (_CHECK, "reference"),
@@ -111,6 +112,9 @@ def run(arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments
     open_closed_streams()
     try:
+        if sorted(arguments) == ["--json", "--version"]:
+            emit({"tool": TOOL, "version": __version__})
+            return 0
         refuse_names(arguments)
         with warnings_as_remarks():
             code = app(args=list(arguments) or ["--help"], prog_name=TOOL, standalone_mode=False)

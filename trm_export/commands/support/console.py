@@ -21,7 +21,6 @@ from trm_runtime.streams import discard
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
     from rich.text import Text
 
 Row = Sequence[str]
@@ -38,18 +37,24 @@ __all__ = [
     "show",
     "show_columns",
     "show_table",
-    "stages",
     "stderr",
     "stdout",
     "warnings_as_remarks",
 ]
 
 
+_above: list[Console] = []
+"""The console of the bar that is shown, if any."""
+
+
 class Advance(Protocol):
-    """Reports progress: how much is done so far, and a short note beside the bar."""
+    """Reports progress."""
 
     def __call__(self, done: float, note: str = "") -> None:
-        """`done` counts from 0 to the bar's total."""
+        """`done` is the share of a stage, 0 if unknown; `note` says what is being done.
+
+        A smaller share than before, or another note at 0, begins a new stage.
+        """
 
 
 def stdout() -> Console:
@@ -79,9 +84,9 @@ def remark(text: str) -> None:
 
 
 def print_stderr(text: Text) -> None:
-    """Print on stderr; nothing where that is closed or full."""
+    """Print on stderr, above a bar; nothing where that is closed or full."""
     try:
-        stderr().print(text)
+        (_above[-1] if _above else stderr()).print(text, soft_wrap=True)
     except OSError:
         discard(sys.stderr)
 
@@ -147,52 +152,35 @@ def show_columns(
 
 
 @contextmanager
-def progress(description: str, total: float | None = None) -> Iterator[Advance]:
-    """Show a bar on stderr during the block; `total` is None if the length is unknown.
+def progress(description: str = "Loading", *, lines: bool = False) -> Iterator[Advance]:
+    """Show one bar on stderr for the stages of a job; nothing where that is no terminal.
 
-    Yields the function that updates it. Without a terminal nothing is shown.
+    Yields the function that updates it. `description` is shown until it is called. With `lines`
+    the note of each stage that is done remains as a line, without a terminal too.
     """
-    with _bar(description, total) as (bar, task):
-        if bar is None:
-            yield _silent
-        else:
-            yield lambda done, note="": bar.update(task, completed=done, note=note)
+    if not sys.stderr.isatty():
+        yield _printed if lines else _silent
+        return
+    from trm_export.commands.support.bar import stage_bar
 
-
-@contextmanager
-def stages() -> Iterator[Advance]:
-    """Show a bar on stderr for a job of several stages, each with a name and a share (0 to 1).
-
-    A smaller share than before begins a new stage, with a new estimate of time.
-    """
-    with _bar("", 1.0) as (bar, task):
-        last = 0.0
+    with stage_bar(description) as bar:
 
         def advance(done: float, note: str = "") -> None:
-            nonlocal last
-            if bar is not None:
-                if done < last:
-                    bar.reset(task)
-                bar.update(task, completed=done, description=printable(note))
-            last = done
+            bar.advance(done, note)
+            if lines:
+                _printed(done, note)
 
-        yield advance
-
-
-@contextmanager
-def _bar(description: str, total: float | None) -> Iterator[tuple[Progress | None, Any]]:
-    """A progress bar and its one task; None without a terminal."""
-    console = stderr()
-    if not console.is_terminal:
-        yield None, None
-        return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    parts = ("{task.description}", BarColumn(), "{task.percentage:>3.0f}%", "{task.fields[note]}")
-    columns = [TextColumn(part) if isinstance(part, str) else part for part in parts]
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
-        yield bar, bar.add_task(description, total=total, note="")
+        _above.append(bar.console)
+        try:
+            yield advance
+        finally:
+            _above.remove(bar.console)
 
 
 def _silent(done: float, note: str = "") -> None:
     pass
+
+
+def _printed(done: float, note: str = "") -> None:
+    if done == 1:
+        remark(note)

@@ -8,7 +8,7 @@ import traceback
 from typing import Any
 
 from trm_export.api.frameworks import DEBUG
-from trm_export.commands.support.console import emit, print_stderr, printable
+from trm_export.commands.support.console import emit, print_stderr, printable, remark
 from trm_export.errors import TRMError, UsageError
 from trm_runtime.failures import os_message
 from trm_runtime.isolation import explained, inside, out_of_memory
@@ -24,8 +24,9 @@ class StoppedError(Exception):
 def report(error: BaseException, as_json: bool) -> int:
     """Print the error and return the exit code.
 
-    As text: `Error: ...` on stderr, of many problems the first. With `as_json`: `{"error": {"type",
-    "message", "problems", "exit_code"}}` on stdout, so that stdout is always exactly one document.
+    As text: `Error: ...` on stderr, of many problems the first, and the notes of the error. With
+    `as_json`: `{"error": {"type", "message", "problems", "exit_code"}}` on stdout, and `notes` if
+    there are any, so that stdout is always exactly one document.
     A traceback is shown only if the environment variable of `DEBUG` is set.
     """
     if has_no_reader(error):
@@ -38,9 +39,11 @@ def report(error: BaseException, as_json: bool) -> int:
     unwritten = output_problem(error) if isinstance(error, OSError) else None
     code, message = (TRMError.exit_code, unwritten) if unwritten else _explain(error)
     problems = list(getattr(error, "problems", ()))
+    notes = list(getattr(error, "__notes__", ())) if isinstance(error, TRMError) else []
     if as_json and not unwritten:
         name = type(error).__name__
         details: dict[str, Any] = {"type": name, "message": message, "problems": problems}
+        details |= {"notes": notes} if notes else {}
         try:
             emit({"error": {**details, "exit_code": code}})
             sys.stdout.flush()
@@ -48,6 +51,8 @@ def report(error: BaseException, as_json: bool) -> int:
             report(other, as_json=False)
     else:
         _print(code, str(error) if problems else message)
+        for note in notes:
+            remark(note)
     return code
 
 

@@ -1,0 +1,234 @@
+"""C source of a model: every kind of model, both precisions, warnings and sanitizers as errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import trm_export as te
+from tests.model.variants import VARIANTS, errors, random_model, random_step
+from trm_export.checkpoints.shipped import shipped_checkpoint
+from trm_export.errors import ParityError, UsageError
+from trm_export.exporters.c_source import write
+from trm_export.exporters.c_source.compiled import compiled_server, compiler
+from trm_export.exporters.c_source.source import ACTIVATIONS, number
+from trm_export.files import is_ours, is_source
+from trm_export.model import TRM, config
+from trm_export.step.keras_runner import KerasRunner
+from trm_export.step.step_model import adapt
+from trm_runtime.parity import record
+from trm_runtime.servers.runner import ServerRunner
+
+pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C compiler")
+
+WARNINGS = ("-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Werror")
+SANITIZED = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O1", "-g")
+ACTIVE = {
+    "vocab_size": 7, "hidden_size": 12, "num_heads": 2, "expansion": 2.0, "seq_len": 5,
+    "puzzle_emb_len": 1, "ffn_type": "mlp", "l_layers": 1, "h_layers": 1,
+}  # fmt: skip
+
+
+def generated(model: TRM, folder: Path, precision: str = "fp32") -> Path:
+    """The source of a model; unchecked, because the tests check it more closely."""
+    contract = write.contract_for(adapt(model), batch=1, precision=precision)
+    folder.mkdir(parents=True)
+    target = folder / "code"
+    target.touch()
+    write._write(model, contract, target)
+    return target
+
+
+def served(folder: Path, *options: str) -> Any:
+    """A runner of a folder, compiled with warnings as errors."""
+    command = [str(compiler()), *WARNINGS, *options]
+    server = compiled_server(folder, folder / "serve", command)
+    return ServerRunner(shlex.quote(str(server)))
+
+
+def one_row(arrays: dict[str, Any], row: int) -> dict[str, Any]:
+    return {name: array[row : row + 1] for name, array in arrays.items()}
+
+
+def steps(model: TRM, runner: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Every tensor of a step in mid-flight, of Keras and of the code, which does row after row."""
+    batch, carry = inputs_of(model)
+    expected = KerasRunner(model).step(batch, carry).tensors
+    rows = range(len(batch["inputs"]))
+    found = [runner.step(one_row(batch, row), one_row(carry, row)).tensors for row in rows]
+    for name, array in expected.items():
+        yield name, array, np.concatenate([tensors[name] for tensors in found])
+
+
+def inputs_of(model: TRM) -> tuple[dict[str, Any], dict[str, Any]]:
+    carry, batch = random_step(model)
+    return batch, carry
+
+
+@pytest.mark.parametrize("kind", VARIANTS)
+def test_every_kind_of_model_computes_what_keras_computes(kind: str, tmp_path: Path) -> None:
+    model = random_model(VARIANTS[kind])
+    with served(generated(model, tmp_path / "m"), *SANITIZED) as runner:
+        for name, expected, got in steps(model, runner):
+            assert got.dtype == expected.dtype
+            if got.dtype == np.float32:
+                assert errors(got, expected)[0] < 1e-5, name
+            else:
+                np.testing.assert_array_equal(got, expected, name)
+
+
+@pytest.mark.parametrize("kind", list(VARIANTS)[::3])
+def test_bytes_are_near_it(kind: str, tmp_path: Path) -> None:
+    model = random_model(VARIANTS[kind])
+    with served(generated(model, tmp_path / "m", "int8"), *SANITIZED) as runner:
+        found = {name: (expected, got) for name, expected, got in steps(model, runner)}
+    for state in ("z_H", "z_L"):
+        assert 1e-5 < errors(*found[state])[0] < 0.04, state
+
+
+def test_every_activation_is_there(tmp_path: Path) -> None:
+    assert set(ACTIVATIONS) == set(config.ACTIVATIONS)
+    for name in ACTIVATIONS:
+        model = random_model({**ACTIVE, "ffn_activation": name})
+        with served(generated(model, tmp_path / name), "-O1") as runner:
+            for tensor, expected, got in steps(model, runner):
+                np.testing.assert_allclose(got, expected, 1e-4, 1e-4, err_msg=f"{name} {tensor}")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_nan_stays_nan_and_a_reset_removes_it(precision: str, tmp_path: Path) -> None:
+    model = random_model(VARIANTS["paper mlp mixer"])
+    with served(generated(model, tmp_path / "m", precision), *SANITIZED) as runner:
+        batch, carry = (one_row(part, 1) for part in inputs_of(model))
+        for bad in (np.nan, np.inf):
+            carry["z_H"] = np.full_like(carry["z_H"], bad)
+            found = runner.step(batch, {**carry, "halted": np.array([False])})
+            assert np.isnan(found.outputs["logits"]).any()
+            found = runner.step(batch, {**carry, "halted": np.array([True])})
+            assert all(np.isfinite(array).all() for array in found.tensors.values())
+
+
+@pytest.mark.skipif(shutil.which("clang") is None, reason="there is no clang")
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_clang_has_no_warning(precision: str, tmp_path: Path) -> None:
+    for number_, options in enumerate(VARIANTS.values()):
+        folder = generated(random_model(options), tmp_path / str(number_), precision)
+        compiled_server(folder, folder / "serve", ["clang", *WARNINGS, "-O0"])
+
+
+def test_constants_are_read_as_they_are() -> None:
+    values = np.random.default_rng(0).normal(size=1000).astype(np.float32) * np.float32(1e-3)
+    values = np.concatenate([values, np.float32([0, -0.0, 1, 1e-45, 3.4e38, 5e20])])
+    assert all(np.float32(number(v).removesuffix("f")) == v for v in values)
+    assert all("." in number(v) or "e" in number(v) for v in values)
+
+
+# --- the shipped models, as a user exports them ---------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Any]:
+    folder = tmp_path_factory.mktemp("c")
+    return {
+        (name, precision): te.export_c(
+            shipped_checkpoint(name), folder / f"{name}-{precision}", precision=precision
+        )
+        for name in ("sudoku4", "maze9")
+        for precision in ("fp32", "int8")
+    }
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("name", ["sudoku4", "maze9"])
+def test_the_ladder_passes_with_the_codes_own_loop(
+    exported: dict[tuple[str, str], Any], name: str, precision: str, tmp_path: Path
+) -> None:
+    from trm_export.tasks import get_task
+    from trm_runtime.parity.golden_file import write_golden
+
+    result = exported[name, precision]
+    assert result.verdict.startswith("PASSED")
+    assert result.forced_error < 0.05
+    golden = record(
+        KerasRunner(te.load(shipped_checkpoint(name))), get_task(name).puzzles("test", count=12)
+    )
+    with (tmp_path / "golden.npz").open("wb") as file:
+        write_golden(file, golden)
+    server = compiled_server(result.path, tmp_path / "serve", [str(compiler()), "-O3"])
+    done = subprocess.run(
+        [sys.executable, "-m", "trm_runtime", "check", "--command", str(server),
+         str(tmp_path / "golden.npz"), "--json"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    rungs = {rung["name"]: rung["status"] for rung in json.loads(done.stdout)["rungs"]}
+    assert done.returncode == 0, done.stdout
+    assert rungs["driver's loop"] == rungs["refusals"] == "ok"
+
+
+def test_what_is_written(exported: dict[tuple[str, str], Any]) -> None:
+    result = exported["sudoku4", "int8"]
+    assert result.contract.precision == "int8"
+    assert result.contract.batch == 1
+    assert {path.name for path in result.path.iterdir()} == {
+        "Makefile", "memory.json", "model.c", "model.h", "serve.c", "trm_contract.json",
+        "weights.c", "weights.h",
+    }  # fmt: skip
+    assert result.sidecar.read_text() == (result.path / "trm_contract.json").read_text()
+    memory = json.loads((result.path / "memory.json").read_text())
+    assert memory["constants"] < 50_000
+    assert memory["carry"] + memory["scratch"] < 10_000
+    assert is_source(result.path)
+    assert is_ours(result.path)
+
+
+def test_twice_the_same_and_only_ours_is_replaced(
+    exported: dict[tuple[str, str], Any], tmp_path: Path
+) -> None:
+    first = exported["sudoku4", "fp32"].path
+    again = te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "m").path
+    again = te.export_c(shipped_checkpoint("sudoku4"), again).path
+    assert {p.name: p.read_bytes() for p in first.iterdir()} == {
+        p.name: p.read_bytes() for p in again.iterdir()
+    }
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "model.c").write_text("int main(void) { return 0; }\n")
+    with pytest.raises(te.errors.TargetError, match="is a directory"):
+        te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "theirs")
+
+
+def test_a_wrong_product_is_not_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("trm_export.exporters.c_source.source.NORM_EPSILON", 0.5)
+    with pytest.raises(ParityError, match="was not written"):
+        te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_compiler_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("trm_export.exporters.c_source.write.compiler", lambda: None)
+    result = te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "m")
+    assert result.verdict.startswith("Not checked")
+    assert result.path.is_dir()
+
+
+def test_what_cannot_be_code_is_refused(tmp_path: Path) -> None:
+    half = TRM(**ACTIVE, dtype="bfloat16")
+    with pytest.raises(UsageError, match="computes in bfloat16, but only float32"):
+        te.export_c(half, tmp_path / "m")
+    with pytest.raises(UsageError, match="precision must be fp32 or int8, got 'fp16'"):
+        te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "m", precision="fp16")
+    with pytest.raises(UsageError, match=r"drop \.onnx"):
+        te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []

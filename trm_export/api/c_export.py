@@ -1,0 +1,55 @@
+"""`export_c`: a model as C source that needs no interpreter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trm_export.api.arguments import ARTIFACTS, FilePath, ModelLike, file_of, stem_of
+from trm_export.api.loading import as_step_model, refuse_model
+from trm_export.files import refuse_overwrite, refuse_source, require_suffix
+
+if TYPE_CHECKING:
+    from trm_export.exporters.export_result import ExportResult
+
+_PROBES = 6  # puzzles of the check
+
+
+def export_c(
+    model: ModelLike,
+    folder: FilePath | None = None,
+    *,
+    precision: str = "fp32",
+    force: bool = False,
+) -> ExportResult:
+    """Writes the model as a folder of portable C99: no interpreter, no heap, no files.
+
+    The code is compiled, if this machine has a C compiler, and compared with Keras before the
+    folder gets its name. The step contract is in the folder and beside it.
+
+    Args:
+        model: a `.keras` file or a Keras model of class `TRM`, on any backend.
+        folder: the folder to write; ``artifacts/<name>_c`` if None.
+        precision: ``"fp32"``, or ``"int8"`` for byte weights and integer products.
+        force: replace a folder that this tool did not make.
+
+    Raises:
+        UsageError: the model or the precision is not supported, with the reasons.
+        CheckpointError: see `load`.
+        OverwriteError: the folder exists and was not made by this tool.
+        ParityError: the code does not compute what Keras computes; nothing was written.
+    """
+    mark = "" if precision == "fp32" else f"-{precision}"
+    target = ARTIFACTS / f"{stem_of(model)}{mark}_c" if folder is None else Path(folder)
+    source = file_of(model)
+    require_suffix(target, "")
+    if source is not None:
+        refuse_source(target, source)
+    refuse_overwrite(target, force=force)
+    refuse_model(model)
+    step_model = as_step_model(model, any_backend=True)
+    from trm_export.exporters.c_source.write import generate
+    from trm_export.exporters.probe import probe_puzzles
+
+    probes = probe_puzzles(step_model, _PROBES)
+    return generate(step_model, target, probes, precision, force=force, source=source)

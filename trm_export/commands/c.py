@@ -1,0 +1,43 @@
+"""`trm-export c`: a model as C source for a microcontroller."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from trm_export.commands.support.help_text import examples
+from trm_export.commands.support.options import WHAT, AsJson, Force, ModelFile, Output
+
+_Precision = Annotated[
+    Literal["fp32", "int8"],
+    typer.Option(
+        help="Number format of the weights; int8 multiplies integers.", rich_help_panel=WHAT
+    ),
+]
+
+
+@examples(
+    "trm-export c model.keras -o model/",
+    "trm-export c model.keras --precision int8 -o model-int8/",
+)
+def c(
+    model: ModelFile,
+    *,
+    precision: _Precision = "fp32",
+    output: Output = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Generate C99 that needs no interpreter, and check it against Keras on real puzzles."""
+    import trm_export
+    from trm_export.commands.support.console import emit, progress, remark
+
+    with progress("Generating"):
+        result = trm_export.export_c(model, output, precision=precision, force=force)
+    if as_json:
+        emit(result.to_json())
+        return
+    remark(result.summary)
+    for path in result.files:
+        print(path)

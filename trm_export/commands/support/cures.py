@@ -1,0 +1,106 @@
+"""What may help where a file fails: the command to try, with the user's own paths and options."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trm_export.commands.support.command_line import command
+from trm_export.commands.support.options import ModelOptions
+from trm_export.errors import OtherWeightsError
+
+if TYPE_CHECKING:
+    from trm_export import KeepSearch
+    from trm_export.api.comparison import JudgedFile
+
+_PERCENT, _MOST = 40.0, 90.0  # of bytes that float layers may add; with more fp16 is as small
+_ROUNDED = 10  # percent
+_JUDGED = ("forced values", "answers", "halting steps", "task accuracy")
+"""The rungs on which a smaller precision may fail, and only that."""
+
+
+def cure_of_export(
+    model: object, choices: Mapping[str, Any], search: KeepSearch | None = None
+) -> str | None:
+    """The export to try after one with these keywords failed; None where nothing is known to help.
+
+    Args:
+        model: the path of the model.
+        choices: keywords of `export`, and further options of the command.
+        search: that of `auto_keep`, if it was asked for.
+    """
+    changes = _changes(choices, search)
+    return None if changes is None else _export(model, {**choices, **changes})
+
+
+def _export(model: object, choices: Mapping[str, Any]) -> str:
+    options = dict(choices)
+    return command(options.pop("format"), model, **options)
+
+
+def _changes(choices: Mapping[str, Any], search: KeepSearch | None) -> dict[str, Any] | None:
+    precision = choices["precision"]
+    percent = _PERCENT if search is None else _more(search.needed)
+    if precision.startswith("int8") and percent is not None:
+        return {"auto_keep": percent}
+    whole = {"integer_io": False, "keep": (), "auto_keep": None, "auto_keep_count": None}
+    if precision.startswith("int8"):
+        return {"precision": "fp16", **whole}
+    if precision == "fp16":
+        return {"precision": "fp32", **whole}
+    return None if choices["format"] == "saved-model" else {"format": "saved-model", "target": None}
+
+
+def _more(needed: float | None) -> float | None:
+    """A round budget that has room for the next layer."""
+    if needed is None or needed > _MOST:
+        return None
+    return float(_ROUNDED * math.ceil((needed + 1) / _ROUNDED))
+
+
+def cure_of_parity(
+    model: Path, file: JudgedFile, options: ModelOptions, *, explained: bool
+) -> str | None:
+    """The command to try after the file failed; None where nothing is known to help."""
+    broken, made = file.result.broken, vars(options)
+    if broken is None:
+        return None
+    if not file.result.same_weights or broken.name not in _JUDGED:
+        return export_again(model, file.path, options)
+    if file.contract.precision == "fp32":
+        return None if explained else command("parity", model, file.path, explain=True, **made)
+    from trm_export.api.again import choices_of_file
+
+    found = choices_of_file(file.path)
+    if not found["precision"].startswith("int8"):
+        return cure_of_export(model, {**found, **made})
+    percent = _MOST if found["keep"] else _PERCENT
+    count = None if broken.name == _JUDGED[0] else file.result.puzzles
+    search = {"auto_keep": percent, "auto_keep_count": count, "keep": (), "output": file.path}
+    return _export(model, {**found, **search, **made})
+
+
+def export_again(model: Path, file: Path, options: ModelOptions) -> str:
+    """The export of this model in the place of the file, with the same choices."""
+    from trm_export.api.again import choices_of_file
+
+    return _export(model, {**choices_of_file(file), "output": file, **vars(options)})
+
+
+@contextmanager
+def with_cure(model: Path, options: ModelOptions) -> Iterator[None]:
+    """An OtherWeightsError of the block gets the commands that export its files again as notes."""
+    try:
+        yield
+    except OtherWeightsError as error:
+        for line in lines(export_again(model, file, options) for file in error.files):
+            error.add_note(line)
+        raise
+
+
+def lines(cures: Iterable[str | None]) -> list[str]:
+    """The commands as lines of a message, each once."""
+    return [f"Try: {one}" for one in dict.fromkeys(cures) if one is not None]

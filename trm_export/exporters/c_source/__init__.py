@@ -1,0 +1,1 @@
+"""C source of a model: portable C99 that needs no interpreter, no heap and no files."""

@@ -1,0 +1,134 @@
+"""`generate`: a model as a folder of C source, compiled and compared with Keras before it is there.
+
+The contract lies in the folder and beside it; `memory.json` has the sizes of the static memory.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from trm_export.errors import ParityError, UsageError
+from trm_export.exporters.c_source.arrays import LANES, weights_of
+from trm_export.exporters.c_source.compiled import compiled_server, compiler
+from trm_export.exporters.c_source.layout import Layout, layout_of
+from trm_export.exporters.c_source.source import source_files
+from trm_export.exporters.export_result import ExportResult
+from trm_export.exporters.shared import Shared
+from trm_export.files import (
+    SOURCE_CONTRACT,
+    SOURCE_MEMORY,
+    refuse_overwrite,
+    refuse_source,
+    require_suffix,
+    sidecar,
+    size_on_disk,
+    write_together,
+)
+from trm_export.leftovers import scratch_folder
+from trm_export.model import TRM
+from trm_export.step.signature import contract_for
+from trm_export.step.step_model import StepModel
+from trm_export.version import TOOL
+from trm_runtime.contract import StepContract
+from trm_runtime.parity import Puzzles, check
+from trm_runtime.servers.runner import ServerRunner
+
+_WIDEST = 1 << 16  # inputs of a matrix whose int8 products fit 32 bits
+
+
+def generate(
+    model: StepModel,
+    folder: Path,
+    puzzles: Puzzles,
+    precision: str,
+    *,
+    force: bool = False,
+    source: Path | None = None,
+) -> ExportResult:
+    """Writes the C source of a model into a new folder, compiles it and compares it with Keras.
+
+    Args:
+        model: one of our own class that computes in float32.
+        folder: target; its contract is also written beside it as ``<folder>.json``.
+        puzzles: real puzzles for the check.
+        precision: one of `LANES`.
+        force: replace a folder that this tool did not make.
+        source: the file the model was loaded from, which is never replaced.
+
+    Raises:
+        UsageError: the model or the precision is not supported, with the reasons.
+        ParityError: the code does not compute what Keras computes; nothing is written.
+    """
+    problems = list(refusals(model, precision))
+    if problems:
+        raise UsageError(" ".join(problems))
+    require_suffix(folder, "")
+    if source is not None:
+        refuse_source(folder, source)
+    refuse_overwrite(folder, force=force)
+    contract = contract_for(model, batch=1, precision=precision)
+    with write_together(force=force) as writing:
+        new, beside = writing(folder), writing(sidecar(folder))
+        start = time.perf_counter()
+        _write(model.keras, contract, new)
+        written = time.perf_counter()
+        error, verdict = _checked(model, puzzles, new, folder)
+        ended = time.perf_counter()
+        beside.write_text(contract.to_json(), encoding="utf-8")
+    return ExportResult(
+        folder, contract, "c", "rolled", size_on_disk(folder), written - start, ended - written,
+        error, verdict,
+    )  # fmt: skip
+
+
+def refusals(model: StepModel, precision: str) -> Iterator[str]:
+    """Why this model cannot be C source, a sentence a reason."""
+    if precision not in LANES:
+        yield f"c: precision must be {' or '.join(LANES)}, got {precision!r}."
+    if not isinstance(model.keras, TRM):
+        yield (
+            f"c: {type(model.keras).__name__} is not a class of this package, and code is only "
+            "generated for its TRM; use onnx or tflite."
+        )
+    elif model.keras.compute_dtype != "float32":
+        yield (
+            f"c: the model computes in {model.keras.compute_dtype}, but only float32 models are "
+            "supported; build the model with dtype float32 and load the weights into it."
+        )
+    elif max(model.keras.config.positions, model.keras.config.hidden_size) >= _WIDEST:
+        yield f"c: the model is too large; positions and width must be less than {_WIDEST:,}."
+
+
+def _write(model: TRM, contract: StepContract, folder: Path) -> Layout:
+    """Writes all files of the folder."""
+    weights = weights_of(model, contract.precision)
+    layout = layout_of(model, weights)
+    folder.unlink(missing_ok=True)
+    folder.mkdir()
+    files = source_files(model, weights, layout, contract)
+    files[SOURCE_CONTRACT] = contract.to_json()
+    files[SOURCE_MEMORY] = json.dumps({"tool": TOOL, **asdict(layout)}, indent=2) + "\n"
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return layout
+
+
+def _checked(
+    model: StepModel, puzzles: Puzzles, new: Path, folder: Path
+) -> tuple[float | None, str]:
+    """The worst forced error of a step of the compiled code, and the verdict."""
+    found = compiler()
+    if found is None:
+        return None, "Not checked: this machine has no C compiler (cc, gcc or clang)."
+    with scratch_folder() as scratch:
+        server = compiled_server(new, scratch / "serve", [found, "-O2"])
+        with ServerRunner(shlex.quote(str(server))) as runner:
+            result = check(Shared(model).golden(puzzles), runner, steps_only=True)
+    if result.broken is not None:
+        raise ParityError(f"{folder} was not written: {result.verdict}")
+    return result.forced_error, result.verdict

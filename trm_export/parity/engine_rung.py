@@ -1,0 +1,66 @@
+"""The rung `engine`: a file against itself, so that neither its weights nor its precision count.
+
+With a recording of the file beside it the file is compared as on a device: to the last bit, or
+within the floor of the engine that recorded it. Without one, the rung reports how far the engine is
+from itself when it runs in another way.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trm_export.errors import TRMError, reason_of
+from trm_export.files import RECORDING, sidecar
+from trm_export.parity.engine_control import own_control
+from trm_export.tasks import PuzzleSet
+from trm_runtime.measure import load_engine
+from trm_runtime.message_text import counted
+from trm_runtime.open import open_runner
+from trm_runtime.parity import Golden, Rung, check, record
+from trm_runtime.parity.file_golden import engine_hop
+from trm_runtime.parity.golden_file import read_golden
+from trm_runtime.parity.result import ENGINE, FAILED, NOT_JUDGED, OK, REPORTED
+from trm_runtime.runner import StepRunner
+
+_PUZZLES = 2  # without a recording
+
+
+def engine_rung(path: Path, reference: Golden, threads: int | None) -> Rung | None:
+    """The rung of a file; None for a loop, which has no steps.
+
+    `reference` is a recording of the model, whose first puzzles are used where the file has no
+    recording; `threads` are those of the engine.
+    """
+    try:
+        runner = open_runner(path, threads)
+        if runner.contract.granularity == "loop":
+            return None
+        if sidecar(path, RECORDING).is_file():
+            return _recorded(read_golden(sidecar(path, RECORDING)), path, runner, threads)
+        return _unrecorded(reference, path, runner, threads)
+    except TRMError as error:
+        return Rung(ENGINE, NOT_JUDGED, reason_of(error))
+
+
+def _recorded(golden: Golden, path: Path, runner: StepRunner, threads: int | None) -> Rung:
+    hop = engine_hop(golden, path, threads)
+    if hop is None:
+        return Rung(ENGINE, NOT_JUDGED, f"{sidecar(path, RECORDING).name} is of a model")
+    result = check(golden, runner, gates=hop.gates, steps_only=True)
+    here, there = load_engine(path), golden.about.provenance["engine"]
+    if result.broken is not None:
+        text = f"{here} does not compute what {there} recorded of this file"
+        return Rung(ENGINE, FAILED, f"{text}: {result.broken.summary}", result.broken.problems)
+    if hop.exact:
+        return Rung(ENGINE, OK, f"{here} gives every value of its recording to the last bit")
+    differs = f"differs from the recording by {there} by {result.forced_error or 0.0:.1e}"
+    return Rung(ENGINE, OK, f"{here} {differs}, at most {hop.gates.relative_l2:.1e}")
+
+
+def _unrecorded(reference: Golden, path: Path, runner: StepRunner, threads: int | None) -> Rung:
+    tokens = {name: rows[:_PUZZLES] for name, rows in reference.chunks[0].tokens.items()}
+    golden = record(runner, PuzzleSet.of_tokens(tokens))
+    errors = own_control(golden, path, threads, lambda share: None)["errors"]
+    found = ", ".join(f"{error:.1e} ({what})" for what, error in errors.items())
+    puzzles = counted(golden.puzzles, "puzzle")
+    return Rung(ENGINE, REPORTED, f"{load_engine(path)} on {puzzles} against itself: {found}")
