@@ -82,6 +82,10 @@ class ProtocolError(RejectedInputError):
     """A model whose step is not what the protocol says; `problems` lists every reason."""
 
 
+class NoControlError(TRMError):
+    """This model, or this engine, cannot be computed in a second way."""
+
+
 class OtherWeightsError(ParityError):
     """Files whose contracts record other weights than those of the model; `files` are their paths.
 

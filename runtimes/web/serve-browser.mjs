@@ -103,7 +103,7 @@ function start(browser, address, reject) {
   child.on("error", (error) => reject(new TrmError(`${browser} cannot be started: ${error.message}`, 3)));
   child.on("exit", (code) => reject(new TrmError(`${browser} ended with exit code ${code}.`)));
   closing.push(async () => {
-    const ended = child.exitCode === null && once(child, "exit");
+    const ended = child.pid && child.exitCode === null && once(child, "exit");
     child.kill();
     await ended;
     rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });

@@ -61,7 +61,8 @@ def without_control() -> Any:
 
 
 def test_a_model_that_mixes_precisions_has_no_control() -> None:
-    from trm_export.parity.control import NoControlError, float64_runner
+    from trm_export.errors import NoControlError
+    from trm_export.parity.control import float64_runner
 
     with pytest.raises(NoControlError, match="Tuned cannot be computed in float64: ") as caught:
         float64_runner(without_control())
@@ -69,7 +70,7 @@ def test_a_model_that_mixes_precisions_has_no_control() -> None:
 
 
 def test_a_recording_goes_on_without_one_and_says_why(tmp_path: Path) -> None:
-    from trm_export.parity.control import NoControlError
+    from trm_export.errors import NoControlError
     from trm_export.parity.recording import record_file
     from trm_export.tasks import PuzzleSet
     from trm_runtime.parity import GoldenOrigin

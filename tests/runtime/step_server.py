@@ -93,6 +93,8 @@ def main(fault: str) -> None:
         if hello is not None:
             output.write(hello)
             output.flush()
+            if b"error" in hello:
+                sys.exit(4)
             time.sleep(60)
         if fault == "hello-exit":
             sys.exit(3)

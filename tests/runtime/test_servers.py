@@ -7,7 +7,6 @@ import os
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -87,13 +86,11 @@ def test_a_right_server_climbs_the_ladder(golden: Path, capsys: pytest.CaptureFi
 def test_what_a_server_does_wrong_is_one_sentence(
     golden: Path, capsys: pytest.CaptureFixture[str], fault: str, code: int, words: str
 ) -> None:
-    before = time.monotonic()
     assert checked(golden, fault) == code
     captured = capsys.readouterr()
     assert words in captured.err
     assert len(captured.err) < 600
     assert captured.out == ""
-    assert time.monotonic() - before < 60  # far from the time limit of 300 s
     assert ("the engine said" in captured.err) == (fault == "exit")
 
 

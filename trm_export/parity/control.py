@@ -12,12 +12,11 @@ from typing import Any, final
 import keras
 import numpy as np
 
-from trm_export.errors import reason_of
+from trm_export.errors import NoControlError, reason_of
 from trm_export.parity.checking import Measured, Units, all_parts
 from trm_export.parity.parts import Parts
 from trm_export.step.keras_runner import KerasRunner
 from trm_export.step.step_model import AnyModel, StepModel, adapt
-from trm_runtime.errors import TRMError
 from trm_runtime.parity import Gates, ParityResult
 from trm_runtime.parity.golden import Golden
 from trm_runtime.parity.ladder import conclude, measure
@@ -26,10 +25,6 @@ from trm_runtime.runner import StepOutput, StepRunner, initial_carry
 Array = np.ndarray[Any, Any]
 
 _PLAIN, _WIDE = "float32", "float64"
-
-
-class NoControlError(TRMError):
-    """This model cannot be computed in float64."""
 
 
 def _float64_allowed() -> AbstractContextManager[Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from trm_export.parity.control import NoControlError
+from trm_export.errors import NoControlError
 from trm_runtime.cores import available_cores
 from trm_runtime.file_kinds import kind_of
 from trm_runtime.message_text import counted

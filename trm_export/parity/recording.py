@@ -9,9 +9,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from trm_export.errors import UsageError, reason_of
+from trm_export.errors import NoControlError, UsageError, reason_of
 from trm_export.files import atomic_write
-from trm_export.parity.control import NoControlError, controlled
+from trm_export.parity.control import controlled
 from trm_export.parity.engine_control import own_control
 from trm_export.parity.parts import Parts, beside, digest
 from trm_export.step.keras_runner import KerasRunner
