@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
-from typing import Optional
 
 HERE = Path(__file__).parent
 TOOLS = ("make", "arm-none-eabi-gcc", "qemu-system-arm")
@@ -90,7 +89,8 @@ def run(
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdin is not None and process.stdout is not None  # noqa: PT018, S101
+        assert process.stdin is not None
+        assert process.stdout is not None
         process.stdin.write("".join(f"{line}\n" for line in puzzles) + "\4")
         process.stdin.flush()
         for line in process.stdout:
@@ -99,7 +99,7 @@ def run(
                 yield report
 
 
-def _report(line: str) -> Optional[Step | Answer]:
+def _report(line: str) -> Step | Answer | None:
     kind, *words = line.split(" ")
     if kind == "step":
         number, _, ticks, cells = words

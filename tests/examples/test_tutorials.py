@@ -1,4 +1,4 @@
-"""The tutorial about a Keras model of one's own: its file, its commands and its refusal are real."""
+"""The tutorial about a Keras model of a class of one's own runs, and its refusal is real."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def draw(seed: int) -> Drawn:
         "vocab_size": whole(2, 20), "hidden_size": hidden, "num_heads": heads,
         "expansion": one_of(0.1, 0.5, 1.0, 2.0, 8 / 3, 4.0), "seq_len": whole(1, 25),
         "family": family, "puzzle_emb_len": prefix, "puzzle_emb_ndim": table,
-        "num_puzzle_identifiers": whole(1, 6), "l_layers": layers,
+        "num_puzzle_identifiers": whole(1, 6) if table else 1, "l_layers": layers,
         "h_layers": layers if family == "paper" else whole(1, 2),
         "h_cycles": whole(1, 2), "l_cycles": whole(1, 3), "halt_max_steps": whole(1, 6),
         "no_act_continue": one_of(True, True, False),
@@ -107,6 +107,7 @@ def draw(seed: int) -> Drawn:
         "recursion": one_of(None, None, "rolled", "unrolled"),
         "puzzle_table": "external" if table and rng.random() < 0.4 else "internal",
         "integer_io": bool(rng.random() < 0.15),
+        "ports": "int32" if seed % 4 == 1 else "bool",
         "keep": one_of((), (), (), "*down", ("lm_head", "*gate_up"), "nowhere"),
     }  # fmt: skip
     if options["format"] == "tflite":

@@ -203,7 +203,8 @@ function choices(root, options, chosen, onChoice) {
 function fileChosen() {
   const { bytes } = fileNow();
   $("bytes").textContent = megabytes(bytes);
-  $("download").textContent = `The model has ${megabytes(bytes)}; ${ENGINES[state.engine]} adds ${megabytes(downloads[state.engine])}, once.`;
+  const engine = `${ENGINES[state.engine]} adds ${megabytes(downloads[state.engine])}, once.`;
+  $("download").textContent = `The model has ${megabytes(bytes)}; ${engine}`;
   state.history = [];
   if (state.puzzle.length) show(0);
 }
@@ -225,9 +226,16 @@ function taskChosen(name) {
   fileChosen();
 }
 
-choices($("engines"), ENGINES, state.engine, (engine) => ((state.engine = engine), fileChosen()));
-choices($("precisions"), PRECISIONS, state.precision, (precision) => ((state.precision = precision), fileChosen()));
-choices($("tasks"), Object.fromEntries(tasks.map(({ name, title }) => [name, title])), state.task.name, taskChosen);
+const titles = Object.fromEntries(tasks.map(({ name, title }) => [name, title]));
+choices($("engines"), ENGINES, state.engine, (engine) => {
+  state.engine = engine;
+  fileChosen();
+});
+choices($("precisions"), PRECISIONS, state.precision, (precision) => {
+  state.precision = precision;
+  fileChosen();
+});
+choices($("tasks"), titles, state.task.name, taskChosen);
 $("solve").addEventListener("click", () => (state.running ? (state.running = false) : run()));
 $("example").addEventListener("click", example);
 $("clear").addEventListener("click", clear);
