@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <map>
+#include <memory>
 #include <string>
 
 #include "contract.hpp"
@@ -35,6 +36,13 @@ class Library {
  private:
   void* handle_;  // never closed: engines leave threads behind
 };
+
+// An object of an engine, and the function that releases it.
+using Handle = std::unique_ptr<void, void (*)(void*)>;
+
+inline Handle nothing() {
+  return Handle(nullptr, [](void*) {});
+}
 
 // What an engine says of its tensors: name to dtype and shape in words.
 using Described = std::map<std::string, std::string>;
