@@ -55,7 +55,7 @@ struct Arguments {
     source.imbue(std::locale::classic());
     double value = 0;
     source >> value;
-    if (source.fail() || !source.eof()) throw trm::Error(name + ": expected " + expected + ", got " + trm::quoted(text(name)) + ".", trm::USAGE);
+    if (source.fail() || !source.eof()) throw trm::Error(name + ": expected " + expected + ", got " + trm::json_text(text(name)) + ".", trm::USAGE);
     return value;
   }
   std::optional<std::int64_t> whole(const std::string& name) const {
@@ -99,8 +99,12 @@ Arguments parse(const std::vector<std::string>& words) {
 }
 
 std::string read_text(const std::string& path) {
-  if (path != "-") return trm::read_file(path);
-  return {std::istreambuf_iterator<char>(std::cin), {}};
+  const std::string text = path == "-" ? std::string(std::istreambuf_iterator<char>(std::cin), {}) : trm::read_file(path);
+  const std::size_t most = trm::limit_of("TRM_MAX_FILE_MB", 64);
+  if (text.size() > most << 20) {
+    throw trm::Error(path + ": larger than " + std::to_string(most) + " MB; set the environment variable TRM_MAX_FILE_MB to allow more.");
+  }
+  return text;
 }
 
 trm::Tensor identifiers(const std::string& path, std::size_t rows) {
@@ -126,7 +130,7 @@ class Stream {
   // The puzzles up to the first that still runs.
   void write(const trm::Solution& solution) {
     if (as_json_ && !begun_) {
-      std::cout << "{\"model_name\": " << trm::quoted(contract_.model_name) << ", \"precision\": " << trm::quoted(contract_.precision) << ", \"puzzles\": [\n";
+      std::cout << "{\"model_name\": " << trm::json_text(contract_.model_name) << ", \"precision\": " << trm::json_text(contract_.precision) << ", \"puzzles\": [\n";
       begun_ = true;
     }
     for (; next_ < solution.reasons.size() && solution.reasons[next_] != trm::Stop::running; ++next_) {
@@ -171,7 +175,7 @@ class Stream {
               << (std::isnan(q_halt) ? "nan" : number("%.4f", q_halt)) << '\n';
   }
   void write_json(const trm::Solution& solution, std::size_t puzzle) const {
-    std::cout << (puzzle ? "," : "") << "{\"answer\": " << trm::quoted(answer(solution, puzzle)) << ", \"ids\": [";
+    std::cout << (puzzle ? "," : "") << "{\"answer\": " << trm::json_text(answer(solution, puzzle)) << ", \"ids\": [";
     for (std::size_t cell = 0; cell < contract_.cells(); ++cell) {
       std::cout << (cell ? ", " : "") << solution.answers[puzzle * contract_.cells() + cell];
     }
@@ -205,7 +209,7 @@ int solve(const Arguments& given, bool& begun) {
   const auto runner = trm::open_runner(given.files[0], given.threads(), given.text("--engine"));
   const trm::Contract& contract = runner->contract();
   trm::Tensors puzzles;
-  puzzles["inputs"] = trm::PuzzleReader(contract).read(read_text(given.files[1]));
+  puzzles["inputs"] = trm::PuzzleReader(contract).read(read_text(given.files[1]), given.files[1]);
   const std::size_t count = trm::rows_of(puzzles);
   if (trm::find_spec(contract.inputs, "puzzle_embedding")) throw trm::Error("This model takes rows of its table of puzzle embeddings, which this command does not read; use the library.");
   if (trm::find_spec(contract.inputs, "puzzle_identifiers")) puzzles["puzzle_identifiers"] = identifiers(given.text("--identifiers"), count);
@@ -279,7 +283,7 @@ int report(const trm::Error& error, bool as_json, bool begun) {
   }
   const char* type = error.exit_code == trm::USAGE ? "UsageError" : error.exit_code == trm::MISSING ? "MissingExtraError"
                      : error.exit_code == trm::REJECTED ? "RejectedInputError" : "TRMError";
-  std::cout << (begun ? "], " : "{") << "\"error\": {\"type\": \"" << type << "\", \"message\": " << trm::quoted(error.what())
+  std::cout << (begun ? "], " : "{") << "\"error\": {\"type\": \"" << type << "\", \"message\": " << trm::json_text(error.what())
             << ", \"problems\": [], \"exit_code\": " << error.exit_code << "}}" << std::endl;
   return error.exit_code;
 }

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <dlfcn.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <map>
@@ -35,6 +37,27 @@ class Library {
 
  private:
   void* handle_;  // never closed: engines leave threads behind
+};
+
+// Sends what an engine prints nowhere, while it exists.
+class Quiet {
+ public:
+  Quiet() : kept_(dup(2)) {
+    const int nowhere = ::open("/dev/null", O_WRONLY);
+    if (nowhere < 0) return;
+    dup2(nowhere, 2);
+    close(nowhere);
+  }
+  ~Quiet() {
+    if (kept_ < 0) return;
+    dup2(kept_, 2);
+    close(kept_);
+  }
+  Quiet(const Quiet&) = delete;
+  Quiet& operator=(const Quiet&) = delete;
+
+ private:
+  int kept_;
 };
 
 // An object of an engine, and the function that releases it.

@@ -26,6 +26,14 @@ class LitertRunner final : public Runner {
     run_ = library_.get<decltype(run_)>("LiteRtRunCompiledModel");
   }
 
+  ~LitertRunner() override {
+    const Quiet quiet;  // it logs what it releases
+    for (auto& ports : ports_) ports.clear();
+    compiled_.reset();
+    model_.reset();
+    environment_.reset();
+  }
+
   std::string engine() const override { return "LiteRT 2"; }
 
   StepOutput call(const Tensors& inputs, const Tensors& carry) override {

@@ -1,9 +1,6 @@
 // Opens an exported file with the engine of its format.
 #pragma once
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <memory>
 #include <string>
 
@@ -11,27 +8,6 @@
 #include "onnxruntime.hpp"
 
 namespace trm {
-
-// Sends what an engine prints nowhere, while it exists.
-class Quiet {
- public:
-  Quiet() : kept_(dup(2)) {
-    const int nowhere = ::open("/dev/null", O_WRONLY);
-    if (nowhere < 0) return;
-    dup2(nowhere, 2);
-    close(nowhere);
-  }
-  ~Quiet() {
-    if (kept_ < 0) return;
-    dup2(kept_, 2);
-    close(kept_);
-  }
-  Quiet(const Quiet&) = delete;
-  Quiet& operator=(const Quiet&) = delete;
-
- private:
-  int kept_;
-};
 
 // A damaged file, or one that differs from its contract, is refused. `library` is the path of the
 // engine; if empty, TRM_ONNXRUNTIME or TRM_LITERT in the environment, or else the system's.

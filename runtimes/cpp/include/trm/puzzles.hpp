@@ -27,10 +27,10 @@ class PuzzleReader {
     for (const std::string& sign : characters(" \t,;:=[](){}\"'|!+-*─│┌┐└┘├┤┬┴┼━┃═║")) between_.insert(sign);
   }
 
-  // Every puzzle, int32 (N, S); refuses lines that fit no board, by their number.
-  Tensor read(std::string text) const {
+  // Every puzzle, int32 (N, S); refuses lines that fit no board, by the name of the file and their number.
+  Tensor read(std::string text, const std::string& file = "the text") const {
     if (text.rfind("\xEF\xBB\xBF", 0) == 0) text.erase(0, 3);
-    if (!is_utf8(text)) throw Error("The puzzles are not UTF-8 text.");
+    if (!is_utf8(text)) throw Error(file + ": not UTF-8 text.");
     std::vector<std::int32_t> tokens, rows;
     std::istringstream lines(text);
     std::string line;
@@ -40,16 +40,16 @@ class PuzzleReader {
       if (cells.empty()) continue;
       const bool is_row = cells.size() == side_ || (rows.empty() && cells.size() == size_);
       if (!is_row) {
-        throw Error("Line " + std::to_string(number) + ": expected " + counted(size_, "cell") + ", or " +
+        throw Error(file + ": line " + std::to_string(number) + ": expected " + counted(size_, "cell") + ", or " +
                     std::to_string(side_) + " of a row, got " + std::to_string(cells.size()) + ".");
       }
-      for (const std::string& cell : cells) rows.push_back(id_of(cell, number));
+      for (const std::string& cell : cells) rows.push_back(id_of(cell, file + ": line " + std::to_string(number)));
       if (rows.size() < size_) continue;
       tokens.insert(tokens.end(), rows.begin(), rows.end());
       rows.clear();
     }
-    if (!rows.empty()) throw Error("The last grid has " + std::to_string(rows.size()) + " of " + counted(size_, "cell") + ".");
-    if (tokens.empty()) throw Error("There are no puzzles in the text.");
+    if (!rows.empty()) throw Error(file + ": the last grid has " + std::to_string(rows.size()) + " of " + counted(size_, "cell") + ".");
+    if (tokens.empty()) throw Error(file + ": there are no puzzles.");
     Tensor found{Dtype::int32, {static_cast<std::int64_t>(tokens.size() / size_), static_cast<std::int64_t>(size_)}, {}};
     const char* bytes = reinterpret_cast<const char*>(tokens.data());
     found.data.assign(bytes, bytes + tokens.size() * sizeof(tokens[0]));
@@ -59,9 +59,9 @@ class PuzzleReader {
  private:
   using Signs = std::vector<std::string>;
 
-  std::int32_t id_of(const std::string& cell, std::size_t line) const {
+  std::int32_t id_of(const std::string& cell, const std::string& place) const {
     const auto refuse = [&](const std::string& known) {
-      return Error("Line " + std::to_string(line) + ": " + quoted(cell) + " is not one of " + known + ".");
+      return Error(place + ": " + json_text(cell) + " is not one of " + known + ".");
     };
     if (contract_.alphabet) {
       const auto found = ids_.find(cell);
