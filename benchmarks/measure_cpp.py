@@ -2,8 +2,8 @@
 
     python -m benchmarks.measure_cpp build/cpp/trm FOLDER
 
-FOLDER keeps the exports and the golden. Milliseconds are processor time of one step of one puzzle on
-one thread: what 16 more puzzles take. Resident memory is the largest of a process of its own.
+FOLDER keeps the exports and the golden. Milliseconds are processor time of one step of one puzzle
+on one thread: what 16 more puzzles take. Resident memory is the largest of a process of its own.
 TRM_ONNXRUNTIME and TRM_LITERT name the engines.
 """
 
