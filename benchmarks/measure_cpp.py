@@ -10,7 +10,6 @@ TRM_ONNXRUNTIME and TRM_LITERT name the engines.
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import subprocess
 import sys
@@ -31,15 +30,21 @@ FILES: dict[str, dict[str, Any]] = {
 }
 FEW, MANY = 2, 18  # puzzles
 MAX_STEPS = 16
+_MEASURE = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss)
+"""  # in a small process: a child's memory is at least that of its parent when it was started
 
 
 def used(trm: str, file: Path, boards: Path) -> tuple[float, int]:
     """Processor time in seconds and resident memory in kB of solving these boards step by step."""
     rule = [] if "loop" in file.name else ["--batch-size", "1", "--halt", "max_steps"]
     words = [trm, str(file), str(boards), "--threads", "1", *rule]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, _, usage = os.wait4(process.pid, 0)
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+    done = subprocess.run([sys.executable, "-S", "-c", _MEASURE, *words], capture_output=True)
+    seconds, kilobytes = done.stdout.split()
+    return float(seconds), int(kilobytes)
 
 
 def judged(trm: str, file: Path, golden: Path) -> str:
@@ -56,8 +61,11 @@ def judged(trm: str, file: Path, golden: Path) -> str:
 def main() -> None:
     trm, folder = sys.argv[1], Path(sys.argv[2])
     task, model = get_task("sudoku9"), shipped_checkpoint("sudoku9")
-    print("| file | verdict | answers | steps | forced | ms a step | resident memory, MB | bytes |")
-    print("|---" * 8 + "|")
+    heads = (
+        "file | verdict | answers | steps | forced values | ms a step | resident memory, MB | bytes"
+    )
+    print(f"| engine | {heads} |")
+    print("|---" * 9 + "|")
     if not (golden := folder / "golden.npz").exists():
         te.record(model, output=golden, count=40, control=False, device="cpu")
     puzzles = task.puzzles("test", count=MANY).inputs
@@ -72,7 +80,8 @@ def main() -> None:
         many, _ = used(trm, folder / name, folder / f"{MANY}.txt")
         steps = (MANY - FEW) * MAX_STEPS
         each = "" if "loop" in name else f"{(many - few) / steps * 1000:.1f}"
-        print(f"| {name} | {result} | {each} | {memory / 1024:.0f} | "
+        engine = "ONNX Runtime" if name.endswith(".onnx") else "LiteRT"
+        print(f"| {engine} | {name} | {result} | {each} | {memory / 1024:.0f} | "
               f"{(folder / name).stat().st_size:,} |", flush=True)  # fmt: skip
 
 

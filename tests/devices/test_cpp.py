@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.fuzz.mutate_bytes import damaged
 from tests.fuzz.reader import Reader
 from tests.fuzz.readers import contracts, onnx_files, step_servers, tensorflow_files
 from tests.runtime.fakes import FakeRunner
@@ -227,25 +228,46 @@ def changed(reader: Reader, ending: str, folder: Path, count: int) -> Sequence[P
     return files
 
 
-def test_sanitizers_find_nothing_in_changed_files(folder: Path, tmp_path: Path) -> None:
-    read = compiled(folder / "read", "clang++", *SANITIZERS, source="test/read.cpp")
-    (tmp_path / "contract.json").write_text(FakeRunner().contract.to_json())
-    readers = {
-        ".onnx": onnx_files.READERS[0],
-        ".tflite": tensorflow_files.READERS[0],
-        ".json": contracts.READERS[0],
-        ".request": step_servers.READERS[0],
-    }
-    for ending, reader in readers.items():
-        (tmp_path / ending).mkdir()
-        files = changed(reader, ending, tmp_path / ending, 600)
-        done = run(read, tmp_path / "contract.json", *files)
-        assert done.returncode == 0, done.stderr
-        answers = [line.split()[0] for line in done.stdout.splitlines() if str(tmp_path) in line]
-        good = len(reader.seeds())
-        assert len(answers) == len(files)
-        assert answers[:good] == ["read"] * good
-        assert answers.count("refused") > 100
+@pytest.fixture(scope="session")
+def read(folder: Path) -> Path:
+    """A program that reads files, built with sanitizers."""
+    return compiled(folder / "read", "clang++", *SANITIZERS, source="test/read.cpp")
+
+
+FUZZED: Mapping[str, Reader] = {
+    ".onnx": onnx_files.READERS[0],
+    ".tflite": tensorflow_files.READERS[0],
+    ".json": contracts.READERS[0],
+    ".request": step_servers.READERS[0],
+}
+"""The end of a name, by which `read` knows its reader, and what changes such a file."""
+
+
+@pytest.mark.parametrize("ending", FUZZED)
+def test_sanitizers_find_nothing_in_changed_files(ending: str, read: Path, tmp_path: Path) -> None:
+    contract, reader = tmp_path / "contract", FUZZED[ending]
+    contract.write_text(FakeRunner().contract.to_json())
+    files = changed(reader, ending, tmp_path, 600)
+    done = run(read, contract, *files)
+    assert done.returncode == 0, done.stderr
+    answers = [line.split()[0] for line in done.stdout.splitlines() if str(tmp_path) in line]
+    good = len(reader.seeds())
+    assert len(answers) == len(files)
+    assert answers[:good] == ["read"] * good
+    assert answers.count("refused") > 100
+
+
+def test_sanitizers_find_nothing_in_changed_puzzles(
+    read: Path, vectors: Path, tmp_path: Path
+) -> None:
+    rng, files = Random(0), [tmp_path / f"{index}.txt" for index in range(400)]
+    for index, file in enumerate(files):
+        text = PUZZLES.encode()
+        file.write_bytes(damaged(rng, text) if index else text)
+    done = run(read, vectors / "contract.json", *files)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("read ")
+    assert done.stdout.count("\nrefused ") > 50
 
 
 def test_a_64_bit_arm_program_reads_the_vectors(folder: Path, vectors: Path) -> None:

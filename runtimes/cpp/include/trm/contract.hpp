@@ -84,7 +84,7 @@ namespace contract_detail {
 
 using Kind = Json::Kind;
 constexpr double LARGEST = 1e300;
-constexpr std::int64_t MOST_ELEMENTS = std::int64_t{1} << 31;  // of a row
+constexpr std::int64_t MOST_ELEMENTS = std::int64_t{1} << 28;  // of a row
 
 // One object: reports keys that are missing or unknown, and values of another type.
 class Fields {
