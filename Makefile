@@ -24,6 +24,10 @@ WEB := runtimes/web
 NODE_MODULES := $(WEB)/node_modules/.installed
 DEVICE_TOOLS := node npm chromium
 DEVICE_PACKAGES := nodejs npm chromium
+# Generated C: emulated Cortex-M boards, 64-bit Arm, WebAssembly.
+DEVICE_TOOLS += arm-none-eabi-gcc qemu-system-arm aarch64-linux-gnu-gcc qemu-aarch64 clang wasm-ld
+DEVICE_PACKAGES += gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
+DEVICE_PACKAGES += gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user clang lld
 
 # A program that fails unless its Python is 3.11 to 3.N and can make environments.
 supported = import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, $(1)))
@@ -32,13 +36,14 @@ export PIP_NO_INPUT := 1
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-devices device-tools web-demo test-oldest test-oldest-here fuzz lint docs build sbom clean
+.PHONY: help demo test test-devices device-tools web-demo micro-demo test-oldest test-oldest-here fuzz lint docs build sbom clean
 
 help:
 	@echo "make demo   export the shipped 9x9 model, solve puzzles with it, compare it with Keras"
 	@echo "make test   every test this machine allows"
 	@echo "make test-devices   the drivers for browsers and other devices, with node and chromium"
 	@echo "make web-demo   a page that solves puzzles in the browser, in build/web-demo"
+	@echo "make micro-demo  solve a 9x9 Sudoku on an emulated Cortex-M4, with 98 kB of memory"
 	@echo "make test-oldest   export, parity and third-party models with Keras 3.8 and TensorFlow 2.18"
 	@echo "make fuzz MINUTES=5   changed inputs for every reader of files, and random models in every format"
 	@echo "make lint   ruff and mypy"
@@ -79,6 +84,13 @@ $(NODE_MODULES): $(WEB)/package.json | device-tools
 web-demo: $(VENV)/installed $(NODE_MODULES)
 	@$(BIN)/python benchmarks/build_web_demo.py build/web-demo
 	@node $(WEB)/demo/build.mjs build/web-demo
+
+# The board of every step as it arrives. Needs gcc-arm-none-eabi, libnewlib-arm-none-eabi and
+# qemu-system-arm, which device-tools installs.
+PUZZLE := .2319..5.6.945....15...382.876..95.....8....7.1.67..8...8...1..5..32.94....5...32
+micro-demo: $(VENV)/installed
+	@$(BIN)/trm-export c artifacts/sudoku9.keras --precision int8 -o build/micro-demo
+	@$(BIN)/python runtimes/micro/emulated.py build/micro-demo $(PUZZLE)
 
 # TensorFlow 2.18 has no wheel for Python 3.13: without an older one there is nothing to test.
 test-oldest:

@@ -93,7 +93,7 @@ def refusals(job: Job) -> Iterator[str]:
         yield "toy: knows fp32 only."
 
 
-FORMAT = Format("toy", (), None, write, rolls=lambda contract: False, refusals=refusals)
+FORMAT = Format("toy", (), write, rolls=lambda contract: False, refusals=refusals)
 
 # --- the new lines -------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ __all__ = [
     "BackendError",
     "CheckpointError",
     "ConfigurationError",
+    "ConfigurationWarning",
     "MissingExtraError",
     "NonfiniteError",
     "OtherWeightsError",
@@ -100,6 +101,10 @@ class OtherWeightsError(ParityError):
             f"by {their} contract. Nothing was computed; export the model again, or compare what "
             "is stored with --weights."
         )
+
+
+class ConfigurationWarning(UserWarning):
+    """A model configuration that can be built, and is not what its options say together."""
 
 
 class OutputWarning(UserWarning):

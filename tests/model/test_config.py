@@ -174,3 +174,13 @@ def test_weights_start_as_documented() -> None:
         value = np.asarray(keras.ops.convert_to_tensor(variable))
         assert abs(value.std() / std - 1) < 0.2, variable.path
         assert abs(value).max() <= 2.3 * std, variable.path
+
+
+def test_identifiers_without_embeddings_are_told() -> None:
+    from trm_export.errors import ConfigurationWarning
+    from trm_export.model import TRM
+
+    sizes = {"num_puzzle_identifiers": 5, "puzzle_emb_len": 1, "halt_max_steps": 2}
+    with pytest.warns(ConfigurationWarning, match="num_puzzle_identifiers 5 but no puzzle emb"):
+        TRM(6, 16, 2, 1.0, 4, **sizes)
+    assert TRM(6, 16, 2, 1.0, 4, **sizes, puzzle_emb_ndim=16).inner.puzzle_emb is not None

@@ -84,9 +84,15 @@ def test_a_file_of_another_model(
     Path("nine.txt").write_text("." * 80 + "1\n")
     nine = str(shipped_checkpoint("sudoku9"))
     assert run(["parity", nine, files[1], "--count", "2", *options]) == 5
-    text = " ".join(capsys.readouterr().out.split())
+    refused = capsys.readouterr()
+    assert refused.out == ""
+    assert refused.err.startswith(f"Error: Made from other weights: {files[1]} is not of sudoku9")
+    assert run(["parity", nine, files[1], "--count", "2", "--weights", *options]) == 5
+    text, cure = " ".join(capsys.readouterr().out.split()), f"Try: trm-export onnx {nine} -o "
+    assert refused.err.splitlines()[-1].startswith(cure)
     sizes = "seq_len 16 instead of 81, vocab_size 6 instead of 11"
-    assert text.startswith(f"FAILED at names: the file is of another model: {sizes}")
+    made = "FAILED: made from other weights than this model, which shows at names: "
+    assert text.startswith(f"{made}the file is of another model: {sizes}")
     assert "weights sha256: expected" in text
 
 

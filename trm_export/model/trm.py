@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import importlib
 import os
+import warnings
 from typing import Any
 
 import keras
 from keras import ops
 
-from trm_export.errors import ConfigurationError
+from trm_export.errors import ConfigurationError, ConfigurationWarning
 from trm_export.model.config import TRMConfig
 from trm_export.model.inner import TRMInner
 
@@ -39,6 +40,7 @@ class TRM(keras.Model):
 
     Raises:
         ConfigurationError: for a configuration that cannot be built, every reason listed.
+        ConfigurationWarning: for puzzle identifiers without puzzle embeddings; not an error.
     """
 
     def __init__(
@@ -60,6 +62,13 @@ class TRM(keras.Model):
         except TypeError as error:
             unknown = sorted(set(options) - set(TRMConfig.__dataclass_fields__))
             raise ConfigurationError(f"TRM has no option named {', '.join(unknown)}.") from error
+        if c.num_puzzle_identifiers > 1 and not c.puzzle_emb_ndim:
+            warnings.warn(
+                f"The TRM has num_puzzle_identifiers {c.num_puzzle_identifiers} but no puzzle "
+                "embeddings, because puzzle_emb_ndim is 0; set that to the width of an embedding.",
+                ConfigurationWarning,
+                stacklevel=2,
+            )
         self.config = c
         self.vocab_size, self.hidden_size, self.seq_len = c.vocab_size, c.hidden_size, c.seq_len
         self.halt_max_steps, self.no_act_continue = c.halt_max_steps, c.no_act_continue

@@ -10,6 +10,7 @@ import keras
 
 from trm_export.training.callbacks import VALIDATED
 
+_LEAST = 0.5  # minutes left, below which they are not told
 Progress = Callable[[float, str], object]  # the share of an epoch that is done, and the words
 
 
@@ -61,7 +62,7 @@ class Tell(keras.callbacks.Callback):
         minutes = (time.monotonic() - self.start) / 60
         done = self.epoch + 1 - (self.first or 0)
         left = minutes / done * (self.epochs - self.epoch - 1)
-        return f"{minutes:.1f} minutes" + (f", {left:.0f} left" if left else "")
+        return f"{minutes:.1f} minutes" + (f", {left:.0f} left" if left >= _LEAST else "")
 
 
 def _figures(logs: dict[str, Any]) -> str:

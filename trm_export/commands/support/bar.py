@@ -75,7 +75,7 @@ def stage_bar(description: str) -> Iterator[StageBar]:
     columns = (
         TextColumn("{task.description}", markup=False, table_column=_whole()),
         BarColumn(_BAR),
-        TaskProgressColumn("{task.percentage:.0f}%", "", markup=False, table_column=_whole()),
+        TaskProgressColumn("{task.percentage:>3.0f}%", "", markup=False, table_column=_whole()),
         _Time(table_column=_whole()),
     )
     with os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding) as terminal:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trm_export.errors import OutputWarning
+from trm_export.errors import ConfigurationWarning, OutputWarning
 from trm_runtime.display import Table, bytes_text, printable
 from trm_runtime.errors import OldFileWarning
 from trm_runtime.json_values import plain
@@ -97,7 +97,7 @@ def warnings_as_remarks() -> Iterator[None]:
     others = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-        if issubclass(category, (OutputWarning, OldFileWarning)):
+        if issubclass(category, (ConfigurationWarning, OutputWarning, OldFileWarning)):
             remark(str(message))
         else:
             others(message, category, *place, **more)
