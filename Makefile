@@ -20,6 +20,15 @@ OLDEST_NEWEST := 12
 OLDEST_CANDIDATES := python3.12 python3.11 python3 python
 OLDEST_TESTS := tests/step tests/third_party tests/exporters tests/parity
 
+WEB := runtimes/web
+NODE_MODULES := $(WEB)/node_modules/.installed
+DEVICE_TOOLS := node npm chromium
+DEVICE_PACKAGES := nodejs npm chromium
+# Generated C: emulated Cortex-M boards, 64-bit Arm, WebAssembly.
+DEVICE_TOOLS += arm-none-eabi-gcc qemu-system-arm aarch64-linux-gnu-gcc qemu-aarch64 clang wasm-ld
+DEVICE_PACKAGES += gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
+DEVICE_PACKAGES += gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user clang lld
+
 # A program that fails unless its Python is 3.11 to 3.N and can make environments.
 supported = import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, $(1)))
 
@@ -27,11 +36,14 @@ export PIP_NO_INPUT := 1
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest test-oldest-here fuzz lint docs build sbom clean
+.PHONY: help demo test test-devices device-tools web-demo micro-demo test-oldest test-oldest-here fuzz lint docs build sbom clean
 
 help:
 	@echo "make demo   export the shipped 9x9 model, solve puzzles with it, compare it with Keras"
 	@echo "make test   every test this machine allows"
+	@echo "make test-devices   the drivers for browsers and other devices, with node and chromium"
+	@echo "make web-demo   a page that solves puzzles in the browser, in build/web-demo"
+	@echo "make micro-demo  solve a 9x9 Sudoku on an emulated Cortex-M4, with 98 kB of memory"
 	@echo "make test-oldest   export, parity and third-party models with Keras 3.8 and TensorFlow 2.18"
 	@echo "make fuzz MINUTES=5   changed inputs for every reader of files, and random models in every format"
 	@echo "make lint   ruff and mypy"
@@ -44,7 +56,41 @@ demo: $(VENV)/installed
 	@$(BIN)/trm-export demo
 
 test: $(VENV)/installed-dev
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations=$(DURATIONS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations=$(DURATIONS) --ignore tests/devices
+
+# The drivers of other devices, each with its own tools. What cannot be installed is named, and the
+# tests that need it skip.
+test-devices: $(VENV)/installed-dev device-tools $(NODE_MODULES)
+	@$(BIN)/python -m pytest --durations=$(DURATIONS) tests/devices
+
+device-tools:
+	@lacks() { for tool in $(DEVICE_TOOLS); do command -v $$tool >/dev/null || echo "$$tool"; done; }; \
+	if [ -n "$$(lacks)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing $(DEVICE_PACKAGES) ..."; \
+	    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+	        apt-get -qq install --no-install-recommends $(DEVICE_PACKAGES); } >/dev/null || true; \
+	fi; \
+	for tool in $$(lacks); do echo "Missing: $$tool; the tests that need it are skipped."; done
+
+# No lock file: it would name the index. The versions are those of package.json.
+$(NODE_MODULES): $(WEB)/package.json | device-tools
+	@if command -v npm >/dev/null; then \
+	    echo "Installing node packages into $(WEB)/node_modules ..."; \
+	    cd $(WEB) && npm install --no-package-lock --ignore-scripts --no-audit --no-fund --silent && \
+	    touch node_modules/.installed || echo "npm cannot install the packages of $(WEB)."; \
+	fi
+
+# A folder that any web server can host.
+web-demo: $(VENV)/installed $(NODE_MODULES)
+	@$(BIN)/python benchmarks/build_web_demo.py build/web-demo
+	@node $(WEB)/demo/build.mjs build/web-demo
+
+# The board of every step as it arrives. Needs gcc-arm-none-eabi, libnewlib-arm-none-eabi and
+# qemu-system-arm, which device-tools installs.
+PUZZLE := .2319..5.6.945....15...382.876..95.....8....7.1.67..8...8...1..5..32.94....5...32
+micro-demo: $(VENV)/installed
+	@$(BIN)/trm-export c artifacts/sudoku9.keras --precision int8 -o build/micro-demo
+	@$(BIN)/python runtimes/micro/emulated.py build/micro-demo $(PUZZLE)
 
 # TensorFlow 2.18 has no wheel for Python 3.13: without an older one there is nothing to test.
 test-oldest:

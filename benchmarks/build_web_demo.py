@@ -1,6 +1,6 @@
 """The models and puzzles of the demo page: `make web-demo` writes them into build/web-demo.
 
-    python benchmarks/build_web_demo.py build/web-demo
+    python benchmarks/build_web_demo.py build/web-demo [TASK ...]
 
 Every file is exported, and so compared with Keras. `demo.json` lists them, with the alphabets and
 examples of the tasks; the page is then put around it by `node runtimes/web/demo/build.mjs`.
@@ -13,24 +13,27 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import trm_export as te
 from trm_export.tasks import get_task
+from trm_runtime import open_runner, solve
 
 ARTIFACTS = Path(__file__).parents[1] / "artifacts"
 TASKS = {"sudoku9": "Sudoku 9x9", "maze11": "Maze 11x11", "sudoku4": "Sudoku 4x4"}
 ENGINES = {"onnx": {}, "tflite": {"ports": "int32"}}
 PRECISIONS = ("fp32", "int8")
-EXAMPLES = 12
+TRIED, EVERY = 48, 4  # test puzzles that are solved, and which of them are examples
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, *names: str) -> None:
     models = folder / "models"
     models.mkdir(parents=True, exist_ok=True)
-    document = [task(name, title, models) for name, title in TASKS.items()]
+    document = [task(name, models) for name in names or TASKS]
     (folder / "demo.json").write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
 
 
-def task(name: str, title: str, folder: Path) -> dict[str, Any]:
+def task(name: str, folder: Path) -> dict[str, Any]:
     """A task of the page; exports its files."""
     model = te.load(ARTIFACTS / f"{name}.keras")
     files = [
@@ -38,15 +41,23 @@ def task(name: str, title: str, folder: Path) -> dict[str, Any]:
         for suffix, options in ENGINES.items()
         for precision in PRECISIONS
     ]
-    tokens = get_task(name)
-    puzzles = tokens.puzzles("test", None, EXAMPLES).inputs
-    signs = [entry[:1] for entry in tokens.alphabet]
     return {
         "name": name,
-        "title": title,
+        "title": TASKS[name],
         "files": files,
-        "examples": ["".join(signs[token] for token in row) for row in puzzles.tolist()],
+        "examples": examples(name, folder / f"{name}-fp32.onnx"),
     }
+
+
+def examples(name: str, path: Path) -> list[str]:
+    """Test puzzles as text, solved and unsolved ones, those of many steps first."""
+    tokens = get_task(name)
+    puzzles = tokens.puzzles("test", None, TRIED)
+    found = solve(open_runner(path), puzzles.inputs)
+    exact = tokens.check(puzzles.inputs, found.answers, puzzles.solutions).exact
+    order = np.lexsort((-found.steps, ~exact))[::EVERY]
+    signs = [entry[:1] for entry in tokens.alphabet]
+    return ["".join(signs[token] for token in row) for row in puzzles.inputs[order].tolist()]
 
 
 def export(model: Any, path: Path, precision: str, **options: str) -> dict[str, Any]:
@@ -60,4 +71,4 @@ def export(model: Any, path: Path, precision: str, **options: str) -> dict[str, 
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -452,7 +452,7 @@ def read_vectors(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         )
         for name, t in index["tensors"].items()
     }
-    assert all(tensor["offset"] % 4 == 0 for tensor in index["tensors"].values())
+    assert all(tensor["offset"] % 8 == 0 for tensor in index["tensors"].values())
     return index, tensors
 
 

@@ -18,7 +18,9 @@ from tests.runtime.graphs import build, write
 from trm_export.commands.support.app import COMMANDS, run
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if path.parent.name != "sudoku9")
+DOCUMENTS = [ROOT / "README.md", ROOT / "examples" / "README.md", *PAGES]
+LINK = re.compile(r"\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -100,27 +102,38 @@ def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert len(names["solution"].texts) == 3
 
 
-def test_the_tree_of_files_is_the_real_one() -> None:
+def test_the_folders_are_the_real_ones() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Files")[2]
     block = BLOCK.findall(text)[0][1]
     told = [line.split()[0].rstrip("/") for line in block.splitlines()]
-    packages = {
-        init.parent.relative_to(ROOT).as_posix()
-        for top in ("trm_export", "runtimes/trm_runtime")
-        for init in (ROOT / top).rglob("__init__.py")
-    }
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     folders = {line.partition("/")[0] for line in tracked.stdout.splitlines() if "/" in line}
-    others = {name for name in folders if not name.startswith(".")} - {"runtimes"}
-    assert set(told) == (packages - {"trm_export/commands/support"}) | (others or set(told))
+    others = {name for name in folders if not name.startswith(".")}
+    assert set(told) == (others or set(told))
     assert len(told) == len(set(told))
     assert all(line.split(maxsplit=1)[1] for line in block.splitlines())
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_link_leads_to_a_file(document: Path) -> None:
+    for link in LINK.findall(document.read_text(encoding="utf-8")):
+        target = link.partition("#")[0]
+        if target and "://" not in target:
+            assert (document.parent / target).exists(), link
+
+
+def test_readme_and_site_name_every_page() -> None:
+    readme = set(LINK.findall((ROOT / "README.md").read_text(encoding="utf-8")))
+    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    for page in PAGES:
+        assert page.relative_to(ROOT).as_posix() in readme
+        assert page.relative_to(ROOT / "docs").as_posix() in site
 
 
 def test_the_parameters_agree_in_words() -> None:
     from trm_export.checkpoints.keras_file import inspect_keras
 
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "checkpoints.md").read_text(encoding="utf-8")
     for name, entry in json.loads((ROOT / "artifacts" / "manifest.json").read_text()).items():
         whole = inspect_keras(ROOT / "artifacts" / entry["file"]).parameters
         assert f"| `{name}` | {whole:,} ({entry['parameters']:,}) |" in text

@@ -47,10 +47,13 @@ def is_signature(path: Path) -> bool:
     return True
 
 
-def is_signed_by(path: Path, public: Any) -> bool:
-    """Whether a signature, of any content, is by the owner of this public key."""
+def is_signed_with(path: Path, private: Path) -> bool:
+    """Whether a signature, of any content, was made with this private key (PEM)."""
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    public = load_pem_private_key(read_regular(private), None).public_key()
     try:
-        _checked(_read(path, path), public, path, path)
+        _checked(_read(path, path), public, path, private)
     except RejectedInputError:
         return False
     return True

@@ -20,14 +20,15 @@ import { TrmError } from "./src/errors.js";
 import { messages, packed, refusal } from "./src/step_server.js";
 import meta from "./package.json" with { type: "json" };
 
-const USAGE = "Usage: node serve-browser.mjs MODEL [--browser chromium] [--threads N] [--host 127.0.0.1] [--port 0]";
+const USAGE = "Usage: node serve-browser.mjs MODEL [--browser COMMAND] [--threads N] [--host H] [--port N]";
 const OPTIONS = {
   browser: { type: "string" },
   threads: { type: "string", default: "1" },
   host: { type: "string", default: "127.0.0.1" },
   port: { type: "string", default: "0" },
 };
-const PAGE = `<!doctype html><meta charset="utf-8"><title>Step server</title><body><script type="module" src="browser/bridge.js"></script>`;
+const PAGE = `<!doctype html><meta charset="utf-8"><title>Step server</title><body>
+<script type="module" src="browser/bridge.js"></script>`;
 const HEADERS = {
   "Cross-Origin-Opener-Policy": "same-origin", // both for threads
   "Cross-Origin-Embedder-Policy": "require-corp",
@@ -76,7 +77,9 @@ function bridge({ model, bytes, threads, host, port, browser }) {
     try {
       for (const [name, value] of Object.entries(HEADERS)) response.setHeader(name, value);
       if (key !== secret) return response.writeHead(404).end();
-      if (request.method === "POST") return await posts[path]?.(response, Buffer.concat(await request.toArray()));
+      if (request.method === "POST") {
+        return await posts[path]?.(response, Buffer.concat(await request.toArray()));
+      }
       response.setHeader("Content-Type", path ? typeOf(path) : "text/html");
       if (path === "") return response.end(PAGE);
       if (path === "model") return response.end(bytes);
@@ -87,7 +90,8 @@ function bridge({ model, bytes, threads, host, port, browser }) {
   });
   Object.assign(server, { requestTimeout: 0, headersTimeout: 0, keepAliveTimeout: 0 });
   server.on("error", reject).listen(Number(port), host, () => {
-    const query = new URLSearchParams({ model: basename(model), threads, driver: `${meta.name} ${meta.version}` });
+    const driver = `${meta.name} ${meta.version}`;
+    const query = new URLSearchParams({ model: basename(model), threads, driver });
     const address = `http://${host}:${server.address().port}/${secret}/?${query}`;
     if (browser) start(browser, address, reject);
     else console.error(`Open ${address} in the browser to be judged.`);
@@ -99,11 +103,12 @@ function start(browser, address, reject) {
   const profile = mkdtempSync(join(tmpdir(), "trm-browser-"));
   const flags = ["--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"];
   if (process.getuid?.() === 0) flags.push("--no-sandbox"); // Chromium refuses root with it
-  const child = spawn(browser, [...flags, `--user-data-dir=${profile}`, address], { stdio: "ignore" });
+  flags.push(`--user-data-dir=${profile}`, address);
+  const child = spawn(browser, flags, { stdio: "ignore" });
   child.on("error", (error) => reject(new TrmError(`${browser} cannot be started: ${error.message}`, 3)));
   child.on("exit", (code) => reject(new TrmError(`${browser} ended with exit code ${code}.`)));
   closing.push(async () => {
-    const ended = child.exitCode === null && once(child, "exit");
+    const ended = child.pid && child.exitCode === null && once(child, "exit");
     child.kill();
     await ended;
     rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });

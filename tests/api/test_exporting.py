@@ -74,7 +74,7 @@ def test_command_and_function_have_the_same_defaults(command: str) -> None:
     options = {option.name: option.default for option in parser.commands[command].params}
     mine = inspect.signature(te.export).parameters
     for name in ("precision", "granularity", "batch", "recursion", "puzzle_table", "integer_io",
-                 "auto_keep", "auto_keep_count", "force"):  # fmt: skip
+                 "ports", "auto_keep", "auto_keep_count", "force"):  # fmt: skip
         assert (options[name] or None) == (mine[name].default or None), name
 
 

@@ -27,7 +27,9 @@ def test_a_fault_is_explained_and_a_healthy_file_is_not(
     one_weight_off_by_5_percent(SimpleNamespace(model=source), proto)
     write(Path(bad), proto)
     capsys.readouterr()
-    assert run(["parity", model, bad, good, "--count", "6", "--explain"]) == 5
+    page = tmp_path / "r.html"
+    told = ["--explain", "--report", str(page), "--no-speed"]
+    assert run(["parity", model, bad, good, "--count", "6", *told]) == 5
     text = " ".join(capsys.readouterr().out.split())
     for words in (
         f"{bad}: the cause is the file: a new export",
@@ -40,6 +42,12 @@ def test_a_fault_is_explained_and_a_healthy_file_is_not(
         "fp32 in tflite (litert) yes",
     ):
         assert words.replace(" ", "") in text.replace(" ", "")  # a long path is broken in two
+    markdown = page.with_suffix(".md").read_text(encoding="utf-8").replace("\\", "")
+    sections = markdown.split("\n### ")[1:]
+    assert [HARD in section and "the cause is the file" in section for section in sections] == [
+        name.startswith("✗ bad.onnx") for name in sections
+    ]
+    assert "Trials: single steps against the model" in markdown
     assert f"{good}:toblame" not in text.replace(" ", "")
     assert run(["parity", model, good, "--count", "4", "--explain", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["explanations"] == {}

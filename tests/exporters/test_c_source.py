@@ -194,6 +194,50 @@ def test_what_is_written(exported: dict[tuple[str, str], Any]) -> None:
     assert is_ours(result.path)
 
 
+def test_inspect_shows_the_memory_and_what_was_changed(
+    exported: dict[tuple[str, str], Any], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(exported["maze9", "int8"].path, tmp_path / "m"))
+    shutil.copy(exported["maze9", "int8"].sidecar, tmp_path / "m.json")
+    found = te.inspect(folder)
+    assert found
+    assert "undamaged" in found.summary
+    assert found.to_json()["memory"]["flash"] < 170_000
+    rows = dict(found.tables()[0].rows)
+    assert rows["contract beside"] == "same"
+    assert rows["work"].startswith("24,969,600 multiply-accumulates a step, 399,513,600 a puzzle")
+    with (folder / "model.c").open("a") as file:
+        file.write("/* mine */\n")
+    (folder / "serve.c").unlink()
+    assert te.inspect(folder).problems == ("model.c was changed", "serve.c is missing")
+    (folder / "memory.json").write_text("{}")
+    with pytest.raises(te.errors.RejectedInputError, match="not the memory of generated code"):
+        te.inspect(folder)
+
+
+@pytest.mark.parametrize(
+    ("fit", "precision", "rows"),
+    [("flash=1M", "fp32", 2), ("ram=6700", "fp32", 1), ("flash=60k,ram=16k", "int8", 2)],
+)
+def test_what_fits_is_chosen(fit: str, precision: str, rows: int, tmp_path: Path) -> None:
+    result = te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "m", fit=fit)
+    assert result.contract.precision == precision
+    assert result.verdict.startswith("PASSED")
+    assert f"#define ROWS {rows}\n" in (result.path / "model.c").read_text()
+
+
+def test_what_does_not_fit_is_said_in_bytes(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"fp32 needs [\d,]+ bytes of flash, which is [\d,]+ too"):
+        te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "m", fit="flash=20k")
+    with pytest.raises(UsageError, match="does not fit: int8 needs") as error:
+        te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "m", precision="int8", fit="ram=1k")
+    assert "fp32" not in str(error.value)
+    for wrong in ("", "flash", "flash=1k,flash=2k", "rom=1k", "flash=-1", "flash=1.5k"):
+        with pytest.raises(UsageError, match="expected flash and ram in bytes"):
+            te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "m", fit=wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_twice_the_same_and_only_ours_is_replaced(
     exported: dict[tuple[str, str], Any], tmp_path: Path
 ) -> None:

@@ -26,7 +26,9 @@ from trm_export.exporters.calibration import OTHERS_PER_STEP, PER_STEP
 from trm_export.exporters.export import Choices, ExportResult, export, format_named, plan
 from trm_export.exporters.probe import probe_puzzles
 from trm_export.exporters.shared import Shared
-from trm_export.exporters.tflite_calibration import Calibration, calibrate
+from trm_export.exporters.tflite_calibration import Calibration, calibrate, matrix_names
+from trm_export.exporters.tflite_flatbuffer import attending, load
+from trm_export.files import MEASURED, sidecar
 from trm_export.model import TRM
 from trm_export.model.layers import SwiGLU
 from trm_runtime.drivers.tflite_file import CONTRACT_MEMBER, append_contract
@@ -121,6 +123,31 @@ def test_attention_and_separate_stacks_calibrate(kind: str) -> None:
     layers = 5 if kind == "identifiers" else 10  # qkv, out, gate, up, down of each block
     assert len(found.products) == stacks * layers + 1
     assert max(how.error for how in found.products.values()) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"), [("identifiers", {"qkv"}), ("seed", {"qkv"}), ("mlp", set())]
+)
+def test_the_matrices_of_queries_and_keys_are_found(kind: str, found: set[str]) -> None:
+    model = built(kind)
+    job = plan(model, probe_puzzles(model), TFLITE, Choices())
+    names = matrix_names(model)
+    flatbuffer = load(exporter.convert(job))
+    keys = set().union(*(attending(flatbuffer, graph) for graph in flatbuffer.subgraphs))
+    assert {names[key].split("/")[-3] for key in keys} == found
+    assert len(keys) == sum("/qkv/" in name for name in names.values())
+
+
+@pytest.mark.parametrize("maze", ["maze9", "maze11"])
+def test_attention_passes_the_gate_of_static_int8(maze: str, tmp_path: Path) -> None:
+    model = load_model(shipped_checkpoint(maze))
+    result, info = exported(model, tmp_path / "m.tflite", Choices("int8-static"))
+    assert result.verdict.startswith("PASSED")
+    assert result.kept == ()
+    assert info.opens_in_tflite_runtime
+    measured = json.loads(sidecar(tmp_path / "m.tflite", MEASURED).read_text())
+    worst = max(error for _, tensor, error in measured["relative_l2"] if tensor.startswith("q_"))
+    assert worst < 0.05  # a clipped query: 0.15 on maze9, 0.34 on maze11
 
 
 def test_the_manifest_says_what_was_seen(calibration: Calibration) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from trm_export.exporters.calibration import MARGIN
 from trm_export.exporters.tflite_observe import ObservedProduct, statistics
 from trm_export.exporters.tflite_recipe import (
     MatrixObservation,
@@ -41,6 +42,18 @@ def test_long_tails_are_rounded_in_three_passages() -> None:
     low, high = found.fine.narrow
     assert (found.leaving[0], found.leaving[1]) < (low, high) < (0, found.leaving[1])
     assert found.error < 0.02
+
+
+@pytest.mark.parametrize("attending", [(), ("m",)])
+def test_queries_and_keys_are_not_clipped(attending: tuple[str, ...]) -> None:
+    rng = np.random.default_rng(1)
+    matrix = rng.normal(size=(64, 32)).astype(np.float32)
+    matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+    arrays = [rng.normal(size=(2, 16, 32)).astype(np.float32) for _ in range(200)]
+    seen = statistics((ObservedProduct(1, "m", x, x @ matrix.T) for x in arrays), 12)
+    (found,) = products({"m": MatrixObservation(matrix, *seen["m"])}, {}, (), attending).values()
+    largest = float((seen["m"][1].high / found.rows).max())
+    assert found.leaving[1] == pytest.approx(largest * (MARGIN if attending else 0.8))
 
 
 def test_rows_of_different_size_are_told_apart() -> None:

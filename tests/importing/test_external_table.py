@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,24 @@ def test_the_table_is_beside_the_graph_and_parity_holds(
     puzzles = get_task("sudoku4").puzzles("test", count=24)
     result = compare(shared.runner, open_runner(made.path), puzzles, batch_size=8)
     assert result, result.verdict
+
+
+def test_a_step_server_is_given_the_rows(sudoku: Any, shared: Any, tmp_path: Path) -> None:
+    from trm_export.tasks import PuzzleSet, get_task
+    from trm_runtime.__main__ import main
+    from trm_runtime.parity import record as recorded_in_memory
+    from trm_runtime.parity.golden_file import write_golden
+
+    export(sudoku, tmp_path / "m.onnx", "onnx", shared)
+    board = get_task("sudoku4").puzzles("test", count=8)
+    identifiers = np.arange(8, dtype=np.int32) * 99
+    many = PuzzleSet(board.inputs, board.labels, board.blanks, identifiers=identifiers)
+    with (tmp_path / "g.npz").open("wb") as file:
+        write_golden(file, recorded_in_memory(shared.runner, many))
+    command = shlex.join([sys.executable, "-m", "trm_runtime", "serve", str(tmp_path / "m.onnx")])
+    words = ["check", "--command", command, str(tmp_path / "g.npz")]
+    assert main(words) == 2  # the server's file has a table, and only its rows go over the pipe
+    assert main([*words, "--puzzle-table", str(tmp_path / "m.onnx.puzzle_table.npy")]) == 0
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,11 @@ def test_a_report_of_a_result_and_of_its_json(files: Files, tmp_path: Path) -> N
     found = te.compare(files.path, files.good, count=6, report=tmp_path / "r.html")
     assert found.report == tmp_path / "r.html"
     assert f"trm_export.compare({str(files.path)!r}" in found.document["command"]
+    assert set(found.document["speed"]) == {"machine", "date"}
+    model, (file,) = found.document["reference"]["cost"], found.document["files"]
+    assert model["bytes"] == te.load(files.path).count_params() * 4
+    assert model["step_ms"] > 0 < file["cost"]["step_ms"]
+    assert "ms a step on this machine, 20" in (tmp_path / "r.md").read_text()
     written = te.write_report(found, tmp_path / "again.html")
     assert [path.name for path in written] == ["again.html", "again.md", "again.json"]
     for path in written:
@@ -174,6 +179,17 @@ def test_a_report_of_a_result_and_of_its_json(files: Files, tmp_path: Path) -> N
         te.write_report(tmp_path / "r.json", tmp_path / "mine.html")
     with pytest.raises(UsageError, match=r"must end in \.html"):
         te.write_report(found, tmp_path / "page.txt")
+
+
+def test_a_report_without_speed_is_the_same_every_time(files: Files, tmp_path: Path) -> None:
+    page, again = tmp_path / "r.html", tmp_path / "r.json"
+    texts = []
+    for _ in range(2):
+        found = te.compare(files.path, files.good, count=4, report=page, speed=False)
+        texts.append(again.read_bytes())
+    assert texts[0] == texts[1]
+    assert "speed" not in found.document
+    assert found.document["files"][0]["cost"] is None
 
 
 # --- refusals -------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 
 from trm_export.errors import UsageError
 from trm_runtime.parity import GATES, Gates, gates_for
-from trm_runtime.parity.counts import mcnemar, wilson
+from trm_runtime.parity.counts import mcnemar, paired_interval, wilson
 from trm_runtime.parity.decisions import Decisions, tolerance
 from trm_runtime.parity.gaps import Gaps, TensorDiff, relative
 from trm_runtime.parity.judge import value_rungs
@@ -119,6 +119,13 @@ def test_an_unknown_precision_has_no_gates() -> None:
 )
 def test_wilson_intervals_of_newcombe_1998(hits: int, n: int, low: float, high: float) -> None:
     assert wilson(hits, n) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_paired_intervals_of_agresti_and_min_2005() -> None:
+    assert paired_interval(150, 86, 1600) == pytest.approx((-0.0587, -0.0212), abs=5e-5)
+    low, high = paired_interval(0, 0, 100)  # no difference is seen, and one of 2 % may be there
+    assert (low, high) == pytest.approx((-0.0192, 0.0192), abs=5e-5)
+    assert paired_interval(2, 0, 2)[0] == -1.0
 
 
 def test_wilson_knows_nothing_without_puzzles() -> None:

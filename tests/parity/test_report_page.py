@@ -149,6 +149,10 @@ def test_tables_have_heads_with_a_scope_and_names_on_a_phone(
     cells = [found["data-head"] for tag, found in page.tags if "data-head" in found]
     assert cells[:4] == ["verdict", "size", "ms/step", "solved"]
     assert not [tag for tag, _ in page.tags if tag == "button"]  # only the script adds them
+    (sortable,) = (found for tag, found in page.tags if found.get("class") == "sortable")
+    roles = {found.get("role") for tag, found in page.tags if tag in ("table", "tr", "td", "th")}
+    assert sortable["role"] == "table"  # which a row that is shown as a card is not by itself
+    assert roles >= {"table", "row", "cell", "columnheader", "rowheader"}
     titles = [found["title"] for tag, found in page.tags if tag == "th" and "title" in found]
     assert "Puzzles that only the model solves" in titles
 

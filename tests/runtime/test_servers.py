@@ -7,7 +7,6 @@ import os
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -87,13 +86,11 @@ def test_a_right_server_climbs_the_ladder(golden: Path, capsys: pytest.CaptureFi
 def test_what_a_server_does_wrong_is_one_sentence(
     golden: Path, capsys: pytest.CaptureFixture[str], fault: str, code: int, words: str
 ) -> None:
-    before = time.monotonic()
     assert checked(golden, fault) == code
     captured = capsys.readouterr()
     assert words in captured.err
     assert len(captured.err) < 600
     assert captured.out == ""
-    assert time.monotonic() - before < 60  # far from the time limit of 300 s
     assert ("the engine said" in captured.err) == (fault == "exit")
 
 
@@ -137,6 +134,15 @@ def test_a_command_that_cannot_be_started_is_usage(
 ) -> None:
     assert main(["check", "--command", line, str(golden)]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_driver_of_another_model_fails_at_its_contract(
+    golden: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert checked(golden, "other") == 5
+    found = capsys.readouterr().out
+    assert "FAILED at names: puzzle_identifiers" in found.replace("input ", "")
+    assert found.count("not judged") == 9
 
 
 def test_a_puzzle_table_and_a_timeout_are_checked(golden: Path) -> None:

@@ -33,7 +33,7 @@ from trm_runtime.drivers.onnx_file import replace_contract, seal
 
 pytest.importorskip("onnxruntime")
 
-Subjects = Callable[[str, str], Subject]
+Subjects = Callable[..., Subject]
 
 CAUGHT = [
     ("onnx", "int8", "one value by one step"),
@@ -51,6 +51,8 @@ CAUGHT = [
     ("saved-model", "fp16", "one value by one step"),
     ("saved-model", "fp16", "one_value_of_h_init"),
     ("saved-model", "fp16", "prefix_of_ones"),
+    ("tflite", "int8-static", "rope_sines_negated", "maze9"),
+    ("tflite", "int8-static", "scale of an activation x 1.1", "maze9"),
 ]
 
 
@@ -59,16 +61,17 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> Subjects:
     """The healthy export in a format and precision, made once."""
 
     @functools.cache
-    def subject(name: str, precision: str) -> Subject:
+    def subject(name: str, precision: str, checkpoint: str = "sudoku4") -> Subject:
         folder = tmp_path_factory.mktemp("mutants")
-        return Subject(shipped_checkpoint("sudoku4"), name, precision, folder)
+        return Subject(shipped_checkpoint(checkpoint), name, precision, folder)
 
     return subject
 
 
-@pytest.mark.parametrize(("name", "precision", "fault"), CAUGHT)
-def test_a_fault_is_caught(subjects: Subjects, name: str, precision: str, fault: str) -> None:
-    subject = subjects(name, precision)
+@pytest.mark.parametrize("case", CAUGHT, ids="-".join)
+def test_a_fault_is_caught(subjects: Subjects, case: tuple[str, ...]) -> None:
+    name, precision, fault, *checkpoint = case
+    subject = subjects(name, precision, *checkpoint)
     path = subject.mutant(fault)
     assert path is not None
     caught = subject.judged(path)

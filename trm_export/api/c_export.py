@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from trm_export.api.arguments import ARTIFACTS, FilePath, ModelLike, file_of, stem_of
 from trm_export.api.loading import as_step_model, refuse_model
+from trm_export.exporters.c_source.limits import limits_of
 from trm_export.files import refuse_overwrite, refuse_source, require_suffix
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ def export_c(
     model: ModelLike,
     folder: FilePath | None = None,
     *,
-    precision: str = "fp32",
+    precision: str | None = None,
+    fit: str | None = None,
     force: bool = False,
 ) -> ExportResult:
     """Writes the model as a folder of portable C99: no interpreter, no heap, no files.
@@ -30,26 +32,36 @@ def export_c(
     Args:
         model: a `.keras` file or a Keras model of class `TRM`, on any backend.
         folder: the folder to write; ``artifacts/<name>_c`` if None.
-        precision: ``"fp32"``, or ``"int8"`` for byte weights and integer products.
+        precision: ``"fp32"``, or ``"int8"`` for byte weights and integer products; None for fp32,
+            or for the first of them that fits.
+        fit: what the microcontroller has, such as ``"flash=512k,ram=96k"``.
         force: replace a folder that this tool did not make.
 
     Raises:
-        UsageError: the model or the precision is not supported, with the reasons.
+        UsageError: the model or the precision is not supported, or does not fit, with the reasons.
         CheckpointError: see `load`.
         OverwriteError: the folder exists and was not made by this tool.
         ParityError: the code does not compute what Keras computes; nothing was written.
     """
-    mark = "" if precision == "fp32" else f"-{precision}"
+    mark = "" if precision in (None, "fp32") else f"-{precision}"
     target = ARTIFACTS / f"{stem_of(model)}{mark}_c" if folder is None else Path(folder)
     source = file_of(model)
     require_suffix(target, "")
     if source is not None:
         refuse_source(target, source)
     refuse_overwrite(target, force=force)
+    limits = None if fit is None else limits_of(fit)
     refuse_model(model)
     step_model = as_step_model(model, any_backend=True)
     from trm_export.exporters.c_source.write import generate
     from trm_export.exporters.probe import probe_puzzles
 
-    probes = probe_puzzles(step_model, _PROBES)
-    return generate(step_model, target, probes, precision, force=force, source=source)
+    return generate(
+        step_model,
+        target,
+        probe_puzzles(step_model, _PROBES),
+        precision,
+        limits=limits,
+        force=force,
+        source=source,
+    )

@@ -61,7 +61,7 @@ class Inspection(Shown):
 
 
 def inspect(path: FilePath, *, trust: Sequence[str] = ()) -> Inspection:
-    """The contents of a `.keras`, `.onnx`, `.tflite` or contract file or a SavedModel folder.
+    """The contents of a `.keras`, `.onnx`, `.tflite` or contract file, or of an exported folder.
 
     Args:
         path: the file or folder.

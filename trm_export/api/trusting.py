@@ -13,7 +13,6 @@ from trm_runtime import signature as signatures
 from trm_runtime import trust
 from trm_runtime.extras import load_extra
 from trm_runtime.file_kinds import named
-from trm_runtime.regular_file import read_regular
 
 
 def sign(
@@ -43,8 +42,10 @@ def sign(
         if not file.exists():
             raise RejectedInputError(f"{file}: there is no such file or folder.")
     config = _config(private)
-    if target.exists() and not force:
-        _refuse_others(target, private)
+    if target.exists() and not force and not signatures.is_signed_with(target, private):
+        raise OverwriteError(
+            f"{target} is a signature with another key; choose another name or add --force."
+        )
     with atomic_write(target, force=force) as new:
         try:
             config.sign(named(model), new)
@@ -65,17 +66,6 @@ def _config(private: Path) -> Any:
             f"{private}: not a private key that can sign: {reason}; expected one on the "
             "curve P-256, P-384 or P-521 in PEM format, without a password."
         ) from error
-
-
-def _refuse_others(target: Path, private: Path) -> None:
-    """OverwriteError for a signature that another key made."""
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    public = load_pem_private_key(read_regular(private), None).public_key()
-    if not signatures.is_signed_by(target, public):
-        raise OverwriteError(
-            f"{target} is a signature with another key; choose another name or add --force."
-        )
 
 
 def _refuse_inputs(target: Path, model: Path, private: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TypeAlias
 from trm_export.artifacts.inspection import ContractInfo
 from trm_export.artifacts.onnx_info import OnnxFileInfo
 from trm_export.artifacts.sidecar import differing_fields
+from trm_export.artifacts.source_info import SourceInfo
 from trm_export.artifacts.tflite_info import TFLiteFileInfo
 from trm_export.checkpoints.keras_file import KerasFileInfo
 from trm_runtime.contract import StepContract
@@ -15,7 +16,7 @@ from trm_runtime.display import Table, bytes_text
 from trm_runtime.message_text import counted
 from trm_runtime.tensors import shape_text
 
-FileInfo: TypeAlias = KerasFileInfo | OnnxFileInfo | TFLiteFileInfo | ContractInfo
+FileInfo: TypeAlias = KerasFileInfo | OnnxFileInfo | TFLiteFileInfo | ContractInfo | SourceInfo
 Rows: TypeAlias = list[tuple[str, str]]
 
 
@@ -30,7 +31,9 @@ def info_tables(info: FileInfo) -> tuple[Table, ...]:
     return tuple(tables)
 
 
-def _file(info: ContractInfo | OnnxFileInfo | TFLiteFileInfo) -> Rows:
+def _file(info: ContractInfo | OnnxFileInfo | TFLiteFileInfo | SourceInfo) -> Rows:
+    if isinstance(info, SourceInfo):
+        return [*_export(info), *_memory(info)]
     if isinstance(info, OnnxFileInfo):
         return _onnx(info)
     if isinstance(info, TFLiteFileInfo):
@@ -50,14 +53,25 @@ def _keras(info: KerasFileInfo) -> Rows:
     ]
 
 
-def _export(info: ContractInfo) -> Rows:
+def _export(info: ContractInfo | SourceInfo) -> Rows:
     damage = info.checksum_problems
     return [
-        ("kind", "SavedModel folder"),
+        ("kind", "C source" if info.kind == "c" else "SavedModel folder"),
         ("size", f"{bytes_text(info.size)} ({info.size:,} bytes)"),
         ("sha256", info.sha256 or ""),
         ("contract beside", _beside(info, info.contract)),
         ("checksums", "\n- ".join(("damaged:", *damage)) if damage else "fit"),
+    ]
+
+
+def _memory(info: SourceInfo) -> Rows:
+    sizes = info.memory
+    ram = ", ".join(f"{sizes[name]:,} of {name}" for name in ("carry", "outputs", "scratch"))
+    puzzle = sizes["macs"] * info.contract.max_steps
+    return [
+        ("flash", f"{sizes['flash']:,} bytes at most, {sizes['constants']:,} of constants"),
+        ("RAM", f"{sizes['ram']:,} bytes at most: {ram}, and the stack"),
+        ("work", f"{sizes['macs']:,} multiply-accumulates a step, {puzzle:,} a puzzle at most"),
     ]
 
 
@@ -120,7 +134,9 @@ def _contract_state(info: OnnxFileInfo | TFLiteFileInfo) -> str:
     return states.get(info.sidecar, f"fits the graph; the one beside the file {beside}")
 
 
-def _beside(info: ContractInfo | OnnxFileInfo | TFLiteFileInfo, contract: StepContract) -> str:
+def _beside(
+    info: ContractInfo | OnnxFileInfo | TFLiteFileInfo | SourceInfo, contract: StepContract
+) -> str:
     """How the contract beside an export compares; where it differs, the fields."""
     if info.sidecar == "differs":
         return f"differs: {differing_fields(Path(info.path), contract)}"

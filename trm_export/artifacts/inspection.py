@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from trm_export.artifacts.host_kinds import HOST_KINDS, host_kind
 from trm_export.artifacts.sidecar import sidecar_text
 from trm_export.errors import RejectedInputError
+from trm_export.files import is_source
 from trm_runtime.contract import StepContract
 
 if TYPE_CHECKING:
     from trm_export.artifacts.onnx_info import OnnxFileInfo
+    from trm_export.artifacts.source_info import SourceInfo
     from trm_export.artifacts.tflite_info import TFLiteFileInfo
     from trm_export.checkpoints.keras_file import KerasFileInfo
 
@@ -46,7 +48,7 @@ class ContractInfo:
 
 def inspect_file(
     path: str | os.PathLike[str], trusted: Sequence[str] = ()
-) -> KerasFileInfo | OnnxFileInfo | TFLiteFileInfo | ContractInfo:
+) -> KerasFileInfo | OnnxFileInfo | TFLiteFileInfo | ContractInfo | SourceInfo:
     """What the file or folder at `path` holds, by its kind.
 
     A `.keras` file may name classes of the `trusted` packages, which are not imported.
@@ -54,6 +56,10 @@ def inspect_file(
     Raises RejectedInputError for a file that is missing, damaged, refused or of another kind.
     """
     file = Path(path)
+    if is_source(file):
+        from trm_export.artifacts.source_info import inspect_source
+
+        return inspect_source(file)
     known = host_kind(file)
     if known is not None:
         found: ContractInfo = known.load(known.inspector)(file)

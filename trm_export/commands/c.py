@@ -10,21 +10,32 @@ from trm_export.commands.support.help_text import examples
 from trm_export.commands.support.options import WHAT, AsJson, Force, ModelFile, Output
 
 _Precision = Annotated[
-    Literal["fp32", "int8"],
+    Literal["fp32", "int8"] | None,
     typer.Option(
-        help="Number format of the weights; int8 multiplies integers.", rich_help_panel=WHAT
+        help="Number format of the weights; int8 multiplies integers. Default: fp32, or with --fit "
+        "the first that fits.",
+        rich_help_panel=WHAT,
+    ),
+]
+_Fit = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIMITS",
+        help="What the microcontroller has, such as flash=512k,ram=96k.",
+        rich_help_panel=WHAT,
     ),
 ]
 
 
 @examples(
     "trm-export c model.keras -o model/",
-    "trm-export c model.keras --precision int8 -o model-int8/",
+    "trm-export c model.keras --fit flash=512k,ram=96k -o model/",
 )
 def c(
     model: ModelFile,
     *,
-    precision: _Precision = "fp32",
+    precision: _Precision = None,
+    fit: _Fit = None,
     output: Output = None,
     force: Force = False,
     as_json: AsJson = False,
@@ -33,8 +44,8 @@ def c(
     import trm_export
     from trm_export.commands.support.console import emit, progress, remark
 
-    with progress("Generating"):
-        result = trm_export.export_c(model, output, precision=precision, force=force)
+    with progress():
+        result = trm_export.export_c(model, output, precision=precision, fit=fit, force=force)
     if as_json:
         emit(result.to_json())
         return

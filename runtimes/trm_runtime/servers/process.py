@@ -31,7 +31,7 @@ _PIECE = 1 << 16  # bytes read at once
 _WAITING = 16  # pieces that were read and not used
 _KEPT = 4096  # last bytes of standard error
 _LISTED = 10  # last lines of it
-_ENDING = 5.0  # seconds to end by itself at the end of its input
+_ENDING = 10.0  # seconds to end by itself at the end of its input
 _ERRORS: dict[str, type[TRMError]] = {
     str(error.exit_code): error for error in (TRMError, UsageError, MissingExtraError)
 }

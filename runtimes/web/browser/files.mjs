@@ -8,6 +8,15 @@ import { fileURLToPath } from "node:url";
 const HERE = dirname(dirname(fileURLToPath(import.meta.url)));
 const ORT = ["ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"];
 
+const TYPES = {
+  js: "text/javascript",
+  mjs: "text/javascript",
+  wasm: "application/wasm",
+  html: "text/html",
+  css: "text/css",
+  json: "application/json",
+};
+
 /** Path on the page to its bytes: our modules, and those engines that are installed. */
 export function pageFiles() {
   const files = new Map();
@@ -31,8 +40,7 @@ export function pageFiles() {
 
 /** Its type, for a header. */
 export function typeOf(path) {
-  const types = { js: "text/javascript", mjs: "text/javascript", wasm: "application/wasm", html: "text/html", css: "text/css", json: "application/json" };
-  return types[path.split(".").at(-1)] ?? "application/octet-stream";
+  return TYPES[path.split(".").at(-1)] ?? "application/octet-stream";
 }
 
 /** The folder of an installed package; undefined if it is not there. */

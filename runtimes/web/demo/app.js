@@ -8,11 +8,11 @@ import { mazeProblem, pathProblem, SUDOKU, MAZE, sudokuProblem } from "./rules.j
 
 const PAUSE = 350; // ms at least from step to step, so that the eye can follow
 const ENGINES = { onnx: "ONNX Runtime", tflite: "LiteRT.js" };
-const DOWNLOADS = { onnx: 14.3, tflite: 9.7 }; // MB of WebAssembly and its loader
 const PRECISIONS = { fp32: "float32", int8: "int8" };
 const $ = (id) => document.getElementById(id);
 
 const tasks = await (await fetch("demo.json")).json();
+const downloads = await (await fetch("engines.json")).json(); // bytes of each engine
 const runners = new Map(); // file to the promise of its runner
 const state = {
   task: tasks[0],
@@ -110,7 +110,10 @@ async function runnerNow() {
 async function load(file) {
   const answer = await fetch(`models/${file}`);
   if (!answer.ok) throw new Error(`models/${file} cannot be loaded (${answer.status}).`);
-  return openFile(file, new Uint8Array(await answer.arrayBuffer()));
+  const runner = await openFile(file, new Uint8Array(await answer.arrayBuffer()));
+  const inputs = readPuzzles(runner.contract, state.task.examples[0]);
+  await solve(runner, { inputs }, { maxSteps: 1 }); // the first step of an engine is a slow one
+  return runner;
 }
 
 async function run() {
@@ -123,20 +126,19 @@ async function run() {
     state.history = [];
     show(0);
     const inputs = { dtype: "int32", shape: [1, state.puzzle.length], data: state.puzzle };
-    let began = performance.now();
-    const timed = { ...runner, call: async (...given) => {
-      began = performance.now();
+    const call = async (...given) => {
+      const began = performance.now();
       const result = await runner.call(...given);
       state.ms = performance.now() - began;
       return result;
-    } };
+    };
     const onStep = async ({ answers, qHalt, finished }) => {
       state.history.push({ answer: answers[0], score: qHalt[0], ms: state.ms });
       show(state.history.length);
       if (!finished[0]) await new Promise((done) => setTimeout(done, Math.max(0, PAUSE - state.ms)));
       return state.running;
     };
-    const found = await solve(timed, { inputs }, { onStep });
+    const found = await solve({ ...runner, call }, { inputs }, { onStep });
     verdict(found.reasons[0]);
   } catch (error) {
     say(error.message, "bad");
@@ -152,9 +154,13 @@ function verdict(reason) {
   const judge = isMaze() ? pathProblem : sudokuProblem;
   const problem = judge([...puzzle], answer, sideNow());
   const steps = history.length === 1 ? "1 step" : `${history.length} steps`;
-  const why = { halted: `It stopped by itself after ${steps}`, max_steps: `It took all ${steps}`, cancelled: `You stopped it after ${steps}` }[reason] ?? `It ended after ${steps} (${reason})`;
-  if (problem) return say(`${why}. Not solved: ${problem}.`, "bad");
-  return say(`${why}. The answer is right.`, "good");
+  const why = {
+    halted: `It stopped by itself after ${steps}`,
+    max_steps: `It has taken all ${steps}`,
+    cancelled: `You stopped it after ${steps}`,
+  };
+  const ended = why[reason] ?? `It ended after ${steps} (${reason})`;
+  return problem ? say(`${ended}: ${problem}.`, "bad") : say(`${ended}: solved.`, "good");
 }
 
 function setRunning(running) {
@@ -197,7 +203,8 @@ function choices(root, options, chosen, onChoice) {
 function fileChosen() {
   const { bytes } = fileNow();
   $("bytes").textContent = megabytes(bytes);
-  $("download").textContent = `The model has ${megabytes(bytes)}; ${ENGINES[state.engine]} adds ${DOWNLOADS[state.engine]} MB, once.`;
+  const engine = `${ENGINES[state.engine]} adds ${megabytes(downloads[state.engine])}, once.`;
+  $("download").textContent = `The model has ${megabytes(bytes)}; ${engine}`;
   state.history = [];
   if (state.puzzle.length) show(0);
 }
@@ -208,8 +215,8 @@ function taskChosen(name) {
   const side = sideNow();
   board.setTask({ side, signs: contract.alphabet.map((entry) => entry.slice(0, 1)), isMaze: isMaze() });
   $("keys").textContent = isMaze()
-    ? "Draw with the pointer. Keys: arrows, # wall, . open, S start, G goal."
-    : `Choose a cell, then a digit. Keys: arrows, 1 to ${side}, Backspace.`;
+    ? "Draw on the board. On a keyboard: arrows, # wall, . open, S start, G goal."
+    : `Choose a cell, then a digit. On a keyboard: arrows, 1 to ${side}, Backspace.`;
   $("format").textContent = isMaze()
     ? `${side} lines of ${side}: # wall, . open, S start, G goal.`
     : `${side * side} characters, or ${side} lines of ${side}: digits, with . or 0 for an empty cell.`;
@@ -219,9 +226,16 @@ function taskChosen(name) {
   fileChosen();
 }
 
-choices($("engines"), ENGINES, state.engine, (engine) => ((state.engine = engine), fileChosen()));
-choices($("precisions"), PRECISIONS, state.precision, (precision) => ((state.precision = precision), fileChosen()));
-choices($("tasks"), Object.fromEntries(tasks.map(({ name, title }) => [name, title])), state.task.name, taskChosen);
+const titles = Object.fromEntries(tasks.map(({ name, title }) => [name, title]));
+choices($("engines"), ENGINES, state.engine, (engine) => {
+  state.engine = engine;
+  fileChosen();
+});
+choices($("precisions"), PRECISIONS, state.precision, (precision) => {
+  state.precision = precision;
+  fileChosen();
+});
+choices($("tasks"), titles, state.task.name, taskChosen);
 $("solve").addEventListener("click", () => (state.running ? (state.running = false) : run()));
 $("example").addEventListener("click", example);
 $("clear").addEventListener("click", clear);

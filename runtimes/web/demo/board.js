@@ -17,13 +17,14 @@ export class Board {
     root.addEventListener("keydown", (event) => this.#key(event));
     root.addEventListener("focusin", (event) => this.#focus(this.#cells.indexOf(event.target)));
     root.addEventListener("pointerdown", (event) => this.#pointer(event, true));
-    root.addEventListener("pointermove", (event) => event.buttons && this.#isMaze && this.#pointer(event, false));
+    root.addEventListener("pointermove", (event) => {
+      if (event.buttons && this.isMaze) this.#pointer(event, false);
+    });
   }
 
   /** Another task: `side` cells each way, `signs` the character of each token id. */
   setTask({ side, signs, isMaze }) {
-    Object.assign(this, { side, signs });
-    this.isMaze = isMaze;
+    Object.assign(this, { side, signs, isMaze });
     this.#current = isMaze ? side + 1 : 0;
     this.#brush = isMaze ? MAZE.wall : null;
     this.root.className = isMaze ? "maze" : "sudoku";
@@ -38,10 +39,6 @@ export class Board {
     });
     this.root.replaceChildren(...rows);
     this.#makePalette();
-  }
-
-  get #isMaze() {
-    return this.isMaze;
   }
 
   /** Show a puzzle and, over it, an answer of the model; cells that differ from `before` flash. */
@@ -99,9 +96,11 @@ export class Board {
       : [...this.signs.keys()].filter((id) => id >= SUDOKU.first).concat(SUDOKU.blank);
     this.palette.replaceChildren(
       ...ids.map((id) => {
-        const name = this.isMaze ? MAZE_NAMES[id][0].toUpperCase() + MAZE_NAMES[id].slice(1) : this.#name(id);
-        const button = element("button", { type: "button", "aria-label": this.#isFree(id) && !this.isMaze ? "Empty the cell" : name });
-        button.textContent = this.isMaze ? name : this.#isFree(id) ? "⌫" : name;
+        const erases = !this.isMaze && this.#isFree(id);
+        const name = this.#name(id).replace(/^./, (letter) => letter.toUpperCase());
+        const label = erases ? "Empty the cell" : name;
+        const button = element("button", { type: "button", "aria-label": label });
+        button.textContent = erases ? "⌫" : name;
         if (this.isMaze) button.setAttribute("aria-pressed", String(id === this.#brush));
         button.addEventListener("click", () => this.#choose(id, button));
         return button;
@@ -112,7 +111,9 @@ export class Board {
   #choose(id, button) {
     if (!this.isMaze) return this.onEdit(this.#current, id);
     this.#brush = id;
-    for (const other of this.palette.children) other.setAttribute("aria-pressed", String(other === button));
+    for (const other of this.palette.children) {
+      other.setAttribute("aria-pressed", String(other === button));
+    }
     return undefined;
   }
 
@@ -133,7 +134,8 @@ export class Board {
     if (!move && id === undefined) return;
     event.preventDefault();
     if (move) {
-      const [row, column] = [Math.floor(this.#current / this.side) + move[0], (this.#current % this.side) + move[1]];
+      const row = Math.floor(this.#current / this.side) + move[0];
+      const column = (this.#current % this.side) + move[1];
       const inside = row >= 0 && row < this.side && column >= 0 && column < this.side;
       if (inside) this.#cells[row * this.side + column].focus();
     } else this.onEdit(this.#current, id);

@@ -155,7 +155,8 @@ function ruleProblems(contract) {
   );
   given.forEach((name) => refuse(!(name in INPUTS), `${name}: unknown input`));
   const current = Object.entries(required).map(([name, kind]) => [`current_${name}`, kind]);
-  const state = { ...STATE, ...Object.fromEntries(current), ...(granularity === "block" && { passes: STATE.steps }) };
+  const state = { ...STATE, ...Object.fromEntries(current) };
+  if (granularity === "block") state.passes = STATE.steps;
   const isLoop = granularity === "loop";
   expect(contract, "inputs", required, problems);
   expect(contract, "carry", isLoop ? {} : state, problems);

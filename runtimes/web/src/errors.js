@@ -9,6 +9,11 @@ export class TrmError extends Error {
   }
 }
 
+/** The first line of whatever an engine has thrown. */
+export function firstLine(error) {
+  return String(error?.message ?? error).split("\n")[0];
+}
+
 /** Raises one error with all problems, the first few of them in words. */
 export function refuseIf(problems, summary, listed = 5) {
   if (!problems.length) return;

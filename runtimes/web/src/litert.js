@@ -3,7 +3,7 @@
 //   const runner = await openLitert(litert, bytes);
 
 import { parseContract } from "./contract.js";
-import { TrmError } from "./errors.js";
+import { firstLine, TrmError } from "./errors.js";
 import { contractText, formatOf } from "./file.js";
 import { checkEngine, named } from "./tensors.js";
 
@@ -51,7 +51,7 @@ async function compiled(litert, bytes, options) {
   try {
     return await litert.loadAndCompile(bytes, options);
   } catch (error) {
-    throw new TrmError(`LiteRT.js cannot open the file: ${String(error?.message ?? error).split("\n")[0]}`);
+    throw new TrmError(`LiteRT.js cannot open the file: ${firstLine(error)}`);
   }
 }
 

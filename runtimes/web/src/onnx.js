@@ -2,7 +2,7 @@
 //   import * as ort from "onnxruntime-web"; const runner = await openOnnx(ort, bytes);
 
 import { parseContract } from "./contract.js";
-import { TrmError } from "./errors.js";
+import { firstLine, TrmError } from "./errors.js";
 import { contractText, formatOf } from "./file.js";
 import { checkEngine, named } from "./tensors.js";
 
@@ -22,7 +22,10 @@ export async function openOnnx(ort, bytes, options = {}) {
       new ort.Tensor(dtype, data, shape),
     ]);
     const found = await session.run(Object.fromEntries(feeds));
-    const taken = (name) => ({ dtype: found[name].type, shape: [...found[name].dims], data: found[name].data });
+    const taken = (name) => {
+      const { type, dims, data } = found[name];
+      return { dtype: type, shape: [...dims], data };
+    };
     return {
       outputs: named(contract.outputs, ({ name }) => taken(name)),
       carry: named(contract.carry, ({ next }) => taken(next)),
@@ -36,7 +39,7 @@ async function created(ort, bytes, options) {
   try {
     return await ort.InferenceSession.create(bytes, options);
   } catch (error) {
-    throw new TrmError(`onnxruntime-web cannot open the file: ${String(error?.message ?? error).split("\n")[0]}`);
+    throw new TrmError(`onnxruntime-web cannot open the file: ${firstLine(error)}`);
   }
 }
 

@@ -10,7 +10,7 @@ const MAX_BYTES = 1 << 30; // of a request
 
 /** A message as bytes: the line of `head`, then the data of tensors. */
 export function packed(head, arrays = []) {
-  const parts = arrays.map(({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength));
+  const parts = arrays.map((a) => new Uint8Array(a.buffer, a.byteOffset, a.byteLength));
   const bytes = parts.reduce((sum, part) => sum + part.length, 0);
   const line = new TextEncoder().encode(`${JSON.stringify({ ...head, bytes })}\n`);
   const message = new Uint8Array(line.length + bytes);

@@ -1,7 +1,7 @@
 // JSON as docs/contract.md wants it: no key twice, no half of a surrogate pair, and a memory of
 // which numbers were written with a fraction or an exponent, which `JSON.parse` forgets.
 
-import { TrmError } from "./errors.js";
+import { firstLine, TrmError } from "./errors.js";
 
 const TOKEN = /"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*|true|false|null|[{}[\]]/g;
 const DEEPEST = 100;
@@ -14,7 +14,7 @@ export function parseStrict(text, what) {
     const decimals = new Set();
     return { value: read(tokens, tokens.next().value, "", decimals, 0), decimals };
   } catch (error) {
-    throw new TrmError(`${what} is not valid JSON: ${error.message.split("\n")[0]}.`);
+    throw new TrmError(`${what} is not valid JSON: ${firstLine(error)}.`);
   }
 }
 

@@ -74,7 +74,9 @@ export function isFinite32(contract, outputs, carry, index) {
 export function checkInputs(contract, inputs, rows = inputs.inputs?.shape?.[0]) {
   const problems = shapeProblems("input", contract.inputs, inputs, rows);
   if (!problems.length && !rows) problems.push("inputs: expected 1 or more rows");
-  if (!problems.length) problems.push(...contract.inputs.flatMap((s) => valueProblems(contract, s, inputs[s.name])));
+  if (!problems.length) {
+    problems.push(...contract.inputs.flatMap((s) => valueProblems(contract, s, inputs[s.name])));
+  }
   refuseIf(problems, "The puzzles do not fit the model:");
 }
 

@@ -19,6 +19,9 @@ EXPORTS: Mapping[str, Mapping[str, Any]] = {
     "sudoku9.onnx": {},
     "sudoku9-int8.onnx": {"precision": "int8"},
     "sudoku9-loop.onnx": {"granularity": "loop"},
+    "sudoku9.tflite": {"ports": "int32"},
+    "sudoku9-int8.tflite": {"ports": "int32", "precision": "int8"},
+    "sudoku9-loop.tflite": {"granularity": "loop"},
 }
 """The files of the tests, and what they are exported with."""
 

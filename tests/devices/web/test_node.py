@@ -8,17 +8,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.devices.web.conftest import EXPORTS, WEB, Exported, Recorded
+from tests.devices.web.conftest import EXPORTS, ROOT, WEB, Exported, Recorded
 from tests.devices.web.ladder import check, rungs
 
 
-def test_the_modules_pass_their_own_tests(node: str, exported: Exported) -> None:
+def test_the_modules_pass_their_own_tests(node: str, exported: Exported, tmp_path: Path) -> None:
+    import trm_export as te
+
     models = {str(exported(name).parent) for name in EXPORTS}
+    te.write_vectors(ROOT / "artifacts" / "sudoku4.keras", output=tmp_path / "vectors")
     done = subprocess.run(
         [node, "--test", *sorted(map(str, (WEB / "test").glob("*.test.mjs")))],
         capture_output=True,
         text=True,
-        env={**os.environ, "TRM_MODELS": models.pop()},
+        env={
+            **os.environ,
+            "TRM_MODELS": models.pop(),
+            "TRM_VECTORS": str(tmp_path / "vectors"),
+            "TRM_VECTORS_MODEL": str(exported("sudoku4.onnx")),
+        },
     )
     assert done.returncode == 0, done.stdout[-4000:]
     assert "# skipped 0\n" in done.stdout

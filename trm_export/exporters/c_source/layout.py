@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from trm_export.exporters.c_source.arrays import Weights, whole
+from trm_export.errors import UsageError
+from trm_export.exporters.c_source.arrays import LANES, Weights, weights_of, whole
+from trm_export.exporters.c_source.limits import Limits
 from trm_export.model import TRM
 from trm_export.model.config import TRMConfig
 
 ROWS = 2
 """Rows of a tile: with more a weight is read less often, and tiles need more memory."""
+_CODE = 10 * 1024  # bytes of the compiled functions and of those they call: Cortex-M, gcc -O3
+_STACK = 1024  # bytes; 656 were used
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,20 @@ class Layout:
     def memory(self) -> int:
         """Static memory of the complete loop: one carry, its outputs, the scratch."""
         return self.carry + self.outputs + self.scratch
+
+    @property
+    def flash(self) -> int:
+        """Constants and code, at most."""
+        return self.constants + _CODE
+
+    @property
+    def ram(self) -> int:
+        """Static memory and stack, at most."""
+        return self.memory + _STACK
+
+    def document(self) -> dict[str, int]:
+        """Everything by name, for `memory.json`."""
+        return {**asdict(self), "flash": self.flash, "ram": self.ram}
 
 
 def layout_of(model: TRM, weights: Weights, rows: int = ROWS) -> Layout:
@@ -75,3 +93,24 @@ def _block_macs(c: TRMConfig, field: str, size: int) -> int:
 
 def _attention_macs(c: TRMConfig) -> int:
     return 2 * c.positions**2 * c.hidden_size if c.mixer == "attention" else 0
+
+
+def fitting(model: TRM, limits: Limits, precision: str | None) -> tuple[str, int]:
+    """The first precision and rows of a tile that fit, the most exact and fastest first.
+
+    Args:
+        model: a float32 model of our own class.
+        limits: what there is.
+        precision: the only one to try, or None for every one.
+
+    Raises UsageError, with what each of them needs too much of, if none fits.
+    """
+    problems = []
+    for name in LANES if precision is None else (precision,):
+        weights = weights_of(model, name)
+        for rows in range(ROWS, 0, -1):
+            excess = limits.excess(layout_of(model, weights, rows))
+            if not excess:
+                return name, rows
+        problems.append(f"{name} needs {' and '.join(excess)}")
+    raise UsageError(f"The model does not fit: {'; '.join(problems)}.")

@@ -23,16 +23,16 @@ _WIDTH = 96  # characters of a line of numbers
 ACTIVATIONS = {
     "gelu": "0.5f * x * (1.0f + erff(x * 0.70710678f))",
     "relu": "x > 0.0f ? x : 0.0f",
-    "silu": "x / (1.0f + expf(-x))",
-    "swish": "x / (1.0f + expf(-x))",
+    "silu": "x / (1.0f + exponential(-x))",
+    "swish": "x / (1.0f + exponential(-x))",
     "tanh": "tanhf(x)",
-    "sigmoid": "1.0f / (1.0f + expf(-x))",
+    "sigmoid": "1.0f / (1.0f + exponential(-x))",
     "elu": "x > 0.0f ? x : expm1f(x)",
     "selu": "1.05070099f * (x > 0.0f ? x : 1.67326324f * expm1f(x))",
-    "softplus": "(x > 0.0f ? x : 0.0f) + log1pf(expf(-fabsf(x)))",
+    "softplus": "(x > 0.0f ? x : 0.0f) + log1pf(exponential(-fabsf(x)))",
     "leaky_relu": "x > 0.0f ? x : 0.2f * x",
     "relu6": "x < 0.0f ? 0.0f : x > 6.0f ? 6.0f : x",
-    "mish": "x * tanhf((x > 0.0f ? x : 0.0f) + log1pf(expf(-fabsf(x))))",
+    "mish": "x * tanhf((x > 0.0f ? x : 0.0f) + log1pf(exponential(-fabsf(x))))",
     "hard_silu": "x < -3.0f ? 0.0f : x > 3.0f ? x : x * (x + 3.0f) / 6.0f",
 }
 """Every activation of `TRMConfig` as an expression of ``float x``."""
@@ -58,6 +58,7 @@ def _facts(model: TRM, weights: Weights, layout: Layout, contract: StepContract)
         "layers": counted(c.l_layers, "layer"),
         "weights_sha256": contract.made_by.weights_sha256,
         "max_steps": contract.max_steps,
+        "alphabet": _alphabet(contract),
         "threshold": number(contract.halt.threshold),
         "difference": contract.halt.kind != "q_halt",
         "integer": contract.precision != "fp32",
@@ -85,6 +86,14 @@ def _facts(model: TRM, weights: Weights, layout: Layout, contract: StepContract)
         "bytes_out": size_of(leaving(contract), 1),
         "contract_lines": _literals(contract.to_json()),
     }
+
+
+def _alphabet(contract: StepContract) -> str | None:
+    """A string literal of C with a character for each token id, `?` for one that has none."""
+    if contract.alphabet is None:
+        return None
+    letters = "".join(entry[:1] or "?" for entry in contract.alphabet)
+    return json.dumps(letters) if letters.isascii() and letters.isprintable() else None
 
 
 def _largest_code(inputs: int) -> int:

@@ -9,13 +9,13 @@ import json
 import shlex
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 from trm_export.errors import ParityError, UsageError
 from trm_export.exporters.c_source.arrays import LANES, weights_of
 from trm_export.exporters.c_source.compiled import compiled_server, compiler
-from trm_export.exporters.c_source.layout import Layout, layout_of
+from trm_export.exporters.c_source.layout import ROWS, fitting, layout_of
+from trm_export.exporters.c_source.limits import Limits
 from trm_export.exporters.c_source.source import source_files
 from trm_export.exporters.export_result import ExportResult
 from trm_export.exporters.shared import Shared
@@ -25,6 +25,7 @@ from trm_export.files import (
     refuse_overwrite,
     refuse_source,
     require_suffix,
+    sha256_file,
     sidecar,
     size_on_disk,
     write_together,
@@ -38,6 +39,7 @@ from trm_runtime.contract import StepContract
 from trm_runtime.parity import Puzzles, check
 from trm_runtime.servers.runner import ServerRunner
 
+PRECISION = "fp32"  # unless another is chosen
 _WIDEST = 1 << 16  # inputs of a matrix whose int8 products fit 32 bits
 
 
@@ -45,8 +47,9 @@ def generate(
     model: StepModel,
     folder: Path,
     puzzles: Puzzles,
-    precision: str,
+    precision: str | None,
     *,
+    limits: Limits | None = None,
     force: bool = False,
     source: Path | None = None,
 ) -> ExportResult:
@@ -56,26 +59,30 @@ def generate(
         model: one of our own class that computes in float32.
         folder: target; its contract is also written beside it as ``<folder>.json``.
         puzzles: real puzzles for the check.
-        precision: one of `LANES`.
+        precision: one of `LANES`; None for fp32, or the first that fits.
+        limits: of the microcontroller; the tiles are chosen to fit as well.
         force: replace a folder that this tool did not make.
         source: the file the model was loaded from, which is never replaced.
 
     Raises:
-        UsageError: the model or the precision is not supported, with the reasons.
+        UsageError: the model or the precision is not supported, or does not fit, with the reasons.
         ParityError: the code does not compute what Keras computes; nothing is written.
     """
-    problems = list(refusals(model, precision))
+    problems = list(refusals(model, precision or PRECISION))
     if problems:
         raise UsageError(" ".join(problems))
     require_suffix(folder, "")
     if source is not None:
         refuse_source(folder, source)
     refuse_overwrite(folder, force=force)
-    contract = contract_for(model, batch=1, precision=precision)
+    rows = ROWS
+    if limits is not None:
+        precision, rows = fitting(model.keras, limits, precision)
+    contract = contract_for(model, batch=1, precision=precision or PRECISION)
     with write_together(force=force) as writing:
         new, beside = writing(folder), writing(sidecar(folder))
         start = time.perf_counter()
-        _write(model.keras, contract, new)
+        _write(model.keras, contract, new, rows)
         written = time.perf_counter()
         error, verdict = _checked(model, puzzles, new, folder)
         ended = time.perf_counter()
@@ -104,18 +111,19 @@ def refusals(model: StepModel, precision: str) -> Iterator[str]:
         yield f"c: the model is too large; positions and width must be less than {_WIDEST:,}."
 
 
-def _write(model: TRM, contract: StepContract, folder: Path) -> Layout:
+def _write(model: TRM, contract: StepContract, folder: Path, rows: int = ROWS) -> None:
     """Writes all files of the folder."""
     weights = weights_of(model, contract.precision)
-    layout = layout_of(model, weights)
+    layout = layout_of(model, weights, rows)
     folder.unlink(missing_ok=True)
     folder.mkdir()
     files = source_files(model, weights, layout, contract)
     files[SOURCE_CONTRACT] = contract.to_json()
-    files[SOURCE_MEMORY] = json.dumps({"tool": TOOL, **asdict(layout)}, indent=2) + "\n"
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
-    return layout
+    digests = {name: sha256_file(folder / name) for name in sorted(files)}
+    facts = {"tool": TOOL, **layout.document(), "sha256": digests}
+    (folder / SOURCE_MEMORY).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 def _checked(

@@ -1,0 +1,73 @@
+"""The browser runtime in headless Chromium: the ladder over both engines, and the demo page."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.devices.web.conftest import EXPORTS, ROOT, WEB, Exported, Recorded
+from tests.devices.web.ladder import check, rungs
+
+PAGE_FILES = {
+    "sudoku9-fp32.onnx": "sudoku9.onnx",
+    "sudoku9-int8.onnx": "sudoku9-int8.onnx",
+    "sudoku9-fp32.tflite": "sudoku9.tflite",
+    "sudoku9-int8.tflite": "sudoku9-int8.tflite",
+}
+
+
+@pytest.mark.parametrize("name", [name for name in EXPORTS if name.startswith("sudoku9")])
+def test_a_file_passes_the_ladder(
+    name: str, node: str, chromium: str, exported: Exported, recorded: Recorded
+) -> None:
+    server = (node, WEB / "serve-browser.mjs", exported(name), "--browser", chromium)
+    found = check(recorded("sudoku9"), *server)
+    assert found["exit_code"] == 0, found
+    assert found["verdict"].startswith("PASSED on 10 puzzles.")
+    assert "Chrome" in found["driver"]
+    assert ("LiteRT.js" in found["driver"]) == name.endswith(".tflite")
+    assert rungs(found)["driver's loop"] == rungs(found)["refusals"] == "ok"
+    assert rungs(found)["forced values"] == ("not judged" if "loop" in name else "ok")
+
+
+def test_bool_tensors_are_refused_for_litert_with_the_remedy(
+    node: str, chromium: str, recorded: Recorded, tmp_path: Path
+) -> None:
+    import trm_export as te
+
+    te.export(ROOT / "artifacts" / "sudoku4.keras", tmp_path / "bool.tflite")
+    server = (node, WEB / "serve-browser.mjs", tmp_path / "bool.tflite", "--browser", chromium)
+    found = check(recorded("sudoku4"), *server)
+    assert found["exit_code"] == 4
+    assert "export with --ports int32" in found["error"]["message"]
+
+
+def test_a_browser_that_is_not_there_is_a_missing_package(
+    node: str, exported: Exported, recorded: Recorded
+) -> None:
+    server = (node, WEB / "serve-browser.mjs", exported("sudoku4.onnx"), "--browser", "nobody")
+    assert check(recorded("sudoku4"), *server)["exit_code"] == 3
+
+
+def test_the_demo_page(node: str, chromium: str, exported: Exported, tmp_path: Path) -> None:
+    if not (WEB / "node_modules" / "playwright-core").is_dir():
+        pytest.skip("runtimes/web/node_modules lacks playwright-core; run make test-devices")
+    (tmp_path / "models").mkdir()
+    for name, source in PAGE_FILES.items():
+        for suffix in ("", ".json"):
+            shutil.copy(f"{exported(source)}{suffix}", tmp_path / "models" / f"{name}{suffix}")
+    build = [sys.executable, ROOT / "benchmarks" / "build_web_demo.py", tmp_path, "sudoku9"]
+    subprocess.run([*build, "maze11"], check=True, capture_output=True, cwd=ROOT)
+    subprocess.run([node, WEB / "demo" / "build.mjs", tmp_path], check=True, capture_output=True)
+    done = subprocess.run(
+        [node, "--test", WEB / "test" / "browser" / "demo.test.mjs"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TRM_DEMO": str(tmp_path), "TRM_CHROMIUM": chromium},
+    )
+    assert done.returncode == 0, done.stdout[-5000:]

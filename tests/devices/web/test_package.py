@@ -1,0 +1,89 @@
+"""The npm package: it packs, installs alone, and its types are those of what it exports."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.devices.web.conftest import ROOT, WEB, Exported
+
+NAMES = re.compile(r"^export (?:class|const|function) (\w+)", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def npm(node: str) -> str:
+    found = shutil.which("npm")
+    if found is None:
+        pytest.skip("npm is not installed; make test-devices installs it on Debian")
+    return found
+
+
+@pytest.fixture(scope="module")
+def installed(npm: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the packed package is installed, and nothing else."""
+    folder = tmp_path_factory.mktemp("npm")
+    packed = subprocess.run(
+        [npm, "pack", "--json", "--pack-destination", folder], capture_output=True, cwd=WEB
+    )
+    (folder / "package.json").write_text("{}", encoding="utf-8")
+    name = json.loads(packed.stdout)[0]["filename"]
+    options = ["--offline", "--no-package-lock", "--no-audit", "--no-fund"]
+    subprocess.run([npm, "install", *options, f"./{name}"], check=True, cwd=folder)
+    return folder
+
+
+def test_the_package_has_what_it_needs_and_no_more(installed: Path) -> None:
+    package = installed / "node_modules" / "trm-runtime-web"
+    assert [path.name for path in (installed / "node_modules").glob("[!.]*")] == [package.name]
+    found = {path.name for path in package.iterdir()}
+    wanted = {"LICENSE", "README.md", "index.d.ts", "package.json", "src", "browser"}
+    assert found == wanted | {"serve.mjs", "serve-browser.mjs"}
+    license_ = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert (package / "LICENSE").read_text(encoding="utf-8") == license_
+
+
+def test_the_package_solves_the_puzzles_of_its_readme(
+    installed: Path, node: str, exported: Exported
+) -> None:
+    readme = (WEB / "README.md").read_text(encoding="utf-8")
+    example = re.findall(r"```js\n(.*?)```", readme, re.DOTALL)[0]
+    file = json.dumps(str(exported("sudoku4.onnx")))
+    example = example.replace(
+        'new Uint8Array(await (await fetch("sudoku4.onnx")).arrayBuffer())',
+        f'(await import("node:fs")).readFileSync({file})',
+    )
+    modules = installed / "node_modules"
+    for name in ("onnxruntime-web", "onnxruntime-common", "@types", "protobufjs", "long"):
+        if not (modules / name).exists():
+            (modules / name).symlink_to(WEB / "node_modules" / name)
+    (installed / "example.mjs").write_text(example, encoding="utf-8")
+    done = subprocess.run([node, "example.mjs"], capture_output=True, text=True, cwd=installed)
+    assert "34122143432112343214142341322341" in done.stdout, done.stderr
+    assert "[ 'halted', 'halted' ]" in done.stdout
+
+
+def test_the_types_are_those_of_the_exports(node: str) -> None:
+    compiler = WEB / "node_modules" / ".bin" / "tsc"
+    if not compiler.exists():
+        pytest.skip("runtimes/web/node_modules lacks typescript; run make test-devices")
+    for words in (["-p", "."], ["--noEmit", "--strict", "--types", "", "index.d.ts"]):
+        done = subprocess.run([compiler, *words], capture_output=True, text=True, cwd=WEB)
+        assert done.returncode == 0, done.stdout
+    typed = set(NAMES.findall((WEB / "index.d.ts").read_text(encoding="utf-8")))
+    script = 'console.log(Object.keys(await import("./src/index.js")).join(" "))'
+    done = subprocess.run(
+        [node, "--input-type=module", "-e", script], capture_output=True, text=True, cwd=WEB
+    )
+    assert set(done.stdout.split()) == typed
+
+
+def test_the_version_is_that_of_the_device_package() -> None:
+    import trm_runtime
+
+    package = json.loads((WEB / "package.json").read_text(encoding="utf-8"))
+    assert package["version"] == trm_runtime.__version__

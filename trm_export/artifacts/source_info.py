@@ -1,0 +1,73 @@
+"""Look into a folder of generated code: its contract, its memory, and what was changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from trm_export.artifacts.sidecar import sidecar_state, sidecar_text
+from trm_export.errors import RejectedInputError
+from trm_export.files import SOURCE_CONTRACT, SOURCE_MEMORY, size_on_disk
+from trm_runtime import strict_json
+from trm_runtime.contract import StepContract
+from trm_runtime.digest import file_digest, tree_digest
+
+SIZES = ("constants", "carry", "outputs", "scratch", "flash", "ram", "macs")
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """A folder of generated code; truthy unless a file of it was changed or is missing."""
+
+    kind: str  # "c"
+    path: str
+    size: int  # bytes of all files
+    contract: StepContract
+    sidecar: str  # the contract beside it, as in `sidecar_state`
+    sha256: str  # of the folder: `tree_digest`
+    memory: dict[str, int]  # bytes by the names of `SIZES`; `macs` are multiply-accumulates a step
+    checksum_problems: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return not self.problems
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why the folder is damaged."""
+        return self.checksum_problems
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields, ready for `json.dumps`."""
+        return {**asdict(self), "contract": self.contract.document()}
+
+
+def inspect_source(folder: Path) -> SourceInfo:
+    """What the folder holds. Raises RejectedInputError if a document in it cannot be read."""
+    contract = StepContract.from_json(sidecar_text(folder / SOURCE_CONTRACT), str(folder))
+    sizes, digests = _memory(folder / SOURCE_MEMORY)
+    problems = tuple(_changed(folder, digests))
+    state = sidecar_state(folder, contract)
+    digest = tree_digest(folder)
+    return SourceInfo(
+        "c", str(folder), size_on_disk(folder), contract, state, digest, sizes, problems
+    )
+
+
+def _memory(path: Path) -> tuple[dict[str, int], dict[str, str]]:
+    """The sizes, and the digest of each file."""
+    try:
+        facts: Any = strict_json.parse(sidecar_text(path))
+        return {name: int(facts[name]) for name in SIZES}, dict(facts["sha256"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise RejectedInputError(f"{path}: not the memory of generated code.") from error
+
+
+def _changed(folder: Path, digests: dict[str, str]) -> Iterator[str]:
+    for name, digest in digests.items():
+        file = folder / Path(name).name
+        if not file.is_file():
+            yield f"{name} is missing"
+        elif file_digest(file) != digest:
+            yield f"{name} was changed"
