@@ -158,7 +158,9 @@ def test_other_weights_are_found_before_keras_is_loaded(
     model, own = str(tmp_path / "o.keras"), embedded_contract(file).made_by.weights_sha256
     assert run(["parity", model, str(file), "--summary", str(summary)]) == 5
     *said, cure = capsys.readouterr().err.splitlines()
-    assert " ".join(said).startswith(f"Error: Made from other weights: {file} is not of o.keras")
+    assert " ".join(said).startswith(
+        f"Error: Made from other weights: {file} was not exported from o.keras"
+    )
     assert sorted(shlex.split(cure)[1:]) == sorted(["trm-export", "onnx", model, *again])
     assert "--weights" in " ".join(said)
     assert "Made from other weights" in summary.read_text()
