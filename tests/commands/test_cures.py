@@ -99,7 +99,9 @@ def test_a_search_knows_what_the_next_layer_needs() -> None:
          "onnx m.keras --precision int8 -o {0} --auto-keep 40 --auto-keep-count 200"),
         ("int8", "weights", False, "onnx m.keras --precision int8 -o {0}"),
         ("fp16", "forced values", True, "onnx m.keras"),
+        ("fp16", "free drift", True, "onnx m.keras"),
         ("fp32", "answers", True, "parity m.keras {0} --explain"),
+        ("int8", "engine", True, "parity m.keras {0} --explain"),
         ("fp32", "weights", True, "onnx m.keras -o {0}"),
     ],
 )  # fmt: skip
