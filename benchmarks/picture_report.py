@@ -15,7 +15,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 SIZES = {1280: 1660, 390: 1900}  # pixels across and down
-COLOURS = 64
+COLOURS = 256
 
 
 def main() -> None:

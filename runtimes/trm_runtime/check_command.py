@@ -73,16 +73,14 @@ def run_server(options: argparse.Namespace) -> int:
     """Compare a step server and print; returns the exit code."""
     from trm_runtime.parity.file_golden import other_engine
     from trm_runtime.parity.golden_file import read_golden
-    from trm_runtime.parity.own_loop import refusal_rung, with_own_loop
+    from trm_runtime.parity.own_loop import with_own_loop
     from trm_runtime.servers.runner import ServerRunner
 
     own, golden = _own_gates(options), read_golden(options.golden)
     with ServerRunner(options.command, options.timeout, options.puzzle_table) as server:
         hop = other_engine(golden, server.engine)
         gates = own or (None if hop is None else hop.gates)
-        refusals = refusal_rung(server, golden)
-        result = _compared(options, golden, server.whole, gates)
-        result = with_own_loop(result, golden, server.whole, server.solve, refusals)
+        result = with_own_loop(_compared(options, golden, server.whole, gates), golden, server)
     return _shown(options, result, hop, server.engine)
 
 

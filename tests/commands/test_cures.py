@@ -99,7 +99,9 @@ def test_a_search_knows_what_the_next_layer_needs() -> None:
          "onnx m.keras --precision int8 -o {0} --auto-keep 40 --auto-keep-count 200"),
         ("int8", "weights", False, "onnx m.keras --precision int8 -o {0}"),
         ("fp16", "forced values", True, "onnx m.keras"),
+        ("fp16", "free drift", True, "onnx m.keras"),
         ("fp32", "answers", True, "parity m.keras {0} --explain"),
+        ("int8", "engine", True, "parity m.keras {0} --explain"),
         ("fp32", "weights", True, "onnx m.keras -o {0}"),
     ],
 )  # fmt: skip
@@ -156,7 +158,9 @@ def test_other_weights_are_found_before_keras_is_loaded(
     model, own = str(tmp_path / "o.keras"), embedded_contract(file).made_by.weights_sha256
     assert run(["parity", model, str(file), "--summary", str(summary)]) == 5
     *said, cure = capsys.readouterr().err.splitlines()
-    assert " ".join(said).startswith(f"Error: Made from other weights: {file} is not of o.keras")
+    assert " ".join(said).startswith(
+        f"Error: Made from other weights: {file} was not exported from o.keras"
+    )
     assert sorted(shlex.split(cure)[1:]) == sorted(["trm-export", "onnx", model, *again])
     assert "--weights" in " ".join(said)
     assert "Made from other weights" in summary.read_text()

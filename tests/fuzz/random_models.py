@@ -38,6 +38,7 @@ QUICK = (5, 7, 17, 27, 31, 65, 72, 132)  # seeds that `make test` tries
 _UNCALIBRATED = "Calibration failed"  # a model of one token has too few values to calibrate on
 _SEEDS_A_PROCESS = 10
 _MOST_SECONDS = 900  # of one process
+_ENDED = -1  # the exit code of one that was late
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,10 @@ def _logged(log: Path) -> list[Outcome]:
 
 
 def _in_children(seeds: range, log: Path, minutes: float) -> list[Outcome]:
-    """Every seed not in the log yet; a process that ends early has crashed at its next seed."""
+    """Every seed not in the log yet; a process that ends early has crashed at its next seed.
+
+    One that is late goes on in a new process, unless it has not finished a single seed.
+    """
     until = time.monotonic() + 60 * minutes
     while left := [seed for seed in seeds if seed not in {o.seed for o in _logged(log)}]:
         if time.monotonic() > until:
@@ -234,10 +238,10 @@ def _in_children(seeds: range, log: Path, minutes: float) -> list[Outcome]:
         try:
             code = subprocess.run(line, timeout=_MOST_SECONDS, stderr=subprocess.DEVNULL).returncode
         except subprocess.TimeoutExpired:
-            code = -1
+            code = _ENDED
         done = {o.seed for o in _logged(log)}
         stopped = next((seed for seed in range(first, after) if seed not in done), None)
-        if stopped is not None:
+        if stopped is not None and (code != _ENDED or stopped == first):
             drawn = draw(stopped)
             about = [drawn.options[name] for name in ("format", "precision", "granularity")]
             crash = Outcome(stopped, *about, CRASH, f"the process ended with {code}")

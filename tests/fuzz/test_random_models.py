@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +14,7 @@ import trm_export as te
 from tests.fuzz import random_models
 from tests.fuzz.random_models import (
     ALARM,
+    CRASH,
     FINE,
     LONG,
     OTHER,
@@ -67,3 +72,21 @@ def test_a_table_has_a_row_for_each_kind_of_export() -> None:
     rows = table([*found, Outcome(3, "tflite", "fp16", "loop", ALARM)]).splitlines()
     assert rows[2] == "| onnx int8 | 2 | 0 | 0 | 0 | 0 | 0 |"
     assert rows[-1] == "| all | 2 | 0 | 1 | 0 | 0 | 0 |"
+
+
+def test_a_slow_machine_is_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is ended has done one seed; at seed 2 it hangs."""
+    log = tmp_path / "log.jsonl"
+
+    def run(line: list[Any], timeout: float, stderr: int) -> None:
+        first = int(line[line.index("--child") + 1].partition(":")[0])
+        if first != 2:
+            with log.open("a") as file:
+                file.write(
+                    json.dumps(asdict(Outcome(first, "onnx", "fp32", "step", PASSED))) + "\n"
+                )
+        raise subprocess.TimeoutExpired(line, timeout)
+
+    monkeypatch.setattr(random_models.subprocess, "run", run)
+    found = random_models._in_children(range(4), log, 1.0)
+    assert {o.seed: o.result for o in found} == {0: PASSED, 1: PASSED, 2: CRASH, 3: PASSED}

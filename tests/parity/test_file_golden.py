@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import re
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from trm_export.exporters.probe import probe_puzzles
 from trm_export.parity.engine_rung import engine_rung
 from trm_export.parity.recording import record_export
 from trm_runtime import RejectedInputError, TRMError, open_runner
+from trm_runtime.__main__ import main as device
 from trm_runtime.check_command import text
 from trm_runtime.cores import available_cores
 from trm_runtime.parity import Golden, GoldenOrigin, Rung, check
@@ -91,6 +95,18 @@ def test_a_changed_value_is_found_though_quantization_would_hide_it(
     result = check(golden, open_runner(folder / "bad.onnx"), gates=hop.gates)
     assert result.broken is not None
     assert result.broken.name == "forced values"
+
+
+def test_a_step_server_is_another_engine(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    golden = folder / "good.onnx.golden.npz"
+    for name, code in (("good.onnx", 0), ("bad.onnx", 5)):
+        words = [sys.executable, "-m", "trm_runtime", "serve", str(folder / name)]
+        assert device(["check", "--json", "--command", shlex.join(words), str(golden)]) == code
+        found = json.loads(capsys.readouterr().out)
+        hop = found["engine_hop"]
+        assert not hop["exact"]
+        assert LEAST <= hop["gates"]["relative_l2"] < 1e-4
+        assert found["driver"] in hop["words"]
 
 
 def test_a_golden_of_another_file_is_refused(golden: Golden, folder: Path) -> None:

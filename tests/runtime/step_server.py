@@ -33,9 +33,11 @@ class Faulty:
 
     def __init__(self, fault: str, output: BinaryIO) -> None:
         self._fault, self._output, self._calls = fault, output, 0
-        self._runner = FakeRunner(
-            make_contract(seq=20_000) if fault == "large" else make_contract()
-        )
+        changes: dict[str, dict[str, Any]] = {
+            "large": {"seq": 20_000},
+            "other": {"num_puzzle_identifiers": 3},
+        }
+        self._runner = FakeRunner(make_contract(**changes.get(fault, {})))
         self.contract = self._runner.contract
 
     def step(self, inputs: Mapping[str, Array], carry: Mapping[str, Array]) -> StepOutput:

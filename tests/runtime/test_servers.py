@@ -136,6 +136,15 @@ def test_a_command_that_cannot_be_started_is_usage(
     assert words in capsys.readouterr().err
 
 
+def test_a_driver_of_another_model_fails_at_its_contract(
+    golden: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert checked(golden, "other") == 5
+    found = capsys.readouterr().out
+    assert "FAILED at names: puzzle_identifiers" in found.replace("input ", "")
+    assert found.count("not judged") == 9
+
+
 def test_a_puzzle_table_and_a_timeout_are_checked(golden: Path) -> None:
     assert checked(golden, "none", "--puzzle-table", "t.npy") == 2
     assert checked(golden, "none", "--timeout", "0") == 2

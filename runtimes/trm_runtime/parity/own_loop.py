@@ -39,14 +39,12 @@ class Trial(NamedTuple):
     options: LoopOptions
 
 
-def with_own_loop(
-    result: ParityResult, golden: Golden, candidate: StepRunner, own: OwnLoop, refusals: Rung
-) -> ParityResult:
-    """The result of the ladder with both rungs; the loop is compared if nothing failed before."""
-    rungs = [*result.rungs, Rung(LOOP, OK, ""), refusals]
+def with_own_loop(result: ParityResult, golden: Golden, server: ServerRunner) -> ParityResult:
+    """The result of the ladder with both rungs, which are judged if nothing failed before."""
+    rungs = [Rung(LOOP, OK, ""), Rung(REFUSALS, OK, "")]
     if result.passed:
-        rungs[-2] = loop_rung(golden, candidate, own)
-    return replace(result, rungs=stopped(rungs))
+        rungs = [loop_rung(golden, server.whole, server.solve), refusal_rung(server, golden)]
+    return replace(result, rungs=stopped([*result.rungs, *rungs]))
 
 
 def loop_rung(golden: Golden, candidate: StepRunner, own: OwnLoop) -> Rung:
