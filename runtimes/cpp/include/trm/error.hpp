@@ -84,7 +84,7 @@ inline bool is_printable(std::string_view text) {
 }
 
 // A text in JSON; bytes that are no UTF-8 become `?`.
-inline std::string quoted(std::string_view text) {
+inline std::string json_text(std::string_view text) {
   constexpr char HEX[] = "0123456789abcdef";
   std::string out = "\"";
   for (std::size_t at = 0; at < text.size();) {

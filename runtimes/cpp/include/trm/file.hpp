@@ -3,8 +3,12 @@
 #pragma once
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdint>
+#include <cstring>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <string>
@@ -21,12 +25,15 @@ namespace trm {
 constexpr std::size_t MAX_CONTRACT = 1 << 20;  // bytes of a contract, and of the directory of an archive
 
 inline std::string read_file(const std::string& path) {
-  std::ifstream source(path, std::ios::binary);
-  std::string bytes;
-  if (source.is_open()) bytes.assign(std::istreambuf_iterator<char>(source), {});
-  if (!source.is_open() || source.bad() || (bytes.empty() && source.peek() != std::ifstream::traits_type::eof())) {
-    throw Error(path + ": cannot be read: there is no such file, or it is no regular file.");
+  std::error_code unknown;
+  if (std::filesystem::exists(path, unknown) && !std::filesystem::is_regular_file(path, unknown)) {
+    throw Error(path + ": cannot be read: it is no regular file.");
   }
+  errno = 0;
+  std::ifstream source(path, std::ios::binary);
+  if (!source.is_open()) throw Error(path + ": cannot be read: " + std::strerror(errno) + ".");
+  std::string bytes(std::istreambuf_iterator<char>(source), {});
+  if (source.bad()) throw Error(path + ": cannot be read: " + std::strerror(errno) + ".");
   return bytes;
 }
 
@@ -69,6 +76,7 @@ class Message {
     if (at_ >= bytes_.size()) return std::nullopt;
     const std::uint64_t tag = varint();
     Field field{tag >> 3, false, 0, {}};
+    if (field.number == 0) throw Damaged{};
     if ((tag & 7) == 0) field.value = varint();
     else if ((tag & 7) == 1) skip(8);
     else if ((tag & 7) == 5) skip(4);

@@ -98,7 +98,7 @@ class JsonReader {
       if (!first && !take(',')) refuse("expected , or }");
       blanks();
       std::string key = text();
-      if (!known.insert(key).second) refuse("the key " + quoted(key) + " appears twice in one object");
+      if (!known.insert(key).second) refuse("the key " + json_text(key) + " appears twice in one object");
       blanks();
       if (!take(':')) refuse("expected :");
       found.members.emplace_back(std::move(key), value(depth + 1));

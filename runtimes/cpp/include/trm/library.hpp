@@ -2,9 +2,12 @@
 #pragma once
 
 #include <dlfcn.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <map>
+#include <memory>
 #include <string>
 
 #include "contract.hpp"
@@ -35,6 +38,34 @@ class Library {
  private:
   void* handle_;  // never closed: engines leave threads behind
 };
+
+// Sends what an engine prints nowhere, while it exists.
+class Quiet {
+ public:
+  Quiet() : kept_(dup(2)) {
+    const int nowhere = ::open("/dev/null", O_WRONLY);
+    if (nowhere < 0) return;
+    dup2(nowhere, 2);
+    close(nowhere);
+  }
+  ~Quiet() {
+    if (kept_ < 0) return;
+    dup2(kept_, 2);
+    close(kept_);
+  }
+  Quiet(const Quiet&) = delete;
+  Quiet& operator=(const Quiet&) = delete;
+
+ private:
+  int kept_;
+};
+
+// An object of an engine, and the function that releases it.
+using Handle = std::unique_ptr<void, void (*)(void*)>;
+
+inline Handle nothing() {
+  return Handle(nullptr, [](void*) {});
+}
 
 // What an engine says of its tensors: name to dtype and shape in words.
 using Described = std::map<std::string, std::string>;

@@ -16,13 +16,13 @@ class StepServer {
 
   // The first message, or the only one.
   void refuse(const Error& error) const {
-    send("\"error\": " + quoted(std::string(error.what()).substr(0, 2000)) + ", \"exit_code\": " + std::to_string(error.exit_code), "");
+    send("\"error\": " + json_text(std::string(error.what()).substr(0, 2000)) + ", \"exit_code\": " + std::to_string(error.exit_code), "");
   }
 
   // Answers until the input ends; an Error for what is no message, which it does not send.
   void serve(Runner& runner, const std::string& driver, std::FILE* source) const {
-    send("\"protocol\": \"trm-step-server\", \"version\": 1, \"driver\": " + quoted(driver) + ", \"engine\": " +
-             quoted(runner.engine()), runner.contract().text);
+    send("\"protocol\": \"trm-step-server\", \"version\": 1, \"driver\": " + json_text(driver) + ", \"engine\": " +
+             json_text(runner.engine()), runner.contract().text);
     std::string line, data;
     while (read_line(source, line)) {
       const Json head = JsonReader::parse(line, "A message");
@@ -30,7 +30,7 @@ class StepServer {
       std::string reply, bytes;
       try {
         bytes = answer(runner, head, data);
-        reply = "\"reply\": " + quoted(head.find("request")->text) + ", \"rows\": " + std::to_string(head.find("rows")->whole);
+        reply = "\"reply\": " + json_text(head.find("request")->text) + ", \"rows\": " + std::to_string(head.find("rows")->whole);
       } catch (const Error& error) {
         refuse(error);
         continue;

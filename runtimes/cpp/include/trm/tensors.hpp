@@ -169,18 +169,17 @@ inline std::size_t rows_of(const Tensors& inputs) {
   return found == inputs.end() ? 0 : found->second.rows();
 }
 
-// Refuses puzzles with padding (id 0) before one of their cells, such as digits given as ids.
+// Refuses puzzles with padding (id 0) before one of their cells, such as digits given as ids, or alone.
 inline void refuse_padding(const Contract& contract, const Tensor& inputs) {
   if (!contract.alphabet || !contract.alphabet->front().empty()) return;
   for (std::size_t row = 0; row < inputs.rows(); ++row) {
-    std::size_t padding = contract.cells();
-    for (std::size_t cell = 0; cell < contract.cells(); ++cell) {
-      const bool is_padding = element<std::int32_t>(inputs.row(row), cell) == 0;
-      if (is_padding && padding == contract.cells()) padding = cell;
-      if (is_padding || padding > cell) continue;
-      throw Error("The puzzles contain id 0, which is padding: row " + std::to_string(row) + ", column " +
-                  std::to_string(padding) + ".");
-    }
+    std::size_t padding = 0, end = contract.cells();
+    const auto is_padding = [&](std::size_t at) { return element<std::int32_t>(inputs.row(row), at) == 0; };
+    while (end > 0 && is_padding(end - 1)) --end;  // padding behind the last cell is allowed
+    while (padding < end && !is_padding(padding)) ++padding;
+    if (end > 0 && padding == end) continue;
+    throw Error("The puzzles contain id 0, which is padding: row " + std::to_string(row) + ", column " +
+                std::to_string(padding) + ".");
   }
 }
 
