@@ -21,13 +21,16 @@ class Echo final : public trm::Runner {
   std::string engine() const override { return "none"; }
   trm::StepOutput call(const trm::Tensors& inputs, const trm::Tensors& carry) override {
     trm::StepOutput output{{}, carry};
-    for (const trm::Spec& spec : contract().outputs) output.outputs[spec.name] = trm::empty_tensor(spec, trm::rows_of(inputs));
+    for (const trm::Spec& spec : contract().outputs)
+      output.outputs[spec.name] = trm::empty_tensor(spec, trm::rows_of(inputs));
     return output;
   }
 };
 
 void read(const std::string& path, const trm::Contract& contract) {
-  const auto ends = [&](const std::string& end) { return path.size() > end.size() && path.substr(path.size() - end.size()) == end; };
+  const auto ends = [&](const std::string& end) {
+    return path.size() > end.size() && path.substr(path.size() - end.size()) == end;
+  };
   const std::string bytes = trm::read_file(path);
   if (ends(".json")) trm::Contract::parse(bytes);
   else if (ends(".txt")) trm::PuzzleReader(contract).read(bytes);

@@ -112,13 +112,17 @@ class Message {
 
 // Messages of onnx.proto that can hold a tensor: the message and field, and the message in it.
 enum Kind { MODEL, TRAINING, FUNCTION, GRAPH, NODE, ATTRIBUTE, SPARSE, TENSOR };
-struct Inner { Kind outer; std::uint64_t field; Kind inner; };
+struct Inner {
+  Kind outer;
+  std::uint64_t field;
+  Kind inner;
+};
 constexpr Inner INNER[] = {
-    {MODEL, 7, GRAPH}, {MODEL, 20, TRAINING}, {MODEL, 25, FUNCTION}, {TRAINING, 1, GRAPH},
-    {TRAINING, 2, GRAPH}, {FUNCTION, 7, NODE}, {FUNCTION, 11, ATTRIBUTE}, {GRAPH, 1, NODE},
-    {GRAPH, 5, TENSOR}, {GRAPH, 15, SPARSE}, {NODE, 5, ATTRIBUTE}, {ATTRIBUTE, 5, TENSOR},
-    {ATTRIBUTE, 6, GRAPH}, {ATTRIBUTE, 10, TENSOR}, {ATTRIBUTE, 11, GRAPH}, {ATTRIBUTE, 22, SPARSE},
-    {ATTRIBUTE, 23, SPARSE}, {SPARSE, 1, TENSOR}, {SPARSE, 2, TENSOR}};
+    {MODEL, 7, GRAPH},       {MODEL, 20, TRAINING},   {MODEL, 25, FUNCTION},     {TRAINING, 1, GRAPH},
+    {TRAINING, 2, GRAPH},    {FUNCTION, 7, NODE},     {FUNCTION, 11, ATTRIBUTE}, {GRAPH, 1, NODE},
+    {GRAPH, 5, TENSOR},      {GRAPH, 15, SPARSE},     {NODE, 5, ATTRIBUTE},      {ATTRIBUTE, 5, TENSOR},
+    {ATTRIBUTE, 6, GRAPH},   {ATTRIBUTE, 10, TENSOR}, {ATTRIBUTE, 11, GRAPH},    {ATTRIBUTE, 22, SPARSE},
+    {ATTRIBUTE, 23, SPARSE}, {SPARSE, 1, TENSOR},     {SPARSE, 2, TENSOR}};
 constexpr std::uint64_t EXTERNAL_DATA = 13, DATA_LOCATION = 14, METADATA = 14;
 
 inline void refuse_external(Bytes bytes) {
@@ -163,7 +167,10 @@ inline std::optional<std::string> of_onnx(Bytes bytes) {
   return std::nullopt;
 }
 
-struct Member { std::uint64_t start; Bytes data; };
+struct Member {
+  std::uint64_t start;
+  Bytes data;
+};
 
 // The stored members of the ZIP archive at the end.
 inline std::map<std::string, Member> archive(Bytes bytes) {
@@ -173,7 +180,8 @@ inline std::map<std::string, Member> archive(Bytes bytes) {
   if (found == Bytes::npos || end + 22 + little(bytes, end + 20, 2) != bytes.size()) {
     throw Error("The file does not end with its ZIP archive: it is truncated or damaged.");
   }
-  if (little(bytes, end + 12, 4) > MAX_CONTRACT) throw Error("The directory of the ZIP archive is too large.");
+  if (little(bytes, end + 12, 4) > MAX_CONTRACT)
+    throw Error("The directory of the ZIP archive is too large.");
   std::map<std::string, Member> members;
   std::uint64_t at = little(bytes, end + 16, 4);
   for (std::uint32_t count = little(bytes, end + 10, 2); count > 0; --count) {
@@ -184,7 +192,8 @@ inline std::map<std::string, Member> archive(Bytes bytes) {
     }
     const std::uint64_t from = std::uint64_t{start} + 30 + little(bytes, std::uint64_t{start} + 26, 2) +
                                little(bytes, std::uint64_t{start} + 28, 2);
-    const Member member{start, part(bytes.substr(0, static_cast<std::size_t>(end)), from, little(bytes, at + 24, 4))};
+    const Member member{
+        start, part(bytes.substr(0, static_cast<std::size_t>(end)), from, little(bytes, at + 24, 4))};
     if (!members.emplace(name, member).second) throw Error("The ZIP archive has two members of one name.");
     at += 46 + std::uint64_t{name_size} + little(bytes, at + 30, 2) + little(bytes, at + 32, 2);
   }
@@ -197,7 +206,8 @@ inline std::optional<std::string> of_tflite(Bytes bytes) {
     const auto place = members.find(name);
     return place == members.end() ? nullptr : &place->second;
   };
-  const Member *contract = find("trm_contract.json"), *sum = find("trm_file.sha256"), *old = find("trm_flatbuffer.sha256");
+  const Member *contract = find("trm_contract.json"), *sum = find("trm_file.sha256"),
+               *old = find("trm_flatbuffer.sha256");
   std::uint64_t first = bytes.size(), last = 0;
   for (const auto& [name, member] : members) {
     first = std::min(first, member.start);

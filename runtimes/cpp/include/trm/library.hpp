@@ -23,15 +23,17 @@ class Library {
     handle_ = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (handle_) return;
     const char* why = dlerror();
-    throw Error(std::string(why ? why : path) + "; name the library with --engine or " + variable + " (the wheel " +
-                    package + " has one).", MISSING);
+    throw Error(std::string(why ? why : path) + "; name the library with --engine or " + variable +
+                    " (the wheel " + package + " has one).",
+                MISSING);
   }
 
   // The function or value of that name.
   template <typename T>
   T get(const char* name) const {
     void* found = dlsym(handle_, name);
-    if (!found) throw Error(std::string("The library of the engine has no ") + name + "; use a newer one.", MISSING);
+    if (!found)
+      throw Error(std::string("The library of the engine has no ") + name + "; use a newer one.", MISSING);
     return reinterpret_cast<T>(found);
   }
 
@@ -70,13 +72,17 @@ inline Handle nothing() {
 // What an engine says of its tensors: name to dtype and shape in words.
 using Described = std::map<std::string, std::string>;
 
-inline std::string describe(const std::string& dtype, const Shape& shape) { return dtype + " " + text_of(shape); }
+inline std::string describe(const std::string& dtype, const Shape& shape) {
+  return dtype + " " + text_of(shape);
+}
 
 // Refuses an engine whose tensors are not those of the contract, with every difference.
 inline void check_engine(const Contract& contract, const Described& inputs, const Described& outputs) {
   Described wanted_inputs, wanted_outputs;
-  for (const Spec& spec : contract.inputs) wanted_inputs[spec.name] = describe(name_of(spec.dtype), spec.shape);
-  for (const Spec& spec : contract.outputs) wanted_outputs[spec.name] = describe(name_of(spec.dtype), spec.shape);
+  for (const Spec& spec : contract.inputs)
+    wanted_inputs[spec.name] = describe(name_of(spec.dtype), spec.shape);
+  for (const Spec& spec : contract.outputs)
+    wanted_outputs[spec.name] = describe(name_of(spec.dtype), spec.shape);
   for (const Spec& spec : contract.carry) {
     wanted_inputs[spec.name] = wanted_outputs[spec.next] = describe(name_of(spec.dtype), spec.shape);
   }
@@ -88,7 +94,8 @@ inline void check_engine(const Contract& contract, const Described& inputs, cons
     for (const auto& [name, text] : wanted) {
       const auto place = found.find(name);
       if (place == found.end()) problems.push_back(name + ": the engine lacks it");
-      else if (place->second != text) problems.push_back(name + ": expected " + text + ", got " + place->second);
+      else if (place->second != text)
+        problems.push_back(name + ": expected " + text + ", got " + place->second);
     }
   };
   compare(wanted_inputs, inputs);

@@ -17,9 +17,13 @@ class LitertRunner final : public Runner {
  public:
   // `bytes` is the file, which is kept; no threads: the engine's own choice.
   LitertRunner(std::string bytes, Contract contract, int threads, const std::string& library)
-      : Runner(std::move(contract)), bytes_(std::move(bytes)), library_(library, "TRM_LITERT", "libLiteRt.so", "ai-edge-litert") {
-    environment_ = own("LiteRtCreateEnvironment", "LiteRtDestroyEnvironment", 0, static_cast<const void*>(nullptr));
-    model_ = own("LiteRtCreateModelFromBuffer", "LiteRtDestroyModel", environment_.get(), bytes_.data(), bytes_.size());
+      : Runner(std::move(contract)),
+        bytes_(std::move(bytes)),
+        library_(library, "TRM_LITERT", "libLiteRt.so", "ai-edge-litert") {
+    environment_ =
+        own("LiteRtCreateEnvironment", "LiteRtDestroyEnvironment", 0, static_cast<const void*>(nullptr));
+    model_ = own("LiteRtCreateModelFromBuffer", "LiteRtDestroyModel", environment_.get(), bytes_.data(),
+                 bytes_.size());
     find_signature();
     check_engine(this->contract(), described(INPUT), described(OUTPUT));
     compile(threads);
@@ -47,8 +51,9 @@ class LitertRunner final : public Runner {
     for (const int side : {INPUT, OUTPUT}) {
       for (const Port& port : ports_[side]) buffers[side].push_back(port.buffer.get());
     }
-    refuse(run_(compiled_.get(), signature_, buffers[INPUT].size(), buffers[INPUT].data(), buffers[OUTPUT].size(),
-                buffers[OUTPUT].data()), "LiteRtRunCompiledModel");
+    refuse(run_(compiled_.get(), signature_, buffers[INPUT].size(), buffers[INPUT].data(),
+                buffers[OUTPUT].size(), buffers[OUTPUT].data()),
+           "LiteRtRunCompiledModel");
     StepOutput output;
     for (const Spec& spec : contract().outputs) output.outputs[spec.name] = taken(spec.name, spec);
     for (const Spec& spec : contract().carry) output.carry[spec.name] = taken(spec.next, spec);
@@ -135,7 +140,11 @@ class LitertRunner final : public Runner {
       if (axes > 8) throw Error("A tensor of the file has more than 8 axes.");
       const Shape shape(port.type.sizes, port.type.sizes + axes);
       const int type = port.type.element;
-      const char* dtype = type == 1 ? "float32" : type == 2 ? "int32" : type == 6 ? "bool" : type == 9 ? "int8" : "another dtype";
+      const char* dtype = type == 1   ? "float32"
+                          : type == 2 ? "int32"
+                          : type == 6 ? "bool"
+                          : type == 9 ? "int8"
+                                      : "another dtype";
       found[port.name] = describe(dtype, shape);
     }
     return found;
@@ -153,7 +162,8 @@ class LitertRunner final : public Runner {
       check("LiteRtCreateOpaqueOptions", "xnnpack", payload, &std::free, &opaque);
       check("LiteRtAddOpaqueOptions", options.get(), opaque);  // which owns it now
     }
-    compiled_ = own("LiteRtCreateCompiledModel", "LiteRtDestroyCompiledModel", environment_.get(), model_.get(), options.get());
+    compiled_ = own("LiteRtCreateCompiledModel", "LiteRtDestroyCompiledModel", environment_.get(),
+                    model_.get(), options.get());
   }
 
   // Buffers for so many rows.
@@ -165,21 +175,24 @@ class LitertRunner final : public Runner {
         port.type.sizes[0] = static_cast<std::int32_t>(rows);
         if (side == INPUT && contract().is_dynamic()) {
           const std::size_t axes = port.type.rank & 0x7F;
-          check("LiteRtCompiledModelResizeInputTensor", compiled_.get(), signature_, i, static_cast<const std::int32_t*>(port.type.sizes), axes);
+          check("LiteRtCompiledModelResizeInputTensor", compiled_.get(), signature_, i,
+                static_cast<const std::int32_t*>(port.type.sizes), axes);
         }
       }
     }
     if (contract().is_dynamic()) {
       std::vector<Type> layouts(ports_[OUTPUT].size());  // larger than the layouts that are written
-      check("LiteRtGetCompiledModelOutputTensorLayouts", compiled_.get(), signature_, layouts.size(), static_cast<void*>(layouts.data()), true);
+      check("LiteRtGetCompiledModelOutputTensorLayouts", compiled_.get(), signature_, layouts.size(),
+            static_cast<void*>(layouts.data()), true);
     }
     for (auto& ports : ports_) {
       for (Port& port : ports) {
         const std::size_t element = port.type.element == 1 || port.type.element == 2 ? 4 : 1;
         std::size_t bytes = element;
-        for (std::size_t axis = 0; axis < (port.type.rank & 0x7F); ++axis) bytes *= static_cast<std::size_t>(port.type.sizes[axis]);
-        port.buffer = own("LiteRtCreateManagedTensorBuffer", "LiteRtDestroyTensorBuffer", environment_.get(), HOST_MEMORY,
-                          static_cast<const Type*>(&port.type), bytes);
+        for (std::size_t axis = 0; axis < (port.type.rank & 0x7F); ++axis)
+          bytes *= static_cast<std::size_t>(port.type.sizes[axis]);
+        port.buffer = own("LiteRtCreateManagedTensorBuffer", "LiteRtDestroyTensorBuffer", environment_.get(),
+                          HOST_MEMORY, static_cast<const Type*>(&port.type), bytes);
       }
     }
     rows_ = rows;

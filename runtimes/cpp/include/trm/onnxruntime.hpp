@@ -20,7 +20,8 @@ class OnnxRunner final : public Runner {
  public:
   // `bytes` is the file; no threads: the engine's own choice.
   OnnxRunner(const std::string& bytes, Contract contract, int threads, const std::string& library)
-      : Runner(std::move(contract)), library_(library, "TRM_ONNXRUNTIME", "libonnxruntime.so", "onnxruntime") {
+      : Runner(std::move(contract)),
+        library_(library, "TRM_ONNXRUNTIME", "libonnxruntime.so", "onnxruntime") {
     const auto* base = library_.get<const Base* (*)()>("OrtGetApiBase")();
     version_ = base->version_text();
     table_ = refuse_version(version_) ? nullptr : static_cast<void* const*>(base->table(VERSION));
@@ -68,11 +69,35 @@ class OnnxRunner final : public Runner {
     const char* (*version_text)();
   };
   enum Place : std::size_t {
-    ERROR_MESSAGE = 2, CREATE_ENV = 3, CREATE_SESSION = 8, RUN = 9, CREATE_OPTIONS = 10, INTRA_OP_THREADS = 24,
-    INPUT_COUNT = 30, OUTPUT_COUNT = 31, INPUT_TYPE = 33, OUTPUT_TYPE = 34, INPUT_NAME = 36, OUTPUT_NAME = 37,
-    CREATE_TENSOR = 49, TENSOR_DATA = 51, TENSOR_INFO = 55, ELEMENT_TYPE = 60, AXES = 61, SIZES = 62,
-    SHAPE_OF_VALUE = 65, CPU_MEMORY = 69, FREE = 76, ALLOCATOR = 78, RELEASE_ENV = 92, RELEASE_STATUS = 93,
-    RELEASE_MEMORY = 94, RELEASE_SESSION = 95, RELEASE_VALUE = 96, RELEASE_TYPE = 98, RELEASE_SHAPE = 99,
+    ERROR_MESSAGE = 2,
+    CREATE_ENV = 3,
+    CREATE_SESSION = 8,
+    RUN = 9,
+    CREATE_OPTIONS = 10,
+    INTRA_OP_THREADS = 24,
+    INPUT_COUNT = 30,
+    OUTPUT_COUNT = 31,
+    INPUT_TYPE = 33,
+    OUTPUT_TYPE = 34,
+    INPUT_NAME = 36,
+    OUTPUT_NAME = 37,
+    CREATE_TENSOR = 49,
+    TENSOR_DATA = 51,
+    TENSOR_INFO = 55,
+    ELEMENT_TYPE = 60,
+    AXES = 61,
+    SIZES = 62,
+    SHAPE_OF_VALUE = 65,
+    CPU_MEMORY = 69,
+    FREE = 76,
+    ALLOCATOR = 78,
+    RELEASE_ENV = 92,
+    RELEASE_STATUS = 93,
+    RELEASE_MEMORY = 94,
+    RELEASE_SESSION = 95,
+    RELEASE_VALUE = 96,
+    RELEASE_TYPE = 98,
+    RELEASE_SHAPE = 99,
     RELEASE_OPTIONS = 100
   };
 
@@ -146,8 +171,9 @@ class OnnxRunner final : public Runner {
 
   // A value over the memory of a tensor, which the engine only reads.
   Handle value_of(const Tensor& tensor) const {
-    return own<CREATE_TENSOR, RELEASE_VALUE>(memory_.get(), const_cast<char*>(tensor.data.data()), tensor.data.size(),
-                                             tensor.shape.data(), tensor.shape.size(), number_of(tensor.dtype));
+    return own<CREATE_TENSOR, RELEASE_VALUE>(memory_.get(), const_cast<char*>(tensor.data.data()),
+                                             tensor.data.size(), tensor.shape.data(), tensor.shape.size(),
+                                             number_of(tensor.dtype));
   }
 
   Tensor taken(void* value) const {

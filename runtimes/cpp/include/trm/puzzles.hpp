@@ -22,7 +22,8 @@ class PuzzleReader {
     while (side_ * side_ < size_) ++side_;
     if (side_ * side_ > size_) side_ = size_;  // no square: a puzzle is a line
     for (std::size_t id = 0; contract.alphabet && id < contract.alphabet->size(); ++id) {
-      for (const std::string& sign : characters((*contract.alphabet)[id])) ids_[sign] = static_cast<std::int32_t>(id);
+      for (const std::string& sign : characters((*contract.alphabet)[id]))
+        ids_[sign] = static_cast<std::int32_t>(id);
     }
     for (const std::string& sign : characters(" \t,;:=[](){}\"'|!+-*─│┌┐└┘├┤┬┴┼━┃═║")) between_.insert(sign);
   }
@@ -40,17 +41,22 @@ class PuzzleReader {
       if (cells.empty()) continue;
       const bool is_row = cells.size() == side_ || (rows.empty() && cells.size() == size_);
       if (!is_row) {
-        throw Error(file + ": line " + std::to_string(number) + ": expected " + counted(size_, "cell") + ", or " +
-                    std::to_string(side_) + " of a row, got " + std::to_string(cells.size()) + ".");
+        throw Error(file + ": line " + std::to_string(number) + ": expected " + counted(size_, "cell") +
+                    ", or " + std::to_string(side_) + " of a row, got " + std::to_string(cells.size()) + ".");
       }
-      for (const std::string& cell : cells) rows.push_back(id_of(cell, file + ": line " + std::to_string(number)));
+      for (const std::string& cell : cells)
+        rows.push_back(id_of(cell, file + ": line " + std::to_string(number)));
       if (rows.size() < size_) continue;
       tokens.insert(tokens.end(), rows.begin(), rows.end());
       rows.clear();
     }
-    if (!rows.empty()) throw Error(file + ": the last grid has " + std::to_string(rows.size()) + " of " + counted(size_, "cell") + ".");
+    if (!rows.empty())
+      throw Error(file + ": the last grid has " + std::to_string(rows.size()) + " of " +
+                  counted(size_, "cell") + ".");
     if (tokens.empty()) throw Error(file + ": there are no puzzles.");
-    Tensor found{Dtype::int32, {static_cast<std::int64_t>(tokens.size() / size_), static_cast<std::int64_t>(size_)}, {}};
+    Tensor found{Dtype::int32,
+                 {static_cast<std::int64_t>(tokens.size() / size_), static_cast<std::int64_t>(size_)},
+                 {}};
     const char* bytes = reinterpret_cast<const char*>(tokens.data());
     found.data.assign(bytes, bytes + tokens.size() * sizeof(tokens[0]));
     return found;
@@ -71,7 +77,8 @@ class PuzzleReader {
       return found->second;
     }
     const bool is_number = cell.size() < 10 && cell.find_first_not_of("0123456789") == std::string::npos;
-    if (!is_number || std::stol(cell) >= contract_.ids()) throw refuse("0 to " + std::to_string(contract_.ids() - 1));
+    if (!is_number || std::stol(cell) >= contract_.ids())
+      throw refuse("0 to " + std::to_string(contract_.ids() - 1));
     return static_cast<std::int32_t>(std::stol(cell));
   }
 

@@ -16,12 +16,16 @@ namespace trm {
 
 class Vectors {
  public:
-  explicit Vectors(const std::string& folder) : contract_(Contract::parse(read_file(folder + "/contract.json"))) {
+  explicit Vectors(const std::string& folder)
+      : contract_(Contract::parse(read_file(folder + "/contract.json"))) {
     index_ = JsonReader::parse(read_file(folder + "/vectors.json"), "vectors.json");
     data_ = read_file(folder + "/tensors.bin");
-    if (text(index_, "format") != "trm-vectors" || whole(index_, "version") != 1) throw Error("vectors.json: expected trm-vectors, version 1.");
-    if (text(index_, "sha256") != Sha256::of(data_)) throw Error("tensors.bin is damaged: its digest is another one.");
-    for (const auto& [name, value] : get(index_, "tensors", Json::Kind::object).members) tensors_[name] = read(value);
+    if (text(index_, "format") != "trm-vectors" || whole(index_, "version") != 1)
+      throw Error("vectors.json: expected trm-vectors, version 1.");
+    if (text(index_, "sha256") != Sha256::of(data_))
+      throw Error("tensors.bin is damaged: its digest is another one.");
+    for (const auto& [name, value] : get(index_, "tensors", Json::Kind::object).members)
+      tensors_[name] = read(value);
   }
 
   const Contract& contract() const { return contract_; }
@@ -52,11 +56,14 @@ class Vectors {
  private:
   static const Json& get(const Json& from, const char* key, Json::Kind kind) {
     const Json* found = from.find(key);
-    if (!found || !found->is(kind)) throw Error(std::string("vectors.json: ") + key + " is missing or of another type.");
+    if (!found || !found->is(kind))
+      throw Error(std::string("vectors.json: ") + key + " is missing or of another type.");
     return *found;
   }
   static std::string text(const Json& from, const char* key) { return get(from, key, Json::Kind::text).text; }
-  static std::int64_t whole(const Json& from, const char* key) { return get(from, key, Json::Kind::whole).whole; }
+  static std::int64_t whole(const Json& from, const char* key) {
+    return get(from, key, Json::Kind::whole).whole;
+  }
 
   Tensor read(const Json& value) const {
     Tensor tensor;
@@ -67,7 +74,8 @@ class Vectors {
     std::uint64_t bytes = size_of(tensor.dtype);
     for (const Json& size : get(value, "shape", Json::Kind::list).items) {
       const auto elements = static_cast<std::uint64_t>(size.whole);
-      if (!size.is(Json::Kind::whole) || size.whole < 0 || elements > data_.size() || bytes > data_.size()) throw Error("vectors.json: a wrong shape.");
+      if (!size.is(Json::Kind::whole) || size.whole < 0 || elements > data_.size() || bytes > data_.size())
+        throw Error("vectors.json: a wrong shape.");
       tensor.shape.push_back(size.whole);
       bytes *= elements;
     }
@@ -90,7 +98,8 @@ class Vectors {
 
   Tensors named(const Json& one, const char* key) const {
     Tensors found;
-    for (const auto& [name, value] : get(one, key, Json::Kind::object).members) found[name] = tensor(value.text);
+    for (const auto& [name, value] : get(one, key, Json::Kind::object).members)
+      found[name] = tensor(value.text);
     return found;
   }
 
@@ -118,7 +127,8 @@ class Vectors {
     std::string wrong;
     const auto compare = [&](const char* key, const auto& list) {
       const Tensor& wanted = tensor(text(one, key));
-      const bool equal = wanted.data.size() == list.size() * 4 && std::memcmp(wanted.data.data(), list.data(), wanted.data.size()) == 0;
+      const bool equal = wanted.data.size() == list.size() * 4 &&
+                         std::memcmp(wanted.data.data(), list.data(), wanted.data.size()) == 0;
       if (!equal) wrong += std::string(wrong.empty() ? "" : ", ") + key + " differ";
     };
     compare("answers", found.answers);
@@ -139,7 +149,8 @@ class Vectors {
   // A step of all rows, in slices of a fixed batch, the last one filled up with its last row.
   static StepOutput in_batches(Runner& runner, const Tensors& inputs, const Tensors& carry) {
     const Contract& contract = runner.contract();
-    const std::size_t rows = rows_of(inputs), batch = contract.is_dynamic() ? rows : static_cast<std::size_t>(contract.batch);
+    const std::size_t rows = rows_of(inputs),
+                      batch = contract.is_dynamic() ? rows : static_cast<std::size_t>(contract.batch);
     StepOutput all;
     for (std::size_t from = 0; from < rows; from += batch) {
       std::vector<std::size_t> taken;
@@ -148,7 +159,8 @@ class Vectors {
       for (const auto& [name, tensor] : inputs) fed[name] = take_rows(tensor, taken);
       for (const Spec& spec : contract.carry) {
         const auto given = carry.find(spec.name);
-        state[spec.name] = given == carry.end() ? start_carry(contract, batch).at(spec.name) : adapted(spec, take_rows(given->second, taken));
+        state[spec.name] = given == carry.end() ? start_carry(contract, batch).at(spec.name)
+                                                : adapted(spec, take_rows(given->second, taken));
       }
       append(all, runner.step(fed, state), std::min(batch, rows - from));
     }
@@ -162,7 +174,8 @@ class Vectors {
     for (std::size_t i = 0; i < tensor.data.size() / size_of(tensor.dtype); ++i) {
       if (spec.dtype == Dtype::int32) set_element<std::int32_t>(other.data.data(), i, tensor.data[i]);
       if (spec.dtype != Dtype::int8) continue;
-      const float number = element<float>(tensor.data.data(), i), scaled = std::nearbyint((std::isnan(number) ? 0 : number) / spec.scale);
+      const float number = element<float>(tensor.data.data(), i),
+                  scaled = std::nearbyint((std::isnan(number) ? 0 : number) / spec.scale);
       const float stored = std::min(std::max(scaled + static_cast<float>(spec.zero_point), -128.0F), 127.0F);
       set_element(other.data.data(), i, static_cast<std::int8_t>(stored));
     }
@@ -174,14 +187,16 @@ class Vectors {
       for (const auto& [name, tensor] : from) {
         Tensor& whole = to[name];
         whole.dtype = tensor.dtype;
-        whole.data.insert(whole.data.end(), tensor.data.begin(), tensor.data.begin() + static_cast<std::ptrdiff_t>(rows * tensor.row_bytes()));
+        whole.data.insert(whole.data.end(), tensor.data.begin(),
+                          tensor.data.begin() + static_cast<std::ptrdiff_t>(rows * tensor.row_bytes()));
       }
     };
     add(all.outputs, one.outputs);
     add(all.carry, one.carry);
   }
 
-  std::string compared(const Runner& runner, const Specs& specs, const Tensors& wanted, const Tensors& found) const {
+  std::string compared(const Runner& runner, const Specs& specs, const Tensors& wanted,
+                       const Tensors& found) const {
     std::string wrong;
     for (const auto& [name, expected] : wanted) {
       const Spec* spec = find_spec(specs, name);
@@ -205,7 +220,8 @@ class Vectors {
     }
     const Json* gate = get(index_, "gates", Json::Kind::object).find(runner.contract().precision);
     if (!gate) throw Error("vectors.json: there is no gate for the precision of the file.");
-    if (const Json* most = gate->find("relative_l2")) return std::sqrt(difference) <= most->number * std::sqrt(wants);
+    if (const Json* most = gate->find("relative_l2"))
+      return std::sqrt(difference) <= most->number * std::sqrt(wants);
     const Json* least = gate->find("cosine");
     return least && dot >= least->number * std::sqrt(wants) * std::sqrt(gets);
   }
