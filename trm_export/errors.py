@@ -95,11 +95,11 @@ class OtherWeightsError(ParityError):
 
     def __init__(self, files: Sequence[Path], model: str) -> None:
         self.files = tuple(files)
-        are, their = ("is", "its") if len(self.files) == 1 else ("are", "their")
+        was = "was" if len(self.files) == 1 else "were"
         super().__init__(
-            f"Made from other weights: {', '.join(map(str, self.files))} {are} not of {model}, "
-            f"by {their} contract. Nothing was computed; export the model again, or compare what "
-            "is stored with --weights."
+            f"Made from other weights: {', '.join(map(str, self.files))} {was} not exported from "
+            f"{model}. Nothing was computed; export the model again, or compare what is stored "
+            "with --weights."
         )
 
 

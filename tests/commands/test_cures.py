@@ -99,7 +99,9 @@ def test_a_search_knows_what_the_next_layer_needs() -> None:
          "onnx m.keras --precision int8 -o {0} --auto-keep 40 --auto-keep-count 200"),
         ("int8", "weights", False, "onnx m.keras --precision int8 -o {0}"),
         ("fp16", "forced values", True, "onnx m.keras"),
+        ("fp16", "free drift", True, "onnx m.keras"),
         ("fp32", "answers", True, "parity m.keras {0} --explain"),
+        ("int8", "engine", True, "parity m.keras {0} --explain"),
         ("fp32", "weights", True, "onnx m.keras -o {0}"),
     ],
 )  # fmt: skip
@@ -138,7 +140,8 @@ def test_other_weights_are_found_before_keras_is_loaded(
     tiny_keras: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    from trm_export.api import frameworks
+    from trm_export.api import comparing, frameworks
+    from trm_export.api.model_source import ModelSource
     from trm_export.artifacts.contract_rewrite import embedded_contract
 
     file, summary = tmp_path / "m.onnx", tmp_path / "summary.md"
@@ -152,14 +155,15 @@ def test_other_weights_are_found_before_keras_is_loaded(
 
     capsys.readouterr()
     monkeypatch.setattr(frameworks, "load_keras", refuse)
+    monkeypatch.setattr(comparing, "load_keras", refuse)
     again = ["--precision", "fp16", "-o", str(file)]
     model, own = str(tmp_path / "o.keras"), embedded_contract(file).made_by.weights_sha256
     assert run(["parity", model, str(file), "--summary", str(summary)]) == 5
     *said, cure = capsys.readouterr().err.splitlines()
-    assert " ".join(said).startswith(f"Error: Made from other weights: {file} is not of o.keras")
+    assert " ".join(said).startswith(
+        f"Error: Made from other weights: {file} was not exported from o.keras"
+    )
     assert sorted(shlex.split(cure)[1:]) == sorted(["trm-export", "onnx", model, *again])
     assert "--weights" in " ".join(said)
     assert "Made from other weights" in summary.read_text()
-    from trm_export.api.model_source import ModelSource
-
     assert ModelSource(tiny_keras).has_weights(own)

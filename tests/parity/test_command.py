@@ -86,7 +86,7 @@ def test_a_file_of_another_model(
     assert run(["parity", nine, files[1], "--count", "2", *options]) == 5
     refused = capsys.readouterr()
     assert refused.out == ""
-    assert refused.err.startswith(f"Error: Made from other weights: {files[1]} is not of sudoku9")
+    assert refused.err.startswith(f"Error: Made from other weights: {files[1]} was not ")
     assert run(["parity", nine, files[1], "--count", "2", "--weights", *options]) == 5
     text, cure = " ".join(capsys.readouterr().out.split()), f"Try: trm-export onnx {nine} -o "
     assert refused.err.splitlines()[-1].startswith(cure)

@@ -187,6 +187,7 @@ def export_all(
         tell=lambda what: report(len(entries) / most, what),
     ):
         entries.append(entry)
+        report(len(entries) / most, f"{entry.format} {entry.precision}")
     return ExportSet(tuple(entries))
 
 

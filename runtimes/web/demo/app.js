@@ -205,8 +205,7 @@ function fileChosen() {
   $("bytes").textContent = megabytes(bytes);
   const engine = `${ENGINES[state.engine]} adds ${megabytes(downloads[state.engine])}, once.`;
   $("download").textContent = `The model has ${megabytes(bytes)}; ${engine}`;
-  state.history = [];
-  if (state.puzzle.length) show(0);
+  if (state.puzzle.length) setPuzzle(state.puzzle);
 }
 
 function taskChosen(name) {

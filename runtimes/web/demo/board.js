@@ -3,7 +3,14 @@
 import { conflicts, MAZE, SUDOKU } from "./rules.js";
 
 const ARROWS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
-const MAZE_KEYS = { "#": MAZE.wall, ".": MAZE.open, Delete: MAZE.open, Backspace: MAZE.open, s: MAZE.start, g: MAZE.goal };
+const MAZE_KEYS = {
+  "#": MAZE.wall,
+  ".": MAZE.open,
+  Delete: MAZE.open,
+  Backspace: MAZE.open,
+  s: MAZE.start,
+  g: MAZE.goal,
+};
 const MAZE_NAMES = { 1: "wall", 2: "open", 3: "start", 4: "goal", 5: "path" };
 
 export class Board {

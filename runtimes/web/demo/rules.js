@@ -37,7 +37,9 @@ export function mazeProblem(puzzle, side) {
 
 /** What is wrong with a path; empty if it is a shortest one. */
 export function pathProblem(puzzle, answer, side) {
-  const allowed = answer.map((id, cell) => (id === MAZE.path && puzzle[cell] === MAZE.open ? MAZE.open : MAZE.wall));
+  const allowed = answer.map((id, cell) =>
+    id === MAZE.path && puzzle[cell] === MAZE.open ? MAZE.open : MAZE.wall,
+  );
   puzzle.forEach((id, cell) => {
     if (id === MAZE.start || id === MAZE.goal) allowed[cell] = id;
   });

@@ -202,7 +202,7 @@ function identifierProblems({ num_puzzle_identifiers: count, puzzle_table_sha256
   const [ids, rows] = ["puzzle_identifiers", "puzzle_embedding"].map((name) => given.includes(name));
   refuse(ids && rows, "puzzle_embedding: expected this input or puzzle_identifiers, got both");
   refuse(rows ? !SHA256.test(table ?? "") : (table ?? null) !== null, "puzzle_table_sha256: wrong");
-  refuse((ids || rows) !== (count !== null && count >= 1), "num_puzzle_identifiers: wrong");
+  refuse(ids || rows ? !(count >= 1) : count !== null, "num_puzzle_identifiers: wrong");
 }
 
 function alphabetProblems(alphabet, logits, refuse) {

@@ -16,7 +16,7 @@ def test_the_modules_pass_their_own_tests(node: str, exported: Exported, tmp_pat
     import trm_export as te
 
     models = {str(exported(name).parent) for name in EXPORTS}
-    te.write_vectors(ROOT / "artifacts" / "sudoku4.keras", output=tmp_path / "vectors")
+    te.write_vectors(ROOT / "artifacts" / "sudoku4.keras", tmp_path / "vectors")
     done = subprocess.run(
         [node, "--test", *sorted(map(str, (WEB / "test").glob("*.test.mjs")))],
         capture_output=True,

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 _PERCENT, _MOST = 40.0, 90.0  # of bytes that float layers may add; with more fp16 is as small
 _ROUNDED = 10  # percent
-_JUDGED = ("forced values", "answers", "halting steps", "task accuracy")
+_JUDGED = ("forced values", "free drift", "answers", "halting steps", "task accuracy")
 """The rungs on which a smaller precision may fail, and only that."""
+_ENGINE = "engine"  # the rung of a file against itself
 
 
 def cure_of_export(
@@ -68,9 +69,9 @@ def cure_of_parity(
     broken, made = file.result.broken, vars(options)
     if broken is None:
         return None
-    if not file.result.same_weights or broken.name not in _JUDGED:
+    if not file.result.same_weights or broken.name not in (*_JUDGED, _ENGINE):
         return export_again(model, file.path, options)
-    if file.contract.precision == "fp32":
+    if broken.name == _ENGINE or file.contract.precision == "fp32":
         return None if explained else command("parity", model, file.path, explain=True, **made)
     from trm_export.api.again import choices_of_file
 
