@@ -50,6 +50,7 @@ from trm_runtime.zip_members import DAMAGE, opened_archive, read_member
 MODEL_CLASS = "trm_export>TRM"  # the name Keras registers our model under
 CONTRACT, CALIBRATION, KEEP = ".json", ".calibration.json", ".keep.json"  # see `sidecar`
 MEASURED, RECORDING = ".measured.json", ".golden.npz"
+MICRO = ".micro.json"  # what a firmware with tflite-micro needs to know
 SOURCE_CODE, SOURCE_MEMORY = "model.c", "memory.json"  # files in a folder of generated code
 SOURCE_CONTRACT = f"{METADATA_KEY}.json"
 _OF_DISKS = FULL | {errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS}

@@ -75,7 +75,8 @@ def export(
         batch: rows of a call, ``"free"`` for a dynamic batch; None for the format's default.
         granularity: one call is one ACT ``"step"``, the complete ``"loop"`` or one ``"block"``.
         recursion: ``"unrolled"``, ``"rolled"``, or None for the format's default.
-        target: the engine the file is for: with tflite ``"litert"`` or ``"tflite-runtime"``.
+        target: the engine the file is for: with tflite ``"litert"``, ``"tflite-runtime"`` or
+            ``"tflite-micro"``.
         puzzle_table: puzzle embeddings ``"internal"``, or ``"external"`` in a file beside it.
         integer_io: int8 inputs and outputs; only for int8-static.
         ports: dtype of ``halted``, ``"bool"`` or ``"int32"`` for engines without bool.

@@ -28,7 +28,7 @@ _FloatPrecision = Annotated[
     typer.Option(help="Number format of the weights.", rich_help_panel=WHAT),
 ]
 _Target = Annotated[
-    Literal["litert", "tflite-runtime"],
+    Literal["litert", "tflite-runtime", "tflite-micro"],
     typer.Option(help="The interpreter for the file.", rich_help_panel=WHAT),
 ]
 
