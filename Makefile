@@ -28,6 +28,9 @@ DEVICE_PACKAGES := nodejs npm chromium
 DEVICE_TOOLS += arm-none-eabi-gcc qemu-system-arm aarch64-linux-gnu-gcc qemu-aarch64 clang wasm-ld
 DEVICE_PACKAGES += gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
 DEVICE_PACKAGES += gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user clang lld
+# The C++ driver: two compilers, CMake, 64-bit Arm.
+DEVICE_TOOLS += cmake g++ clang++ aarch64-linux-gnu-g++
+DEVICE_PACKAGES += cmake g++ g++-aarch64-linux-gnu
 
 # A program that fails unless its Python is 3.11 to 3.N and can make environments.
 supported = import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, $(1)))

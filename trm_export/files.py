@@ -205,8 +205,8 @@ def is_ours(path: Path) -> bool:
 
 
 def is_source(path: Path) -> bool:
-    """Whether a folder is one of generated code."""
-    return (path / SOURCE_CODE).is_file() and _is_contract(path / SOURCE_CONTRACT)
+    """Whether a folder has the files by which one of generated code is known."""
+    return all((path / name).is_file() for name in (SOURCE_CODE, SOURCE_CONTRACT))
 
 
 def size_on_disk(path: Path) -> int:
@@ -255,7 +255,7 @@ def _is_our_golden(path: Path) -> bool:
 def _is_our_folder(path: Path) -> bool:
     """An export has its contract as a file, at the place that is its format's; vectors an index."""
     if is_source(path):
-        return True
+        return _is_contract(path / SOURCE_CONTRACT)
     if folder_kind(path) is None:
         return _is_our_json(path / VECTORS_INDEX)
     return any(_is_contract(file) for file in path.rglob(f"{METADATA_KEY}.json"))

@@ -1,10 +1,11 @@
 #!/usr/bin/env node
 // A step server in a browser, over onnxruntime-web or LiteRT.js:
 //
-//   node serve-browser.mjs MODEL [--browser chromium] [--threads N] [--host 127.0.0.1] [--port 0]
+//   node serve-browser.mjs MODEL --browser chromium [--threads N]
+//   node serve-browser.mjs MODEL --port N --key WORD [--host 127.0.0.1] [--threads N]
 //
-// With --browser it starts that Chromium without a window. Else it prints an address, which any
-// browser may open, also one on a phone (--host 0.0.0.0).
+// The first starts that Chromium without a window. The second waits until any browser opens
+// http://localhost:N/WORD/; the key keeps other pages out.
 
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -20,12 +21,13 @@ import { TrmError } from "./src/errors.js";
 import { messages, packed, refusal } from "./src/step_server.js";
 import meta from "./package.json" with { type: "json" };
 
-const USAGE = "Usage: node serve-browser.mjs MODEL [--browser COMMAND] [--threads N] [--host H] [--port N]";
+const USAGE = "Usage: node serve-browser.mjs MODEL (--browser COMMAND | --port N --key WORD) [--host H]";
 const OPTIONS = {
   browser: { type: "string" },
   threads: { type: "string", default: "1" },
   host: { type: "string", default: "127.0.0.1" },
   port: { type: "string", default: "0" },
+  key: { type: "string", default: randomBytes(9).toString("base64url") },
 };
 const PAGE = `<!doctype html><meta charset="utf-8"><title>Step server</title><body>
 <script type="module" src="browser/bridge.js"></script>`;
@@ -50,9 +52,11 @@ function options() {
 }
 
 /** Ends with the exit code of the bridge: 0, or that of what went wrong in it. */
-function bridge({ model, bytes, threads, host, port, browser }) {
+function bridge({ model, bytes, threads, host, port, key, browser }) {
   const { promise, resolve, reject } = Promise.withResolvers?.() ?? resolvers();
-  const [files, secret] = [pageFiles(), randomBytes(9).toString("base64url")];
+  const driver = `${meta.name} ${meta.version}`;
+  const setup = JSON.stringify({ model: basename(model), threads: Number(threads), driver });
+  const files = pageFiles().set("setup.json", () => setup).set("model", () => bytes);
   const requests = messages(process.stdin);
   const posts = {
     async next(response) {
@@ -72,17 +76,16 @@ function bridge({ model, bytes, threads, host, port, browser }) {
   };
   const server = createServer(async (request, response) => {
     const { pathname } = new URL(request.url, "http://localhost");
-    const [, key, ...rest] = pathname.split("/");
+    const [, given, ...rest] = pathname.split("/");
     const path = rest.join("/");
     try {
       for (const [name, value] of Object.entries(HEADERS)) response.setHeader(name, value);
-      if (key !== secret) return response.writeHead(404).end();
+      if (given !== key || !rest.length) return response.writeHead(404).end();
       if (request.method === "POST") {
         return await posts[path]?.(response, Buffer.concat(await request.toArray()));
       }
       response.setHeader("Content-Type", path ? typeOf(path) : "text/html");
       if (path === "") return response.end(PAGE);
-      if (path === "model") return response.end(bytes);
       return files.has(path) ? response.end(files.get(path)()) : response.writeHead(404).end();
     } catch (error) {
       return reject(error);
@@ -90,9 +93,7 @@ function bridge({ model, bytes, threads, host, port, browser }) {
   });
   Object.assign(server, { requestTimeout: 0, headersTimeout: 0, keepAliveTimeout: 0 });
   server.on("error", reject).listen(Number(port), host, () => {
-    const driver = `${meta.name} ${meta.version}`;
-    const query = new URLSearchParams({ model: basename(model), threads, driver });
-    const address = `http://${host}:${server.address().port}/${secret}/?${query}`;
+    const address = `http://${host}:${server.address().port}/${key}/`;
     if (browser) start(browser, address, reject);
     else console.error(`Open ${address} in the browser to be judged.`);
   });

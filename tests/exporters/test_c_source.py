@@ -209,15 +209,15 @@ def test_inspect_shows_the_memory_and_what_was_changed(
     with (folder / "model.c").open("a") as file:
         file.write("/* mine */\n")
     (folder / "serve.c").unlink()
-    assert te.inspect(folder).problems == ("model.c was changed", "serve.c is missing")
+    assert te.inspect(folder).problems == ("'model.c' was changed", "'serve.c' is missing")
     (folder / "memory.json").write_text("{}")
-    with pytest.raises(te.errors.RejectedInputError, match="not the memory of generated code"):
+    with pytest.raises(te.errors.RejectedInputError, match="does not have the sizes"):
         te.inspect(folder)
 
 
 @pytest.mark.parametrize(
     ("fit", "precision", "rows"),
-    [("flash=1M", "fp32", 2), ("ram=6700", "fp32", 1), ("flash=60k,ram=16k", "int8", 2)],
+    [("flash=1M", "fp32", 2), ("ram=7200", "fp32", 1), ("flash=60k,ram=16k", "int8", 2)],
 )
 def test_what_fits_is_chosen(fit: str, precision: str, rows: int, tmp_path: Path) -> None:
     result = te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "m", fit=fit)
@@ -276,3 +276,16 @@ def test_what_cannot_be_code_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"drop \.onnx"):
         te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_prints_what_it_wrote(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "trm_export", "c", str(shipped_checkpoint("sudoku4"))]
+    command += ["--fit", "flash=60k,ram=16k", "-o", str(tmp_path / "m")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [str(tmp_path / "m"), str(tmp_path / "m.json")]
+    assert "PASSED: every single step" in done.stderr
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True)
+    found = json.loads(done.stdout)
+    assert found["format"] == "c"
+    assert found["contract"]["precision"] == "int8"

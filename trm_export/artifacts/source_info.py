@@ -13,7 +13,9 @@ from trm_export.files import SOURCE_CONTRACT, SOURCE_MEMORY, size_on_disk
 from trm_runtime import strict_json
 from trm_runtime.contract import StepContract
 from trm_runtime.digest import file_digest, tree_digest
+from trm_runtime.message_text import shown
 
+_MOST = 1 << 62  # a size beyond it is no size
 SIZES = ("constants", "carry", "outputs", "scratch", "flash", "ram", "macs")
 
 
@@ -59,15 +61,19 @@ def _memory(path: Path) -> tuple[dict[str, int], dict[str, str]]:
     """The sizes, and the digest of each file."""
     try:
         facts: Any = strict_json.parse(sidecar_text(path))
-        return {name: int(facts[name]) for name in SIZES}, dict(facts["sha256"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise RejectedInputError(f"{path}: not the memory of generated code.") from error
+        sizes, digests = {name: facts[name] for name in SIZES}, dict(facts["sha256"])
+        sound = all(type(size) is int and 0 <= size <= _MOST for size in sizes.values())
+    except (ValueError, KeyError, TypeError):
+        sound = False
+    if not sound or not all(isinstance(digest, str) for digest in digests.values()):
+        raise RejectedInputError(f"{path}: does not have the sizes of generated code.")
+    return sizes, digests
 
 
 def _changed(folder: Path, digests: dict[str, str]) -> Iterator[str]:
+    there = {file.name: file for file in folder.iterdir()}
     for name, digest in digests.items():
-        file = folder / Path(name).name
-        if not file.is_file():
-            yield f"{name} is missing"
-        elif file_digest(file) != digest:
-            yield f"{name} was changed"
+        if name not in there:
+            yield f"{shown(name)} is missing"
+        elif file_digest(there[name]) != digest:
+            yield f"{shown(name)} was changed"

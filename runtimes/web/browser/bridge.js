@@ -4,18 +4,16 @@ import { hello, messages, refusal, replyTo } from "../src/step_server.js";
 import { openFile } from "./engines.js";
 
 const post = (path, body) => fetch(path, { method: "POST", body });
-const query = new URLSearchParams(location.search);
-
 async function* once(bytes) {
   yield bytes;
 }
 
 async function serve() {
-  const name = query.get("model");
+  const { model, threads, driver } = await (await fetch("setup.json")).json();
   const bytes = new Uint8Array(await (await fetch("model")).arrayBuffer());
-  const runner = await openFile(name, bytes, { threads: Number(query.get("threads") ?? 1) });
+  const runner = await openFile(model, bytes, { threads });
   const browser = navigator.userAgent.match(/\S+\/[\d.]+(?= Safari\/[\d.]+$|$)/)?.[0] ?? "a browser";
-  await post("reply", hello(runner, `${query.get("driver")}, ${browser}`));
+  await post("reply", hello(runner, `${driver}, ${browser}`));
   for (;;) {
     const answer = await fetch("next", { method: "POST" });
     if (answer.status !== 200) return "Done.";

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -52,6 +57,47 @@ def test_a_browser_that_is_not_there_is_a_missing_package(
 ) -> None:
     server = (node, WEB / "serve-browser.mjs", exported("sudoku4.onnx"), "--browser", "nobody")
     assert check(recorded("sudoku4"), *server)["exit_code"] == 3
+
+
+def test_a_browser_that_the_user_opens_is_judged(
+    node: str, chromium: str, exported: Exported, recorded: Recorded, tmp_path: Path
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    server = (node, WEB / "serve-browser.mjs", exported("sudoku4.onnx"), "--port", port)
+    golden, address = recorded("sudoku4"), f"http://127.0.0.1:{port}/judge/"
+    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
+    with ThreadPoolExecutor() as pool:
+        found = pool.submit(check, golden, *server, "--key", "judge", "--threads", "2")
+        wait_for(address)
+        assert status_of(f"http://127.0.0.1:{port}/") == 404
+        browser = subprocess.Popen([chromium, *flags, address], stderr=subprocess.DEVNULL)
+        try:
+            assert found.result()["verdict"].startswith("PASSED")
+        finally:
+            browser.kill()
+            browser.wait()
+
+
+def status_of(address: str) -> int:
+    """The HTTP status of an address; 0 if nobody answers."""
+    try:
+        with urllib.request.urlopen(address) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+    except OSError:
+        return 0
+
+
+def wait_for(address: str) -> None:
+    for _ in range(600):
+        if status_of(address) == 200:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"nobody answers at {address}")
 
 
 def test_the_demo_page(node: str, chromium: str, exported: Exported, tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def _checked(
     if found is None:
         return None, "Not checked: this machine has no C compiler (cc, gcc or clang)."
     with scratch_folder() as scratch:
-        server = compiled_server(new, scratch / "serve", [found, "-O2"])
+        server = compiled_server(new, scratch / "serve", [found, "-O3"])
         with ServerRunner(shlex.quote(str(server))) as runner:
             result = check(Shared(model).golden(puzzles), runner, steps_only=True)
     if result.broken is not None:

@@ -84,7 +84,7 @@ namespace contract_detail {
 
 using Kind = Json::Kind;
 constexpr double LARGEST = 1e300;
-constexpr std::int64_t MOST_ELEMENTS = std::int64_t{1} << 31;  // of a row
+constexpr std::int64_t MOST_ELEMENTS = std::int64_t{1} << 28;  // of a row
 
 // One object: reports keys that are missing or unknown, and values of another type.
 class Fields {
@@ -196,7 +196,8 @@ inline Spec read_spec(const Json& value, const std::string& path, bool in_carry,
     refuse(!open && !size.is(Kind::whole), "expected whole numbers or null in shape");
     if (first) continue;
     refuse(open || size.whole < 1, "expected sizes of 1 or more behind the batch");
-    elements = size.whole < 1 || size.whole > MOST_ELEMENTS / elements ? MOST_ELEMENTS : elements * size.whole;
+    elements =
+        size.whole < 1 || size.whole > MOST_ELEMENTS / elements ? MOST_ELEMENTS : elements * size.whole;
   }
   refuse(elements >= MOST_ELEMENTS, "the shape is too large");
   refuse(spec.shape.empty() || spec.shape[0] != batch, "axis 0 is not the batch of the contract");
@@ -225,7 +226,11 @@ inline Specs read_specs(Fields& fields, const std::string& key, std::int64_t bat
 }
 
 // A tensor that must be there; a letter for each axis: batch, cells, ids (V), width.
-struct Wanted { std::string name; Dtype dtype; std::string axes; };
+struct Wanted {
+  std::string name;
+  Dtype dtype;
+  std::string axes;
+};
 
 inline const std::vector<Wanted> INPUTS{{"inputs", Dtype::int32, "BS"},
                                         {"puzzle_identifiers", Dtype::int32, "B"},
@@ -250,7 +255,8 @@ class Rules {
     }
     if (is_block) state.push_back({"passes", Dtype::int32, "B"});
     if (is_loop) outputs.insert(outputs.end(), RESULTS.begin(), RESULTS.end());
-    for (const Spec& spec : contract_.inputs) refuse(!named(INPUTS, spec.name), spec.name + ": unknown input");
+    for (const Spec& spec : contract_.inputs)
+      refuse(!named(INPUTS, spec.name), spec.name + ": unknown input");
     expect("inputs", contract_.inputs, given);
     expect("carry", contract_.carry, state);
     expect("outputs", contract_.outputs, outputs);
@@ -303,7 +309,8 @@ class Rules {
     for (const Specs* specs : {&contract_.inputs, &contract_.carry, &contract_.outputs}) {
       for (const Spec& spec : *specs) {
         refuse(!known.insert(spec.name).second, spec.name + ": several tensors have this name");
-        refuse(!spec.next.empty() && !known.insert(spec.next).second, spec.next + ": several tensors have this name");
+        refuse(!spec.next.empty() && !known.insert(spec.next).second,
+               spec.next + ": several tensors have this name");
         refuse(!is_printable(spec.name), "a name of a tensor has characters that cannot be printed");
       }
     }
@@ -331,17 +338,21 @@ inline bool is_sha256(const std::string& text) {
 
 inline void read_identifiers(Fields& fields, Contract& contract) {
   Problems& problems = fields.problems();
-  const bool ids = find_spec(contract.inputs, "puzzle_identifiers"), rows = find_spec(contract.inputs, "puzzle_embedding");
+  const bool ids = find_spec(contract.inputs, "puzzle_identifiers"),
+             rows = find_spec(contract.inputs, "puzzle_embedding");
   if (fields.has("num_puzzle_identifiers")) {
     contract.num_puzzle_identifiers = fields.whole("num_puzzle_identifiers", 1, INT32_MOST);
   }
   const std::string table = fields.has("puzzle_table_sha256") ? fields.text("puzzle_table_sha256") : "";
-  if (ids && rows) problems.push_back("puzzle_embedding: expected this input or puzzle_identifiers, got both");
+  if (ids && rows)
+    problems.push_back("puzzle_embedding: expected this input or puzzle_identifiers, got both");
   if ((ids || rows) != (contract.num_puzzle_identifiers > 0)) {
-    problems.push_back("num_puzzle_identifiers: expected a number with the input of puzzles' identity, else null");
+    problems.push_back(
+        "num_puzzle_identifiers: expected a number with the input of puzzles' identity, else null");
   }
   if (rows ? !is_sha256(table) : fields.has("puzzle_table_sha256")) {
-    problems.push_back("puzzle_table_sha256: expected 64 hexadecimal digits with puzzle_embedding, else null");
+    problems.push_back(
+        "puzzle_table_sha256: expected 64 hexadecimal digits with puzzle_embedding, else null");
   }
 }
 
@@ -350,11 +361,13 @@ inline void read_texts(Fields& fields, Contract& contract) {
   contract.model_name = fields.text("model_name");
   contract.precision = fields.text("precision");
   const std::vector<std::string> keys{"tool", "weights_sha256", "config_digest"};
-  Fields made(fields.get("made_by"), "made_by", {"tool", "versions", "weights_sha256", "config_digest"}, fields.problems());
+  Fields made(fields.get("made_by"), "made_by", {"tool", "versions", "weights_sha256", "config_digest"},
+              fields.problems());
   std::string all = contract.model_name + contract.precision;
   for (const std::string& key : keys) all += made.text(key);
   const Json* versions = made.get("versions");
-  if (versions && !versions->is(Kind::object)) fields.problems().push_back("made_by.versions: expected an object");
+  if (versions && !versions->is(Kind::object))
+    fields.problems().push_back("made_by.versions: expected an object");
   if (versions) {
     for (const auto& [name, version] : versions->members) {
       if (!version.is(Kind::text)) fields.problems().push_back("made_by.versions: expected texts only");
@@ -373,7 +386,8 @@ inline Contract Contract::parse(const std::string& text) {
   const Json* version = value.find("schema_version");
   const bool is_whole = version && version->is(Kind::whole);
   if (is_whole && version->whole > 2) {
-    throw Error("The step contract has schema_version " + std::to_string(version->whole) + "; upgrade this driver.");
+    throw Error("The step contract has schema_version " + std::to_string(version->whole) +
+                "; upgrade this driver.");
   }
   Problems problems;
   if (version && (!is_whole || version->whole < 1)) problems.emplace_back("schema_version: expected 1 or 2");

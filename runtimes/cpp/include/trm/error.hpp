@@ -69,10 +69,10 @@ inline std::vector<std::string> characters(std::string_view text) {
 // no private or unassigned planes. Unassigned characters between others are not known here.
 inline bool is_printable(std::string_view text) {
   constexpr std::int32_t RANGES[][2] = {
-      {0, 0x1F}, {0x7F, 0xA0}, {0xAD, 0xAD}, {0x600, 0x605}, {0x61C, 0x61C}, {0x6DD, 0x6DD},
-      {0x70F, 0x70F}, {0x1680, 0x1680}, {0x180E, 0x180E}, {0x2000, 0x200F}, {0x2028, 0x202F},
-      {0x205F, 0x206F}, {0x3000, 0x3000}, {0xD800, 0xF8FF}, {0xFEFF, 0xFEFF}, {0xFFF0, 0xFFFB},
-      {0xFFFE, 0xFFFF}, {0x40000, 0x10FFFF}};
+      {0, 0x1F},        {0x7F, 0xA0},     {0xAD, 0xAD},       {0x600, 0x605},   {0x61C, 0x61C},
+      {0x6DD, 0x6DD},   {0x70F, 0x70F},   {0x1680, 0x1680},   {0x180E, 0x180E}, {0x2000, 0x200F},
+      {0x2028, 0x202F}, {0x205F, 0x206F}, {0x3000, 0x3000},   {0xD800, 0xF8FF}, {0xFEFF, 0xFEFF},
+      {0xFFF0, 0xFFFB}, {0xFFFE, 0xFFFF}, {0x40000, 0x10FFFF}};
   for (std::size_t at = 0; at < text.size();) {
     const std::int32_t sign = code_point(text, at);
     if (sign < 0) return false;
@@ -84,16 +84,23 @@ inline bool is_printable(std::string_view text) {
 }
 
 // A text in JSON; bytes that are no UTF-8 become `?`.
-inline std::string quoted(std::string_view text) {
+inline std::string json_text(std::string_view text) {
   constexpr char HEX[] = "0123456789abcdef";
   std::string out = "\"";
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t from = at;
     const std::int32_t sign = code_point(text, at);
-    if (sign < 0) { out += '?'; ++at; continue; }
+    if (sign < 0) {
+      out += '?';
+      ++at;
+      continue;
+    }
     if (sign == '"' || sign == '\\') out += '\\';
-    if (sign < 0x20 || sign == 0x7F) { out += "\\u00"; out += HEX[sign >> 4]; out += HEX[sign & 15]; }
-    else out += text.substr(from, at - from);
+    if (sign < 0x20 || sign == 0x7F) {
+      out += "\\u00";
+      out += HEX[sign >> 4];
+      out += HEX[sign & 15];
+    } else out += text.substr(from, at - from);
   }
   return out + '"';
 }

@@ -3,8 +3,12 @@
 #pragma once
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdint>
+#include <cstring>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <string>
@@ -21,12 +25,15 @@ namespace trm {
 constexpr std::size_t MAX_CONTRACT = 1 << 20;  // bytes of a contract, and of the directory of an archive
 
 inline std::string read_file(const std::string& path) {
-  std::ifstream source(path, std::ios::binary);
-  std::string bytes;
-  if (source.is_open()) bytes.assign(std::istreambuf_iterator<char>(source), {});
-  if (!source.is_open() || source.bad() || (bytes.empty() && source.peek() != std::ifstream::traits_type::eof())) {
-    throw Error(path + ": cannot be read: there is no such file, or it is no regular file.");
+  std::error_code unknown;
+  if (std::filesystem::exists(path, unknown) && !std::filesystem::is_regular_file(path, unknown)) {
+    throw Error(path + ": cannot be read: it is no regular file.");
   }
+  errno = 0;
+  std::ifstream source(path, std::ios::binary);
+  if (!source.is_open()) throw Error(path + ": cannot be read: " + std::strerror(errno) + ".");
+  std::string bytes(std::istreambuf_iterator<char>(source), {});
+  if (source.bad()) throw Error(path + ": cannot be read: " + std::strerror(errno) + ".");
   return bytes;
 }
 
@@ -69,6 +76,7 @@ class Message {
     if (at_ >= bytes_.size()) return std::nullopt;
     const std::uint64_t tag = varint();
     Field field{tag >> 3, false, 0, {}};
+    if (field.number == 0) throw Damaged{};
     if ((tag & 7) == 0) field.value = varint();
     else if ((tag & 7) == 1) skip(8);
     else if ((tag & 7) == 5) skip(4);
@@ -104,13 +112,17 @@ class Message {
 
 // Messages of onnx.proto that can hold a tensor: the message and field, and the message in it.
 enum Kind { MODEL, TRAINING, FUNCTION, GRAPH, NODE, ATTRIBUTE, SPARSE, TENSOR };
-struct Inner { Kind outer; std::uint64_t field; Kind inner; };
+struct Inner {
+  Kind outer;
+  std::uint64_t field;
+  Kind inner;
+};
 constexpr Inner INNER[] = {
-    {MODEL, 7, GRAPH}, {MODEL, 20, TRAINING}, {MODEL, 25, FUNCTION}, {TRAINING, 1, GRAPH},
-    {TRAINING, 2, GRAPH}, {FUNCTION, 7, NODE}, {FUNCTION, 11, ATTRIBUTE}, {GRAPH, 1, NODE},
-    {GRAPH, 5, TENSOR}, {GRAPH, 15, SPARSE}, {NODE, 5, ATTRIBUTE}, {ATTRIBUTE, 5, TENSOR},
-    {ATTRIBUTE, 6, GRAPH}, {ATTRIBUTE, 10, TENSOR}, {ATTRIBUTE, 11, GRAPH}, {ATTRIBUTE, 22, SPARSE},
-    {ATTRIBUTE, 23, SPARSE}, {SPARSE, 1, TENSOR}, {SPARSE, 2, TENSOR}};
+    {MODEL, 7, GRAPH},       {MODEL, 20, TRAINING},   {MODEL, 25, FUNCTION},     {TRAINING, 1, GRAPH},
+    {TRAINING, 2, GRAPH},    {FUNCTION, 7, NODE},     {FUNCTION, 11, ATTRIBUTE}, {GRAPH, 1, NODE},
+    {GRAPH, 5, TENSOR},      {GRAPH, 15, SPARSE},     {NODE, 5, ATTRIBUTE},      {ATTRIBUTE, 5, TENSOR},
+    {ATTRIBUTE, 6, GRAPH},   {ATTRIBUTE, 10, TENSOR}, {ATTRIBUTE, 11, GRAPH},    {ATTRIBUTE, 22, SPARSE},
+    {ATTRIBUTE, 23, SPARSE}, {SPARSE, 1, TENSOR},     {SPARSE, 2, TENSOR}};
 constexpr std::uint64_t EXTERNAL_DATA = 13, DATA_LOCATION = 14, METADATA = 14;
 
 inline void refuse_external(Bytes bytes) {
@@ -155,7 +167,10 @@ inline std::optional<std::string> of_onnx(Bytes bytes) {
   return std::nullopt;
 }
 
-struct Member { std::uint64_t start; Bytes data; };
+struct Member {
+  std::uint64_t start;
+  Bytes data;
+};
 
 // The stored members of the ZIP archive at the end.
 inline std::map<std::string, Member> archive(Bytes bytes) {
@@ -165,7 +180,8 @@ inline std::map<std::string, Member> archive(Bytes bytes) {
   if (found == Bytes::npos || end + 22 + little(bytes, end + 20, 2) != bytes.size()) {
     throw Error("The file does not end with its ZIP archive: it is truncated or damaged.");
   }
-  if (little(bytes, end + 12, 4) > MAX_CONTRACT) throw Error("The directory of the ZIP archive is too large.");
+  if (little(bytes, end + 12, 4) > MAX_CONTRACT)
+    throw Error("The directory of the ZIP archive is too large.");
   std::map<std::string, Member> members;
   std::uint64_t at = little(bytes, end + 16, 4);
   for (std::uint32_t count = little(bytes, end + 10, 2); count > 0; --count) {
@@ -176,7 +192,8 @@ inline std::map<std::string, Member> archive(Bytes bytes) {
     }
     const std::uint64_t from = std::uint64_t{start} + 30 + little(bytes, std::uint64_t{start} + 26, 2) +
                                little(bytes, std::uint64_t{start} + 28, 2);
-    const Member member{start, part(bytes.substr(0, static_cast<std::size_t>(end)), from, little(bytes, at + 24, 4))};
+    const Member member{
+        start, part(bytes.substr(0, static_cast<std::size_t>(end)), from, little(bytes, at + 24, 4))};
     if (!members.emplace(name, member).second) throw Error("The ZIP archive has two members of one name.");
     at += 46 + std::uint64_t{name_size} + little(bytes, at + 30, 2) + little(bytes, at + 32, 2);
   }
@@ -189,7 +206,8 @@ inline std::optional<std::string> of_tflite(Bytes bytes) {
     const auto place = members.find(name);
     return place == members.end() ? nullptr : &place->second;
   };
-  const Member *contract = find("trm_contract.json"), *sum = find("trm_file.sha256"), *old = find("trm_flatbuffer.sha256");
+  const Member *contract = find("trm_contract.json"), *sum = find("trm_file.sha256"),
+               *old = find("trm_flatbuffer.sha256");
   std::uint64_t first = bytes.size(), last = 0;
   for (const auto& [name, member] : members) {
     first = std::min(first, member.start);

@@ -63,7 +63,8 @@ class JsonReader {
     return true;
   }
   void blanks() {
-    while (at_ < text_.size() && std::string_view(" \t\r\n").find(text_[at_]) != std::string_view::npos) ++at_;
+    while (at_ < text_.size() && std::string_view(" \t\r\n").find(text_[at_]) != std::string_view::npos)
+      ++at_;
   }
   bool word(std::string_view wanted) {
     if (text_.substr(at_, wanted.size()) != wanted) return false;
@@ -98,7 +99,7 @@ class JsonReader {
       if (!first && !take(',')) refuse("expected , or }");
       blanks();
       std::string key = text();
-      if (!known.insert(key).second) refuse("the key " + quoted(key) + " appears twice in one object");
+      if (!known.insert(key).second) refuse("the key " + json_text(key) + " appears twice in one object");
       blanks();
       if (!take(':')) refuse("expected :");
       found.members.emplace_back(std::move(key), value(depth + 1));
@@ -181,10 +182,14 @@ class JsonReader {
       value = 0x10000 + ((value - 0xD800) << 10) + (low - 0xDC00);
     }
     if (value >= 0xD800 && value < 0xE000) refuse("it has half of a surrogate pair");
-    const auto add = [&](std::uint32_t byte) { found += static_cast<char>(static_cast<unsigned char>(byte)); };
+    const auto add = [&](std::uint32_t byte) {
+      found += static_cast<char>(static_cast<unsigned char>(byte));
+    };
     if (value < 0x80) return add(value);
-    if (value >= 0x10000) { add(0xF0 | value >> 18); add(0x80 | (value >> 12 & 0x3F)); }
-    else if (value >= 0x800) add(0xE0 | value >> 12);
+    if (value >= 0x10000) {
+      add(0xF0 | value >> 18);
+      add(0x80 | (value >> 12 & 0x3F));
+    } else if (value >= 0x800) add(0xE0 | value >> 12);
     if (value >= 0x800) add(0x80 | (value >> 6 & 0x3F));
     else add(0xC0 | value >> 6);
     add(0x80 | (value & 0x3F));

@@ -74,7 +74,7 @@ using OnStep = std::function<bool(const Solution&, const std::vector<std::size_t
 struct Options {
   std::optional<double> threshold;  // in logits, infinite to run all steps; default: the contract's
   std::optional<std::int64_t> max_steps;
-  std::optional<double> deadline;  // in seconds, checked before every call
+  std::optional<double> deadline;     // in seconds, checked before every call
   std::optional<std::int64_t> slots;  // rows of a call; default: 64, or the fixed batch
   OnStep on_step;
 };
@@ -88,11 +88,14 @@ class Rollout {
     refuse_padding(contract_, puzzles.at("inputs"));
     read(options);
     const std::size_t most = static_cast<std::size_t>(options.slots.value_or(64));
-    const std::size_t width = contract_.is_dynamic() ? std::min(most, count) : static_cast<std::size_t>(contract_.batch);
+    const std::size_t width =
+        contract_.is_dynamic() ? std::min(most, count) : static_cast<std::size_t>(contract_.batch);
     check_limits(contract_, width, max_steps_);
     found_ = {std::vector<std::int32_t>(count * contract_.cells()), std::vector<std::int32_t>(count),
-              std::vector<float>(count, std::numeric_limits<float>::quiet_NaN()), std::vector<Stop>(count, Stop::running)};
-    for (std::size_t slot = 0; slot < width; ++slot) slots_.push_back({slot < count ? slot : 0, slot >= count});
+              std::vector<float>(count, std::numeric_limits<float>::quiet_NaN()),
+              std::vector<Stop>(count, Stop::running)};
+    for (std::size_t slot = 0; slot < width; ++slot)
+      slots_.push_back({slot < count ? slot : 0, slot >= count});
     next_ = std::min(width, count);
     carry_ = start_carry(contract_, width);
   }
@@ -126,7 +129,8 @@ class Rollout {
       if (reason == Stop::nonfinite) {
         for (const Spec& spec : contract_.carry) fill_row(spec, carry_.at(spec.name).row(index));
       }
-      if (reason != Stop::running) slot = next_ < found_.reasons.size() && !slot.idle ? Slot{next_++, false} : Slot{slot.puzzle, true};
+      if (reason != Stop::running)
+        slot = next_ < found_.reasons.size() && !slot.idle ? Slot{next_++, false} : Slot{slot.puzzle, true};
       if (const Spec* spec = find_spec(contract_.carry, "halted")) {
         char* row = carry_.at("halted").row(index);
         if (spec->dtype == Dtype::int32) set_element<std::int32_t>(row, 0, reason != Stop::running);
@@ -150,7 +154,10 @@ class Rollout {
   }
 
  private:
-  struct Slot { std::size_t puzzle; bool idle; };  // an idle slot is fed the puzzle that it had last
+  struct Slot {
+    std::size_t puzzle;
+    bool idle;
+  };  // an idle slot is fed the puzzle that it had last
 
   void read(const Options& options) {
     const auto refuse = [](bool wrong, const std::string& text) {
@@ -159,15 +166,20 @@ class Rollout {
     const std::int64_t steps = options.max_steps.value_or(contract_.max_steps);
     refuse(steps < 1, "max_steps: expected 1 or more, got " + std::to_string(steps) + ".");
     refuse(steps > contract_.max_steps, "max_steps: expected at most " + std::to_string(contract_.max_steps) +
-           ", after which this model restarts a puzzle, got " + std::to_string(steps) + "; give fewer, or export the model with more.");
-    refuse(options.threshold && std::isnan(*options.threshold), "halt: expected learned, max_steps or a finite number.");
+                                            ", after which this model restarts a puzzle, got " +
+                                            std::to_string(steps) +
+                                            "; give fewer, or export the model with more.");
+    refuse(options.threshold && std::isnan(*options.threshold),
+           "halt: expected learned, max_steps or a finite number.");
     refuse(options.deadline && !(*options.deadline >= 0), "deadline: expected seconds, 0 or more.");
     refuse(options.slots && *options.slots < 1, "batch_size: expected 1 or more.");
     refuse(options.slots && !contract_.is_dynamic() && *options.slots != contract_.batch,
-           "batch_size: expected " + std::to_string(contract_.batch) + ", the fixed batch of this model; drop it, or "
-           "export the model with a dynamic batch.");
+           "batch_size: expected " + std::to_string(contract_.batch) +
+               ", the fixed batch of this model; drop it, or "
+               "export the model with a dynamic batch.");
     refuse(contract_.is_loop() && (options.threshold || steps != contract_.max_steps),
-           "This model contains the complete loop and halts by its own rule; drop halt and max_steps, or export it "
+           "This model contains the complete loop and halts by its own rule; drop halt and max_steps, or "
+           "export it "
            "with granularity step.");
     max_steps_ = static_cast<std::int32_t>(steps);
     threshold_ = narrowed(options.threshold.value_or(contract_.threshold));
@@ -216,7 +228,8 @@ inline Solution solve(Runner& runner, const Tensors& puzzles, const Options& opt
   while (rollout.active()) {
     if (std::chrono::duration<double>(Clock::now() - started).count() >= seconds) break;
     const std::vector<std::size_t> ended = rollout.advance();
-    if (options.on_step && !options.on_step(rollout.so_far(), ended)) return rollout.solution(Stop::cancelled);
+    if (options.on_step && !options.on_step(rollout.so_far(), ended))
+      return rollout.solution(Stop::cancelled);
     rollout.refill();
   }
   return rollout.solution(Stop::deadline);

@@ -20,54 +20,45 @@ class OnnxRunner final : public Runner {
  public:
   // `bytes` is the file; no threads: the engine's own choice.
   OnnxRunner(const std::string& bytes, Contract contract, int threads, const std::string& library)
-      : Runner(std::move(contract)), library_(library, "TRM_ONNXRUNTIME", "libonnxruntime.so", "onnxruntime") {
+      : Runner(std::move(contract)),
+        library_(library, "TRM_ONNXRUNTIME", "libonnxruntime.so", "onnxruntime") {
     const auto* base = library_.get<const Base* (*)()>("OrtGetApiBase")();
     version_ = base->version_text();
     table_ = refuse_version(version_) ? nullptr : static_cast<void* const*>(base->table(VERSION));
     if (!table_) throw Error("ONNX Runtime " + version_ + " is too old; use 1.18 or newer.", MISSING);
-    check<CREATE_ENV>(3, "trm", &env_);  // 3: errors only
-    void* options = nullptr;
-    check<CREATE_OPTIONS>(&options);
-    if (threads > 0) check<INTRA_OP_THREADS>(options, threads);
-    try {
-      check<CREATE_SESSION>(env_, static_cast<const void*>(bytes.data()), bytes.size(), static_cast<const void*>(options), &session_);
-    } catch (...) {
-      release<RELEASE_OPTIONS>(options);
-      throw;
-    }
-    release<RELEASE_OPTIONS>(options);
+    env_ = own<CREATE_ENV, RELEASE_ENV>(3, "trm");  // 3: errors only
+    const Handle options = own<CREATE_OPTIONS, RELEASE_OPTIONS>();
+    if (threads > 0) check<INTRA_OP_THREADS>(options.get(), threads);
+    session_ = own<CREATE_SESSION, RELEASE_SESSION>(env_.get(), bytes.data(), bytes.size(), options.get());
     check<ALLOCATOR>(&allocator_);
-    check<CPU_MEMORY>(0, 0, &memory_);  // an allocator of the device, of the default kind
+    memory_ = own<CPU_MEMORY, RELEASE_MEMORY>(0, 0);  // an allocator of the device, of the default kind
     check_engine(this->contract(), described<INPUT_COUNT, INPUT_NAME, INPUT_TYPE>(),
                  described<OUTPUT_COUNT, OUTPUT_NAME, OUTPUT_TYPE>());
-  }
-
-  ~OnnxRunner() override {
-    release<RELEASE_MEMORY>(memory_);
-    release<RELEASE_SESSION>(session_);
-    release<RELEASE_ENV>(env_);
   }
 
   std::string engine() const override { return "onnxruntime " + version_; }
 
   StepOutput call(const Tensors& inputs, const Tensors& carry) override {
     std::vector<const char*> names, wanted;
-    Values given(*this), found(*this);
+    std::vector<Handle> owned;
+    std::vector<void*> given;
     for (const Tensors* tensors : {&inputs, &carry}) {
       for (const auto& [name, tensor] : *tensors) {
         names.push_back(name.c_str());
-        given.list.push_back(value_of(tensor));
+        owned.push_back(value_of(tensor));
+        given.push_back(owned.back().get());
       }
     }
     for (const Spec& spec : contract().outputs) wanted.push_back(spec.name.c_str());
     for (const Spec& spec : contract().carry) wanted.push_back(spec.next.c_str());
-    found.list.resize(wanted.size());
-    check<RUN>(session_, static_cast<const void*>(nullptr), names.data(), given.list.data(), names.size(),
-               wanted.data(), wanted.size(), found.list.data());
+    std::vector<void*> found(wanted.size());
+    check<RUN>(session_.get(), static_cast<const void*>(nullptr), names.data(), given.data(), names.size(),
+               wanted.data(), wanted.size(), found.data());
+    for (void* value : found) owned.push_back(released_by<RELEASE_VALUE>(value));
     StepOutput output;
     std::size_t at = 0;
-    for (const Spec& spec : contract().outputs) output.outputs[spec.name] = taken(found.list[at++]);
-    for (const Spec& spec : contract().carry) output.carry[spec.name] = taken(found.list[at++]);
+    for (const Spec& spec : contract().outputs) output.outputs[spec.name] = taken(found[at++]);
+    for (const Spec& spec : contract().carry) output.carry[spec.name] = taken(found[at++]);
     return output;
   }
 
@@ -78,24 +69,36 @@ class OnnxRunner final : public Runner {
     const char* (*version_text)();
   };
   enum Place : std::size_t {
-    ERROR_MESSAGE = 2, CREATE_ENV = 3, CREATE_SESSION = 8, RUN = 9, CREATE_OPTIONS = 10, INTRA_OP_THREADS = 24,
-    INPUT_COUNT = 30, OUTPUT_COUNT = 31, INPUT_TYPE = 33, OUTPUT_TYPE = 34, INPUT_NAME = 36, OUTPUT_NAME = 37,
-    CREATE_TENSOR = 49, TENSOR_DATA = 51, TENSOR_INFO = 55, ELEMENT_TYPE = 60, AXES = 61, SIZES = 62,
-    SHAPE_OF_VALUE = 65, CPU_MEMORY = 69, FREE = 76, ALLOCATOR = 78, RELEASE_ENV = 92, RELEASE_STATUS = 93,
-    RELEASE_MEMORY = 94, RELEASE_SESSION = 95, RELEASE_VALUE = 96, RELEASE_TYPE = 98, RELEASE_SHAPE = 99,
+    ERROR_MESSAGE = 2,
+    CREATE_ENV = 3,
+    CREATE_SESSION = 8,
+    RUN = 9,
+    CREATE_OPTIONS = 10,
+    INTRA_OP_THREADS = 24,
+    INPUT_COUNT = 30,
+    OUTPUT_COUNT = 31,
+    INPUT_TYPE = 33,
+    OUTPUT_TYPE = 34,
+    INPUT_NAME = 36,
+    OUTPUT_NAME = 37,
+    CREATE_TENSOR = 49,
+    TENSOR_DATA = 51,
+    TENSOR_INFO = 55,
+    ELEMENT_TYPE = 60,
+    AXES = 61,
+    SIZES = 62,
+    SHAPE_OF_VALUE = 65,
+    CPU_MEMORY = 69,
+    FREE = 76,
+    ALLOCATOR = 78,
+    RELEASE_ENV = 92,
+    RELEASE_STATUS = 93,
+    RELEASE_MEMORY = 94,
+    RELEASE_SESSION = 95,
+    RELEASE_VALUE = 96,
+    RELEASE_TYPE = 98,
+    RELEASE_SHAPE = 99,
     RELEASE_OPTIONS = 100
-  };
-
-  // The values of a call, which are released after it.
-  struct Values {
-    explicit Values(const OnnxRunner& of) : owner(of) {}
-    Values(const Values&) = delete;
-    Values& operator=(const Values&) = delete;
-    ~Values() {
-      for (void* value : list) owner.release<RELEASE_VALUE>(value);
-    }
-    const OnnxRunner& owner;
-    std::vector<void*> list;
   };
 
   static bool refuse_version(const std::string& text) {
@@ -109,31 +112,37 @@ class OnnxRunner final : public Runner {
     void* status = reinterpret_cast<void* (*)(Arguments...)>(table_[PLACE])(arguments...);
     if (!status) return;
     const std::string text = reinterpret_cast<const char* (*)(const void*)>(table_[ERROR_MESSAGE])(status);
-    release<RELEASE_STATUS>(status);
+    released_by<RELEASE_STATUS>(status);
     throw Error("ONNX Runtime refuses: " + text.substr(0, text.find('\n')) + ".");
   }
 
-  template <Place PLACE>
-  void release(void* what) const {
-    if (what && table_) reinterpret_cast<void (*)(void*)>(table_[PLACE])(what);
+  template <Place RELEASE>
+  Handle released_by(void* what) const {
+    return Handle(what, reinterpret_cast<void (*)(void*)>(table_[RELEASE]));
+  }
+
+  // What such a function makes.
+  template <Place CREATE, Place RELEASE, typename... Arguments>
+  Handle own(Arguments... arguments) const {
+    void* made = nullptr;
+    check<CREATE>(arguments..., &made);
+    return released_by<RELEASE>(made);
   }
 
   template <Place COUNT, Place NAME, Place TYPE>
   Described described() const {
     std::size_t count = 0;
-    check<COUNT>(static_cast<const void*>(session_), &count);
+    check<COUNT>(session_.get(), &count);
     Described found;
     for (std::size_t i = 0; i < count; ++i) {
       char* name = nullptr;
-      check<NAME>(static_cast<const void*>(session_), i, allocator_, &name);
+      check<NAME>(session_.get(), i, allocator_, &name);
       const std::string key = name;
       check<FREE>(allocator_, static_cast<void*>(name));
-      void* type = nullptr;
+      const Handle type = own<TYPE, RELEASE_TYPE>(session_.get(), i);
       const void* shape = nullptr;
-      check<TYPE>(static_cast<const void*>(session_), i, &type);
-      check<TENSOR_INFO>(static_cast<const void*>(type), &shape);
+      check<TENSOR_INFO>(type.get(), &shape);
       found[key] = shape ? described_as(shape) : "no tensor";
-      release<RELEASE_TYPE>(type);
     }
     return found;
   }
@@ -161,26 +170,23 @@ class OnnxRunner final : public Runner {
   }
 
   // A value over the memory of a tensor, which the engine only reads.
-  void* value_of(const Tensor& tensor) const {
-    void* value = nullptr;
-    check<CREATE_TENSOR>(static_cast<const void*>(memory_), static_cast<void*>(const_cast<char*>(tensor.data.data())),
-                         tensor.data.size(), tensor.shape.data(), tensor.shape.size(), number_of(tensor.dtype), &value);
-    return value;
+  Handle value_of(const Tensor& tensor) const {
+    return own<CREATE_TENSOR, RELEASE_VALUE>(memory_.get(), const_cast<char*>(tensor.data.data()),
+                                             tensor.data.size(), tensor.shape.data(), tensor.shape.size(),
+                                             number_of(tensor.dtype));
   }
 
   Tensor taken(void* value) const {
-    void* shape = nullptr;
     const void* data = nullptr;
     int type = 0;
-    check<SHAPE_OF_VALUE>(static_cast<const void*>(value), &shape);
-    const std::unique_ptr<void, Releaser> owned(shape, Releaser{this});
-    check<ELEMENT_TYPE>(static_cast<const void*>(shape), &type);
+    const Handle shape = own<SHAPE_OF_VALUE, RELEASE_SHAPE>(value);
+    check<ELEMENT_TYPE>(shape.get(), &type);
     check<TENSOR_DATA>(value, &data);
     Tensor tensor;
     for (const Dtype dtype : {Dtype::int32, Dtype::boolean, Dtype::int8}) {
       if (number_of(dtype) == type) tensor.dtype = dtype;
     }
-    tensor.shape = sizes_of(shape);
+    tensor.shape = sizes_of(shape.get());
     std::size_t bytes = size_of(tensor.dtype);
     for (const std::int64_t size : tensor.shape) bytes *= static_cast<std::size_t>(size);
     if (number_of(tensor.dtype) != type) throw Error("ONNX Runtime returned a tensor of another type.");
@@ -188,15 +194,11 @@ class OnnxRunner final : public Runner {
     return tensor;
   }
 
-  struct Releaser {
-    const OnnxRunner* owner;
-    void operator()(void* shape) const { owner->release<RELEASE_SHAPE>(shape); }
-  };
-
   Library library_;
   std::string version_;
   void* const* table_ = nullptr;
-  void *env_ = nullptr, *session_ = nullptr, *allocator_ = nullptr, *memory_ = nullptr;
+  Handle env_ = nothing(), session_ = nothing(), memory_ = nothing();
+  void* allocator_ = nullptr;
 };
 
 }  // namespace trm

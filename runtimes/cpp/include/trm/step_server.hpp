@@ -16,13 +16,16 @@ class StepServer {
 
   // The first message, or the only one.
   void refuse(const Error& error) const {
-    send("\"error\": " + quoted(std::string(error.what()).substr(0, 2000)) + ", \"exit_code\": " + std::to_string(error.exit_code), "");
+    send("\"error\": " + json_text(std::string(error.what()).substr(0, 2000)) +
+             ", \"exit_code\": " + std::to_string(error.exit_code),
+         "");
   }
 
   // Answers until the input ends; an Error for what is no message, which it does not send.
   void serve(Runner& runner, const std::string& driver, std::FILE* source) const {
-    send("\"protocol\": \"trm-step-server\", \"version\": 1, \"driver\": " + quoted(driver) + ", \"engine\": " +
-             quoted(runner.engine()), runner.contract().text);
+    send("\"protocol\": \"trm-step-server\", \"version\": 1, \"driver\": " + json_text(driver) +
+             ", \"engine\": " + json_text(runner.engine()),
+         runner.contract().text);
     std::string line, data;
     while (read_line(source, line)) {
       const Json head = JsonReader::parse(line, "A message");
@@ -30,7 +33,8 @@ class StepServer {
       std::string reply, bytes;
       try {
         bytes = answer(runner, head, data);
-        reply = "\"reply\": " + quoted(head.find("request")->text) + ", \"rows\": " + std::to_string(head.find("rows")->whole);
+        reply = "\"reply\": " + json_text(head.find("request")->text) +
+                ", \"rows\": " + std::to_string(head.find("rows")->whole);
       } catch (const Error& error) {
         refuse(error);
         continue;
@@ -71,7 +75,8 @@ class StepServer {
     for (std::size_t left = static_cast<std::size_t>(bytes->whole); left > 0;) {
       const std::size_t from = data.size(), part = std::min<std::size_t>(left, 1 << 20);
       data.resize(from + part);
-      if (std::fread(data.data() + from, 1, part, source) != part) throw Error("The input ends in the middle of a message.");
+      if (std::fread(data.data() + from, 1, part, source) != part)
+        throw Error("The input ends in the middle of a message.");
       left -= part;
     }
   }
@@ -79,24 +84,29 @@ class StepServer {
   static std::string answer(Runner& runner, const Json& head, const std::string& data) {
     const Json *request = head.find("request"), *rows = head.find("rows");
     const bool is_step = request && request->text == "step";
-    if (!is_step && !(request && request->text == "solve")) throw Error("Expected the request step or solve.");
-    if (!rows || !rows->is(Json::Kind::whole) || rows->whole < 1 || rows->whole > MAX_BYTES) throw Error("rows: expected 1 or more.");
+    if (!is_step && !(request && request->text == "solve"))
+      throw Error("Expected the request step or solve.");
+    if (!rows || !rows->is(Json::Kind::whole) || rows->whole < 1 || rows->whole > MAX_BYTES)
+      throw Error("rows: expected 1 or more.");
     const std::size_t count = static_cast<std::size_t>(rows->whole);
     return is_step ? answer_step(runner, count, data) : answer_solve(runner, head, count, data);
   }
 
   static std::string answer_step(Runner& runner, std::size_t rows, const std::string& data) {
     const Contract& contract = runner.contract();
-    if (!contract.is_dynamic() && static_cast<std::int64_t>(rows) != contract.batch) throw Error("rows: expected the fixed batch of the model.");
+    if (!contract.is_dynamic() && static_cast<std::int64_t>(rows) != contract.batch)
+      throw Error("rows: expected the fixed batch of the model.");
     check_limits(contract, rows, 1);
     std::size_t at = 0;
-    const Tensors inputs = unpacked(contract.inputs, rows, data, at), carry = unpacked(contract.carry, rows, data, at);
+    const Tensors inputs = unpacked(contract.inputs, rows, data, at),
+                  carry = unpacked(contract.carry, rows, data, at);
     refuse_rest(data, at);
     const StepOutput found = runner.checked_call(inputs, carry);
     return packed(contract.outputs, found.outputs) + packed(contract.carry, found.carry);
   }
 
-  static std::string answer_solve(Runner& runner, const Json& head, std::size_t rows, const std::string& data) {
+  static std::string answer_solve(Runner& runner, const Json& head, std::size_t rows,
+                                  const std::string& data) {
     std::size_t at = 0;
     const Tensors puzzles = unpacked(runner.contract().inputs, rows, data, at);
     refuse_rest(data, at);
@@ -125,7 +135,8 @@ class StepServer {
       options.deadline = found->number;
     }
     if (const Json* found = given("halt")) {
-      if (!found->is_number() && found->text != "learned" && found->text != "max_steps") throw Error("halt: expected learned, max_steps or a number.");
+      if (!found->is_number() && found->text != "learned" && found->text != "max_steps")
+        throw Error("halt: expected learned, max_steps or a number.");
       if (found->is_number()) options.threshold = found->number;
       else if (found->text == "max_steps") options.threshold = std::numeric_limits<double>::infinity();
     }
@@ -136,13 +147,15 @@ class StepServer {
     Tensors tensors;
     for (const Spec& spec : specs) {
       const std::size_t left = data.size() - at;
-      if (spec.row_bytes() > left / rows) throw Error("The data are shorter than the tensors of the contract.");
+      if (spec.row_bytes() > left / rows)
+        throw Error("The data are shorter than the tensors of the contract.");
       Tensor& tensor = tensors[spec.name] = {spec.dtype, shape_of(spec, rows), {}};
       const char* from = data.data() + at;
       tensor.data.assign(from, from + rows * spec.row_bytes());
       at += tensor.data.size();
       const bool is_bool = spec.dtype == Dtype::boolean;
-      if (is_bool && std::any_of(tensor.data.begin(), tensor.data.end(), [](char byte) { return byte != 0 && byte != 1; })) {
+      if (is_bool && std::any_of(tensor.data.begin(), tensor.data.end(),
+                                 [](char byte) { return byte != 0 && byte != 1; })) {
         throw Error(spec.name + ": expected 0 or 1 in a bool.");
       }
     }
@@ -150,12 +163,14 @@ class StepServer {
   }
 
   static void refuse_rest(const std::string& data, std::size_t at) {
-    if (at != data.size()) throw Error("Expected " + std::to_string(at) + " bytes, got " + std::to_string(data.size()) + ".");
+    if (at != data.size())
+      throw Error("Expected " + std::to_string(at) + " bytes, got " + std::to_string(data.size()) + ".");
   }
 
   static std::string packed(const Specs& specs, const Tensors& tensors) {
     std::string data;
-    for (const Spec& spec : specs) data.append(tensors.at(spec.name).data.data(), tensors.at(spec.name).data.size());
+    for (const Spec& spec : specs)
+      data.append(tensors.at(spec.name).data.data(), tensors.at(spec.name).data.size());
     return data;
   }
 

@@ -74,7 +74,8 @@ inline Tensors start_carry(const Contract& contract, std::size_t rows) {
 inline Tensor take_rows(const Tensor& tensor, const std::vector<std::size_t>& rows) {
   Tensor found{tensor.dtype, tensor.shape, std::vector<char>(rows.size() * tensor.row_bytes())};
   found.shape[0] = static_cast<std::int64_t>(rows.size());
-  for (std::size_t i = 0; i < rows.size(); ++i) std::memcpy(found.row(i), tensor.row(rows[i]), tensor.row_bytes());
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    std::memcpy(found.row(i), tensor.row(rows[i]), tensor.row_bytes());
   return found;
 }
 
@@ -108,14 +109,15 @@ inline bool all_finite(const char* data, std::size_t count) {
 // Whether every float32 tensor of a row is finite.
 inline bool is_finite(const Specs& specs, const Tensors& tensors, std::size_t row) {
   for (const Spec& spec : specs) {
-    if (spec.dtype == Dtype::float32 && !all_finite(tensors.at(spec.name).row(row), spec.row_size())) return false;
+    if (spec.dtype == Dtype::float32 && !all_finite(tensors.at(spec.name).row(row), spec.row_size()))
+      return false;
   }
   return true;
 }
 
 // Names, dtypes and shapes that differ from those of the contract.
-inline void shape_problems(const std::string& role, const Specs& specs, const Tensors& tensors, std::size_t rows,
-                           Problems& problems) {
+inline void shape_problems(const std::string& role, const Specs& specs, const Tensors& tensors,
+                           std::size_t rows, Problems& problems) {
   for (const auto& [name, unused] : tensors) {
     if (!find_spec(specs, name)) problems.push_back(role + " '" + name + "': unknown");
   }
@@ -130,12 +132,14 @@ inline void shape_problems(const std::string& role, const Specs& specs, const Te
     if (tensor.dtype != spec.dtype) {
       problems.push_back(place + "expected dtype " + name_of(spec.dtype) + ", got " + name_of(tensor.dtype));
     } else if (tensor.shape != shape_of(spec, rows) || tensor.data.size() != rows * spec.row_bytes()) {
-      problems.push_back(place + "expected shape " + text_of(shape_of(spec, rows)) + ", got " + text_of(tensor.shape));
+      problems.push_back(place + "expected shape " + text_of(shape_of(spec, rows)) + ", got " +
+                         text_of(tensor.shape));
     }
   }
 }
 
-inline void value_problems(const Contract& contract, const Spec& spec, const Tensor& tensor, Problems& problems) {
+inline void value_problems(const Contract& contract, const Spec& spec, const Tensor& tensor,
+                           Problems& problems) {
   const std::size_t size = spec.row_size(), count = size * tensor.rows();
   if (spec.dtype == Dtype::float32) {
     if (!all_finite(tensor.data.data(), count)) {
@@ -169,18 +173,17 @@ inline std::size_t rows_of(const Tensors& inputs) {
   return found == inputs.end() ? 0 : found->second.rows();
 }
 
-// Refuses puzzles with padding (id 0) before one of their cells, such as digits given as ids.
+// Refuses puzzles with padding (id 0) before one of their cells, such as digits given as ids, or alone.
 inline void refuse_padding(const Contract& contract, const Tensor& inputs) {
   if (!contract.alphabet || !contract.alphabet->front().empty()) return;
   for (std::size_t row = 0; row < inputs.rows(); ++row) {
-    std::size_t padding = contract.cells();
-    for (std::size_t cell = 0; cell < contract.cells(); ++cell) {
-      const bool is_padding = element<std::int32_t>(inputs.row(row), cell) == 0;
-      if (is_padding && padding == contract.cells()) padding = cell;
-      if (is_padding || padding > cell) continue;
-      throw Error("The puzzles contain id 0, which is padding: row " + std::to_string(row) + ", column " +
-                  std::to_string(padding) + ".");
-    }
+    std::size_t padding = 0, end = contract.cells();
+    const auto is_padding = [&](std::size_t at) { return element<std::int32_t>(inputs.row(row), at) == 0; };
+    while (end > 0 && is_padding(end - 1)) --end;  // padding behind the last cell is allowed
+    while (padding < end && !is_padding(padding)) ++padding;
+    if (end > 0 && padding == end) continue;
+    throw Error("The puzzles contain id 0, which is padding: row " + std::to_string(row) + ", column " +
+                std::to_string(padding) + ".");
   }
 }
 
@@ -199,7 +202,8 @@ inline std::size_t limit_of(const char* variable, std::size_t otherwise) {
   if (!text || !*text) return otherwise;
   const std::string given = text;
   const bool fits = given.size() < 10 && given.find_first_not_of("0123456789") == std::string::npos;
-  if (!fits || std::stoul(given) == 0) throw Error(std::string(variable) + ": expected an integer above 0.", USAGE);
+  if (!fits || std::stoul(given) == 0)
+    throw Error(std::string(variable) + ": expected an integer above 0.", USAGE);
   return std::stoul(given);
 }
 
@@ -207,7 +211,8 @@ inline std::size_t limit_of(const char* variable, std::size_t otherwise) {
 inline void check_limits(const Contract& contract, std::size_t rows, std::int32_t max_steps) {
   double bytes = 0;
   for (const Specs* specs : {&contract.inputs, &contract.carry, &contract.outputs}) {
-    for (const Spec& spec : *specs) bytes += static_cast<double>(spec.row_bytes()) * static_cast<double>(rows);
+    for (const Spec& spec : *specs)
+      bytes += static_cast<double>(spec.row_bytes()) * static_cast<double>(rows);
   }
   if (bytes > static_cast<double>(limit_of("TRM_MAX_MEMORY_MB", 256)) * 1048576) {
     throw Error("The model declares too many MB of arrays for a batch of " + std::to_string(rows) +
@@ -215,8 +220,9 @@ inline void check_limits(const Contract& contract, std::size_t rows, std::int32_
   }
   const double calls = static_cast<double>(max_steps) * contract.passes;
   if (calls > static_cast<double>(limit_of("TRM_MAX_CALLS", 10000))) {
-    throw Error("The model declares too many calls of its graph for a puzzle; give a smaller max_steps, or set the "
-                "environment variable TRM_MAX_CALLS to allow more.");
+    throw Error(
+        "The model declares too many calls of its graph for a puzzle; give a smaller max_steps, or set the "
+        "environment variable TRM_MAX_CALLS to allow more.");
   }
 }
 

@@ -1,0 +1,362 @@
+"""The C++ driver: builds, the ladder over both engines, sanitizers, the lines of the command."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from tests.fuzz.mutate_bytes import damaged
+from tests.fuzz.reader import Reader
+from tests.fuzz.readers import contracts, onnx_files, step_servers, tensorflow_files
+from tests.runtime.fakes import FakeRunner
+
+ROOT = Path(__file__).parents[2]
+CPP = ROOT / "runtimes" / "cpp"
+FLAGS = ["-std=c++17", "-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror"]
+SANITIZERS = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+
+EXPORTS: Mapping[str, Mapping[str, Any]] = {
+    "sudoku4.onnx": {},
+    "sudoku4-int8.onnx": {"precision": "int8"},
+    "sudoku4-batch2.onnx": {"batch": 2},
+    "sudoku4-block.onnx": {"granularity": "block"},
+    "sudoku4-loop.onnx": {"granularity": "loop"},
+    "sudoku4.tflite": {},
+    "sudoku4-dynamic.tflite": {"batch": "free"},
+    "sudoku4-ports.tflite": {"ports": "int32"},
+    "sudoku4-loop.tflite": {"granularity": "loop"},
+    "sudoku9.onnx": {},
+    "sudoku9-int8.onnx": {"precision": "int8"},
+    "sudoku9.tflite": {},
+    "sudoku9-int8.tflite": {"precision": "int8"},
+}
+"""The files of the tests, and what they are exported with."""
+
+PUZZLES = "341221.3.3.1123.\n.2..1..3413..3.1\n..3. 4..1 .1.. ..2.\n1.............4.\n"
+
+Exported = Callable[[str], Path]
+Run = subprocess.CompletedProcess[str]
+
+
+def needs(*tools: str) -> None:
+    """Skips without these programs."""
+    lacking = [tool for tool in tools if shutil.which(tool) is None]
+    if lacking:
+        pytest.skip(f"not installed: {', '.join(lacking)}; make test-devices installs them")
+
+
+def compiled(target: Path, *words: str, source: str = "trm.cpp") -> Path:
+    """A program that is built by one command; every warning is an error."""
+    needs(words[0])
+    command = [*words, *FLAGS, f"-I{CPP / 'include'}", CPP / source, "-o", target, "-ldl"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+def library(package: str, pattern: str) -> str:
+    """The library of an engine inside an installed wheel."""
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    assert spec.origin is not None
+    return str(next(Path(spec.origin).parent.glob(pattern)))
+
+
+@functools.cache
+def environment() -> Mapping[str, str]:
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "runtimes")]),
+        "TRM_ONNXRUNTIME": library("onnxruntime", "capi/libonnxruntime.so.*"),
+        "TRM_LITERT": library("ai_edge_litert", "libLiteRt.so"),
+    }
+
+
+def run(*words: str | Path, given: str = "", **more: str) -> Run:
+    return subprocess.run(
+        list(map(str, words)), input=given, capture_output=True, text=True,
+        env={**environment(), **more},
+    )  # fmt: skip
+
+
+def python(*words: str | Path, given: str = "") -> Run:
+    """`python -m trm_runtime` with these words."""
+    return run(sys.executable, "-m", "trm_runtime", *words, given=given)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cpp")
+
+
+@pytest.fixture(scope="session")
+def trm(folder: Path) -> Path:
+    """The command, built by CMake and g++."""
+    needs("cmake", "g++")
+    build = folder / "build"
+    flags = f"-DCMAKE_CXX_FLAGS={shlex.join(FLAGS[1:])}"
+    for command in (
+        ["cmake", "-S", CPP, "-B", build, "-DCMAKE_CXX_COMPILER=g++", flags],
+        ["cmake", "--build", build],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return build / "trm"
+
+
+@pytest.fixture(scope="session")
+def sanitized(folder: Path) -> Path:
+    """The command, built by a bare clang++ with sanitizers."""
+    return compiled(folder / "trm-sanitized", "clang++", *SANITIZERS)
+
+
+@pytest.fixture(scope="session")
+def exported(folder: Path) -> Exported:
+    """Exports a shipped model the first time that its file is asked for."""
+
+    def file(name: str) -> Path:
+        import trm_export as te
+
+        path = folder / name
+        if not path.exists():
+            model = name.partition(".")[0].partition("-")[0]
+            te.export(ROOT / "artifacts" / f"{model}.keras", path, **EXPORTS[name])
+        return path
+
+    return file
+
+
+@pytest.fixture(scope="session")
+def golden(folder: Path) -> Exported:
+    """Records the reference of a shipped model the first time that it is asked for."""
+
+    def recorded(model: str) -> Path:
+        import trm_export as te
+
+        path = folder / f"{model}.npz"
+        if not path.exists():
+            source = ROOT / "artifacts" / f"{model}.keras"
+            te.record(source, output=path, count=16, control=False, device="cpu")
+        return path
+
+    return recorded
+
+
+@pytest.fixture(scope="session")
+def vectors(folder: Path) -> Path:
+    import trm_export as te
+
+    te.write_vectors(ROOT / "artifacts" / "sudoku4.keras", folder / "vectors")
+    return folder / "vectors"
+
+
+@pytest.fixture(scope="session")
+def puzzles(folder: Path) -> Path:
+    path = folder / "puzzles.txt"
+    path.write_text(PUZZLES)
+    return path
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_a_file_passes_the_ladder(
+    name: str, trm: Path, exported: Exported, golden: Exported
+) -> None:
+    command = shlex.join([str(trm), "--serve", str(exported(name)), "--threads", "1"])
+    reference = golden(name.partition(".")[0].partition("-")[0])
+    done = python("check", "--command", command, reference, "--json")
+    found = json.loads(done.stdout)
+    assert done.returncode == 0, found
+    assert found["verdict"].startswith("PASSED on 16 puzzles.")
+    rungs = {rung["name"]: rung["status"] for rung in found["rungs"]}
+    assert rungs["driver's loop"] == rungs["refusals"] == "ok"
+    assert rungs["forced values"] == ("not judged" if "loop" in name else "ok")
+
+
+@pytest.mark.parametrize("name", [name for name in EXPORTS if name.startswith("sudoku4")])
+def test_the_vectors_are_computed_and_refused(
+    name: str, trm: Path, vectors: Path, exported: Exported
+) -> None:
+    done = run(trm, "--vectors", vectors, exported(name))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("PASSED: ")
+
+
+def test_a_wrong_vector_is_found(
+    trm: Path, vectors: Path, exported: Exported, tmp_path: Path
+) -> None:
+    shutil.copytree(vectors, tmp_path, dirs_exist_ok=True)
+    index = json.loads((vectors / "vectors.json").read_text())
+    first, second = index["cases"][0], index["cases"][2]
+    first["steps"] = second["steps"]  # those of another rule
+    (tmp_path / "vectors.json").write_text(json.dumps(index))
+    done = run(trm, "--vectors", tmp_path, exported("sudoku4.onnx"))
+    assert (done.returncode, done.stdout.split("\n")[0]) == (
+        5,
+        f"FAILED {first['name']}: steps differ",
+    )
+
+
+@pytest.mark.parametrize("name", ["", "sudoku4.onnx", "sudoku4.tflite"])
+def test_sanitizers_find_nothing_in_the_vectors(
+    name: str, sanitized: Path, vectors: Path, exported: Exported
+) -> None:
+    files = [exported(name)] if name else []
+    done = run(sanitized, "--vectors", vectors, *files)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def changed(reader: Reader, ending: str, folder: Path, count: int) -> Sequence[Path]:
+    """The good inputs of a reader, and changes of them."""
+    rng, seeds = Random(ending), reader.seeds()
+    inputs = [*seeds, *(reader.mutate(rng, rng.choice(seeds)) for _ in range(count))]
+    files = []
+    for index, (data,) in enumerate(files.values() for files in inputs):
+        files.append(folder / f"{index}{ending}")
+        files[-1].write_bytes(data)
+    return files
+
+
+@pytest.fixture(scope="session")
+def read(folder: Path) -> Path:
+    """A program that reads files, built with sanitizers."""
+    return compiled(folder / "read", "clang++", *SANITIZERS, source="test/read.cpp")
+
+
+FUZZED: Mapping[str, Reader] = {
+    ".onnx": onnx_files.READERS[0],
+    ".tflite": tensorflow_files.READERS[0],
+    ".json": contracts.READERS[0],
+    ".request": step_servers.READERS[0],
+}
+"""The end of a name, by which `read` knows its reader, and what changes such a file."""
+
+
+@pytest.mark.parametrize("ending", FUZZED)
+def test_sanitizers_find_nothing_in_changed_files(ending: str, read: Path, tmp_path: Path) -> None:
+    contract, reader = tmp_path / "contract", FUZZED[ending]
+    contract.write_text(FakeRunner().contract.to_json())
+    files = changed(reader, ending, tmp_path, 600)
+    done = run(read, contract, *files)
+    assert done.returncode == 0, done.stderr
+    answers = [line.split()[0] for line in done.stdout.splitlines() if str(tmp_path) in line]
+    good = len(reader.seeds())
+    assert len(answers) == len(files)
+    assert answers[:good] == ["read"] * good
+    assert answers.count("refused") > 100
+
+
+def test_sanitizers_find_nothing_in_changed_puzzles(
+    read: Path, vectors: Path, tmp_path: Path
+) -> None:
+    rng, files = Random(0), [tmp_path / f"{index}.txt" for index in range(400)]
+    for index, file in enumerate(files):
+        text = PUZZLES.encode()
+        file.write_bytes(damaged(rng, text) if index else text)
+    done = run(read, vectors / "contract.json", *files)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("read ")
+    assert done.stdout.count("\nrefused ") > 50
+
+
+def test_a_64_bit_arm_program_reads_the_vectors(folder: Path, vectors: Path) -> None:
+    needs("qemu-aarch64")
+    program = compiled(folder / "trm-arm", "aarch64-linux-gnu-g++", "-O1")
+    arm = ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu", str(program)]
+    assert run(*arm, "--help").stdout.startswith("usage: trm MODEL PUZZLES")
+    done = run(*arm, "--vectors", vectors)
+    assert done.returncode == 0
+    assert "without an engine" in done.stdout
+
+
+def quiet(text: str) -> str:
+    """A summary without its time."""
+    return " ".join("S" if "." in word and word[0].isdigit() else word for word in text.split())
+
+
+@pytest.mark.parametrize("name", [name for name in EXPORTS if name.startswith("sudoku4")])
+def test_the_lines_are_those_of_python(
+    name: str, trm: Path, exported: Exported, tmp_path: Path
+) -> None:
+    boards = tmp_path / "boards.txt"
+    boards.write_text("# a comment\n341221.3.3.1123.\n.2..1..3413..3.1\n1.............4.\n")
+    same = [] if "loop" in name else ["--halt", "20", "--max-steps", "3"]
+    for options in ([], same):
+        own = run(trm, exported(name), boards, *options)
+        expected = python(exported(name), boards, *options)
+        assert own.returncode == expected.returncode, own.stderr
+        for line, wanted in zip(own.stdout.splitlines(), expected.stdout.splitlines(), strict=True):
+            assert line.split("\t")[:3] == wanted.split("\t")[:3]
+            assert abs(float(line.split("\t")[3]) - float(wanted.split("\t")[3])) < 2e-3
+        assert quiet(own.stderr) == quiet(expected.stderr)
+
+
+def test_the_json_is_that_of_python(trm: Path, exported: Exported, tmp_path: Path) -> None:
+    boards = tmp_path / "boards.txt"
+    boards.write_text("341221.3.3.1123.\n1.............4.\n")
+    words = [exported("sudoku4.onnx"), boards, "--json"]
+    own, expected = (json.loads(done.stdout) for done in (run(trm, *words), python(*words)))
+    for one in (own, expected):
+        for puzzle in one["puzzles"]:
+            puzzle["q_halt"] = round(puzzle["q_halt"], 2)
+    assert own == expected
+
+
+def test_a_grid_over_several_lines_and_standard_input(trm: Path, exported: Exported) -> None:
+    grid = "3 4 | 1 2\n2 1 | . 3\n----+----\n. 3 | . 1\n1 2 | 3 .\n"
+    done = run(trm, exported("sudoku4.onnx"), "-", given=grid)
+    assert done.stdout.startswith("3412214343211234\t")
+
+
+BAD = [
+    ("", 2, "Expected MODEL and PUZZLES"),
+    ("MODEL PUZZLES --unknown", 2, "Unrecognized arguments: --unknown"),
+    ("MODEL PUZZLES --max-steps 99", 2, "max_steps: expected at most 8"),
+    ("MODEL PUZZLES --max-steps 0", 2, "max_steps: expected 1 or more"),
+    ("MODEL PUZZLES --batch-size 0", 2, "batch_size: expected 1 or more"),
+    ("MODEL PUZZLES --threads 0", 2, "threads: expected 1 to 256"),
+    ("MODEL PUZZLES --deadline -1", 2, "deadline: expected seconds"),
+    ("MODEL PUZZLES --halt high", 2, "expected learned, max_steps or a number"),
+    ("MODEL PUZZLES --engine missing.so", 3, "name the library with --engine or TRM_ONNXRUNTIME"),
+    ("missing.onnx PUZZLES", 4, "missing.onnx: cannot be read: No such file or directory"),
+    ("PUZZLES PUZZLES", 4, "has no checksum"),
+    ("CHANGED PUZZLES", 4, "does not match its checksum"),
+    ("MODEL missing.txt", 4, "missing.txt: cannot be read: No such file or directory"),
+    ("MODEL SHORT", 4, "line 2: expected 16 cells, or 4 of a row, got 2"),
+    ("MODEL UNKNOWN", 4, 'line 1: "x" is not one of'),
+    ("MODEL EMPTY", 4, "there are no puzzles"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "code", "message"), BAD)
+def test_what_is_wrong_has_its_code_and_a_sentence(
+    words: str, code: int, message: str, trm: Path, exported: Exported, tmp_path: Path
+) -> None:
+    texts = {"PUZZLES": PUZZLES, "SHORT": "341221.3.3.1123.\n12\n", "EMPTY": "\n"}
+    texts["UNKNOWN"] = "341221.3.3.1123x\n"
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    data = bytearray(exported("sudoku4.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "CHANGED").write_bytes(data)
+    paths = {"MODEL": exported("sudoku4.onnx"), **{p.name: p for p in tmp_path.iterdir()}}
+    given = [paths.get(word, word) for word in words.split()]
+    done = run(trm, *given)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith("Error: ")
+    assert message in done.stderr
+    as_json = run(trm, *given, "--json")
+    assert as_json.returncode == json.loads(as_json.stdout)["error"]["exit_code"] == code
+    if "--engine" not in words:
+        assert python(*given).returncode == code
