@@ -9,6 +9,8 @@ import importlib.util
 import json
 import os
 import shlex
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import trm_export as te
 from trm_export.checkpoints.shipped import shipped_checkpoint
-from trm_export.errors import TRMError
+from trm_export.errors import OverwriteError, TRMError
 from trm_export.files import MICRO, sidecar
 from trm_export.step.keras_runner import KerasRunner
 from trm_export.tasks import get_task
@@ -73,6 +75,31 @@ def test_the_ladder_passes(name: str, choices: dict[str, Any], tmp_path: Path) -
     with ServerRunner(shlex.join(words)) as server:
         result = check(golden, server.whole)
     assert result, result.verdict
+
+
+def test_the_c_array_is_the_file_and_the_header_adds_its_operators(tmp_path: Path) -> None:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("not installed: cc, a C compiler")
+    path = tmp_path / "m.tflite"
+    facts = exported("sudoku4", path, granularity="block", c_array=True)
+    (tmp_path / "main.c").write_text(
+        '#include <stdio.h>\n#include "m.tflite.h"\n'
+        "int main(void) { fwrite(trm_model, 1, sizeof trm_model, stdout); return 0; }\n"
+    )
+    sources = [tmp_path / "main.c", tmp_path / "m.tflite.c"]
+    warnings = ["-std=c99", "-Wall", "-Wextra", "-Werror"]
+    subprocess.run([compiler, *warnings, *sources, "-o", tmp_path / "main"], check=True)
+    done = subprocess.run([tmp_path / "main"], check=True, capture_output=True)
+    assert done.stdout == path.read_bytes()
+    header = (tmp_path / "m.tflite.h").read_text()
+    assert f"#define TRM_ARENA_BYTES {facts['arena']} " in header
+    assert f"#define TRM_OPERATORS {len(facts['operators'])}\n" in header
+    assert all(f"(resolver).{call}();" in header for call in facts["resolver"])
+    exported("sudoku4", path, granularity="block", c_array=True)  # replaces its own files
+    (tmp_path / "m.tflite.h").write_text("int mine;\n")
+    with pytest.raises(OverwriteError, match=r"m\.tflite\.h exists"):
+        exported("sudoku4", path, granularity="block", c_array=True)
 
 
 def test_a_file_for_litert_does_not_open(tmp_path: Path) -> None:
