@@ -34,7 +34,7 @@ EXPORTS: Mapping[str, Mapping[str, Any]] = {
     "sudoku4-block.onnx": {"granularity": "block"},
     "sudoku4-loop.onnx": {"granularity": "loop"},
     "sudoku4.tflite": {},
-    "sudoku4-dynamic.tflite": {"batch": "free"},
+    "sudoku4-batch2.tflite": {"batch": 2},
     "sudoku4-ports.tflite": {"ports": "int32"},
     "sudoku4-loop.tflite": {"granularity": "loop"},
     "sudoku9.onnx": {},
@@ -317,6 +317,15 @@ def test_a_grid_over_several_lines_and_standard_input(trm: Path, exported: Expor
     grid = "3 4 | 1 2\n2 1 | . 3\n----+----\n. 3 | . 1\n1 2 | 3 .\n"
     done = run(trm, exported("sudoku4.onnx"), "-", given=grid)
     assert done.stdout.startswith("3412214343211234\t")
+
+
+def test_a_dynamic_batch_is_refused_for_litert(trm: Path, puzzles: Path, tmp_path: Path) -> None:
+    import trm_export as te
+
+    te.export(ROOT / "artifacts" / "sudoku4.keras", tmp_path / "free.tflite", batch="free")
+    done = run(trm, tmp_path / "free.tflite", puzzles)
+    assert done.returncode == 4
+    assert "export the model with --batch 1." in done.stderr
 
 
 BAD = [

@@ -474,8 +474,11 @@ def bar(command: Sequence[str], *setup: str) -> list[tuple[int, int | None]]:
     os.close(ours)
     assert running.wait(WAIT) == 0
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
-    found = re.findall(r"(\d+)%\s+(?:(\d+):(\d+):(\d+)|-:--:--)", text)
-    return [(int(p), int(h) * 3600 + int(m) * 60 + int(s) if h else None) for p, h, m, s in found]
+    found = re.findall(r"(\d+)% +(?:(\d+:)?(\d+):(\d+)( left)?)", text)
+    return [
+        (int(p), int(h[:-1] or 0) * 3600 + int(m) * 60 + int(s) if left else None)
+        for p, h, m, s, left in found
+    ]
 
 
 def test_a_terminal_sees_how_far_it_is_and_how_long_it_takes(

@@ -20,6 +20,9 @@ class LitertRunner final : public Runner {
       : Runner(std::move(contract)),
         bytes_(std::move(bytes)),
         library_(library, "TRM_LITERT", "libLiteRt.so", "ai-edge-litert") {
+    if (this->contract().is_dynamic()) {  // what has been resized has wrong results in LiteRT 2.3
+      throw Error("LiteRT takes a fixed batch by its C interface; export the model with --batch 1.");
+    }
     environment_ =
         own("LiteRtCreateEnvironment", "LiteRtDestroyEnvironment", 0, static_cast<const void*>(nullptr));
     model_ = own("LiteRtCreateModelFromBuffer", "LiteRtDestroyModel", environment_.get(), bytes_.data(),
@@ -27,6 +30,7 @@ class LitertRunner final : public Runner {
     find_signature();
     check_engine(this->contract(), described(INPUT), described(OUTPUT));
     compile(threads);
+    prepare();
     run_ = library_.get<decltype(run_)>("LiteRtRunCompiledModel");
   }
 
@@ -41,7 +45,6 @@ class LitertRunner final : public Runner {
   std::string engine() const override { return "LiteRT 2"; }
 
   StepOutput call(const Tensors& inputs, const Tensors& carry) override {
-    prepare(rows_of(inputs));
     for (const Port& port : ports_[INPUT]) {
       const auto found = inputs.find(port.name);
       const Tensor& tensor = found == inputs.end() ? carry.at(port.name) : found->second;
@@ -166,36 +169,18 @@ class LitertRunner final : public Runner {
                     model_.get(), options.get());
   }
 
-  // Buffers for so many rows.
-  void prepare(std::size_t rows) {
-    if (rows == rows_) return;
-    for (const int side : {INPUT, OUTPUT}) {
-      for (std::size_t i = 0; i < ports_[side].size(); ++i) {
-        Port& port = ports_[side][i];
-        port.type.sizes[0] = static_cast<std::int32_t>(rows);
-        if (side == INPUT && contract().is_dynamic()) {
-          const std::size_t axes = port.type.rank & 0x7F;
-          check("LiteRtCompiledModelResizeInputTensor", compiled_.get(), signature_, i,
-                static_cast<const std::int32_t*>(port.type.sizes), axes);
-        }
-      }
-    }
-    if (contract().is_dynamic()) {
-      std::vector<Type> layouts(ports_[OUTPUT].size());  // larger than the layouts that are written
-      check("LiteRtGetCompiledModelOutputTensorLayouts", compiled_.get(), signature_, layouts.size(),
-            static_cast<void*>(layouts.data()), true);
-    }
+  // A buffer for every tensor.
+  void prepare() {
     for (auto& ports : ports_) {
       for (Port& port : ports) {
-        const std::size_t element = port.type.element == 1 || port.type.element == 2 ? 4 : 1;
-        std::size_t bytes = element;
-        for (std::size_t axis = 0; axis < (port.type.rank & 0x7F); ++axis)
+        std::size_t bytes = port.type.element == 1 || port.type.element == 2 ? 4 : 1;
+        for (std::size_t axis = 0; axis < (port.type.rank & 0x7F); ++axis) {
           bytes *= static_cast<std::size_t>(port.type.sizes[axis]);
+        }
         port.buffer = own("LiteRtCreateManagedTensorBuffer", "LiteRtDestroyTensorBuffer", environment_.get(),
                           HOST_MEMORY, static_cast<const Type*>(&port.type), bytes);
       }
     }
-    rows_ = rows;
   }
 
   // Copies `data` into the buffer of an input, or the buffer of an output into `data`.
@@ -211,7 +196,7 @@ class LitertRunner final : public Runner {
   }
 
   Tensor taken(const std::string& name, const Spec& spec) const {
-    Tensor tensor = empty_tensor(spec, rows_);
+    Tensor tensor = empty_tensor(spec, static_cast<std::size_t>(contract().batch));
     for (const Port& port : ports_[OUTPUT]) {
       if (port.name == name) copy(port, tensor.data.data(), tensor.data.size(), READ);
     }
@@ -222,7 +207,7 @@ class LitertRunner final : public Runner {
   Library library_;
   Handle environment_ = nothing(), model_ = nothing(), compiled_ = nothing();
   int (*run_)(void*, std::size_t, std::size_t, void**, std::size_t, void**) = nullptr;
-  std::size_t signature_ = 0, rows_ = 0;
+  std::size_t signature_ = 0;
   std::vector<Port> ports_[2];
 };
 
