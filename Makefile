@@ -64,6 +64,7 @@ test: $(VENV)/installed-dev
 # The drivers of other devices, each with its own tools. What cannot be installed is named, and the
 # tests that need it skip.
 test-devices: $(VENV)/installed-dev device-tools $(NODE_MODULES)
+	@$(PIP) tflite-micro || echo "Missing: tflite-micro; the tests that need it are skipped."
 	@$(BIN)/python -m pytest --durations=$(DURATIONS) tests/devices
 
 device-tools:

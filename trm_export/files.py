@@ -10,6 +10,7 @@ A file was made by this tool, and may be replaced without `force`, if its conten
 - `.npy`    it is a puzzle table, beside the contract of its artifact;
 - `.json`   it is a step contract, or an object whose `tool` begins with `trm-export`;
 - `.txt`    its first line is a remark that begins with `# trm-export`;
+- `.c`, `.h`  its first line is a remark that begins with `/* trm-export`;
 - `.xml`, `.sarif`  for build servers: it names this tool as theirs do;
 - `.sig`    it is a signature of a model, in the format of `trm_runtime.signature`;
 - `.html`, `.md`  a report: it names this tool as its generator, or in its first line.
@@ -50,12 +51,15 @@ from trm_runtime.zip_members import DAMAGE, opened_archive, read_member
 MODEL_CLASS = "trm_export>TRM"  # the name Keras registers our model under
 CONTRACT, CALIBRATION, KEEP = ".json", ".calibration.json", ".keep.json"  # see `sidecar`
 MEASURED, RECORDING = ".measured.json", ".golden.npz"
+MICRO = ".micro.json"  # what a firmware with tflite-micro needs to know
+C_SOURCE, C_HEADER = ".c", ".h"  # a file for tflite-micro as a C array
 SOURCE_CODE, SOURCE_MEMORY = "model.c", "memory.json"  # files in a folder of generated code
 SOURCE_CONTRACT = f"{METADATA_KEY}.json"
 _OF_DISKS = FULL | {errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS}
 _HURRY = 0.2  # seconds
 _TEXT_REMARK = f"# {TOOL}".encode()
 _MARKDOWN_REMARK = f"<!-- {TOOL}".encode()
+_C_REMARK = f"/* {TOOL}".encode()
 _GENERATOR = f'<meta name="generator" content="{TOOL}'.encode()
 _SUITES = f'<testsuites name="{TOOL}"'.encode()
 _DRIVER = f'"driver": {{"name": "{TOOL}"'.encode()
@@ -275,6 +279,10 @@ def _is_our_markdown(path: Path) -> bool:
     return _head(path, len(_MARKDOWN_REMARK)) == _MARKDOWN_REMARK
 
 
+def _is_our_c_file(path: Path) -> bool:
+    return _head(path, len(_C_REMARK)) == _C_REMARK
+
+
 def _is_our_junit(path: Path) -> bool:
     return _SUITES in _head(path, _HEAD)
 
@@ -331,6 +339,8 @@ def _contains(path: Path, marker: bytes) -> bool:
 
 
 _RECOGNISERS: dict[str, Callable[[Path], bool]] = {
+    C_SOURCE: _is_our_c_file,
+    C_HEADER: _is_our_c_file,
     ".html": _is_our_page,
     ".json": _is_our_json,
     ".keras": _is_our_keras,

@@ -88,7 +88,12 @@ def test_command_and_function_have_the_same_defaults(command: str) -> None:
         ("m.onnx", {"precision": "fp8"}, "precision must be fp32 or fp16"),
         ("m.onnx", {"batch": 0}, "batch must be 1 to"),
         ("m.onnx", {"granularity": "cell"}, "granularity must be"),
-        ("m.tflite", {"target": "phone"}, "target must be litert or tflite-runtime"),
+        (
+            "m.tflite",
+            {"target": "phone"},
+            "target must be litert or tflite-runtime or tflite-micro",
+        ),
+        ("m.tflite", {"c_array": True}, "A C array is only for --target tflite-micro"),
         ("m.onnx", {"keep": ["lm_head"]}, "fp32 keeps every layer"),
         ("m.onnx", {"auto_keep": 20}, "fp32 keeps every layer"),
         ("m.onnx", {"auto_keep": -1, "precision": "int8"}, "for auto_keep must be 0 to 1000"),

@@ -17,6 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from tests.exporters.test_export_onnx import built
 from trm_export.artifacts.tflite_info import TFLiteFileInfo, inspect_tflite
+from trm_export.artifacts.tflite_micro import missing
 from trm_export.checkpoints.loading import load_model
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
@@ -28,7 +29,9 @@ from trm_export.exporters.probe import probe_puzzles
 from trm_export.exporters.shared import Shared
 from trm_export.exporters.tflite_calibration import Calibration, calibrate, matrix_names
 from trm_export.exporters.tflite_flatbuffer import attending, load
+from trm_export.exporters.tflite_micro import for_micro
 from trm_export.files import MEASURED, sidecar
+from trm_export.files import MICRO as MICRO_DOCUMENT
 from trm_export.model import TRM
 from trm_export.model.layers import SwiGLU
 from trm_runtime.drivers.tflite_file import CONTRACT_MEMBER, append_contract
@@ -39,6 +42,7 @@ CONSTANTS = 1000  # row scales, a loop's first values; less than the smallest ma
 ITEMSIZE = {"fp32": 4, "fp16": 2, "int8": 1, "int8-static": 1}
 DTYPES = {"fp32": "float32", "fp16": "float16", "int8": "int8", "int8-static": "int8"}
 TFLITE = format_named("tflite")
+MICRO = "tflite-micro"
 
 
 @pytest.fixture(scope="module")
@@ -209,14 +213,72 @@ def test_the_model_computes_as_before_after_an_export(sudoku4: TRM) -> None:
     ("choices", "said"),
     [
         (Choices("int8", engine="tflite-runtime"), "does not have FULLY_CONNECTED version 12"),
+        (Choices("int8", engine=MICRO), "does not multiply float values by int8 weights"),
+        (Choices("fp16", engine=MICRO), "does not convert float16 weights"),
+        (Choices(batch="free", engine=MICRO), "a dynamic batch is not supported for tflite-micro"),
+        (Choices(granularity="loop", engine=MICRO), "granularity loop is not supported"),
         (Choices("int8-static", batch="free"), "int8-static needs a fixed batch"),
         (Choices("int4"), "precision must be fp32 or fp16 or int8 or int8-static, got 'int4'"),
-        (Choices(engine="coral"), "target must be litert or tflite-runtime, got 'coral'"),
+        (
+            Choices(engine="coral"),
+            "target must be litert or .* or tflite-micro, got 'coral'",
+        ),
     ],
 )
 def test_what_cannot_be_had_is_refused(sudoku4: TRM, choices: Choices, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         plan(sudoku4, probe_puzzles(sudoku4), TFLITE, choices)
+
+
+@pytest.mark.usefixtures("calibrated")
+@pytest.mark.parametrize("granularity", ["step", "block"])
+@pytest.mark.parametrize("choices", [Choices(), Choices("int8-static", integer_io=True)])
+def test_a_file_for_tflite_micro_has_its_operators_only(
+    sudoku4: TRM, shared: Shared, choices: Choices, granularity: str, tmp_path: Path
+) -> None:
+    usual = dataclasses.replace(choices, granularity=granularity)
+    _, before = exported(sudoku4, tmp_path / "usual.tflite", usual, shared)
+    assert before.missing_in_tflite_micro == ("FLOOR_MOD of int32", "SELECT", "SELECT_V2 of int32")
+    path = tmp_path / "m.tflite"
+    micro = dataclasses.replace(usual, engine=MICRO)
+    result, info = exported(sudoku4, path, micro, shared)
+    assert result.verdict.startswith("PASSED")
+    assert info.missing_in_tflite_micro == ()
+    assert info.contract == before.contract
+    assert info.weight_bytes.keys() == before.weight_bytes.keys()
+    facts = json.loads(sidecar(path, MICRO_DOCUMENT).read_text())
+    assert facts["operators"] == sorted(info.operators)
+    assert {"AddFullyConnected", "AddSelectV2", "AddCast"} < set(facts["resolver"])
+    assert ("AddWhile" in facts["resolver"]) == (granularity == "step")
+    assert (facts["arena"] is None) == (facts["measured_with"] is None)
+
+
+def test_an_operator_that_tflite_micro_lacks_is_named(tmp_path: Path) -> None:
+    model = TRM(6, 16, 2, 1.0, 16, ffn_type="mlp", ffn_activation="gelu", halt_max_steps=1)
+    with pytest.raises(UsageError, match=r"tflite-micro does not have GELU.*trm-export c\."):
+        exported(model, tmp_path / "m.tflite", Choices(engine=MICRO))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_integers_that_float32_cannot_hold_are_refused_for_tflite_micro(sudoku4: TRM) -> None:
+    job = plan(sudoku4, probe_puzzles(sudoku4), TFLITE, Choices(engine=MICRO))
+    assert list(TFLITE.refusals(job)) == []
+    far = dataclasses.replace(job.contract, max_steps=1 << 24)
+    (problem,) = TFLITE.refusals(dataclasses.replace(job, contract=far))
+    assert "exact below 16,777,216, but this model counts to 16,777,216" in problem
+
+
+def test_a_select_of_whole_rows_stays_one() -> None:
+    import numpy as np
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec([3], tf.bool), tf.TensorSpec([3, 3])])
+    def rows(condition: Any, values: Any) -> Any:
+        return tf.raw_ops.Select(condition=condition, x=values, y=-values)
+
+    concrete = rows.get_concrete_function()
+    data = tf.lite.TFLiteConverter.from_concrete_functions([concrete]).convert()
+    assert np.array_equal(missing(load(for_micro(data))), ["SELECT"])
 
 
 def test_separate_stacks_have_no_block(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from trm_export.exporters.choices import (
     refuse_words,
     target_name,
 )
-from trm_export.files import refuse_overwrite
+from trm_export.files import C_HEADER, C_SOURCE, refuse_overwrite, sidecar
 from trm_export.step.model_facts import ModelHints
 from trm_export.tasks.selection import PuzzleSource, refuse_puzzles, select_puzzles
 
@@ -54,6 +54,7 @@ def export(
     puzzle_table: str = "internal",
     integer_io: bool = False,
     ports: str = "bool",
+    c_array: bool = False,
     keep: str | Iterable[str] = (),
     auto_keep: float | None = None,
     auto_keep_count: int = 64,
@@ -75,10 +76,12 @@ def export(
         batch: rows of a call, ``"free"`` for a dynamic batch; None for the format's default.
         granularity: one call is one ACT ``"step"``, the complete ``"loop"`` or one ``"block"``.
         recursion: ``"unrolled"``, ``"rolled"``, or None for the format's default.
-        target: the engine the file is for: with tflite ``"litert"`` or ``"tflite-runtime"``.
+        target: the engine the file is for: with tflite ``"litert"``, ``"tflite-runtime"`` or
+            ``"tflite-micro"``.
         puzzle_table: puzzle embeddings ``"internal"``, or ``"external"`` in a file beside it.
         integer_io: int8 inputs and outputs; only for int8-static.
         ports: dtype of ``halted``, ``"bool"`` or ``"int32"`` for engines without bool.
+        c_array: also ``<path>.c`` and ``<path>.h``, for the target ``"tflite-micro"``.
         keep: layers that stay float32, names or patterns such as ``"*down"``.
         auto_keep: keep the worst layers in float, one after the other, until the file passes its
             gates; they may add at most so many percent of bytes. The result has the `search`.
@@ -118,6 +121,8 @@ def export(
     source = file_of(model)
     refuse_target(kind, file, source)
     refuse_overwrite(file, force=force)
+    if c_array:
+        _refuse_array(target, file, force)
     refuse_model(model, trust)
     refuse_puzzles(puzzles, None, None)
     step_model = as_step_model(model, trust, hints)
@@ -131,22 +136,24 @@ def export(
         report(0.0, what)
 
     if auto_keep is None:
-        return exporter.export(
+        result = exporter.export(
             step_model, file, probes, form, choices, force=force, source=source, tell=tell
         )
-    judged = _chosen(step_model, puzzles, auto_keep_count, auto_keep_count)
-    return keep_worst(
-        step_model,
-        file,
-        probes,
-        form,
-        choices,
-        budget=auto_keep,
-        judged=judged,
-        force=force,
-        source=source,
-        tell=tell,
-    )
+    else:
+        judged = _chosen(step_model, puzzles, auto_keep_count, auto_keep_count)
+        result = keep_worst(
+            step_model,
+            file,
+            probes,
+            form,
+            choices,
+            budget=auto_keep,
+            judged=judged,
+            force=force,
+            source=source,
+            tell=tell,
+        )
+    return _with_array(result, force) if c_array else result
 
 
 def export_all(
@@ -205,6 +212,23 @@ def format_for(path: FilePath | None, name: str | None) -> str:
         if kind.file.suffix == suffix:
             return kind.file.name
     raise UsageError(f"{path}: no format has the suffix {suffix!r}; give the format: {known}.")
+
+
+def _refuse_array(target: str | None, file: Path, force: bool) -> None:
+    from trm_export.exporters.tflite_micro_array import refuse_without_arena
+
+    if target != "tflite-micro":
+        raise UsageError("A C array is only for --target tflite-micro; drop --c-array.")
+    refuse_without_arena()
+    for ending in (C_HEADER, C_SOURCE):
+        refuse_overwrite(sidecar(file, ending), force=force)
+
+
+def _with_array(result: ExportResult, force: bool) -> ExportResult:
+    from trm_export.exporters.tflite_micro_array import write_c_array
+
+    written = write_c_array(result.path, force=force)
+    return replace(result, documents=(*result.documents, *written))
 
 
 def _refuse_search(budget: float | None, count: int) -> None:

@@ -65,7 +65,7 @@ HOST_KINDS = {
             walker="trm_export.explain.onnx_walk:WALKER", twin="tflite",
         ),
         HostKind(
-            KINDS["tflite"], ("litert", "tflite-runtime"),
+            KINDS["tflite"], ("litert", "tflite-runtime", "tflite-micro"),
             inspector="trm_export.artifacts.tflite_info:inspect_tflite",
             exporter="trm_export.exporters.tflite:FORMAT",
             walker="trm_export.explain.tflite_walk:WALKER", twin="onnx", batch=1,

@@ -107,7 +107,7 @@ def _tflite(info: TFLiteFileInfo) -> Rows:
         ("size", f"{bytes_text(info.size)} ({info.size:,} bytes)"),
         ("sha256", info.sha256),
         ("signatures", ", ".join(info.signatures) or "none"),
-        ("opens in", f"LiteRT, {old}"),
+        ("opens in", f"LiteRT, {old}{_micro(info)}"),
         (
             "operators",
             f"{sum(info.operators.values()):,} in {counted(info.subgraphs, 'graph')} ({operators})",
@@ -121,6 +121,11 @@ def _tflite(info: TFLiteFileInfo) -> Rows:
             ("needs", f"custom operators, which a plain interpreter does not have: {named}")
         )
     return rows
+
+
+def _micro(info: TFLiteFileInfo) -> str:
+    lacking = info.missing_in_tflite_micro
+    return f", not in tflite-micro: {', '.join(lacking)}" if lacking else ", in tflite-micro"
 
 
 def _contract_state(info: OnnxFileInfo | TFLiteFileInfo) -> str:

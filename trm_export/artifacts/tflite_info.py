@@ -16,6 +16,7 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 
 from trm_export.artifacts.sidecar import lost_contract, sidecar_state
+from trm_export.artifacts.tflite_micro import KINDS, NAMES, missing
 from trm_export.errors import RejectedInputError
 from trm_export.files import sha256_file
 from trm_runtime.contract import StepContract
@@ -39,8 +40,6 @@ NEWEST_IN_TFLITE_RUNTIME = {
 that engine reports. Operators that are not listed count as not supported."""
 
 _MAX_BYTES = 1 << 31  # of a flatbuffer
-_OPERATORS = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
-_DTYPES = {v: k.lower() for k, v in vars(schema.TensorType).items() if isinstance(v, int)}
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,7 @@ class TFLiteFileInfo:
     operators: dict[str, int]  # builtin or custom operator -> count, over all subgraphs
     custom_operators: tuple[str, ...]  # Flex among them: what a plain interpreter lacks
     opens_in_tflite_runtime: bool  # 2.14, by the versions of its operators
+    missing_in_tflite_micro: tuple[str, ...]  # operators, with dtypes where these matter
     weight_bytes: dict[str, int]  # dtype -> bytes of constants, each buffer once
     contract: StepContract | None
     contract_problems: tuple[str, ...]  # why it cannot be read, or how the graph differs from it
@@ -106,6 +106,7 @@ def _described_file(
         operators=dict(Counter(name for name, _, _ in used).most_common()),
         custom_operators=tuple(sorted({name for name, _, custom in used if custom})),
         opens_in_tflite_runtime=all(_is_old(*code) for code in used),
+        missing_in_tflite_micro=missing(model),
         weight_bytes=_weight_bytes(model),
         contract=contract,
         contract_problems=problems,
@@ -147,7 +148,7 @@ def _code(code: Any) -> tuple[str, int, bool]:
     if code.builtinCode == schema.BuiltinOperator.CUSTOM:
         return _text(code.customCode), code.version, True
     number = max(code.builtinCode, code.deprecatedBuiltinCode)
-    return _OPERATORS.get(number, f"operator {number}"), code.version, False
+    return NAMES.get(number, f"operator {number}"), code.version, False
 
 
 def _is_old(name: str, version: int, custom: bool) -> bool:
@@ -155,7 +156,7 @@ def _is_old(name: str, version: int, custom: bool) -> bool:
 
 
 def _weight_bytes(model: Any) -> dict[str, int]:
-    dtypes = {t.buffer: _DTYPES[t.type] for graph in model.subgraphs for t in graph.tensors}
+    dtypes = {t.buffer: KINDS[t.type] for graph in model.subgraphs for t in graph.tensors}
     total: Counter[str] = Counter()
     for number, dtype in dtypes.items():
         data = model.buffers[number].data
@@ -192,7 +193,7 @@ def _signatures(model: Any) -> list[Any]:
 def _described(tensor: Any) -> tuple[str, Shape]:
     sizes = tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature
     found = () if sizes is None else (int(size) for size in sizes)
-    return _DTYPES[tensor.type], tuple(None if size < 0 else size for size in found)
+    return KINDS[tensor.type], tuple(None if size < 0 else size for size in found)
 
 
 def _text(name: bytes | str | None) -> str:

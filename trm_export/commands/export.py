@@ -28,8 +28,16 @@ _FloatPrecision = Annotated[
     typer.Option(help="Number format of the weights.", rich_help_panel=WHAT),
 ]
 _Target = Annotated[
-    Literal["litert", "tflite-runtime"],
+    Literal["litert", "tflite-runtime", "tflite-micro"],
     typer.Option(help="The interpreter for the file.", rich_help_panel=WHAT),
+]
+_CArray = Annotated[
+    bool,
+    typer.Option(
+        "--c-array",
+        help="Also a C array and a header that adds the operators, for tflite-micro.",
+        rich_help_panel=WHAT,
+    ),
 ]
 
 
@@ -73,6 +81,7 @@ def tflite(
     *,
     precision: _Precision = "fp32",
     target: _Target = "litert",
+    c_array: _CArray = False,
     graph: GraphOptions,
     integers: IntegerOptions,
     hints: ModelOptions,
@@ -91,6 +100,7 @@ def tflite(
         format="tflite",
         precision=precision,
         target=target,
+        c_array=c_array,
         force=force,
         **vars(graph),
         **integers.choices(),

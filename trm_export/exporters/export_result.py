@@ -27,7 +27,7 @@ class ExportResult(Shown):
     check_seconds: float
     forced_error: float | None  # worst relative L2 of any tensor and checked step; None for a loop
     verdict: str  # of the check, in words
-    documents: tuple[Path, ...] = ()  # JSON files about the file, written beside it
+    documents: tuple[Path, ...] = ()  # about the file, written beside it
     puzzle_table: Path | None = None  # the external puzzle table
     kept: tuple[str, ...] = ()  # layers that stay float32
     search: KeepSearch | None = None  # how they were found, if they were searched for

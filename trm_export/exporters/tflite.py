@@ -21,38 +21,62 @@ from pathlib import Path
 import keras
 
 from trm_export.artifacts.host_kinds import HOST_KINDS
+from trm_export.artifacts.tflite_micro import missing
 from trm_export.errors import UsageError
 from trm_export.exporters.format import Documents, Format, Job, refuse_half
 from trm_export.exporters.kept_layers import layers
 from trm_export.exporters.saved_model import save_graph
 from trm_export.exporters.tflite_calibration import calibrate
+from trm_export.exporters.tflite_flatbuffer import load
 from trm_export.exporters.tflite_keep import restored
+from trm_export.exporters.tflite_micro import EXACT, for_micro
+from trm_export.exporters.tflite_micro_arena import micro_document
 from trm_export.exporters.tflite_ports import with_int8_io
 from trm_export.exporters.tflite_static import quantise
-from trm_export.files import CALIBRATION
+from trm_export.files import CALIBRATION, MICRO
 from trm_export.model.layers import SwiGLU
 from trm_runtime.contract import StepContract
 from trm_runtime.drivers.tflite_file import append_contract
 from trm_runtime.integer import float_contract
 from trm_runtime.message_text import first_line
 
-LITERT, OLD = HOST_KINDS["tflite"].targets
+LITERT, OLD, MICRO_TARGET = HOST_KINDS["tflite"].targets
 SMALLER = ("fp16", "int8")  # precisions that the converter itself writes
 
 
 def write(job: Job, path: Path) -> Documents:
-    """Writes the flatbuffer with the contract in its tail; returns the manifest of int8-static."""
+    """Writes the flatbuffer with the contract in its tail.
+
+    Returns the manifest of int8-static, and for tflite-micro what a firmware needs to know.
+    """
     documents = {}
     if job.contract.precision == "int8-static":
         float_job = dataclasses.replace(job, contract=float_contract(job.contract))
         calibration = calibrate(float_job, convert)
         data = quantise(convert(float_job), calibration.products)
-        path.write_bytes(with_int8_io(data, job.contract))
+        data = with_int8_io(data, job.contract)
         documents[CALIBRATION] = calibration.manifest
     else:
-        path.write_bytes(convert(job))
+        data = convert(job)
+    if job.engine == MICRO_TARGET:
+        data = _without_missing(data)
+    path.write_bytes(data)
     append_contract(path, job.contract.to_json())
+    if job.engine == MICRO_TARGET:
+        documents[MICRO] = micro_document(path)
     return documents
+
+
+def _without_missing(data: bytes) -> bytes:
+    """The flatbuffer with operators of tflite-micro only; UsageError if that cannot be."""
+    data = for_micro(data)
+    lacking = missing(load(data))
+    if lacking:
+        raise UsageError(
+            f"tflite: tflite-micro does not have {', '.join(lacking)}, which this model needs; use "
+            "--target litert, or generate C with trm-export c."
+        )
+    return data
 
 
 def convert(job: Job) -> bytes:
@@ -120,10 +144,41 @@ def _refusals(job: Job) -> Iterator[str]:
             "have FULLY_CONNECTED version 12 (int8 weights with one scale a channel); use "
             "int8-static, fp16 or fp32, or --target litert."
         )
+    if job.engine == MICRO_TARGET:
+        yield from _not_for_micro(job.contract)
     if precision == "int8-static" and job.contract.batch is None:
         yield (
             "tflite: int8-static needs a fixed batch, because its scales belong to rows, which a "
             "dynamic batch mixes with rows of other puzzles; give --batch a number, or use int8."
+        )
+
+
+def _not_for_micro(contract: StepContract) -> Iterator[str]:
+    """What no file for tflite-micro can have."""
+    missing = {
+        "int8": "does not multiply float values by int8 weights (FULLY_CONNECTED)",
+        "fp16": "does not convert float16 weights (DEQUANTIZE)",
+    }
+    if contract.precision in missing:
+        yield (
+            f"tflite: {contract.precision} is not supported for tflite-micro, which "
+            f"{missing[contract.precision]}; use int8-static or fp32."
+        )
+    if contract.granularity == "loop":
+        yield (
+            "tflite: granularity loop is not supported for tflite-micro, which does not have "
+            "REDUCE_ANY; use granularity step or block, and call it until the row is halted."
+        )
+    if contract.batch is None:
+        yield (
+            "tflite: a dynamic batch is not supported for tflite-micro, which plans its memory "
+            "once; give --batch a number."
+        )
+    most = max(contract.vocab_size, contract.max_steps, contract.num_puzzle_identifiers or 0)
+    if most >= EXACT:
+        yield (
+            f"tflite: tflite-micro selects integers as float32, which is exact below {EXACT:,}, "
+            f"but this model counts to {most:,}; use --target litert."
         )
 
 

@@ -49,7 +49,8 @@ def _changes(choices: Mapping[str, Any], search: KeepSearch | None) -> dict[str,
         return {"auto_keep": percent}
     whole = {"integer_io": False, "keep": (), "auto_keep": None, "auto_keep_count": None}
     if precision.startswith("int8"):
-        return {"precision": "fp16", **whole}
+        micro = choices.get("target") == "tflite-micro"  # which has no fp16
+        return {"precision": "fp32" if micro else "fp16", **whole}
     if precision == "fp16":
         return {"precision": "fp32", **whole}
     return None if choices["format"] == "saved-model" else {"format": "saved-model", "target": None}
