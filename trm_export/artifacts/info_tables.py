@@ -101,7 +101,7 @@ def _onnx(info: OnnxFileInfo) -> Rows:
 def _tflite(info: TFLiteFileInfo) -> Rows:
     operators = ", ".join(f"{name} {count}" for name, count in list(info.operators.items())[:8])
     weights = (f"{dtype} {bytes_text(size)}" for dtype, size in info.weight_bytes.items())
-    old = "and in tflite-runtime 2.14" if info.opens_in_tflite_runtime else "not in tflite-runtime"
+    old = "tflite-runtime 2.14" if info.opens_in_tflite_runtime else "not in tflite-runtime"
     rows = [
         ("kind", "TFLite model"),
         ("size", f"{bytes_text(info.size)} ({info.size:,} bytes)"),
@@ -125,7 +125,7 @@ def _tflite(info: TFLiteFileInfo) -> Rows:
 
 def _micro(info: TFLiteFileInfo) -> str:
     lacking = info.missing_in_tflite_micro
-    return f", not in tflite-micro: {', '.join(lacking)}" if lacking else ", in tflite-micro"
+    return f", not in tflite-micro: {', '.join(lacking)}" if lacking else ", tflite-micro"
 
 
 def _contract_state(info: OnnxFileInfo | TFLiteFileInfo) -> str:
