@@ -26,13 +26,13 @@ from trm_export.errors import OverwriteError, TargetError, UsageError
 from trm_export.file_commit import STALE_SECONDS
 from trm_export.files import (
     atomic_write,
-    is_ours,
     refuse_overwrite,
     refuse_source,
     require_suffix,
     sha256_file,
     write_together,
 )
+from trm_export.own_files import is_ours
 from trm_runtime.contract import METADATA_KEY
 
 

@@ -25,8 +25,8 @@ from trm_export.errors import ParityError, UsageError
 from trm_export.exporters.c_source import write
 from trm_export.exporters.c_source.compiled import compiled_server, compiler
 from trm_export.exporters.c_source.source import ACTIVATIONS, number
-from trm_export.files import is_ours, is_source
 from trm_export.model import TRM, config
+from trm_export.own_files import is_ours, is_source
 from trm_export.step.keras_runner import KerasRunner
 from trm_export.step.step_model import adapt
 from trm_runtime.parity import record

@@ -19,8 +19,8 @@ from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.errors import TargetError, UsageError
 from trm_export.exporters.export import Choices, ExportResult, export, format_named
 from trm_export.exporters.probe import probe_puzzles
-from trm_export.files import is_ours
 from trm_export.model import TRM
+from trm_export.own_files import is_ours
 from trm_export.step.keras_runner import KerasRunner
 from trm_export.tasks import get_task
 from trm_runtime import StepContract, open_runner, solve

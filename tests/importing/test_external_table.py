@@ -15,7 +15,7 @@ import pytest
 
 from tests.importing.golden import TOLERANCE, checkpoint, errors, recorded
 from trm_export.errors import OverwriteError, UsageError
-from trm_export.files import is_ours
+from trm_export.own_files import is_ours
 
 IDS = 3000  # a table that outweighs its network
 SIZES = {"onnx": 150_000, "tflite": 150_000, "saved-model": 500_000}

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trm_export import files
+from trm_export import own_files
 from trm_export.errors import OverwriteError, TargetError
 from trm_export.parity.parts import Parts, beside, digest
 
@@ -126,7 +126,7 @@ def test_a_job_killed_at_its_birth_begins_again(folder: Path) -> None:
 def test_a_finished_job_leaves_nothing(folder: Path) -> None:
     kept(folder).remove()
     assert not folder.exists()
-    assert files.is_ours(folder) is False
+    assert own_files.is_ours(folder) is False
 
 
 def test_a_digest_is_of_values_types_and_shapes() -> None:

@@ -28,7 +28,8 @@ from trm_export.exporters.choices import (
     refuse_words,
     target_name,
 )
-from trm_export.files import C_HEADER, C_SOURCE, refuse_overwrite, sidecar
+from trm_export.files import refuse_overwrite, sidecar
+from trm_export.own_files import C_HEADER, C_SOURCE
 from trm_export.step.model_facts import ModelHints
 from trm_export.tasks.selection import PuzzleSource, refuse_puzzles, select_puzzles
 

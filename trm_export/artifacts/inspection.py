@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trm_export.artifacts.host_kinds import HOST_KINDS, host_kind
 from trm_export.artifacts.sidecar import sidecar_text
 from trm_export.errors import RejectedInputError
-from trm_export.files import is_source
+from trm_export.own_files import is_source
 from trm_runtime.contract import StepContract
 
 if TYPE_CHECKING:

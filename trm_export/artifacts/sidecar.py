@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from trm_export.errors import RejectedInputError
-from trm_export.files import is_ours, sidecar
+from trm_export.files import sidecar
+from trm_export.own_files import is_ours
 from trm_runtime.contract import MAX_CONTRACT_BYTES, StepContract
 from trm_runtime.regular_file import open_regular
 

@@ -25,7 +25,8 @@ from trm_export.checkpoints.keras_classes import (
     without_module,
 )
 from trm_export.errors import CheckpointError, reason_of
-from trm_export.files import MODEL_CLASS, sha256_file
+from trm_export.files import sha256_file
+from trm_export.own_files import MODEL_CLASS
 from trm_export.step.weights import TensorInfo, describe, digest, not_finite, read_weights
 from trm_runtime import strict_json
 from trm_runtime.file_kinds import is_checkpoint

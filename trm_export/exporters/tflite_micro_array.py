@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from trm_export.errors import MissingExtraError
-from trm_export.files import C_HEADER, C_SOURCE, MICRO, sidecar, write_together
+from trm_export.files import MICRO, sidecar, write_together
+from trm_export.own_files import C_HEADER, C_SOURCE
 from trm_export.version import TOOL
 
 _A_LINE = 16  # bytes

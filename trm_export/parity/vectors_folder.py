@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from trm_export.files import VECTORS_INDEX
+from trm_export.own_files import VECTORS_INDEX
 from trm_export.parity.vectors import Vectors
 from trm_export.version import TOOL, __version__
 from trm_runtime.parity import GATES

@@ -20,8 +20,6 @@ from trm_export.exporters.c_source.source import source_files
 from trm_export.exporters.export_result import ExportResult
 from trm_export.exporters.shared import Shared
 from trm_export.files import (
-    SOURCE_CONTRACT,
-    SOURCE_MEMORY,
     refuse_overwrite,
     refuse_source,
     require_suffix,
@@ -32,6 +30,7 @@ from trm_export.files import (
 )
 from trm_export.leftovers import scratch_folder
 from trm_export.model import TRM
+from trm_export.own_files import SOURCE_CONTRACT, SOURCE_MEMORY
 from trm_export.step.signature import contract_for
 from trm_export.step.step_model import StepModel
 from trm_export.version import TOOL
