@@ -10,19 +10,19 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
+from tests.devices.shipped import ROOT, Made, exporting, recording
 from tests.fuzz.mutate_bytes import damaged
 from tests.fuzz.reader import Reader
 from tests.fuzz.readers import contracts, onnx_files, step_servers, tensorflow_files
 from tests.runtime.fakes import FakeRunner
 
-ROOT = Path(__file__).parents[2]
 CPP = ROOT / "runtimes" / "cpp"
 FLAGS = ["-std=c++17", "-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror"]
 SANITIZERS = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
@@ -46,7 +46,6 @@ EXPORTS: Mapping[str, Mapping[str, Any]] = {
 
 PUZZLES = "341221.3.3.1123.\n.2..1..3413..3.1\n..3. 4..1 .1.. ..2.\n1.............4.\n"
 
-Exported = Callable[[str], Path]
 Run = subprocess.CompletedProcess[str]
 
 
@@ -123,35 +122,13 @@ def sanitized(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def exported(folder: Path) -> Exported:
-    """Exports a shipped model the first time that its file is asked for."""
-
-    def file(name: str) -> Path:
-        import trm_export as te
-
-        path = folder / name
-        if not path.exists():
-            model = name.partition(".")[0].partition("-")[0]
-            te.export(ROOT / "artifacts" / f"{model}.keras", path, **EXPORTS[name])
-        return path
-
-    return file
+def exported(folder: Path) -> Made:
+    return exporting(folder, EXPORTS)
 
 
 @pytest.fixture(scope="session")
-def golden(folder: Path) -> Exported:
-    """Records the reference of a shipped model the first time that it is asked for."""
-
-    def recorded(model: str) -> Path:
-        import trm_export as te
-
-        path = folder / f"{model}.npz"
-        if not path.exists():
-            source = ROOT / "artifacts" / f"{model}.keras"
-            te.record(source, output=path, count=16, control=False, device="cpu")
-        return path
-
-    return recorded
+def golden(folder: Path) -> Made:
+    return recording(folder, 16)
 
 
 @pytest.fixture(scope="session")
@@ -170,9 +147,7 @@ def puzzles(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", EXPORTS)
-def test_a_file_passes_the_ladder(
-    name: str, trm: Path, exported: Exported, golden: Exported
-) -> None:
+def test_a_file_passes_the_ladder(name: str, trm: Path, exported: Made, golden: Made) -> None:
     command = shlex.join([str(trm), "--serve", str(exported(name)), "--threads", "1"])
     reference = golden(name.partition(".")[0].partition("-")[0])
     done = python("check", "--command", command, reference, "--json")
@@ -186,16 +161,14 @@ def test_a_file_passes_the_ladder(
 
 @pytest.mark.parametrize("name", [name for name in EXPORTS if name.startswith("sudoku4")])
 def test_the_vectors_are_computed_and_refused(
-    name: str, trm: Path, vectors: Path, exported: Exported
+    name: str, trm: Path, vectors: Path, exported: Made
 ) -> None:
     done = run(trm, "--vectors", vectors, exported(name))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("PASSED: ")
 
 
-def test_a_wrong_vector_is_found(
-    trm: Path, vectors: Path, exported: Exported, tmp_path: Path
-) -> None:
+def test_a_wrong_vector_is_found(trm: Path, vectors: Path, exported: Made, tmp_path: Path) -> None:
     shutil.copytree(vectors, tmp_path, dirs_exist_ok=True)
     index = json.loads((vectors / "vectors.json").read_text())
     first, second = index["cases"][0], index["cases"][2]
@@ -210,7 +183,7 @@ def test_a_wrong_vector_is_found(
 
 @pytest.mark.parametrize("name", ["", "sudoku4.onnx", "sudoku4.tflite"])
 def test_sanitizers_find_nothing_in_the_vectors(
-    name: str, sanitized: Path, vectors: Path, exported: Exported
+    name: str, sanitized: Path, vectors: Path, exported: Made
 ) -> None:
     files = [exported(name)] if name else []
     done = run(sanitized, "--vectors", vectors, *files)
@@ -287,7 +260,7 @@ def quiet(text: str) -> str:
 
 @pytest.mark.parametrize("name", [name for name in EXPORTS if name.startswith("sudoku4")])
 def test_the_lines_are_those_of_python(
-    name: str, trm: Path, exported: Exported, tmp_path: Path
+    name: str, trm: Path, exported: Made, tmp_path: Path
 ) -> None:
     boards = tmp_path / "boards.txt"
     boards.write_text("# a comment\n341221.3.3.1123.\n.2..1..3413..3.1\n1.............4.\n")
@@ -302,7 +275,7 @@ def test_the_lines_are_those_of_python(
         assert quiet(own.stderr) == quiet(expected.stderr)
 
 
-def test_the_json_is_that_of_python(trm: Path, exported: Exported, tmp_path: Path) -> None:
+def test_the_json_is_that_of_python(trm: Path, exported: Made, tmp_path: Path) -> None:
     boards = tmp_path / "boards.txt"
     boards.write_text("341221.3.3.1123.\n1.............4.\n")
     words = [exported("sudoku4.onnx"), boards, "--json"]
@@ -313,7 +286,7 @@ def test_the_json_is_that_of_python(trm: Path, exported: Exported, tmp_path: Pat
     assert own == expected
 
 
-def test_a_grid_over_several_lines_and_standard_input(trm: Path, exported: Exported) -> None:
+def test_a_grid_over_several_lines_and_standard_input(trm: Path, exported: Made) -> None:
     grid = "3 4 | 1 2\n2 1 | . 3\n----+----\n. 3 | . 1\n1 2 | 3 .\n"
     done = run(trm, exported("sudoku4.onnx"), "-", given=grid)
     assert done.stdout.startswith("3412214343211234\t")
@@ -350,7 +323,7 @@ BAD = [
 
 @pytest.mark.parametrize(("words", "code", "message"), BAD)
 def test_what_is_wrong_has_its_code_and_a_sentence(
-    words: str, code: int, message: str, trm: Path, exported: Exported, tmp_path: Path
+    words: str, code: int, message: str, trm: Path, exported: Made, tmp_path: Path
 ) -> None:
     texts = {"PUZZLES": PUZZLES, "SHORT": "341221.3.3.1123.\n12\n", "EMPTY": "\n"}
     texts["UNKNOWN"] = "341221.3.3.1123x\n"

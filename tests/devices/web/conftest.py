@@ -1,16 +1,16 @@
-"""Exported files, a recorded reference, and node with the packages of `make test-devices`."""
+"""Made files, a recorded reference, and node with the packages of `make test-devices`."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.devices.shipped import ROOT, Made, exporting, recording
+
 WEB = ROOT / "runtimes" / "web"
 MODULES = WEB / "node_modules"
 
@@ -24,9 +24,6 @@ EXPORTS: Mapping[str, Mapping[str, Any]] = {
     "sudoku9-loop.tflite": {"granularity": "loop"},
 }
 """The files of the tests, and what they are exported with."""
-
-Exported = Callable[[str], Path]
-Recorded = Callable[[str], Path]
 
 
 @pytest.fixture(scope="session")
@@ -53,34 +50,10 @@ def chromium(node: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """Exports a shipped model the first time that its file is asked for."""
-    folder = tmp_path_factory.mktemp("exports")
-
-    def file(name: str) -> Path:
-        import trm_export as te
-
-        path = folder / name
-        if not path.exists():
-            model = name.partition(".")[0].partition("-")[0]
-            te.export(ROOT / "artifacts" / f"{model}.keras", path, **EXPORTS[name])
-        return path
-
-    return file
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return exporting(tmp_path_factory.mktemp("exports"), EXPORTS)
 
 
 @pytest.fixture(scope="session")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
-    """Records the reference of a shipped model the first time that it is asked for."""
-    folder = tmp_path_factory.mktemp("golden")
-
-    def golden(model: str) -> Path:
-        import trm_export as te
-
-        path = folder / f"{model}.npz"
-        if not path.exists():
-            source = ROOT / "artifacts" / f"{model}.keras"
-            te.record(source, output=path, count=10, control=False, device="cpu")
-        return path
-
-    return golden
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return recording(tmp_path_factory.mktemp("golden"), 10)

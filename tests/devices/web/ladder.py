@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.devices.web.conftest import ROOT, WEB
+from tests.devices.shipped import ROOT
+from tests.devices.web.conftest import WEB
 
 
 def check(golden: Path, *command: str | Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.devices.web.conftest import EXPORTS, ROOT, WEB, Exported, Recorded
+from tests.devices.web.conftest import EXPORTS, ROOT, WEB, Made
 from tests.devices.web.ladder import check, rungs
 
 PAGE_FILES = {
@@ -28,7 +28,7 @@ PAGE_FILES = {
 
 @pytest.mark.parametrize("name", [name for name in EXPORTS if name.startswith("sudoku9")])
 def test_a_file_passes_the_ladder(
-    name: str, node: str, chromium: str, exported: Exported, recorded: Recorded
+    name: str, node: str, chromium: str, exported: Made, recorded: Made
 ) -> None:
     server = (node, WEB / "serve-browser.mjs", exported(name), "--browser", chromium)
     found = check(recorded("sudoku9"), *server)
@@ -41,7 +41,7 @@ def test_a_file_passes_the_ladder(
 
 
 def test_bool_tensors_are_refused_for_litert_with_the_remedy(
-    node: str, chromium: str, recorded: Recorded, tmp_path: Path
+    node: str, chromium: str, recorded: Made, tmp_path: Path
 ) -> None:
     import trm_export as te
 
@@ -53,14 +53,14 @@ def test_bool_tensors_are_refused_for_litert_with_the_remedy(
 
 
 def test_a_browser_that_is_not_there_is_a_missing_package(
-    node: str, exported: Exported, recorded: Recorded
+    node: str, exported: Made, recorded: Made
 ) -> None:
     server = (node, WEB / "serve-browser.mjs", exported("sudoku4.onnx"), "--browser", "nobody")
     assert check(recorded("sudoku4"), *server)["exit_code"] == 3
 
 
 def test_a_browser_that_the_user_opens_is_judged(
-    node: str, chromium: str, exported: Exported, recorded: Recorded, tmp_path: Path
+    node: str, chromium: str, exported: Made, recorded: Made, tmp_path: Path
 ) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -100,7 +100,7 @@ def wait_for(address: str) -> None:
     pytest.fail(f"nobody answers at {address}")
 
 
-def test_the_demo_page(node: str, chromium: str, exported: Exported, tmp_path: Path) -> None:
+def test_the_demo_page(node: str, chromium: str, exported: Made, tmp_path: Path) -> None:
     if not (WEB / "node_modules" / "playwright-core").is_dir():
         pytest.skip("runtimes/web/node_modules lacks playwright-core; run make test-devices")
     (tmp_path / "models").mkdir()

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.devices.web.conftest import EXPORTS, ROOT, WEB, Exported, Recorded
+from tests.devices.web.conftest import EXPORTS, ROOT, WEB, Made
 from tests.devices.web.ladder import check, rungs
 
 
-def test_the_modules_pass_their_own_tests(node: str, exported: Exported, tmp_path: Path) -> None:
+def test_the_modules_pass_their_own_tests(node: str, exported: Made, tmp_path: Path) -> None:
     import trm_export as te
 
     models = {str(exported(name).parent) for name in EXPORTS}
@@ -33,9 +33,7 @@ def test_the_modules_pass_their_own_tests(node: str, exported: Exported, tmp_pat
 
 
 @pytest.mark.parametrize("name", [name for name in EXPORTS if name.endswith(".onnx")])
-def test_a_file_passes_the_ladder(
-    name: str, node: str, exported: Exported, recorded: Recorded
-) -> None:
+def test_a_file_passes_the_ladder(name: str, node: str, exported: Made, recorded: Made) -> None:
     golden = recorded(name.partition(".")[0].partition("-")[0])
     found = check(golden, node, WEB / "serve.mjs", exported(name))
     assert found["exit_code"] == 0, found
@@ -57,7 +55,7 @@ def test_a_file_passes_the_ladder(
     ],
 )
 def test_a_server_that_cannot_start_says_why(
-    words: list[str], code: int, node: str, recorded: Recorded
+    words: list[str], code: int, node: str, recorded: Made
 ) -> None:
     done = subprocess.run(
         [node, str(WEB / "serve.mjs"), *words], capture_output=True, cwd=WEB, input=b""
@@ -68,7 +66,7 @@ def test_a_server_that_cannot_start_says_why(
 
 
 def test_a_changed_file_is_refused(
-    node: str, exported: Exported, recorded: Recorded, tmp_path: Path
+    node: str, exported: Made, recorded: Made, tmp_path: Path
 ) -> None:
     data = bytearray(exported("sudoku4.onnx").read_bytes())
     data[len(data) // 2] ^= 1

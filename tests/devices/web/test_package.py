@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.devices.web.conftest import ROOT, WEB, Exported
+from tests.devices.shipped import ROOT, Made
+from tests.devices.web.conftest import WEB
 
 NAMES = re.compile(r"^export (?:class|const|function) (\w+)", re.MULTILINE)
 
@@ -48,7 +49,7 @@ def test_the_package_has_what_it_needs_and_no_more(installed: Path) -> None:
 
 
 def test_the_package_solves_the_puzzles_of_its_readme(
-    installed: Path, node: str, exported: Exported
+    installed: Path, node: str, exported: Made
 ) -> None:
     readme = (WEB / "README.md").read_text(encoding="utf-8")
     example = re.findall(r"```js\n(.*?)```", readme, re.DOTALL)[0]
