@@ -26,6 +26,7 @@ from trm_runtime.errors import (
 from trm_runtime.failures import (
     CHANGED_GIVENS,
     Parser,
+    add_engine_options,
     refuse_names,
     report,
     say,
@@ -77,7 +78,7 @@ def _parser() -> Parser:
     add("--max-steps", type=int, metavar="N", help="stop every puzzle after N steps")
     add("--deadline", type=float, metavar="SECONDS", help="stop all puzzles after this time")
     add("--batch-size", type=int, metavar="N", help="puzzles in one batch (default 64)")
-    add("--threads", type=int, metavar="N", help="threads of the engine (default: its own choice)")
+    add_engine_options(parser)
     add("--submission", metavar="FILE", help="write the answers to ARC JSON as a submission")
     add_options(parser)
     add("--json", action="store_true",
@@ -174,7 +175,9 @@ def _run(options: argparse.Namespace) -> int:
 
     with StatusLine() as line:
         line.show(f"Opening {printable(Path(options.model).name)} ...")
-        runner = open_runner(options.model, options.threads, options.puzzle_table)
+        runner = open_runner(
+            options.model, options.threads, options.puzzle_table, engine=options.engine
+        )
     arc = arc_questions(options.puzzles, runner.contract) if options.submission else None
     if options.submission and arc is None:
         raise UsageError("--submission is for ARC JSON and a model of ARC; drop it.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from trm_runtime.display import printable
 from trm_runtime.errors import ParityError, exit_codes_text
-from trm_runtime.failures import Parser
+from trm_runtime.failures import Parser, add_engine_options
 from trm_runtime.message_text import counted
 from trm_runtime.streams import StatusLine
 from trm_runtime.trust import add_options
@@ -42,8 +42,7 @@ def parser(*, server: bool = False) -> Parser:
         add("--timeout", type=float, metavar="SECONDS", default=300.0, help=HELP_TIMEOUT)
     else:
         add("model", metavar="MODEL", help="exported model, such as model.tflite")
-        add("--threads", type=int, metavar="N",
-            help="threads of the engine (default: its own choice)")  # fmt: skip
+        add_engine_options(command)
         add_options(command)
     add("golden", metavar="GOLDEN", help="recording of `trm-export reference`, an .npz file")
     add("--puzzle-table", metavar="FILE",
@@ -63,9 +62,11 @@ def run(options: argparse.Namespace) -> int:
     with StatusLine() as status:
         status.show(f"Opening {printable(Path(options.model).name)} ...")
         own, golden = _own_gates(options), read_golden(options.golden)
-        hop = engine_hop(golden, Path(options.model), options.threads)
+        hop = engine_hop(golden, Path(options.model), options.threads, options.engine)
         gates = own or (None if hop is None else hop.gates)
-        runner = open_runner(options.model, options.threads, options.puzzle_table)
+        runner = open_runner(
+            options.model, options.threads, options.puzzle_table, engine=options.engine
+        )
     return _shown(options, _compared(options, golden, runner, gates), hop)
 
 

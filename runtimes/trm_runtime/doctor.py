@@ -22,8 +22,8 @@ from trm_runtime.file_kinds import KINDS, FileKind, installed_version
 from trm_runtime.message_text import counted
 
 FEATURES = (
-    "sse4_1", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16",
-    "neon", "asimd", "asimddp", "i8mm", "bf16", "sve", "fphp", "asimdhp",
+    "sse4_1", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8",
+    "amx_bf16", "neon", "asimd", "asimddp", "i8mm", "bf16", "sve", "fphp", "asimdhp",
 )  # fmt: skip
 """CPU features that speed up a step, by their Linux names; `asimddp` are NEON's dot products."""
 

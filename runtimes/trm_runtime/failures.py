@@ -32,6 +32,14 @@ class Parser(argparse.ArgumentParser):
         print(message, end="", file=file, flush=True)
 
 
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """`--threads` and `--engine`."""
+    add = parser.add_argument
+    add("--threads", type=int, metavar="N", help="threads of the engine (default: its own choice)")
+    add("--engine", metavar="NAME", help="one of several engines for the file, such as openvino, "
+        "or openvino:bf16 (default: the first that is installed)")  # fmt: skip
+
+
 unfinished: list[str] = []
 """What ends the part of a JSON document that is on standard output already, before another key."""
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from trm_runtime.errors import RejectedInputError, unreadable
+from trm_runtime.errors import RejectedInputError, UsageError, unreadable
 
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 """The suffixes of PyTorch checkpoints; the official code writes `step_<N>` without one."""
@@ -30,14 +30,15 @@ class Engine:
 
     The module of its driver has a function `load_engine() -> module`, a function
     `try_engine(tiny)`, which opens and runs the tiny file of its kind in the folder `tiny`, and the
-    driver's class, a StepRunner, which takes a path and the keyword `threads`, and `optimised` if
-    `can_be_plain`.
+    driver's class, a StepRunner, which takes a path and the keyword `threads`, `optimised` if
+    `can_be_plain`, and `mode` if there are `modes`.
     """
 
     driver: str  # "module:class"
     extra: str  # of trm-runtime, which installs it
     distributions: tuple[str, ...]  # any of these contains it; the preferred one first
     can_be_plain: bool = True  # can run a graph without optimisation
+    modes: tuple[str, ...] = ()  # other ways to compute, for a user to choose
 
     @property
     def name(self) -> str:
@@ -60,7 +61,17 @@ class Engine:
     @property
     def is_installed(self) -> bool:
         """Whether any of its distributions is installed."""
-        return any(installed_version(name) for name in self.distributions)
+        return self.used is not None
+
+    @property
+    def used(self) -> str | None:
+        """Its first distribution that is installed, which is the one that runs."""
+        return next((name for name in self.distributions if installed_version(name)), None)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """How a user may name it: by a distribution, and with one of its modes."""
+        return (*self.distributions, *(f"{self.name}:{mode}" for mode in self.modes))
 
 
 @dataclass(frozen=True)
@@ -99,6 +110,27 @@ class FileKind:
             return self.engines[0]
         return next((one for one in self.engines if one.is_installed), self.engines[0])
 
+    def chosen(self, choice: str | None) -> tuple[Engine, str | None]:
+        """The engine of this name, such as "openvino:bf16", and its mode; without one, `engine`.
+
+        Raises UsageError for a name that is not among the choices, or that is not the one of
+        several distributions that runs.
+        """
+        if choice is None:
+            return self.engine, None
+        engine = next((one for one in self.engines if choice in one.choices), None)
+        if engine is None:
+            names = ", ".join(name for one in self.engines for name in one.choices)
+            raise UsageError(
+                f"{choice!r:.60} is no engine for {self.described}; choose from {names}."
+            )
+        name, _, mode = choice.partition(":")
+        if engine.used not in (None, name):
+            raise UsageError(
+                f"{name} is not used where {engine.used} is installed; choose {engine.used}."
+            )
+        return engine, mode or None
+
     def read_contract(self, path: Path) -> str:
         """The contract's JSON text; RejectedInputError for a file that is damaged or changed."""
         function: Callable[[Path], str] = _loaded(self.read)
@@ -118,7 +150,9 @@ KINDS = {
         FileKind(
             "onnx", "ONNX", ".onnx",
             (Engine(f"{_DRIVERS}.onnxruntime:OnnxRunner", "onnx",
-                    ("onnxruntime", "onnxruntime-gpu")),),
+                    ("onnxruntime", "onnxruntime-gpu")),
+             Engine(f"{_DRIVERS}.openvino:OpenVINORunner", "openvino", ("openvino",),
+                    can_be_plain=False, modes=("bf16",))),
             f"{_DRIVERS}.onnx_file:read_contract", f"{_DRIVERS}.onnx_file:replace_contract",
         ),
         FileKind(

@@ -1,6 +1,6 @@
 """The cost of one exported model on this machine, measured in a separate process.
 
-    python -m trm_runtime.measure MODEL INPUTS.npz [PID]
+    python -m trm_runtime.measure MODEL INPUTS.npz [PID [ENGINE]]
 
 Memory is that of the process: the engine is loaded first, and what opening and running the model
 adds to that is counted. INPUTS.npz has the `inputs` of a model and may have its
@@ -47,16 +47,20 @@ class Measurement:
 
 
 def measure(
-    path: Path, tokens: Array, threads: int | None = None, identifiers: Array | None = None
+    path: Path,
+    tokens: Array,
+    threads: int | None = None,
+    identifiers: Array | None = None,
+    engine: str | None = None,
 ) -> Measurement:
     """Opens `path` and times steps on the first of the puzzles.
 
     `tokens` (N, S) int32; `identifiers` (N,) int32 of the puzzles, 0 if not given. Raises what
     `open_runner` raises.
     """
-    engine = load_engine(path)
+    name = load_engine(path, engine)
     before, started = _resident(), time.perf_counter()
-    runner = open_runner(path, threads=threads)
+    runner = open_runner(path, threads=threads, engine=engine)
     loaded = time.perf_counter() - started
     batch = runner.contract.batch or 1
     feeds = with_identifiers(runner.contract, tokens, identifiers)
@@ -64,16 +68,17 @@ def measure(
     step = step_seconds(runner, {name: array[rows] for name, array in feeds.items()})
     after = _resident()
     added = None if before is None or after is None else (after - before) / 1e6
-    return Measurement(engine, batch, loaded * 1e3, step * 1e3, added)
+    return Measurement(name, batch, loaded * 1e3, step * 1e3, added)
 
 
-def load_engine(path: Path) -> str:
-    """Loads the engine of the driver for `path`; returns its distribution and version."""
-    engine = kind_of(path).engine
-    package = engine.load().__name__.partition(".")[0].replace("_", "-")
-    names = [name for name in engine.distributions if name.startswith(package)]
+def load_engine(path: Path, engine: str | None = None) -> str:
+    """Loads the engine that runs `path`; returns its distribution, version and, if any, mode."""
+    chosen, mode = kind_of(path).chosen(engine)
+    package = chosen.load().__name__.partition(".")[0].replace("_", "-")
+    names = [name for name in chosen.distributions if name.startswith(package)]
     versions = ((name, installed_version(name)) for name in names)
-    return next((f"{name} {version}" for name, version in versions if version), package)
+    found = next((f"{name} {version}" for name, version in versions if version), package)
+    return f"{found} {mode}" if mode else found
 
 
 def step_seconds(runner: StepRunner, inputs: Arrays) -> float:
@@ -106,9 +111,10 @@ def main() -> None:
     return_large_blocks()
     path, inputs = Path(sys.argv[1]), dict(np.load(sys.argv[2]))
     tokens, identifiers = inputs["inputs"], inputs.get("puzzle_identifiers")
+    engine = sys.argv[4] if len(sys.argv) > 4 else None
     try:
-        costs = dataclasses.asdict(measure(path, tokens, identifiers=identifiers))
-        runner = open_runner(path)
+        costs = dataclasses.asdict(measure(path, tokens, None, identifiers, engine))
+        runner = open_runner(path, engine=engine)
         solution = solve(runner, with_identifiers(runner.contract, tokens, identifiers))
     except TRMError as error:
         sys.stdout.write(json.dumps({"refused": str(error)}) + "\n")

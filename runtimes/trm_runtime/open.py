@@ -20,8 +20,12 @@ def open_runner(
     puzzle_table: str | os.PathLike[str] | None = None,
     *,
     optimised: bool = True,
+    engine: str | None = None,
 ) -> StepRunner:
     """A runner for the model at `path`; `threads` is how many the engine may use in one step.
+
+    `engine` is the distribution of one of the engines for this kind of file, with a mode if it has
+    any: "openvino", "openvino:bf16". Without it the first one that is installed runs.
 
     The runner is the same for every model: a model of granularity "block" is wrapped, so that its
     `step` is a complete step; one with int8 I/O or int32 `halted`, so that its tensors are float32
@@ -32,22 +36,28 @@ def open_runner(
 
     Raises RejectedInputError for a file that is missing, of unknown kind, damaged or different from
     its contract, MissingExtraError if the engine is not installed, UsageError if `path` is not a
-    path, or for a SavedModel without `optimised`.
+    path, for an unknown engine, or for one that cannot run a graph without `optimised`.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise UsageError(f"path: expected the path of an exported model, got {path!r:.60}.")
     path = Path(path)
-    return wrapped(open_driver(path, threads, optimised=optimised), path, puzzle_table)
+    return wrapped(
+        open_driver(path, threads, optimised=optimised, engine=engine), path, puzzle_table
+    )
 
 
-def open_driver(path: Path, threads: int | None = None, *, optimised: bool = True) -> StepRunner:
+def open_driver(
+    path: Path, threads: int | None = None, *, optimised: bool = True, engine: str | None = None
+) -> StepRunner:
     """The driver of a file without wrappers: each call is one call of the graph."""
     kind = kind_of(path)
-    engine = kind.engine
+    chosen, mode = kind.chosen(engine)
     options: dict[str, Any] = {} if optimised else {"optimised": False}
-    if options and not engine.can_be_plain:
-        raise UsageError(f"{path}: {engine.name} cannot run a {kind.title} without optimisation.")
-    driver = engine.load_driver()
+    if options and not chosen.can_be_plain:
+        raise UsageError(f"{path}: {chosen.name} cannot run a {kind.title} without optimisation.")
+    if mode is not None:
+        options["mode"] = mode
+    driver = chosen.load_driver()
     runner: StepRunner = driver(path, threads=threads, **options)
     return runner
 

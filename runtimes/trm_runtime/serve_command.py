@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from trm_runtime.errors import exit_codes_text
-from trm_runtime.failures import Parser
+from trm_runtime.failures import Parser, add_engine_options
 from trm_runtime.trust import add_options
 
 
@@ -19,7 +19,7 @@ def parser() -> Parser:
     )
     add = command.add_argument
     add("model", metavar="MODEL", help="exported model, such as model.onnx")
-    add("--threads", type=int, metavar="N", help="threads of the engine (default: its own choice)")
+    add_engine_options(command)
     add_options(command)
     return command
 
@@ -28,5 +28,5 @@ def run(options: argparse.Namespace) -> int:
     """Answer until the input ends; returns the exit code."""
     from trm_runtime.servers.serving import serve_file
 
-    serve_file(Path(options.model), options.threads)
+    serve_file(Path(options.model), options.threads, options.engine)
     return 0

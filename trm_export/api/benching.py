@@ -21,7 +21,7 @@ from trm_export.api.loading import as_step_model, refuse_model
 from trm_export.artifacts.benchmark import BenchFailure, BenchRow
 from trm_export.artifacts.benchmark import bench as bench_file
 from trm_export.artifacts.file_list import each_once
-from trm_export.errors import NonfiniteError, ParityError, TRMError
+from trm_export.errors import NonfiniteError, ParityError, TRMError, UsageError
 from trm_export.exporters.choices import FORMATS, PRECISIONS
 from trm_export.files import atomic_write, refuse_overwrite, require_suffix
 from trm_export.leftovers import scratch_folder
@@ -134,6 +134,7 @@ def bench(
     puzzles: PuzzleSource | None = None,
     blanks: Blanks | str | None = None,
     count: int = 200,
+    engine: str | None = None,
     output: FilePath | None = None,
     task: str | None = None,
     trust: Sequence[str] = (),
@@ -149,6 +150,7 @@ def bench(
         puzzles: see `PuzzleSource`; shipped test puzzles if not given.
         blanks: of the shipped puzzles: a number, `minimal` or `hard`.
         count: how many puzzles to solve, at most.
+        engine: the files', such as `openvino:bf16`; see `open_runner`.
         output: a .json file to write the document to.
         task: name of the task of the model's tokens; the one that fits the model if not given.
         trust: packages whose code may run.
@@ -164,6 +166,8 @@ def bench(
     """
     refuse_counts(count=count)
     refuse_puzzles(puzzles, task, blanks)
+    if engine is not None and not each_once(files):
+        raise UsageError("--engine is for given files; name them, or drop --engine.")
     target = None if output is None else Path(output)
     if target is not None:
         require_suffix(target, ".json")
@@ -179,7 +183,7 @@ def bench(
     named = each_once(files)
     most = len(named) or len(FORMATS) * len(PRECISIONS)
     with scratch_folder() as folder:
-        for row in _rows(found, named, Path(folder), chosen, reference):
+        for row in _rows(found, named, Path(folder), chosen, reference, engine):
             entries.append(row)
             (progress or ignore)(min(len(entries) / most, 1.0), row.file)
     rows = tuple(row for row in entries if isinstance(row, BenchRow))
@@ -227,6 +231,7 @@ def _rows(
     folder: Path,
     puzzles: PuzzleSet,
     reference: Solution | None,
+    engine: str | None,
 ) -> Iterator[BenchRow | BenchFailure]:
     """The given files; without any the whole set, exported into the folder."""
     from trm_export.exporters.export_all import export_all
@@ -236,7 +241,7 @@ def _rows(
     count = len(puzzles) if found.trained else 1
     named = puzzles.feeds(found.model.num_puzzle_identifiers)
     feeds = {name: array[:count] for name, array in named.items()}
-    given = feeds["inputs"], labels, reference, feeds.get("puzzle_identifiers")
+    given = feeds["inputs"], labels, reference, feeds.get("puzzle_identifiers"), engine
     for file in files:
         try:
             row: BenchRow | BenchFailure = bench_file(file, *given)

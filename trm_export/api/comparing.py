@@ -59,6 +59,7 @@ def compare(
     jobs: int = 1,
     ray: str | None = None,
     threads: int | None = None,
+    engine: str | None = None,
     gates: Gates | FilePath | None = None,
     control: bool | None = None,
     device: str = "auto",
@@ -91,6 +92,7 @@ def compare(
         jobs: how many processes of this machine share the work.
         ray: address of a Ray cluster that shares the work; `local` starts Ray here.
         threads: of an engine.
+        engine: the files', such as `openvino:bf16`; see `open_runner`.
         gates: the gates, or their JSON file; those of each file's precision if not given.
         control: measure the noise floor; None: only if a report is written and the model can be
             computed in float64.
@@ -139,12 +141,14 @@ def compare(
                 **_hinted(hints or ModelHints()),
             }
         )
+    if explain and engine is not None:
+        raise UsageError("--explain runs the first engine of a kind of file; drop --engine.")
     artifacts = each_once(files)
     if not artifacts:
         raise UsageError("There is no file to compare; give at least one exported file.")
     if recording is None and not (weights or explain):
         _refuse_other_weights(source, artifacts)
-    contracts = [open_runner(artifact).contract for artifact in artifacts]
+    contracts = [open_runner(artifact, engine=engine).contract for artifact in artifacts]
     demanded = gates if gates is None or isinstance(gates, Gates) else read_gates(Path(gates))
     costs = costs_of(None if bench is None else Path(bench))
     floor = bool(control) if report is None else control
@@ -154,17 +158,17 @@ def compare(
         source, puzzles, task, blanks, count, batch_size, device, require_gpu, floor, _STATES
     )
     key = {**job.document(), "gates": demanded, "threads": threads}
-    with kept_parts(page or wanted, key, artifacts, recording) as parts:
+    with kept_parts(page or wanted, key, artifacts, recording, engine) as parts:
         origin = recording or parts.folder / "golden.npz"
         reference = read_golden(origin) if origin.exists() else job.into(origin, progress=tell)
         job.refuse_other(reference, origin)
-        checks = [Check(origin, path, demanded, batch_size, threads) for path in artifacts]
+        checks = [Check(origin, path, demanded, batch_size, threads, engine) for path in artifacts]
         found = _judged(reference, checks, contracts, costs, parts, spread, tell)
-        found = _with_engine(reference, found, threads)
+        found = _with_engine(reference, found, threads, engine)
         found = _with_weights(source, found, weights, tell)
         timed = None
         if (page is not None and bench is None) if speed is None else speed:
-            found, timed = _timed(source, found, reference, device, tell)
+            found, timed = _timed(source, found, reference, device, tell, engine)
 
         def result(files: Sequence[JudgedFile]) -> Comparison:
             """The result, of which the files that were asked for are written."""
@@ -222,18 +226,20 @@ def _judged(
     )
     names = distinct_names([check.artifact for check in checks])
     return tuple(
-        judged(check.artifact, contract, result, costs.get(name))
+        judged(check.artifact, contract, result, costs.get(name), check.engine)
         for check, contract, result, name in zip(checks, contracts, results, names, strict=True)
     )
 
 
 def _with_engine(
-    reference: Golden, files: Sequence[JudgedFile], threads: int | None
+    reference: Golden, files: Sequence[JudgedFile], threads: int | None, engine: str | None
 ) -> tuple[JudgedFile, ...]:
     """The files with what the engine does, unless the contracts differ."""
 
     def rung(file: JudgedFile) -> Rung | None:
-        return engine_rung(file.path, reference, threads) if _same_contract(file) else None
+        if not _same_contract(file):
+            return None
+        return engine_rung(file.path, reference, threads, engine)
 
     return tuple(file.with_itself(rung(file)) for file in files)
 
@@ -262,12 +268,13 @@ def _timed(
     golden: Golden,
     device: str,
     tell: Progress,
+    engine: str | None,
 ) -> tuple[tuple[JudgedFile, ...], Timed]:
     """The files with their costs, and those of the model."""
     load_keras(any_backend=True)
     source = replace(source, assumed=files[0].contract)
     model = model_cost(source.open(any_backend=True), golden, device)
-    costs = file_costs([file.path for file in files], golden, tell)
+    costs = file_costs([file.path for file in files], golden, tell, engine)
     timed = tuple(replace(file, cost=cost) for file, cost in zip(files, costs, strict=True))
     return timed, Timed(this_machine(), model)
 

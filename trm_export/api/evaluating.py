@@ -117,6 +117,7 @@ def evaluate(
     count: int = 200,
     vote: int | None = None,
     judge: str = "exact",
+    engine: str | None = None,
     trust: Sequence[str] = (),
     hints: ModelHints | None = None,
     progress: Progress | None = None,
@@ -132,6 +133,7 @@ def evaluate(
         vote: ARC: solve every grid in so many symmetries, and vote on the answers.
         judge: `exact` compares answers with solutions; `valid` checks them by the rules of the
             task, and needs none.
+        engine: an exported file's, such as `openvino:bf16`; see `open_runner`.
         trust: packages whose code may run.
         hints: what the model does not state itself.
         progress: called with the share done, and what is being done.
@@ -148,7 +150,8 @@ def evaluate(
     refuse_puzzles(puzzles, task, blanks)
     given = hints or ModelHints()
     tell = progress or ignore
-    runner = _runner(model, trust, given if task is None else replace(given, task=task))
+    given = given if task is None else replace(given, task=task)
+    runner = _runner(model, trust, given, engine)
     found, name = boards_of(runner.contract, task), str(file_of(model) or stem_of(model))
     if vote is None:
         valid = rules_of(found, judge)
@@ -165,11 +168,15 @@ def evaluate(
     return Evaluation(name, found, _voted(score, len(problems)), _grids(score))
 
 
-def _runner(model: ModelLike, trust: Sequence[str], hints: ModelHints) -> StepRunner:
+def _runner(
+    model: ModelLike, trust: Sequence[str], hints: ModelHints, engine: str | None
+) -> StepRunner:
     """A model, which the hints describe, or an exported file, which describes itself."""
     file = file_of(model)
     if file is not None and file.suffix != _KERAS:
-        return open_runner(file)
+        return open_runner(file, engine=engine)
+    if engine is not None:
+        raise UsageError("--engine is for an exported file; drop it.")
     refuse_model(model, trust)
     adapted = as_step_model(model, trust, hints, any_backend=True)
     from trm_export.step.keras_runner import KerasRunner

@@ -27,7 +27,9 @@ def this_machine() -> Speed:
     return {"machine": machine, "date": datetime.now(UTC).date().isoformat()}
 
 
-def file_costs(paths: Sequence[Path], golden: Golden, tell: Progress) -> Iterator[Cost | None]:
+def file_costs(
+    paths: Sequence[Path], golden: Golden, tell: Progress, engine: str | None = None
+) -> Iterator[Cost | None]:
     """The cost of each file on the first puzzle, a process each; None where it cannot be measured.
 
     A file of a fixed batch is timed with a full batch.
@@ -36,7 +38,8 @@ def file_costs(paths: Sequence[Path], golden: Golden, tell: Progress) -> Iterato
     for number, path in enumerate(paths):
         tell(number / len(paths), "Timing")
         try:
-            row = bench(path, first["inputs"], identifiers=first.get("puzzle_identifiers"))
+            identifiers = first.get("puzzle_identifiers")
+            row = bench(path, first["inputs"], identifiers=identifiers, engine=engine)
         except TRMError:
             yield None
         else:

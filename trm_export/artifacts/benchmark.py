@@ -65,17 +65,19 @@ def bench(
     labels: Array | None = None,
     reference: Solution | None = None,
     identifiers: Array | None = None,
+    engine: str | None = None,
 ) -> BenchRow:
     """Measures one artifact on puzzles ``tokens`` (N, S) int32.
 
     ``labels`` (N, S) int32 with UNJUDGED in cells that do not count, as `PuzzleSet.targets` has
-    them; ``identifiers`` (N,) int32 of the puzzles, 0 if None.
+    them; ``identifiers`` (N,) int32 of the puzzles, 0 if None;
+    ``engine`` as `open_runner` takes it.
 
     Raises:
         TRMError: the file cannot be measured, with the class that its driver raises. If the
             engine crashes it is a RejectedInputError that names the signal.
     """
-    measured = _measured(path, tokens, identifiers)
+    measured = _measured(path, tokens, identifiers, engine)
     answers, steps = np.array(measured.pop("answers")), np.array(measured.pop("steps"))
     solved = None if labels is None else exact(answers, labels)
     same = None if reference is None else exact(answers, reference.answers)
@@ -92,7 +94,9 @@ def bench(
     )
 
 
-def _measured(path: Path, tokens: Array, identifiers: Array | None) -> dict[str, Any]:
+def _measured(
+    path: Path, tokens: Array, identifiers: Array | None, engine: str | None
+) -> dict[str, Any]:
     inputs = {"inputs": tokens}
     if identifiers is not None:
         inputs["puzzle_identifiers"] = identifiers
@@ -100,7 +104,8 @@ def _measured(path: Path, tokens: Array, identifiers: Array | None) -> dict[str,
     with scratch_folder() as folder:
         file = folder / "inputs.npz"
         np.savez(file, **inputs)  # type: ignore[arg-type]
-        done = _run([*command, str(file), str(os.getpid())])
+        chosen = [] if engine is None else [engine]
+        done = _run([*command, str(file), str(os.getpid()), *chosen])
     document: dict[str, Any] = json.loads(done.stdout or "{}")
     if done.returncode:
         raise _failure(path, done, document.get("refused"))

@@ -11,6 +11,7 @@ from trm_export.commands.support.help_text import examples
 from trm_export.commands.support.options import (
     AsJson,
     Count,
+    EngineName,
     Force,
     JsonFile,
     ModelOptions,
@@ -40,6 +41,7 @@ def bench(
     trust: TrustOptions,
     files: Files = None,
     count: Count = 200,
+    engine: EngineName = None,
     output: JsonFile = None,
     force: Force = False,
     as_json: AsJson = False,
@@ -59,6 +61,7 @@ def bench(
             files or (),
             **vars(puzzles),
             count=count,
+            engine=engine,
             output=output,
             trust=hints.trusted,
             hints=hints.hints(),

@@ -13,6 +13,7 @@ from trm_export.commands.support.options import (
     PUZZLES,
     AsJson,
     Count,
+    EngineName,
     Judge,
     ModelOptions,
     PuzzleOptions,
@@ -49,6 +50,7 @@ def evaluate(
     count: Count = 200,
     vote: Vote = None,
     judge: Judge = "exact",
+    engine: EngineName = None,
     show: Show = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -69,6 +71,7 @@ def evaluate(
             count=count,
             vote=vote,
             judge=judge,
+            engine=engine,
             trust=hints.trusted,
             hints=hints.hints(),
             progress=advance,

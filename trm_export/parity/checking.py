@@ -46,6 +46,7 @@ class Check:
         batch_size: rows a step, if the file has a dynamic batch.
         threads: of the engine; None for the engine's default where all puzzles are one chunk, else
             1, so that the sums do not depend on the cores of a machine.
+        engine: the file's, see `open_runner`.
     """
 
     golden: Path
@@ -53,6 +54,7 @@ class Check:
     gates: Gates | None = None
     batch_size: int = 64
     threads: int | None = None
+    engine: str | None = None
 
     @functools.cached_property
     def folder(self) -> str:
@@ -87,7 +89,7 @@ def _runner(check: Check, golden: Golden) -> StepRunner:
         check.artifact.is_dir() and "tensorflow" in sys.modules
     )  # its threads can be set only once
     own = 1 if len(golden.sizes) > 1 and not fixed else None
-    return open_runner(check.artifact, check.threads or own)
+    return open_runner(check.artifact, check.threads or own, engine=check.engine)
 
 
 def measured(check: Check, sides: Sides, number: int, units: Units) -> dict[str, Array]:

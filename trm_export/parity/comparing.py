@@ -72,7 +72,11 @@ def costs_of(path: Path | None) -> dict[str, Any]:
 
 @contextmanager
 def kept_parts(
-    target: Path | None, job: Mapping[str, Any], artifacts: Sequence[Path], golden: Path | None
+    target: Path | None,
+    job: Mapping[str, Any],
+    artifacts: Sequence[Path],
+    golden: Path | None,
+    engine: str | None = None,
 ) -> Iterator[Parts]:
     """Where parts are kept: beside the file to write, or only while this lasts.
 
@@ -80,7 +84,7 @@ def kept_parts(
     """
     given = [*artifacts, *([] if golden is None else [golden])]
     digests = {str(path): tree_digest(path) for path in given}
-    engines = sorted({load_engine(path) for path in artifacts})
+    engines = sorted({load_engine(path, engine) for path in artifacts})
     whole = plain({**job, "files": digests, "engines": engines})
     if target is None:
         with scratch_folder() as folder:

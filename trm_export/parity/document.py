@@ -195,10 +195,14 @@ class JudgedFile:
 
 
 def judged(
-    path: Path, contract: StepContract, result: ParityResult, cost: Cost | None = None
+    path: Path,
+    contract: StepContract,
+    result: ParityResult,
+    cost: Cost | None = None,
+    engine: str | None = None,
 ) -> JudgedFile:
     """A file with its engine and its calibration document."""
-    return JudgedFile(path, contract, load_engine(path), result, _clipping(path), cost)
+    return JudgedFile(path, contract, load_engine(path, engine), result, _clipping(path), cost)
 
 
 def report_document(

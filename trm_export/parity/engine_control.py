@@ -46,48 +46,55 @@ class _Nudged:
 
 
 def own_control(
-    golden: Golden, artifact: Path, threads: int | None, progress: Progress
+    golden: Golden,
+    artifact: Path,
+    threads: int | None,
+    progress: Progress,
+    engine: str | None = None,
 ) -> dict[str, Any]:
     """How far single steps of a file are from its recording, at worst, in plain JSON types.
 
     Raises NoControlError for an engine that can be run in one way only.
     """
     errors: dict[str, float] = {}
-    for share, what, result in own_results(golden, artifact, threads):
+    for share, what, result in own_results(golden, artifact, threads, engine):
         errors[what] = max(errors.get(what, 0.0), result.forced_error or 0.0)
         progress(share)
     if not errors:
-        name, title = artifact.name, kind_of(artifact).title
-        raise NoControlError(f"{name}: the engine of a {title} has no other way to run it.")
+        name = kind_of(artifact).chosen(engine)[0].name
+        raise NoControlError(f"{artifact.name}: {name} has no other way to run it.")
     worst = max(errors, key=lambda what: errors[what])
     return {"what": worst, "forced_error": errors[worst], "errors": errors, "free": []}
 
 
 def own_results(
-    golden: Golden, artifact: Path, threads: int | None
+    golden: Golden, artifact: Path, threads: int | None, engine: str | None = None
 ) -> Iterator[tuple[float, str, ParityResult]]:
     """The share that is done, another way to run the file, and what differs then.
 
     Nothing for an engine that can be run in one way only.
     """
-    if not kind_of(artifact).engine.can_be_plain:
+    if not kind_of(artifact).chosen(engine)[0].can_be_plain:
         return
-    ways = list(_other_ways(artifact, threads))
+    ways = list(_other_ways(artifact, threads, engine))
     for number, (what, opened) in enumerate(ways, start=1):
         result = check(golden, opened(), gates=Gates(), steps_only=True)
         yield number / len(ways), what, result
 
 
 def _other_ways(
-    artifact: Path, threads: int | None
+    artifact: Path, threads: int | None, engine: str | None
 ) -> Iterator[tuple[str, Callable[[], StepRunner]]]:
     other = 1 if threads != 1 else max(2, available_cores())
-    yield f"the same file with {counted(other, 'thread')}", lambda: open_runner(artifact, other)
+    yield (
+        f"the same file with {counted(other, 'thread')}",
+        lambda: open_runner(artifact, other, engine=engine),
+    )
     yield (
         "the same file with the optimisations of the engine off",
-        lambda: open_runner(artifact, threads, optimised=False),
+        lambda: open_runner(artifact, threads, optimised=False, engine=engine),
     )
-    runner = open_runner(artifact, threads)
+    runner = open_runner(artifact, threads, engine=engine)
     if runner.contract.precision.startswith("int8"):
         what = f"the same file with carries that differ by {LEAST:.0e}"
         yield from ((what, partial(_Nudged, runner, seed)) for seed in range(_DRAWS))

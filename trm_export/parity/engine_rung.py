@@ -25,29 +25,33 @@ from trm_runtime.runner import StepRunner
 _PUZZLES = 2  # without a recording
 
 
-def engine_rung(path: Path, reference: Golden, threads: int | None) -> Rung | None:
+def engine_rung(
+    path: Path, reference: Golden, threads: int | None, engine: str | None = None
+) -> Rung | None:
     """The rung of a file; None for a loop, which has no steps.
 
     `reference` is a recording of the model, whose first puzzles are used where the file has no
-    recording; `threads` are those of the engine.
+    recording; `threads` are those of the engine, see `open_runner` for `engine`.
     """
     try:
-        runner = open_runner(path, threads)
+        runner = open_runner(path, threads, engine=engine)
         if runner.contract.granularity == "loop":
             return None
         if sidecar(path, RECORDING).is_file():
-            return _recorded(read_golden(sidecar(path, RECORDING)), path, runner, threads)
-        return _unrecorded(reference, path, runner, threads)
+            return _recorded(read_golden(sidecar(path, RECORDING)), path, runner, threads, engine)
+        return _unrecorded(reference, path, runner, threads, engine)
     except TRMError as error:
         return Rung(ENGINE, NOT_JUDGED, reason_of(error))
 
 
-def _recorded(golden: Golden, path: Path, runner: StepRunner, threads: int | None) -> Rung:
-    hop = engine_hop(golden, path, threads)
+def _recorded(
+    golden: Golden, path: Path, runner: StepRunner, threads: int | None, engine: str | None
+) -> Rung:
+    hop = engine_hop(golden, path, threads, engine)
     if hop is None:
         return Rung(ENGINE, NOT_JUDGED, f"{sidecar(path, RECORDING).name} is of a model")
     result = check(golden, runner, gates=hop.gates, steps_only=True)
-    here, there = load_engine(path), golden.about.provenance["engine"]
+    here, there = load_engine(path, engine), golden.about.provenance["engine"]
     if result.broken is not None:
         text = f"{here} does not compute what {there} recorded of this file"
         return Rung(ENGINE, FAILED, f"{text}: {result.broken.summary}", result.broken.problems)
@@ -57,10 +61,14 @@ def _recorded(golden: Golden, path: Path, runner: StepRunner, threads: int | Non
     return Rung(ENGINE, OK, f"{here} {differs}, at most {hop.gates.relative_l2:.1e}")
 
 
-def _unrecorded(reference: Golden, path: Path, runner: StepRunner, threads: int | None) -> Rung:
+def _unrecorded(
+    reference: Golden, path: Path, runner: StepRunner, threads: int | None, engine: str | None
+) -> Rung:
     tokens = {name: rows[:_PUZZLES] for name, rows in reference.chunks[0].tokens.items()}
     golden = record(runner, PuzzleSet.of_tokens(tokens))
-    errors = own_control(golden, path, threads, lambda share: None)["errors"]
+    errors = own_control(golden, path, threads, lambda share: None, engine)["errors"]
     found = ", ".join(f"{error:.1e} ({what})" for what, error in errors.items())
     puzzles = counted(golden.puzzles, "puzzle")
-    return Rung(ENGINE, REPORTED, f"{load_engine(path)} on {puzzles} against itself: {found}")
+    return Rung(
+        ENGINE, REPORTED, f"{load_engine(path, engine)} on {puzzles} against itself: {found}"
+    )

@@ -39,12 +39,12 @@ class EngineHop:
     words: str
 
 
-def origin_of(path: Path, threads: int | None) -> dict[str, Any]:
+def origin_of(path: Path, threads: int | None, engine: str | None = None) -> dict[str, Any]:
     """The provenance of a recording of this file on this machine."""
     return {
         "file": path.name,
         "file_sha256": tree_digest(path),
-        "engine": load_engine(path),
+        "engine": load_engine(path, engine),
         "processor": cpu_model(),
         "threads": threads or available_cores(),
     }
@@ -55,14 +55,16 @@ def is_of_a_file(golden: Golden) -> bool:
     return "file_sha256" in golden.about.provenance
 
 
-def engine_hop(golden: Golden, path: Path, threads: int | None) -> EngineHop | None:
+def engine_hop(
+    golden: Golden, path: Path, threads: int | None, engine: str | None = None
+) -> EngineHop | None:
     """How to compare this file with the golden; None for the golden of a model.
 
     Raises RejectedInputError for the golden of another file.
     """
     if not is_of_a_file(golden):
         return None
-    recorded, here = golden.about.provenance, origin_of(path, threads)
+    recorded, here = golden.about.provenance, origin_of(path, threads, engine)
     if recorded["file_sha256"] != here["file_sha256"]:
         raise RejectedInputError(
             f"{path}: the recording is of another file ({recorded.get('file')}, SHA-256 "

@@ -40,6 +40,7 @@ GATES = {
         relative_l2=1e-4, answers=1.0, halting_steps=1.0, near_ties_excused=True, exact_drop=0.005
     ),
     "fp16": Gates(cosine=0.9999, cells=0.999, halting_steps=0.99, exact_drop=0.005),
+    "bf16": Gates(cosine=0.998, exact_drop=0.005, mean_steps=0.25),
     "int8": Gates(cosine=0.998, exact_drop=0.005, mean_steps=0.25),
     "int8-static": Gates(cosine=0.99, exact_drop=0.01, carry_clipping=0.001),
 }

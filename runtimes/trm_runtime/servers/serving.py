@@ -152,12 +152,12 @@ def _message(line: bytes, source: BinaryIO) -> tuple[dict[str, Any], bytearray]:
     return head, data
 
 
-def serve_file(path: Path, threads: int | None) -> None:
+def serve_file(path: Path, threads: int | None, engine: str | None = None) -> None:
     """Open a model and answer until standard input ends; an error is sent, and raised."""
     with own_output() as output:
         try:
-            driver = open_driver(path, threads)
-            StepServer(driver, load_engine(path), output).serve(sys.stdin.buffer)
+            driver = open_driver(path, threads, engine=engine)
+            StepServer(driver, load_engine(path, engine), output).serve(sys.stdin.buffer)
         except TRMError as error:
             send_error(output, error)
             raise

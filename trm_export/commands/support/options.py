@@ -58,6 +58,16 @@ BatchSize = Annotated[
         rich_help_panel=RUN,
     ),
 ]
+EngineName = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        metavar="NAME",
+        help="One of several engines for a kind of file, such as openvino, or openvino:bf16. "
+        "Default: the first that is installed.",
+        rich_help_panel=RUN,
+    ),
+]
 Blanks = Annotated[
     str | None,
     typer.Option(

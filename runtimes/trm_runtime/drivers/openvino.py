@@ -1,0 +1,150 @@
+"""OpenVINO driver: one step of an exported `.onnx` on the CPU, in float32 or, if chosen, bf16."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any, final
+
+import numpy as np
+
+from trm_runtime.checks import check_step_call
+from trm_runtime.contract import StepContract
+from trm_runtime.cores import check_threads
+from trm_runtime.drivers.onnx_file import KIND, read_contract
+from trm_runtime.drivers.refusals import cannot_open, cannot_step
+from trm_runtime.errors import UsageError
+from trm_runtime.extras import load_extra
+from trm_runtime.message_text import first_line
+from trm_runtime.runner import Arrays, StepOutput, step_output
+from trm_runtime.tensors import Shape
+from trm_runtime.verify import verify
+
+BF16 = "bf16"
+_CPU = "CPU"
+_TELEMETRY = "openvino_telemetry"
+
+
+def load_engine() -> ModuleType:
+    """openvino, without its telemetry; MissingExtraError if not installed."""
+    with _without_telemetry():
+        return load_extra("openvino", "openvino")
+
+
+@contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """Hides the package by which `import openvino` tells Google Analytics that it was imported.
+
+    It would also write into the home folder. Without the package openvino uses a stub of its own.
+    """
+    if _TELEMETRY in sys.modules:
+        yield
+        return
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[_TELEMETRY]
+
+
+def try_engine(tiny: Path) -> None:
+    """Opens and runs the tiny file."""
+    compiled = _open(load_engine(), tiny / "tiny.onnx", 1, None)
+    compiled.create_infer_request().infer({"x": np.ones(1, np.float32)})
+
+
+@final
+class OpenVINORunner:
+    """A StepRunner over openvino.
+
+    `threads` is the number of threads of one operator; with None openvino uses one for each
+    physical core. With `mode="bf16"` it multiplies in bfloat16 where it would in float32; the
+    precision in `contract` is then bf16, unless it is an integer one. Its `step` may be called from
+    several threads, one at a time; do not fork while it is open.
+
+    Raises MissingExtraError without openvino, UsageError for bf16 on a processor without it,
+    RejectedInputError for a file that is missing, damaged or changed since its export, has data in
+    other files, has no contract, or differs from its contract.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        threads: int | None = None,
+        mode: str | None = None,
+    ) -> None:
+        self._path = Path(path)
+        engine = load_engine()
+        contract = StepContract.from_json(
+            read_contract(self._path), f"{self._path}: its step contract"
+        )
+        compiled = _open(engine, self._path, threads, mode)
+        outputs = _described(compiled.outputs)
+        verify(contract, _described(compiled.inputs), outputs, str(self._path))
+        lossy = mode == BF16 and contract.precision in ("fp32", "fp16")
+        self.contract: StepContract = replace(contract, precision=BF16) if lossy else contract
+        self._names = list(outputs)
+        self._request = compiled.create_infer_request()
+        self._lock = threading.Lock()  # a request has one set of tensors
+
+    def step(self, inputs: Arrays, carry: Arrays) -> StepOutput:
+        """One ACT step; see StepRunner.step."""
+        feeds = {**check_step_call(self.contract, inputs, carry), **carry}
+        try:
+            with self._lock:
+                arrays = self._request.infer(feeds).to_tuple()  # copies
+        except Exception as error:
+            raise cannot_step(self._path, "openvino", _last_line(error)) from error
+        return step_output(self.contract, dict(zip(self._names, arrays)))
+
+
+def _open(engine: Any, path: Path, threads: int | None, mode: str | None) -> Any:
+    check_threads(threads)
+    core = engine.Core()
+    if mode == BF16 and "BF16" not in core.get_property(_CPU, "OPTIMIZATION_CAPABILITIES"):
+        raise UsageError(f"{path}: this processor has no bf16; use openvino without :{BF16}.")
+    options = {
+        "INFERENCE_PRECISION_HINT": mode or "f32",  # its own choice is bf16, or f16 on Arm
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
+        "ENABLE_CPU_PINNING": False,  # else every process of one thread runs on the first core
+        "NUM_STREAMS": 1,
+    }
+    if threads is not None:
+        options["INFERENCE_NUM_THREADS"] = threads
+    try:
+        # Not `read_model`: it gives what is no ONNX graph to the readers of six other formats.
+        reader = engine.frontend.FrontEndManager().load_by_framework("onnx")
+        return core.compile_model(reader.convert(reader.load(str(path))), _CPU, options)
+    except Exception as error:
+        raise cannot_open(path, "openvino", first_line(_last_line(error)), KIND) from error
+
+
+def _last_line(error: Exception) -> Exception:
+    """An exception with the last line of openvino's; those before it name lines of its source."""
+    lines = [line.strip("- ") for line in str(error).splitlines() if line.strip()]
+    return RuntimeError(lines[-1]) if lines else error
+
+
+_DTYPES = {"f32": "float32", "i32": "int32", "i8": "int8", "boolean": "bool"}
+
+
+def _described(ports: Sequence[Any]) -> dict[str, tuple[str, Shape]]:
+    """openvino's name -> (dtype, shape)."""
+    return {port.get_any_name(): (_dtype(port), _shape(port)) for port in ports}
+
+
+def _dtype(port: Any) -> str:
+    name: str = port.get_element_type().get_type_name()
+    return _DTYPES.get(name, name)
+
+
+def _shape(port: Any) -> Shape:
+    sizes = port.get_partial_shape()
+    return tuple(None if size.is_dynamic else size.get_length() for size in sizes)
