@@ -79,7 +79,7 @@ def run_server(options: argparse.Namespace) -> int:
 
     own, golden = _own_gates(options), read_golden(options.golden)
     with ServerRunner(options.command, options.timeout, options.puzzle_table) as server:
-        hop = other_engine(golden, server.engine)
+        hop = other_engine(golden, server.engine, server.whole.contract.precision)
         gates = own or (None if hop is None else hop.gates)
         result = with_own_loop(_compared(options, golden, server.whole, gates), golden, server)
     return _shown(options, result, hop, server.engine)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -206,6 +206,15 @@ class StepContract(Shown):
     def vocab_size(self) -> int:
         """V, the number of token ids."""
         return size_of(self.outputs, "logits", 2)
+
+    def computed_in(self, mode: str | None) -> StepContract:
+        """The contract of an engine that computes this file in a mode of its own, such as bf16.
+
+        It has that precision, by which the engine is judged; an integer one is not changed.
+        """
+        if mode is None or self.precision not in ("fp32", "fp16"):
+            return self
+        return replace(self, precision=mode)
 
     def document(self) -> dict[str, Any]:
         """The contract in JSON types; a key that is optional and None is left out."""

@@ -54,7 +54,7 @@ def open_driver(
     chosen, mode = kind.chosen(engine)
     options: dict[str, Any] = {} if optimised else {"optimised": False}
     if options and not chosen.can_be_plain:
-        raise UsageError(f"{path}: {chosen.name} cannot run a {kind.title} without optimisation.")
+        raise UsageError(f"{path}: {chosen.name} cannot run {kind.described} without optimisation.")
     if mode is not None:
         options["mode"] = mode
     driver = chosen.load_driver()

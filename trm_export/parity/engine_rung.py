@@ -58,7 +58,9 @@ def _recorded(
     if hop.exact:
         return Rung(ENGINE, OK, f"{here} gives every value of its recording to the last bit")
     differs = f"differs from the recording by {there} by {result.forced_error or 0.0:.1e}"
-    return Rung(ENGINE, OK, f"{here} {differs}, at most {hop.gates.relative_l2:.1e}")
+    limit = hop.gates.relative_l2  # None: judged by its precision, such as bf16
+    at_most = "" if limit is None else f", at most {limit:.1e}"
+    return Rung(ENGINE, OK, f"{here} {differs}{at_most}")
 
 
 def _unrecorded(

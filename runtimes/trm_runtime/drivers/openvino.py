@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, final
@@ -64,9 +63,9 @@ class OpenVINORunner:
     """A StepRunner over openvino.
 
     `threads` is the number of threads of one operator; with None openvino uses one for each
-    physical core. With `mode="bf16"` it multiplies in bfloat16 where it would in float32; the
-    precision in `contract` is then bf16, unless it is an integer one. Its `step` may be called from
-    several threads, one at a time; do not fork while it is open.
+    physical core. With `mode="bf16"` it computes in bfloat16 where it would in float32, and so says
+    `contract`. Its `step` may be called from several threads, one at a time; do not fork while it
+    is open.
 
     Raises MissingExtraError without openvino, UsageError for bf16 on a processor without it,
     RejectedInputError for a file that is missing, damaged or changed since its export, has data in
@@ -88,8 +87,7 @@ class OpenVINORunner:
         compiled = _open(engine, self._path, threads, mode)
         outputs = _described(compiled.outputs)
         verify(contract, _described(compiled.inputs), outputs, str(self._path))
-        lossy = mode == BF16 and contract.precision in ("fp32", "fp16")
-        self.contract: StepContract = replace(contract, precision=BF16) if lossy else contract
+        self.contract: StepContract = contract.computed_in(mode)
         self._names = list(outputs)
         self._request = compiled.create_infer_request()
         self._lock = threading.Lock()  # a request has one set of tensors

@@ -16,8 +16,9 @@ from trm_runtime.cores import available_cores
 from trm_runtime.digest import tree_digest
 from trm_runtime.doctor import cpu_model
 from trm_runtime.errors import RejectedInputError
+from trm_runtime.file_kinds import kind_of
 from trm_runtime.measure import load_engine
-from trm_runtime.parity.gates import Gates
+from trm_runtime.parity.gates import Gates, gates_for
 from trm_runtime.parity.golden import Golden
 
 LEAST = 1e-6  # relative L2: two engines add float32 numbers in another order
@@ -75,13 +76,20 @@ def engine_hop(
         gates = Gates(relative_l2=0.0, answers=1.0, halting_steps=1.0)
         where = f"{here['engine']} on the same kind of processor"
         return EngineHop(True, gates, f"Engine: {where}, so every value must be the same.")
-    return other_engine(golden, here["engine"])
+    mode = kind_of(path).chosen(engine)[1]
+    return other_engine(golden, here["engine"], golden.contract.computed_in(mode).precision)
 
 
-def other_engine(golden: Golden, engine: str) -> EngineHop | None:
-    """How to compare another engine with the golden of a file; None for that of a model."""
+def other_engine(golden: Golden, engine: str, precision: str) -> EngineHop | None:
+    """How to compare another engine with the golden of a file; None for that of a model.
+
+    An engine that computes in another `precision` than the file's has the gates of that one.
+    """
     if not is_of_a_file(golden):
         return None
+    if precision != golden.contract.precision:
+        words = f"Engine: {engine} computes in {precision}, whose gates apply."
+        return EngineHop(False, gates_for(precision), words)
     limit, recorded = limit_of(golden), golden.about.provenance
     gates = Gates(relative_l2=limit, answers=1.0, halting_steps=1.0, near_ties_excused=True)
     words = (
