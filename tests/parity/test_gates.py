@@ -93,4 +93,5 @@ def test_the_documented_gates_are_those_of_the_code() -> None:
     documented = {name: [cell.strip() for cell in cells.split("|")] for name, cells in rows}
     for field in asdict(Gates()):
         values = [getattr(gates, field) for gates in GATES.values()]
-        assert documented[field][:4] == ["-" if v in (None, False) else str(v) for v in values]
+        shown = ["-" if value in (None, False) else str(value) for value in values]
+        assert documented[field][: len(GATES)] == shown

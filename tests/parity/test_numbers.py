@@ -90,20 +90,22 @@ def test_gates_at_their_edge() -> None:
 
 
 def test_the_gates_are_those_of_the_design() -> None:
-    assert list(GATES) == ["fp32", "fp16", "int8", "int8-static"]
+    assert list(GATES) == ["fp32", "fp16", "bf16", "int8", "int8-static"]
     assert gates_for("fp32").relative_l2 == 1e-4
     assert gates_for("fp32").answers == gates_for("fp32").halting_steps == 1.0
     fp16 = gates_for("fp16")
     assert (fp16.cosine, fp16.cells, fp16.halting_steps) == (0.9999, 0.999, 0.99)
+    bf16 = gates_for("bf16")
+    assert (bf16.cosine, bf16.exact_drop, bf16.mean_steps) == (0.9998, 0.005, 0.1)
     int8 = gates_for("int8")
     assert (int8.cosine, int8.exact_drop, int8.mean_steps) == (0.998, 0.005, 0.25)
     static = gates_for("int8-static")
     assert (static.cosine, static.exact_drop, static.carry_clipping) == (0.99, 0.01, 0.001)
-    assert not any(gates.near_ties_excused for gates in (fp16, int8, static))
+    assert not any(gates.near_ties_excused for gates in (fp16, bf16, int8, static))
 
 
 def test_an_unknown_precision_has_no_gates() -> None:
-    with pytest.raises(UsageError, match="'int4'; use one of fp32, fp16, int8"):
+    with pytest.raises(UsageError, match="'int4'; use one of fp32, fp16, bf16, int8"):
         gates_for("int4")
 
 

@@ -72,9 +72,7 @@ def test_tensorflows_log_is_for_those_who_ask(
 
 
 def test_a_folder_is_always_optimised(toy_saved_model: Path) -> None:
-    with pytest.raises(
-        UsageError, match="tensorflow cannot run the folder of a Sav"
-    ):
+    with pytest.raises(UsageError, match="tensorflow cannot run the folder of a Sav"):
         open_runner(toy_saved_model, optimised=False)
 
 

@@ -97,7 +97,7 @@ class OpenVINORunner:
         feeds = {**check_step_call(self.contract, inputs, carry), **carry}
         try:
             with self._lock:
-                arrays = self._request.infer(feeds).to_tuple()  # copies
+                arrays = self._request.infer(feeds, share_inputs=True).to_tuple()  # copies
         except Exception as error:
             raise cannot_step(self._path, "openvino", _last_line(error)) from error
         return step_output(self.contract, dict(zip(self._names, arrays)))

@@ -1,0 +1,108 @@
+"""A second engine for a file on the host: the trained 4x4 checkpoint on OpenVINO."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import onnx
+import pytest
+
+import trm_export as te
+from tests.parity.faults import change_weight
+from trm_export.commands.support.app import run
+from trm_runtime import UsageError
+from trm_runtime.__main__ import main as device
+from trm_runtime.drivers.onnx_file import seal
+from trm_runtime.parity import GATES, gates_for
+from trm_runtime.parity.result import FAILED
+
+if importlib.util.find_spec("openvino") is None:  # importing it sends telemetry
+    pytest.skip("openvino is not installed", allow_module_level=True)
+
+MODEL = Path(te.__file__).parents[1] / "artifacts" / "sudoku4.keras"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The export, the same with a weight 5 % off, and a golden of the model."""
+    folder = tmp_path_factory.mktemp("openvino")
+    te.export(MODEL, folder / "good.onnx")
+    broken = onnx.load(folder / "good.onnx")
+    largest = max(broken.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    old = onnx.numpy_helper.to_array(largest)
+    new = old.copy()
+    new[:, 0] *= 1.05
+    change_weight(broken, old, new)
+    onnx.save(broken, folder / "bad.onnx")
+    seal(folder / "bad.onnx")
+    te.record(MODEL, output=folder / "golden.npz", count=40, control=False)
+    return folder
+
+
+def compared(folder: Path, name: str, engine: str) -> te.Comparison:
+    try:
+        return te.compare(
+            MODEL, folder / name, golden=folder / "golden.npz", engine=engine, speed=False
+        )
+    except UsageError as error:  # a processor without bf16
+        pytest.skip(str(error))
+
+
+def test_the_ladder_passes_in_float32_by_the_gates_of_the_file(folder: Path) -> None:
+    found = compared(folder, "good.onnx", "openvino")
+    (file,) = found.files
+    assert found
+    assert file.engine.startswith("openvino 20")
+    assert file.result.gates == GATES["fp32"]
+    assert file.itself is not None
+    assert "openvino has no other way to run it" in file.itself.summary
+
+
+def test_bf16_has_gates_of_its_own(folder: Path) -> None:
+    (file,) = compared(folder, "good.onnx", "openvino:bf16").files
+    assert file.result
+    assert file.engine.endswith(" bf16")
+    assert (file.result.precision, file.result.gates) == ("bf16", gates_for("bf16"))
+    assert (file.result.forced_error or 0.0) > (GATES["fp32"].relative_l2 or 0.0)
+
+
+@pytest.mark.parametrize("engine", ["openvino", "openvino:bf16"])
+def test_a_column_that_is_5_percent_off_fails(folder: Path, engine: str) -> None:
+    (file,) = compared(folder, "bad.onnx", engine).files
+    statuses = {rung.name: rung.status for rung in file.result.rungs}
+    assert statuses["forced values"] == FAILED
+
+
+def test_the_recording_of_a_file_allows_bf16_its_own_gates(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(folder / "good.onnx")
+    golden = te.record(path, output=folder / "own.npz", count=6).path
+    assert device(["check", path, str(golden), "--engine", "openvino"]) == 0
+    assert "so values may differ by" in capsys.readouterr().out
+    code = device(["check", path, str(golden), "--engine", "openvino:bf16"])
+    if code == UsageError.exit_code:
+        pytest.skip(capsys.readouterr().err)
+    assert code == 0
+    assert "bf16 computes in bf16, whose gates apply" in capsys.readouterr().out
+
+
+def test_bench_and_evaluate_take_it(folder: Path) -> None:
+    path = folder / "good.onnx"
+    (row,) = te.bench(MODEL, path, count=10, engine="openvino").rows
+    assert row.engine.startswith("openvino 20")
+    assert row.answers_equal == 1.0
+    assert te.evaluate(path, count=10, engine="openvino").figures["exact"] == row.exact
+
+
+def test_where_it_cannot_be_chosen(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "good.onnx"
+    with pytest.raises(UsageError, match="--explain runs the first engine"):
+        te.compare(MODEL, path, engine="openvino", explain=True)
+    with pytest.raises(UsageError, match="--engine is for given files"):
+        te.bench(MODEL, engine="openvino")
+    with pytest.raises(UsageError, match="--engine is for an exported file"):
+        te.evaluate(MODEL, engine="openvino")
+    assert run(["parity", str(MODEL), str(path), "--engine", "openvin"]) == UsageError.exit_code
+    assert "choose from onnxruntime" in capsys.readouterr().err
