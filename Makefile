@@ -140,7 +140,7 @@ $(VENV)/installed: $(PROJECTS) | $(BIN)/python
 
 $(VENV)/installed-dev: $(PROJECTS) | $(BIN)/python
 	@echo "Installing trm-export, trm-runtime and the test tools into $(VENV) (some minutes) ..."
-	@$(PIP) --editable "./runtimes[onnx]" --editable ".[dev]"
+	@$(PIP) --editable "./runtimes[onnx,openvino]" --editable ".[dev]"
 	@touch $(VENV)/installed $@
 
 $(VENV)/installed-docs: | $(BIN)/python

@@ -1,6 +1,6 @@
 """How much room each install takes: its site-packages in a fresh virtual environment, without pip.
 
-    python benchmarks/measure_installs.py [onnx litert tflite tensorflow host]
+    python benchmarks/measure_installs.py [onnx litert tflite openvino tensorflow host]
 
 Needs a package index, some minutes and some gigabytes for a while; `tflite` needs Python 3.11 or
 older. Prints a Markdown row an install: megabytes (10^6 bytes, compiled `.pyc` files included) and
@@ -23,6 +23,7 @@ INSTALLS = {
     "onnx": [f"{DEVICE}[onnx]"],
     "litert": [f"{DEVICE}[litert]"],
     "tflite": [f"{DEVICE}[tflite]"],
+    "openvino": [f"{DEVICE}[openvino]"],
     "tensorflow": [f"{DEVICE}[tensorflow]"],
     "host": [f"{DEVICE}[onnx]", HOST],
 }

@@ -40,6 +40,7 @@ class Engine:
 
 ENGINES = (
     Engine("onnx", ("3.9", "3.10", "3.11"), "onnxruntime", "onnx", "onnxruntime"),
+    Engine("openvino", ("3.13", "3.12", "3.11", "3.10"), "openvino", "onnx", "onnxruntime"),
     Engine("litert", ("3.13", "3.12", "3.11"), "ai-edge-litert", "tflite", "litert"),
     Engine("tflite", ("3.11", "3.10", "3.9"), "tflite-runtime", "tflite", "tflite-runtime"),
 )
