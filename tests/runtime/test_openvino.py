@@ -61,6 +61,20 @@ def test_a_step_is_the_fakes_step(toy_onnx: Path) -> None:
             assert out.tensors[name].dtype == array.dtype
 
 
+def test_a_tensor_of_several_names_has_that_of_the_contract(tmp_path: Path) -> None:
+    model = build(make_contract(batch=2))
+    node = next(node for node in model.graph.node if "logits" in node.output)
+    node.output[0] = "a name before it"
+    (value,) = (value for value in model.graph.output if value.name == "logits")
+    sizes = [size.dim_value for size in value.type.tensor_type.shape.dim]
+    shape = onnx.numpy_helper.from_array(np.array(sizes, np.int64), "the same shape")
+    model.graph.initializer.append(shape)
+    names = ["a name before it", "the same shape"]
+    model.graph.node.append(onnx.helper.make_node("Reshape", names, ["logits"]))
+    runner, puzzles = OpenVINORunner(write(tmp_path / "toy.onnx", model)), make_puzzles(4)
+    np.testing.assert_array_equal(solve(runner, puzzles).steps, puzzles[:, 0])
+
+
 def test_it_runs_where_it_is_chosen(toy_onnx: Path) -> None:
     runner = open_runner(toy_onnx, engine="openvino")
     assert isinstance(runner, OpenVINORunner)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -85,8 +85,10 @@ class OpenVINORunner:
             read_contract(self._path), f"{self._path}: its step contract"
         )
         compiled = _open(engine, self._path, threads, mode)
-        outputs = _described(compiled.outputs)
-        verify(contract, _described(compiled.inputs), outputs, str(self._path))
+        entering = {spec.name for spec in (*contract.inputs, *contract.carry)}
+        leaving = {spec.name for spec in contract.outputs} | {spec.next for spec in contract.carry}
+        outputs = _described(compiled.outputs, leaving)
+        verify(contract, _described(compiled.inputs, entering), outputs, str(self._path))
         self.contract: StepContract = contract.computed_in(mode)
         self._names = list(outputs)
         self._request = compiled.create_infer_request()
@@ -133,9 +135,16 @@ def _last_line(error: Exception) -> Exception:
 _DTYPES = {"f32": "float32", "i32": "int32", "i8": "int8", "boolean": "bool"}
 
 
-def _described(ports: Sequence[Any]) -> dict[str, tuple[str, Shape]]:
-    """openvino's name -> (dtype, shape)."""
-    return {port.get_any_name(): (_dtype(port), _shape(port)) for port in ports}
+def _described(ports: Sequence[Any], wanted: Set[str]) -> dict[str, tuple[str, Shape]]:
+    """Name -> (dtype, shape), in the order of the ports.
+
+    A tensor that openvino has merged with others has the names of all; the wanted one is taken.
+    """
+    found: dict[str, tuple[str, Shape]] = {}
+    for port in ports:
+        names = sorted((port.get_names() & wanted) - found.keys())
+        found[names[0] if names else port.get_any_name()] = (_dtype(port), _shape(port))
+    return found
 
 
 def _dtype(port: Any) -> str:
