@@ -18,6 +18,7 @@ from trm_export import file_commit
 from trm_export.errors import OverwriteError, TargetError, UsageError
 from trm_export.leftovers import removed_by
 from trm_export.own_files import CONTRACT, is_ours, is_source, is_text, recogniser
+from trm_export.own_folders import strangers
 from trm_export.version import TOOL
 from trm_runtime.file_kinds import beside, folder_kind
 from trm_runtime.streams import FULL
@@ -27,6 +28,7 @@ MEASURED, RECORDING = ".measured.json", ".golden.npz"
 MICRO = ".micro.json"  # what a firmware with tflite-micro needs to know
 _OF_DISKS = FULL | {errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS}
 _HURRY = 0.2  # seconds
+_NAMED = 3  # files in a message
 _GROWING = (".md", ".txt")  # the suffixes of our files to which text may be added
 
 
@@ -96,7 +98,8 @@ def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Pa
     """The file that writing to `path` would replace, symbolic links followed.
 
     Call it before long work, so that it fails early. Raises OverwriteError for an existing file
-    that this tool did not make, unless `force`; TargetError for anything but a plain file.
+    that this tool did not make, and for a folder of ours with other files in it, unless `force`;
+    TargetError for what is no plain file and no folder of ours.
     """
     target = Path(path)
     with explained(target):
@@ -105,13 +108,25 @@ def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Pa
         file_commit.recover(target.parent)
         if not target.exists():
             return target
-        if target.is_dir() and folder_kind(target) is None and not is_source(target):
-            raise TargetError(f"{target} is a directory; name a file in it instead.")
+        ours = is_ours(target)
+        if target.is_dir() and not (ours or is_source(target) or folder_kind(target)):
+            raise TargetError(
+                f"{target} is a directory that {TOOL} did not make; choose another name, or one "
+                "in it."
+            )
         if not target.is_file() and not target.is_dir():
             raise TargetError(f"{target} is not a plain file and will not be replaced.")
-    if not force and not is_ours(target):
+        others = strangers(target) if ours and target.is_dir() else []
+    if not force and not ours:
         raise OverwriteError(
             f"{target} exists and was not made by {TOOL}; choose another name or add --force."
+        )
+    if not force and others:
+        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        raise OverwriteError(
+            f"{target} has files that {TOOL} did not write, or that were changed since: "
+            f"{', '.join(others[:_NAMED])}{more}; move them elsewhere, choose another name, or "
+            "lose them with --force."
         )
     return target
 
