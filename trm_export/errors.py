@@ -46,6 +46,7 @@ __all__ = [
     "ParityError",
     "ProtocolError",
     "RejectedInputError",
+    "SignatureWarning",
     "TRMError",
     "TargetError",
     "UsageError",
@@ -117,6 +118,10 @@ class ConfigurationWarning(UserWarning):
 
 class OutputWarning(UserWarning):
     """Outputs of a model that no step contract can hold; they are left out of every file."""
+
+
+class SignatureWarning(UserWarning):
+    """A file was replaced, and the signature beside it is of the content before."""
 
 
 def reason_of(error: BaseException) -> str:

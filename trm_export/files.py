@@ -10,17 +10,19 @@ import errno
 import hashlib
 import os
 import secrets
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from trm_export import file_commit
-from trm_export.errors import OverwriteError, TargetError, UsageError
+from trm_export.errors import OverwriteError, SignatureWarning, TargetError, UsageError
 from trm_export.leftovers import removed_by
 from trm_export.own_files import CONTRACT, is_ours, is_source, is_text, recogniser
 from trm_export.own_folders import strangers
 from trm_export.version import TOOL
 from trm_runtime.file_kinds import beside, folder_kind
+from trm_runtime.signature import is_stale, signature_beside
 from trm_runtime.streams import FULL
 
 CALIBRATION, KEEP = ".calibration.json", ".keep.json"  # see `sidecar`
@@ -45,7 +47,8 @@ def atomic_write(path: str | os.PathLike[str], *, force: bool = False) -> Iterat
     flushed to disk and renamed; when the block raises, `KeyboardInterrupt` included, it is removed
     and `path` stays as it was.
 
-    Raises OverwriteError for a file this tool did not make (without `force`), TargetError where
+    Warns with SignatureWarning where a signature beside the file is of the old content. Raises
+    OverwriteError for a file this tool did not make (without `force`), TargetError where
     nothing can be written. The parent directory is created.
     """
     with write_together(force=force) as writing:
@@ -85,6 +88,19 @@ def write_together(*, force: bool = False) -> Iterator[Callable[[str | os.PathLi
                     file_commit.commit(group, token)
         finally:
             discard()
+    for target in targets:
+        _tell_stale(target)
+
+
+def _tell_stale(target: Path) -> None:
+    """Warns where the signature beside a new file is of the content before it."""
+    if is_stale(target):
+        warnings.warn(
+            f"{signature_beside(target)} is a signature of what {target} was before; sign it again "
+            f"with `{TOOL} sign`, or delete the signature.",
+            SignatureWarning,
+            stacklevel=2,
+        )
 
 
 def _by_folder(targets: Iterable[Path]) -> list[list[Path]]:
