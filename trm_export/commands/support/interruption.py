@@ -107,13 +107,19 @@ def _act(number: int) -> None:
 def _end(number: int) -> NoReturn:
     code, reason = _ENDS[signal.Signals(number)]
     leftovers.clear()
+    kept = leftovers.kept()
     if _as_json:
-        details = {"type": "KeyboardInterrupt", "message": reason, "problems": []}
+        details: dict[str, object] = {
+            "type": "KeyboardInterrupt",
+            "message": reason,
+            "problems": [],
+        }
+        details |= {"notes": kept} if kept else {}
         document = {"error": {**details, "exit_code": code}}
         with suppress(OSError):
             os.write(1, json.dumps(document, indent=2).encode() + b"\n")
     else:
-        say(reason)
+        say("\n".join((reason, *kept)))
     os._exit(code)
 
 
