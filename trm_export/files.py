@@ -31,7 +31,7 @@ MICRO = ".micro.json"  # what a firmware with tflite-micro needs to know
 _OF_DISKS = FULL | {errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS}
 _HURRY = 0.2  # seconds
 _NAMED = 3  # files in a message
-_GROWING = (".md", ".txt")  # the suffixes of our files to which text may be added
+_GROWING = (".md", ".markdown", "")  # suffixes of files to which Markdown may be added
 
 
 def sidecar(artifact: Path, ending: str = CONTRACT) -> Path:
@@ -179,13 +179,17 @@ def refuse_source(
 
 
 def refuse_append(path: str | os.PathLike[str]) -> None:
-    """UsageError unless Markdown can be added to `path`: a new file, or one of text.
+    """UsageError unless Markdown can be added to `path`: a new file, or one of text, named so.
+
+    A name without a suffix is one of a build server, as in $GITHUB_STEP_SUMMARY.
 
     Raises TargetError for a folder, and for a file that cannot be read.
     """
     target = Path(os.path.realpath(path))
-    if recogniser(target) is not None and target.suffix.lower() not in _GROWING:
-        raise UsageError(f"{path} is no name of a Markdown file; choose another name.")
+    if target.suffix.lower() not in _GROWING:
+        raise UsageError(
+            f"{path} is no name of a Markdown file; choose another name, which ends in .md."
+        )
     with explained(Path(path)):
         if (target.is_file() or target.is_dir()) and not is_text(target):
             raise UsageError(f"{path} is no text file, so nothing is added; choose another name.")
