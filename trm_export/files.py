@@ -19,7 +19,7 @@ from trm_export import file_commit
 from trm_export.errors import OverwriteError, SignatureWarning, TargetError, UsageError
 from trm_export.leftovers import removed_by
 from trm_export.own_files import CONTRACT, is_ours, is_source, is_text, recogniser
-from trm_export.own_folders import strangers
+from trm_export.own_folders import foreign_files
 from trm_export.version import TOOL
 from trm_runtime.file_kinds import beside, folder_kind
 from trm_runtime.signature import is_stale, signature_beside
@@ -132,7 +132,7 @@ def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Pa
             )
         if not target.is_file() and not target.is_dir():
             raise TargetError(f"{target} is not a plain file and will not be replaced.")
-        others = strangers(target) if ours and target.is_dir() else []
+        others = foreign_files(target) if ours and target.is_dir() else []
     if not force and not ours:
         raise OverwriteError(
             f"{target} exists and was not made by {TOOL}; choose another name or add --force."

@@ -24,7 +24,7 @@ SOURCE_BUILT = ("libtrm.a", "model.o", "serve", "serve.o", "weights.o")
 VECTORS_FILES = ("README.md", "contract.json", "tensors.bin", VECTORS_INDEX)
 
 
-def strangers(folder: Path) -> list[str]:
+def foreign_files(folder: Path) -> list[str]:
     """The names in a folder of ours, relative and in order, of files that are not of the export.
 
     A file of generated code that was edited is one of them. Links are not followed, and folders

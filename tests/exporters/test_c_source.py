@@ -27,7 +27,7 @@ from trm_export.exporters.c_source.compiled import compiled_server, compiler
 from trm_export.exporters.c_source.source import ACTIVATIONS, number
 from trm_export.model import TRM, config
 from trm_export.own_files import is_ours, is_source
-from trm_export.own_folders import SOURCE_BUILT, strangers
+from trm_export.own_folders import SOURCE_BUILT, foreign_files
 from trm_export.step.keras_runner import KerasRunner
 from trm_export.step.step_model import adapt
 from trm_runtime.parity import record
@@ -261,13 +261,13 @@ def test_what_a_user_keeps_in_the_folder_is_not_lost(
     shutil.copytree(exported["sudoku4", "fp32"].path, folder)
     for name in SOURCE_BUILT:
         (folder / name).write_bytes(b"built")
-    assert strangers(folder) == []
+    assert foreign_files(folder) == []
     own = {"main.c": "int main", "sub/.notes": "mine", "Makefile": "all: main\n"}
     for name, text in own.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     (folder / "board").symlink_to(tmp_path)
-    assert strangers(folder) == ["Makefile", "board", "main.c", "sub/.notes"]
+    assert foreign_files(folder) == ["Makefile", "board", "main.c", "sub/.notes"]
     with pytest.raises(te.errors.OverwriteError, match=r"Makefile, board, main\.c and 1 more;"):
         te.export_c("never opened.keras", folder)
     assert {name: (folder / name).read_text() for name in own} == own
@@ -288,7 +288,7 @@ def test_the_makefile_builds_what_does_not_count(
         subprocess.run(["make", "-C", str(folder), goal], check=True, capture_output=True)
     built = {path.name for path in folder.iterdir()} - set(before)
     assert sorted(built) == sorted(SOURCE_BUILT)
-    assert strangers(folder) == []
+    assert foreign_files(folder) == []
     assert te.inspect(folder).to_json()["size"] == size
 
 
