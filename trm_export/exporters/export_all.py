@@ -24,6 +24,7 @@ def export_all(
     *,
     granularity: str = "step",
     puzzle_table: str = "internal",
+    check: str = "auto",
     force: bool = False,
     source: Path | None = None,
     checked: bool = True,
@@ -37,7 +38,7 @@ def export_all(
     Raises what `export` raises, except for refusals and failed checks, which are entries.
     """
     model = adapt(model)
-    shared = Shared(model)
+    shared = Shared(model, check)
     for kind in map(format_named, FORMATS):
         for precision in PRECISIONS:
             choices = Choices(precision, granularity=granularity, puzzle_table=puzzle_table)
