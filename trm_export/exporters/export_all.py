@@ -25,6 +25,7 @@ def export_all(
     *,
     granularity: str = "step",
     puzzle_table: str = "internal",
+    check: str = "auto",
     force: bool = False,
     source: Path | None = None,
     checked: bool = True,
@@ -39,7 +40,7 @@ def export_all(
     that must not be replaced are found before the first one is written.
     """
     model = adapt(model)
-    shared = Shared(model)
+    shared = Shared(model, check)
     planned: list[tuple[SetEntry, Job | None]] = []
     for kind in map(format_named, FORMATS):
         for precision in PRECISIONS:

@@ -7,6 +7,7 @@ result does not depend on it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Callable
 
 import numpy as np
@@ -24,6 +25,7 @@ from trm_runtime.parity.chunk_measure import (
 from trm_runtime.parity.contracts import CHECKS
 from trm_runtime.parity.decisions import decide, tolerance
 from trm_runtime.parity.drift import above_floor, growth, step_sizes
+from trm_runtime.parity.few_steps import numbers
 from trm_runtime.parity.gaps import TensorDiff
 from trm_runtime.parity.gates import Gates, gates_of
 from trm_runtime.parity.golden import Golden
@@ -187,7 +189,7 @@ def conclude(
 ) -> ParityResult:
     """The result of all `part_numbers`, whose parts are in this order."""
     total = merged(parts)
-    forced = _errors(total, lossy=candidate.precision != "fp32")
+    forced = _errors(total, golden.contract, lossy=candidate.precision != "fp32")
     columns = total.columns
     head: dict[str, Any] = {
         "precision": candidate.precision,
@@ -233,14 +235,17 @@ def _same_weights(expected: StepContract, found: StepContract) -> bool:
     return expected.made_by.weights_sha256 == found.made_by.weights_sha256
 
 
-def _errors(total: Part, *, lossy: bool) -> tuple[TensorDiff, ...]:
+def _errors(total: Part, contract: StepContract, *, lossy: bool) -> tuple[TensorDiff, ...]:
     """Every forced error, by step, integers first; empty for a loop."""
     gaps = total.forced
     if not gaps.rows:
         return ()
+    steps = enumerate(numbers(contract, len(total.puzzles)), 1)
     return tuple(
-        gaps.error(step, k, total.puzzles[step - 1], total.refilled, lossy=lossy)
-        for step in range(1, len(total.puzzles) + 1)
+        replace(
+            gaps.error(step, k, total.puzzles[step - 1], total.refilled, lossy=lossy), step=number
+        )
+        for step, number in steps
         for k in range(len(gaps.specs))
     )
 

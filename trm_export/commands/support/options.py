@@ -100,6 +100,13 @@ PuzzleTable = Annotated[
         help="Puzzle embeddings in the graph, or in a file beside it.", rich_help_panel=WHAT
     ),
 ]
+Check = Annotated[
+    Literal["auto", "full"],
+    typer.Option(
+        help="Steps of the new file to compare with Keras: of a big model a few, or all.",
+        rich_help_panel=WHAT,
+    ),
+]
 
 
 def _rows(text: str) -> int | str:
@@ -234,6 +241,7 @@ class GraphOptions:
         Literal["bool", "int32"],
         typer.Option(help="dtype of halted; int32 for LiteRT.js, Core ML and others."),
     ] = "bool"
+    check: Check = "auto"
 
 
 @dataclass(frozen=True)
