@@ -25,6 +25,7 @@ from trm_runtime.errors import (
 )
 from trm_runtime.failures import (
     CHANGED_GIVENS,
+    OUT_OF_TIME,
     Parser,
     refuse_names,
     report,
@@ -203,14 +204,23 @@ def _run(options: argparse.Namespace) -> int:
     say(f"{counted(len(solution), 'puzzle')} in {seconds:.2f} s: {solution.stops}")
     for note in _notes(solution, inputs):
         say(note)
-    changed = solution.given_kept.count(False)
+    return _verdict(solution, options.model)
+
+
+def _verdict(solution: Solution, model: str) -> int:
+    """The exit code of the answers, after a line for each that is no good."""
+    changed, late = solution.given_kept.count(False), solution.stop_reasons.count("deadline")
     if changed:
         verb = "changes a given cell of its" if changed == 1 else "change a given cell of their"
         say(f"{counted(changed, 'answer')} {verb} puzzle")
+    if late:
+        say(f"the deadline ended {counted(late, 'puzzle')}; a longer one gives complete answers")
     if solution.nonfinite:
-        error = NonfiniteError(options.model, solution.nonfinite, len(solution))
+        error = NonfiniteError(model, solution.nonfinite, len(solution))
         say(f"Error: {error}")
         return error.exit_code
+    if late:
+        return OUT_OF_TIME
     return CHANGED_GIVENS if changed else 0
 
 

@@ -59,13 +59,28 @@ def test_answers_that_keep_the_given_cells_need_no_note(toy_onnx: Path) -> None:
 
 
 def test_json(toy_onnx: Path, puzzles: Path) -> None:
-    value = json.loads(run(toy_onnx, puzzles, "--json", "--deadline", 0).stdout)
+    done = run(toy_onnx, puzzles, "--json", "--deadline", 0)
+    value = json.loads(done.stdout)
     unsolved = {"answer": "????", "ids": [0] * 4, "steps": 0, "q_halt": None, "given_kept": None}
     assert value == {
         "model_name": "toy",
         "precision": "fp32",
         "puzzles": [{**unsolved, "stop_reason": "deadline"}] * 2,
     }
+    assert done.returncode == 8
+    assert done.stderr.splitlines()[1:] == [
+        "the deadline ended 2 puzzles; a longer one gives complete answers"
+    ]
+
+
+def test_an_answer_that_the_deadline_cut_short_counts_before_changed_givens(
+    toy_onnx: Path,
+) -> None:
+    rows = "1...\n" * 1000  # changes its given cell
+    assert run(toy_onnx, "-", "--batch-size", 1, input=rows).returncode == 7
+    late = run(toy_onnx, "-", "--batch-size", 1, "--deadline", "0.005", input=rows)
+    assert late.returncode == 8
+    assert "\tdeadline\t" in late.stdout
 
 
 @pytest.mark.parametrize(
