@@ -3,8 +3,8 @@
     python examples/device.py model.tflite < boards.txt
 
 Needs `trm-runtime` with one engine, and no Keras. The file is opened once. A board gets at most two
-seconds; an answer of which the model is not sure, because it did not halt by itself, is marked. Ends
-with the exit codes of `python -m trm_runtime`, 4 if a line was refused.
+seconds; an answer of which the model is not sure, because it did not halt by itself, is marked.
+Ends with the exit codes of `python -m trm_runtime`, 4 if a line was refused.
 """
 
 from __future__ import annotations

@@ -130,8 +130,8 @@ def train(
         interruption.if_killed(SECONDS_TO_STOP, stop.kept)
         if not as_json:
             interruption.say(
-                f"Backing up after this step, until {_latest()} at the latest; a second Ctrl-C ends "
-                "the run without it."
+                f"Backing up after this step, until {_latest()} at the latest; a second Ctrl-C "
+                "ends the run without it."
             )
         return True
 

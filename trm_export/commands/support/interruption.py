@@ -173,7 +173,8 @@ def _guard(parent: int, heard: int, answer: int) -> None:
     while True:
         wait = None if first is None else max(first + patience - time.monotonic(), 0)
         if not select.select([heard], [], [], wait)[0]:
-            _kill(parent, f"Killed, because it did not end within {patience} s of the signal.", kept)
+            reason = f"Killed, because it did not end within {patience} s of the signal."
+            _kill(parent, reason, kept)
             return
         byte = os.read(heard, 1)
         if not byte:
