@@ -68,7 +68,8 @@ def _doubt(document: Document, file: File) -> str:
     return (
         f"{counted(n, 'puzzle')} cannot show that: the difference from the model is known to "
         f"\N{PLUS-MINUS SIGN}{100 * half:.1f} points, and a loss of {100 * allowed:g} is to be "
-        f"excluded. That needs about {needed} puzzles. {_measure(document['command'], needed)}"
+        f"excluded. That needs about {counted(needed, 'puzzle')}. "
+        f"{_measure(document['command'], needed)}"
     )
 
 
