@@ -14,10 +14,13 @@ from typing import Any
 import pytest
 
 import trm_export as te
+from tests.runtime.fakes import make_contract
 from tests.runtime.graphs import build, write
 from tests.runtime.tf_graphs import write_saved_model
+from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
 from trm_export.errors import RejectedInputError, UsageError
+from trm_export.own_folders import SOURCE_BUILT
 from trm_runtime.__main__ import main
 from trm_runtime.digest import tree_digest
 
@@ -97,6 +100,51 @@ def test_another_content_is_refused(model: Path, keys: Keys) -> None:
     message = refused(model, keys[1])
     assert "changed since it was signed" in message
     assert f"{path.name}: another content than the signed one" in message
+
+
+def test_a_new_export_says_that_its_signature_is_of_the_old_one(
+    tmp_path: Path, keys: Keys, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, file = str(shipped_checkpoint("sudoku4")), tmp_path / "m.onnx"
+    assert run(["onnx", model, "-o", str(file)]) == 0
+    signature = te.sign(file, keys[0]).read_bytes()
+    assert run(["onnx", model, "-o", str(file)]) == 0  # to the same bytes
+    assert "signature" not in capsys.readouterr().err
+    te.verify(file, keys[1])
+    assert run(["onnx", model, "--batch", "2", "-o", str(file)]) == 0
+    said = f"{file}.sig is a signature of what {file} was before; sign it again with"
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert file.with_name("m.onnx.sig").read_bytes() == signature
+    assert "if you exported or tuned it since, sign it again" in refused(file, keys[1])
+
+
+def test_what_no_reader_knows_is_not_signed(tmp_path: Path, keys: Keys) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    for other in ("notes.txt", "folder"):
+        with pytest.raises(RejectedInputError, match="so no reader of it verifies a signature"):
+            te.sign(tmp_path / other, keys[0])
+    contract = tmp_path / "contract.json"
+    contract.write_text(make_contract().to_json())
+    te.sign(contract, keys[0])
+    te.verify(contract, keys[1])
+
+
+def test_what_is_built_in_a_folder_of_code_is_not_signed(tmp_path: Path, keys: Keys) -> None:
+    from model_signing.verifying import Config
+
+    folder = te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "m_c").path
+    for built in (False, True):
+        if built:
+            for name in SOURCE_BUILT:
+                (folder / name).write_bytes(b"built")
+        signature = te.sign(folder, keys[0])
+        for name in SOURCE_BUILT:
+            (folder / name).write_bytes(b"built again")
+        te.verify(folder, keys[1])
+        Config().use_elliptic_key_verifier(public_key=keys[1]).verify(folder, signature)
+    (folder / "model.c").write_text("other")
+    assert "model.c: another content" in refused(folder, keys[1])
 
 
 def test_more_and_fewer_files_are_refused(tmp_path: Path, keys: Keys) -> None:

@@ -61,6 +61,16 @@ def is_signed_with(path: Path, private: Path) -> bool:
     return True
 
 
+def is_stale(path: Path) -> bool:
+    """Whether the signature beside a file or folder, with any key, is of another content."""
+    beside = signature_beside(path)
+    try:
+        payload, _, _ = _read(beside, path)
+        return bool(_differences(path, *_signed_digests(payload, beside)))
+    except RejectedInputError:
+        return False
+
+
 def verify_signature(
     path: str | os.PathLike[str],
     key: str | os.PathLike[str],
@@ -81,7 +91,8 @@ def verify_signature(
     problems = _differences(model, signed, ignored)
     if problems:
         raise RejectedInputError(
-            f"{model}: changed since it was signed ({beside}); get it again from its author:",
+            f"{model}: changed since it was signed ({beside}); if you exported or tuned it since, "
+            "sign it again, otherwise get it again from its author:",
             first_few(problems),
         )
 

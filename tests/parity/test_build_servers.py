@@ -70,12 +70,16 @@ def test_others_files_are_kept(
 def test_a_summary_is_added_to_text_only(
     files: tuple[str, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ["text", "text.dat", "new.md"]
+    given = ["text", "new.md", "NEW.Markdown"]
     binary, puzzles, copy = tmp_path / "binary", tmp_path / "p.txt", tmp_path / "new.tflite"
     binary.write_bytes(b"text\0")
     (tmp_path / "latin").write_bytes(b"caf\xe9")
     puzzles.write_text("1234............\n")
-    others = [*files, str(binary), str(tmp_path / "latin"), str(puzzles), str(copy)]
+    data, table = tmp_path / "text.dat", tmp_path / "other.txt"
+    data.write_text("text")
+    table.write_text("1234............\n")
+    others = [*files, str(binary), str(tmp_path / "latin"), str(puzzles), str(data), str(table)]
+    others.append(str(copy))
     before = {name: Path(name).read_bytes() for name in others[:-1]}
     for name in others:
         asked = ["--count", "2", "--puzzles", str(puzzles), "--summary", name]

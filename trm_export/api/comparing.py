@@ -32,6 +32,7 @@ from trm_export.tasks.selection import PuzzleSource, read_choice, refuse_puzzles
 from trm_runtime.contract import StepContract
 from trm_runtime.open import open_runner
 from trm_runtime.parity import Gates, Golden, Rung
+from trm_runtime.parity.contracts import other_sizes, sizes_of
 from trm_runtime.parity.gates import read_gates
 from trm_runtime.parity.golden_file import read_golden
 from trm_runtime.parity.result import OK
@@ -185,11 +186,14 @@ def compare(
 
 def _refuse_other_weights(source: ModelSource, artifacts: Sequence[Path]) -> None:
     """OtherWeightsError for files whose contracts record other weights than the model's."""
-    recorded = {path: embedded_contract(path).made_by.weights_sha256 for path in artifacts}
+    contracts = {path: embedded_contract(path) for path in artifacts}
+    recorded = {path: found.made_by.weights_sha256 for path, found in contracts.items()}
     same = {sha256: source.has_weights(sha256) for sha256 in set(recorded.values())}
     others = [path for path, sha256 in recorded.items() if not same[sha256]]
     if others:
-        raise OtherWeightsError(others, source.name)
+        sizes = source.sizes()
+        differing = {path: other_sizes(sizes, sizes_of(contracts[path])) for path in others}
+        raise OtherWeightsError(differing, source.name)
 
 
 def _hinted(hints: ModelHints) -> dict[str, bool]:

@@ -118,13 +118,13 @@ def export(
     wanted = replace(choices, keep=choices.keep or ("*",)) if searched else choices
     refuse_words(kind, wanted)
     _refuse_search(auto_keep, auto_keep_count)
+    refuse_model(model, trust)
     file = ARTIFACTS / target_name(stem_of(model), kind, wanted) if path is None else Path(path)
     source = file_of(model)
     refuse_target(kind, file, source)
     refuse_overwrite(file, force=force)
     if c_array:
         _refuse_array(target, file, force)
-    refuse_model(model, trust)
     refuse_puzzles(puzzles, None, None)
     step_model = as_step_model(model, trust, hints)
     from trm_export.explain.auto_keep import auto_keep as keep_worst

@@ -90,5 +90,8 @@ def all(
         paths = [one.path for one in found.results]
         if paths:
             remark(f"Next: {command('parity', model, *paths, task=task, **vars(hints))}")
+        if not hints.trusted:
+            source = command("c", model, output=output / f"{model.stem}_c")
+            remark(f"C source is not in this set; it is made by: {source}")
     if not found:
         raise typer.Exit(ParityError.exit_code)

@@ -10,6 +10,7 @@ import trm_runtime
 from trm_runtime.display import Shown, Table
 from trm_runtime.message_text import counted, rows_text
 from trm_runtime.parity.chunk_measure import WorsePuzzles
+from trm_runtime.parity.contracts import OTHER_MODEL
 from trm_runtime.parity.decisions import Decisions
 from trm_runtime.parity.drift import Growth, StepSizes
 from trm_runtime.parity.gaps import TensorDiff
@@ -114,10 +115,15 @@ class ParityResult(Shown):
         """The result in one or two sentences."""
         if self.broken is not None:
             where = f"at {self.broken.name}: {self.broken.summary}."
-            if self.same_weights:
+            if self.same_weights or self.of_other_model:
                 return f"FAILED {where}"
             return f"FAILED: made from other weights than this model, which shows {where}"
         return f"{self._passed()}{self._hint()}"
+
+    @property
+    def of_other_model(self) -> bool:
+        """Whether the file is of a model with other sizes; no new export replaces that."""
+        return any(p.startswith(OTHER_MODEL) for p in self.rungs[0].problems)
 
     @property
     def judged(self) -> bool:

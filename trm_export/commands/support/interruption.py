@@ -19,7 +19,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
@@ -117,18 +117,23 @@ def _act(number: int) -> None:
 def _end(number: int) -> NoReturn:
     code, reason = _ENDS[signal.Signals(number)]
     leftovers.clear()
-    _announce(code, reason)
+    _announce(code, reason, leftovers.kept())
     os._exit(code)
 
 
-def _announce(code: int, reason: str) -> None:
+def _announce(code: int, reason: str, kept: Sequence[str] = ()) -> None:
     if _as_json:
-        details = {"type": "KeyboardInterrupt", "message": reason, "problems": []}
+        details: dict[str, object] = {
+            "type": "KeyboardInterrupt",
+            "message": reason,
+            "problems": [],
+        }
+        details |= {"notes": kept} if kept else {}
         document = {"error": {**details, "exit_code": code}}
         with suppress(OSError):
             os.write(1, json.dumps(document, indent=2).encode() + b"\n")
     else:
-        say(reason)
+        say("\n".join((reason, *kept)))
 
 
 def _tell(patience: int, text: str = "") -> None:

@@ -27,7 +27,10 @@ AsJson = Annotated[
 Force = Annotated[
     bool,
     typer.Option(
-        "--force", help="Replace a file that this tool did not make.", rich_help_panel=OUTPUT
+        "--force",
+        help="Replace a file that this tool did not make, or an exported folder with all that is "
+        "in it.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 Output = Annotated[
