@@ -37,6 +37,15 @@ def clear() -> None:
     while _removals:
         with suppress(Exception):
             _removals.popitem()[1]()
+    clear_autograph()
+
+
+def clear_autograph() -> None:
+    """Removes the files of the functions that TensorFlow has converted in this process.
+
+    It needs them only while it converts; it removes them itself at the end of a process, but not
+    of one that is killed, or of a child that ends at once.
+    """
     for name, module in list(sys.modules.items()):
         if name.startswith(_AUTOGRAPH) and module.__file__:
             Path(module.__file__).unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from trm_runtime.errors import OldFileWarning, TRMError, UsageError
 from trm_runtime.streams import discard, has_no_reader, output_problem
 
 CHANGED_GIVENS = 7  # all puzzles are answered, but an answer changes what its puzzle gives
+OUT_OF_TIME = 8  # the deadline ended a puzzle before its model did
 INTERRUPTED = 130
 
 

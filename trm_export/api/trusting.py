@@ -66,17 +66,10 @@ def sign(
 def _config(private: Path, ignored: Sequence[str]) -> Any:
     """What signs with that key, but not these files; RejectedInputError for a key that cannot."""
     package = load_extra("model_signing", "sign", "trm-export")
+    signatures.check_private_key(private)
     hashing = package.hashing.Config().set_ignored_paths(paths=ignored)
-    try:
-        config = package.signing.Config().set_hashing_config(hashing)
-        return config.use_elliptic_key_signer(private_key=private)
-    except Exception as error:  # each kind of key fails in another way
-        curveless = isinstance(error, AttributeError)  # RSA or Ed25519, say
-        reason = "it is on no curve of these" if curveless else reason_of(error)
-        raise RejectedInputError(
-            f"{private}: not a private key that can sign: {reason}; expected one on the "
-            "curve P-256, P-384 or P-521 in PEM format, without a password."
-        ) from error
+    config = package.signing.Config().set_hashing_config(hashing)
+    return config.use_elliptic_key_signer(private_key=private)
 
 
 def _refuse_inputs(target: Path, model: Path, private: Path) -> None:
