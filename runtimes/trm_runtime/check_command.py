@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trm_runtime.display import printable
 from trm_runtime.errors import ParityError, exit_codes_text
 from trm_runtime.failures import Parser
-from trm_runtime.message_text import counted
+from trm_runtime.message_text import clipped, counted
 from trm_runtime.streams import StatusLine
 from trm_runtime.trust import add_options
 
@@ -74,13 +75,23 @@ def run_server(options: argparse.Namespace) -> int:
     from trm_runtime.parity.file_golden import other_engine
     from trm_runtime.parity.golden_file import read_golden
     from trm_runtime.parity.own_loop import with_own_loop
+    from trm_runtime.servers.group import end_all
     from trm_runtime.servers.runner import ServerRunner
+    from trm_runtime.watchdog import ended_by_signals
 
     own, golden = _own_gates(options), read_golden(options.golden)
-    with ServerRunner(options.command, options.timeout, options.puzzle_table) as server:
+    with ended_by_signals(end_all, options.json), ExitStack() as stack:
+        with StatusLine() as status:
+            name, limit = clipped(printable(options.command), 40), options.timeout
+            status.show(f"Waiting for the first message of {name} (at most {limit:g} s) ...")
+            opened = ServerRunner(options.command, options.timeout, options.puzzle_table)
+            server = stack.enter_context(opened)
         hop = other_engine(golden, server.engine)
         gates = own or (None if hop is None else hop.gates)
-        result = with_own_loop(_compared(options, golden, server.whole, gates), golden, server)
+        result = _compared(options, golden, server.whole, gates)
+        with StatusLine() as status:
+            status.show("Comparing the driver's own loop ...")
+            result = with_own_loop(result, golden, server)
     return _shown(options, result, hop, server.engine)
 
 
