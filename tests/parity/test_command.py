@@ -91,7 +91,7 @@ def test_a_file_of_another_model(
     text, cure = " ".join(capsys.readouterr().out.split()), f"Try: trm-export onnx {nine} -o "
     assert refused.err.splitlines()[-1].startswith(cure)
     sizes = "seq_len 16 instead of 81, vocab_size 6 instead of 11"
-    made = "FAILED: made from other weights than this model, which shows at names: "
+    made = "FAILED: made from other weights than the reference, which shows at names: "
     assert text.startswith(f"{made}the file is of another model: {sizes}")
     assert "weights sha256: expected" in text
 

@@ -377,7 +377,7 @@ def test_other_weights_are_mentioned() -> None:
     contract = make_contract()
     other = replace(contract, made_by=replace(contract.made_by, weights_sha256="1" * 64))
     result = compare(FakeRunner(), AlteredRunner(swapped_cell, other), toy_puzzles())
-    assert result.verdict.startswith("FAILED: made from other weights than this model, which ")
+    assert result.verdict.startswith("FAILED: made from other weights than the reference, which ")
 
 
 def test_a_result_is_json() -> None:

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.runtime.fakes import FakeRunner, make_puzzles
+from tests.runtime.fakes import FakeRunner, make_contract, make_puzzles
 from tests.runtime.graphs import write
 from trm_runtime import RejectedInputError, UsageError, initial_carry, open_runner
 from trm_runtime.__main__ import main
-from trm_runtime.parity import record
+from trm_runtime.contract import MadeBy
+from trm_runtime.parity import GoldenOrigin, record
 from trm_runtime.parity.golden_file import write_golden
 from trm_runtime.servers.messages import MAX_LINE, read_line
 from trm_runtime.servers.runner import LoopOptions, ServerRunner
@@ -323,6 +324,71 @@ def test_it_is_told_what_is_waited_for(
     assert "(at most 77 s) ..." in shown
     assert "Comparing the driver's own loop ..." in shown
     assert shown.endswith("\r\033[K")
+
+
+# --- a file or server of other weights than the golden, which its contract shows ----------------
+
+
+@pytest.fixture
+def other_golden(tmp_path: Path) -> Path:
+    """A recording of the toy model with other weights."""
+    made_by = MadeBy("tests", {"numpy": "2"}, "1" * 64, "none")
+    about = GoldenOrigin(provenance={"model": "my model.keras"})
+    path = tmp_path / "other.golden.npz"
+    with path.open("wb") as file:
+        recorded = record(FakeRunner(make_contract(made_by=made_by)), Puzzles(), about=about)
+        write_golden(file, recorded)
+    return path
+
+
+WEIGHTS = "its contract records the SHA-256 0000000000000000... of them, the reference 1111111111"
+
+
+def test_a_file_of_other_weights_is_not_opened(
+    tmp_path: Path,
+    other_golden: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = write(tmp_path / "toy.onnx")
+
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("It was opened.")
+
+    monkeypatch.setattr("trm_runtime.open.open_driver", refuse)
+    assert main(["check", str(path), str(other_golden)]) == 5
+    said = capsys.readouterr()
+    start = "FAILED: made from other weights than the reference, which shows at weights: "
+    verdict, sides = said.out.splitlines()[:2]
+    assert verdict.startswith(f"{start}{WEIGHTS}")
+    assert sides == f"{path} against {other_golden}, a recording of my model.keras."
+    assert said.err == f"Try: trm-export parity 'my model.keras' {path}\n"
+    assert main(["check", str(path), str(other_golden), "--json"]) == 5
+    found = json.loads(capsys.readouterr().out)
+    statuses = {rung["name"]: rung["status"] for rung in found["rungs"]}
+    assert (found["same_weights"], statuses["weights"]) == (False, "failed")
+    assert set(list(statuses.values())[4:]) == {"not judged"}
+
+
+def test_a_server_of_other_weights_is_asked_nothing(
+    other_golden: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert checked(other_golden, "garbage") == 5
+    said = capsys.readouterr()
+    assert WEIGHTS in said.out
+    assert f"The step server against {other_golden}, a recording of my model.keras." in said.out
+    assert said.err == ""
+
+
+@pytest.mark.parametrize(("fault", "cure"), [("drifts", True), ("other", False)])
+def test_a_driver_that_fails_ends_with_the_command_to_try(
+    tmp_path: Path, fault: str, cure: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    about, path = GoldenOrigin(provenance={"model": "m.keras"}), tmp_path / "named.golden.npz"
+    with path.open("wb") as file:
+        write_golden(file, record(FakeRunner(), Puzzles(), about=about))
+    assert checked(path, fault) == 5
+    assert capsys.readouterr().err == "Try: trm-export vectors m.keras\n" * cure
 
 
 # --- the server of this package, as another program sees it -------------------------------------
