@@ -111,6 +111,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         refuse_names(given)
         options = parser.parse_args(given)
         as_json = getattr(options, "json", False)
+        if hasattr(options, "isolate"):
+            limits = options.isolate_memory, options.isolate_seconds
+            isolation.refuse_idle_limits(options.isolate, *limits)
         if getattr(options, "isolate", False) and not isolation.inside():
             words = sys.argv[1:] if arguments is None else arguments
             return isolation.rerun([sys.executable, "-m", "trm_runtime", *words], as_json=as_json)
@@ -168,19 +171,20 @@ def _run(options: argparse.Namespace) -> int:
     from trm_runtime.answers import Stream, replace_file
     from trm_runtime.arc_json import submission
     from trm_runtime.loop import solve
-    from trm_runtime.open import open_runner
+    from trm_runtime.open import open_runner, runner_contract
     from trm_runtime.puzzles import arc_questions, read_identifiers, read_inputs
     from trm_runtime.watchdog import ended_after
 
+    contract = runner_contract(Path(options.model))
+    arc = arc_questions(options.puzzles, contract) if options.submission else None
+    if options.submission and arc is None:
+        raise UsageError("--submission is for ARC JSON and a model of ARC; drop it.")
+    inputs: Any = read_inputs(options.puzzles, contract)
+    if options.identifiers is not None:
+        inputs["puzzle_identifiers"] = read_identifiers(options.identifiers)
     with StatusLine() as line:
         line.show(f"Opening {printable(Path(options.model).name)} ...")
         runner = open_runner(options.model, options.threads, options.puzzle_table)
-    arc = arc_questions(options.puzzles, runner.contract) if options.submission else None
-    if options.submission and arc is None:
-        raise UsageError("--submission is for ARC JSON and a model of ARC; drop it.")
-    inputs: Any = read_inputs(options.puzzles, runner)
-    if options.identifiers is not None:
-        inputs["puzzle_identifiers"] = read_identifiers(options.identifiers)
     stream = Stream(sys.stdout, runner.contract, inputs["inputs"], as_json=options.json)
     started = time.monotonic()
     with ended_after(options.deadline, options.model, options.json) as steps:

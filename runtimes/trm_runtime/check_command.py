@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trm_runtime.display import printable
-from trm_runtime.errors import ParityError, exit_codes_text
+from trm_runtime.errors import ParityError, UsageError, exit_codes_text
 from trm_runtime.failures import Parser, say
 from trm_runtime.message_text import clipped, counted
 from trm_runtime.streams import StatusLine
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 _LISTED = 10
 COMMAND = "--command"
 HELP_COMMAND = "a step server: the program that serves the model, as a shell would start it"
-HELP_TIMEOUT = "end a step server that has not answered in this time (default 300)"
+TIMEOUT = 300.0  # seconds
+HELP_TIMEOUT = f"end a step server that has not answered in this time (default {TIMEOUT:g})"
 
 
 def parser(*, server: bool = False) -> Parser:
@@ -43,9 +44,11 @@ def parser(*, server: bool = False) -> Parser:
     add = command.add_argument
     if server:
         add(COMMAND, metavar="COMMAND", required=True, help=HELP_COMMAND)
-        add("--timeout", type=float, metavar="SECONDS", default=300.0, help=HELP_TIMEOUT)
+        add("--timeout", type=float, metavar="SECONDS", default=TIMEOUT, help=HELP_TIMEOUT)
     else:
         add("model", metavar="MODEL", help="exported model, such as model.tflite")
+        add(COMMAND, metavar="COMMAND", help=f"in the place of MODEL: {HELP_COMMAND}")
+        add("--timeout", type=float, metavar="SECONDS", help=f"with {COMMAND}: {HELP_TIMEOUT}")
         add("--threads", type=int, metavar="N",
             help="threads of the engine (default: its own choice)")  # fmt: skip
         add_options(command)
@@ -64,6 +67,8 @@ def run(options: argparse.Namespace) -> int:
     from trm_runtime.parity.file_golden import engine_hop
     from trm_runtime.parity.golden_file import read_golden
 
+    if options.timeout is not None:
+        raise UsageError(f"--timeout is for {COMMAND}; drop it.")
     with StatusLine() as status:
         status.show(f"Opening {printable(Path(options.model).name)} ...")
         own, golden = _own_gates(options), read_golden(options.golden)

@@ -28,9 +28,9 @@ from trm_export.parity.document import JudgedFile, Timed, judged, report_documen
 from trm_export.parity.engine_rung import engine_rung
 from trm_export.report.outputs import refuse_targets, write_outputs
 from trm_export.step.model_facts import ModelHints
-from trm_export.tasks.selection import PuzzleSource, read_choice, refuse_puzzles
+from trm_export.tasks.selection import PuzzleSource, read_choice, refuse_puzzles, select_puzzles
 from trm_runtime.contract import StepContract
-from trm_runtime.open import open_runner
+from trm_runtime.open import open_runner, runner_contract
 from trm_runtime.parity import Gates, Golden, Rung
 from trm_runtime.parity.gates import read_gates
 from trm_runtime.parity.golden_file import read_golden
@@ -149,13 +149,15 @@ def compare(
     others = [] if any_weights else _of_other_weights(source, artifacts)
     if len(others) == len(artifacts) and not (complete or page or wanted):
         raise OtherWeightsError(others, source.name)
+    own = next((n for n, path in enumerate(artifacts) if path not in others), 0)
+    puzzles, blanks = read_choice(puzzles, blanks)
+    if puzzles is not None and not any_weights and artifacts[own] not in others:
+        select_puzzles(runner_contract(artifacts[own]), puzzles, task, blanks, count)  # or refuses
     contracts = [open_runner(artifact).contract for artifact in artifacts]
     demanded = gates if gates is None or isinstance(gates, Gates) else read_gates(Path(gates))
     costs = costs_of(None if bench is None else Path(bench))
     floor = bool(control) if report is None else control
-    own = next((n for n, path in enumerate(artifacts) if path not in others), 0)
     source, name = replace(source, assumed=contracts[own]), str(source.file or source.name)
-    puzzles, blanks = read_choice(puzzles, blanks)
     job = RecordingJob(
         source, puzzles, task, blanks, count, batch_size, device, require_gpu, floor, _STATES
     )
