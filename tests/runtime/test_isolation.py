@@ -205,12 +205,15 @@ def test_host_commands(tmp_path: Path) -> None:
     done = run("inspect", path, "--isolate", "--isolate-memory", "none", module="trm_export")
     assert done.returncode == 2
     crash = engine(tmp_path / "site", CRASH.format(int(signal.SIGSEGV)))
-    for command in ("evaluate", "reference"):
-        done = run(command, path, "--isolate", module="trm_export", env=crash)
+    write(path, build())
+    puzzles = tmp_path / "puzzles.csv"
+    puzzles.write_text("puzzle,solution\n.123,1111\n")
+    for words in (["evaluate", path, "--puzzles", puzzles], ["reference", path, puzzles]):
+        done = run(*words, "--isolate", module="trm_export", env=crash)
         assert done.returncode == 4
         assert f"{path}: the process that opened it crashed (SIGSEGV)" in done.stderr
     script = subprocess.run(
-        [sys.executable, "cli.py", "evaluate", str(path), "--isolate"],
+        [sys.executable, "cli.py", "reference", str(path), str(puzzles), "--isolate"],
         cwd=ROOT, env=crash, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert script.returncode == 4

@@ -151,6 +151,18 @@ def test_a_driver_of_another_model_fails_at_its_contract(
     assert found.count("not judged") == 9
 
 
+def test_the_help_of_check_shows_step_servers(
+    golden: Path, toy_onnx: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["check", "--help"])
+    shown = capsys.readouterr().out
+    assert "--command COMMAND" in shown
+    assert "--timeout SECONDS" in shown
+    assert main(["check", str(toy_onnx), str(golden), "--timeout", "5"]) == 2
+    assert capsys.readouterr().err == "Error: --timeout is for --command; drop it.\n"
+
+
 def test_a_puzzle_table_and_a_timeout_are_checked(golden: Path) -> None:
     assert checked(golden, "none", "--puzzle-table", "t.npy") == 2
     assert checked(golden, "none", "--timeout", "0") == 2
