@@ -170,11 +170,13 @@ def _doctor(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     from trm_runtime.answers import Stream, replace_file
     from trm_runtime.arc_json import submission
+    from trm_runtime.cores import check_threads
     from trm_runtime.loop import solve
     from trm_runtime.open import open_runner, runner_contract
     from trm_runtime.puzzles import arc_questions, read_identifiers, read_inputs
     from trm_runtime.watchdog import ended_after
 
+    check_threads(options.threads)
     contract = runner_contract(Path(options.model))
     arc = arc_questions(options.puzzles, contract) if options.submission else None
     if options.submission and arc is None:

@@ -63,12 +63,14 @@ def parser(*, server: bool = False) -> Parser:
 
 def run(options: argparse.Namespace) -> int:
     """Compare a file and print; returns the exit code."""
+    from trm_runtime.cores import check_threads
     from trm_runtime.open import open_runner, runner_contract
     from trm_runtime.parity.file_golden import engine_hop
     from trm_runtime.parity.golden_file import read_golden
 
     if options.timeout is not None:
         raise UsageError(f"--timeout is for {COMMAND}; drop it.")
+    check_threads(options.threads)
     with StatusLine() as status:
         status.show(f"Opening {printable(Path(options.model).name)} ...")
         own, golden = _own_gates(options), read_golden(options.golden)
