@@ -56,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         refuse_names(given)
         options = parser.parse_args(given)
         as_json = getattr(options, "json", False)
+        if hasattr(options, "isolate"):
+            limits = options.isolate_memory, options.isolate_seconds
+            isolation.refuse_idle_limits(options.isolate, *limits)
         if getattr(options, "isolate", False) and not isolation.inside():
             words = sys.argv[1:] if arguments is None else arguments
             return isolation.rerun([sys.executable, "-m", "trm_runtime", *words], as_json=as_json)

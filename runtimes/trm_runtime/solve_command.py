@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from trm_runtime.trust import add_options
 
 if TYPE_CHECKING:
     from trm_runtime.answers import Stream
+    from trm_runtime.contract import StepContract
     from trm_runtime.runner import StepRunner
     from trm_runtime.solution import Solution, StepEvent
 
@@ -76,17 +77,21 @@ def run(options: argparse.Namespace) -> int:
     """Solve the puzzles, and write each answer as soon as it is found; returns the exit code."""
     from trm_runtime.answers import Stream, replace_file
     from trm_runtime.arc_json import submission
-    from trm_runtime.open import open_runner
+    from trm_runtime.cores import check_threads
+    from trm_runtime.open import open_runner, runner_contract
     from trm_runtime.puzzles import arc_questions
 
+    check_threads(options.threads)
+    contract = runner_contract(Path(options.model))
+    arc = arc_questions(options.puzzles, contract) if options.submission else None
+    if options.submission and arc is None:
+        raise UsageError("--submission is for ARC JSON and a model of ARC; drop it.")
+    groups = _groups(options, contract)
     with StatusLine() as line:
         line.show(f"Opening {printable(Path(options.model).name)} ...")
         runner = open_runner(options.model, options.threads, options.puzzle_table)
-    arc = arc_questions(options.puzzles, runner.contract) if options.submission else None
-    if options.submission and arc is None:
-        raise UsageError("--submission is for ARC JSON and a model of ARC; drop it.")
     found, stream = _Found(), None
-    for inputs in _groups(options, runner):
+    for inputs in groups:
         if stream is None:
             stream = Stream(sys.stdout, runner.contract, inputs["inputs"], as_json=options.json)
         stream.go_on_with(inputs["inputs"])
@@ -121,18 +126,17 @@ class _Found:
         self.seconds += seconds
 
 
-def _groups(options: argparse.Namespace, runner: StepRunner) -> Iterator[Any]:
-    """The inputs that are there to be solved together, in turn."""
+def _groups(options: argparse.Namespace, contract: StepContract) -> Iterable[Any]:
+    """The inputs that are there to be solved together, in turn; those of a file are read now."""
     from trm_runtime.arriving import inputs_arriving
     from trm_runtime.puzzles import read_identifiers, read_inputs
 
     if options.puzzles == "-" and options.identifiers is None:
-        yield from inputs_arriving(runner.contract)
-        return
-    inputs: Any = read_inputs(options.puzzles, runner)
+        return inputs_arriving(contract)
+    inputs: Any = read_inputs(options.puzzles, contract)
     if options.identifiers is not None:
         inputs["puzzle_identifiers"] = read_identifiers(options.identifiers)
-    yield inputs
+    return [inputs]
 
 
 def _solve(

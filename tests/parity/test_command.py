@@ -99,6 +99,31 @@ def test_a_file_of_another_model(
 
 
 @pytest.mark.parametrize(
+    "words", [["parity", 0, 1, "--puzzles"], ["evaluate", 1, "--puzzles"], ["reference", 1]]
+)
+def test_bad_puzzles_are_reported_before_an_engine_is_loaded(
+    files: tuple[str, str, str],
+    words: list[str | int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from trm_export.api import comparing, frameworks
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("An engine or Keras was loaded.")
+
+    monkeypatch.setattr("trm_runtime.open.open_driver", refuse)
+    monkeypatch.setattr(frameworks, "load_keras", refuse)
+    monkeypatch.setattr(comparing, "load_keras", refuse)
+    bad = tmp_path / "bad.txt"
+    bad.write_text("1234\n")
+    line = [files[word] if isinstance(word, int) else word for word in words]
+    assert run([*line, str(bad)]) == 4
+    assert "line 1: expected 16 characters, got 4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("options", "words"),
     [
         (["--blanks", "some"], "--blanks must be a number, minimal or hard"),

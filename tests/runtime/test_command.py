@@ -217,6 +217,27 @@ def test_rejected_files_exit_with_4(toy_onnx: Path, puzzles: Path, tmp_path: Pat
         assert "Traceback" not in done.stderr
 
 
+def test_bad_puzzles_are_reported_before_an_engine_is_loaded(
+    toy_onnx: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("An engine was loaded.")
+
+    monkeypatch.setattr("trm_runtime.open.open_driver", refuse)
+    bad, good = tmp_path / "bad.txt", tmp_path / "good.txt"
+    bad.write_text(".12\n")
+    good.write_text(".123\n")
+    assert main([str(toy_onnx), str(bad)]) == 4
+    assert "line 1: expected 4 characters, got 3" in capsys.readouterr().err
+    assert main([str(toy_onnx), str(good), "--identifiers", str(tmp_path / "none.txt")]) == 4
+    assert "none.txt" in capsys.readouterr().err
+    with pytest.raises(AssertionError, match="An engine was loaded"):
+        main([str(toy_onnx), str(good)])
+
+
 def test_a_missing_engine_exits_with_3(toy_onnx: Path, puzzles: Path, tmp_path: Path) -> None:
     blocked = tmp_path / "blocked"
     blocked.mkdir()

@@ -179,6 +179,7 @@ def parity(
             report=report,
             bench=bench,
             speed=speed,
+            complete=as_json or junit is not None or summary is not None,
             weights=weights,
             explain=explain,
             trust=hints.trusted,

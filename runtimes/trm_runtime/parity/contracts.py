@@ -16,6 +16,7 @@ from trm_runtime.tensors import AnySpec, Scalar, shape_text
 SIZES = ("seq_len", "vocab_size", "hidden_size")  # of a puzzle, and of a state
 OTHER_MODEL = "the file is of another model"  # how such a problem begins
 _STATE = "z_L"  # a state of our own models, (B, P, hidden_size)
+_DIGITS = 16  # of a SHA-256, in words
 _RULES = ("granularity", "max_steps", "num_puzzle_identifiers")
 
 
@@ -50,6 +51,17 @@ def shape_problems(reference: StepContract, candidate: StepContract) -> list[str
         f"{spec.name}: expected {shape_text(spec.shape)}, got {shape_text(other.shape)}"
         for spec, other in _pairs(reference, candidate)
         if spec.shape[1:] != other.shape[1:] or not _fits(spec.shape[0], other.shape[0])
+    ]
+
+
+def weights_problems(reference: StepContract, candidate: StepContract) -> list[str]:
+    """The checksum of other weights than those of the reference."""
+    wanted, got = reference.made_by.weights_sha256, candidate.made_by.weights_sha256
+    if wanted == got:
+        return []
+    return [
+        f"its contract records the SHA-256 {got[:_DIGITS]}... of them, the reference "
+        f"{wanted[:_DIGITS]}..., so nothing was computed"
     ]
 
 

@@ -22,7 +22,7 @@ from trm_runtime.parity.chunk_measure import (
     measure_refilled,
     merged,
 )
-from trm_runtime.parity.contracts import CHECKS
+from trm_runtime.parity.contracts import CHECKS, weights_problems
 from trm_runtime.parity.decisions import decide, tolerance
 from trm_runtime.parity.drift import above_floor, growth, step_sizes
 from trm_runtime.parity.few_steps import numbers
@@ -165,12 +165,22 @@ def part_work(golden: Golden, number: int, candidate: StepContract) -> int:
 
 
 def refusal(
-    expected: StepContract, found: StepContract, gates: Gates, puzzles: int, kind: str
+    expected: StepContract,
+    found: StepContract,
+    gates: Gates,
+    puzzles: int,
+    kind: str,
+    *,
+    any_weights: bool = True,
 ) -> ParityResult | None:
-    """The result if the contracts differ, in which case nothing is run; None if they agree."""
+    """The result if the contracts differ, in which case nothing is run; None if they agree.
+
+    Unless `any_weights` are compared, they also differ by the checksum of the weights.
+    """
     wanted = as_loop(expected) if found.granularity == "loop" else expected
     problems = {name: rule(wanted, found) for name, rule in CHECKS.items()}
-    if not any(problems.values()):
+    weights = [] if any_weights else weights_problems(expected, found)
+    if not weights and not any(problems.values()):
         return None
     return ParityResult(
         precision=found.precision,
@@ -179,8 +189,8 @@ def refusal(
         followed=0,
         refilled_slots=0,
         kind=kind,
-        same_weights=_same_weights(expected, found),
-        rungs=contract_rungs(problems),
+        same_weights=not weights_problems(expected, found),
+        rungs=contract_rungs(problems, weights),
     )
 
 
@@ -198,7 +208,7 @@ def conclude(
         "followed": int((~total.refilled).sum()),
         "refilled_slots": int(total.refilled.sum()),
         "kind": golden.about.kind,
-        "same_weights": _same_weights(golden.contract, candidate),
+        "same_weights": not weights_problems(golden.contract, candidate),
         "forced": forced,
     }
     contracts = contract_rungs(dict.fromkeys(CHECKS, ()))
@@ -229,10 +239,6 @@ def conclude(
         accuracy=score,
         stories=total.stories,
     )
-
-
-def _same_weights(expected: StepContract, found: StepContract) -> bool:
-    return expected.made_by.weights_sha256 == found.made_by.weights_sha256
 
 
 def _errors(total: Part, contract: StepContract, *, lossy: bool) -> tuple[TensorDiff, ...]:

@@ -18,7 +18,7 @@ from trm_runtime.parity.gates import Gates
 from trm_runtime.parity.outcomes import Accuracy, Halting
 
 OK, FAILED, REPORTED, NOT_JUDGED = "ok", "failed", "reported", "not judged"
-WEIGHTS = "weights"  # the rung of a host: what the file stores, before what it computes
+WEIGHTS = "weights"  # a rung of a host, what the file stores; or checksums that contracts record
 ENGINE = "engine"  # the rung of a host: the file against itself
 
 
@@ -117,7 +117,7 @@ class ParityResult(Shown):
             where = f"at {self.broken.name}: {self.broken.summary}."
             if self.same_weights or self.of_other_model:
                 return f"FAILED {where}"
-            return f"FAILED: made from other weights than this model, which shows {where}"
+            return f"FAILED: made from other weights than the reference, which shows {where}"
         return f"{self._passed()}{self._hint()}"
 
     @property
@@ -163,7 +163,7 @@ class ParityResult(Shown):
     def _hint(self) -> str:
         if self.same_weights:
             return ""
-        return " The file has other weights than this model; export the model again."
+        return " The file has other weights than the reference; export its model again."
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON types, infinities and NaN apart."""
