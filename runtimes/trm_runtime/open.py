@@ -6,11 +6,17 @@ import os
 from pathlib import Path
 from typing import Any
 
-from trm_runtime.block import BlockRunner
+from trm_runtime.block import BlockRunner, step_contract
+from trm_runtime.contract import StepContract
 from trm_runtime.errors import UsageError
 from trm_runtime.file_kinds import kind_of
 from trm_runtime.integer import IntegerRunner, usual_contract
-from trm_runtime.puzzle_table import PuzzleTableRunner, open_table, table_beside
+from trm_runtime.puzzle_table import (
+    PuzzleTableRunner,
+    identifiers_contract,
+    open_table,
+    table_beside,
+)
 from trm_runtime.runner import StepRunner
 
 
@@ -44,6 +50,28 @@ def open_runner(
     return wrapped(
         open_driver(path, threads, optimised=optimised, engine=engine), path, puzzle_table
     )
+
+
+def embedded_contract(path: Path) -> StepContract:
+    """The contract inside an undamaged file or folder, as its driver reads it, without an engine.
+
+    Raises RejectedInputError for one that is missing, of unknown kind, damaged or changed.
+    """
+    text = kind_of(path).read_contract(path)
+    return StepContract.from_json(text, f"{path}: its step contract")
+
+
+def runner_contract(path: Path, engine: str | None = None) -> StepContract:
+    """The contract that `open_runner(path, engine=engine)` has, without the engine.
+
+    Raises what `embedded_contract` raises, and UsageError for an unknown engine.
+    """
+    _, mode = kind_of(path).chosen(engine)
+    contract = usual_contract(embedded_contract(path).computed_in(mode))
+    if contract.granularity == "block":
+        contract = step_contract(contract)
+    wanted = contract.puzzle_table_sha256 is not None
+    return identifiers_contract(contract) if wanted else contract
 
 
 def open_driver(

@@ -85,7 +85,7 @@ class OpenVINORunner:
             read_contract(self._path), f"{self._path}: its step contract"
         )
         compiled = _open(engine, self._path, threads, mode)
-        entering = {spec.name for spec in (*contract.inputs, *contract.carry)}
+        entering = {spec.name for spec in contract.inputs} | {spec.name for spec in contract.carry}
         leaving = {spec.name for spec in contract.outputs} | {spec.next for spec in contract.carry}
         outputs = _described(compiled.outputs, leaving)
         verify(contract, _described(compiled.inputs, entering), outputs, str(self._path))
