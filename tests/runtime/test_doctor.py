@@ -189,7 +189,7 @@ def test_tflite_runtime_beside_numpy_2(
     with pytest.raises(MissingExtraError) as caught:
         litert.try_engine(TINY)
     assert needed in str(caught.value)
-    monkeypatch.setattr("trm_runtime.open.runner_contract", lambda path: make_contract())
+    monkeypatch.setattr("trm_runtime.open.runner_contract", lambda *_: make_contract())
     (tmp_path / "m.tflite").write_bytes(b"")
     (tmp_path / "p.txt").write_text(".123\n")
     assert main([str(tmp_path / "m.tflite"), str(tmp_path / "p.txt")]) == 3

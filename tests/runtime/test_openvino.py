@@ -129,7 +129,7 @@ def product() -> onnx.ModelProto:
 
 def test_a_processor_without_bf16_is_named(toy_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver.load_engine().Core, "get_property", lambda *_: ["FP32", "INT8"])
-    with pytest.raises(UsageError, match=r"this processor has no bf16; use openvino without :bf16"):
+    with pytest.raises(UsageError, match=r"this processor has no bf16; choose the engine openvino"):
         open_runner(toy_onnx, engine="openvino:bf16")
     assert open_runner(toy_onnx, engine="openvino")
 

@@ -109,7 +109,7 @@ def _open(engine: Any, path: Path, threads: int | None, mode: str | None) -> Any
     check_threads(threads)
     core = engine.Core()
     if mode == BF16 and "BF16" not in core.get_property(_CPU, "OPTIMIZATION_CAPABILITIES"):
-        raise UsageError(f"{path}: this processor has no bf16; use openvino without :{BF16}.")
+        raise UsageError(f"{path}: this processor has no bf16; choose the engine openvino.")
     options = {
         "INFERENCE_PRECISION_HINT": mode or "f32",  # its own choice is bf16, or f16 on Arm
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
