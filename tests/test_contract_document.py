@@ -38,6 +38,7 @@ from trm_runtime.contract import (
     HaltRule,
     MadeBy,
     StepContract,
+    Symmetries,
     TensorSpec,
 )
 from trm_runtime.contract_rules import GRANULARITIES, INPUTS, required_carry, required_outputs
@@ -55,6 +56,7 @@ PARTS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "Carry tensor": (CarrySpec, GRID_KEYS),
     "Halt rule": (HaltRule, OPTIONAL_HALT_KEYS),
     "Provenance": (MadeBy, ()),
+    "Symmetries": (Symmetries, ()),
 }
 TYPES = {
     "str": "text",
@@ -69,6 +71,8 @@ TYPES = {
     "Scalar": "boolean or number",
     "HaltRule": "halt rule",
     "MadeBy": "provenance",
+    "Symmetries | None": "symmetries or null",
+    "tuple[tuple[int, ...], ...]": "list of lists of whole numbers",
     "tuple[TensorSpec, ...]": "list of tensors",
     "tuple[CarrySpec, ...]": "list of carry tensors",
 }
