@@ -234,7 +234,9 @@ def _voted(score: ArcScore, problems: int) -> dict[str, Any]:
 def _grids(score: ArcScore) -> tuple[Board, ...]:
     return tuple(
         Board(
-            encode(one.right), encode(first.grid), f"{one.problem}: {counted(first.votes, 'vote')}"
+            encode(one.right),
+            encode(first.answer),
+            f"{one.problem}: {counted(first.votes, 'vote')}",
         )
         for one in score.asked
         for first in one.candidates[:1]
