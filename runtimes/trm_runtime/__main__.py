@@ -35,6 +35,7 @@ from trm_runtime.memory import return_large_blocks
 from trm_runtime.message_text import counted
 from trm_runtime.streams import StatusLine, open_closed_streams
 from trm_runtime.trust import add_options, require
+from trm_runtime.try_options import CHOOSE, SIGMA, VARY
 
 if TYPE_CHECKING:
     from trm_runtime.solution import Solution, StepEvent
@@ -55,8 +56,9 @@ def _parser() -> Parser:
     parser = Parser(
         prog="python -m trm_runtime",
         description="Solve puzzles with an exported Tiny Recursive Model.",
-        epilog="Each line of output: answer, steps, stop reason, q_halt, separated by tabs; it is "
-        "written as soon as its puzzle and all before it are done. "
+        epilog="Each line of output: answer, steps, stop reason, q_halt, separated by tabs, and "
+        "with --tries the number of tries, their steps and the one that gave the answer, from 0; "
+        "it is written as soon as its puzzle and all before it are done. "
         "Other commands: `doctor` shows which engines are installed and what they open; "
         f"`check MODEL GOLDEN` compares a model with a recorded reference; "
         f"`serve MODEL` answers requests for steps. {exit_codes_text()}",
@@ -77,6 +79,7 @@ def _parser() -> Parser:
     add("--max-steps", type=int, metavar="N", help="stop every puzzle after N steps")
     add("--deadline", type=float, metavar="SECONDS", help="stop all puzzles after this time")
     add("--batch-size", type=int, metavar="N", help="puzzles in one batch (default 64)")
+    _add_tries(parser)
     add("--threads", type=int, metavar="N", help="threads of the engine (default: its own choice)")
     add("--submission", metavar="FILE", help="write the answers to ARC JSON as a submission")
     add_options(parser)
@@ -84,6 +87,19 @@ def _parser() -> Parser:
         help="print one JSON object with a line for each puzzle, errors included")  # fmt: skip
     add("--version", action="version", version=f"trm-runtime {__version__}")
     return parser
+
+
+def _add_tries(parser: Parser) -> None:
+    add = parser.add_argument
+    add("--tries", type=int, default=1, metavar="N",
+        help="ask a puzzle without a sure answer again, N times at most (default 1)")  # fmt: skip
+    add("--vary", default=VARY[0], metavar="WAY",
+        help="how tries differ: symmetry (default), noise or both")  # fmt: skip
+    add("--choose", default=CHOOSE[0], metavar="RULE",
+        help="the answer among tries: score (default), first or vote")  # fmt: skip
+    add("--seed", type=int, default=0, metavar="N", help="of the tries (default 0)")
+    add("--sigma", type=float, default=SIGMA, metavar="S",
+        help=f"deviation of the noise (default {SIGMA})")  # fmt: skip
 
 
 def _doctor_parser() -> Parser:
@@ -193,6 +209,11 @@ def _run(options: argparse.Namespace) -> int:
             deadline=options.deadline,
             batch_size=options.batch_size,
             on_step=progress,
+            tries=options.tries,
+            vary=options.vary,
+            choose=options.choose,
+            seed=options.seed,
+            sigma=options.sigma,
         )
     seconds = time.monotonic() - started
     progress.line.clear()

@@ -29,9 +29,9 @@ def write(
 
     A line a puzzle: answer, steps, stop reason, q_halt, separated by tabs. An answer is text, or
     ids with spaces if the contract has no alphabet. With several tries three more: how many were
-    begun, the steps of all, and which one gave the answer, from 0. `as_json`, by default for names that end in
-    `.json`: one object with `model_name`, `precision` and, in `puzzles`, the same for each puzzle,
-    its ids, and whether its given cells were kept; again a line a puzzle.
+    begun, the steps of all, and which one gave the answer, from 0. `as_json`, by default for names
+    that end in `.json`: one object with `model_name`, `precision` and, in `puzzles`, the same for
+    each puzzle, its ids, and whether its given cells were kept; again a line a puzzle.
 
     Raises OSError if the file cannot be written.
     """

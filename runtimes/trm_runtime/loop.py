@@ -30,7 +30,8 @@ from trm_runtime.puzzles import as_tokens, refuse_padding
 from trm_runtime.rollout import Rollout
 from trm_runtime.runner import Arrays, StepOutput, StepRunner, initial_carry
 from trm_runtime.solution import STOP_REASONS, Solution, StepEvent
-from trm_runtime.tries import SIGMA, plan_tries
+from trm_runtime.tries import plan_tries
+from trm_runtime.try_options import CHOOSE, SIGMA, VARY
 
 __all__ = [
     "DEFAULT_BATCH_SIZE",
@@ -60,8 +61,8 @@ def solve(
     on_step: OnStep | None = None,
     batch_size: int | None = None,
     tries: int = 1,
-    vary: str = "symmetry",
-    choose: str = "score",
+    vary: str = VARY[0],
+    choose: str = CHOOSE[0],
     seed: int = 0,
     sigma: float = SIGMA,
 ) -> Solution:

@@ -125,8 +125,12 @@ class Solution(Shown):
     @property
     def mean_steps(self) -> float:
         """Mean number of steps of a puzzle, of all its tries together."""
-        steps = self.steps if self.total_steps is None else self.total_steps
-        return float(steps.mean())
+        return float(self.all_steps.mean())
+
+    @property
+    def all_steps(self) -> np.ndarray[Any, Any]:
+        """(N,) int32: steps of each puzzle, of all its tries together."""
+        return self.steps if self.total_steps is None else self.total_steps
 
     @property
     def summary(self) -> str:

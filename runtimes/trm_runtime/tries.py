@@ -16,12 +16,10 @@ from trm_runtime.contract_rules import required_carry
 from trm_runtime.errors import UsageError
 from trm_runtime.guises import Guises, draw_guises
 from trm_runtime.randomness import noise, stream
+from trm_runtime.try_options import CHOOSE, VARY
 
 Array = np.ndarray[Any, Any]
 
-VARY = ("symmetry", "noise", "both")
-CHOOSE = ("score", "first", "vote")
-SIGMA = 0.2  # arXiv 2605.19943
 MAX_TRIES = 1 << 16
 _PURPOSE = 1  # of the streams of noise; that of guises is another
 

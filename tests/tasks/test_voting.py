@@ -67,7 +67,9 @@ def test_copies_are_turned_back_and_outvote_a_wrong_answer(
     assert score.mean_steps == 3
     alone = answered(task, (plain,), monkeypatch, copies=1)
     assert alone.exact(2) == 0
-    assert (task.problems[1].asked[0][0] == decode(encode(score.asked[0].candidates[0].grid))).all()
+    assert (
+        task.problems[1].asked[0][0] == decode(encode(score.asked[0].candidates[0].answer))
+    ).all()
 
 
 def test_two_attempts_count(task: ArcTask, monkeypatch: pytest.MonkeyPatch) -> None:
