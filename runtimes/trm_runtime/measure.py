@@ -5,7 +5,8 @@
 Memory is that of the process: the engine is loaded first, and what opening and running the model
 adds to that is counted. INPUTS.npz has the `inputs` of a model and may have its
 `puzzle_identifiers`. Prints one JSON object; if the model cannot be measured, `refused` in it is
-the error, and the exit code is that of the error. The process ends with its parent, if that is PID. TRIES is a JSON object of options of `solve`.
+the error, and the exit code is that of the error. The process ends with its parent, if that is PID.
+TRIES is a JSON object of options of `solve`.
 Knows numpy and the drivers; memory is read from /proc, which only Linux has.
 """
 

@@ -34,11 +34,11 @@ from trm_runtime.doctor import examine
 from trm_runtime.json_values import plain
 from trm_runtime.loop import solve
 from trm_runtime.message_text import counted
+from trm_runtime.try_options import CHOOSE, SIGMA, VARY
 
 if TYPE_CHECKING:
     from trm_export.step.step_model import StepModel
     from trm_runtime.solution import Solution
-from trm_runtime.try_options import CHOOSE, SIGMA, VARY
 
 __all__ = ["BenchResult", "bench"]
 
