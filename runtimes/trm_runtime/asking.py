@@ -42,7 +42,8 @@ class Asking:
         self._q_continue = np.full(rows, np.nan, dtype=np.float32)
         self.reasons = np.full(rows, RUNNING, dtype=np.int8)
         first = rows if tries.all_run else self._count
-        self._waiting = list(range(first))  # a heap: the lowest try, and of it the lowest puzzle
+        self._next, self._first = 0, first  # the rows that wait from the beginning
+        self._later: list[int] = []  # a heap of those that wait since: all are higher
         self._left = np.full(self._count, first // max(self._count, 1))  # tries to be finished
         self._done = np.zeros(self._count, dtype=bool)
 
@@ -59,11 +60,13 @@ class Asking:
     def take(self, most: int) -> Array:
         """(n,) int64: the next rows to begin, at most so many."""
         rows: list[int] = []
-        while self._waiting and len(rows) < most:
-            row = heapq.heappop(self._waiting)
+        first = np.arange(self._next, min(self._next + most, self._first))
+        self._next += len(first)
+        while self._later and len(first) + len(rows) < most:
+            row = heapq.heappop(self._later)
             if self.reasons[row] == RUNNING:
                 rows.append(row)
-        return np.array(rows, dtype=np.int64)
+        return np.append(first, np.array(rows, dtype=np.int64))
 
     def feeds(self, rows: Array) -> dict[str, Array]:
         """The inputs (n, ...) of these rows, in their guises."""
@@ -117,7 +120,7 @@ class Asking:
     def _ask_again(self, puzzle: int) -> None:
         self._left[puzzle] = self.tries.count - 1
         for number in range(1, self.tries.count):
-            heapq.heappush(self._waiting, number * self._count + puzzle)
+            heapq.heappush(self._later, number * self._count + puzzle)
 
     def _settled(self, done: Mapping[int, int], rows: int) -> Array:
         found = np.zeros(rows, dtype=bool)

@@ -18,10 +18,7 @@ KEY = "symmetries"  # of the contract
 
 @dataclass(frozen=True)
 class Symmetries:
-    """Generators of the symmetries of a task; see docs/contract.md.
-
-    Raises nothing; `symmetry_problems` has the rules.
-    """
+    """Generators of the symmetries of a task; `symmetry_problems` has the rules."""
 
     positions: tuple[tuple[int, ...], ...] = ()
     """Permutations p of 0..S-1: cell i of the other puzzle is cell p[i] of this one."""
