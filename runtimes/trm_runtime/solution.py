@@ -113,14 +113,8 @@ class Solution(Shown):
     @property
     def stops(self) -> str:
         """Stop reasons and the mean number of steps: `2 halted; 3.50 steps on average`."""
-        reasons = sorted(Counter(self.stop_reasons).items())
-        counts = ", ".join(f"{count} {reason}" for reason, count in reasons)
-        if not len(self):
-            return "no steps"
-        if self.tries is None:
-            return f"{counts}; {self.mean_steps:.2f} steps on average"
-        means = f"{self.mean_steps:.2f} steps in {self.tries.mean():.2f} tries on average"
-        return f"{counts}; {means}"
+        tries = None if self.tries is None else int(self.tries.sum())
+        return stops_text(Counter(self.stop_reasons), int(self.all_steps.sum()), tries)
 
     @property
     def mean_steps(self) -> float:
@@ -163,6 +157,16 @@ class Solution(Shown):
             **{key: values.tolist() for key, values in self.about_tries.items()},
         }
         return json.dumps(fields, allow_nan=False)
+
+
+def stops_text(reasons: Mapping[str, int], steps: int, tries: int | None = None) -> str:
+    """How many puzzles stopped for each reason, and the mean numbers of their steps and tries."""
+    counts = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+    puzzles = sum(reasons.values())
+    if not puzzles:
+        return "no steps"
+    several = "" if tries is None else f" in {tries / puzzles:.2f} tries"
+    return f"{counts}; {steps / puzzles:.2f} steps{several} on average"
 
 
 def finite_or_none(value: float) -> float | None:
