@@ -366,6 +366,7 @@ def test_answers_are_written_as_soon_as_their_puzzle_is_done(as_json: bool) -> N
     got = solve(runner, puzzles, tries=3, max_steps=2, batch_size=5, on_step=streamed)
     before = target.getvalue()
     streamed.finish(got)
+    streamed.end()
     whole = io.StringIO()
     write(got, whole, as_json=as_json)
     assert target.getvalue() == whole.getvalue()
