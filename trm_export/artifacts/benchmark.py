@@ -11,7 +11,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -65,19 +67,20 @@ def bench(
     labels: Array | None = None,
     reference: Solution | None = None,
     identifiers: Array | None = None,
+    again: Mapping[str, Any] = MappingProxyType({}),
     engine: str | None = None,
 ) -> BenchRow:
     """Measures one artifact on puzzles ``tokens`` (N, S) int32.
 
     ``labels`` (N, S) int32 with UNJUDGED in cells that do not count, as `PuzzleSet.targets` has
-    them; ``identifiers`` (N,) int32 of the puzzles, 0 if None;
-    ``engine`` as `open_runner` takes it.
+    them; ``identifiers`` (N,) int32 of the puzzles, 0 if None; ``again`` options of `solve` about
+    tries, which ``reference`` was solved with, too; ``engine`` as `open_runner` takes it.
 
     Raises:
         TRMError: the file cannot be measured, with the class that its driver raises. If the
             engine crashes it is a RejectedInputError that names the signal.
     """
-    measured = _measured(path, tokens, identifiers, engine)
+    measured = _measured(path, tokens, identifiers, again, engine)
     answers, steps = np.array(measured.pop("answers")), np.array(measured.pop("steps"))
     solved = None if labels is None else exact(answers, labels)
     same = None if reference is None else exact(answers, reference.answers)
@@ -87,7 +90,7 @@ def bench(
         puzzles=len(tokens),
         mean_steps=float(steps.mean()),
         answers_equal=None if same is None else float(same.mean()),
-        steps_equal=None if reference is None else float((steps == reference.steps).mean()),
+        steps_equal=None if reference is None else float((steps == reference.all_steps).mean()),
         exact=None if solved is None else float(solved.mean()),
         exact_interval=None if solved is None else wilson(int(solved.sum()), len(solved)),
         **measured,
@@ -95,7 +98,11 @@ def bench(
 
 
 def _measured(
-    path: Path, tokens: Array, identifiers: Array | None, engine: str | None
+    path: Path,
+    tokens: Array,
+    identifiers: Array | None,
+    again: Mapping[str, Any],
+    engine: str | None,
 ) -> dict[str, Any]:
     inputs = {"inputs": tokens}
     if identifiers is not None:
@@ -105,7 +112,8 @@ def _measured(
         file = folder / "inputs.npz"
         np.savez(file, **inputs)  # type: ignore[arg-type]
         chosen = [] if engine is None else [engine]
-        done = _run([*command, str(file), str(os.getpid()), *chosen])
+        options = [json.dumps(dict(again)), *chosen]
+        done = _run([*command, str(file), str(os.getpid()), *options])
     document: dict[str, Any] = json.loads(done.stdout or "{}")
     if done.returncode:
         raise _failure(path, done, document.get("refused"))

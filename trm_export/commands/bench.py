@@ -16,6 +16,7 @@ from trm_export.commands.support.options import (
     JsonFile,
     ModelOptions,
     PuzzleOptions,
+    TryOptions,
 )
 from trm_export.commands.support.trust_options import TrustOptions
 
@@ -39,6 +40,7 @@ def bench(
     puzzles: PuzzleOptions,
     hints: ModelOptions,
     trust: TrustOptions,
+    again: TryOptions,
     files: Files = None,
     count: Count = 200,
     engine: EngineName = None,
@@ -60,6 +62,7 @@ def bench(
             model,
             files or (),
             **vars(puzzles),
+            **vars(again),
             count=count,
             engine=engine,
             output=output,

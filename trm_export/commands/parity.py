@@ -22,6 +22,7 @@ from trm_export.commands.support.options import (
     ModelOptions,
     PuzzleOptions,
     ReferenceOptions,
+    TryOptions,
 )
 from trm_export.commands.support.trust_options import TrustOptions
 
@@ -129,6 +130,7 @@ def parity(
     reference: ReferenceOptions,
     hints: ModelOptions,
     trust: TrustOptions,
+    again: TryOptions,
     count: Count = 200,
     golden: GoldenFile = None,
     gate: GateFile = None,
@@ -169,6 +171,7 @@ def parity(
             model,
             artifacts,
             **vars(puzzles),
+            **vars(again),
             **vars(reference),
             count=count,
             golden=golden,
