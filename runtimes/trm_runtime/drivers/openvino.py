@@ -111,9 +111,9 @@ def _open(engine: Any, path: Path, threads: int | None, mode: str | None) -> Any
     if mode == BF16 and "BF16" not in core.get_property(_CPU, "OPTIMIZATION_CAPABILITIES"):
         raise UsageError(f"{path}: this processor has no bf16; choose the engine openvino.")
     options = {
-        "INFERENCE_PRECISION_HINT": mode or "f32",  # its own choice is bf16, or f16 on Arm
+        "INFERENCE_PRECISION_HINT": mode or "f32",  # its own choice is bf16 where there is any
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
-        "ENABLE_CPU_PINNING": False,  # else every process of one thread runs on the first core
+        "ENABLE_CPU_PINNING": False,  # the cores are shared with other processes
         "NUM_STREAMS": 1,
     }
     if threads is not None:
