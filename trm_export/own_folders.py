@@ -15,7 +15,6 @@ from trm_export.errors import RejectedInputError
 from trm_export.own_files import SOURCE_MEMORY, VECTORS_INDEX, is_source
 from trm_runtime import strict_json
 from trm_runtime.digest import file_digest
-from trm_runtime.drivers.saved_model_folder import CHECKSUM_FILE, listed_names
 from trm_runtime.file_kinds import folder_kind
 from trm_runtime.regular_file import read_regular
 
@@ -54,6 +53,8 @@ def _own(folder: Path) -> Iterator[str]:
     elif folder_kind(folder) is None:
         yield from VECTORS_FILES
     else:
+        from trm_runtime.drivers.saved_model_folder import CHECKSUM_FILE, listed_names
+
         yield from (CHECKSUM_FILE.as_posix(), *listed_names(folder))
 
 
