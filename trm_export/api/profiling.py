@@ -15,7 +15,7 @@ from trm_runtime.loop import solve
 from trm_runtime.open import open_driver, wrapped
 
 if TYPE_CHECKING:
-    from trm_export.artifacts.profile import Cost, Costs
+    from trm_export.explain.profile import Cost, Costs
 
 _MOST_ROWS = 12  # of a table
 
@@ -99,8 +99,8 @@ def profile(
         RejectedInputError: the file or the puzzles cannot be used.
     """
     from trm_export.artifacts.host_kinds import host_kind
-    from trm_export.artifacts.profile import costs
     from trm_export.explain.feeds import Tap
+    from trm_export.explain.profile import costs
 
     refuse_counts(count=count, threads=threads)
     refuse_puzzles(puzzles, task, blanks)

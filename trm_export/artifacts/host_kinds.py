@@ -65,7 +65,7 @@ HOST_KINDS = {
             inspector="trm_export.artifacts.onnx_info:inspect_onnx",
             exporter="trm_export.exporters.onnx:FORMAT",
             walker="trm_export.explain.onnx_walk:WALKER", twin="tflite",
-            profiler="trm_export.artifacts.onnx_profile:measure",
+            profiler="trm_export.explain.onnx_profile:measure",
         ),
         HostKind(
             KINDS["tflite"], ("litert", "tflite-runtime", "tflite-micro"),

@@ -21,7 +21,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from trm_export.artifacts.profile import Measured, NodeTime, is_product
+from trm_export.explain.profile import Measured, NodeTime, is_product
 from trm_export.exporters.onnx_graph import bodies, graphs
 from trm_export.leftovers import scratch_folder
 
