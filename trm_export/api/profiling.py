@@ -12,6 +12,7 @@ from trm_export.tasks import Blanks
 from trm_export.tasks.selection import PuzzleSource, refuse_puzzles, select_puzzles
 from trm_runtime.display import Shown, Table
 from trm_runtime.loop import solve
+from trm_runtime.message_text import rows_text
 from trm_runtime.open import open_driver, wrapped
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Profile(Shown):
         engine: the engine that measured, with its version.
         threads: of one operator.
         puzzles: how many were solved.
+        rows: their kind.
         calls: of the graph; as many as steps, or several a step in granularity `block`.
         call_ms: processor time of one, the median, without the profiler, which adds to every node.
         costs: the tables.
@@ -38,6 +40,7 @@ class Profile(Shown):
     engine: str
     threads: int
     puzzles: int
+    rows: str
     calls: int
     call_ms: float
     costs: Costs
@@ -55,7 +58,8 @@ class Profile(Shown):
 
     def tables(self) -> tuple[Table, ...]:
         """The three costliest things, kinds, operators and layers."""
-        file, how = Path(self.file).name, f"{self.calls} calls, {self.engine}"
+        file = Path(self.file).name
+        how = f"{self.calls} calls, {rows_text(self.puzzles, self.rows)}, {self.engine}"
         return (
             _table(f"{file}: {self.call_ms:.2f} ms a call, {how}", self.costs.costliest),
             _table("Kinds of operators", self.costs.kinds),
@@ -121,6 +125,7 @@ def profile(
         engine=measured.engine,
         threads=threads,
         puzzles=len(chosen),
+        rows=chosen.kind,
         calls=measured.calls,
         call_ms=measured.ms,
         costs=costs(measured),
