@@ -28,16 +28,19 @@ def write(
     """Write the answers of `solve` to a file, which is replaced if it exists, or to a stream.
 
     A line a puzzle: answer, steps, stop reason, q_halt, separated by tabs. An answer is text, or
-    ids with spaces if the contract has no alphabet. `as_json`, by default for names that end in
-    `.json`: one object with `model_name`, `precision` and, in `puzzles`, the same for each puzzle,
-    its ids, and whether its given cells were kept; again a line a puzzle.
+    ids with spaces if the contract has no alphabet. With several tries three more: how many were
+    begun, the steps of all, and which one gave the answer, from 0. `as_json`, by default for names
+    that end in `.json`: one object with `model_name`, `precision` and, in `puzzles`, the same for
+    each puzzle, its ids, and whether its given cells were kept; again a line a puzzle.
 
     Raises OSError if the file cannot be written.
     """
     if as_json is None:
         as_json = not hasattr(target, "write") and str(target).endswith(".json")
     text = io.StringIO()
-    Stream(text, solution.contract, solution.puzzles, as_json=as_json).finish(solution)
+    stream = Stream(text, solution.contract, solution.puzzles, as_json=as_json)
+    stream.finish(solution)
+    stream.end()
     if isinstance(target, (str, os.PathLike)):
         replace_file(Path(target), text.getvalue())
     else:
@@ -63,15 +66,20 @@ class Stream:
         self._target, self._contract, self._puzzles = target, contract, puzzles
         self._as_json = as_json
         self._begun = False  # whether the document is
+        self._first = True  # of the document
         self._next = 0  # first puzzle that is not written
         self._waiting: dict[int, str] = {}
+
+    def go_on_with(self, puzzles: Array) -> None:
+        """The (N, S) token ids of the next inputs, after `finish` with those before."""
+        self._puzzles, self._next = puzzles, 0
 
     def __call__(self, event: StepEvent) -> None:
         """Takes the puzzles that are done with this step."""
         done = np.flatnonzero(event.finished)
         rows = event.rows[done]
         reasons = tuple(str(event.stop_reasons[index]) for index in done)
-        found = Solution(
+        found = event.solved or Solution(
             event.answers[done], event.steps[done], event.q_halt[done], event.q_continue[done],
             reasons, self._puzzles[rows], self._contract,
         )  # fmt: skip
@@ -80,13 +88,17 @@ class Stream:
             self._write()
 
     def finish(self, solution: Solution) -> None:
-        """Writes the other puzzles, and the end of the document."""
+        """Writes the other puzzles."""
         left = range(self._next, len(solution))
         self._waiting.update(zip(left, list(self._lines(solution))[self._next :]))
         self._write()
+
+    def end(self) -> None:
+        """Writes the end of the document."""
         if self._as_json:
             self._target.write("]}\n")
             unfinished.clear()
+            self._target.flush()
 
     def _write(self) -> None:
         if self._as_json and not self._begun:
@@ -99,13 +111,16 @@ class Stream:
             if self._target is sys.stdout:
                 unfinished.append("], ")
         while self._next in self._waiting:
-            comma = "," if self._as_json and self._next else ""
+            comma = "" if self._first or not self._as_json else ","
+            self._first = False
             self._target.write(f"{comma}{self._waiting.pop(self._next)}\n")
             self._next += 1
         self._target.flush()
 
     def _lines(self, solution: Solution) -> Iterator[str]:
-        return _documents(solution) if self._as_json else _lines(solution)
+        if self._as_json:
+            return _documents(solution)
+        return _with_tries(_lines(solution), solution)
 
 
 def _lines(solution: Solution) -> Iterator[str]:
@@ -113,6 +128,11 @@ def _lines(solution: Solution) -> Iterator[str]:
         _answers(solution), solution.steps, solution.stop_reasons, solution.q_halt
     ):
         yield f"{text}\t{steps}\t{reason}\t{q_halt:.4f}"
+
+
+def _with_tries(lines: Iterator[str], solution: Solution) -> Iterator[str]:
+    for line, *about in zip(lines, *solution.about_tries.values()):
+        yield "\t".join([line, *map(str, about)])
 
 
 def _documents(solution: Solution) -> Iterator[str]:
@@ -123,6 +143,7 @@ def _documents(solution: Solution) -> Iterator[str]:
         "stop_reason": solution.stop_reasons,
         "q_halt": [finite_or_none(q) for q in solution.q_halt.tolist()],
         "given_kept": solution.given_kept,
+        **{key: values.tolist() for key, values in solution.about_tries.items()},
     }
     for row in zip(*columns.values()):
         yield json.dumps(dict(zip(columns, row)), ensure_ascii=False)

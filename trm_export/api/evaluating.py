@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,10 +24,12 @@ from trm_export.tasks.voting import ArcScore, evaluate_arc
 from trm_runtime.display import Shown, Table
 from trm_runtime.loop import solve
 from trm_runtime.message_text import counted
-from trm_runtime.open import open_runner
+from trm_runtime.open import open_runner, runner_contract
 from trm_runtime.parity.counts import wilson
+from trm_runtime.try_options import CHOOSE, SIGMA, VARY
 
 if TYPE_CHECKING:
+    from trm_runtime.contract import StepContract
     from trm_runtime.parity.outcomes import Valid
     from trm_runtime.runner import StepRunner
     from trm_runtime.solution import Solution, StepEvent
@@ -105,7 +108,7 @@ def _text(name: str, value: Any) -> str:
         return " to ".join(f"{part:.2%}" for part in value)
     if isinstance(value, int):
         return str(value)
-    return f"{value:.2f}" if name == "mean_steps" else f"{value:.2%}"
+    return f"{value:.2f}" if name.startswith("mean_") else f"{value:.2%}"
 
 
 def evaluate(
@@ -117,6 +120,11 @@ def evaluate(
     count: int = 200,
     vote: int | None = None,
     judge: str = "exact",
+    tries: int = 1,
+    vary: str = VARY[0],
+    choose: str = CHOOSE[0],
+    seed: int = 0,
+    sigma: float = SIGMA,
     trust: Sequence[str] = (),
     hints: ModelHints | None = None,
     progress: Progress | None = None,
@@ -132,6 +140,8 @@ def evaluate(
         vote: ARC: solve every grid in so many symmetries, and vote on the answers.
         judge: `exact` compares answers with solutions; `valid` checks them by the rules of the
             task, and needs none.
+        tries, vary, choose, seed, sigma: see `trm_runtime.solve`. For ARC without own puzzles,
+            votes of several tries are the same as `vote`.
         trust: packages whose code may run.
         hints: what the model does not state itself.
         progress: called with the share done, and what is being done.
@@ -143,41 +153,52 @@ def evaluate(
     """
     if vote is not None and (puzzles is not None or blanks is not None):
         raise UsageError("--vote uses all grids of a problem; drop --puzzles and --blanks.")
-    refuse_counts(count=count, vote=vote)
+    refuse_counts(count=count, vote=vote, tries=tries)
+    again = {"tries": tries, "vary": vary, "choose": choose, "seed": seed, "sigma": sigma}
     refuse_judge(judge)
     refuse_puzzles(puzzles, task, blanks)
     given = hints or ModelHints()
     tell = progress or ignore
-    runner = _runner(model, trust, given if task is None else replace(given, task=task))
-    found, name = boards_of(runner.contract, task), str(file_of(model) or stem_of(model))
+    contract, opened = _opened(model, trust, given if task is None else replace(given, task=task))
+    found, name = boards_of(contract, task), str(file_of(model) or stem_of(model))
+    if isinstance(found, ArcTask) and puzzles is None and tries > 1 and choose == "vote":
+        vote = vote or tries
     if vote is None:
         valid = rules_of(found, judge)
-        selected = select_puzzles(runner.contract, puzzles, task, blanks, count)
+        selected = select_puzzles(contract, puzzles, task, blanks, count)
         chosen = with_solutions(selected, puzzles, judge)
-        solution = _solution(runner, chosen, tell)
+        solution = _solution(opened(), chosen, again, tell)
         judged = _judged(found, chosen, solution, valid, judge)
         return Evaluation(name, found, *judged, chosen.kind, judge)
     if not isinstance(found, ArcTask):
         raise UsageError(f"--vote needs an ARC task, got {found.name}; drop --vote.")
     problems = [i for i, problem in enumerate(found.problems) if not problem.training][:count]
     tell(0.0, "Solving")
-    score = evaluate_arc(runner, found, problems, copies=vote)
+    score = evaluate_arc(opened(), found, problems, copies=vote)
     return Evaluation(name, found, _voted(score, len(problems)), _grids(score))
 
 
-def _runner(model: ModelLike, trust: Sequence[str], hints: ModelHints) -> StepRunner:
-    """A model, which the hints describe, or an exported file, which describes itself."""
+def _opened(
+    model: ModelLike, trust: Sequence[str], hints: ModelHints
+) -> tuple[StepContract, Callable[[], StepRunner]]:
+    """A model, which the hints describe, or an exported file, which describes itself.
+
+    No engine is loaded before the second part is called.
+    """
     file = file_of(model)
     if file is not None and file.suffix != _KERAS:
-        return open_runner(file)
+        return runner_contract(file), partial(open_runner, file)
     refuse_model(model, trust)
     adapted = as_step_model(model, trust, hints, any_backend=True)
     from trm_export.step.keras_runner import KerasRunner
 
-    return KerasRunner(adapted)
+    runner = KerasRunner(adapted)
+    return runner.contract, lambda: runner
 
 
-def _solution(runner: StepRunner, puzzles: PuzzleSet, tell: Progress) -> Solution:
+def _solution(
+    runner: StepRunner, puzzles: PuzzleSet, again: dict[str, Any], tell: Progress
+) -> Solution:
     done = 0
 
     def count_up(event: StepEvent) -> None:
@@ -186,7 +207,7 @@ def _solution(runner: StepRunner, puzzles: PuzzleSet, tell: Progress) -> Solutio
         tell(done / len(puzzles), "Solving")
 
     feeds = puzzles.feeds(runner.contract.num_puzzle_identifiers)
-    return solve(runner, feeds, on_step=count_up)
+    return solve(runner, feeds, on_step=count_up, **again)
 
 
 def _judged(
@@ -207,7 +228,8 @@ def _judged(
         **shares,
         **({} if labels is None else {"cells": float(checks.cell_accuracy.mean())}),
         **({} if rules is None else {"several_solutions": int(task.ambiguous(inputs).sum())}),
-        "mean_steps": float(solution.steps.mean()),
+        "mean_steps": solution.mean_steps,
+        **({} if solution.tries is None else {"mean_tries": float(solution.tries.mean())}),
         "nonfinite": solution.nonfinite,
     }
     verdicts = zip(right.tolist(), solution.steps.tolist(), strict=True)
@@ -234,7 +256,9 @@ def _voted(score: ArcScore, problems: int) -> dict[str, Any]:
 def _grids(score: ArcScore) -> tuple[Board, ...]:
     return tuple(
         Board(
-            encode(one.right), encode(first.grid), f"{one.problem}: {counted(first.votes, 'vote')}"
+            encode(one.right),
+            encode(first.answer),
+            f"{one.problem}: {counted(first.votes, 'vote')}",
         )
         for one in score.asked
         for first in one.candidates[:1]

@@ -21,6 +21,7 @@ from trm_export.commands.support.options import (
     ModelOptions,
     PuzzleOptions,
     ReferenceOptions,
+    TryOptions,
 )
 from trm_export.commands.support.trust_options import TrustOptions
 
@@ -111,7 +112,7 @@ StepSummary = Annotated[
     Path | None,
     typer.Option(
         "--summary",
-        help="Append the verdict to this Markdown file, such as $GITHUB_STEP_SUMMARY.",
+        help="Append the verdict to this .md file, or to $GITHUB_STEP_SUMMARY.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -128,6 +129,7 @@ def parity(
     reference: ReferenceOptions,
     hints: ModelOptions,
     trust: TrustOptions,
+    again: TryOptions,
     count: Count = 200,
     golden: GoldenFile = None,
     gate: GateFile = None,
@@ -167,6 +169,7 @@ def parity(
             model,
             artifacts,
             **vars(puzzles),
+            **vars(again),
             **vars(reference),
             count=count,
             golden=golden,
@@ -179,6 +182,7 @@ def parity(
             report=report,
             bench=bench,
             speed=speed,
+            complete=as_json or junit is not None or summary is not None,
             weights=weights,
             explain=explain,
             trust=hints.trusted,

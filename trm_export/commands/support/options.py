@@ -27,7 +27,10 @@ AsJson = Annotated[
 Force = Annotated[
     bool,
     typer.Option(
-        "--force", help="Replace a file that this tool did not make.", rich_help_panel=OUTPUT
+        "--force",
+        help="Replace a file that this tool did not make, or an exported folder with all that is "
+        "in it.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 Output = Annotated[
@@ -95,6 +98,13 @@ PuzzleTable = Annotated[
     Literal["internal", "external"],
     typer.Option(
         help="Puzzle embeddings in the graph, or in a file beside it.", rich_help_panel=WHAT
+    ),
+]
+Check = Annotated[
+    Literal["auto", "full"],
+    typer.Option(
+        help="Steps of the new file to compare with Keras: of a big model a few, or all.",
+        rich_help_panel=WHAT,
     ),
 ]
 
@@ -188,6 +198,32 @@ class PuzzleOptions:
 
 
 @dataclass(frozen=True)
+class TryOptions:
+    """How puzzles without a sure answer are asked again."""
+
+    panel: ClassVar[str] = RUN
+
+    tries: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="N", help="Ask a puzzle without a sure answer again, up to N times."
+        ),
+    ] = 1
+    vary: Annotated[
+        Literal["symmetry", "noise", "both"],
+        typer.Option(help="How tries differ: another guise, noise on the states, or both."),
+    ] = "symmetry"
+    choose: Annotated[
+        Literal["score", "first", "vote"],
+        typer.Option(
+            help="The answer: of the highest score, of the first sure try, or the most frequent."
+        ),
+    ] = "score"
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the tries.")] = 0
+    sigma: Annotated[float, typer.Option(metavar="S", help="Deviation of the noise.")] = 0.2
+
+
+@dataclass(frozen=True)
 class ReferenceOptions:
     """The device of the Keras model, and whether its noise floor is measured."""
 
@@ -231,6 +267,7 @@ class GraphOptions:
         Literal["bool", "int32"],
         typer.Option(help="dtype of halted; int32 for LiteRT.js, Core ML and others."),
     ] = "bool"
+    check: Check = "auto"
 
 
 @dataclass(frozen=True)
