@@ -4,17 +4,19 @@
 
 Prints two Markdown tables. The first has what each exporter does with the model: its file, or the
 first sentence of its error. `keras.Model.export` is called, because `TRM.export` is trm-export.
-The second has exact answers with Wilson intervals (95 %), and McNemar's exact test against the
-float32 file: ONNX Runtime's `quantize_dynamic` of that file, and trm-export's own int8.
+The second has exact answers with Wilson intervals (95 %), McNemar's exact test against the float32
+file, and the processor time of a step of one puzzle on one thread, files in turns: ONNX Runtime's
+`quantize_dynamic` of that file, and trm-export's own int8.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,8 +31,10 @@ from trm_runtime import open_runner, solve
 from trm_runtime.drivers.onnx_file import seal
 from trm_runtime.judging import exact
 from trm_runtime.parity.counts import mcnemar, wilson
+from trm_runtime.runner import initial_carry
 
 ONE_CALL = 64  # puzzles of a call, where it is more than one
+TIMED = 100  # steps of each file
 
 
 def attempt(name: str, write: Callable[[Path], object], path: Path) -> str:
@@ -111,6 +115,19 @@ def answered(path: Path, puzzles: PuzzleSet, rows: int) -> tuple[Any, float]:
     return exact(solution.answers, puzzles.targets), float(solution.steps.mean())
 
 
+def step_times(paths: Collection[Path], puzzles: PuzzleSet) -> dict[Path, float]:
+    """Median milliseconds of processor time a step."""
+    runners = {path: open_runner(path, 1) for path in paths}
+    spent: dict[Path, list[float]] = {path: [] for path in paths}
+    for _ in range(TIMED):
+        for path, runner in runners.items():
+            carry = initial_carry(runner.contract, 1)
+            started = time.process_time()
+            runner.step({"inputs": puzzles.inputs[:1]}, carry)
+            spent[path].append(time.process_time() - started)
+    return {path: 1000 * statistics.median(times) for path, times in spent.items()}
+
+
 def quantized(model: Any, puzzles: PuzzleSet, folder: Path) -> list[str]:
     """A row for the float32 file, and for each int8 file at one and at several puzzles a call."""
     from onnxruntime.quantization import quantize_dynamic
@@ -121,23 +138,24 @@ def quantized(model: Any, puzzles: PuzzleSet, folder: Path) -> list[str]:
     quantize_dynamic(plain, stock)
     seal(stock)  # the driver refuses a file that another tool rewrote
     names = {plain: "fp32", stock: "`quantize_dynamic`", ours: "trm-export, int8"}
+    times = step_times(names, puzzles)
     known, rows = None, []
     for path, name in names.items():
         for at_once in (1, ONE_CALL):
             solved, steps = answered(path, puzzles, at_once)
             known = solved if known is None else known
-            rows.append(_row(f"{name}, {at_once} a call", path, solved, known, steps))
+            rows.append(_row(f"{name}, {at_once} a call", path, times[path], solved, known, steps))
     return rows
 
 
-def _row(name: str, path: Path, solved: Any, known: Any, steps: float) -> str:
+def _row(name: str, path: Path, ms: float, solved: Any, known: Any, steps: float) -> str:
     hits, n = int(solved.sum()), len(solved)
     low, high = wilson(hits, n)
     lost, won = int((known & ~solved).sum()), int((solved & ~known).sum())
     return (
         f"| {name} | {path.stat().st_size / 1e6:.2f} | {hits / n:.1%} "
         f"({low * 100:.1f}-{high * 100:.1f}) | {lost} lost, {won} won, p = "
-        f"{mcnemar(lost, won):.2g} | {steps:.2f} |"
+        f"{mcnemar(lost, won):.2g} | {steps:.2f} | {ms:.2f} |"
     )
 
 
@@ -150,8 +168,8 @@ def main() -> None:
     puzzles = get_task(options.checkpoint).puzzles("test", None, options.count)
     with tempfile.TemporaryDirectory() as folder:
         print("| exporter | result |\n|---|---|", *exporters(model, Path(folder)), sep="\n")
-        print(f"\n| file | MB | exact, n = {len(puzzles)} | against fp32 | mean steps |")
-        print("|---|---|---|---|---|", *quantized(model, puzzles, Path(folder)), sep="\n")
+        print(f"\n| file | MB | exact, n = {len(puzzles)} | against fp32 | mean steps | ms/step |")
+        print("|---|---|---|---|---|---|", *quantized(model, puzzles, Path(folder)), sep="\n")
 
 
 if __name__ == "__main__":

@@ -405,6 +405,7 @@ def test_the_expected_digest(
         (["inspect", str(model)], run),
         (["evaluate", str(model)], run),
         (["tune", str(model)], run),
+        (["profile", str(model)], run),
         (["reference", str(model)], run),
         (["bench", "paper-sudoku-mlp", str(model)], run),
         (["parity", "none.keras", str(model)], run),

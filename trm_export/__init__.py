@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from trm_export.api.importing import ImportResult, import_checkpoint
     from trm_export.api.inspecting import Inspection, inspect
     from trm_export.api.loading import load
+    from trm_export.api.profiling import Profile, profile
     from trm_export.api.recording import RecordedReference, record
     from trm_export.api.reporting import write_report
     from trm_export.api.training import train
@@ -53,6 +54,7 @@ __all__ = [
     "Inspection",
     "KeepSearch",
     "ModelHints",
+    "Profile",
     "RecordedReference",
     "SetEntry",
     "StopRequest",
@@ -71,6 +73,7 @@ __all__ = [
     "import_checkpoint",
     "inspect",
     "load",
+    "profile",
     "record",
     "require",
     "sign",
@@ -91,6 +94,7 @@ _MODULES = {
     "api.importing": ("ImportResult", "import_checkpoint"),
     "api.inspecting": ("Inspection", "inspect"),
     "api.loading": ("load",),
+    "api.profiling": ("Profile", "profile"),
     "api.recording": ("RecordedReference", "record"),
     "api.reporting": ("write_report",),
     "api.training": ("train",),

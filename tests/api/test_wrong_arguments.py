@@ -25,6 +25,8 @@ NONE = "none.onnx"  # a file that nobody opens, because the refusal comes first
         lambda model, count: te.evaluate(model, count=count),
         lambda model, count: te.record(model, output="g.npz", count=count),
         lambda model, count: te.bench(model, count=count),
+        lambda model, count: te.profile(NONE, count=count),
+        lambda model, count: te.profile(NONE, threads=count),
         lambda model, count: te.export(
             model, "m.onnx", precision="int8", auto_keep=5, auto_keep_count=count
         ),

@@ -40,6 +40,7 @@ READS: list[tuple[Callable[[Sequence[str]], int], str, str]] = [
     (HOST, "tune {} --count 2 --dry-run", "good.onnx"),
     (HOST, "evaluate {} --count 2", "good.onnx"),
     (HOST, "bench good.keras {} --count 2", "good.tflite"),
+    (HOST, "profile {} --count 2", "good.onnx"),
     (HOST, "report {}", "none.json"),
 ]
 WRITES = [

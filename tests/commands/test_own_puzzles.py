@@ -55,6 +55,7 @@ def commands(files: Path, puzzles: Path, out: Path) -> dict[str, list[Any]]:
         "reference": ["reference", model, puzzles, "-o", out / "g.npz", "--no-control", "--force"],
         "tune": ["tune", export, "--puzzles", puzzles, "--dry-run"],
         "bench": ["bench", model, export, "--puzzles", puzzles],
+        "profile": ["profile", export, "--puzzles", puzzles],
     }
 
 

@@ -26,6 +26,7 @@ class HostKind:
             class of its own that is a `ContractInfo`.
         exporter: a `trm_export.exporters.format.Format`.
         walker: a `trm_export.explain.walker.Walker`; empty where files cannot be explained.
+        profiler: ``f(path, calls, threads) -> Measured``; empty where the engine has none.
         twin: the format that an explained file is compared with.
         batch: rows of a call, unless the user chooses; None for a dynamic batch.
     """
@@ -35,6 +36,7 @@ class HostKind:
     inspector: str
     exporter: str
     walker: str = ""
+    profiler: str = ""
     twin: str = ""
     batch: int | None = None
 
@@ -63,6 +65,7 @@ HOST_KINDS = {
             inspector="trm_export.artifacts.onnx_info:inspect_onnx",
             exporter="trm_export.exporters.onnx:FORMAT",
             walker="trm_export.explain.onnx_walk:WALKER", twin="tflite",
+            profiler="trm_export.explain.onnx_profile:measure",
         ),
         HostKind(
             KINDS["tflite"], ("litert", "tflite-runtime", "tflite-micro"),

@@ -144,10 +144,11 @@ def _read(graph: Any) -> list[str]:
 
 
 def _stored(node: Any, makers: dict[str, Any], shared: set[str]) -> Iterator[str]:
-    """Names of the stored tensors that the computation of a shared value reads."""
-    for name in node.input:
+    """Names of the stored tensors that the computation of a shared value reads, nearest first."""
+    names = list(node.input)
+    for name in names:  # which grows
         if name in makers and name not in shared:
-            yield from _stored(makers[name], makers, shared)
+            names += makers[name].input
         elif name not in makers:
             yield name
 

@@ -15,6 +15,7 @@ from trm_export.exporters.format import Documents, Format, Job, refuse_half
 from trm_export.exporters.onnx_calibrate import calibrate
 from trm_export.exporters.onnx_convert import body_names, converted, weight_names
 from trm_export.exporters.onnx_ports import add_int8_io
+from trm_export.exporters.onnx_products import quantise
 from trm_export.files import CALIBRATION
 from trm_runtime.contract import METADATA_KEY, StepContract
 from trm_runtime.drivers.onnx_file import sealed
@@ -36,11 +37,11 @@ def _quantise(job: Job, graph: Any) -> Documents:
     if precision == "fp16":
         onnx_precision.halve(graph, weight_names(job.model) - set(job.keep))
     elif precision == "int8":
-        onnx_precision.quantise(graph, _body(job), onnx_precision.dynamic)
+        quantise(graph, _body(job), onnx_precision.Rows())
     elif precision == "int8-static":
         calibration = calibrate(job)
         ranges = {grid.tensor: grid for grid in calibration.tensors}
-        onnx_precision.quantise(graph, _body(job), onnx_precision.static(ranges))
+        quantise(graph, _body(job), onnx_precision.static(ranges))
         return {CALIBRATION: calibration.to_json()}
     return {}
 

@@ -26,7 +26,7 @@ from trm_export.exporters.calibration import (
 )
 from trm_export.exporters.format import Job
 from trm_export.exporters.onnx_convert import body_names, converted
-from trm_export.exporters.onnx_precision import multiplications
+from trm_export.exporters.onnx_products import multiplications
 from trm_export.step.signature import contract_for
 from trm_runtime.parity.gates import gates_for
 

@@ -42,6 +42,7 @@ _MODULES = {
     "report": (_CHECK, "report"),
     "tune": (_CHECK, "tune"),
     "bench": (_CHECK, "bench"),
+    "profile": (_CHECK, "profile"),
     "evaluate": (_CHECK, "evaluate"),
     "inspect": (_CHECK, "inspect"),
     "sign": (_CHECK, "sign", "verify"),
