@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -26,9 +27,11 @@ from trm_export.exporters.c_source import write
 from trm_export.exporters.c_source.compiled import compiled_server, compiler
 from trm_export.exporters.c_source.source import ACTIVATIONS, number
 from trm_export.model import TRM, config
-from trm_export.own_files import is_ours, is_source
+from trm_export.own_files import is_ours
 from trm_export.step.keras_runner import KerasRunner
 from trm_export.step.step_model import adapt
+from trm_runtime import open_runner
+from trm_runtime.file_kinds import is_source
 from trm_runtime.parity import record
 from trm_runtime.servers.runner import ServerRunner
 
@@ -127,6 +130,17 @@ def test_clang_has_no_warning(precision: str, tmp_path: Path) -> None:
     for number_, options in enumerate(VARIANTS.values()):
         folder = generated(random_model(options), tmp_path / str(number_), precision)
         compiled_server(folder, folder / "serve", ["clang", *WARNINGS, "-O0"])
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++")
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_cpp_compiler_has_no_warning(precision: str, tmp_path: Path) -> None:
+    for number_, options in enumerate(list(VARIANTS.values())[::2]):
+        folder = generated(random_model(options), tmp_path / str(number_), precision)
+        command = ["g++", "-x", "c++", *WARNINGS, "-O0", "-c", "-o", os.devnull]
+        for name in ("serve.c", "model.c", "weights.c"):
+            done = subprocess.run([*command, str(folder / name)], capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr[:400]
 
 
 def test_constants_are_read_as_they_are() -> None:
@@ -285,7 +299,50 @@ def test_the_command_prints_what_it_wrote(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [str(tmp_path / "m"), str(tmp_path / "m.json")]
     assert "PASSED: every single step" in done.stderr
+    assert "Chosen to fit: int8, tiles of 2 rows; " in done.stderr
+    assert re.search(r"5\d,\d{3} of 61,440 bytes of flash, \d,\d{3} left and", done.stderr)
     done = subprocess.run([*command, "--json"], capture_output=True, text=True)
     found = json.loads(done.stdout)
     assert found["format"] == "c"
     assert found["contract"]["precision"] == "int8"
+    assert found["fit"]["rows"] == 2
+    assert found["fit"]["flash"] < found["fit"]["limits"]["flash"] == 60 << 10
+
+
+def test_the_next_commands_judge_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "a folder"
+    done = tool("c", str(shipped_checkpoint("sudoku4")), "-o", str(folder))
+    following = next(line for line in done.stderr.splitlines() if line.startswith("Next: "))
+    record, *check = following.removeprefix("Next: ").split(" && ")
+    assert shlex.split(record)[:2] == ["trm-export", "reference"]
+    assert tool(*shlex.split(record)[1:], "--count", "8").returncode == 0
+    for line in check:
+        words = shlex.split(line)
+        words[0] = sys.executable if words[0] == "python" else words[0]
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert "PASSED" in done.stdout
+
+
+def test_an_engine_that_is_given_a_folder_names_the_way_to_check_it(
+    exported: dict[tuple[str, str], Any], tmp_path: Path
+) -> None:
+    folder = exported["sudoku4", "fp32"].path
+    build = f"`make -C {folder} serve`"
+    check = f"`python -m trm_runtime check --command {folder}/serve golden.npz`"
+    for call in (
+        lambda: te.compare(shipped_checkpoint("sudoku4"), folder),
+        lambda: te.evaluate(folder),
+        lambda: open_runner(folder),
+    ):
+        with pytest.raises(
+            te.errors.RejectedInputError, match="C source, which no engine"
+        ) as error:
+            call()
+        assert build in str(error.value)
+        assert check in str(error.value)
+
+
+def tool(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "trm_export", *words]
+    return subprocess.run(command, capture_output=True, text=True)

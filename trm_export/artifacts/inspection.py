@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from trm_export.artifacts.host_kinds import HOST_KINDS, host_kind
 from trm_export.artifacts.sidecar import sidecar_text
 from trm_export.errors import RejectedInputError
-from trm_export.own_files import is_source
 from trm_runtime.contract import StepContract
+from trm_runtime.file_kinds import is_source
 
 if TYPE_CHECKING:
     from trm_export.artifacts.onnx_info import OnnxFileInfo

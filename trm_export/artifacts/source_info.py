@@ -10,10 +10,11 @@ from typing import Any
 from trm_export.artifacts.sidecar import sidecar_state, sidecar_text
 from trm_export.errors import RejectedInputError
 from trm_export.files import size_on_disk
-from trm_export.own_files import SOURCE_CONTRACT, SOURCE_MEMORY
+from trm_export.own_files import SOURCE_MEMORY
 from trm_runtime import strict_json
 from trm_runtime.contract import StepContract
 from trm_runtime.digest import file_digest, tree_digest
+from trm_runtime.file_kinds import SOURCE_CONTRACT
 from trm_runtime.message_text import shown
 
 _MOST = 1 << 62  # a size beyond it is no size

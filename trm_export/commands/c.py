@@ -42,7 +42,9 @@ def c(
 ) -> None:
     """Generate C99 that needs no interpreter, and check it against Keras on real puzzles."""
     import trm_export
+    from trm_export.commands.support.command_line import command
     from trm_export.commands.support.console import emit, progress, remark
+    from trm_runtime.file_kinds import check_of_source
 
     with progress():
         result = trm_export.export_c(model, output, precision=precision, fit=fit, force=force)
@@ -52,3 +54,6 @@ def c(
     remark(result.summary)
     for path in result.files:
         print(path)
+    golden = f"{result.path}-golden.npz"
+    record = command("reference", model, output=golden)
+    remark(f"Next: {' && '.join((record, *check_of_source(result.path, golden)))}")

@@ -57,7 +57,7 @@ class Vector:
 
 @dataclass(frozen=True)
 class Block:
-    """One layer of a stack, by the fields of ``struct block``."""
+    """One layer of a stack: the fields of ``struct block``, in their order."""
 
     matrices: dict[str, Matrix]
     vectors: dict[str, Vector]
@@ -121,8 +121,8 @@ def _block(model: TRM, layer: Any, name: str, precision: str) -> Block:
     norms = {"mix": layer.mix_norm, "ffn": layer.ffn_norm}
     found = {
         f"{which}_{part}": getattr(norm, part)
-        for which, norm in norms.items()
         for part in ("gamma", "beta")
+        for which, norm in norms.items()
     }
     vectors = {
         field: Vector(f"{name}_{field}", _array(value))

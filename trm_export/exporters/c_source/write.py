@@ -14,8 +14,8 @@ from pathlib import Path
 from trm_export.errors import ParityError, UsageError
 from trm_export.exporters.c_source.arrays import LANES, weights_of
 from trm_export.exporters.c_source.compiled import compiled_server, compiler
-from trm_export.exporters.c_source.layout import ROWS, fitting, layout_of
-from trm_export.exporters.c_source.limits import Limits
+from trm_export.exporters.c_source.layout import ROWS, Layout, fitting, layout_of
+from trm_export.exporters.c_source.limits import Fit, Limits
 from trm_export.exporters.c_source.source import source_files
 from trm_export.exporters.export_result import ExportResult
 from trm_export.exporters.shared import Shared
@@ -30,11 +30,12 @@ from trm_export.files import (
 )
 from trm_export.leftovers import scratch_folder
 from trm_export.model import TRM
-from trm_export.own_files import SOURCE_CONTRACT, SOURCE_MEMORY
+from trm_export.own_files import SOURCE_MEMORY
 from trm_export.step.signature import contract_for
 from trm_export.step.step_model import StepModel
 from trm_export.version import TOOL
 from trm_runtime.contract import StepContract
+from trm_runtime.file_kinds import SOURCE_CONTRACT
 from trm_runtime.parity import Puzzles, check
 from trm_runtime.servers.runner import ServerRunner
 
@@ -81,7 +82,7 @@ def generate(
     with write_together(force=force) as writing:
         new, beside = writing(folder), writing(sidecar(folder))
         start = time.perf_counter()
-        _write(model.keras, contract, new, rows)
+        layout = _write(model.keras, contract, new, rows)
         written = time.perf_counter()
         error, verdict = _checked(model, puzzles, new, folder)
         ended = time.perf_counter()
@@ -89,6 +90,9 @@ def generate(
     return ExportResult(
         folder, contract, "c", "rolled", size_on_disk(folder), written - start, ended - written,
         error, verdict,
+        fit=Fit(
+            contract.precision, rows, (), layout.flash, layout.ram, limits or Limits()
+        ),
     )  # fmt: skip
 
 
@@ -110,8 +114,8 @@ def refusals(model: StepModel, precision: str) -> Iterator[str]:
         yield f"c: the model is too large; positions and width must be less than {_WIDEST:,}."
 
 
-def _write(model: TRM, contract: StepContract, folder: Path, rows: int = ROWS) -> None:
-    """Writes all files of the folder."""
+def _write(model: TRM, contract: StepContract, folder: Path, rows: int = ROWS) -> Layout:
+    """Writes all files of the folder; returns its memory."""
     weights = weights_of(model, contract.precision)
     layout = layout_of(model, weights, rows)
     folder.unlink(missing_ok=True)
@@ -123,6 +127,7 @@ def _write(model: TRM, contract: StepContract, folder: Path, rows: int = ROWS) -
     digests = {name: sha256_file(folder / name) for name in sorted(files)}
     facts = {"tool": TOOL, **layout.document(), "sha256": digests}
     (folder / SOURCE_MEMORY).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    return layout
 
 
 def _checked(
