@@ -300,7 +300,7 @@ def test_the_command_prints_what_it_wrote(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == [str(tmp_path / "m"), str(tmp_path / "m.json")]
     assert "PASSED: every single step" in done.stderr
     assert "Chosen to fit: int8, tiles of 2 rows; " in done.stderr
-    assert re.search(r"5\d,\d{3} of 61,440 bytes of flash, \d,\d{3} left and", done.stderr)
+    assert re.search(r"flash 5\d,\d{3} of 61,440 bytes \(\d,\d{3} left\), RAM", done.stderr)
     done = subprocess.run([*command, "--json"], capture_output=True, text=True)
     found = json.loads(done.stdout)
     assert found["format"] == "c"

@@ -57,13 +57,13 @@ class Fit:
         ]
         head = "Needs" if self.limits == Limits() else "Chosen to fit"
         tiles = f"tiles of {counted(self.rows, 'row')}"
-        return f"{head}: {self.precision}{kept}, {tiles}; {' and '.join(sizes)}."
+        return f"{head}: {self.precision}{kept}, {tiles}; {', '.join(sizes)}."
 
 
 def _of(name: str, need: int, most: int | None) -> str:
     if most is None:
-        return f"{need:,} bytes of {name} at most"
-    return f"{need:,} of {most:,} bytes of {name}, {most - need:,} left"
+        return f"{name} {need:,} bytes at most"
+    return f"{name} {need:,} of {most:,} bytes ({most - need:,} left)"
 
 
 def limits_of(text: str) -> Limits:
