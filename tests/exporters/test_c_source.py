@@ -24,8 +24,11 @@ from tests.model.variants import VARIANTS, errors, random_model, random_step
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.errors import ParityError, UsageError
 from trm_export.exporters.c_source import write
+from trm_export.exporters.c_source.arrays import dense_layers
 from trm_export.exporters.c_source.compiled import compiled_server, compiler
+from trm_export.exporters.c_source.fitting import Choice
 from trm_export.exporters.c_source.source import ACTIVATIONS, number
+from trm_export.exporters.kept_layers import layers
 from trm_export.model import TRM, config
 from trm_export.own_files import is_ours
 from trm_export.step.keras_runner import KerasRunner
@@ -45,13 +48,15 @@ ACTIVE = {
 }  # fmt: skip
 
 
-def generated(model: TRM, folder: Path, precision: str = "fp32") -> Path:
+def generated(
+    model: TRM, folder: Path, precision: str = "fp32", keep: tuple[str, ...] = ()
+) -> Path:
     """The source of a model; unchecked, because the tests check it more closely."""
     contract = write.contract_for(adapt(model), batch=1, precision=precision)
     folder.mkdir(parents=True)
     target = folder / "code"
     target.touch()
-    write._write(model, contract, target)
+    write._write(model, contract, target, Choice(precision, keep=keep))
     return target
 
 
@@ -100,6 +105,21 @@ def test_bytes_are_near_it(kind: str, tmp_path: Path) -> None:
         found = {name: (expected, got) for name, expected, got in steps(model, runner)}
     for state in ("z_H", "z_L"):
         assert 1e-5 < errors(*found[state])[0] < 0.04, state
+
+
+@pytest.mark.parametrize("kind", list(VARIANTS)[1::3])
+def test_layers_in_float_are_exact_and_nearer(kind: str, tmp_path: Path) -> None:
+    model = random_model(VARIANTS[kind])
+    names = tuple(dense_layers(model))
+    assert set(names) <= set(layers(model))
+    found = []
+    for number_, keep in enumerate(((), names[::2], names[:-1])):
+        folder = generated(model, tmp_path / str(number_), "int8", keep)
+        with served(folder, *SANITIZED) as runner:
+            states = {name: errors(got, want)[0] for name, want, got in steps(model, runner)}
+        found.append(states["z_H"])
+    assert found[2] < 1e-5 < found[0]
+    assert found[1] < 0.04
 
 
 def test_every_activation_is_there(tmp_path: Path) -> None:
@@ -238,6 +258,43 @@ def test_what_fits_is_chosen(fit: str, precision: str, rows: int, tmp_path: Path
     assert result.contract.precision == precision
     assert result.verdict.startswith("PASSED")
     assert f"#define ROWS {rows}\n" in (result.path / "model.c").read_text()
+
+
+def test_room_is_used_for_layers_in_float(
+    exported: dict[tuple[str, str], Any], tmp_path: Path
+) -> None:
+    result = te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "m", fit="flash=100k,ram=16k")
+    assert result.kept == result.fit.kept
+    assert "lm_head" in result.kept
+    assert 80 << 10 < result.fit.flash <= 100 << 10
+    assert result.verdict.startswith("PASSED on 64 puzzles")
+    assert result.forced_error < exported["sudoku4", "int8"].forced_error / 2
+    assert tuple(te.inspect(result.path).to_json()["kept_in_float"]) == result.kept
+    again = te.export_c(
+        shipped_checkpoint("sudoku4"), tmp_path / "n", precision="int8", keep=result.kept
+    )
+    assert (again.path / "weights.c").read_text() == (result.path / "weights.c").read_text()
+
+
+def test_what_cannot_be_kept_is_refused(tmp_path: Path) -> None:
+    for keep, precision, reason in (
+        ("*", "int8", "keep every layer"),
+        ("lm_head", "fp32", "only in int8"),
+        ("nothing", "int8", "its layers are: H_level"),
+    ):
+        with pytest.raises(UsageError, match=reason):
+            te.export_c(
+                shipped_checkpoint("sudoku4"), tmp_path / "m", precision=precision, keep=keep
+            )
+
+
+def test_what_fits_but_fails_a_gate_is_not_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("trm_export.exporters.c_source.arrays.CODES", 3)
+    with pytest.raises(ParityError, match=r"was not written.* fp32 needs [\d,]+ bytes of flash"):
+        te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "m", fit="flash=60k")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_does_not_fit_is_said_in_bytes(tmp_path: Path) -> None:

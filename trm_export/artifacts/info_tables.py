@@ -68,7 +68,9 @@ def _memory(info: SourceInfo) -> Rows:
     sizes = info.memory
     ram = ", ".join(f"{sizes[name]:,} of {name}" for name in ("carry", "outputs", "scratch"))
     puzzle = sizes["macs"] * info.contract.max_steps
+    kept = ", ".join(info.kept_in_float) or "nothing"
     return [
+        *([] if info.contract.precision == "fp32" else [("kept in float", kept)]),
         ("flash", f"{sizes['flash']:,} bytes at most, {sizes['constants']:,} of constants"),
         ("RAM", f"{sizes['ram']:,} bytes at most: {ram}, and the stack"),
         ("work", f"{sizes['macs']:,} multiply-accumulates a step, {puzzle:,} a puzzle at most"),

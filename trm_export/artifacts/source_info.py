@@ -33,6 +33,7 @@ class SourceInfo:
     sha256: str  # of the folder: `tree_digest`
     memory: dict[str, int]  # bytes by the names of `SIZES`; `macs` are multiply-accumulates a step
     checksum_problems: tuple[str, ...]
+    kept_in_float: tuple[str, ...] = ()  # layers of an int8 model
 
     def __bool__(self) -> bool:
         return not self.problems
@@ -50,26 +51,27 @@ class SourceInfo:
 def inspect_source(folder: Path) -> SourceInfo:
     """What the folder holds. Raises RejectedInputError if a document in it cannot be read."""
     contract = StepContract.from_json(sidecar_text(folder / SOURCE_CONTRACT), str(folder))
-    sizes, digests = _memory(folder / SOURCE_MEMORY)
+    sizes, digests, kept = _memory(folder / SOURCE_MEMORY)
     problems = tuple(_changed(folder, digests))
     state = sidecar_state(folder, contract)
     digest = tree_digest(folder)
     return SourceInfo(
-        "c", str(folder), size_on_disk(folder), contract, state, digest, sizes, problems
+        "c", str(folder), size_on_disk(folder), contract, state, digest, sizes, problems, kept
     )
 
 
-def _memory(path: Path) -> tuple[dict[str, int], dict[str, str]]:
-    """The sizes, and the digest of each file."""
+def _memory(path: Path) -> tuple[dict[str, int], dict[str, str], tuple[str, ...]]:
+    """The sizes, the digest of each file, and the layers that are kept in float."""
     try:
         facts: Any = strict_json.parse(sidecar_text(path))
         sizes, digests = {name: facts[name] for name in SIZES}, dict(facts["sha256"])
+        kept = tuple(facts.get("kept_in_float", ()))
         sound = all(type(size) is int and 0 <= size <= _MOST for size in sizes.values())
     except (ValueError, KeyError, TypeError):
         sound = False
-    if not sound or not all(isinstance(digest, str) for digest in digests.values()):
+    if not sound or not all(isinstance(text, str) for text in (*digests.values(), *kept)):
         raise RejectedInputError(f"{path}: does not have the sizes of generated code.")
-    return sizes, digests
+    return sizes, digests, kept
 
 
 def _changed(folder: Path, digests: dict[str, str]) -> Iterator[str]:
