@@ -15,6 +15,7 @@ from trm_runtime.contract import StepContract
 from trm_runtime.file_kinds import is_source
 
 if TYPE_CHECKING:
+    from trm_export.artifacts.device_cost import DeviceCost
     from trm_export.artifacts.onnx_info import OnnxFileInfo
     from trm_export.artifacts.source_info import SourceInfo
     from trm_export.artifacts.tflite_info import TFLiteFileInfo
@@ -32,6 +33,7 @@ class ContractInfo:
     sidecar: str | None = None  # of an export, as in `OnnxFileInfo`
     checksum_problems: tuple[str, ...] = ()  # of an export: what was changed
     sha256: str | None = None  # of an export: `tree_digest`, what --expect-sha256 takes
+    device: DeviceCost | None = None  # of an export
 
     def __bool__(self) -> bool:
         return not self.problems

@@ -7,6 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from trm_export.artifacts.device_cost import (
+    AT_MOST,
+    EXACT,
+    DeviceCost,
+    MemoryPart,
+    device_cost,
+)
 from trm_export.artifacts.sidecar import sidecar_state, sidecar_text
 from trm_export.errors import RejectedInputError
 from trm_export.files import size_on_disk
@@ -34,6 +41,7 @@ class SourceInfo:
     memory: dict[str, int]  # bytes by the names of `SIZES`; `macs` are multiply-accumulates a step
     checksum_problems: tuple[str, ...]
     kept_in_float: tuple[str, ...] = ()  # layers of an int8 model
+    device: DeviceCost | None = None
 
     def __bool__(self) -> bool:
         return not self.problems
@@ -56,8 +64,18 @@ def inspect_source(folder: Path) -> SourceInfo:
     state = sidecar_state(folder, contract)
     digest = tree_digest(folder)
     return SourceInfo(
-        "c", str(folder), size_on_disk(folder), contract, state, digest, sizes, problems, kept
-    )
+        "c", str(folder), size_on_disk(folder), contract, state, digest, sizes, problems, kept,
+        _cost(sizes, contract),
+    )  # fmt: skip
+
+
+def _cost(sizes: dict[str, int], contract: StepContract) -> DeviceCost:
+    named = {"states": "carry", "outputs": "outputs", "scratch": "scratch"}
+    static = [MemoryPart(name, sizes[key], EXACT) for name, key in named.items()]
+    stack = max(sizes["ram"] - sum(sizes[key] for key in named.values()), 0)
+    parts = (*static, MemoryPart("stack", stack, AT_MOST))
+    how = f"{sizes['constants']:,} of constants, {AT_MOST} with the code"
+    return device_cost(sizes["flash"], parts, sizes["macs"], contract, EXACT, how)
 
 
 def _memory(path: Path) -> tuple[dict[str, int], dict[str, str], tuple[str, ...]]:

@@ -15,7 +15,9 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
+from trm_export.artifacts.device_cost import DeviceCost
 from trm_export.artifacts.sidecar import lost_contract, sidecar_state
+from trm_export.artifacts.tflite_cost import tflite_cost
 from trm_export.artifacts.tflite_micro import KINDS, NAMES, missing
 from trm_export.errors import RejectedInputError
 from trm_export.files import sha256_file
@@ -59,6 +61,7 @@ class TFLiteFileInfo:
     contract: StepContract | None
     contract_problems: tuple[str, ...]  # why it cannot be read, or how the graph differs from it
     sidecar: str  # "same", "differs", "missing" or why `<file>.json` cannot be read
+    device: DeviceCost | None = None  # of an export that fits its contract
 
     def __bool__(self) -> bool:
         return not self.problems
@@ -95,8 +98,10 @@ def _described_file(
 ) -> TFLiteFileInfo:
     codes = [_code(code) for code in model.operatorCodes]
     used = [codes[operator.opcodeIndex] for g in model.subgraphs for operator in g.operators]
+    device = None
     if contract is not None:
         problems = _differences(model, contract)
+        device = None if problems else tflite_cost(file, len(data), model, contract)
     return TFLiteFileInfo(
         path=str(file),
         size=len(data),
@@ -111,6 +116,7 @@ def _described_file(
         contract=contract,
         contract_problems=problems,
         sidecar=sidecar_state(file, contract),
+        device=device,
     )
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
+from trm_export.artifacts.device_cost import DeviceCost
+from trm_export.artifacts.inspection import inspect_file
 from trm_export.errors import RejectedInputError
 from trm_export.files import CALIBRATION, distinct_names, sidecar, size_on_disk
 from trm_export.parity.hops import hops
@@ -140,6 +142,7 @@ class ReportedFile(FileItself):
     clipping: dict[str, list[float]] | None
     cost: Cost | None
     result: ParityResult
+    device: NotRequired[DeviceCost | None]  # not in older documents
 
 
 class Verdict(TypedDict):
@@ -176,6 +179,7 @@ class JudgedFile:
     measured: Rung | None = None  # its errors against those measured at export
     explanation: ToldExplanation | None = None
     itself: Rung | None = None  # the file against itself on its engine
+    device: DeviceCost | None = None  # flash, memory and work
 
     @property
     def hops(self) -> tuple[str, ...]:
@@ -197,8 +201,10 @@ class JudgedFile:
 def judged(
     path: Path, contract: StepContract, result: ParityResult, cost: Cost | None = None
 ) -> JudgedFile:
-    """A file with its engine and its calibration document."""
-    return JudgedFile(path, contract, load_engine(path), result, _clipping(path), cost)
+    """A file with its engine, its calibration document, and what it needs of a device."""
+    device = getattr(inspect_file(path), "device", None)
+    engine, clipping = load_engine(path), _clipping(path)
+    return JudgedFile(path, contract, engine, result, clipping, cost, device=device)
 
 
 def report_document(
@@ -303,6 +309,7 @@ def _file(file: JudgedFile, name: str) -> ReportedFile:
         "clipping": file.clipping,
         "cost": _short(plain(file.cost)),
         "result": _short(plain(file.result.to_json())),
+        "device": plain(file.device),
     }
     found.update(_short(plain(two_hops(file))))
     if file.explanation is not None:

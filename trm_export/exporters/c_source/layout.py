@@ -74,14 +74,14 @@ def _scratch(c: TRMConfig, rows: int, middle: int, coded: int) -> int:
 
 
 def _macs(c: TRMConfig, weights: Weights) -> int:
-    """Of all passes of a step and the head; the tiles that are not full are left out."""
+    """Of all passes of a step, logits and scores; the tiles that are not full are left out."""
     of_l, of_h = (
         sum(_block_macs(c, field, m.inputs * m.outputs) for field, m in block.matrices.items())
         + _attention_macs(c)
         for block in (weights.l_stack.blocks[0], weights.h_stack.blocks[0])
     )
     stacks = c.l_cycles * of_l * c.l_layers + of_h * c.h_layers
-    return c.h_cycles * stacks + c.seq_len * c.hidden_size * c.vocab_size
+    return c.h_cycles * stacks + c.hidden_size * (c.seq_len * c.vocab_size + 2)
 
 
 def _block_macs(c: TRMConfig, field: str, size: int) -> int:
