@@ -16,6 +16,7 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 
 from trm_export.artifacts.device_cost import DeviceCost
+from trm_export.artifacts.host_kinds import HOST_KINDS
 from trm_export.artifacts.sidecar import lost_contract, sidecar_state
 from trm_export.artifacts.tflite_cost import tflite_cost
 from trm_export.artifacts.tflite_micro import KINDS, NAMES, missing
@@ -41,6 +42,7 @@ NEWEST_IN_TFLITE_RUNTIME = {
 """Operator -> newest version that tflite-runtime 2.14 opens, for the operators of our graphs; as
 that engine reports. Operators that are not listed count as not supported."""
 
+*_, _MICRO = HOST_KINDS["tflite"].targets
 _MAX_BYTES = 1 << 31  # of a flatbuffer
 
 
@@ -70,6 +72,11 @@ class TFLiteFileInfo:
     def problems(self) -> tuple[str, ...]:
         """Why the file is damaged, or contradicts its contract."""
         return self.contract_problems
+
+    @property
+    def target(self) -> str | None:
+        """The target of an export: tflite-micro if that lacks nothing of it, else None."""
+        return None if self.missing_in_tflite_micro else _MICRO
 
     def to_json(self) -> dict[str, Any]:
         """The fields, ready for `json.dumps`."""
