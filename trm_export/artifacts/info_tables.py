@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeAlias
 
-from trm_export.artifacts.device_cost import MemoryPart
 from trm_export.artifacts.inspection import ContractInfo
 from trm_export.artifacts.onnx_info import OnnxFileInfo
 from trm_export.artifacts.sidecar import differing_fields
 from trm_export.artifacts.source_info import SourceInfo
 from trm_export.artifacts.tflite_info import TFLiteFileInfo
 from trm_export.checkpoints.keras_file import KerasFileInfo
+from trm_export.device_cost import MemoryPart
 from trm_runtime.contract import StepContract
 from trm_runtime.display import Table, bytes_text
 from trm_runtime.message_text import counted

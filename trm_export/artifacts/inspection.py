@@ -15,11 +15,11 @@ from trm_runtime.contract import StepContract
 from trm_runtime.file_kinds import is_source
 
 if TYPE_CHECKING:
-    from trm_export.artifacts.device_cost import DeviceCost
     from trm_export.artifacts.onnx_info import OnnxFileInfo
     from trm_export.artifacts.source_info import SourceInfo
     from trm_export.artifacts.tflite_info import TFLiteFileInfo
     from trm_export.checkpoints.keras_file import KerasFileInfo
+    from trm_export.device_cost import DeviceCost
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from trm_export.artifacts.device_cost import (
+from trm_export.device_cost import (
     EXACT,
     DeviceCost,
     MemoryPart,
@@ -50,8 +50,9 @@ def _followed(model: Any, size: int, contract: StepContract) -> tuple[int | None
     if size > _LARGE:
         return None, None
     try:
-        graph = _with_shapes(model, contract.batch or 1).graph
-        shapes = dict(_shapes(graph))
+        rows = contract.batch or 1
+        graph = _with_shapes(model, rows).graph
+        shapes = dict(_shapes(graph, rows))
         held = [value.name for value in (*graph.input, *graph.output)]
         return peak([*_uses(graph, shapes)], _bytes(shapes), held), _macs(graph, shapes)
     except Exception:  # a graph that another tool changed may have anything in it
@@ -75,9 +76,14 @@ def _with_shapes(model: Any, rows: int) -> Any:
     return onnx.shape_inference.infer_shapes(fixed, data_prop=True)
 
 
-def _fix_states(graph: Any) -> None:
+def _fix_states(graph: Any, outer: Mapping[str, Any] | None = None) -> None:
     """Gives the state of every loop the shape that it enters with, in the body and as a result."""
-    types = {value.name: value.type for value in (*graph.input, *graph.value_info)}
+    known = [value for value in graph.value_info if _is_fixed(value)]
+    del graph.value_info[:]  # what is not fixed would stay so
+    graph.value_info.extend(known)
+    types = dict(outer or {})
+    types |= {value.name: value.type for value in (*graph.input, *graph.value_info)}
+    described = {value.name: value for value in graph.value_info}
     types |= {t.name: _type_of(t) for t in graph.initializer}
     for node in graph.node:
         for body in _bodies(node):
@@ -86,25 +92,35 @@ def _fix_states(graph: Any) -> None:
             ):
                 if name in types:
                     inside.type.CopyFrom(types[name])
-                    graph.value_info.add(name=result).type.CopyFrom(types[name])
+                    value = described.get(result) or graph.value_info.add(name=result)
+                    value.type.CopyFrom(types[name])
                     types[result] = types[name]
-            _fix_states(body)
+            _fix_states(body, types)
 
 
 def _type_of(tensor: Any) -> Any:
     return onnx.helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
 
 
-def _shapes(graph: Any) -> Iterator[tuple[str, tuple[tuple[int, ...], int]]]:
-    """Every tensor of a graph that has a fixed shape, its bodies included; no initializers."""
+def _shapes(graph: Any, rows: int) -> Iterator[tuple[str, tuple[tuple[int, ...], int]]]:
+    """Every tensor of known sizes, in bodies too; a first size that is not known is the rows."""
     for value in (*graph.input, *graph.output, *graph.value_info):
         tensor = value.type.tensor_type
-        if all(dim.HasField("dim_value") for dim in tensor.shape.dim) and tensor.elem_type:
+        for dim in tensor.shape.dim[:1]:
+            dim.dim_value = dim.dim_value if dim.HasField("dim_value") else rows
+        if _is_fixed(value):
             kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
             yield value.name, (tuple(dim.dim_value for dim in tensor.shape.dim), kind.itemsize)
     for node in graph.node:
         for body in _bodies(node):
-            yield from _shapes(body)
+            yield from _shapes(body, rows)
+
+
+def _is_fixed(value: Any) -> bool:
+    """Whether the type and every size of a tensor are known."""
+    tensor = value.type.tensor_type
+    sizes = all(dim.HasField("dim_value") for dim in tensor.shape.dim)
+    return bool(tensor.elem_type) and tensor.HasField("shape") and sizes
 
 
 def _bytes(shapes: Shapes) -> dict[str, int]:

@@ -16,9 +16,9 @@ from typing import Any
 import onnx
 from google.protobuf.message import DecodeError
 
-from trm_export.artifacts.device_cost import DeviceCost
 from trm_export.artifacts.onnx_cost import onnx_cost
 from trm_export.artifacts.sidecar import lost_contract, sidecar_state
+from trm_export.device_cost import DeviceCost
 from trm_export.errors import RejectedInputError, reason_of
 from trm_export.files import sha256_file
 from trm_runtime.contract import METADATA_KEY, StepContract

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trm_export.artifacts.device_cost import DeviceCost, MemoryPart, device_cost, states_of
 from trm_export.artifacts.inspection import ContractInfo
 from trm_export.artifacts.sidecar import sidecar_state
+from trm_export.device_cost import DeviceCost, MemoryPart, device_cost, states_of
 from trm_export.files import size_on_disk
 from trm_runtime.contract import StepContract
 from trm_runtime.digest import tree_digest

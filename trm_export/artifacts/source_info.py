@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trm_export.artifacts.device_cost import (
+from trm_export.artifacts.sidecar import sidecar_state, sidecar_text
+from trm_export.device_cost import (
     AT_MOST,
     EXACT,
     DeviceCost,
     MemoryPart,
     device_cost,
 )
-from trm_export.artifacts.sidecar import sidecar_state, sidecar_text
 from trm_export.errors import RejectedInputError
 from trm_export.files import size_on_disk
 from trm_export.own_files import SOURCE_MEMORY

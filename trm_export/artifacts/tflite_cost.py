@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from trm_export.artifacts.device_cost import (
+from trm_export.artifacts.sidecar import sidecar_text
+from trm_export.artifacts.tflite_micro import KINDS, name_of
+from trm_export.device_cost import (
     DeviceCost,
     Use,
     device_cost,
@@ -19,8 +21,6 @@ from trm_export.artifacts.device_cost import (
     scratch_of,
     states_of,
 )
-from trm_export.artifacts.sidecar import sidecar_text
-from trm_export.artifacts.tflite_micro import KINDS, name_of
 from trm_export.errors import RejectedInputError
 from trm_export.files import MICRO, sidecar
 from trm_runtime import strict_json

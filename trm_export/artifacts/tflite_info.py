@@ -15,11 +15,11 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
-from trm_export.artifacts.device_cost import DeviceCost
 from trm_export.artifacts.host_kinds import HOST_KINDS
 from trm_export.artifacts.sidecar import lost_contract, sidecar_state
 from trm_export.artifacts.tflite_cost import tflite_cost
 from trm_export.artifacts.tflite_micro import KINDS, NAMES, missing
+from trm_export.device_cost import DeviceCost
 from trm_export.errors import RejectedInputError
 from trm_export.files import sha256_file
 from trm_runtime.contract import StepContract

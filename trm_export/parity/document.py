@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
-from trm_export.artifacts.device_cost import DeviceCost
-from trm_export.artifacts.inspection import inspect_file
+from trm_export.device_cost import DeviceCost
 from trm_export.errors import RejectedInputError
 from trm_export.files import CALIBRATION, distinct_names, sidecar, size_on_disk
 from trm_export.parity.hops import hops
@@ -201,10 +200,8 @@ class JudgedFile:
 def judged(
     path: Path, contract: StepContract, result: ParityResult, cost: Cost | None = None
 ) -> JudgedFile:
-    """A file with its engine, its calibration document, and what it needs of a device."""
-    device = getattr(inspect_file(path), "device", None)
-    engine, clipping = load_engine(path), _clipping(path)
-    return JudgedFile(path, contract, engine, result, clipping, cost, device=device)
+    """A file with its engine and its calibration document."""
+    return JudgedFile(path, contract, load_engine(path), result, _clipping(path), cost)
 
 
 def report_document(

@@ -104,7 +104,8 @@ def generate(
             error, verdict = _checked(shared, puzzles, judged, new)
         except ParityError as problem:
             more = more_exact(model.keras) if choice.precision == INTEGER else ""
-            raise ParityError(f"{folder} was not written: {problem}{more}") from None
+            reason = f"{problem}{more}".rstrip(".")
+            raise ParityError(f"{folder} was not written: {reason}.") from None
         ended = time.perf_counter()
         beside.write_text(contract.to_json(), encoding="utf-8")
     return ExportResult(
