@@ -47,9 +47,9 @@ def export_c(
         precision: ``"fp32"``, or ``"int8"`` for byte weights and integer products; None for fp32,
             or for the first of them that fits.
         keep: names or patterns of layers that stay float32 in int8.
-        fit: what the microcontroller has, such as ``"flash=512k,ram=96k"``. In int8 the layers
-            whose rounding costs most stay float32, as many as fit, and the code must pass every
-            gate on some puzzles, not only single steps.
+        fit: what the microcontroller has, such as ``"flash=512k,ram=96k"``. In int8 layers
+            stay float32 as far as they fit and lower the error, and the code must pass every gate
+            on some puzzles, not only single steps.
         force: replace a folder that this tool did not make.
         progress: called with 0, because the time is unknown, and what is being done.
 

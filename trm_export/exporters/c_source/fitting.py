@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +17,6 @@ from trm_export.exporters.c_source.arrays import (
 )
 from trm_export.exporters.c_source.layout import ROWS, Layout, layout_of
 from trm_export.exporters.c_source.limits import Limits
-from trm_export.exporters.keep_search import LayerImpact, least_cosine
 from trm_export.exporters.shared import Shared
 from trm_export.model import TRM
 from trm_export.step.keras_runner import KerasRunner
@@ -63,23 +62,55 @@ def fitting(model: TRM, limits: Limits, precision: str | None, keep: tuple[str, 
 
 
 def filled(shared: Shared, limits: Limits, choice: Choice, puzzles: Puzzles) -> Choice:
-    """An int8 choice with the worst layers in float32, one after the other, as far as they fit.
+    """An int8 choice with layers in float32 as far as they fit, as long as each lowers the error.
 
     Args:
         shared: the model.
         limits: what there is; the choice fits.
         choice: an int8 one; its float32 layers stay.
-        puzzles: a few real ones, for the ranking.
+        puzzles: a few real ones, on which the error of a step is computed in Keras.
     """
-    model = shared.model.keras
-    names = [name for name in dense_layers(model) if name not in choice.keep]
+    model, simulated = shared.model.keras, _Rounded(shared, puzzles)
+    names = [name for name in simulated.names if name not in choice.keep]
     if not any(_fits(model, limits, _with(choice, name)) for name in names):
         return choice
-    for one in _ranked(shared, names, puzzles):
-        more = _with(choice, one.layer)
-        if len(more.keep) < len(names) + len(choice.keep) and _fits(model, limits, more):
-            choice = more
+    least = simulated.error(choice.keep)
+    gains = {name: simulated.error((*choice.keep, name)) for name in names}
+    for name in sorted(names, key=gains.__getitem__):
+        more = _with(choice, name)
+        if len(more.keep) < len(simulated.names) and _fits(model, limits, more):
+            error = simulated.error(more.keep)
+            choice, least = (more, error) if error < least else (choice, least)
     return choice
+
+
+class _Rounded:
+    """A copy of a model whose layers are rounded to int8, and the error of its steps."""
+
+    def __init__(self, shared: Shared, puzzles: Puzzles) -> None:
+        model = shared.model.keras
+        twin = TRM.from_config(model.get_config())
+        twin.set_weights(model.get_weights())
+        self._golden, self._runner = shared.golden(puzzles), KerasRunner(twin)
+        self._layers = dense_layers(twin)
+        self._exact = {
+            name: np.asarray(ops.convert_to_numpy(layer.kernel))
+            for name, layer in self._layers.items()
+        }
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The layers that can be rounded."""
+        return tuple(self._layers)
+
+    def error(self, keep: Collection[str]) -> float:
+        """The largest forced relative L2 of a step if all layers but these are rounded."""
+        for name, layer in self._layers.items():
+            exact = self._exact[name]
+            codes, scales = rounded(exact.T)
+            layer.kernel.assign(exact if name in keep else (codes * scales[:, None]).T)
+        gates = gates_for(INTEGER)
+        return check(self._golden, self._runner, gates=gates, steps_only=True).forced_error or 0.0
 
 
 def more_exact(model: TRM) -> str:
@@ -97,26 +128,3 @@ def _with(choice: Choice, layer: str) -> Choice:
 
 def _fits(model: TRM, limits: Limits, choice: Choice) -> bool:
     return not limits.excess(choice.layout(model))
-
-
-def _ranked(shared: Shared, names: Sequence[str], puzzles: Puzzles) -> list[LayerImpact]:
-    """The layers, the worst first, by the error of a step in Keras if only that one is rounded."""
-    impacts = _impacts(shared, names, puzzles)
-    return sorted(impacts, key=lambda one: (one.cosine, -one.relative_l2))
-
-
-def _impacts(shared: Shared, names: Sequence[str], puzzles: Puzzles) -> Iterator[LayerImpact]:
-    model = shared.model.keras
-    golden, twin = shared.golden(puzzles), TRM.from_config(model.get_config())
-    twin.set_weights(model.get_weights())
-    runner, layers = KerasRunner(twin), dense_layers(twin)
-    most = weights_of(model, INTEGER).bytes
-    for name in names:
-        kernel = layers[name].kernel
-        exact = np.asarray(ops.convert_to_numpy(kernel))
-        codes, scales = rounded(exact.T)
-        kernel.assign((codes * scales[:, None]).T)
-        result = check(golden, runner, gates=gates_for(INTEGER), steps_only=True)
-        kernel.assign(exact)
-        saved = weights_of(model, INTEGER, (name,)).bytes - most
-        yield LayerImpact(name, least_cosine(result), result.forced_error or 0.0, saved)

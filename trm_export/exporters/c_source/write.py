@@ -68,8 +68,8 @@ def generate(
         puzzles: real puzzles for the check of single steps.
         precision: one of `LANES`; None for fp32, or the first that fits.
         keep: names or patterns of layers that stay float32 in int8.
-        limits: of the microcontroller; tiles are chosen to fit as well, and in int8 as many layers
-            stay float32 as fit.
+        limits: of the microcontroller; tiles are chosen to fit as well, and in int8 layers
+            stay float32 as far as they fit and lower the error.
         judged: puzzles on which the code is compared in full, beyond single steps.
         force: replace a folder that this tool did not make.
         source: the file the model was loaded from, which is never replaced.
