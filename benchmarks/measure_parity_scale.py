@@ -102,7 +102,7 @@ def recorded(model: Path, count: int, golden: Path) -> int:
         writer = GoldenWriter(file)
         for chunk in record_chunks(runner, tokens, targets(puzzles), chosen, 64, lambda done: None):
             writer.chunk(chunk)
-        refilled = record_refilled(runner, tokens, chosen, lambda done: None)
+        refilled = record_refilled(runner, tokens, np.arange(chosen.refilled), lambda done: None)
         writer.finish(runner.contract, GoldenOrigin(), refilled)
     return golden.stat().st_size
 

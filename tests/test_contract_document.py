@@ -12,6 +12,7 @@ import math
 import os
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
@@ -427,12 +428,29 @@ def vectors(exports: Path) -> Path:
 
     model = Path(__file__).parents[1] / "artifacts" / "sudoku4.keras"
     folders = [exports / "vectors", exports / "again"]
-    for folder in folders:
+    for folder in (*folders, folders[1]):
         assert run(["vectors", str(model), "-o", str(folder)]) == 0
     for name in FOLDER:
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
     assert sorted(path.name for path in folders[0].iterdir()) == sorted(FOLDER)
     return folders[0]
+
+
+def test_vectors_are_written_again_unless_other_files_lie_there(
+    vectors: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from trm_export.commands.support.app import run
+
+    folder, model = tmp_path / "vectors", tmp_path / "m.keras"
+    shutil.copytree(vectors, folder)
+    shutil.copyfile(Path(__file__).parents[1] / "artifacts" / "sudoku4.keras", model)
+    before = model.read_bytes()
+    (folder / "mine.txt").write_text("mine")
+    for target, said in ((folder, "did not write, or that were"), (model, "is the model itself")):
+        assert run(["vectors", str(model), "-o", str(target)]) != 0
+        assert said in " ".join(capsys.readouterr().err.split())
+    assert (folder / "mine.txt").read_text() == "mine"
+    assert model.read_bytes() == before
 
 
 FOLDER = ("README.md", "contract.json", "vectors.json", "tensors.bin")

@@ -349,7 +349,7 @@ def test_others_are_not(tmp_path: Path, name: str, content: bytes) -> None:
 
 
 def test_targets_that_cannot_be_files(tmp_path: Path) -> None:
-    with pytest.raises(TargetError, match=r"is a directory; name a file in it"):
+    with pytest.raises(TargetError, match=r"is a directory that trm-export did not make; choose"):
         refuse_overwrite(tmp_path)
     with pytest.raises(TargetError, match="not a plain file"):
         refuse_overwrite("/dev/null", force=True)

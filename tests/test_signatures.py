@@ -14,10 +14,13 @@ from typing import Any
 import pytest
 
 import trm_export as te
+from tests.runtime.fakes import make_contract
 from tests.runtime.graphs import build, write
 from tests.runtime.tf_graphs import write_saved_model
+from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
 from trm_export.errors import RejectedInputError, UsageError
+from trm_export.own_folders import SOURCE_BUILT
 from trm_runtime.__main__ import main
 from trm_runtime.digest import tree_digest
 
@@ -97,6 +100,51 @@ def test_another_content_is_refused(model: Path, keys: Keys) -> None:
     message = refused(model, keys[1])
     assert "changed since it was signed" in message
     assert f"{path.name}: another content than the signed one" in message
+
+
+def test_a_new_export_says_that_its_signature_is_of_the_old_one(
+    tmp_path: Path, keys: Keys, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, file = str(shipped_checkpoint("sudoku4")), tmp_path / "m.onnx"
+    assert run(["onnx", model, "-o", str(file)]) == 0
+    signature = te.sign(file, keys[0]).read_bytes()
+    assert run(["onnx", model, "-o", str(file)]) == 0  # to the same bytes
+    assert "signature" not in capsys.readouterr().err
+    te.verify(file, keys[1])
+    assert run(["onnx", model, "--batch", "2", "-o", str(file)]) == 0
+    said = f"{file}.sig is a signature of what {file} was before; sign it again with"
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert file.with_name("m.onnx.sig").read_bytes() == signature
+    assert "if you exported or tuned it since, sign it again" in refused(file, keys[1])
+
+
+def test_what_no_reader_knows_is_not_signed(tmp_path: Path, keys: Keys) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    for other in ("notes.txt", "folder"):
+        with pytest.raises(RejectedInputError, match="so no reader of it verifies a signature"):
+            te.sign(tmp_path / other, keys[0])
+    contract = tmp_path / "contract.json"
+    contract.write_text(make_contract().to_json())
+    te.sign(contract, keys[0])
+    te.verify(contract, keys[1])
+
+
+def test_what_is_built_in_a_folder_of_code_is_not_signed(tmp_path: Path, keys: Keys) -> None:
+    from model_signing.verifying import Config
+
+    folder = te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "m_c").path
+    for built in (False, True):
+        if built:
+            for name in SOURCE_BUILT:
+                (folder / name).write_bytes(b"built")
+        signature = te.sign(folder, keys[0])
+        for name in SOURCE_BUILT:
+            (folder / name).write_bytes(b"built again")
+        te.verify(folder, keys[1])
+        Config().use_elliptic_key_verifier(public_key=keys[1]).verify(folder, signature)
+    (folder / "model.c").write_text("other")
+    assert "model.c: another content" in refused(folder, keys[1])
 
 
 def test_more_and_fewer_files_are_refused(tmp_path: Path, keys: Keys) -> None:
@@ -200,29 +248,71 @@ def test_a_file_that_was_tuned_needs_a_new_signature(tmp_path: Path, keys: Keys)
     te.verify(model, keys[1])
 
 
+BAD_KEYS = {
+    "a private key with a password": "ec -in KEY -aes256 -passout pass:x",
+    "a key of the kind RSA": "genpkey -algorithm RSA",
+    "a key of the kind Ed25519": "genpkey -algorithm ED25519",
+    "a key of the kind X25519": "genpkey -algorithm X25519",
+    "a key on the curve secp256k1": "ecparam -name secp256k1 -genkey -noout",
+    "a private key that is damaged, or of": "ecparam -name sect233k1 -genkey -noout",
+    "a public key": "ec -in KEY -pubout",
+    "an empty file": "",
+    "no key in PEM format": "no key",
+}
+"""What a message says that a file is, and how openssl makes it, or its text."""
+
+
+def bad_key(path: Path, made: str, keys: Keys) -> Path:
+    """A file that `openssl` makes, or with this text."""
+    if made in ("", "no key"):
+        path.write_text(made)
+        return path
+    words = [str(keys[0]) if word == "KEY" else word for word in made.split()]
+    subprocess.run(["openssl", *words, "-out", str(path)], check=True, capture_output=True)
+    return path
+
+
+@pytest.mark.parametrize("found", BAD_KEYS)
+def test_keys_that_cannot_sign(tmp_path: Path, keys: Keys, found: str) -> None:
+    model = write(tmp_path / "toy.onnx", build())
+    bad = bad_key(tmp_path / "bad.pem", BAD_KEYS[found], keys)
+    with pytest.raises(RejectedInputError) as caught:
+        te.sign(model, bad)
+    assert str(caught.value).startswith(f"{bad}: expected a private key on the curve P-256, ")
+    assert f", got {found}" in str(caught.value)
+    assert str(caught.value).endswith(
+        "make one: `openssl ecparam -name prime256v1 -genkey -noout -out private.pem`."
+    )
+    assert not model.with_name("toy.onnx.sig").exists()
+
+
 @pytest.mark.parametrize(
-    "words",
+    ("found", "made"),
     [
-        ["ec", "-in", "KEY", "-aes256", "-passout", "pass:x"],
-        ["genpkey", "-algorithm", "RSA"],
-        ["genpkey", "-algorithm", "ED25519"],
-        ["genpkey", "-algorithm", "X25519"],
-        ["ecparam", "-name", "secp256k1", "-genkey", "-noout"],
-        ["ecparam", "-name", "sect233k1", "-genkey", "-noout"],
-        None,
+        ("a private key; never give that away", "ecparam -name prime256v1 -genkey -noout"),
+        ("a private key; never give that away", BAD_KEYS["a private key with a password"]),
+        ("a key of the kind RSA", "rsa -in OTHER -pubout"),
+        ("a key of the kind Ed25519", "pkey -in OTHER -pubout"),
+        ("a key on the curve secp256k1", "ec -in OTHER -pubout"),
+        ("a damaged public key", "cut"),
+        ("an empty file", ""),
+        ("no key in PEM format", "no key"),
     ],
 )
-def test_keys_that_cannot_sign(tmp_path: Path, keys: Keys, words: list[str] | None) -> None:
+def test_keys_that_cannot_verify(tmp_path: Path, keys: Keys, found: str, made: str) -> None:
     model, bad = write(tmp_path / "toy.onnx", build()), tmp_path / "bad.pem"
-    if words is None:
-        bad.write_text("no key")
+    te.sign(model, keys[0])
+    if made == "cut":
+        bad.write_bytes(keys[1].read_bytes()[:60])
     else:
-        command = [str(keys[0]) if word == "KEY" else word for word in words]
-        make = ["openssl", *command, "-out", str(bad)]
-        subprocess.run(make, check=True, capture_output=True)
-    with pytest.raises(RejectedInputError, match="not a private key that can sign"):
-        te.sign(model, bad)
-    assert not model.with_name("toy.onnx.sig").exists()
+        if "OTHER" in made:
+            bad_key(tmp_path / "other.pem", BAD_KEYS[found], keys)
+            made = made.replace("OTHER", str(tmp_path / "other.pem"))
+        bad_key(bad, made, keys)
+    message = refused(model, bad)
+    assert message.startswith(f"{bad}: expected a public key on the curve P-256, ")
+    assert f", got {found}; " in message
+    assert message.endswith("make one: `openssl ec -in private.pem -pubout -out public.pem`.")
 
 
 @pytest.mark.parametrize("name", [".", "..", "../saved"])

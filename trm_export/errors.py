@@ -21,7 +21,7 @@ expected, what was found and what to do about it; tests/test_messages.py holds i
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trm_runtime.errors import (
@@ -46,6 +46,7 @@ __all__ = [
     "ParityError",
     "ProtocolError",
     "RejectedInputError",
+    "SignatureWarning",
     "TRMError",
     "TargetError",
     "UsageError",
@@ -90,17 +91,25 @@ class NoControlError(TRMError):
 class OtherWeightsError(ParityError):
     """Files whose contracts record other weights than those of the model; `files` are their paths.
 
-    Nothing was computed.
+    Nothing was computed. `others` are the files of them with other sizes, which are not of an
+    earlier state of the model but of another one.
     """
 
-    def __init__(self, files: Sequence[Path], model: str) -> None:
+    def __init__(self, files: Mapping[Path, Sequence[str]], model: str) -> None:
+        """Takes each file, and where its sizes are not the model's: nowhere for other weights."""
         self.files = tuple(files)
-        was = "was" if len(self.files) == 1 else "were"
-        super().__init__(
-            f"Made from other weights: {', '.join(map(str, self.files))} {was} not exported from "
-            f"{model}. Nothing was computed; export the model again, or compare what is stored "
-            "with --weights."
-        )
+        self.others = tuple(file for file, sizes in files.items() if sizes)
+        weights = [str(file) for file in self.files if file not in self.others]
+        models = [f"{file} ({', '.join(files[file])})" for file in self.others]
+        parts = [
+            f"{made}: {', '.join(some)} {'was' if len(some) == 1 else 'were'} not exported from "
+            f"{model}."
+            for made, some in (("Made from other weights", weights), ("Another model", models))
+            if some
+        ]
+        cures = ["export the model again, or compare what is stored with --weights"] * bool(weights)
+        cures += ["compare a file of another model with its own model"] * bool(models)
+        super().__init__(f"{' '.join(parts)} Nothing was computed; {'; '.join(cures)}.")
 
 
 class ConfigurationWarning(UserWarning):
@@ -109,6 +118,10 @@ class ConfigurationWarning(UserWarning):
 
 class OutputWarning(UserWarning):
     """Outputs of a model that no step contract can hold; they are left out of every file."""
+
+
+class SignatureWarning(UserWarning):
+    """A file was replaced, and the signature beside it is of the content before."""
 
 
 def reason_of(error: BaseException) -> str:

@@ -10,16 +10,19 @@ import errno
 import hashlib
 import os
 import secrets
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from trm_export import file_commit
-from trm_export.errors import OverwriteError, TargetError, UsageError
+from trm_export.errors import OverwriteError, SignatureWarning, TargetError, UsageError
 from trm_export.leftovers import removed_by
 from trm_export.own_files import CONTRACT, is_ours, is_text, recogniser
+from trm_export.own_folders import foreign_files
 from trm_export.version import TOOL
 from trm_runtime.file_kinds import beside, folder_kind, is_source
+from trm_runtime.signature import is_stale, signature_beside
 from trm_runtime.streams import FULL
 
 CALIBRATION, KEEP = ".calibration.json", ".keep.json"  # see `sidecar`
@@ -27,7 +30,8 @@ MEASURED, RECORDING = ".measured.json", ".golden.npz"
 MICRO = ".micro.json"  # what a firmware with tflite-micro needs to know
 _OF_DISKS = FULL | {errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS}
 _HURRY = 0.2  # seconds
-_GROWING = (".md", ".txt")  # the suffixes of our files to which text may be added
+_NAMED = 3  # files in a message
+_GROWING = (".md", ".markdown", "")  # suffixes of files to which Markdown may be added
 
 
 def sidecar(artifact: Path, ending: str = CONTRACT) -> Path:
@@ -43,7 +47,8 @@ def atomic_write(path: str | os.PathLike[str], *, force: bool = False) -> Iterat
     flushed to disk and renamed; when the block raises, `KeyboardInterrupt` included, it is removed
     and `path` stays as it was.
 
-    Raises OverwriteError for a file this tool did not make (without `force`), TargetError where
+    Warns with SignatureWarning where a signature beside the file is of the old content. Raises
+    OverwriteError for a file this tool did not make (without `force`), TargetError where
     nothing can be written. The parent directory is created.
     """
     with write_together(force=force) as writing:
@@ -83,6 +88,19 @@ def write_together(*, force: bool = False) -> Iterator[Callable[[str | os.PathLi
                     file_commit.commit(group, token)
         finally:
             discard()
+    for target in targets:
+        _tell_stale(target)
+
+
+def _tell_stale(target: Path) -> None:
+    """Warns where the signature beside a new file is of the content before it."""
+    if is_stale(target):
+        warnings.warn(
+            f"{signature_beside(target)} is a signature of what {target} was before; sign it again "
+            f"with `{TOOL} sign`, or delete the signature.",
+            SignatureWarning,
+            stacklevel=2,
+        )
 
 
 def _by_folder(targets: Iterable[Path]) -> list[list[Path]]:
@@ -96,7 +114,8 @@ def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Pa
     """The file that writing to `path` would replace, symbolic links followed.
 
     Call it before long work, so that it fails early. Raises OverwriteError for an existing file
-    that this tool did not make, unless `force`; TargetError for anything but a plain file.
+    that this tool did not make, and for a folder of ours with other files in it, unless `force`;
+    TargetError for what is no plain file and no folder of ours.
     """
     target = Path(path)
     with explained(target):
@@ -105,13 +124,25 @@ def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Pa
         file_commit.recover(target.parent)
         if not target.exists():
             return target
-        if target.is_dir() and folder_kind(target) is None and not is_source(target):
-            raise TargetError(f"{target} is a directory; name a file in it instead.")
+        ours = is_ours(target)
+        if target.is_dir() and not (ours or is_source(target) or folder_kind(target)):
+            raise TargetError(
+                f"{target} is a directory that {TOOL} did not make; choose another name, or one "
+                "in it."
+            )
         if not target.is_file() and not target.is_dir():
             raise TargetError(f"{target} is not a plain file and will not be replaced.")
-    if not force and not is_ours(target):
+        others = foreign_files(target) if ours and target.is_dir() else []
+    if not force and not ours:
         raise OverwriteError(
             f"{target} exists and was not made by {TOOL}; choose another name or add --force."
+        )
+    if not force and others:
+        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        raise OverwriteError(
+            f"{target} has files that {TOOL} did not write, or that were changed since: "
+            f"{', '.join(others[:_NAMED])}{more}; move them elsewhere, choose another name, or "
+            "lose them with --force."
         )
     return target
 
@@ -148,13 +179,17 @@ def refuse_source(
 
 
 def refuse_append(path: str | os.PathLike[str]) -> None:
-    """UsageError unless Markdown can be added to `path`: a new file, or one of text.
+    """UsageError unless Markdown can be added to `path`: a new file, or one of text, named so.
+
+    A name without a suffix is one of a build server, as in $GITHUB_STEP_SUMMARY.
 
     Raises TargetError for a folder, and for a file that cannot be read.
     """
     target = Path(os.path.realpath(path))
-    if recogniser(target) is not None and target.suffix.lower() not in _GROWING:
-        raise UsageError(f"{path} is no name of a Markdown file; choose another name.")
+    if target.suffix.lower() not in _GROWING:
+        raise UsageError(
+            f"{path} is no name of a Markdown file; choose another name, which ends in .md."
+        )
     with explained(Path(path)):
         if (target.is_file() or target.is_dir()) and not is_text(target):
             raise UsageError(f"{path} is no text file, so nothing is added; choose another name.")

@@ -1,7 +1,8 @@
 """Temporary files that are removed when a process ends at once, without leaving its blocks.
 
 A block that creates something temporary registers the function that removes it. The code that ends
-the process (`trm_export.commands.support.interruption`) calls `clear` first.
+the process (`trm_export.commands.support.interruption`) calls `clear` first. What is kept for the
+next try, finished parts of a long job, is named by `kept`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from trm_runtime.streams import FULL
 _AUTOGRAPH = "__autograph_generated_file"  # modules that TensorFlow writes to TMPDIR
 
 _removals: dict[object, Callable[[], object]] = {}
+_kept: dict[Path, None] = {}  # folders of finished parts, the outer ones first
 
 
 @contextmanager
@@ -35,9 +37,40 @@ def clear() -> None:
     while _removals:
         with suppress(Exception):
             _removals.popitem()[1]()
+    clear_autograph()
+
+
+def clear_autograph() -> None:
+    """Removes the files of the functions that TensorFlow has converted in this process.
+
+    It needs them only while it converts; it removes them itself at the end of a process, but not
+    of one that is killed, or of a child that ends at once.
+    """
     for name, module in list(sys.modules.items()):
         if name.startswith(_AUTOGRAPH) and module.__file__:
             Path(module.__file__).unlink(missing_ok=True)
+
+
+def keep(folder: Path) -> None:
+    """From now on this folder of finished parts remains if the process ends."""
+    _kept[folder] = None
+
+
+def forget(*folders: Path) -> None:
+    """These folders of parts are removed, or of no concern; without any, all of them."""
+    for folder in folders or tuple(_kept):
+        _kept.pop(folder, None)
+
+
+def kept() -> list[str]:
+    """A sentence about each folder of parts that remains; call it after `clear`."""
+    there = [folder for folder in _kept if folder.is_dir()]
+    return [
+        f"Finished parts are kept in {folder}: the same command goes on from there; delete the "
+        "folder if you do not need them."
+        for folder in there
+        if not any(other in folder.parents for other in there)
+    ]
 
 
 def scratch_of(owner: object) -> Path:

@@ -69,6 +69,13 @@ def is_ours(path: Path) -> bool:
     return recognise is not None and recognise(path)
 
 
+def is_known(path: Path) -> bool:
+    """Whether this tool reads it: a model, an exported file or folder, or what it wrote itself."""
+    if path.is_dir():
+        return folder_kind(path) is not None or is_source(path) or is_ours(path)
+    return path.suffix.lower() == ".keras" or suffix_kind(path) is not None or is_ours(path)
+
+
 def _is_our_keras(path: Path) -> bool:
     return _zipped_json(path, "config.json").get("registered_name") == MODEL_CLASS
 

@@ -40,7 +40,7 @@ Solve puzzles with an exported Tiny Recursive Model.
 Each line of output: answer, steps, stop reason, q_halt, separated by tabs; it is written as soon as its
 puzzle and all before it are done. Exit codes: 0 ok, 1 known error, 2 usage, 3 a missing engine,
 4 rejected or damaged input, 5 a case of the vectors failed, 6 answers with NaN or infinity, 7 an answer
-changes a given cell of its puzzle.
+changes a given cell of its puzzle, 8 the deadline ended a puzzle.
 )";
 
 struct Arguments {
@@ -263,9 +263,10 @@ int solve(const Arguments& given, bool& begun) {
   stream.write(found);
   stream.end();
   begun = false;
-  std::size_t bad = 0, changed = 0;
+  std::size_t bad = 0, changed = 0, late = 0;
   for (std::size_t puzzle = 0; puzzle < count; ++puzzle) {
     if (found.reasons[puzzle] == trm::Stop::nonfinite) ++bad;
+    if (found.reasons[puzzle] == trm::Stop::deadline) ++late;
     if (!stream.given_kept(found, puzzle).value_or(true)) ++changed;
   }
   std::fprintf(stderr, "%s in %.2f s: %s\n", trm::counted(count, "puzzle").c_str(), seconds,
@@ -276,12 +277,15 @@ int solve(const Arguments& given, bool& begun) {
   if (changed)
     std::fprintf(stderr, "%s %s puzzle\n", trm::counted(changed, "answer").c_str(),
                  changed == 1 ? "changes a given cell of its" : "change a given cell of their");
+  if (late)
+    std::fprintf(stderr, "the deadline ended %s; a longer one gives complete answers\n",
+                 trm::counted(late, "puzzle").c_str());
   if (bad)
     std::fprintf(stderr,
                  "Error: %s: NaN or infinity ended %zu of %s; export the file again, or compare it with its "
                  "model (`trm-export parity`).\n",
                  given.files[0].c_str(), bad, trm::counted(count, "puzzle").c_str());
-  return bad ? trm::NONFINITE : changed ? trm::CHANGED_GIVENS : 0;
+  return bad ? trm::NONFINITE : late ? trm::OUT_OF_TIME : changed ? trm::CHANGED_GIVENS : 0;
 }
 
 // Messages have standard output for themselves; what an engine prints goes to standard error.

@@ -9,81 +9,26 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from trm_runtime import __version__, isolation
-from trm_runtime.display import printable
 from trm_runtime.errors import (
     MissingExtraError,
-    NonfiniteError,
     TRMError,
-    UsageError,
-    exit_codes_text,
 )
 from trm_runtime.failures import (
-    CHANGED_GIVENS,
     Parser,
     refuse_names,
     report,
-    say,
     warnings_as_lines,
 )
 from trm_runtime.memory import return_large_blocks
-from trm_runtime.message_text import counted
 from trm_runtime.streams import StatusLine, open_closed_streams
-from trm_runtime.trust import add_options, require
+from trm_runtime.trust import require
 
 if TYPE_CHECKING:
-    from trm_runtime.solution import Solution, StepEvent
-
-
-def _halt(text: str) -> str | float:
-    if text in ("learned", "max_steps"):
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected learned, max_steps or a number, got {text!r}"
-        ) from None
-
-
-def _parser() -> Parser:
-    parser = Parser(
-        prog="python -m trm_runtime",
-        description="Solve puzzles with an exported Tiny Recursive Model.",
-        epilog="Each line of output: answer, steps, stop reason, q_halt, separated by tabs; it is "
-        "written as soon as its puzzle and all before it are done. "
-        "Other commands: `doctor` shows which engines are installed and what they open; "
-        f"`check MODEL GOLDEN` compares a model with a recorded reference; "
-        f"`serve MODEL` answers requests for steps. {exit_codes_text()}",
-    )
-    add = parser.add_argument
-    add("model", metavar="MODEL", help="exported model, such as model.onnx")
-    add(
-        "puzzles",
-        metavar="PUZZLES",
-        help="text file of puzzles, .npz or data-set folder; - is standard input",
-    )
-    add("--identifiers", metavar="FILE",
-        help="text file of puzzle identifiers, one a line (default: the file's, or 0)")  # fmt: skip
-    add("--puzzle-table", metavar="FILE",
-        help="the model's puzzle embeddings, if they are not beside it")  # fmt: skip
-    add("--halt", type=_halt, default="learned", metavar="RULE",
-        help="learned (default), max_steps, or a threshold for the halt logit")  # fmt: skip
-    add("--max-steps", type=int, metavar="N", help="stop every puzzle after N steps")
-    add("--deadline", type=float, metavar="SECONDS", help="stop all puzzles after this time")
-    add("--batch-size", type=int, metavar="N", help="puzzles in one batch (default 64)")
-    add("--threads", type=int, metavar="N", help="threads of the engine (default: its own choice)")
-    add("--submission", metavar="FILE", help="write the answers to ARC JSON as a submission")
-    add_options(parser)
-    add("--json", action="store_true",
-        help="print one JSON object with a line for each puzzle, errors included")  # fmt: skip
-    add("--version", action="version", version=f"trm-runtime {__version__}")
-    return parser
+    pass
 
 
 def _doctor_parser() -> Parser:
@@ -111,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         refuse_names(given)
         options = parser.parse_args(given)
         as_json = getattr(options, "json", False)
+        if hasattr(options, "isolate"):
+            limits = options.isolate_memory, options.isolate_seconds
+            isolation.refuse_idle_limits(options.isolate, *limits)
         if getattr(options, "isolate", False) and not isolation.inside():
             words = sys.argv[1:] if arguments is None else arguments
             return isolation.rerun([sys.executable, "-m", "trm_runtime", *words], as_json=as_json)
@@ -141,7 +89,9 @@ def _command(given: list[str]) -> tuple[Parser, Callable[[argparse.Namespace], i
         from trm_runtime import serve_command
 
         return serve_command.parser(), serve_command.run, given[1:]
-    return _parser(), _run, given
+    from trm_runtime import solve_command
+
+    return solve_command.parser(), solve_command.run, given
 
 
 def _trusting(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
@@ -162,84 +112,6 @@ def _doctor(options: argparse.Namespace) -> int:
         machine = examine(tried=True, tell=line.show)
     print(json.dumps(asdict(machine)) if options.json else report_text(machine))
     return MissingExtraError.exit_code if machine.broken else 0
-
-
-def _run(options: argparse.Namespace) -> int:
-    from trm_runtime.answers import Stream, replace_file
-    from trm_runtime.arc_json import submission
-    from trm_runtime.loop import solve
-    from trm_runtime.open import open_runner
-    from trm_runtime.puzzles import arc_questions, read_identifiers, read_inputs
-    from trm_runtime.watchdog import ended_after
-
-    with StatusLine() as line:
-        line.show(f"Opening {printable(Path(options.model).name)} ...")
-        runner = open_runner(options.model, options.threads, options.puzzle_table)
-    arc = arc_questions(options.puzzles, runner.contract) if options.submission else None
-    if options.submission and arc is None:
-        raise UsageError("--submission is for ARC JSON and a model of ARC; drop it.")
-    inputs: Any = read_inputs(options.puzzles, runner)
-    if options.identifiers is not None:
-        inputs["puzzle_identifiers"] = read_identifiers(options.identifiers)
-    stream = Stream(sys.stdout, runner.contract, inputs["inputs"], as_json=options.json)
-    started = time.monotonic()
-    with ended_after(options.deadline, options.model, options.json) as steps:
-        progress = _Progress(len(inputs["inputs"]), steps, stream)
-        solution = solve(
-            runner,
-            inputs,
-            halt=options.halt,
-            max_steps=options.max_steps,
-            deadline=options.deadline,
-            batch_size=options.batch_size,
-            on_step=progress,
-        )
-    seconds = time.monotonic() - started
-    progress.line.clear()
-    stream.finish(solution)
-    if arc is not None:
-        replace_file(Path(options.submission), submission(arc.questions, solution.answers))
-    sys.stdout.flush()
-    say(f"{counted(len(solution), 'puzzle')} in {seconds:.2f} s: {solution.stops}")
-    for note in _notes(solution, inputs):
-        say(note)
-    changed = solution.given_kept.count(False)
-    if changed:
-        verb = "changes a given cell of its" if changed == 1 else "change a given cell of their"
-        say(f"{counted(changed, 'answer')} {verb} puzzle")
-    if solution.nonfinite:
-        error = NonfiniteError(options.model, solution.nonfinite, len(solution))
-        say(f"Error: {error}")
-        return error.exit_code
-    return CHANGED_GIVENS if changed else 0
-
-
-def _notes(solution: Solution, inputs: Mapping[str, Any]) -> Iterator[str]:
-    """What a reader of the answers has to know."""
-    contract = solution.contract
-    identifiers = inputs.get("puzzle_identifiers")
-    several = (contract.num_puzzle_identifiers or 0) > 1
-    if several and (identifiers is None or not identifiers.any()):
-        yield "all asked under identifier 0"
-    if contract.alphabet is None:
-        yield "numbers are token ids, because the model has no alphabet"
-
-
-class _Progress:
-    """Writes the answers that are found, and shows how many puzzles are done."""
-
-    def __init__(
-        self, total: int, after_step: Callable[[], object], stream: Callable[[StepEvent], object]
-    ) -> None:
-        self._total, self._done, self.line = total, 0, StatusLine()
-        self._after_step, self._stream = after_step, stream
-
-    def __call__(self, event: StepEvent) -> None:
-        self._after_step()
-        self.line.clear()
-        self._stream(event)
-        self._done += int(event.finished.sum())
-        self.line.show(f"{self._done} of {self._total} puzzles")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,9 @@ def write(
     if as_json is None:
         as_json = not hasattr(target, "write") and str(target).endswith(".json")
     text = io.StringIO()
-    Stream(text, solution.contract, solution.puzzles, as_json=as_json).finish(solution)
+    stream = Stream(text, solution.contract, solution.puzzles, as_json=as_json)
+    stream.finish(solution)
+    stream.end()
     if isinstance(target, (str, os.PathLike)):
         replace_file(Path(target), text.getvalue())
     else:
@@ -63,8 +65,13 @@ class Stream:
         self._target, self._contract, self._puzzles = target, contract, puzzles
         self._as_json = as_json
         self._begun = False  # whether the document is
+        self._first = True  # of the document
         self._next = 0  # first puzzle that is not written
         self._waiting: dict[int, str] = {}
+
+    def go_on_with(self, puzzles: Array) -> None:
+        """The (N, S) token ids of the next inputs, after `finish` with those before."""
+        self._puzzles, self._next = puzzles, 0
 
     def __call__(self, event: StepEvent) -> None:
         """Takes the puzzles that are done with this step."""
@@ -80,13 +87,17 @@ class Stream:
             self._write()
 
     def finish(self, solution: Solution) -> None:
-        """Writes the other puzzles, and the end of the document."""
+        """Writes the other puzzles."""
         left = range(self._next, len(solution))
         self._waiting.update(zip(left, list(self._lines(solution))[self._next :]))
         self._write()
+
+    def end(self) -> None:
+        """Writes the end of the document."""
         if self._as_json:
             self._target.write("]}\n")
             unfinished.clear()
+            self._target.flush()
 
     def _write(self) -> None:
         if self._as_json and not self._begun:
@@ -99,7 +110,8 @@ class Stream:
             if self._target is sys.stdout:
                 unfinished.append("], ")
         while self._next in self._waiting:
-            comma = "," if self._as_json and self._next else ""
+            comma = "" if self._first or not self._as_json else ","
+            self._first = False
             self._target.write(f"{comma}{self._waiting.pop(self._next)}\n")
             self._next += 1
         self._target.flush()

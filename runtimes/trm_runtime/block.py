@@ -18,6 +18,12 @@ from trm_runtime.runner import Arrays, StepOutput, StepRunner
 PASSES = "passes"
 
 
+def step_contract(block: StepContract) -> StepContract:
+    """The contract of the step that a block of granularity "block" makes."""
+    carry = tuple(spec for spec in block.carry if spec.name != PASSES)
+    return dataclasses.replace(block, granularity="step", passes=1, carry=carry)
+
+
 @final
 class BlockRunner:
     """A StepRunner over another one whose contract has granularity "block".
@@ -29,12 +35,7 @@ class BlockRunner:
     def __init__(self, block: StepRunner) -> None:
         check_calls(block.contract, block.contract.max_steps)
         self._block, self._passes = block, block.contract.passes
-        self.contract: StepContract = dataclasses.replace(
-            block.contract,
-            granularity="step",
-            passes=1,
-            carry=tuple(spec for spec in block.contract.carry if spec.name != PASSES),
-        )
+        self.contract: StepContract = step_contract(block.contract)
 
     def step(self, inputs: Arrays, carry: Arrays) -> StepOutput:
         """One ACT step, which is `passes` calls of the block; see StepRunner.step."""

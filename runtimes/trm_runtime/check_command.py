@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trm_runtime.display import printable
-from trm_runtime.errors import ParityError, exit_codes_text
-from trm_runtime.failures import Parser
-from trm_runtime.message_text import counted
+from trm_runtime.errors import ParityError, UsageError, exit_codes_text
+from trm_runtime.failures import Parser, say
+from trm_runtime.message_text import clipped, counted
 from trm_runtime.streams import StatusLine
 from trm_runtime.trust import add_options
 
 if TYPE_CHECKING:
+    from trm_runtime.contract import StepContract
     from trm_runtime.parity import Gates, Golden, ParityResult
     from trm_runtime.parity.file_golden import EngineHop
     from trm_runtime.runner import StepRunner
@@ -25,7 +29,8 @@ if TYPE_CHECKING:
 _LISTED = 10
 COMMAND = "--command"
 HELP_COMMAND = "a step server: the program that serves the model, as a shell would start it"
-HELP_TIMEOUT = "end a step server that has not answered in this time (default 300)"
+TIMEOUT = 300.0  # seconds
+HELP_TIMEOUT = f"end a step server that has not answered in this time (default {TIMEOUT:g})"
 
 
 def parser(*, server: bool = False) -> Parser:
@@ -39,9 +44,11 @@ def parser(*, server: bool = False) -> Parser:
     add = command.add_argument
     if server:
         add(COMMAND, metavar="COMMAND", required=True, help=HELP_COMMAND)
-        add("--timeout", type=float, metavar="SECONDS", default=300.0, help=HELP_TIMEOUT)
+        add("--timeout", type=float, metavar="SECONDS", default=TIMEOUT, help=HELP_TIMEOUT)
     else:
         add("model", metavar="MODEL", help="exported model, such as model.tflite")
+        add(COMMAND, metavar="COMMAND", help=f"in the place of MODEL: {HELP_COMMAND}")
+        add("--timeout", type=float, metavar="SECONDS", help=f"with {COMMAND}: {HELP_TIMEOUT}")
         add("--threads", type=int, metavar="N",
             help="threads of the engine (default: its own choice)")  # fmt: skip
         add_options(command)
@@ -56,17 +63,25 @@ def parser(*, server: bool = False) -> Parser:
 
 def run(options: argparse.Namespace) -> int:
     """Compare a file and print; returns the exit code."""
-    from trm_runtime.open import open_runner
+    from trm_runtime.cores import check_threads
+    from trm_runtime.open import open_runner, runner_contract
     from trm_runtime.parity.file_golden import engine_hop
     from trm_runtime.parity.golden_file import read_golden
 
+    if options.timeout is not None:
+        raise UsageError(f"--timeout is for {COMMAND}; drop it.")
+    check_threads(options.threads)
     with StatusLine() as status:
         status.show(f"Opening {printable(Path(options.model).name)} ...")
         own, golden = _own_gates(options), read_golden(options.golden)
         hop = engine_hop(golden, Path(options.model), options.threads)
         gates = own or (None if hop is None else hop.gates)
-        runner = open_runner(options.model, options.threads, options.puzzle_table)
-    return _shown(options, _compared(options, golden, runner, gates), hop)
+        result = _refused(golden, runner_contract(Path(options.model)), gates)
+        if result is None:
+            runner = open_runner(options.model, options.threads, options.puzzle_table)
+    if result is None:
+        result = _compared(options, golden, runner, gates)
+    return _shown(options, golden, result, hop)
 
 
 def run_server(options: argparse.Namespace) -> int:
@@ -74,20 +89,43 @@ def run_server(options: argparse.Namespace) -> int:
     from trm_runtime.parity.file_golden import other_engine
     from trm_runtime.parity.golden_file import read_golden
     from trm_runtime.parity.own_loop import with_own_loop
+    from trm_runtime.servers.group import end_all
     from trm_runtime.servers.runner import ServerRunner
+    from trm_runtime.watchdog import ended_by_signals
 
     own, golden = _own_gates(options), read_golden(options.golden)
-    with ServerRunner(options.command, options.timeout, options.puzzle_table) as server:
+    with ended_by_signals(end_all, options.json), ExitStack() as stack:
+        with StatusLine() as status:
+            name, limit = clipped(printable(options.command), 40), options.timeout
+            status.show(f"Waiting for the first message of {name} (at most {limit:g} s) ...")
+            opened = ServerRunner(options.command, options.timeout, options.puzzle_table)
+            server = stack.enter_context(opened)
         hop = other_engine(golden, server.engine)
         gates = own or (None if hop is None else hop.gates)
-        result = with_own_loop(_compared(options, golden, server.whole, gates), golden, server)
-    return _shown(options, result, hop, server.engine)
+        result = _refused(golden, server.whole.contract, gates)
+        if result is None:
+            result = _compared(options, golden, server.whole, gates)
+        with StatusLine() as status:
+            status.show("Comparing the driver's own loop ...")
+            result = with_own_loop(result, golden, server)
+    return _shown(options, golden, result, hop, server.engine)
 
 
 def _own_gates(options: argparse.Namespace) -> Gates | None:
     from trm_runtime.parity.gates import read_gates
 
     return None if options.gate is None else read_gates(options.gate)
+
+
+def _refused(golden: Golden, contract: StepContract, gates: Gates | None) -> ParityResult | None:
+    """The result where the contract alone shows that the file is not the recorded one."""
+    from trm_runtime.parity import gates_of
+    from trm_runtime.parity.ladder import refusal
+
+    return refusal(
+        golden.contract, contract, gates or gates_of(contract), golden.puzzles, golden.about.kind,
+        any_weights=False,
+    )  # fmt: skip
 
 
 def _compared(
@@ -104,6 +142,7 @@ def _compared(
 
 def _shown(
     options: argparse.Namespace,
+    golden: Golden,
     result: ParityResult,
     hop: EngineHop | None,
     driver: str | None = None,
@@ -115,14 +154,38 @@ def _shown(
         given = {name: value for name, value in more.items() if value is not None}
         print(json.dumps(plain({**result.to_json(), **given}), ensure_ascii=False))
     else:
-        print(text(result, "" if hop is None else hop.words, driver))
+        print(text(result, _sides(options, golden), "" if hop is None else hop.words, driver))
+        cure = None if result else _cure(options, golden, result)
+        if cure is not None:
+            sys.stdout.flush()
+            say(printable(f"Try: {cure}"))
     return 0 if result else ParityError.exit_code
 
 
-def text(result: ParityResult, hop: str = "", driver: str | None = None) -> str:
+def _sides(options: argparse.Namespace, golden: Golden) -> str:
+    """One sentence on the file and the golden."""
+    found = golden.about.provenance
+    of = found.get("file") or found.get("model") or golden.contract.model_name
+    side = getattr(options, "model", None) or "The step server"
+    return printable(f"{side} against {options.golden}, a recording of {of}.")
+
+
+def _cure(options: argparse.Namespace, golden: Golden, result: ParityResult) -> str | None:
+    """The command that shows why a file or a server fails; None for the golden of a file."""
+    model = golden.about.provenance.get("model")
+    if not isinstance(model, str):
+        return None
+    if not hasattr(options, "model"):  # a step server
+        same = result.same_weights and result.broken not in result.rungs[:3]
+        return shlex.join(["trm-export", "vectors", model]) if same else None
+    more = ["--explain"] if result.ran else []
+    return shlex.join(["trm-export", "parity", model, options.model, *more])
+
+
+def text(result: ParityResult, sides: str = "", hop: str = "", driver: str | None = None) -> str:
     """The verdict, what was compared, the ladder, and the problems of the failed rung."""
     width = max(len(rung.name) for rung in result.rungs)
-    lines = [result.verdict, *([hop] if hop else [])]
+    lines = [result.verdict, *filter(None, (sides, hop))]
     lines += [*([f"Driver: {driver}."] if driver else []), ""]
     lines += [f"{r.name:{width}}  {r.status:10}  {r.summary}" for r in result.rungs]
     broken = result.broken

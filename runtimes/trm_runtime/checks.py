@@ -114,7 +114,7 @@ def _array_problems(
     for name in (name for name in wanted if name in found):
         spec, array = wanted[name], np.asarray(found[name])
         shape = (rows, *spec.shape[1:])
-        if array.dtype.name != spec.dtype:
+        if array.dtype != spec.dtype:
             problems.append(f"{role} {name!r}: expected dtype {spec.dtype}, got {array.dtype}")
         if array.shape != shape:
             got = shape_text(array.shape)
@@ -146,6 +146,8 @@ def _id_problems(
     if array.shape != shape:
         wanted, got = shape_text(shape, "N"), shape_text(array.shape)
         return [f"input {spec.name!r}: expected shape {wanted}, got {got}"]
+    if not array.size or (array.min() >= 0 and array.max() < limit):
+        return []
     wrong = np.argwhere((array < 0) | (array >= limit))
     places = [tuple(int(i) for i in place) for place in wrong[:MAX_LISTED]]
     texts = [_id_text(spec.name, place, int(array[place]), limit) for place in places]

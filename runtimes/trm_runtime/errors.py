@@ -29,6 +29,7 @@ EXIT_CODES: Mapping[int, str] = {
     5: "parity failed",
     6: "answers with NaN or infinity",
     7: "an answer changes a given cell of its puzzle",
+    8: "the deadline ended a puzzle",
     130: "interrupted",
     143: "terminated",
 }

@@ -17,7 +17,14 @@ from trm_runtime.errors import OldFileWarning, TRMError, UsageError
 from trm_runtime.streams import discard, has_no_reader, output_problem
 
 CHANGED_GIVENS = 7  # all puzzles are answered, but an answer changes what its puzzle gives
-INTERRUPTED = 130
+OUT_OF_TIME = 8  # the deadline ended a puzzle before its model did
+INTERRUPTED, TERMINATED = 130, 143
+
+
+class TerminatedError(KeyboardInterrupt):
+    """`kill` has ended a command."""
+
+    exit_code = TERMINATED
 
 
 class Parser(argparse.ArgumentParser):
@@ -59,7 +66,7 @@ def report(error: BaseException, as_json: bool) -> int:
     code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else TRMError.exit_code
     code = getattr(error, "exit_code", code)
     if not as_json or unwritten is not None:
-        label = "" if code == INTERRUPTED else "Error: "
+        label = "" if code in (INTERRUPTED, TERMINATED) else "Error: "
         say(f"{label}{unwritten or _message(error)}")
         return code
     details = {
@@ -95,7 +102,7 @@ def warnings_as_lines() -> Iterator[None]:
 
 def _message(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
-        return "Interrupted."
+        return "Terminated." if isinstance(error, TerminatedError) else "Interrupted."
     if isinstance(error, OSError):
         return os_message(error)
     return str(error)

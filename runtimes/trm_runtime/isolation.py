@@ -35,11 +35,12 @@ HELP_SECONDS = f"Time of that process (default {SECONDS})."
 
 _PARENT = "TRM_ISOLATED_BY"  # an environment variable: the process that isolates this one
 _LATER = 0.2  # seconds; a terminal has sent Ctrl-C to both processes already
-_TEXTS = {
-    "SIGALRM": "took longer than --isolate-seconds allows",
-    "SIGXCPU": "took longer than the system allows",
-    "SIGKILL": "was killed, perhaps because memory ran out",
+_TEXTS = {  # how it ended, and the remedy
+    "SIGALRM": ("took longer than --isolate-seconds allows", "allow more, or do not use it"),
+    "SIGXCPU": ("took longer than the system allows", "allow more (ulimit -t), or do not use it"),
+    "SIGKILL": ("was killed, perhaps because memory ran out", "free some, or do not use it"),
 }
+_NOT_USABLE = "do not use it, or export it again"
 _NO_MEMORY = re.compile(  # what loaders of libraries, C++ and Python say of it
     "failed to map segment|cannot map zero-fill pages|[Cc]annot allocate memory|bad_alloc"
     "|bad allocation|can't start new thread"
@@ -51,11 +52,20 @@ def inside() -> bool:
     return _PARENT in os.environ
 
 
-def confine(megabytes: int, seconds: float) -> None:
+def refuse_idle_limits(isolate: bool, megabytes: int | None, seconds: float | None) -> None:
+    """UsageError for a limit of the child where there is none."""
+    for name, value in (("memory", megabytes), ("seconds", seconds)):
+        if value is not None and not isolate:
+            raise UsageError(f"{OPTION}-{name} is for {OPTION}; give both, or drop it.")
+
+
+def confine(megabytes: int | None = None, seconds: float | None = None) -> None:
     """Set the limits of this process, which ends with its parent; processes it starts inherit them.
 
     Raises UsageError for limits that are not positive, or on a system without them (Windows).
     """
+    megabytes = MEGABYTES if megabytes is None else megabytes
+    seconds = SECONDS if seconds is None else seconds
     for name, value in (("memory", megabytes), ("seconds", seconds)):
         if not 0 < value < 1 << 31:
             raise UsageError(f"{OPTION}-{name} must be above 0, got {value:g}.")
@@ -105,10 +115,8 @@ def crashed(what: object, number: int) -> RejectedInputError:
         name = signal.Signals(number).name
     except ValueError:  # not POSIX
         name = f"code {abs(number)}"
-    how = _TEXTS.get(name, f"crashed ({name})")
-    return RejectedInputError(
-        f"{what}: the process that opened it {how}; do not use it, or export it again."
-    )
+    how, remedy = _TEXTS.get(name, (f"crashed ({name})", _NOT_USABLE))
+    return RejectedInputError(f"{what}: the process that opened it {how}; {remedy}.")
 
 
 def explained(error: BaseException) -> BaseException:

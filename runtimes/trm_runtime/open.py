@@ -6,11 +6,17 @@ import os
 from pathlib import Path
 from typing import Any
 
-from trm_runtime.block import BlockRunner
+from trm_runtime.block import BlockRunner, step_contract
+from trm_runtime.contract import StepContract
 from trm_runtime.errors import UsageError
 from trm_runtime.file_kinds import kind_of
 from trm_runtime.integer import IntegerRunner, usual_contract
-from trm_runtime.puzzle_table import PuzzleTableRunner, open_table, table_beside
+from trm_runtime.puzzle_table import (
+    PuzzleTableRunner,
+    identifiers_contract,
+    open_table,
+    table_beside,
+)
 from trm_runtime.runner import StepRunner
 
 
@@ -38,6 +44,24 @@ def open_runner(
         raise UsageError(f"path: expected the path of an exported model, got {path!r:.60}.")
     path = Path(path)
     return wrapped(open_driver(path, threads, optimised=optimised), path, puzzle_table)
+
+
+def embedded_contract(path: Path) -> StepContract:
+    """The contract inside an undamaged file or folder, as its driver reads it, without an engine.
+
+    Raises RejectedInputError for one that is missing, of unknown kind, damaged or changed.
+    """
+    text = kind_of(path).read_contract(path)
+    return StepContract.from_json(text, f"{path}: its step contract")
+
+
+def runner_contract(path: Path) -> StepContract:
+    """The contract that `open_runner(path)` has; raises what `embedded_contract` raises."""
+    contract = usual_contract(embedded_contract(path))
+    if contract.granularity == "block":
+        contract = step_contract(contract)
+    wanted = contract.puzzle_table_sha256 is not None
+    return identifiers_contract(contract) if wanted else contract
 
 
 def open_driver(path: Path, threads: int | None = None, *, optimised: bool = True) -> StepRunner:

@@ -246,6 +246,16 @@ def _line_each(head: Sequence[tuple[int, str]], rest: Lines, signs: BoardSigns, 
     return None
 
 
+def is_board(line: str, signs: BoardSigns) -> bool:
+    """Whether a file that begins with this line, comments left out, has a board a line."""
+    return line.lstrip()[:1] not in ("{", "[") and _board_size(line, signs) is not None
+
+
+def board_each(lines: Lines, signs: BoardSigns) -> Iterator[BoardText]:
+    """The boards of lines that have one each, as soon as a line is there."""
+    return _split_lines(_without_comments(lines, signs), signs, signs.sizes[-1])
+
+
 def _split_lines(lines: Lines, signs: BoardSigns, size: int) -> Iterator[BoardText]:
     for number, line in _texts(lines):
         puzzle, *others = signs.split(line, size)

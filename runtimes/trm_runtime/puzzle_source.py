@@ -39,14 +39,14 @@ _OTHER_KINDS = {
 }
 
 
-def numbered_lines(source: str, name: str) -> Iterator[tuple[int, str]]:
-    """(number from 1, line without its end) of a file; "-" is standard input.
+def numbered_lines(source: str, name: str, begun: bytes = b"") -> Iterator[tuple[int, str]]:
+    """(number from 1, line without its end) of a file; "-" is standard input, behind `begun`.
 
     Raises RejectedInputError for a file that cannot be read, is no text, or has a line that is too
     long, or for more lines in all than a file may have, unpacked.
     """
     try:
-        with _opened(source) as file, _text(_unpacked(file, name)) as text:
+        with _opened(source, begun) as file, _text(_unpacked(file, name)) as text:
             left, lines = FILE_MB.bytes, iter(lambda: _line(text), "")
             for number, line in enumerate(lines, start=1):
                 if len(line) > LONGEST:
@@ -97,12 +97,12 @@ def _line(text: io.TextIOWrapper) -> str:
     return line + text.readline(JSON_MB.bytes)
 
 
-def _opened(source: str) -> IO[bytes]:
+def _opened(source: str, begun: bytes) -> IO[bytes]:
     if source != "-":
         return open_regular(source)
     if sys.stdin is None:
         raise OSError(errno.EBADF, "it is closed")
-    return io.BytesIO(bounded(sys.stdin.buffer, "standard input"))
+    return io.BytesIO(begun + bounded(sys.stdin.buffer, "standard input"))
 
 
 def _peekable(file: IO[bytes]) -> io.BufferedReader:

@@ -88,7 +88,7 @@ class PuzzleTableRunner:
 
     def __init__(self, runner: StepRunner, table: Array) -> None:
         self._runner, self._table = runner, table
-        self.contract: StepContract = _with_identifiers(runner.contract)
+        self.contract: StepContract = identifiers_contract(runner.contract)
 
     def step(self, inputs: Arrays, carry: Arrays) -> StepOutput:
         """One call; see StepRunner.step."""
@@ -115,7 +115,8 @@ class PuzzleTableRunner:
             raise RejectedInputError("The carry does not fit the model:", first_few(problems))
 
 
-def _with_identifiers(contract: StepContract) -> StepContract:
+def identifiers_contract(contract: StepContract) -> StepContract:
+    """The contract of a model with its table in its graph, from that of one without."""
     rows = (contract.batch,)
     current = CarrySpec(_CURRENT + IDENTIFIERS, f"{_CURRENT}{IDENTIFIERS}_next", "int32", rows, 0)
     return dataclasses.replace(

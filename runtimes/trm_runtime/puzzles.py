@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from trm_runtime.contract import StepContract
 from trm_runtime.errors import RejectedInputError
 from trm_runtime.message_text import counted, first_few
 from trm_runtime.puzzle_arrays import read_arrays
-from trm_runtime.puzzle_formats import BoardText, read_boards
+from trm_runtime.puzzle_formats import BoardText, Lines, read_boards
 from trm_runtime.puzzle_source import is_text, numbered_lines
 from trm_runtime.runner import StepRunner
 
@@ -61,14 +61,32 @@ def read_inputs(
     if not is_text(source):
         return _of_arrays(source, contract)
     name = "standard input" if os.fspath(source) == "-" else os.fspath(source)
+    return inputs_in(numbered_lines(os.fspath(source), name), contract, name)
+
+
+def inputs_in(lines: Lines, contract: StepContract, name: str) -> dict[str, Array]:
+    """The inputs of a model from all lines of a text; raises as `read_inputs` does."""
     signs = BoardSigns(contract.alphabet, (contract.seq_len,))
-    _, boards = read_boards(numbered_lines(os.fspath(source), name), signs, name)
+    _, boards = read_boards(lines, signs, name)
     rows, problems = _parse(boards, contract)
     if problems:
         raise _bad_lines(name, problems)
     if not len(rows):
         raise RejectedInputError(f"{name}: has no puzzles; expected one a line.")
     return dict(with_identifiers(contract, rows))
+
+
+def inputs_of_each(
+    boards: Sequence[BoardText], contract: StepContract, name: str
+) -> Iterator[dict[str, Array]]:
+    """The inputs of the boards before the first bad one, if any, which is then refused."""
+    rows, problems = _parse(boards, contract)
+    bad = (i for i, board in enumerate(boards) if problems[0].startswith(f"{board.place}: "))
+    rows = rows[: next(bad)] if problems else rows
+    if len(rows):
+        yield dict(with_identifiers(contract, rows))
+    if problems:
+        raise _bad_lines(name, problems)
 
 
 def _of_arrays(source: str | os.PathLike[str], contract: StepContract) -> dict[str, Array]:

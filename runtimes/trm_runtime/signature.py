@@ -29,6 +29,8 @@ _STATEMENT, _PREDICATE = (
     "https://model_signing/signature/v1.0",
 )
 _HASHES = {"secp256r1": "SHA256", "secp384r1": "SHA384", "secp521r1": "SHA512"}  # by curve
+MAKE_PRIVATE = "openssl ecparam -name prime256v1 -genkey -noout -out private.pem"
+MAKE_PUBLIC = "openssl ec -in private.pem -pubout -out public.pem"
 _WHOLE = "."  # the name of a model that is a single file
 
 
@@ -59,6 +61,16 @@ def is_signed_with(path: Path, private: Path) -> bool:
     return True
 
 
+def is_stale(path: Path) -> bool:
+    """Whether the signature beside a file or folder, with any key, is of another content."""
+    beside = signature_beside(path)
+    try:
+        payload, _, _ = _read(beside, path)
+        return bool(_differences(path, *_signed_digests(payload, beside)))
+    except RejectedInputError:
+        return False
+
+
 def verify_signature(
     path: str | os.PathLike[str],
     key: str | os.PathLike[str],
@@ -79,27 +91,70 @@ def verify_signature(
     problems = _differences(model, signed, ignored)
     if problems:
         raise RejectedInputError(
-            f"{model}: changed since it was signed ({beside}); get it again from its author:",
+            f"{model}: changed since it was signed ({beside}); if you exported or tuned it since, "
+            "sign it again, otherwise get it again from its author:",
             first_few(problems),
         )
 
 
+def check_private_key(path: Path) -> None:
+    """RejectedInputError for a key that cannot sign: what it is instead, and how to make one."""
+    _key(path, private=True)
+
+
 def _public_key(path: Path) -> Any:
+    return _key(path, private=False)
+
+
+def _key(path: Path, *, private: bool) -> Any:
+    """The key in a PEM file; RejectedInputError for one of another kind."""
     load_extra("cryptography", "verify")
     from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    from cryptography.hazmat.primitives import serialization
 
     try:
-        key = load_pem_public_key(read_regular(path))
+        data = read_regular(path)
     except OSError as error:
         raise unreadable(path, error) from error
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise RejectedInputError(f"{path}: not a public key in PEM format.") from error
-    if getattr(getattr(key, "curve", None), "name", None) not in _HASHES:
-        raise RejectedInputError(
-            f"{path}: expected a key on the curve P-256, P-384 or P-521; make one with openssl."
-        )
+    try:
+        if private:
+            key: Any = serialization.load_pem_private_key(data, None)
+        else:
+            key = serialization.load_pem_public_key(data)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise _wrong_key(path, private, _what_is(data)) from error
+    curve = getattr(getattr(key, "curve", None), "name", None)
+    if curve not in _HASHES:
+        name = type(key).__name__.strip("_").replace("PrivateKey", "").replace("PublicKey", "")
+        found = f"a key on the curve {curve}" if curve else f"a key of the kind {name}"
+        raise _wrong_key(path, private, found)
     return key
+
+
+def _what_is(data: bytes) -> str:
+    """What lies in the place of a key."""
+    for sign, what in (
+        (b"ENCRYPTED", "a private key with a password"),
+        (b"PRIVATE KEY-----", "a private key that is damaged, or of a kind that cannot sign"),
+        (b"PUBLIC KEY-----", "a public key"),
+        (b"BEGIN CERTIFICATE", "a certificate"),
+    ):
+        if sign in data:
+            return what
+    return "no key in PEM format" if data.strip() else "an empty file"
+
+
+def _wrong_key(path: Path, private: bool, found: str) -> RejectedInputError:
+    kind, make = ("private", MAKE_PRIVATE) if private else ("public", MAKE_PUBLIC)
+    if not private and found.startswith("a private key"):
+        found = "a private key; never give that away"
+    elif found == f"a {kind} key":
+        found = f"a damaged {kind} key"
+    password = ", without a password" if private else ""
+    return RejectedInputError(
+        f"{path}: expected a {kind} key on the curve P-256, P-384 or P-521 in PEM format"
+        f"{password}, got {found}; make one: `{make}`."
+    )
 
 
 def _read(path: Path, model: Path) -> Any:

@@ -97,9 +97,7 @@ class Solution(Shown):
     @property
     def stops(self) -> str:
         """Stop reasons and the mean number of steps: `2 halted; 3.50 steps on average`."""
-        reasons = sorted(Counter(self.stop_reasons).items())
-        counts = ", ".join(f"{count} {reason}" for reason, count in reasons)
-        return f"{counts}; {self.steps.mean():.2f} steps on average" if len(self) else "no steps"
+        return stops_text(Counter(self.stop_reasons), int(self.steps.sum()))
 
     @property
     def summary(self) -> str:
@@ -131,6 +129,13 @@ class Solution(Shown):
             "stop_reasons": list(self.stop_reasons),
         }
         return json.dumps(fields, allow_nan=False)
+
+
+def stops_text(reasons: Mapping[str, int], steps: int) -> str:
+    """How many puzzles stopped for each reason, and the mean number of their steps."""
+    counts = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+    puzzles = sum(reasons.values())
+    return f"{counts}; {steps / puzzles:.2f} steps on average" if puzzles else "no steps"
 
 
 def finite_or_none(value: float) -> float | None:

@@ -28,10 +28,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--expect-sha256", metavar="HEX", action="append", help=HELP_SHA256)
     add("--verify-key", metavar="FILE", help=HELP_KEY)
     add(isolation.OPTION, action="store_true", help=isolation.HELP)
-    add("--isolate-memory", type=int, metavar="MB", default=isolation.MEGABYTES,
-        help=isolation.HELP_MEGABYTES)  # fmt: skip
-    add("--isolate-seconds", type=float, metavar="SECONDS", default=isolation.SECONDS,
-        help=isolation.HELP_SECONDS)  # fmt: skip
+    add("--isolate-memory", type=int, metavar="MB", help=isolation.HELP_MEGABYTES)
+    add("--isolate-seconds", type=float, metavar="SECONDS", help=isolation.HELP_SECONDS)
 
 
 def require(

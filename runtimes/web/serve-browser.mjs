@@ -16,8 +16,9 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 
-import { pageFiles, typeOf } from "./browser/files.mjs";
+import { needed, pageFiles, printed, typeOf } from "./browser/files.mjs";
 import { TrmError } from "./src/errors.js";
+import { formatOf } from "./src/file.js";
 import { messages, packed, refusal } from "./src/step_server.js";
 import meta from "./package.json" with { type: "json" };
 
@@ -53,6 +54,7 @@ function options() {
 
 /** Ends with the exit code of the bridge: 0, or that of what went wrong in it. */
 function bridge({ model, bytes, threads, host, port, key, browser }) {
+  needed(formatOf(bytes));
   const { promise, resolve, reject } = Promise.withResolvers?.() ?? resolvers();
   const driver = `${meta.name} ${meta.version}`;
   const setup = JSON.stringify({ model: basename(model), threads: Number(threads), driver });
@@ -122,6 +124,7 @@ function resolvers() {
   return made;
 }
 
+printed(USAGE);
 const closing = []; // what ends with this program
 let code;
 try {

@@ -7,7 +7,9 @@ import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 
+import { needed, printed } from "./browser/files.mjs";
 import { TrmError } from "./src/errors.js";
+import { formatOf } from "./src/file.js";
 import { openOnnx } from "./src/onnx.js";
 import { hello, messages, refusal, replyTo } from "./src/step_server.js";
 import meta from "./package.json" with { type: "json" };
@@ -31,16 +33,21 @@ async function open() {
   const { values, positionals } = options;
   const threads = Number(values.threads);
   if (positionals.length !== 1 || !Number.isInteger(threads) || threads < 1) throw new TrmError(USAGE, 2);
-  const ort = await import("onnxruntime-web").catch(() => {
-    throw new TrmError("onnxruntime-web is not installed; run npm install onnxruntime-web.", 3);
-  });
-  ort.env.wasm.numThreads = threads;
   const bytes = await readFile(positionals[0]).catch((error) => {
     throw new TrmError(`${positionals[0]}: cannot be read: ${error.message}`);
   });
+  if (formatOf(bytes) === "tflite") {
+    throw new TrmError(
+      `${positionals[0]}: a TFLite file, which runs in browsers only; use serve-browser.mjs, or export ONNX.`,
+    );
+  }
+  needed("onnx");
+  const ort = await import("onnxruntime-web");
+  ort.env.wasm.numThreads = threads;
   return openOnnx(ort, bytes);
 }
 
+printed(USAGE);
 try {
   const runner = await open();
   await write(hello(runner, `${meta.name} ${meta.version}, node ${process.versions.node}`));

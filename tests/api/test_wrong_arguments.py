@@ -75,8 +75,8 @@ def test_a_file_of_slightly_other_weights_is_not_the_model(tmp_path: Path) -> No
     found = te.compare(model, tmp_path / "m.onnx", count=8, weights=True)
     assert not found
     assert found.results[0].verdict.startswith(
-        "FAILED: made from other weights than this model, which shows at weights: the file is not "
-        "the model rounded to int8: "
+        "FAILED: made from other weights than the reference, which shows at weights: the file is "
+        "not the model rounded to int8: "
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from trm_export.checkpoints.shipped import shipped_checkpoint
+from trm_export.commands.support import console
 from trm_export.commands.support.app import run
 from trm_export.errors import RejectedInputError
 from trm_export.exporters.choices import FORMATS, PRECISIONS
@@ -26,7 +28,12 @@ def document(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def whole_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("set")
-    assert run(["all", MODEL, "-o", str(folder)]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        said: list[str] = []
+        patch.setattr(console, "remark", said.append)
+        assert run(["all", MODEL, "-o", str(folder)]) == 0
+    source = folder / "sudoku4_c"
+    assert said[-1].endswith(f"it is made by: trm-export c {MODEL} -o {source}")
     return folder
 
 
@@ -44,6 +51,17 @@ def test_all_makes_every_file_or_says_why_not(
         assert Path(entry["path"] + ".json").exists() == (entry["result"] is not None)
     made = {pair for pair, entry in zip(pairs, files, strict=True) if entry["result"]}
     assert {(kind, "fp32") for kind in FORMATS} <= made
+
+
+def test_all_finds_the_files_of_others_before_it_writes(
+    whole_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(whole_set / "sudoku4_saved_model", tmp_path / "sudoku4_saved_model")
+    (tmp_path / "sudoku4_saved_model" / "NOTES.txt").write_text("mine")
+    capsys.readouterr()
+    assert run(["all", MODEL, "-o", str(tmp_path)]) == 1
+    assert "that were changed since: NOTES.txt;" in " ".join(capsys.readouterr().err.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["sudoku4_saved_model"]
 
 
 def test_bench_tells_cost_and_answers(

@@ -167,7 +167,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["inspct"], "No such command 'inspct'. Did you mean 'inspect'?"),
         (["inspect"], "Missing argument"),
         (["inspect", "a", "b"], "unexpected extra argument"),
-        (["inspect", "--colour"], "No such option"),
+        (["inspect", "--colour"], "No such option: --colour (see"),
+        (["onnx", "m", "--count", "3"], "--count; it is an option of demo, parity, reference, "),
+        (["parity", "m", "--fit", "ram=1k"], "No such option: --fit; it is an option of c (see"),
+        (["c", "m", "--trust-module", "p"], "C source is only generated for models of this"),
+        (["onnx", "m", "--precison", "fp16"], "(Possible options: --precision"),
         (["--debug"], "Missing command"),
     ],
 )

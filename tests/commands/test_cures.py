@@ -12,6 +12,7 @@ import pytest
 
 import trm_export as te
 from tests.runtime.fakes import make_contract
+from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support import cures
 from trm_export.commands.support.app import app, run
 from trm_export.commands.support.command_line import command
@@ -112,7 +113,9 @@ def test_the_cure_of_a_comparison(
 
     contract, path = make_contract(precision=precision, batch=None), Path("no such folder/f.onnx")
     monkeypatch.setattr(again, "embedded_contract", lambda path: contract)
-    result = SimpleNamespace(broken=SimpleNamespace(name=rung), same_weights=same, puzzles=200)
+    result = SimpleNamespace(
+        broken=SimpleNamespace(name=rung), same_weights=same, of_other_model=False, puzzles=200
+    )
     file: Any = SimpleNamespace(path=path, contract=contract, result=result)
     line = cures.cure_of_parity(Path("m.keras"), file, ModelOptions(), explained=False)
     assert line is not None
@@ -144,7 +147,7 @@ def test_other_weights_are_found_before_keras_is_loaded(
     from trm_export.api.model_source import ModelSource
     from trm_export.artifacts.contract_rewrite import embedded_contract
 
-    file, summary = tmp_path / "m.onnx", tmp_path / "summary.md"
+    file = tmp_path / "m.onnx"
     te.export(tiny_keras, file, precision="fp16")
     other = te.load(tiny_keras)
     other.trainable_variables[0].assign(other.trainable_variables[0] * 1.001)
@@ -158,12 +161,17 @@ def test_other_weights_are_found_before_keras_is_loaded(
     monkeypatch.setattr(comparing, "load_keras", refuse)
     again = ["--precision", "fp16", "-o", str(file)]
     model, own = str(tmp_path / "o.keras"), embedded_contract(file).made_by.weights_sha256
-    assert run(["parity", model, str(file), "--summary", str(summary)]) == 5
+    assert run(["parity", model, str(file)]) == 5
     *said, cure = capsys.readouterr().err.splitlines()
     assert " ".join(said).startswith(
         f"Error: Made from other weights: {file} was not exported from o.keras"
     )
     assert sorted(shlex.split(cure)[1:]) == sorted(["trm-export", "onnx", model, *again])
     assert "--weights" in " ".join(said)
-    assert "Made from other weights" in summary.read_text()
+    nine, ours = str(shipped_checkpoint("sudoku9")), file.read_bytes()
+    assert run(["parity", nine, str(file)]) == 5
+    refused = " ".join(capsys.readouterr().err.split())
+    assert refused.startswith(f"Error: Another model: {file} (seq_len ")
+    assert "Try:" not in refused
+    assert file.read_bytes() == ours
     assert ModelSource(tiny_keras).has_weights(own)

@@ -91,6 +91,12 @@ def test_training_replaces_nothing_of_others(refused: Refused) -> None:
     assert "cannot be read" in refused("train", "sudoku4", "--from", "n.keras", code=4)
 
 
+@pytest.mark.parametrize("name", ["", "."])
+@pytest.mark.parametrize("command", ["onnx", "tflite", "saved-model", "c", "all", "vectors"])
+def test_a_folder_is_no_model(command: str, name: str, refused: Refused) -> None:
+    assert "a folder; name a .keras file in it" in refused(command, name, code=4)
+
+
 @pytest.mark.parametrize("force", [[], ["--force"]])
 @pytest.mark.parametrize(
     ("command", "name", "said"),

@@ -292,6 +292,16 @@ def test_a_grid_over_several_lines_and_standard_input(trm: Path, exported: Made)
     assert done.stdout.startswith("3412214343211234\t")
 
 
+def test_a_deadline_ends_with_the_code_and_the_line_of_the_python_command(
+    trm: Path, exported: Made, puzzles: Path
+) -> None:
+    words = (exported("sudoku4.onnx"), puzzles, "--deadline", "0")
+    own, expected = run(trm, *words), python(*words)
+    assert own.returncode == expected.returncode == 8
+    assert own.stderr.splitlines()[1:] == expected.stderr.splitlines()[1:]
+    assert "the deadline ended" in own.stderr
+
+
 def test_a_dynamic_batch_is_refused_for_litert(trm: Path, puzzles: Path, tmp_path: Path) -> None:
     import trm_export as te
 

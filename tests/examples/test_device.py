@@ -18,12 +18,35 @@ def test_it_answers_each_line_and_goes_on_after_a_bad_one(tmp_path: Path, suffix
     model = exported(tmp_path / f"model{suffix}")
     command = [sys.executable, str(EXAMPLES / "device.py"), str(model)]
     lines = f"{BOARD}\n12\n{BOARD}\n"
-    done = subprocess.run(command, input=lines, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, input=lines, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (4, "")
+    good = subprocess.run(command, input=f"{BOARD}\n", capture_output=True, text=True)
+    assert (good.returncode, good.stderr) == (0, "")
     first, refused, last = done.stdout.splitlines()
     assert first == last
     assert first.split()[:2] == ["yes", SOLVED]
     assert refused.startswith("refused: ")
     assert "16" in refused
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        ([], 2, "Usage: python examples/device.py MODEL < BOARDS\n"),
+        (["a.onnx", "b.txt"], 2, "Usage: python examples/device.py MODEL < BOARDS\n"),
+        (["missing.onnx"], 4, "Error: missing.onnx: "),
+        (["empty.onnx"], 4, "Error: empty.onnx: "),
+    ],
+)
+def test_what_is_wrong_is_a_sentence_and_an_exit_code(
+    tmp_path: Path, words: list[str], code: int, told: str
+) -> None:
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    command = [sys.executable, str(EXAMPLES / "device.py"), *words]
+    done = subprocess.run(command, input=BOARD, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(told)
+    assert done.stderr.count("\n") == 1
 
 
 def test_it_needs_no_host_package() -> None:

@@ -31,6 +31,7 @@ from trm_export.exporters.c_source.source import ACTIVATIONS, number
 from trm_export.exporters.kept_layers import layers
 from trm_export.model import TRM, config
 from trm_export.own_files import is_ours
+from trm_export.own_folders import SOURCE_BUILT, foreign_files
 from trm_export.step.keras_runner import KerasRunner
 from trm_export.step.step_model import adapt
 from trm_runtime import open_runner
@@ -320,8 +321,46 @@ def test_twice_the_same_and_only_ours_is_replaced(
     }
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "model.c").write_text("int main(void) { return 0; }\n")
-    with pytest.raises(te.errors.TargetError, match="is a directory"):
+    with pytest.raises(te.errors.TargetError, match="is a directory that trm-export did not make"):
         te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "theirs")
+
+
+def test_what_a_user_keeps_in_the_folder_is_not_lost(
+    exported: dict[tuple[str, str], Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(exported["sudoku4", "fp32"].path, folder)
+    for name in SOURCE_BUILT:
+        (folder / name).write_bytes(b"built")
+    assert foreign_files(folder) == []
+    own = {"main.c": "int main", "sub/.notes": "mine", "Makefile": "all: main\n"}
+    for name, text in own.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    (folder / "board").symlink_to(tmp_path)
+    assert foreign_files(folder) == ["Makefile", "board", "main.c", "sub/.notes"]
+    with pytest.raises(te.errors.OverwriteError, match=r"Makefile, board, main\.c and 1 more;"):
+        te.export_c("never opened.keras", folder)
+    assert {name: (folder / name).read_text() for name in own} == own
+    te.export_c(shipped_checkpoint("sudoku4"), folder, force=True)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        path.name for path in exported["sudoku4", "fp32"].path.iterdir()
+    )
+
+
+def test_the_makefile_builds_what_does_not_count(
+    exported: dict[tuple[str, str], Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(exported["sudoku4", "fp32"].path, folder)
+    before = sorted(path.name for path in folder.iterdir())
+    size = te.inspect(folder).to_json()["size"]
+    for goal in ("libtrm.a", "serve"):
+        subprocess.run(["make", "-C", str(folder), goal], check=True, capture_output=True)
+    built = {path.name for path in folder.iterdir()} - set(before)
+    assert sorted(built) == sorted(SOURCE_BUILT)
+    assert foreign_files(folder) == []
+    assert te.inspect(folder).to_json()["size"] == size
 
 
 def test_a_wrong_product_is_not_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from trm_export.checkpoints.loading import load_model
 from trm_export.checkpoints.shipped import shipped_checkpoint
-from trm_export.errors import TargetError, UsageError
+from trm_export.errors import OverwriteError, TargetError, UsageError
 from trm_export.exporters.export import Choices, ExportResult, export, format_named
 from trm_export.exporters.probe import probe_puzzles
 from trm_export.model import TRM
@@ -89,8 +89,12 @@ def test_fp16_stores_half_the_bytes(model: TRM, tmp_path: Path) -> None:
 def test_a_folder_is_replaced_whole_and_only_if_it_is_ours(model: TRM, tmp_path: Path) -> None:
     target = tmp_path / "m"
     first = saved(model, target)
-    (target / "left.txt").write_text("from before")
     assert saved(model, target).contract == first.contract
+    (target / "left.txt").write_text("from before")
+    with pytest.raises(OverwriteError, match=r"m has files that .* since: left\.txt; move them"):
+        saved(model, target)
+    assert (target / "left.txt").read_text() == "from before"
+    assert saved(model, target, force=True).contract == first.contract
     assert not (target / "left.txt").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "m",
@@ -100,7 +104,7 @@ def test_a_folder_is_replaced_whole_and_only_if_it_is_ours(model: TRM, tmp_path:
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("years of work")
-    with pytest.raises(TargetError, match="mine is a directory"):
+    with pytest.raises(TargetError, match="mine is a directory that trm-export did not make"):
         saved(model, mine, force=True)
     assert (mine / "thesis.txt").read_text() == "years of work"
 

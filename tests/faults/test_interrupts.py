@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -80,8 +81,48 @@ def test_an_engine_that_lets_no_thread_run_is_killed(tmp_path: Path) -> None:
     running = begun(HOLDS_ALL, tmp_path)
     time.sleep(0.5)  # from the word to the lock
     running.send_signal(signal.SIGINT)
-    running.communicate(timeout=60)
+    out, error = running.communicate(timeout=60)
+    assert (out, error) == ("", "Killed, because it did not end within 3 s of the signal.\n")
     assert running.returncode == -signal.SIGKILL
+
+
+TAKES_LONGER = """
+import sys, time
+from trm_export.commands.support import interruption
+interruption.install(as_json="--json" in sys.argv)
+def heard():
+    interruption.if_killed(int(sys.argv[1]), "Half is kept.")
+    interruption.say("heard")
+    return True
+with interruption.postponed(heard, int(sys.argv[1])):
+    print("ready", flush=True)
+    while True:
+        time.sleep(0.1)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_exceeds_the_time_it_took_says_what_is_kept(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    running = begun(TAKES_LONGER, tmp_path, "1")
+    running.send_signal(number)
+    out, error = running.communicate(timeout=60)
+    told = "Killed, because it did not end within 1 s of the signal. Half is kept.\n"
+    assert (running.returncode, out, error) == (-signal.SIGKILL, "", f"heard\n{told}")
+
+
+def test_a_second_signal_says_what_is_kept_as_well(tmp_path: Path) -> None:
+    running = begun(TAKES_LONGER, tmp_path, "99", "--json")
+    running.send_signal(signal.SIGTERM)
+    time.sleep(1.0)
+    running.send_signal(signal.SIGTERM)
+    out, error = running.communicate(timeout=60)
+    assert (running.returncode, error) == (-signal.SIGKILL, "heard\n")
+    assert json.loads(out)["error"] == {
+        "type": "KeyboardInterrupt", "message": "Killed by the second signal. Half is kept.",
+        "problems": [], "exit_code": 137,
+    }  # fmt: skip
 
 
 ENDS = """

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from tests.runtime.graphs import write
+from trm_export.artifacts.contract_rewrite import embedded_contract, rewrite
 from trm_export.commands.support.app import run
 from trm_export.files import refuse_append
 
@@ -55,6 +57,55 @@ def test_a_refused_file_is_an_error_in_both_files(
     assert "cut.onnx" in line
 
 
+def of_other_weights(path: str, folder: Path) -> Path:
+    """The file under a contract that records other weights."""
+    contract, target = embedded_contract(Path(path)), folder / f"other-{Path(path).name}"
+    made_by = replace(contract.made_by, weights_sha256="0" * 64)
+    rewrite(Path(path), replace(contract, made_by=made_by), target)
+    return target
+
+
+def test_a_file_of_other_weights_fails_like_any_other(
+    files: tuple[str, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    xml, summary, page = (tmp_path / name for name in ("r.xml", "summary.md", "r.html"))
+    other = of_other_weights(files[1], tmp_path)
+    asked = ["--count", "4", "--junit", str(xml), "--summary", str(summary), "--json"]
+    more = ["--report", str(page), "--no-speed"]
+    assert run(["parity", files[0], str(other), files[1], *asked, *more]) == 5
+    document = json.loads(capsys.readouterr().out)
+    bad, good = (file["result"] for file in document["files"])
+    assert (bad["passed"], good["passed"], good["puzzles"]) == (False, True, 4)
+    statuses = {rung["name"]: rung["status"] for rung in bad["rungs"]}
+    assert statuses.pop("weights") == "failed"
+    assert list(statuses.values()) == ["ok"] * 3 + ["not judged"] * 5
+    assert "so nothing was computed" in bad["verdict"]
+    first, second = ElementTree.parse(xml).getroot().findall("testsuite")
+    assert (first.get("failures"), second.get("failures")) == ("1", "0")
+    assert (first.get("errors", "0"), first.get("skipped")) == ("0", "5")
+    assert f"| {other.name} | FAILED |" in summary.read_text()
+    assert other.name in page.read_text()
+    assert json.loads(page.with_suffix(".json").read_text())["files"] == document["files"]
+
+
+def test_where_no_file_is_of_the_model_all_fail(
+    files: tuple[str, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    xml, other = tmp_path / "r.xml", of_other_weights(files[1], tmp_path)
+    model, asked = files[0], ["--count", "2"]
+    assert run(["parity", model, str(other), *asked]) == 5  # nothing is written, nor recorded
+    assert capsys.readouterr().err.startswith("Error: Made from other weights: ")
+    assert run(["parity", model, str(other), *asked, "--junit", str(xml)]) == 5
+    said = capsys.readouterr()
+    assert said.out.startswith("FAILED: made from other weights than the reference, which shows")
+    assert said.err.splitlines()[-1].startswith(f"Try: trm-export onnx {model} ")
+    (suite,) = ElementTree.parse(xml).getroot().findall("testsuite")
+    assert (suite.get("failures"), suite.get("errors", "0")) == ("1", "0")
+    assert run(["parity", model, str(other), *asked, "--json"]) == 5
+    assert json.loads(capsys.readouterr().out)["passed"] is False
+    assert run(["parity", model, str(other), *asked, "--weights"]) == 0  # it is compared
+
+
 def test_others_files_are_kept(
     files: tuple[str, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -70,12 +121,16 @@ def test_others_files_are_kept(
 def test_a_summary_is_added_to_text_only(
     files: tuple[str, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ["text", "text.dat", "new.md"]
+    given = ["text", "new.md", "NEW.Markdown"]
     binary, puzzles, copy = tmp_path / "binary", tmp_path / "p.txt", tmp_path / "new.tflite"
     binary.write_bytes(b"text\0")
     (tmp_path / "latin").write_bytes(b"caf\xe9")
     puzzles.write_text("1234............\n")
-    others = [*files, str(binary), str(tmp_path / "latin"), str(puzzles), str(copy)]
+    data, table = tmp_path / "text.dat", tmp_path / "other.txt"
+    data.write_text("text")
+    table.write_text("1234............\n")
+    others = [*files, str(binary), str(tmp_path / "latin"), str(puzzles), str(data), str(table)]
+    others.append(str(copy))
     before = {name: Path(name).read_bytes() for name in others[:-1]}
     for name in others:
         asked = ["--count", "2", "--puzzles", str(puzzles), "--summary", name]

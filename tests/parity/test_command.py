@@ -86,14 +86,41 @@ def test_a_file_of_another_model(
     assert run(["parity", nine, files[1], "--count", "2", *options]) == 5
     refused = capsys.readouterr()
     assert refused.out == ""
-    assert refused.err.startswith(f"Error: Made from other weights: {files[1]} was not ")
+    sizes = "seq_len 16 instead of 81, vocab_size 6 instead of 11, hidden_size 32 instead of 128"
+    said = " ".join(refused.err.split())
+    assert said.startswith(f"Error: Another model: {files[1]} ({sizes}) was not exported from ")
+    assert said.endswith("compare a file of another model with its own model.")
     assert run(["parity", nine, files[1], "--count", "2", "--weights", *options]) == 5
-    text, cure = " ".join(capsys.readouterr().out.split()), f"Try: trm-export onnx {nine} -o "
-    assert refused.err.splitlines()[-1].startswith(cure)
-    sizes = "seq_len 16 instead of 81, vocab_size 6 instead of 11"
-    made = "FAILED: made from other weights than this model, which shows at names: "
-    assert text.startswith(f"{made}the file is of another model: {sizes}")
+    compared = capsys.readouterr()
+    text = " ".join(compared.out.split())
+    assert text.startswith(f"FAILED at names: the file is of another model: {sizes}")
     assert "weights sha256: expected" in text
+    assert "Try:" not in compared.err + text
+
+
+@pytest.mark.parametrize(
+    "words", [["parity", 0, 1, "--puzzles"], ["evaluate", 1, "--puzzles"], ["reference", 1]]
+)
+def test_bad_puzzles_are_reported_before_an_engine_is_loaded(
+    files: tuple[str, str, str],
+    words: list[str | int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from trm_export.api import comparing, frameworks
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("An engine or Keras was loaded.")
+
+    monkeypatch.setattr("trm_runtime.open.open_driver", refuse)
+    monkeypatch.setattr(frameworks, "load_keras", refuse)
+    monkeypatch.setattr(comparing, "load_keras", refuse)
+    bad = tmp_path / "bad.txt"
+    bad.write_text("1234\n")
+    line = [files[word] if isinstance(word, int) else word for word in words]
+    assert run([*line, str(bad)]) == 4
+    assert "line 1: expected 16 characters, got 4" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

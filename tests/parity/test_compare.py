@@ -12,10 +12,13 @@ import pytest
 from tests.parity.fakes import Alter, AlteredRunner, Tensors, toy_puzzles
 from tests.runtime.fakes import ALPHABET, MAX_STEPS, FakeRunner, make_contract
 from trm_export.errors import RejectedInputError, UsageError
+from trm_export.parity.hops import hops
+from trm_export.parity.weights_report import WeightsReport
 from trm_runtime import HaltRule, StepContract
 from trm_runtime.check_command import text
 from trm_runtime.json_values import plain
-from trm_runtime.parity import Gates, ParityResult, compare
+from trm_runtime.parity import Gates, ParityResult, Rung, compare
+from trm_runtime.parity.result import FAILED, OK
 
 RUNGS = [
     "names",
@@ -377,7 +380,18 @@ def test_other_weights_are_mentioned() -> None:
     contract = make_contract()
     other = replace(contract, made_by=replace(contract.made_by, weights_sha256="1" * 64))
     result = compare(FakeRunner(), AlteredRunner(swapped_cell, other), toy_puzzles())
-    assert result.verdict.startswith("FAILED: made from other weights than this model, which ")
+    assert result.verdict.startswith("FAILED: made from other weights than the reference, which ")
+
+
+def test_where_the_file_is_at_fault_nothing_is_said_of_its_precision() -> None:
+    result = compare(FakeRunner(), FakeRunner(), toy_puzzles())
+    right, wrong = WeightsReport(OK, "fp32"), WeightsReport(FAILED, "fp32", problems=("x",))
+    broken = Rung("engine", FAILED, "it computes something else")
+    assert [text.split(":")[0] for text in hops(result, right, None, None)] == ["File", "Precision"]
+    assert [text.split(":")[0] for text in hops(result, wrong, None, None)] == ["File"]
+    assert [text.split(":")[0] for text in hops(result, right, None, broken)] == ["File", "Engine"]
+    kinds = [text.split(":")[0] for text in hops(result, right, broken, None)]
+    assert kinds == ["File", "Export"]
 
 
 def test_a_result_is_json() -> None:

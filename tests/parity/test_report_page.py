@@ -55,13 +55,49 @@ def test_the_page_begins_with_the_file_to_ship(passing: dict[str, Any], tmp_path
         "90.0 kB (44.4x smaller), 0.0 points (\N{MINUS SIGN}14.0 to +14.0), 2.75 steps, 8.00 ms "
         "a step on this machine, 2026-11-28."
     )
-    assert f"✓ PASSED Ship b.onnx : {sentence} {passing['verdict']}" in page.text
-    assert f"**Ship b.onnx: {sentence}**" in markdown.replace("\\", "")
+    head, doubt = "only after a check on more puzzles", recommendation(passing).doubt
+    assert f"✓ PASSED Ship b.onnx {head}: {sentence} {passing['verdict']} {doubt}" in page.text
+    assert f"**Ship b.onnx {head}: {sentence}**\n\n{doubt}\n" in markdown.replace("\\", "")
     rule = "The rule: the smallest file that passes all its gates. Speed does not decide"
     fastest = "The fastest that passes is large.onnx: 5.00 ms a step, 3.00 MB."
     for words in (rule, fastest, "This machine: a chip, 2 cores."):
         assert words in page.text
         assert words in markdown.replace("\\", "")
+
+
+def test_too_few_puzzles_are_named_with_the_command_for_enough(passing: dict[str, Any]) -> None:
+    assert recommendation(passing).doubt == (
+        "12 puzzles cannot show that: the difference from the model is known to "
+        "\N{PLUS-MINUS SIGN}14.0 points, and a loss of 0.5 is to be excluded. That needs about 390 "
+        "puzzles. Measure more: trm-export parity toy.keras good.onnx bad.tflite --report r.html "
+        "--count 390 --force"
+    )
+    again = passing | {"command": "trm-export parity m.keras --count=16 b.onnx --force"}
+    assert recommendation(again).doubt.endswith(
+        "Measure more: trm-export parity m.keras b.onnx --count 390 --force"
+    )
+    golden = passing | {"command": "trm-export parity m.keras b.onnx --golden g.npz"}
+    assert "--count 390" in recommendation(golden).doubt
+    assert "b.onnx" not in recommendation(golden).doubt
+
+
+@pytest.mark.parametrize(
+    ("lost", "won", "n", "needed"),
+    [(0, 0, 390, 0), (0, 0, 389, 390), (8, 8, 2000, 0), (2, 2, 200, 3200), (20, 0, 2000, 0)],
+)
+def test_how_many_puzzles_are_enough(
+    lost: int, won: int, n: int, needed: int, passing: dict[str, Any]
+) -> None:
+    score = passing["files"][2]["result"]["accuracy"]
+    score.update(lost=[*range(lost)], won=[*range(won)], n=n)
+    doubt = recommendation(passing | {"files": passing["files"][2:]}).doubt
+    assert doubt == "" if not needed else f"about {needed} puzzles" in doubt
+
+
+def test_without_labels_settled_answers_are_counted(tmp_path: Path) -> None:
+    found = reports.document(tmp_path, labels=False)
+    settled = found["files"][0]["result"]["decisions"]["settled"]
+    assert recommendation(found).doubt.startswith(f"{settled} puzzles cannot show that: ")
 
 
 def test_only_a_file_that_passes_is_shipped(document: dict[str, Any], tmp_path: Path) -> None:

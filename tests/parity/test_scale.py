@@ -430,11 +430,33 @@ def test_ctrl_c_ends_with_130_and_keeps_the_parts(
     running = begun(toy.command(output, "--jobs", jobs), 5, tmp_path, *SLOWLY)
     os.killpg(running.pid, signal.SIGINT)  # as a terminal does
     out, err = running.communicate(timeout=WAIT)
-    assert (running.returncode, out, err) == (130, "", "Interrupted.\n")
+    kept = f"Finished parts are kept in {output}.parts: the same command goes on from there; "
+    assert (running.returncode, out) == (130, "")
+    assert err == f"Interrupted.\n{kept}delete the folder if you do not need them.\n"
     assert len(list(tmp_path.rglob("part-*.npz"))) >= 5
     all_end(running.pid)
     assert run(toy.command(output)) == 0
     assert output.read_bytes() == whole
+
+
+def test_a_full_disk_names_the_parts_that_are_kept(tmp_path: Path) -> None:
+    import resource
+
+    output, most = tmp_path / "g.npz", 20_000  # bytes of a file
+    found = subprocess.run(
+        [sys.executable, "-m", "trm_export", *reference(output)],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 1
+    error, kept = found.stderr.splitlines()[-2:]
+    assert "cannot be written: File too large" in error
+    assert kept.startswith(f"Finished parts are kept in {output}.parts: the same command goes on")
+    assert Path(f"{output}.parts").is_dir()
+    assert run(reference(output)) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["g.npz"]
 
 
 def test_another_folder_makes_no_difference(

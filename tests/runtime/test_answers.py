@@ -58,6 +58,7 @@ def test_a_line_is_written_when_its_puzzle_and_all_before_it_are_done() -> None:
 
         solution = solve(FakeRunner(make_contract()), puzzles, batch_size=slots, on_step=note)
         stream.finish(solution)
+        stream.end()
         assert counts == seen
         whole = io.StringIO()
         write(solution, whole, as_json=True)

@@ -5,6 +5,8 @@ import os
 import shlex
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +61,108 @@ def test_answers_that_keep_the_given_cells_need_no_note(toy_onnx: Path) -> None:
 
 
 def test_json(toy_onnx: Path, puzzles: Path) -> None:
-    value = json.loads(run(toy_onnx, puzzles, "--json", "--deadline", 0).stdout)
+    done = run(toy_onnx, puzzles, "--json", "--deadline", 0)
+    value = json.loads(done.stdout)
     unsolved = {"answer": "????", "ids": [0] * 4, "steps": 0, "q_halt": None, "given_kept": None}
     assert value == {
         "model_name": "toy",
         "precision": "fp32",
         "puzzles": [{**unsolved, "stop_reason": "deadline"}] * 2,
     }
+    assert done.returncode == 8
+    assert done.stderr.splitlines()[1:] == [
+        "the deadline ended 2 puzzles; a longer one gives complete answers"
+    ]
+
+
+class Piped:
+    """The command, with pipes to write puzzles to and to read answers from."""
+
+    def __init__(self, *arguments: Any) -> None:
+        pipe = subprocess.PIPE
+        words = [sys.executable, "-m", "trm_runtime", *map(str, arguments)]
+        self.running = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe)
+        self.guard = threading.Timer(120, self.running.kill)
+
+    def __enter__(self) -> Piped:
+        self.guard.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.guard.cancel()
+        self.running.kill()
+        self.running.communicate()
+
+    def ask(self, *pieces: bytes) -> str:
+        """The next line of answers, after these bytes."""
+        assert self.running.stdin is not None
+        assert self.running.stdout is not None
+        for piece in pieces:
+            self.running.stdin.write(piece)
+            self.running.stdin.flush()
+            time.sleep(0.05)  # so that they do not arrive together
+        return self.running.stdout.readline().decode()
+
+    def end(self) -> tuple[int, str, str]:
+        """The exit code, and the rest of both outputs."""
+        out, error = self.running.communicate(timeout=100)
+        return self.running.returncode, out.decode(), error.decode()
+
+
+@pytest.mark.parametrize("options", [[], ["--batch-size", "1"], ["--deadline", "60"]])
+def test_a_line_of_a_pipe_is_answered_before_the_next_is_there(
+    toy_onnx: Path, options: list[str]
+) -> None:
+    with Piped(toy_onnx, "-", *options) as command:
+        first = command.ask(b"# a comment\r\n", b"\r", b"\n.1", b"23\r\n")
+        assert first == "1234\t1\thalted\t0.5000\n"
+        assert command.ask(b"....\n") == "1111\t1\thalted\t0.5000\n"
+        assert command.ask(b"....\n....\n") == command.ask() == "1111\t1\thalted\t0.5000\n"
+        code, out, error = command.end()
+    assert (code, out) == (7, "")
+    assert error.startswith("4 puzzles in ")
+    assert "4 halted; 1.00 steps on average" in error
+
+
+def test_with_json_too_a_line_is_answered_before_the_next_is_there(toy_onnx: Path) -> None:
+    with Piped(toy_onnx, "-", "--json") as command:
+        text = command.ask(b"....\n") + command.ask()
+        assert json.loads(f"{text}]}}")["puzzles"][0]["answer"] == "1111"
+        text += command.ask(b"....\n")
+        assert text.splitlines()[-1].startswith(',{"answer": "1111"')
+        code, rest, _ = command.end()
+    assert code == 0
+    assert len(json.loads(text + rest)["puzzles"]) == 2
+
+
+def test_a_bad_line_of_a_pipe_ends_the_command_after_those_before_it(toy_onnx: Path) -> None:
+    done = run(toy_onnx, "-", "--json", input="....\n\n....\n12\n....\n34\n")
+    value = json.loads(done.stdout)
+    assert len(value["puzzles"]) == 2
+    assert value["error"]["exit_code"] == done.returncode == 4
+    assert value["error"]["message"] == "standard input: 2 bad lines:"
+    assert value["error"]["problems"][0].startswith("line 4: ")
+
+
+def test_other_formats_of_a_pipe_are_read_to_the_end(toy_onnx: Path, puzzles: Path) -> None:
+    for text in ('["....", "...."]', "puzzle,level\n....,1\n....,2\n", "..\n..\n\n..\n..\n"):
+        assert run(toy_onnx, "-", input=text).stdout == "1111\t1\thalted\t0.5000\n" * 2
+    with puzzles.open("rb") as file:  # a file is there as a whole, so a bad line is refused first
+        assert run(toy_onnx, "-", stdin=file).stdout == run(toy_onnx, puzzles).stdout
+    puzzles.write_text("....\n12\n")
+    with puzzles.open("rb") as file:
+        refused = run(toy_onnx, "-", stdin=file)
+    assert (refused.returncode, refused.stdout) == (4, "")
+
+
+def test_an_answer_that_the_deadline_cut_short_counts_before_changed_givens(
+    toy_onnx: Path,
+) -> None:
+    rows = "1...\n" * 1000  # changes its given cell
+    assert run(toy_onnx, "-", "--batch-size", 1, input=rows).returncode == 7
+    late = run(toy_onnx, "-", "--batch-size", 1, "--deadline", "0.005", input=rows)
+    assert late.returncode == 8
+    assert "\tdeadline\t" in late.stdout
 
 
 @pytest.mark.parametrize(
@@ -118,6 +215,27 @@ def test_rejected_files_exit_with_4(toy_onnx: Path, puzzles: Path, tmp_path: Pat
         assert (done.returncode, done.stdout) == (4, "")
         assert complaint in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_bad_puzzles_are_reported_before_an_engine_is_loaded(
+    toy_onnx: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("An engine was loaded.")
+
+    monkeypatch.setattr("trm_runtime.open.open_driver", refuse)
+    bad, good = tmp_path / "bad.txt", tmp_path / "good.txt"
+    bad.write_text(".12\n")
+    good.write_text(".123\n")
+    assert main([str(toy_onnx), str(bad)]) == 4
+    assert "line 1: expected 4 characters, got 3" in capsys.readouterr().err
+    assert main([str(toy_onnx), str(good), "--identifiers", str(tmp_path / "none.txt")]) == 4
+    assert "none.txt" in capsys.readouterr().err
+    with pytest.raises(AssertionError, match="An engine was loaded"):
+        main([str(toy_onnx), str(good)])
 
 
 def test_a_missing_engine_exits_with_3(toy_onnx: Path, puzzles: Path, tmp_path: Path) -> None:

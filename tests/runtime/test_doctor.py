@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import trm_runtime
+from tests.runtime.fakes import make_contract
 from trm_runtime import doctor
 from trm_runtime.__main__ import main
 from trm_runtime.doctor import Report, examine, report_text, try_out
@@ -188,8 +189,10 @@ def test_tflite_runtime_beside_numpy_2(
     with pytest.raises(MissingExtraError) as caught:
         litert.try_engine(TINY)
     assert needed in str(caught.value)
+    monkeypatch.setattr("trm_runtime.open.runner_contract", lambda path: make_contract())
     (tmp_path / "m.tflite").write_bytes(b"")
-    assert main([str(tmp_path / "m.tflite"), "-"]) == 3
+    (tmp_path / "p.txt").write_text(".123\n")
+    assert main([str(tmp_path / "m.tflite"), str(tmp_path / "p.txt")]) == 3
     assert needed in capsys.readouterr().err
 
 

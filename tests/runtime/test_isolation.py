@@ -93,7 +93,10 @@ def test_the_limits_of_memory_and_time(toy_onnx: Path, puzzles: Path, tmp_path: 
     started = time.monotonic()
     done = run(toy_onnx, puzzles, "--isolate", "--isolate-seconds", 1.5, env=endless)
     assert done.returncode == 4
-    assert "took longer than --isolate-seconds allows" in done.stderr
+    assert done.stderr.endswith(
+        f"{toy_onnx}: the process that opened it took longer than --isolate-seconds allows; allow "
+        "more, or do not use it.\n"
+    )
     assert time.monotonic() - started < 60
 
 
@@ -122,6 +125,15 @@ def test_an_end_without_a_word(toy_onnx: Path, puzzles: Path, tmp_path: Path, co
     failing = engine(tmp_path / "failing", "raise KeyError('what\\nnot')")
     done = run(toy_onnx, puzzles, "--isolate", env=failing)
     assert (done.returncode, done.stderr.count("\n")) == (3, 1)  # broken, and no matter of memory
+
+
+@pytest.mark.parametrize("option", ["--isolate-memory", "--isolate-seconds"])
+@pytest.mark.parametrize("module", ["trm_runtime", "trm_export"])
+def test_limits_without_a_child(toy_onnx: Path, puzzles: Path, option: str, module: str) -> None:
+    words = [toy_onnx, puzzles] if module == "trm_runtime" else ["evaluate", toy_onnx]
+    done = run(*words, option, 5, module=module)
+    assert done.returncode == 2
+    assert done.stderr == f"Error: {option} is for --isolate; give both, or drop it.\n"
 
 
 @pytest.mark.parametrize("option", ["--isolate-memory", "--isolate-seconds"])
@@ -193,12 +205,15 @@ def test_host_commands(tmp_path: Path) -> None:
     done = run("inspect", path, "--isolate", "--isolate-memory", "none", module="trm_export")
     assert done.returncode == 2
     crash = engine(tmp_path / "site", CRASH.format(int(signal.SIGSEGV)))
-    for command in ("evaluate", "reference"):
-        done = run(command, path, "--isolate", module="trm_export", env=crash)
+    write(path, build())
+    puzzles = tmp_path / "puzzles.csv"
+    puzzles.write_text("puzzle,solution\n.123,1111\n")
+    for words in (["evaluate", path, "--puzzles", puzzles], ["reference", path, puzzles]):
+        done = run(*words, "--isolate", module="trm_export", env=crash)
         assert done.returncode == 4
         assert f"{path}: the process that opened it crashed (SIGSEGV)" in done.stderr
     script = subprocess.run(
-        [sys.executable, "cli.py", "evaluate", str(path), "--isolate"],
+        [sys.executable, "cli.py", "reference", str(path), str(puzzles), "--isolate"],
         cwd=ROOT, env=crash, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert script.returncode == 4

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.runtime.fakes import FakeRunner, make_puzzles
+from tests.runtime.fakes import FakeRunner, make_contract, make_puzzles
 from tests.runtime.graphs import write
 from trm_runtime import RejectedInputError, UsageError, initial_carry, open_runner
 from trm_runtime.__main__ import main
-from trm_runtime.parity import record
+from trm_runtime.contract import MadeBy
+from trm_runtime.parity import GoldenOrigin, record
 from trm_runtime.parity.golden_file import write_golden
 from trm_runtime.servers.messages import MAX_LINE, read_line
 from trm_runtime.servers.runner import LoopOptions, ServerRunner
 
 PROGRAM = Path(__file__).with_name("step_server.py")
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc of Linux")
 
 
 class Puzzles:
@@ -145,6 +151,18 @@ def test_a_driver_of_another_model_fails_at_its_contract(
     assert found.count("not judged") == 9
 
 
+def test_the_help_of_check_shows_step_servers(
+    golden: Path, toy_onnx: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["check", "--help"])
+    shown = capsys.readouterr().out
+    assert "--command COMMAND" in shown
+    assert "--timeout SECONDS" in shown
+    assert main(["check", str(toy_onnx), str(golden), "--timeout", "5"]) == 2
+    assert capsys.readouterr().err == "Error: --timeout is for --command; drop it.\n"
+
+
 def test_a_puzzle_table_and_a_timeout_are_checked(golden: Path) -> None:
     assert checked(golden, "none", "--puzzle-table", "t.npy") == 2
     assert checked(golden, "none", "--timeout", "0") == 2
@@ -180,6 +198,209 @@ def test_the_process_ends_with_its_runner() -> None:
     assert process.returncode == 0
     with pytest.raises(UsageError):
         ServerRunner(command(PROGRAM, "none"), 0)
+
+
+STUBBORN = """
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+subprocess.Popen([sys.executable, "-c", "import signal, time\\n"
+    "signal.signal(signal.SIGTERM, signal.SIG_IGN)\\ntime.sleep(60)"])
+with open(sys.argv[1] + ".part", "w") as file:
+    file.write(str(os.getpgid(0)))
+os.rename(sys.argv[1] + ".part", sys.argv[1])
+time.sleep(60)
+"""
+
+
+def alive(group: int) -> list[str]:
+    """The processes of a group that have not ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, its_group = path.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state not in "ZX":
+                found.append(path.parent.name)
+    return found
+
+
+def started(golden: Path, folder: Path, *options: str) -> subprocess.Popen[str]:
+    """`check` with a server that ignores signals and the end of its input, and has a child."""
+    server = shlex.join([sys.executable, "-c", STUBBORN, str(folder / "group")])
+    words = [sys.executable, "-m", "trm_runtime", "check", "--command", server, *options]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [*words, str(golden)], stdout=pipe, stderr=pipe, text=True, env=environment
+    )
+
+
+def group_of(folder: Path, process: subprocess.Popen[str]) -> int:
+    while not (folder / "group").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    group = int((folder / "group").read_text())
+    assert group != os.getpgid(process.pid)
+    assert len(alive(group)) == 2
+    return group
+
+
+@needs_proc
+@pytest.mark.parametrize(
+    ("number", "code", "words"),
+    [(signal.SIGINT, 130, "Interrupted."), (signal.SIGTERM, 143, "Terminated.")],
+)
+def test_a_signal_ends_the_server_and_all_that_it_has_started(
+    golden: Path, tmp_path: Path, number: int, code: int, words: str
+) -> None:
+    for delay in (0.0, 0.3):
+        with started(golden, tmp_path) as check:
+            group = group_of(tmp_path, check)
+            time.sleep(delay)
+            check.send_signal(number)
+            out, err = check.communicate(timeout=30)
+            assert alive(group) == []
+            assert (check.returncode, out, err) == (code, "", f"{words}\n")
+        (tmp_path / "group").unlink()
+
+
+@needs_proc
+def test_a_signal_at_any_moment_leaves_no_server(golden: Path, tmp_path: Path) -> None:
+    for turn in range(8):
+        with started(golden, tmp_path) as check:
+            for _ in range(2000):  # until the server is about to be started
+                if len(Path(f"/proc/{check.pid}/task/{check.pid}/children").read_text().split()):
+                    break
+                time.sleep(0.001)
+            time.sleep(turn * 0.01)
+            check.send_signal((signal.SIGINT, signal.SIGTERM)[turn % 2])
+            check.communicate(timeout=30)
+    assert stubborn(tmp_path) == []
+
+
+def stubborn(folder: Path) -> list[str]:
+    """The servers that `started` has started and that have not ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().split(b"\0")
+            if str(folder / "group").encode() in words:
+                found.append(path.parent.name)
+    return found
+
+
+@needs_proc
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_the_server_ends_with_a_check_that_is_killed(
+    golden: Path, tmp_path: Path, number: int
+) -> None:
+    with started(golden, tmp_path) as check:
+        group = group_of(tmp_path, check)
+        check.send_signal(number)
+        check.communicate(timeout=30)
+        assert check.returncode == -number
+    for _ in range(1000):  # its guard ends it
+        if not alive(group):
+            break
+        time.sleep(0.02)
+    assert alive(group) == []
+
+
+@needs_proc
+def test_a_stubborn_server_is_ended_at_the_limit(golden: Path, tmp_path: Path) -> None:
+    with started(golden, tmp_path, "--timeout", "4", "--json") as check:
+        group = group_of(tmp_path, check)
+        out, _ = check.communicate(timeout=30)
+        assert check.returncode == json.loads(out)["error"]["exit_code"] == 4
+        assert alive(group) == []
+
+
+@needs_proc
+def test_what_a_right_server_leaves_behind_is_ended(golden: Path, tmp_path: Path) -> None:
+    child = (
+        "import os, subprocess, sys; subprocess.Popen(['sleep', '61']); "
+        "open(sys.argv[1], 'w').write(str(os.getpgid(0))); os.execv(sys.argv[2], sys.argv[2:])"
+    )
+    server = command("-c", child, tmp_path / "group", sys.executable, PROGRAM, "none")
+    assert main(["check", "--command", server, str(golden)]) == 0
+    assert alive(int((tmp_path / "group").read_text())) == []
+
+
+def test_it_is_told_what_is_waited_for(
+    golden: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert checked(golden, "none", "--timeout", "77") == 0
+    shown = capsys.readouterr().err
+    assert "Waiting for the first message of " in shown
+    assert "(at most 77 s) ..." in shown
+    assert "Comparing the driver's own loop ..." in shown
+    assert shown.endswith("\r\033[K")
+
+
+# --- a file or server of other weights than the golden, which its contract shows ----------------
+
+
+@pytest.fixture
+def other_golden(tmp_path: Path) -> Path:
+    """A recording of the toy model with other weights."""
+    made_by = MadeBy("tests", {"numpy": "2"}, "1" * 64, "none")
+    about = GoldenOrigin(provenance={"model": "my model.keras"})
+    path = tmp_path / "other.golden.npz"
+    with path.open("wb") as file:
+        recorded = record(FakeRunner(make_contract(made_by=made_by)), Puzzles(), about=about)
+        write_golden(file, recorded)
+    return path
+
+
+WEIGHTS = "its contract records the SHA-256 0000000000000000... of them, the reference 1111111111"
+
+
+def test_a_file_of_other_weights_is_not_opened(
+    tmp_path: Path,
+    other_golden: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = write(tmp_path / "toy.onnx")
+
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("It was opened.")
+
+    monkeypatch.setattr("trm_runtime.open.open_driver", refuse)
+    assert main(["check", str(path), str(other_golden)]) == 5
+    said = capsys.readouterr()
+    start = "FAILED: made from other weights than the reference, which shows at weights: "
+    verdict, sides = said.out.splitlines()[:2]
+    assert verdict.startswith(f"{start}{WEIGHTS}")
+    assert sides == f"{path} against {other_golden}, a recording of my model.keras."
+    assert said.err == f"Try: trm-export parity 'my model.keras' {path}\n"
+    assert main(["check", str(path), str(other_golden), "--json"]) == 5
+    found = json.loads(capsys.readouterr().out)
+    statuses = {rung["name"]: rung["status"] for rung in found["rungs"]}
+    assert (found["same_weights"], statuses["weights"]) == (False, "failed")
+    assert set(list(statuses.values())[4:]) == {"not judged"}
+
+
+def test_a_server_of_other_weights_is_asked_nothing(
+    other_golden: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert checked(other_golden, "garbage") == 5
+    said = capsys.readouterr()
+    assert WEIGHTS in said.out
+    assert f"The step server against {other_golden}, a recording of my model.keras." in said.out
+    assert said.err == ""
+
+
+@pytest.mark.parametrize(("fault", "cure"), [("drifts", True), ("other", False)])
+def test_a_driver_that_fails_ends_with_the_command_to_try(
+    tmp_path: Path, fault: str, cure: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    about, path = GoldenOrigin(provenance={"model": "m.keras"}), tmp_path / "named.golden.npz"
+    with path.open("wb") as file:
+        write_golden(file, record(FakeRunner(), Puzzles(), about=about))
+    assert checked(path, fault) == 5
+    assert capsys.readouterr().err == "Try: trm-export vectors m.keras\n" * cure
 
 
 # --- the server of this package, as another program sees it -------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from trm_export.errors import OtherWeightsError, RejectedInputError, TargetError
+from trm_export.errors import RejectedInputError, TargetError
 from trm_export.files import (
     atomic_write,
     refuse_append,
@@ -55,10 +55,10 @@ def refusals(junit: Path | None, summary: Path | None, *, force: bool) -> Iterat
     """Writes to both files, if there are any, why a file was refused; the error goes on."""
     try:
         yield
-    except (RejectedInputError, OtherWeightsError) as error:
+    except RejectedInputError as error:
         from trm_export.report.junit import junit_of_refusal, summary_of_refusal
 
-        reason = error if isinstance(error, RejectedInputError) else RejectedInputError(str(error))
+        reason = error
         write(junit, lambda: junit_of_refusal(reason), force=force)
         append(summary, lambda: summary_of_refusal(reason))
         raise

@@ -30,13 +30,13 @@ from trm_export.parity.document import JudgedFile, Timed, judged, report_documen
 from trm_export.parity.engine_rung import engine_rung
 from trm_export.report.outputs import refuse_targets, write_outputs
 from trm_export.step.model_facts import ModelHints
-from trm_export.tasks.selection import PuzzleSource, read_choice, refuse_puzzles
+from trm_export.tasks.selection import PuzzleSource, read_choice, refuse_puzzles, select_puzzles
 from trm_runtime.contract import StepContract
-from trm_runtime.open import open_runner
+from trm_runtime.open import open_runner, runner_contract
 from trm_runtime.parity import Gates, Golden, Rung
+from trm_runtime.parity.contracts import other_sizes, sizes_of
 from trm_runtime.parity.gates import read_gates
 from trm_runtime.parity.golden_file import read_golden
-from trm_runtime.parity.result import OK
 
 if TYPE_CHECKING:
     from trm_export.explain.explanation import Explanation
@@ -71,6 +71,7 @@ def compare(
     output: FilePath | None = None,
     bench: FilePath | None = None,
     speed: bool | None = None,
+    complete: bool = False,
     trust: Sequence[str] = (),
     hints: ModelHints | None = None,
     force: bool = False,
@@ -107,6 +108,8 @@ def compare(
         bench: a document of `bench` of these files, for their costs.
         speed: time a step of each file and of the model on this machine; None: only if a report
             is written without `bench`.
+        complete: a file of other weights is a file that fails, also where there is no other file
+            and nothing is written, which is an OtherWeightsError otherwise.
         trust: packages whose code may run.
         hints: what the model does not state itself.
         force: replace files that this tool did not make.
@@ -117,8 +120,9 @@ def compare(
         UsageError: an unknown value, or options that contradict each other.
         OverwriteError: a file to write was not made by this tool.
         RejectedInputError: the model, a file, the puzzles or the golden cannot be used.
-        OtherWeightsError: by its contract a file was not made from this model. Not raised with
-            `weights`, `explain` or `golden`, which compare it all the same.
+        OtherWeightsError: by their contracts no file was made from this model; raised before
+            anything is computed. Not with `weights`, `explain` or `golden`, which compare them all
+            the same, nor with `report`, `output` or `complete`, for which they are files that fail.
     """
     tell = progress or ignore
     wanted, page = (None if path is None else Path(path) for path in (output, report))
@@ -144,14 +148,19 @@ def compare(
     artifacts = each_once(files)
     if not artifacts:
         raise UsageError("There is no file to compare; give at least one exported file.")
-    if recording is None and not (weights or explain):
-        _refuse_other_weights(source, artifacts)
+    any_weights = recording is not None or weights or explain
+    others = {} if any_weights else _of_other_weights(source, artifacts)
+    if len(others) == len(artifacts) and not (complete or page or wanted):
+        raise OtherWeightsError(others, source.name)
+    own = next((n for n, path in enumerate(artifacts) if path not in others), 0)
+    puzzles, blanks = read_choice(puzzles, blanks)
+    if puzzles is not None and not any_weights and artifacts[own] not in others:
+        select_puzzles(runner_contract(artifacts[own]), puzzles, task, blanks, count)  # or refuses
     contracts = [open_runner(artifact).contract for artifact in artifacts]
     demanded = gates if gates is None or isinstance(gates, Gates) else read_gates(Path(gates))
     costs = costs_of(None if bench is None else Path(bench))
     floor = bool(control) if report is None else control
-    source, name = replace(source, assumed=contracts[0]), str(source.file or source.name)
-    puzzles, blanks = read_choice(puzzles, blanks)
+    source, name = replace(source, assumed=contracts[own]), str(source.file or source.name)
     job = RecordingJob(
         source, puzzles, task, blanks, count, batch_size, device, require_gpu, floor, _STATES
     )
@@ -160,7 +169,9 @@ def compare(
         origin = recording or parts.folder / "golden.npz"
         reference = read_golden(origin) if origin.exists() else job.into(origin, progress=tell)
         job.refuse_other(reference, origin)
-        checks = [Check(origin, path, demanded, batch_size, threads) for path in artifacts]
+        checks = [
+            Check(origin, path, demanded, batch_size, threads, any_weights) for path in artifacts
+        ]
         found = _judged(reference, checks, contracts, costs, parts, spread, tell)
         found = _with_engine(reference, found, threads)
         found = _with_weights(source, found, weights, tell)
@@ -185,13 +196,14 @@ def compare(
     return comparison
 
 
-def _refuse_other_weights(source: ModelSource, artifacts: Sequence[Path]) -> None:
-    """OtherWeightsError for files whose contracts record other weights than the model's."""
-    recorded = {path: embedded_contract(path).made_by.weights_sha256 for path in artifacts}
+def _of_other_weights(source: ModelSource, artifacts: Sequence[Path]) -> dict[Path, list[str]]:
+    """The files whose contracts record other weights, and where their sizes are not the model's."""
+    contracts = {path: embedded_contract(path) for path in artifacts}
+    recorded = {path: found.made_by.weights_sha256 for path, found in contracts.items()}
     same = {sha256: source.has_weights(sha256) for sha256 in set(recorded.values())}
     others = [path for path, sha256 in recorded.items() if not same[sha256]]
-    if others:
-        raise OtherWeightsError(others, source.name)
+    sizes = source.sizes() if others else {}
+    return {path: list(other_sizes(sizes, sizes_of(contracts[path]))) for path in others}
 
 
 def _hinted(hints: ModelHints) -> dict[str, bool]:
@@ -243,13 +255,14 @@ def _with_engine(
     """The files with what the engine does, unless the contracts differ."""
 
     def rung(file: JudgedFile) -> Rung | None:
-        return engine_rung(file.path, reference, threads) if _same_contract(file) else None
+        return engine_rung(file.path, reference, threads) if file.result.ran else None
 
     return tuple(file.with_itself(rung(file)) for file in files)
 
 
-def _same_contract(file: JudgedFile) -> bool:
-    return file.result.rungs[2].status == OK
+def _assumed(files: Sequence[JudgedFile]) -> StepContract:
+    """The contract of a file of the model, for what the model does not state itself."""
+    return next((file for file in files if file.result.ran), files[0]).contract
 
 
 def _with_weights(
@@ -259,8 +272,8 @@ def _with_weights(
     load_keras(any_backend=True)
     from trm_export.explain.weights_rung import weights_reports
 
-    wanted = [file for file in files if _same_contract(file)]
-    source = replace(source, assumed=files[0].contract)
+    wanted = [file for file in files if file.result.ran]
+    source = replace(source, assumed=_assumed(files))
     paths = [file.path for file in wanted]
     reports = weights_reports(lambda: source.open(any_backend=True), paths, gated, tell)
     return tuple(file.with_weights(*next(reports)) if file in wanted else file for file in files)
@@ -275,7 +288,7 @@ def _timed(
 ) -> tuple[tuple[JudgedFile, ...], Timed]:
     """The files with their costs, and those of the model."""
     load_keras(any_backend=True)
-    source = replace(source, assumed=files[0].contract)
+    source = replace(source, assumed=_assumed(files))
     model = model_cost(source.open(any_backend=True), golden, device)
     costs = file_costs([file.path for file in files], golden, tell)
     timed = tuple(replace(file, cost=cost) for file, cost in zip(files, costs, strict=True))

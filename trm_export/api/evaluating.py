@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,10 +24,11 @@ from trm_export.tasks.voting import ArcScore, evaluate_arc
 from trm_runtime.display import Shown, Table
 from trm_runtime.loop import solve
 from trm_runtime.message_text import counted
-from trm_runtime.open import open_runner
+from trm_runtime.open import open_runner, runner_contract
 from trm_runtime.parity.counts import wilson
 
 if TYPE_CHECKING:
+    from trm_runtime.contract import StepContract
     from trm_runtime.parity.outcomes import Valid
     from trm_runtime.runner import StepRunner
     from trm_runtime.solution import Solution, StepEvent
@@ -148,33 +150,39 @@ def evaluate(
     refuse_puzzles(puzzles, task, blanks)
     given = hints or ModelHints()
     tell = progress or ignore
-    runner = _runner(model, trust, given if task is None else replace(given, task=task))
-    found, name = boards_of(runner.contract, task), str(file_of(model) or stem_of(model))
+    contract, opened = _opened(model, trust, given if task is None else replace(given, task=task))
+    found, name = boards_of(contract, task), str(file_of(model) or stem_of(model))
     if vote is None:
         valid = rules_of(found, judge)
-        selected = select_puzzles(runner.contract, puzzles, task, blanks, count)
+        selected = select_puzzles(contract, puzzles, task, blanks, count)
         chosen = with_solutions(selected, puzzles, judge)
-        solution = _solution(runner, chosen, tell)
+        solution = _solution(opened(), chosen, tell)
         judged = _judged(found, chosen, solution, valid, judge)
         return Evaluation(name, found, *judged, chosen.kind, judge)
     if not isinstance(found, ArcTask):
         raise UsageError(f"--vote needs an ARC task, got {found.name}; drop --vote.")
     problems = [i for i, problem in enumerate(found.problems) if not problem.training][:count]
     tell(0.0, "Solving")
-    score = evaluate_arc(runner, found, problems, copies=vote)
+    score = evaluate_arc(opened(), found, problems, copies=vote)
     return Evaluation(name, found, _voted(score, len(problems)), _grids(score))
 
 
-def _runner(model: ModelLike, trust: Sequence[str], hints: ModelHints) -> StepRunner:
-    """A model, which the hints describe, or an exported file, which describes itself."""
+def _opened(
+    model: ModelLike, trust: Sequence[str], hints: ModelHints
+) -> tuple[StepContract, Callable[[], StepRunner]]:
+    """A model, which the hints describe, or an exported file, which describes itself.
+
+    No engine is loaded before the second part is called.
+    """
     file = file_of(model)
     if file is not None and file.suffix != _KERAS:
-        return open_runner(file)
+        return runner_contract(file), partial(open_runner, file)
     refuse_model(model, trust)
     adapted = as_step_model(model, trust, hints, any_backend=True)
     from trm_export.step.keras_runner import KerasRunner
 
-    return KerasRunner(adapted)
+    runner = KerasRunner(adapted)
+    return runner.contract, lambda: runner
 
 
 def _solution(runner: StepRunner, puzzles: PuzzleSet, tell: Progress) -> Solution:

@@ -24,6 +24,7 @@ from trm_export.exporters.choices import (
     FORMATS,
     PRECISIONS,
     Choices,
+    refuse_check,
     refuse_target,
     refuse_words,
     target_name,
@@ -59,6 +60,7 @@ def export(
     keep: str | Iterable[str] = (),
     auto_keep: float | None = None,
     auto_keep_count: int = 64,
+    check: str = "auto",
     puzzles: PuzzleSource | None = None,
     trust: Sequence[str] = (),
     hints: ModelHints | None = None,
@@ -87,6 +89,8 @@ def export(
         auto_keep: keep the worst layers in float, one after the other, until the file passes its
             gates; they may add at most so many percent of bytes. The result has the `search`.
         auto_keep_count: puzzles on which `auto_keep` judges every file.
+        check: ``"auto"`` compares every step with Keras, but of a model whose step takes 0.05 s and
+            more only the first, the second, the last and a reset; ``"full"`` always every step.
         puzzles: for calibration and check, the first 64 (of a data-set folder, of its split
             "train"); see `PuzzleSource`. A few shipped ones if None.
         trust: packages whose code may run, for a model whose class is not ours.
@@ -118,17 +122,19 @@ def export(
     wanted = replace(choices, keep=choices.keep or ("*",)) if searched else choices
     refuse_words(kind, wanted)
     _refuse_search(auto_keep, auto_keep_count)
+    refuse_check(check)
+    refuse_model(model, trust)
     file = ARTIFACTS / target_name(stem_of(model), kind, wanted) if path is None else Path(path)
     source = file_of(model)
     refuse_target(kind, file, source)
     refuse_overwrite(file, force=force)
     if c_array:
         _refuse_array(target, file, force)
-    refuse_model(model, trust)
     refuse_puzzles(puzzles, None, None)
     step_model = as_step_model(model, trust, hints)
     from trm_export.explain.auto_keep import auto_keep as keep_worst
     from trm_export.exporters import export as exporter
+    from trm_export.exporters.shared import Shared
 
     form, probes = exporter.format_named(kind), _chosen(step_model, puzzles, _SHIPPED, _OWN)
     report = progress or ignore
@@ -137,8 +143,17 @@ def export(
         report(0.0, what)
 
     if auto_keep is None:
+        shared = Shared(step_model, check)
         result = exporter.export(
-            step_model, file, probes, form, choices, force=force, source=source, tell=tell
+            step_model,
+            file,
+            probes,
+            form,
+            choices,
+            force=force,
+            shared=shared,
+            source=source,
+            tell=tell,
         )
     else:
         judged = _chosen(step_model, puzzles, auto_keep_count, auto_keep_count)
@@ -163,6 +178,7 @@ def export_all(
     *,
     granularity: str = "step",
     puzzle_table: str = "internal",
+    check: str = "auto",
     puzzles: PuzzleSource | None = None,
     trust: Sequence[str] = (),
     hints: ModelHints | None = None,
@@ -175,6 +191,7 @@ def export_all(
     reason. For the arguments and the errors see `export`.
     """
     refuse_words(next(iter(FORMATS)), Choices(granularity=granularity, puzzle_table=puzzle_table))
+    refuse_check(check)
     refuse_model(model, trust)
     refuse_puzzles(puzzles, None, None)
     step_model = as_step_model(model, trust, hints)
@@ -190,6 +207,7 @@ def export_all(
         _chosen(step_model, puzzles, _SHIPPED, _OWN),
         granularity=granularity,
         puzzle_table=puzzle_table,
+        check=check,
         force=force,
         source=file_of(model),
         tell=lambda what: report(len(entries) / most, what),

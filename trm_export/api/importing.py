@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from trm_export.api.arguments import ARTIFACTS, FilePath
 from trm_export.files import atomic_write, refuse_overwrite, require_suffix
 from trm_runtime.display import Shown, Table
+from trm_runtime.file_kinds import named
 
 if TYPE_CHECKING:
     import keras
@@ -73,7 +74,7 @@ def import_checkpoint(
 
     source = Path(checkpoint)
     refuse_keras(source)
-    target = ARTIFACTS / f"{source.stem}.keras" if path is None else Path(path)
+    target = ARTIFACTS / f"{named(source).stem}.keras" if path is None else Path(path)
     require_suffix(target, ".keras")
     refuse_overwrite(target, force=force)
     require_reader(source)

@@ -12,6 +12,7 @@ from trm_export.api.loading import as_step_model, refuse_model
 from trm_export.checkpoints.keras_file import open_keras
 from trm_export.files import sha256_file
 from trm_export.step.model_facts import ModelHints
+from trm_runtime.parity.contracts import SIZES, sizes_of
 
 if TYPE_CHECKING:
     from trm_export.step.step_model import StepModel
@@ -71,6 +72,16 @@ class ModelSource:
             if found.is_ours or found.info.weights_sha256 == sha256:
                 return found.info.weights_sha256 == sha256
         return self.open(any_backend=True).weights.sha256 == sha256
+
+    def sizes(self) -> dict[str, int]:
+        """Its `SIZES`; a file of ours answers without Keras."""
+        if self.file is not None:
+            found = open_keras(self.file, packages(self.trust))
+            if found.is_ours:
+                return {name: found.config[name] for name in SIZES if name in found.config}
+        from trm_export.step.signature import contract_for
+
+        return sizes_of(contract_for(self.open(any_backend=True)))
 
     def _identity(self) -> Any:
         if self.file is not None:

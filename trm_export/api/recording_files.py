@@ -17,7 +17,7 @@ from trm_export.errors import UsageError
 from trm_export.tasks import Blanks
 from trm_export.tasks.selection import PuzzleSource, puzzle_file, select_puzzles
 from trm_export.version import TOOL, __version__
-from trm_runtime.open import open_runner
+from trm_runtime.open import runner_contract
 from trm_runtime.parity import Golden, GoldenOrigin
 from trm_runtime.parity.file_golden import origin_of
 
@@ -47,7 +47,7 @@ class FileRecording:
         """Records into this file, and opens it."""
         from trm_export.parity.recording import record_export
 
-        contract = open_runner(self.artifact).contract
+        contract = runner_contract(self.artifact)
         if contract.granularity == "loop":
             raise UsageError(
                 f"{self.artifact}: has granularity loop, so its single steps cannot be recorded; "

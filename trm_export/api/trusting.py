@@ -9,10 +9,13 @@ from typing import Any
 from trm_export.api.arguments import FilePath
 from trm_export.errors import OverwriteError, RejectedInputError, UsageError, reason_of
 from trm_export.files import atomic_write, refuse_overwrite, refuse_source, require_suffix
+from trm_export.own_files import is_known
+from trm_export.own_folders import SOURCE_BUILT
+from trm_export.version import TOOL
 from trm_runtime import signature as signatures
 from trm_runtime import trust
 from trm_runtime.extras import load_extra
-from trm_runtime.file_kinds import named
+from trm_runtime.file_kinds import is_source, named
 
 
 def sign(
@@ -23,14 +26,15 @@ def sign(
     Needs the extra `trm-export[sign]`, and no network.
 
     Args:
-        path: any file, or the folder of a SavedModel.
+        path: a model, an exported file or folder, or another file that this tool wrote. What the
+            Makefile of generated code builds is not signed.
         key: a private key on the curve P-256, P-384 or P-521, PEM, without a password.
         output: the signature, a .sig file; `<path>.sig` if not given.
         force: replace a file that is no signature, or one with another key.
 
     Raises:
         UsageError: the signature is the file or the key, lies in the folder, or is no .sig file.
-        RejectedInputError: the file or the key cannot be read, or is of another kind.
+        RejectedInputError: the file or the key cannot be read, or is of a kind that is not signed.
         OverwriteError: `output` exists and is no signature of a model, or one with another key.
         MissingExtraError: the package `model-signing` is not installed.
     """
@@ -41,7 +45,12 @@ def sign(
     for file in (model, private):
         if not file.exists():
             raise RejectedInputError(f"{file}: there is no such file or folder.")
-    config = _config(private)
+    if not is_known(model):
+        raise RejectedInputError(
+            f"{model}: neither a model, nor an export, nor written by {TOOL}, so no reader of it "
+            "verifies a signature; sign the exported file or folder."
+        )
+    config = _config(private, SOURCE_BUILT if is_source(model) else ())
     if target.exists() and not force and not signatures.is_signed_with(target, private):
         raise OverwriteError(
             f"{target} is a signature with another key; choose another name or add --force."
@@ -54,18 +63,13 @@ def sign(
     return target
 
 
-def _config(private: Path) -> Any:
-    """What signs with that key; RejectedInputError for one that cannot."""
-    signing = load_extra("model_signing", "sign", "trm-export").signing
-    try:
-        return signing.Config().use_elliptic_key_signer(private_key=private)
-    except Exception as error:  # each kind of key fails in another way
-        curveless = isinstance(error, AttributeError)  # RSA or Ed25519, say
-        reason = "it is on no curve of these" if curveless else reason_of(error)
-        raise RejectedInputError(
-            f"{private}: not a private key that can sign: {reason}; expected one on the "
-            "curve P-256, P-384 or P-521 in PEM format, without a password."
-        ) from error
+def _config(private: Path, ignored: Sequence[str]) -> Any:
+    """What signs with that key, but not these files; RejectedInputError for a key that cannot."""
+    package = load_extra("model_signing", "sign", "trm-export")
+    signatures.check_private_key(private)
+    hashing = package.hashing.Config().set_ignored_paths(paths=ignored)
+    config = package.signing.Config().set_hashing_config(hashing)
+    return config.use_elliptic_key_signer(private_key=private)
 
 
 def _refuse_inputs(target: Path, model: Path, private: Path) -> None:

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from trm_export.api.arguments import ARTIFACTS, FilePath, ModelLike, stem_of
 from trm_export.api.model_source import ModelSource
-from trm_export.files import atomic_write, refuse_overwrite, size_on_disk
+from trm_export.files import (
+    atomic_write,
+    refuse_overwrite,
+    refuse_source,
+    require_suffix,
+    size_on_disk,
+)
 from trm_export.tasks.selection import PuzzleSource, read_choice, refuse_puzzles, select_puzzles
 from trm_runtime.display import Shown, Table, bytes_text
 
@@ -79,8 +85,11 @@ def write_vectors(
         RejectedInputError: the model or the puzzles cannot be used.
     """
     target = ARTIFACTS / f"{stem_of(model)}-vectors" if folder is None else Path(folder)
-    refuse_overwrite(target, force=force)
     source = ModelSource(model, trust, hints)
+    if source.file is not None:
+        refuse_source(target, source.file)
+    require_suffix(target, "")
+    refuse_overwrite(target, force=force)
     source.refuse()
     refuse_puzzles(puzzles, task, blanks, "PUZZLES")
     puzzles, blanks = read_choice(puzzles, blanks)

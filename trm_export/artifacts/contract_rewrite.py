@@ -13,16 +13,8 @@ from trm_export.errors import RejectedInputError
 from trm_export.files import refuse_overwrite, require_suffix, sidecar, write_together
 from trm_runtime.contract import StepContract
 from trm_runtime.file_kinds import kind_of
+from trm_runtime.open import embedded_contract as embedded_contract
 from trm_runtime.puzzle_table import table_beside
-
-
-def embedded_contract(artifact: Path) -> StepContract:
-    """The contract inside an undamaged file or folder, as its driver reads it.
-
-    Raises RejectedInputError for one that is missing, of unknown kind, damaged or changed.
-    """
-    text = kind_of(artifact).read_contract(artifact)
-    return StepContract.from_json(text, f"{artifact}: its step contract")
 
 
 def refuse_rewrite(artifact: Path, target: Path, *, force: bool = False) -> None:

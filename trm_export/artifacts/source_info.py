@@ -16,8 +16,8 @@ from trm_export.device_cost import (
     device_cost,
 )
 from trm_export.errors import RejectedInputError
-from trm_export.files import size_on_disk
 from trm_export.own_files import SOURCE_MEMORY
+from trm_export.own_folders import size_of_export
 from trm_runtime import strict_json
 from trm_runtime.contract import StepContract
 from trm_runtime.digest import file_digest, tree_digest
@@ -34,7 +34,7 @@ class SourceInfo:
 
     kind: str  # "c"
     path: str
-    size: int  # bytes of all files
+    size: int  # bytes of all files but those that the Makefile builds
     contract: StepContract
     sidecar: str  # the contract beside it, as in `sidecar_state`
     sha256: str  # of the folder: `tree_digest`
@@ -64,7 +64,7 @@ def inspect_source(folder: Path) -> SourceInfo:
     state = sidecar_state(folder, contract)
     digest = tree_digest(folder)
     return SourceInfo(
-        "c", str(folder), size_on_disk(folder), contract, state, digest, sizes, problems, kept,
+        "c", str(folder), size_of_export(folder), contract, state, digest, sizes, problems, kept,
         _cost(sizes, contract),
     )  # fmt: skip
 

@@ -165,6 +165,8 @@ def _archive(path: Path, where: str) -> Iterator[zipfile.ZipFile]:
     except OSError as error:
         if (path / "saved_model.pb").is_file():
             raise _other_kind(where, "a SavedModel folder") from error
+        if path.is_dir():
+            raise CheckpointError(f"{where}: a folder; name a .keras file in it.") from error
         raise CheckpointError(f"{where}: cannot be read: {error.strerror or error}.") from error
     except DAMAGE as error:
         if is_checkpoint(path):

@@ -11,6 +11,7 @@ from trm_export.commands.support.help_text import examples
 from trm_export.commands.support.options import (
     OUTPUT,
     AsJson,
+    Check,
     Force,
     Granularity,
     ModelFile,
@@ -36,6 +37,7 @@ def all(
     *,
     granularity: Granularity = "step",
     puzzle_table: PuzzleTable = "internal",
+    check: Check = "auto",
     hints: ModelOptions,
     task: TaskName = None,
     output: _Folder = Path("artifacts"),
@@ -56,6 +58,7 @@ def all(
             output,
             granularity=granularity,
             puzzle_table=puzzle_table,
+            check=check,
             trust=hints.trusted,
             hints=hints.hints(task),
             force=force,
@@ -71,7 +74,8 @@ def all(
         if not found:
             failed = counted(len(found.failed), "file")
             remark(f"Error: {failed} failed the check against Keras.")
-        given = {"granularity": granularity, "puzzle_table": puzzle_table, "task": task}
+        graph: dict[str, str | None] = {"granularity": granularity, "puzzle_table": puzzle_table}
+        given = {**graph, "check": check, "task": task}
         cures = (
             cure_of_export(
                 model,
@@ -90,5 +94,8 @@ def all(
         paths = [one.path for one in found.results]
         if paths:
             remark(f"Next: {command('parity', model, *paths, task=task, **vars(hints))}")
+        if not hints.trusted:
+            source = command("c", model, output=output / f"{model.stem}_c")
+            remark(f"C source is not in this set; it is made by: {source}")
     if not found:
         raise typer.Exit(ParityError.exit_code)

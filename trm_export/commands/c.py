@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from trm_export.commands.support.help_text import examples
+from trm_export.commands.support.help_text import examples, without
 from trm_export.commands.support.options import WHAT, AsJson, Force, ModelFile, Output
 
 _Precision = Annotated[
@@ -37,6 +37,7 @@ _Fit = Annotated[
 ]
 
 
+@without(trust_module="C source is only generated for models of this package")
 @examples(
     "trm-export c model.keras -o model/",
     "trm-export c model.keras --fit flash=512k,ram=96k -o model/",

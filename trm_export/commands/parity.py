@@ -111,7 +111,7 @@ StepSummary = Annotated[
     Path | None,
     typer.Option(
         "--summary",
-        help="Append the verdict to this Markdown file, such as $GITHUB_STEP_SUMMARY.",
+        help="Append the verdict to this .md file, or to $GITHUB_STEP_SUMMARY.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -179,6 +179,7 @@ def parity(
             report=report,
             bench=bench,
             speed=speed,
+            complete=as_json or junit is not None or summary is not None,
             weights=weights,
             explain=explain,
             trust=hints.trusted,

@@ -11,7 +11,12 @@ from trm_export.commands.support.help_text import examples
 from trm_export.commands.support.options import OUTPUT, AsJson, Force
 
 _File = Annotated[
-    Path, typer.Argument(metavar="FILE", help="Any file, or the folder of a SavedModel.")
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help="A .keras, .onnx or .tflite file, the folder of a SavedModel or of C source, or "
+        "another file that this tool wrote.",
+    ),
 ]
 _Signature = Annotated[
     Path | None,

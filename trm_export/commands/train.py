@@ -127,8 +127,12 @@ def train(
     def heard() -> bool:
         if not stop.ask():
             return False
+        interruption.if_killed(SECONDS_TO_STOP, stop.kept)
         if not as_json:
-            interruption.say("Backing up after this step; press Ctrl-C again to end without it.")
+            interruption.say(
+                f"Backing up after this step, until {_latest()} at the latest; a second Ctrl-C "
+                "ends the run without it."
+            )
         return True
 
     with interruption.postponed(heard, SECONDS_TO_STOP), progress(lines=not as_json) as advance:
@@ -149,6 +153,13 @@ def train(
         _print(result, task)
     if result.interrupted:
         raise StoppedError
+
+
+def _latest() -> str:
+    """The time of day at which the patience of a run that is asked to stop is over."""
+    import time
+
+    return time.strftime("%H:%M:%S", time.localtime(time.time() + SECONDS_TO_STOP))
 
 
 def _print(result: TrainResult, name: str) -> None:

@@ -34,6 +34,7 @@ Arrays = dict[str, Array]
 PUZZLES, HELD_OUT = 32, 16  # puzzles that are rolled out; the latter only to measure clipping
 PER_STEP = 8  # rows taken at every step
 OTHERS_PER_STEP = 8  # of scrambled puzzles, and of held-out ones
+FEW_ROWS = 2  # puzzles of a big model, each in every step; one of the others
 MARGIN = 1.2  # ranges are wider than the observed ones by this factor
 FINE_ABOVE = 0.02  # rounding error, relative to a tensor's rms, above which a 2nd product is used
 
@@ -149,11 +150,13 @@ def samples_for(job: Job) -> Samples:
 
 
 def _samples(job: Job) -> Samples:
-    runner, few = job.shared.runner, OTHERS_PER_STEP
+    runner, rows, few = job.shared.runner, PER_STEP, OTHERS_PER_STEP
     real, held_out = puzzle_tokens(job.model, job.puzzles)
+    if job.shared.few:  # a step takes long, and a row has many positions
+        real, held_out, rows, few = real[:FEW_ROWS], held_out[:1], FEW_ROWS, 1
     scrambled = np.stack([np.roll(row, 1 + shift) for shift, row in enumerate(real[:few])])
     return Samples(
-        len(real), len(held_out), list(rollouts(runner, real)),
+        len(real), len(held_out), list(rollouts(runner, real, rows)),
         list(rollouts(runner, scrambled, few)), list(rollouts(runner, held_out, few)),
     )  # fmt: skip
 

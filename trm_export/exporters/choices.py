@@ -18,6 +18,7 @@ PRECISIONS = ("fp32", "fp16", "int8", "int8-static")
 RECURSIONS = ("unrolled", "rolled")
 PORTS = ("bool", "int32")  # dtype of `halted`
 PLACES = ("internal", "external")  # of the puzzle table
+CHECKS = ("auto", "full")  # of a new file: "auto" looks at few steps of a big model
 MAX_ROWS = 2**31 - 1  # what an int32 dimension holds
 FORMATS = HOST_KINDS.keys()
 """Names of the formats that can be written."""
@@ -69,6 +70,12 @@ def refuse_words(name: str, choices: Choices) -> None:
     problems = list(_wrong_words(name, choices))
     if problems:
         raise UsageError(" ".join(problems))
+
+
+def refuse_check(check: str) -> None:
+    """UsageError for a word that is not in `CHECKS`."""
+    if check not in CHECKS:
+        raise UsageError(f"The check must be {' or '.join(CHECKS)}, got {check!r}.")
 
 
 def refuse_target(name: str, path: Path, source: Path | None = None) -> None:

@@ -45,7 +45,7 @@ from trm_export.version import TOOL
 from trm_runtime.integer import has_int8_io, has_int32_halted
 from trm_runtime.message_text import counted
 from trm_runtime.open import open_runner
-from trm_runtime.parity import Puzzles, check
+from trm_runtime.parity import Golden, Puzzles, check
 from trm_runtime.parity.judge import DECISIONS
 from trm_runtime.puzzle_table import table_beside
 
@@ -263,13 +263,22 @@ def _checked(job: Job, written: tuple[Path, Path | None], path: Path) -> _Check:
     """
     file, table = written
     candidate = open_runner(file, puzzle_table=table)
-    golden = job.shared.golden(job.puzzles)
+    golden = _golden(job)
     result = check(golden, candidate, steps_only=True)
     broken = result.broken
     if broken is None:
         text = measured_text(result, golden, file)
-        return result.forced_error, result.verdict, {} if text is None else {MEASURED: text}
+        more = " --check full compares every step." if job.shared.few else ""
+        documents = {} if text is None else {MEASURED: text}
+        return result.forced_error, f"{result.verdict}{more}", documents
     integer, puzzles = job.contract.precision.startswith("int8"), counted(result.puzzles, "puzzle")
     if integer and not result.forced and broken.name in DECISIONS:
         return None, f"{puzzles}: too few to judge {broken.name} of an int8 loop.", {}
     raise ParityError(f"{path} was not written: {result.verdict}")
+
+
+def _golden(job: Job) -> Golden:
+    """What a file is checked with: few steps of a big model, but a loop shows only answers."""
+    if not job.shared.few:
+        return job.shared.golden(job.puzzles)
+    return job.shared.few_golden(job.puzzles, answers=job.contract.granularity == "loop")

@@ -10,8 +10,9 @@ from trm_export.errors import ParityError, UsageError
 from trm_export.exporters.choices import FORMATS, PRECISIONS, Choices, target_name
 from trm_export.exporters.export import format_named, plan, produce
 from trm_export.exporters.export_result import SetEntry
-from trm_export.exporters.format import Tell, silent
+from trm_export.exporters.format import Job, Tell, silent
 from trm_export.exporters.shared import Shared
+from trm_export.files import refuse_overwrite
 from trm_export.step.step_model import AnyModel, adapt
 from trm_runtime.parity import Puzzles
 
@@ -24,6 +25,7 @@ def export_all(
     *,
     granularity: str = "step",
     puzzle_table: str = "internal",
+    check: str = "auto",
     force: bool = False,
     source: Path | None = None,
     checked: bool = True,
@@ -34,25 +36,32 @@ def export_all(
     Random weights may fail the gates of an integer precision: set ``checked`` to False where only
     size and speed of the files matter.
 
-    Raises what `export` raises, except for refusals and failed checks, which are entries.
+    Raises what `export` raises, except for refusals and failed checks, which are entries. Files
+    that must not be replaced are found before the first one is written.
     """
     model = adapt(model)
-    shared = Shared(model)
+    shared = Shared(model, check)
+    planned: list[tuple[SetEntry, Job | None]] = []
     for kind in map(format_named, FORMATS):
         for precision in PRECISIONS:
             choices = Choices(precision, granularity=granularity, puzzle_table=puzzle_table)
-            path = folder / target_name(stem, kind.name, choices)
-            entry = SetEntry(kind.name, precision, path)
+            entry = SetEntry(kind.name, precision, folder / target_name(stem, kind.name, choices))
             try:
-                job = plan(model, puzzles, kind, choices, shared)
+                planned.append((entry, plan(model, puzzles, kind, choices, shared)))
             except UsageError as error:
-                yield dataclasses.replace(entry, refused=str(error))
-                continue
-            try:
-                result = produce(
-                    job, path, kind, force=force, source=source, checked=checked, tell=tell
-                )
-            except ParityError as error:
-                yield dataclasses.replace(entry, failed=str(error))
+                planned.append((dataclasses.replace(entry, refused=str(error)), None))
             else:
-                yield dataclasses.replace(entry, result=result)
+                refuse_overwrite(entry.path, force=force)
+    for entry, job in planned:
+        if job is None:
+            yield entry
+            continue
+        kind = format_named(entry.format)
+        try:
+            result = produce(
+                job, entry.path, kind, force=force, source=source, checked=checked, tell=tell
+            )
+        except ParityError as error:
+            yield dataclasses.replace(entry, failed=str(error))
+        else:
+            yield dataclasses.replace(entry, result=result)

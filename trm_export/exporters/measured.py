@@ -26,6 +26,7 @@ from trm_runtime.measure import load_engine
 from trm_runtime.open import open_runner
 from trm_runtime.parity import Gates, Golden, ParityResult, Rung, check, record
 from trm_runtime.parity.file_golden import LEAST, MARGIN
+from trm_runtime.parity.recorder import record_few
 from trm_runtime.parity.result import FAILED, NOT_JUDGED, OK
 from trm_runtime.regular_file import read_regular
 
@@ -78,12 +79,15 @@ def measured_again(shared: Shared, path: Path) -> Rung | None:
 
 def _judged(shared: Shared, path: Path, puzzles: PuzzleSet, recorded: Errors, engine: str) -> Rung:
     runner = open_runner(path)
-    now = _errors(check(shared.golden(puzzles), runner, gates=Gates(), steps_only=True))
+    few = len({step for step, _ in recorded}) < runner.contract.max_steps
+    golden = shared.few_golden(puzzles) if few else shared.golden(puzzles)
+    now = _errors(check(golden, runner, gates=Gates(), steps_only=True))
     if now.keys() != recorded.keys():
         return Rung(NAME, NOT_JUDGED, "the document has other steps or tensors than the file")
     problems: tuple[str, ...] = ()
     if any(abs(now[key] - recorded[key]) > LEAST for key in now):
-        problems = tuple(_problems(now, recorded, _floor(path, record(runner, puzzles))))
+        own = record_few(runner, puzzles, answers=False) if few else record(runner, puzzles)
+        problems = tuple(_problems(now, recorded, _floor(path, own)))
     worst = max(abs(now[key] - recorded[key]) for key in now)
     text = (
         f"measured again by {load_engine(path)}, recorded by {engine}: they differ by {worst:.1e}"

@@ -17,6 +17,7 @@ import keras
 
 from trm_export.exporters.format import Format, Job
 from trm_export.exporters.puzzle_table_file import table_of
+from trm_export.leftovers import clear_autograph
 from trm_export.step.signature import graph_function, incoming
 from trm_runtime.contract import StepContract
 from trm_runtime.drivers.saved_model_folder import add_contract
@@ -50,6 +51,8 @@ def save_graph(job: Job, path: Path, *, half: bool = False) -> None:
         tf.saved_model.save(module, str(path), signatures={job.contract.signature: signature})
     except tf.errors.OpError as error:
         raise _unwritable(error, path) from error
+    finally:
+        clear_autograph()
 
 
 def weights_of(model: keras.Model, contract: StepContract) -> list[Any]:

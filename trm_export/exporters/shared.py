@@ -12,8 +12,11 @@ from trm_export.leftovers import scratch_of
 from trm_export.step.keras_runner import KerasRunner
 from trm_export.step.step_model import AnyModel, adapt
 from trm_runtime.parity import Golden, Puzzles, record
+from trm_runtime.parity.recorder import record_few
 
 Result = TypeVar("Result")
+
+FEW_FROM = 4e9  # multiplications of one row's step, about 0.05 s on two cores
 
 
 @final
@@ -25,10 +28,12 @@ class Shared:
     Attributes:
         model: the model, adapted.
         runner: the Keras model as a runner with a dynamic batch.
+        few: files are checked at a few steps only, because the model is big and the check "auto".
     """
 
-    def __init__(self, model: AnyModel) -> None:
+    def __init__(self, model: AnyModel, check: str = "auto") -> None:
         self.model = adapt(model)
+        self.few = check == "auto" and self.model.multiplications > FEW_FROM
         self.runner = KerasRunner(self.model)
         self._results: dict[Hashable, Any] = {}
 
@@ -43,6 +48,11 @@ class Shared:
         """The model's rollout on these puzzles; it stays in memory, so give only a few."""
         key = "golden", np.asarray(puzzles.inputs).tobytes()
         return self.once(key, lambda: record(self.runner, puzzles))
+
+    def few_golden(self, puzzles: Puzzles, *, answers: bool = False) -> Golden:
+        """The recording of a few steps of the first puzzle; see `record_few`."""
+        key = "few", answers, np.asarray(puzzles.inputs).tobytes()
+        return self.once(key, lambda: record_few(self.runner, puzzles, answers=answers))
 
     def folder(self) -> Path:
         """A new temporary folder, removed with this object or at the end of the process."""

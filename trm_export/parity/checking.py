@@ -46,6 +46,7 @@ class Check:
         batch_size: rows a step, if the file has a dynamic batch.
         threads: of the engine; None for the engine's default where all puzzles are one chunk, else
             1, so that the sums do not depend on the cores of a machine.
+        any_weights: run the file also where its contract records other weights than the golden.
     """
 
     golden: Path
@@ -53,6 +54,7 @@ class Check:
     gates: Gates | None = None
     batch_size: int = 64
     threads: int | None = None
+    any_weights: bool = True
 
     @functools.cached_property
     def folder(self) -> str:
@@ -133,7 +135,10 @@ def _checked(
 ) -> ParityResult:
     golden, contract = sides.golden, sides.runner.contract
     gates = check.gates or gates_of(contract)
-    refused = refusal(golden.contract, contract, gates, golden.puzzles, golden.about.kind)
+    refused = refusal(
+        golden.contract, contract, gates, golden.puzzles, golden.about.kind,
+        any_weights=check.any_weights,
+    )  # fmt: skip
     if refused is not None:
         return refused
     missing = functools.partial(spread, check, sides)

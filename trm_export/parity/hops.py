@@ -2,7 +2,8 @@
 
 A sentence each: the file against its model in the precision that it states, which is exact; the
 errors of single steps against those at its export; the engine, which is the file against itself;
-and the answers of that precision against those of the model, which is statistics.
+and the answers of that precision against those of the model, which is statistics. Where one of the
+others fails, the answers show what is wrong with the file, and not what its precision costs.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from trm_export.parity.weights_report import WeightsReport
 from trm_runtime.message_text import counted, rows_text
 from trm_runtime.parity import ParityResult, Rung
+from trm_runtime.parity.result import FAILED
 
 
 def hops(
@@ -36,7 +38,8 @@ def _sentences(
         yield f"Export: the errors of single steps {measured.summary}."
     if itself is not None:
         yield f"Engine: {itself.summary}."
-    cost = cost_text(result)
+    own = [one.status for one in (weights, measured, itself) if one is not None]
+    cost = None if FAILED in own else cost_text(result)
     if cost is not None:
         yield f"Precision: {cost}."
 

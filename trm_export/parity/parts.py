@@ -16,7 +16,7 @@ from trm_export.checked_arrays import read_arrays, write_arrays
 from trm_export.errors import OverwriteError, RejectedInputError, TargetError
 from trm_export.file_commit import remove
 from trm_export.files import atomic_write
-from trm_export.leftovers import removed_by
+from trm_export.leftovers import forget, keep, removed_by
 from trm_export.version import TOOL, __version__
 from trm_runtime.regular_file import read_regular
 
@@ -45,9 +45,11 @@ class Parts:
         except (OSError, RejectedInputError):
             same = False
         if same:
+            keep(folder)
             return
         _refuse_foreign(folder)
         shutil.rmtree(folder, ignore_errors=True)
+        keep(folder)
         with atomic_write(folder / _JOB, force=True) as new:
             new.write_text(text)
 
@@ -80,6 +82,7 @@ class Parts:
     def remove(self) -> None:
         """Deletes the folder, when the job is done."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        forget(self.folder)
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npz"  # with a checksum after it, which a zip file may have

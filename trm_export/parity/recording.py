@@ -232,7 +232,8 @@ class _Recorder:
     def _refilled(self) -> RefilledSlots:
         known = self._parts.load("refilled")
         if known is None:
-            slots = record_refilled(self._runner, self._tokens, self._plan, self._report)
+            numbers = np.arange(self._plan.refilled)
+            slots = record_refilled(self._runner, self._tokens, numbers, self._report)
             self._parts.save("refilled", refilled_arrays(slots))
             return slots
         return refilled_from(known, min(self._plan.puzzles, self._plan.chunk))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,15 +20,20 @@ _RULE = (
     "The rule: the smallest file that passes all its gates. Speed does not decide, because it "
     "depends on the machine."
 )
+_LOSS = 0.01  # share of puzzles, the loss to exclude where no gate has one
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The file to ship and its facts; without a `name`, `facts` is why there is none."""
+    """The file to ship and its facts; without a `name`, `facts` is why there is none.
+
+    `doubt`: why the puzzles are too few for that, and the command for more; empty if they are not.
+    """
 
     name: str
     facts: str
     reasons: tuple[str, ...]
+    doubt: str = ""
 
 
 def recommendation(document: Document) -> Recommendation:
@@ -38,7 +45,8 @@ def recommendation(document: Document) -> Recommendation:
         return Recommendation("", f"Ship none of these files: {why}.", ())
     best = min(passing, key=lambda file: (file["bytes"], _step_ms(file), file["file"]))
     facts = ", ".join(_facts(document, best))
-    return Recommendation(clean(best["file"]), facts, tuple(_reasons(document, passing, best)))
+    reasons = tuple(_reasons(document, passing, best))
+    return Recommendation(clean(best["file"]), facts, reasons, _doubt(document, best))
 
 
 def difference(score: Mapping[str, Any]) -> tuple[float, tuple[float, float]]:
@@ -46,6 +54,51 @@ def difference(score: Mapping[str, Any]) -> tuple[float, tuple[float, float]]:
     lost, won, n = len(score["lost"]), len(score["won"]), score["n"]
     low, high = paired_interval(lost, won, n)
     return 100 * (won - lost) / n, (100 * low, 100 * high)
+
+
+def _doubt(document: Document, file: File) -> str:
+    """Too few puzzles: the interval of the difference is wider than the loss that is allowed."""
+    lost, won, n = _pairs(file["result"])
+    allowed = file["result"]["gates"]["exact_drop"] or _LOSS
+    low, high = paired_interval(lost, won, n)
+    half = (high - low) / 2
+    if half <= allowed:
+        return ""
+    needed = max(_enough(lost, won, n, allowed), n + 1)
+    return (
+        f"{counted(n, 'puzzle')} cannot show that: the difference from the model is known to "
+        f"\N{PLUS-MINUS SIGN}{100 * half:.1f} points, and a loss of {100 * allowed:g} is to be "
+        f"excluded. That needs about {counted(needed, 'puzzle')}. "
+        f"{_measure(document['command'], needed)}"
+    )
+
+
+def _pairs(result: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Puzzles lost, won and compared; without labels a settled answer that differs is lost."""
+    score, d = result["accuracy"], result["decisions"]
+    if score is not None:
+        return len(score["lost"]), len(score["won"]), score["n"]
+    return (d["settled"] - d["answers_equal"], 0, d["settled"]) if d is not None else (0, 0, 0)
+
+
+def _enough(lost: int, won: int, n: int, allowed: float) -> int:
+    """The puzzles, in two digits, after which the interval is narrow if as many again differ."""
+    least, most = max(n, 1), 10**9
+    lost_share, won_share = lost / least, won / least
+    while least < most:
+        tried = (least + most) // 2
+        low, high = paired_interval(lost_share * tried, won_share * tried, tried)
+        least, most = (least, tried) if (high - low) / 2 <= allowed else (tried + 1, most)
+    step = 10 ** max(0, math.floor(math.log10(least)) - 1)
+    return -(-least // step) * step
+
+
+def _measure(command: str, puzzles: int) -> str:
+    """How to compare more puzzles, from the command of the report."""
+    if re.search(r" --golden\b", command):
+        return f"Record a reference of more: trm-export reference ... --count {puzzles}"
+    same = re.sub(r" --(count[ =]\d+|force)\b", "", command)
+    return f"Measure more: {clean(same)} --count {puzzles} --force"
 
 
 def _passes(file: File) -> bool:

@@ -80,6 +80,17 @@ class StepModel:
         own = isinstance(model, TRM) and model.config.family == "paper"
         return model.config.passes if own else None
 
+    @property
+    def multiplications(self) -> int:
+        """Of one row's step, about: every matrix with every position, in every pass.
+
+        Attention and what a model of another class repeats within a step are not in it.
+        """
+        identifiers = self.num_puzzle_identifiers or 0
+        shapes = [tuple(variable.shape) for variable in self.keras.weights]
+        body = [n * k for n, k in (s for s in shapes if len(s) == 2) if n not in (identifiers,)]
+        return sum(body) * self.seq_len * (self.passes or 1)
+
     def with_external_table(self) -> StepModel:
         """The same model, whose step takes rows of the puzzle table instead of identifiers.
 

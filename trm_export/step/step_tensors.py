@@ -1,8 +1,9 @@
 """Find the names, dtypes and shapes of a step's tensors by calling the model.
 
-One eager call on a few rows: the first as `initial_carry` makes it, the next two with garbage in
+Eager calls on a few rows: the first as `initial_carry` makes it, the next two with garbage in
 their carry. A row that enters halted starts a new puzzle, so all rows must have equal results.
-Knows Keras and no file format.
+Our own `TRM` is known to follow the protocol, so that only its shapes are computed. Knows Keras and
+no file format.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import keras
 import numpy as np
-from keras import ops
+from keras import KerasTensor, ops
 
 from trm_export.errors import ProtocolError, reason_of
+from trm_export.model import TRM
 from trm_export.step.model_facts import ModelFacts, unknown_identifiers
 from trm_export.step.nest import Path, flatten, rebuild, short_names
 from trm_runtime.tensors import Scalar
@@ -88,6 +91,8 @@ def step_tensors(model: Any, facts: ModelFacts) -> StepTensors:
     Raises:
         ProtocolError: naming everything in which it does not follow the protocol.
     """
+    if type(model) is TRM:
+        return _own_tensors(model, facts)
     names, template = call_once(model, facts)
     start = {path: _array(leaf) for path, leaf in flatten(template).items()}
     problems = [*_carry_problems(start)]
@@ -104,12 +109,39 @@ def step_tensors(model: Any, facts: ModelFacts) -> StepTensors:
         problems = [*_random(first, second)] or [*_leaks(first)]
     if problems:
         raise ProtocolError(f"{_kind(model)} does not follow the protocol:", problems)
-    leaves = _output_leaves(results, names, named)
+    return _described(names, template, start, results)
+
+
+def _own_tensors(model: TRM, facts: ModelFacts) -> StepTensors:
+    """The tensors of our own model, whose step is not run."""
+    batch = _batch(facts, _ROWS)
+    template = model.initial_carry(batch)
+    start = {path: _array(leaf) for path, leaf in flatten(template).items()}
+    specs = {name: _spec(leaf) for name, leaf in template.items()}
+    rolled = model.config.family == "paper"  # which is traced sooner
+    inputs = {name: _spec(leaf) for name, leaf in batch.items()}
+    _, outputs = model.compute_output_spec(specs, inputs, training=False, rolled=rolled)
+    results = {path: np.zeros(leaf.shape, leaf.dtype) for path, leaf in flatten(outputs).items()}
+    return _described(tuple(batch), template, start, results)
+
+
+def _spec(tensor: Any) -> KerasTensor:
+    return KerasTensor(tuple(tensor.shape), keras.backend.standardize_dtype(tensor.dtype))
+
+
+def _described(
+    names: tuple[str, ...],
+    template: Any,
+    start: Mapping[Path, Array],
+    results: Mapping[Path, Array],
+) -> StepTensors:
+    """Inputs, carry and outputs by their names in the contract."""
+    named = _carry_names(start, names)
     return StepTensors(
         inputs=names,
         template=template,
         carry=tuple(_leaf(path, named[path], array) for path, array in start.items()),
-        outputs=leaves,
+        outputs=_output_leaves(results, names, named),
         left_out=tuple("/".join(path) for path, array in results.items() if not _has_rows(array)),
     )
 

@@ -38,6 +38,8 @@ class Backup(keras.callbacks.Callback):
         self.epoch, self.step = (0, 0) if state is None else (state.epoch, state.step)
         self._next = 0 if state is None else 1 - SLOTS.index(state.slot)
         self._fresh = state is None
+        if state is not None:
+            self._tell_what_is_kept()
 
     def parts(self) -> Iterator[tuple[int, int, int]]:
         """Calls of `fit` that are due: first epoch, epoch after the last, steps done of the first.
@@ -86,6 +88,11 @@ class Backup(keras.callbacks.Callback):
         if self._fresh:  # what is there is of another run, and now there is something in its place
             (self.files.backup / SLOTS[self._next]).unlink(missing_ok=True)
         self._fresh = False
+        self._tell_what_is_kept()
+
+    def _tell_what_is_kept(self) -> None:
+        place = f"epoch {self.epoch}" + (f" and step {self.step}" if self.step else "")
+        self.request.kept = f"The backup after {place} is kept; --resume goes on from there."
 
     def _lasting(self) -> list[Any]:
         return [*self.trainer.trm.variables, *self.trainer.optimizer.variables]

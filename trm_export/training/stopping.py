@@ -15,12 +15,14 @@ from types import FrameType
 class StopRequest:
     """Whether a run was asked to stop.
 
-    `useful` is set by the run, after its first step: before, it has nothing to keep.
+    `useful` is set by the run, after its first step: before, it has nothing to keep. So is `kept`,
+    a sentence on the last backup.
     """
 
     def __init__(self) -> None:
         self._asked = threading.Event()
         self.useful = False
+        self.kept = "There is no backup of this run."
 
     def ask(self) -> bool:
         """Asks; False where the run has nothing to keep and may end as it is."""

@@ -44,7 +44,7 @@ def compiled_step(model: TRM) -> Callable[[Any, Any], Any]:
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(step, jit_compile=True)
+        return tf.function(step, autograph=False, jit_compile=True)
     if keras.backend.backend() == "torch":
         import torch
 

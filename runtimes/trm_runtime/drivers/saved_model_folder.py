@@ -69,13 +69,11 @@ def seal_problems(folder: Path) -> list[str]:
     """Every difference between the folder and its checksums, a line each."""
     name = CHECKSUM_FILE.as_posix()
     try:
-        lines = _bounded(folder / CHECKSUM_FILE).splitlines()
+        wanted, sound = _listed(folder)
     except (OSError, UnicodeDecodeError):
         return [f"{name}: missing or not a text file"]
-    matches = [_LINE.fullmatch(line) for line in lines]
-    wanted = {match[2]: match[1] for match in matches if match}
     found = _files(folder)
-    problems = [] if all(matches) else [f"{name}: has lines that are not checksums"]
+    problems = [] if sound else [f"{name}: has lines that are not checksums"]
     problems += [f"{name}: missing" for name in wanted if name not in found]
     problems += [f"{name}: not a file of this export" for name in found if name not in wanted]
     both = [name for name in wanted if name in found]
@@ -84,6 +82,21 @@ def seal_problems(folder: Path) -> list[str]:
         for name in both
         if file_digest(found[name]) != wanted[name]
     ]
+
+
+def listed_names(folder: Path) -> frozenset[str]:
+    """The names of the files that the checksums list; none where these cannot be read."""
+    try:
+        return frozenset(_listed(folder)[0])
+    except (OSError, UnicodeDecodeError):
+        return frozenset()
+
+
+def _listed(folder: Path) -> tuple[dict[str, str], bool]:
+    """The digest of each listed file, and whether every line is a checksum."""
+    lines = _bounded(folder / CHECKSUM_FILE).splitlines()
+    matches = [_LINE.fullmatch(line) for line in lines]
+    return {match[2]: match[1] for match in matches if match}, all(matches)
 
 
 def _files(folder: Path) -> dict[str, Path]:

@@ -11,6 +11,7 @@ import numpy as np
 from trm_runtime.contract import StepContract
 from trm_runtime.display import field_table, one_line
 from trm_runtime.parity.any_batch import stepped
+from trm_runtime.parity.few_steps import entering, recorded
 from trm_runtime.parity.gaps import FIELDS, Gaps
 from trm_runtime.parity.golden import Chunk, Golden
 from trm_runtime.parity.outcomes import Columns, Valid, joined, outcomes
@@ -124,7 +125,8 @@ def force_chunk(golden: Golden, number: int, candidate: StepRunner, batch_size: 
     """Only the forced values of the followed puzzles of a chunk."""
     contract, chunk = golden.contract, golden.chunks[number]
     count = len(chunk.followed)
-    part = _empty(contract, count, np.zeros(count, bool), {}, None)
+    steps = recorded(chunk.states)
+    part = _empty(contract, count, np.zeros(count, bool), {}, None, steps)
     _follow(part, contract, chunk, candidate, batch_size, lambda done: None, free=False)
     return part
 
@@ -133,11 +135,12 @@ def measure_refilled(golden: Golden, candidate: StepRunner, progress: Progress) 
     """The forced values of the slots that change their puzzle between steps."""
     contract, slots = golden.contract, golden.refilled
     count = len(slots.numbers)
-    part = _empty(contract, count, np.zeros(count, bool), {}, None)
+    steps = recorded(slots.states)
+    part = _empty(contract, count, np.zeros(count, bool), {}, None, steps)
     part.refilled[:] = True
     carry = initial_carry(contract, count)
     rows = np.arange(count)
-    for step in range(1, contract.max_steps + 1):
+    for step in range(1, steps + 1):
         part.puzzles[step - 1] = puzzle_rows(slots.numbers, step, slots.puzzles)
         inputs = {name: array[step - 1] for name, array in slots.inputs.items()}
         got = stepped(candidate, inputs, disturbed(contract, slots.numbers, step, carry))
@@ -154,9 +157,10 @@ def _empty(
     settled: Array,
     columns: Columns,
     stories: WorsePuzzles | None,
+    steps: int | None = None,
 ) -> Part:
     """A part with zeros for the values of so many rows."""
-    steps, specs = contract.max_steps, judged(contract)
+    steps, specs = steps or contract.max_steps, judged(contract)
     return Part(
         forced=Gaps.empty(specs, steps, rows),
         free=Gaps.empty(specs, steps, rows),
@@ -182,12 +186,13 @@ def _follow(
     """Every step of the followed puzzles from the reference's carry and, `free`, from its own."""
     part.puzzles[:] = chunk.first + chunk.followed
     tokens = {name: array[chunk.followed] for name, array in chunk.tokens.items()}
+    steps = recorded(chunk.states)
     for rows in _batches(tokens, batch_size):
         inputs = {name: array[rows] for name, array in tokens.items()}
         carry = own = initial_carry(contract, len(rows))
-        for step in range(1, contract.max_steps + 1):
+        for step in range(1, steps + 1):
             expected = {name: array[rows] for name, array in _at(chunk.states, step).items()}
-            forced = stepped(candidate, inputs, carry)
+            forced = stepped(candidate, inputs, entering(contract, step, steps, carry))
             part.forced.add(step, rows, expected, forced.tensors, contract.halt.untuned)
             carry = {spec.name: expected[spec.name] for spec in contract.carry}
             progress(len(rows))

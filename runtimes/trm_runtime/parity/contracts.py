@@ -7,13 +7,16 @@ batch fits any fixed one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import zip_longest
 
 from trm_runtime.contract import CarrySpec, StepContract
 from trm_runtime.tensors import AnySpec, Scalar, shape_text
 
-_SIZES = ("seq_len", "vocab_size")  # of a puzzle
+SIZES = ("seq_len", "vocab_size", "hidden_size")  # of a puzzle, and of a state
+OTHER_MODEL = "the file is of another model"  # how such a problem begins
+_STATE = "z_L"  # a state of our own models, (B, P, hidden_size)
+_DIGITS = 16  # of a SHA-256, in words
 _RULES = ("granularity", "max_steps", "num_puzzle_identifiers")
 
 
@@ -51,6 +54,17 @@ def shape_problems(reference: StepContract, candidate: StepContract) -> list[str
     ]
 
 
+def weights_problems(reference: StepContract, candidate: StepContract) -> list[str]:
+    """The checksum of other weights than those of the reference."""
+    wanted, got = reference.made_by.weights_sha256, candidate.made_by.weights_sha256
+    if wanted == got:
+        return []
+    return [
+        f"its contract records the SHA-256 {got[:_DIGITS]}... of them, the reference "
+        f"{wanted[:_DIGITS]}..., so nothing was computed"
+    ]
+
+
 Check = Callable[[StepContract, StepContract], list[str]]
 CHECKS: dict[str, Check] = {
     "names": name_problems,
@@ -84,16 +98,29 @@ def _pairs(reference: StepContract, candidate: StepContract) -> Iterator[tuple[A
             yield spec, found[name]
 
 
+def sizes_of(contract: StepContract) -> dict[str, int]:
+    """The `SIZES` that the contract states; a loop, or another class, has no state to show its."""
+    states = (spec.shape[-1] for spec in contract.carry if spec.name == _STATE)
+    found = zip(SIZES, (contract.seq_len, contract.vocab_size, next(states, None)), strict=True)
+    return {name: size for name, size in found if size is not None}
+
+
+def other_sizes(ours: Mapping[str, int], theirs: Mapping[str, int]) -> list[str]:
+    """Where the sizes of a file are not those of the model: `seq_len 16 instead of 81`."""
+    both = [name for name in ours if name in theirs]
+    return [
+        f"{name} {theirs[name]} instead of {ours[name]}"
+        for name in both
+        if theirs[name] != ours[name]
+    ]
+
+
 def _other_model(reference: StepContract, candidate: StepContract) -> Iterator[str]:
     """Problems that show, besides other weights, that a file is not of the reference."""
     wanted, got = reference.made_by.weights_sha256, candidate.made_by.weights_sha256
-    sizes = [
-        f"{name} {getattr(candidate, name)} instead of {getattr(reference, name)}"
-        for name in _SIZES
-        if getattr(reference, name) != getattr(candidate, name)
-    ]
+    sizes = other_sizes(sizes_of(reference), sizes_of(candidate))
     if wanted != got and sizes:
-        yield f"the file is of another model: {', '.join(sizes)}"
+        yield f"{OTHER_MODEL}: {', '.join(sizes)}"
         yield f"weights sha256: expected {wanted}, got {got}"
 
 

@@ -18,7 +18,7 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     return low, 1.0 if hits == n else min(1.0, centre + half)
 
 
-def paired_interval(lost: int, won: int, n: int) -> tuple[float, float]:
+def paired_interval(lost: float, won: float, n: int) -> tuple[float, float]:
     """The 95 % interval of the share `(won - lost) / n` of n pairs (Agresti and Min 2005).
 
     It is that of the normal approximation after half a pair is added to each of the four kinds,

@@ -11,7 +11,7 @@ from trm_runtime.parity.drift import StepSizes
 from trm_runtime.parity.gaps import TensorDiff
 from trm_runtime.parity.gates import Gates
 from trm_runtime.parity.outcomes import Accuracy
-from trm_runtime.parity.result import FAILED, NOT_JUDGED, OK, REPORTED, Rung
+from trm_runtime.parity.result import FAILED, NOT_JUDGED, OK, REPORTED, WEIGHTS, Rung
 
 INSIDE = "the graph contains the complete loop, so its steps are not visible"
 VALUES = ("forced values", "free drift", "answers", "halting steps", "task accuracy")
@@ -19,10 +19,16 @@ BLIND_ANSWERS = 0.95  # minimum share of equal answers if nothing else can be ju
 DECISIONS = VALUES[2:]  # results of puzzles; int8 needs many puzzles to judge them
 
 
-def contract_rungs(problems: Mapping[str, Sequence[str]]) -> tuple[Rung, ...]:
-    """The first three rungs, from the problems of each; if one fails, all the others as well."""
+def contract_rungs(
+    problems: Mapping[str, Sequence[str]], weights: Sequence[str] = ()
+) -> tuple[Rung, ...]:
+    """The first three rungs, from the problems of each; if one fails, all the others as well.
+
+    Problems of the `weights` by the contracts are a rung after these three.
+    """
     rungs = [_contract_rung(name, problems[name]) for name in CHECKS]
-    if any(problems.values()):
+    rungs += [_contract_rung(WEIGHTS, weights)] if weights else []
+    if weights or any(problems.values()):
         rungs += [Rung(name, OK, "") for name in VALUES]
     return stopped(rungs)
 

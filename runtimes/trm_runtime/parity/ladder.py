@@ -7,6 +7,7 @@ result does not depend on it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Callable
 
 import numpy as np
@@ -21,9 +22,10 @@ from trm_runtime.parity.chunk_measure import (
     measure_refilled,
     merged,
 )
-from trm_runtime.parity.contracts import CHECKS
+from trm_runtime.parity.contracts import CHECKS, weights_problems
 from trm_runtime.parity.decisions import decide, tolerance
 from trm_runtime.parity.drift import above_floor, growth, step_sizes
+from trm_runtime.parity.few_steps import numbers
 from trm_runtime.parity.gaps import TensorDiff
 from trm_runtime.parity.gates import Gates, gates_of
 from trm_runtime.parity.golden import Golden
@@ -163,12 +165,22 @@ def part_work(golden: Golden, number: int, candidate: StepContract) -> int:
 
 
 def refusal(
-    expected: StepContract, found: StepContract, gates: Gates, puzzles: int, kind: str
+    expected: StepContract,
+    found: StepContract,
+    gates: Gates,
+    puzzles: int,
+    kind: str,
+    *,
+    any_weights: bool = True,
 ) -> ParityResult | None:
-    """The result if the contracts differ, in which case nothing is run; None if they agree."""
+    """The result if the contracts differ, in which case nothing is run; None if they agree.
+
+    Unless `any_weights` are compared, they also differ by the checksum of the weights.
+    """
     wanted = as_loop(expected) if found.granularity == "loop" else expected
     problems = {name: rule(wanted, found) for name, rule in CHECKS.items()}
-    if not any(problems.values()):
+    weights = [] if any_weights else weights_problems(expected, found)
+    if not weights and not any(problems.values()):
         return None
     return ParityResult(
         precision=found.precision,
@@ -177,8 +189,8 @@ def refusal(
         followed=0,
         refilled_slots=0,
         kind=kind,
-        same_weights=_same_weights(expected, found),
-        rungs=contract_rungs(problems),
+        same_weights=not weights_problems(expected, found),
+        rungs=contract_rungs(problems, weights),
     )
 
 
@@ -187,7 +199,7 @@ def conclude(
 ) -> ParityResult:
     """The result of all `part_numbers`, whose parts are in this order."""
     total = merged(parts)
-    forced = _errors(total, lossy=candidate.precision != "fp32")
+    forced = _errors(total, golden.contract, lossy=candidate.precision != "fp32")
     columns = total.columns
     head: dict[str, Any] = {
         "precision": candidate.precision,
@@ -196,7 +208,7 @@ def conclude(
         "followed": int((~total.refilled).sum()),
         "refilled_slots": int(total.refilled.sum()),
         "kind": golden.about.kind,
-        "same_weights": _same_weights(golden.contract, candidate),
+        "same_weights": not weights_problems(golden.contract, candidate),
         "forced": forced,
     }
     contracts = contract_rungs(dict.fromkeys(CHECKS, ()))
@@ -229,18 +241,17 @@ def conclude(
     )
 
 
-def _same_weights(expected: StepContract, found: StepContract) -> bool:
-    return expected.made_by.weights_sha256 == found.made_by.weights_sha256
-
-
-def _errors(total: Part, *, lossy: bool) -> tuple[TensorDiff, ...]:
+def _errors(total: Part, contract: StepContract, *, lossy: bool) -> tuple[TensorDiff, ...]:
     """Every forced error, by step, integers first; empty for a loop."""
     gaps = total.forced
     if not gaps.rows:
         return ()
+    steps = enumerate(numbers(contract, len(total.puzzles)), 1)
     return tuple(
-        gaps.error(step, k, total.puzzles[step - 1], total.refilled, lossy=lossy)
-        for step in range(1, len(total.puzzles) + 1)
+        replace(
+            gaps.error(step, k, total.puzzles[step - 1], total.refilled, lossy=lossy), step=number
+        )
+        for step, number in steps
         for k in range(len(gaps.specs))
     )
 

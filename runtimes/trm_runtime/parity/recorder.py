@@ -14,6 +14,7 @@ from trm_runtime.contract import StepContract
 from trm_runtime.errors import UsageError
 from trm_runtime.loop import solve
 from trm_runtime.parity.any_batch import stepped
+from trm_runtime.parity.few_steps import FEW, SLOT, entering
 from trm_runtime.parity.golden import Chunk, ChunkSize, Golden, GoldenOrigin, RefilledSlots, settled
 from trm_runtime.parity.slots import disturbed, refilled_count, shown
 from trm_runtime.runner import StepRunner, initial_carry
@@ -139,11 +140,40 @@ def record(
     chosen = plan(runner.contract, count)
     report = progress or _silent
     about = about or GoldenOrigin(kind=getattr(puzzles, "kind", "puzzles"))
-    refilled = record_refilled(runner, tokens, chosen, report)
+    refilled = record_refilled(runner, tokens, np.arange(chosen.refilled), report)
     labels = targets(puzzles)
     chunks = list(record_chunks(runner, tokens, labels, chosen, batch_size, report))
     sizes = tuple(ChunkSize(len(chunk), len(chunk.followed)) for chunk in chunks)
     return Golden(runner.contract, about, sizes, chunks, refilled)
+
+
+def record_few(runner: StepRunner, puzzles: Puzzles, *, answers: bool) -> Golden:
+    """A recording of a few steps of the first puzzle; see `few_steps`.
+
+    Without `answers` it has none, and is for single steps alone.
+
+    Raises what `record` raises.
+    """
+    contract, labels = runner.contract, targets(puzzles)
+    first = {name: array[:1] for name, array in model_tokens(contract, puzzles).items()}
+    recorder, steps = StepRecorder(contract, 1, _silent), np.full(1, contract.max_steps, np.int32)
+    if answers:
+        recorder, solution = solve_recorded(runner, first, 1, _silent)
+        steps = solution.steps
+    chunk = Chunk(
+        first=0,
+        tokens=first,
+        labels=None if labels is None else np.asarray(labels[:1], np.int32),
+        cells=recorder.cells,
+        scores=recorder.scores,
+        margins=recorder.margins,
+        steps=steps,
+        followed=np.zeros(1, np.int64),
+        states=follow(runner, first, 1, _silent, FEW),
+    )
+    refilled = record_refilled(runner, first, np.array([SLOT]), _silent, FEW)
+    about = GoldenOrigin(kind=getattr(puzzles, "kind", "puzzles"))
+    return Golden(contract, about, (ChunkSize(1, 1),), [chunk], refilled)
 
 
 def record_chunks(
@@ -242,34 +272,44 @@ def solve_recorded(
 
 
 def follow(
-    runner: StepRunner, tokens: Mapping[str, Array], batch_size: int, progress: Progress
+    runner: StepRunner,
+    tokens: Mapping[str, Array],
+    batch_size: int,
+    progress: Progress,
+    steps: int | None = None,
 ) -> Arrays:
-    """Every tensor of every step of these puzzles: (T, f, ...) by name."""
+    """Every tensor of every step of these puzzles: (T, f, ...) by name; of few `steps`, those."""
     contract, count = runner.contract, len(tokens["inputs"])
-    states = zeros(contract, count)
+    steps = steps or contract.max_steps
+    states = zeros(contract, count, steps)
     for start in range(0, count, batch_size):
         rows = slice(start, min(start + batch_size, count))
         inputs = {name: array[rows] for name, array in tokens.items()}
         carry = initial_carry(contract, rows.stop - start)
-        for step in range(contract.max_steps):
-            output = stepped(runner, inputs, carry)
+        for step in range(1, steps + 1):
+            output = stepped(runner, inputs, entering(contract, step, steps, carry))
             for name, array in output.tensors.items():
-                states[name][step, rows] = array
+                states[name][step - 1, rows] = array
             carry = output.carry
             progress(rows.stop - start)
     return states
 
 
 def record_refilled(
-    runner: StepRunner, tokens: Mapping[str, Array], chosen: Plan, progress: Progress
+    runner: StepRunner,
+    tokens: Mapping[str, Array],
+    numbers: Array,
+    progress: Progress,
+    steps: int | None = None,
 ) -> RefilledSlots:
     """The slots that change their puzzle between steps, with puzzles of the first chunk."""
-    contract, numbers = runner.contract, np.arange(chosen.refilled)
-    among = min(chosen.puzzles, chosen.chunk)
+    contract = runner.contract
+    steps = steps or contract.max_steps
+    among = min(len(tokens["inputs"]), CHUNK)
     first = {name: array[:among] for name, array in tokens.items()}
-    states, carry = zeros(contract, len(numbers)), initial_carry(contract, len(numbers))
+    states, carry = zeros(contract, len(numbers), steps), initial_carry(contract, len(numbers))
     given: dict[str, list[Array]] = {name: [] for name in tokens}
-    for step in range(1, contract.max_steps + 1):
+    for step in range(1, steps + 1):
         inputs = shown(contract, numbers, step, first)
         output = stepped(runner, inputs, disturbed(contract, numbers, step, carry))
         for name, array in output.tensors.items():
@@ -282,12 +322,12 @@ def record_refilled(
     return RefilledSlots(numbers, among, inputs, states)
 
 
-def zeros(contract: StepContract, rows: int) -> Arrays:
+def zeros(contract: StepContract, rows: int, steps: int | None = None) -> Arrays:
     """Zeros for every tensor of every step of so many rows."""
     specs: tuple[AnySpec, ...] = (*contract.carry, *contract.outputs)
     sizes = {spec.name: tuple(n or 1 for n in spec.shape[1:]) for spec in specs}
     return {
-        spec.name: np.zeros((contract.max_steps, rows, *sizes[spec.name]), spec.dtype)
+        spec.name: np.zeros((steps or contract.max_steps, rows, *sizes[spec.name]), spec.dtype)
         for spec in specs
     }
 

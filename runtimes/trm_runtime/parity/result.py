@@ -10,6 +10,7 @@ import trm_runtime
 from trm_runtime.display import Shown, Table
 from trm_runtime.message_text import counted, rows_text
 from trm_runtime.parity.chunk_measure import WorsePuzzles
+from trm_runtime.parity.contracts import OTHER_MODEL
 from trm_runtime.parity.decisions import Decisions
 from trm_runtime.parity.drift import Growth, StepSizes
 from trm_runtime.parity.gaps import TensorDiff
@@ -17,7 +18,7 @@ from trm_runtime.parity.gates import Gates
 from trm_runtime.parity.outcomes import Accuracy, Halting
 
 OK, FAILED, REPORTED, NOT_JUDGED = "ok", "failed", "reported", "not judged"
-WEIGHTS = "weights"  # the rung of a host: what the file stores, before what it computes
+WEIGHTS = "weights"  # a rung of a host, what the file stores; or checksums that contracts record
 ENGINE = "engine"  # the rung of a host: the file against itself
 
 
@@ -114,10 +115,15 @@ class ParityResult(Shown):
         """The result in one or two sentences."""
         if self.broken is not None:
             where = f"at {self.broken.name}: {self.broken.summary}."
-            if self.same_weights:
+            if self.same_weights or self.of_other_model:
                 return f"FAILED {where}"
-            return f"FAILED: made from other weights than this model, which shows {where}"
+            return f"FAILED: made from other weights than the reference, which shows {where}"
         return f"{self._passed()}{self._hint()}"
+
+    @property
+    def of_other_model(self) -> bool:
+        """Whether the file is of a model with other sizes; no new export replaces that."""
+        return any(p.startswith(OTHER_MODEL) for p in self.rungs[0].problems)
 
     @property
     def judged(self) -> bool:
@@ -128,6 +134,9 @@ class ParityResult(Shown):
         d, rows = self.decisions, rows_text(self.puzzles, self.kind)
         stepwise = any(r.name == "forced values" and r.status == OK for r in self.rungs)
         what = "every single step" if stepwise else "names, dtypes and shapes"
+        if d is None and stepwise and (few := self._few_steps()):
+            slots = counted(self.refilled_slots, "refilled slot")
+            return f"PASSED: {few} of {rows} and of {slots} are within the gates."
         if d is None and stepwise:
             return f"PASSED: {what} of {rows} is within the gates."
         if d is not None and d.settled == 0:
@@ -143,10 +152,18 @@ class ParityResult(Shown):
             "are equal."
         )
 
+    def _few_steps(self) -> str:
+        """The steps that were compared, if they are not all up to the last; see `few_steps`."""
+        steps = sorted({error.step for error in self.forced})
+        if steps == list(range(1, len(steps) + 1)):
+            return ""
+        *most, last = map(str, steps)
+        return f"steps {', '.join(most)} and {last}"
+
     def _hint(self) -> str:
         if self.same_weights:
             return ""
-        return " The file has other weights than this model; export the model again."
+        return " The file has other weights than the reference; export its model again."
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON types, infinities and NaN apart."""

@@ -1,8 +1,8 @@
 """A step server that was started as a command, whatever that command does.
 
 Three threads keep its pipes moving, so that no size of a tensor can block both sides: one reads its
-output, one its standard error, and one writes each request. It is ended at a time limit, and with
-this object. Standard library only; knows messages, no contract.
+output, one its standard error, and one writes each request. It is ended, with all that it has
+started, at a time limit, and with this object. Standard library only; knows messages, no contract.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ from trm_runtime.errors import (
     UsageError,
 )
 from trm_runtime.message_text import clipped, first_line, printable
+from trm_runtime.servers import group
 from trm_runtime.servers.messages import MAX_LINE, Head, line_of, read_line
 
 _PIECE = 1 << 16  # bytes read at once
 _WAITING = 16  # pieces that were read and not used
 _KEPT = 4096  # last bytes of standard error
 _LISTED = 10  # last lines of it
-_ENDING = 10.0  # seconds to end by itself at the end of its input
+_ENDING = 2.0  # seconds to end by itself at the end of its input
+_CLOSING = 0.5  # seconds until a pipe is closed whose process has ended
 _ERRORS: dict[str, type[TRMError]] = {
     str(error.exit_code): error for error in (TRMError, UsageError, MissingExtraError)
 }
@@ -112,7 +114,7 @@ class ServerProcess:
         return RejectedInputError(f"{text}; it wrote nothing to standard error.")
 
     def close(self) -> None:
-        """End the command: by the end of its input or, if it takes longer, by force."""
+        """End the command: by the end of its input or, if it takes longer, by signals."""
         self._closed.set()
         if self._writer is None or not self._writer.is_alive():
             with contextlib.suppress(OSError):
@@ -168,15 +170,10 @@ class ServerProcess:
 
     def _kill(self) -> None:
         self._closed.set()
-        with contextlib.suppress(OSError):
-            if hasattr(os, "killpg"):  # with all that it has started
-                os.killpg(self._process.pid, signal.SIGKILL)
-            else:
-                self._process.kill()
-        self._process.wait()
+        group.ended(self._process)
         for thread in (self._writer, *self._readers):
             if thread is not None:
-                thread.join(_ENDING)
+                thread.join(_CLOSING)
         if not any(thread.is_alive() for thread in self._readers):
             for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
                 with contextlib.suppress(OSError):
@@ -209,16 +206,14 @@ def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
 
 
 def _started(command: str, name: str) -> subprocess.Popen[bytes]:
-    """The command in a group of processes of its own, which Ctrl-C does not reach."""
     try:
         words = shlex.split(command)
     except ValueError as error:
         raise UsageError(f"--command: {name}: {first_line(error)}.") from error
     if not words:
         raise UsageError("--command is empty; give the program that serves the model.")
-    pipe = subprocess.PIPE
     try:
-        return subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
+        return group.started(words)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
         raise UsageError(f"--command: {name}: cannot be started: {reason}.") from error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -21,6 +22,7 @@ from trm_runtime.message_text import first_line, printable
 from trm_runtime.open import complete_steps
 from trm_runtime.puzzle_table import EMBEDDING, IDENTIFIERS, PuzzleTableRunner, open_table
 from trm_runtime.runner import Arrays, StepOutput, StepRunner
+from trm_runtime.servers.group import undisturbed
 from trm_runtime.servers.messages import (
     PROTOCOL,
     SOLVE,
@@ -79,16 +81,16 @@ class ServerRunner:
     ) -> None:
         if not 0 < seconds < threading.TIMEOUT_MAX:
             raise UsageError(f"timeout: expected seconds, above 0, got {seconds:g}.")
-        self._server = ServerProcess(command, seconds)
-        try:
+        with ExitStack() as unless_opened:
+            with undisturbed():
+                self._server = ServerProcess(command, seconds)
+                unless_opened.callback(self._server.close)
             head, text = self._server.hello(MAX_CONTRACT_BYTES)
             self._refuse_other(head)
             self.engine = printable(f"{head.get('engine')} ({head.get('driver')})")
             self.contract: StepContract = _contract(bytes(text), self._server.name)
             self._table = self._opened(puzzle_table)
-        except BaseException:
-            self._server.close()
-            raise
+            unless_opened.pop_all()
 
     def __enter__(self) -> ServerRunner:
         return self

@@ -1,9 +1,12 @@
-// The files of a page: this package and the engines, by their paths under the page's folder.
+// The files of a page: this package and the engines, by their paths under the page's folder. And what
+// both step servers do before they open a file.
 
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+
+import { TrmError } from "../src/errors.js";
 
 const HERE = dirname(dirname(fileURLToPath(import.meta.url)));
 const ORT = ["ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"];
@@ -16,6 +19,21 @@ const TYPES = {
   css: "text/css",
   json: "application/json",
 };
+
+const PACKAGES = { onnx: "onnxruntime-web", tflite: "@litertjs/core" };
+
+/** Refuses to go on without the engine of a format, with the line that installs it. */
+export function needed(format) {
+  const name = PACKAGES[format];
+  if (!folderOf(name)) throw new TrmError(`${name} is not installed; run npm install ${name}.`, 3);
+}
+
+/** Prints the usage and ends, if that is what is asked for. */
+export function printed(usage) {
+  if (!process.argv.slice(2).some((word) => word === "--help" || word === "-h")) return;
+  writeSync(1, `${usage}\n`);
+  process.exit(0);
+}
 
 /** Path on the page to its bytes: our modules, and those engines that are installed. */
 export function pageFiles() {

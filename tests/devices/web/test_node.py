@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -63,6 +65,45 @@ def test_a_server_that_cannot_start_says_why(
     assert done.returncode == code
     assert done.stdout.startswith(b'{"error":"')
     assert check(recorded("sudoku4"), node, WEB / "serve.mjs", *words)["exit_code"] == code
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """The package without the packages that it needs; skips without node."""
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed; make test-devices installs it on Debian")
+    ignored = shutil.ignore_patterns("node_modules")
+    return Path(shutil.copytree(WEB, tmp_path / "web", ignore=ignored))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        ("serve.mjs m.tflite", 4, "m.tflite: a TFLite file, which runs in browsers only; use "),
+        ("serve.mjs m.onnx", 3, "run npm install onnxruntime-web."),
+        ("serve-browser.mjs m.onnx --browser b", 3, "run npm install onnxruntime-web."),
+        ("serve-browser.mjs m.tflite --browser b", 3, "run npm install @litertjs/core."),
+        ("serve-browser.mjs missing --browser b", 4, "no such file"),
+    ],
+)
+def test_what_is_missing_is_named_with_its_remedy(
+    words: str, code: int, told: str, bare: Path
+) -> None:
+    (bare / "m.tflite").write_bytes(b"\0\0\0\0TFL3\0\0\0\0")
+    (bare / "m.onnx").write_bytes(b"\0" * 12)
+    done = subprocess.run(["node", *words.split()], cwd=bare, capture_output=True, input=b"")
+    head = json.loads(done.stdout)
+    assert done.returncode == head["exit_code"] == code
+    assert told in head["error"]
+    assert "openLitert" not in head["error"]
+
+
+@pytest.mark.parametrize("server", ["serve.mjs", "serve-browser.mjs"])
+def test_help_is_the_usage(server: str, bare: Path) -> None:
+    for word in ("--help", "-h"):
+        done = subprocess.run(["node", server, word], cwd=bare, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(f"Usage: node {server} MODEL")
 
 
 def test_a_changed_file_is_refused(

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
+from trm_export import leftovers
 from trm_export.api.frameworks import DEBUG
 from trm_export.commands.support.console import emit, warnings_as_remarks
 from trm_export.commands.support.exits import INTERRUPTED, StoppedError, report
@@ -111,6 +112,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     as_json = "--json" in arguments
     open_closed_streams()
+    leftovers.forget()
     try:
         if sorted(arguments) == ["--json", "--version"]:
             emit({"tool": TOOL, "version": __version__})

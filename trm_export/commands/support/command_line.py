@@ -15,6 +15,7 @@ _USUAL = {
     "target": "litert",
     "ports": "bool",
     "auto_keep_count": 64,
+    "check": "auto",
 }
 """Values of options that need not be written."""
 

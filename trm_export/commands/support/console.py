@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trm_export.errors import ConfigurationWarning, OutputWarning
+from trm_export.errors import ConfigurationWarning, OutputWarning, SignatureWarning
 from trm_runtime.display import Table, bytes_text, printable
 from trm_runtime.errors import OldFileWarning
 from trm_runtime.json_values import plain
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 Row = Sequence[str]
+_REMARKS = (ConfigurationWarning, OutputWarning, SignatureWarning, OldFileWarning)
 
 __all__ = [
     "Advance",
@@ -97,14 +98,15 @@ def warnings_as_remarks() -> Iterator[None]:
     others = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-        if issubclass(category, (ConfigurationWarning, OutputWarning, OldFileWarning)):
+        if issubclass(category, _REMARKS):
             remark(str(message))
         else:
             others(message, category, *place, **more)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", OutputWarning)
-        warnings.simplefilter("default", OldFileWarning)  # once for each file
+        for once in (OldFileWarning, SignatureWarning):  # for each file
+            warnings.simplefilter("default", once)
         warnings.showwarning = show
         yield
 

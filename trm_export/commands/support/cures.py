@@ -68,7 +68,7 @@ def cure_of_parity(
 ) -> str | None:
     """The command to try after the file failed; None where nothing is known to help."""
     broken, made = file.result.broken, vars(options)
-    if broken is None:
+    if broken is None or file.result.of_other_model:
         return None
     if not file.result.same_weights or broken.name not in (*_JUDGED, _ENGINE):
         return export_again(model, file.path, options)
@@ -94,11 +94,15 @@ def export_again(model: Path, file: Path, options: ModelOptions) -> str:
 
 @contextmanager
 def with_cure(model: Path, options: ModelOptions) -> Iterator[None]:
-    """An OtherWeightsError of the block gets the commands that export its files again as notes."""
+    """An OtherWeightsError of the block gets the commands that export its files again as notes.
+
+    A file of another model is not replaced by one of this model.
+    """
     try:
         yield
     except OtherWeightsError as error:
-        for line in lines(export_again(model, file, options) for file in error.files):
+        again = [file for file in error.files if file not in error.others]
+        for line in lines(export_again(model, file, options) for file in again):
             error.add_note(line)
         raise
 

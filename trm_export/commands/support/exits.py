@@ -7,6 +7,7 @@ import sys
 import traceback
 from typing import Any
 
+from trm_export import leftovers
 from trm_export.api.frameworks import DEBUG
 from trm_export.commands.support.console import emit, print_stderr, printable, remark
 from trm_export.errors import TRMError, UsageError
@@ -40,6 +41,7 @@ def report(error: BaseException, as_json: bool) -> int:
     code, message = (TRMError.exit_code, unwritten) if unwritten else _explain(error)
     problems = list(getattr(error, "problems", ()))
     notes = list(getattr(error, "__notes__", ())) if isinstance(error, TRMError) else []
+    notes += leftovers.kept()
     if as_json and not unwritten:
         name = type(error).__name__
         details: dict[str, Any] = {"type": name, "message": message, "problems": problems}

@@ -6,11 +6,14 @@ Typer's own panels need Rich, whose import takes as long as everything else toge
 from __future__ import annotations
 
 from collections.abc import Callable
+from difflib import SequenceMatcher
 from typing import Any, TypeVar
 
 from typer.core import TyperCommand, TyperGroup
 
 _EXAMPLES = "__examples__"
+_ABSENT = "__absent_options__"
+_CLOSE = 0.75  # similarity of an option that may have been meant
 _ARGUMENTS, _GENERAL = "Input", "General"
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -26,6 +29,17 @@ def examples(*lines: str) -> Callable[[Function], Function]:
     return mark
 
 
+def without(**reasons: str) -> Callable[[Function], Function]:
+    """Options that this command does not have, by their names in Python, and why."""
+
+    def mark(command: Function) -> Function:
+        named = {f"--{name.replace('_', '-')}": reason for name, reason in reasons.items()}
+        setattr(command, _ABSENT, named)
+        return command
+
+    return mark
+
+
 class PanelCommand(TyperCommand):
     """A command whose help has a section for each panel, in the order of its parameters."""
 
@@ -36,6 +50,21 @@ class PanelCommand(TyperCommand):
             name = _name(parameter) if parameter.required else f"[{_name(parameter)}]"
             found.append(f"{name}..." if parameter.nargs == -1 else name)
         return found
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As Typer's; of an unknown option it says why it is none, or which commands have it."""
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            if not hasattr(error, "possibilities"):
+                raise
+            name = str(getattr(error, "option_name", ""))
+            reason = getattr(self.callback, _ABSENT, {}).get(name) or _elsewhere(ctx, name)
+            if reason:
+                ctx.fail(f"No such option: {name}; {reason}")
+            close = [one for one in error.possibilities or () if _similarity(name, one) >= _CLOSE]
+            error.possibilities = close
+            raise
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Writes arguments, options by panel, and examples."""
@@ -75,6 +104,24 @@ class PanelGroup(TyperGroup):
         for panel, records in panels.items():
             with formatter.section(panel):
                 formatter.write_dl(records)
+
+
+def _elsewhere(ctx: Any, option: str) -> str:
+    """The commands that have this option; empty for none."""
+    commands = getattr(ctx.parent and ctx.parent.command, "commands", {})
+    having = [
+        name
+        for name, command in commands.items()
+        if any(option in parameter.opts for parameter in command.params)
+    ]
+    if not having:
+        return ""
+    *most, last = having
+    return f"it is an option of {', '.join(most)}{' and ' if most else ''}{last}"
+
+
+def _similarity(one: str, other: str) -> float:
+    return SequenceMatcher(None, one, other).ratio()
 
 
 def _is_argument(parameter: Any) -> bool:

@@ -5,7 +5,8 @@ another library. So nothing is raised: temporary files are removed, a line gives
 process exits without running destructors. Python's handler in the main thread does that, or a
 thread if the main one waits for an engine, whichever runs first. A second process, forked before
 anything else and notified of signals by C code alone, kills the first one if neither can run (an
-engine that holds the interpreter lock), or after a second Ctrl-C. It ends with the first one.
+engine that holds the interpreter lock), or after a second Ctrl-C, and says so. It ends with the
+first one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
@@ -26,6 +27,7 @@ from trm_export import leftovers
 
 PATIENCE = 3  # seconds from the first signal until the process is killed
 INTERRUPTED, TERMINATED = 130, 143
+_KILLED = 128 + signal.SIGKILL if hasattr(signal, "SIGKILL") else 1
 _ENDS = {signal.SIGINT: (INTERRUPTED, "Interrupted."), signal.SIGTERM: (TERMINATED, "Terminated.")}
 _SAME = 0.5  # seconds in which a second signal is the first one again, as `timeout` sends it
 _IS_PATIENCE = 128  # from this byte on a number of seconds, below it that of a signal
@@ -60,7 +62,10 @@ def install(*, as_json: bool = False) -> None:
 
 @contextmanager
 def postponed(reaction: Reaction, patience: int) -> Iterator[None]:
-    """While the block runs a signal calls `reaction`, and the process may take so many seconds."""
+    """While the block runs a signal calls `reaction`, and the process may take so many seconds.
+
+    At most 100, because a byte has to hold them beside `_IS_PATIENCE`.
+    """
     global _reaction
     _reaction = reaction
     _tell(patience)
@@ -70,6 +75,11 @@ def postponed(reaction: Reaction, patience: int) -> Iterator[None]:
         _reaction = None
         if _postponed is None:
             _tell(PATIENCE)
+
+
+def if_killed(patience: int, text: str) -> None:
+    """What the second process adds when it has to kill this one: what is kept, and what to do."""
+    _tell(patience, text)
 
 
 def leave(code: int) -> NoReturn:
@@ -107,20 +117,31 @@ def _act(number: int) -> None:
 def _end(number: int) -> NoReturn:
     code, reason = _ENDS[signal.Signals(number)]
     leftovers.clear()
+    _announce(code, reason, leftovers.kept())
+    os._exit(code)
+
+
+def _announce(code: int, reason: str, kept: Sequence[str] = ()) -> None:
     if _as_json:
-        details = {"type": "KeyboardInterrupt", "message": reason, "problems": []}
+        details: dict[str, object] = {
+            "type": "KeyboardInterrupt",
+            "message": reason,
+            "problems": [],
+        }
+        details |= {"notes": kept} if kept else {}
         document = {"error": {**details, "exit_code": code}}
         with suppress(OSError):
             os.write(1, json.dumps(document, indent=2).encode() + b"\n")
     else:
-        say(reason)
-    os._exit(code)
+        say("\n".join((reason, *kept)))
 
 
-def _tell(patience: int) -> None:
+def _tell(patience: int, text: str = "") -> None:
+    """In one piece, so that no signal comes between the bytes."""
     if _told is not None:
+        line = text.replace("\n", " ").encode()[: select.PIPE_BUF - 2]
         with suppress(OSError):
-            os.write(_told, bytes([_IS_PATIENCE + patience]))
+            os.write(_told, bytes([_IS_PATIENCE + patience]) + line + b"\n")
 
 
 def _listen(answers: int) -> None:
@@ -138,7 +159,7 @@ def _forked_guard() -> tuple[int, int]:
         try:
             for number in _ENDS:
                 signal.signal(number, signal.SIG_IGN)
-            for other in {*range(64)} - {heard, answer}:
+            for other in {*range(64)} - {heard, answer, _stderr, *([1] if _as_json else [])}:
                 with suppress(OSError):
                     os.close(other)
             _guard(parent, heard, answer)
@@ -152,23 +173,36 @@ def _forked_guard() -> tuple[int, int]:
 
 def _guard(parent: int, heard: int, answer: int) -> None:
     """Kills `parent` when its patience is over after a signal; returns when it has ended."""
-    patience: int = PATIENCE
+    patience, kept = PATIENCE, ""
     first: float | None = None
     while True:
         wait = None if first is None else max(first + patience - time.monotonic(), 0)
         if not select.select([heard], [], [], wait)[0]:
-            os.kill(parent, signal.SIGKILL)
+            reason = f"Killed, because it did not end within {patience} s of the signal."
+            _kill(parent, reason, kept)
             return
         byte = os.read(heard, 1)
         if not byte:
             return
         if byte[0] >= _IS_PATIENCE:
-            patience = byte[0] - _IS_PATIENCE
+            patience, kept = byte[0] - _IS_PATIENCE, _line_from(heard)
         elif byte[0] not in _ENDS:
             continue
         elif first is None:
             first = time.monotonic()
             os.write(answer, byte)
         elif time.monotonic() - first > _SAME:
-            os.kill(parent, signal.SIGKILL)
+            _kill(parent, "Killed by the second signal.", kept)
             return
+
+
+def _line_from(pipe: int) -> str:
+    line = b""
+    while (byte := os.read(pipe, 1)) not in (b"\n", b""):
+        line += byte
+    return line.decode(errors="replace")
+
+
+def _kill(parent: int, reason: str, kept: str) -> None:
+    _announce(_KILLED, f"{reason} {kept}".strip())
+    os.kill(parent, signal.SIGKILL)

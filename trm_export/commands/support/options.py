@@ -27,7 +27,10 @@ AsJson = Annotated[
 Force = Annotated[
     bool,
     typer.Option(
-        "--force", help="Replace a file that this tool did not make.", rich_help_panel=OUTPUT
+        "--force",
+        help="Replace a file that this tool did not make, or an exported folder with all that is "
+        "in it.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 Output = Annotated[
@@ -95,6 +98,13 @@ PuzzleTable = Annotated[
     Literal["internal", "external"],
     typer.Option(
         help="Puzzle embeddings in the graph, or in a file beside it.", rich_help_panel=WHAT
+    ),
+]
+Check = Annotated[
+    Literal["auto", "full"],
+    typer.Option(
+        help="Steps of the new file to compare with Keras: of a big model a few, or all.",
+        rich_help_panel=WHAT,
     ),
 ]
 
@@ -231,6 +241,7 @@ class GraphOptions:
         Literal["bool", "int32"],
         typer.Option(help="dtype of halted; int32 for LiteRT.js, Core ML and others."),
     ] = "bool"
+    check: Check = "auto"
 
 
 @dataclass(frozen=True)

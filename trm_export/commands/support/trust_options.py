@@ -26,11 +26,11 @@ class TrustOptions:
     verify_key: Annotated[Path | None, typer.Option(metavar="FILE", help=HELP_KEY)] = None
     isolate: Annotated[bool, typer.Option(isolation.OPTION, help=isolation.HELP)] = False
     isolate_memory: Annotated[
-        int, typer.Option(metavar="MB", help=isolation.HELP_MEGABYTES, show_default=False)
-    ] = isolation.MEGABYTES
+        int | None, typer.Option(metavar="MB", help=isolation.HELP_MEGABYTES)
+    ] = None
     isolate_seconds: Annotated[
-        float, typer.Option(metavar="SECONDS", help=isolation.HELP_SECONDS, show_default=False)
-    ] = isolation.SECONDS
+        float | None, typer.Option(metavar="SECONDS", help=isolation.HELP_SECONDS)
+    ] = None
 
     def apply(self, files: Sequence[str | Path]) -> None:
         """Sets the limits of this process, and checks the files; raises what `te.require` raises.
@@ -40,6 +40,7 @@ class TrustOptions:
         from trm_export import require
         from trm_export.errors import UsageError
 
+        isolation.refuse_idle_limits(self.isolate, self.isolate_memory, self.isolate_seconds)
         if self.isolate and not isolation.inside():
             raise UsageError(f"{isolation.OPTION} is for the command trm-export; drop it.")
         if self.isolate:

@@ -16,7 +16,7 @@ struct Error : std::runtime_error {
   int exit_code;
 };
 
-constexpr int USAGE = 2, MISSING = 3, REJECTED = 4, NONFINITE = 6, CHANGED_GIVENS = 7;
+constexpr int USAGE = 2, MISSING = 3, REJECTED = 4, NONFINITE = 6, CHANGED_GIVENS = 7, OUT_OF_TIME = 8;
 
 using Problems = std::vector<std::string>;
 

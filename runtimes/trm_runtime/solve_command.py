@@ -1,0 +1,208 @@
+"""`python -m trm_runtime MODEL PUZZLES`: solve puzzles, print a line for each."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trm_runtime import __version__
+from trm_runtime.display import printable
+from trm_runtime.errors import NonfiniteError, UsageError, exit_codes_text
+from trm_runtime.failures import CHANGED_GIVENS, OUT_OF_TIME, Parser, say
+from trm_runtime.message_text import counted
+from trm_runtime.streams import StatusLine
+from trm_runtime.trust import add_options
+
+if TYPE_CHECKING:
+    from trm_runtime.answers import Stream
+    from trm_runtime.contract import StepContract
+    from trm_runtime.runner import StepRunner
+    from trm_runtime.solution import Solution, StepEvent
+
+
+def _halt(text: str) -> str | float:
+    if text in ("learned", "max_steps"):
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected learned, max_steps or a number, got {text!r}"
+        ) from None
+
+
+def parser() -> Parser:
+    """The options of the command."""
+    command = Parser(
+        prog="python -m trm_runtime",
+        description="Solve puzzles with an exported Tiny Recursive Model.",
+        epilog="Each line of output: answer, steps, stop reason, q_halt, separated by tabs; it is "
+        "written as soon as its puzzle and all before it are done. "
+        "Other commands: `doctor` shows which engines are installed and what they open; "
+        f"`check MODEL GOLDEN` compares a model with a recorded reference; "
+        f"`serve MODEL` answers requests for steps. {exit_codes_text()}",
+    )
+    add = command.add_argument
+    add("model", metavar="MODEL", help="exported model, such as model.onnx")
+    add(
+        "puzzles",
+        metavar="PUZZLES",
+        help="text file of puzzles, .npz or data-set folder; - is standard input",
+    )
+    add("--identifiers", metavar="FILE",
+        help="text file of puzzle identifiers, one a line (default: the file's, or 0)")  # fmt: skip
+    add("--puzzle-table", metavar="FILE",
+        help="the model's puzzle embeddings, if they are not beside it")  # fmt: skip
+    add("--halt", type=_halt, default="learned", metavar="RULE",
+        help="learned (default), max_steps, or a threshold for the halt logit")  # fmt: skip
+    add("--max-steps", type=int, metavar="N", help="stop every puzzle after N steps")
+    add("--deadline", type=float, metavar="SECONDS", help="stop all puzzles after this time")
+    add("--batch-size", type=int, metavar="N", help="puzzles in one batch (default 64)")
+    add("--threads", type=int, metavar="N", help="threads of the engine (default: its own choice)")
+    add("--submission", metavar="FILE", help="write the answers to ARC JSON as a submission")
+    add_options(command)
+    add("--json", action="store_true",
+        help="print one JSON object with a line for each puzzle, errors included")  # fmt: skip
+    add("--version", action="version", version=f"trm-runtime {__version__}")
+    return command
+
+
+def run(options: argparse.Namespace) -> int:
+    """Solve the puzzles, and write each answer as soon as it is found; returns the exit code."""
+    from trm_runtime.answers import Stream, replace_file
+    from trm_runtime.arc_json import submission
+    from trm_runtime.cores import check_threads
+    from trm_runtime.open import open_runner, runner_contract
+    from trm_runtime.puzzles import arc_questions
+
+    check_threads(options.threads)
+    contract = runner_contract(Path(options.model))
+    arc = arc_questions(options.puzzles, contract) if options.submission else None
+    if options.submission and arc is None:
+        raise UsageError("--submission is for ARC JSON and a model of ARC; drop it.")
+    groups = _groups(options, contract)
+    with StatusLine() as line:
+        line.show(f"Opening {printable(Path(options.model).name)} ...")
+        runner = open_runner(options.model, options.threads, options.puzzle_table)
+    found, stream = _Found(), None
+    for inputs in groups:
+        if stream is None:
+            stream = Stream(sys.stdout, runner.contract, inputs["inputs"], as_json=options.json)
+        stream.go_on_with(inputs["inputs"])
+        solution = _solve(runner, inputs, options, found, stream)
+        stream.finish(solution)
+        if arc is not None:
+            replace_file(Path(options.submission), submission(arc.questions, solution.answers))
+        asked = inputs.get("puzzle_identifiers")
+        found.identified = found.identified or bool(asked is not None and asked.any())
+    if stream is not None:
+        stream.end()
+    sys.stdout.flush()
+    return _verdict(found, runner, options.model)
+
+
+@dataclass
+class _Found:
+    """What is known of all puzzles so far; not their answers, because a pipe may have no end."""
+
+    puzzles: int = 0  # that have arrived
+    done: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    steps: int = 0
+    changed: int = 0  # answers that change a given cell
+    identified: bool = False  # whether a puzzle has another identifier than 0
+    seconds: float = 0.0  # of the loop, without waiting for puzzles
+
+    def add(self, solution: Solution, seconds: float) -> None:
+        self.reasons.update(solution.stop_reasons)
+        self.steps += int(solution.steps.sum())
+        self.changed += solution.given_kept.count(False)
+        self.seconds += seconds
+
+
+def _groups(options: argparse.Namespace, contract: StepContract) -> Iterable[Any]:
+    """The inputs that are there to be solved together, in turn; those of a file are read now."""
+    from trm_runtime.arriving import inputs_arriving
+    from trm_runtime.puzzles import read_identifiers, read_inputs
+
+    if options.puzzles == "-" and options.identifiers is None:
+        return inputs_arriving(contract)
+    inputs: Any = read_inputs(options.puzzles, contract)
+    if options.identifiers is not None:
+        inputs["puzzle_identifiers"] = read_identifiers(options.identifiers)
+    return [inputs]
+
+
+def _solve(
+    runner: StepRunner, inputs: Any, options: argparse.Namespace, found: _Found, stream: Stream
+) -> Solution:
+    from trm_runtime.loop import solve
+    from trm_runtime.watchdog import ended_after
+
+    left = options.deadline
+    if left is not None and found.seconds:
+        left = max(0.0, left - found.seconds)
+    found.puzzles += len(inputs["inputs"])
+    started = time.monotonic()
+    with ended_after(left, options.model, options.json) as steps:
+        progress = _Progress(found, steps, stream)
+        solution = solve(
+            runner,
+            inputs,
+            halt=options.halt,
+            max_steps=options.max_steps,
+            deadline=left,
+            batch_size=options.batch_size,
+            on_step=progress,
+        )
+    progress.line.clear()
+    found.add(solution, time.monotonic() - started)
+    return solution
+
+
+def _verdict(found: _Found, runner: StepRunner, model: str) -> int:
+    """The exit code of the answers, after a summary and what a reader of them has to know."""
+    from trm_runtime.solution import stops_text
+
+    stops = stops_text(found.reasons, found.steps)
+    say(f"{counted(found.puzzles, 'puzzle')} in {found.seconds:.2f} s: {stops}")
+    if (runner.contract.num_puzzle_identifiers or 0) > 1 and not found.identified:
+        say("all asked under identifier 0")
+    if runner.contract.alphabet is None:
+        say("numbers are token ids, because the model has no alphabet")
+    if found.changed:
+        one = found.changed == 1
+        verb = "changes a given cell of its" if one else "change a given cell of their"
+        say(f"{counted(found.changed, 'answer')} {verb} puzzle")
+    if late := found.reasons["deadline"]:
+        say(f"the deadline ended {counted(late, 'puzzle')}; a longer one gives complete answers")
+    if bad := found.reasons["nonfinite"]:
+        error = NonfiniteError(model, bad, found.puzzles)
+        say(f"Error: {error}")
+        return error.exit_code
+    if late:
+        return OUT_OF_TIME
+    return CHANGED_GIVENS if found.changed else 0
+
+
+class _Progress:
+    """Writes the answers that are found, and shows how many puzzles are done."""
+
+    def __init__(
+        self, found: _Found, after_step: Callable[[], object], stream: Callable[[StepEvent], object]
+    ) -> None:
+        self._found, self.line = found, StatusLine()
+        self._after_step, self._stream = after_step, stream
+
+    def __call__(self, event: StepEvent) -> None:
+        self._after_step()
+        self.line.clear()
+        self._stream(event)
+        self._found.done += int(event.finished.sum())
+        self.line.show(f"{self._found.done} of {counted(self._found.puzzles, 'puzzle')}")

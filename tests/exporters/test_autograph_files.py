@@ -1,0 +1,39 @@
+"""TensorFlow's temporary modules are gone when a call returns, so that a kill leaves none."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CODE = """
+import os, sys
+import trm_export as te
+{call}
+os._exit(0)  # as a kill: nothing registered for the end is run
+"""
+CALLS = {
+    "a SavedModel": "te.export({model!r}, 'm_saved_model')",
+    "a training": "te.train('sudoku4', 't.keras', steps=2, steps_per_epoch=2, batch_size=4)",
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_process_without_an_end_leaves_no_file(tmp_path: Path, call: str) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    other = scratch / "__autograph_generated_file_of_another.py"
+    other.touch()
+    model = str(ROOT / "artifacts" / "sudoku4.keras")
+    backend = {"KERAS_BACKEND": "tensorflow"}
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "runtimes")])
+    subprocess.run(
+        [sys.executable, "-c", CODE.format(call=CALLS[call].format(model=model))],
+        env={**os.environ, "PYTHONPATH": paths, "TMPDIR": str(scratch), **backend},
+        cwd=tmp_path, check=True, capture_output=True,
+    )  # fmt: skip
+    assert [file.name for file in scratch.glob("__autograph*")] == [other.name]

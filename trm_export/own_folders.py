@@ -1,0 +1,73 @@
+"""What lies in a folder of this tool, and was not written by it.
+
+A folder is replaced whole, so that everything in it is lost. An export lists its own files: a
+SavedModel by its checksums, generated code in `memory.json`. What its Makefile builds counts as
+none: it is made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from trm_export.errors import RejectedInputError
+from trm_export.own_files import SOURCE_MEMORY, VECTORS_INDEX
+from trm_runtime import strict_json
+from trm_runtime.digest import file_digest
+from trm_runtime.drivers.saved_model_folder import CHECKSUM_FILE, listed_names
+from trm_runtime.file_kinds import folder_kind, is_source
+from trm_runtime.regular_file import read_regular
+
+SOURCE_BUILT = ("libtrm.a", "model.o", "serve", "serve.o", "weights.o")
+"""What the Makefile of generated code builds in its folder."""
+VECTORS_FILES = ("README.md", "contract.json", "tensors.bin", VECTORS_INDEX)
+
+
+def foreign_files(folder: Path) -> list[str]:
+    """The names in a folder of ours, relative and in order, of files that are not of the export.
+
+    A file of generated code that was edited is one of them. Links are not followed, and folders
+    without a file do not count. Raises OSError for a folder that cannot be read.
+    """
+    own = frozenset(_own(folder))
+    return [name for name in _names(folder) if name not in own]
+
+
+def size_of_export(folder: Path) -> int:
+    """Bytes of the files in a folder of generated code that are not built from the others."""
+    names = (name for name in _names(folder) if name not in SOURCE_BUILT)
+    return sum((folder / name).lstat().st_size for name in names)
+
+
+def _names(folder: Path) -> list[str]:
+    inside = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return sorted(path.relative_to(folder).as_posix() for path in inside)
+
+
+def _own(folder: Path) -> Iterator[str]:
+    if is_source(folder):
+        yield from (SOURCE_MEMORY, *SOURCE_BUILT)
+        yield from (
+            name for name, digest in _digests(folder).items() if _digest(folder / name) == digest
+        )
+    elif folder_kind(folder) is None:
+        yield from VECTORS_FILES
+    else:
+        yield from (CHECKSUM_FILE.as_posix(), *listed_names(folder))
+
+
+def _digests(folder: Path) -> dict[str, Any]:
+    """The digest of each generated file; none where they cannot be read."""
+    try:
+        found: Any = strict_json.parse(read_regular(folder / SOURCE_MEMORY).decode())
+        return dict(found["sha256"])
+    except (OSError, ValueError, LookupError, TypeError, RejectedInputError):
+        return {}
+
+
+def _digest(file: Path) -> str | None:
+    try:
+        return file_digest(file)
+    except RejectedInputError:
+        return None
