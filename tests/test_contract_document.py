@@ -39,11 +39,14 @@ from trm_runtime.contract import (
     HaltRule,
     MadeBy,
     StepContract,
+    Symmetries,
     TensorSpec,
 )
 from trm_runtime.contract_rules import GRANULARITIES, INPUTS, required_carry, required_outputs
 from trm_runtime.contract_schema import SCHEMA_FILE
 from trm_runtime.drivers.onnx_file import seal
+from trm_runtime.guises import draw_guises
+from trm_runtime.randomness import noise, stream, words
 from trm_runtime.solution import STOP_REASONS
 from trm_runtime.tensors_json import GRID_KEYS
 
@@ -56,6 +59,7 @@ PARTS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "Carry tensor": (CarrySpec, GRID_KEYS),
     "Halt rule": (HaltRule, OPTIONAL_HALT_KEYS),
     "Provenance": (MadeBy, ()),
+    "Symmetries": (Symmetries, ()),
 }
 TYPES = {
     "str": "text",
@@ -70,6 +74,8 @@ TYPES = {
     "Scalar": "boolean or number",
     "HaltRule": "halt rule",
     "MadeBy": "provenance",
+    "Symmetries | None": "symmetries or null",
+    "tuple[tuple[int, ...], ...]": "list of lists of whole numbers",
     "tuple[TensorSpec, ...]": "list of tensors",
     "tuple[CarrySpec, ...]": "list of carry tensors",
 }
@@ -564,3 +570,31 @@ def test_its_rules_in_words_are_no_rules_of_the_schema() -> None:
         assert schema.is_valid(value), rule
         with pytest.raises(ContractError):
             StepContract.from_json(json.dumps(value))
+
+
+def test_the_page_draws_the_tries_of_the_runtime(page: dict[str, Any]) -> None:
+    contract = page["contract"]
+    whole = StepContract.from_json(json.dumps(contract))
+    drawn = draw_guises(whole, 9, 5)
+    wanted = page["guises"](contract, 9, 5)
+    assert [(c.tolist(), t.tolist()) for c, t in zip(drawn.cells, drawn.tokens, strict=True)] == [
+        (list(cells), list(tokens)) for cells, tokens in wanted
+    ]
+    few = {**contract, "symmetries": {"positions": [[1, 0, *range(2, 16)]], "tokens": []}}
+    assert len(page["guises"](few, 9, 0)) == 2
+    got = noise(stream(5, 3, 1), 2 * 10, 10, 0.3)
+    np.testing.assert_array_equal(page["noise"](5, 3, 3, 10, 0.3), got)
+
+
+def test_the_vectors_of_the_page_are_those_of_its_code(page: dict[str, Any]) -> None:
+    values = [[int(number) for number in row[1].split(", ")] for row in rows("Trying again")]
+    cells, tokens = page["guises"](page["contract"], 2, 0)[1]
+    scale = np.float32(0.2 / 21845**0.5)
+    assert values == [
+        [page["mix"](1), page["mix"](0xFFFFFFFF)],
+        words(0, 0, 4).tolist(),
+        [stream(0, 1, 0), stream(7, 3, 1)],
+        cells,
+        tokens,
+        np.rint(noise(stream(0, 1, 1), 0, 4, 0.2) / scale).astype(int).tolist(),
+    ]

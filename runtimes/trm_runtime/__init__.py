@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trm_runtime.answers import write
-    from trm_runtime.contract import CarrySpec, HaltRule, MadeBy, StepContract, TensorSpec
+    from trm_runtime.contract import (
+        CarrySpec,
+        HaltRule,
+        MadeBy,
+        StepContract,
+        Symmetries,
+        TensorSpec,
+    )
     from trm_runtime.errors import (
         ContractError,
         ContractMismatchError,
@@ -43,6 +50,7 @@ __all__ = [
     "StepEvent",
     "StepOutput",
     "StepRunner",
+    "Symmetries",
     "TRMError",
     "TensorSpec",
     "UsageError",
@@ -58,7 +66,7 @@ __all__ = [
 
 _MODULES = {
     "answers": ("write",),
-    "contract": ("CarrySpec", "HaltRule", "MadeBy", "StepContract", "TensorSpec"),
+    "contract": ("CarrySpec", "HaltRule", "MadeBy", "StepContract", "Symmetries", "TensorSpec"),
     "errors": (
         "ContractError",
         "ContractMismatchError",

@@ -28,9 +28,10 @@ def write(
     """Write the answers of `solve` to a file, which is replaced if it exists, or to a stream.
 
     A line a puzzle: answer, steps, stop reason, q_halt, separated by tabs. An answer is text, or
-    ids with spaces if the contract has no alphabet. `as_json`, by default for names that end in
-    `.json`: one object with `model_name`, `precision` and, in `puzzles`, the same for each puzzle,
-    its ids, and whether its given cells were kept; again a line a puzzle.
+    ids with spaces if the contract has no alphabet. With several tries three more: how many were
+    begun, the steps of all, and which one gave the answer, from 0. `as_json`, by default for names
+    that end in `.json`: one object with `model_name`, `precision` and, in `puzzles`, the same for
+    each puzzle, its ids, and whether its given cells were kept; again a line a puzzle.
 
     Raises OSError if the file cannot be written.
     """
@@ -78,7 +79,7 @@ class Stream:
         done = np.flatnonzero(event.finished)
         rows = event.rows[done]
         reasons = tuple(str(event.stop_reasons[index]) for index in done)
-        found = Solution(
+        found = event.solved or Solution(
             event.answers[done], event.steps[done], event.q_halt[done], event.q_continue[done],
             reasons, self._puzzles[rows], self._contract,
         )  # fmt: skip
@@ -117,7 +118,9 @@ class Stream:
         self._target.flush()
 
     def _lines(self, solution: Solution) -> Iterator[str]:
-        return _documents(solution) if self._as_json else _lines(solution)
+        if self._as_json:
+            return _documents(solution)
+        return _with_tries(_lines(solution), solution)
 
 
 def _lines(solution: Solution) -> Iterator[str]:
@@ -125,6 +128,11 @@ def _lines(solution: Solution) -> Iterator[str]:
         _answers(solution), solution.steps, solution.stop_reasons, solution.q_halt
     ):
         yield f"{text}\t{steps}\t{reason}\t{q_halt:.4f}"
+
+
+def _with_tries(lines: Iterator[str], solution: Solution) -> Iterator[str]:
+    for line, *about in zip(lines, *solution.about_tries.values()):
+        yield "\t".join([line, *map(str, about)])
 
 
 def _documents(solution: Solution) -> Iterator[str]:
@@ -135,6 +143,7 @@ def _documents(solution: Solution) -> Iterator[str]:
         "stop_reason": solution.stop_reasons,
         "q_halt": [finite_or_none(q) for q in solution.q_halt.tolist()],
         "given_kept": solution.given_kept,
+        **{key: values.tolist() for key, values in solution.about_tries.items()},
     }
     for row in zip(*columns.values()):
         yield json.dumps(dict(zip(columns, row)), ensure_ascii=False)

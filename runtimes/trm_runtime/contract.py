@@ -17,6 +17,7 @@ Standard library only. Knows nothing about numpy, engines or puzzles.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -40,6 +41,8 @@ from trm_runtime.display import Shown, Table
 from trm_runtime.errors import ContractError
 from trm_runtime.message_text import counted
 from trm_runtime.strict_json import Fields
+from trm_runtime.symmetries import KEY as SYMMETRIES
+from trm_runtime.symmetries import Symmetries, read_symmetries, symmetry_problems
 from trm_runtime.tensors import AnySpec, CarrySpec, TensorSpec, shape_text, tensor_problems
 
 __all__ = [
@@ -52,6 +55,7 @@ __all__ = [
     "HaltRule",
     "MadeBy",
     "StepContract",
+    "Symmetries",
     "TensorSpec",
 ]
 
@@ -135,6 +139,7 @@ class StepContract(Shown):
     alphabet: tuple[str, ...] | None = None  # [id]: characters read as that id, the first printed
     num_puzzle_identifiers: int | None = None  # ids are 0..this-1; None without those inputs
     puzzle_table_sha256: str | None = None  # of the table's file; in the JSON only if not None
+    symmetries: Symmetries | None = None  # of the task; in the JSON only if not None
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -175,6 +180,7 @@ class StepContract(Shown):
             *halt_problems(kind, halt.kind, halt.threshold, halt.trained),
             *identifier_problems(self.inputs, self.num_puzzle_identifiers, table),
             *alphabet_problems(self.alphabet, self.vocab_size),
+            *symmetry_problems(self.symmetries, self.seq_len, self.vocab_size),
             *text_problems(self._texts()),
         ]
 
@@ -217,7 +223,9 @@ class StepContract(Shown):
 
     def to_json(self) -> str:
         """The contract as indented JSON text, ending in a newline."""
-        return json.dumps(self.document(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text = json.dumps(self.document(), indent=2, ensure_ascii=False, allow_nan=False)
+        head, key, tail = text.partition(f'\n  "{SYMMETRIES}": ')  # the last key
+        return f"{head}{key}{_INTEGERS.sub(_one_line, tail)}\n"
 
     @classmethod
     def from_json(cls, text: str, where: str = "The step contract") -> StepContract:
@@ -243,13 +251,23 @@ def schema_version_of(text: str) -> object:
     return value.get("schema_version") if isinstance(value, dict) else None
 
 
+_INTEGERS = re.compile(r"\[[\d,\s]+\]")
+
+
+def _one_line(integers: re.Match[str]) -> str:
+    """A list of integers on one line instead of one line for each."""
+    return "[" + " ".join(integers[0][1:-1].split()) + "]"
+
+
 def _without_none(fields: dict[str, Any], optional: Sequence[str]) -> dict[str, Any]:
     return {k: v for k, v in fields.items() if v is not None or k not in optional}
 
 
 # --- reading -------------------------------------------------------------------------------------
 
-OPTIONAL_KEYS = ("puzzle_table_sha256",)  # an older reader refuses only contracts that have it
+OPTIONAL_KEYS = ("puzzle_table_sha256", SYMMETRIES)
+"""An older reader refuses only contracts that have one of these."""
+
 OPTIONAL_HALT_KEYS = ("trained",)  # of the halt rule, for the same reason
 
 _KEYS = tuple(key for key in StepContract.__dataclass_fields__ if key not in OPTIONAL_KEYS)
@@ -273,7 +291,8 @@ def _read_contract(value: object, where: str) -> StepContract:
         "passes": fields.integer("passes"),
         "alphabet": fields.texts_or_null("alphabet"),
         "num_puzzle_identifiers": fields.integer_or_null("num_puzzle_identifiers"),
-        **{key: fields.text(key) for key in given if fields.values[key] is not None},
+        "puzzle_table_sha256": fields.text_or_null("puzzle_table_sha256"),
+        SYMMETRIES: read_symmetries(fields),
     }
     batch_is_known = not any(problem.startswith("batch:") for problem in problems)
     inputs = tensors_json.read_tensors(fields, "inputs")

@@ -25,6 +25,7 @@ from trm_runtime.contract import (
     HaltRule,
     MadeBy,
     StepContract,
+    Symmetries,
     TensorSpec,
 )
 from trm_runtime.contract_rules import (
@@ -52,6 +53,7 @@ Schema = dict[str, Any]
 
 _NUMBER: Schema = {"type": "number", "minimum": -LARGEST, "maximum": LARGEST}
 _SIZE: Schema = {"type": "integer", "minimum": 1}
+_IDS: Schema = {"type": "array", "items": {"type": "integer", "minimum": 0}}
 _ROWS: Schema = {**_SIZE, "type": ["integer", "null"]}
 
 # The type of a field in a dataclass -> its schema.
@@ -66,6 +68,8 @@ _TYPES: Mapping[str, Schema] = {
     "Mapping[str, str]": {"type": "object", "additionalProperties": {"type": "string"}},
     "Shape": {"type": "array", "minItems": 1, "prefixItems": [_ROWS], "items": _SIZE},
     "Scalar": {"type": ["boolean", "number"]},
+    "tuple[tuple[int, ...], ...]": {"type": "array", "items": _IDS},
+    "Symmetries | None": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/Symmetries"}]},
     "HaltRule": {"$ref": "#/$defs/HaltRule"},
     "MadeBy": {"$ref": "#/$defs/MadeBy"},
     "tuple[TensorSpec, ...]": {"type": "array", "items": {"$ref": "#/$defs/TensorSpec"}},
@@ -100,6 +104,7 @@ def contract_schema() -> Schema:
         "CarrySpec": carry,
         "HaltRule": _object(HaltRule, OPTIONAL_HALT_KEYS),
         "MadeBy": _object(MadeBy, ()),
+        "Symmetries": _object(Symmetries, ()),
     }
     about = "Made by trm_runtime.contract_schema. docs/contract.md has the meaning of the fields."
     head = {"$schema": DRAFT, "$id": f"urn:trm-export:step-contract:{SCHEMA_VERSION}"}
@@ -171,7 +176,7 @@ def _input_rules() -> Iterable[Schema]:
         "else": {"properties": {"num_puzzle_identifiers": {"type": "null"}}},
     }
     digest = {"type": "string", "pattern": f"^{SHA256}$"}
-    (table,) = OPTIONAL_KEYS
+    table = "puzzle_table_sha256"
     yield {
         "if": rows,
         "then": {"properties": {table: digest}, "required": [table]},

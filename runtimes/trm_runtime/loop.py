@@ -18,16 +18,20 @@ from typing import Any, Callable, Union
 
 import numpy as np
 
+from trm_runtime.asking import Asking
 from trm_runtime.checks import check_inputs, with_identifiers
 from trm_runtime.contract import StepContract
 from trm_runtime.declared import check_calls, check_rows
 from trm_runtime.errors import UsageError
+from trm_runtime.halting import HaltPolicy
 from trm_runtime.loop_graph import solve_batches
 from trm_runtime.message_text import counted
 from trm_runtime.puzzles import as_tokens, refuse_padding
-from trm_runtime.rollout import HaltPolicy, Rollout
+from trm_runtime.rollout import Rollout
 from trm_runtime.runner import Arrays, StepOutput, StepRunner, initial_carry
 from trm_runtime.solution import STOP_REASONS, Solution, StepEvent
+from trm_runtime.tries import plan_tries
+from trm_runtime.try_options import CHOOSE, SIGMA, VARY
 
 __all__ = [
     "DEFAULT_BATCH_SIZE",
@@ -56,6 +60,11 @@ def solve(
     deadline: float | None = None,
     on_step: OnStep | None = None,
     batch_size: int | None = None,
+    tries: int = 1,
+    vary: str = VARY[0],
+    choose: str = CHOOSE[0],
+    seed: int = 0,
+    sigma: float = SIGMA,
 ) -> Solution:
     """Solve N puzzles and return the answer of each from the step at which it stopped.
 
@@ -74,6 +83,15 @@ def solve(
     be chosen; there is one engine call and one event for each batch, and `deadline` is checked
     before each batch.
 
+    `tries` above 1 asks a puzzle again whose answer is not sure: a try is confident if its score at
+    its last step is above the threshold. The first try is the puzzle as it is; the others run in
+    slots as they come free, and a confident one ends the others of its puzzle. They differ by
+    `vary`: "symmetry" (another guise by the symmetries of the contract; there are at most as many
+    tries as guises), "noise" (on the model's own states after every step, of deviation `sigma`) or
+    "both", drawn from `seed`. `choose` is "score" (the answer of the highest score), "first" (of
+    the first confident try, else of the first) or "vote" (the most frequent answer; every puzzle
+    then gets all tries).
+
     Raises RejectedInputError for puzzles that do not fit the model, also those with padding inside
     (0 to 9 are not the ids of digits), UsageError for wrong options, ContractMismatchError if the
     engine returns other tensors than the contract has.
@@ -84,23 +102,23 @@ def solve(
     refuse_padding(contract, tokens["inputs"])
     policy = _policy(contract, halt, max_steps)
     check_calls(contract, policy.max_steps)
-    slots = _slots(contract, batch_size, len(tokens["inputs"]))
+    plan = plan_tries(contract, _count("tries", tries), vary, choose, seed, sigma)
+    slots = _slots(contract, batch_size, len(tokens["inputs"]) * plan.count)
     check_rows(contract, slots)
+    asking = Asking(contract, tokens, policy, plan)
     limit = started + _seconds(deadline)
     if contract.granularity == "loop":
         _refuse_loop_options(halt, policy, contract)
-        return solve_batches(runner, tokens, policy, slots, limit, on_step)
-    rollout = Rollout(runner, tokens, policy, slots)
+        return solve_batches(runner, asking, slots, limit, on_step)
+    rollout = Rollout(runner, asking, slots)
     while rollout.active:
         if time.monotonic() >= limit:
-            rollout.stop("deadline")
-            break
+            return asking.stopped("deadline")
         event = rollout.advance()
         if on_step is not None and on_step(event) is False:
-            rollout.stop("cancelled")
-            break
+            return asking.stopped("cancelled")
         rollout.refill()
-    return rollout.solution()
+    return asking.solution()
 
 
 def _refuse_loop_options(halt: Halt, policy: HaltPolicy, contract: StepContract) -> None:

@@ -1,11 +1,12 @@
 """The cost of one exported model on this machine, measured in a separate process.
 
-    python -m trm_runtime.measure MODEL INPUTS.npz [PID]
+    python -m trm_runtime.measure MODEL INPUTS.npz [PID [TRIES]]
 
 Memory is that of the process: the engine is loaded first, and what opening and running the model
 adds to that is counted. INPUTS.npz has the `inputs` of a model and may have its
 `puzzle_identifiers`. Prints one JSON object; if the model cannot be measured, `refused` in it is
 the error, and the exit code is that of the error. The process ends with its parent, if that is PID.
+TRIES is a JSON object of options of `solve`.
 Knows numpy and the drivers; memory is read from /proc, which only Linux has.
 """
 
@@ -109,11 +110,12 @@ def main() -> None:
     try:
         costs = dataclasses.asdict(measure(path, tokens, identifiers=identifiers))
         runner = open_runner(path)
-        solution = solve(runner, with_identifiers(runner.contract, tokens, identifiers))
+        again = json.loads(sys.argv[4]) if len(sys.argv) > 4 else {}
+        solution = solve(runner, with_identifiers(runner.contract, tokens, identifiers), **again)
     except TRMError as error:
         sys.stdout.write(json.dumps({"refused": str(error)}) + "\n")
         sys.exit(error.exit_code)
-    answers = {"answers": solution.answers.tolist(), "steps": solution.steps.tolist()}
+    answers = {"answers": solution.answers.tolist(), "steps": solution.all_steps.tolist()}
     answers["nonfinite"] = solution.nonfinite
     sys.stdout.write(json.dumps({**costs, **answers}) + "\n")
 

@@ -25,6 +25,8 @@ class StepEvent:
     """The results of one engine call with n puzzles in a batch of B slots.
 
     `outputs` and `carry` are the engine's own arrays: read them immediately, do not change them.
+    With several tries, steps, answers, q values and stop reasons are those of the try of each,
+    while `finished` is about its puzzle: True once for each, at the end of its last try.
     """
 
     rows: np.ndarray[Any, Any]  # (n,) int64: which puzzles, as rows of the inputs given to solve
@@ -37,6 +39,8 @@ class StepEvent:
     stop_reasons: tuple[str | None, ...]  # n of STOP_REASONS; None for one that is not done
     outputs: Mapping[str, np.ndarray[Any, Any]]  # (B, ...) as in the contract, logits among them
     carry: Mapping[str, np.ndarray[Any, Any]]  # (B, ...) the carry after this step
+    tries: np.ndarray[Any, Any] | None = None  # (n,) int64: which try each is, with several tries
+    solved: Solution | None = None  # of the finished puzzles, with several tries
 
     __repr__ = one_line
     _repr_html_ = field_table
@@ -50,6 +54,9 @@ class Solution(Shown):
     "cancelled" has its latest answer; one stopped by "nonfinite" the answer of its last finite
     step, while `steps` counts the failed step as well. A puzzle without any finite step has answer
     0 (padding) everywhere and NaN for both q values; one without any step has steps 0.
+
+    With several tries, steps, q values and stop reason are those of the chosen try; a puzzle whose
+    tries were stopped has "deadline" or "cancelled". The last three fields are None without.
     """
 
     answers: np.ndarray[Any, Any]  # (N, S) int32 token ids
@@ -59,6 +66,9 @@ class Solution(Shown):
     stop_reasons: tuple[str, ...]  # N of them
     puzzles: np.ndarray[Any, Any]  # (N, S) int32 token ids of the inputs
     contract: StepContract  # of the runner
+    tries: np.ndarray[Any, Any] | None = None  # (N,) int32: how many tries were begun
+    total_steps: np.ndarray[Any, Any] | None = None  # (N,) int32: of all tries together
+    chosen: np.ndarray[Any, Any] | None = None  # (N,) int32: the try that gave the answer, from 0
 
     def __len__(self) -> int:
         return len(self.stop_reasons)
@@ -95,9 +105,26 @@ class Solution(Shown):
         return self.stop_reasons.count("nonfinite")
 
     @property
+    def about_tries(self) -> dict[str, np.ndarray[Any, Any]]:
+        """`tries`, `total_steps` and `chosen` by name; empty without several tries."""
+        fields = {"tries": self.tries, "total_steps": self.total_steps, "chosen": self.chosen}
+        return {key: values for key, values in fields.items() if values is not None}
+
+    @property
     def stops(self) -> str:
         """Stop reasons and the mean number of steps: `2 halted; 3.50 steps on average`."""
-        return stops_text(Counter(self.stop_reasons), int(self.steps.sum()))
+        tries = None if self.tries is None else int(self.tries.sum())
+        return stops_text(Counter(self.stop_reasons), int(self.all_steps.sum()), tries)
+
+    @property
+    def mean_steps(self) -> float:
+        """Mean number of steps of a puzzle, of all its tries together."""
+        return float(self.all_steps.mean())
+
+    @property
+    def all_steps(self) -> np.ndarray[Any, Any]:
+        """(N,) int32: steps of each puzzle, of all its tries together."""
+        return self.steps if self.total_steps is None else self.total_steps
 
     @property
     def summary(self) -> str:
@@ -127,15 +154,19 @@ class Solution(Shown):
             "q_halt": [finite_or_none(value) for value in self.q_halt.tolist()],
             "q_continue": [finite_or_none(value) for value in self.q_continue.tolist()],
             "stop_reasons": list(self.stop_reasons),
+            **{key: values.tolist() for key, values in self.about_tries.items()},
         }
         return json.dumps(fields, allow_nan=False)
 
 
-def stops_text(reasons: Mapping[str, int], steps: int) -> str:
-    """How many puzzles stopped for each reason, and the mean number of their steps."""
+def stops_text(reasons: Mapping[str, int], steps: int, tries: int | None = None) -> str:
+    """How many puzzles stopped for each reason, and the mean numbers of their steps and tries."""
     counts = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     puzzles = sum(reasons.values())
-    return f"{counts}; {steps / puzzles:.2f} steps on average" if puzzles else "no steps"
+    if not puzzles:
+        return "no steps"
+    several = "" if tries is None else f" in {tries / puzzles:.2f} tries"
+    return f"{counts}; {steps / puzzles:.2f} steps{several} on average"
 
 
 def finite_or_none(value: float) -> float | None:

@@ -18,6 +18,7 @@ from trm_runtime.failures import CHANGED_GIVENS, OUT_OF_TIME, Parser, say
 from trm_runtime.message_text import counted
 from trm_runtime.streams import StatusLine
 from trm_runtime.trust import add_options
+from trm_runtime.try_options import CHOOSE, SIGMA, VARY
 
 if TYPE_CHECKING:
     from trm_runtime.answers import Stream
@@ -42,8 +43,9 @@ def parser() -> Parser:
     command = Parser(
         prog="python -m trm_runtime",
         description="Solve puzzles with an exported Tiny Recursive Model.",
-        epilog="Each line of output: answer, steps, stop reason, q_halt, separated by tabs; it is "
-        "written as soon as its puzzle and all before it are done. "
+        epilog="Each line of output: answer, steps, stop reason, q_halt, separated by tabs, and "
+        "with --tries the number of tries, their steps and the one that gave the answer, from 0; "
+        "it is written as soon as its puzzle and all before it are done. "
         "Other commands: `doctor` shows which engines are installed and what they open; "
         f"`check MODEL GOLDEN` compares a model with a recorded reference; "
         f"`serve MODEL` answers requests for steps. {exit_codes_text()}",
@@ -64,6 +66,7 @@ def parser() -> Parser:
     add("--max-steps", type=int, metavar="N", help="stop every puzzle after N steps")
     add("--deadline", type=float, metavar="SECONDS", help="stop all puzzles after this time")
     add("--batch-size", type=int, metavar="N", help="puzzles in one batch (default 64)")
+    _add_tries(command)
     add("--threads", type=int, metavar="N", help="threads of the engine (default: its own choice)")
     add("--submission", metavar="FILE", help="write the answers to ARC JSON as a submission")
     add_options(command)
@@ -71,6 +74,19 @@ def parser() -> Parser:
         help="print one JSON object with a line for each puzzle, errors included")  # fmt: skip
     add("--version", action="version", version=f"trm-runtime {__version__}")
     return command
+
+
+def _add_tries(command: Parser) -> None:
+    add = command.add_argument
+    add("--tries", type=int, default=1, metavar="N",
+        help="ask a puzzle without a sure answer again, N times at most (default 1)")  # fmt: skip
+    add("--vary", default=VARY[0], metavar="WAY",
+        help="how tries differ: symmetry (default), noise or both")  # fmt: skip
+    add("--choose", default=CHOOSE[0], metavar="RULE",
+        help="the answer among tries: score (default), first or vote")  # fmt: skip
+    add("--seed", type=int, default=0, metavar="N", help="of the tries (default 0)")
+    add("--sigma", type=float, default=SIGMA, metavar="S",
+        help=f"deviation of the noise (default {SIGMA})")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
@@ -114,14 +130,17 @@ class _Found:
     puzzles: int = 0  # that have arrived
     done: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
-    steps: int = 0
+    steps: int = 0  # of all tries
+    tries: int | None = None  # None without several
     changed: int = 0  # answers that change a given cell
     identified: bool = False  # whether a puzzle has another identifier than 0
     seconds: float = 0.0  # of the loop, without waiting for puzzles
 
     def add(self, solution: Solution, seconds: float) -> None:
         self.reasons.update(solution.stop_reasons)
-        self.steps += int(solution.steps.sum())
+        self.steps += int(solution.all_steps.sum())
+        if solution.tries is not None:
+            self.tries = (self.tries or 0) + int(solution.tries.sum())
         self.changed += solution.given_kept.count(False)
         self.seconds += seconds
 
@@ -160,6 +179,11 @@ def _solve(
             deadline=left,
             batch_size=options.batch_size,
             on_step=progress,
+            tries=options.tries,
+            vary=options.vary,
+            choose=options.choose,
+            seed=options.seed,
+            sigma=options.sigma,
         )
     progress.line.clear()
     found.add(solution, time.monotonic() - started)
@@ -170,7 +194,7 @@ def _verdict(found: _Found, runner: StepRunner, model: str) -> int:
     """The exit code of the answers, after a summary and what a reader of them has to know."""
     from trm_runtime.solution import stops_text
 
-    stops = stops_text(found.reasons, found.steps)
+    stops = stops_text(found.reasons, found.steps, found.tries)
     say(f"{counted(found.puzzles, 'puzzle')} in {found.seconds:.2f} s: {stops}")
     if (runner.contract.num_puzzle_identifiers or 0) > 1 and not found.identified:
         say("all asked under identifier 0")

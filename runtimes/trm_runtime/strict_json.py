@@ -94,6 +94,11 @@ class Fields:
         """A string; '' by default."""
         return str(self._typed(key, (str,), "a string", ""))
 
+    def text_or_null(self, key: str) -> str | None:
+        """A string or null; null by default."""
+        value: str | None = self._typed(key, (str, type(None)), "a string or null", None)
+        return value
+
     def choice(self, key: str, allowed: Sequence[str]) -> str:
         """One of the allowed strings; the first of them by default."""
         before = len(self.problems)
@@ -127,6 +132,16 @@ class Fields:
     def items(self, key: str) -> list[Any]:
         """A list of any values; empty by default."""
         return list(self._typed(key, (list,), "a list", []))
+
+    def integer_lists(self, key: str) -> tuple[tuple[int, ...], ...]:
+        """A list of lists of integers; empty by default."""
+        lists = self.items(key)
+        for index, values in enumerate(lists):
+            if type(values) is not list or any(type(value) is not int for value in values):
+                got = f"{kind(values)} {values!r:.60}"
+                self.problems.append(f"{self.at(key)}[{index}]: expected integers, got {got}")
+                return ()
+        return tuple(map(tuple, lists))
 
     def texts_or_null(self, key: str) -> tuple[str, ...] | None:
         """A list of strings, or null; null by default."""

@@ -44,6 +44,7 @@ export interface StepContract {
   alphabet: string[] | null;
   num_puzzle_identifiers: number | null;
   puzzle_table_sha256?: string | null;
+  symmetries?: { positions: number[][]; tokens: number[][] } | null;
 }
 
 export interface StepResult {

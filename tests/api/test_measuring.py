@@ -109,6 +109,22 @@ def test_evaluate_takes_models_and_files_alike(model: Any, file: Path) -> None:
         te.evaluate(model, puzzles=get_task("sudoku4").puzzles("test", count=2).inputs)
 
 
+def test_tries_and_all_their_steps_are_counted(model: Any, file: Path) -> None:
+    puzzles = get_task("sudoku4").puzzles("test", count=12)
+    voted: dict[str, Any] = {"puzzles": puzzles, "tries": 3, "choose": "vote"}
+    once, again = te.evaluate(file, puzzles=puzzles), te.evaluate(file, **voted)
+    wanted = solve(open_runner(file), puzzles.inputs, tries=3, choose="vote")
+    assert wanted.total_steps is not None
+    assert again.figures["mean_steps"] == wanted.total_steps.mean() > once.figures["mean_steps"]
+    assert again.figures["mean_tries"] == 3.0
+    assert "mean_tries" not in once.figures
+    found = te.bench(model, file, **voted)
+    assert found.rows[0].mean_steps == again.figures["mean_steps"]
+    assert found.rows[0].exact == again.figures["exact"]
+    assert found.document["tries"]["tries"] == 3
+    assert "tries" not in te.bench(model, file, count=2).document
+
+
 def test_what_cannot_be_is_refused(model: Any, file: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_text("{}")
     with pytest.raises(OverwriteError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,26 @@ def test_a_bad_file_ends_with_5(
     text = capsys.readouterr().out
     assert text.startswith("FAILED at weights: the file is not the model: 1 difference")
     assert "of 8192 values differ" in " ".join(text.split())
+
+
+def test_tries_are_one_more_rung(
+    files: tuple[str, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, good, bad = files
+    options = ["--count", "6", "--tries", "3", "--vary", "both", "--json"]
+    assert run(["parity", model, good, *options]) == 0
+    last = json.loads(capsys.readouterr().out)["rungs"][-1]
+    assert (last["name"], last["status"]) == ("tries", "reported")
+    assert re.match(r"at most 3 tries, exact [\d.]+% and [\d.]+%, \d lost, \d won", last["summary"])
+    assert run(["parity", model, bad, *options]) == 5
+    last = json.loads(capsys.readouterr().out)["rungs"][-1]
+    assert (last["name"], last["status"]) == ("tries", "not judged")
+    golden = str(tmp_path / "golden.npz")
+    assert run(["reference", model, "-o", golden, "--count", "6", "--json"]) == 0
+    capsys.readouterr()
+    assert run(["parity", model, good, "--golden", golden, "--tries", "3", "--json"]) == 0
+    last = json.loads(capsys.readouterr().out)["rungs"][-1]
+    assert re.fullmatch(r"at most 3 tries, exact [\d.]+%", last["summary"])
 
 
 @pytest.mark.parametrize("number", [1, 2])

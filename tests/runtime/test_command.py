@@ -15,6 +15,7 @@ import pytest
 import trm_runtime
 from tests.runtime.fakes import make_contract
 from tests.runtime.graphs import build, write
+from trm_runtime import Symmetries
 from trm_runtime.__main__ import main
 
 pytest.importorskip("onnxruntime")
@@ -179,12 +180,33 @@ def test_options(toy_onnx: Path, puzzles: Path, options: list[str], steps: list[
     assert [puzzle["steps"] for puzzle in value["puzzles"]] == steps
 
 
+def test_tries_add_three_columns_and_keys(tmp_path: Path, puzzles: Path) -> None:
+    symmetries = Symmetries(((1, 2, 3, 0), (1, 0, 2, 3)))
+    model = write(tmp_path / "again.onnx", build(make_contract(symmetries=symmetries)))
+    options = ["--tries", "9", "--max-steps", "2", "--batch-size", "1", "--seed", "3"]
+    done = run(model, puzzles, *options)
+    plain, again = (line.split("\t") for line in done.stdout.splitlines())
+    assert plain == ["1234", "1", "halted", "0.5000", "1", "1", "0"]
+    assert again[2] == "halted"
+    number, steps, chosen = map(int, again[4:])
+    assert number == chosen + 1 > 1
+    assert steps == 2 * chosen + int(again[1])
+    assert " tries on average" in done.stderr
+    found = json.loads(run(model, puzzles, "--json", *options).stdout)["puzzles"]
+    assert [found[1][key] for key in ("tries", "total_steps", "chosen")] == [number, steps, chosen]
+    first = run(model, puzzles, *options, "--choose", "first", "--vary", "both", "--sigma", "1e-9")
+    assert first.stdout.splitlines()[0] == done.stdout.splitlines()[0]
+
+
 @pytest.mark.parametrize(
     ("options", "code", "complaint"),
     [
         (["--halt", "never"], 2, "expected learned, max_steps or a number, got 'never'"),
         (["--colour"], 2, "Error: Unrecognized arguments: --colour (see `python -m trm_runtime "),
         (["--max-steps", "9"], 2, "Error: max_steps: expected at most 8, after which"),
+        (["--tries", "0"], 2, "Error: tries: expected 1 or more"),
+        (["--tries", "2"], 2, "Error: The contract of this model lists no symmetries"),
+        (["--vary", "all"], 2, "Error: vary: expected one of symmetry, noise, both, got 'all'"),
         (["--batch-size", "0"], 2, "Error: batch_size: expected 1 or more"),
         (["--threads", "0"], 2, "Error: threads: expected 1 or more"),
         (["--deadline", "-1"], 2, "Error: deadline: expected seconds, 0 or more"),

@@ -14,6 +14,7 @@ from trm_runtime import (
     HaltRule,
     RejectedInputError,
     StepContract,
+    Symmetries,
     TensorSpec,
 )
 
@@ -277,4 +278,55 @@ def test_a_contract_cannot_be_built_broken() -> None:
 def test_parts_that_json_could_not_hold(change: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ContractError) as caught:
         replace(make_contract(), **change)
+    assert complaint in str(caught.value)
+
+
+SYMMETRIES = Symmetries(((1, 0, 3, 2),), ((2, 3), (4, 5)))
+
+
+def test_symmetries_are_in_the_json_only_where_they_are_known_each_list_on_a_line() -> None:
+    contract = make_contract(symmetries=SYMMETRIES)
+    text = contract.to_json()
+    assert StepContract.from_json(text) == contract
+    assert text.endswith(
+        '  "symmetries": {\n    "positions": [\n      [1, 0, 3, 2]\n    ],\n'
+        '    "tokens": [\n      [2, 3],\n      [4, 5]\n    ]\n  }\n}\n'
+    )
+    without = make_contract()
+    assert "symmetries" not in json.loads(without.to_json())
+    null = json.dumps({**without.document(), "symmetries": None})
+    assert StepContract.from_json(null) == without
+    assert text.partition('"alphabet"')[0] == without.to_json().partition('"alphabet"')[0]
+
+
+@pytest.mark.parametrize(
+    ("symmetries", "complaint"),
+    [
+        (Symmetries(((0, 1, 2),)), "symmetries.positions[0]: expected a permutation of 0 to 3"),
+        (Symmetries(((0, 1, 2, 3), (0, 1, 2, 2))), "symmetries.positions[1]: expected a perm"),
+        (Symmetries((), ((2,),)), "symmetries.tokens[0]: expected 2 or more token ids of 0 to 5"),
+        (Symmetries((), ((2, 6),)), "symmetries.tokens[0]: expected 2 or more token ids of 0 to 5"),
+        (Symmetries((), ((2, 3), (3, 4))), "symmetries.tokens: id 3 is there twice"),
+    ],
+)
+def test_symmetries_fit_the_puzzles(symmetries: Symmetries, complaint: str) -> None:
+    with pytest.raises(ContractError) as caught:
+        make_contract(symmetries=symmetries)
+    assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [
+        ([], "symmetries: expected an object"),
+        ({"positions": []}, "symmetries.tokens: missing"),
+        ({"positions": [], "tokens": [], "turns": 4}, "symmetries.turns: unknown key"),
+        ({"positions": [[0, 1, 2, 3.0]], "tokens": []}, "positions[0]: expected integers, got"),
+        ({"positions": [[0, 1, 2, True]], "tokens": []}, "positions[0]: expected integers, got"),
+        ({"positions": [4], "tokens": []}, "positions[0]: expected integers, got"),
+    ],
+)
+def test_symmetries_of_another_form_are_refused(value: Any, complaint: str) -> None:
+    with pytest.raises(ContractError) as caught:
+        StepContract.from_json(edited(lambda contract: contract.update(symmetries=value)))
     assert complaint in str(caught.value)

@@ -20,7 +20,7 @@ import jsonschema
 import pytest
 
 from tests.runtime.fakes import SEQ, WIDTH, make_contract
-from trm_runtime import CarrySpec, ContractError, HaltRule, StepContract, TensorSpec
+from trm_runtime import CarrySpec, ContractError, HaltRule, StepContract, Symmetries, TensorSpec
 from trm_runtime.contract_schema import SCHEMA_FILE, contract_schema, schema_text
 from trm_runtime.granularity import as_block, as_loop
 
@@ -61,6 +61,9 @@ CONTRACTS = {
     "table": with_table(),
     "tuned": make_contract(halt=HaltRule("q_halt_minus_q_continue", 2.5, trained=0.0)),
     "int8": with_integers(),
+    "symmetries": make_contract(
+        symmetries=Symmetries(((1, 0, 3, 2), (0, 2, 1, 3)), ((2, 3, 4, 5),))
+    ),
     "loop": as_loop(make_contract(num_puzzle_identifiers=7)),
     "block": as_block(make_contract(batch=2), 4),
 }
@@ -82,6 +85,10 @@ IN_WORDS = (
     "is not a printable character",
     r"(integer( or null)?, got number|expected (1|1 or 2), got) \d+(\.0|e\+\d+)$",  # 8.0 and 8e2
     r"expected integers or null, got .*\d(\.0|e\+\d+)",
+    "expected a permutation of 0 to",
+    "expected 2 or more token ids of 0 to",
+    "is there twice",
+    r"expected integers, got list .*\d(\.0|e\+\d+)",
 )
 
 

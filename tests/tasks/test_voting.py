@@ -11,18 +11,7 @@ from trm_export.tasks import ArcTask
 from trm_export.tasks import arc as arc_module
 from trm_export.tasks.arc_data import Problem
 from trm_export.tasks.arc_grids import decode, encode
-from trm_export.tasks.voting import ArcScore, evaluate_arc, tally
-
-ONE, TWO = np.array([[1, 2]], np.uint8), np.array([[1], [2]], np.uint8)
-
-
-def test_votes_count_first_and_sureness_second() -> None:
-    found = tally([(ONE, -3.0), (TWO, 9.0), (ONE, 0.0), (None, 50.0)])
-    assert [(c.grid.shape, c.votes) for c in found] == [((1, 2), 2), ((2, 1), 1)]
-    assert found[0].sureness == pytest.approx((0.5 + 1 / (1 + np.exp(3))) / 2)
-    surer = tally([(ONE, -3.0), (TWO, 9.0)])
-    assert (surer[0].grid == TWO).all()
-    assert tally([(None, 1.0)]) == ()
+from trm_export.tasks.voting import ArcScore, evaluate_arc
 
 
 @pytest.fixture
@@ -78,7 +67,9 @@ def test_copies_are_turned_back_and_outvote_a_wrong_answer(
     assert score.mean_steps == 3
     alone = answered(task, (plain,), monkeypatch, copies=1)
     assert alone.exact(2) == 0
-    assert (task.problems[1].asked[0][0] == decode(encode(score.asked[0].candidates[0].grid))).all()
+    assert (
+        task.problems[1].asked[0][0] == decode(encode(score.asked[0].candidates[0].answer))
+    ).all()
 
 
 def test_two_attempts_count(task: ArcTask, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,7 @@ from trm_runtime.doctor import examine
 from trm_runtime.json_values import plain
 from trm_runtime.loop import solve
 from trm_runtime.message_text import counted
+from trm_runtime.try_options import CHOOSE, SIGMA, VARY
 
 if TYPE_CHECKING:
     from trm_export.step.step_model import StepModel
@@ -136,6 +137,11 @@ def bench(
     count: int = 200,
     output: FilePath | None = None,
     task: str | None = None,
+    tries: int = 1,
+    vary: str = VARY[0],
+    choose: str = CHOOSE[0],
+    seed: int = 0,
+    sigma: float = SIGMA,
     trust: Sequence[str] = (),
     hints: ModelHints | None = None,
     force: bool = False,
@@ -151,6 +157,8 @@ def bench(
         count: how many puzzles to solve, at most.
         output: a .json file to write the document to.
         task: name of the task of the model's tokens; the one that fits the model if not given.
+        tries, vary, choose, seed, sigma: see `trm_runtime.solve`; steps are then those of all
+            tries together.
         trust: packages whose code may run.
         hints: what the model does not state itself.
         force: replace a file that this tool did not make.
@@ -162,7 +170,8 @@ def bench(
         RejectedInputError: the model cannot be used. A file that cannot be measured is among the
             `failures` instead.
     """
-    refuse_counts(count=count)
+    refuse_counts(count=count, tries=tries)
+    again = {"tries": tries, "vary": vary, "choose": choose, "seed": seed, "sigma": sigma}
     refuse_puzzles(puzzles, task, blanks)
     target = None if output is None else Path(output)
     if target is not None:
@@ -174,17 +183,19 @@ def bench(
     found = _opened(model, trust, given if task is None else replace(given, task=task))
     trained = found.trained
     chosen = select_puzzles(found.model, puzzles, task, blanks, count)
-    reference = _reference(found.model, chosen) if trained else None
+    reference = _reference(found.model, chosen, again) if trained else None
     entries = list[BenchRow | BenchFailure]()
     named = each_once(files)
     most = len(named) or len(FORMATS) * len(PRECISIONS)
     with scratch_folder() as folder:
-        for row in _rows(found, named, Path(folder), chosen, reference):
+        for row in _rows(found, named, Path(folder), chosen, reference, again):
             entries.append(row)
             (progress or ignore)(min(len(entries) / most, 1.0), row.file)
     rows = tuple(row for row in entries if isinstance(row, BenchRow))
     failures = tuple(row for row in entries if isinstance(row, BenchFailure))
     document = _document(found, chosen, reference, rows, failures)
+    if tries > 1:
+        document["tries"] = again
     if target is not None:
         with atomic_write(target, force=force) as new:
             new.write_text(json.dumps(plain(document), indent=2, allow_nan=False) + "\n")
@@ -214,11 +225,11 @@ def _opened(model: ModelLike, trust: Sequence[str], hints: ModelHints) -> _Bench
     return _Benched(as_step_model(model, trust, hints), name, stem_of(model), trained=True)
 
 
-def _reference(model: StepModel, puzzles: PuzzleSet) -> Solution:
+def _reference(model: StepModel, puzzles: PuzzleSet, again: dict[str, Any]) -> Solution:
     from trm_export.step.keras_runner import KerasRunner
 
     feeds = puzzles.feeds(model.num_puzzle_identifiers)
-    return solve(KerasRunner(model), feeds, batch_size=256)
+    return solve(KerasRunner(model), feeds, batch_size=256, **again)
 
 
 def _rows(
@@ -227,6 +238,7 @@ def _rows(
     folder: Path,
     puzzles: PuzzleSet,
     reference: Solution | None,
+    again: dict[str, Any],
 ) -> Iterator[BenchRow | BenchFailure]:
     """The given files; without any the whole set, exported into the folder."""
     from trm_export.exporters.export_all import export_all
@@ -236,7 +248,7 @@ def _rows(
     count = len(puzzles) if found.trained else 1
     named = puzzles.feeds(found.model.num_puzzle_identifiers)
     feeds = {name: array[:count] for name, array in named.items()}
-    given = feeds["inputs"], labels, reference, feeds.get("puzzle_identifiers")
+    given = feeds["inputs"], labels, reference, feeds.get("puzzle_identifiers"), again
     for file in files:
         try:
             row: BenchRow | BenchFailure = bench_file(file, *given)
@@ -273,7 +285,7 @@ def _document(
         "machine": examine(),
         "reference": {
             "exact": exact,
-            "mean_steps": None if reference is None else float(reference.steps.mean()),
+            "mean_steps": None if reference is None else reference.mean_steps,
         },
         "rows": list(rows),
         "failures": list(failures),

@@ -28,6 +28,7 @@ from trm_export.parity.comparing import (
 )
 from trm_export.parity.document import JudgedFile, Timed, judged, report_document
 from trm_export.parity.engine_rung import engine_rung
+from trm_export.parity.tries_rung import solved_again, tries_rung
 from trm_export.report.outputs import refuse_targets, write_outputs
 from trm_export.step.model_facts import ModelHints
 from trm_export.tasks.selection import PuzzleSource, read_choice, refuse_puzzles, select_puzzles
@@ -37,6 +38,7 @@ from trm_runtime.parity import Gates, Golden, Rung
 from trm_runtime.parity.contracts import other_sizes, sizes_of
 from trm_runtime.parity.gates import read_gates
 from trm_runtime.parity.golden_file import read_golden
+from trm_runtime.try_options import CHOOSE, SIGMA, VARY
 
 if TYPE_CHECKING:
     from trm_export.explain.explanation import Explanation
@@ -65,6 +67,11 @@ def compare(
     control: bool | None = None,
     device: str = "auto",
     require_gpu: bool = False,
+    tries: int = 1,
+    vary: str = VARY[0],
+    choose: str = CHOOSE[0],
+    seed: int = 0,
+    sigma: float = SIGMA,
     weights: bool = False,
     explain: bool = False,
     report: FilePath | None = None,
@@ -99,6 +106,8 @@ def compare(
             computed in float64.
         device: where the model runs: `auto` (a GPU where Keras finds one), `gpu` or `cpu`.
         require_gpu: fail without a GPU.
+        tries, vary, choose, seed, sigma: see `trm_runtime.solve`; with several tries one more rung
+            reports what the model and each file solve with them.
         weights: judge what a file stores also where another tool quantized it, which is only
             reported otherwise, or where its contract records other weights.
         explain: find the first bad operator and the cause of failing files, and rank the layers of
@@ -127,7 +136,8 @@ def compare(
     tell = progress or ignore
     wanted, page = (None if path is None else Path(path) for path in (output, report))
     refuse_targets(wanted, page, force=force)
-    refuse_counts(count=count, batch_size=batch_size, jobs=jobs, threads=threads)
+    refuse_counts(count=count, batch_size=batch_size, jobs=jobs, threads=threads, tries=tries)
+    again = {"tries": tries, "vary": vary, "choose": choose, "seed": seed, "sigma": sigma}
     spread = spread_over(jobs, ray)
     source = ModelSource(model, trust, hints)
     source.refuse()
@@ -175,6 +185,9 @@ def compare(
         found = _judged(reference, checks, contracts, costs, parts, spread, tell)
         found = _with_engine(reference, found, threads)
         found = _with_weights(source, found, weights, tell)
+        if tries > 1:
+            asked = None if recording is not None else source
+            found = _with_tries(asked, found, reference, again, threads, tell)
         timed = None
         if (page is not None and bench is None) if speed is None else speed:
             found, timed = _timed(source, found, reference, device, tell)
@@ -277,6 +290,27 @@ def _with_weights(
     paths = [file.path for file in wanted]
     reports = weights_reports(lambda: source.open(any_backend=True), paths, gated, tell)
     return tuple(file.with_weights(*next(reports)) if file in wanted else file for file in files)
+
+
+def _with_tries(
+    source: ModelSource | None,
+    files: Sequence[JudgedFile],
+    reference: Golden,
+    again: dict[str, Any],
+    threads: int | None,
+    tell: Progress,
+) -> tuple[JudgedFile, ...]:
+    """The files with the rung about several tries; without a source the model is not asked."""
+    tell(0.0, "Trying again")
+    model = None
+    if source is not None:
+        load_keras(any_backend=True)
+        from trm_export.step.keras_runner import KerasRunner
+
+        opened = replace(source, assumed=files[0].contract).open(any_backend=True)
+        model = solved_again(reference, KerasRunner(opened), again)
+    rungs = (tries_rung(file.path, reference, model, again, threads) for file in files)
+    return tuple(file.with_last(rung) for file, rung in zip(files, rungs, strict=True))
 
 
 def _timed(

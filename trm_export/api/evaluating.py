@@ -26,6 +26,7 @@ from trm_runtime.loop import solve
 from trm_runtime.message_text import counted
 from trm_runtime.open import open_runner, runner_contract
 from trm_runtime.parity.counts import wilson
+from trm_runtime.try_options import CHOOSE, SIGMA, VARY
 
 if TYPE_CHECKING:
     from trm_runtime.contract import StepContract
@@ -107,7 +108,7 @@ def _text(name: str, value: Any) -> str:
         return " to ".join(f"{part:.2%}" for part in value)
     if isinstance(value, int):
         return str(value)
-    return f"{value:.2f}" if name == "mean_steps" else f"{value:.2%}"
+    return f"{value:.2f}" if name.startswith("mean_") else f"{value:.2%}"
 
 
 def evaluate(
@@ -119,6 +120,11 @@ def evaluate(
     count: int = 200,
     vote: int | None = None,
     judge: str = "exact",
+    tries: int = 1,
+    vary: str = VARY[0],
+    choose: str = CHOOSE[0],
+    seed: int = 0,
+    sigma: float = SIGMA,
     trust: Sequence[str] = (),
     hints: ModelHints | None = None,
     progress: Progress | None = None,
@@ -134,6 +140,8 @@ def evaluate(
         vote: ARC: solve every grid in so many symmetries, and vote on the answers.
         judge: `exact` compares answers with solutions; `valid` checks them by the rules of the
             task, and needs none.
+        tries, vary, choose, seed, sigma: see `trm_runtime.solve`. For ARC without own puzzles,
+            votes of several tries are the same as `vote`.
         trust: packages whose code may run.
         hints: what the model does not state itself.
         progress: called with the share done, and what is being done.
@@ -145,18 +153,21 @@ def evaluate(
     """
     if vote is not None and (puzzles is not None or blanks is not None):
         raise UsageError("--vote uses all grids of a problem; drop --puzzles and --blanks.")
-    refuse_counts(count=count, vote=vote)
+    refuse_counts(count=count, vote=vote, tries=tries)
+    again = {"tries": tries, "vary": vary, "choose": choose, "seed": seed, "sigma": sigma}
     refuse_judge(judge)
     refuse_puzzles(puzzles, task, blanks)
     given = hints or ModelHints()
     tell = progress or ignore
     contract, opened = _opened(model, trust, given if task is None else replace(given, task=task))
     found, name = boards_of(contract, task), str(file_of(model) or stem_of(model))
+    if isinstance(found, ArcTask) and puzzles is None and tries > 1 and choose == "vote":
+        vote = vote or tries
     if vote is None:
         valid = rules_of(found, judge)
         selected = select_puzzles(contract, puzzles, task, blanks, count)
         chosen = with_solutions(selected, puzzles, judge)
-        solution = _solution(opened(), chosen, tell)
+        solution = _solution(opened(), chosen, again, tell)
         judged = _judged(found, chosen, solution, valid, judge)
         return Evaluation(name, found, *judged, chosen.kind, judge)
     if not isinstance(found, ArcTask):
@@ -185,7 +196,9 @@ def _opened(
     return runner.contract, lambda: runner
 
 
-def _solution(runner: StepRunner, puzzles: PuzzleSet, tell: Progress) -> Solution:
+def _solution(
+    runner: StepRunner, puzzles: PuzzleSet, again: dict[str, Any], tell: Progress
+) -> Solution:
     done = 0
 
     def count_up(event: StepEvent) -> None:
@@ -194,7 +207,7 @@ def _solution(runner: StepRunner, puzzles: PuzzleSet, tell: Progress) -> Solutio
         tell(done / len(puzzles), "Solving")
 
     feeds = puzzles.feeds(runner.contract.num_puzzle_identifiers)
-    return solve(runner, feeds, on_step=count_up)
+    return solve(runner, feeds, on_step=count_up, **again)
 
 
 def _judged(
@@ -215,7 +228,8 @@ def _judged(
         **shares,
         **({} if labels is None else {"cells": float(checks.cell_accuracy.mean())}),
         **({} if rules is None else {"several_solutions": int(task.ambiguous(inputs).sum())}),
-        "mean_steps": float(solution.steps.mean()),
+        "mean_steps": solution.mean_steps,
+        **({} if solution.tries is None else {"mean_tries": float(solution.tries.mean())}),
         "nonfinite": solution.nonfinite,
     }
     verdicts = zip(right.tolist(), solution.steps.tolist(), strict=True)
@@ -242,7 +256,9 @@ def _voted(score: ArcScore, problems: int) -> dict[str, Any]:
 def _grids(score: ArcScore) -> tuple[Board, ...]:
     return tuple(
         Board(
-            encode(one.right), encode(first.grid), f"{one.problem}: {counted(first.votes, 'vote')}"
+            encode(one.right),
+            encode(first.answer),
+            f"{one.problem}: {counted(first.votes, 'vote')}",
         )
         for one in score.asked
         for first in one.candidates[:1]

@@ -11,7 +11,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -65,17 +67,19 @@ def bench(
     labels: Array | None = None,
     reference: Solution | None = None,
     identifiers: Array | None = None,
+    again: Mapping[str, Any] = MappingProxyType({}),
 ) -> BenchRow:
     """Measures one artifact on puzzles ``tokens`` (N, S) int32.
 
     ``labels`` (N, S) int32 with UNJUDGED in cells that do not count, as `PuzzleSet.targets` has
-    them; ``identifiers`` (N,) int32 of the puzzles, 0 if None.
+    them; ``identifiers`` (N,) int32 of the puzzles, 0 if None; ``again`` options of `solve` about
+    tries, which ``reference`` was solved with, too.
 
     Raises:
         TRMError: the file cannot be measured, with the class that its driver raises. If the
             engine crashes it is a RejectedInputError that names the signal.
     """
-    measured = _measured(path, tokens, identifiers)
+    measured = _measured(path, tokens, identifiers, again)
     answers, steps = np.array(measured.pop("answers")), np.array(measured.pop("steps"))
     solved = None if labels is None else exact(answers, labels)
     same = None if reference is None else exact(answers, reference.answers)
@@ -85,14 +89,16 @@ def bench(
         puzzles=len(tokens),
         mean_steps=float(steps.mean()),
         answers_equal=None if same is None else float(same.mean()),
-        steps_equal=None if reference is None else float((steps == reference.steps).mean()),
+        steps_equal=None if reference is None else float((steps == reference.all_steps).mean()),
         exact=None if solved is None else float(solved.mean()),
         exact_interval=None if solved is None else wilson(int(solved.sum()), len(solved)),
         **measured,
     )
 
 
-def _measured(path: Path, tokens: Array, identifiers: Array | None) -> dict[str, Any]:
+def _measured(
+    path: Path, tokens: Array, identifiers: Array | None, again: Mapping[str, Any]
+) -> dict[str, Any]:
     inputs = {"inputs": tokens}
     if identifiers is not None:
         inputs["puzzle_identifiers"] = identifiers
@@ -100,7 +106,7 @@ def _measured(path: Path, tokens: Array, identifiers: Array | None) -> dict[str,
     with scratch_folder() as folder:
         file = folder / "inputs.npz"
         np.savez(file, **inputs)  # type: ignore[arg-type]
-        done = _run([*command, str(file), str(os.getpid())])
+        done = _run([*command, str(file), str(os.getpid()), json.dumps(dict(again))])
     document: dict[str, Any] = json.loads(done.stdout or "{}")
     if done.returncode:
         raise _failure(path, done, document.get("refused"))

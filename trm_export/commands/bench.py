@@ -15,6 +15,7 @@ from trm_export.commands.support.options import (
     JsonFile,
     ModelOptions,
     PuzzleOptions,
+    TryOptions,
 )
 from trm_export.commands.support.trust_options import TrustOptions
 
@@ -38,6 +39,7 @@ def bench(
     puzzles: PuzzleOptions,
     hints: ModelOptions,
     trust: TrustOptions,
+    again: TryOptions,
     files: Files = None,
     count: Count = 200,
     output: JsonFile = None,
@@ -58,6 +60,7 @@ def bench(
             model,
             files or (),
             **vars(puzzles),
+            **vars(again),
             count=count,
             output=output,
             trust=hints.trusted,

@@ -16,6 +16,7 @@ from trm_export.commands.support.options import (
     Judge,
     ModelOptions,
     PuzzleOptions,
+    TryOptions,
 )
 from trm_export.commands.support.trust_options import TrustOptions
 
@@ -40,12 +41,14 @@ Show = Annotated[
 @examples(
     "trm-export evaluate model.keras --blanks minimal",
     "trm-export evaluate model-int8.tflite --puzzles mine.csv --show 3",
+    "trm-export evaluate model.onnx --puzzles hard --tries 8",
 )
 def evaluate(
     model: Model,
     puzzles: PuzzleOptions,
     hints: ModelOptions,
     trust: TrustOptions,
+    again: TryOptions,
     count: Count = 200,
     vote: Vote = None,
     judge: Judge = "exact",
@@ -66,6 +69,7 @@ def evaluate(
         found = te.evaluate(
             model,
             **vars(puzzles),
+            **vars(again),
             count=count,
             vote=vote,
             judge=judge,

@@ -21,6 +21,7 @@ from trm_export.commands.support.options import (
     ModelOptions,
     PuzzleOptions,
     ReferenceOptions,
+    TryOptions,
 )
 from trm_export.commands.support.trust_options import TrustOptions
 
@@ -128,6 +129,7 @@ def parity(
     reference: ReferenceOptions,
     hints: ModelOptions,
     trust: TrustOptions,
+    again: TryOptions,
     count: Count = 200,
     golden: GoldenFile = None,
     gate: GateFile = None,
@@ -167,6 +169,7 @@ def parity(
             model,
             artifacts,
             **vars(puzzles),
+            **vars(again),
             **vars(reference),
             count=count,
             golden=golden,

@@ -21,6 +21,7 @@ from trm_runtime.measure import load_engine
 from trm_runtime.message_text import counted, rows_text
 from trm_runtime.parity import Golden, ParityResult, Rung
 from trm_runtime.parity.gates import gates_of
+from trm_runtime.parity.judge import stopped
 from trm_runtime.regular_file import read_regular
 
 KIND = "parity report"
@@ -190,6 +191,11 @@ class JudgedFile:
         if rung is None:
             return self
         return replace(self, result=with_own(self.result, [rung]), itself=rung)
+
+    def with_last(self, rung: Rung) -> JudgedFile:
+        """The same file with one more rung at the end of its ladder."""
+        rungs = stopped([*self.result.rungs, rung])
+        return replace(self, result=replace(self.result, rungs=rungs))
 
     def with_weights(self, weights: WeightsReport, measured: Rung | None) -> JudgedFile:
         """The same file with the rungs about the file itself in its ladder."""

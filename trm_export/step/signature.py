@@ -16,6 +16,7 @@ from keras import ops
 
 from trm_export.model import TRM
 from trm_export.step.step_model import AnyModel, StepModel, adapt, select
+from trm_export.tasks import known_symmetries
 from trm_export.version import TOOL, __version__
 from trm_runtime.contract import CarrySpec, MadeBy, StepContract, TensorSpec
 from trm_runtime.contract_rules import HALTED
@@ -62,6 +63,7 @@ def contract_for(
         alphabet=model.alphabet,
         num_puzzle_identifiers=model.num_puzzle_identifiers,
         puzzle_table_sha256=puzzle_table_sha256,
+        symmetries=known_symmetries(model.alphabet, model.seq_len),
     )
     if granularity == "loop":
         return as_loop(step)

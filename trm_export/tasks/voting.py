@@ -1,14 +1,14 @@
 """Solve every ARC problem in many symmetries, and vote on the answers.
 
-Each augmented copy of a problem has its own puzzle identifier; its symmetry is undone in the
-answer, and equal grids are one candidate. The candidate with the most votes is first, among equals
-the one with the highest mean of sigmoid(q_halt), as in the official evaluation.
+Each augmented copy of a problem has its own puzzle identifier, so the copies are the tries, and not
+the guises of the contract. Their symmetry is undone in the answers, and `trm_runtime.tries.tally`
+counts the votes, as it does for `solve(..., choose="vote")` and as the official evaluation does.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,19 +21,11 @@ from trm_export.tasks.arc_grids import decode, encode
 from trm_runtime import solve
 from trm_runtime.message_text import counted
 from trm_runtime.runner import StepRunner
+from trm_runtime.tries import Candidate, tally
 
-__all__ = ["ArcScore", "Candidate", "VotedGrid", "evaluate_arc", "tally"]
+__all__ = ["ArcScore", "VotedGrid", "evaluate_arc"]
 
 Grid = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A grid with the number of equal answers."""
-
-    grid: Grid
-    votes: int
-    sureness: float  # mean sigmoid(q_halt) of those answers
 
 
 @dataclass(frozen=True)
@@ -47,7 +39,7 @@ class VotedGrid:
     def solved(self, attempts: int) -> bool:
         """Whether the right grid is among the first so many candidates."""
         first = self.candidates[:attempts]
-        return any(np.array_equal(candidate.grid, self.right) for candidate in first)
+        return any(np.array_equal(candidate.answer, self.right) for candidate in first)
 
 
 @dataclass(frozen=True)
@@ -69,19 +61,6 @@ class ArcScore:
         for one in self.asked:
             by_problem[one.problem] = by_problem.get(one.problem, True) and one.solved(attempts)
         return float(np.mean(list(by_problem.values())))
-
-
-def tally(answers: Iterable[tuple[Grid | None, float]]) -> tuple[Candidate, ...]:
-    """Candidates among (grid, q_halt), the best first; answers without a grid have no vote."""
-    groups: dict[tuple[tuple[int, ...], bytes], list[tuple[Grid, float]]] = {}
-    for grid, q_halt in answers:
-        if grid is not None:
-            groups.setdefault((grid.shape, grid.tobytes()), []).append((grid, q_halt))
-    candidates = [
-        Candidate(same[0][0], len(same), float(np.mean([_sigmoid(q) for _, q in same])))
-        for same in groups.values()
-    ]
-    return tuple(sorted(candidates, key=lambda c: (-c.votes, -c.sureness)))
 
 
 def evaluate_arc(
@@ -155,7 +134,3 @@ def _tallied(
         back.append((None if grid is None else task.symmetry(number, copy).undo(grid), q_halt))
     problem = task.problems[number]
     return VotedGrid(problem.name, problem.asked[place][1], tally(back))
-
-
-def _sigmoid(logit: float) -> float:
-    return float(1 / (1 + np.exp(-np.clip(logit, -60.0, 60.0))))

@@ -32,6 +32,7 @@ const CONTRACT = {
   alphabet: "list?",
   num_puzzle_identifiers: "whole?",
   "puzzle_table_sha256?": "text?",
+  "symmetries?": "symmetries?",
 };
 
 // Dtypes and axes of the tensors that are always there: batch, cells, vocabulary, width.
@@ -94,6 +95,11 @@ function checkType(value, type, path, problems, decimals) {
   const name = Array.isArray(type) ? "sizes" : type.replace("?", "");
   const nullable = !Array.isArray(type) && type.endsWith("?");
   const whole = (item, at) => Number.isSafeInteger(item) && !decimals.has(at);
+  const wholes = (key) =>
+    Array.isArray(value[key]) &&
+    value[key].every(
+      (list, i) => Array.isArray(list) && list.every((item, j) => whole(item, `${path}.${key}[${i}][${j}]`)),
+    );
   const fits = {
     text: () => typeof value === "string",
     boolean: () => typeof value === "boolean",
@@ -102,6 +108,8 @@ function checkType(value, type, path, problems, decimals) {
     list: () => Array.isArray(value) && value.every((item) => typeof item === "string"),
     sizes: () =>
       Array.isArray(value) && value.every((item, i) => item === null || whole(item, `${path}[${i}]`)),
+    symmetries: () =>
+      isObject(value) && String(Object.keys(value).sort()) === "positions,tokens" && wholes("positions") && wholes("tokens"),
     texts: () => isObject(value) && Object.values(value).every((item) => typeof item === "string"),
   }[name];
   if (!(nullable && value === null) && !fits()) {
@@ -170,6 +178,7 @@ function ruleProblems(contract) {
   refuse(isLoop && (halt.trained ?? null) !== null, "halt.trained: expected null in a loop");
   identifierProblems(contract, given, refuse);
   if (alphabet) alphabetProblems(alphabet, outputs.find((s) => s.name === "logits"), refuse);
+  symmetryProblems(contract, refuse);
   const { model_name, precision, made_by } = contract;
   const { versions, ...made } = made_by;
   const texts = [model_name, precision, ...Object.values(made), ...Object.entries(versions).flat()];
@@ -203,6 +212,18 @@ function identifierProblems({ num_puzzle_identifiers: count, puzzle_table_sha256
   refuse(ids && rows, "puzzle_embedding: expected this input or puzzle_identifiers, got both");
   refuse(rows ? !SHA256.test(table ?? "") : (table ?? null) !== null, "puzzle_table_sha256: wrong");
   refuse(ids || rows ? !(count >= 1) : count !== null, "num_puzzle_identifiers: wrong");
+}
+
+function symmetryProblems({ symmetries, inputs, outputs }, refuse) {
+  const sizeOf = (specs, name, axis) => specs.find((spec) => spec.name === name)?.shape[axis];
+  const cells = sizeOf(inputs, "inputs", 1);
+  const ids = sizeOf(outputs, "logits", 2);
+  const differ = (list, most) => list.every((item) => item >= 0 && item < most) && new Set(list).size === list.length;
+  const { positions = [], tokens = [] } = symmetries ?? {};
+  const moves = positions.every((order) => order.length === cells && differ(order, cells));
+  refuse(!moves, "symmetries.positions: expected permutations of the cells");
+  const renames = tokens.every((list) => list.length > 1) && differ(tokens.flat(), ids);
+  refuse(!renames, "symmetries.tokens: expected classes of 2 or more token ids, each id once");
 }
 
 function alphabetProblems(alphabet, logits, refuse) {

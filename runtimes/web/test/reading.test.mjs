@@ -20,7 +20,9 @@ test("the digest is that of node, at every length around a block", () => {
 });
 
 test("a contract is read as it is", () => {
-  for (const contract of [makeContract(), makeContract({ batch: 1, halted: "int32" })]) {
+  const symmetries = { positions: [[1, 0, 3, 2]], tokens: [[2, 3], [4, 5]] };
+  const kinds = [{}, { batch: 1, halted: "int32" }, { symmetries }, { symmetries: null }];
+  for (const contract of kinds.map(makeContract)) {
     assert.deepEqual(parseContract(JSON.stringify(contract)), contract);
   }
 });
@@ -30,6 +32,7 @@ const changed = (change) => () => {
   change(contract);
   return JSON.stringify(contract);
 };
+const symmetric = (symmetries) => changed((contract) => Object.assign(contract, { symmetries }));
 const text = JSON.stringify(makeContract());
 for (const [name, broken, words] of [
   ["no JSON", () => "{", /not valid JSON/],
@@ -62,6 +65,13 @@ for (const [name, broken, words] of [
   ["a character in two entries", changed((c) => (c.alphabet[2] = "12")), /two entries/],
   ["a line end in the alphabet", changed((c) => (c.alphabet[2] = "\n")), /cannot be printed/],
   ["an escape in a name", changed((c) => (c.model_name = "\u001b[2J")), /cannot be printed/],
+  ["symmetries without tokens", symmetric({ positions: [] }), /expected symmetries/],
+  ["a symmetry that is no permutation", symmetric({ positions: [[0, 1, 2, 2]], tokens: [] }), /expected permutations/],
+  ["a symmetry of other cells", symmetric({ positions: [[0, 1, 2]], tokens: [] }), /expected permutations/],
+  ["a symmetry of halves", symmetric({ positions: [[0, 1, 2, 0.5]], tokens: [] }), /expected symmetries/],
+  ["a class of one token", symmetric({ positions: [], tokens: [[2]] }), /symmetries\.tokens/],
+  ["a token in two classes", symmetric({ positions: [], tokens: [[2, 3], [3, 4]] }), /symmetries\.tokens/],
+  ["a token that is none", symmetric({ positions: [], tokens: [[2, 8]] }), /symmetries\.tokens/],
   ["identifiers without an input", changed((c) => (c.num_puzzle_identifiers = 1)), /num_puzzle_identifiers/],
 ]) {
   test(`a contract is refused: ${name}`, () => {

@@ -9,14 +9,19 @@ from typing import Any
 from tests.fuzz.mutate_json import changed_text
 from tests.fuzz.reader import Files, Reader, one_file
 from tests.runtime.fakes import make_contract
-from trm_runtime import StepContract
+from trm_runtime import StepContract, Symmetries
 
 _NAME = "contract.json"
 
 
 def texts() -> list[bytes]:
-    """The contracts of a step, and of one with puzzle identifiers."""
-    contracts = [make_contract(), make_contract(batch=2, num_puzzle_identifiers=5)]
+    """The contracts of a step, of one with puzzle identifiers, and of one with symmetries."""
+    symmetries = Symmetries(((1, 0, 3, 2),), ((2, 3, 4, 5),))
+    contracts = [
+        make_contract(),
+        make_contract(batch=2, num_puzzle_identifiers=5),
+        make_contract(symmetries=symmetries),
+    ]
     return [contract.to_json().encode() for contract in contracts]
 
 

@@ -198,6 +198,32 @@ class PuzzleOptions:
 
 
 @dataclass(frozen=True)
+class TryOptions:
+    """How puzzles without a sure answer are asked again."""
+
+    panel: ClassVar[str] = RUN
+
+    tries: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="N", help="Ask a puzzle without a sure answer again, up to N times."
+        ),
+    ] = 1
+    vary: Annotated[
+        Literal["symmetry", "noise", "both"],
+        typer.Option(help="How tries differ: another guise, noise on the states, or both."),
+    ] = "symmetry"
+    choose: Annotated[
+        Literal["score", "first", "vote"],
+        typer.Option(
+            help="The answer: of the highest score, of the first sure try, or the most frequent."
+        ),
+    ] = "score"
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the tries.")] = 0
+    sigma: Annotated[float, typer.Option(metavar="S", help="Deviation of the noise.")] = 0.2
+
+
+@dataclass(frozen=True)
 class ReferenceOptions:
     """The device of the Keras model, and whether its noise floor is measured."""
 

@@ -356,6 +356,48 @@ inline void read_identifiers(Fields& fields, Contract& contract) {
   }
 }
 
+inline std::vector<std::vector<std::int64_t>> read_wholes(Fields& fields, const std::string& key) {
+  std::vector<std::vector<std::int64_t>> lists;
+  for (const Json& list : fields.list(key)) {
+    bool right = list.is(Kind::list);
+    lists.emplace_back();
+    for (const Json& item : list.items) {
+      right = right && item.is(Kind::whole);
+      lists.back().push_back(item.whole);
+    }
+    if (!right) fields.problems().push_back(fields.at(key) + ": expected lists of whole numbers");
+  }
+  return lists;
+}
+
+// Whether they are all of 0 to most - 1, and none is there twice.
+inline bool all_differ(const std::vector<std::int64_t>& numbers, std::int64_t most) {
+  const std::set<std::int64_t> known(numbers.begin(), numbers.end());
+  return known.size() == numbers.size() && (known.empty() || (*known.begin() >= 0 && *known.rbegin() < most));
+}
+
+// The symmetries of the task: checked, and not used yet.
+inline void read_symmetries(Fields& fields, const Contract& contract) {
+  if (!fields.has("symmetries")) return;
+  Problems& problems = fields.problems();
+  Fields both(fields.get("symmetries"), "symmetries", {"positions", "tokens"}, problems);
+  const auto size = [](const Specs& specs, const std::string& name, std::size_t axis) {
+    const Spec* spec = find_spec(specs, name);
+    return spec && spec->shape.size() > axis ? spec->shape[axis] : 0;
+  };
+  const std::int64_t cells = size(contract.inputs, "inputs", 1), ids = size(contract.outputs, "logits", 2);
+  for (const auto& order : read_wholes(both, "positions")) {
+    if (static_cast<std::int64_t>(order.size()) == cells && all_differ(order, cells)) continue;
+    problems.emplace_back("symmetries.positions: expected permutations of the cells");
+  }
+  std::vector<std::int64_t> every;
+  for (const auto& list : read_wholes(both, "tokens")) {
+    if (list.size() < 2) problems.emplace_back("symmetries.tokens: expected classes of 2 or more token ids");
+    every.insert(every.end(), list.begin(), list.end());
+  }
+  if (!all_differ(every, ids)) problems.emplace_back("symmetries.tokens: expected each token id once");
+}
+
 // Free texts for people: of the right type, and without what a terminal would act on.
 inline void read_texts(Fields& fields, Contract& contract) {
   contract.model_name = fields.text("model_name");
@@ -394,7 +436,7 @@ inline Contract Contract::parse(const std::string& text) {
   Fields fields(&value, "",
                 {"schema_version", "model_name", "precision", "batch", "inputs", "carry", "outputs", "halt",
                  "max_steps", "made_by", "granularity", "passes", "alphabet", "num_puzzle_identifiers"},
-                problems, {"puzzle_table_sha256"});
+                problems, {"puzzle_table_sha256", "symmetries"});
   Contract contract;
   contract.text = text;
   read_texts(fields, contract);
@@ -420,6 +462,7 @@ inline Contract Contract::parse(const std::string& text) {
     }
   }
   read_identifiers(fields, contract);
+  read_symmetries(fields, contract);
   if (problems.empty()) Rules(contract, problems).check();
   refuse_if(problems, "The step contract is not valid:");
   return contract;

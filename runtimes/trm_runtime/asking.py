@@ -1,0 +1,225 @@
+"""What is asked next, the present answer of each try, and the choice among the tries of a puzzle.
+
+A row is a try of a puzzle: row k * N + i is try k of puzzle i, so that without more tries it is the
+puzzle. Private to `loop`. Memory: the answers of the tries that were begun.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from trm_runtime.contract import StepContract
+from trm_runtime.halting import RUNNING, HaltPolicy
+from trm_runtime.solution import STOP_REASONS, Solution, StepEvent
+from trm_runtime.tries import Tries, tally
+
+Array = np.ndarray[Any, Any]
+
+_NONFINITE, _CANCELLED = STOP_REASONS.index("nonfinite"), STOP_REASONS.index("cancelled")
+
+
+class Asking:
+    """The tries of N puzzles."""
+
+    def __init__(
+        self,
+        contract: StepContract,
+        tokens: Mapping[str, Array],
+        policy: HaltPolicy,
+        tries: Tries,
+    ) -> None:
+        self.tries = tries
+        self._contract, self._tokens, self._policy = contract, tokens, policy
+        self._count, seq = tokens["inputs"].shape
+        rows = self._count * tries.count
+        self._answers = np.zeros((rows, seq), dtype=np.int32)
+        self.steps = np.zeros(rows, dtype=np.int32)
+        self._q_halt = np.full(rows, np.nan, dtype=np.float32)
+        self._q_continue = np.full(rows, np.nan, dtype=np.float32)
+        self.reasons = np.full(rows, RUNNING, dtype=np.int8)
+        first = rows if tries.all_run else self._count
+        self._next, self._first = 0, first  # the rows that wait from the beginning
+        self._later: list[int] = []  # a heap of those that wait since: all are higher
+        self._left = np.full(self._count, first // max(self._count, 1))  # tries to be finished
+        self._done = np.zeros(self._count, dtype=bool)
+
+    def puzzles(self, rows: Array) -> Array:
+        """(n,) which puzzle each row is of."""
+        puzzles: Array = rows % max(self._count, 1)
+        return puzzles
+
+    def numbers(self, rows: Array) -> Array:
+        """(n,) which try of its puzzle each row is, from 0."""
+        numbers: Array = rows // max(self._count, 1)
+        return numbers
+
+    def take(self, most: int) -> Array:
+        """(n,) int64: the next rows to begin, at most so many."""
+        rows: list[int] = []
+        first = np.arange(self._next, min(self._next + most, self._first))
+        self._next += len(first)
+        while self._later and len(first) + len(rows) < most:
+            row = heapq.heappop(self._later)
+            if self.reasons[row] == RUNNING:
+                rows.append(row)
+        return np.append(first, np.array(rows, dtype=np.int64))
+
+    def feeds(self, rows: Array) -> dict[str, Array]:
+        """The inputs (n, ...) of these rows, in their guises."""
+        puzzles = self.puzzles(rows)
+        feeds = {name: array[puzzles] for name, array in self._tokens.items()}
+        if self.tries.guises is not None:
+            feeds["inputs"] = self.tries.guises.ask(feeds["inputs"], self.numbers(rows))
+        return feeds
+
+    def latch(
+        self, rows: Array, answers: Array, q_halt: Array, q_continue: Array, finite: Array
+    ) -> None:
+        """The results (n, ...) of these rows after `steps`, which the caller has counted."""
+        self.reasons[rows[~finite]] = _NONFINITE
+        rows = rows[finite]
+        answers = answers[finite]
+        if self.tries.guises is not None:
+            answers = self.tries.guises.undo(answers, self.numbers(rows))
+        self._answers[rows] = answers
+        self._q_halt[rows], self._q_continue[rows] = q_halt[finite], q_continue[finite]
+        self.reasons[rows] = self._policy.reasons(
+            self.steps[rows], self._q_halt[rows], self._q_continue[rows]
+        )
+
+    def finish(self, rows: Array) -> Array:
+        """(n,) bool: the puzzle is done, and this is its last row here.
+
+        Ends the other tries of a puzzle that has a confident one, and lets puzzles that have none
+        be asked again.
+        """
+        over: Array = self.reasons[rows] != RUNNING
+        if self.tries.count == 1:
+            return over
+        confident = self._confident(rows) & over & (not self.tries.all_run)
+        done: dict[int, int] = {}
+        for index in np.flatnonzero(over).tolist():
+            puzzle = int(self.puzzles(rows[index]))
+            self._left[puzzle] -= 1
+            if confident[index]:
+                self._left[puzzle] = 0
+            elif rows[index] == puzzle and not self.tries.all_run:
+                self._ask_again(puzzle)
+            if self._left[puzzle] <= 0:
+                done[puzzle] = index
+        return self._settled(done, len(rows))
+
+    def _confident(self, rows: Array) -> Array:
+        finite: Array = self.reasons[rows] != _NONFINITE
+        return finite & self._policy.confident(self._q_halt[rows], self._q_continue[rows])
+
+    def _ask_again(self, puzzle: int) -> None:
+        self._left[puzzle] = self.tries.count - 1
+        for number in range(1, self.tries.count):
+            heapq.heappush(self._later, number * self._count + puzzle)
+
+    def _settled(self, done: Mapping[int, int], rows: int) -> Array:
+        found = np.zeros(rows, dtype=bool)
+        for puzzle, index in done.items():
+            others = slice(puzzle, None, self._count)
+            self._done[puzzle], found[index] = True, True
+            self.reasons[others][self.reasons[others] == RUNNING] = _CANCELLED
+        return found
+
+    def event(
+        self, rows: Array, slots: Array, outputs: Mapping[str, Array], carry: Mapping[str, Array]
+    ) -> StepEvent:
+        """The event of a step, after which puzzles are finished."""
+        reasons = self.reasons[rows]
+        finished = self.finish(rows)
+        more = self.tries.count > 1
+        puzzles = self.puzzles(rows)
+        return StepEvent(
+            rows=puzzles,
+            slots=slots,
+            steps=self.steps[rows],
+            answers=self._answers[rows],
+            q_halt=self._q_halt[rows],
+            q_continue=self._q_continue[rows],
+            finished=finished,
+            stop_reasons=tuple(
+                None if code == RUNNING else STOP_REASONS[code] for code in reasons.tolist()
+            ),
+            outputs=outputs,
+            carry=carry,
+            tries=self.numbers(rows) if more else None,
+            solved=self._solution(puzzles[finished]) if more and finished.any() else None,
+        )
+
+    def stopped(self, reason: str) -> Solution:
+        """The results after all tries that are not done have been stopped for this reason."""
+        self.reasons[self.reasons == RUNNING] = STOP_REASONS.index(reason)
+        return self.solution(reason)
+
+    def solution(self, stopped: str | None = None) -> Solution:
+        """The results when no row is running; `stopped` is why unfinished puzzles are."""
+        if self.tries.count == 1:
+            return self._found(np.arange(self._count))
+        return self._solution(np.arange(self._count), stopped)
+
+    def _solution(self, puzzles: Array, stopped: str | None = None) -> Solution:
+        """Of these puzzles, among whose tries one is chosen."""
+        table = np.arange(self.tries.count)[:, None] * self._count + puzzles  # (K, n) rows
+        chosen = self._chosen(table)
+        own = table[chosen, np.arange(len(puzzles))]
+        steps = self.steps[table]
+        reasons = [
+            STOP_REASONS[code] if done or stopped is None else stopped
+            for code, done in zip(self.reasons[own].tolist(), self._done[puzzles].tolist())
+        ]
+        counts = ((steps > 0).sum(axis=0), steps.sum(axis=0), chosen)
+        return self._found(own, reasons, *(count.astype(np.int32) for count in counts))
+
+    def _found(
+        self,
+        rows: Array,
+        reasons: list[str] | None = None,
+        tries: Array | None = None,
+        total_steps: Array | None = None,
+        chosen: Array | None = None,
+    ) -> Solution:
+        stops = [STOP_REASONS[code] for code in self.reasons[rows].tolist()]
+        return Solution(
+            self._answers[rows],
+            self.steps[rows],
+            self._q_halt[rows],
+            self._q_continue[rows],
+            tuple(stops if reasons is None else reasons),
+            self._tokens["inputs"][self.puzzles(rows)],
+            self._contract,
+            tries,
+            total_steps,
+            chosen,
+        )
+
+    def _chosen(self, rows: Array) -> Array:
+        """(n,) the chosen try of each column of (K, n) rows; of equal ones the lowest."""
+        usable = (self.reasons[rows] != _NONFINITE) & np.isfinite(self._q_halt[rows])
+        if self.tries.choose == "vote":
+            each = zip(rows.T, usable.T)
+            return np.array([self._voted(column, kept) for column, kept in each], dtype=np.int64)
+        if self.tries.choose == "first":
+            sure = self._confident(rows.ravel()).reshape(rows.shape)
+            first: Array = np.where(sure.any(axis=0), sure, usable).argmax(axis=0)
+            return first
+        scores = self._policy.rule.score(self._q_halt[rows], self._q_continue[rows])
+        best: Array = np.where(usable, scores, -np.inf).argmax(axis=0)
+        return best
+
+    def _voted(self, rows: Array, usable: Array) -> int:
+        """The first try that gave the answer with the most votes."""
+        kept = rows[usable]
+        found = tally(zip(self._answers[kept], self._q_halt[kept].tolist()))
+        if not found:
+            return 0
+        equal = usable & (self._answers[rows] == found[0].answer).all(axis=1)
+        return int(equal.argmax())
