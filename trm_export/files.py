@@ -18,10 +18,10 @@ from pathlib import Path
 from trm_export import file_commit
 from trm_export.errors import OverwriteError, SignatureWarning, TargetError, UsageError
 from trm_export.leftovers import removed_by
-from trm_export.own_files import CONTRACT, is_ours, is_source, is_text, recogniser
+from trm_export.own_files import CONTRACT, is_ours, is_text, recogniser
 from trm_export.own_folders import foreign_files
 from trm_export.version import TOOL
-from trm_runtime.file_kinds import beside, folder_kind
+from trm_runtime.file_kinds import beside, folder_kind, is_source
 from trm_runtime.signature import is_stale, signature_beside
 from trm_runtime.streams import FULL
 

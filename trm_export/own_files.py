@@ -35,7 +35,13 @@ from trm_runtime.contract import (
     PUZZLE_TABLE_SUFFIX,
     StepContract,
 )
-from trm_runtime.file_kinds import beside, folder_kind, suffix_kind
+from trm_runtime.file_kinds import (
+    SOURCE_CONTRACT,
+    beside,
+    folder_kind,
+    is_source,
+    suffix_kind,
+)
 from trm_runtime.regular_file import read_regular
 from trm_runtime.signature import is_signature
 from trm_runtime.zip_members import DAMAGE, opened_archive, read_member
@@ -43,8 +49,7 @@ from trm_runtime.zip_members import DAMAGE, opened_archive, read_member
 CONTRACT = ".json"  # the ending of the contract beside an export
 MODEL_CLASS = "trm_export>TRM"  # the name Keras registers our model under
 C_SOURCE, C_HEADER = ".c", ".h"  # a file for tflite-micro as a C array
-SOURCE_CODE, SOURCE_MEMORY = "model.c", "memory.json"  # files in a folder of generated code
-SOURCE_CONTRACT = f"{METADATA_KEY}.json"
+SOURCE_MEMORY = "memory.json"  # in a folder of generated code
 VECTORS_INDEX = "vectors.json"  # of a folder of vectors
 _TEXT_REMARK = f"# {TOOL}".encode()
 _MARKDOWN_REMARK = f"<!-- {TOOL}".encode()
@@ -69,11 +74,6 @@ def is_known(path: Path) -> bool:
     if path.is_dir():
         return folder_kind(path) is not None or is_source(path) or is_ours(path)
     return path.suffix.lower() == ".keras" or suffix_kind(path) is not None or is_ours(path)
-
-
-def is_source(path: Path) -> bool:
-    """Whether a folder has the files by which one of generated code is known."""
-    return all((path / name).is_file() for name in (SOURCE_CODE, SOURCE_CONTRACT))
 
 
 def _is_our_keras(path: Path) -> bool:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from trm_export.errors import RejectedInputError
-from trm_export.own_files import SOURCE_MEMORY, VECTORS_INDEX, is_source
+from trm_export.own_files import SOURCE_MEMORY, VECTORS_INDEX
 from trm_runtime import strict_json
 from trm_runtime.digest import file_digest
-from trm_runtime.file_kinds import folder_kind
+from trm_runtime.file_kinds import folder_kind, is_source
 from trm_runtime.regular_file import read_regular
 
 SOURCE_BUILT = ("libtrm.a", "model.o", "serve", "serve.o", "weights.o")

@@ -10,16 +10,20 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from trm_runtime.contract import METADATA_KEY
 from trm_runtime.errors import RejectedInputError, UsageError, unreadable
 
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 """The suffixes of PyTorch checkpoints; the official code writes `step_<N>` without one."""
+SOURCE_CODE, SOURCE_CONTRACT = "model.c", f"{METADATA_KEY}.json"
+"""Files in a folder of generated C source, by which it is known."""
 TINY = Path(__file__).parent / "tiny"
 """A folder with a tiny file of every kind, whose signature `tiny` returns y = -x of one float."""
 
@@ -205,6 +209,12 @@ def kind_of(path: Path) -> FileKind:
         raise unreadable(path, error) from error
     if kind is not None:
         return kind
+    if is_source(path):
+        build, check = check_of_source(path)
+        raise RejectedInputError(
+            f"{path}: C source, which no engine opens; compile it with `{build}` and compare it "
+            f"with a recording of its model, which `trm-export reference` makes: `{check}`."
+        )
     if path.is_dir():
         markers = " or ".join(kind.marker for kind in KINDS.values() if kind.marker)
         reason = f"a folder without {markers} is not a model"
@@ -219,6 +229,20 @@ def kind_of(path: Path) -> FileKind:
     else:
         reason = "there is no such file or folder"
     raise RejectedInputError(f"{path}: {reason}; expected {known_kinds()}.")
+
+
+def is_source(folder: Path) -> bool:
+    """Whether a folder has the files by which one of generated C source is known."""
+    return all((folder / name).is_file() for name in (SOURCE_CODE, SOURCE_CONTRACT))
+
+
+def check_of_source(folder: Path, golden: str = "golden.npz") -> tuple[str, str]:
+    """The two commands that compile a folder of C source and compare it with a recording."""
+    server = shlex.quote(str(folder / "serve"))
+    return (
+        shlex.join(["make", "-C", str(folder), "serve"]),
+        shlex.join(["python", "-m", "trm_runtime", "check", "--command", server, golden]),
+    )
 
 
 def is_checkpoint(path: Path) -> bool:

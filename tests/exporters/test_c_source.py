@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -23,13 +24,18 @@ from tests.model.variants import VARIANTS, errors, random_model, random_step
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.errors import ParityError, UsageError
 from trm_export.exporters.c_source import write
+from trm_export.exporters.c_source.arrays import dense_layers
 from trm_export.exporters.c_source.compiled import compiled_server, compiler
+from trm_export.exporters.c_source.fitting import Choice
 from trm_export.exporters.c_source.source import ACTIVATIONS, number
+from trm_export.exporters.kept_layers import layers
 from trm_export.model import TRM, config
-from trm_export.own_files import is_ours, is_source
+from trm_export.own_files import is_ours
 from trm_export.own_folders import SOURCE_BUILT, foreign_files
 from trm_export.step.keras_runner import KerasRunner
 from trm_export.step.step_model import adapt
+from trm_runtime import open_runner
+from trm_runtime.file_kinds import is_source
 from trm_runtime.parity import record
 from trm_runtime.servers.runner import ServerRunner
 
@@ -43,13 +49,15 @@ ACTIVE = {
 }  # fmt: skip
 
 
-def generated(model: TRM, folder: Path, precision: str = "fp32") -> Path:
+def generated(
+    model: TRM, folder: Path, precision: str = "fp32", keep: tuple[str, ...] = ()
+) -> Path:
     """The source of a model; unchecked, because the tests check it more closely."""
     contract = write.contract_for(adapt(model), batch=1, precision=precision)
     folder.mkdir(parents=True)
     target = folder / "code"
     target.touch()
-    write._write(model, contract, target)
+    write._write(model, contract, target, Choice(precision, keep=keep))
     return target
 
 
@@ -100,6 +108,21 @@ def test_bytes_are_near_it(kind: str, tmp_path: Path) -> None:
         assert 1e-5 < errors(*found[state])[0] < 0.04, state
 
 
+@pytest.mark.parametrize("kind", list(VARIANTS)[1::3])
+def test_layers_in_float_are_exact_and_nearer(kind: str, tmp_path: Path) -> None:
+    model = random_model(VARIANTS[kind])
+    names = tuple(dense_layers(model))
+    assert set(names) <= set(layers(model))
+    found = []
+    for number_, keep in enumerate(((), names[::2], names[:-1])):
+        folder = generated(model, tmp_path / str(number_), "int8", keep)
+        with served(folder, *SANITIZED) as runner:
+            states = {name: errors(got, want)[0] for name, want, got in steps(model, runner)}
+        found.append(states["z_H"])
+    assert found[2] < 1e-5 < found[0]
+    assert found[1] < 0.04
+
+
 def test_every_activation_is_there(tmp_path: Path) -> None:
     assert set(ACTIVATIONS) == set(config.ACTIVATIONS)
     for name in ACTIVATIONS:
@@ -128,6 +151,17 @@ def test_clang_has_no_warning(precision: str, tmp_path: Path) -> None:
     for number_, options in enumerate(VARIANTS.values()):
         folder = generated(random_model(options), tmp_path / str(number_), precision)
         compiled_server(folder, folder / "serve", ["clang", *WARNINGS, "-O0"])
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++")
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_cpp_compiler_has_no_warning(precision: str, tmp_path: Path) -> None:
+    for number_, options in enumerate(list(VARIANTS.values())[::2]):
+        folder = generated(random_model(options), tmp_path / str(number_), precision)
+        command = ["g++", "-x", "c++", *WARNINGS, "-O0", "-c", "-o", os.devnull]
+        for name in ("serve.c", "model.c", "weights.c"):
+            done = subprocess.run([*command, str(folder / name)], capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr[:400]
 
 
 def test_constants_are_read_as_they_are() -> None:
@@ -206,7 +240,7 @@ def test_inspect_shows_the_memory_and_what_was_changed(
     assert found.to_json()["memory"]["flash"] < 170_000
     rows = dict(found.tables()[0].rows)
     assert rows["contract beside"] == "same"
-    assert rows["work"].startswith("24,969,600 multiply-accumulates a step, 399,513,600 a puzzle")
+    assert rows["work"].startswith("24,969,728 multiply-accumulates a step, 399,515,648 a puzzle")
     with (folder / "model.c").open("a") as file:
         file.write("/* mine */\n")
     (folder / "serve.c").unlink()
@@ -225,6 +259,43 @@ def test_what_fits_is_chosen(fit: str, precision: str, rows: int, tmp_path: Path
     assert result.contract.precision == precision
     assert result.verdict.startswith("PASSED")
     assert f"#define ROWS {rows}\n" in (result.path / "model.c").read_text()
+
+
+def test_room_is_used_for_layers_in_float(
+    exported: dict[tuple[str, str], Any], tmp_path: Path
+) -> None:
+    result = te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "m", fit="flash=100k,ram=16k")
+    assert result.kept == result.fit.kept
+    assert result.kept
+    assert 60 << 10 < result.fit.flash <= 100 << 10
+    assert result.verdict.startswith("PASSED on 64 puzzles")
+    assert tuple(te.inspect(result.path).to_json()["kept_in_float"]) == result.kept
+    again = te.export_c(
+        shipped_checkpoint("sudoku4"), tmp_path / "n", precision="int8", keep=result.kept
+    )
+    assert (again.path / "weights.c").read_text() == (result.path / "weights.c").read_text()
+    assert again.forced_error < 0.8 * exported["sudoku4", "int8"].forced_error
+
+
+def test_what_cannot_be_kept_is_refused(tmp_path: Path) -> None:
+    for keep, precision, reason in (
+        ("*", "int8", "keep every layer"),
+        ("lm_head", "fp32", "only in int8"),
+        ("nothing", "int8", "its layers are: H_level"),
+    ):
+        with pytest.raises(UsageError, match=reason):
+            te.export_c(
+                shipped_checkpoint("sudoku4"), tmp_path / "m", precision=precision, keep=keep
+            )
+
+
+def test_what_fits_but_fails_a_gate_is_not_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("trm_export.exporters.c_source.arrays.CODES", 3)
+    with pytest.raises(ParityError, match=r"was not written.* fp32 needs [\d,]+ bytes of flash"):
+        te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "m", fit="flash=60k")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_does_not_fit_is_said_in_bytes(tmp_path: Path) -> None:
@@ -323,8 +394,51 @@ def test_the_command_prints_what_it_wrote(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [str(tmp_path / "m"), str(tmp_path / "m.json")]
-    assert "PASSED: every single step" in done.stderr
+    assert "PASSED on 64 puzzles" in done.stderr
+    assert "Chosen to fit: int8, tiles of 2 rows; " in done.stderr
+    assert re.search(r"flash 5\d,\d{3} of 61,440 bytes \(\d,\d{3} left\), RAM", done.stderr)
     done = subprocess.run([*command, "--json"], capture_output=True, text=True)
     found = json.loads(done.stdout)
     assert found["format"] == "c"
     assert found["contract"]["precision"] == "int8"
+    assert found["fit"]["rows"] == 2
+    assert found["fit"]["flash"] < found["fit"]["limits"]["flash"] == 60 << 10
+
+
+def test_the_next_commands_judge_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "a folder"
+    done = tool("c", str(shipped_checkpoint("sudoku4")), "-o", str(folder))
+    following = next(line for line in done.stderr.splitlines() if line.startswith("Next: "))
+    record, *check = following.removeprefix("Next: ").split(" && ")
+    assert shlex.split(record)[:2] == ["trm-export", "reference"]
+    assert tool(*shlex.split(record)[1:], "--count", "8").returncode == 0
+    for line in check:
+        words = shlex.split(line)
+        words[0] = sys.executable if words[0] == "python" else words[0]
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert "PASSED" in done.stdout
+
+
+def test_an_engine_that_is_given_a_folder_names_the_way_to_check_it(
+    exported: dict[tuple[str, str], Any], tmp_path: Path
+) -> None:
+    folder = exported["sudoku4", "fp32"].path
+    build = f"`make -C {folder} serve`"
+    check = f"`python -m trm_runtime check --command {folder}/serve golden.npz`"
+    for call in (
+        lambda: te.compare(shipped_checkpoint("sudoku4"), folder),
+        lambda: te.evaluate(folder),
+        lambda: open_runner(folder),
+    ):
+        with pytest.raises(
+            te.errors.RejectedInputError, match="C source, which no engine"
+        ) as error:
+            call()
+        assert build in str(error.value)
+        assert check in str(error.value)
+
+
+def tool(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "trm_export", *words]
+    return subprocess.run(command, capture_output=True, text=True)

@@ -34,7 +34,8 @@ RESULTS = ("passed", "refused", "false alarm", "long message", "traceback", "cra
 PASSED, REFUSED, ALARM, LONG, OTHER, CRASH = RESULTS
 FINE = (PASSED, REFUSED)
 MOST_CHARACTERS = 500  # of a refusal
-QUICK = (5, 7, 17, 27, 31, 65, 72, 132)  # seeds that `make test` tries
+QUICK = (5, 7, 17, 27, 30, 31, 65, 68, 72, 132, 151)  # seeds that `make test` tries
+MICRO_SEED, SOURCE_SEED = 8, 3  # seeds for tflite-micro by modulo 11, for C by modulo 13
 _UNCALIBRATED = "Calibration failed"  # a model of one token has too few values to calibrate on
 _SEEDS_A_PROCESS = 10
 _MOST_SECONDS = 900  # of one process
@@ -113,6 +114,10 @@ def draw(seed: int) -> Drawn:
     }  # fmt: skip
     if options["format"] == "tflite":
         options["target"] = one_of(None, "litert", "tflite-runtime")
+        if seed % 11 == MICRO_SEED:
+            options["target"] = "tflite-micro"
+    if seed % 13 == SOURCE_SEED:
+        options |= {"format": "c", "granularity": "step"}
     if rng.random() < 0.8:
         options |= _supported(config, options)
     return Drawn(seed, config, options, saved=bool(rng.random() < 0.3))
@@ -129,6 +134,12 @@ def _supported(config: dict[str, Any], options: dict[str, Any]) -> dict[str, Any
         change("keep", ())
         if chosen["precision"].startswith("int8"):
             change("precision", "fp32")
+    if chosen["format"] == "c":
+        change("precision", "int8" if chosen["precision"].startswith("int8") else "fp32")
+    if chosen.get("target") == "tflite-micro":
+        change("precision", "int8-static" if chosen["precision"] == "int8-static" else "fp32")
+        change("granularity", "step" if chosen["granularity"] == "loop" else chosen["granularity"])
+        change("batch", 1 if chosen["batch"] == "free" else chosen["batch"])
     if config["family"] == "seed" and chosen["granularity"] == "block":
         change("granularity", "step")
     if config["family"] == "seed" or chosen["granularity"] == "block":
@@ -178,6 +189,9 @@ def _exported(drawn: Drawn, folder: Path) -> str:
     if drawn.saved:
         model.save(folder / "model.keras")
         model = folder / "model.keras"
+    if drawn.options["format"] == "c":
+        options = {name: drawn.options[name] for name in ("precision", "keep")}
+        return str(te.export_c(model, folder / "made", **options).verdict)
     suffix = {"onnx": ".onnx", "tflite": ".tflite", "saved-model": ""}[drawn.options["format"]]
     made = te.export(model, folder / f"made{suffix}", puzzles=many, **drawn.options)
     solved = solve(open_runner(made.path), boards.inputs)

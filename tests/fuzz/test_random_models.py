@@ -39,10 +39,11 @@ def test_an_export_passes_or_is_refused_in_a_sentence(seed: int, tmp_path: Path)
 
 def test_every_choice_is_among_the_models() -> None:
     assert {one.config["family"] for one in DRAWN} == FAMILIES
-    for name, count in (("format", 3), ("precision", 4), ("granularity", 3), ("recursion", 3)):
+    for name, count in (("format", 4), ("precision", 4), ("granularity", 3), ("recursion", 3)):
         assert len({one.options[name] for one in DRAWN}) == count
     quick = [draw(seed) for seed in random_models.QUICK]
-    assert {one.options["format"] for one in quick} == {"onnx", "tflite", "saved-model"}
+    assert {one.options["format"] for one in quick} == {"c", "onnx", "tflite", "saved-model"}
+    assert "tflite-micro" in {one.options.get("target") for one in quick}
     assert {one.config["family"] for one in quick} == FAMILIES
 
 

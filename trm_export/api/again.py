@@ -7,6 +7,7 @@ from typing import Any
 
 from trm_export.artifacts.contract_rewrite import embedded_contract
 from trm_export.artifacts.host_kinds import host_kind
+from trm_export.artifacts.inspection import inspect_file
 from trm_export.errors import RejectedInputError
 from trm_export.files import KEEP, sidecar
 from trm_runtime import strict_json
@@ -25,6 +26,7 @@ def choices_of_file(path: Path) -> dict[str, Any]:
     batch = None if contract.batch == kind.batch else contract.batch or "free"
     return {
         "format": kind.file.name,
+        "target": getattr(inspect_file(path), "target", None),
         "precision": contract.precision,
         "granularity": contract.granularity,
         "batch": batch,

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trm_export.api.arguments import ARTIFACTS, FilePath, ModelLike, file_of, stem_of
+from trm_export.api.arguments import (
+    ARTIFACTS,
+    FilePath,
+    ModelLike,
+    Progress,
+    file_of,
+    ignore,
+    stem_of,
+)
 from trm_export.api.loading import as_step_model, refuse_model
 from trm_export.exporters.c_source.limits import limits_of
 from trm_export.files import refuse_overwrite, refuse_source, require_suffix
@@ -13,7 +22,8 @@ from trm_export.files import refuse_overwrite, refuse_source, require_suffix
 if TYPE_CHECKING:
     from trm_export.exporters.export_result import ExportResult
 
-_PROBES = 6  # puzzles of the check
+_PROBES = 6  # puzzles of the check of single steps
+_JUDGED = 64  # puzzles on which a choice that fits is judged in full
 
 
 def export_c(
@@ -21,8 +31,10 @@ def export_c(
     folder: FilePath | None = None,
     *,
     precision: str | None = None,
+    keep: str | Sequence[str] = (),
     fit: str | None = None,
     force: bool = False,
+    progress: Progress | None = None,
 ) -> ExportResult:
     """Writes the model as a folder of portable C99: no interpreter, no heap, no files.
 
@@ -34,8 +46,12 @@ def export_c(
         folder: the folder to write; ``artifacts/<name>_c`` if None.
         precision: ``"fp32"``, or ``"int8"`` for byte weights and integer products; None for fp32,
             or for the first of them that fits.
-        fit: what the microcontroller has, such as ``"flash=512k,ram=96k"``.
+        keep: names or patterns of layers that stay float32 in int8.
+        fit: what the microcontroller has, such as ``"flash=512k,ram=96k"``. In int8 layers
+            stay float32 as far as they fit and lower the error, and the code must pass every gate
+            on some puzzles, not only single steps.
         force: replace a folder that this tool did not make.
+        progress: called with 0, because the time is unknown, and what is being done.
 
     Raises:
         UsageError: the model or the precision is not supported, or does not fit, with the reasons.
@@ -50,6 +66,7 @@ def export_c(
     if source is not None:
         refuse_source(target, source)
     refuse_overwrite(target, force=force)
+    report = progress or ignore
     limits = None if fit is None else limits_of(fit)
     refuse_model(model)
     step_model = as_step_model(model, any_backend=True)
@@ -61,7 +78,10 @@ def export_c(
         target,
         probe_puzzles(step_model, _PROBES),
         precision,
+        keep=(keep,) if isinstance(keep, str) else tuple(keep),
         limits=limits,
+        judged=None if limits is None else probe_puzzles(step_model, _JUDGED),
         force=force,
         source=source,
+        tell=lambda what: report(0.0, what),
     )

@@ -15,6 +15,8 @@ from trm_export.api.recording import RecordingJob
 from trm_export.api.speed import file_costs, model_cost, this_machine
 from trm_export.artifacts.contract_rewrite import embedded_contract
 from trm_export.artifacts.file_list import each_once
+from trm_export.artifacts.inspection import inspect_file
+from trm_export.device_cost import DeviceCost
 from trm_export.errors import OtherWeightsError, UsageError
 from trm_export.files import distinct_names, sha256_file
 from trm_export.parity.checking import Check, Spread, check_files
@@ -252,9 +254,19 @@ def _judged(
     )
     names = distinct_names([check.artifact for check in checks])
     return tuple(
-        judged(check.artifact, contract, result, costs.get(name), check.engine)
-        for check, contract, result, name in zip(checks, contracts, results, names, strict=True)
+        replace(
+            judged(check.artifact, contract, result, costs.get(name), check.engine), device=device
+        )
+        for check, contract, result, name, device in zip(
+            checks, contracts, results, names, map(_device, checks), strict=True
+        )
     )
+
+
+def _device(check: Check) -> DeviceCost | None:
+    """What the file of a check needs of a device."""
+    found: DeviceCost | None = getattr(inspect_file(check.artifact), "device", None)
+    return found
 
 
 def _with_engine(

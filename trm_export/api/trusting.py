@@ -9,13 +9,13 @@ from typing import Any
 from trm_export.api.arguments import FilePath
 from trm_export.errors import OverwriteError, RejectedInputError, UsageError, reason_of
 from trm_export.files import atomic_write, refuse_overwrite, refuse_source, require_suffix
-from trm_export.own_files import is_known, is_source
+from trm_export.own_files import is_known
 from trm_export.own_folders import SOURCE_BUILT
 from trm_export.version import TOOL
 from trm_runtime import signature as signatures
 from trm_runtime import trust
 from trm_runtime.extras import load_extra
-from trm_runtime.file_kinds import named
+from trm_runtime.file_kinds import is_source, named
 
 
 def sign(

@@ -11,6 +11,7 @@ from trm_export.artifacts.sidecar import differing_fields
 from trm_export.artifacts.source_info import SourceInfo
 from trm_export.artifacts.tflite_info import TFLiteFileInfo
 from trm_export.checkpoints.keras_file import KerasFileInfo
+from trm_export.device_cost import MemoryPart
 from trm_runtime.contract import StepContract
 from trm_runtime.display import Table, bytes_text
 from trm_runtime.message_text import counted
@@ -33,12 +34,14 @@ def info_tables(info: FileInfo) -> tuple[Table, ...]:
 
 def _file(info: ContractInfo | OnnxFileInfo | TFLiteFileInfo | SourceInfo) -> Rows:
     if isinstance(info, SourceInfo):
-        return [*_export(info), *_memory(info)]
-    if isinstance(info, OnnxFileInfo):
-        return _onnx(info)
-    if isinstance(info, TFLiteFileInfo):
-        return _tflite(info)
-    return _export(info) if info.sidecar else []
+        rows = [*_export(info), *_kept(info), ("operators", "none: C functions")]
+    elif isinstance(info, OnnxFileInfo):
+        rows = _onnx(info)
+    elif isinstance(info, TFLiteFileInfo):
+        rows = _tflite(info)
+    else:
+        rows = _export(info) if info.sidecar else []
+    return [*rows, *_device(info)]
 
 
 def _keras(info: KerasFileInfo) -> Rows:
@@ -64,15 +67,37 @@ def _export(info: ContractInfo | SourceInfo) -> Rows:
     ]
 
 
-def _memory(info: SourceInfo) -> Rows:
-    sizes = info.memory
-    ram = ", ".join(f"{sizes[name]:,} of {name}" for name in ("carry", "outputs", "scratch"))
-    puzzle = sizes["macs"] * info.contract.max_steps
+def _kept(info: SourceInfo) -> Rows:
+    if info.contract.precision == "fp32":
+        return []
+    return [("kept in float", ", ".join(info.kept_in_float) or "nothing")]
+
+
+def _device(
+    info: ContractInfo | OnnxFileInfo | TFLiteFileInfo | SourceInfo,
+) -> Rows:
+    """What the file needs of a device; no rows where that is not known."""
+    cost, contract = info.device, info.contract
+    if cost is None or contract is None:
+        return []
+    ram = "not known in all" if cost.ram is None else f"{cost.ram:,} bytes"
+    work = cost.macs_how
+    if cost.macs_step is not None and cost.macs_puzzle is not None:
+        steps = counted(contract.max_steps, "step")
+        work = (
+            f"{cost.macs_step:,} multiply-accumulates a step, {cost.macs_puzzle:,} a puzzle of "
+            f"at most {steps} ({cost.macs_how})"
+        )
     return [
-        ("flash", f"{sizes['flash']:,} bytes at most, {sizes['constants']:,} of constants"),
-        ("RAM", f"{sizes['ram']:,} bytes at most: {ram}, and the stack"),
-        ("work", f"{sizes['macs']:,} multiply-accumulates a step, {puzzle:,} a puzzle at most"),
+        ("flash", f"{cost.flash:,} bytes ({cost.flash_how})"),
+        ("RAM", "\n- ".join((f"{ram}:", *map(_part, cost.parts)))),
+        ("work", work),
     ]
+
+
+def _part(part: MemoryPart) -> str:
+    size = "" if part.bytes is None else f"{part.bytes:,} bytes, "
+    return f"{part.name}: {size}{part.how}"
 
 
 def _onnx(info: OnnxFileInfo) -> Rows:

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 from trm_export.artifacts.host_kinds import HOST_KINDS, host_kind
 from trm_export.artifacts.sidecar import sidecar_text
 from trm_export.errors import RejectedInputError
-from trm_export.own_files import is_source
 from trm_runtime.contract import StepContract
+from trm_runtime.file_kinds import is_source
 
 if TYPE_CHECKING:
     from trm_export.artifacts.onnx_info import OnnxFileInfo
     from trm_export.artifacts.source_info import SourceInfo
     from trm_export.artifacts.tflite_info import TFLiteFileInfo
     from trm_export.checkpoints.keras_file import KerasFileInfo
+    from trm_export.device_cost import DeviceCost
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class ContractInfo:
     sidecar: str | None = None  # of an export, as in `OnnxFileInfo`
     checksum_problems: tuple[str, ...] = ()  # of an export: what was changed
     sha256: str | None = None  # of an export: `tree_digest`, what --expect-sha256 takes
+    device: DeviceCost | None = None  # of an export
 
     def __bool__(self) -> bool:
         return not self.problems

@@ -16,7 +16,9 @@ from typing import Any
 import onnx
 from google.protobuf.message import DecodeError
 
+from trm_export.artifacts.onnx_cost import onnx_cost
 from trm_export.artifacts.sidecar import lost_contract, sidecar_state
+from trm_export.device_cost import DeviceCost
 from trm_export.errors import RejectedInputError, reason_of
 from trm_export.files import sha256_file
 from trm_runtime.contract import METADATA_KEY, StepContract
@@ -50,6 +52,7 @@ class OnnxFileInfo:
     contract_problems: tuple[str, ...]  # why it cannot be read, or how the graph differs from it
     checksum_problem: str | None  # of an export of ours: what is wrong with it
     sidecar: str  # "same", "differs", "missing" or why `<file>.json` cannot be read
+    device: DeviceCost | None = None  # of an export that fits its contract
 
     def __bool__(self) -> bool:
         return not self.problems
@@ -81,6 +84,9 @@ def inspect_onnx(path: str | os.PathLike[str]) -> OnnxFileInfo:
     value = metadata_value(data, METADATA_KEY)
     contract, problems = _contract(value, model, file)
     opsets = {_text(opset.domain): opset.version for opset in model.opset_import}
+    weights, device = _weight_bytes(model.graph), None
+    if contract is not None and not problems:
+        device = onnx_cost(model, len(data), sum(weights.values()), contract)
     nodes = (node for graph in _graphs(model.graph) for node in graph.node)
     return OnnxFileInfo(
         path=str(file),
@@ -91,12 +97,13 @@ def inspect_onnx(path: str | os.PathLike[str]) -> OnnxFileInfo:
         opsets=opsets,
         oldest_onnxruntime=_oldest_engine(opsets.get("", 0), model.ir_version),
         nodes=dict(Counter(_text(node.op_type) for node in nodes).most_common()),
-        weight_bytes=_weight_bytes(model.graph),
+        weight_bytes=weights,
         external_tensors=outside,
         contract=contract,
         contract_problems=problems,
         checksum_problem=None if value is None else seal_problem(data),
         sidecar=sidecar_state(file, contract),
+        device=device,
     )
 
 

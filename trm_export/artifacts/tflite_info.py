@@ -15,8 +15,11 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
+from trm_export.artifacts.host_kinds import HOST_KINDS
 from trm_export.artifacts.sidecar import lost_contract, sidecar_state
+from trm_export.artifacts.tflite_cost import tflite_cost
 from trm_export.artifacts.tflite_micro import KINDS, NAMES, missing
+from trm_export.device_cost import DeviceCost
 from trm_export.errors import RejectedInputError
 from trm_export.files import sha256_file
 from trm_runtime.contract import StepContract
@@ -39,6 +42,7 @@ NEWEST_IN_TFLITE_RUNTIME = {
 """Operator -> newest version that tflite-runtime 2.14 opens, for the operators of our graphs; as
 that engine reports. Operators that are not listed count as not supported."""
 
+*_, _MICRO = HOST_KINDS["tflite"].targets
 _MAX_BYTES = 1 << 31  # of a flatbuffer
 
 
@@ -59,6 +63,7 @@ class TFLiteFileInfo:
     contract: StepContract | None
     contract_problems: tuple[str, ...]  # why it cannot be read, or how the graph differs from it
     sidecar: str  # "same", "differs", "missing" or why `<file>.json` cannot be read
+    device: DeviceCost | None = None  # of an export that fits its contract
 
     def __bool__(self) -> bool:
         return not self.problems
@@ -67,6 +72,11 @@ class TFLiteFileInfo:
     def problems(self) -> tuple[str, ...]:
         """Why the file is damaged, or contradicts its contract."""
         return self.contract_problems
+
+    @property
+    def target(self) -> str | None:
+        """The target of an export: tflite-micro if that lacks nothing of it, else None."""
+        return None if self.missing_in_tflite_micro else _MICRO
 
     def to_json(self) -> dict[str, Any]:
         """The fields, ready for `json.dumps`."""
@@ -95,8 +105,10 @@ def _described_file(
 ) -> TFLiteFileInfo:
     codes = [_code(code) for code in model.operatorCodes]
     used = [codes[operator.opcodeIndex] for g in model.subgraphs for operator in g.operators]
+    device = None
     if contract is not None:
         problems = _differences(model, contract)
+        device = None if problems else tflite_cost(file, len(data), model, contract)
     return TFLiteFileInfo(
         path=str(file),
         size=len(data),
@@ -111,6 +123,7 @@ def _described_file(
         contract=contract,
         contract_problems=problems,
         sidecar=sidecar_state(file, contract),
+        device=device,
     )
 
 

@@ -17,11 +17,21 @@ _Precision = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+_Keep = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="LAYER",
+        help="Layer that stays float32 in int8, a name or a pattern such as '*down'; repeat it for "
+        "more. An unknown name shows all names.",
+        rich_help_panel=WHAT,
+    ),
+]
 _Fit = Annotated[
     str | None,
     typer.Option(
         metavar="LIMITS",
-        help="What the microcontroller has, such as flash=512k,ram=96k.",
+        help="What the microcontroller has, such as flash=512k,ram=96k. Chooses precision, tiles "
+        "and the layers that stay float32, and judges the result on 64 puzzles.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -36,6 +46,7 @@ def c(
     model: ModelFile,
     *,
     precision: _Precision = None,
+    keep: _Keep = None,
     fit: _Fit = None,
     output: Output = None,
     force: Force = False,
@@ -43,13 +54,26 @@ def c(
 ) -> None:
     """Generate C99 that needs no interpreter, and check it against Keras on real puzzles."""
     import trm_export
+    from trm_export.commands.support.command_line import command
     from trm_export.commands.support.console import emit, progress, remark
+    from trm_runtime.file_kinds import check_of_source
 
-    with progress():
-        result = trm_export.export_c(model, output, precision=precision, fit=fit, force=force)
+    with progress() as advance:
+        result = trm_export.export_c(
+            model,
+            output,
+            precision=precision,
+            keep=keep or (),
+            fit=fit,
+            force=force,
+            progress=advance,
+        )
     if as_json:
         emit(result.to_json())
         return
     remark(result.summary)
     for path in result.files:
         print(path)
+    golden = f"{result.path}-golden.npz"
+    record = command("reference", model, output=golden)
+    remark(f"Next: {' && '.join((record, *check_of_source(result.path, golden)))}")

@@ -7,12 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trm_export.explain.ranking import rank_layers
-from trm_export.explain.trial import Trial, forced, fresh, least_cosine
+from trm_export.explain.trial import Trial, forced, fresh
 from trm_export.exporters.choices import Choices, refuse_target
 from trm_export.exporters.export import export
 from trm_export.exporters.export_result import ExportResult
 from trm_export.exporters.format import Format, Tell, silent
-from trm_export.exporters.keep_search import AutoKeepError, KeepSearch, LayerImpact, Stage
+from trm_export.exporters.keep_search import (
+    AutoKeepError,
+    KeepSearch,
+    LayerImpact,
+    Stage,
+    least_cosine,
+)
 from trm_export.exporters.kept_layers import chosen
 from trm_export.exporters.shared import Shared
 from trm_export.files import refuse_overwrite

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from trm_export.artifacts.host_kinds import HOST_KINDS
 from trm_export.errors import ParityError, UsageError
-from trm_export.explain.trial import forced, fresh, least_cosine
+from trm_export.explain.trial import forced, fresh
 from trm_export.exporters.choices import Choices
 from trm_export.exporters.export import format_named
 from trm_export.exporters.format import Format
+from trm_export.exporters.keep_search import least_cosine
 from trm_export.exporters.shared import Shared
 from trm_runtime.open import open_runner
 from trm_runtime.parity import ParityResult, Puzzles, check

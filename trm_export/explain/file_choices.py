@@ -45,6 +45,7 @@ def choices_of(path: Path, model: AnyModel) -> Choices:
         batch="free" if contract.batch is None else contract.batch,
         granularity=contract.granularity,
         recursion=RECURSIONS[rolled] if is_known else None,
+        engine=getattr(info, "target", None),
         puzzle_table="internal" if contract.puzzle_table_sha256 is None else "external",
         integer_io=has_int8_io(contract),
         ports="int32" if has_int32_halted(contract) else "bool",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from trm_export.explain.trial import forced, fresh, least_cosine
+from trm_export.explain.trial import forced, fresh
 from trm_export.exporters.choices import Choices
 from trm_export.exporters.format import Format
-from trm_export.exporters.keep_search import LayerImpact
+from trm_export.exporters.keep_search import LayerImpact, least_cosine
 from trm_export.exporters.kept_layers import layers
 from trm_export.exporters.shared import Shared
 from trm_runtime.parity import Puzzles

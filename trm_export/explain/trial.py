@@ -51,9 +51,3 @@ def fresh(shared: Shared, kind: Format, choices: Choices, puzzles: Puzzles) -> I
 def forced(shared: Shared, trial: Trial, puzzles: Puzzles) -> ParityResult:
     """Single steps of a trial against the model."""
     return check(shared.golden(puzzles), trial.runner, steps_only=True)
-
-
-def least_cosine(result: ParityResult) -> float:
-    """The least forced cosine of any float tensor and step; 1 where there are no single steps."""
-    floats = (error.cosine for error in result.forced if error.dtype == "float32")
-    return min(floats, default=1.0)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from trm_export.exporters.c_source.limits import Fit
 from trm_export.exporters.keep_search import KeepSearch
 from trm_export.files import sidecar
 from trm_runtime.contract import StepContract
@@ -31,6 +32,7 @@ class ExportResult(Shown):
     puzzle_table: Path | None = None  # the external puzzle table
     kept: tuple[str, ...] = ()  # layers that stay float32
     search: KeepSearch | None = None  # how they were found, if they were searched for
+    fit: Fit | None = None  # of C source: what was chosen, and its memory
 
     @property
     def sidecar(self) -> Path:
@@ -46,9 +48,10 @@ class ExportResult(Shown):
     @property
     def summary(self) -> str:
         """Times, size and verdict."""
+        memory = "" if self.fit is None else f" {self.fit.summary}"
         return (
             f"Exported in {self.seconds:.1f} s, {bytes_text(self.bytes)}, {self.recursion}; "
-            f"checked in {self.check_seconds:.1f} s: {self.verdict}"
+            f"checked in {self.check_seconds:.1f} s: {self.verdict}{memory}"
         )
 
     def tables(self) -> tuple[Table, ...]:
@@ -61,6 +64,7 @@ class ExportResult(Shown):
             ("seconds", f"{self.seconds:.1f} to export, {self.check_seconds:.1f} to check"),
             ("forced error", "-" if error is None else f"{error:.1e} (relative L2, worst step)"),
             ("verdict", self.verdict),
+            *([] if self.fit is None else [("memory", self.fit.summary)]),
             ("kept in float", ", ".join(self.kept) or "nothing"),
             ("files", "\n".join(map(str, self.files))),
         ]

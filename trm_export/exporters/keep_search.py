@@ -10,7 +10,7 @@ from trm_export.errors import ParityError
 from trm_export.version import TOOL
 from trm_runtime.display import Shown, Table, bytes_text
 from trm_runtime.message_text import counted
-from trm_runtime.parity import Accuracy
+from trm_runtime.parity import Accuracy, ParityResult
 
 _WORDS = ("kept in float", "verdict", "layer")
 
@@ -106,6 +106,12 @@ class AutoKeepError(ParityError):
     def __init__(self, search: KeepSearch) -> None:
         super().__init__(search.verdict)
         self.search = search
+
+
+def least_cosine(result: ParityResult) -> float:
+    """The least forced cosine of any float tensor and step; 1 where there are no single steps."""
+    floats = (error.cosine for error in result.forced if error.dtype == "float32")
+    return min(floats, default=1.0)
 
 
 def ranking_table(ranking: Sequence[LayerImpact]) -> Table:

@@ -23,6 +23,7 @@ from trm_runtime.message_text import printable
 _PACKAGE = "tflite-micro"
 _SECONDS = 300
 _TOTAL = re.compile(r"Arena allocation total (\d+) bytes")
+_SHARE = 16  # of an arena that is too small, which is added to it
 _SCRIPT = """
 import sys
 import numpy as np
@@ -57,20 +58,30 @@ def micro_document(path: Path) -> str:
 
 
 def _arena(path: Path) -> int:
-    """Bytes of the arena, with which the file was opened and run once."""
-    found = _TOTAL.search(_run(path, _LARGE))
+    """Bytes of the arena, with which the file was opened and run once.
+
+    To prepare an operator may take more for a moment than all allocations that stay.
+    """
+    done = _called(path, _LARGE)
+    _refuse_failed(done)
+    found = _TOTAL.search(done.stderr)
     if found is None:
         raise UsageError("tflite: tflite-micro does not say how much memory it allocates.")
     arena = int(found[1]) + _ALIGNMENT
-    _run(path, arena)
+    while (done := _called(path, arena)).returncode and arena < _LARGE:
+        arena += -(-arena // _SHARE // _ALIGNMENT) * _ALIGNMENT
+    _refuse_failed(done)
     return arena
 
 
-def _run(path: Path, arena: int) -> str:
-    """What a call of the file with zeros writes to standard error."""
+def _called(path: Path, arena: int) -> subprocess.CompletedProcess[str]:
+    """A call of the file with zeros in a process of its own."""
     graph = load(path.read_bytes()).subgraphs[0]
     words = [sys.executable, "-c", _SCRIPT, str(path), str(arena), str(len(graph.inputs))]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    return subprocess.run(words, capture_output=True, text=True, timeout=_SECONDS, check=False)
+
+
+def _refuse_failed(done: subprocess.CompletedProcess[str]) -> None:
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         reason = printable(lines[0] if lines else "no reason given")[:200]
@@ -78,4 +89,3 @@ def _run(path: Path, arena: int) -> str:
             f"tflite: tflite-micro cannot run this file: {reason}; use --target litert, or "
             "generate C with trm-export c."
         )
-    return done.stderr

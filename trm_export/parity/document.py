@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
+from trm_export.device_cost import DeviceCost
 from trm_export.errors import RejectedInputError
 from trm_export.files import CALIBRATION, distinct_names, sidecar, size_on_disk
 from trm_export.parity.hops import hops
@@ -141,6 +142,7 @@ class ReportedFile(FileItself):
     clipping: dict[str, list[float]] | None
     cost: Cost | None
     result: ParityResult
+    device: NotRequired[DeviceCost | None]  # not in older documents
 
 
 class Verdict(TypedDict):
@@ -177,6 +179,7 @@ class JudgedFile:
     measured: Rung | None = None  # its errors against those measured at export
     explanation: ToldExplanation | None = None
     itself: Rung | None = None  # the file against itself on its engine
+    device: DeviceCost | None = None  # flash, memory and work
 
     @property
     def hops(self) -> tuple[str, ...]:
@@ -313,6 +316,7 @@ def _file(file: JudgedFile, name: str) -> ReportedFile:
         "clipping": file.clipping,
         "cost": _short(plain(file.cost)),
         "result": _short(plain(file.result.to_json())),
+        "device": plain(file.device),
     }
     found.update(_short(plain(two_hops(file))))
     if file.explanation is not None:

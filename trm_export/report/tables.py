@@ -47,6 +47,42 @@ def files_table(document: Document) -> Table:
     return Table("Files", tuple(heads), tuple(rows), _note(document), _TITLES, first=1)
 
 
+def device_table(document: Document) -> Table | None:
+    """Flash, memory and work of every file, the smallest first; None in older documents."""
+    files = [file for file in by_size(document) if file.get("device")]
+    if not files:
+        return None
+    heads = ("file", "flash", "RAM", "of it", "M MACs a step", "M MACs a puzzle", "at most")
+    note = (
+        "Bytes and multiply-accumulates for one puzzle at a time. Flash is the file, without an "
+        "interpreter and what that allocates for itself. A puzzle: at the mean steps of the file "
+        "on these puzzles; at most: at the most steps."
+    )
+    return Table("Memory and work", heads, tuple(map(_device_row, files)), note)
+
+
+def _device_row(file: Mapping[str, Any]) -> tuple[str, ...]:
+    device, decided = file["device"], file["result"]["decisions"]
+    macs, ram = device["macs_step"], device["ram"]
+    mean = None if decided is None or macs is None else macs * decided["candidate_mean_steps"]
+    parts = (
+        f"{part['name']} {'-' if part['bytes'] is None else format(part['bytes'], ',')}"
+        f" ({part['how']})"
+        for part in device["parts"]
+    )
+    return (
+        clean(file["file"]),
+        f"{device['flash']:,}",
+        "-" if ram is None else f"{ram:,}",
+        clean("; ".join(parts)),
+        *(map(_millions, (macs, mean, device["macs_puzzle"]))),
+    )
+
+
+def _millions(count: float | None) -> str:
+    return "-" if count is None else f"{count / 1e6:,.1f}"
+
+
 def by_size(document: Document) -> list[Mapping[str, Any]]:
     """The files, the smallest first."""
     return sorted(document["files"], key=lambda file: (file["bytes"], file["file"]))

@@ -63,6 +63,7 @@ class View:
     ship: Recommendation
     summary: list[str]
     files: Table
+    device: Table | None
     figures: list[Figure]
     sheets: list[FileSection]
     provenance: Table
@@ -79,6 +80,7 @@ def view(document: Document) -> View:
         ship=recommendation(document),
         summary=list(_summary(document)),
         files=tables.files_table(document),
+        device=tables.device_table(document),
         figures=list(_figures(document)),
         sheets=list(_sheets(document)),
         provenance=tables.provenance_table(document),

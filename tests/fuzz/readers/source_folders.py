@@ -13,7 +13,8 @@ from tests.fuzz.mutate_json import changed_text
 from tests.fuzz.reader import Files, Reader
 from tests.runtime.fakes import make_contract
 from trm_export.artifacts.source_info import SIZES
-from trm_export.own_files import SOURCE_CODE, SOURCE_CONTRACT, SOURCE_MEMORY
+from trm_export.own_files import SOURCE_MEMORY
+from trm_runtime.file_kinds import SOURCE_CODE, SOURCE_CONTRACT
 
 _CODE = b"int model(void) { return 1; }\n"
 

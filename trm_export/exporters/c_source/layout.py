@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from trm_export.errors import UsageError
-from trm_export.exporters.c_source.arrays import LANES, Weights, weights_of, whole
-from trm_export.exporters.c_source.limits import Limits
+from trm_export.exporters.c_source.arrays import Weights, whole
 from trm_export.model import TRM
 from trm_export.model.config import TRMConfig
 
@@ -54,8 +52,7 @@ def layout_of(model: TRM, weights: Weights, rows: int = ROWS) -> Layout:
     c = model.config
     inner = [m.outputs for m in weights.matrices]
     middle = max(*inner, c.hidden_size)
-    integer = weights.lm_head.scales is not None
-    coded = max(whole(m.inputs) for m in weights.matrices) if integer else 0
+    coded = max((whole(m.inputs) for m in weights.integers), default=0)
     return Layout(
         rows=rows,
         middle=middle,
@@ -77,14 +74,14 @@ def _scratch(c: TRMConfig, rows: int, middle: int, coded: int) -> int:
 
 
 def _macs(c: TRMConfig, weights: Weights) -> int:
-    """Of all passes of a step and the head; the tiles that are not full are left out."""
+    """Of all passes of a step, logits and scores; the tiles that are not full are left out."""
     of_l, of_h = (
         sum(_block_macs(c, field, m.inputs * m.outputs) for field, m in block.matrices.items())
         + _attention_macs(c)
         for block in (weights.l_stack.blocks[0], weights.h_stack.blocks[0])
     )
     stacks = c.l_cycles * of_l * c.l_layers + of_h * c.h_layers
-    return c.h_cycles * stacks + c.seq_len * c.hidden_size * c.vocab_size
+    return c.h_cycles * stacks + c.hidden_size * (c.seq_len * c.vocab_size + 2)
 
 
 def _block_macs(c: TRMConfig, field: str, size: int) -> int:
@@ -93,24 +90,3 @@ def _block_macs(c: TRMConfig, field: str, size: int) -> int:
 
 def _attention_macs(c: TRMConfig) -> int:
     return 2 * c.positions**2 * c.hidden_size if c.mixer == "attention" else 0
-
-
-def fitting(model: TRM, limits: Limits, precision: str | None) -> tuple[str, int]:
-    """The first precision and rows of a tile that fit, the most exact and fastest first.
-
-    Args:
-        model: a float32 model of our own class.
-        limits: what there is.
-        precision: the only one to try, or None for every one.
-
-    Raises UsageError, with what each of them needs too much of, if none fits.
-    """
-    problems = []
-    for name in LANES if precision is None else (precision,):
-        weights = weights_of(model, name)
-        for rows in range(ROWS, 0, -1):
-            excess = limits.excess(layout_of(model, weights, rows))
-            if not excess:
-                return name, rows
-        problems.append(f"{name} needs {' and '.join(excess)}")
-    raise UsageError(f"The model does not fit: {'; '.join(problems)}.")

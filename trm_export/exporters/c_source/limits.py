@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trm_export.errors import UsageError
+from trm_runtime.message_text import counted
 
 if TYPE_CHECKING:
     from trm_export.exporters.c_source.layout import Layout
@@ -30,6 +31,39 @@ class Limits:
             for name, need, most in needs
             if most is not None and need > most
         ]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What was chosen, the bytes that it needs at most, and what there is."""
+
+    precision: str
+    rows: int  # of a tile
+    kept: tuple[str, ...]  # layers in float32 of an int8 model
+    flash: int
+    ram: int
+    limits: Limits
+
+    @property
+    def summary(self) -> str:
+        """One sentence: what it needs, or with limits what was chosen and what is left."""
+        kept = f", in float32 {', '.join(self.kept)}" if self.kept else ""
+        sizes = [
+            _of(name, need, most)
+            for name, need, most in (
+                ("flash", self.flash, self.limits.flash),
+                ("RAM", self.ram, self.limits.ram),
+            )
+        ]
+        head = "Needs" if self.limits == Limits() else "Chosen to fit"
+        tiles = f"tiles of {counted(self.rows, 'row')}"
+        return f"{head}: {self.precision}{kept}, {tiles}; {', '.join(sizes)}."
+
+
+def _of(name: str, need: int, most: int | None) -> str:
+    if most is None:
+        return f"{name} {need:,} bytes at most"
+    return f"{name} {need:,} of {most:,} bytes ({most - need:,} left)"
 
 
 def limits_of(text: str) -> Limits:

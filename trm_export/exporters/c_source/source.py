@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from trm_export.exporters.c_source.arrays import LANES, Weights
+from trm_export.exporters.c_source.arrays import CODES, LANES, Weights
 from trm_export.exporters.c_source.layout import Layout
 from trm_export.model import TRM
 from trm_export.model.layers import NORM_EPSILON
@@ -62,6 +62,8 @@ def _facts(model: TRM, weights: Weights, layout: Layout, contract: StepContract)
         "threshold": number(contract.halt.threshold),
         "difference": contract.halt.kind != "q_halt",
         "integer": contract.precision != "fp32",
+        "mixed": bool(weights.kept),
+        "operand": "void" if weights.kept else "float" if not weights.integers else "int16_t",
         "scaled": c.family == "seed",
         "centred": c.normalization_type == "layer_norm",
         "swiglu": c.mixer == "mlp" or c.ffn_type == "swiglu",
@@ -98,7 +100,7 @@ def _alphabet(contract: StepContract) -> str | None:
 
 def _largest_code(inputs: int) -> int:
     """Of an activation, so that so many products with int8 weights fit an int32."""
-    return min(2**15 - 1, (2**31 - 1) // (127 * max(inputs, 1)))
+    return min(2**15 - 1, (2**31 - 1) // (CODES * max(inputs, 1)))
 
 
 def _literals(text: str) -> list[str]:

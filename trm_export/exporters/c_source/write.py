@@ -8,16 +8,19 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from trm_export.errors import ParityError, UsageError
-from trm_export.exporters.c_source.arrays import LANES, weights_of
+from trm_export.exporters.c_source.arrays import LANES, dense_layers, weights_of
 from trm_export.exporters.c_source.compiled import compiled_server, compiler
-from trm_export.exporters.c_source.layout import ROWS, fitting, layout_of
-from trm_export.exporters.c_source.limits import Limits
+from trm_export.exporters.c_source.fitting import INTEGER, Choice, filled, fitting, more_exact
+from trm_export.exporters.c_source.layout import Layout, layout_of
+from trm_export.exporters.c_source.limits import Fit, Limits
 from trm_export.exporters.c_source.source import source_files
 from trm_export.exporters.export_result import ExportResult
+from trm_export.exporters.format import Tell, silent
+from trm_export.exporters.kept_layers import chosen
 from trm_export.exporters.shared import Shared
 from trm_export.files import (
     refuse_overwrite,
@@ -30,11 +33,13 @@ from trm_export.files import (
 )
 from trm_export.leftovers import scratch_folder
 from trm_export.model import TRM
-from trm_export.own_files import SOURCE_CONTRACT, SOURCE_MEMORY
+from trm_export.own_files import SOURCE_MEMORY
+from trm_export.parity import valid_answers
 from trm_export.step.signature import contract_for
 from trm_export.step.step_model import StepModel
 from trm_export.version import TOOL
 from trm_runtime.contract import StepContract
+from trm_runtime.file_kinds import SOURCE_CONTRACT
 from trm_runtime.parity import Puzzles, check
 from trm_runtime.servers.runner import ServerRunner
 
@@ -48,20 +53,27 @@ def generate(
     puzzles: Puzzles,
     precision: str | None,
     *,
+    keep: Sequence[str] = (),
     limits: Limits | None = None,
+    judged: Puzzles | None = None,
     force: bool = False,
     source: Path | None = None,
+    tell: Tell = silent,
 ) -> ExportResult:
     """Writes the C source of a model into a new folder, compiles it and compares it with Keras.
 
     Args:
         model: one of our own class that computes in float32.
         folder: target; its contract is also written beside it as ``<folder>.json``.
-        puzzles: real puzzles for the check.
+        puzzles: real puzzles for the check of single steps.
         precision: one of `LANES`; None for fp32, or the first that fits.
-        limits: of the microcontroller; the tiles are chosen to fit as well.
+        keep: names or patterns of layers that stay float32 in int8.
+        limits: of the microcontroller; tiles are chosen to fit as well, and in int8 layers
+            stay float32 as far as they fit and lower the error.
+        judged: puzzles on which the code is compared in full, beyond single steps.
         force: replace a folder that this tool did not make.
         source: the file the model was loaded from, which is never replaced.
+        tell: called with what is being done.
 
     Raises:
         UsageError: the model or the precision is not supported, or does not fit, with the reasons.
@@ -74,22 +86,49 @@ def generate(
     if source is not None:
         refuse_source(folder, source)
     refuse_overwrite(folder, force=force)
-    rows = ROWS
+    shared, kept = Shared(model), _kept(model, precision, keep)
+    choice = Choice(precision or PRECISION, keep=kept)
     if limits is not None:
-        precision, rows = fitting(model.keras, limits, precision)
-    contract = contract_for(model, batch=1, precision=precision or PRECISION)
+        choice = fitting(model.keras, limits, precision, kept)
+        if choice.precision == INTEGER:
+            tell("Ranking the layers")
+            choice = filled(shared, limits, choice, puzzles)
+    contract = contract_for(model, batch=1, precision=choice.precision)
     with write_together(force=force) as writing:
         new, beside = writing(folder), writing(sidecar(folder))
         start = time.perf_counter()
-        _write(model.keras, contract, new, rows)
+        layout = _write(model.keras, contract, new, choice)
         written = time.perf_counter()
-        error, verdict = _checked(model, puzzles, new, folder)
+        try:
+            tell("Compiling, and comparing with Keras")
+            error, verdict = _checked(shared, puzzles, judged, new)
+        except ParityError as problem:
+            more = more_exact(model.keras) if choice.precision == INTEGER else ""
+            reason = f"{problem}{more}".rstrip(".")
+            raise ParityError(f"{folder} was not written: {reason}.") from None
         ended = time.perf_counter()
         beside.write_text(contract.to_json(), encoding="utf-8")
     return ExportResult(
         folder, contract, "c", "rolled", size_on_disk(folder), written - start, ended - written,
-        error, verdict,
+        error, verdict, kept=choice.keep,
+        fit=Fit(
+            choice.precision, choice.rows, choice.keep, layout.flash, layout.ram,
+            limits or Limits(),
+        ),
     )  # fmt: skip
+
+
+def _kept(model: StepModel, precision: str | None, patterns: Sequence[str]) -> tuple[str, ...]:
+    """The layers that the patterns choose, of those that int8 would round."""
+    if not patterns:
+        return ()
+    if precision != INTEGER:
+        raise UsageError("c: a layer can be kept in float32 only in int8; add --precision int8.")
+    rounded = tuple(dense_layers(model.keras))
+    names = tuple(name for name in chosen(model, patterns) if name in rounded)
+    if len(names) == len(rounded):
+        raise UsageError("c: these patterns keep every layer; use --precision fp32 instead.")
+    return names
 
 
 def refusals(model: StepModel, precision: str) -> Iterator[str]:
@@ -110,10 +149,10 @@ def refusals(model: StepModel, precision: str) -> Iterator[str]:
         yield f"c: the model is too large; positions and width must be less than {_WIDEST:,}."
 
 
-def _write(model: TRM, contract: StepContract, folder: Path, rows: int = ROWS) -> None:
-    """Writes all files of the folder."""
-    weights = weights_of(model, contract.precision)
-    layout = layout_of(model, weights, rows)
+def _write(model: TRM, contract: StepContract, folder: Path, choice: Choice) -> Layout:
+    """Writes all files of the folder; returns its memory."""
+    weights = weights_of(model, choice.precision, choice.keep)
+    layout = layout_of(model, weights, choice.rows)
     folder.unlink(missing_ok=True)
     folder.mkdir()
     files = source_files(model, weights, layout, contract)
@@ -121,21 +160,25 @@ def _write(model: TRM, contract: StepContract, folder: Path, rows: int = ROWS) -
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
     digests = {name: sha256_file(folder / name) for name in sorted(files)}
-    facts = {"tool": TOOL, **layout.document(), "sha256": digests}
+    facts = {"tool": TOOL, **layout.document(), "kept_in_float": choice.keep, "sha256": digests}
     (folder / SOURCE_MEMORY).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    return layout
 
 
 def _checked(
-    model: StepModel, puzzles: Puzzles, new: Path, folder: Path
+    shared: Shared, puzzles: Puzzles, judged: Puzzles | None, folder: Path
 ) -> tuple[float | None, str]:
     """The worst forced error of a step of the compiled code, and the verdict."""
     found = compiler()
     if found is None:
         return None, "Not checked: this machine has no C compiler (cc, gcc or clang)."
     with scratch_folder() as scratch:
-        server = compiled_server(new, scratch / "serve", [found, "-O3"])
+        server = compiled_server(folder, scratch / "serve", [found, "-O3"])
         with ServerRunner(shlex.quote(str(server))) as runner:
-            result = check(Shared(model).golden(puzzles), runner, steps_only=True)
+            result = check(shared.golden(puzzles), runner, steps_only=True)
+            if result.broken is None and judged is not None:
+                valid = valid_answers(runner.contract)
+                result = check(shared.golden(judged), runner, valid=valid)
     if result.broken is not None:
-        raise ParityError(f"{folder} was not written: {result.verdict}")
+        raise ParityError(result.verdict)
     return result.forced_error, result.verdict
