@@ -30,8 +30,8 @@ batch 1, one thread, AVX-512 with VNNI, onnxruntime 1.32, processor time, in tur
 | rows of a transposed tensor measured along its last axis | **1.08** | **1.27** |
 | float32 | 2.84 | 1.85 |
 
-With more rows the small operators matter less: paper-sudoku-mlp in batches of 8 takes 0.99 (1.26 with
-the first line), sudoku9 in batches of 64 0.95 (1.32).
+With more rows the small operators matter less: paper-sudoku-mlp in batches of 8 takes 0.99 (in the
+first way 1.26), sudoku9 in batches of 64 0.95 (1.32).
 
 Not in it: norms that onnxruntime would fuse (`SimplifiedLayerNormalization`), 3 % of the time, but
 none on 1.18, and more operators for every other engine; `QuantizeLinear` with a scale a row,
