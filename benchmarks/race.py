@@ -221,9 +221,9 @@ def steps_table(
     spent: list[list[tuple[float, float]]] = [[] for _ in entered]
     for number in range(WARM_UP + rounds):
         for call, times in zip(calls, spent, strict=True):
-            wall, processor = time.perf_counter(), time.process_time()
+            began = time.perf_counter(), time.process_time()
             call()
-            taken = time.perf_counter() - wall, time.process_time() - processor
+            taken = time.perf_counter() - began[0], time.process_time() - began[1]
             if number >= WARM_UP:
                 times.append(taken)
     for racer, times in zip(entered, spent, strict=True):
