@@ -33,7 +33,7 @@ from trm_export.files import (
     write_together,
 )
 from trm_export.own_files import is_ours
-from trm_runtime.contract import METADATA_KEY
+from trm_export.own_folders import foreign_files
 
 
 def names(directory: Path) -> list[str]:
@@ -302,17 +302,43 @@ def test_another_tools_file_is_not_replaced_without_force(tmp_path: Path) -> Non
     assert target.read_bytes() == b"ours"
 
 
+@pytest.mark.parametrize("changed", ["mine", "damaged", "stripped"])
+def test_a_contract_beside_a_file_is_no_proof_that_it_is_ours(tmp_path: Path, changed: str) -> None:
+    target = write(tmp_path / "m.onnx", build())
+    (tmp_path / "m.onnx.json").write_text(make_contract().to_json())
+    refuse_overwrite(target)
+    bare = build()
+    del bare.metadata_props[:]
+    content = {
+        "mine": b"mine", "damaged": target.read_bytes()[:-9], "stripped": bare.SerializeToString(),
+    }[changed]  # fmt: skip
+    target.write_bytes(content)
+    assert not is_ours(target)
+    with pytest.raises(OverwriteError, match=r"damaged, or was changed or replaced .* --force"):
+        refuse_overwrite(target)
+    with pytest.raises(OverwriteError), atomic_write(target):
+        pytest.fail("the block must not run")
+    assert target.read_bytes() == content
+    with atomic_write(target, force=True) as temporary:
+        temporary.write_bytes(b"new")
+    assert target.read_bytes() == b"new"
+
+
+def test_a_file_of_vectors_that_was_changed_is_not_ours(tmp_path: Path) -> None:
+    (tmp_path / "tensors.bin").write_bytes(b"ours")
+    index = {"tool": "trm-export 0.1.0", "sha256": sha256_file(tmp_path / "tensors.bin")}
+    (tmp_path / "vectors.json").write_text(json.dumps(index))
+    assert is_ours(tmp_path)
+    assert foreign_files(tmp_path) == []
+    (tmp_path / "tensors.bin").write_bytes(b"mine")
+    assert foreign_files(tmp_path) == ["tensors.bin"]
+
+
 def test_ours_are_recognised(tmp_path: Path, tiny_keras: Path) -> None:
     assert is_ours(tiny_keras)
     assert is_ours(write(tmp_path / "embedded.onnx", build()))
-    bare = build()
-    del bare.metadata_props[:]
-    beside = write(tmp_path / "beside.onnx", bare)
-    assert METADATA_KEY.encode() not in beside.read_bytes()
-    assert not is_ours(beside)
-    sidecar = tmp_path / "beside.onnx.json"
+    sidecar = tmp_path / "embedded.onnx.json"
     sidecar.write_text(make_contract().to_json())
-    assert is_ours(beside)
     assert is_ours(sidecar)
     report = tmp_path / "report.json"
     report.write_text(json.dumps({"tool": "trm-export 0.1.0"}))

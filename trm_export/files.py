@@ -18,7 +18,7 @@ from pathlib import Path
 from trm_export import file_commit
 from trm_export.errors import OverwriteError, SignatureWarning, TargetError, UsageError
 from trm_export.leftovers import removed_by
-from trm_export.own_files import CONTRACT, is_ours, is_text, recogniser
+from trm_export.own_files import CONTRACT, is_ours, is_text, not_ours_because, recogniser
 from trm_export.own_folders import foreign_files
 from trm_export.version import TOOL
 from trm_runtime.file_kinds import beside, folder_kind, is_source
@@ -135,7 +135,7 @@ def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Pa
         others = foreign_files(target) if ours and target.is_dir() else []
     if not force and not ours:
         raise OverwriteError(
-            f"{target} exists and was not made by {TOOL}; choose another name or add --force."
+            f"{target} {not_ours_because(target)}; choose another name or add --force."
         )
     if not force and others:
         more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""

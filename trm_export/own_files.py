@@ -4,10 +4,10 @@ A file was made by this tool, and may be replaced without `force`, if its conten
 
 - a folder of generated code holds the contract and the code;
 - `.keras`  its `config.json` names `trm_export>TRM`;
-- an exported file, of any kind of `trm_runtime.file_kinds`: the step contract is embedded in it, or
-  lies beside it as `<file>.json`; an exported folder holds it as a file;
+- an exported file, of any kind of `trm_runtime.file_kinds`: its checksum is right, and its step
+  contract is embedded in it; an exported folder holds it as a file;
 - `.npz`    it holds the index of a golden;
-- `.npy`    it is a puzzle table, beside the contract of its artifact;
+- `.npy`    it is a puzzle table, with the digest in the contract beside its artifact;
 - `.json`   it is a step contract, or an object whose `tool` begins with `trm-export`;
 - `.txt`    its first line is a remark that begins with `# trm-export`;
 - `.c`, `.h`  its first line is a remark that begins with `/* trm-export`;
@@ -15,13 +15,15 @@ A file was made by this tool, and may be replaced without `force`, if its conten
 - `.sig`    it is a signature of a model, in the format of `trm_runtime.signature`;
 - `.html`, `.md`  a report: it names this tool as its generator, or in its first line.
 
-Every other existing file was made by another program.
+Every other existing file was made by another program, or was changed since. What lies beside a file
+is no proof, because a user may have put another file in its place.
 """
 
 from __future__ import annotations
 
 import codecs
 import mmap
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +37,8 @@ from trm_runtime.contract import (
     PUZZLE_TABLE_SUFFIX,
     StepContract,
 )
+from trm_runtime.digest import file_digest
+from trm_runtime.errors import OldFileWarning
 from trm_runtime.file_kinds import (
     SOURCE_CONTRACT,
     beside,
@@ -90,14 +94,35 @@ def _zipped_json(path: Path, name: str) -> dict[str, object]:
     return found if isinstance(found, dict) else {}
 
 
+def not_ours_because(path: Path) -> str:
+    """The reason, for a message; an export of ours that is damaged looks like one that was."""
+    if suffix_kind(path) and (names_contract(path) or _contract(beside(path, CONTRACT))):
+        return f"is damaged, or was changed or replaced since {TOOL} wrote it"
+    return f"exists and was not made by {TOOL}"
+
+
+def names_contract(path: Path) -> bool:
+    """Whether the name under which a contract is embedded is in a file, damaged or not."""
+    return _contains(path, METADATA_KEY.encode())
+
+
 def _is_our_artifact(path: Path) -> bool:
-    """The contract is found by the name it is kept under, or beside the file."""
-    return _contains(path, METADATA_KEY.encode()) or _is_contract(beside(path, CONTRACT))
+    kind = suffix_kind(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OldFileWarning)
+        try:
+            return kind is not None and bool(kind.read_contract(path))
+        except RejectedInputError:
+            return False
 
 
 def _is_our_table(path: Path) -> bool:
     artifact = path.name.removesuffix(PUZZLE_TABLE_SUFFIX)
-    return artifact != path.name and _is_contract(beside(path.with_name(artifact), CONTRACT))
+    found = _contract(beside(path.with_name(artifact), CONTRACT))
+    try:
+        return found is not None and found.puzzle_table_sha256 == file_digest(path)
+    except RejectedInputError:
+        return False
 
 
 def _is_our_golden(path: Path) -> bool:
@@ -165,11 +190,15 @@ def _head(path: Path, size: int) -> bytes:
 
 
 def _is_contract(path: Path) -> bool:
+    return _contract(path) is not None
+
+
+def _contract(path: Path) -> StepContract | None:
+    """The contract in a JSON file; None for any other file."""
     try:
-        StepContract.from_json(read_regular(path).decode())
+        return StepContract.from_json(read_regular(path).decode())
     except (OSError, UnicodeDecodeError, RejectedInputError):
-        return False
-    return True
+        return None
 
 
 def _read_json(path: Path) -> object:

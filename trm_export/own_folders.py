@@ -1,8 +1,8 @@
 """What lies in a folder of this tool, and was not written by it.
 
 A folder is replaced whole, so that everything in it is lost. An export lists its own files: a
-SavedModel by its checksums, generated code in `memory.json`. What its Makefile builds counts as
-none: it is made again.
+SavedModel by its checksums, generated code in `memory.json`, vectors in their index the tensors.
+What a Makefile builds counts as none: it is made again.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from trm_runtime.regular_file import read_regular
 
 SOURCE_BUILT = ("libtrm.a", "model.o", "serve", "serve.o", "weights.o")
 """What the Makefile of generated code builds in its folder."""
-VECTORS_FILES = ("README.md", "contract.json", "tensors.bin", VECTORS_INDEX)
+VECTORS_DATA = "tensors.bin"
+VECTORS_TEXTS = ("README.md", "contract.json", VECTORS_INDEX)
 
 
 def foreign_files(folder: Path) -> list[str]:
     """The names in a folder of ours, relative and in order, of files that are not of the export.
 
-    A file of generated code that was edited is one of them. Links are not followed, and folders
+    A file of the export that was changed is one of them. Links are not followed, and folders
     without a file do not count. Raises OSError for a folder that cannot be read.
     """
     own = frozenset(_own(folder))
@@ -45,26 +46,29 @@ def _names(folder: Path) -> list[str]:
 
 
 def _own(folder: Path) -> Iterator[str]:
+    recorded: Any
     if is_source(folder):
         yield from (SOURCE_MEMORY, *SOURCE_BUILT)
-        yield from (
-            name for name, digest in _digests(folder).items() if _digest(folder / name) == digest
-        )
+        recorded = _recorded(folder / SOURCE_MEMORY)
     elif folder_kind(folder) is None:
-        yield from VECTORS_FILES
+        yield from VECTORS_TEXTS
+        recorded = {VECTORS_DATA: _recorded(folder / VECTORS_INDEX)}
     else:
-        from trm_runtime.drivers.saved_model_folder import CHECKSUM_FILE, listed_names
+        from trm_runtime.drivers.saved_model_folder import CHECKSUM_FILE, listed_digests
 
-        yield from (CHECKSUM_FILE.as_posix(), *listed_names(folder))
+        yield CHECKSUM_FILE.as_posix()
+        recorded = listed_digests(folder)
+    if isinstance(recorded, dict):
+        yield from (name for name, digest in recorded.items() if _digest(folder / name) == digest)
 
 
-def _digests(folder: Path) -> dict[str, Any]:
-    """The digest of each generated file; none where they cannot be read."""
+def _recorded(file: Path) -> Any:
+    """The value of `sha256` in a JSON file; None where it cannot be read."""
     try:
-        found: Any = strict_json.parse(read_regular(folder / SOURCE_MEMORY).decode())
-        return dict(found["sha256"])
+        found: Any = strict_json.parse(read_regular(file).decode())
+        return found["sha256"]
     except (OSError, ValueError, LookupError, TypeError, RejectedInputError):
-        return {}
+        return None
 
 
 def _digest(file: Path) -> str | None:

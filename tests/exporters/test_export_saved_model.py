@@ -101,6 +101,9 @@ def test_a_folder_is_replaced_whole_and_only_if_it_is_ours(model: TRM, tmp_path:
         "m.json",
         "m.measured.json",
     ]
+    (target / "saved_model.pb").write_bytes(b"mine")
+    with pytest.raises(OverwriteError, match=r" since: saved_model\.pb; move them"):
+        saved(model, target)
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("years of work")

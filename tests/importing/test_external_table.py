@@ -88,6 +88,8 @@ def test_the_table_is_beside_the_graph_and_parity_holds(
     puzzles = get_task("sudoku4").puzzles("test", count=24)
     result = compare(shared.runner, open_runner(made.path), puzzles, batch_size=8)
     assert result, result.verdict
+    made.puzzle_table.write_bytes(b"mine")
+    assert not is_ours(made.puzzle_table)
 
 
 def test_a_step_server_is_given_the_rows(sudoku: Any, shared: Any, tmp_path: Path) -> None:

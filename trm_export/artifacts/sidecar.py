@@ -8,7 +8,7 @@ from typing import Any
 
 from trm_export.errors import RejectedInputError
 from trm_export.files import sidecar
-from trm_export.own_files import is_ours
+from trm_export.own_files import names_contract
 from trm_runtime.contract import MAX_CONTRACT_BYTES, StepContract
 from trm_runtime.regular_file import open_regular
 
@@ -53,7 +53,7 @@ def lost_contract(file: Path) -> tuple[str, ...]:
     """
     if sidecar_state(file, None) == "differs":
         reason = f"it has no contract, but {sidecar(file).name} lies beside it"
-    elif is_ours(file):
+    elif names_contract(file):
         reason = "its contract cannot be read, but the name of one is inside"
     else:
         return ()

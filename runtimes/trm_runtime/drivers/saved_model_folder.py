@@ -84,12 +84,12 @@ def seal_problems(folder: Path) -> list[str]:
     ]
 
 
-def listed_names(folder: Path) -> frozenset[str]:
-    """The names of the files that the checksums list; none where these cannot be read."""
+def listed_digests(folder: Path) -> dict[str, str]:
+    """The digest of each file that the checksums list; none where these cannot be read."""
     try:
-        return frozenset(_listed(folder)[0])
+        return _listed(folder)[0]
     except (OSError, UnicodeDecodeError):
-        return frozenset()
+        return {}
 
 
 def _listed(folder: Path) -> tuple[dict[str, str], bool]:
