@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,11 @@ class TerminatedError(KeyboardInterrupt):
     """`kill` has ended a command."""
 
     exit_code = TERMINATED
+
+
+def ended_by(number: int) -> KeyboardInterrupt:
+    """The exception of a command that SIGINT or SIGTERM ends."""
+    return TerminatedError() if number == signal.SIGTERM else KeyboardInterrupt()
 
 
 class Parser(argparse.ArgumentParser):

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from trm_runtime.errors import RejectedInputError, TRMError, UsageError
+from trm_runtime.failures import ended_by, report
 from trm_runtime.file_kinds import folder_kind, suffix_kind
 from trm_runtime.message_text import first_line
 from trm_runtime.parent import end_with
@@ -104,8 +105,8 @@ def rerun(command: Sequence[str], *, as_json: bool = False) -> int:
         if out:
             _write(out)
         return code
-    if -code in (signal.SIGINT, signal.SIGTERM):
-        return 128 - code
+    if -code in (signal.SIGINT, signal.SIGTERM):  # before it could say so
+        return report(ended_by(-code), as_json)
     raise crashed(_files(command), -code)
 
 

@@ -1,4 +1,4 @@
-"""End a command at once: one whose engine does not return, or one with processes of its own.
+"""End a command: at a signal, at once if it has processes of its own, or if its engine hangs.
 
 No engine can stop a graph that loops for ever. They let other threads run while they compute, so a
 thread can end the process. For command lines only. Standard library only.
@@ -16,10 +16,13 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from trm_runtime.errors import RejectedInputError
-from trm_runtime.failures import TerminatedError, report
+from trm_runtime.failures import ended_by, report
 from trm_runtime.streams import StatusLine
 
 GRACE = 1.5  # seconds at least for the step that runs when a deadline passes
+PATIENCE = 3.0  # seconds from a signal until a thread ends the process
+_UNREAD = 1.0  # seconds for the message, if standard output takes no more
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
 _SLOWEST = 2.0  # the step may also take this many times the slowest one before
 
 
@@ -70,6 +73,36 @@ def _end(grace: float, deadline: float, model: str, as_json: bool) -> None:
 
 
 @contextmanager
+def raised_at_signals(as_json: bool) -> Iterator[None]:
+    """In the block SIGINT raises KeyboardInterrupt and SIGTERM TerminatedError, the first of them.
+
+    A process that has not ended after PATIENCE, such as one with an engine that does not return,
+    is ended with the same message. Only in the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    raised: list[int] = []
+
+    def end(number: int, frame: Any) -> None:
+        raised.append(number)
+        for one in heard:  # `timeout` sends a signal twice
+            signal.signal(one, signal.SIG_IGN)
+        raise ended_by(number)
+
+    heard = _heard()
+    before = {number: signal.signal(number, end) for number in heard}
+    stop = _watched(as_json)
+    try:
+        yield
+    finally:
+        if not raised:
+            stop()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
 def ended_by_signals(first: Callable[[], object], as_json: bool) -> Iterator[None]:
     """In the block SIGINT and SIGTERM call `first` and end this process, with a message.
 
@@ -84,17 +117,46 @@ def ended_by_signals(first: Callable[[], object], as_json: bool) -> Iterator[Non
             signal.signal(one, signal.SIG_IGN)
         first()
         StatusLine().clear()
-        terminated = number == signal.SIGTERM
-        _leave(TerminatedError() if terminated else KeyboardInterrupt(), as_json)
+        _leave(ended_by(number), as_json)
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    heard = _heard()
     before = {number: signal.signal(number, end) for number in heard}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _watched(as_json: bool) -> Callable[[], None]:
+    """Start the thread that ends this process after a signal; returns what stops it."""
+    if not hasattr(os, "killpg"):  # Windows has no pipe for signals
+        return lambda: None
+    (heard, told), done = os.pipe(), threading.Event()
+    os.set_blocking(told, False)
+    before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+
+    def watch() -> None:
+        numbers = (number for byte in iter(lambda: os.read(heard, 1), b"") for number in byte)
+        number = next((one for one in numbers if one in _NUMBERS), None)
+        if number is not None and not done.wait(PATIENCE):
+            unread = threading.Timer(_UNREAD, os._exit, (128 + number,))
+            unread.daemon = True
+            unread.start()
+            _leave(ended_by(number), as_json)
+        os.close(heard)
+
+    def stop() -> None:
+        done.set()
+        signal.set_wakeup_fd(before)
+        os.close(told)
+
+    threading.Thread(target=watch, daemon=True).start()
+    return stop
+
+
+def _heard() -> list[signal.Signals]:
+    return [number for number in _NUMBERS if signal.getsignal(number) != signal.SIG_IGN]
 
 
 def _leave(error: BaseException, as_json: bool) -> NoReturn:

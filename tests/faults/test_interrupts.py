@@ -86,6 +86,27 @@ def test_an_engine_that_lets_no_thread_run_is_killed(tmp_path: Path) -> None:
     assert running.returncode == -signal.SIGKILL
 
 
+LOADS = """
+import sys, time
+class Slow:
+    def find_spec(self, name, path, target=None):
+        if name == "trm_runtime.isolation":
+            print("ready", flush=True)
+            time.sleep(100)
+sys.meta_path.insert(0, Slow())
+from trm_export.commands import main
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_loading_says_so_too(tmp_path: Path, number: signal.Signals) -> None:
+    running = begun(LOADS, tmp_path)
+    running.send_signal(number)
+    out, error = running.communicate(timeout=60)
+    assert ((running.returncode, error), out) == (SAID[number], "")
+
+
 TAKES_LONGER = """
 import sys, time
 from trm_export.commands.support import interruption

@@ -44,6 +44,7 @@ def outside_the_standard_library(packages: set[str]) -> set[str]:
 
 LIGHT = (
     "", ".contract", ".errors", ".verify", ".extras", ".cores", ".doctor", ".__main__", ".failures",
+    ".command_line",
     ".drivers.onnx_file", ".drivers.onnx_wire", ".drivers.saved_model_folder",
     ".drivers.quiet", ".drivers.tflite_file", ".digest", ".streams", ".file_kinds",
     ".message_text", ".display",

@@ -38,15 +38,15 @@ def puzzles(tmp_path: Path) -> Path:
     return path
 
 
-def engine(folder: Path, code: str) -> dict[str, str]:
-    """The environment in which opening a session with onnxruntime runs this code."""
+def engine(folder: Path, code: str, module: str = "onnxruntime") -> dict[str, str]:
+    """The environment in which loading a module, as the engine is at its first use, runs code."""
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(
         "import sys, importlib.abc\n"
         "class Finder(importlib.abc.MetaPathFinder):\n"
         "    def find_spec(self, name, path, target=None):\n"
-        "        if name == 'onnxruntime':\n"
-        f"            exec({code!r})\n"
+        f"        if name == {module!r}:\n"
+        f"            exec(compile({code!r}, 'hook', 'exec'))\n"
         "sys.meta_path.insert(0, Finder())\n"
     )
     path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
@@ -145,7 +145,7 @@ def test_limits_that_are_none(toy_onnx: Path, puzzles: Path, option: str) -> Non
 
 @pytest.mark.parametrize(
     ("number", "code", "text"),
-    [(signal.SIGINT, 130, "Interrupted."), (signal.SIGTERM, 143, "")],
+    [(signal.SIGINT, 130, "Interrupted."), (signal.SIGTERM, 143, "Terminated.")],
 )
 def test_signals_end_both(
     toy_onnx: Path, puzzles: Path, tmp_path: Path, number: int, code: int, text: str

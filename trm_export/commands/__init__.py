@@ -12,6 +12,9 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Run `trm-export` with the arguments of this process and exit with its exit code."""
+    from trm_runtime.first_signals import end_at_signals
+
+    end_at_signals()
     from trm_runtime import isolation
 
     if isolation.OPTION in sys.argv and not isolation.inside():
