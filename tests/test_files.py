@@ -384,6 +384,18 @@ def test_targets_that_cannot_be_files(tmp_path: Path) -> None:
         pytest.fail("the block must not run")
 
 
+def test_a_name_that_cannot_be_a_file_has_a_cure(tmp_path: Path) -> None:
+    long = tmp_path / f"{'a' * 245}.onnx"
+    for act in (refuse_overwrite, lambda path: atomic_write(path).__enter__()):
+        with pytest.raises(TargetError, match=r"a\.onnx cannot be written: its name is too long; "):
+            act(long)
+    file = tmp_path / "m.keras"
+    file.write_text("mine")
+    for target in (file / "m.onnx", file / "sub" / "m.onnx"):
+        with pytest.raises(TargetError, match=r"m\.keras is a file, not a folder; choose another"):
+            atomic_write(target).__enter__()
+
+
 def test_a_name_says_what_is_written_there(tmp_path: Path) -> None:
     require_suffix(tmp_path / "new" / "x.onnx", ".onnx")
     require_suffix(tmp_path / "model_v1.2", "")

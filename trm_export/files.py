@@ -121,6 +121,7 @@ def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Pa
     with explained(target):
         if target.is_symlink():
             target = Path(os.path.realpath(target))
+        file_commit.refuse_long(target)
         file_commit.recover(target.parent)
         if not target.exists():
             return target
@@ -237,7 +238,17 @@ def explained(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise TargetError(f"{target} cannot be written: {error.strerror or error}.") from error
+        raise TargetError(f"{target} cannot be written: {_reason(target, error)}.") from error
+
+
+def _reason(target: Path, error: OSError) -> str:
+    """What the system says, or what to change about the name."""
+    if error.errno == errno.ENAMETOOLONG:
+        return "its name is too long; choose a shorter one"
+    file = next((parent for parent in target.parents if parent.is_file()), None)
+    if file is not None and error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return f"{file} is a file, not a folder; choose another name"
+    return str(error.strerror or error)
 
 
 def distinct_names(files: Sequence[Path]) -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from trm_export.errors import TargetError
 from trm_runtime.streams import FULL
 
+JOB = "job.json"  # in a folder of finished parts: what they are of
 _AUTOGRAPH = "__autograph_generated_file"  # modules that TensorFlow writes to TMPDIR
 
 _removals: dict[object, Callable[[], object]] = {}
@@ -63,7 +64,12 @@ def forget(*folders: Path) -> None:
 
 
 def kept() -> list[str]:
-    """A sentence about each folder of parts that remains; call it after `clear`."""
+    """A sentence about each folder of parts that remains; call it after `clear`.
+
+    A folder without a finished part is removed.
+    """
+    for folder in [one for one in _kept if not any(one.rglob("*.npz"))]:
+        _remove_begun(folder)
     there = [folder for folder in _kept if folder.is_dir()]
     return [
         f"Finished parts are kept in {folder}: the same command goes on from there; delete the "
@@ -71,6 +77,13 @@ def kept() -> list[str]:
         for folder in there
         if not any(other in folder.parents for other in there)
     ]
+
+
+def _remove_begun(folder: Path) -> None:
+    """Removes a folder that holds the description of its job and nothing else."""
+    with suppress(OSError):
+        (folder / JOB).unlink()
+        folder.rmdir()
 
 
 def scratch_of(owner: object) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from trm_export.commands.support import interruption
 from trm_export.commands.support.app import run
 from trm_export.training import run as training
 from trm_export.training.recipe import Recipe, recipe_for
@@ -57,6 +58,29 @@ def test_an_interrupted_run_ends_with_130(play: Play, capsys: pytest.CaptureFixt
     assert said.out == "c.keras\nc.csv\n"
     again = "after epoch 3 of 16 with: trm-export train sudoku4 -o c.keras --resume"
     assert again in said.err
+
+
+@pytest.mark.parametrize(
+    ("reason", "second"), [("Interrupted.", "Ctrl-C"), ("Terminated.", "signal")]
+)
+def test_a_run_says_by_which_signal_it_ended(
+    play: Play, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+    reason: str, second: str,
+) -> None:  # fmt: skip
+    play(interrupted=True)
+    played = training.train
+
+    def train(*given: Any, **options: Any) -> TrainResult:
+        assert interruption._reaction is not None
+        with options["stop"].listening():
+            assert interruption._reaction(reason)
+        return played(*given, **options)
+
+    monkeypatch.setattr(training, "train", train)
+    assert run(["train", "sudoku4", "-o", "c.keras"]) == 130
+    error = capfd.readouterr().err
+    assert f"; a second {second} ends the run without it.\n" in error
+    assert f"\n{reason[:-1]}; the run is backed up." in error
 
 
 def test_a_model_that_solves_nothing_is_called_that(

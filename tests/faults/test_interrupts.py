@@ -111,7 +111,7 @@ TAKES_LONGER = """
 import sys, time
 from trm_export.commands.support import interruption
 interruption.install(as_json="--json" in sys.argv)
-def heard():
+def heard(reason):
     interruption.if_killed(int(sys.argv[1]), "Half is kept.")
     interruption.say("heard")
     return True

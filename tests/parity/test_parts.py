@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trm_export import own_files
+from trm_export import leftovers, own_files
 from trm_export.errors import OverwriteError, TargetError
 from trm_export.parity.parts import Parts, beside, digest
 
@@ -121,6 +121,17 @@ def test_a_job_killed_at_its_birth_begins_again(folder: Path) -> None:
     (folder / ".job.1234abcd.part.json").write_text("half")
     Parts(folder, {"a": 1})
     assert json.loads((folder / "job.json").read_text())["a"] == 1
+
+
+def test_a_folder_without_a_finished_part_is_not_kept(folder: Path) -> None:
+    parts = Parts(folder, {"a": 1})
+    assert not [text for text in leftovers.kept() if str(folder) in text]
+    assert not folder.exists()
+    parts = Parts(folder, {"a": 1})
+    parts.save("one", {"x": np.zeros(3)})
+    assert [text for text in leftovers.kept() if str(folder) in text]
+    assert parts.has("one")
+    parts.remove()
 
 
 def test_a_finished_job_leaves_nothing(folder: Path) -> None:

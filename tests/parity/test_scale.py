@@ -442,7 +442,7 @@ def test_ctrl_c_ends_with_130_and_keeps_the_parts(
 def test_a_full_disk_names_the_parts_that_are_kept(tmp_path: Path) -> None:
     import resource
 
-    output, most = tmp_path / "g.npz", 20_000  # bytes of a file
+    output, most = tmp_path / "g.npz", 850_000  # bytes: a part fits, the whole does not
     found = subprocess.run(
         [sys.executable, "-m", "trm_export", *reference(output)],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),

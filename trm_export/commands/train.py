@@ -122,16 +122,17 @@ def train(
     from trm_export.commands.support.console import emit, progress
     from trm_export.commands.support.exits import StoppedError
 
-    stop = trm_export.StopRequest()
+    stop, reasons = trm_export.StopRequest(), ["Interrupted."]
 
-    def heard() -> bool:
+    def heard(reason: str) -> bool:
         if not stop.ask():
             return False
+        reasons[:] = [reason]
         interruption.if_killed(SECONDS_TO_STOP, stop.kept)
         if not as_json:
             interruption.say(
-                f"Backing up after this step, until {_latest()} at the latest; a second Ctrl-C "
-                "ends the run without it."
+                f"Backing up after this step, until {_latest()} at the latest; a second "
+                f"{'Ctrl-C' if reason == 'Interrupted.' else 'signal'} ends the run without it."
             )
         return True
 
@@ -150,7 +151,7 @@ def train(
     if as_json:
         emit(result.to_json())
     else:
-        _print(result, task)
+        _print(result, task, reasons[0])
     if result.interrupted:
         raise StoppedError
 
@@ -162,10 +163,10 @@ def _latest() -> str:
     return time.strftime("%H:%M:%S", time.localtime(time.time() + SECONDS_TO_STOP))
 
 
-def _print(result: TrainResult, name: str) -> None:
+def _print(result: TrainResult, name: str, reason: str) -> None:
     from trm_export.commands.support.console import remark
 
-    remark(_end(result, name))
+    remark(_end(result, name, reason))
     remark(result.summary)
     learned, recipe = result.training_exact or 0.0, result.recipe
     point = result.validation
@@ -195,13 +196,13 @@ def _next(result: TrainResult, name: str) -> None:
         remark(f"Try: {command('train', name, output=result.model, steps=longer)}")
 
 
-def _end(result: TrainResult, name: str) -> str:
+def _end(result: TrainResult, name: str, signal: str) -> str:
     from trm_export.commands.support.command_line import command
 
     complete = result.recipe is not None and result.epochs == result.recipe.epochs
     if complete and not result.interrupted:
         return "Training is complete."
-    reason = "Interrupted" if result.interrupted else "Stopped before the time"
+    reason = signal.rstrip(".") if result.interrupted else "Stopped before the time"
     saved = f"{reason}; the run is backed up."
     if not result.recipe:
         return saved

@@ -16,13 +16,12 @@ from trm_export.checked_arrays import read_arrays, write_arrays
 from trm_export.errors import OverwriteError, RejectedInputError, TargetError
 from trm_export.file_commit import remove
 from trm_export.files import atomic_write
-from trm_export.leftovers import forget, keep, removed_by
+from trm_export.leftovers import JOB, forget, keep, removed_by
 from trm_export.version import TOOL, __version__
 from trm_runtime.regular_file import read_regular
 
 Array = np.ndarray[Any, Any]
 
-_JOB = "job.json"
 SUFFIX = ".parts"
 
 
@@ -41,7 +40,7 @@ class Parts:
         self.folder = folder
         text = json.dumps({"tool": f"{TOOL} {__version__}", **job}, sort_keys=True)
         try:
-            same = read_regular(folder / _JOB) == text.encode()
+            same = read_regular(folder / JOB) == text.encode()
         except (OSError, RejectedInputError):
             same = False
         if same:
@@ -50,7 +49,7 @@ class Parts:
         _refuse_foreign(folder)
         shutil.rmtree(folder, ignore_errors=True)
         keep(folder)
-        with atomic_write(folder / _JOB, force=True) as new:
+        with atomic_write(folder / JOB, force=True) as new:
             new.write_text(text)
 
     def load(self, name: str) -> dict[str, Array] | None:
@@ -89,7 +88,7 @@ class Parts:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """OverwriteError for a folder with other files; one that was just begun has no `_JOB` yet."""
+    """OverwriteError for a folder with other files; one that was just begun has no `JOB` yet."""
     try:
         names = [path.name for path in folder.iterdir()]
     except FileNotFoundError:
@@ -99,7 +98,7 @@ def _refuse_foreign(folder: Path) -> None:
             f"{folder}: needed for finished parts, but cannot be read: {error.strerror}; move it "
             "away."
         ) from error
-    if _JOB not in names and any(not name.startswith(f".{Path(_JOB).stem}.") for name in names):
+    if JOB not in names and any(not name.startswith(f".{Path(JOB).stem}.") for name in names):
         raise OverwriteError(
             f"{folder}: needed for finished parts, but it contains other files; move it away."
         )

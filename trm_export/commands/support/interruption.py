@@ -33,8 +33,9 @@ _SAME = 0.5  # seconds in which a second signal is the first one again, as `time
 _IS_PATIENCE = 128  # from this byte on a number of seconds, below it that of a signal
 _CLEAR_LINE, _SHOW_CURSOR = b"\r\x1b[2K", b"\x1b[?25h"
 
-Reaction = Callable[[], bool]
-"""What a command does at a signal, in any thread; False where the process is to end at once."""
+Reaction = Callable[[str], bool]
+"""What a command does at a signal, in any thread; False where the process is to end at once. It is
+given the word for it, "Interrupted." or "Terminated."."""
 
 _acting = threading.RLock()
 _told: int | None = None  # where the second process listens
@@ -109,7 +110,8 @@ def say(text: str) -> None:
 def _act(number: int) -> None:
     global _postponed
     with _acting:
-        if _postponed is None and (_reaction is None or not _reaction()):
+        reason = _ENDS[signal.Signals(number)][1]
+        if _postponed is None and (_reaction is None or not _reaction(reason)):
             _end(number)
         _postponed = number
 
