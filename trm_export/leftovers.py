@@ -2,7 +2,7 @@
 
 A block that creates something temporary registers the function that removes it. The code that ends
 the process (`trm_export.commands.support.interruption`) calls `clear` first. What is kept for the
-next try, finished parts of a long job, is named by `kept`.
+next try, finished parts of a long job, is named by `kept`, and so are its finished files.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ JOB = "job.json"  # in a folder of finished parts: what they are of
 _AUTOGRAPH = "__autograph_generated_file"  # modules that TensorFlow writes to TMPDIR
 
 _removals: dict[object, Callable[[], object]] = {}
+_finished: list[Path] = []
 _kept: dict[Path, None] = {}  # folders of finished parts, the outer ones first
 
 
@@ -63,15 +64,27 @@ def forget(*folders: Path) -> None:
         _kept.pop(folder, None)
 
 
+@contextmanager
+def finished_files() -> Iterator[list[Path]]:
+    """While the block runs, `kept` names the files in the list, which are written one by one."""
+    try:
+        yield _finished
+    finally:
+        _finished.clear()
+
+
 def kept() -> list[str]:
-    """A sentence about each folder of parts that remains; call it after `clear`.
+    """A sentence about each folder of parts that remains, and about finished files.
+
+    Call it after `clear`.
 
     A folder without a finished part is removed.
     """
     for folder in [one for one in _kept if not any(one.rglob("*.npz"))]:
         _remove_begun(folder)
     there = [folder for folder in _kept if folder.is_dir()]
-    return [
+    files = [f"Finished files: {', '.join(map(str, _finished))}."] if _finished else []
+    return files + [
         f"Finished parts are kept in {folder}: the same command goes on from there; delete the "
         "folder if you do not need them."
         for folder in there

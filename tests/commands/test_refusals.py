@@ -8,6 +8,7 @@ import pkgutil
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -158,6 +159,18 @@ def test_a_model_that_is_none(command: str, refused: Refused) -> None:
     Path("text.keras").write_text("not a model")
     assert "missing.keras: cannot be read" in refused(command, "missing.keras", code=4)
     assert "text.keras: not a .keras file" in refused(command, "text.keras", code=4)
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "m.tflite", "g.npz"])
+def test_another_file_of_ours_in_the_place_of_a_model(name: str, refused: Refused) -> None:
+    with zipfile.ZipFile(name, "w") as archive:  # a .tflite file ends in one, an .npz file is one
+        archive.writestr("golden.json", "{}")
+    for content in (Path(name).read_bytes(), b"no archive"):
+        Path(name).write_bytes(content)
+        said = f"{name}: an {Path(name).suffix} file, expected a .keras file; the model that it was"
+        said = said.replace("an .tflite", "a .tflite")
+        for words in (["onnx", name], ["vectors", name], ["parity", name, "m.keras"]):
+            assert said in refused(*words, code=4)
 
 
 @pytest.mark.parametrize("command", ["onnx", "tflite", "saved-model", "all", "bench", "parity"])

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.interrupting import ROOT, SAID, commands, interrupted
+from tests.faults.interrupting import begun as begun_command
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="processes are looked up in /proc"
@@ -178,6 +179,18 @@ def test_commands_end_and_leave_nothing(
     found = interrupted(command, tmp_path / "scratch", delay, signal.SIGINT, group=group)
     assert found.left == []
     assert found.finished or (found.code, found.error) == SAID[signal.SIGINT]
+
+
+def test_all_that_is_interrupted_names_what_is_finished(tmp_path: Path) -> None:
+    running = begun_command(commands(tmp_path)["all"], tmp_path / "scratch")
+    while not list(tmp_path.glob("all/*.measured.json")):
+        time.sleep(0.02)
+    time.sleep(0.5)
+    running.send_signal(signal.SIGTERM)
+    error = running.communicate(timeout=60)[1]
+    first, second = error.splitlines()[-2:]
+    assert (running.returncode, first) == (143, "Terminated.")
+    assert second.startswith(f"Finished files: {tmp_path / 'all' / 'sudoku4'}")
 
 
 @pytest.fixture(scope="module")

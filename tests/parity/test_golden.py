@@ -231,3 +231,18 @@ def test_tiny_states_do_not_mean_that_every_puzzle_is_followed() -> None:
     steps = FakeRunner().contract.max_steps
     parts = [chosen.chunk_work(span, steps) for span in chosen.spans]
     assert sum(parts) + steps * chosen.refilled == chosen.work(steps)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("m.onnx", "an .onnx file"), ("m.tflite", "a .tflite file"), ("m.keras", "a Keras model")],
+)
+def test_a_model_in_the_place_of_a_golden(tmp_path: Path, name: str, kind: str) -> None:
+    with zipfile.ZipFile(tmp_path / name, "w") as archive:  # a .tflite file ends in one
+        archive.writestr("trm_contract.json", "{}")
+    for content in ((tmp_path / name).read_bytes(), b"no archive"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(
+            RejectedInputError, match=f"{kind}, not a golden; the model comes first"
+        ):
+            read_golden(tmp_path / name)

@@ -30,6 +30,7 @@ from trm_export.exporters.choices import (
     target_name,
 )
 from trm_export.files import refuse_overwrite, sidecar
+from trm_export.leftovers import finished_files
 from trm_export.own_files import C_HEADER, C_SOURCE
 from trm_export.step.model_facts import ModelHints
 from trm_export.tasks.selection import PuzzleSource, refuse_puzzles, select_puzzles
@@ -200,20 +201,22 @@ def export_all(
 
     entries: list[SetEntry] = []
     report, most = progress or ignore, len(FORMATS) * len(PRECISIONS)
-    for entry in write_all(
-        step_model,
-        stem_of(model),
-        Path(folder),
-        _chosen(step_model, puzzles, _SHIPPED, _OWN),
-        granularity=granularity,
-        puzzle_table=puzzle_table,
-        check=check,
-        force=force,
-        source=file_of(model),
-        tell=lambda what: report(len(entries) / most, what),
-    ):
-        entries.append(entry)
-        report(len(entries) / most, f"{entry.format} {entry.precision}")
+    with finished_files() as finished:
+        for entry in write_all(
+            step_model,
+            stem_of(model),
+            Path(folder),
+            _chosen(step_model, puzzles, _SHIPPED, _OWN),
+            granularity=granularity,
+            puzzle_table=puzzle_table,
+            check=check,
+            force=force,
+            source=file_of(model),
+            tell=lambda what: report(len(entries) / most, what),
+        ):
+            entries.append(entry)
+            finished += [entry.path] if entry.result else []
+            report(len(entries) / most, f"{entry.format} {entry.precision}")
     return ExportSet(tuple(entries))
 
 

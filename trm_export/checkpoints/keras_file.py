@@ -29,7 +29,7 @@ from trm_export.files import sha256_file
 from trm_export.own_files import MODEL_CLASS
 from trm_export.step.weights import TensorInfo, describe, digest, not_finite, read_weights
 from trm_runtime import strict_json
-from trm_runtime.file_kinds import is_checkpoint
+from trm_runtime.file_kinds import is_checkpoint, suffix_kind
 from trm_runtime.message_text import shown
 from trm_runtime.regular_file import open_regular
 from trm_runtime.zip_members import DAMAGE, member_problem, opened_archive, read_member
@@ -160,6 +160,7 @@ def _archive(path: Path, where: str) -> Iterator[zipfile.ZipFile]:
                 raise _is_torch(where)
             problems = list(_zip_problems(archive.infolist()))
             if problems:
+                _refuse_exported(path, where)
                 raise CheckpointError(f"{where}: unexpected archive contents:", problems)
             yield archive
     except OSError as error:
@@ -173,9 +174,21 @@ def _archive(path: Path, where: str) -> Iterator[zipfile.ZipFile]:
             raise _is_torch(where) from error
         if path.suffix.lower() in (".h5", ".hdf5"):
             raise _other_kind(where, "an HDF5 file") from error
+        _refuse_exported(path, where)
         raise CheckpointError(
             f"{where}: not a .keras file, or a damaged one: {reason_of(error)}."
         ) from error
+
+
+def _refuse_exported(path: Path, where: str) -> None:
+    """CheckpointError for a file that this tool writes, given in the place of its model."""
+    kind = suffix_kind(path)
+    found = "an .npz file" if path.suffix.lower() == ".npz" else kind and kind.described
+    if found:
+        raise CheckpointError(
+            f"{where}: {found}, expected a .keras file; the model that it was made from comes "
+            "first."
+        )
 
 
 def _other_kind(where: str, kind: str) -> CheckpointError:

@@ -23,6 +23,7 @@ import numpy as np
 from trm_runtime.contract import GOLDEN_FORMAT, GOLDEN_INDEX, StepContract
 from trm_runtime.digest import digest
 from trm_runtime.errors import RejectedInputError, unreadable
+from trm_runtime.file_kinds import suffix_kind
 from trm_runtime.json_values import plain
 from trm_runtime.limits import MEMORY_MB
 from trm_runtime.message_text import counted, first_few
@@ -142,6 +143,12 @@ def read_golden(path: str | Path) -> Golden:
 
 
 def _not_a_golden(path: Path, problems: Sequence[str] = ()) -> RejectedInputError:
+    kind = suffix_kind(path)
+    if kind is not None or path.suffix.lower() == ".keras":
+        found = "a Keras model" if kind is None else kind.described
+        return RejectedInputError(
+            f"{path}: {found}, not a golden; the model comes first, then its golden."
+        )
     said = f"{path}: not a golden, or a damaged one; record it again with `trm-export reference`"
     if problems:
         return RejectedInputError(f"{said}:", first_few(problems))
