@@ -6,7 +6,7 @@ Needs PyTorch, for the official loop: the network of `tests/importing/official.p
 of the checkpoint; it always runs every step. Prints a page: milliseconds a step (processor time and
 wall clock, median and the 10th to 90th percentile of `--rounds` turns), and what share the 10th
 percentile has of the peak, which large matrix products of that dtype reach beside it. Of a trained
-checkpoint also the exact answers (Wilson, 95 %), mean steps and puzzles a second of whole puzzles; a
+checkpoint also the exact answers (Wilson, 95 %), mean steps and puzzles a second; a
 preset has random weights. Each number of threads has a process of its own. Stop other work first.
 """
 
