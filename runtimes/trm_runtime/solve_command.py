@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from trm_runtime import __version__
 from trm_runtime.display import printable
 from trm_runtime.errors import NonfiniteError, UsageError, exit_codes_text
-from trm_runtime.failures import CHANGED_GIVENS, OUT_OF_TIME, Parser, add_engine_options, say
+from trm_runtime.failures import Parser, add_engine_options, answers_code, say
 from trm_runtime.message_text import counted
 from trm_runtime.streams import StatusLine
 from trm_runtime.trust import add_options
@@ -209,12 +209,8 @@ def _verdict(found: _Found, runner: StepRunner, model: str) -> int:
     if late := found.reasons["deadline"]:
         say(f"the deadline ended {counted(late, 'puzzle')}; a longer one gives complete answers")
     if bad := found.reasons["nonfinite"]:
-        error = NonfiniteError(model, bad, found.puzzles)
-        say(f"Error: {error}")
-        return error.exit_code
-    if late:
-        return OUT_OF_TIME
-    return CHANGED_GIVENS if found.changed else 0
+        say(f"Error: {NonfiniteError(model, bad, found.puzzles)}")
+    return answers_code(found.reasons, found.changed)
 
 
 class _Progress:
