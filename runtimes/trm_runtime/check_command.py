@@ -172,9 +172,9 @@ def _sides(options: argparse.Namespace, golden: Golden) -> str:
 
 
 def _cure(options: argparse.Namespace, golden: Golden, result: ParityResult) -> str | None:
-    """The command that shows why a file or a server fails; None for the golden of a file."""
+    """The command that shows why a file or a server fails; None where it would say no more."""
     model = golden.about.provenance.get("model")
-    if not isinstance(model, str):
+    if not isinstance(model, str) or result.of_other_model:
         return None
     if not hasattr(options, "model"):  # a step server
         same = result.same_weights and result.broken not in result.rungs[:3]

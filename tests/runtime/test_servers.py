@@ -382,6 +382,24 @@ def test_a_file_of_other_weights_is_not_opened(
     assert set(list(statuses.values())[4:]) == {"not judged"}
 
 
+def test_a_file_of_another_model_gets_no_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`parity` would only say the same."""
+    made_by = MadeBy("tests", {"numpy": "2"}, "1" * 64, "none")
+    contract = make_contract(made_by=made_by, seq=Puzzles.inputs.shape[1] + 1, max_steps=3)
+    longer, about = Puzzles(), GoldenOrigin(provenance={"model": "m.keras"})
+    longer.inputs = np.pad(Puzzles.inputs, ((0, 0), (0, 1)), constant_values=1)
+    path, golden = write(tmp_path / "toy.onnx"), tmp_path / "other.golden.npz"
+    with golden.open("wb") as file:
+        write_golden(file, record(FakeRunner(contract), longer, about=about))
+    assert main(["check", str(path), str(golden)]) == 5
+    said = capsys.readouterr()
+    assert "the file is of another model: seq_len " in said.out.splitlines()[0]
+    assert said.out.splitlines()[0].endswith(" more problems.")
+    assert said.err == ""
+
+
 def test_a_server_of_other_weights_is_asked_nothing(
     other_golden: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
