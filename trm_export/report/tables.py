@@ -136,9 +136,7 @@ def _engine(origin: Mapping[str, Any]) -> str:
     return f"{backend} {device.get('versions', {}).get(backend, '')}".strip()
 
 
-def _file_row(
-    file: Mapping[str, Any], costs: bool, judged: bool, smallest: int
-) -> tuple[str, ...]:
+def _file_row(file: Mapping[str, Any], costs: bool, judged: bool, smallest: int) -> tuple[str, ...]:
     result = file["result"]
     d, accuracy = result["decisions"], result["accuracy"]
     size = size_text(file["bytes"], smallest)
