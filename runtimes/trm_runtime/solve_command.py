@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 import time
 from collections import Counter
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from trm_runtime.solution import Solution, StepEvent
 
 
+_OTHERS = ("doctor", "check", "serve")  # commands
+
+
 def _halt(text: str) -> str | float:
     if text in ("learned", "max_steps"):
         return text
@@ -36,6 +40,15 @@ def _halt(text: str) -> str | float:
         raise argparse.ArgumentTypeError(
             f"expected learned, max_steps or a number, got {text!r}"
         ) from None
+
+
+def _model(text: str) -> str:
+    near = difflib.get_close_matches(text, _OTHERS, n=1)
+    if near and not Path(text).exists():
+        raise UsageError(
+            f"{text}: there is no such file; the command is `python -m trm_runtime {near[0]}`."
+        )
+    return text
 
 
 def parser() -> Parser:
@@ -51,7 +64,7 @@ def parser() -> Parser:
         f"`serve MODEL` answers requests for steps. {exit_codes_text()}",
     )
     add = command.add_argument
-    add("model", metavar="MODEL", help="exported model, such as model.onnx")
+    add("model", type=_model, metavar="MODEL", help="exported model, such as model.onnx")
     add(
         "puzzles",
         metavar="PUZZLES",

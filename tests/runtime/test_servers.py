@@ -104,7 +104,7 @@ def test_a_server_that_hangs_is_ended_at_the_limit(
     golden: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert checked(golden, "hang", "--timeout", "3") == 4
-    assert "has not answered in 3 s" in capsys.readouterr().err
+    assert "has not answered in 3 s (--timeout); " in capsys.readouterr().err
 
 
 def test_what_an_engine_prints_does_no_harm(golden: Path) -> None:
