@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import shlex
+import shutil
 import sys
+import textwrap
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -186,13 +189,28 @@ def _cure(options: argparse.Namespace, golden: Golden, result: ParityResult) -> 
 def text(result: ParityResult, sides: str = "", hop: str = "", driver: str | None = None) -> str:
     """The verdict, what was compared, the ladder, and the problems of the failed rung."""
     width = max(len(rung.name) for rung in result.rungs)
-    lines = [result.verdict, *filter(None, (sides, hop))]
-    lines += [*([f"Driver: {driver}."] if driver else []), ""]
-    lines += [f"{r.name:{width}}  {r.status:10}  {r.summary}" for r in result.rungs]
+    told = [result.verdict, sides, hop, f"Driver: {driver}." if driver else ""]
+    lines = [*itertools.chain(*(_wrapped(sentence, 0) for sentence in told)), ""]
+    for rung in result.rungs:
+        head = f"{rung.name:{width}}  {rung.status:10}  "
+        lines += _wrapped(f"{head}{rung.summary}", len(head))
     broken = result.broken
     if broken is not None and broken.problems:
         count = len(broken.problems) + broken.unlisted
         lines += ["", f"{counted(count, 'problem')}:"]
-        lines += [f"  - {problem}" for problem in broken.problems[:_LISTED]]
+        for problem in broken.problems[:_LISTED]:
+            lines += _wrapped(f"  - {problem}", 4)
         lines += [f"  ... and {count - _LISTED} more"] if count > _LISTED else []
     return "\n".join(lines)
+
+
+def _wrapped(text: str, indent: int) -> list[str]:
+    """The text in lines as wide as the terminal, broken between words, all but the first indented.
+
+    Of 80 characters where standard output is none.
+    """
+    columns = shutil.get_terminal_size().columns
+    return textwrap.wrap(
+        text, columns, subsequent_indent=" " * indent, break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip

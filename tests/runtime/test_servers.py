@@ -371,9 +371,11 @@ def test_a_file_of_other_weights_is_not_opened(
     assert main(["check", str(path), str(other_golden)]) == 5
     said = capsys.readouterr()
     start = "FAILED: made from other weights than the reference, which shows at weights: "
-    verdict, sides = said.out.splitlines()[:2]
-    assert verdict.startswith(f"{start}{WEIGHTS}")
-    assert sides == f"{path} against {other_golden}, a recording of my model.keras."
+    told = " ".join(said.out.split())
+    assert told.startswith(f"{start}{WEIGHTS}")
+    assert f" {path} against {other_golden}, a recording of my model.keras. " in told
+    widest = max(len(line) for line in said.out.splitlines() if str(tmp_path) not in line)
+    assert widest <= 80
     assert said.err == f"Try: trm-export parity 'my model.keras' {path}\n"
     assert main(["check", str(path), str(other_golden), "--json"]) == 5
     found = json.loads(capsys.readouterr().out)
@@ -395,8 +397,9 @@ def test_a_file_of_another_model_gets_no_command(
         write_golden(file, record(FakeRunner(contract), longer, about=about))
     assert main(["check", str(path), str(golden)]) == 5
     said = capsys.readouterr()
-    assert "the file is of another model: seq_len " in said.out.splitlines()[0]
-    assert said.out.splitlines()[0].endswith(" more problems.")
+    verdict = " ".join(said.out.split()).partition(". ")[0]
+    assert "the file is of another model: seq_len " in verdict
+    assert verdict.endswith(" more problems")
     assert said.err == ""
 
 
@@ -405,8 +408,9 @@ def test_a_server_of_other_weights_is_asked_nothing(
 ) -> None:
     assert checked(other_golden, "garbage") == 5
     said = capsys.readouterr()
-    assert WEIGHTS in said.out
-    assert f"The step server against {other_golden}, a recording of my model.keras." in said.out
+    told = " ".join(said.out.split())
+    assert WEIGHTS in told
+    assert f"The step server against {other_golden}, a recording of my model.keras." in told
     assert said.err == ""
 
 
