@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from trm_runtime.display import printable
 from trm_runtime.errors import ParityError, UsageError, exit_codes_text
 from trm_runtime.failures import Parser, add_engine_options, say
-from trm_runtime.message_text import clipped, counted
+from trm_runtime.message_text import argument, clipped, counted
 from trm_runtime.streams import StatusLine
 from trm_runtime.trust import add_options
 
@@ -181,9 +181,9 @@ def _cure(options: argparse.Namespace, golden: Golden, result: ParityResult) -> 
         return None
     if not hasattr(options, "model"):  # a step server
         same = result.same_weights and result.broken not in result.rungs[:3]
-        return shlex.join(["trm-export", "vectors", model]) if same else None
+        return shlex.join(["trm-export", "vectors", argument(model)]) if same else None
     more = ["--explain"] if result.ran else []
-    return shlex.join(["trm-export", "parity", model, options.model, *more])
+    return shlex.join(["trm-export", "parity", *map(argument, (model, options.model)), *more])
 
 
 def text(result: ParityResult, sides: str = "", hop: str = "", driver: str | None = None) -> str:

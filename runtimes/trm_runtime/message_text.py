@@ -61,6 +61,12 @@ def listing(summary: str, problems: Sequence[str], total: int) -> str:
     return text
 
 
+def argument(path: object) -> str:
+    """A path as a word of a command, which takes a leading dash for an option."""
+    text = str(path)
+    return f"./{text}" if text.startswith("-") else text
+
+
 def counted(count: int, noun: str) -> str:
     """`1 puzzle`, `2 puzzles`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
