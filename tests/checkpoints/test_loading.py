@@ -118,7 +118,7 @@ def test_other_backends_load_the_same(tiny_keras: Path, backend: str) -> None:
 
 def test_missing(tmp_path: Path) -> None:
     assert "No such file" in str(refusal(tmp_path / "none.keras"))
-    assert "Is a directory" in str(refusal(tmp_path))
+    assert "a folder; name a .keras file in it" in str(refusal(tmp_path))
 
 
 @pytest.mark.parametrize("keep", [0, 10, 0.3, 0.9, 0.999])

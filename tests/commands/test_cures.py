@@ -119,6 +119,7 @@ def test_the_cure_of_a_comparison(
 
     contract, path = make_contract(precision=precision, batch=None), Path("no such folder/f.onnx")
     monkeypatch.setattr(again, "embedded_contract", lambda path: contract)
+    monkeypatch.setattr(again, "inspect_file", lambda path: None)
     result = SimpleNamespace(
         broken=SimpleNamespace(name=rung), same_weights=same, of_other_model=False, puzzles=200
     )
