@@ -62,7 +62,7 @@ def listing(summary: str, problems: Sequence[str], total: int) -> str:
 
 
 def argument(path: object) -> str:
-    """A path as a word of a command, which takes a leading dash for an option."""
+    """A path in a command line, where a leading dash would begin an option."""
     text = str(path)
     return f"./{text}" if text.startswith("-") else text
 
