@@ -9,9 +9,7 @@ import argparse
 import itertools
 import json
 import shlex
-import shutil
 import sys
-import textwrap
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +17,7 @@ from typing import TYPE_CHECKING
 from trm_runtime.display import printable
 from trm_runtime.errors import ParityError, UsageError, exit_codes_text
 from trm_runtime.failures import Parser, add_engine_options, say
-from trm_runtime.message_text import argument, clipped, counted
+from trm_runtime.message_text import argument, clipped, counted, wrapped
 from trm_runtime.streams import StatusLine
 from trm_runtime.trust import add_options
 
@@ -190,27 +188,15 @@ def text(result: ParityResult, sides: str = "", hop: str = "", driver: str | Non
     """The verdict, what was compared, the ladder, and the problems of the failed rung."""
     width = max(len(rung.name) for rung in result.rungs)
     told = [result.verdict, sides, hop, f"Driver: {driver}." if driver else ""]
-    lines = [*itertools.chain(*(_wrapped(sentence, 0) for sentence in told)), ""]
+    lines = [*itertools.chain(*(wrapped(sentence, 0) for sentence in told)), ""]
     for rung in result.rungs:
         head = f"{rung.name:{width}}  {rung.status:10}  "
-        lines += _wrapped(f"{head}{rung.summary}", len(head))
+        lines += wrapped(f"{head}{rung.summary}", len(head))
     broken = result.broken
     if broken is not None and broken.problems:
         count = len(broken.problems) + broken.unlisted
         lines += ["", f"{counted(count, 'problem')}:"]
         for problem in broken.problems[:_LISTED]:
-            lines += _wrapped(f"  - {problem}", 4)
+            lines += wrapped(f"  - {problem}", 4)
         lines += [f"  ... and {count - _LISTED} more"] if count > _LISTED else []
     return "\n".join(lines)
-
-
-def _wrapped(text: str, indent: int) -> list[str]:
-    """The text in lines as wide as the terminal, broken between words, all but the first indented.
-
-    Of 80 characters where standard output is none.
-    """
-    columns = shutil.get_terminal_size().columns
-    return textwrap.wrap(
-        text, columns, subsequent_indent=" " * indent, break_long_words=False,
-        break_on_hyphens=False,
-    )  # fmt: skip
