@@ -31,6 +31,7 @@ MICRO = ".micro.json"  # what a firmware with tflite-micro needs to know
 _OF_DISKS = FULL | {errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS}
 _HURRY = 0.2  # seconds
 _NAMED = 3  # files in a message
+_LONGEST = 200  # bytes of a name; those of most systems have 255
 _GROWING = (".md", ".markdown", "")  # suffixes of files to which Markdown may be added
 
 
@@ -115,12 +116,13 @@ def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Pa
 
     Call it before long work, so that it fails early. Raises OverwriteError for an existing file
     that this tool did not make, and for a folder of ours with other files in it, unless `force`;
-    TargetError for what is no plain file and no folder of ours.
+    TargetError for what is no plain file and no folder of ours, and for a name that is too long.
     """
     target = Path(path)
     with explained(target):
         if target.is_symlink():
             target = Path(os.path.realpath(target))
+        _refuse_long(target)
         file_commit.recover(target.parent)
         if not target.exists():
             return target
@@ -145,6 +147,15 @@ def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Pa
             "lose them with --force."
         )
     return target
+
+
+def _refuse_long(target: Path) -> None:
+    length = len(os.fsencode(target.name))
+    if length > _LONGEST:
+        raise TargetError(
+            f"{target} cannot be written: File name too long ({length} bytes); give it at most "
+            f"{_LONGEST}, because files beside it have longer names."
+        )
 
 
 def require_suffix(path: str | os.PathLike[str], suffix: str) -> None:
