@@ -101,12 +101,6 @@ def discard(targets: Sequence[Path], token: str, wait: float = -1) -> None:
         _committing.release()
 
 
-def refuse_long(target: Path) -> None:
-    """OSError for a name so long that the hidden names beside it are too long for the system."""
-    for hidden in (_note, temporary_name):
-        hidden(target, "0" * _TOKEN).exists()
-
-
 def recover(folder: Path) -> None:
     """Finishes, or takes back, what a killed writer had begun to put in place in this folder.
 

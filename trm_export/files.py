@@ -31,6 +31,7 @@ MICRO = ".micro.json"  # what a firmware with tflite-micro needs to know
 _OF_DISKS = FULL | {errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS}
 _HURRY = 0.2  # seconds
 _NAMED = 3  # files in a message
+_LONGEST = 200  # bytes of a name; those of most systems have 255
 _GROWING = (".md", ".markdown", "")  # suffixes of files to which Markdown may be added
 
 
@@ -115,13 +116,13 @@ def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Pa
 
     Call it before long work, so that it fails early. Raises OverwriteError for an existing file
     that this tool did not make, and for a folder of ours with other files in it, unless `force`;
-    TargetError for what is no plain file and no folder of ours.
+    TargetError for what is no plain file and no folder of ours, and for a name that is too long.
     """
     target = Path(path)
     with explained(target):
         if target.is_symlink():
             target = Path(os.path.realpath(target))
-        file_commit.refuse_long(target)
+        _refuse_long(target)
         file_commit.recover(target.parent)
         if not target.exists():
             return target
@@ -146,6 +147,15 @@ def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Pa
             "lose them with --force."
         )
     return target
+
+
+def _refuse_long(target: Path) -> None:
+    length = len(os.fsencode(target.name))
+    if length > _LONGEST:
+        raise TargetError(
+            f"{target} cannot be written: File name too long ({length} bytes); give it at most "
+            f"{_LONGEST}, because files beside it have longer names."
+        )
 
 
 def require_suffix(path: str | os.PathLike[str], suffix: str) -> None:
@@ -242,9 +252,7 @@ def explained(target: Path) -> Iterator[None]:
 
 
 def _reason(target: Path, error: OSError) -> str:
-    """What the system says, or what to change about the name."""
-    if error.errno == errno.ENAMETOOLONG:
-        return "its name is too long; choose a shorter one"
+    """What the system says, or that a folder of the path is a file."""
     file = next((parent for parent in target.parents if parent.is_file()), None)
     if file is not None and error.errno in (errno.EEXIST, errno.ENOTDIR):
         return f"{file} is a file, not a folder; choose another name"

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import shlex
 import sys
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 from trm_runtime.display import printable
 from trm_runtime.errors import ParityError, UsageError, exit_codes_text
 from trm_runtime.failures import Parser, add_engine_options, say
-from trm_runtime.message_text import clipped, counted
+from trm_runtime.message_text import argument, clipped, counted, wrapped
 from trm_runtime.streams import StatusLine
 from trm_runtime.trust import add_options
 
@@ -172,27 +173,30 @@ def _sides(options: argparse.Namespace, golden: Golden) -> str:
 
 
 def _cure(options: argparse.Namespace, golden: Golden, result: ParityResult) -> str | None:
-    """The command that shows why a file or a server fails; None for the golden of a file."""
+    """The command that shows why a file or a server fails; None where it would say no more."""
     model = golden.about.provenance.get("model")
-    if not isinstance(model, str):
+    if not isinstance(model, str) or result.of_other_model:
         return None
     if not hasattr(options, "model"):  # a step server
         same = result.same_weights and result.broken not in result.rungs[:3]
-        return shlex.join(["trm-export", "vectors", model]) if same else None
+        return shlex.join(["trm-export", "vectors", argument(model)]) if same else None
     more = ["--explain"] if result.ran else []
-    return shlex.join(["trm-export", "parity", model, options.model, *more])
+    return shlex.join(["trm-export", "parity", *map(argument, (model, options.model)), *more])
 
 
 def text(result: ParityResult, sides: str = "", hop: str = "", driver: str | None = None) -> str:
     """The verdict, what was compared, the ladder, and the problems of the failed rung."""
     width = max(len(rung.name) for rung in result.rungs)
-    lines = [result.verdict, *filter(None, (sides, hop))]
-    lines += [*([f"Driver: {driver}."] if driver else []), ""]
-    lines += [f"{r.name:{width}}  {r.status:10}  {r.summary}" for r in result.rungs]
+    told = [result.verdict, sides, hop, f"Driver: {driver}." if driver else ""]
+    lines = [*itertools.chain(*(wrapped(sentence, 0) for sentence in told)), ""]
+    for rung in result.rungs:
+        head = f"{rung.name:{width}}  {rung.status:10}  "
+        lines += wrapped(f"{head}{rung.summary}", len(head))
     broken = result.broken
     if broken is not None and broken.problems:
         count = len(broken.problems) + broken.unlisted
         lines += ["", f"{counted(count, 'problem')}:"]
-        lines += [f"  - {problem}" for problem in broken.problems[:_LISTED]]
+        for problem in broken.problems[:_LISTED]:
+            lines += wrapped(f"  - {problem}", 4)
         lines += [f"  ... and {count - _LISTED} more"] if count > _LISTED else []
     return "\n".join(lines)

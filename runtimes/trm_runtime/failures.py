@@ -10,16 +10,25 @@ import json
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from trm_runtime.errors import OldFileWarning, TRMError, UsageError
+from trm_runtime.errors import NonfiniteError, OldFileWarning, TRMError, UsageError
 from trm_runtime.streams import discard, has_no_reader, output_problem
 
 CHANGED_GIVENS = 7  # all puzzles are answered, but an answer changes what its puzzle gives
 OUT_OF_TIME = 8  # the deadline ended a puzzle before its model did
 INTERRUPTED, TERMINATED = 130, 143
+
+
+def answers_code(reasons: Mapping[str, int], changed: int) -> int:
+    """The exit code of answers: how many stopped for each reason, and how many change a given."""
+    if reasons.get("nonfinite"):
+        return NonfiniteError.exit_code
+    if reasons.get("deadline"):
+        return OUT_OF_TIME
+    return CHANGED_GIVENS if changed else 0
 
 
 class TerminatedError(KeyboardInterrupt):

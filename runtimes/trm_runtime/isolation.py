@@ -149,7 +149,9 @@ def out_of_memory() -> TRMError:
 
             _, most = resource.getrlimit(resource.RLIMIT_DATA)
             resource.setrlimit(resource.RLIMIT_DATA, (most, most))
-        return RejectedInputError(f"This needs more memory than {OPTION}-memory allows.")
+        return RejectedInputError(
+            f"This needs more memory than {OPTION}-memory allows; allow more, or do not use it."
+        )
     return TRMError("There is not enough memory for this; use a smaller batch, or another device.")
 
 

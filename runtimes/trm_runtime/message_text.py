@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import reprlib
+import shutil
+import textwrap
 from collections.abc import Sequence
 
 MAX_LISTED = 5
@@ -61,6 +63,12 @@ def listing(summary: str, problems: Sequence[str], total: int) -> str:
     return text
 
 
+def argument(path: object) -> str:
+    """A path in a command line, where a leading dash would begin an option."""
+    text = str(path)
+    return f"./{text}" if text.startswith("-") else text
+
+
 def counted(count: int, noun: str) -> str:
     """`1 puzzle`, `2 puzzles`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
@@ -81,3 +89,15 @@ def shown(value: object) -> str:
         return _SHORT.repr(value)
     except ValueError:  # Python writes no integer of more than 4,300 digits
         return "an integer of many digits"
+
+
+def wrapped(text: str, indent: int = 0) -> list[str]:
+    """The text in lines as wide as the terminal, broken between words, all but the first indented.
+
+    Of 80 characters where standard output is none.
+    """
+    columns = shutil.get_terminal_size().columns
+    return textwrap.wrap(
+        text, columns, subsequent_indent=" " * indent, break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 import time
 from collections import Counter
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from trm_runtime import __version__
 from trm_runtime.display import printable
 from trm_runtime.errors import NonfiniteError, UsageError, exit_codes_text
-from trm_runtime.failures import CHANGED_GIVENS, OUT_OF_TIME, Parser, add_engine_options, say
+from trm_runtime.failures import Parser, add_engine_options, answers_code, say
 from trm_runtime.message_text import counted
 from trm_runtime.streams import StatusLine
 from trm_runtime.trust import add_options
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from trm_runtime.solution import Solution, StepEvent
 
 
+_OTHERS = ("doctor", "check", "serve")  # commands
+
+
 def _halt(text: str) -> str | float:
     if text in ("learned", "max_steps"):
         return text
@@ -36,6 +40,15 @@ def _halt(text: str) -> str | float:
         raise argparse.ArgumentTypeError(
             f"expected learned, max_steps or a number, got {text!r}"
         ) from None
+
+
+def _model(text: str) -> str:
+    near = difflib.get_close_matches(text, _OTHERS, n=1)
+    if near and not Path(text).exists():
+        raise UsageError(
+            f"{text}: there is no such file; the command is `python -m trm_runtime {near[0]}`."
+        )
+    return text
 
 
 def parser() -> Parser:
@@ -51,7 +64,7 @@ def parser() -> Parser:
         f"`serve MODEL` answers requests for steps. {exit_codes_text()}",
     )
     add = command.add_argument
-    add("model", metavar="MODEL", help="exported model, such as model.onnx")
+    add("model", type=_model, metavar="MODEL", help="exported model, such as model.onnx")
     add(
         "puzzles",
         metavar="PUZZLES",
@@ -209,12 +222,8 @@ def _verdict(found: _Found, runner: StepRunner, model: str) -> int:
     if late := found.reasons["deadline"]:
         say(f"the deadline ended {counted(late, 'puzzle')}; a longer one gives complete answers")
     if bad := found.reasons["nonfinite"]:
-        error = NonfiniteError(model, bad, found.puzzles)
-        say(f"Error: {error}")
-        return error.exit_code
-    if late:
-        return OUT_OF_TIME
-    return CHANGED_GIVENS if found.changed else 0
+        say(f"Error: {NonfiniteError(model, bad, found.puzzles)}")
+    return answers_code(found.reasons, found.changed)
 
 
 class _Progress:

@@ -32,16 +32,19 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def parse(text: str) -> Any:
-    """The value of a JSON text.
+def parse(text: str | bytes) -> Any:
+    """The value of a JSON text, of which bytes are UTF-8.
 
-    Raises ValueError for bad syntax, a key given twice, NaN or Infinity, and for half of a
-    surrogate pair, which cannot be written as text.
+    Raises ValueError for bytes that are none, for bad syntax, a key given twice, NaN or Infinity,
+    and for half of a surrogate pair, which cannot be written as text.
     """
     try:
+        text = text if isinstance(text, str) else text.decode()
         value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
         if _SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeDecodeError as error:
+        raise ValueError("it is not a text in UTF-8") from error
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     except UnicodeEncodeError as error:

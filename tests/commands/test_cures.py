@@ -30,6 +30,12 @@ def is_a_command(line: str) -> bool:
     return tool == "trm-export" and parsed is not None
 
 
+def test_a_name_with_a_leading_dash_is_no_option() -> None:
+    line = command("parity", Path("-m.keras"), "-m.onnx", Path("a/-b.onnx"))
+    assert line == "trm-export parity ./-m.keras ./-m.onnx a/-b.onnx"
+    assert is_a_command(line)
+
+
 def test_a_command_has_the_options_that_are_not_usual() -> None:
     given = {"precision": "fp32", "auto_keep": 40.0, "keep": ("a", "*b"), "batch": 1}
     line = command("onnx", Path("my model.keras"), **given, output="m.onnx", integer_io=False)
@@ -113,6 +119,7 @@ def test_the_cure_of_a_comparison(
 
     contract, path = make_contract(precision=precision, batch=None), Path("no such folder/f.onnx")
     monkeypatch.setattr(again, "embedded_contract", lambda path: contract)
+    monkeypatch.setattr(again, "inspect_file", lambda path: None)
     result = SimpleNamespace(
         broken=SimpleNamespace(name=rung), same_weights=same, of_other_model=False, puzzles=200
     )

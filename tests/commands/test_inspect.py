@@ -11,11 +11,14 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+import trm_export as te
 from tests.runtime.fakes import make_contract
 from tests.runtime.graphs import build, rename_input, write
 from tests.runtime.tf_graphs import write_tflite
 from trm_export.commands.support.app import run
 from trm_runtime.drivers.saved_model_folder import seal
+
+SMALL = Path(__file__).parents[2] / "artifacts" / "sudoku4.keras"
 
 
 def assert_told(err: str, path: Path, code: int) -> None:
@@ -237,6 +240,8 @@ def test_contract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("a.h5", b"", ".tflite or .json file or a SavedModel folder, got .h5"),
         ("a", b"", "got no suffix"),
         ("none.onnx", None, "No such file"),
+        ("none", None, "none: there is no such file or folder."),
+        ("none.h5", None, "none.h5: there is no such file or folder."),
         ("none.json", None, "No such file"),
     ],
 )
@@ -254,6 +259,31 @@ def test_refusals(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert said in captured.err
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".tflite"])
+def test_what_is_wrong_is_said_once(
+    tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The name of the file, and one full stop."""
+    pytest.importorskip("ai_edge_litert", reason="ai-edge-litert is not installed")
+    path = te.export(SMALL, tmp_path / f"bad{suffix}").path
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 255
+    path.write_bytes(data)
+    capsys.readouterr()
+    assert run(["inspect", str(path)]) == 4
+    told = capsys.readouterr().err
+    assert f"bad{suffix} is damaged or differs from its contract: does not match its" in told
+    assert told.endswith(" gives it a new checksum).\n")
+
+
+def test_a_folder_of_anything_is_no_damaged_export(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.txt").write_text("hello")
+    assert run(["inspect", str(tmp_path)]) == 4
+    assert "a folder without saved_model.pb is not a model" in capsys.readouterr().err
 
 
 def test_other_exports_show_their_contract(

@@ -133,8 +133,13 @@ def test_rows_that_no_file_can_have(command: str, rows: str, refused: Refused) -
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["onnx", "m.keras", "--batch", "many"], "--batch must be 1 or more, or free, got 'many'"),
-        (["onnx", "m.keras", "--batch", "-1"], "--batch must be 1 or more, or free, got '-1'"),
+        (["train", "m.keras", "--steps", "1e6"], "'--steps': it must be a valid integer (see"),
+        (["reference", "m.keras", "--count", "0"], "it must be greater than or equal to 1 (see"),
+        (
+            ["onnx", "m.keras", "--batch", "many"],
+            "batch must be 1 to 2,147,483,647, or free, got many",
+        ),
+        (["onnx", "m.keras", "--batch", "-1"], "batch must be 1 to 2,147,483,647, or free, got -1"),
         (["onnx", "m.keras", "--precision", "fp8"], "'fp8' is not one of 'fp32', 'fp16', 'int8'"),
         (["onnx", "m.keras", "--recursion", "sideways"], "is not one of 'unrolled', 'rolled'"),
         (["tflite", "m.keras", "--target", "phone"], "is not one of 'litert', 'tflite-runtime'"),

@@ -49,6 +49,57 @@ def test_what_is_wrong_is_a_sentence_and_an_exit_code(
     assert done.stderr.count("\n") == 1
 
 
+CLASHES = "1111............"  # no answer keeps these
+
+
+def answered(model: Path, lines: str, *before: str) -> subprocess.CompletedProcess[str]:
+    """What the program prints for these lines; `before` are statements that change it."""
+    start = (
+        f"import sys, device\n{chr(10).join(before)}\nsys.exit(device.main(sys.argv[1], sys.stdin))"
+    )
+    command = [sys.executable, "-c", start, str(model)]
+    return subprocess.run(command, input=lines, capture_output=True, text=True, cwd=EXAMPLES)
+
+
+def test_comments_and_empty_lines_are_no_boards(tmp_path: Path) -> None:
+    done = answered(exported(tmp_path / "m.onnx"), f"# Sudoku\n\n  # more\n{BOARD}\n   \n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"yes {SOLVED} 1\n", "")
+
+
+def test_a_line_is_read_as_the_command_reads_it(tmp_path: Path) -> None:
+    spaced = " ".join(BOARD.replace(".", "0"))
+    done = answered(exported(tmp_path / "m.onnx"), f"{spaced}\n7,{BOARD},{SOLVED}\n")
+    assert (done.returncode, done.stdout) == (0, f"yes {SOLVED} 1\n" * 2)
+
+
+def test_an_answer_that_changes_a_given_cell_is_not_sure(tmp_path: Path) -> None:
+    model = exported(tmp_path / "m.onnx")
+    done = answered(model, f"{CLASHES}\n{BOARD}\n")
+    assert done.returncode == 7
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["no", "yes"]
+    assert answered(model, f"{CLASHES}\n12\n").returncode == 4
+
+
+def test_a_board_that_the_deadline_ended_has_its_exit_code(tmp_path: Path) -> None:
+    done = answered(exported(tmp_path / "m.onnx"), f"{BOARD}\n", "device.DEADLINE = 0.0")
+    assert (done.returncode, done.stdout.split()[0]) == (8, "no")
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    command = [sys.executable, str(EXAMPLES / "device.py"), str(exported(tmp_path / "m.onnx"))]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        print(BOARD, file=program.stdin, flush=True)
+        assert program.stdout.readline() == f"yes {SOLVED} 1\n"
+        program.stdout.close()
+        print(BOARD, file=program.stdin, flush=True)
+        assert program.stderr is not None
+        assert program.stderr.read() == ""
+    assert program.returncode == 0
+
+
 def test_it_needs_no_host_package() -> None:
     text = (EXAMPLES / "device.py").read_text(encoding="utf-8")
     assert "trm_export" not in text

@@ -299,7 +299,7 @@ def test_what_fits_but_fails_a_gate_is_not_written(
 
 
 def test_what_does_not_fit_is_said_in_bytes(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"fp32 needs [\d,]+ bytes of flash, which is [\d,]+ too"):
+    with pytest.raises(UsageError, match=r"fp32 needs [\d,]+ bytes of flash \([\d,]+ too many\)"):
         te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "m", fit="flash=20k")
     with pytest.raises(UsageError, match="does not fit: int8 needs") as error:
         te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "m", precision="int8", fit="ram=1k")

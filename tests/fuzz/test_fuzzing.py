@@ -96,7 +96,7 @@ def test_a_child_of_the_tests_is_replaced_after_its_end(tmp_path: Path) -> None:
 
 def test_a_hang_is_ended_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outcomes, "SECONDS", 0.05)
-    assert _row(tmp_path, _hang, 3).counts["hang"] == 3
+    assert _row(tmp_path, _hang, 3).counts == {**dict.fromkeys(OUTCOMES, 0), "hang": 3}
 
 
 def test_an_input_is_the_same_at_every_run() -> None:

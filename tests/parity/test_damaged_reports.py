@@ -112,6 +112,16 @@ def test_what_is_no_json_is_refused(text: str, tmp_path: Path) -> None:
         rewrite_report(path, tmp_path / "r.html")
 
 
+def test_another_file_than_the_document_is_named(tmp_path: Path) -> None:
+    page, other = tmp_path / "r.html", tmp_path / "golden.npz"
+    page.write_text("<!doctype html><p>A report.</p>")
+    with pytest.raises(RejectedInputError, match=r"a page, not the document.*; give .*r\.json\."):
+        rewrite_report(page, tmp_path / "again.html")
+    other.write_bytes(b"PK\x03\x04\x8f")
+    with pytest.raises(RejectedInputError, match=r"not valid JSON: it is not a text in UTF-8\."):
+        rewrite_report(other, tmp_path / "again.html")
+
+
 def test_what_has_no_place_does_not_go_together(document: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     path.write_text(

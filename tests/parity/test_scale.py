@@ -176,9 +176,9 @@ def test_many_chunks_are_judged_by_one_thread(toy: Toy, monkeypatch: pytest.Monk
     """How sums are split must not depend on the cores of the machine that measures a part."""
     asked: list[int | None] = []
 
-    def opened(path: Path, threads: int | None) -> Any:
+    def opened(path: Path, threads: int | None, engine: str | None = None) -> Any:
         asked.append(threads)
-        return open_runner(path, threads)
+        return open_runner(path, threads, engine=engine)
 
     monkeypatch.setattr(checking, "open_runner", opened)
     checking.opened(Check(toy.golden, toy.artifact))
@@ -192,7 +192,7 @@ def test_tensorflow_that_runs_already_keeps_its_threads(
     """A SavedModel is judged where Keras has just recorded, and TensorFlow takes threads once."""
     seen = []
 
-    def opened(path: Path, threads: int | None) -> FakeRunner:
+    def opened(path: Path, threads: int | None, engine: str | None = None) -> FakeRunner:
         seen.append(threads)
         return FakeRunner()
 

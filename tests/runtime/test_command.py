@@ -222,6 +222,17 @@ def test_bad_options_exit_with_2(
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize("words", [("chek",), ("chek", "m.onnx", "golden.npz"), ("docter",)])
+def test_a_misspelt_command_is_not_taken_for_a_model(words: tuple[str, ...]) -> None:
+    done = run(*words)
+    meant = {"chek": "check", "docter": "doctor"}[words[0]]
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"Error: {words[0]}: there is no such file; the command is `python -m trm_runtime {meant}`."
+        "\n"
+    )
+
+
 def test_rejected_files_exit_with_4(toy_onnx: Path, puzzles: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.txt"
     bad.write_text("12\n")

@@ -82,11 +82,14 @@ def test_a_crash_is_exit_code_4(
     assert run(toy_onnx, puzzles, env=environment).returncode == -number  # without --isolate
 
 
+NO_MEMORY = "This needs more memory than --isolate-memory allows; allow more, or do not use it."
+
+
 def test_the_limits_of_memory_and_time(toy_onnx: Path, puzzles: Path, tmp_path: Path) -> None:
     greedy = engine(tmp_path / "greedy", "self.held = bytearray(1_000_000_000)")
     done = run(toy_onnx, puzzles, "--isolate", "--isolate-memory", 500, env=greedy)
     assert (done.returncode, done.stderr) == (
-        4, "Error: This needs more memory than --isolate-memory allows.\n",
+        4, f"Error: {NO_MEMORY}\n",
     )  # fmt: skip
     assert run(toy_onnx, puzzles, "--isolate", env=greedy).returncode == 7
     endless = engine(tmp_path / "endless", "while True: pass")
@@ -110,7 +113,7 @@ def test_limits_below_what_an_engine_needs_to_load(
     done = run(*words, *limit, "--json", module=module)
     assert done.returncode == 4, done.stderr
     error = json.loads(done.stdout)["error"]
-    assert error["message"] == "This needs more memory than --isolate-memory allows."
+    assert error["message"] == NO_MEMORY
     if module == "trm_runtime":
         done = run(*words, *limit)
         assert done.returncode == 4

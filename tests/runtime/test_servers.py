@@ -104,7 +104,7 @@ def test_a_server_that_hangs_is_ended_at_the_limit(
     golden: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert checked(golden, "hang", "--timeout", "3") == 4
-    assert "has not answered in 3 s" in capsys.readouterr().err
+    assert "has not answered in 3 s (--timeout); " in capsys.readouterr().err
 
 
 def test_what_an_engine_prints_does_no_harm(golden: Path) -> None:
@@ -371,9 +371,11 @@ def test_a_file_of_other_weights_is_not_opened(
     assert main(["check", str(path), str(other_golden)]) == 5
     said = capsys.readouterr()
     start = "FAILED: made from other weights than the reference, which shows at weights: "
-    verdict, sides = said.out.splitlines()[:2]
-    assert verdict.startswith(f"{start}{WEIGHTS}")
-    assert sides == f"{path} against {other_golden}, a recording of my model.keras."
+    told = " ".join(said.out.split())
+    assert told.startswith(f"{start}{WEIGHTS}")
+    assert f" {path} against {other_golden}, a recording of my model.keras. " in told
+    widest = max(len(line) for line in said.out.splitlines() if str(tmp_path) not in line)
+    assert widest <= 80
     assert said.err == f"Try: trm-export parity 'my model.keras' {path}\n"
     assert main(["check", str(path), str(other_golden), "--json"]) == 5
     found = json.loads(capsys.readouterr().out)
@@ -382,13 +384,33 @@ def test_a_file_of_other_weights_is_not_opened(
     assert set(list(statuses.values())[4:]) == {"not judged"}
 
 
+def test_a_file_of_another_model_gets_no_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`parity` would only say the same."""
+    made_by = MadeBy("tests", {"numpy": "2"}, "1" * 64, "none")
+    contract = make_contract(made_by=made_by, seq=Puzzles.inputs.shape[1] + 1, max_steps=3)
+    longer, about = Puzzles(), GoldenOrigin(provenance={"model": "m.keras"})
+    longer.inputs = np.pad(Puzzles.inputs, ((0, 0), (0, 1)), constant_values=1)
+    path, golden = write(tmp_path / "toy.onnx"), tmp_path / "other.golden.npz"
+    with golden.open("wb") as file:
+        write_golden(file, record(FakeRunner(contract), longer, about=about))
+    assert main(["check", str(path), str(golden)]) == 5
+    said = capsys.readouterr()
+    verdict = " ".join(said.out.split()).partition(". ")[0]
+    assert "the file is of another model: seq_len " in verdict
+    assert verdict.endswith(" more problems")
+    assert said.err == ""
+
+
 def test_a_server_of_other_weights_is_asked_nothing(
     other_golden: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert checked(other_golden, "garbage") == 5
     said = capsys.readouterr()
-    assert WEIGHTS in said.out
-    assert f"The step server against {other_golden}, a recording of my model.keras." in said.out
+    told = " ".join(said.out.split())
+    assert WEIGHTS in told
+    assert f"The step server against {other_golden}, a recording of my model.keras." in told
     assert said.err == ""
 
 

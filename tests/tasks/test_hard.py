@@ -164,6 +164,8 @@ def test_the_task_gives_hard_puzzles_in_random_symmetries() -> None:
         get_task("sudoku4").puzzles("test", "hard")
     with pytest.raises(UsageError, match="sudoku9 has 2000 test puzzles for blanks=hard"):
         task.puzzles("test", "hard", 2001)
+    with pytest.raises(UsageError, match=r"has [\d,]+ test puzzles; ask for that many or fewer"):
+        task.puzzles("test", None, 99_999_999)
 
 
 def test_a_fraction_of_a_batch_is_hard_and_no_level_rare() -> None:

@@ -75,6 +75,8 @@ def inspect_file(
         text = sidecar_text(file)
         contract = StepContract.from_json(text, str(file))
         return ContractInfo("contract", str(file), len(text.encode()), contract)
+    if not file.exists():
+        raise RejectedInputError(f"{file}: there is no such file or folder.")
     raise RejectedInputError(f"{file}: expected {_known()}, got {file.suffix or 'no suffix'}.")
 
 

@@ -17,7 +17,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from trm_export.artifacts.onnx_cost import onnx_cost
-from trm_export.artifacts.sidecar import lost_contract, sidecar_state
+from trm_export.artifacts.sidecar import complaints, lost_contract, sidecar_state
 from trm_export.device_cost import DeviceCost
 from trm_export.errors import RejectedInputError, reason_of
 from trm_export.files import sha256_file
@@ -167,7 +167,7 @@ def _contract(
         text = contract_text(value, file)
         contract = StepContract.from_json(text, f"{file}: its step contract")
     except RejectedInputError as error:
-        return None, (error.summary, *error.problems)
+        return None, complaints(file, error)
     inputs, outputs = (_described(values) for values in (model.graph.input, model.graph.output))
     return contract, differences(contract, inputs, outputs)
 

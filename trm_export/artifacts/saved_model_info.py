@@ -10,13 +10,16 @@ from trm_export.device_cost import DeviceCost, MemoryPart, device_cost, states_o
 from trm_export.files import size_on_disk
 from trm_runtime.contract import StepContract
 from trm_runtime.digest import tree_digest
-from trm_runtime.drivers.saved_model_folder import contract_text, seal_problems
+from trm_runtime.drivers.saved_model_folder import CONTRACT_FILE, contract_text, seal_problems
+from trm_runtime.file_kinds import kind_of
 
 _UNKNOWN = "not known without TensorFlow; `trm-export bench` measures the process"
 
 
 def inspect_saved_model(folder: Path) -> ContractInfo:
     """What the folder holds. Raises RejectedInputError for one without a readable contract."""
+    if not (folder / CONTRACT_FILE).exists():
+        kind_of(folder)  # refuses a folder that is no model at all
     contract = StepContract.from_json(contract_text(folder), f"{folder}: its step contract")
     size = size_on_disk(folder)
     return ContractInfo(

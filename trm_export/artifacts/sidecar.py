@@ -60,6 +60,11 @@ def lost_contract(file: Path) -> tuple[str, ...]:
     return (f"truncated or changed: {reason}; copy it again, or export it again",)
 
 
+def complaints(file: Path, error: RejectedInputError) -> tuple[str, ...]:
+    """Why a file was refused, as problems to be listed: without its name, and no sentences."""
+    return (error.summary.removeprefix(f"{file}: ").rstrip(".:"), *error.problems)
+
+
 def sidecar_text(file: Path) -> str:
     """The text of a contract file; RejectedInputError unless it is a small UTF-8 file."""
     try:

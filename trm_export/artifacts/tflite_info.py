@@ -16,7 +16,7 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 
 from trm_export.artifacts.host_kinds import HOST_KINDS
-from trm_export.artifacts.sidecar import lost_contract, sidecar_state
+from trm_export.artifacts.sidecar import complaints, lost_contract, sidecar_state
 from trm_export.artifacts.tflite_cost import tflite_cost
 from trm_export.artifacts.tflite_micro import KINDS, NAMES, missing
 from trm_export.device_cost import DeviceCost
@@ -183,7 +183,7 @@ def _contract(file: Path) -> tuple[StepContract | None, tuple[str, ...]]:
     try:
         return StepContract.from_json(read_contract(file), f"{file}: its step contract"), ()
     except RejectedInputError as error:
-        return None, (error.summary, *error.problems)
+        return None, complaints(file, error)
 
 
 def _differences(model: Any, contract: StepContract) -> tuple[str, ...]:

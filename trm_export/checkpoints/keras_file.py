@@ -220,7 +220,7 @@ def _zip_problems(members: list[zipfile.ZipInfo]) -> Iterator[str]:
 
 def _json_object(data: bytes, where: str) -> dict[str, Any]:
     try:
-        value = strict_json.parse(data.decode("utf-8"))
+        value = strict_json.parse(data)
     except ValueError as error:
         raise CheckpointError(f"{where}: not valid JSON: {reason_of(error)}.") from error
     if not isinstance(value, dict):

@@ -47,7 +47,7 @@ def all(
     """Export every format and precision, check each, and show them in one table."""
     import trm_export
     from trm_export.commands.support.command_line import command
-    from trm_export.commands.support.console import emit, progress, remark, show
+    from trm_export.commands.support.console import emit, progress, remark, sentences, show
     from trm_export.commands.support.cures import cure_of_export, lines
     from trm_export.errors import ParityError
     from trm_runtime.message_text import counted
@@ -70,7 +70,7 @@ def all(
         show(*found.tables())
         remark("Seconds: export + check. Error: largest relative L2 of a single step.")
         for reason in found.reasons:
-            remark(reason)
+            sentences(reason)
         if not found:
             failed = counted(len(found.failed), "file")
             remark(f"Error: {failed} failed the check against Keras.")

@@ -54,7 +54,7 @@ def bench(
     failures.
     """
     import trm_export as te
-    from trm_export.commands.support.console import emit, progress, remark, show
+    from trm_export.commands.support.console import emit, progress, remark, sentences, show
 
     trust.apply(files or ())
     with progress() as advance:
@@ -76,8 +76,8 @@ def bench(
     else:
         show(*found.tables()[:1] if found.rows else ())
         errors = [*(failure.reason for failure in found.failures), *map(str, found.nonfinite)]
-        for text in (found.legend, *(f"Error: {reason}" for reason in errors)):
-            if text:
-                remark(text)
+        sentences(found.legend)
+        for reason in errors:
+            remark(f"Error: {reason}")
     if not found:
         raise typer.Exit(found.exit_code)

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from trm_export.errors import NoControlError, UsageError, reason_of
 from trm_export.files import atomic_write
-from trm_export.parity.control import controlled
 from trm_export.parity.engine_control import own_control
 from trm_export.parity.parts import Parts, beside, digest
-from trm_export.step.keras_runner import KerasRunner
-from trm_export.step.step_model import AnyModel
 from trm_runtime.open import open_runner
 from trm_runtime.parity import Golden, GoldenOrigin, Puzzles
 from trm_runtime.parity.golden import Chunk, RefilledSlots
@@ -36,6 +33,9 @@ from trm_runtime.parity.recorder import (
     targets,
 )
 from trm_runtime.runner import StepRunner
+
+if TYPE_CHECKING:
+    from trm_export.step.step_model import AnyModel
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[float], object]  # the share of the work that is done
@@ -76,6 +76,9 @@ def record_file(
         RejectedInputError: the puzzles do not fit the model.
         UsageError: no puzzles, or a batch size below 1.
     """
+    from trm_export.parity.control import controlled
+    from trm_export.step.keras_runner import KerasRunner
+
     runner = KerasRunner(model)
 
     def measured(golden: Golden, parts: Parts, report: Progress) -> dict[str, Any]:

@@ -26,13 +26,18 @@ from trm_runtime.strict_json import kind, parse
 
 _SCALARS = {bool: "true or false", int: "a count", float: "a number", str: "a string"}
 _UNBOUNDED = (Difference, Place, Size, TensorDiff)  # their numbers may be infinite, in JSON null
+_PAGES = (".html", ".md")  # beside the document
 _LARGEST = {int: 2**63, float: 1e300}
 
 
 def read_report(path: Path) -> dict[str, Any]:
     """The document of a report; RejectedInputError, listing the problems, for a damaged one."""
+    if path.suffix.lower() in _PAGES and path.is_file():
+        raise RejectedInputError(
+            f"{path}: a page, not the document of a report; give {path.with_suffix('.json')}."
+        )
     try:
-        document = parse(read_regular(path).decode())
+        document = parse(read_regular(path))
     except OSError as error:
         raise RejectedInputError(f"{path}: cannot be read: {error.strerror or error}.") from error
     except ValueError as error:

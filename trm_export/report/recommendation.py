@@ -98,7 +98,7 @@ def _measure(command: str, puzzles: int) -> str:
     if re.search(r" --golden\b", command):
         return f"Record a reference of more: trm-export reference ... --count {puzzles}"
     same = re.sub(r" --(count[ =]\d+|force)\b", "", command)
-    return f"Measure more: {clean(same)} --count {puzzles} --force"
+    return f"Measure more: {clean(same)} --count {puzzles}"
 
 
 def _passes(file: File) -> bool:

@@ -42,8 +42,10 @@ def files_table(document: Document) -> Table:
     heads += ["solved", "points (95 %)", "lost", "won"] if judged else []
     of = _settled(document)
     heads += [f"answers equal{of}", f"steps equal{of}", "mean steps", "runs as"]
-    rows = [_model_row(document, costs)]
-    rows += [_file_row(file, costs, judged) for file in by_size(document)]
+    files, cost = by_size(document), document["reference"].get("cost") or {}
+    smallest = min([*(file["bytes"] for file in files), *filter(None, [cost.get("bytes")])])
+    rows = [_model_row(document, costs, smallest)]
+    rows += [_file_row(file, costs, judged, smallest) for file in files]
     return Table("Files", tuple(heads), tuple(rows), _note(document), _TITLES, first=1)
 
 
@@ -114,12 +116,12 @@ def _score(document: Document) -> Mapping[str, Any] | None:
     return next((accuracy["reference"] for accuracy in found if accuracy), None)
 
 
-def _model_row(document: Document, costs: bool) -> tuple[str, ...]:
+def _model_row(document: Document, costs: bool, smallest: int) -> tuple[str, ...]:
     score = _score(document)
     decided = (file["result"]["decisions"] for file in document["files"])
     steps = next((f"{d['mean_steps']:.2f}" for d in decided if d), "-")
     origin, cost = document["reference"]["provenance"], document["reference"].get("cost") or {}
-    size = size_text(cost["bytes"]) if "bytes" in cost else "-"
+    size = size_text(cost["bytes"], smallest) if "bytes" in cost else "-"
     row = [clean(origin.get("model", "the model")), "the model", size]
     row += [_milliseconds(cost)] if costs else []
     row += [] if score is None else [percent(score["exact"]), "-", "-", "-"]
@@ -134,10 +136,11 @@ def _engine(origin: Mapping[str, Any]) -> str:
     return f"{backend} {device.get('versions', {}).get(backend, '')}".strip()
 
 
-def _file_row(file: Mapping[str, Any], costs: bool, judged: bool) -> tuple[str, ...]:
+def _file_row(file: Mapping[str, Any], costs: bool, judged: bool, smallest: int) -> tuple[str, ...]:
     result = file["result"]
     d, accuracy = result["decisions"], result["accuracy"]
-    row = [clean(file["file"]), PASSED if result["passed"] else FAILED, size_text(file["bytes"])]
+    size = size_text(file["bytes"], smallest)
+    row = [clean(file["file"]), PASSED if result["passed"] else FAILED, size]
     row += [_milliseconds(file["cost"] or {})] if costs else []
     if accuracy is None:
         row += ["-"] * 4 if judged else []

@@ -69,9 +69,13 @@ def decibels(value: float | None) -> str:
     return "∞" if value is None else f"{value:.1f}"
 
 
-def size_text(size: int) -> str:
-    """Bytes as MB of 10^6 bytes, or as kB below a tenth of that."""
-    return f"{size / 1e6:.2f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+def size_text(size: int, smallest: int | None = None) -> str:
+    """Bytes as MB of 10^6 bytes, or as kB where the smallest of the sizes is below a tenth of that.
+
+    Without `smallest` the size is alone.
+    """
+    in_kilobytes = (size if smallest is None else smallest) < 1e5
+    return f"{size / 1e3:.1f} kB" if in_kilobytes else f"{size / 1e6:.2f} MB"
 
 
 def milliseconds(value: float) -> str:

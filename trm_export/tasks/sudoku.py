@@ -99,9 +99,10 @@ class SudokuTask:
         available = int(fits.sum())
         wanted = available if count is None else count
         if not 1 <= wanted <= available:
+            chosen = "" if blanks is None else f" for blanks={blanks}"
             raise UsageError(
-                f"{self.name} has {counted(available, f'{split} puzzle')} for blanks={blanks}; ask "
-                f"for that many or fewer, or other blanks, got {wanted}."
+                f"{self.name} has {counted(available, f'{split} puzzle')}{chosen}; ask for that "
+                f"many or fewer, or other blanks, got {wanted}."
             )
         rng = np.random.default_rng((seed, SPLITS.index(split), least, most))
         rows = rng.permutation(np.flatnonzero(fits))[:wanted]

@@ -101,7 +101,7 @@ def _pairs(reference: StepContract, candidate: StepContract) -> Iterator[tuple[A
 def sizes_of(contract: StepContract) -> dict[str, int]:
     """The `SIZES` that the contract states; a loop, or another class, has no state to show its."""
     states = (spec.shape[-1] for spec in contract.carry if spec.name == _STATE)
-    found = zip(SIZES, (contract.seq_len, contract.vocab_size, next(states, None)), strict=True)
+    found = zip(SIZES, (contract.seq_len, contract.vocab_size, next(states, None)))
     return {name: size for name, size in found if size is not None}
 
 

@@ -77,7 +77,7 @@ def read_gates(path: str | Path) -> Gates:
     listing every problem.
     """
     try:
-        given = parse(read_regular(path).decode("utf-8"))
+        given = parse(read_regular(path))
     except OSError as error:
         raise unreadable(path, error) from error
     except ValueError as error:

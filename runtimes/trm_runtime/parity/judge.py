@@ -36,7 +36,7 @@ def contract_rungs(
 def _contract_rung(name: str, problems: Sequence[str]) -> Rung:
     if not problems:
         return Rung(name, OK, "the two contracts agree")
-    more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+    more = f", and {counted(len(problems) - 1, 'more problem')}" if len(problems) > 1 else ""
     return Rung(name, FAILED, f"{problems[0]}{more}", tuple(problems))
 
 

@@ -147,7 +147,7 @@ class ServerProcess:
         try:
             piece = self._pieces.get(timeout=max(0.0, limit - time.monotonic()))
         except queue.Empty:
-            raise self.failed(f"has not answered in {self._seconds:g} s") from None
+            raise self.failed(f"has not answered in {self._seconds:g} s (--timeout)") from None
         if not piece:
             raise self.failed(f"{self._ending()} before its answer was complete")
         self._read += piece

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from trm_export.version import TOOL
+from trm_runtime.message_text import argument
 
 _USUAL = {
     "precision": "fp32",
@@ -31,7 +32,7 @@ def command(name: str, *paths: object, **options: Any) -> str:
     Options are named as in Python; None, False, no values and usual values are left out, and of
     several values each has the option.
     """
-    words = [TOOL, name, *map(str, paths)]
+    words = [TOOL, name, *map(argument, paths)]
     for key, given in options.items():
         option = "-o" if key == "output" else f"--{key.replace('_', '-')}"
         for value in given if isinstance(given, list | tuple) else (given,):

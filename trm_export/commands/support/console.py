@@ -17,6 +17,7 @@ from trm_export.errors import ConfigurationWarning, OutputWarning, SignatureWarn
 from trm_runtime.display import Table, bytes_text, printable
 from trm_runtime.errors import OldFileWarning
 from trm_runtime.json_values import plain
+from trm_runtime.message_text import wrapped
 from trm_runtime.streams import discard
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ __all__ = [
     "printable",
     "progress",
     "remark",
+    "sentences",
     "show",
     "show_columns",
     "show_table",
@@ -82,6 +84,12 @@ def remark(text: str) -> None:
     from rich.text import Text
 
     print_stderr(Text(printable(text)))
+
+
+def sentences(text: str) -> None:
+    """Print plain text on stderr, in lines as wide as the terminal; not for commands."""
+    for line in wrapped(printable(text)):
+        remark(line)
 
 
 def print_stderr(text: Text) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from typing import Any
@@ -16,6 +17,7 @@ from trm_runtime.isolation import explained, inside, out_of_memory
 from trm_runtime.streams import discard, has_no_reader, output_problem
 
 INTERRUPTED = 130
+_UNPARSED = re.compile(r", unable to parse string as an? \w+")  # what Typer says of a number
 
 
 class StoppedError(Exception):
@@ -76,7 +78,8 @@ def _explain(error: BaseException) -> tuple[int, str]:
 
 
 def _usage(error: Any) -> str:
-    message = str(error.format_message()).replace("Value error, ", "")
+    message = _UNPARSED.sub("", str(error.format_message()).replace("Value error, ", ""))
+    message = message.replace("Input should be", "it must be")
     context = getattr(error, "ctx", None)
     if context is None:
         return message

@@ -120,12 +120,8 @@ Check = Annotated[
 
 
 def _rows(text: str) -> int | str:
-    """The number of rows of a call, or "free"; UsageError for anything else."""
-    from trm_export.errors import UsageError
-
-    if text != "free" and not text.isdecimal():
-        raise UsageError(f"--batch must be 1 or more, or free, got {text!r}.")
-    return text if text == "free" else int(text)
+    """The number of rows of a call; a text that is none as it is, because the export judges it."""
+    return int(text) if text.removeprefix("-").isdecimal() else text
 
 
 def _percent(text: str) -> float:

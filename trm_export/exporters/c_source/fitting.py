@@ -58,7 +58,9 @@ def fitting(model: TRM, limits: Limits, precision: str | None, keep: tuple[str, 
             if not excess:
                 return choice
         problems.append(f"{name} needs {' and '.join(excess)}")
-    raise UsageError(f"The model does not fit: {'; '.join(problems)}.")
+    raise UsageError(
+        f"The model does not fit: {'; '.join(problems)}. Allow more, or take a smaller model."
+    )
 
 
 def filled(shared: Shared, limits: Limits, choice: Choice, puzzles: Puzzles) -> Choice:

@@ -27,7 +27,7 @@ class Limits:
         """What a layout needs too much of, in words."""
         needs = (("flash", layout.flash, self.flash), ("RAM", layout.ram, self.ram))
         return [
-            f"{need:,} bytes of {name}, which is {need - most:,} too many"
+            f"{need:,} bytes of {name} ({need - most:,} too many)"
             for name, need, most in needs
             if most is not None and need > most
         ]

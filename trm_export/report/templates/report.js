@@ -3,8 +3,7 @@
 const valueOf = (text) => {
   const found = /^[≤≥±+\u2212-]?[\d.]+/.exec(text.trim());
   if (!found) return null;
-  const number = parseFloat(found[0].replace("\u2212", "-").replace(/[≤≥±+]/, ""));
-  return / kB/.test(text) ? number / 1000 : number;
+  return parseFloat(found[0].replace("\u2212", "-").replace(/[≤≥±+]/, ""));
 };
 const sortBy = (table, column, order) => {
   const body = table.tBodies[table.tBodies.length - 1];
