@@ -181,6 +181,7 @@ def test_doctor_says_what_to_install(toy: None) -> None:
 def test_messages_name_it(toy: None, tmp_path: Path) -> None:
     with pytest.raises(RejectedInputError, match=r"SavedModel or a \.toy file"):
         open_runner(tmp_path / "m.xyz")
+    (tmp_path / "m.xyz").touch()
     with pytest.raises(RejectedInputError, match=r"\.tflite, \.toy or \.json file"):
         inspect_file(tmp_path / "m.xyz")
     with pytest.raises(UsageError, match="choose from saved-model, onnx, tflite, toy"):

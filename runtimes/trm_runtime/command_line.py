@@ -7,14 +7,12 @@ compares a model with its recorded reference. `python -m trm_runtime serve` is a
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from trm_runtime import __version__, isolation
-from trm_runtime.errors import MissingExtraError, TRMError, UsageError
+from trm_runtime.errors import MissingExtraError, TRMError
 from trm_runtime.failures import Parser, refuse_names, report, warnings_as_lines
 from trm_runtime.memory import return_large_blocks
 from trm_runtime.streams import StatusLine, open_closed_streams
@@ -45,7 +43,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         refuse_names(given)
-        _refuse_misspelt(given)
         options = parser.parse_args(given)
         as_json = getattr(options, "json", False)
         if hasattr(options, "isolate"):
@@ -84,14 +81,6 @@ def _command(given: list[str]) -> tuple[Parser, Callable[[argparse.Namespace], i
     from trm_runtime import solve_command
 
     return solve_command.parser(), solve_command.run, given
-
-
-def _refuse_misspelt(given: list[str]) -> None:
-    """UsageError where a command is misspelt, and so taken for a model."""
-    word = given[0] if given else ""
-    near = difflib.get_close_matches(word, ("check", "doctor", "serve"), 1)
-    if near and not Path(word).exists():
-        raise UsageError(f"There is no command or model {word}; {near[0]} is a command.")
 
 
 def _trusting(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:

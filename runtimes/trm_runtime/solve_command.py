@@ -44,7 +44,7 @@ def _halt(text: str) -> str | float:
 
 def _model(text: str) -> str:
     near = difflib.get_close_matches(text, _OTHERS, n=1)
-    if near and not Path(text).exists():
+    if near and Path(text).name == text and not Path(text).exists():
         raise UsageError(
             f"{text}: there is no such file; the command is `python -m trm_runtime {near[0]}`."
         )

@@ -115,7 +115,7 @@ def test_the_last_line_of_the_demo_is_a_whole_command(
     [
         (["train", "chess"], 2, "chess"),
         (["onnx", "missing.keras"], 4, "missing.keras"),
-        (["onnx", str(SUDOKU4), "--batch", "many"], 2, "--batch"),
+        (["onnx", str(SUDOKU4), "--batch", "many"], 2, "batch must be 1 to"),
         (["onnx", str(SUDOKU4), "--recursion", "sideways"], 2, "sideways"),
         (["parity", str(SUDOKU4), "missing.onnx"], 4, "missing.onnx"),
     ],

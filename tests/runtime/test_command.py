@@ -418,11 +418,3 @@ def test_a_terminal_sees_progress(
 def test_version_and_help() -> None:
     assert run("--version").stdout == f"trm-runtime {trm_runtime.__version__}\n"
     assert "MODEL PUZZLES" in run("--help").stdout
-
-
-def test_a_misspelt_command_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (["chek"], ["chek", "m.onnx", "golden.npz"], ["docter", "--json"]):
-        assert main(words) == 2
-        said = capsys.readouterr()
-        meant = "doctor" if words[0] == "docter" else "check"
-        assert f"no command or model {words[0]}; {meant} is a command." in said.out + said.err
