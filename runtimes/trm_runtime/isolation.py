@@ -27,6 +27,7 @@ from trm_runtime.failures import ended_by, report
 from trm_runtime.file_kinds import folder_kind, suffix_kind
 from trm_runtime.message_text import first_line
 from trm_runtime.parent import end_with
+from trm_runtime.signals import handled
 
 OPTION = "--isolate"
 MEGABYTES, SECONDS = 4000, 3600  # limits of one process, unless the user sets others
@@ -177,13 +178,8 @@ def _passed_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
         timer.daemon = True
         timer.start()
 
-    heard = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
-    before = {number: signal.signal(number, later) for number in heard}
-    try:
+    with handled(later):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _write(out: bytes) -> None:

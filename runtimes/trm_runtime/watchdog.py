@@ -17,12 +17,12 @@ from typing import Any, NoReturn
 
 from trm_runtime.errors import RejectedInputError
 from trm_runtime.failures import ended_by, report
+from trm_runtime.signals import NUMBERS, handled, heard
 from trm_runtime.streams import StatusLine
 
 GRACE = 1.5  # seconds at least for the step that runs when a deadline passes
 PATIENCE = 3.0  # seconds from a signal until a thread ends the process
 _UNREAD = 1.0  # seconds for the message, if standard output takes no more
-_NUMBERS = (signal.SIGINT, signal.SIGTERM)
 _SLOWEST = 2.0  # the step may also take this many times the slowest one before
 
 
@@ -86,12 +86,13 @@ def raised_at_signals(as_json: bool) -> Iterator[None]:
 
     def end(number: int, frame: Any) -> None:
         raised.append(number)
-        for one in heard:  # `timeout` sends a signal twice
+        for one in before:  # `timeout` sends a signal twice
             signal.signal(one, signal.SIG_IGN)
         raise ended_by(number)
 
-    heard = _heard()
-    before = {number: signal.signal(number, end) for number in heard}
+    before = {number: signal.getsignal(number) for number in heard()}
+    for number in before:
+        signal.signal(number, end)
     stop = _watched(as_json)
     try:
         yield
@@ -113,19 +114,14 @@ def ended_by_signals(first: Callable[[], object], as_json: bool) -> Iterator[Non
         return
 
     def end(number: int, frame: Any) -> None:
-        for one in heard:
+        for one in heard():
             signal.signal(one, signal.SIG_IGN)
         first()
         StatusLine().clear()
         _leave(ended_by(number), as_json)
 
-    heard = _heard()
-    before = {number: signal.signal(number, end) for number in heard}
-    try:
+    with handled(end):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _watched(as_json: bool) -> Callable[[], None]:
@@ -138,7 +134,7 @@ def _watched(as_json: bool) -> Callable[[], None]:
 
     def watch() -> None:
         numbers = (number for byte in iter(lambda: os.read(heard, 1), b"") for number in byte)
-        number = next((one for one in numbers if one in _NUMBERS), None)
+        number = next((one for one in numbers if one in NUMBERS), None)
         if number is not None and not done.wait(PATIENCE):
             unread = threading.Timer(_UNREAD, os._exit, (128 + number,))
             unread.daemon = True
@@ -153,10 +149,6 @@ def _watched(as_json: bool) -> Callable[[], None]:
 
     threading.Thread(target=watch, daemon=True).start()
     return stop
-
-
-def _heard() -> list[signal.Signals]:
-    return [number for number in _NUMBERS if signal.getsignal(number) != signal.SIG_IGN]
 
 
 def _leave(error: BaseException, as_json: bool) -> NoReturn:

@@ -11,15 +11,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 PATIENCE = 1.0  # seconds that a group gets to end after SIGTERM and after SIGKILL
 _LOOKED = 0.02  # seconds between two looks at a group
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _guards: dict[subprocess.Popen[bytes], subprocess.Popen[bytes] | None] = {}
 
@@ -51,31 +48,6 @@ def end_all() -> None:
     """End every group. For a handler of signals: it waits for no lock."""
     for process in list(_guards):
         _end(process)
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """SIGINT and SIGTERM take effect after the block, so that what it starts is never lost.
-
-    Only in the main thread, which alone runs handlers.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    heard: list[int] = []
-
-    def later(number: int, frame: Any) -> None:
-        heard.append(number)
-
-    known = [number for number in _SIGNALS if signal.getsignal(number) is not None]
-    before = {number: signal.signal(number, later) for number in known}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for again in heard[:1]:
-            signal.raise_signal(again)
 
 
 def _guard(group: int) -> subprocess.Popen[bytes]:

@@ -22,7 +22,6 @@ from trm_runtime.message_text import first_line, printable
 from trm_runtime.open import complete_steps
 from trm_runtime.puzzle_table import EMBEDDING, IDENTIFIERS, PuzzleTableRunner, open_table
 from trm_runtime.runner import Arrays, StepOutput, StepRunner
-from trm_runtime.servers.group import undisturbed
 from trm_runtime.servers.messages import (
     PROTOCOL,
     SOLVE,
@@ -37,6 +36,7 @@ from trm_runtime.servers.messages import (
     unpacked,
 )
 from trm_runtime.servers.process import ServerProcess
+from trm_runtime.signals import undisturbed
 from trm_runtime.solution import STOP_REASONS
 from trm_runtime.tensors import AnySpec
 
