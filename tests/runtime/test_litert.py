@@ -5,7 +5,6 @@ import hashlib
 import os
 import subprocess
 import sys
-import threading
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.runtime.driver_rules import (
+    lets_threads_take_turns,
+    takes_other_integers_strides_and_batches,
+)
 from tests.runtime.fakes import FakeRunner, assert_solved, make_contract, make_puzzles
 from tests.runtime.tf_graphs import flatbuffer, write_tflite
 from trm_runtime import (
@@ -74,28 +77,11 @@ def test_returned_arrays_are_not_written_again(toy_tflite: Path) -> None:
 
 
 def test_other_integers_strides_and_batches_are_accepted(toy_tflite: Path) -> None:
-    runner = LiteRTRunner(toy_tflite, threads=2)
-    for count in (5, 1, 7):
-        puzzles = np.asfortranarray(make_puzzles(count).astype(np.int64))
-        carry = initial_carry(runner.contract, 2 * count)
-        out = runner.step({"inputs": puzzles}, {name: x[::2] for name, x in carry.items()})
-        np.testing.assert_array_equal(out.carry["current_inputs"], puzzles)
+    takes_other_integers_strides_and_batches(LiteRTRunner(toy_tflite, threads=2))
 
 
 def test_threads_that_share_a_runner_take_turns(toy_tflite: Path) -> None:
-    runner, solutions = LiteRTRunner(toy_tflite, threads=1), {}
-    puzzles = [make_puzzles(20, seed) for seed in range(4)]
-
-    def work(index: int) -> None:
-        solutions[index] = solve(runner, puzzles[index], batch_size=index + 3)
-
-    workers = [threading.Thread(target=work, args=(index,)) for index in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    for index, rows in enumerate(puzzles):
-        assert_solved(solutions[index], rows, rows[:, 0])
+    lets_threads_take_turns(LiteRTRunner(toy_tflite, threads=1))
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 2), (64, 4)])

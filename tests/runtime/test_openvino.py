@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,10 @@ import onnx
 import pytest
 
 from tests.runtime import test_onnx as broken
+from tests.runtime.driver_rules import (
+    lets_threads_take_turns,
+    takes_other_integers_strides_and_batches,
+)
 from tests.runtime.fakes import FakeRunner, make_contract, make_puzzles
 from tests.runtime.graphs import build, write
 from trm_runtime import (
@@ -158,28 +161,11 @@ def test_given_arrays_are_shared_but_not_written(toy_onnx: Path) -> None:
 
 
 def test_other_integers_strides_and_batches_are_accepted(toy_onnx: Path) -> None:
-    runner = OpenVINORunner(toy_onnx, threads=2)
-    for count in (5, 1, 7):
-        puzzles = np.asfortranarray(make_puzzles(count).astype(np.int64))
-        carry = initial_carry(runner.contract, 2 * count)
-        out = runner.step({"inputs": puzzles}, {name: x[::2] for name, x in carry.items()})
-        np.testing.assert_array_equal(out.carry["current_inputs"], puzzles)
+    takes_other_integers_strides_and_batches(OpenVINORunner(toy_onnx, threads=2))
 
 
 def test_threads_that_share_a_runner_take_turns(toy_onnx: Path) -> None:
-    runner, steps = OpenVINORunner(toy_onnx, threads=1), {}
-    puzzles = [make_puzzles(20, seed) for seed in range(4)]
-
-    def work(index: int) -> None:
-        steps[index] = solve(runner, puzzles[index], batch_size=index + 3).steps
-
-    workers = [threading.Thread(target=work, args=(index,)) for index in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    for index, rows in enumerate(puzzles):
-        np.testing.assert_array_equal(steps[index], rows[:, 0])
+    lets_threads_take_turns(OpenVINORunner(toy_onnx, threads=1))
 
 
 # --- refusals ------------------------------------------------------------------------------------
