@@ -18,6 +18,7 @@ from trm_export.artifacts.file_list import each_once
 from trm_export.artifacts.inspection import inspect_file
 from trm_export.device_cost import DeviceCost
 from trm_export.errors import OtherWeightsError, UsageError
+from trm_export.exporters.choices import is_integer
 from trm_export.files import distinct_names, sha256_file
 from trm_export.parity.checking import Check, Spread, check_files
 from trm_export.parity.comparing import (
@@ -341,8 +342,8 @@ def _timed(
 def _explained(
     source: ModelSource, files: Sequence[JudgedFile], golden: Golden, tell: Progress
 ) -> dict[str, Explanation]:
-    """Explanations of each file that fails, and of each int8 file."""
-    wanted = [f for f in files if not f.result or f.contract.precision.startswith("int8")]
+    """Explanations of each file that fails, and of each file in integers."""
+    wanted = [f for f in files if not f.result or is_integer(f.contract.precision)]
     if not wanted:
         return {}
     load_keras()

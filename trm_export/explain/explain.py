@@ -16,7 +16,7 @@ from trm_export.explain.op_diff import Labels, StoredChange, Walk
 from trm_export.explain.ranking import rank_layers
 from trm_export.explain.trial import Trial, fresh
 from trm_export.explain.walker import View, Walker, walker_of
-from trm_export.exporters.choices import Choices
+from trm_export.exporters.choices import Choices, is_integer
 from trm_export.exporters.format import Format
 from trm_export.exporters.keep_search import LayerImpact
 from trm_export.exporters.kept_layers import layers
@@ -45,7 +45,7 @@ def explain(
         path: an ONNX or TFLite file, or a SavedModel.
         puzzles: a few real ones: everything is compared on all of them.
         gates: the gates of the file; those of its precision if not given.
-        ranked: for int8, also rank the layers, with one export per layer.
+        ranked: for integer precisions, also rank the layers, with one export per layer.
         progress: called with what is being done.
 
     Raises UsageError for another kind of file, or one that cannot be an export of this model, and
@@ -64,7 +64,7 @@ def explain(
         findings = search.findings(result)
         cause = conclusion(findings.attempts, choices, kind) if findings.attempts else cause
     ranking: tuple[LayerImpact, ...] = ()
-    if ranked and choices.precision.startswith("int8"):
+    if ranked and is_integer(choices.precision):
         report("ranking the layers")
         ranking = rank_layers(shared, kind, dataclasses.replace(choices, keep=()), puzzles)
     return Explanation(

@@ -20,6 +20,7 @@ from trm_export.exporters.choices import (
     RECURSIONS,
     USUAL,
     Choices,
+    is_integer,
     refuse_target,
     refuse_words,
 )
@@ -271,9 +272,9 @@ def _checked(job: Job, written: tuple[Path, Path | None], path: Path) -> _Check:
         more = " --check full compares every step." if job.shared.few else ""
         documents = {} if text is None else {MEASURED: text}
         return result.forced_error, f"{result.verdict}{more}", documents
-    integer, puzzles = job.contract.precision.startswith("int8"), counted(result.puzzles, "puzzle")
+    integer, puzzles = is_integer(job.contract.precision), counted(result.puzzles, "puzzle")
     if integer and not result.forced and broken.name in DECISIONS:
-        return None, f"{puzzles}: too few to judge {broken.name} of an int8 loop.", {}
+        return None, f"{puzzles}: too few to judge {broken.name} of an integer loop.", {}
     raise ParityError(f"{path} was not written: {result.verdict}")
 
 

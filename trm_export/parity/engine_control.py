@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from trm_export.errors import NoControlError
+from trm_export.exporters.choices import is_integer
 from trm_runtime.cores import available_cores
 from trm_runtime.file_kinds import kind_of
 from trm_runtime.message_text import counted
@@ -95,6 +96,6 @@ def _other_ways(
         lambda: open_runner(artifact, threads, optimised=False, engine=engine),
     )
     runner = open_runner(artifact, threads, engine=engine)
-    if runner.contract.precision.startswith("int8"):
+    if is_integer(runner.contract.precision):
         what = f"the same file with carries that differ by {LEAST:.0e}"
         yield from ((what, partial(_Nudged, runner, seed)) for seed in range(_DRAWS))
