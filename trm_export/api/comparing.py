@@ -18,7 +18,6 @@ from trm_export.artifacts.file_list import each_once
 from trm_export.artifacts.inspection import inspect_file
 from trm_export.device_cost import DeviceCost
 from trm_export.errors import OtherWeightsError, UsageError
-from trm_export.exporters.choices import is_integer
 from trm_export.files import distinct_names, sha256_file
 from trm_export.parity.checking import Check, Spread, check_files
 from trm_export.parity.comparing import (
@@ -37,7 +36,7 @@ from trm_runtime.contract import StepContract
 from trm_runtime.open import open_runner, runner_contract
 from trm_runtime.parity import Gates, Golden, Rung
 from trm_runtime.parity.contracts import other_sizes, sizes_of
-from trm_runtime.parity.gates import read_gates
+from trm_runtime.parity.gates import is_integer, read_gates
 from trm_runtime.parity.golden_file import read_golden
 from trm_runtime.try_options import CHOOSE, SIGMA, VARY
 

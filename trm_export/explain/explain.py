@@ -16,7 +16,7 @@ from trm_export.explain.op_diff import Labels, StoredChange, Walk
 from trm_export.explain.ranking import rank_layers
 from trm_export.explain.trial import Trial, fresh
 from trm_export.explain.walker import View, Walker, walker_of
-from trm_export.exporters.choices import Choices, is_integer
+from trm_export.exporters.choices import Choices
 from trm_export.exporters.format import Format
 from trm_export.exporters.keep_search import LayerImpact
 from trm_export.exporters.kept_layers import layers
@@ -25,6 +25,7 @@ from trm_export.exporters.shared import Shared
 from trm_export.step.step_model import AnyModel
 from trm_runtime.open import open_runner
 from trm_runtime.parity import GATES, Gates, ParityResult, Puzzles, TensorDiff, check
+from trm_runtime.parity.gates import is_integer
 
 Progress = Callable[[str], object]  # called with a description of what is being done
 

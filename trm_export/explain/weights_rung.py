@@ -28,7 +28,6 @@ from trm_export.explain.file_choices import format_of
 from trm_export.explain.new_exports import NewExport, NewExports
 from trm_export.explain.walker import walker_of
 from trm_export.exporters.calibration import scaled_matrices
-from trm_export.exporters.choices import is_integer
 from trm_export.exporters.kept_layers import weights
 from trm_export.exporters.measured import measured_again
 from trm_export.exporters.shared import Shared
@@ -49,6 +48,7 @@ from trm_export.stored.contents import Contents
 from trm_export.stored.fits import WeightFit, is_rounded, missing
 from trm_export.stored.graph import Arrays, Known, StoredGraph
 from trm_runtime.parity import Rung
+from trm_runtime.parity.gates import is_integer
 
 Progress = Callable[[float, str], object]  # the share that is done, and what is being done
 

@@ -55,11 +55,6 @@ class Choices:
 USUAL = Choices()
 
 
-def is_integer(precision: str) -> bool:
-    """Whether weights are rounded to integers, so that the gates are those of a lossy precision."""
-    return precision.startswith("int")
-
-
 def target_name(stem: str, name: str, choices: Choices) -> str:
     """``<stem>.<suffix>`` in the format `name`; every option that is not the default is in it."""
     options = ((choices.precision, USUAL.precision), (choices.granularity, USUAL.granularity))

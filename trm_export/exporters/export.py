@@ -20,7 +20,6 @@ from trm_export.exporters.choices import (
     RECURSIONS,
     USUAL,
     Choices,
-    is_integer,
     refuse_target,
     refuse_words,
 )
@@ -47,6 +46,7 @@ from trm_runtime.integer import has_int8_io, has_int32_halted
 from trm_runtime.message_text import counted
 from trm_runtime.open import open_runner
 from trm_runtime.parity import Golden, Puzzles, check
+from trm_runtime.parity.gates import is_integer
 from trm_runtime.parity.judge import DECISIONS
 from trm_runtime.puzzle_table import table_beside
 

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from trm_export.errors import NoControlError
-from trm_export.exporters.choices import is_integer
 from trm_runtime.cores import available_cores
 from trm_runtime.file_kinds import kind_of
 from trm_runtime.message_text import counted
 from trm_runtime.open import open_runner
 from trm_runtime.parity import Gates, Golden, ParityResult, check
 from trm_runtime.parity.file_golden import LEAST
+from trm_runtime.parity.gates import is_integer
 from trm_runtime.runner import Arrays, StepOutput, StepRunner
 
 Progress = Callable[[float], object]

@@ -49,6 +49,11 @@ GATES = {
 }
 
 
+def is_integer(precision: str) -> bool:
+    """Whether weights of a `precision` are rounded to integers."""
+    return precision.startswith("int")
+
+
 def gates_for(precision: str, *, tuned: bool = False) -> Gates:
     """The gates of a contract's `precision`; UsageError for one without a row in the table.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trm_export.commands.support.command_line import command
 from trm_export.commands.support.options import ModelOptions
 from trm_export.errors import OtherWeightsError
-from trm_export.exporters.choices import is_integer
+from trm_runtime.parity.gates import is_integer
 
 if TYPE_CHECKING:
     from trm_export import KeepSearch
