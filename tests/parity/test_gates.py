@@ -37,7 +37,7 @@ def test_gates_of_ones_own(tmp_path: Path) -> None:
     [
         ("{", "not valid JSON"),
         ([], "expected a JSON object of gates"),
-        ({"based_on": "int4"}, "based_on is 'int4'; expected one of fp32, fp16, bf16"),
+        ({"based_on": "int2"}, "based_on is 'int2'; expected one of fp32, fp16, bf16"),
         ({"cosin": 1}, "cosin: unknown; expected one of relative_l2, cosine"),
         ({"cosine": "0.9"}, "cosine: expected a number, 0 or more, or null, got '0.9'"),
         ({"cosine": -1, "cells": True}, "cells: expected a number"),
