@@ -218,7 +218,10 @@ def test_the_model_computes_as_before_after_an_export(sudoku4: TRM) -> None:
         (Choices(batch="free", engine=MICRO), "a dynamic batch is not supported for tflite-micro"),
         (Choices(granularity="loop", engine=MICRO), "granularity loop is not supported"),
         (Choices("int8-static", batch="free"), "int8-static needs a fixed batch"),
-        (Choices("int2"), "precision must be fp32 or fp16 or int8 or int8-static or int4, got 'int2'"),
+        (
+            Choices("int2"),
+            "precision must be fp32 or fp16 or int8 or int8-static or int4, got 'int2'",
+        ),
         (Choices("int4"), "one scale for all inputs of an output.*use onnx, or int8"),
         (
             Choices(engine="coral"),
