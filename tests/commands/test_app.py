@@ -116,7 +116,7 @@ def test_the_help_has_examples_that_parse(command: str, capsys: pytest.CaptureFi
 def test_choices_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["onnx", "--help"]) == 0
     shown = capsys.readouterr().out
-    choices = ("fp32|fp16|int8|int8-static", "step|loop|block", "unrolled|rolled")
+    choices = ("fp32|fp16|int8|int8-static|int4", "step|loop|block", "unrolled|rolled")
     assert all(f"<{words}>" in shown for words in (*choices, "internal|external"))
     assert run(["saved-model", "--help"]) == 0
     assert "<fp32|fp16>" in capsys.readouterr().out
