@@ -62,6 +62,8 @@ class Asking:
         rows: list[int] = []
         first = np.arange(self._next, min(self._next + most, self._first))
         self._next += len(first)
+        if not self._later:
+            return first
         while self._later and len(first) + len(rows) < most:
             row = heapq.heappop(self._later)
             if self.reasons[row] == RUNNING:
@@ -80,16 +82,15 @@ class Asking:
         self, rows: Array, answers: Array, q_halt: Array, q_continue: Array, finite: Array
     ) -> None:
         """The results (n, ...) of these rows after `steps`, which the caller has counted."""
-        self.reasons[rows[~finite]] = _NONFINITE
-        rows = rows[finite]
-        answers = answers[finite]
+        if not finite.all():
+            self.reasons[rows[~finite]] = _NONFINITE
+            rows, answers = rows[finite], answers[finite]
+            q_halt, q_continue = q_halt[finite], q_continue[finite]
         if self.tries.guises is not None:
             answers = self.tries.guises.undo(answers, self.numbers(rows))
         self._answers[rows] = answers
-        self._q_halt[rows], self._q_continue[rows] = q_halt[finite], q_continue[finite]
-        self.reasons[rows] = self._policy.reasons(
-            self.steps[rows], self._q_halt[rows], self._q_continue[rows]
-        )
+        self._q_halt[rows], self._q_continue[rows] = q_halt, q_continue
+        self.reasons[rows] = self._policy.reasons(self.steps[rows], q_halt, q_continue)
 
     def finish(self, rows: Array) -> Array:
         """(n,) bool: the puzzle is done, and this is its last row here.
