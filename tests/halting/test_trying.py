@@ -61,17 +61,17 @@ def test_a_run_that_stops_at_the_threshold_has_the_same_results() -> None:
         np.testing.assert_array_equal(one.right, other.right)
 
 
-def test_a_budget_ends_the_last_try_and_keeps_the_best_answer() -> None:
+def test_a_budget_ends_the_last_try_and_keeps_the_best_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     puzzles = solved_by_some()
     traces = run_tries(FakeRunner(contract_with()), puzzles, AGAIN, threshold=0.0)
-    free = list(outcomes(traces, 0.0, 2))[-1]
+    runner = FakeRunner(contract_with())
+    monkeypatch.setattr("time.monotonic", lambda: float(len(runner.batches)))  # a second a step
+    options: dict[str, Any] = {"halt": 0.0, "max_steps": 2}
     for budget in (1, 2, 3, 5, 7):
-        found = list(outcomes(traces, 0.0, 2, budget))[-1]
-        np.testing.assert_array_equal(found.steps, np.minimum(free.steps, budget))
-        enough = free.steps <= budget
-        np.testing.assert_array_equal(found.right[enough], free.right[enough])
-    single = list(outcomes(traces, 0.0, 2, 2))[-1]
-    same(single, puzzles, FakeRunner(contract_with()), tries=1, halt=0.0, max_steps=2)
+        for number, found in enumerate(outcomes(traces, 0.0, 2, budget), 1):
+            same(found, puzzles, runner, tries=number, deadline_each=budget, **options)
 
 
 def test_a_right_try_that_was_not_chosen_is_counted() -> None:
