@@ -30,7 +30,7 @@ from trm_export.halting.trying import Outcome, outcomes, run_tries
 from trm_export.tasks.selection import select_puzzles
 from trm_runtime import open_runner
 from trm_runtime.parity.counts import wilson
-from trm_runtime.try_options import SIGMA, VARY
+from trm_runtime.try_options import CHOOSE, SIGMA, VARY
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "thinking.md"
 MARKERS = "<!-- measured -->", "<!-- end of measured -->"
@@ -118,8 +118,8 @@ def level_of(file: Path, level: str | None, count: int) -> Result:
     runner = open_runner(file)
     threshold = runner.contract.halt.threshold
     puzzles = select_puzzles(runner.contract, None, None, level, count)
-    again = {"tries": TRIES[-1], "vary": VARY[0], "seed": SEED, "sigma": SIGMA}
-    traces = run_tries(runner, puzzles, again, threshold=threshold, all_steps=False)
+    again = {"tries": TRIES[-1], "vary": VARY[0], "choose": CHOOSE[0], "seed": SEED, "sigma": SIGMA}
+    traces = run_tries(runner, puzzles, again, threshold, all_steps=False)
     found = list(outcomes(traces, threshold))
     tries = [as_json(found[number - 1]) for number in TRIES]
     return {"n": len(puzzles), "threshold": threshold, "tries": tries}

@@ -12,10 +12,11 @@ from tests.parity.fakes import toy_puzzles
 from tests.runtime.fakes import MAX_STEPS, FakeRunner
 from tests.runtime.test_tries import FEW, contract_with
 from trm_export.halting.trying import Outcome, least_sure, outcomes, run_tries
+from trm_export.halting.tuning import tune
 from trm_export.tasks import PuzzleSet
-from trm_runtime import solve
+from trm_runtime import HaltRule, solve
 
-AGAIN = {"tries": 5, "vary": "symmetry", "seed": 0, "sigma": 0.2}
+AGAIN = {"tries": 5, "vary": "symmetry", "choose": "score", "seed": 0, "sigma": 0.2}
 THRESHOLDS = (-5.0, -2.0, -0.2, 0.0, 1.0)
 
 
@@ -39,7 +40,7 @@ def same(found: Outcome, puzzles: PuzzleSet, runner: FakeRunner, **options: Any)
 def test_a_trace_of_all_tries_has_what_the_loop_does(poison: dict[str, Any]) -> None:
     puzzles = solved_by_some()
     runner = FakeRunner(contract_with(), **poison)
-    traces = run_tries(runner, puzzles, AGAIN, threshold=0.0)
+    traces = run_tries(runner, puzzles, AGAIN, 0.0)
     assert len(traces) == 5
     assert least_sure(traces[0], 0.0) > 1.0
     kinds = set()
@@ -54,18 +55,34 @@ def test_a_trace_of_all_tries_has_what_the_loop_does(poison: dict[str, Any]) -> 
 
 def test_a_run_that_stops_at_the_threshold_has_the_same_results() -> None:
     puzzles = solved_by_some()
-    traces = run_tries(FakeRunner(contract_with()), puzzles, AGAIN, threshold=4.0)
-    shorter = run_tries(FakeRunner(contract_with()), puzzles, AGAIN, threshold=4.0, all_steps=False)
+    traces = run_tries(FakeRunner(contract_with()), puzzles, AGAIN, 4.0)
+    shorter = run_tries(FakeRunner(contract_with()), puzzles, AGAIN, 4.0, all_steps=False)
     for one, other in zip(outcomes(traces, 4.0), outcomes(shorter, 4.0), strict=True):
         np.testing.assert_array_equal(one.steps, other.steps)
         np.testing.assert_array_equal(one.right, other.right)
+
+
+@pytest.mark.parametrize("prefer", ["score", "first"])
+def test_a_threshold_is_tuned_for_all_tries(prefer: str) -> None:
+    puzzles = solved_by_some()
+    runner = FakeRunner(contract_with())
+    traces = run_tries(runner, puzzles, AGAIN, 0.0)
+    found = tune(HaltRule("q_halt", 0.0), traces[0], 0.0, traces[1:], prefer)
+    assert len(found.points) > 3
+    for point in found.points:
+        options: dict[str, Any] = {"tries": 5, "choose": prefer, "halt": point.threshold}
+        solution = solve(runner, puzzles.inputs, batch_size=1, **options)
+        assert point.mean_steps == solution.mean_steps
+        assert point.exact == puzzles.exact(solution.answers).mean()
+    assert found.all_steps is None
+    assert found.chosen.exact == max(point.exact for point in found.points)
 
 
 def test_a_budget_ends_the_last_try_and_keeps_the_best_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     puzzles = solved_by_some()
-    traces = run_tries(FakeRunner(contract_with()), puzzles, AGAIN, threshold=0.0)
+    traces = run_tries(FakeRunner(contract_with()), puzzles, AGAIN, 0.0)
     runner = FakeRunner(contract_with())
     monkeypatch.setattr("time.monotonic", lambda: float(len(runner.batches)))  # a second a step
     options: dict[str, Any] = {"halt": 0.0, "max_steps": 2}
@@ -78,7 +95,7 @@ def test_a_right_try_that_was_not_chosen_is_counted() -> None:
     puzzles = toy_puzzles(24)
     runner = FakeRunner(contract_with())
     first = solve(runner, puzzles.inputs, max_steps=2)
-    traces = run_tries(runner, replace(puzzles, labels=first.answers), AGAIN, threshold=0.0)
+    traces = run_tries(runner, replace(puzzles, labels=first.answers), AGAIN, 0.0)
     last = list(outcomes(traces, 0.0, 2))[-1]
     assert 0 < last.missed == int((last.found & ~last.right).sum())
     assert next(outcomes(traces, 0.0, 2)).missed == 0
@@ -87,7 +104,7 @@ def test_a_right_try_that_was_not_chosen_is_counted() -> None:
 
 def test_only_unsure_puzzles_are_asked_again() -> None:
     puzzles = toy_puzzles(10)
-    traces = run_tries(FakeRunner(contract_with()), puzzles, AGAIN, threshold=0.0)
+    traces = run_tries(FakeRunner(contract_with()), puzzles, AGAIN, 0.0)
     assert len(traces) == 5
     asked_again = np.isfinite(traces[1].scores).any(axis=0)
     limit = least_sure(traces[0], 0.0)
@@ -97,6 +114,6 @@ def test_only_unsure_puzzles_are_asked_again() -> None:
 def test_tries_that_have_no_guise_left_cost_nothing() -> None:
     puzzles = solved_by_some()
     runner = FakeRunner(contract_with(FEW))
-    traces = run_tries(runner, puzzles, AGAIN, threshold=0.0)
+    traces = run_tries(runner, puzzles, AGAIN, 0.0)
     for number, found in enumerate(outcomes(traces, 0.0, 2), 1):
         same(found, puzzles, runner, tries=number, halt=0.0, max_steps=2)

@@ -7,15 +7,16 @@ and the device's loop; knows no files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from trm_export.halting.curve import Trace, latched, latched_steps
+from trm_export.halting.curve import Point, Trace, latched, latched_steps, point_of
 from trm_export.tasks import PuzzleSet
 from trm_runtime.contract import HaltRule
+from trm_runtime.errors import UsageError
 from trm_runtime.loop import solve
 from trm_runtime.parity.outcomes import Valid
 from trm_runtime.runner import StepRunner
@@ -82,38 +83,49 @@ def run_tries(
     runner: StepRunner,
     puzzles: PuzzleSet,
     again: Mapping[str, Any],
-    *,
     threshold: float,
+    *,
     all_steps: bool = True,
-    batch_size: int | None = None,
+    first: Trace | None = None,
     progress: Progress | None = None,
     valid: Valid | None = None,
 ) -> tuple[Trace, ...]:
     """The trace of each try; one that is not asked has score -inf and a wrong answer throughout.
 
-    `again` has `tries`, `vary`, `seed` and `sigma` of `solve`. Without `all_steps` the traces hold
-    for this threshold only; with it for lower ones, too, and for higher ones up to `least_sure` of
-    the first trace: a puzzle with a score above is not asked again. Raises what `solve` raises.
+    `again` has the options of `solve` about tries. Without `all_steps` the traces hold for this
+    threshold only; with it for lower ones, too, and for higher ones up to `least_sure` of the first
+    trace: a puzzle with a score above is not asked again. `first` is that trace, where it is known.
+    Raises what `solve` raises.
     """
     contract = runner.contract
     feeds = puzzles.feeds(contract.num_puzzle_identifiers)
     halt = "max_steps" if all_steps else threshold
 
-    def run(rows: Array, **options: Any) -> list[Trace]:
-        shape = options.get("tries", 1), contract.max_steps, len(puzzles)
+    def run(rows: Array, tries: int, **options: Any) -> list[Trace]:
+        shape = tries, contract.max_steps, len(puzzles)
         record = _Record(contract.halt, shape, puzzles, rows, valid, progress)
         if len(rows):
             asked = {name: array[rows] for name, array in feeds.items()}
-            solve(runner, asked, halt=halt, on_step=record, batch_size=batch_size, **options)
+            solve(runner, asked, halt=halt, on_step=record, tries=tries, **options)
         return record.traces
 
-    first = run(np.arange(len(puzzles)))
-    limit = least_sure(first[0], threshold) if all_steps else threshold
-    unsure = np.flatnonzero(~next(outcomes(first, limit)).sure)
+    if first is None:
+        (first,) = run(np.arange(len(puzzles)), 1)
     if again["tries"] == 1:
-        return tuple(first)
+        return (first,)
+    limit = least_sure(first, threshold) if all_steps else threshold
+    unsure = np.flatnonzero(~next(outcomes([first], limit)).sure)
     every = run(unsure, **{**again, "choose": "vote"})  # which all tries are run for
-    return (*first, *every[1:])
+    return (first, *every[1:])
+
+
+def refuse_votes(again: Mapping[str, Any]) -> None:
+    """UsageError for tries that vote: every one is asked then, whatever the threshold."""
+    if again["tries"] > 1 and again["choose"] == "vote":
+        raise UsageError(
+            "With choose='vote' every puzzle is asked in all tries, so no threshold saves any; use "
+            "choose='score' or 'first'."
+        )
 
 
 def least_sure(trace: Trace, threshold: float) -> float:
@@ -122,15 +134,31 @@ def least_sure(trace: Trace, threshold: float) -> float:
     return max(threshold, float(wrong.max(initial=-np.inf)))
 
 
+def tries_curve(
+    traces: Sequence[Trace], thresholds: Iterable[float], choose: str = "score"
+) -> tuple[Point, ...]:
+    """A point for each threshold with all these tries, in ascending order."""
+    found = ((one, last_outcome(traces, one, choose)) for one in sorted({*thresholds}))
+    return tuple(point_of(threshold, one.right, one.steps) for threshold, one in found)
+
+
+def last_outcome(traces: Sequence[Trace], threshold: float, choose: str = "score") -> Outcome:
+    """The results with all these tries."""
+    *_, found = outcomes(traces, threshold, choose=choose)
+    return found
+
+
 def outcomes(
     traces: Sequence[Trace],
     threshold: float,
     max_steps: int | None = None,
     budget: int | None = None,
+    choose: str = "score",
 ) -> Iterator[Outcome]:
     """The results with 1, 2, ... tries, up to the number of traces.
 
     A try ends after `max_steps` if that is given, and all tries together after `budget` steps.
+    `choose` is "score" or "first", as in `solve`.
     """
     count = traces[0].scores.shape[1]
     running, sure, found = np.ones(count, bool), np.zeros(count, bool), np.zeros(count, bool)
@@ -143,10 +171,12 @@ def outcomes(
         last = np.maximum(own, 1)
         scores, exact = latched(trace.scores, last), latched(trace.exact, last)
         usable = (own > 0) & ~np.isposinf(scores)
-        better = usable & (scores > best) if number else own > 0
+        passes = usable & (scores > threshold)
+        better = usable & (scores > best) if choose == "score" else passes
+        better = better if number else own > 0
         best = np.where(better & usable, scores, best)
         right = np.where(better, exact, right)
         found, steps = found | (usable & exact), steps + own
-        sure = sure | (usable & (scores > threshold))
+        sure = sure | passes
         running = ~sure & (budget is None or steps < budget)
         yield Outcome(right, steps, found, sure)
