@@ -34,6 +34,7 @@ from trm_runtime.runner import Arrays, StepRunner, initial_carry
 Array = np.ndarray[Any, Any]
 
 WARM_UP, MEASURED = 3, 20  # calls
+PEAK_SIZE, PEAK_TIMES = 1024, 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Measurement:
     load_ms: float  # to open the model, the engine being loaded
     step_ms: float  # median of one ACT step; of a loop, its call over the steps it took
     resident_mb: float | None  # added by opening and running, 10^6 bytes
+    peak_gflops: float  # 10^9 operations a second of a large float32 product of numpy, beside it
 
 
 def measure(
@@ -69,7 +71,7 @@ def measure(
     step = step_seconds(runner, {name: array[rows] for name, array in feeds.items()})
     after = _resident()
     added = None if before is None or after is None else (after - before) / 1e6
-    return Measurement(name, batch, loaded * 1e3, step * 1e3, added)
+    return Measurement(name, batch, loaded * 1e3, step * 1e3, added, peak_flops() / 1e9)
 
 
 def load_engine(path: Path, engine: str | None = None) -> str:
@@ -94,6 +96,16 @@ def step_seconds(runner: StepRunner, inputs: Arrays) -> float:
         seconds.append(taken / int(steps))
         carry = output.carry
     return float(np.median(seconds[WARM_UP:]))
+
+
+def peak_flops() -> float:
+    """Operations a second of a float32 product of large square matrices in numpy, all threads."""
+    square, seconds = np.ones((PEAK_SIZE, PEAK_SIZE), np.float32), []
+    for _ in range(PEAK_TIMES):
+        started = time.perf_counter()
+        square @ square
+        seconds.append(time.perf_counter() - started)
+    return 2.0 * PEAK_SIZE**3 / min(seconds)
 
 
 def _resident() -> int | None:

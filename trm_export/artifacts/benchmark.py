@@ -51,6 +51,7 @@ class BenchRow:
     load_ms: float
     step_ms: float  # median of one ACT step at that batch
     resident_mb: float | None  # memory added by opening and running, 10^6 bytes
+    peak_gflops: float  # 10^9 operations a second of numpy's float32 product, in that process
     puzzles: int
     nonfinite: int  # puzzles that NaN or infinity ended
     mean_steps: float
@@ -59,6 +60,7 @@ class BenchRow:
     exact: float | None  # share of puzzles solved
     exact_interval: tuple[float, float] | None  # of that share, Wilson, 95 %
     export_seconds: float | None = None
+    of_peak: float | None = None  # share that a step's products reach of that; int8 may exceed 1
 
 
 def bench(
