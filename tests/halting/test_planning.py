@@ -42,6 +42,7 @@ def test_without_a_budget_all_steps_are_allowed() -> None:
     found = list(settings(traces, 0.0, None, timed=True))
     assert {one.max_steps for one in found} == {1, 2, 4, MAX_STEPS}
     assert {one.tries for one in found} == {1, 2, 3, 4, 5}
+    assert list(settings(traces, 0.0, 0, timed=True)) == []
 
 
 def table(*rows: tuple[float, float], count: int = 100) -> Candidates:

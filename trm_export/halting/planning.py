@@ -41,8 +41,9 @@ def settings(
     first = traces[0]
     useful = [t for t in candidates(first.scores, MOST_THRESHOLDS) if t <= least_sure(first, own)]
     every = len(first.scores)
-    shares = {every, every // 2, every // 4, every // 8, min(budget or every, every)}
-    for most in sorted(steps for steps in shares if 0 < steps <= (budget or every)):
+    least = every if budget is None else min(budget, every)
+    shares = {every, every // 2, every // 4, every // 8, least}
+    for most in sorted(steps for steps in shares if 0 < steps <= least):
         for threshold in sorted({*useful, own}):
             limit = budget if timed else None
             for number, found in enumerate(outcomes(traces, threshold, most, limit), 1):
