@@ -129,7 +129,7 @@ def test_an_accuracy_that_no_choice_has(files: Path) -> None:
         (["--deadline", "50"], "--deadline: expected something like 50ms"),
         (["--budget", "3h"], "--budget: expected something like 20steps"),
         (["--memory", "lots"], "--memory: expected something like 1MB"),
-        (["--exact", "101"], "exact must be at most 100 percent"),
+        (["--exact", "101"], "The percentage exact must be at most 100"),
         (["--deadline", "-1s"], "deadline must be a number above 0"),
     ],
 )

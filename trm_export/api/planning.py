@@ -129,7 +129,7 @@ def _limits(
         if value is not None and not 0 < value < float("inf"):
             raise UsageError(f"{name} must be a number above 0, got {value!r}.")
     if exact is not None and exact > 100:
-        raise UsageError(f"exact must be at most 100 percent, got {exact!r}.")
+        raise UsageError(f"The percentage exact must be at most 100, got {exact!r}.")
     refuse_counts(budget=budget)
     return Limits(deadline, budget, memory, None if exact is None else exact / 100)
 
