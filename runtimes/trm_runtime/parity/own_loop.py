@@ -30,7 +30,7 @@ Array = np.ndarray[Any, Any]
 
 LOOP, REFUSALS = "driver's loop", "refusals"
 PUZZLES, FEW = 256, 24  # that are solved: by the learned rule, and in every other way
-TRIES, SEED = 4, 20  # of the ways with several tries
+TRIES, SEED, SIGMA = 4, 20, 3.0  # of the ways with several tries; their noise must change something
 
 OwnLoop = Callable[[Arrays, LoopOptions], LoopResult]
 
@@ -84,16 +84,18 @@ def trials(chunk: Chunk, contract: StepContract, vary: str | None) -> list[Trial
     slots, three = (contract.batch or max(1, count // 4) for count in (most, few))
     learned = Trial("learned rule", most, LoopOptions("learned", steps, None, slots))
     late = Trial("deadline of 0", few, LoopOptions("learned", steps, 0.0, three))
-    again = partial(LoopOptions, slots=three, deadline=None, vary=vary or "", seed=SEED)
-    votes = again("learned", steps, tries=TRIES, choose="vote")
+    again = partial(LoopOptions, slots=three, deadline=None, vary=vary or "", tries=TRIES)
+    again = partial(again, seed=SEED, sigma=SIGMA)
+    votes = again("learned", steps, choose="vote")
     if contract.granularity == "loop":
         return [learned, late, *([] if vary is None else [Trial("a vote", few, votes)])]
     scores = chunk.scores[chunk.steps - 1, np.arange(len(chunk))]
-    threshold = float(np.median(scores[np.isfinite(scores)])) if len(scores) else 0.0
+    known = scores[np.isfinite(scores)]
+    threshold, above = (float(np.median(known)), float(known.max()) + 1) if len(known) else (0.0, 1)
     short = min(2, steps)
     several = [
-        Trial("tries", few, again(threshold, short, tries=TRIES)),
-        Trial("first sure try", few, again(threshold, short, tries=TRIES, choose="first")),
+        Trial("tries without a sure one", few, again(above, short)),
+        Trial("first sure try", few, again(threshold, short, choose="first")),
         Trial("a vote", few, replace(votes, max_steps=short)),
     ]
     return [
