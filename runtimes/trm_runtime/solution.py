@@ -56,7 +56,8 @@ class Solution(Shown):
     0 (padding) everywhere and NaN for both q values; one without any step has steps 0.
 
     With several tries, steps, q values and stop reason are those of the chosen try; a puzzle whose
-    tries were stopped has "deadline" or "cancelled". The last three fields are None without.
+    tries were stopped, or not all begun in its time, has "deadline" or "cancelled". The last three
+    fields are None without.
     """
 
     answers: np.ndarray[Any, Any]  # (N, S) int32 token ids

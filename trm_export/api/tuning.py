@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +13,17 @@ from trm_export.artifacts.contract_rewrite import embedded_contract, refuse_rewr
 from trm_export.errors import NonfiniteError, UsageError
 from trm_export.files import sidecar
 from trm_export.halting.curve import Point
+from trm_export.halting.trying import refuse_votes, run_tries
 from trm_export.halting.tuning import Tuning, refuse_loop, run_all_steps
-from trm_export.halting.tuning import tune as choose
+from trm_export.halting.tuning import tune as choose_threshold
 from trm_export.tasks.selection import PuzzleSource, boards_of, refuse_puzzles, select_puzzles
 from trm_export.version import TOOL, __version__
 from trm_runtime.contract import StepContract
 from trm_runtime.display import Shown, Table
 from trm_runtime.message_text import counted, rows_text
 from trm_runtime.open import open_runner
+from trm_runtime.tries import plan_tries
+from trm_runtime.try_options import CHOOSE, SIGMA, VARY
 
 if TYPE_CHECKING:
     from trm_export.tasks import Blanks
@@ -40,6 +44,7 @@ class TuneResult(Shown):
         written: the tuned file; None where nothing was written.
         rows: the kind of puzzles.
         judge: `exact` or `valid`; the shares of the curve are of answers that are so.
+        again: the options of `solve` about tries; None with one try.
     """
 
     artifact: Path
@@ -48,6 +53,7 @@ class TuneResult(Shown):
     written: Path | None
     rows: str = "puzzles"
     judge: str = "exact"
+    again: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The complete curve and the choice, in JSON types."""
@@ -62,6 +68,7 @@ class TuneResult(Shown):
             "rows": self.rows,
             "judge": self.judge,
             **vars(self.tuning),
+            **({} if self.again is None else {"tries": self.again}),
         }
 
     @property
@@ -92,13 +99,16 @@ class TuneResult(Shown):
         rows = [
             (name, f"{point.threshold:.4g}", f"{point.exact:.2%}", f"{point.mean_steps:.2f}")
             for name, point in named.items()
+            if point is not None
         ]
         return (Table(self.title, rows, ("", "threshold", self.judge, "mean steps")),)
 
     @property
     def title(self) -> str:
         """The file and the puzzles."""
-        return f"Halting of {self.artifact.name} on {rows_text(self.tuning.puzzles, self.rows)}"
+        tries = "" if self.again is None else f", at most {self.again['tries']} tries"
+        rows = rows_text(self.tuning.puzzles, self.rows)
+        return f"Halting of {self.artifact.name} on {rows}{tries}"
 
 
 def tune(
@@ -110,6 +120,11 @@ def tune(
     count: int = 400,
     lose: float = 0.25,
     judge: str = "exact",
+    tries: int = 1,
+    vary: str = VARY[0],
+    choose: str = CHOOSE[0],
+    seed: int = 0,
+    sigma: float = SIGMA,
     output: FilePath | None = None,
     dry_run: bool = False,
     force: bool = False,
@@ -129,6 +144,8 @@ def tune(
         lose: points of accuracy (0 to 100) that fewer steps may cost.
         judge: `exact` compares answers with solutions; `valid` checks them by the rules of the
             task, and needs none.
+        tries, vary, choose, seed, sigma: see `trm_runtime.solve`. With several tries the threshold
+            is chosen for them; steps are then those of all tries together.
         output: write the tuned file here, and leave the other unchanged.
         dry_run: write nothing.
         force: replace a file that this tool did not make.
@@ -143,29 +160,35 @@ def tune(
     if not 0 <= lose <= _MOST_POINTS:
         raise UsageError(f"--lose must be 0 to {_MOST_POINTS} points of accuracy, got {lose:g}.")
     tell = progress or ignore
-    refuse_counts(count=count)
+    refuse_counts(count=count, tries=tries)
+    again = {"tries": tries, "vary": vary, "choose": choose, "seed": seed, "sigma": sigma}
     refuse_puzzles(puzzles, task, blanks)
     refuse_judge(judge)
     file = Path(artifact)
     target = file if output is None else Path(output)
     contract = embedded_contract(file)
     refuse_loop(contract, str(file))
+    refuse_votes(again)
+    plan_tries(contract, tries, vary, choose, seed, sigma)
     if not dry_run:
         refuse_rewrite(file, target, force=force)
     valid = rules_of(boards_of(contract, task), judge)
     selected = select_puzzles(contract, puzzles, task, blanks, count, "validation")
     chosen = with_solutions(selected, puzzles, judge)
-    trace = run_all_steps(
-        open_runner(file),
-        chosen,
-        lambda done, total: tell(done / total, "Running the puzzles"),
-        valid if judge == "valid" else None,
-    )
+    runner, rules = open_runner(file), valid if judge == "valid" else None
+
+    def told(done: int, total: int) -> None:
+        tell(done / total, "Running the puzzles")
+
+    trace = run_all_steps(runner, chosen, told, rules)
     if trace.nonfinite:
         raise NonfiniteError(file, trace.nonfinite, len(chosen), ", so it was not tuned")
-    found = choose(contract.halt, trace, lose / _MOST_POINTS)
+    own = max(contract.halt.threshold, contract.halt.untuned.threshold)
+    asked = run_tries(runner, chosen, again, own, first=trace, progress=told, valid=rules)
+    found = choose_threshold(contract.halt, trace, lose / _MOST_POINTS, asked[1:], choose)
     written = not dry_run and (found.changes or output is not None)
     if written:
         tuned = replace(contract, halt=contract.halt.tuned(found.chosen.threshold))
         rewrite(file, tuned, target, force=force)
-    return TuneResult(file, contract, found, target if written else None, chosen.kind, judge)
+    path, several = target if written else None, again if tries > 1 else None
+    return TuneResult(file, contract, found, path, chosen.kind, judge, several)

@@ -16,6 +16,7 @@ from trm_export.commands.support.options import (
     Force,
     Judge,
     PuzzleOptions,
+    TryOptions,
 )
 from trm_export.commands.support.trust_options import TrustOptions
 
@@ -48,11 +49,13 @@ DryRun = Annotated[
 @examples(
     "trm-export tune model-int8.tflite",
     "trm-export tune model.onnx --lose 0.5 -o faster.onnx",
+    "trm-export tune model.onnx --tries 8 --blanks hard",
 )
 def tune(
     artifact: Artifact,
     puzzles: PuzzleOptions,
     trust: TrustOptions,
+    again: TryOptions,
     count: Count = 400,
     lose: Lose = 0.25,
     judge: Judge = "exact",
@@ -75,6 +78,7 @@ def tune(
         found = te.tune(
             artifact,
             **vars(puzzles),
+            **vars(again),
             count=count,
             lose=lose,
             judge=judge,
