@@ -111,7 +111,7 @@ def _name_problems(role: str, wanted: Sequence[str], found: Sequence[str]) -> li
 def _array_problems(
     role: str, wanted: Mapping[str, AnySpec], found: Arrays, rows: int | None
 ) -> list[str]:
-    if len(found) == len(wanted) and all(_fits(s, found.get(n), rows) for n, s in wanted.items()):
+    if _all_fit(wanted, found, rows):
         return []
     problems = _name_problems(role, list(wanted), list(found))
     for name in (name for name in wanted if name in found):
@@ -125,12 +125,17 @@ def _array_problems(
     return problems
 
 
-def _fits(spec: AnySpec, array: np.ndarray[Any, Any] | None, rows: int | None) -> bool:
-    return (
-        isinstance(array, np.ndarray)
-        and array.shape == (rows, *spec.shape[1:])
-        and array.dtype == _dtype(spec.dtype)
-    )
+def _all_fit(wanted: Mapping[str, AnySpec], found: Arrays, rows: int | None) -> bool:
+    """The same rules, at once; a step is checked four times."""
+    if len(found) != len(wanted):
+        return False
+    for name, spec in wanted.items():
+        array = found.get(name)
+        if not isinstance(array, np.ndarray) or array.shape != (rows, *spec.shape[1:]):
+            return False
+        if array.dtype != _dtype(spec.dtype):
+            return False
+    return True
 
 
 _dtype = lru_cache(maxsize=None)(np.dtype)

@@ -6,6 +6,7 @@ batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -112,7 +113,7 @@ def finite_rows(contract: StepContract, output: StepOutput) -> Array:
     tensors += [output.carry[spec.name] for spec in contract.carry if spec.dtype == "float32"]
     finite = np.ones(len(output.outputs["logits"]), dtype=bool)
     with np.errstate(over="ignore", invalid="ignore"):  # a sum is finite only if all its terms are
-        if all(np.isfinite(np.add.reduce(tensor, axis=None)) for tensor in tensors):
+        if math.isfinite(sum(float(np.add.reduce(tensor, axis=None)) for tensor in tensors)):
             return finite
     for tensor in tensors:
         finite &= np.isfinite(tensor).all(axis=tuple(range(1, tensor.ndim)))
