@@ -3,7 +3,7 @@
     python benchmarks/measure_thinking.py [--count 300] [--only sudoku9] [--levels minimal hard]
 
 Exports each shipped checkpoint to ONNX in fp32 and int8, and runs it on test puzzles. Every result
-is saved at once in --state; a second run goes on where the first stopped, and measures again what
+is saved at once in --state; a second run does what the first did not, and measures again what
 was measured with other weights, or with another --count. The tables between the markers of the
 page are then written from all results. `ms` is a median step of one puzzle on this machine, times
 the steps.
