@@ -3,7 +3,7 @@
     python benchmarks/measure_thinking.py [--count 300] [--only sudoku9] [--levels minimal hard]
 
 Exports each shipped checkpoint to ONNX in fp32 and int8, and runs it on test puzzles. Every result
-is saved at once in --state; a second run goes on where the first stopped, and measures again what
+is saved at once in --state; a second run does what the first did not, and measures again what
 was measured with other weights, or with another --count. The tables between the markers of the
 page are then written from all results. `ms` is a median step of one puzzle on this machine, times
 the steps.
@@ -23,12 +23,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import trm_export as te
 from trm_export.api.speed import this_machine
-from trm_export.artifacts.benchmark import bench
+from trm_export.artifacts.file_measures import step_cost
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.files import atomic_write, sha256_file
 from trm_export.halting.trying import Outcome, outcomes, run_tries
 from trm_export.tasks.selection import select_puzzles
 from trm_runtime import open_runner
+from trm_runtime.cores import available_cores
+from trm_runtime.measure import load_engine
 from trm_runtime.parity.counts import wilson
 from trm_runtime.try_options import CHOOSE, SIGMA, VARY
 
@@ -43,7 +45,6 @@ LEVELS: dict[str, tuple[str | None, ...]] = {
     "sudoku4": (None,),  # only with --only: it solves everything at once
 }
 SEED = 0
-ROUNDS = 3  # the fastest counts: other work on the machine only makes a step slower
 
 Result = dict[str, Any]
 
@@ -108,9 +109,11 @@ def measure(name: str, only: Sequence[str] | None, count: int, state: State) -> 
 def cost_of(file: Path) -> Result:
     """Milliseconds of a step of one puzzle, and the engine, in a process of its own."""
     contract = open_runner(file).contract
-    first = select_puzzles(contract, None, None, None, 1).inputs
-    row = min((bench(file, first) for _ in range(ROUNDS)), key=lambda row: row.step_ms)
-    return {"step_ms": row.step_ms, "engine": row.engine}
+    feeds = select_puzzles(contract, None, None, None, 1).feeds(contract.num_puzzle_identifiers)
+    return {
+        "step_ms": step_cost(file, feeds, available_cores(), None).step_ms,
+        "engine": load_engine(file),
+    }
 
 
 def level_of(file: Path, level: str | None, count: int) -> Result:
@@ -134,12 +137,16 @@ def as_json(found: Outcome) -> Result:
 
 
 def write_page(page: Path, results: Sequence[Result]) -> None:
-    """Replaces what is between the markers of the page."""
-    before, _, rest = page.read_text().partition(MARKERS[0])
-    after = rest.partition(MARKERS[1])[2]
-    tables = "\n\n".join(lines_of(in_order(results)))
+    """Writes the tables into the page."""
+    between_markers(page, MARKERS, "\n\n".join(lines_of(in_order(results))))
+
+
+def between_markers(page: Path, markers: tuple[str, str], text: str) -> None:
+    """Replaces what is between the markers."""
+    before, _, rest = page.read_text().partition(markers[0])
+    after = rest.partition(markers[1])[2]
     with atomic_write(page, force=True) as new:
-        new.write_text(f"{before}{MARKERS[0]}\n{tables}\n{MARKERS[1]}{after}")
+        new.write_text(f"{before}{markers[0]}\n{text}\n{markers[1]}{after}")
 
 
 def in_order(results: Sequence[Result]) -> list[Result]:

@@ -48,7 +48,7 @@ class Asking:
         self._q_continue = np.full(rows, np.nan, dtype=np.float32)
         self.reasons = np.full(rows, RUNNING, dtype=np.int8)
         first = rows if tries.all_run else self._count
-        self._next, self._first = 0, first  # the rows that wait from the beginning
+        self._next, self._first = 0, int(first)  # the rows that wait from the beginning
         self._later: list[int] = []  # a heap of those that wait since: all are higher
         self._left = np.full(self._count, first // max(self._count, 1))  # tries to be finished
         self._done = np.zeros(self._count, dtype=bool)
@@ -83,8 +83,8 @@ class Asking:
     def _in_time(self) -> Iterator[int]:
         """The next rows, those of begun puzzles first; puzzles without time left get no other."""
         while self._later or self._next < self._first:
-            row = heapq.heappop(self._later) if self._later else self._following()
-            puzzle, now = row % self._count, time.monotonic()
+            row: int = heapq.heappop(self._later) if self._later else self._following()
+            now, puzzle = time.monotonic(), row % self._count
             if self.reasons[row] != RUNNING:
                 continue
             if self._ends[puzzle] <= now:
@@ -96,9 +96,10 @@ class Asking:
 
     def _following(self) -> int:
         """The next of the rows that wait from the beginning; all tries of a puzzle together."""
-        index, self._next = self._next, self._next + 1
-        own, puzzle = index % (self._first // self._count), index // (self._first // self._count)
-        return own * self._count + puzzle
+        index: int = self._next
+        self._next += 1
+        puzzle, number = divmod(index, self._first // self._count)
+        return int(number * self._count + puzzle)
 
     def feeds(self, rows: Array) -> dict[str, Array]:
         """The inputs (n, ...) of these rows, in their guises."""
