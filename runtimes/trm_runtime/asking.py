@@ -40,6 +40,7 @@ class Asking:
         self.steps = np.zeros(rows, dtype=np.int32)
         self._q_halt = np.full(rows, np.nan, dtype=np.float32)
         self._q_continue = np.full(rows, np.nan, dtype=np.float32)
+        self._moved = np.full(rows, np.inf, dtype=np.float32)
         self.reasons = np.full(rows, RUNNING, dtype=np.int8)
         first = rows if tries.all_run else self._count
         self._next, self._first = 0, first  # the rows that wait from the beginning
@@ -76,8 +77,19 @@ class Asking:
             feeds["inputs"] = self.tries.guises.ask(feeds["inputs"], self.numbers(rows))
         return feeds
 
+    @property
+    def measured(self) -> bool:
+        """Whether `latch` needs how far the states moved."""
+        return self._policy.measured
+
     def latch(
-        self, rows: Array, answers: Array, q_halt: Array, q_continue: Array, finite: Array
+        self,
+        rows: Array,
+        answers: Array,
+        q_halt: Array,
+        q_continue: Array,
+        finite: Array,
+        moved: Array | None = None,
     ) -> None:
         """The results (n, ...) of these rows after `steps`, which the caller has counted."""
         self.reasons[rows[~finite]] = _NONFINITE
@@ -87,8 +99,10 @@ class Asking:
             answers = self.tries.guises.undo(answers, self.numbers(rows))
         self._answers[rows] = answers
         self._q_halt[rows], self._q_continue[rows] = q_halt[finite], q_continue[finite]
+        if moved is not None:
+            self._moved[rows] = moved[finite]
         self.reasons[rows] = self._policy.reasons(
-            self.steps[rows], self._q_halt[rows], self._q_continue[rows]
+            self.steps[rows], self._q_halt[rows], self._q_continue[rows], self._moved[rows]
         )
 
     def finish(self, rows: Array) -> Array:
@@ -152,6 +166,7 @@ class Asking:
             outputs=outputs,
             carry=carry,
             tries=self.numbers(rows) if more else None,
+            moved=self._moved[rows] if self.measured else None,
             solved=self._solution(puzzles[finished]) if more and finished.any() else None,
         )
 
@@ -199,6 +214,7 @@ class Asking:
             tries,
             total_steps,
             chosen,
+            self._moved[rows] if self.measured else None,
         )
 
     def _chosen(self, rows: Array) -> Array:

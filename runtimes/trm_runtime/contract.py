@@ -72,12 +72,14 @@ class HaltRule:
 
     The score is `q_halt`, or `q_halt - q_continue` for kind "q_halt_minus_q_continue" (logits).
     `trained` is the threshold of the model itself, in a file that was tuned after its export; a
-    driver does not need it.
+    driver does not need it. `settled` is the threshold of the other rule, by which a row is done
+    when its states move less than that in a step.
     """
 
     kind: str = "q_halt"  # one of HALT_KINDS
     threshold: float = 0.0
     trained: float | None = None  # in the JSON only if not None
+    settled: float | None = None  # relative movement, above 0; in the JSON only if not None
 
     def score(self, q_halt: Any, q_continue: Any) -> Any:
         """The number to compare with the threshold; numpy arrays or tensors of any framework."""
@@ -91,7 +93,7 @@ class HaltRule:
     def tuned(self, threshold: float) -> HaltRule:
         """This rule with another threshold; the model's own is kept in `trained`."""
         own = self.untuned.threshold
-        return HaltRule(self.kind, threshold, None if threshold == own else own)
+        return replace(self, threshold=threshold, trained=None if threshold == own else own)
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ class StepContract(Shown):
             *tensor_problems(*tensors),
             *structure_problems(kind, *tensors),
             *number_problems(kind, self.max_steps, self.passes, self.schema_version),
-            *halt_problems(kind, halt.kind, halt.threshold, halt.trained),
+            *halt_problems(kind, halt.kind, halt.threshold, halt.trained, halt.settled),
             *identifier_problems(self.inputs, self.num_puzzle_identifiers, table),
             *alphabet_problems(self.alphabet, self.vocab_size),
             *symmetry_problems(self.symmetries, self.seq_len, self.vocab_size),
@@ -277,7 +279,7 @@ def _without_none(fields: dict[str, Any], optional: Sequence[str]) -> dict[str, 
 OPTIONAL_KEYS = ("puzzle_table_sha256", SYMMETRIES)
 """An older reader refuses only contracts that have one of these."""
 
-OPTIONAL_HALT_KEYS = ("trained",)  # of the halt rule, for the same reason
+OPTIONAL_HALT_KEYS = ("trained", "settled")  # of the halt rule, for the same reason
 
 _KEYS = tuple(key for key in StepContract.__dataclass_fields__ if key not in OPTIONAL_KEYS)
 _HALT_KEYS = tuple(key for key in HaltRule.__dataclass_fields__ if key not in OPTIONAL_HALT_KEYS)
@@ -336,8 +338,8 @@ def _read_halt(parent: Fields) -> HaltRule:
     given = [key for key in OPTIONAL_HALT_KEYS if isinstance(halt, dict) and key in halt]
     fields = parent.object("halt", (*_HALT_KEYS, *given))
     kind, threshold = fields.choice("kind", HALT_KINDS), fields.number("threshold")
-    trained = {key: fields.number(key) for key in given if fields.values[key] is not None}
-    return HaltRule(kind, threshold, **trained)
+    others = {key: fields.number(key) for key in given if fields.values[key] is not None}
+    return HaltRule(kind, threshold, **others)
 
 
 def _read_made_by(parent: Fields) -> MadeBy:

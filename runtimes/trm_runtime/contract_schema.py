@@ -85,6 +85,7 @@ _LIMITS: Mapping[str, Schema] = {
     "num_puzzle_identifiers": {"minimum": 1},
     "granularity": {"enum": list(GRANULARITIES)},
     "kind": {"enum": list(HALT_KINDS)},
+    "settled": {"exclusiveMinimum": 0},
     "name": {"minLength": 1},
     "next": {"pattern": f"{NEXT}$"},
     "dtype": {"enum": list(DTYPES)},
@@ -192,8 +193,8 @@ def _granularity_rules() -> Iterable[Schema]:
             _has("outputs", "output", required_outputs(granularity)),
         ]
         if granularity == "loop":
-            trained = {key: {"type": "null"} for key in OPTIONAL_HALT_KEYS}
-            empty: Schema = {"carry": {"maxItems": 0}, "halt": {"properties": trained}}
+            others = {key: {"type": "null"} for key in OPTIONAL_HALT_KEYS}
+            empty: Schema = {"carry": {"maxItems": 0}, "halt": {"properties": others}}
             then = [{"properties": empty}, *then[1:]]
         else:
             then += [_current(name) for name in list(INPUTS)[1:]]

@@ -41,6 +41,7 @@ class StepEvent:
     carry: Mapping[str, np.ndarray[Any, Any]]  # (B, ...) the carry after this step
     tries: np.ndarray[Any, Any] | None = None  # (n,) int64: which try each is, with several tries
     solved: Solution | None = None  # of the finished puzzles, with several tries
+    moved: np.ndarray[Any, Any] | None = None  # (n,) float32, see Solution; None if not measured
 
     __repr__ = one_line
     _repr_html_ = field_table
@@ -56,7 +57,9 @@ class Solution(Shown):
     0 (padding) everywhere and NaN for both q values; one without any step has steps 0.
 
     With several tries, steps, q values and stop reason are those of the chosen try; a puzzle whose
-    tries were stopped has "deadline" or "cancelled". The last three fields are None without.
+    tries were stopped has "deadline" or "cancelled". `tries`, `total_steps` and `chosen` are None
+    without. `moved` is the relative change of the states in the step that gave the answer (the
+    formula is in docs/contract.md), infinity after a first step, and None if it was not measured.
     """
 
     answers: np.ndarray[Any, Any]  # (N, S) int32 token ids
@@ -69,6 +72,7 @@ class Solution(Shown):
     tries: np.ndarray[Any, Any] | None = None  # (N,) int32: how many tries were begun
     total_steps: np.ndarray[Any, Any] | None = None  # (N,) int32: of all tries together
     chosen: np.ndarray[Any, Any] | None = None  # (N,) int32: the try that gave the answer, from 0
+    moved: np.ndarray[Any, Any] | None = None  # (N,) float32: how far the states moved in that step
 
     def __len__(self) -> int:
         return len(self.stop_reasons)

@@ -19,7 +19,7 @@ from trm_runtime.failures import Parser, add_engine_options, answers_code, say
 from trm_runtime.message_text import counted
 from trm_runtime.streams import StatusLine
 from trm_runtime.trust import add_options
-from trm_runtime.try_options import CHOOSE, SIGMA, VARY
+from trm_runtime.try_options import CHOOSE, HALT, SIGMA, VARY
 
 if TYPE_CHECKING:
     from trm_runtime.answers import Stream
@@ -32,13 +32,13 @@ _OTHERS = ("doctor", "check", "serve")  # commands
 
 
 def _halt(text: str) -> str | float:
-    if text in ("learned", "max_steps"):
+    if text in HALT:
         return text
     try:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"expected learned, max_steps or a number, got {text!r}"
+            f"expected {', '.join(HALT)} or a number, got {text!r}"
         ) from None
 
 
@@ -75,7 +75,10 @@ def parser() -> Parser:
     add("--puzzle-table", metavar="FILE",
         help="the model's puzzle embeddings, if they are not beside it")  # fmt: skip
     add("--halt", type=_halt, default="learned", metavar="RULE",
-        help="learned (default), max_steps, or a threshold for the halt logit")  # fmt: skip
+        help="learned (default), max_steps, settled, both, or a threshold for the halt "
+        "logit")  # fmt: skip
+    add("--settled", type=float, metavar="X",
+        help="threshold of how far states move in a step (default: the file's)")  # fmt: skip
     add("--max-steps", type=int, metavar="N", help="stop every puzzle after N steps")
     add("--deadline", type=float, metavar="SECONDS", help="stop all puzzles after this time")
     add("--batch-size", type=int, metavar="N", help="puzzles in one batch (default 64)")
@@ -190,6 +193,7 @@ def _solve(
             runner,
             inputs,
             halt=options.halt,
+            settled=options.settled,
             max_steps=options.max_steps,
             deadline=left,
             batch_size=options.batch_size,

@@ -18,7 +18,7 @@ from trm_export.commands.support.tune_tables import plot
 from trm_export.halting.curve import Trace
 from trm_export.halting.tuning import tune
 from trm_export.tasks import get_task
-from trm_runtime import HaltRule
+from trm_runtime import HaltRule, UsageError, open_runner, solve
 
 SIZE = ["--count", "64"]
 
@@ -91,6 +91,29 @@ def test_json_is_the_whole_curve_and_the_original_stays(
     assert found["front"]
     assert all(point in found["points"] for point in found["front"])
     assert {"threshold", "exact", "interval", "mean_steps"} <= found["points"][0].keys()
+
+
+def test_the_threshold_of_movement_goes_into_the_file_and_halts(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, target = files / "slow.onnx", files / "settled.onnx"
+    with pytest.raises(UsageError, match="trm-export tune --settled"):
+        solve(open_runner(file), "1.34341221434321", halt="settled")
+    assert run(["tune", str(file), "-o", str(target), *SIZE, "--settled"]) == 0
+    captured = capsys.readouterr()
+    assert "By how far states move in a step" in captured.out
+    assert max(map(len, captured.out.replace(str(target), "").splitlines())) <= 80
+    settled = embedded_contract(target).halt.settled
+    assert settled is not None
+    assert f"Settled is moved < {settled:g}: " in captured.err
+    runner = open_runner(target)
+    solution = solve(runner, "1.34341221434321", halt="settled")
+    assert solution.moved is not None
+    assert (solution.moved[0] < settled) == (solution.stop_reasons[0] == "halted")
+    again = embedded_contract(target)
+    assert run(["tune", str(target), *SIZE]) == 0
+    capsys.readouterr()
+    assert embedded_contract(target) == again
 
 
 def test_a_dry_run_writes_nothing(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,6 +60,7 @@ CONTRACTS = {
     "identifiers": make_contract(num_puzzle_identifiers=7),
     "table": with_table(),
     "tuned": make_contract(halt=HaltRule("q_halt_minus_q_continue", 2.5, trained=0.0)),
+    "settled": make_contract(halt=HaltRule("q_halt", 2.5, settled=0.125)),
     "int8": with_integers(),
     "symmetries": make_contract(
         symmetries=Symmetries(((1, 0, 3, 2), (0, 2, 1, 3)), ((2, 3, 4, 5),))

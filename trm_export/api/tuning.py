@@ -51,6 +51,7 @@ class TuneResult(Shown):
 
     def to_json(self) -> dict[str, Any]:
         """The complete curve and the choice, in JSON types."""
+        found = {name: value for name, value in vars(self.tuning).items() if value is not None}
         return {
             "tool": f"{TOOL} {__version__}",
             "kind": "tune",
@@ -61,7 +62,7 @@ class TuneResult(Shown):
             "written": self.written,
             "rows": self.rows,
             "judge": self.judge,
-            **vars(self.tuning),
+            **found,
         }
 
     @property
@@ -77,18 +78,35 @@ class TuneResult(Shown):
         found, score = self.tuning, self.contract.halt.kind
         old, new = found.present, found.chosen
         if not found.changes:
-            return f"The present threshold {old.threshold:g} stays: no other one saves steps."
+            stays = f"The present threshold {old.threshold:g} stays: no other one saves steps."
+            return stays + self._settled
         verb = "would be" if self.written is None else "is"
         return (
             f"The rule {verb} {score} > {new.threshold:g} instead of > {old.threshold:g}: "
             f"{new.mean_steps - old.mean_steps:+.2f} steps; of {counted(found.puzzles, 'puzzle')} "
             f"{found.lost} lost, {found.won} won (McNemar's exact p = {found.p_value:.2g})."
+            f"{self._settled}"
+        )
+
+    @property
+    def _settled(self) -> str:
+        """The rule of movement that was chosen; nothing if it was not measured."""
+        if self.tuning.settling is None:
+            return ""
+        verb = "would be" if self.written is None else "is"
+        found = self.tuning.settling.chosen
+        return (
+            f" Settled {verb} moved < {found.threshold:g}: {found.exact:.2%} in "
+            f"{found.mean_steps:.2f} steps."
         )
 
     def tables(self) -> tuple[Table, ...]:
         """The named points; the complete curve is in `tuning`."""
         found = self.tuning
         named = {"present": found.present, "chosen": found.chosen, "all steps": found.all_steps}
+        if found.settling is not None:
+            named["settled"] = found.settling.chosen
+            named["both"] = found.settling.chosen_both
         rows = [
             (name, f"{point.threshold:.4g}", f"{point.exact:.2%}", f"{point.mean_steps:.2f}")
             for name, point in named.items()
@@ -109,6 +127,7 @@ def tune(
     blanks: Blanks | str | None = None,
     count: int = 400,
     lose: float = 0.25,
+    settled: bool = False,
     judge: str = "exact",
     output: FilePath | None = None,
     dry_run: bool = False,
@@ -127,6 +146,7 @@ def tune(
         blanks: of the shipped puzzles: a number, `minimal` or `hard`.
         count: how many puzzles, at most.
         lose: points of accuracy (0 to 100) that fewer steps may cost.
+        settled: measure how far the states move, and choose the threshold of halt "settled" too.
         judge: `exact` compares answers with solutions; `valid` checks them by the rules of the
             task, and needs none.
         output: write the tuned file here, and leave the other unchanged.
@@ -160,12 +180,14 @@ def tune(
         chosen,
         lambda done, total: tell(done / total, "Running the puzzles"),
         valid if judge == "valid" else None,
+        measured=settled,
     )
     if trace.nonfinite:
         raise NonfiniteError(file, trace.nonfinite, len(chosen), ", so it was not tuned")
     found = choose(contract.halt, trace, lose / _MOST_POINTS)
-    written = not dry_run and (found.changes or output is not None)
+    halt = found.tuned(contract.halt)
+    written = not dry_run and (halt != contract.halt or output is not None)
     if written:
-        tuned = replace(contract, halt=contract.halt.tuned(found.chosen.threshold))
+        tuned = replace(contract, halt=halt)
         rewrite(file, tuned, target, force=force)
     return TuneResult(file, contract, found, target if written else None, chosen.kind, judge)

@@ -30,6 +30,14 @@ Lose = Annotated[
         rich_help_panel=RUN,
     ),
 ]
+Settled = Annotated[
+    bool,
+    typer.Option(
+        "--settled",
+        help="Measure how far states move, and choose the threshold of --halt settled too.",
+        rich_help_panel=RUN,
+    ),
+]
 Target = Annotated[
     Path | None,
     typer.Option(
@@ -55,6 +63,7 @@ def tune(
     trust: TrustOptions,
     count: Count = 400,
     lose: Lose = 0.25,
+    settled: Settled = False,
     judge: Judge = "exact",
     output: Target = None,
     dry_run: DryRun = False,
@@ -77,6 +86,7 @@ def tune(
             **vars(puzzles),
             count=count,
             lose=lose,
+            settled=settled,
             judge=judge,
             output=output,
             dry_run=dry_run,

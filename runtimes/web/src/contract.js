@@ -14,7 +14,7 @@ const SHA256 = /^[0-9a-f]{64}$/;
 // Key to type; a type that ends in ? may be null, a key that ends in ? may be missing.
 const TENSOR = { name: "text", dtype: DTYPES, shape: ["whole?"] };
 const GRID = { scale: "number", zero_point: "whole" }; // of int8 tensors
-const HALT = { kind: HALT_KINDS, threshold: "number", "trained?": "number?" };
+const HALT = { kind: HALT_KINDS, threshold: "number", "trained?": "number?", "settled?": "number?" };
 const MADE_BY = { tool: "text", versions: "texts", weights_sha256: "text", config_digest: "text" };
 const CONTRACT = {
   schema_version: "whole",
@@ -176,6 +176,8 @@ function ruleProblems(contract) {
   refuse(contract.max_steps < 1, "max_steps: expected 1 or more");
   refuse(passes < 1 || (passes > 1 && granularity !== "block"), "passes: expected 1, or more in a block");
   refuse(isLoop && (halt.trained ?? null) !== null, "halt.trained: expected null in a loop");
+  refuse(isLoop && (halt.settled ?? null) !== null, "halt.settled: expected null in a loop");
+  refuse((halt.settled ?? 1) <= 0, "halt.settled: expected a number above 0");
   identifierProblems(contract, given, refuse);
   if (alphabet) alphabetProblems(alphabet, outputs.find((s) => s.name === "logits"), refuse);
   symmetryProblems(contract, refuse);

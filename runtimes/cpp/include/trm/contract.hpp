@@ -447,12 +447,17 @@ inline Contract Contract::parse(const std::string& text) {
   contract.inputs = read_specs(fields, "inputs", contract.batch);
   contract.carry = read_specs(fields, "carry", contract.batch);
   contract.outputs = read_specs(fields, "outputs", contract.batch);
-  Fields halt(fields.get("halt"), "halt", {"kind", "threshold"}, problems, {"trained"});
+  Fields halt(fields.get("halt"), "halt", {"kind", "threshold"}, problems,
+              {"trained", "settled"});
   contract.halt_kind = halt.choice("kind", {"q_halt", "q_halt_minus_q_continue"});
   contract.threshold = halt.number("threshold");
   if (halt.has("trained")) {
     halt.number("trained");
     if (contract.is_loop()) problems.emplace_back("halt.trained: expected null in a loop");
+  }
+  if (halt.has("settled")) {
+    if (!(halt.number("settled") > 0)) problems.emplace_back("halt.settled: expected a number above 0");
+    if (contract.is_loop()) problems.emplace_back("halt.settled: expected null in a loop");
   }
   if (fields.has("alphabet")) {
     contract.alphabet.emplace();
