@@ -35,6 +35,7 @@ from trm_runtime.contract import (
     OPTIONAL_HALT_KEYS,
     OPTIONAL_KEYS,
     CarrySpec,
+    Confidence,
     ContractError,
     HaltRule,
     MadeBy,
@@ -60,6 +61,7 @@ PARTS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "Halt rule": (HaltRule, OPTIONAL_HALT_KEYS),
     "Provenance": (MadeBy, ()),
     "Symmetries": (Symmetries, ()),
+    "Confidence rule": (Confidence, ()),
 }
 TYPES = {
     "str": "text",
@@ -75,6 +77,7 @@ TYPES = {
     "HaltRule": "halt rule",
     "MadeBy": "provenance",
     "Symmetries | None": "symmetries or null",
+    "Confidence | None": "confidence rule or null",
     "tuple[tuple[int, ...], ...]": "list of lists of whole numbers",
     "tuple[TensorSpec, ...]": "list of tensors",
     "tuple[CarrySpec, ...]": "list of carry tensors",

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from trm_runtime.certainty import confidence_of, rule_for
 from trm_runtime.contract import StepContract
 from trm_runtime.halting import RUNNING, HaltPolicy
 from trm_runtime.solution import STOP_REASONS, Solution, StepEvent
@@ -31,8 +32,10 @@ class Asking:
         tokens: Mapping[str, Array],
         policy: HaltPolicy,
         tries: Tries,
+        abstain: float | None = None,
     ) -> None:
         self.tries = tries
+        self._abstain, self._sureness = abstain, rule_for(contract, abstain)
         self._contract, self._tokens, self._policy = contract, tokens, policy
         self._count, seq = tokens["inputs"].shape
         rows = self._count * tries.count
@@ -80,7 +83,7 @@ class Asking:
     @property
     def measured(self) -> bool:
         """Whether `latch` needs how far the states moved."""
-        return self._policy.measured
+        return self._policy.measured or bool(self._sureness and self._sureness.moved)
 
     def latch(
         self,
@@ -167,7 +170,7 @@ class Asking:
             carry=carry,
             tries=self.numbers(rows) if more else None,
             moved=self._moved[rows] if self.measured else None,
-            solved=self._solution(puzzles[finished]) if more and finished.any() else None,
+            solved=self._solved(puzzles[finished]),
         )
 
     def stopped(self, reason: str) -> Solution:
@@ -177,9 +180,14 @@ class Asking:
 
     def solution(self, stopped: str | None = None) -> Solution:
         """The results when no row is running; `stopped` is why unfinished puzzles are."""
-        if self.tries.count == 1:
-            return self._found(np.arange(self._count))
-        return self._solution(np.arange(self._count), stopped)
+        puzzles = np.arange(self._count)
+        return self._found(puzzles) if self.tries.count == 1 else self._solution(puzzles, stopped)
+
+    def _solved(self, puzzles: Array) -> Solution | None:
+        """Of these puzzles, where an event does not say it all."""
+        if not len(puzzles) or (self.tries.count == 1 and self._abstain is None):
+            return None
+        return self._found(puzzles) if self.tries.count == 1 else self._solution(puzzles)
 
     def _solution(self, puzzles: Array, stopped: str | None = None) -> Solution:
         """Of these puzzles, among whose tries one is chosen."""
@@ -191,8 +199,24 @@ class Asking:
             STOP_REASONS[code] if done or stopped is None else stopped
             for code, done in zip(self.reasons[own].tolist(), self._done[puzzles].tolist())
         ]
-        counts = ((steps > 0).sum(axis=0), steps.sum(axis=0), chosen)
-        return self._found(own, reasons, *(count.astype(np.int32) for count in counts))
+        return self._found(
+            own,
+            reasons,
+            (steps > 0).sum(axis=0).astype(np.int32),
+            steps.sum(axis=0).astype(np.int32),
+            chosen.astype(np.int32),
+            self._agreement(table, own),
+        )
+
+    def _agreement(self, table: Array, own: Array) -> Array:
+        """(n,) float32: the share of (K, n) rows that came to an end with the answer of `own`."""
+        ends = [STOP_REASONS.index(reason) for reason in ("halted", "max_steps")]
+        votes = equal = np.zeros(len(own), dtype=np.int64)
+        for rows in table:
+            ended = np.isin(self.reasons[rows], ends) | (rows == own)
+            votes = votes + ended
+            equal = equal + (ended & (self._answers[rows] == self._answers[own]).all(axis=1))
+        return (equal / votes).astype(np.float32)
 
     def _found(
         self,
@@ -201,10 +225,14 @@ class Asking:
         tries: Array | None = None,
         total_steps: Array | None = None,
         chosen: Array | None = None,
+        agreement: Array | None = None,
     ) -> Solution:
         stops = [STOP_REASONS[code] for code in self.reasons[rows].tolist()]
+        answers, confidence = self._answers[rows], self._confidence(rows, agreement)
+        if confidence is not None:
+            answers[confidence < self._abstain] = 0
         return Solution(
-            self._answers[rows],
+            answers,
             self.steps[rows],
             self._q_halt[rows],
             self._q_continue[rows],
@@ -215,7 +243,20 @@ class Asking:
             total_steps,
             chosen,
             self._moved[rows] if self.measured else None,
+            agreement,
+            confidence,
+            self._abstain,
         )
+
+    def _confidence(self, rows: Array, agreement: Array | None) -> Array | None:
+        """(n,) float32 of these rows; None if no one asked for it. 0 where NaN ended a row."""
+        if self._sureness is None:
+            return None
+        score = self._policy.rule.score(self._q_halt[rows], self._q_continue[rows])
+        broken = self.reasons[rows] == _NONFINITE
+        score = np.where(broken, np.float32(np.nan), score)
+        moved = self._moved[rows] if self.measured else None
+        return confidence_of(self._sureness, score, moved, agreement)
 
     def _chosen(self, rows: Array) -> Array:
         """(n,) the chosen try of each column of (K, n) rows; of equal ones the lowest."""

@@ -24,6 +24,8 @@ from itertools import chain
 from typing import Any
 
 from trm_runtime import strict_json, tensors_json
+from trm_runtime.confidence import KEY as CONFIDENCE
+from trm_runtime.confidence import Confidence, confidence_problems, read_confidence
 from trm_runtime.contract_rules import (
     GRANULARITIES,
     HALT_KINDS,
@@ -52,6 +54,7 @@ __all__ = [
     "METADATA_KEY",
     "SCHEMA_VERSION",
     "CarrySpec",
+    "Confidence",
     "HaltRule",
     "MadeBy",
     "StepContract",
@@ -141,6 +144,7 @@ class StepContract(Shown):
     alphabet: tuple[str, ...] | None = None  # [id]: characters read as that id, the first printed
     num_puzzle_identifiers: int | None = None  # ids are 0..this-1; None without those inputs
     puzzle_table_sha256: str | None = None  # of the table's file; in the JSON only if not None
+    confidence: Confidence | None = None  # in the JSON only if not None
     symmetries: Symmetries | None = None  # of the task; in the JSON only if not None
     schema_version: int = SCHEMA_VERSION
 
@@ -182,6 +186,7 @@ class StepContract(Shown):
             *halt_problems(kind, halt.kind, halt.threshold, halt.trained, halt.settled),
             *identifier_problems(self.inputs, self.num_puzzle_identifiers, table),
             *alphabet_problems(self.alphabet, self.vocab_size),
+            *confidence_problems(self.confidence, kind),
             *symmetry_problems(self.symmetries, self.seq_len, self.vocab_size),
             *text_problems(self._texts()),
         ]
@@ -276,7 +281,7 @@ def _without_none(fields: dict[str, Any], optional: Sequence[str]) -> dict[str, 
 
 # --- reading -------------------------------------------------------------------------------------
 
-OPTIONAL_KEYS = ("puzzle_table_sha256", SYMMETRIES)
+OPTIONAL_KEYS = ("puzzle_table_sha256", CONFIDENCE, SYMMETRIES)
 """An older reader refuses only contracts that have one of these."""
 
 OPTIONAL_HALT_KEYS = ("trained", "settled")  # of the halt rule, for the same reason
@@ -303,6 +308,7 @@ def _read_contract(value: object, where: str) -> StepContract:
         "alphabet": fields.texts_or_null("alphabet"),
         "num_puzzle_identifiers": fields.integer_or_null("num_puzzle_identifiers"),
         "puzzle_table_sha256": fields.text_or_null("puzzle_table_sha256"),
+        CONFIDENCE: read_confidence(fields),
         SYMMETRIES: read_symmetries(fields),
     }
     batch_is_known = not any(problem.startswith("batch:") for problem in problems)

@@ -67,6 +67,7 @@ def solve(
     seed: int = 0,
     sigma: float = SIGMA,
     settled: float | None = None,
+    abstain: float | None = None,
 ) -> Solution:
     """Solve N puzzles and return the answer of each from the step at which it stopped.
 
@@ -97,6 +98,10 @@ def solve(
     the first confident try, else of the first) or "vote" (the most frequent answer; every puzzle
     then gets all tries).
 
+    With `abstain` (0 to below 1) each answer has the probability that it is right, by the
+    coefficients in the contract (`trm-export tune --confidence`), and an answer below it is
+    withheld; see Solution. 0 withholds none.
+
     Raises RejectedInputError for puzzles that do not fit the model, also those with padding inside
     (0 to 9 are not the ids of digits), UsageError for wrong options, ContractMismatchError if the
     engine returns other tensors than the contract has.
@@ -110,7 +115,7 @@ def solve(
     plan = plan_tries(contract, _count("tries", tries), vary, choose, seed, sigma)
     slots = _slots(contract, batch_size, len(tokens["inputs"]) * plan.count)
     check_rows(contract, slots)
-    asking = Asking(contract, tokens, policy, plan)
+    asking = Asking(contract, tokens, policy, plan, abstain)
     limit = started + _seconds(deadline)
     if contract.granularity == "loop":
         _refuse_loop_options(halt, policy, contract)

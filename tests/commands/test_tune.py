@@ -116,6 +116,35 @@ def test_the_threshold_of_movement_goes_into_the_file_and_halts(
     assert embedded_contract(target) == again
 
 
+def test_the_confidence_goes_into_the_file_and_withholds_answers(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, target = files / "slow.onnx", files / "sure.onnx"
+    assert run(["evaluate", str(file), *SIZE, "--abstain", "0.5"]) == 2
+    assert "`trm-export tune --confidence`" in capsys.readouterr().err
+    assert run(["tune", str(file), "-o", str(target), *SIZE, "--confidence", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    rule = embedded_contract(target).confidence
+    assert rule is not None
+    assert found["confidence"] == vars(rule)
+    assert rule.puzzles == 64
+    assert embedded_contract(target).halt.settled is None
+
+    assert run(["evaluate", str(target), *SIZE, "--abstain", "0.9", "--json"]) == 0
+    score = json.loads(capsys.readouterr().out)
+    assert score["answered"] == round(score["coverage"] * 64)
+    points = score["calibration"]["points"]
+    assert [one["answered"] for one in points] == [32, 51, 61]
+    assert [one["risk"] for one in points] == [one["wrong"] / one["answered"] for one in points]
+    whole = score["calibration"]["curve"][-1]
+    assert whole["answered"] == 64
+    assert whole["risk"] == pytest.approx(1 - score["exact"])
+    assert run(["evaluate", str(target), *SIZE, "--abstain", "0.9"]) == 0
+    assert "Wrong answers among the most confident" in " ".join(capsys.readouterr().out.split())
+    assert run(["evaluate", str(target), *SIZE, "--json"]) == 0
+    assert "calibration" not in json.loads(capsys.readouterr().out)
+
+
 def test_a_dry_run_writes_nothing(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.read_bytes() for path in files.iterdir()}
     assert run(["tune", str(files / "slow.onnx"), *SIZE, "--dry-run"]) == 0

@@ -12,14 +12,16 @@ from trm_export.artifacts.contract_rewrite import embedded_contract, refuse_rewr
 from trm_export.errors import NonfiniteError, UsageError
 from trm_export.files import sidecar
 from trm_export.halting.curve import Point
-from trm_export.halting.tuning import Tuning, refuse_loop, run_all_steps
+from trm_export.halting.tuning import Tuning, calibrated, refuse_loop, run_all_steps
 from trm_export.halting.tuning import tune as choose
 from trm_export.tasks.selection import PuzzleSource, boards_of, refuse_puzzles, select_puzzles
 from trm_export.version import TOOL, __version__
+from trm_runtime.confidence import Confidence
 from trm_runtime.contract import StepContract
 from trm_runtime.display import Shown, Table
 from trm_runtime.message_text import counted, rows_text
 from trm_runtime.open import open_runner
+from trm_runtime.settling import own_states
 
 if TYPE_CHECKING:
     from trm_export.tasks import Blanks
@@ -40,6 +42,7 @@ class TuneResult(Shown):
         written: the tuned file; None where nothing was written.
         rows: the kind of puzzles.
         judge: `exact` or `valid`; the shares of the curve are of answers that are so.
+        confidence: the fitted probability that an answer is right; None if not asked for.
     """
 
     artifact: Path
@@ -48,6 +51,7 @@ class TuneResult(Shown):
     written: Path | None
     rows: str = "puzzles"
     judge: str = "exact"
+    confidence: Confidence | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The complete curve and the choice, in JSON types."""
@@ -63,6 +67,7 @@ class TuneResult(Shown):
             "rows": self.rows,
             "judge": self.judge,
             **found,
+            **({} if self.confidence is None else {"confidence": self.confidence}),
         }
 
     @property
@@ -79,13 +84,13 @@ class TuneResult(Shown):
         old, new = found.present, found.chosen
         if not found.changes:
             stays = f"The present threshold {old.threshold:g} stays: no other one saves steps."
-            return stays + self._settled
+            return stays + self._settled + self._confident
         verb = "would be" if self.written is None else "is"
         return (
             f"The rule {verb} {score} > {new.threshold:g} instead of > {old.threshold:g}: "
             f"{new.mean_steps - old.mean_steps:+.2f} steps; of {counted(found.puzzles, 'puzzle')} "
             f"{found.lost} lost, {found.won} won (McNemar's exact p = {found.p_value:.2g})."
-            f"{self._settled}"
+            f"{self._settled}{self._confident}"
         )
 
     @property
@@ -99,6 +104,16 @@ class TuneResult(Shown):
             f" Settled {verb} moved < {found.threshold:g}: {found.exact:.2%} in "
             f"{found.mean_steps:.2f} steps."
         )
+
+    @property
+    def _confident(self) -> str:
+        """What the confidence depends on; nothing if it was not asked for."""
+        if self.confidence is None:
+            return ""
+        names = ("score", "moved", "agreement")
+        used = [name for name in names if getattr(self.confidence, name)]
+        puzzles = counted(self.confidence.puzzles, "puzzle")
+        return f" Confidence is fitted on {puzzles} by {', '.join(used) or 'a constant'}."
 
     def tables(self) -> tuple[Table, ...]:
         """The named points; the complete curve is in `tuning`."""
@@ -128,6 +143,7 @@ def tune(
     count: int = 400,
     lose: float = 0.25,
     settled: bool = False,
+    confidence: bool = False,
     judge: str = "exact",
     output: FilePath | None = None,
     dry_run: bool = False,
@@ -147,6 +163,7 @@ def tune(
         count: how many puzzles, at most.
         lose: points of accuracy (0 to 100) that fewer steps may cost.
         settled: measure how far the states move, and choose the threshold of halt "settled" too.
+        confidence: fit the probability that an answer is right, for `abstain` of `solve`.
         judge: `exact` compares answers with solutions; `valid` checks them by the rules of the
             task, and needs none.
         output: write the tuned file here, and leave the other unchanged.
@@ -175,19 +192,24 @@ def tune(
     valid = rules_of(boards_of(contract, task), judge)
     selected = select_puzzles(contract, puzzles, task, blanks, count, "validation")
     chosen = with_solutions(selected, puzzles, judge)
+    runner = open_runner(file)
     trace = run_all_steps(
-        open_runner(file),
+        runner,
         chosen,
         lambda done, total: tell(done / total, "Running the puzzles"),
         valid if judge == "valid" else None,
-        measured=settled,
+        measured=settled or (confidence and bool(own_states(runner.contract))),
     )
     if trace.nonfinite:
         raise NonfiniteError(file, trace.nonfinite, len(chosen), ", so it was not tuned")
-    found = choose(contract.halt, trace, lose / _MOST_POINTS)
-    halt = found.tuned(contract.halt)
-    written = not dry_run and (halt != contract.halt or output is not None)
+    unmeasured = trace if settled else replace(trace, moved=None)
+    found = choose(contract.halt, unmeasured, lose / _MOST_POINTS)
+    fitted = calibrated(trace, found.chosen.threshold) if confidence else None
+    tuned = replace(
+        contract, halt=found.tuned(contract.halt), confidence=fitted or contract.confidence
+    )
+    written = not dry_run and (tuned != contract or output is not None)
     if written:
-        tuned = replace(contract, halt=halt)
         rewrite(file, tuned, target, force=force)
-    return TuneResult(file, contract, found, target if written else None, chosen.kind, judge)
+    place = target if written else None
+    return TuneResult(file, contract, found, place, chosen.kind, judge, fitted)

@@ -38,6 +38,14 @@ Settled = Annotated[
         rich_help_panel=RUN,
     ),
 ]
+Confidence = Annotated[
+    bool,
+    typer.Option(
+        "--confidence",
+        help="Fit how confident an answer is, for --abstain; take puzzles like those to come.",
+        rich_help_panel=RUN,
+    ),
+]
 Target = Annotated[
     Path | None,
     typer.Option(
@@ -56,6 +64,7 @@ DryRun = Annotated[
 @examples(
     "trm-export tune model-int8.tflite",
     "trm-export tune model.onnx --lose 0.5 -o faster.onnx",
+    "trm-export tune model.onnx --puzzles hard --settled --confidence",
 )
 def tune(
     artifact: Artifact,
@@ -64,6 +73,7 @@ def tune(
     count: Count = 400,
     lose: Lose = 0.25,
     settled: Settled = False,
+    confidence: Confidence = False,
     judge: Judge = "exact",
     output: Target = None,
     dry_run: DryRun = False,
@@ -87,6 +97,7 @@ def tune(
             count=count,
             lose=lose,
             settled=settled,
+            confidence=confidence,
             judge=judge,
             output=output,
             dry_run=dry_run,

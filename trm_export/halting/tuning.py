@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from trm_export.halting.calibration import Answers, calibrate
 from trm_export.halting.curve import (
     Point,
     Trace,
@@ -24,6 +25,7 @@ from trm_export.halting.curve import (
     settled_curve,
 )
 from trm_export.tasks import PuzzleSet
+from trm_runtime.confidence import Confidence
 from trm_runtime.contract import HaltRule, StepContract
 from trm_runtime.errors import UsageError
 from trm_runtime.loop import solve
@@ -170,6 +172,13 @@ def tune(rule: HaltRule, trace: Trace, lose: float) -> Tuning:
         p_value=mcnemar(lost, won),
         settling=None if trace.moved is None else _settling(rule, trace, chosen, lose),
     )
+
+
+def calibrated(trace: Trace, threshold: float) -> Confidence:
+    """The probability that the answer at the step of this threshold is right, from one try."""
+    steps = latched_steps(trace.scores, threshold)
+    moved = None if trace.moved is None else latched(trace.moved, steps)
+    return calibrate(Answers(latched(trace.scores, steps), latched(trace.exact, steps), moved))
 
 
 def _settling(rule: HaltRule, trace: Trace, learned: Point, lose: float) -> Settling:

@@ -32,6 +32,7 @@ const CONTRACT = {
   alphabet: "list?",
   num_puzzle_identifiers: "whole?",
   "puzzle_table_sha256?": "text?",
+  "confidence?": "confidence?",
   "symmetries?": "symmetries?",
 };
 
@@ -110,6 +111,11 @@ function checkType(value, type, path, problems, decimals) {
       Array.isArray(value) && value.every((item, i) => item === null || whole(item, `${path}[${i}]`)),
     symmetries: () =>
       isObject(value) && String(Object.keys(value).sort()) === "positions,tokens" && wholes("positions") && wholes("tokens"),
+    confidence: () =>
+      isObject(value) &&
+      String(Object.keys(value).sort()) === "agreement,bias,moved,puzzles,score,tries" &&
+      Object.values(value).every((item) => typeof item === "number" && Math.abs(item) <= LARGEST.number) &&
+      ["puzzles", "tries"].every((key) => whole(value[key], `${path}.${key}`) && value[key] >= 1),
     texts: () => isObject(value) && Object.values(value).every((item) => typeof item === "string"),
   }[name];
   if (!(nullable && value === null) && !fits()) {
@@ -178,6 +184,7 @@ function ruleProblems(contract) {
   refuse(isLoop && (halt.trained ?? null) !== null, "halt.trained: expected null in a loop");
   refuse(isLoop && (halt.settled ?? null) !== null, "halt.settled: expected null in a loop");
   refuse((halt.settled ?? 1) <= 0, "halt.settled: expected a number above 0");
+  refuse(isLoop && (contract.confidence?.moved ?? 0) !== 0, "confidence.moved: expected 0 in a loop");
   identifierProblems(contract, given, refuse);
   if (alphabet) alphabetProblems(alphabet, outputs.find((s) => s.name === "logits"), refuse);
   symmetryProblems(contract, refuse);

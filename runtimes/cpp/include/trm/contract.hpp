@@ -398,6 +398,19 @@ inline void read_symmetries(Fields& fields, const Contract& contract) {
   if (!all_differ(every, ids)) problems.emplace_back("symmetries.tokens: expected each token id once");
 }
 
+// How confident an answer is: checked, and not used.
+inline void read_confidence(Fields& fields, const Contract& contract) {
+  if (!fields.has("confidence")) return;
+  Problems& problems = fields.problems();
+  Fields rule(fields.get("confidence"), "confidence",
+              {"bias", "score", "moved", "agreement", "puzzles", "tries"}, problems);
+  for (const std::string key : {"bias", "score", "agreement"}) rule.number(key);
+  for (const std::string key : {"puzzles", "tries"}) rule.whole(key, 1, INT32_MOST);
+  if (rule.number("moved") != 0 && contract.is_loop()) {
+    problems.emplace_back("confidence.moved: expected 0 in a loop");
+  }
+}
+
 // Free texts for people: of the right type, and without what a terminal would act on.
 inline void read_texts(Fields& fields, Contract& contract) {
   contract.model_name = fields.text("model_name");
@@ -436,7 +449,7 @@ inline Contract Contract::parse(const std::string& text) {
   Fields fields(&value, "",
                 {"schema_version", "model_name", "precision", "batch", "inputs", "carry", "outputs", "halt",
                  "max_steps", "made_by", "granularity", "passes", "alphabet", "num_puzzle_identifiers"},
-                problems, {"puzzle_table_sha256", "symmetries"});
+                problems, {"puzzle_table_sha256", "confidence", "symmetries"});
   Contract contract;
   contract.text = text;
   read_texts(fields, contract);
@@ -468,6 +481,7 @@ inline Contract Contract::parse(const std::string& text) {
   }
   read_identifiers(fields, contract);
   read_symmetries(fields, contract);
+  read_confidence(fields, contract);
   if (problems.empty()) Rules(contract, problems).check();
   refuse_if(problems, "The step contract is not valid:");
   return contract;
