@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from trm_runtime.certainty import confidence_of, rule_for
 from trm_runtime.contract import StepContract
 from trm_runtime.halting import RUNNING, HaltPolicy
 from trm_runtime.solution import STOP_REASONS, Solution, StepEvent
@@ -36,9 +37,11 @@ class Asking:
         policy: HaltPolicy,
         tries: Tries,
         each: float = math.inf,
+        abstain: float | None = None,
     ) -> None:
         """`each` is the time of a puzzle in seconds, from when its first try is taken."""
         self.tries = tries
+        self._abstain, self._sureness = abstain, rule_for(contract, abstain)
         self._contract, self._tokens, self._policy = contract, tokens, policy
         self._count, seq = tokens["inputs"].shape
         rows = self._count * tries.count
@@ -46,6 +49,7 @@ class Asking:
         self.steps = np.zeros(rows, dtype=np.int32)
         self._q_halt = np.full(rows, np.nan, dtype=np.float32)
         self._q_continue = np.full(rows, np.nan, dtype=np.float32)
+        self._moved = np.full(rows, np.inf, dtype=np.float32)
         self.reasons = np.full(rows, RUNNING, dtype=np.int8)
         first = rows if tries.all_run else self._count
         self._next, self._first = 0, int(first)  # the rows that wait from the beginning
@@ -109,8 +113,19 @@ class Asking:
             feeds["inputs"] = self.tries.guises.ask(feeds["inputs"], self.numbers(rows))
         return feeds
 
+    @property
+    def measured(self) -> bool:
+        """Whether `latch` needs how far the states moved."""
+        return self._policy.measured or bool(self._sureness and self._sureness.moved)
+
     def latch(
-        self, rows: Array, answers: Array, q_halt: Array, q_continue: Array, finite: Array
+        self,
+        rows: Array,
+        answers: Array,
+        q_halt: Array,
+        q_continue: Array,
+        finite: Array,
+        moved: Array | None = None,
     ) -> None:
         """The results (n, ...) of these rows after `steps`, which the caller has counted."""
         if not finite.all():
@@ -121,7 +136,11 @@ class Asking:
             answers = self.tries.guises.undo(answers, self.numbers(rows))
         self._answers[rows] = answers
         self._q_halt[rows], self._q_continue[rows] = q_halt, q_continue
-        self.reasons[rows] = self._policy.reasons(self.steps[rows], q_halt, q_continue)
+        if moved is not None:
+            self._moved[rows] = moved[finite]
+        self.reasons[rows] = self._policy.reasons(
+            self.steps[rows], q_halt, q_continue, self._moved[rows]
+        )
 
     def finish(self, rows: Array) -> Array:
         """(n,) bool: the puzzle is done, and this is its last row here.
@@ -195,7 +214,8 @@ class Asking:
             outputs=outputs,
             carry=carry,
             tries=self.numbers(rows) if more else None,
-            solved=self._solution(puzzles[finished]) if more and finished.any() else None,
+            moved=self._moved[rows] if self.measured else None,
+            solved=self._solved(puzzles[finished]),
         )
 
     def stopped(self, reason: str) -> Solution:
@@ -205,9 +225,14 @@ class Asking:
 
     def solution(self, stopped: str | None = None) -> Solution:
         """The results when no row is running; `stopped` is why unfinished puzzles are."""
-        if self.tries.count == 1:
-            return self._found(np.arange(self._count))
-        return self._solution(np.arange(self._count), stopped)
+        puzzles = np.arange(self._count)
+        return self._found(puzzles) if self.tries.count == 1 else self._solution(puzzles, stopped)
+
+    def _solved(self, puzzles: Array) -> Solution | None:
+        """Of these puzzles, where an event does not say it all."""
+        if not len(puzzles) or (self.tries.count == 1 and self._abstain is None):
+            return None
+        return self._found(puzzles) if self.tries.count == 1 else self._solution(puzzles)
 
     def _solution(self, puzzles: Array, stopped: str | None = None) -> Solution:
         """Of these puzzles, among whose tries one is chosen."""
@@ -220,8 +245,24 @@ class Asking:
             "deadline" if late else STOP_REASONS[code] if done or stopped is None else stopped
             for code, done, late in ends
         ]
-        counts = ((steps > 0).sum(axis=0), steps.sum(axis=0), chosen)
-        return self._found(own, reasons, *(count.astype(np.int32) for count in counts))
+        return self._found(
+            own,
+            reasons,
+            (steps > 0).sum(axis=0).astype(np.int32),
+            steps.sum(axis=0).astype(np.int32),
+            chosen.astype(np.int32),
+            self._agreement(table, own),
+        )
+
+    def _agreement(self, table: Array, own: Array) -> Array:
+        """(n,) float32: the share of (K, n) rows that came to an end with the answer of `own`."""
+        ends = [STOP_REASONS.index(reason) for reason in ("halted", "max_steps")]
+        votes = equal = np.zeros(len(own), dtype=np.int64)
+        for rows in table:
+            ended = np.isin(self.reasons[rows], ends) | (rows == own)
+            votes = votes + ended
+            equal = equal + (ended & (self._answers[rows] == self._answers[own]).all(axis=1))
+        return (equal / votes).astype(np.float32)
 
     def _found(
         self,
@@ -230,10 +271,14 @@ class Asking:
         tries: Array | None = None,
         total_steps: Array | None = None,
         chosen: Array | None = None,
+        agreement: Array | None = None,
     ) -> Solution:
         stops = [STOP_REASONS[code] for code in self.reasons[rows].tolist()]
+        answers, confidence = self._answers[rows], self._confidence(rows, agreement)
+        if confidence is not None:
+            answers[confidence < self._abstain] = 0
         return Solution(
-            self._answers[rows],
+            answers,
             self.steps[rows],
             self._q_halt[rows],
             self._q_continue[rows],
@@ -243,7 +288,21 @@ class Asking:
             tries,
             total_steps,
             chosen,
+            self._moved[rows] if self.measured else None,
+            agreement,
+            confidence,
+            self._abstain,
         )
+
+    def _confidence(self, rows: Array, agreement: Array | None) -> Array | None:
+        """(n,) float32 of these rows; None if no one asked for it. 0 where NaN ended a row."""
+        if self._sureness is None:
+            return None
+        score = self._policy.rule.score(self._q_halt[rows], self._q_continue[rows])
+        broken = self.reasons[rows] == _NONFINITE
+        score = np.where(broken, np.float32(np.nan), score)
+        moved = self._moved[rows] if self.measured else None
+        return confidence_of(self._sureness, score, moved, agreement)
 
     def _chosen(self, rows: Array) -> Array:
         """(n,) the chosen try of each column of (K, n) rows; of equal ones the lowest."""

@@ -17,6 +17,7 @@ from trm_runtime.checks import check_step_output
 from trm_runtime.contract import StepContract
 from trm_runtime.halting import RUNNING
 from trm_runtime.runner import StepOutput, StepRunner, initial_carry
+from trm_runtime.settling import moved
 from trm_runtime.solution import STOP_REASONS, StepEvent
 
 Array = np.ndarray[Any, Any]
@@ -46,6 +47,8 @@ class Rollout:
         output = self._runner.step(self._asking.feeds(self._fed), self._carry)
         contract = self._runner.contract
         check_step_output(contract, output.carry, output.outputs, len(self._rows))
+        measured = self._asking.measured
+        change = moved(contract, self._carry, output.carry) if measured else None
         slots = np.flatnonzero(self._rows != _IDLE)
         rows = self._rows[slots]
         self._asking.steps[rows] += 1
@@ -55,6 +58,7 @@ class Rollout:
             output.outputs["q_halt_logits"][slots],
             output.outputs["q_continue_logits"][slots],
             finite_rows(contract, output)[slots],
+            None if change is None else change[slots],
         )
         self._carry = output.carry
         return self._asking.event(rows, slots, output.outputs, output.carry)

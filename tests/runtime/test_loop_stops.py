@@ -210,7 +210,10 @@ def test_a_runner_that_breaks_its_contract_is_named() -> None:
         ({"max_steps": MAX_STEPS + 1}, "max_steps: expected at most 8, after which this model"),
         ({"max_steps": 0}, "max_steps: expected 1 or more"),
         ({"max_steps": 2.5}, "max_steps: expected an integer"),
-        ({"halt": "never"}, "halt: expected 'learned', 'max_steps' or a finite number"),
+        (
+            {"halt": "never"},
+            "halt: expected 'learned', 'max_steps', 'settled', 'both' or a finite number",
+        ),
         ({"halt": float("nan")}, "halt: expected"),
         ({"halt": True}, "halt: expected"),
         ({"deadline": -1}, "deadline: expected seconds, 0 or more"),

@@ -118,7 +118,7 @@ def test_what_an_engine_prints_does_no_harm(golden: Path) -> None:
         ("drifts", "FAILED at forced values"),
         ("loop-late", "FAILED at driver's loop: of 84 puzzles 81 answers, 84 steps"),
         ("loop-reason", "expected max_steps after 2 steps, got halted after 2"),
-        ("loop-tries", "first sure try, puzzle 0: tries: expected "),
+        ("loop-tries", "tries by first, puzzle 0: tries: expected "),
         ("accepts", "inputs with the id 6: expected an error, got a reply"),
     ],
 )
@@ -197,7 +197,8 @@ def test_the_own_loop_asks_again_as_that_of_python() -> None:
     puzzles = make_puzzles(12)
     options = LoopOptions("learned", 3, None, 5, tries=4, vary="noise", choose="vote", seed=7)
     with ServerRunner(command(PROGRAM, "none"), 60) as server:
-        assert server.tries
+        assert server.tries == 1 << 16
+        assert server.choose == ("score", "first", "vote")
         found = server.solve({"inputs": puzzles}, options)
         again = solve(server.whole, puzzles, max_steps=3, batch_size=5, tries=4, vary="noise",
                       choose="vote", seed=7)  # fmt: skip

@@ -14,14 +14,16 @@ from trm_export.errors import NonfiniteError, UsageError
 from trm_export.files import sidecar
 from trm_export.halting.curve import Point
 from trm_export.halting.trying import refuse_votes, run_tries
-from trm_export.halting.tuning import Tuning, refuse_loop, run_all_steps
+from trm_export.halting.tuning import Tuning, calibrated, refuse_loop, run_all_steps
 from trm_export.halting.tuning import tune as choose_threshold
 from trm_export.tasks.selection import PuzzleSource, boards_of, refuse_puzzles, select_puzzles
 from trm_export.version import TOOL, __version__
+from trm_runtime.confidence import Confidence
 from trm_runtime.contract import StepContract
 from trm_runtime.display import Shown, Table
 from trm_runtime.message_text import counted, rows_text
 from trm_runtime.open import open_runner
+from trm_runtime.settling import own_states
 from trm_runtime.tries import plan_tries
 from trm_runtime.try_options import CHOOSE, SIGMA, VARY
 
@@ -45,6 +47,7 @@ class TuneResult(Shown):
         rows: the kind of puzzles.
         judge: `exact` or `valid`; the shares of the curve are of answers that are so.
         again: the options of `solve` about tries; None with one try.
+        confidence: the fitted probability that an answer is right; None if not asked for.
     """
 
     artifact: Path
@@ -54,9 +57,13 @@ class TuneResult(Shown):
     rows: str = "puzzles"
     judge: str = "exact"
     again: Mapping[str, Any] | None = None
+    confidence: Confidence | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The complete curve and the choice, in JSON types."""
+        found = dict(vars(self.tuning))
+        if found["settling"] is None:
+            del found["settling"]
         return {
             "tool": f"{TOOL} {__version__}",
             "kind": "tune",
@@ -67,8 +74,9 @@ class TuneResult(Shown):
             "written": self.written,
             "rows": self.rows,
             "judge": self.judge,
-            **vars(self.tuning),
+            **found,
             **({} if self.again is None else {"tries": self.again}),
+            **({} if self.confidence is None else {"confidence": self.confidence}),
         }
 
     @property
@@ -84,18 +92,45 @@ class TuneResult(Shown):
         found, score = self.tuning, self.contract.halt.kind
         old, new = found.present, found.chosen
         if not found.changes:
-            return f"The present threshold {old.threshold:g} stays: no other one saves steps."
+            stays = f"The present threshold {old.threshold:g} stays: no other one saves steps."
+            return stays + self._settled + self._confident
         verb = "would be" if self.written is None else "is"
         return (
             f"The rule {verb} {score} > {new.threshold:g} instead of > {old.threshold:g}: "
             f"{new.mean_steps - old.mean_steps:+.2f} steps; of {counted(found.puzzles, 'puzzle')} "
             f"{found.lost} lost, {found.won} won (McNemar's exact p = {found.p_value:.2g})."
+            f"{self._settled}{self._confident}"
         )
+
+    @property
+    def _settled(self) -> str:
+        """The rule of movement that was chosen; nothing if it was not measured."""
+        if self.tuning.settling is None:
+            return ""
+        verb = "would be" if self.written is None else "is"
+        found = self.tuning.settling.chosen
+        return (
+            f" Settled {verb} moved < {found.threshold:g}: {found.exact:.2%} in "
+            f"{found.mean_steps:.2f} steps."
+        )
+
+    @property
+    def _confident(self) -> str:
+        """What the confidence depends on; nothing if it was not asked for."""
+        if self.confidence is None:
+            return ""
+        names = ("score", "moved", "agreement")
+        used = [name for name in names if getattr(self.confidence, name)]
+        puzzles = counted(self.confidence.puzzles, "puzzle")
+        return f" Confidence is fitted on {puzzles} by {', '.join(used) or 'a constant'}."
 
     def tables(self) -> tuple[Table, ...]:
         """The named points; the complete curve is in `tuning`."""
         found = self.tuning
         named = {"present": found.present, "chosen": found.chosen, "all steps": found.all_steps}
+        if found.settling is not None:
+            named["settled"] = found.settling.chosen
+            named["both"] = found.settling.chosen_both
         rows = [
             (name, f"{point.threshold:.4g}", f"{point.exact:.2%}", f"{point.mean_steps:.2f}")
             for name, point in named.items()
@@ -119,6 +154,8 @@ def tune(
     blanks: Blanks | str | None = None,
     count: int = 400,
     lose: float = 0.25,
+    settled: bool = False,
+    confidence: bool = False,
     judge: str = "exact",
     tries: int = 1,
     vary: str = VARY[0],
@@ -142,6 +179,8 @@ def tune(
         blanks: of the shipped puzzles: a number, `minimal` or `hard`.
         count: how many puzzles, at most.
         lose: points of accuracy (0 to 100) that fewer steps may cost.
+        settled: measure how far the states move, and choose the threshold of halt "settled" too.
+        confidence: fit the probability that an answer is right, for `abstain` of `solve`.
         judge: `exact` compares answers with solutions; `valid` checks them by the rules of the
             task, and needs none.
         tries, vary, choose, seed, sigma: see `trm_runtime.solve`. With several tries the threshold
@@ -180,15 +219,20 @@ def tune(
     def told(done: int, total: int) -> None:
         tell(done / total, "Running the puzzles")
 
-    trace = run_all_steps(runner, chosen, told, rules)
+    measured = settled or (confidence and bool(own_states(contract)))
+    trace = run_all_steps(runner, chosen, told, rules, measured=measured)
     if trace.nonfinite:
         raise NonfiniteError(file, trace.nonfinite, len(chosen), ", so it was not tuned")
     own = max(contract.halt.threshold, contract.halt.untuned.threshold)
+    unmeasured = trace if settled else replace(trace, moved=None)
     asked = run_tries(runner, chosen, again, own, first=trace, progress=told, valid=rules)
-    found = choose_threshold(contract.halt, trace, lose / _MOST_POINTS, asked[1:], choose)
-    written = not dry_run and (found.changes or output is not None)
+    found = choose_threshold(contract.halt, unmeasured, lose / _MOST_POINTS, asked[1:], choose)
+    fitted = calibrated(trace, found.chosen.threshold) if confidence else None
+    tuned = replace(
+        contract, halt=found.tuned(contract.halt), confidence=fitted or contract.confidence
+    )
+    written = not dry_run and (tuned != contract or output is not None)
     if written:
-        tuned = replace(contract, halt=contract.halt.tuned(found.chosen.threshold))
         rewrite(file, tuned, target, force=force)
-    path, several = target if written else None, again if tries > 1 else None
-    return TuneResult(file, contract, found, path, chosen.kind, judge, several)
+    place, several = target if written else None, again if tries > 1 else None
+    return TuneResult(file, contract, found, place, chosen.kind, judge, several, fitted)

@@ -31,6 +31,22 @@ Lose = Annotated[
         rich_help_panel=RUN,
     ),
 ]
+Settled = Annotated[
+    bool,
+    typer.Option(
+        "--settled",
+        help="Measure how far states move, and choose the threshold of --halt settled too.",
+        rich_help_panel=RUN,
+    ),
+]
+Confidence = Annotated[
+    bool,
+    typer.Option(
+        "--confidence",
+        help="Fit how confident an answer is, for --abstain; take puzzles like those to come.",
+        rich_help_panel=RUN,
+    ),
+]
 Target = Annotated[
     Path | None,
     typer.Option(
@@ -50,6 +66,7 @@ DryRun = Annotated[
     "trm-export tune model-int8.tflite",
     "trm-export tune model.onnx --lose 0.5 -o faster.onnx",
     "trm-export tune model.onnx --tries 8 --blanks hard",
+    "trm-export tune model.onnx --puzzles hard --settled --confidence",
 )
 def tune(
     artifact: Artifact,
@@ -58,6 +75,8 @@ def tune(
     again: TryOptions,
     count: Count = 400,
     lose: Lose = 0.25,
+    settled: Settled = False,
+    confidence: Confidence = False,
     judge: Judge = "exact",
     output: Target = None,
     dry_run: DryRun = False,
@@ -81,6 +100,8 @@ def tune(
             **vars(again),
             count=count,
             lose=lose,
+            settled=settled,
+            confidence=confidence,
             judge=judge,
             output=output,
             dry_run=dry_run,

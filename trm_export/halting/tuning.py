@@ -7,21 +7,26 @@ are then read from that run. Needs no Keras.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from trm_export.halting.calibration import Answers, calibrate
 from trm_export.halting.curve import (
     Point,
     Trace,
     candidates,
     choose,
     curve,
+    latched,
+    latched_steps,
     pareto,
+    settled_curve,
 )
 from trm_export.halting.trying import last_outcome, least_sure, tries_curve
 from trm_export.tasks import PuzzleSet
+from trm_runtime.confidence import Confidence
 from trm_runtime.contract import HaltRule, StepContract
 from trm_runtime.errors import UsageError
 from trm_runtime.loop import solve
@@ -32,6 +37,19 @@ from trm_runtime.solution import StepEvent
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[int, int], object]  # steps done and to do, over all puzzles
+
+
+@dataclass(frozen=True)
+class Settling:
+    """The curves of the two rules that know how far the states moved, by its threshold.
+
+    "both" also demands a score above the threshold that was chosen.
+    """
+
+    settled: tuple[Point, ...]
+    both: tuple[Point, ...]
+    chosen: Point  # of `settled`
+    chosen_both: Point  # of `both`, with the same threshold
 
 
 @dataclass(frozen=True)
@@ -49,11 +67,19 @@ class Tuning:
     lost: int  # puzzles that only the present threshold answers right
     won: int  # puzzles that only the chosen one does
     p_value: float  # McNemar's exact test, two-sided
+    settling: Settling | None = None  # None if it was not measured
 
     @property
     def changes(self) -> bool:
         """Whether another threshold than the present one was chosen."""
         return self.chosen != self.present
+
+    def tuned(self, rule: HaltRule) -> HaltRule:
+        """The rule of the file with what was chosen."""
+        found = rule.tuned(self.chosen.threshold)
+        if self.settling is None:
+            return found
+        return replace(found, settled=self.settling.chosen.threshold)
 
 
 def refuse_loop(contract: StepContract, name: str) -> None:
@@ -71,20 +97,27 @@ def run_all_steps(
     puzzles: PuzzleSet,
     progress: Progress | None = None,
     valid: Valid | None = None,
+    *,
+    measured: bool = False,
 ) -> Trace:
     """Runs every puzzle to the last step. With `valid` answers are judged by it, not by solutions.
+
+    `measured`: also how far the states move.
 
     Raises UsageError for puzzles without solutions, RejectedInputError for puzzles that do not fit.
     """
     contract = runner.contract
     shape = (contract.max_steps, len(puzzles if valid else puzzles.solutions))
     scores, exact = np.full(shape, np.inf, np.float32), np.zeros(shape, bool)
+    moved = np.zeros(shape, np.float32) if measured else None
     done = 0
 
     def record(event: StepEvent) -> None:
         nonlocal done
         at = event.steps - 1, event.rows
         scores[at] = contract.halt.score(event.q_halt, event.q_continue)
+        if moved is not None:
+            moved[at] = event.moved
         exact[at] = (
             puzzles.exact(event.answers, event.rows)
             if valid is None
@@ -95,11 +128,16 @@ def run_all_steps(
             progress(done, scores.size)
 
     feeds = puzzles.feeds(contract.num_puzzle_identifiers)
-    solution = solve(runner, feeds, halt="max_steps", on_step=record)
+    solution = solve(
+        runner, feeds, halt="max_steps", on_step=record, settled=1.0 if measured else None
+    )
     for row, reason in enumerate(solution.stop_reasons):
         if reason == "nonfinite":
-            scores[solution.steps[row] - 1, row] = np.inf
-    return Trace(scores, exact)
+            at = solution.steps[row] - 1, row
+            scores[at] = np.inf
+            if moved is not None:
+                moved[at] = 0.0
+    return Trace(scores, exact, moved)
 
 
 def tune(
@@ -144,4 +182,24 @@ def tune(
         lost=lost,
         won=won,
         p_value=mcnemar(lost, won),
+        settling=None if trace.moved is None else _settling(rule, trace, chosen, lose),
     )
+
+
+def calibrated(trace: Trace, threshold: float) -> Confidence:
+    """The probability that the answer at the step of this threshold is right, from one try."""
+    steps = latched_steps(trace.scores, threshold)
+    moved = None if trace.moved is None else latched(trace.moved, steps)
+    return calibrate(Answers(latched(trace.scores, steps), latched(trace.exact, steps), moved))
+
+
+def _settling(rule: HaltRule, trace: Trace, learned: Point, lose: float) -> Settling:
+    """The curves by movement, and the fewest steps that lose at most that against the best."""
+    moved = np.asarray(trace.moved)
+    own = () if rule.settled is None else (rule.settled,)
+    settled = settled_curve(moved, trace.exact, own)
+    chosen = choose(settled, lose)
+    also = [point.threshold for point in settled]
+    both = settled_curve(moved, trace.exact, also, trace.scores > learned.threshold)
+    same = next(point for point in both if point.threshold == chosen.threshold)
+    return Settling(settled, both, chosen, same)

@@ -103,7 +103,8 @@ class ServerRunner:
             head, text = self._server.hello(MAX_CONTRACT_BYTES)
             self._refuse_other(head)
             self.engine = printable(f"{head.get('engine')} ({head.get('driver')})")
-            self.tries = head.get("tries") is True  # whether its own loop asks again
+            self.tries = _whole(head.get("tries"))  # of its own loop, at most
+            self.choose = tuple(rule for rule in CHOOSE if rule in _listed(head.get("choose")))
             self.contract: StepContract = _contract(bytes(text), self._server.name)
             self._table = self._opened(puzzle_table)
             unless_opened.pop_all()
@@ -195,6 +196,14 @@ class ServerRunner:
         version = head.get("version")
         if version != VERSION:
             raise self._server.failed(f"speaks version {version!r:.40}, this client {VERSION}")
+
+
+def _whole(number: object) -> int:
+    return number if type(number) is int and number > 1 else 1
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
 
 def _contract(text: bytes, name: str) -> StepContract:

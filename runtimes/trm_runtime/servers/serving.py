@@ -35,6 +35,8 @@ from trm_runtime.servers.messages import (
     solved,
     unpacked,
 )
+from trm_runtime.tries import MAX_TRIES
+from trm_runtime.try_options import CHOOSE
 
 _LONGEST = 2000  # characters of an error
 _ABOUT_TRIES = ("tries", "vary", "choose", "seed", "sigma")  # keys of a request
@@ -72,7 +74,7 @@ class StepServer:
         """
         head = {"protocol": PROTOCOL, "version": VERSION, "driver": f"trm-runtime {__version__}"}
         text = self._driver.contract.to_json().encode()
-        self._send({**head, "engine": self._engine, "tries": True}, [text])
+        self._send({**head, "engine": self._engine, "tries": MAX_TRIES, "choose": CHOOSE}, [text])
         while line := source.readline(MAX_LINE):
             request, data = _message(line, source)
             try:

@@ -3,6 +3,7 @@
 import { TrmError } from "./errors.js";
 import { solve, STOP_REASONS } from "./loop.js";
 import { parseStrict } from "./strict_json.js";
+import { CHOOSE, MOST } from "./tries.js";
 import { ARRAYS, checkStepCall, checkStepOutput, named, rowSize } from "./tensors.js";
 
 const MAX_LINE = 1 << 16;
@@ -21,7 +22,7 @@ export function packed(head, arrays = []) {
 /** The first message of a server. */
 export function hello(runner, driver) {
   const contract = new TextEncoder().encode(JSON.stringify(runner.contract));
-  const head = { protocol: "trm-step-server", version: 1, driver, engine: runner.engine, tries: true };
+  const head = { protocol: "trm-step-server", version: 1, driver, engine: runner.engine, tries: MOST, choose: CHOOSE };
   return packed(head, [contract]);
 }
 

@@ -5,8 +5,8 @@ import { ownStates, sizesOf } from "./contract.js";
 import { TrmError } from "./errors.js";
 
 const VARY = ["symmetry", "noise", "both"];
-const CHOOSE = ["score", "first", "vote"];
-const MOST = 1 << 16;
+export const CHOOSE = ["score", "first", "vote"];
+export const MOST = 1 << 16;
 const INCREMENT = 0x9e3779b9;
 const [WALK, REDRAWS] = [256, 64];
 const [GUISES, NOISE] = [0, 1]; // the last name of a stream

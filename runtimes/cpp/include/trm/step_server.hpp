@@ -24,7 +24,8 @@ class StepServer {
   // Answers until the input ends; an Error for what is no message, which it does not send.
   void serve(Runner& runner, const std::string& driver, std::FILE* source) const {
     send("\"protocol\": \"trm-step-server\", \"version\": 1, \"driver\": " + json_text(driver) +
-             ", \"engine\": " + json_text(runner.engine()) + ", \"tries\": true",
+             ", \"engine\": " + json_text(runner.engine()) + ", \"tries\": " +
+             std::to_string(MOST_TRIES) + ", \"choose\": [\"score\", \"first\", \"vote\"]",
          runner.contract().text);
     std::string line, data;
     while (read_line(source, line)) {

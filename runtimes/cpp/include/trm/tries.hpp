@@ -96,6 +96,8 @@ inline std::vector<Guise> draw_guises(const Contract& contract, std::size_t trie
   return found;
 }
 
+constexpr std::int64_t MOST_TRIES = 1 << 16;
+
 struct TryOptions {
   std::int64_t tries = 1;          // of a puzzle whose answer is not sure, at most
   std::string vary = "symmetry";   // or noise, both: how they differ
@@ -111,7 +113,7 @@ class Tries {
 
   // Refuses wrong options, and what the model cannot do.
   Tries(const Contract& contract, const TryOptions& options) : choose_(options.choose) {
-    constexpr std::int64_t MOST = 1 << 16, SEEDS = std::int64_t{1} << 32;
+    constexpr std::int64_t SEEDS = std::int64_t{1} << 32;
     const auto refuse = [](bool wrong, const std::string& text) {
       if (wrong) throw Error(text, USAGE);
     };
@@ -127,7 +129,7 @@ class Tries {
     refuse_other("choose", options.choose, {"score", "first", "vote"});
     refuse(options.seed < 0 || options.seed >= SEEDS, "seed: expected an integer of 0 to 4294967295.");
     refuse(!(options.sigma > 0 && options.sigma < 1000), "sigma: expected a number above 0 and below 1000.");
-    refuse(tries > MOST, "tries: expected at most 65536, got " + std::to_string(tries) + ".");
+    refuse(tries > MOST_TRIES, "tries: expected at most 65536, got " + std::to_string(tries) + ".");
     if (tries == 1) return;
     count_ = static_cast<std::size_t>(tries);
     seed_ = static_cast<std::uint32_t>(options.seed);
