@@ -36,7 +36,7 @@ export interface StepContract {
   inputs: TensorSpec[];
   carry: CarrySpec[];
   outputs: TensorSpec[];
-  halt: { kind: "q_halt" | "q_halt_minus_q_continue"; threshold: number; trained?: number | null };
+  halt: { kind: "q_halt" | "q_halt_minus_q_continue"; threshold: number; trained?: number | null; settled?: number | null };
   max_steps: number;
   made_by: { tool: string; versions: Record<string, string>; weights_sha256: string; config_digest: string };
   granularity: "step" | "loop" | "block";

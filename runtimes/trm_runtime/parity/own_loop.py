@@ -22,8 +22,8 @@ from trm_runtime.parity.judge import stopped
 from trm_runtime.parity.result import FAILED, OK, ParityResult, Rung
 from trm_runtime.runner import Arrays, StepRunner, initial_carry
 from trm_runtime.servers.runner import LoopOptions, LoopResult, ServerRunner
+from trm_runtime.settling import own_states
 from trm_runtime.solution import Solution
-from trm_runtime.tries import own_states
 from trm_runtime.try_options import VARY
 
 Array = np.ndarray[Any, Any]

@@ -404,6 +404,19 @@ inline void read_symmetries(Fields& fields, Contract& contract) {
   if (!all_differ(every, ids)) problems.emplace_back("symmetries.tokens: expected each token id once");
 }
 
+// How confident an answer is: checked, and not used.
+inline void read_confidence(Fields& fields, const Contract& contract) {
+  if (!fields.has("confidence")) return;
+  Problems& problems = fields.problems();
+  Fields rule(fields.get("confidence"), "confidence",
+              {"bias", "score", "moved", "agreement", "puzzles", "tries"}, problems);
+  for (const std::string key : {"bias", "score", "agreement"}) rule.number(key);
+  for (const std::string key : {"puzzles", "tries"}) rule.whole(key, 1, INT32_MOST);
+  if (rule.number("moved") != 0 && contract.is_loop()) {
+    problems.emplace_back("confidence.moved: expected 0 in a loop");
+  }
+}
+
 // Free texts for people: of the right type, and without what a terminal would act on.
 inline void read_texts(Fields& fields, Contract& contract) {
   contract.model_name = fields.text("model_name");
@@ -442,7 +455,7 @@ inline Contract Contract::parse(const std::string& text) {
   Fields fields(&value, "",
                 {"schema_version", "model_name", "precision", "batch", "inputs", "carry", "outputs", "halt",
                  "max_steps", "made_by", "granularity", "passes", "alphabet", "num_puzzle_identifiers"},
-                problems, {"puzzle_table_sha256", "symmetries"});
+                problems, {"puzzle_table_sha256", "confidence", "symmetries"});
   Contract contract;
   contract.text = text;
   read_texts(fields, contract);
@@ -453,12 +466,17 @@ inline Contract Contract::parse(const std::string& text) {
   contract.inputs = read_specs(fields, "inputs", contract.batch);
   contract.carry = read_specs(fields, "carry", contract.batch);
   contract.outputs = read_specs(fields, "outputs", contract.batch);
-  Fields halt(fields.get("halt"), "halt", {"kind", "threshold"}, problems, {"trained"});
+  Fields halt(fields.get("halt"), "halt", {"kind", "threshold"}, problems,
+              {"trained", "settled"});
   contract.halt_kind = halt.choice("kind", {"q_halt", "q_halt_minus_q_continue"});
   contract.threshold = halt.number("threshold");
   if (halt.has("trained")) {
     halt.number("trained");
     if (contract.is_loop()) problems.emplace_back("halt.trained: expected null in a loop");
+  }
+  if (halt.has("settled")) {
+    if (!(halt.number("settled") > 0)) problems.emplace_back("halt.settled: expected a number above 0");
+    if (contract.is_loop()) problems.emplace_back("halt.settled: expected null in a loop");
   }
   if (fields.has("alphabet")) {
     contract.alphabet.emplace();
@@ -469,6 +487,7 @@ inline Contract Contract::parse(const std::string& text) {
   }
   read_identifiers(fields, contract);
   read_symmetries(fields, contract);
+  read_confidence(fields, contract);
   if (problems.empty()) Rules(contract, problems).check();
   refuse_if(problems, "The step contract is not valid:");
   return contract;
