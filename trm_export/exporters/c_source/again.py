@@ -8,7 +8,8 @@ from trm_export.exporters.c_source.layout import Layout
 from trm_export.exporters.c_source.limits import Limits
 from trm_runtime.contract import StepContract
 from trm_runtime.guises import WALK
-from trm_runtime.tries import MAX_TRIES, own_states
+from trm_runtime.settling import own_states
+from trm_runtime.tries import MAX_TRIES
 
 _CODE = 3584  # bytes of the compiled functions: Cortex-M4, gcc -O3
 
