@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,11 @@ from trm_export.own_files import is_ours
 from trm_export.own_folders import SOURCE_BUILT, foreign_files
 from trm_export.step.keras_runner import KerasRunner
 from trm_export.step.step_model import adapt
-from trm_runtime import open_runner
+from trm_export.tasks import get_task
+from trm_runtime import RejectedInputError, open_runner, solve
 from trm_runtime.file_kinds import is_source
 from trm_runtime.parity import record
-from trm_runtime.servers.runner import ServerRunner
+from trm_runtime.servers.runner import LoopOptions, ServerRunner
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C compiler")
 
@@ -191,7 +193,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], 
 def test_the_ladder_passes_with_the_codes_own_loop(
     exported: dict[tuple[str, str], Any], name: str, precision: str, tmp_path: Path
 ) -> None:
-    from trm_export.tasks import get_task
     from trm_runtime.parity.golden_file import write_golden
 
     result = exported[name, precision]
@@ -211,6 +212,67 @@ def test_the_ladder_passes_with_the_codes_own_loop(
     rungs = {rung["name"]: rung["status"] for rung in json.loads(done.stdout)["rungs"]}
     assert done.returncode == 0, done.stdout
     assert rungs["driver's loop"] == rungs["refusals"] == "ok"
+
+
+@pytest.mark.parametrize("name", ["sudoku4", "maze9"])
+def test_the_code_asks_again_as_python_does(name: str, tmp_path: Path) -> None:
+    result = te.export_c(shipped_checkpoint(name), tmp_path / "m", tries=16)
+    puzzles = np.asarray(get_task(name).puzzles("test", count=3).inputs)
+    assert result.contract.symmetries is not None
+    with served(result.path) as server:
+        assert (server.tries, server.choose) == (16, ("score", "first"))
+        for vary, choose, halt in (
+            ("symmetry", "score", 50.0), ("noise", "score", 50.0), ("both", "score", 50.0),
+            ("both", "first", "max_steps"), ("symmetry", "first", "learned"),
+        ):  # fmt: skip
+            options = LoopOptions(halt, 2, None, 1, 12, vary, choose, 4_000_000_000, 3.0)
+            found = server.solve({"inputs": puzzles}, options)
+            wanted = solve(
+                server.whole, puzzles, halt=halt, max_steps=2, tries=12, vary=vary, choose=choose,
+                seed=4_000_000_000, sigma=3.0,
+            )  # fmt: skip
+            np.testing.assert_array_equal(found.answers, wanted.answers)
+            np.testing.assert_array_equal(found.steps, wanted.steps)
+            assert found.stop_reasons == wanted.stop_reasons
+            for key, values in wanted.about_tries.items():
+                np.testing.assert_array_equal(found.about_tries[key], values, err_msg=key)
+            if vary == "symmetry" and halt == 50.0:  # a maze has eight guises
+                assert (found.about_tries["tries"] == (8 if name == "maze9" else 12)).all()
+        once = server.solve({"inputs": puzzles}, LoopOptions("learned", 2, None, 1))
+        alone = solve(server.whole, puzzles, max_steps=2)
+        np.testing.assert_array_equal(once.answers, alone.answers)
+        with pytest.raises(RejectedInputError, match="score or first for choose"):
+            server.solve({"inputs": puzzles}, replace(options, choose="vote"))
+
+
+def test_tries_are_found_by_the_sanitizers_to_be_clean(tmp_path: Path) -> None:
+    path = te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "m", tries=5).path
+    puzzles = np.asarray(get_task("sudoku4").puzzles("test", count=2).inputs)
+    with served(path, *SANITIZED) as server:
+        options = LoopOptions(50.0, 2, None, 1, 5, "both", "score", 7, 0.2)
+        assert server.solve({"inputs": puzzles}, options).about_tries["tries"].tolist() == [5, 5]
+
+
+def test_without_tries_the_code_has_nothing_for_them(
+    exported: dict[tuple[str, str], Any], tmp_path: Path
+) -> None:
+    plain, again = exported["sudoku4", "fp32"], tmp_path / "again"
+    te.export_c(shipped_checkpoint("sudoku4"), again, tries=2)
+    for name in ("model.c", "model.h", "serve.c"):
+        assert "again(" in (again / name).read_text()
+        assert "trm_tries" not in (plain.path / name).read_text()
+    sizes = [json.loads((path / "memory.json").read_text()) for path in (plain.path, again)]
+    assert 2000 < sizes[1]["flash"] - sizes[0]["flash"] < 4000
+    assert 100 < sizes[1]["ram"] - sizes[0]["ram"] < 400
+
+
+@pytest.mark.parametrize(
+    ("tries", "words"), [(2, "the puzzles of this model have no other guise"), (0, "must be 1 to")]
+)
+def test_tries_that_cannot_be_are_refused(tries: int, words: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=words):
+        te.export_c(random_model(ACTIVE), tmp_path / "m", tries=tries)
+    assert not (tmp_path / "m").exists()
 
 
 def test_what_is_written(exported: dict[tuple[str, str], Any]) -> None:
