@@ -132,7 +132,8 @@ def test_the_shell_completes_commands_and_choices() -> None:
         return done.stdout.split()
 
     assert completed("trm-export in", 1) == ["inspect"]
-    assert completed("trm-export onnx --precision ", 3) == ["fp32", "fp16", "int8", "int8-static"]
+    precisions = ["fp32", "fp16", "int8", "int8-static", "int4"]
+    assert completed("trm-export onnx --precision ", 3) == precisions
     line = (
         f"{shlex.join([*LAUNCHER, '--show-completion', 'bash'])}; exit $?"  # in a shell, as is due
     )
