@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -74,24 +75,31 @@ def one_row(arrays: dict[str, Any], row: int) -> dict[str, Any]:
     return {name: array[row : row + 1] for name, array in arrays.items()}
 
 
+@functools.cache
+def variant(kind: str) -> TRM:
+    """The random model of `VARIANTS`, made once; no test changes it."""
+    return random_model(VARIANTS[kind])
+
+
+@functools.cache
+def step_of(model: TRM) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """A batch, a carry in mid-flight, and every tensor of their step in Keras, traced once."""
+    carry, batch = random_step(model)
+    return batch, carry, dict(KerasRunner(model).step(batch, carry).tensors)
+
+
 def steps(model: TRM, runner: Any) -> Iterator[tuple[str, Any, Any]]:
     """Every tensor of a step in mid-flight, of Keras and of the code, which does row after row."""
-    batch, carry = inputs_of(model)
-    expected = KerasRunner(model).step(batch, carry).tensors
+    batch, carry, expected = step_of(model)
     rows = range(len(batch["inputs"]))
     found = [runner.step(one_row(batch, row), one_row(carry, row)).tensors for row in rows]
     for name, array in expected.items():
         yield name, array, np.concatenate([tensors[name] for tensors in found])
 
 
-def inputs_of(model: TRM) -> tuple[dict[str, Any], dict[str, Any]]:
-    carry, batch = random_step(model)
-    return batch, carry
-
-
 @pytest.mark.parametrize("kind", VARIANTS)
 def test_every_kind_of_model_computes_what_keras_computes(kind: str, tmp_path: Path) -> None:
-    model = random_model(VARIANTS[kind])
+    model = variant(kind)
     with served(generated(model, tmp_path / "m"), *SANITIZED) as runner:
         for name, expected, got in steps(model, runner):
             assert got.dtype == expected.dtype
@@ -103,7 +111,7 @@ def test_every_kind_of_model_computes_what_keras_computes(kind: str, tmp_path: P
 
 @pytest.mark.parametrize("kind", list(VARIANTS)[::3])
 def test_bytes_are_near_it(kind: str, tmp_path: Path) -> None:
-    model = random_model(VARIANTS[kind])
+    model = variant(kind)
     with served(generated(model, tmp_path / "m", "int8"), *SANITIZED) as runner:
         found = {name: (expected, got) for name, expected, got in steps(model, runner)}
     for state in ("z_H", "z_L"):
@@ -112,7 +120,7 @@ def test_bytes_are_near_it(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", list(VARIANTS)[1::3])
 def test_layers_in_float_are_exact_and_nearer(kind: str, tmp_path: Path) -> None:
-    model = random_model(VARIANTS[kind])
+    model = variant(kind)
     names = tuple(dense_layers(model))
     assert set(names) <= set(layers(model))
     found = []
@@ -136,9 +144,9 @@ def test_every_activation_is_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_nan_stays_nan_and_a_reset_removes_it(precision: str, tmp_path: Path) -> None:
-    model = random_model(VARIANTS["paper mlp mixer"])
+    model = variant("paper mlp mixer")
     with served(generated(model, tmp_path / "m", precision), *SANITIZED) as runner:
-        batch, carry = (one_row(part, 1) for part in inputs_of(model))
+        batch, carry = (one_row(part, 1) for part in step_of(model)[:2])
         for bad in (np.nan, np.inf):
             carry["z_H"] = np.full_like(carry["z_H"], bad)
             found = runner.step(batch, {**carry, "halted": np.array([False])})
@@ -150,16 +158,16 @@ def test_nan_stays_nan_and_a_reset_removes_it(precision: str, tmp_path: Path) ->
 @pytest.mark.skipif(shutil.which("clang") is None, reason="there is no clang")
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_clang_has_no_warning(precision: str, tmp_path: Path) -> None:
-    for number_, options in enumerate(VARIANTS.values()):
-        folder = generated(random_model(options), tmp_path / str(number_), precision)
+    for number_, kind in enumerate(VARIANTS):
+        folder = generated(variant(kind), tmp_path / str(number_), precision)
         compiled_server(folder, folder / "serve", ["clang", *WARNINGS, "-O0"])
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++")
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_cpp_compiler_has_no_warning(precision: str, tmp_path: Path) -> None:
-    for number_, options in enumerate(list(VARIANTS.values())[::2]):
-        folder = generated(random_model(options), tmp_path / str(number_), precision)
+    for number_, kind in enumerate(list(VARIANTS)[::2]):
+        folder = generated(variant(kind), tmp_path / str(number_), precision)
         command = ["g++", "-x", "c++", *WARNINGS, "-O0", "-c", "-o", os.devnull]
         for name in ("serve.c", "model.c", "weights.c"):
             done = subprocess.run([*command, str(folder / name)], capture_output=True, text=True)
