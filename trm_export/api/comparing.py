@@ -40,6 +40,7 @@ from trm_runtime.parity import Gates, Golden, Rung
 from trm_runtime.parity.contracts import other_sizes, sizes_of
 from trm_runtime.parity.gates import read_gates
 from trm_runtime.parity.golden_file import read_golden
+from trm_runtime.runner import StepRunner
 from trm_runtime.try_options import CHOOSE, SIGMA, VARY
 
 if TYPE_CHECKING:
