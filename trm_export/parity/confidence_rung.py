@@ -99,10 +99,17 @@ def confidence_rung(
         own = traced(golden, runner)
     except TRMError as error:
         return Rung(CONFIDENCE, NOT_JUDGED, reason_of(error)), None
-    rule = runner.contract.confidence
+    report = confidence_report(own, model, runner.contract.confidence, abstain)
+    return Rung(CONFIDENCE, REPORTED, _summary(report)), report
+
+
+def confidence_report(
+    own: Traced, model: Traced | None, rule: Confidence | None, abstain: float
+) -> ConfidenceReport:
+    """The figures of a file beside its model, both by these coefficients."""
     file, answered = own.sides(rule or _SIGMOID, abstain)
     other = None if model is None else model.sides(rule or _SIGMOID, abstain)
-    report = ConfidenceReport(
+    return ConfidenceReport(
         abstain=abstain,
         fitted=rule is not None,
         file=file,
@@ -110,7 +117,6 @@ def confidence_rung(
         one_side=None if other is None else int((answered != other[1]).sum()),
         rules=_rules(own),
     )
-    return Rung(CONFIDENCE, REPORTED, _summary(report)), report
 
 
 def _rules(own: Traced) -> dict[str, tuple[Point, ...]]:

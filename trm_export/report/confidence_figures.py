@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from trm_export.report.svg import (
     BLUE,
+    FAINT,
     GREEN,
     INK,
     RED,
@@ -38,15 +39,17 @@ def risk(found: Shown, precision: str) -> Figure:
     """The share of wrong answers among the most confident, for the file and its model."""
     sides = [("this file", found["file"], *look(precision))]
     if found["model"] is not None:
-        sides.insert(0, ("the model", found["model"], INK, "square"))
+        sides.append(("the model, dashed", found["model"], INK, "square"))
     curves = [side["calibration"]["curve"] for _, side, _, _ in sides]
     most = max([one["risk"] for curve in curves for one in curve], default=0.0)
+    limit = 100 * found["file"]["answered"] / found["file"]["calibration"]["puzzles"]
     x = Scale(0, 100, _LEFT, _RIGHT)
     y = Scale(0, max(1.0, 105 * most), _BOTTOM, _TOP)
     parts = [
         words(0, 12, "wrong answers, %, among the most confident", kind="title"),
         *grid(y, _LEFT, _RIGHT, lambda value: f"{value:g}"),
         *across(x, _BOTTOM, "puzzles that are answered, %", lambda value: f"{value:g}"),
+        line(x(limit), _TOP, x(limit), _BOTTOM, FAINT, stroke_dasharray="2 2"),
         *(part for side in sides for part in _risk(side, x, y)),
         *legend(0, _BOTTOM + 48, [(name, colour, shape) for name, _, colour, shape in sides]),
     ]
@@ -67,7 +70,8 @@ def risk(found: Shown, precision: str) -> Figure:
         "confidence",
         f"{text}{fitted}",
         "From left to right more puzzles are answered, the most confident first. At 0 no answer is "
-        "wrong. Marks: 50, 80 and 95 % of the puzzles, with 95 % intervals of their shares.",
+        "wrong. Marks: 50, 80 and 95 % of the puzzles, with 95 % intervals. The thin line is what "
+        "this file answers.",
     )
 
 
@@ -75,7 +79,8 @@ def _risk(side: tuple[str, Shown, str, str], x: Scale, y: Scale) -> Iterator[Mar
     name, found, colour, shape = side
     curve = found["calibration"]["curve"]
     d = path((x(100 * one["coverage"]), y(100 * one["risk"])) for one in curve)
-    yield element("path", d=d, class_=f"s-{colour}", stroke_width=2)
+    dash = "4 3" if colour == INK else ""
+    yield element("path", d=d, class_=f"s-{colour}", stroke_width=2, stroke_dasharray=dash)
     for one in found["calibration"]["points"]:
         at, (low, high) = x(100 * one["coverage"]), one["interval"]
         title = f"{name}: {one['wrong']} of {one['answered']} wrong ({interval((low, high))} %)"
@@ -111,8 +116,9 @@ def halting(rules: Mapping[str, Sequence[Shown]]) -> Figure | None:
         f"Exact answers against mean steps: {best}.",
         "halt rules",
         f"The most that each halt rule solves, and the mean steps it takes: {best}.",
-        "learned: the score is above a threshold; settled: the states moved less than one in the "
-        "step; both: that, and the rule in the file. A point is a threshold that no other beats.",
+        "learned: the score is above a threshold. settled: the states moved less than a threshold "
+        "in the step. both: that, and the score by the threshold of the file. Each point is a "
+        "threshold that no other of its rule beats.",
     )
 
 
