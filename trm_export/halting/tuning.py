@@ -50,6 +50,11 @@ class Settling:
     chosen: Point  # of `settled`
     chosen_both: Point  # of `both`, with the same threshold
 
+    @property
+    def fronts(self) -> dict[str, tuple[Point, ...]]:
+        """The Pareto front of each, by the name of the rule."""
+        return {"settled": pareto(self.settled), "both": pareto(self.both)}
+
 
 @dataclass(frozen=True)
 class Tuning:

@@ -2,7 +2,7 @@
 
 Both run every puzzle once to the last step, so that the curves of all halt rules come from the same
 run. Their confidence is by the coefficients in the contract of the file; without any it is the
-sigmoid of the score, which nobody has fitted.
+sigmoid of the score, which is not fitted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from trm_export.errors import TRMError, reason_of
 from trm_export.halting.calibration import Calibration, judged
-from trm_export.halting.curve import Point, Trace, latched, latched_steps, pareto
+from trm_export.halting.curve import Point, Trace, latched, latched_steps
 from trm_export.halting.tuning import run_all_steps, tune
 from trm_export.tasks import PuzzleSet
 from trm_runtime.certainty import confidence_of
@@ -121,11 +121,8 @@ def confidence_report(
 
 def _rules(own: Traced) -> dict[str, tuple[Point, ...]]:
     found = tune(own.rule, own.trace, 0.0)
-    fronts = {"learned": found.front}
-    if found.settling is not None:
-        fronts["settled"] = pareto(found.settling.settled)
-        fronts["both"] = pareto(found.settling.both)
-    return fronts
+    others = {} if found.settling is None else found.settling.fronts
+    return {"learned": found.front, **others}
 
 
 def _summary(report: ConfidenceReport) -> str:

@@ -28,6 +28,7 @@ from trm_export.report.svg import (
 )
 from trm_export.report.table import Figure, Table
 from trm_export.report.text import interval, percent
+from trm_runtime.message_text import counted
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 34, WIDTH - 8, 26, 176
 _RULES = {"learned": (BLUE, "circle"), "settled": (GREEN, "square"), "both": (RED, "triangle")}
@@ -144,7 +145,7 @@ def confidence_table(found: Shown) -> Table:
     heads = ("side", "Brier score", "95 % interval", "calibration error", *risks,
              f"answered at {found['abstain']:g}", "wrong")  # fmt: skip
     alone = found["one_side"]
-    note = "" if alone is None else f"{alone} puzzles are answered by one side alone. "
+    note = "" if alone is None else f"Answered by one side alone: {counted(alone, 'puzzle')}. "
     note += (
         "Brier score: the mean square of confidence less outcome. Calibration error: the mean gap "
         "between confidence and share of right answers, in ten bins. After each risk: puzzles and "
