@@ -7,7 +7,10 @@ puzzle. Private to `loop`. Memory: the answers of the tries that were begun.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -21,6 +24,7 @@ from trm_runtime.tries import Tries, tally
 Array = np.ndarray[Any, Any]
 
 _NONFINITE, _CANCELLED = STOP_REASONS.index("nonfinite"), STOP_REASONS.index("cancelled")
+_DEADLINE = STOP_REASONS.index("deadline")
 
 
 class Asking:
@@ -32,8 +36,10 @@ class Asking:
         tokens: Mapping[str, Array],
         policy: HaltPolicy,
         tries: Tries,
+        each: float = math.inf,
         abstain: float | None = None,
     ) -> None:
+        """`each` is the time of a puzzle in seconds, from when its first try is taken."""
         self.tries = tries
         self._abstain, self._sureness = abstain, rule_for(contract, abstain)
         self._contract, self._tokens, self._policy = contract, tokens, policy
@@ -46,10 +52,12 @@ class Asking:
         self._moved = np.full(rows, np.inf, dtype=np.float32)
         self.reasons = np.full(rows, RUNNING, dtype=np.int8)
         first = rows if tries.all_run else self._count
-        self._next, self._first = 0, first  # the rows that wait from the beginning
+        self._next, self._first = 0, int(first)  # the rows that wait from the beginning
         self._later: list[int] = []  # a heap of those that wait since: all are higher
         self._left = np.full(self._count, first // max(self._count, 1))  # tries to be finished
         self._done = np.zeros(self._count, dtype=bool)
+        self._each, self._ends = each, np.full(self._count, math.inf)  # a time of time.monotonic
+        self._late = np.zeros(self._count, dtype=bool)  # ended by that before its tries were
 
     def puzzles(self, rows: Array) -> Array:
         """(n,) which puzzle each row is of."""
@@ -63,14 +71,39 @@ class Asking:
 
     def take(self, most: int) -> Array:
         """(n,) int64: the next rows to begin, at most so many."""
+        if self._each < math.inf:
+            return np.fromiter(islice(self._in_time(), most), dtype=np.int64)
         rows: list[int] = []
         first = np.arange(self._next, min(self._next + most, self._first))
         self._next += len(first)
+        if not self._later:
+            return first
         while self._later and len(first) + len(rows) < most:
             row = heapq.heappop(self._later)
             if self.reasons[row] == RUNNING:
                 rows.append(row)
         return np.append(first, np.array(rows, dtype=np.int64))
+
+    def _in_time(self) -> Iterator[int]:
+        """The next rows, those of begun puzzles first; puzzles without time left get no other."""
+        while self._later or self._next < self._first:
+            row: int = heapq.heappop(self._later) if self._later else self._following()
+            now, puzzle = time.monotonic(), row % self._count
+            if self.reasons[row] != RUNNING:
+                continue
+            if self._ends[puzzle] <= now:
+                self._late[puzzle], self.reasons[row] = True, _CANCELLED
+                self._left[puzzle] -= 1
+                continue
+            self._ends[puzzle] = min(self._ends[puzzle], now + self._each)
+            yield row
+
+    def _following(self) -> int:
+        """The next of the rows that wait from the beginning; all tries of a puzzle together."""
+        index: int = self._next
+        self._next += 1
+        puzzle, number = divmod(index, self._first // self._count)
+        return int(number * self._count + puzzle)
 
     def feeds(self, rows: Array) -> dict[str, Array]:
         """The inputs (n, ...) of these rows, in their guises."""
@@ -95,17 +128,18 @@ class Asking:
         moved: Array | None = None,
     ) -> None:
         """The results (n, ...) of these rows after `steps`, which the caller has counted."""
-        self.reasons[rows[~finite]] = _NONFINITE
-        rows = rows[finite]
-        answers = answers[finite]
+        if not finite.all():
+            self.reasons[rows[~finite]] = _NONFINITE
+            rows, answers = rows[finite], answers[finite]
+            q_halt, q_continue = q_halt[finite], q_continue[finite]
         if self.tries.guises is not None:
             answers = self.tries.guises.undo(answers, self.numbers(rows))
         self._answers[rows] = answers
-        self._q_halt[rows], self._q_continue[rows] = q_halt[finite], q_continue[finite]
+        self._q_halt[rows], self._q_continue[rows] = q_halt, q_continue
         if moved is not None:
             self._moved[rows] = moved[finite]
         self.reasons[rows] = self._policy.reasons(
-            self.steps[rows], self._q_halt[rows], self._q_continue[rows], self._moved[rows]
+            self.steps[rows], q_halt, q_continue, self._moved[rows]
         )
 
     def finish(self, rows: Array) -> Array:
@@ -118,13 +152,18 @@ class Asking:
         if self.tries.count == 1:
             return over
         confident = self._confident(rows) & over & (not self.tries.all_run)
-        done: dict[int, int] = {}
+        done, now = dict[int, int](), time.monotonic()
         for index in np.flatnonzero(over).tolist():
             puzzle = int(self.puzzles(rows[index]))
             self._left[puzzle] -= 1
+            again = rows[index] == puzzle and not self.tries.all_run
             if confident[index]:
                 self._left[puzzle] = 0
-            elif rows[index] == puzzle and not self.tries.all_run:
+            elif self._ends[puzzle] <= now:
+                cut = self._left[puzzle] > 0 or self.reasons[rows[index]] == _DEADLINE
+                self._late[puzzle] |= cut or again
+                self._left[puzzle] = 0
+            elif again:
                 self._ask_again(puzzle)
             if self._left[puzzle] <= 0:
                 done[puzzle] = index
@@ -147,10 +186,16 @@ class Asking:
             self.reasons[others][self.reasons[others] == RUNNING] = _CANCELLED
         return found
 
+    def _end_late(self, rows: Array) -> None:
+        if self._each < math.inf:
+            late = self._ends[self.puzzles(rows)] <= time.monotonic()
+            self.reasons[rows[late & (self.reasons[rows] == RUNNING)]] = _DEADLINE
+
     def event(
         self, rows: Array, slots: Array, outputs: Mapping[str, Array], carry: Mapping[str, Array]
     ) -> StepEvent:
         """The event of a step, after which puzzles are finished."""
+        self._end_late(rows)
         reasons = self.reasons[rows]
         finished = self.finish(rows)
         more = self.tries.count > 1
@@ -195,9 +240,10 @@ class Asking:
         chosen = self._chosen(table)
         own = table[chosen, np.arange(len(puzzles))]
         steps = self.steps[table]
+        ends = zip(self.reasons[own].tolist(), self._done[puzzles], self._late[puzzles])
         reasons = [
-            STOP_REASONS[code] if done or stopped is None else stopped
-            for code, done in zip(self.reasons[own].tolist(), self._done[puzzles].tolist())
+            "deadline" if late else STOP_REASONS[code] if done or stopped is None else stopped
+            for code, done, late in ends
         ]
         return self._found(
             own,

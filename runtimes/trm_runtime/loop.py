@@ -59,6 +59,7 @@ def solve(
     halt: Halt = "learned",
     max_steps: int | None = None,
     deadline: float | None = None,
+    deadline_each: float | None = None,
     on_step: OnStep | None = None,
     batch_size: int | None = None,
     tries: int = 1,
@@ -81,7 +82,10 @@ def solve(
     also stops after `max_steps`, at most (and by default) the contract's, after which the graph
     itself restarts a row.
     `deadline` is in seconds from this call and checked before every engine call, so one step may
-    exceed it; unfinished puzzles then keep their latest answer.
+    exceed it; unfinished puzzles then keep their latest answer. `deadline_each` is the time of one
+    puzzle in seconds, from when it first enters a slot, and checked after every engine call: each
+    puzzle has at least one step, and no try begins when its time is over. Puzzles that were begun
+    are then asked again before others are begun.
     `on_step` gets a StepEvent after every engine call; returning False cancels the rest.
     `batch_size` is the number of slots (default: 64 or N), only for a model with a dynamic batch.
 
@@ -115,8 +119,9 @@ def solve(
     plan = plan_tries(contract, _count("tries", tries), vary, choose, seed, sigma)
     slots = _slots(contract, batch_size, len(tokens["inputs"]) * plan.count)
     check_rows(contract, slots)
-    asking = Asking(contract, tokens, policy, plan, abstain)
-    limit = started + _seconds(deadline)
+    each = _seconds("deadline_each", deadline_each)
+    asking = Asking(contract, tokens, policy, plan, each, abstain)
+    limit = started + _seconds("deadline", deadline)
     if contract.granularity == "loop":
         _refuse_loop_options(halt, policy, contract)
         return solve_batches(runner, asking, slots, limit, on_step)
@@ -188,12 +193,12 @@ def _slots(contract: StepContract, batch_size: int | None, count: int) -> int:
     return contract.batch
 
 
-def _seconds(deadline: float | None) -> float:
+def _seconds(name: str, deadline: float | None) -> float:
     if deadline is None:
         return math.inf
     if isinstance(deadline, (int, float)) and deadline >= 0:
         return float(deadline)
-    raise UsageError(f"deadline: expected seconds, 0 or more, got {deadline!r}.")
+    raise UsageError(f"{name}: expected seconds, 0 or more, got {deadline!r}.")
 
 
 def _count(name: str, value: int) -> int:

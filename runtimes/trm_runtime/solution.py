@@ -58,10 +58,11 @@ class Solution(Shown):
     0 (padding) everywhere and NaN for both q values; one without any step has steps 0.
 
     With several tries, steps, q values and stop reason are those of the chosen try; a puzzle whose
-    tries were stopped has "deadline" or "cancelled". `tries`, `total_steps` and `chosen` are None
-    without. `moved` is the relative change of the states in the step that gave the answer (the
-    formula is in docs/contract.md), infinity after a first step, and None if it was not measured.
-    `agreement` is of the tries that came to an end, the chosen one included; None without several.
+    tries were stopped, or not all begun in its time, has "deadline" or "cancelled". `tries`,
+    `total_steps` and `chosen` are None without. `moved` is the relative change of the states in the
+    step that gave the answer (the formula is in docs/contract.md), infinity after a first step, and
+    None if it was not measured. `agreement` is of the tries that came to an end, the chosen one
+    included; None without several.
 
     With `abstain` each answer has a confidence, and one below it is withheld: it is 0 (padding)
     everywhere, and True in `unknown`. Otherwise these are None.

@@ -84,6 +84,8 @@ def parser() -> Parser:
         help="answer unknown where an answer is right with a probability below P")  # fmt: skip
     add("--max-steps", type=int, metavar="N", help="stop every puzzle after N steps")
     add("--deadline", type=float, metavar="SECONDS", help="stop all puzzles after this time")
+    add("--deadline-each", type=float, metavar="SECONDS",
+        help="stop a puzzle this long after it was begun")  # fmt: skip
     add("--batch-size", type=int, metavar="N", help="puzzles in one batch (default 64)")
     _add_tries(command)
     add_engine_options(command)
@@ -202,6 +204,7 @@ def _solve(
             abstain=options.abstain,
             max_steps=options.max_steps,
             deadline=left,
+            deadline_each=options.deadline_each,
             batch_size=options.batch_size,
             on_step=progress,
             tries=options.tries,

@@ -93,6 +93,19 @@ def test_json_is_the_whole_curve_and_the_original_stays(
     assert {"threshold", "exact", "interval", "mean_steps"} <= found["points"][0].keys()
 
 
+def test_a_threshold_for_several_tries(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = files / "slow.onnx"
+    assert run(["tune", str(file), *SIZE, "--tries", "3", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["tries"]["tries"] == 3
+    assert found["present"]["mean_steps"] == 24
+    assert found["chosen"]["mean_steps"] < 2
+    assert found["all_steps"] is None
+    assert embedded_contract(file).halt.threshold == found["chosen"]["threshold"]
+    assert run(["tune", str(file), *SIZE, "--tries", "3", "--dry-run"]) == 0
+    assert "at most 3 tries" in capsys.readouterr().out
+
+
 def test_the_threshold_of_movement_goes_into_the_file_and_halts(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -237,6 +250,11 @@ def test_refusals(
     assert captured.out == ""
     assert [path.name for path in tmp_path.iterdir()] == ["toy.onnx"]
     assert (tmp_path / "toy.onnx").read_bytes() == before
+
+
+def test_votes_have_no_threshold(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["tune", str(files / "slow.onnx"), "--tries", "2", "--choose", "vote"]) == 2
+    assert "no threshold saves any" in capsys.readouterr().err
 
 
 def test_a_plot_has_its_marks_and_fits() -> None:

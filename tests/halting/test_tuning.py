@@ -131,6 +131,7 @@ def test_the_choice_and_what_it_is_compared_with() -> None:
     assert (found.won, found.lost, found.puzzles) == (11, 0, 12)
     assert found.p_value < 0.001
     assert found.chosen in found.front
+    assert found.all_steps is not None
     assert found.all_steps.mean_steps == MAX_STEPS
     assert found.changes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,15 @@ from trm_export.artifacts.contract_rewrite import embedded_contract, refuse_rewr
 from trm_export.errors import NonfiniteError, UsageError
 from trm_export.files import sidecar
 from trm_export.halting.curve import Point
-from trm_export.halting.tuning import Tuning, calibrated, refuse_loop, run_all_steps
-from trm_export.halting.tuning import tune as choose
+from trm_export.halting.trying import refuse_votes, run_tries
+from trm_export.halting.tuning import (
+    Tuning,
+    calibrated,
+    calibrated_again,
+    refuse_loop,
+    run_all_steps,
+)
+from trm_export.halting.tuning import tune as choose_threshold
 from trm_export.tasks.selection import PuzzleSource, boards_of, refuse_puzzles, select_puzzles
 from trm_export.version import TOOL, __version__
 from trm_runtime.confidence import Confidence
@@ -22,6 +30,8 @@ from trm_runtime.display import Shown, Table
 from trm_runtime.message_text import counted, rows_text
 from trm_runtime.open import open_runner
 from trm_runtime.settling import own_states
+from trm_runtime.tries import plan_tries
+from trm_runtime.try_options import CHOOSE, SIGMA, VARY
 
 if TYPE_CHECKING:
     from trm_export.tasks import Blanks
@@ -42,6 +52,7 @@ class TuneResult(Shown):
         written: the tuned file; None where nothing was written.
         rows: the kind of puzzles.
         judge: `exact` or `valid`; the shares of the curve are of answers that are so.
+        again: the options of `solve` about tries; None with one try.
         confidence: the fitted probability that an answer is right; None if not asked for.
     """
 
@@ -51,11 +62,14 @@ class TuneResult(Shown):
     written: Path | None
     rows: str = "puzzles"
     judge: str = "exact"
+    again: Mapping[str, Any] | None = None
     confidence: Confidence | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The complete curve and the choice, in JSON types."""
-        found = {name: value for name, value in vars(self.tuning).items() if value is not None}
+        found = dict(vars(self.tuning))
+        if found["settling"] is None:
+            del found["settling"]
         return {
             "tool": f"{TOOL} {__version__}",
             "kind": "tune",
@@ -67,6 +81,7 @@ class TuneResult(Shown):
             "rows": self.rows,
             "judge": self.judge,
             **found,
+            **({} if self.again is None else {"tries": self.again}),
             **({} if self.confidence is None else {"confidence": self.confidence}),
         }
 
@@ -125,13 +140,16 @@ class TuneResult(Shown):
         rows = [
             (name, f"{point.threshold:.4g}", f"{point.exact:.2%}", f"{point.mean_steps:.2f}")
             for name, point in named.items()
+            if point is not None
         ]
         return (Table(self.title, rows, ("", "threshold", self.judge, "mean steps")),)
 
     @property
     def title(self) -> str:
         """The file and the puzzles."""
-        return f"Halting of {self.artifact.name} on {rows_text(self.tuning.puzzles, self.rows)}"
+        tries = "" if self.again is None else f", at most {self.again['tries']} tries"
+        rows = rows_text(self.tuning.puzzles, self.rows)
+        return f"Halting of {self.artifact.name} on {rows}{tries}"
 
 
 def tune(
@@ -145,6 +163,11 @@ def tune(
     settled: bool = False,
     confidence: bool = False,
     judge: str = "exact",
+    tries: int = 1,
+    vary: str = VARY[0],
+    choose: str = CHOOSE[0],
+    seed: int = 0,
+    sigma: float = SIGMA,
     output: FilePath | None = None,
     dry_run: bool = False,
     force: bool = False,
@@ -166,6 +189,9 @@ def tune(
         confidence: fit the probability that an answer is right, for `abstain` of `solve`.
         judge: `exact` compares answers with solutions; `valid` checks them by the rules of the
             task, and needs none.
+        tries, vary, choose, seed, sigma: see `trm_runtime.solve`. With several tries the threshold
+            is chosen and the confidence is fitted for them; steps are then those of all tries
+            together. The threshold of movement is that of one try.
         output: write the tuned file here, and leave the other unchanged.
         dry_run: write nothing.
         force: replace a file that this tool did not make.
@@ -180,36 +206,45 @@ def tune(
     if not 0 <= lose <= _MOST_POINTS:
         raise UsageError(f"--lose must be 0 to {_MOST_POINTS} points of accuracy, got {lose:g}.")
     tell = progress or ignore
-    refuse_counts(count=count)
+    refuse_counts(count=count, tries=tries)
+    again = {"tries": tries, "vary": vary, "choose": choose, "seed": seed, "sigma": sigma}
     refuse_puzzles(puzzles, task, blanks)
     refuse_judge(judge)
     file = Path(artifact)
     target = file if output is None else Path(output)
     contract = embedded_contract(file)
     refuse_loop(contract, str(file))
+    refuse_votes(again)
+    plan_tries(contract, tries, vary, choose, seed, sigma)
     if not dry_run:
         refuse_rewrite(file, target, force=force)
     valid = rules_of(boards_of(contract, task), judge)
     selected = select_puzzles(contract, puzzles, task, blanks, count, "validation")
     chosen = with_solutions(selected, puzzles, judge)
-    runner = open_runner(file)
-    trace = run_all_steps(
-        runner,
-        chosen,
-        lambda done, total: tell(done / total, "Running the puzzles"),
-        valid if judge == "valid" else None,
-        measured=settled or (confidence and bool(own_states(runner.contract))),
-    )
+    runner, rules = open_runner(file), valid if judge == "valid" else None
+
+    def told(done: int, total: int) -> None:
+        tell(done / total, "Running the puzzles")
+
+    measured = settled or (confidence and bool(own_states(contract)))
+    trace = run_all_steps(runner, chosen, told, rules, measured=measured)
     if trace.nonfinite:
         raise NonfiniteError(file, trace.nonfinite, len(chosen), ", so it was not tuned")
+    own = max(contract.halt.threshold, contract.halt.untuned.threshold)
     unmeasured = trace if settled else replace(trace, moved=None)
-    found = choose(contract.halt, unmeasured, lose / _MOST_POINTS)
-    fitted = calibrated(trace, found.chosen.threshold) if confidence else None
+    asked = run_tries(runner, chosen, again, own, first=trace, progress=told, valid=rules)
+    found = choose_threshold(contract.halt, unmeasured, lose / _MOST_POINTS, asked[1:], choose)
+    fitted = None
+    if confidence and tries == 1:
+        fitted = calibrated(trace, found.chosen.threshold)
+    elif confidence:
+        halt = {"halt": found.chosen.threshold, "settled": 1.0 if measured else None}
+        fitted = calibrated_again(runner, chosen, {**again, **halt}, rules)
     tuned = replace(
         contract, halt=found.tuned(contract.halt), confidence=fitted or contract.confidence
     )
     written = not dry_run and (tuned != contract or output is not None)
     if written:
         rewrite(file, tuned, target, force=force)
-    place = target if written else None
-    return TuneResult(file, contract, found, place, chosen.kind, judge, fitted)
+    place, several = target if written else None, again if tries > 1 else None
+    return TuneResult(file, contract, found, place, chosen.kind, judge, several, fitted)

@@ -16,6 +16,7 @@ from trm_export.commands.support.options import (
     Force,
     Judge,
     PuzzleOptions,
+    TryOptions,
 )
 from trm_export.commands.support.trust_options import TrustOptions
 
@@ -64,12 +65,14 @@ DryRun = Annotated[
 @examples(
     "trm-export tune model-int8.tflite",
     "trm-export tune model.onnx --lose 0.5 -o faster.onnx",
+    "trm-export tune model.onnx --tries 8 --blanks hard",
     "trm-export tune model.onnx --puzzles hard --settled --confidence",
 )
 def tune(
     artifact: Artifact,
     puzzles: PuzzleOptions,
     trust: TrustOptions,
+    again: TryOptions,
     count: Count = 400,
     lose: Lose = 0.25,
     settled: Settled = False,
@@ -94,6 +97,7 @@ def tune(
         found = te.tune(
             artifact,
             **vars(puzzles),
+            **vars(again),
             count=count,
             lose=lose,
             settled=settled,

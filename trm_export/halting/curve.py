@@ -67,7 +67,11 @@ def latched(values: Array, steps: Array) -> Array:
 def point(scores: Array, exact: Array, threshold: float) -> Point:
     """The accuracy and the steps of one threshold."""
     steps = latched_steps(scores, threshold)
-    right = latched(exact, steps)
+    return point_of(threshold, latched(exact, steps), steps)
+
+
+def point_of(threshold: float, right: Array, steps: Array) -> Point:
+    """A threshold with which these answers (N,) are right, after so many steps (N,)."""
     hits, count = int(right.sum()), len(right)
     return Point(
         threshold=threshold,

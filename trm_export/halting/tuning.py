@@ -6,13 +6,13 @@ are then read from that run. Needs no Keras.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from trm_export.halting.calibration import Answers, calibrate
+from trm_export.halting.calibration import Answers, answers_of, calibrate
 from trm_export.halting.curve import (
     Point,
     Trace,
@@ -24,6 +24,7 @@ from trm_export.halting.curve import (
     pareto,
     settled_curve,
 )
+from trm_export.halting.trying import last_outcome, least_sure, tries_curve
 from trm_export.tasks import PuzzleSet
 from trm_runtime.confidence import Confidence
 from trm_runtime.contract import HaltRule, StepContract
@@ -66,7 +67,7 @@ class Tuning:
     front: tuple[Point, ...]  # their Pareto front, by steps
     present: Point  # the file as it is
     trained: Point  # the model's own threshold; the present one unless the file was tuned before
-    all_steps: Point  # no puzzle halts early
+    all_steps: Point | None  # no puzzle halts early; None with several tries
     chosen: Point
     lost: int  # puzzles that only the present threshold answers right
     won: int  # puzzles that only the chosen one does
@@ -144,23 +145,34 @@ def run_all_steps(
     return Trace(scores, exact, moved)
 
 
-def tune(rule: HaltRule, trace: Trace, lose: float) -> Tuning:
+def tune(
+    rule: HaltRule,
+    trace: Trace,
+    lose: float,
+    more: Sequence[Trace] = (),
+    prefer: str = "score",
+) -> Tuning:
     """The curve, and the fewest steps that lose at most a share `lose` of exact answers.
 
     `rule` is that of the file; its threshold is a point of the curve and stays if no other is
-    better, so that the choice is never worse both in accuracy and in steps.
+    better, so that the choice is never worse both in accuracy and in steps. `more` are the traces
+    of tries after the first, see `run_tries`; `prefer` is `choose` of `solve`.
     """
     if not 0 <= lose <= 1:
         raise UsageError(f"The share of answers to lose must be 0 to 1, got {lose}.")
     scores, exact = trace.scores, trace.exact
     own = rule.untuned.threshold
     points = curve(scores, exact, {*candidates(scores), rule.threshold, own})
+    if more:
+        most = least_sure(trace, max(rule.threshold, own))
+        useful = (point.threshold for point in points if point.threshold <= most)
+        points = tries_curve((trace, *more), useful, prefer)
     by_threshold = {point.threshold: point for point in points}
     present, chosen = by_threshold[rule.threshold], choose(points, lose)
     if (chosen.exact, chosen.mean_steps) == (present.exact, present.mean_steps):
         chosen = present
     before, after = (
-        latched(exact, latched_steps(scores, point.threshold)) for point in (present, chosen)
+        last_outcome((trace, *more), point.threshold, prefer).right for point in (present, chosen)
     )
     lost, won = int((before & ~after).sum()), int((after & ~before).sum())
     return Tuning(
@@ -170,7 +182,7 @@ def tune(rule: HaltRule, trace: Trace, lose: float) -> Tuning:
         front=pareto(points),
         present=present,
         trained=by_threshold[own],
-        all_steps=points[-1],
+        all_steps=None if more else points[-1],
         chosen=chosen,
         lost=lost,
         won=won,
@@ -184,6 +196,20 @@ def calibrated(trace: Trace, threshold: float) -> Confidence:
     steps = latched_steps(trace.scores, threshold)
     moved = None if trace.moved is None else latched(trace.moved, steps)
     return calibrate(Answers(latched(trace.scores, steps), latched(trace.exact, steps), moved))
+
+
+def calibrated_again(
+    runner: StepRunner, puzzles: PuzzleSet, options: Mapping[str, Any], valid: Valid | None = None
+) -> Confidence:
+    """The same for the answers of `solve` with these options, several tries among them."""
+    feeds = puzzles.feeds(runner.contract.num_puzzle_identifiers)
+    solution = solve(runner, feeds, **options)
+    right = (
+        puzzles.exact(solution.answers)
+        if valid is None
+        else valid(puzzles.inputs, solution.answers)
+    )
+    return calibrate(answers_of(solution, right), options["tries"])
 
 
 def _settling(rule: HaltRule, trace: Trace, learned: Point, lose: float) -> Settling:

@@ -65,6 +65,12 @@ export function parseContract(text) {
   return value;
 }
 
+/** The model's own float32 carry, in the order of the contract. */
+export function ownStates({ inputs, carry }) {
+  const always = [...Object.keys(STATE), "passes", ...inputs.map(({ name }) => `current_${name}`)];
+  return carry.filter(({ name, dtype }) => dtype === "float32" && !always.includes(name));
+}
+
 /** S, the cells of a puzzle, and V, the number of token ids. */
 export function sizesOf(contract) {
   const find = (role, name) => contract[role].find((spec) => spec.name === name);

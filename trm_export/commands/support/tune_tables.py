@@ -19,12 +19,13 @@ def show_tuning(result: TuneResult) -> None:
     from rich.text import Text
 
     found = result.tuning
-    named = {
+    every = {
         "present": found.present,
         "the model's own": found.trained,
         "all steps": found.all_steps,
         "chosen": found.chosen,
     }
+    named = {name: point for name, point in every.items() if point is not None}
     if found.trained == found.present:
         del named["the model's own"]
     rows = [_row(point, found, named) for point in _shown(found, list(named.values()))]
