@@ -38,7 +38,7 @@ def main() -> None:
             made = te.export(options.model, format=options.format, precision=precision,
                              path=Path(folder, f"{precision}.{options.format}"))  # fmt: skip
             tuned = te.tune(made.path, blanks=options.puzzles, count=options.count,
-                            settled=True, confidence=True)  # fmt: skip
+                            settled=True, confidence=True, tries=options.tries)  # fmt: skip
             score = te.evaluate(made.path, blanks=options.puzzles, count=options.test,
                                 tries=options.tries, abstain=options.abstain)  # fmt: skip
             risks += risk_rows(precision, score)

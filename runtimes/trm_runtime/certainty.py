@@ -39,6 +39,12 @@ def confidence_of(
     return np.where(np.isnan(score), 0.0, probability).astype(np.float32)
 
 
+def check_abstain(abstain: float) -> None:
+    """UsageError unless it is a probability below 1."""
+    if isinstance(abstain, bool) or not isinstance(abstain, (int, float)) or not 0 <= abstain < 1:
+        raise UsageError(f"abstain: expected a number of 0 or more and below 1, got {abstain!r}.")
+
+
 def rule_for(contract: StepContract, abstain: float | None) -> Confidence | None:
     """The coefficients for answers of at least that confidence; None if no one asked for them.
 
@@ -46,8 +52,7 @@ def rule_for(contract: StepContract, abstain: float | None) -> Confidence | None
     """
     if abstain is None:
         return None
-    if isinstance(abstain, bool) or not isinstance(abstain, (int, float)) or not 0 <= abstain < 1:
-        raise UsageError(f"abstain: expected a number of 0 or more and below 1, got {abstain!r}.")
+    check_abstain(abstain)
     if contract.confidence is None:
         raise UsageError(
             "The contract of this model does not say how confident an answer is; write it into an "

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.parity.fakes import toy_puzzles
+from tests.runtime.test_settling import Moving
 from trm_export.halting.calibration import Answers, Calibration, calibrate, judged
 from trm_export.halting.curve import Trace
-from trm_export.halting.tuning import calibrated
+from trm_export.halting.tuning import calibrated, calibrated_again
+from trm_runtime import solve
 from trm_runtime.certainty import confidence_of
 from trm_runtime.errors import UsageError
 from trm_runtime.parity.counts import wilson
@@ -111,3 +114,20 @@ def test_the_confidence_of_a_file_is_of_the_step_at_which_it_halts() -> None:
     at = np.where(hits.any(axis=0), hits.argmax(axis=0), 3), np.arange(300)
     assert calibrated(trace, 1.0) == calibrate(Answers(trace.scores[at], exact[at]))
     assert calibrated(trace, 1.0) != calibrate(Answers(trace.scores[-1], exact[-1]))
+
+
+def test_several_tries_are_fitted_by_what_solve_says_of_them() -> None:
+    runner, puzzles = Moving(), toy_puzzles(40, (3,))
+    options: dict[str, Any] = {
+        "halt": 6.0,
+        "settled": 1.0,
+        "tries": 3,
+        "vary": "noise",
+        "sigma": 0.4,
+    }
+    rule = calibrated_again(runner, puzzles, options)
+    solution = solve(runner, puzzles.inputs, **options)
+    score, right = solution.q_halt, puzzles.exact(solution.answers)
+    assert (rule.tries, rule.puzzles) == (3, 40)
+    assert rule == calibrate(Answers(score, right, solution.moved, solution.agreement), 3)
+    assert np.ptp(np.asarray(solution.agreement)) > 0

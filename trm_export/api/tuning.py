@@ -14,7 +14,7 @@ from trm_export.errors import NonfiniteError, UsageError
 from trm_export.files import sidecar
 from trm_export.halting.curve import Point
 from trm_export.halting.trying import refuse_votes, run_all_steps, run_tries
-from trm_export.halting.tuning import Tuning, calibrated, refuse_loop
+from trm_export.halting.tuning import Tuning, calibrated, calibrated_again, refuse_loop
 from trm_export.halting.tuning import tune as choose_threshold
 from trm_export.tasks.selection import PuzzleSource, boards_of, refuse_puzzles, select_puzzles
 from trm_export.version import TOOL, __version__
@@ -184,7 +184,8 @@ def tune(
         judge: `exact` compares answers with solutions; `valid` checks them by the rules of the
             task, and needs none.
         tries, vary, choose, seed, sigma: see `trm_runtime.solve`. With several tries the threshold
-            is chosen for them; steps are then those of all tries together.
+            is chosen and the confidence is fitted for them; steps are then those of all tries
+            together. The threshold of movement is that of one try.
         output: write the tuned file here, and leave the other unchanged.
         dry_run: write nothing.
         force: replace a file that this tool did not make.
@@ -227,7 +228,12 @@ def tune(
     unmeasured = trace if settled else replace(trace, moved=None)
     asked = run_tries(runner, chosen, again, own, first=trace, progress=told, valid=rules)
     found = choose_threshold(contract.halt, unmeasured, lose / _MOST_POINTS, asked[1:], choose)
-    fitted = calibrated(trace, found.chosen.threshold) if confidence else None
+    fitted = None
+    if confidence and tries == 1:
+        fitted = calibrated(trace, found.chosen.threshold)
+    elif confidence:
+        halt = {"halt": found.chosen.threshold, "settled": 1.0 if measured else None}
+        fitted = calibrated_again(runner, chosen, {**again, **halt}, rules)
     tuned = replace(
         contract, halt=found.tuned(contract.halt), confidence=fitted or contract.confidence
     )

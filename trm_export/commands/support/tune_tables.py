@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from trm_export.commands.support.console import Row, printable, remark, show_columns, stdout
-from trm_export.halting.curve import pareto
 
 if TYPE_CHECKING:
     from trm_export.api.tuning import Point, TuneResult, Tuning
-    from trm_export.halting.tuning import Settling
 
 _SHOWN = 10  # points of the front
 _WIDTH, _HEIGHT = 60, 12  # characters of the plot
@@ -36,19 +34,19 @@ def show_tuning(result: TuneResult) -> None:
     show_columns(title, heads, rows, ("", "front"))
     if len(found.front) > 2:
         stdout().print(Text(plot(found)))
-    if found.settling is not None:
-        _show_settling(found, found.settling, result.judge)
+    _show_settling(found, result.judge)
     remark(result.summary)
 
 
-def _show_settling(found: Tuning, settling: Settling, judge: str) -> None:
+def _show_settling(found: Tuning, judge: str) -> None:
     """The two rules of movement beside the one that was chosen, the fewest steps first."""
+    settling = found.settling
+    if settling is None:
+        return
     rows = [("learned, chosen", *_cells(found.chosen))]
-    for rule, points, chosen in (
-        ("settled", settling.settled, settling.chosen),
-        ("both", settling.both, settling.chosen_both),
-    ):
-        front = pareto(points)
+    named = {"settled": settling.chosen, "both": settling.chosen_both}
+    for rule, front in settling.fronts.items():
+        chosen = named[rule]
         for point in sorted({*_spread(front), chosen}, key=lambda p: (p.mean_steps, p.exact)):
             name = f"{rule}, chosen" if point == chosen else rule
             rows.append((name, *_cells(point)))
