@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -14,9 +15,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from trm_export.artifacts.onnx_info import inspect_onnx
 from trm_export.checkpoints.loading import load_model
 from trm_export.checkpoints.shipped import shipped_checkpoint
+from trm_export.commands.support.app import run
 from trm_export.errors import UsageError
 from trm_export.explain.weights_rung import weights_report
-from trm_export.exporters.choices import Choices
+from trm_export.exporters.choices import Choices, target_name
 from trm_export.exporters.export import ExportResult, export, format_named, plan
 from trm_export.exporters.onnx_convert import OPSET
 from trm_export.exporters.onnx_int4 import BLOCK, four_bits, in_blocks, unpacked
@@ -138,14 +140,18 @@ def test_other_formats_refuse(shared: Shared, kind: str) -> None:
         plan(shared.model, probe_puzzles(shared.model), format_named(kind), Choices("int4"), shared)
 
 
-def test_a_command_writes_it_under_its_own_name(
+def test_a_file_has_the_precision_in_its_name() -> None:
+    assert target_name("model", "onnx", Choices("int4")) == "model-int4.onnx"
+
+
+def test_layers_are_kept_until_the_gate_of_int4_passes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from trm_export.commands.support.app import run
-
     model = shipped_checkpoint("sudoku4")
     monkeypatch.chdir(tmp_path)
-    options = ["--precision", "int4", "--auto-keep", "40", "--auto-keep-count", "8"]
-    assert run(["onnx", str(model), *options, "-o", "sudoku4-int4.onnx"]) == 0
-    assert "in float.\n" in capsys.readouterr().out
-    assert OnnxRunner(tmp_path / "sudoku4-int4.onnx").contract.precision == "int4"
+    options = ["--precision", "int4", "--auto-keep", "400", "--auto-keep-count", "4"]
+    assert run(["onnx", str(model), *options, "-o", "m.onnx", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["passed"]
+    assert told["stages"][0]["kept"] == []
+    assert OnnxRunner(tmp_path / "m.onnx").contract.precision == "int4"

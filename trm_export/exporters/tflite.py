@@ -139,7 +139,10 @@ def _refusals(job: Job) -> Iterator[str]:
     yield from refuse_half(job, "tflite")
     precision = job.contract.precision
     if precision == "int4":
-        yield "tflite: int4 is not supported for TFLite; use onnx, or int8."
+        yield (
+            "tflite: int4 is not supported for TFLite, which has one scale for all inputs of an "
+            "output, and with that the files fail the gate; use onnx, or int8."
+        )
     if job.engine == OLD and precision == "int8":
         yield (
             "tflite: int8 is not supported for tflite-runtime, whose last release (2.14) does not "
