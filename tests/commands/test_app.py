@@ -94,7 +94,8 @@ def test_help_fits_a_terminal_and_stands_in_panels(
         assert panels == ["Options", "Get a model", "Export it", "Check, tune and measure it"]
         return
     known = {"Input", "Output", "Puzzles", "What to export", "Third-party models", "Reference"}
-    assert set(panels) <= known | {"How to run", "Recipe", "General", "Examples", "Files of others"}
+    known |= {"How to run", "Limits", "Recipe", "General", "Examples", "Files of others"}
+    assert set(panels) <= known
     assert panels[0] == "Input"
     assert panels[-2:] == ["General", "Examples"]
     assert not [line for line in lines if "<int range>" in line or "<list[" in line]
@@ -131,7 +132,8 @@ def test_the_shell_completes_commands_and_choices() -> None:
         return done.stdout.split()
 
     assert completed("trm-export in", 1) == ["inspect"]
-    assert completed("trm-export onnx --precision ", 3) == ["fp32", "fp16", "int8", "int8-static"]
+    precisions = ["fp32", "fp16", "int8", "int8-static", "int4"]
+    assert completed("trm-export onnx --precision ", 3) == precisions
     line = (
         f"{shlex.join([*LAUNCHER, '--show-completion', 'bash'])}; exit $?"  # in a shell, as is due
     )

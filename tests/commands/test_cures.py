@@ -51,6 +51,7 @@ def test_a_command_has_the_options_that_are_not_usual() -> None:
          "--precision int8-static --auto-keep 40"),
         ({"format": "onnx", "precision": "int8", "keep": ("lm_head",)},
          "--precision int8 --keep lm_head --auto-keep 40"),
+        ({"format": "onnx", "precision": "int4"}, "--precision int4 --auto-keep 40"),
         ({"format": "onnx", "precision": "fp16", "output": "m.onnx"}, "-o m.onnx"),
         ({"format": "tflite", "precision": "fp32", "target": "tflite-runtime"}, ""),
         ({"format": "onnx", "precision": "int8", "trust_module": ["mine"], "seq_len": 9},
@@ -82,6 +83,12 @@ def test_a_search_that_found_nothing_names_another_budget(needed: float | None, 
     choices = {"format": "onnx", "precision": "int8", "auto_keep": 40.0, "auto_keep_count": 64}
     line = cures.cure_of_export("m.keras", choices, SimpleNamespace(needed=needed))  # type: ignore[arg-type]
     assert line == f"trm-export onnx m.keras {words}"
+
+
+def test_int8_is_the_cure_of_int4_that_no_kept_layers_help() -> None:
+    choices = {"format": "onnx", "precision": "int4", "auto_keep": 40.0}
+    line = cures.cure_of_export("m.keras", choices, SimpleNamespace(needed=None))  # type: ignore[arg-type]
+    assert line == "trm-export onnx m.keras --precision int8"
 
 
 def test_a_search_knows_what_the_next_layer_needs() -> None:

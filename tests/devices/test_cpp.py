@@ -156,6 +156,8 @@ def test_a_file_passes_the_ladder(name: str, trm: Path, exported: Made, golden: 
     assert found["verdict"].startswith("PASSED on 16 puzzles.")
     rungs = {rung["name"]: rung["status"] for rung in found["rungs"]}
     assert rungs["driver's loop"] == rungs["refusals"] == "ok"
+    loop = next(rung["summary"] for rung in found["rungs"] if rung["name"] == "driver's loop")
+    assert loop.startswith(f"of {48 if 'loop' in name else 112} puzzles")  # with those of the tries
     assert rungs["forced values"] == ("not judged" if "loop" in name else "ok")
 
 

@@ -172,10 +172,11 @@ def test_gate_and_up_are_two_products_of_the_same_eight_bits(
     assert len({node.input[0] for node in products}) == 4 * passes
 
 
+@pytest.mark.parametrize("precision", ["int8", "int4"])
 def test_an_engine_opens_it_as_integer_products_and_measures_rows_along_the_last_axis(
-    sudoku4: TRM, shared: Shared, tmp_path: Path
+    sudoku4: TRM, shared: Shared, precision: str, tmp_path: Path
 ) -> None:
-    result = exported(sudoku4, shared, tmp_path / "m.onnx", "int8", "step", False)
+    result = exported(sudoku4, shared, tmp_path / "m.onnx", precision, "step", False)
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     options.log_severity_level = 3

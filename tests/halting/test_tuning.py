@@ -20,7 +20,8 @@ from trm_export.artifacts.contract_rewrite import embedded_contract, rewrite
 from trm_export.artifacts.inspection import inspect_file
 from trm_export.errors import OverwriteError, RejectedInputError, UsageError
 from trm_export.halting.curve import point, settled_curve
-from trm_export.halting.tuning import refuse_loop, run_all_steps, tune
+from trm_export.halting.trying import run_all_steps
+from trm_export.halting.tuning import refuse_loop, tune
 from trm_export.tasks import PuzzleSet
 from trm_runtime import HaltRule, StepContract, open_runner, solve
 from trm_runtime.drivers.tflite_file import append_contract

@@ -18,7 +18,7 @@ from tests.runtime.fakes import FakeRunner, make_contract
 from tests.runtime.graphs import build, write
 from tests.runtime.test_confidence import BY_SCORE
 from trm_export.errors import RejectedInputError
-from trm_export.halting.tuning import run_all_steps
+from trm_export.halting.trying import run_all_steps
 from trm_export.parity.confidence_rung import (
     Side,
     Traced,

@@ -90,7 +90,7 @@ def test_gates_at_their_edge() -> None:
 
 
 def test_the_gates_are_those_of_the_design() -> None:
-    assert list(GATES) == ["fp32", "fp16", "bf16", "int8", "int8-static"]
+    assert list(GATES) == ["fp32", "fp16", "bf16", "int8", "int8-static", "int4"]
     assert gates_for("fp32").relative_l2 == 1e-4
     assert gates_for("fp32").answers == gates_for("fp32").halting_steps == 1.0
     fp16 = gates_for("fp16")
@@ -101,12 +101,14 @@ def test_the_gates_are_those_of_the_design() -> None:
     assert (int8.cosine, int8.exact_drop, int8.mean_steps) == (0.998, 0.005, 0.25)
     static = gates_for("int8-static")
     assert (static.cosine, static.exact_drop, static.carry_clipping) == (0.99, 0.01, 0.001)
-    assert not any(gates.near_ties_excused for gates in (fp16, bf16, int8, static))
+    int4 = gates_for("int4")
+    assert (int4.cosine, int4.exact_drop, int4.mean_steps) == (0.98, 0.01, 0.5)
+    assert not any(gates.near_ties_excused for gates in (fp16, bf16, int8, static, int4))
 
 
 def test_an_unknown_precision_has_no_gates() -> None:
-    with pytest.raises(UsageError, match="'int4'; use one of fp32, fp16, bf16, int8"):
-        gates_for("int4")
+    with pytest.raises(UsageError, match="'int2'; use one of fp32, fp16, bf16, int8"):
+        gates_for("int2")
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ from trm_runtime.contract import StepContract
 from trm_runtime.open import open_runner, runner_contract
 from trm_runtime.parity import Gates, Golden, Rung
 from trm_runtime.parity.contracts import other_sizes, sizes_of
-from trm_runtime.parity.gates import read_gates
+from trm_runtime.parity.gates import is_integer, read_gates
 from trm_runtime.parity.golden_file import read_golden
 from trm_runtime.runner import StepRunner
 from trm_runtime.try_options import CHOOSE, SIGMA, VARY
@@ -376,8 +376,8 @@ def _timed(
 def _explained(
     source: ModelSource, files: Sequence[JudgedFile], golden: Golden, tell: Progress
 ) -> dict[str, Explanation]:
-    """Explanations of each file that fails, and of each int8 file."""
-    wanted = [f for f in files if not f.result or f.contract.precision.startswith("int8")]
+    """Explanations of each file that fails, and of each file in integers."""
+    wanted = [f for f in files if not f.result or is_integer(f.contract.precision)]
     if not wanted:
         return {}
     load_keras()

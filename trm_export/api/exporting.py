@@ -76,7 +76,7 @@ def export(
         model: a `.keras` file or a Keras model on the TensorFlow backend.
         path: the file to write, or the folder of a SavedModel; ``artifacts/<name>`` if None.
         format: ``"onnx"``, ``"tflite"`` or ``"saved-model"``; that of the suffix of `path` if None.
-        precision: ``"fp32"``, ``"fp16"``, ``"int8"`` or ``"int8-static"``.
+        precision: ``"fp32"``, ``"fp16"``, ``"int8"``, ``"int8-static"`` or ``"int4"``.
         batch: rows of a call, ``"free"`` for a dynamic batch; None for the format's default.
         granularity: one call is one ACT ``"step"``, the complete ``"loop"`` or one ``"block"``.
         recursion: ``"unrolled"``, ``"rolled"``, or None for the format's default.

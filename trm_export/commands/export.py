@@ -20,7 +20,7 @@ from trm_export.commands.support.options import (
 )
 
 _Precision = Annotated[
-    Literal["fp32", "fp16", "int8", "int8-static"],
+    Literal["fp32", "fp16", "int8", "int8-static", "int4"],
     typer.Option(help="Number format of the weights.", rich_help_panel=WHAT),
 ]
 _FloatPrecision = Annotated[

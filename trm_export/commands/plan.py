@@ -113,7 +113,7 @@ Vary = Annotated[
 
 @examples(
     "trm-export plan model.keras --deadline 50ms",
-    "trm-export plan model.keras model.onnx model-int8.tflite --deadline 0.2s --exact 95",
+    "trm-export plan model.keras model.onnx --deadline 0.2s --exact 95",
     "trm-export plan model.keras --budget 20steps --memory 30MB",
 )
 def plan(

@@ -25,6 +25,7 @@ from trm_export.exporters.shared import Shared
 from trm_export.step.step_model import AnyModel
 from trm_runtime.open import open_runner
 from trm_runtime.parity import GATES, Gates, ParityResult, Puzzles, TensorDiff, check
+from trm_runtime.parity.gates import is_integer
 
 Progress = Callable[[str], object]  # called with a description of what is being done
 
@@ -45,7 +46,7 @@ def explain(
         path: an ONNX or TFLite file, or a SavedModel.
         puzzles: a few real ones: everything is compared on all of them.
         gates: the gates of the file; those of its precision if not given.
-        ranked: for int8, also rank the layers, with one export per layer.
+        ranked: for integer precisions, also rank the layers, with one export per layer.
         progress: called with what is being done.
 
     Raises UsageError for another kind of file, or one that cannot be an export of this model, and
@@ -64,7 +65,7 @@ def explain(
         findings = search.findings(result)
         cause = conclusion(findings.attempts, choices, kind) if findings.attempts else cause
     ranking: tuple[LayerImpact, ...] = ()
-    if ranked and choices.precision.startswith("int8"):
+    if ranked and is_integer(choices.precision):
         report("ranking the layers")
         ranking = rank_layers(shared, kind, dataclasses.replace(choices, keep=()), puzzles)
     return Explanation(

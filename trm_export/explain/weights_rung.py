@@ -45,13 +45,14 @@ from trm_export.parity.weights_report import (
 from trm_export.step.step_model import AnyModel
 from trm_export.stored.changes import changes
 from trm_export.stored.contents import Contents
-from trm_export.stored.fits import WeightFit, is_integer, missing
+from trm_export.stored.fits import WeightFit, is_rounded, missing
 from trm_export.stored.graph import Arrays, Known, StoredGraph
 from trm_runtime.parity import Rung
+from trm_runtime.parity.gates import is_integer
 
 Progress = Callable[[float, str], object]  # the share that is done, and what is being done
 
-_STORED = {"fp16": "float16", "int8": "int8", "int8-static": "int8"}
+_STORED = {"fp16": "float16", "int8": "int8", "int8-static": "int8", "int4": "uint8"}
 """The dtype of some weights at least of a file in each smaller precision."""
 
 
@@ -97,8 +98,8 @@ def weights_report(shared: Shared, path: Path, *, gated: bool = False) -> Weight
     contents = walker_of(kind.name).contents(path, shared.model)
     exports = NewExports(shared, path, contract, kind)
     rung = _Rung(contents, exports)
-    quantized = any(is_integer(one) for one in rung.fits)
-    if quantized and not contract.precision.startswith("int8"):
+    quantized = any(is_rounded(one) for one in rung.fits)
+    if quantized and not is_integer(contract.precision):
         return rung.rounded("another tool quantized it", FAILED if gated else REPORTED)
     misnamed = rung.misnamed()
     if misnamed:

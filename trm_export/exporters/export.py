@@ -46,6 +46,7 @@ from trm_runtime.integer import has_int8_io, has_int32_halted
 from trm_runtime.message_text import counted
 from trm_runtime.open import open_runner
 from trm_runtime.parity import Golden, Puzzles, check
+from trm_runtime.parity.gates import is_integer
 from trm_runtime.parity.judge import DECISIONS
 from trm_runtime.puzzle_table import table_beside
 
@@ -271,9 +272,9 @@ def _checked(job: Job, written: tuple[Path, Path | None], path: Path) -> _Check:
         more = " --check full compares every step." if job.shared.few else ""
         documents = {} if text is None else {MEASURED: text}
         return result.forced_error, f"{result.verdict}{more}", documents
-    integer, puzzles = job.contract.precision.startswith("int8"), counted(result.puzzles, "puzzle")
+    integer, puzzles = is_integer(job.contract.precision), counted(result.puzzles, "puzzle")
     if integer and not result.forced and broken.name in DECISIONS:
-        return None, f"{puzzles}: too few to judge {broken.name} of an int8 loop.", {}
+        return None, f"{puzzles}: too few to judge {broken.name} of an integer loop.", {}
     raise ParityError(f"{path} was not written: {result.verdict}")
 
 

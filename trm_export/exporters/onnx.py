@@ -14,6 +14,7 @@ from trm_export.exporters import onnx_precision
 from trm_export.exporters.format import Documents, Format, Job, refuse_half
 from trm_export.exporters.onnx_calibrate import calibrate
 from trm_export.exporters.onnx_convert import body_names, converted, weight_names
+from trm_export.exporters.onnx_int4 import stored_in_four_bits
 from trm_export.exporters.onnx_ports import add_int8_io
 from trm_export.exporters.onnx_products import quantise
 from trm_export.files import CALIBRATION
@@ -38,6 +39,8 @@ def _quantise(job: Job, graph: Any) -> Documents:
         onnx_precision.halve(graph, weight_names(job.model) - set(job.keep))
     elif precision == "int8":
         quantise(graph, _body(job), onnx_precision.Rows())
+    elif precision == "int4":
+        quantise(graph, _body(job), onnx_precision.Rows(stored_in_four_bits))
     elif precision == "int8-static":
         calibration = calibrate(job)
         ranges = {grid.tensor: grid for grid in calibration.tensors}
@@ -66,8 +69,11 @@ def _refusals(job: Job) -> Iterator[str]:
 
 
 def _rolls(contract: StepContract) -> bool:
-    """onnxruntime shares packed weights, so unrolled passes cost no memory and run faster."""
-    return False
+    """onnxruntime shares packed weights, so unrolled passes cost no memory and run faster.
+
+    Of a file in int4 the nodes of unrolled passes would be a large part.
+    """
+    return contract.precision == "int4" and contract.granularity != "block"
 
 
 FORMAT = Format(

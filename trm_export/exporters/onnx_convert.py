@@ -58,6 +58,7 @@ def _converted(model: StepModel, contract: StepContract, rolled: bool) -> onnx.M
     stored = _constants(graph) | _recognised(model, graph)
     onnx_graph.rename(graph, _Names(fixed, stored))
     onnx_graph.capture_invariants(graph)
+    onnx_graph.share(graph, weights(model))
     straighten(graph)
     onnx_graph.prune(graph)
     if not rolled:

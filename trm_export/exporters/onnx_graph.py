@@ -6,7 +6,7 @@ Works on `onnx.GraphProto` in place, bodies of loops included. Knows nothing abo
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ Array = np.ndarray[Any, Any]
 
 _TINY = 8  # most elements of a value that is computed here
 _MOST_TURNS = 1000
+_LARGE = 256  # bytes of a constant that is worth a look for others like it
 
 
 def bodies(node: NodeProto) -> Iterator[GraphProto]:
@@ -109,6 +110,29 @@ def _captured(loop: NodeProto) -> dict[str, str]:
         del loop.input[k + 2], loop.output[k], body.input[k + 2], body.output[k + 1]
     rename(body, lambda name: inside.get(name, name))
     return after
+
+
+def share(graph: GraphProto, apart: Collection[str]) -> None:
+    """Stores large equal constants once, in the outermost graph, except for those named in `apart`.
+
+    A converter may store the same table in every body that reads it, and for each of its readers.
+    """
+    known: dict[tuple[int, tuple[int, ...], bytes], str] = {}
+    for part in graphs(graph):
+        same: dict[str, str] = {}
+        for tensor in list(part.initializer):
+            content = numpy_helper.to_array(tensor).tobytes()
+            if tensor.name in apart or len(content) < _LARGE:
+                continue
+            key = tensor.data_type, tuple(tensor.dims), content
+            if key in known:
+                same[tensor.name] = known[key]
+            elif part is not graph:
+                graph.initializer.append(tensor)
+            if key in known or part is not graph:
+                part.initializer.remove(tensor)
+            known.setdefault(key, tensor.name)
+        rename(part, lambda name, same=same: same.get(name, name))  # type: ignore[misc]
 
 
 def prune(graph: GraphProto) -> None:

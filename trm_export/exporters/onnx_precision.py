@@ -41,7 +41,7 @@ none on 1.18, and more operators for every other engine; `QuantizeLinear` with a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -89,6 +89,16 @@ def quantised_weight(values: Array) -> tuple[Array, Array]:
     return np.rint(values / scale).astype(np.int8), scale
 
 
+Store = Callable[[Weight, Columns], list[str]]  # see `stored_in_eight_bits`
+
+
+def stored_in_eight_bits(weight: Weight, part: Columns) -> list[str]:
+    """The names of int8 integers, scales and zero points of some columns of a matrix."""
+    integers, scales = quantised_weight(weight.values)
+    arrays = {"int8": integers, "scale": scales, "zero": np.zeros(scales.shape, np.int8)}
+    return [weight.columns(ending, array, part) for ending, array in arrays.items()]
+
+
 class Rows:
     """Dynamic: rows in 8 bits, divided by their largest absolute value, which is multiplied later.
 
@@ -96,7 +106,8 @@ class Rows:
     divided by its own largest value loses any scale.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store = stored_in_eight_bits) -> None:
+        self._store = store
         self._due: dict[str, str] = {}  # value -> the scale that its rows still need
 
     def __call__(self, product: Product, uses: Uses) -> list[NodeProto]:
@@ -111,7 +122,7 @@ class Rows:
             scale = f"{out}/both"
         for part in product.parts:
             plain = f"{part.out}/y"
-            nodes += multiplied(weight, real, part, plain)
+            nodes += multiplied(self._store(weight, part), real, plain)
             if not self._later(part, plain, scale, uses):
                 nodes.append(helper.make_node("Mul", [plain, scale], [part.out]))
         return nodes
@@ -167,7 +178,7 @@ def static(ranges: Mapping[str, TensorRange]) -> Multiply:
         real = nodes[-1].output[0]
         if not grid.fine:
             for part in product.parts:
-                nodes += multiplied(weight, real, part, part.out)
+                nodes += multiplied(stored_in_eight_bits(weight, part), real, part.out)
             return nodes
         seen, rest = f"{product.out}/seen", f"{product.out}/rest"
         nodes += [
@@ -178,8 +189,8 @@ def static(ranges: Mapping[str, TensorRange]) -> Multiply:
         fine = nodes[-1].output[0]
         for part in product.parts:
             first, second = f"{part.out}/coarse", f"{part.out}/fine"
-            nodes += multiplied(weight, real, part, first)
-            nodes += multiplied(weight, fine, part, second)
+            stored = stored_in_eight_bits(weight, part)
+            nodes += multiplied(stored, real, first) + multiplied(stored, fine, second)
             nodes.append(helper.make_node("Add", [first, second], [part.out]))
         return nodes
 
@@ -201,11 +212,8 @@ def rounded(
     ]
 
 
-def multiplied(weight: Weight, x: str, part: Columns, out: str) -> list[NodeProto]:
-    """``x @ Q(weight)`` for some columns of the matrix, which is stored whole."""
-    integers, scales = quantised_weight(weight.values)
-    arrays = {"int8": integers, "scale": scales, "zero": np.zeros(scales.shape, np.int8)}
-    stored = [weight.columns(ending, array, part) for ending, array in arrays.items()]
+def multiplied(stored: list[str], x: str, out: str) -> list[NodeProto]:
+    """``x @ Q(weight)``, given the names of integers, scales and zero points."""
     return [
         helper.make_node("DequantizeLinear", stored, [f"{out}/w"], axis=1),
         helper.make_node("MatMul", [x, f"{out}/w"], [out]),

@@ -36,7 +36,7 @@ class Weight:
 
     tensor: TensorProto  # float32
     home: GraphProto
-    cuts: dict[str, NodeProto] = field(default_factory=dict)  # that the home is still to get
+    nodes: dict[str, NodeProto] = field(default_factory=dict)  # that the home is still to get
 
     @property
     def name(self) -> str:
@@ -50,23 +50,29 @@ class Weight:
 
     def store(self, ending: str, values: Array | np.generic) -> str:
         """Puts an array beside the weight, once; returns its name."""
-        name = f"{self.name}/{ending}"
+        return self.shared(f"{self.name}/{ending}", values)
+
+    def shared(self, name: str, values: Array | np.generic) -> str:
+        """Puts an array that other weights read, too, into the graph, once; returns its name."""
         if all(tensor.name != name for tensor in self.home.initializer):
             self.home.initializer.append(numpy_helper.from_array(np.asarray(values), name))
         return name
 
     def columns(self, ending: str, values: Array, part: Columns) -> str:
-        """Stores an array ``(..., N)``, whole; returns the name of these columns of it.
+        """Stores an array ``(..., N)``, whole; returns the name of these columns of it."""
+        return self.cut(self.store(ending, values), values.shape, part)
+
+    def cut(self, stored: str, shape: tuple[int, ...], part: Columns) -> str:
+        """The name of these columns of a constant ``(..., N)``.
 
         An engine cuts constants once, when it opens the file, and drops what it cut.
         """
-        stored = self.store(ending, values)
-        if part.stop - part.start == values.shape[-1]:
+        if part.stop - part.start == shape[-1]:
             return stored
-        name = f"{stored}/{part.start}"
+        name, last = f"{stored}/{part.start}", len(shape) - 1
         ends = [self.store(f"column_{n}", np.array([n])) for n in (part.start, part.stop)]
-        axis = self.store(f"axis_{values.ndim - 1}", np.array([values.ndim - 1]))
-        self.cuts[name] = helper.make_node("Slice", [stored, *ends, axis], [name])
+        axis = self.store(f"axis_{last}", np.array([last]))
+        self.nodes[name] = helper.make_node("Slice", [stored, *ends, axis], [name])
         return name
 
 
@@ -163,8 +169,8 @@ def quantise(graph: GraphProto, names: set[str], multiply: Multiply) -> None:
     """
     known = matrices(graph, names)
     _quantise(graph, known, multiply, Uses(graph, known))
-    cuts = [node for weight in known.values() for node in weight.cuts.values()]
-    replace(graph, [*cuts, *graph.node])
+    constants = [node for weight in known.values() for node in weight.nodes.values()]
+    replace(graph, [*constants, *graph.node])
     prune(graph)
 
 

@@ -138,6 +138,8 @@ def _split_gates(model: keras.Model) -> Iterator[None]:
 def _refusals(job: Job) -> Iterator[str]:
     yield from refuse_half(job, "tflite")
     precision = job.contract.precision
+    if precision == "int4":
+        yield "tflite: int4 is not supported for TFLite; use onnx, or int8."
     if job.engine == OLD and precision == "int8":
         yield (
             "tflite: int8 is not supported for tflite-runtime, whose last release (2.14) does not "

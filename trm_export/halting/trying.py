@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from trm_export.halting.calibration import answers_of, calibrate
 from trm_export.halting.curve import Point, Trace, latched, latched_steps, point_of
 from trm_export.tasks import PuzzleSet
+from trm_runtime.confidence import Confidence
 from trm_runtime.contract import HaltRule
 from trm_runtime.errors import UsageError
 from trm_runtime.loop import solve
@@ -52,10 +54,12 @@ class _Record:
         rows: Array,
         valid: Valid | None,
         progress: Progress | None,
+        measured: bool = False,
     ) -> None:
         self._rule, self._puzzles, self._rows, self._valid = rule, puzzles, rows, valid
         self._scores = np.full(shape, -np.inf, np.float32)
         self._exact = np.zeros(shape, bool)
+        self._moved = np.zeros(shape, np.float32) if measured else None
         self._progress, self._done = progress, 0
 
     def __call__(self, event: StepEvent) -> None:
@@ -64,6 +68,8 @@ class _Record:
         score = self._rule.score(event.q_halt, event.q_continue)
         bad = [reason == "nonfinite" for reason in event.stop_reasons]
         self._scores[at] = np.where(bad, np.inf, score)
+        if self._moved is not None:
+            self._moved[at] = np.where(bad, 0.0, np.asarray(event.moved))
         self._exact[at] = (
             self._puzzles.exact(event.answers, rows)
             if self._valid is None
@@ -76,7 +82,31 @@ class _Record:
 
     @property
     def traces(self) -> list[Trace]:
-        return [Trace(*both) for both in zip(self._scores, self._exact, strict=True)]
+        moved = [None] * len(self._scores) if self._moved is None else self._moved
+        return [Trace(*each) for each in zip(self._scores, self._exact, moved, strict=True)]
+
+
+def run_all_steps(
+    runner: StepRunner,
+    puzzles: PuzzleSet,
+    progress: Progress | None = None,
+    valid: Valid | None = None,
+    *,
+    measured: bool = False,
+) -> Trace:
+    """Runs every puzzle to the last step. With `valid` answers are judged by it, not by solutions.
+
+    `measured`: also how far the states move.
+
+    Raises UsageError for puzzles without solutions, RejectedInputError for puzzles that do not fit.
+    """
+    contract = runner.contract
+    shape = 1, contract.max_steps, len(puzzles if valid else puzzles.solutions)
+    rows = np.arange(len(puzzles))
+    record = _Record(contract.halt, shape, puzzles, rows, valid, progress, measured)
+    feeds = puzzles.feeds(contract.num_puzzle_identifiers)
+    solve(runner, feeds, halt="max_steps", on_step=record, settled=1.0 if measured else None)
+    return record.traces[0]
 
 
 def run_tries(
@@ -117,6 +147,20 @@ def run_tries(
     unsure = np.flatnonzero(~next(outcomes([first], limit)).sure)
     every = run(unsure, **{**again, "choose": "vote"})  # which all tries are run for
     return (first, *every[1:])
+
+
+def calibrated_again(
+    runner: StepRunner, puzzles: PuzzleSet, options: Mapping[str, Any], valid: Valid | None = None
+) -> Confidence:
+    """The probability that an answer of `solve` with these options is right."""
+    feeds = puzzles.feeds(runner.contract.num_puzzle_identifiers)
+    solution = solve(runner, feeds, **options)
+    right = (
+        puzzles.exact(solution.answers)
+        if valid is None
+        else valid(puzzles.inputs, solution.answers)
+    )
+    return calibrate(answers_of(solution, right), options["tries"])
 
 
 def refuse_votes(again: Mapping[str, Any]) -> None:

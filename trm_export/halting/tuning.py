@@ -6,13 +6,13 @@ are then read from that run. Needs no Keras.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from trm_export.halting.calibration import Answers, answers_of, calibrate
+from trm_export.halting.calibration import Answers, calibrate
 from trm_export.halting.curve import (
     Point,
     Trace,
@@ -25,18 +25,12 @@ from trm_export.halting.curve import (
     settled_curve,
 )
 from trm_export.halting.trying import last_outcome, least_sure, tries_curve
-from trm_export.tasks import PuzzleSet
 from trm_runtime.confidence import Confidence
 from trm_runtime.contract import HaltRule, StepContract
 from trm_runtime.errors import UsageError
-from trm_runtime.loop import solve
 from trm_runtime.parity.counts import mcnemar
-from trm_runtime.parity.outcomes import Valid
-from trm_runtime.runner import StepRunner
-from trm_runtime.solution import StepEvent
 
 Array = np.ndarray[Any, Any]
-Progress = Callable[[int, int], object]  # steps done and to do, over all puzzles
 
 
 @dataclass(frozen=True)
@@ -97,54 +91,6 @@ def refuse_loop(contract: StepContract, name: str) -> None:
         )
 
 
-def run_all_steps(
-    runner: StepRunner,
-    puzzles: PuzzleSet,
-    progress: Progress | None = None,
-    valid: Valid | None = None,
-    *,
-    measured: bool = False,
-) -> Trace:
-    """Runs every puzzle to the last step. With `valid` answers are judged by it, not by solutions.
-
-    `measured`: also how far the states move.
-
-    Raises UsageError for puzzles without solutions, RejectedInputError for puzzles that do not fit.
-    """
-    contract = runner.contract
-    shape = (contract.max_steps, len(puzzles if valid else puzzles.solutions))
-    scores, exact = np.full(shape, np.inf, np.float32), np.zeros(shape, bool)
-    moved = np.zeros(shape, np.float32) if measured else None
-    done = 0
-
-    def record(event: StepEvent) -> None:
-        nonlocal done
-        at = event.steps - 1, event.rows
-        scores[at] = contract.halt.score(event.q_halt, event.q_continue)
-        if moved is not None:
-            moved[at] = event.moved
-        exact[at] = (
-            puzzles.exact(event.answers, event.rows)
-            if valid is None
-            else valid(puzzles.inputs[event.rows], event.answers)
-        )
-        done += len(event.rows)
-        if progress is not None:
-            progress(done, scores.size)
-
-    feeds = puzzles.feeds(contract.num_puzzle_identifiers)
-    solution = solve(
-        runner, feeds, halt="max_steps", on_step=record, settled=1.0 if measured else None
-    )
-    for row, reason in enumerate(solution.stop_reasons):
-        if reason == "nonfinite":
-            at = solution.steps[row] - 1, row
-            scores[at] = np.inf
-            if moved is not None:
-                moved[at] = 0.0
-    return Trace(scores, exact, moved)
-
-
 def tune(
     rule: HaltRule,
     trace: Trace,
@@ -196,20 +142,6 @@ def calibrated(trace: Trace, threshold: float) -> Confidence:
     steps = latched_steps(trace.scores, threshold)
     moved = None if trace.moved is None else latched(trace.moved, steps)
     return calibrate(Answers(latched(trace.scores, steps), latched(trace.exact, steps), moved))
-
-
-def calibrated_again(
-    runner: StepRunner, puzzles: PuzzleSet, options: Mapping[str, Any], valid: Valid | None = None
-) -> Confidence:
-    """The same for the answers of `solve` with these options, several tries among them."""
-    feeds = puzzles.feeds(runner.contract.num_puzzle_identifiers)
-    solution = solve(runner, feeds, **options)
-    right = (
-        puzzles.exact(solution.answers)
-        if valid is None
-        else valid(puzzles.inputs, solution.answers)
-    )
-    return calibrate(answers_of(solution, right), options["tries"])
 
 
 def _settling(rule: HaltRule, trace: Trace, learned: Point, lose: float) -> Settling:

@@ -16,7 +16,8 @@ import numpy as np
 from trm_export.errors import TRMError, reason_of
 from trm_export.halting.calibration import Calibration, judged
 from trm_export.halting.curve import Point, Trace, latched, latched_steps
-from trm_export.halting.tuning import run_all_steps, tune
+from trm_export.halting.trying import run_all_steps
+from trm_export.halting.tuning import tune
 from trm_export.tasks import PuzzleSet
 from trm_runtime.certainty import confidence_of
 from trm_runtime.confidence import Confidence

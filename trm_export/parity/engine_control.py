@@ -21,6 +21,7 @@ from trm_runtime.message_text import counted
 from trm_runtime.open import open_runner
 from trm_runtime.parity import Gates, Golden, ParityResult, check
 from trm_runtime.parity.file_golden import LEAST
+from trm_runtime.parity.gates import is_integer
 from trm_runtime.runner import Arrays, StepOutput, StepRunner
 
 Progress = Callable[[float], object]
@@ -95,6 +96,6 @@ def _other_ways(
         lambda: open_runner(artifact, threads, optimised=False, engine=engine),
     )
     runner = open_runner(artifact, threads, engine=engine)
-    if runner.contract.precision.startswith("int8"):
+    if is_integer(runner.contract.precision):
         what = f"the same file with carries that differ by {LEAST:.0e}"
         yield from ((what, partial(_Nudged, runner, seed)) for seed in range(_DRAWS))

@@ -19,7 +19,7 @@ INK, FAINT, LINE, ON_FILL = "ink", "faint", "line", "on-fill"
 BLUE, RED, ORANGE, GREEN, PURPLE = "blue", "red", "orange", "green", "purple"
 _LOOKS = {
     "fp32": (BLUE, "circle"), "fp16": (GREEN, "square"), "int8": (RED, "triangle"),
-    "int8-static": (PURPLE, "diamond"),
+    "int8-static": (PURPLE, "diamond"), "int4": (ORANGE, "square"),
 }  # fmt: skip
 _SHAPES = {
     "square": "M{0} {1}h8v8h-8z",

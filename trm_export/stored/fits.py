@@ -2,7 +2,9 @@
 
 A step is the scale of an integer, the distance of two neighbours in float16, and in float32 any
 difference at all. Rounding leaves at most half a step, whoever wrote the file, and the largest
-integer of every channel is that of the tensor, or its scale belongs to another channel.
+integer of every channel is that of the tensor, or its scale belongs to another channel. Four bits
+are searched for the least squared error, which may leave large values beyond the grid: these must
+be its ends, and at most twice as large.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from trm_export.exporters.onnx_int4 import LARGEST_CODE, unpacked
 from trm_export.exporters.tflite_flatbuffer import INT8, load
 from trm_export.exporters.tflite_keep import nearest_form, real_values
 from trm_export.stored.graph import Array, Arrays
@@ -21,6 +24,7 @@ from trm_export.stored.tflite_graph import float_vector
 
 HALF = 0.5  # of a step
 _SLACK = 1e-3  # of a step, for the rounding of the scale itself
+_BEYOND = 2  # times the largest value of a grid of four bits
 _FIRST = 1  # difference of the largest integers of two channels that rounding explains
 
 
@@ -51,6 +55,16 @@ class Stored:
     values: Array
     scale: Array | None = None
     zero: Array | int = 0
+    four_bits: bool = False
+
+    def nearest(self, expected: Array) -> Array:
+        """The values, those beyond the grid of four bits replaced by its ends; see the module."""
+        if not self.four_bits or self.scale is None:
+            return expected
+        ends = -LARGEST_CODE * self.scale, (LARGEST_CODE - 1) * self.scale
+        least, most = np.minimum(*ends), np.maximum(*ends)
+        inside = np.abs(expected) <= _BEYOND * np.maximum(-least, most)
+        return np.where(inside, np.clip(expected, least, most), expected)
 
     @property
     def real(self) -> Array:
@@ -61,9 +75,9 @@ class Stored:
 
 def fit(weight: str, expected: Array, stored: Stored) -> WeightFit:
     """Compares a stored tensor with the weight that it should be, of the same shape."""
-    off = np.abs(stored.real - expected)
+    off = np.abs(stored.real - stored.nearest(expected))
     steps = _steps(off, expected, stored)
-    dtype = stored.values.dtype.name
+    dtype = "int4" if stored.four_bits else stored.values.dtype.name
     return WeightFit(weight, stored.tensor, dtype, steps, _problem(steps, stored, off))
 
 
@@ -83,7 +97,7 @@ def _problem(steps: float, stored: Stored, off: Array) -> str | None:
         many = int(np.count_nonzero(off > 0)) if np.isinf(steps) else None
         far = f"{many} of {off.size} values differ" if many else f"off by {steps:.3g} steps"
         return f"{far}, worst at {where}"
-    if stored.scale is not None and np.size(stored.scale) > 1:
+    if stored.scale is not None and np.size(stored.scale) > 1 and not stored.four_bits:
         axes = tuple(k for k, size in enumerate(np.shape(stored.scale)) if size == 1)
         largest = np.abs(stored.values.astype(np.int64) - stored.zero).max(axis=axes)
         wrong = np.flatnonzero((largest != 0) & (largest < largest.max() - _FIRST))
@@ -96,7 +110,8 @@ def onnx_fits(tensors: Arrays, weights: Arrays) -> tuple[WeightFit, ...]:
     """The weights of an ONNX file by their names, those of onnxruntime's quantizer included."""
     found = []
     for name, array in weights.items():
-        for stored in _onnx_forms(name, tensors):
+        four = _four_bits(name, tensors, array.size)
+        for stored in (*_onnx_forms(name, tensors), *four):
             expected = array.reshape(stored.values.shape)
             found.append(fit(name, expected, stored))
     return tuple(found)
@@ -114,6 +129,14 @@ def _onnx_forms(name: str, tensors: Arrays) -> Iterator[Stored]:
         if values in tensors and scale in tensors:
             zeros = tensors.get(zero, np.zeros(1, np.int64)).astype(np.int64)
             yield Stored(values, tensors[values], _spread(tensors[scale]), _spread(zeros))
+
+
+def _four_bits(name: str, tensors: Arrays, size: int) -> Iterator[Stored]:
+    parts = [f"{name}/{ending}" for ending in ("int4", "factors", "scale")]
+    if all(part in tensors for part in parts):
+        packed, factors, scales = (tensors[part] for part in parts)
+        values, scale = unpacked(packed, factors, scales, size)
+        yield Stored(parts[0], values, scale, four_bits=True)
 
 
 def _spread(array: Array) -> Array:
@@ -173,9 +196,9 @@ def named_fits(constants: Arrays, weights: Arrays) -> tuple[WeightFit, ...]:
     )
 
 
-def is_integer(one: WeightFit) -> bool:
-    """Whether a weight is stored in eight bits."""
-    return one.dtype in ("int8", "uint8")
+def is_rounded(one: WeightFit) -> bool:
+    """Whether a weight is stored in integers."""
+    return one.dtype in ("int4", "int8", "uint8")
 
 
 def missing(fits: Iterable[WeightFit], weights: Mapping[str, Array]) -> tuple[str, ...]:

@@ -45,7 +45,13 @@ GATES = {
     "bf16": Gates(cosine=0.9998, exact_drop=0.005, mean_steps=0.1),
     "int8": Gates(cosine=0.998, exact_drop=0.005, mean_steps=0.25),
     "int8-static": Gates(cosine=0.99, exact_drop=0.01, carry_clipping=0.001),
+    "int4": Gates(cosine=0.98, exact_drop=0.01, mean_steps=0.5),
 }
+
+
+def is_integer(precision: str) -> bool:
+    """Whether weights of a `precision` are rounded to integers."""
+    return precision.startswith("int")
 
 
 def gates_for(precision: str, *, tuned: bool = False) -> Gates:

@@ -164,7 +164,7 @@ def _solved(candidate: StepRunner, tokens: Mapping[str, Array], options: LoopOpt
 
 
 def _equal(expected: Solution, got: LoopResult) -> Array:
-    """(3, N) bool: answers, steps with all that is said of tries, stop reasons."""
+    """(3, N) bool: answers, steps and the numbers of tries, stop reasons."""
     pairs = [(expected.about_tries[name], got.about_tries[name]) for name in expected.about_tries]
     same: Array = np.stack([
         (expected.answers == got.answers).all(axis=1),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trm_export.commands.support.command_line import command
 from trm_export.commands.support.options import ModelOptions
 from trm_export.errors import OtherWeightsError
+from trm_runtime.parity.gates import is_integer
 
 if TYPE_CHECKING:
     from trm_export import KeepSearch
@@ -45,10 +46,12 @@ def _export(model: object, choices: Mapping[str, Any]) -> str:
 def _changes(choices: Mapping[str, Any], search: KeepSearch | None) -> dict[str, Any] | None:
     precision = choices["precision"]
     percent = _PERCENT if search is None else _more(search.needed)
-    if precision.startswith("int8") and percent is not None:
+    if is_integer(precision) and percent is not None:
         return {"auto_keep": percent}
     whole = {"integer_io": False, "keep": (), "auto_keep": None, "auto_keep_count": None}
-    if precision.startswith("int8"):
+    if precision == "int4":
+        return {"precision": "int8", **whole}
+    if is_integer(precision):
         micro = choices.get("target") == "tflite-micro"  # which has no fp16
         return {"precision": "fp32" if micro else "fp16", **whole}
     if precision == "fp16":
@@ -77,7 +80,7 @@ def cure_of_parity(
     from trm_export.api.again import choices_of_file
 
     found = choices_of_file(file.path)
-    if not found["precision"].startswith("int8"):
+    if not is_integer(found["precision"]):
         return cure_of_export(model, {**found, **made})
     percent = _MOST if found["keep"] else _PERCENT
     count = None if broken.name == _JUDGED[0] else file.result.puzzles
