@@ -11,7 +11,8 @@ from tests.parity.fakes import toy_puzzles
 from tests.runtime.test_settling import Moving
 from trm_export.halting.calibration import Answers, Calibration, calibrate, judged
 from trm_export.halting.curve import Trace
-from trm_export.halting.tuning import calibrated, calibrated_again
+from trm_export.halting.trying import calibrated_again
+from trm_export.halting.tuning import calibrated
 from trm_runtime import solve
 from trm_runtime.certainty import confidence_of
 from trm_runtime.errors import UsageError

@@ -13,8 +13,8 @@ from trm_export.artifacts.contract_rewrite import embedded_contract, refuse_rewr
 from trm_export.errors import NonfiniteError, UsageError
 from trm_export.files import sidecar
 from trm_export.halting.curve import Point
-from trm_export.halting.trying import refuse_votes, run_all_steps, run_tries
-from trm_export.halting.tuning import Tuning, calibrated, calibrated_again, refuse_loop
+from trm_export.halting.trying import calibrated_again, refuse_votes, run_all_steps, run_tries
+from trm_export.halting.tuning import Tuning, calibrated, refuse_loop
 from trm_export.halting.tuning import tune as choose_threshold
 from trm_export.tasks.selection import PuzzleSource, boards_of, refuse_puzzles, select_puzzles
 from trm_export.version import TOOL, __version__

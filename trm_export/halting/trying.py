@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from trm_export.halting.calibration import answers_of, calibrate
 from trm_export.halting.curve import Point, Trace, latched, latched_steps, point_of
 from trm_export.tasks import PuzzleSet
+from trm_runtime.confidence import Confidence
 from trm_runtime.contract import HaltRule
 from trm_runtime.errors import UsageError
 from trm_runtime.loop import solve
@@ -145,6 +147,20 @@ def run_tries(
     unsure = np.flatnonzero(~next(outcomes([first], limit)).sure)
     every = run(unsure, **{**again, "choose": "vote"})  # which all tries are run for
     return (first, *every[1:])
+
+
+def calibrated_again(
+    runner: StepRunner, puzzles: PuzzleSet, options: Mapping[str, Any], valid: Valid | None = None
+) -> Confidence:
+    """The probability that an answer of `solve` with these options is right."""
+    feeds = puzzles.feeds(runner.contract.num_puzzle_identifiers)
+    solution = solve(runner, feeds, **options)
+    right = (
+        puzzles.exact(solution.answers)
+        if valid is None
+        else valid(puzzles.inputs, solution.answers)
+    )
+    return calibrate(answers_of(solution, right), options["tries"])
 
 
 def refuse_votes(again: Mapping[str, Any]) -> None:

@@ -6,13 +6,13 @@ are then read from that run. Needs no Keras.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from trm_export.halting.calibration import Answers, answers_of, calibrate
+from trm_export.halting.calibration import Answers, calibrate
 from trm_export.halting.curve import (
     Point,
     Trace,
@@ -25,14 +25,10 @@ from trm_export.halting.curve import (
     settled_curve,
 )
 from trm_export.halting.trying import last_outcome, least_sure, tries_curve
-from trm_export.tasks import PuzzleSet
 from trm_runtime.confidence import Confidence
 from trm_runtime.contract import HaltRule, StepContract
 from trm_runtime.errors import UsageError
-from trm_runtime.loop import solve
 from trm_runtime.parity.counts import mcnemar
-from trm_runtime.parity.outcomes import Valid
-from trm_runtime.runner import StepRunner
 
 Array = np.ndarray[Any, Any]
 
@@ -146,20 +142,6 @@ def calibrated(trace: Trace, threshold: float) -> Confidence:
     steps = latched_steps(trace.scores, threshold)
     moved = None if trace.moved is None else latched(trace.moved, steps)
     return calibrate(Answers(latched(trace.scores, steps), latched(trace.exact, steps), moved))
-
-
-def calibrated_again(
-    runner: StepRunner, puzzles: PuzzleSet, options: Mapping[str, Any], valid: Valid | None = None
-) -> Confidence:
-    """The same for the answers of `solve` with these options, several tries among them."""
-    feeds = puzzles.feeds(runner.contract.num_puzzle_identifiers)
-    solution = solve(runner, feeds, **options)
-    right = (
-        puzzles.exact(solution.answers)
-        if valid is None
-        else valid(puzzles.inputs, solution.answers)
-    )
-    return calibrate(answers_of(solution, right), options["tries"])
 
 
 def _settling(rule: HaltRule, trace: Trace, learned: Point, lose: float) -> Settling:
