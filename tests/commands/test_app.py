@@ -62,7 +62,7 @@ def test_help_is_fast() -> None:
         spent = end.children_user - start.children_user
         return spent + end.children_system - start.children_system
 
-    assert min(seconds() for _ in range(5)) < HELP_BUDGET
+    assert any(seconds() < HELP_BUDGET for _ in range(5))
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
