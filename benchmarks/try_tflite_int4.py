@@ -49,7 +49,8 @@ def in_four_bits(path: Path, to: Path, known: dict[str, Array]) -> None:
     model = load(path.read_bytes())
     scales = dict[int, Array]()
     for tensor in [tensor for graph in model.subgraphs for tensor in graph.tensors]:
-        values = real_values(model, tensor) if tensor.type == INT8 else None
+        multiplied = tensor.type == INT8 and len(tensor.quantization.scale) > 1  # not embeddings
+        values = real_values(model, tensor) if multiplied else None
         exact = None if values is None else nearest_form(values, known)[1]
         if tensor.buffer not in scales and exact is not None:
             scale = by_error(exact.T[None])[0, 0]
