@@ -114,7 +114,7 @@ def test_the_report_shows_it_for_the_files_that_have_it(
         assert text.count("The most that each halt rule solves") == 1
         assert "Answered by one side alone: 0 puzzles." in text
     point = found["calibration"]["points"][0]
-    assert f"{100 * point['risk']:.1f} % of {point['answered']} (" in page.text
+    assert f"{point['wrong']} of {point['answered']}, {100 * point['risk']:.1f} % (" in page.text
 
 
 def test_the_document_is_read_back_and_a_damaged_one_refused(

@@ -30,7 +30,7 @@ from trm_export.report.table import Figure, Table
 from trm_export.report.text import interval, percent
 from trm_runtime.message_text import counted
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 34, WIDTH - 8, 26, 176
+_LEFT, _RIGHT, _TOP, _BOTTOM = 34, WIDTH - 12, 26, 176
 _RULES = {"learned": (BLUE, "circle"), "settled": (GREEN, "square"), "both": (RED, "triangle")}
 
 Shown = Mapping[str, Any]
@@ -138,28 +138,33 @@ def _rule(name: str, points: Sequence[Shown], x: Scale, y: Scale) -> Iterator[Ma
 
 def confidence_table(found: Shown) -> Table:
     """Both sides: how well their confidence holds, and the risk at each coverage."""
-    sides = [("the model", found["model"]), ("this file", found["file"])]
-    rows = tuple(_row(name, side) for name, side in sides if side is not None)
-    first = found["file"]["calibration"]["points"]
-    risks = tuple(f"wrong of {percent(one['coverage'], 0)}" for one in first)
-    heads = ("side", "Brier score", "95 % interval", "calibration error", *risks,
-             f"answered at {found['abstain']:g}", "wrong")  # fmt: skip
+    named = (("the model", found["model"]), ("this file", found["file"]))
+    sides = {name: side for name, side in named if side is not None}
+    columns = [_column(side, found["abstain"]) for side in sides.values()]
+    rows = tuple((name, *(column.get(name, "-") for column in columns)) for name in columns[-1])
     alone = found["one_side"]
     note = "" if alone is None else f"Answered by one side alone: {counted(alone, 'puzzle')}. "
     note += (
         "Brier score: the mean square of confidence less outcome. Calibration error: the mean gap "
-        "between confidence and share of right answers, in ten bins. After each risk: puzzles and "
-        "95 % interval."
+        "between confidence and share of right answers, in ten bins. In brackets 95 % intervals."
     )
-    return Table("Confidence", heads, rows, note)
+    return Table("Confidence", ("", *sides), rows, note)
 
 
-def _row(name: str, side: Shown) -> tuple[str, ...]:
+def _column(side: Shown, abstain: float) -> dict[str, str]:
+    """The figures of one side by the names of their rows."""
     held = side["calibration"]
     low, high = held["interval"]
-    risks = (
-        f"{percent(one['risk'])} of {one['answered']} ({interval(one['interval'])})"
+    risks = {
+        f"wrong of the surest {percent(one['coverage'], 0)}": (
+            f"{one['wrong']} of {one['answered']}, {percent(one['risk'])} "
+            f"({interval(one['interval'])})"
+        )
         for one in held["points"]
-    )
-    return (name, f"{held['brier']:.4f}", f"{low:.4f} to {high:.4f}", f"{held['error']:.4f}",
-            *risks, str(side["answered"]), str(side["wrong"]))  # fmt: skip
+    }
+    return {
+        "Brier score": f"{held['brier']:.4f} ({low:.4f} to {high:.4f})",
+        "calibration error": f"{held['error']:.4f}",
+        **risks,
+        f"answered at {abstain:g}": f"{side['answered']}, of them {side['wrong']} wrong",
+    }
