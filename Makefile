@@ -59,7 +59,8 @@ demo: $(VENV)/installed
 	@$(BIN)/trm-export demo
 
 test: $(VENV)/installed-dev
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations=$(DURATIONS) --ignore tests/devices
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=$(DURATIONS) \
+	    --ignore tests/devices
 
 # The drivers of other devices, each with its own tools. What cannot be installed is named, and the
 # tests that need it skip.

@@ -35,6 +35,7 @@ from trm_runtime.contract import (
     OPTIONAL_HALT_KEYS,
     OPTIONAL_KEYS,
     CarrySpec,
+    Confidence,
     ContractError,
     HaltRule,
     MadeBy,
@@ -47,7 +48,7 @@ from trm_runtime.contract_schema import SCHEMA_FILE
 from trm_runtime.drivers.onnx_file import seal
 from trm_runtime.guises import draw_guises
 from trm_runtime.randomness import noise, stream, words
-from trm_runtime.solution import STOP_REASONS
+from trm_runtime.solution import STOP_REASONS, StepEvent
 from trm_runtime.tensors_json import GRID_KEYS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "contract.md").read_text(encoding="utf-8")
@@ -60,6 +61,7 @@ PARTS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "Halt rule": (HaltRule, OPTIONAL_HALT_KEYS),
     "Provenance": (MadeBy, ()),
     "Symmetries": (Symmetries, ()),
+    "Confidence rule": (Confidence, ()),
 }
 TYPES = {
     "str": "text",
@@ -75,6 +77,7 @@ TYPES = {
     "HaltRule": "halt rule",
     "MadeBy": "provenance",
     "Symmetries | None": "symmetries or null",
+    "Confidence | None": "confidence rule or null",
     "tuple[tuple[int, ...], ...]": "list of lists of whole numbers",
     "tuple[TensorSpec, ...]": "list of tensors",
     "tuple[CarrySpec, ...]": "list of carry tensors",
@@ -584,6 +587,26 @@ def test_the_page_draws_the_tries_of_the_runtime(page: dict[str, Any]) -> None:
     assert len(page["guises"](few, 9, 0)) == 2
     got = noise(stream(5, 3, 1), 2 * 10, 10, 0.3)
     np.testing.assert_array_equal(page["noise"](5, 3, 3, 10, 0.3), got)
+
+
+def test_the_page_measures_how_far_states_move_as_the_runtime_does(
+    page: dict[str, Any], exports: Path
+) -> None:
+    runner = open_runner(exports / FILES["onnx"])
+    before: list[Mapping[str, Any]] = [initial_carry(runner.contract, 2)]
+    found = []
+
+    def compare(event: StepEvent) -> None:
+        wanted = [page["moved"](before[-1], event.carry, ("z_H", "z_L"), slot) for slot in (0, 1)]
+        found.append(wanted)
+        np.testing.assert_allclose(event.moved, wanted, rtol=1e-6)
+        before.append({**event.carry, "halted": np.zeros(2, bool)})
+
+    boards = ["341221.3.3.1123.", ".2..1..3413..3.1"]
+    solve(runner, boards, halt="max_steps", settled=0.5, on_step=compare)
+    assert len(found) == runner.contract.max_steps
+    assert np.isposinf(found[0]).all()
+    assert np.isfinite(found[1:]).all()
 
 
 def test_the_vectors_of_the_page_are_those_of_its_code(page: dict[str, Any]) -> None:

@@ -99,7 +99,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
      "halting.curve", "halting.tuning", "artifacts.contract_rewrite", "api.arguments",
      "api.loading", "api.exporting", "api.importing", "api.inspecting", "api.training",
      "api.comparing", "api.recording", "api.tuning", "api.benching", "api.evaluating",
-     "api.reporting", "api.demonstration", "api.profiling", "explain.profile",
+     "api.planning", "api.reporting", "api.demonstration", "api.profiling", "explain.profile",
      "api.recording_files", "parity.recording"],
 )  # fmt: skip
 def test_these_need_no_framework(module: str) -> None:

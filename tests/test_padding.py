@@ -13,7 +13,7 @@ from keras import ops
 from trm_export.artifacts.benchmark import bench
 from trm_export.exporters.export import export, format_named
 from trm_export.halting.curve import latched
-from trm_export.halting.tuning import run_all_steps
+from trm_export.halting.trying import run_all_steps
 from trm_export.model import TRM
 from trm_export.step.keras_runner import KerasRunner
 from trm_export.tasks import PuzzleSet, get_task, read_puzzles

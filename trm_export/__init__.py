@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from trm_export.api.importing import ImportResult, import_checkpoint
     from trm_export.api.inspecting import Inspection, inspect
     from trm_export.api.loading import load
+    from trm_export.api.planning import PlanResult, plan
     from trm_export.api.profiling import Profile, profile
     from trm_export.api.recording import RecordedReference, record
     from trm_export.api.reporting import write_report
@@ -54,6 +55,7 @@ __all__ = [
     "Inspection",
     "KeepSearch",
     "ModelHints",
+    "PlanResult",
     "Profile",
     "RecordedReference",
     "SetEntry",
@@ -73,6 +75,7 @@ __all__ = [
     "import_checkpoint",
     "inspect",
     "load",
+    "plan",
     "profile",
     "record",
     "require",
@@ -94,6 +97,7 @@ _MODULES = {
     "api.importing": ("ImportResult", "import_checkpoint"),
     "api.inspecting": ("Inspection", "inspect"),
     "api.loading": ("load",),
+    "api.planning": ("PlanResult", "plan"),
     "api.profiling": ("Profile", "profile"),
     "api.recording": ("RecordedReference", "record"),
     "api.reporting": ("write_report",),

@@ -26,7 +26,7 @@ from trm_runtime.signature import is_stale, signature_beside
 from trm_runtime.streams import FULL
 
 CALIBRATION, KEEP = ".calibration.json", ".keep.json"  # see `sidecar`
-MEASURED, RECORDING = ".measured.json", ".golden.npz"
+MEASURED, RECORDING, PLAN = ".measured.json", ".golden.npz", ".plan.json"
 MICRO = ".micro.json"  # what a firmware with tflite-micro needs to know
 _OF_DISKS = FULL | {errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS}
 _HURRY = 0.2  # seconds

@@ -30,6 +30,11 @@ Solve puzzles with an exported Tiny Recursive Model.
   --max-steps N        stop every puzzle after N steps
   --deadline SECONDS   stop all puzzles after this time
   --batch-size N       puzzles in one batch (default 64)
+  --tries N            ask a puzzle whose answer is not sure again, N times at most (default 1)
+  --vary WAY           how tries differ: symmetry (default), noise or both
+  --choose RULE        the answer among tries: score (default), first or vote
+  --seed N             of the tries (default 0)
+  --sigma S            deviation of the noise (default 0.2)
   --threads N          threads of the engine (default: its own choice)
   --engine PATH        library of the engine (default: TRM_ONNXRUNTIME or TRM_LITERT)
   --json               print one JSON object with a line for each puzzle, errors included
@@ -37,8 +42,9 @@ Solve puzzles with an exported Tiny Recursive Model.
   --vectors            check the recorded cases of a folder, without a model those that need no engine
   --version, --help    print this
 
-Each line of output: answer, steps, stop reason, q_halt, separated by tabs; it is written as soon as its
-puzzle and all before it are done. Exit codes: 0 ok, 1 known error, 2 usage, 3 a missing engine,
+Each line of output: answer, steps, stop reason, q_halt, separated by tabs; with --tries the number of
+tries, their steps and the one that gave the answer, from 0. It is written as soon as its puzzle and all
+before it are done. Exit codes: 0 ok, 1 known error, 2 usage, 3 a missing engine,
 4 rejected or damaged input, 5 a case of the vectors failed, 6 answers with NaN or infinity, 7 an answer
 changes a given cell of its puzzle, 8 the deadline ended a puzzle.
 )";
@@ -63,7 +69,7 @@ struct Arguments {
   std::optional<std::int64_t> whole(const std::string& name) const {
     if (!has(name)) return std::nullopt;
     const double value = number(name, "a whole number");
-    if (value != std::floor(value) || std::abs(value) > 1e9)
+    if (value != std::floor(value) || std::abs(value) > 1e10)
       throw trm::Error(name + ": expected a whole number, got " + text(name) + ".", trm::USAGE);
     return static_cast<std::int64_t>(value);
   }
@@ -80,8 +86,9 @@ struct Arguments {
 
 Arguments parse(const std::vector<std::string>& words) {
   const std::vector<std::string> flags{"--json", "--serve", "--vectors", "--version", "--help"};
-  const std::vector<std::string> valued{"--identifiers", "--halt",    "--max-steps", "--deadline",
-                                        "--batch-size",  "--threads", "--engine"};
+  const std::vector<std::string> valued{"--identifiers", "--halt",   "--max-steps", "--deadline",
+                                        "--batch-size",  "--tries",  "--vary",      "--choose",
+                                        "--seed",        "--sigma",  "--threads",   "--engine"};
   const auto is_one = [](const std::vector<std::string>& of, const std::string& name) {
     return std::find(of.begin(), of.end(), name) != of.end();
   };
@@ -187,8 +194,11 @@ class Stream {
   void write_line(const trm::Solution& solution, std::size_t puzzle) const {
     const float q_halt = solution.q_halt[puzzle];
     std::cout << answer(solution, puzzle) << '\t' << solution.steps[puzzle] << '\t'
-              << reason(solution, puzzle) << '\t' << (std::isnan(q_halt) ? "nan" : number("%.4f", q_halt))
-              << '\n';
+              << reason(solution, puzzle) << '\t' << (std::isnan(q_halt) ? "nan" : number("%.4f", q_halt));
+    if (!solution.tries.empty())
+      std::cout << '\t' << solution.tries[puzzle] << '\t' << solution.total_steps[puzzle] << '\t'
+                << solution.chosen[puzzle];
+    std::cout << '\n';
   }
   void write_json(const trm::Solution& solution, std::size_t puzzle) const {
     std::cout << (puzzle ? "," : "") << "{\"answer\": " << trm::json_text(answer(solution, puzzle))
@@ -204,8 +214,12 @@ class Stream {
               << ", \"given_kept\": "
               << (!kept   ? "null"
                   : *kept ? "true"
-                          : "false")
-              << "}\n";
+                          : "false");
+    if (!solution.tries.empty())
+      std::cout << ", \"tries\": " << solution.tries[puzzle]
+                << ", \"total_steps\": " << solution.total_steps[puzzle]
+                << ", \"chosen\": " << solution.chosen[puzzle];
+    std::cout << "}\n";
   }
 
   const trm::Contract& contract_;
@@ -217,15 +231,18 @@ class Stream {
 
 std::string stops(const trm::Solution& solution) {
   std::map<std::string, std::size_t> counts;
-  double steps = 0;
+  const bool several = !solution.tries.empty();
+  double steps = 0, tries = 0;
   for (const trm::Stop reason : solution.reasons) ++counts[trm::STOP_REASONS[static_cast<int>(reason)]];
-  for (const std::int32_t count : solution.steps) steps += count;
+  for (const std::int32_t count : several ? solution.total_steps : solution.steps) steps += count;
+  for (const std::int32_t count : solution.tries) tries += count;
   std::string text;
   for (const auto& [reason, count] : counts)
     text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + reason;
-  char mean[64];
-  std::snprintf(mean, sizeof mean, "; %.2f steps on average",
-                steps / static_cast<double>(solution.steps.size()));
+  const double puzzles = static_cast<double>(solution.steps.size());
+  char mean[96], in[64] = "";
+  if (several) std::snprintf(in, sizeof in, " in %.2f tries", tries / puzzles);
+  std::snprintf(mean, sizeof mean, "; %.2f steps%s on average", steps / puzzles, in);
   return text + mean;
 }
 
@@ -247,6 +264,11 @@ int solve(const Arguments& given, bool& begun) {
   trm::Options options;
   options.max_steps = given.whole("--max-steps");
   options.slots = given.whole("--batch-size");
+  options.tries = given.whole("--tries").value_or(options.tries);
+  options.seed = given.whole("--seed").value_or(options.seed);
+  if (given.has("--vary")) options.vary = given.text("--vary");
+  if (given.has("--choose")) options.choose = given.text("--choose");
+  if (given.has("--sigma")) options.sigma = given.number("--sigma", "a number");
   if (given.has("--deadline")) options.deadline = given.number("--deadline", "seconds");
   const std::string halt = given.text("--halt");
   if (halt == "max_steps") options.threshold = std::numeric_limits<double>::infinity();

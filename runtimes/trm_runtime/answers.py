@@ -14,7 +14,7 @@ import numpy as np
 
 from trm_runtime.contract import StepContract
 from trm_runtime.failures import unfinished
-from trm_runtime.solution import Solution, StepEvent, finite_or_none
+from trm_runtime.solution import UNKNOWN, Solution, StepEvent, finite_or_none
 
 Array = np.ndarray[Any, Any]
 
@@ -29,9 +29,11 @@ def write(
 
     A line a puzzle: answer, steps, stop reason, q_halt, separated by tabs. An answer is text, or
     ids with spaces if the contract has no alphabet. With several tries three more: how many were
-    begun, the steps of all, and which one gave the answer, from 0. `as_json`, by default for names
+    begun, the steps of all, and which one gave the answer, from 0. With `abstain` one more: the
+    confidence, and the answer is "unknown" where that is too low. `as_json`, by default for names
     that end in `.json`: one object with `model_name`, `precision` and, in `puzzles`, the same for
-    each puzzle, its ids, and whether its given cells were kept; again a line a puzzle.
+    each puzzle, its ids, and whether its given cells were kept; again a line a puzzle. There an
+    unknown answer and its ids are null, and `reason` says why.
 
     Raises OSError if the file cannot be written.
     """
@@ -120,7 +122,7 @@ class Stream:
     def _lines(self, solution: Solution) -> Iterator[str]:
         if self._as_json:
             return _documents(solution)
-        return _with_tries(_lines(solution), solution)
+        return _with_confidence(_with_tries(_lines(solution), solution), solution)
 
 
 def _lines(solution: Solution) -> Iterator[str]:
@@ -135,6 +137,13 @@ def _with_tries(lines: Iterator[str], solution: Solution) -> Iterator[str]:
         yield "\t".join([line, *map(str, about)])
 
 
+def _with_confidence(lines: Iterator[str], solution: Solution) -> Iterator[str]:
+    if solution.confidence is None:
+        return lines
+    pairs = zip(lines, solution.confidence.tolist())
+    return (f"{line}\t{confidence:.4f}" for line, confidence in pairs)
+
+
 def _documents(solution: Solution) -> Iterator[str]:
     columns: dict[str, Any] = {
         "answer": _answers(solution),
@@ -145,14 +154,35 @@ def _documents(solution: Solution) -> Iterator[str]:
         "given_kept": solution.given_kept,
         **{key: values.tolist() for key, values in solution.about_tries.items()},
     }
+    if solution.unknown is not None:
+        columns.update(_withheld(columns, solution, solution.unknown.tolist()))
     for row in zip(*columns.values()):
         yield json.dumps(dict(zip(columns, row)), ensure_ascii=False)
+
+
+def _withheld(
+    columns: dict[str, Any], solution: Solution, unknown: list[bool]
+) -> dict[str, list[Any]]:
+    """The columns of answers without those that are unknown, and why these are."""
+    confidence = np.asarray(solution.confidence).tolist()
+    why = [f"the confidence {value:.4f} is below {solution.abstain:g}" for value in confidence]
+
+    def shown(values: Any, hidden: bool) -> list[Any]:
+        return [
+            value if is_unknown is hidden else None for value, is_unknown in zip(values, unknown)
+        ]
+
+    answers = {key: shown(columns[key], hidden=False) for key in ("answer", "ids")}
+    return {**answers, "confidence": confidence, "reason": shown(why, hidden=True)}
 
 
 def _answers(solution: Solution) -> list[str]:
     if solution.contract.alphabet is not None:
         return solution.texts
-    return [" ".join(map(str, ids)) for ids in solution.answers.tolist()]
+    texts = [" ".join(map(str, ids)) for ids in solution.answers.tolist()]
+    if solution.unknown is None:
+        return texts
+    return [UNKNOWN if hidden else text for text, hidden in zip(texts, solution.unknown)]
 
 
 def replace_file(path: Path, text: str) -> None:

@@ -7,11 +7,15 @@ puzzle. Private to `loop`. Memory: the answers of the tries that were begun.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
+from trm_runtime.certainty import confidence_of, rule_for
 from trm_runtime.contract import StepContract
 from trm_runtime.halting import RUNNING, HaltPolicy
 from trm_runtime.solution import STOP_REASONS, Solution, StepEvent
@@ -20,6 +24,7 @@ from trm_runtime.tries import Tries, tally
 Array = np.ndarray[Any, Any]
 
 _NONFINITE, _CANCELLED = STOP_REASONS.index("nonfinite"), STOP_REASONS.index("cancelled")
+_DEADLINE = STOP_REASONS.index("deadline")
 
 
 class Asking:
@@ -31,8 +36,12 @@ class Asking:
         tokens: Mapping[str, Array],
         policy: HaltPolicy,
         tries: Tries,
+        each: float = math.inf,
+        abstain: float | None = None,
     ) -> None:
+        """`each` is the time of a puzzle in seconds, from when its first try is taken."""
         self.tries = tries
+        self._abstain, self._sureness = abstain, rule_for(contract, abstain)
         self._contract, self._tokens, self._policy = contract, tokens, policy
         self._count, seq = tokens["inputs"].shape
         rows = self._count * tries.count
@@ -40,12 +49,15 @@ class Asking:
         self.steps = np.zeros(rows, dtype=np.int32)
         self._q_halt = np.full(rows, np.nan, dtype=np.float32)
         self._q_continue = np.full(rows, np.nan, dtype=np.float32)
+        self._moved = np.full(rows, np.inf, dtype=np.float32)
         self.reasons = np.full(rows, RUNNING, dtype=np.int8)
         first = rows if tries.all_run else self._count
-        self._next, self._first = 0, first  # the rows that wait from the beginning
+        self._next, self._first = 0, int(first)  # the rows that wait from the beginning
         self._later: list[int] = []  # a heap of those that wait since: all are higher
         self._left = np.full(self._count, first // max(self._count, 1))  # tries to be finished
         self._done = np.zeros(self._count, dtype=bool)
+        self._each, self._ends = each, np.full(self._count, math.inf)  # a time of time.monotonic
+        self._late = np.zeros(self._count, dtype=bool)  # ended by that before its tries were
 
     def puzzles(self, rows: Array) -> Array:
         """(n,) which puzzle each row is of."""
@@ -59,14 +71,39 @@ class Asking:
 
     def take(self, most: int) -> Array:
         """(n,) int64: the next rows to begin, at most so many."""
+        if self._each < math.inf:
+            return np.fromiter(islice(self._in_time(), most), dtype=np.int64)
         rows: list[int] = []
         first = np.arange(self._next, min(self._next + most, self._first))
         self._next += len(first)
+        if not self._later:
+            return first
         while self._later and len(first) + len(rows) < most:
             row = heapq.heappop(self._later)
             if self.reasons[row] == RUNNING:
                 rows.append(row)
         return np.append(first, np.array(rows, dtype=np.int64))
+
+    def _in_time(self) -> Iterator[int]:
+        """The next rows, those of begun puzzles first; puzzles without time left get no other."""
+        while self._later or self._next < self._first:
+            row: int = heapq.heappop(self._later) if self._later else self._following()
+            now, puzzle = time.monotonic(), row % self._count
+            if self.reasons[row] != RUNNING:
+                continue
+            if self._ends[puzzle] <= now:
+                self._late[puzzle], self.reasons[row] = True, _CANCELLED
+                self._left[puzzle] -= 1
+                continue
+            self._ends[puzzle] = min(self._ends[puzzle], now + self._each)
+            yield row
+
+    def _following(self) -> int:
+        """The next of the rows that wait from the beginning; all tries of a puzzle together."""
+        index: int = self._next
+        self._next += 1
+        puzzle, number = divmod(index, self._first // self._count)
+        return int(number * self._count + puzzle)
 
     def feeds(self, rows: Array) -> dict[str, Array]:
         """The inputs (n, ...) of these rows, in their guises."""
@@ -76,19 +113,33 @@ class Asking:
             feeds["inputs"] = self.tries.guises.ask(feeds["inputs"], self.numbers(rows))
         return feeds
 
+    @property
+    def measured(self) -> bool:
+        """Whether `latch` needs how far the states moved."""
+        return self._policy.measured or bool(self._sureness and self._sureness.moved)
+
     def latch(
-        self, rows: Array, answers: Array, q_halt: Array, q_continue: Array, finite: Array
+        self,
+        rows: Array,
+        answers: Array,
+        q_halt: Array,
+        q_continue: Array,
+        finite: Array,
+        moved: Array | None = None,
     ) -> None:
         """The results (n, ...) of these rows after `steps`, which the caller has counted."""
-        self.reasons[rows[~finite]] = _NONFINITE
-        rows = rows[finite]
-        answers = answers[finite]
+        if not finite.all():
+            self.reasons[rows[~finite]] = _NONFINITE
+            rows, answers = rows[finite], answers[finite]
+            q_halt, q_continue = q_halt[finite], q_continue[finite]
         if self.tries.guises is not None:
             answers = self.tries.guises.undo(answers, self.numbers(rows))
         self._answers[rows] = answers
-        self._q_halt[rows], self._q_continue[rows] = q_halt[finite], q_continue[finite]
+        self._q_halt[rows], self._q_continue[rows] = q_halt, q_continue
+        if moved is not None:
+            self._moved[rows] = moved[finite]
         self.reasons[rows] = self._policy.reasons(
-            self.steps[rows], self._q_halt[rows], self._q_continue[rows]
+            self.steps[rows], q_halt, q_continue, self._moved[rows]
         )
 
     def finish(self, rows: Array) -> Array:
@@ -101,13 +152,18 @@ class Asking:
         if self.tries.count == 1:
             return over
         confident = self._confident(rows) & over & (not self.tries.all_run)
-        done: dict[int, int] = {}
+        done, now = dict[int, int](), time.monotonic()
         for index in np.flatnonzero(over).tolist():
             puzzle = int(self.puzzles(rows[index]))
             self._left[puzzle] -= 1
+            again = rows[index] == puzzle and not self.tries.all_run
             if confident[index]:
                 self._left[puzzle] = 0
-            elif rows[index] == puzzle and not self.tries.all_run:
+            elif self._ends[puzzle] <= now:
+                cut = self._left[puzzle] > 0 or self.reasons[rows[index]] == _DEADLINE
+                self._late[puzzle] |= cut or again
+                self._left[puzzle] = 0
+            elif again:
                 self._ask_again(puzzle)
             if self._left[puzzle] <= 0:
                 done[puzzle] = index
@@ -130,10 +186,16 @@ class Asking:
             self.reasons[others][self.reasons[others] == RUNNING] = _CANCELLED
         return found
 
+    def _end_late(self, rows: Array) -> None:
+        if self._each < math.inf:
+            late = self._ends[self.puzzles(rows)] <= time.monotonic()
+            self.reasons[rows[late & (self.reasons[rows] == RUNNING)]] = _DEADLINE
+
     def event(
         self, rows: Array, slots: Array, outputs: Mapping[str, Array], carry: Mapping[str, Array]
     ) -> StepEvent:
         """The event of a step, after which puzzles are finished."""
+        self._end_late(rows)
         reasons = self.reasons[rows]
         finished = self.finish(rows)
         more = self.tries.count > 1
@@ -152,7 +214,8 @@ class Asking:
             outputs=outputs,
             carry=carry,
             tries=self.numbers(rows) if more else None,
-            solved=self._solution(puzzles[finished]) if more and finished.any() else None,
+            moved=self._moved[rows] if self.measured else None,
+            solved=self._solved(puzzles[finished]),
         )
 
     def stopped(self, reason: str) -> Solution:
@@ -162,9 +225,14 @@ class Asking:
 
     def solution(self, stopped: str | None = None) -> Solution:
         """The results when no row is running; `stopped` is why unfinished puzzles are."""
-        if self.tries.count == 1:
-            return self._found(np.arange(self._count))
-        return self._solution(np.arange(self._count), stopped)
+        puzzles = np.arange(self._count)
+        return self._found(puzzles) if self.tries.count == 1 else self._solution(puzzles, stopped)
+
+    def _solved(self, puzzles: Array) -> Solution | None:
+        """Of these puzzles, where an event does not say it all."""
+        if not len(puzzles) or (self.tries.count == 1 and self._abstain is None):
+            return None
+        return self._found(puzzles) if self.tries.count == 1 else self._solution(puzzles)
 
     def _solution(self, puzzles: Array, stopped: str | None = None) -> Solution:
         """Of these puzzles, among whose tries one is chosen."""
@@ -172,12 +240,29 @@ class Asking:
         chosen = self._chosen(table)
         own = table[chosen, np.arange(len(puzzles))]
         steps = self.steps[table]
+        ends = zip(self.reasons[own].tolist(), self._done[puzzles], self._late[puzzles])
         reasons = [
-            STOP_REASONS[code] if done or stopped is None else stopped
-            for code, done in zip(self.reasons[own].tolist(), self._done[puzzles].tolist())
+            "deadline" if late else STOP_REASONS[code] if done or stopped is None else stopped
+            for code, done, late in ends
         ]
-        counts = ((steps > 0).sum(axis=0), steps.sum(axis=0), chosen)
-        return self._found(own, reasons, *(count.astype(np.int32) for count in counts))
+        return self._found(
+            own,
+            reasons,
+            (steps > 0).sum(axis=0).astype(np.int32),
+            steps.sum(axis=0).astype(np.int32),
+            chosen.astype(np.int32),
+            self._agreement(table, own),
+        )
+
+    def _agreement(self, table: Array, own: Array) -> Array:
+        """(n,) float32: the share of (K, n) rows that came to an end with the answer of `own`."""
+        ends = [STOP_REASONS.index(reason) for reason in ("halted", "max_steps")]
+        votes = equal = np.zeros(len(own), dtype=np.int64)
+        for rows in table:
+            ended = np.isin(self.reasons[rows], ends) | (rows == own)
+            votes = votes + ended
+            equal = equal + (ended & (self._answers[rows] == self._answers[own]).all(axis=1))
+        return (equal / votes).astype(np.float32)
 
     def _found(
         self,
@@ -186,10 +271,14 @@ class Asking:
         tries: Array | None = None,
         total_steps: Array | None = None,
         chosen: Array | None = None,
+        agreement: Array | None = None,
     ) -> Solution:
         stops = [STOP_REASONS[code] for code in self.reasons[rows].tolist()]
+        answers, confidence = self._answers[rows], self._confidence(rows, agreement)
+        if confidence is not None:
+            answers[confidence < self._abstain] = 0
         return Solution(
-            self._answers[rows],
+            answers,
             self.steps[rows],
             self._q_halt[rows],
             self._q_continue[rows],
@@ -199,7 +288,21 @@ class Asking:
             tries,
             total_steps,
             chosen,
+            self._moved[rows] if self.measured else None,
+            agreement,
+            confidence,
+            self._abstain,
         )
+
+    def _confidence(self, rows: Array, agreement: Array | None) -> Array | None:
+        """(n,) float32 of these rows; None if no one asked for it. 0 where NaN ended a row."""
+        if self._sureness is None:
+            return None
+        score = self._policy.rule.score(self._q_halt[rows], self._q_continue[rows])
+        broken = self.reasons[rows] == _NONFINITE
+        score = np.where(broken, np.float32(np.nan), score)
+        moved = self._moved[rows] if self.measured else None
+        return confidence_of(self._sureness, score, moved, agreement)
 
     def _chosen(self, rows: Array) -> Array:
         """(n,) the chosen try of each column of (K, n) rows; of equal ones the lowest."""

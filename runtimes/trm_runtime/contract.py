@@ -24,6 +24,8 @@ from itertools import chain
 from typing import Any
 
 from trm_runtime import strict_json, tensors_json
+from trm_runtime.confidence import KEY as CONFIDENCE
+from trm_runtime.confidence import Confidence, confidence_problems, read_confidence
 from trm_runtime.contract_rules import (
     GRANULARITIES,
     HALT_KINDS,
@@ -52,6 +54,7 @@ __all__ = [
     "METADATA_KEY",
     "SCHEMA_VERSION",
     "CarrySpec",
+    "Confidence",
     "HaltRule",
     "MadeBy",
     "StepContract",
@@ -72,12 +75,14 @@ class HaltRule:
 
     The score is `q_halt`, or `q_halt - q_continue` for kind "q_halt_minus_q_continue" (logits).
     `trained` is the threshold of the model itself, in a file that was tuned after its export; a
-    driver does not need it.
+    driver does not need it. `settled` is the threshold of the other rule, by which a row is done
+    when its states move less than that in a step.
     """
 
     kind: str = "q_halt"  # one of HALT_KINDS
     threshold: float = 0.0
     trained: float | None = None  # in the JSON only if not None
+    settled: float | None = None  # relative movement, above 0; in the JSON only if not None
 
     def score(self, q_halt: Any, q_continue: Any) -> Any:
         """The number to compare with the threshold; numpy arrays or tensors of any framework."""
@@ -91,7 +96,7 @@ class HaltRule:
     def tuned(self, threshold: float) -> HaltRule:
         """This rule with another threshold; the model's own is kept in `trained`."""
         own = self.untuned.threshold
-        return HaltRule(self.kind, threshold, None if threshold == own else own)
+        return replace(self, threshold=threshold, trained=None if threshold == own else own)
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,7 @@ class StepContract(Shown):
     alphabet: tuple[str, ...] | None = None  # [id]: characters read as that id, the first printed
     num_puzzle_identifiers: int | None = None  # ids are 0..this-1; None without those inputs
     puzzle_table_sha256: str | None = None  # of the table's file; in the JSON only if not None
+    confidence: Confidence | None = None  # in the JSON only if not None
     symmetries: Symmetries | None = None  # of the task; in the JSON only if not None
     schema_version: int = SCHEMA_VERSION
 
@@ -177,9 +183,10 @@ class StepContract(Shown):
             *tensor_problems(*tensors),
             *structure_problems(kind, *tensors),
             *number_problems(kind, self.max_steps, self.passes, self.schema_version),
-            *halt_problems(kind, halt.kind, halt.threshold, halt.trained),
+            *halt_problems(kind, halt.kind, halt.threshold, halt.trained, halt.settled),
             *identifier_problems(self.inputs, self.num_puzzle_identifiers, table),
             *alphabet_problems(self.alphabet, self.vocab_size),
+            *confidence_problems(self.confidence, kind),
             *symmetry_problems(self.symmetries, self.seq_len, self.vocab_size),
             *text_problems(self._texts()),
         ]
@@ -274,10 +281,10 @@ def _without_none(fields: dict[str, Any], optional: Sequence[str]) -> dict[str, 
 
 # --- reading -------------------------------------------------------------------------------------
 
-OPTIONAL_KEYS = ("puzzle_table_sha256", SYMMETRIES)
+OPTIONAL_KEYS = ("puzzle_table_sha256", CONFIDENCE, SYMMETRIES)
 """An older reader refuses only contracts that have one of these."""
 
-OPTIONAL_HALT_KEYS = ("trained",)  # of the halt rule, for the same reason
+OPTIONAL_HALT_KEYS = ("trained", "settled")  # of the halt rule, for the same reason
 
 _KEYS = tuple(key for key in StepContract.__dataclass_fields__ if key not in OPTIONAL_KEYS)
 _HALT_KEYS = tuple(key for key in HaltRule.__dataclass_fields__ if key not in OPTIONAL_HALT_KEYS)
@@ -301,6 +308,7 @@ def _read_contract(value: object, where: str) -> StepContract:
         "alphabet": fields.texts_or_null("alphabet"),
         "num_puzzle_identifiers": fields.integer_or_null("num_puzzle_identifiers"),
         "puzzle_table_sha256": fields.text_or_null("puzzle_table_sha256"),
+        CONFIDENCE: read_confidence(fields),
         SYMMETRIES: read_symmetries(fields),
     }
     batch_is_known = not any(problem.startswith("batch:") for problem in problems)
@@ -336,8 +344,8 @@ def _read_halt(parent: Fields) -> HaltRule:
     given = [key for key in OPTIONAL_HALT_KEYS if isinstance(halt, dict) and key in halt]
     fields = parent.object("halt", (*_HALT_KEYS, *given))
     kind, threshold = fields.choice("kind", HALT_KINDS), fields.number("threshold")
-    trained = {key: fields.number(key) for key in given if fields.values[key] is not None}
-    return HaltRule(kind, threshold, **trained)
+    others = {key: fields.number(key) for key in given if fields.values[key] is not None}
+    return HaltRule(kind, threshold, **others)
 
 
 def _read_made_by(parent: Fields) -> MadeBy:

@@ -147,7 +147,7 @@ def number_problems(granularity: str, max_steps: int, passes: int, schema: int) 
 
 
 def halt_problems(
-    granularity: str, kind: str, threshold: float, trained: float | None
+    granularity: str, kind: str, threshold: float, trained: float | None, settled: float | None
 ) -> list[str]:
     """Broken rules of the halt rule."""
     problems = []
@@ -159,6 +159,10 @@ def halt_problems(
         problems.append(f"halt.trained: expected a finite number, got {trained}")
     if trained is not None and granularity == "loop":
         problems.append("halt.trained: expected null, because a loop halts by its own threshold")
+    if settled is not None and not (math.isfinite(settled) and settled > 0):
+        problems.append(f"halt.settled: expected a finite number above 0, got {settled}")
+    if settled is not None and granularity == "loop":
+        problems.append("halt.settled: expected null, because no driver sees the states of a loop")
     return problems
 
 

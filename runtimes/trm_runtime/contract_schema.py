@@ -22,6 +22,7 @@ from trm_runtime.contract import (
     OPTIONAL_HALT_KEYS,
     OPTIONAL_KEYS,
     CarrySpec,
+    Confidence,
     HaltRule,
     MadeBy,
     StepContract,
@@ -70,6 +71,7 @@ _TYPES: Mapping[str, Schema] = {
     "Scalar": {"type": ["boolean", "number"]},
     "tuple[tuple[int, ...], ...]": {"type": "array", "items": _IDS},
     "Symmetries | None": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/Symmetries"}]},
+    "Confidence | None": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/Confidence"}]},
     "HaltRule": {"$ref": "#/$defs/HaltRule"},
     "MadeBy": {"$ref": "#/$defs/MadeBy"},
     "tuple[TensorSpec, ...]": {"type": "array", "items": {"$ref": "#/$defs/TensorSpec"}},
@@ -85,6 +87,9 @@ _LIMITS: Mapping[str, Schema] = {
     "num_puzzle_identifiers": {"minimum": 1},
     "granularity": {"enum": list(GRANULARITIES)},
     "kind": {"enum": list(HALT_KINDS)},
+    "settled": {"exclusiveMinimum": 0},
+    "puzzles": {"minimum": 1},
+    "tries": {"minimum": 1},
     "name": {"minLength": 1},
     "next": {"pattern": f"{NEXT}$"},
     "dtype": {"enum": list(DTYPES)},
@@ -104,6 +109,7 @@ def contract_schema() -> Schema:
         "CarrySpec": carry,
         "HaltRule": _object(HaltRule, OPTIONAL_HALT_KEYS),
         "MadeBy": _object(MadeBy, ()),
+        "Confidence": _object(Confidence, ()),
         "Symmetries": _object(Symmetries, ()),
     }
     about = "Made by trm_runtime.contract_schema. docs/contract.md has the meaning of the fields."
@@ -192,8 +198,10 @@ def _granularity_rules() -> Iterable[Schema]:
             _has("outputs", "output", required_outputs(granularity)),
         ]
         if granularity == "loop":
-            trained = {key: {"type": "null"} for key in OPTIONAL_HALT_KEYS}
-            empty: Schema = {"carry": {"maxItems": 0}, "halt": {"properties": trained}}
+            others = {key: {"type": "null"} for key in OPTIONAL_HALT_KEYS}
+            empty: Schema = {"carry": {"maxItems": 0}, "halt": {"properties": others}}
+            unmoved = {"properties": {"moved": {"const": 0}}}
+            empty["confidence"] = {"if": {"type": "object"}, "then": unmoved}
             then = [{"properties": empty}, *then[1:]]
         else:
             then += [_current(name) for name in list(INPUTS)[1:]]

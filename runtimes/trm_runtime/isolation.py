@@ -128,10 +128,22 @@ def explained(error: BaseException) -> BaseException:
     """
     found: BaseException | None = error
     while found is not None:
-        if isinstance(found, MemoryError) or (inside() and _NO_MEMORY.search(str(found))):
+        if isinstance(found, MemoryError) or (inside() and _lacked_memory(found)):
             return out_of_memory()
         found = found.__cause__ or found.__context__
     return error
+
+
+def _lacked_memory(error: BaseException) -> bool:
+    """Whether that error, which is no MemoryError, was for lack of memory."""
+    if not isinstance(error, SyntaxError):
+        return _NO_MEMORY.search(str(error)) is not None
+    _lift()  # Python's compiler, short of memory, calls code wrong that is right
+    try:
+        compile(Path(error.filename or "").read_bytes(), "", "exec")
+    except (OSError, SyntaxError, ValueError):
+        return False
+    return True
 
 
 def failed(error: BaseException) -> RejectedInputError:
@@ -145,15 +157,20 @@ def failed(error: BaseException) -> RejectedInputError:
 def out_of_memory() -> TRMError:
     """The error in the place of a MemoryError; the limit is lifted, so that it can be told."""
     if inside():
-        with suppress(ImportError):
-            import resource
-
-            _, most = resource.getrlimit(resource.RLIMIT_DATA)
-            resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+        _lift()
         return RejectedInputError(
             f"This needs more memory than {OPTION}-memory allows; allow more, or do not use it."
         )
     return TRMError("There is not enough memory for this; use a smaller batch, or another device.")
+
+
+def _lift() -> None:
+    """Lift the limit of memory of this process as far as it may."""
+    with suppress(ImportError):
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 def _files(command: Sequence[str]) -> str:

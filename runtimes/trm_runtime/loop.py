@@ -29,9 +29,10 @@ from trm_runtime.message_text import counted
 from trm_runtime.puzzles import as_tokens, refuse_padding
 from trm_runtime.rollout import Rollout
 from trm_runtime.runner import Arrays, StepOutput, StepRunner, initial_carry
+from trm_runtime.settling import settled_threshold
 from trm_runtime.solution import STOP_REASONS, Solution, StepEvent
 from trm_runtime.tries import plan_tries
-from trm_runtime.try_options import CHOOSE, SIGMA, VARY
+from trm_runtime.try_options import CHOOSE, HALT, SIGMA, VARY
 
 __all__ = [
     "DEFAULT_BATCH_SIZE",
@@ -58,6 +59,7 @@ def solve(
     halt: Halt = "learned",
     max_steps: int | None = None,
     deadline: float | None = None,
+    deadline_each: float | None = None,
     on_step: OnStep | None = None,
     batch_size: int | None = None,
     tries: int = 1,
@@ -65,6 +67,8 @@ def solve(
     choose: str = CHOOSE[0],
     seed: int = 0,
     sigma: float = SIGMA,
+    settled: float | None = None,
+    abstain: float | None = None,
 ) -> Solution:
     """Solve N puzzles and return the answer of each from the step at which it stopped.
 
@@ -72,10 +76,16 @@ def solve(
     or token ids, (N, S) or (S,) integers; or a mapping with every input of the contract. Without a
     mapping, every puzzle for a model with `puzzle_identifiers` gets identifier 0.
     `halt` is "learned" (the contract's rule), "max_steps" (run all steps), or a number: the
-    threshold for the contract's score, in logits. A puzzle also stops after `max_steps`, at most
-    (and by default) the contract's, after which the graph itself restarts a row.
+    threshold for the contract's score, in logits; or "settled" (the states moved less in the last
+    step than `settled`, by default the contract's threshold) or "both" (that, and the contract's
+    rule). A number for `settled` measures this movement under the other rules as well. A puzzle
+    also stops after `max_steps`, at most (and by default) the contract's, after which the graph
+    itself restarts a row.
     `deadline` is in seconds from this call and checked before every engine call, so one step may
-    exceed it; unfinished puzzles then keep their latest answer.
+    exceed it; unfinished puzzles then keep their latest answer. `deadline_each` is the time of one
+    puzzle in seconds, from when it first enters a slot, and checked after every engine call: each
+    puzzle has at least one step, and no try begins when its time is over. Puzzles that were begun
+    are then asked again before others are begun.
     `on_step` gets a StepEvent after every engine call; returning False cancels the rest.
     `batch_size` is the number of slots (default: 64 or N), only for a model with a dynamic batch.
 
@@ -92,6 +102,10 @@ def solve(
     the first confident try, else of the first) or "vote" (the most frequent answer; every puzzle
     then gets all tries).
 
+    With `abstain` (0 to below 1) each answer has the probability that it is right, by the
+    coefficients in the contract (`trm-export tune --confidence`), and an answer below it is
+    withheld; see Solution. 0 withholds none.
+
     Raises RejectedInputError for puzzles that do not fit the model, also those with padding inside
     (0 to 9 are not the ids of digits), UsageError for wrong options, ContractMismatchError if the
     engine returns other tensors than the contract has.
@@ -100,13 +114,14 @@ def solve(
     contract = runner.contract
     tokens = check_inputs(contract, _as_mapping(contract, inputs))
     refuse_padding(contract, tokens["inputs"])
-    policy = _policy(contract, halt, max_steps)
+    policy = _policy(contract, halt, max_steps, settled)
     check_calls(contract, policy.max_steps)
     plan = plan_tries(contract, _count("tries", tries), vary, choose, seed, sigma)
     slots = _slots(contract, batch_size, len(tokens["inputs"]) * plan.count)
     check_rows(contract, slots)
-    asking = Asking(contract, tokens, policy, plan)
-    limit = started + _seconds(deadline)
+    each = _seconds("deadline_each", deadline_each)
+    asking = Asking(contract, tokens, policy, plan, each, abstain)
+    limit = started + _seconds("deadline", deadline)
     if contract.granularity == "loop":
         _refuse_loop_options(halt, policy, contract)
         return solve_batches(runner, asking, slots, limit, on_step)
@@ -138,24 +153,31 @@ def _as_mapping(contract: StepContract, inputs: Inputs) -> Arrays:
     return {**inputs, "inputs": as_tokens(inputs["inputs"], contract)}
 
 
-def _policy(contract: StepContract, halt: Halt, max_steps: int | None) -> HaltPolicy:
+def _policy(
+    contract: StepContract, halt: Halt, max_steps: int | None, settled: float | None
+) -> HaltPolicy:
     steps = contract.max_steps if max_steps is None else _count("max_steps", max_steps)
     if steps > contract.max_steps:
         raise UsageError(
             f"max_steps: expected at most {contract.max_steps}, after which this model restarts a "
             f"puzzle, got {steps}; give fewer, or export the model with more."
         )
-    return HaltPolicy(contract.halt, _threshold(contract, halt), steps)
+    threshold = _threshold(contract, halt)
+    least = settled_threshold(contract, settled, needed=halt in ("settled", "both"))
+    measured = least is not None or settled is not None
+    return HaltPolicy(contract.halt, threshold, steps, least, measured)
 
 
 def _threshold(contract: StepContract, halt: Halt) -> float | None:
-    if halt == "learned":
+    if halt in ("learned", "both"):
         return contract.halt.threshold
-    if halt == "max_steps":
+    if halt in ("max_steps", "settled"):
         return None
     if isinstance(halt, (int, float)) and not isinstance(halt, bool) and math.isfinite(halt):
         return float(halt)
-    raise UsageError(f"halt: expected 'learned', 'max_steps' or a finite number, got {halt!r}.")
+    raise UsageError(
+        f"halt: expected {', '.join(map(repr, HALT))} or a finite number, got {halt!r}."
+    )
 
 
 def _slots(contract: StepContract, batch_size: int | None, count: int) -> int:
@@ -171,12 +193,12 @@ def _slots(contract: StepContract, batch_size: int | None, count: int) -> int:
     return contract.batch
 
 
-def _seconds(deadline: float | None) -> float:
+def _seconds(name: str, deadline: float | None) -> float:
     if deadline is None:
         return math.inf
     if isinstance(deadline, (int, float)) and deadline >= 0:
         return float(deadline)
-    raise UsageError(f"deadline: expected seconds, 0 or more, got {deadline!r}.")
+    raise UsageError(f"{name}: expected seconds, 0 or more, got {deadline!r}.")
 
 
 def _count(name: str, value: int) -> int:

@@ -1,12 +1,12 @@
 """The cost of one exported model on this machine, measured in a separate process.
 
-    python -m trm_runtime.measure MODEL INPUTS.npz [PID [TRIES [ENGINE]]]
+    python -m trm_runtime.measure MODEL INPUTS.npz [PID [TRIES [ENGINE [THREADS]]]]
 
 Memory is that of the process: the engine is loaded first, and what opening and running the model
 adds to that is counted. INPUTS.npz has the `inputs` of a model and may have its
 `puzzle_identifiers`. Prints one JSON object; if the model cannot be measured, `refused` in it is
 the error, and the exit code is that of the error. The process ends with its parent, if that is PID.
-TRIES is a JSON object of options of `solve`.
+TRIES is a JSON object of options of `solve`; an ENGINE of "" is the first that is installed.
 Knows numpy and the drivers; memory is read from /proc, which only Linux has.
 """
 
@@ -34,6 +34,8 @@ from trm_runtime.runner import Arrays, StepRunner, initial_carry
 Array = np.ndarray[Any, Any]
 
 WARM_UP, MEASURED = 3, 20  # calls
+PEAK_SIZE, PEAK_TIMES = 1024, 10
+METERS = Path("/sys/class/powercap")  # RAPL, an energy_uj for each package of processor cores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Measurement:
     load_ms: float  # to open the model, the engine being loaded
     step_ms: float  # median of one ACT step; of a loop, its call over the steps it took
     resident_mb: float | None  # added by opening and running, 10^6 bytes
+    peak_gflops: float  # 10^9 operations a second of a large float32 product of numpy, beside it
+    step_joules: float | None  # of all the processor meanwhile, a step; None without a meter
 
 
 def measure(
@@ -66,10 +70,14 @@ def measure(
     batch = runner.contract.batch or 1
     feeds = with_identifiers(runner.contract, tokens, identifiers)
     rows = np.resize(np.arange(len(tokens)), batch)
+    energy = joules()
     step = step_seconds(runner, {name: array[rows] for name, array in feeds.items()})
+    spent = _difference(energy, joules())
+    each = None if spent is None else spent / (WARM_UP + MEASURED)
     after = _resident()
     added = None if before is None or after is None else (after - before) / 1e6
-    return Measurement(name, batch, loaded * 1e3, step * 1e3, added)
+    peak = peak_flops() / 1e9
+    return Measurement(name, batch, loaded * 1e3, step * 1e3, added, peak, each)
 
 
 def load_engine(path: Path, engine: str | None = None) -> str:
@@ -96,6 +104,30 @@ def step_seconds(runner: StepRunner, inputs: Arrays) -> float:
     return float(np.median(seconds[WARM_UP:]))
 
 
+def peak_flops() -> float:
+    """Operations a second of a float32 product of large square matrices in numpy, all threads."""
+    square, seconds = np.ones((PEAK_SIZE, PEAK_SIZE), np.float32), []
+    for _ in range(PEAK_TIMES):
+        started = time.perf_counter()
+        square @ square
+        seconds.append(time.perf_counter() - started)
+    return 2.0 * PEAK_SIZE**3 / min(seconds)
+
+
+def joules() -> float | None:
+    """The energy counter of the processor; None where no meter can be read."""
+    try:
+        meters = [path / "energy_uj" for path in METERS.glob("intel-rapl:?")]
+        return sum(int(meter.read_text(encoding="ascii")) for meter in meters) / 1e6 or None
+    except (OSError, ValueError):
+        return None
+
+
+def _difference(before: float | None, after: float | None) -> float | None:
+    """Between two readings of a counter; None where it began again from 0."""
+    return None if before is None or after is None or after < before else after - before
+
+
 def _resident() -> int | None:
     """Bytes of memory of this process; None without /proc."""
     try:
@@ -112,10 +144,11 @@ def main() -> None:
     return_large_blocks()
     path, inputs = Path(sys.argv[1]), dict(np.load(sys.argv[2]))
     tokens, identifiers = inputs["inputs"], inputs.get("puzzle_identifiers")
-    engine = sys.argv[5] if len(sys.argv) > 5 else None
+    engine = sys.argv[5] if len(sys.argv) > 5 and sys.argv[5] else None
+    threads = int(sys.argv[6]) if len(sys.argv) > 6 else None
     try:
-        costs = dataclasses.asdict(measure(path, tokens, None, identifiers, engine))
-        runner = open_runner(path, engine=engine)
+        costs = dataclasses.asdict(measure(path, tokens, threads, identifiers, engine))
+        runner = open_runner(path, threads=threads, engine=engine)
         again = json.loads(sys.argv[4]) if len(sys.argv) > 4 else {}
         solution = solve(runner, with_identifiers(runner.contract, tokens, identifiers), **again)
     except TRMError as error:

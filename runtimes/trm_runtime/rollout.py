@@ -6,6 +6,7 @@ batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from trm_runtime.checks import check_step_output
 from trm_runtime.contract import StepContract
 from trm_runtime.halting import RUNNING
 from trm_runtime.runner import StepOutput, StepRunner, initial_carry
+from trm_runtime.settling import moved
 from trm_runtime.solution import STOP_REASONS, StepEvent
 
 Array = np.ndarray[Any, Any]
@@ -45,6 +47,8 @@ class Rollout:
         output = self._runner.step(self._asking.feeds(self._fed), self._carry)
         contract = self._runner.contract
         check_step_output(contract, output.carry, output.outputs, len(self._rows))
+        measured = self._asking.measured
+        change = moved(contract, self._carry, output.carry) if measured else None
         slots = np.flatnonzero(self._rows != _IDLE)
         rows = self._rows[slots]
         self._asking.steps[rows] += 1
@@ -54,6 +58,7 @@ class Rollout:
             output.outputs["q_halt_logits"][slots],
             output.outputs["q_continue_logits"][slots],
             finite_rows(contract, output)[slots],
+            None if change is None else change[slots],
         )
         self._carry = output.carry
         return self._asking.event(rows, slots, output.outputs, output.carry)
@@ -61,7 +66,11 @@ class Rollout:
     def refill(self) -> None:
         """Give free slots to waiting rows; drop other free slots unless the batch is fixed."""
         contract, reasons = self._runner.contract, self._asking.reasons
-        done = (self._rows != _IDLE) & (reasons[self._rows] != RUNNING)
+        idle = self._rows == _IDLE
+        done = (reasons[self._rows] != RUNNING) & ~idle
+        if not done.any():  # so that nothing waits for a slot that is free
+            self._restart(idle)
+            return
         bad = done & (reasons[self._rows] == STOP_REASONS.index("nonfinite"))
         self._carry = _cleared(contract, self._carry, bad)
         freed = np.flatnonzero(done if contract.batch is None else done | (self._rows == _IDLE))
@@ -71,14 +80,17 @@ class Rollout:
         self._fed[freed[: len(new)]] = new
         fresh = done | (self._rows == _IDLE)
         fresh[freed] = True
-        self._carry = {**self._carry, "halted": fresh.astype(self._carry["halted"].dtype)}
-        self._disturb(~fresh)
+        self._restart(fresh)
         if contract.batch is None:
             self._keep(self._rows != _IDLE)
             self._grow()
 
-    def _disturb(self, running: Array) -> None:
-        rows = np.maximum(self._rows, 0)
+    def _restart(self, fresh: Array) -> None:
+        """Have the graph begin anew in these slots; disturb the states of the others."""
+        self._carry = {**self._carry, "halted": fresh.astype(self._carry["halted"].dtype)}
+        if not self._asking.tries.sigma:
+            return
+        running, rows = ~fresh, np.maximum(self._rows, 0)
         numbers = np.where(running, self._asking.numbers(rows), 0)
         carry, steps = dict(self._carry), self._asking.steps[rows]
         self._carry = self._asking.tries.disturbed(self._runner.contract, carry, numbers, steps)
@@ -104,6 +116,9 @@ def finite_rows(contract: StepContract, output: StepOutput) -> Array:
     tensors = [output.outputs[spec.name] for spec in contract.outputs if spec.dtype == "float32"]
     tensors += [output.carry[spec.name] for spec in contract.carry if spec.dtype == "float32"]
     finite = np.ones(len(output.outputs["logits"]), dtype=bool)
+    with np.errstate(over="ignore", invalid="ignore"):  # a sum is finite only if all its terms are
+        if math.isfinite(sum(float(np.add.reduce(tensor, axis=None)) for tensor in tensors)):
+            return finite
     for tensor in tensors:
         finite &= np.isfinite(tensor).all(axis=tuple(range(1, tensor.ndim)))
     return finite

@@ -18,6 +18,7 @@ from trm_runtime.errors import UsageError
 from trm_runtime.message_text import counted
 
 STOP_REASONS = ("halted", "max_steps", "deadline", "cancelled", "nonfinite")
+UNKNOWN = "unknown"  # in the place of an answer that is withheld
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class StepEvent:
     carry: Mapping[str, np.ndarray[Any, Any]]  # (B, ...) the carry after this step
     tries: np.ndarray[Any, Any] | None = None  # (n,) int64: which try each is, with several tries
     solved: Solution | None = None  # of the finished puzzles, with several tries
+    moved: np.ndarray[Any, Any] | None = None  # (n,) float32, see Solution; None if not measured
 
     __repr__ = one_line
     _repr_html_ = field_table
@@ -56,7 +58,14 @@ class Solution(Shown):
     0 (padding) everywhere and NaN for both q values; one without any step has steps 0.
 
     With several tries, steps, q values and stop reason are those of the chosen try; a puzzle whose
-    tries were stopped has "deadline" or "cancelled". The last three fields are None without.
+    tries were stopped, or not all begun in its time, has "deadline" or "cancelled". `tries`,
+    `total_steps` and `chosen` are None without. `moved` is the relative change of the states in the
+    step that gave the answer (the formula is in docs/contract.md), infinity after a first step, and
+    None if it was not measured. `agreement` is of the tries that came to an end, the chosen one
+    included; None without several.
+
+    With `abstain` each answer has a confidence, and one below it is withheld: it is 0 (padding)
+    everywhere, and True in `unknown`. Otherwise these are None.
     """
 
     answers: np.ndarray[Any, Any]  # (N, S) int32 token ids
@@ -69,6 +78,10 @@ class Solution(Shown):
     tries: np.ndarray[Any, Any] | None = None  # (N,) int32: how many tries were begun
     total_steps: np.ndarray[Any, Any] | None = None  # (N,) int32: of all tries together
     chosen: np.ndarray[Any, Any] | None = None  # (N,) int32: the try that gave the answer, from 0
+    moved: np.ndarray[Any, Any] | None = None  # (N,) float32: how far the states moved in that step
+    agreement: np.ndarray[Any, Any] | None = None  # (N,) float32: share of tries with that answer
+    confidence: np.ndarray[Any, Any] | None = None  # (N,) float32: probability of a right answer
+    abstain: float | None = None  # below this confidence a puzzle has no answer
 
     def __len__(self) -> int:
         return len(self.stop_reasons)
@@ -77,6 +90,8 @@ class Solution(Shown):
     def texts(self) -> list[str]:
         """Every answer as text, a character for each cell; `?` for an id without a character.
 
+        "unknown" for one that is withheld.
+
         Raises UsageError if the contract has no alphabet.
         """
         if self.contract.alphabet is None:
@@ -84,7 +99,10 @@ class Solution(Shown):
                 f"{self.contract.model_name}: the contract has no alphabet, so answers have no "
                 "text; use the token ids in `answers`."
             )
-        return [text_of(ids, self.contract.alphabet) for ids in self.answers.tolist()]
+        texts = [text_of(ids, self.contract.alphabet) for ids in self.answers.tolist()]
+        if self.unknown is None:
+            return texts
+        return [UNKNOWN if hidden else text for text, hidden in zip(texts, self.unknown)]
 
     @property
     def given_kept(self) -> list[bool | None]:
@@ -97,7 +115,16 @@ class Solution(Shown):
             return [None] * len(self)
         kept = (opened | (self.answers == self.puzzles)).all(axis=1)
         answered = np.isfinite(self.q_halt)  # NaN until a first step has been latched
+        if self.unknown is not None:
+            answered &= ~self.unknown
         return [bool(k) if known else None for k, known in zip(kept, answered)]
+
+    @property
+    def unknown(self) -> np.ndarray[Any, Any] | None:
+        """(N,) bool: the answer is withheld, as its confidence is too low; None without that."""
+        if self.confidence is None or self.abstain is None:
+            return None
+        return np.asarray(self.confidence < self.abstain)
 
     @property
     def nonfinite(self) -> int:
@@ -109,6 +136,16 @@ class Solution(Shown):
         """`tries`, `total_steps` and `chosen` by name; empty without several tries."""
         fields = {"tries": self.tries, "total_steps": self.total_steps, "chosen": self.chosen}
         return {key: values for key, values in fields.items() if values is not None}
+
+    def _about_confidence(self) -> dict[str, Any]:
+        """What was measured beyond the usual, for JSON."""
+        fields: dict[str, Any] = {}
+        if self.moved is not None:
+            fields["moved"] = [finite_or_none(value) for value in self.moved.tolist()]
+        if self.confidence is not None and self.unknown is not None:
+            fields["confidence"] = self.confidence.tolist()
+            fields["unknown"] = self.unknown.tolist()
+        return fields
 
     @property
     def stops(self) -> str:
@@ -155,6 +192,7 @@ class Solution(Shown):
             "q_continue": [finite_or_none(value) for value in self.q_continue.tolist()],
             "stop_reasons": list(self.stop_reasons),
             **{key: values.tolist() for key, values in self.about_tries.items()},
+            **self._about_confidence(),
         }
         return json.dumps(fields, allow_nan=False)
 

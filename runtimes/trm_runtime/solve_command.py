@@ -19,7 +19,7 @@ from trm_runtime.failures import Parser, add_engine_options, answers_code, say
 from trm_runtime.message_text import counted
 from trm_runtime.streams import StatusLine
 from trm_runtime.trust import add_options
-from trm_runtime.try_options import CHOOSE, SIGMA, VARY
+from trm_runtime.try_options import CHOOSE, HALT, SIGMA, VARY
 
 if TYPE_CHECKING:
     from trm_runtime.answers import Stream
@@ -32,13 +32,13 @@ _OTHERS = ("doctor", "check", "serve")  # commands
 
 
 def _halt(text: str) -> str | float:
-    if text in ("learned", "max_steps"):
+    if text in HALT:
         return text
     try:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"expected learned, max_steps or a number, got {text!r}"
+            f"expected {', '.join(HALT)} or a number, got {text!r}"
         ) from None
 
 
@@ -57,7 +57,8 @@ def parser() -> Parser:
         prog="python -m trm_runtime",
         description="Solve puzzles with an exported Tiny Recursive Model.",
         epilog="Each line of output: answer, steps, stop reason, q_halt, separated by tabs, and "
-        "with --tries the number of tries, their steps and the one that gave the answer, from 0; "
+        "with --tries the number of tries, their steps and the one that gave the answer, from 0, "
+        "with --abstain the confidence; "
         "it is written as soon as its puzzle and all before it are done. "
         "Other commands: `doctor` shows which engines are installed and what they open; "
         f"`check MODEL GOLDEN` compares a model with a recorded reference; "
@@ -75,9 +76,16 @@ def parser() -> Parser:
     add("--puzzle-table", metavar="FILE",
         help="the model's puzzle embeddings, if they are not beside it")  # fmt: skip
     add("--halt", type=_halt, default="learned", metavar="RULE",
-        help="learned (default), max_steps, or a threshold for the halt logit")  # fmt: skip
+        help="learned (default), max_steps, settled, both, or a threshold for the halt "
+        "logit")  # fmt: skip
+    add("--settled", type=float, metavar="X",
+        help="threshold of how far states move in a step (default: the file's)")  # fmt: skip
+    add("--abstain", type=float, metavar="P",
+        help="answer unknown where an answer is right with a probability below P")  # fmt: skip
     add("--max-steps", type=int, metavar="N", help="stop every puzzle after N steps")
     add("--deadline", type=float, metavar="SECONDS", help="stop all puzzles after this time")
+    add("--deadline-each", type=float, metavar="SECONDS",
+        help="stop a puzzle this long after it was begun")  # fmt: skip
     add("--batch-size", type=int, metavar="N", help="puzzles in one batch (default 64)")
     _add_tries(command)
     add_engine_options(command)
@@ -148,6 +156,7 @@ class _Found:
     steps: int = 0  # of all tries
     tries: int | None = None  # None without several
     changed: int = 0  # answers that change a given cell
+    unknown: int = 0  # answers that are withheld
     identified: bool = False  # whether a puzzle has another identifier than 0
     seconds: float = 0.0  # of the loop, without waiting for puzzles
 
@@ -157,6 +166,7 @@ class _Found:
         if solution.tries is not None:
             self.tries = (self.tries or 0) + int(solution.tries.sum())
         self.changed += solution.given_kept.count(False)
+        self.unknown += 0 if solution.unknown is None else int(solution.unknown.sum())
         self.seconds += seconds
 
 
@@ -190,8 +200,11 @@ def _solve(
             runner,
             inputs,
             halt=options.halt,
+            settled=options.settled,
+            abstain=options.abstain,
             max_steps=options.max_steps,
             deadline=left,
+            deadline_each=options.deadline_each,
             batch_size=options.batch_size,
             on_step=progress,
             tries=options.tries,
@@ -215,6 +228,8 @@ def _verdict(found: _Found, runner: StepRunner, model: str) -> int:
         say("all asked under identifier 0")
     if runner.contract.alphabet is None:
         say("numbers are token ids, because the model has no alphabet")
+    if found.unknown:
+        say(f"{counted(found.unknown, 'answer')} unknown: less confident than --abstain")
     if found.changed:
         one = found.changed == 1
         verb = "changes a given cell of its" if one else "change a given cell of their"

@@ -34,7 +34,7 @@ def symmetry_problems(symmetries: Symmetries | None, cells: int, vocab: int) -> 
     problems = [
         f"{KEY}.positions[{index}]: expected a permutation of 0 to {cells - 1}"
         for index, order in enumerate(symmetries.positions)
-        if sorted(order) != list(range(cells))
+        if len(order) != cells or sorted(order) != list(range(cells))
     ]
     problems += [
         f"{KEY}.tokens[{index}]: expected 2 or more token ids of 0 to {vocab - 1}"

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from trm_runtime.contract import StepContract
-from trm_runtime.contract_rules import required_carry
 from trm_runtime.errors import UsageError
 from trm_runtime.guises import Guises, draw_guises
 from trm_runtime.randomness import noise, stream
+from trm_runtime.settling import own_states
 from trm_runtime.try_options import CHOOSE, VARY
 
 Array = np.ndarray[Any, Any]
@@ -63,12 +63,6 @@ class Tries:
 
     def _stream(self, number: int) -> int:
         return stream(self.seed, number, _PURPOSE)
-
-
-def own_states(contract: StepContract) -> list[str]:
-    """The model's own float32 carry, in the order of the contract."""
-    always = required_carry(contract.granularity, [spec.name for spec in contract.inputs])
-    return [s.name for s in contract.carry if s.dtype == "float32" and s.name not in always]
 
 
 def plan_tries(

@@ -36,7 +36,7 @@ export interface StepContract {
   inputs: TensorSpec[];
   carry: CarrySpec[];
   outputs: TensorSpec[];
-  halt: { kind: "q_halt" | "q_halt_minus_q_continue"; threshold: number; trained?: number | null };
+  halt: { kind: "q_halt" | "q_halt_minus_q_continue"; threshold: number; trained?: number | null; settled?: number | null };
   max_steps: number;
   made_by: { tool: string; versions: Record<string, string>; weights_sha256: string; config_digest: string };
   granularity: "step" | "loop" | "block";
@@ -66,7 +66,10 @@ export interface StepEvent extends StepResult {
   steps: number[];
   answers: Int32Array[];
   qHalt: number[];
+  /** True once for each puzzle; with several tries at the end of its last one. */
   finished: boolean[];
+  /** With several tries: which one each is, from 0; steps, answers and qHalt are those of it. */
+  tries?: number[];
 }
 
 export interface SolveOptions {
@@ -78,6 +81,16 @@ export interface SolveOptions {
   deadline?: number | null;
   /** Rows of a call, if the batch is dynamic; 64 by default. */
   slots?: number;
+  /** How often a puzzle is asked whose answer is not sure; 1 by default, 65536 at most. */
+  tries?: number;
+  /** How tries differ: another guise by the symmetries of the contract (the default), noise, or both. */
+  vary?: "symmetry" | "noise" | "both";
+  /** The answer: of the highest score (the default), of the first sure try, or the most frequent one. */
+  choose?: "score" | "first" | "vote";
+  /** What the tries are drawn from: 0 (the default) to 2^32 - 1. */
+  seed?: number;
+  /** The deviation of the noise; 0.2 by default. */
+  sigma?: number;
   /** Called after every call; false cancels. */
   onStep?: (event: StepEvent) => unknown;
 }
@@ -88,6 +101,10 @@ export interface Solution {
   steps: Int32Array;
   qHalt: Float32Array;
   reasons: StopReason[];
+  /** With several tries: how many were begun, their steps together, and which one gave the answer. */
+  tries?: Int32Array;
+  totalSteps?: Int32Array;
+  chosen?: Int32Array;
 }
 
 export class TrmError extends Error {

@@ -81,6 +81,8 @@ def test_bench_tells_cost_and_answers(
         assert row["mean_steps"] == 1.0
         assert row["step_ms"] > 0
         assert row["bytes"] > 100_000
+        speed = row["of_peak"] * row["peak_gflops"] * row["step_ms"] * 1e6  # operations a step
+        assert speed == pytest.approx(2 * 6_700_000, rel=0.05)
     assert found["machine"]["engines"]
     assert found["reference"]["exact"] == 1.0
 

@@ -62,7 +62,7 @@ def test_help_is_fast() -> None:
         spent = end.children_user - start.children_user
         return spent + end.children_system - start.children_system
 
-    assert min(seconds() for _ in range(5)) < HELP_BUDGET
+    assert any(seconds() < HELP_BUDGET for _ in range(5))
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -94,7 +94,8 @@ def test_help_fits_a_terminal_and_stands_in_panels(
         assert panels == ["Options", "Get a model", "Export it", "Check, tune and measure it"]
         return
     known = {"Input", "Output", "Puzzles", "What to export", "Third-party models", "Reference"}
-    assert set(panels) <= known | {"How to run", "Recipe", "General", "Examples", "Files of others"}
+    known |= {"How to run", "Limits", "Recipe", "General", "Examples", "Files of others"}
+    assert set(panels) <= known
     assert panels[0] == "Input"
     assert panels[-2:] == ["General", "Examples"]
     assert not [line for line in lines if "<int range>" in line or "<list[" in line]

@@ -93,6 +93,7 @@ def test_the_device_prints_and_ends_with_6(
     [
         (["evaluate", "FILE"], 6, 8),
         (["tune", "FILE"], 6, 8),
+        (["plan", "FILE", "--budget", "4"], 6, 8),
         (["bench", str(SUDOKU4), "FILE"], 6, 8),
         (["parity", str(SUDOKU4), "FILE"], 5, 8),
     ],

@@ -26,6 +26,15 @@ def test_tensorflow_says_nothing() -> None:
     assert (done.stdout, done.stderr) == ("tensorflow\n", "")
 
 
+@pytest.mark.parametrize("package", ["jax", "matplotlib"])
+def test_a_command_does_not_load_what_it_does_not_need(package: str) -> None:
+    pytest.importorskip(package)
+    lean = "from trm_export.api.frameworks import own_process; own_process();"
+    shown = f"import gc, sys; print({package!r} in sys.modules, gc.isenabled());"
+    done = run(lean + LOAD.format(options="") + shown + f"import {package}; print('there')")
+    assert (done.stdout, done.stderr) == ("False True\nthere\n", "")
+
+
 @pytest.mark.parametrize(
     "code",
     [

@@ -38,6 +38,7 @@ READS: list[tuple[Callable[[Sequence[str]], int], str, str]] = [
     (HOST, "parity good.keras good.onnx --golden good.npz --gate {}", "gate.json"),
     (HOST, "reference good.keras {} -o new.npz", "puzzles.txt"),
     (HOST, "tune {} --count 2 --dry-run", "good.onnx"),
+    (HOST, "plan {} --count 2 --budget 4", "good.onnx"),
     (HOST, "evaluate {} --count 2", "good.onnx"),
     (HOST, "bench good.keras {} --count 2", "good.tflite"),
     (HOST, "profile {} --count 2", "good.onnx"),

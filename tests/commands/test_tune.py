@@ -18,7 +18,7 @@ from trm_export.commands.support.tune_tables import plot
 from trm_export.halting.curve import Trace
 from trm_export.halting.tuning import tune
 from trm_export.tasks import get_task
-from trm_runtime import HaltRule
+from trm_runtime import HaltRule, UsageError, open_runner, solve
 
 SIZE = ["--count", "64"]
 
@@ -91,6 +91,71 @@ def test_json_is_the_whole_curve_and_the_original_stays(
     assert found["front"]
     assert all(point in found["points"] for point in found["front"])
     assert {"threshold", "exact", "interval", "mean_steps"} <= found["points"][0].keys()
+
+
+def test_a_threshold_for_several_tries(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = files / "slow.onnx"
+    assert run(["tune", str(file), *SIZE, "--tries", "3", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["tries"]["tries"] == 3
+    assert found["present"]["mean_steps"] == 24
+    assert found["chosen"]["mean_steps"] < 2
+    assert found["all_steps"] is None
+    assert embedded_contract(file).halt.threshold == found["chosen"]["threshold"]
+    assert run(["tune", str(file), *SIZE, "--tries", "3", "--dry-run"]) == 0
+    assert "at most 3 tries" in capsys.readouterr().out
+
+
+def test_the_threshold_of_movement_goes_into_the_file_and_halts(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, target = files / "slow.onnx", files / "settled.onnx"
+    with pytest.raises(UsageError, match="trm-export tune --settled"):
+        solve(open_runner(file), "1.34341221434321", halt="settled")
+    assert run(["tune", str(file), "-o", str(target), *SIZE, "--settled"]) == 0
+    captured = capsys.readouterr()
+    assert "By how far states move in a step" in captured.out
+    assert max(map(len, captured.out.replace(str(target), "").splitlines())) <= 80
+    settled = embedded_contract(target).halt.settled
+    assert settled is not None
+    assert f"Settled is moved < {settled:g}: " in captured.err
+    runner = open_runner(target)
+    solution = solve(runner, "1.34341221434321", halt="settled")
+    assert solution.moved is not None
+    assert (solution.moved[0] < settled) == (solution.stop_reasons[0] == "halted")
+    again = embedded_contract(target)
+    assert run(["tune", str(target), *SIZE]) == 0
+    capsys.readouterr()
+    assert embedded_contract(target) == again
+
+
+def test_the_confidence_goes_into_the_file_and_withholds_answers(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, target = files / "slow.onnx", files / "sure.onnx"
+    assert run(["evaluate", str(file), *SIZE, "--abstain", "0.5"]) == 2
+    assert "`trm-export tune --confidence`" in capsys.readouterr().err
+    assert run(["tune", str(file), "-o", str(target), *SIZE, "--confidence", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    rule = embedded_contract(target).confidence
+    assert rule is not None
+    assert found["confidence"] == vars(rule)
+    assert rule.puzzles == 64
+    assert embedded_contract(target).halt.settled is None
+
+    assert run(["evaluate", str(target), *SIZE, "--abstain", "0.9", "--json"]) == 0
+    score = json.loads(capsys.readouterr().out)
+    assert score["answered"] == round(score["coverage"] * 64)
+    points = score["calibration"]["points"]
+    assert [one["answered"] for one in points] == [32, 51, 61]
+    assert [one["risk"] for one in points] == [one["wrong"] / one["answered"] for one in points]
+    whole = score["calibration"]["curve"][-1]
+    assert whole["answered"] == 64
+    assert whole["risk"] == pytest.approx(1 - score["exact"])
+    assert run(["evaluate", str(target), *SIZE, "--abstain", "0.9"]) == 0
+    assert "Wrong answers among the most confident" in " ".join(capsys.readouterr().out.split())
+    assert run(["evaluate", str(target), *SIZE, "--json"]) == 0
+    assert "calibration" not in json.loads(capsys.readouterr().out)
 
 
 def test_a_dry_run_writes_nothing(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -185,6 +250,11 @@ def test_refusals(
     assert captured.out == ""
     assert [path.name for path in tmp_path.iterdir()] == ["toy.onnx"]
     assert (tmp_path / "toy.onnx").read_bytes() == before
+
+
+def test_votes_have_no_threshold(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["tune", str(files / "slow.onnx"), "--tries", "2", "--choose", "vote"]) == 2
+    assert "no threshold saves any" in capsys.readouterr().err
 
 
 def test_a_plot_has_its_marks_and_fits() -> None:

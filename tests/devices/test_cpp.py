@@ -156,6 +156,8 @@ def test_a_file_passes_the_ladder(name: str, trm: Path, exported: Made, golden: 
     assert found["verdict"].startswith("PASSED on 16 puzzles.")
     rungs = {rung["name"]: rung["status"] for rung in found["rungs"]}
     assert rungs["driver's loop"] == rungs["refusals"] == "ok"
+    loop = next(rung["summary"] for rung in found["rungs"] if rung["name"] == "driver's loop")
+    assert loop.startswith(f"of {48 if 'loop' in name else 112} puzzles")  # with those of the tries
     assert rungs["forced values"] == ("not judged" if "loop" in name else "ok")
 
 
@@ -264,13 +266,20 @@ def test_the_lines_are_those_of_python(
 ) -> None:
     boards = tmp_path / "boards.txt"
     boards.write_text("# a comment\n341221.3.3.1123.\n.2..1..3413..3.1\n1.............4.\n")
-    same = [] if "loop" in name else ["--halt", "20", "--max-steps", "3"]
-    for options in ([], same):
-        own = run(trm, exported(name), boards, *options)
-        expected = python(exported(name), boards, *options)
+    same = "" if "loop" in name else "--halt 20 --max-steps 3"
+    several = "--tries 4 --seed 4000000000"
+    ways = ["", same, f"{several} {same}", f"{several} {same} --choose vote"]
+    if same:
+        ways += [
+            f"{several} {same} --vary {way} --sigma 3 --choose first" for way in ("noise", "both")
+        ]
+    for options in ways:
+        own = run(trm, exported(name), boards, *options.split())
+        expected = python(exported(name), boards, *options.split())
         assert own.returncode == expected.returncode, own.stderr
         for line, wanted in zip(own.stdout.splitlines(), expected.stdout.splitlines(), strict=True):
             assert line.split("\t")[:3] == wanted.split("\t")[:3]
+            assert line.split("\t")[4:] == wanted.split("\t")[4:]
             assert abs(float(line.split("\t")[3]) - float(wanted.split("\t")[3])) < 2e-3
         assert quiet(own.stderr) == quiet(expected.stderr)
 
@@ -278,12 +287,23 @@ def test_the_lines_are_those_of_python(
 def test_the_json_is_that_of_python(trm: Path, exported: Made, tmp_path: Path) -> None:
     boards = tmp_path / "boards.txt"
     boards.write_text("341221.3.3.1123.\n1.............4.\n")
-    words = [exported("sudoku4.onnx"), boards, "--json"]
-    own, expected = (json.loads(done.stdout) for done in (run(trm, *words), python(*words)))
-    for one in (own, expected):
-        for puzzle in one["puzzles"]:
-            puzzle["q_halt"] = round(puzzle["q_halt"], 2)
-    assert own == expected
+    for several in ([], ["--tries", "3", "--halt", "20"]):
+        words = [exported("sudoku4.onnx"), boards, "--json", *several]
+        own, expected = (json.loads(done.stdout) for done in (run(trm, *words), python(*words)))
+        for one in (own, expected):
+            for puzzle in one["puzzles"]:
+                puzzle["q_halt"] = round(puzzle["q_halt"], 2)
+        assert own == expected
+        assert ("total_steps" in own["puzzles"][0]) == bool(several)
+
+
+def test_sanitizers_find_nothing_in_tries(sanitized: Path, exported: Made, puzzles: Path) -> None:
+    options = ["--tries", "5", "--max-steps", "2", "--halt", "20", "--vary", "both"]
+    for name in ("sudoku4.onnx", "sudoku4-batch2.onnx"):
+        for choose in ("score", "vote"):
+            done = run(sanitized, exported(name), puzzles, *options, "--choose", choose)
+            assert done.returncode in (0, 7), done.stderr  # 7: an answer changes a given cell
+            assert "in 5.00 tries on average" in done.stderr
 
 
 def test_a_grid_over_several_lines_and_standard_input(trm: Path, exported: Made) -> None:
@@ -319,6 +339,12 @@ BAD = [
     ("MODEL PUZZLES --batch-size 0", 2, "batch_size: expected 1 or more"),
     ("MODEL PUZZLES --threads 0", 2, "threads: expected 1 to 256"),
     ("MODEL PUZZLES --deadline -1", 2, "deadline: expected seconds"),
+    ("MODEL PUZZLES --tries 0", 2, "tries: expected 1 or more"),
+    ("MODEL PUZZLES --tries 70000", 2, "tries: expected at most 65536"),
+    ("MODEL PUZZLES --tries 2 --vary all", 2, "vary: expected one of symmetry, noise, both"),
+    ("MODEL PUZZLES --choose best", 2, "choose: expected one of score, first, vote"),
+    ("MODEL PUZZLES --seed -1", 2, "seed: expected an integer of 0 to 4294967295"),
+    ("MODEL PUZZLES --sigma 0", 2, "sigma: expected a number above 0"),
     ("MODEL PUZZLES --halt high", 2, "expected learned, max_steps or a number"),
     ("MODEL PUZZLES --engine missing.so", 3, "name the library with --engine or TRM_ONNXRUNTIME"),
     ("missing.onnx PUZZLES", 4, "missing.onnx: cannot be read: No such file or directory"),

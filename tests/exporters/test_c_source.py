@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +36,11 @@ from trm_export.own_files import is_ours
 from trm_export.own_folders import SOURCE_BUILT, foreign_files
 from trm_export.step.keras_runner import KerasRunner
 from trm_export.step.step_model import adapt
-from trm_runtime import open_runner
+from trm_export.tasks import get_task
+from trm_runtime import RejectedInputError, open_runner, solve
 from trm_runtime.file_kinds import is_source
 from trm_runtime.parity import record
-from trm_runtime.servers.runner import ServerRunner
+from trm_runtime.servers.runner import LoopOptions, ServerRunner
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C compiler")
 
@@ -72,24 +75,31 @@ def one_row(arrays: dict[str, Any], row: int) -> dict[str, Any]:
     return {name: array[row : row + 1] for name, array in arrays.items()}
 
 
+@functools.cache
+def variant(kind: str) -> TRM:
+    """The random model of `VARIANTS`, made once; no test changes it."""
+    return random_model(VARIANTS[kind])
+
+
+@functools.cache
+def step_of(model: TRM) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """A batch, a carry in mid-flight, and every tensor of their step in Keras, traced once."""
+    carry, batch = random_step(model)
+    return batch, carry, dict(KerasRunner(model).step(batch, carry).tensors)
+
+
 def steps(model: TRM, runner: Any) -> Iterator[tuple[str, Any, Any]]:
     """Every tensor of a step in mid-flight, of Keras and of the code, which does row after row."""
-    batch, carry = inputs_of(model)
-    expected = KerasRunner(model).step(batch, carry).tensors
+    batch, carry, expected = step_of(model)
     rows = range(len(batch["inputs"]))
     found = [runner.step(one_row(batch, row), one_row(carry, row)).tensors for row in rows]
     for name, array in expected.items():
         yield name, array, np.concatenate([tensors[name] for tensors in found])
 
 
-def inputs_of(model: TRM) -> tuple[dict[str, Any], dict[str, Any]]:
-    carry, batch = random_step(model)
-    return batch, carry
-
-
 @pytest.mark.parametrize("kind", VARIANTS)
 def test_every_kind_of_model_computes_what_keras_computes(kind: str, tmp_path: Path) -> None:
-    model = random_model(VARIANTS[kind])
+    model = variant(kind)
     with served(generated(model, tmp_path / "m"), *SANITIZED) as runner:
         for name, expected, got in steps(model, runner):
             assert got.dtype == expected.dtype
@@ -101,7 +111,7 @@ def test_every_kind_of_model_computes_what_keras_computes(kind: str, tmp_path: P
 
 @pytest.mark.parametrize("kind", list(VARIANTS)[::3])
 def test_bytes_are_near_it(kind: str, tmp_path: Path) -> None:
-    model = random_model(VARIANTS[kind])
+    model = variant(kind)
     with served(generated(model, tmp_path / "m", "int8"), *SANITIZED) as runner:
         found = {name: (expected, got) for name, expected, got in steps(model, runner)}
     for state in ("z_H", "z_L"):
@@ -110,7 +120,7 @@ def test_bytes_are_near_it(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", list(VARIANTS)[1::3])
 def test_layers_in_float_are_exact_and_nearer(kind: str, tmp_path: Path) -> None:
-    model = random_model(VARIANTS[kind])
+    model = variant(kind)
     names = tuple(dense_layers(model))
     assert set(names) <= set(layers(model))
     found = []
@@ -134,9 +144,9 @@ def test_every_activation_is_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_nan_stays_nan_and_a_reset_removes_it(precision: str, tmp_path: Path) -> None:
-    model = random_model(VARIANTS["paper mlp mixer"])
+    model = variant("paper mlp mixer")
     with served(generated(model, tmp_path / "m", precision), *SANITIZED) as runner:
-        batch, carry = (one_row(part, 1) for part in inputs_of(model))
+        batch, carry = (one_row(part, 1) for part in step_of(model)[:2])
         for bad in (np.nan, np.inf):
             carry["z_H"] = np.full_like(carry["z_H"], bad)
             found = runner.step(batch, {**carry, "halted": np.array([False])})
@@ -148,16 +158,16 @@ def test_nan_stays_nan_and_a_reset_removes_it(precision: str, tmp_path: Path) ->
 @pytest.mark.skipif(shutil.which("clang") is None, reason="there is no clang")
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_clang_has_no_warning(precision: str, tmp_path: Path) -> None:
-    for number_, options in enumerate(VARIANTS.values()):
-        folder = generated(random_model(options), tmp_path / str(number_), precision)
+    for number_, kind in enumerate(VARIANTS):
+        folder = generated(variant(kind), tmp_path / str(number_), precision)
         compiled_server(folder, folder / "serve", ["clang", *WARNINGS, "-O0"])
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++")
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_cpp_compiler_has_no_warning(precision: str, tmp_path: Path) -> None:
-    for number_, options in enumerate(list(VARIANTS.values())[::2]):
-        folder = generated(random_model(options), tmp_path / str(number_), precision)
+    for number_, kind in enumerate(list(VARIANTS)[::2]):
+        folder = generated(variant(kind), tmp_path / str(number_), precision)
         command = ["g++", "-x", "c++", *WARNINGS, "-O0", "-c", "-o", os.devnull]
         for name in ("serve.c", "model.c", "weights.c"):
             done = subprocess.run([*command, str(folder / name)], capture_output=True, text=True)
@@ -191,7 +201,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], 
 def test_the_ladder_passes_with_the_codes_own_loop(
     exported: dict[tuple[str, str], Any], name: str, precision: str, tmp_path: Path
 ) -> None:
-    from trm_export.tasks import get_task
     from trm_runtime.parity.golden_file import write_golden
 
     result = exported[name, precision]
@@ -211,6 +220,67 @@ def test_the_ladder_passes_with_the_codes_own_loop(
     rungs = {rung["name"]: rung["status"] for rung in json.loads(done.stdout)["rungs"]}
     assert done.returncode == 0, done.stdout
     assert rungs["driver's loop"] == rungs["refusals"] == "ok"
+
+
+@pytest.mark.parametrize("name", ["sudoku4", "maze9"])
+def test_the_code_asks_again_as_python_does(name: str, tmp_path: Path) -> None:
+    result = te.export_c(shipped_checkpoint(name), tmp_path / "m", tries=16)
+    puzzles = np.asarray(get_task(name).puzzles("test", count=3).inputs)
+    assert result.contract.symmetries is not None
+    with served(result.path) as server:
+        assert (server.tries, server.choose) == (16, ("score", "first"))
+        for vary, choose, halt in (
+            ("symmetry", "score", 50.0), ("noise", "score", 50.0), ("both", "score", 50.0),
+            ("both", "first", "max_steps"), ("symmetry", "first", "learned"),
+        ):  # fmt: skip
+            options = LoopOptions(halt, 2, None, 1, 12, vary, choose, 4_000_000_000, 3.0)
+            found = server.solve({"inputs": puzzles}, options)
+            wanted = solve(
+                server.whole, puzzles, halt=halt, max_steps=2, tries=12, vary=vary, choose=choose,
+                seed=4_000_000_000, sigma=3.0,
+            )  # fmt: skip
+            np.testing.assert_array_equal(found.answers, wanted.answers)
+            np.testing.assert_array_equal(found.steps, wanted.steps)
+            assert found.stop_reasons == wanted.stop_reasons
+            for key, values in wanted.about_tries.items():
+                np.testing.assert_array_equal(found.about_tries[key], values, err_msg=key)
+            if vary == "symmetry" and halt == 50.0:  # a maze has eight guises
+                assert (found.about_tries["tries"] == (8 if name == "maze9" else 12)).all()
+        once = server.solve({"inputs": puzzles}, LoopOptions("learned", 2, None, 1))
+        alone = solve(server.whole, puzzles, max_steps=2)
+        np.testing.assert_array_equal(once.answers, alone.answers)
+        with pytest.raises(RejectedInputError, match="score or first for choose"):
+            server.solve({"inputs": puzzles}, replace(options, choose="vote"))
+
+
+def test_tries_are_found_by_the_sanitizers_to_be_clean(tmp_path: Path) -> None:
+    path = te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "m", tries=5).path
+    puzzles = np.asarray(get_task("sudoku4").puzzles("test", count=2).inputs)
+    with served(path, *SANITIZED) as server:
+        options = LoopOptions(50.0, 2, None, 1, 5, "both", "score", 7, 0.2)
+        assert server.solve({"inputs": puzzles}, options).about_tries["tries"].tolist() == [5, 5]
+
+
+def test_without_tries_the_code_has_nothing_for_them(
+    exported: dict[tuple[str, str], Any], tmp_path: Path
+) -> None:
+    plain, again = exported["sudoku4", "fp32"], tmp_path / "again"
+    te.export_c(shipped_checkpoint("sudoku4"), again, tries=2)
+    for name in ("model.c", "model.h", "serve.c"):
+        assert "again(" in (again / name).read_text()
+        assert "trm_tries" not in (plain.path / name).read_text()
+    sizes = [json.loads((path / "memory.json").read_text()) for path in (plain.path, again)]
+    assert 2000 < sizes[1]["flash"] - sizes[0]["flash"] < 4000
+    assert 100 < sizes[1]["ram"] - sizes[0]["ram"] < 400
+
+
+@pytest.mark.parametrize(
+    ("tries", "words"), [(2, "the puzzles of this model have no other guise"), (0, "must be 1 to")]
+)
+def test_tries_that_cannot_be_are_refused(tries: int, words: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=words):
+        te.export_c(random_model(ACTIVE), tmp_path / "m", tries=tries)
+    assert not (tmp_path / "m").exists()
 
 
 def test_what_is_written(exported: dict[tuple[str, str], Any]) -> None:

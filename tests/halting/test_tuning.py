@@ -14,12 +14,14 @@ import pytest
 from tests.parity.fakes import toy_puzzles
 from tests.runtime.fakes import MAX_STEPS, FakeRunner, make_contract
 from tests.runtime.graphs import write
+from tests.runtime.test_settling import Moving
 from tests.runtime.tf_graphs import write_saved_model, write_tflite
 from trm_export.artifacts.contract_rewrite import embedded_contract, rewrite
 from trm_export.artifacts.inspection import inspect_file
 from trm_export.errors import OverwriteError, RejectedInputError, UsageError
-from trm_export.halting.curve import point
-from trm_export.halting.tuning import refuse_loop, run_all_steps, tune
+from trm_export.halting.curve import point, settled_curve
+from trm_export.halting.trying import run_all_steps
+from trm_export.halting.tuning import refuse_loop, tune
 from trm_export.tasks import PuzzleSet
 from trm_runtime import HaltRule, StepContract, open_runner, solve
 from trm_runtime.drivers.tflite_file import append_contract
@@ -65,6 +67,46 @@ def test_the_curve_is_what_the_loop_does_at_every_threshold(kind: str, batch: in
         assert found.exact == (solution.answers == puzzles.solutions).all(axis=1).mean()
 
 
+@pytest.mark.parametrize("batch", [None, 5])
+def test_the_curves_of_movement_are_what_the_loop_does(batch: int | None) -> None:
+    """The toy model that settles, at every threshold of both rules."""
+    runner = Moving(halt=HaltRule("q_halt", 0.5), batch=batch)
+    puzzles = toy_puzzles(13, (3,))
+    trace = run_all_steps(runner, puzzles, measured=True)
+    found = tune(runner.contract.halt, trace, 0.0)
+    assert found.settling is not None
+    chosen = replace(runner.contract, halt=HaltRule("q_halt", found.chosen.threshold))
+    runner.contract = chosen
+    assert len(found.settling.settled) > 5
+    for halt, points in (("settled", found.settling.settled), ("both", found.settling.both)):
+        for one in points:
+            solution = solve(runner, puzzles.inputs, halt=halt, settled=one.threshold)
+            assert one.mean_steps == solution.steps.mean()
+            assert one.exact == (solution.answers == puzzles.solutions).all(axis=1).mean()
+    rule = found.tuned(HaltRule("q_halt", 0.5))
+    assert rule.settled == found.settling.chosen.threshold
+    assert found.settling.chosen_both.threshold == rule.settled
+    best = max(one.exact for one in found.settling.settled)
+    assert found.settling.chosen.exact == best
+
+
+def test_movement_is_measured_only_if_asked() -> None:
+    runner = Moving()
+    trace = run_all_steps(runner, toy_puzzles(4))
+    found = tune(runner.contract.halt, trace, 0.0)
+    assert trace.moved is found.settling is None
+    assert found.tuned(HaltRule()).settled is None
+
+
+def test_a_puzzle_that_breaks_down_stops_there_for_every_threshold_of_movement() -> None:
+    runner = FakeRunner(poison={1: ("z_L", 3)})
+    puzzles = toy_puzzles(12)
+    puzzles.inputs[:, -1] = 1
+    trace = run_all_steps(runner, puzzles, measured=True)
+    for one in settled_curve(np.asarray(trace.moved), trace.exact):
+        assert one.mean_steps <= 3
+
+
 def test_a_puzzle_that_breaks_down_stops_there_as_in_the_loop() -> None:
     puzzles = toy_puzzles(12)
     puzzles.inputs[:, -1] = np.arange(12) % 5 + 1
@@ -90,6 +132,7 @@ def test_the_choice_and_what_it_is_compared_with() -> None:
     assert (found.won, found.lost, found.puzzles) == (11, 0, 12)
     assert found.p_value < 0.001
     assert found.chosen in found.front
+    assert found.all_steps is not None
     assert found.all_steps.mean_steps == MAX_STEPS
     assert found.changes
 

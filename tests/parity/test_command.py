@@ -54,6 +54,21 @@ def test_tries_are_one_more_rung(
     assert re.fullmatch(r"at most 3 tries, exact [\d.]+%", last["summary"])
 
 
+def test_confidence_is_one_more_rung(
+    files: tuple[str, str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, good, _ = files
+    options = ["--count", "6", "--abstain", "0.5", "--json"]
+    assert run(["parity", model, good, *options]) == 0
+    last = json.loads(capsys.readouterr().out)["rungs"][-1]
+    assert (last["name"], last["status"]) == ("confidence", "reported")
+    both = r"(\d\.\d{4}) and \1"  # the exported file computes what its model does
+    assert re.match(rf"not fitted, Brier score {both}, calibration error ", last["summary"])
+    assert last["summary"].endswith("(0 wrong), 0 by one side alone")
+    assert run(["parity", model, good, "--count", "6", "--abstain", "1"]) == 2
+    assert "abstain: expected a number of 0 or more and below 1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("number", [1, 2])
 def test_one_json_document_and_the_same_in_a_file(
     files: tuple[str, str, str], number: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -106,6 +106,11 @@ def main(fault: str) -> None:
                 b"\x02" * len(part) if spec.name == "halted" else part
                 for spec, part in zip(specs, right(specs, arrays), strict=True)
             ]
+        if fault == "no-tries":
+            line = serving.line_of
+            serving.line_of = lambda head, size: line(  # type: ignore[assignment]
+                {key: value for key, value in head.items() if key != "tries"}, size
+            )
         if fault.startswith("loop"):
             _spoil_loop(fault)
         StepServer(Faulty(fault, output), "numpy", output).serve(sys.stdin.buffer)
@@ -119,6 +124,8 @@ def _spoil_loop(fault: str) -> None:
         found = right(*args, **options)
         if fault == "loop-late" and options["halt"] == "learned":
             found.answers[0] = (found.answers[0] + 1) % 6
+        if fault == "loop-tries" and options.get("choose") == "first":
+            found.tries[0] += 1
         if fault == "loop-reason":
             object.__setattr__(found, "stop_reasons", ("halted",) * len(found))
         return found

@@ -201,7 +201,11 @@ def test_tries_add_three_columns_and_keys(tmp_path: Path, puzzles: Path) -> None
 @pytest.mark.parametrize(
     ("options", "code", "complaint"),
     [
-        (["--halt", "never"], 2, "expected learned, max_steps or a number, got 'never'"),
+        (
+            ["--halt", "never"],
+            2,
+            "expected learned, max_steps, settled, both or a number, got 'never'",
+        ),
         (["--colour"], 2, "Error: Unrecognized arguments: --colour (see `python -m trm_runtime "),
         (["--max-steps", "9"], 2, "Error: max_steps: expected at most 8, after which"),
         (["--tries", "0"], 2, "Error: tries: expected 1 or more"),
@@ -297,7 +301,12 @@ def failure(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     [
         (["none.onnx", "-"], "RejectedInputError", 4, "none.onnx: cannot be read: No such file"),
         (["none.onnx", "-", "--colour"], "UsageError", 2, "Unrecognized arguments: --colour"),
-        (["none.onnx", "-", "--halt", "no"], "UsageError", 2, "expected learned, max_steps or a"),
+        (
+            ["none.onnx", "-", "--halt", "no"],
+            "UsageError",
+            2,
+            "expected learned, max_steps, settled",
+        ),
         (["doctor", "model.onnx"], "UsageError", 2, "(see `python -m trm_runtime doctor --help`)."),
         (["check", "none.onnx"], "UsageError", 2, "arguments are required: GOLDEN"),
         (["check", "none.onnx", "none.npz"], "RejectedInputError", 4, "none.npz: cannot be read"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,7 @@ from trm_runtime import (
     Symmetries,
     TensorSpec,
 )
+from trm_runtime.symmetries import symmetry_problems
 
 Edit = Callable[[dict[str, Any]], object]
 
@@ -330,3 +332,14 @@ def test_symmetries_of_another_form_are_refused(value: Any, complaint: str) -> N
     with pytest.raises(ContractError) as caught:
         StepContract.from_json(edited(lambda contract: contract.update(symmetries=value)))
     assert complaint in str(caught.value)
+
+
+def test_symmetries_of_a_contract_with_millions_of_cells_take_no_memory() -> None:
+    tracemalloc.start()
+    try:
+        problems = symmetry_problems(Symmetries(((1, 0),)), 100_000_000, 6)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert problems == ["symmetries.positions[0]: expected a permutation of 0 to 99999999"]
+    assert peak < 100_000

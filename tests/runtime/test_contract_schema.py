@@ -21,6 +21,7 @@ import pytest
 
 from tests.runtime.fakes import SEQ, WIDTH, make_contract
 from trm_runtime import CarrySpec, ContractError, HaltRule, StepContract, Symmetries, TensorSpec
+from trm_runtime.confidence import Confidence
 from trm_runtime.contract_schema import SCHEMA_FILE, contract_schema, schema_text
 from trm_runtime.granularity import as_block, as_loop
 
@@ -60,6 +61,8 @@ CONTRACTS = {
     "identifiers": make_contract(num_puzzle_identifiers=7),
     "table": with_table(),
     "tuned": make_contract(halt=HaltRule("q_halt_minus_q_continue", 2.5, trained=0.0)),
+    "settled": make_contract(halt=HaltRule("q_halt", 2.5, settled=0.125)),
+    "confidence": make_contract(confidence=Confidence(-1.0, 0.5, -0.25, 2.0, 400, 8)),
     "int8": with_integers(),
     "symmetries": make_contract(
         symmetries=Symmetries(((1, 0, 3, 2), (0, 2, 1, 3)), ((2, 3, 4, 5),))

@@ -120,6 +120,21 @@ def test_limits_below_what_an_engine_needs_to_load(
         assert done.stderr.endswith(f"Error: {error['message']}\n")  # an engine may say more above
 
 
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize(("text", "of_memory"), [("x = 1\n", True), ("if x\n", False)])
+def test_a_compiler_short_of_memory_calls_right_code_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, of_memory: bool, inside: bool
+) -> None:
+    code = tmp_path / "code.py"
+    code.write_text(text)
+    if inside:
+        monkeypatch.setenv("TRM_ISOLATED_BY", str(os.getpid()))
+    error = SyntaxError("expected ':'", (str(code), 1, 5, "x = 1\n"))
+    found = isolation.explained(error)
+    assert (found is error) != (of_memory and inside)
+    assert found is error or str(found) == NO_MEMORY
+
+
 @pytest.mark.parametrize("code", ["sys.exit(1)", "import os; os._exit(1)"])
 def test_an_end_without_a_word(toy_onnx: Path, puzzles: Path, tmp_path: Path, code: str) -> None:
     environment = engine(tmp_path / "site", code)

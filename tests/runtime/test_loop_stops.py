@@ -82,6 +82,32 @@ def test_a_deadline_leaves_the_latest_answers(
     assert np.isnan(solution.q_halt[6:]).all()
 
 
+@pytest.mark.parametrize("batch", [None, 4])
+def test_every_puzzle_has_its_own_time(monkeypatch: pytest.MonkeyPatch, batch: int | None) -> None:
+    runner = FakeRunner(make_contract(batch=batch))
+    monkeypatch.setattr("time.monotonic", lambda: 100.0 + len(runner.batches))  # a second a step
+    puzzles = make_puzzles(13)
+    finished: list[Any] = []
+    for seconds, steps in ((3, 3), (2.5, 3), (0.5, 1), (0, 1)):
+        finished.clear()
+        solution = solve(
+            runner,
+            puzzles,
+            deadline_each=seconds,
+            batch_size=4,
+            on_step=lambda event: finished.extend(event.rows[event.finished]),
+        )
+        np.testing.assert_array_equal(solution.steps, np.minimum(puzzles[:, 0], steps))
+        reasons = ["halted" if goal <= steps else "deadline" for goal in puzzles[:, 0]]
+        assert list(solution.stop_reasons) == reasons
+        np.testing.assert_array_equal(solution.answers, expected_answers(puzzles, solution.steps))
+        assert sorted(finished) == list(range(13))
+    both = solve(runner, puzzles, deadline=4, deadline_each=2, batch_size=4)
+    assert both.stop_reasons.count("deadline") > 6
+    assert both.steps.max() == 2
+    assert both.steps[-1] == 0
+
+
 def test_a_deadline_of_zero_runs_nothing() -> None:
     runner = FakeRunner()
     solution = solve(runner, make_puzzles(2), deadline=0)
@@ -184,11 +210,15 @@ def test_a_runner_that_breaks_its_contract_is_named() -> None:
         ({"max_steps": MAX_STEPS + 1}, "max_steps: expected at most 8, after which this model"),
         ({"max_steps": 0}, "max_steps: expected 1 or more"),
         ({"max_steps": 2.5}, "max_steps: expected an integer"),
-        ({"halt": "never"}, "halt: expected 'learned', 'max_steps' or a finite number"),
+        (
+            {"halt": "never"},
+            "halt: expected 'learned', 'max_steps', 'settled', 'both' or a finite number",
+        ),
         ({"halt": float("nan")}, "halt: expected"),
         ({"halt": True}, "halt: expected"),
         ({"deadline": -1}, "deadline: expected seconds, 0 or more"),
         ({"deadline": float("nan")}, "deadline: expected seconds"),
+        ({"deadline_each": -1}, "deadline_each: expected seconds, 0 or more"),
         ({"batch_size": 0}, "batch_size: expected 1 or more"),
         ({"batch_size": True}, "batch_size: expected 1 or more"),
     ],

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 
 from tests.runtime.fakes import FakeRunner, make_contract, make_puzzles
 from tests.runtime.graphs import write
-from trm_runtime import RejectedInputError, UsageError, initial_carry, open_runner
+from trm_runtime import RejectedInputError, UsageError, initial_carry, open_runner, solve
 from trm_runtime.__main__ import main
 from trm_runtime.contract import MadeBy
 from trm_runtime.parity import GoldenOrigin, record
@@ -63,7 +64,7 @@ def test_a_right_server_climbs_the_ladder(golden: Path, capsys: pytest.CaptureFi
     assert list(rungs)[-2:] == ["driver's loop", "refusals"]
     assert rungs["driver's loop"]["status"] == rungs["refusals"]["status"] == "ok"
     loop = rungs["driver's loop"]["summary"]
-    assert loop == "of 48 puzzles 48 answers, 48 steps, 48 stop reasons are equal"
+    assert loop == "of 84 puzzles 84 answers, 84 steps, 84 stop reasons are equal"
     assert checked(golden, "none", "--batch-size", "5") == 0
     assert "Driver: numpy" in capsys.readouterr().out
 
@@ -115,8 +116,9 @@ def test_what_an_engine_prints_does_no_harm(golden: Path) -> None:
     ("fault", "words"),
     [
         ("drifts", "FAILED at forced values"),
-        ("loop-late", "FAILED at driver's loop: of 48 puzzles 46 answers, 48 steps"),
+        ("loop-late", "FAILED at driver's loop: of 84 puzzles 81 answers, 84 steps"),
         ("loop-reason", "expected max_steps after 2 steps, got halted after 2"),
+        ("loop-tries", "tries by first, puzzle 0: tries: expected "),
         ("accepts", "inputs with the id 6: expected an error, got a reply"),
     ],
 )
@@ -189,6 +191,30 @@ def test_arrays_that_do_not_fit_never_reach_the_server() -> None:
         found = server.solve({"inputs": make_puzzles(3)}, LoopOptions("max_steps", 2, None, 2))
         assert found.steps.tolist() == [2, 2, 2]
         assert found.stop_reasons == ("max_steps",) * 3
+
+
+def test_the_own_loop_asks_again_as_that_of_python() -> None:
+    puzzles = make_puzzles(12)
+    options = LoopOptions("learned", 3, None, 5, tries=4, vary="noise", choose="vote", seed=7)
+    with ServerRunner(command(PROGRAM, "none"), 60) as server:
+        assert server.tries == 1 << 16
+        assert server.choose == ("score", "first", "vote")
+        found = server.solve({"inputs": puzzles}, options)
+        again = solve(server.whole, puzzles, max_steps=3, batch_size=5, tries=4, vary="noise",
+                      choose="vote", seed=7)  # fmt: skip
+        with pytest.raises(RejectedInputError, match="refused a solve: vary: expected one of"):
+            server.solve({"inputs": puzzles}, replace(options, vary="all"))
+    np.testing.assert_array_equal(found.answers, again.answers)
+    assert found.about_tries.keys() == again.about_tries.keys()
+    for name, values in again.about_tries.items():
+        np.testing.assert_array_equal(found.about_tries[name], values)
+
+
+def test_a_server_that_does_not_ask_again_is_not_asked_to(
+    golden: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert checked(golden, "no-tries") == 0
+    assert "of 48 puzzles 48 answers, 48 steps, 48 stop reasons" in capsys.readouterr().out
 
 
 def test_the_process_ends_with_its_runner() -> None:

@@ -312,6 +312,55 @@ def test_deadline_and_cancel_end_the_tries() -> None:
     assert np.isfinite(got.q_halt).all()
 
 
+def clocked(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> FakeRunner:
+    """The toy model; a step takes a second."""
+    runner = FakeRunner(contract_with(**fields))
+    monkeypatch.setattr("time.monotonic", lambda: 100.0 + len(runner.batches))
+    return runner
+
+
+@pytest.mark.parametrize("seconds", [1, 2, 3, 5, 99])
+def test_a_puzzle_is_asked_again_while_its_time_is_not_over(
+    monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    puzzles = make_puzzles(20)
+    runner = clocked(monkeypatch, batch=1)
+    got = solve(runner, puzzles, tries=4, max_steps=2, deadline_each=seconds)
+    free = solve(FakeRunner(contract_with(batch=1)), puzzles, tries=4, max_steps=2)
+    np.testing.assert_array_equal(got.all_steps, np.minimum(free.all_steps, seconds))
+    cut = free.all_steps > seconds
+    assert cut.any() == (seconds < 8)
+    assert [reason == "deadline" for reason in got.stop_reasons] == cut.tolist()
+    np.testing.assert_array_equal(got.answers[~cut], free.answers[~cut])
+
+
+@pytest.mark.parametrize("choose", ["score", "first", "vote"])
+@pytest.mark.parametrize("batch", [None, 5])
+def test_times_end_tries_side_by_side(
+    monkeypatch: pytest.MonkeyPatch, batch: int | None, choose: str
+) -> None:
+    puzzles = make_puzzles(20)
+    runner = clocked(monkeypatch, batch=batch)
+    began: dict[int, int] = {}
+    seen: list[int] = []
+
+    def look(event: StepEvent) -> None:
+        for row in event.rows.tolist():
+            began.setdefault(row, len(runner.batches))
+            assert len(runner.batches) - began[row] < 4
+        seen.extend(event.rows[event.finished].tolist())
+
+    options = {"tries": 6, "max_steps": 3, "choose": choose, "batch_size": 5}
+    got = solve(runner, puzzles, deadline_each=4, on_step=look, **options)
+    assert set(began) == set(range(20))
+    assert len(set(seen)) == len(seen)
+    late = {row for row, reason in enumerate(got.stop_reasons) if reason == "deadline"}
+    assert late
+    assert set(range(20)) - set(seen) <= late
+    assert set(got.stop_reasons) <= {"halted", "max_steps", "deadline"}
+    assert np.isfinite(got.q_halt).all()
+
+
 def test_noise_is_on_the_states_of_all_tries_but_the_first() -> None:
     contract = contract_with(None)
     carries: list[tuple[Array, Any]] = []

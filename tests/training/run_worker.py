@@ -13,11 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
-from trm_export.training import run
-from trm_export.training.recipe import recipe_for
+from trm_export.api.frameworks import load_keras, own_process
+
+own_process()
+load_keras()
+import keras  # noqa: E402  (loaded as a command loads it, which takes half the time)
+
+from trm_export.training import run  # noqa: E402
+from trm_export.training.recipe import recipe_for  # noqa: E402
 
 EPOCH = 12
 OUT, MODE, SIGNAL, STEP = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])

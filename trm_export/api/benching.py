@@ -21,6 +21,8 @@ from trm_export.api.loading import as_step_model, refuse_model
 from trm_export.artifacts.benchmark import BenchFailure, BenchRow
 from trm_export.artifacts.benchmark import bench as bench_file
 from trm_export.artifacts.file_list import each_once
+from trm_export.artifacts.inspection import inspect_file
+from trm_export.device_cost import DeviceCost
 from trm_export.errors import NonfiniteError, ParityError, TRMError, UsageError
 from trm_export.exporters.choices import FORMATS, PRECISIONS
 from trm_export.files import atomic_write, refuse_overwrite, require_suffix
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BenchResult", "bench"]
 
-_HEADS = ("file", "size", "export", "load", "step", "RAM")
+_HEADS = ("file", "size", "export", "load", "step", "of peak", "RAM")
 _DECIDED = ("exact", "same", "steps")
 
 
@@ -90,7 +92,9 @@ class BenchResult(Shown):
         decided = "; same: answers equal to Keras; steps: their mean" if self.trained else ""
         return (
             f"On {engines}; {self.document['puzzles']}: {self.rows[0].puzzles}; one process a row. "
-            f"Export in s, load and step in ms; RAM: MB added by opening and running{decided}."
+            "Export in s, load and step in ms; of peak: the share of the speed of a large float32 "
+            "product in numpy that the products of a step reach; RAM: MB added by opening and "
+            f"running{decided}."
         )
 
     @property
@@ -116,6 +120,7 @@ def _cells(row: BenchRow, *, trained: bool) -> tuple[str, ...]:
         _number(row.export_seconds, ".1f"),
         f"{row.load_ms:.0f}",
         f"{row.step_ms:.1f}",
+        _number(row.of_peak, ".2f"),
         _number(row.resident_mb, ".0f"),
     )
     if not trained:
@@ -257,7 +262,7 @@ def _rows(
     given = feeds["inputs"], labels, reference, identifiers, again, engine
     for file in files:
         try:
-            row: BenchRow | BenchFailure = bench_file(file, *given)
+            row: BenchRow | BenchFailure = _row(file, *given)
         except TRMError as error:
             row = BenchFailure(file.name, str(error), error.exit_code)
         yield row
@@ -268,8 +273,17 @@ def _rows(
         if entry.failed is not None:
             yield BenchFailure(entry.path.name, entry.failed, ParityError.exit_code)
         if entry.result is not None:
-            cost = bench_file(entry.path, *given)
+            cost = _row(entry.path, *given)
             yield replace(cost, export_seconds=entry.result.seconds)
+
+
+def _row(file: Path, *given: Any) -> BenchRow:
+    row = bench_file(file, *given)
+    device: DeviceCost | None = getattr(inspect_file(file), "device", None)
+    if device is None or device.macs_step is None:
+        return row
+    operations = 2 * device.macs_step * row.batch
+    return replace(row, of_peak=operations / (row.step_ms * 1e6) / row.peak_gflops)
 
 
 def _document(

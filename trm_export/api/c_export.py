@@ -33,6 +33,7 @@ def export_c(
     precision: str | None = None,
     keep: str | Sequence[str] = (),
     fit: str | None = None,
+    tries: int = 1,
     force: bool = False,
     progress: Progress | None = None,
 ) -> ExportResult:
@@ -50,6 +51,8 @@ def export_c(
         fit: what the microcontroller has, such as ``"flash=512k,ram=96k"``. In int8 layers
             stay float32 as far as they fit and lower the error, and the code must pass every gate
             on some puzzles, not only single steps.
+        tries: how often a puzzle can be asked, by `trm_solve_again`; with 1 there is no such
+            function, and no memory for it.
         force: replace a folder that this tool did not make.
         progress: called with 0, because the time is unknown, and what is being done.
 
@@ -81,6 +84,7 @@ def export_c(
         keep=(keep,) if isinstance(keep, str) else tuple(keep),
         limits=limits,
         judged=None if limits is None else probe_puzzles(step_model, _JUDGED),
+        tries=tries,
         force=force,
         source=source,
         tell=lambda what: report(0.0, what),

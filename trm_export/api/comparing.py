@@ -26,18 +26,21 @@ from trm_export.parity.comparing import (
     refuse_beside_golden,
     spread_over,
 )
+from trm_export.parity.confidence_rung import confidence_rung, traced
 from trm_export.parity.document import JudgedFile, Timed, judged, report_document
 from trm_export.parity.engine_rung import engine_rung
 from trm_export.parity.tries_rung import solved_again, tries_rung
 from trm_export.report.outputs import refuse_targets, write_outputs
 from trm_export.step.model_facts import ModelHints
 from trm_export.tasks.selection import PuzzleSource, read_choice, refuse_puzzles, select_puzzles
+from trm_runtime.certainty import check_abstain
 from trm_runtime.contract import StepContract
 from trm_runtime.open import open_runner, runner_contract
 from trm_runtime.parity import Gates, Golden, Rung
 from trm_runtime.parity.contracts import other_sizes, sizes_of
 from trm_runtime.parity.gates import is_integer, read_gates
 from trm_runtime.parity.golden_file import read_golden
+from trm_runtime.runner import StepRunner
 from trm_runtime.try_options import CHOOSE, SIGMA, VARY
 
 if TYPE_CHECKING:
@@ -73,6 +76,7 @@ def compare(
     choose: str = CHOOSE[0],
     seed: int = 0,
     sigma: float = SIGMA,
+    abstain: float | None = None,
     weights: bool = False,
     explain: bool = False,
     report: FilePath | None = None,
@@ -110,6 +114,8 @@ def compare(
         require_gpu: fail without a GPU.
         tries, vary, choose, seed, sigma: see `trm_runtime.solve`; with several tries one more rung
             reports what the model and each file solve with them.
+        abstain: a probability: one more rung reports how sure the model and each file are of their
+            answers, how well that holds, and which answers are below it.
         weights: judge what a file stores also where another tool quantized it, which is only
             reported otherwise, or where its contract records other weights.
         explain: find the first bad operator and the cause of failing files, and rank the layers of
@@ -140,6 +146,8 @@ def compare(
     refuse_targets(wanted, page, force=force)
     refuse_counts(count=count, batch_size=batch_size, jobs=jobs, threads=threads, tries=tries)
     again = {"tries": tries, "vary": vary, "choose": choose, "seed": seed, "sigma": sigma}
+    if abstain is not None:
+        check_abstain(abstain)
     spread = spread_over(jobs, ray)
     source = ModelSource(model, trust, hints)
     source.refuse()
@@ -193,6 +201,9 @@ def compare(
         if tries > 1:
             asked = None if recording is not None else source
             found = _with_tries(asked, found, reference, again, threads, tell)
+        if abstain is not None:
+            asked = None if recording is not None else source
+            found = _with_confidence(asked, found, reference, abstain, threads, tell)
         timed = None
         if (page is not None and bench is None) if speed is None else speed:
             found, timed = _timed(source, found, reference, device, tell, engine)
@@ -312,13 +323,37 @@ def _with_tries(
     tell(0.0, "Trying again")
     model = None
     if source is not None:
-        load_keras(any_backend=True)
-        from trm_export.step.keras_runner import KerasRunner
-
-        opened = replace(source, assumed=files[0].contract).open(any_backend=True)
-        model = solved_again(reference, KerasRunner(opened), again)
+        model = solved_again(reference, _keras_runner(source, files), again)
     rungs = (tries_rung(file.path, reference, model, again, threads) for file in files)
     return tuple(file.with_last(rung) for file, rung in zip(files, rungs, strict=True))
+
+
+def _with_confidence(
+    source: ModelSource | None,
+    files: Sequence[JudgedFile],
+    reference: Golden,
+    abstain: float,
+    threads: int | None,
+    tell: Progress,
+) -> tuple[JudgedFile, ...]:
+    """The files with the rung about confidence; without a source the model is not asked."""
+    tell(0.0, "Measuring the confidence")
+    model = None
+    if source is not None and all(chunk.labels is not None for chunk in reference.chunks):
+        model = traced(reference, _keras_runner(source, files))
+    rungs = [confidence_rung(file.path, reference, model, abstain, threads) for file in files]
+    return tuple(
+        replace(file.with_last(rung), confidence=report)
+        for file, (rung, report) in zip(files, rungs, strict=True)
+    )
+
+
+def _keras_runner(source: ModelSource, files: Sequence[JudgedFile]) -> StepRunner:
+    """The model on any backend."""
+    load_keras(any_backend=True)
+    from trm_export.step.keras_runner import KerasRunner
+
+    return KerasRunner(replace(source, assumed=files[0].contract).open(any_backend=True))
 
 
 def _timed(

@@ -14,6 +14,7 @@ from trm_export.api.arguments import ModelLike, Progress, file_of, ignore, refus
 from trm_export.api.judging import refuse_judge, rules_of, with_solutions
 from trm_export.api.loading import as_step_model, refuse_model
 from trm_export.errors import NonfiniteError, UsageError
+from trm_export.halting.calibration import Calibration, coverage_table, judged
 from trm_export.step.model_facts import ModelHints
 from trm_export.tasks import ArcTask, Blanks, PuzzleSet
 from trm_export.tasks.arc_grids import encode
@@ -21,6 +22,7 @@ from trm_export.tasks.selection import PuzzleSource, boards_of, refuse_puzzles, 
 from trm_export.tasks.task import Boards
 from trm_export.tasks.tokens import TokenBoards
 from trm_export.tasks.voting import ArcScore, evaluate_arc
+from trm_runtime.certainty import rule_for
 from trm_runtime.display import Shown, Table
 from trm_runtime.loop import solve
 from trm_runtime.message_text import counted
@@ -38,6 +40,7 @@ __all__ = ["Board", "Boards", "Evaluation", "evaluate"]
 
 Array = np.ndarray[Any, Any]
 _KERAS = ".keras"
+_RIGHT = "right"  # begins the title of a board
 
 
 class Board(NamedTuple):
@@ -59,6 +62,7 @@ class Evaluation(Shown):
         boards: the puzzles in order, or with votes the grids.
         rows: the kind of puzzles.
         judge: `exact` or `valid`; `interval_95` is that of the share of answers that are so.
+        calibration: how well the confidence of the answers holds; None without `abstain`.
     """
 
     model: str
@@ -67,6 +71,7 @@ class Evaluation(Shown):
     boards: tuple[Board, ...]
     rows: str = "puzzles"
     judge: str = "exact"
+    calibration: Calibration | None = None
 
     def __bool__(self) -> bool:
         return self.nonfinite is None
@@ -82,7 +87,8 @@ class Evaluation(Shown):
     def to_json(self) -> dict[str, Any]:
         """The model, its task and the figures."""
         named = {"model": self.model, "task": self.task.name, "rows": self.rows}
-        return {**named, "judge": self.judge, **self.figures}
+        held = {} if self.calibration is None else {"calibration": self.calibration}
+        return {**named, "judge": self.judge, **self.figures, **held}
 
     @property
     def summary(self) -> str:
@@ -92,7 +98,16 @@ class Evaluation(Shown):
 
     def tables(self) -> tuple[Table, ...]:
         """All figures."""
-        return (Table(self._title, self._rows()),)
+        found = Table(self._title, self._rows())
+        held = self.calibration
+        if held is None:
+            return (found,)
+        low, high = held.interval
+        title = (
+            f"Wrong answers among the most confident: Brier score {held.brier:.4f} ({low:.4f} to "
+            f"{high:.4f}), calibration error {held.error:.4f}"
+        )
+        return found, coverage_table(held, title)
 
     @property
     def _title(self) -> str:
@@ -125,6 +140,7 @@ def evaluate(
     choose: str = CHOOSE[0],
     seed: int = 0,
     sigma: float = SIGMA,
+    abstain: float | None = None,
     engine: str | None = None,
     trust: Sequence[str] = (),
     hints: ModelHints | None = None,
@@ -143,6 +159,8 @@ def evaluate(
             task, and needs none.
         tries, vary, choose, seed, sigma: see `trm_runtime.solve`. For ARC without own puzzles,
             votes of several tries are the same as `vote`.
+        abstain: answers of a lower confidence are not given; the risk of the others is measured,
+            and how well the confidence of all answers holds. See `trm_runtime.solve`.
         engine: an exported file's, such as `openvino:bf16`; see `open_runner`.
         trust: packages whose code may run.
         hints: what the model does not state itself.
@@ -155,6 +173,8 @@ def evaluate(
     """
     if vote is not None and (puzzles is not None or blanks is not None):
         raise UsageError("--vote uses all grids of a problem; drop --puzzles and --blanks.")
+    if vote is not None and abstain is not None:
+        raise UsageError("--vote has no confidence; drop --abstain.")
     refuse_counts(count=count, vote=vote, tries=tries)
     again = {"tries": tries, "vary": vary, "choose": choose, "seed": seed, "sigma": sigma}
     refuse_judge(judge)
@@ -165,14 +185,23 @@ def evaluate(
     contract, opened = _opened(model, trust, given, engine)
     found, name = boards_of(contract, task), str(file_of(model) or stem_of(model))
     if isinstance(found, ArcTask) and puzzles is None and tries > 1 and choose == "vote":
-        vote = vote or tries
+        vote = vote or (tries if abstain is None else None)
     if vote is None:
         valid = rules_of(found, judge)
         selected = select_puzzles(contract, puzzles, task, blanks, count)
         chosen = with_solutions(selected, puzzles, judge)
+        sure = rule_for(contract, abstain)
+        again = again if sure is None else {**again, "abstain": 0.0}
         solution = _solution(opened(), chosen, again, tell)
-        judged = _judged(found, chosen, solution, valid, judge)
-        return Evaluation(name, found, *judged, chosen.kind, judge)
+        figures, boards = _judged(found, chosen, solution, valid, judge)
+        if sure is None:
+            return Evaluation(name, found, figures, boards, chosen.kind, judge)
+        right = np.array([board.title.startswith(_RIGHT) for board in boards])
+        confidence = np.asarray(solution.confidence)
+        answered = confidence >= np.float32(abstain or 0.0)
+        figures = {**figures, "abstain": abstain, **_risk(answered, right)}
+        held = judged(confidence, right)
+        return Evaluation(name, found, figures, boards, chosen.kind, judge, held)
     if not isinstance(found, ArcTask):
         raise UsageError(f"--vote needs an ARC task, got {found.name}; drop --vote.")
     problems = [i for i, problem in enumerate(found.problems) if not problem.training][:count]
@@ -239,10 +268,17 @@ def _judged(
     }
     verdicts = zip(right.tolist(), solution.steps.tolist(), strict=True)
     titles = [
-        f"{'right' if right else 'wrong'}, {counted(steps, 'step')}" for right, steps in verdicts
+        f"{_RIGHT if right else 'wrong'}, {counted(steps, 'step')}" for right, steps in verdicts
     ]
     boards = zip(puzzles.inputs, solution.answers, titles, strict=True)
     return figures, tuple(Board(*board) for board in boards)
+
+
+def _risk(answered: Array, right: Array) -> dict[str, Any]:
+    """How many puzzles have an answer, and the share of wrong ones among these."""
+    count, wrong = int(answered.sum()), int((answered & ~right).sum())
+    share = {"risk": wrong / count, "risk_interval_95": wilson(wrong, count)} if count else {}
+    return {"answered": count, "wrong": wrong, "coverage": count / len(right), **share}
 
 
 def _voted(score: ArcScore, problems: int) -> dict[str, Any]:

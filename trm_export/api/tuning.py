@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +13,19 @@ from trm_export.artifacts.contract_rewrite import embedded_contract, refuse_rewr
 from trm_export.errors import NonfiniteError, UsageError
 from trm_export.files import sidecar
 from trm_export.halting.curve import Point
-from trm_export.halting.tuning import Tuning, refuse_loop, run_all_steps
-from trm_export.halting.tuning import tune as choose
+from trm_export.halting.trying import calibrated_again, refuse_votes, run_all_steps, run_tries
+from trm_export.halting.tuning import Tuning, calibrated, refuse_loop
+from trm_export.halting.tuning import tune as choose_threshold
 from trm_export.tasks.selection import PuzzleSource, boards_of, refuse_puzzles, select_puzzles
 from trm_export.version import TOOL, __version__
+from trm_runtime.confidence import Confidence
 from trm_runtime.contract import StepContract
 from trm_runtime.display import Shown, Table
 from trm_runtime.message_text import counted, rows_text
 from trm_runtime.open import open_runner
+from trm_runtime.settling import own_states
+from trm_runtime.tries import plan_tries
+from trm_runtime.try_options import CHOOSE, SIGMA, VARY
 
 if TYPE_CHECKING:
     from trm_export.tasks import Blanks
@@ -40,6 +46,8 @@ class TuneResult(Shown):
         written: the tuned file; None where nothing was written.
         rows: the kind of puzzles.
         judge: `exact` or `valid`; the shares of the curve are of answers that are so.
+        again: the options of `solve` about tries; None with one try.
+        confidence: the fitted probability that an answer is right; None if not asked for.
     """
 
     artifact: Path
@@ -48,9 +56,14 @@ class TuneResult(Shown):
     written: Path | None
     rows: str = "puzzles"
     judge: str = "exact"
+    again: Mapping[str, Any] | None = None
+    confidence: Confidence | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The complete curve and the choice, in JSON types."""
+        found = dict(vars(self.tuning))
+        if found["settling"] is None:
+            del found["settling"]
         return {
             "tool": f"{TOOL} {__version__}",
             "kind": "tune",
@@ -61,7 +74,9 @@ class TuneResult(Shown):
             "written": self.written,
             "rows": self.rows,
             "judge": self.judge,
-            **vars(self.tuning),
+            **found,
+            **({} if self.again is None else {"tries": self.again}),
+            **({} if self.confidence is None else {"confidence": self.confidence}),
         }
 
     @property
@@ -77,28 +92,58 @@ class TuneResult(Shown):
         found, score = self.tuning, self.contract.halt.kind
         old, new = found.present, found.chosen
         if not found.changes:
-            return f"The present threshold {old.threshold:g} stays: no other one saves steps."
+            stays = f"The present threshold {old.threshold:g} stays: no other one saves steps."
+            return stays + self._settled + self._confident
         verb = "would be" if self.written is None else "is"
         return (
             f"The rule {verb} {score} > {new.threshold:g} instead of > {old.threshold:g}: "
             f"{new.mean_steps - old.mean_steps:+.2f} steps; of {counted(found.puzzles, 'puzzle')} "
             f"{found.lost} lost, {found.won} won (McNemar's exact p = {found.p_value:.2g})."
+            f"{self._settled}{self._confident}"
         )
+
+    @property
+    def _settled(self) -> str:
+        """The rule of movement that was chosen; nothing if it was not measured."""
+        if self.tuning.settling is None:
+            return ""
+        verb = "would be" if self.written is None else "is"
+        found = self.tuning.settling.chosen
+        return (
+            f" Settled {verb} moved < {found.threshold:g}: {found.exact:.2%} in "
+            f"{found.mean_steps:.2f} steps."
+        )
+
+    @property
+    def _confident(self) -> str:
+        """What the confidence depends on; nothing if it was not asked for."""
+        if self.confidence is None:
+            return ""
+        names = ("score", "moved", "agreement")
+        used = [name for name in names if getattr(self.confidence, name)]
+        puzzles = counted(self.confidence.puzzles, "puzzle")
+        return f" Confidence is fitted on {puzzles} by {', '.join(used) or 'a constant'}."
 
     def tables(self) -> tuple[Table, ...]:
         """The named points; the complete curve is in `tuning`."""
         found = self.tuning
         named = {"present": found.present, "chosen": found.chosen, "all steps": found.all_steps}
+        if found.settling is not None:
+            named["settled"] = found.settling.chosen
+            named["both"] = found.settling.chosen_both
         rows = [
             (name, f"{point.threshold:.4g}", f"{point.exact:.2%}", f"{point.mean_steps:.2f}")
             for name, point in named.items()
+            if point is not None
         ]
         return (Table(self.title, rows, ("", "threshold", self.judge, "mean steps")),)
 
     @property
     def title(self) -> str:
         """The file and the puzzles."""
-        return f"Halting of {self.artifact.name} on {rows_text(self.tuning.puzzles, self.rows)}"
+        tries = "" if self.again is None else f", at most {self.again['tries']} tries"
+        rows = rows_text(self.tuning.puzzles, self.rows)
+        return f"Halting of {self.artifact.name} on {rows}{tries}"
 
 
 def tune(
@@ -109,7 +154,14 @@ def tune(
     blanks: Blanks | str | None = None,
     count: int = 400,
     lose: float = 0.25,
+    settled: bool = False,
+    confidence: bool = False,
     judge: str = "exact",
+    tries: int = 1,
+    vary: str = VARY[0],
+    choose: str = CHOOSE[0],
+    seed: int = 0,
+    sigma: float = SIGMA,
     output: FilePath | None = None,
     dry_run: bool = False,
     force: bool = False,
@@ -127,8 +179,13 @@ def tune(
         blanks: of the shipped puzzles: a number, `minimal` or `hard`.
         count: how many puzzles, at most.
         lose: points of accuracy (0 to 100) that fewer steps may cost.
+        settled: measure how far the states move, and choose the threshold of halt "settled" too.
+        confidence: fit the probability that an answer is right, for `abstain` of `solve`.
         judge: `exact` compares answers with solutions; `valid` checks them by the rules of the
             task, and needs none.
+        tries, vary, choose, seed, sigma: see `trm_runtime.solve`. With several tries the threshold
+            is chosen and the confidence is fitted for them; steps are then those of all tries
+            together. The threshold of movement is that of one try.
         output: write the tuned file here, and leave the other unchanged.
         dry_run: write nothing.
         force: replace a file that this tool did not make.
@@ -143,29 +200,45 @@ def tune(
     if not 0 <= lose <= _MOST_POINTS:
         raise UsageError(f"--lose must be 0 to {_MOST_POINTS} points of accuracy, got {lose:g}.")
     tell = progress or ignore
-    refuse_counts(count=count)
+    refuse_counts(count=count, tries=tries)
+    again = {"tries": tries, "vary": vary, "choose": choose, "seed": seed, "sigma": sigma}
     refuse_puzzles(puzzles, task, blanks)
     refuse_judge(judge)
     file = Path(artifact)
     target = file if output is None else Path(output)
     contract = embedded_contract(file)
     refuse_loop(contract, str(file))
+    refuse_votes(again)
+    plan_tries(contract, tries, vary, choose, seed, sigma)
     if not dry_run:
         refuse_rewrite(file, target, force=force)
     valid = rules_of(boards_of(contract, task), judge)
     selected = select_puzzles(contract, puzzles, task, blanks, count, "validation")
     chosen = with_solutions(selected, puzzles, judge)
-    trace = run_all_steps(
-        open_runner(file),
-        chosen,
-        lambda done, total: tell(done / total, "Running the puzzles"),
-        valid if judge == "valid" else None,
-    )
+    runner, rules = open_runner(file), valid if judge == "valid" else None
+
+    def told(done: int, total: int) -> None:
+        tell(done / total, "Running the puzzles")
+
+    measured = settled or (confidence and bool(own_states(contract)))
+    trace = run_all_steps(runner, chosen, told, rules, measured=measured)
     if trace.nonfinite:
         raise NonfiniteError(file, trace.nonfinite, len(chosen), ", so it was not tuned")
-    found = choose(contract.halt, trace, lose / _MOST_POINTS)
-    written = not dry_run and (found.changes or output is not None)
+    own = max(contract.halt.threshold, contract.halt.untuned.threshold)
+    unmeasured = trace if settled else replace(trace, moved=None)
+    asked = run_tries(runner, chosen, again, own, first=trace, progress=told, valid=rules)
+    found = choose_threshold(contract.halt, unmeasured, lose / _MOST_POINTS, asked[1:], choose)
+    fitted = None
+    if confidence and tries == 1:
+        fitted = calibrated(trace, found.chosen.threshold)
+    elif confidence:
+        halt = {"halt": found.chosen.threshold, "settled": 1.0 if measured else None}
+        fitted = calibrated_again(runner, chosen, {**again, **halt}, rules)
+    tuned = replace(
+        contract, halt=found.tuned(contract.halt), confidence=fitted or contract.confidence
+    )
+    written = not dry_run and (tuned != contract or output is not None)
     if written:
-        tuned = replace(contract, halt=contract.halt.tuned(found.chosen.threshold))
         rewrite(file, tuned, target, force=force)
-    return TuneResult(file, contract, found, target if written else None, chosen.kind, judge)
+    place, several = target if written else None, again if tries > 1 else None
+    return TuneResult(file, contract, found, place, chosen.kind, judge, several, fitted)

@@ -51,6 +51,7 @@ class BenchRow:
     load_ms: float
     step_ms: float  # median of one ACT step at that batch
     resident_mb: float | None  # memory added by opening and running, 10^6 bytes
+    peak_gflops: float  # 10^9 operations a second of numpy's float32 product, in that process
     puzzles: int
     nonfinite: int  # puzzles that NaN or infinity ended
     mean_steps: float
@@ -59,6 +60,8 @@ class BenchRow:
     exact: float | None  # share of puzzles solved
     exact_interval: tuple[float, float] | None  # of that share, Wilson, 95 %
     export_seconds: float | None = None
+    step_joules: float | None = None  # of the processor, all its work meanwhile; None: no meter
+    of_peak: float | None = None  # share that a step's products reach of that; int8 may exceed 1
 
 
 def bench(
@@ -69,18 +72,19 @@ def bench(
     identifiers: Array | None = None,
     again: Mapping[str, Any] = MappingProxyType({}),
     engine: str | None = None,
+    threads: int | None = None,
 ) -> BenchRow:
     """Measures one artifact on puzzles ``tokens`` (N, S) int32.
 
     ``labels`` (N, S) int32 with UNJUDGED in cells that do not count, as `PuzzleSet.targets` has
     them; ``identifiers`` (N,) int32 of the puzzles, 0 if None; ``again`` options of `solve` about
-    tries, which ``reference`` was solved with, too; ``engine`` as `open_runner` takes it.
+    tries, which ``reference`` was solved with, too; ``engine``, ``threads`` as `open_runner` has.
 
     Raises:
         TRMError: the file cannot be measured, with the class that its driver raises. If the
             engine crashes it is a RejectedInputError that names the signal.
     """
-    measured = _measured(path, tokens, identifiers, again, engine)
+    measured = _measured(path, tokens, identifiers, again, engine, threads)
     answers, steps = np.array(measured.pop("answers")), np.array(measured.pop("steps"))
     solved = None if labels is None else exact(answers, labels)
     same = None if reference is None else exact(answers, reference.answers)
@@ -103,6 +107,7 @@ def _measured(
     identifiers: Array | None,
     again: Mapping[str, Any],
     engine: str | None,
+    threads: int | None,
 ) -> dict[str, Any]:
     inputs = {"inputs": tokens}
     if identifiers is not None:
@@ -111,8 +116,8 @@ def _measured(
     with scratch_folder() as folder:
         file = folder / "inputs.npz"
         np.savez(file, **inputs)  # type: ignore[arg-type]
-        chosen = [] if engine is None else [engine]
-        options = [json.dumps(dict(again)), *chosen]
+        options = [json.dumps(dict(again)), engine or ""]
+        options += [] if threads is None else [str(threads)]
         done = _run([*command, str(file), str(os.getpid()), *options])
     document: dict[str, Any] = json.loads(done.stdout or "{}")
     if done.returncode:

@@ -178,13 +178,14 @@ def _beside(
 def _contract(contract: StepContract) -> Rows:
     made_by, halt = contract.made_by, contract.halt
     own = "" if halt.trained is None else f" (tuned; the model's own is {halt.trained:g})"
+    settled = "" if halt.settled is None else f"; settled if moved < {halt.settled:g}"
     versions = ", ".join(f"{name} {version}" for name, version in made_by.versions.items())
     return [
         ("model", f"{contract.model_name}, one {contract.granularity} per call"),
         ("precision", contract.precision),
         ("batch", "dynamic" if contract.batch is None else str(contract.batch)),
         ("puzzle", f"{contract.seq_len} tokens of {contract.vocab_size}"),
-        ("halts", f"{halt.kind} > {halt.threshold:g}{own}, or step {contract.max_steps}"),
+        ("halts", f"{halt.kind} > {halt.threshold:g}{own}, or step {contract.max_steps}{settled}"),
         ("puzzle table", _table(contract)),
         ("alphabet", " ".join(entry or "-" for entry in contract.alphabet or ()) or "none"),
         ("made by", f"{made_by.tool} ({versions})"),

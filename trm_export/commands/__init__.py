@@ -19,8 +19,10 @@ def main() -> NoReturn:
 
     if isolation.OPTION in sys.argv and not isolation.inside():
         sys.exit(_isolated())
+    from trm_export.api.frameworks import own_process
     from trm_export.commands.support import interruption
 
+    own_process()
     interruption.install(as_json="--json" in sys.argv)
     from trm_export.commands.support.app import run
 

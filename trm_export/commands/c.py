@@ -35,6 +35,15 @@ _Fit = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+_Tries = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        help="Adds trm_solve_again(), which asks a puzzle whose answer is not sure again, N times "
+        "at most, by the symmetries of its task.",
+        rich_help_panel=WHAT,
+    ),
+]
 
 
 @without(trust_module="C source is only generated for models of this package")
@@ -48,6 +57,7 @@ def c(
     precision: _Precision = None,
     keep: _Keep = None,
     fit: _Fit = None,
+    tries: _Tries = 1,
     output: Output = None,
     force: Force = False,
     as_json: AsJson = False,
@@ -65,6 +75,7 @@ def c(
             precision=precision,
             keep=keep or (),
             fit=fit,
+            tries=tries,
             force=force,
             progress=advance,
         )

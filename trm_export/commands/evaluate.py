@@ -11,6 +11,7 @@ from trm_export.commands.support.help_text import examples
 from trm_export.commands.support.options import (
     OUTPUT,
     PUZZLES,
+    RUN,
     AsJson,
     Count,
     EngineName,
@@ -31,6 +32,15 @@ Vote = Annotated[
         rich_help_panel=PUZZLES,
     ),
 ]
+Abstain = Annotated[
+    float | None,
+    typer.Option(
+        metavar="P",
+        help="Give no answer that is right with a probability below P, and measure the risk of "
+        "the others; for a file that was tuned with --confidence.",
+        rich_help_panel=RUN,
+    ),
+]
 Show = Annotated[
     int,
     typer.Option(
@@ -43,6 +53,7 @@ Show = Annotated[
     "trm-export evaluate model.keras --blanks minimal",
     "trm-export evaluate model-int8.tflite --puzzles mine.csv --show 3",
     "trm-export evaluate model.onnx --puzzles hard --tries 8",
+    "trm-export evaluate model.onnx --puzzles hard --abstain 0.99",
 )
 def evaluate(
     model: Model,
@@ -53,6 +64,7 @@ def evaluate(
     count: Count = 200,
     vote: Vote = None,
     judge: Judge = "exact",
+    abstain: Abstain = None,
     engine: EngineName = None,
     show: Show = 0,
     as_json: AsJson = False,
@@ -75,6 +87,7 @@ def evaluate(
             count=count,
             vote=vote,
             judge=judge,
+            abstain=abstain,
             engine=engine,
             trust=hints.trusted,
             hints=hints.hints(),

@@ -101,6 +101,14 @@ Report = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+Abstain = Annotated[
+    float | None,
+    typer.Option(
+        metavar="P",
+        help="Report how sure model and files are, and which answers are below this probability.",
+        rich_help_panel=RUN,
+    ),
+]
 JUnit = Annotated[
     Path | None,
     typer.Option(
@@ -145,6 +153,7 @@ def parity(
     summary: StepSummary = None,
     bench: BenchFile = None,
     speed: TimeSteps = None,
+    abstain: Abstain = None,
     weights: Weights = False,
     explain: Explain = False,
     as_json: AsJson = False,
@@ -186,6 +195,7 @@ def parity(
             bench=bench,
             speed=speed,
             complete=as_json or junit is not None or summary is not None,
+            abstain=abstain,
             weights=weights,
             explain=explain,
             trust=hints.trusted,

@@ -16,6 +16,7 @@ from trm_export.commands.support.options import (
     Force,
     Judge,
     PuzzleOptions,
+    TryOptions,
 )
 from trm_export.commands.support.trust_options import TrustOptions
 
@@ -27,6 +28,22 @@ Lose = Annotated[
         max=100,
         metavar="POINTS",
         help="Points of accuracy that fewer steps may cost.",
+        rich_help_panel=RUN,
+    ),
+]
+Settled = Annotated[
+    bool,
+    typer.Option(
+        "--settled",
+        help="Measure how far states move, and choose the threshold of --halt settled too.",
+        rich_help_panel=RUN,
+    ),
+]
+Confidence = Annotated[
+    bool,
+    typer.Option(
+        "--confidence",
+        help="Fit how confident an answer is, for --abstain; take puzzles like those to come.",
         rich_help_panel=RUN,
     ),
 ]
@@ -48,13 +65,18 @@ DryRun = Annotated[
 @examples(
     "trm-export tune model-int8.tflite",
     "trm-export tune model.onnx --lose 0.5 -o faster.onnx",
+    "trm-export tune model.onnx --tries 8 --blanks hard",
+    "trm-export tune model.onnx --puzzles hard --settled --confidence",
 )
 def tune(
     artifact: Artifact,
     puzzles: PuzzleOptions,
     trust: TrustOptions,
+    again: TryOptions,
     count: Count = 400,
     lose: Lose = 0.25,
+    settled: Settled = False,
+    confidence: Confidence = False,
     judge: Judge = "exact",
     output: Target = None,
     dry_run: DryRun = False,
@@ -75,8 +97,11 @@ def tune(
         found = te.tune(
             artifact,
             **vars(puzzles),
+            **vars(again),
             count=count,
             lose=lose,
+            settled=settled,
+            confidence=confidence,
             judge=judge,
             output=output,
             dry_run=dry_run,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,11 +28,12 @@ class Trace:
     """The results of N puzzles after each of T steps.
 
     A puzzle with NaN or infinity stops at that step for every threshold: its score there is
-    infinite, and its answer that of the step before.
+    infinite, its movement 0, and its answer that of the step before.
     """
 
     scores: Array  # (T, N) float32
     exact: Array  # (T, N) bool
+    moved: Array | None = None  # (T, N) float32, relative movement of the states, if measured
 
     @property
     def nonfinite(self) -> int:
@@ -44,7 +45,7 @@ class Trace:
 class Point:
     """One threshold on N puzzles."""
 
-    threshold: float  # logits
+    threshold: float  # logits, or the movement of the states
     exact: float  # share of puzzles answered exactly
     interval: tuple[float, float]  # of that share, Wilson, 95 %
     mean_steps: float
@@ -66,7 +67,11 @@ def latched(values: Array, steps: Array) -> Array:
 def point(scores: Array, exact: Array, threshold: float) -> Point:
     """The accuracy and the steps of one threshold."""
     steps = latched_steps(scores, threshold)
-    right = latched(exact, steps)
+    return point_of(threshold, latched(exact, steps), steps)
+
+
+def point_of(threshold: float, right: Array, steps: Array) -> Point:
+    """A threshold with which these answers (N,) are right, after so many steps (N,)."""
     hits, count = int(right.sum()), len(right)
     return Point(
         threshold=threshold,
@@ -102,6 +107,23 @@ def candidates(scores: Array, most: int = MOST_CANDIDATES) -> tuple[float, ...]:
         between = between[np.linspace(0, len(between) - 1, most - 2).round().astype(int)]
     ends = (math.ceil(records[0]) - 1.0, float(math.ceil(records[-1])))
     return (ends[0], *between.round(4).tolist(), ends[1])
+
+
+def settled_curve(
+    moved: Array, exact: Array, also: Iterable[float] = (), sure: Array | None = None
+) -> tuple[Point, ...]:
+    """A point for each threshold of movement, in ascending order: (T, N) each.
+
+    A puzzle stops at the first step in which its states moved less, and, with `sure`, at which
+    that is true as well. `also`: thresholds besides those of the movements themselves.
+    """
+    stops = np.inf if sure is None else np.where(sure, np.inf, -np.inf)
+    with np.errstate(divide="ignore"):
+        exponents = candidates(-np.log10(moved))
+    thresholds = {float(f"{10**-exponent:.4g}") for exponent in exponents}
+    signal = np.minimum(-moved, stops)
+    found = curve(signal, exact, [-threshold for threshold in {*thresholds, *also}])
+    return tuple(replace(one, threshold=-one.threshold) for one in reversed(found))
 
 
 def pareto(points: Iterable[Point]) -> tuple[Point, ...]:

@@ -6,12 +6,13 @@ are then read from that run. Needs no Keras.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from trm_export.halting.calibration import Answers, calibrate
 from trm_export.halting.curve import (
     Point,
     Trace,
@@ -21,18 +22,33 @@ from trm_export.halting.curve import (
     latched,
     latched_steps,
     pareto,
+    settled_curve,
 )
-from trm_export.tasks import PuzzleSet
+from trm_export.halting.trying import last_outcome, least_sure, tries_curve
+from trm_runtime.confidence import Confidence
 from trm_runtime.contract import HaltRule, StepContract
 from trm_runtime.errors import UsageError
-from trm_runtime.loop import solve
 from trm_runtime.parity.counts import mcnemar
-from trm_runtime.parity.outcomes import Valid
-from trm_runtime.runner import StepRunner
-from trm_runtime.solution import StepEvent
 
 Array = np.ndarray[Any, Any]
-Progress = Callable[[int, int], object]  # steps done and to do, over all puzzles
+
+
+@dataclass(frozen=True)
+class Settling:
+    """The curves of the two rules that know how far the states moved, by its threshold.
+
+    "both" also demands a score above the threshold that was chosen.
+    """
+
+    settled: tuple[Point, ...]
+    both: tuple[Point, ...]
+    chosen: Point  # of `settled`
+    chosen_both: Point  # of `both`, with the same threshold
+
+    @property
+    def fronts(self) -> dict[str, tuple[Point, ...]]:
+        """The Pareto front of each, by the name of the rule."""
+        return {"settled": pareto(self.settled), "both": pareto(self.both)}
 
 
 @dataclass(frozen=True)
@@ -45,16 +61,24 @@ class Tuning:
     front: tuple[Point, ...]  # their Pareto front, by steps
     present: Point  # the file as it is
     trained: Point  # the model's own threshold; the present one unless the file was tuned before
-    all_steps: Point  # no puzzle halts early
+    all_steps: Point | None  # no puzzle halts early; None with several tries
     chosen: Point
     lost: int  # puzzles that only the present threshold answers right
     won: int  # puzzles that only the chosen one does
     p_value: float  # McNemar's exact test, two-sided
+    settling: Settling | None = None  # None if it was not measured
 
     @property
     def changes(self) -> bool:
         """Whether another threshold than the present one was chosen."""
         return self.chosen != self.present
+
+    def tuned(self, rule: HaltRule) -> HaltRule:
+        """The rule of the file with what was chosen."""
+        found = rule.tuned(self.chosen.threshold)
+        if self.settling is None:
+            return found
+        return replace(found, settled=self.settling.chosen.threshold)
 
 
 def refuse_loop(contract: StepContract, name: str) -> None:
@@ -67,59 +91,34 @@ def refuse_loop(contract: StepContract, name: str) -> None:
         )
 
 
-def run_all_steps(
-    runner: StepRunner,
-    puzzles: PuzzleSet,
-    progress: Progress | None = None,
-    valid: Valid | None = None,
-) -> Trace:
-    """Runs every puzzle to the last step. With `valid` answers are judged by it, not by solutions.
-
-    Raises UsageError for puzzles without solutions, RejectedInputError for puzzles that do not fit.
-    """
-    contract = runner.contract
-    shape = (contract.max_steps, len(puzzles if valid else puzzles.solutions))
-    scores, exact = np.full(shape, np.inf, np.float32), np.zeros(shape, bool)
-    done = 0
-
-    def record(event: StepEvent) -> None:
-        nonlocal done
-        at = event.steps - 1, event.rows
-        scores[at] = contract.halt.score(event.q_halt, event.q_continue)
-        exact[at] = (
-            puzzles.exact(event.answers, event.rows)
-            if valid is None
-            else valid(puzzles.inputs[event.rows], event.answers)
-        )
-        done += len(event.rows)
-        if progress is not None:
-            progress(done, scores.size)
-
-    feeds = puzzles.feeds(contract.num_puzzle_identifiers)
-    solution = solve(runner, feeds, halt="max_steps", on_step=record)
-    for row, reason in enumerate(solution.stop_reasons):
-        if reason == "nonfinite":
-            scores[solution.steps[row] - 1, row] = np.inf
-    return Trace(scores, exact)
-
-
-def tune(rule: HaltRule, trace: Trace, lose: float) -> Tuning:
+def tune(
+    rule: HaltRule,
+    trace: Trace,
+    lose: float,
+    more: Sequence[Trace] = (),
+    prefer: str = "score",
+) -> Tuning:
     """The curve, and the fewest steps that lose at most a share `lose` of exact answers.
 
     `rule` is that of the file; its threshold is a point of the curve and stays if no other is
-    better, so that the choice is never worse both in accuracy and in steps.
+    better, so that the choice is never worse both in accuracy and in steps. `more` are the traces
+    of tries after the first, see `run_tries`; `prefer` is `choose` of `solve`.
     """
     if not 0 <= lose <= 1:
         raise UsageError(f"The share of answers to lose must be 0 to 1, got {lose}.")
     scores, exact = trace.scores, trace.exact
     own = rule.untuned.threshold
     points = curve(scores, exact, {*candidates(scores), rule.threshold, own})
+    if more:
+        most = least_sure(trace, max(rule.threshold, own))
+        useful = (point.threshold for point in points if point.threshold <= most)
+        points = tries_curve((trace, *more), useful, prefer)
     by_threshold = {point.threshold: point for point in points}
     present, chosen = by_threshold[rule.threshold], choose(points, lose)
     if (chosen.exact, chosen.mean_steps) == (present.exact, present.mean_steps):
         chosen = present
     before, after = (
-        latched(exact, latched_steps(scores, point.threshold)) for point in (present, chosen)
+        last_outcome((trace, *more), point.threshold, prefer).right for point in (present, chosen)
     )
     lost, won = int((before & ~after).sum()), int((after & ~before).sum())
     return Tuning(
@@ -129,9 +128,29 @@ def tune(rule: HaltRule, trace: Trace, lose: float) -> Tuning:
         front=pareto(points),
         present=present,
         trained=by_threshold[own],
-        all_steps=points[-1],
+        all_steps=None if more else points[-1],
         chosen=chosen,
         lost=lost,
         won=won,
         p_value=mcnemar(lost, won),
+        settling=None if trace.moved is None else _settling(rule, trace, chosen, lose),
     )
+
+
+def calibrated(trace: Trace, threshold: float) -> Confidence:
+    """The probability that the answer at the step of this threshold is right, from one try."""
+    steps = latched_steps(trace.scores, threshold)
+    moved = None if trace.moved is None else latched(trace.moved, steps)
+    return calibrate(Answers(latched(trace.scores, steps), latched(trace.exact, steps), moved))
+
+
+def _settling(rule: HaltRule, trace: Trace, learned: Point, lose: float) -> Settling:
+    """The curves by movement, and the fewest steps that lose at most that against the best."""
+    moved = np.asarray(trace.moved)
+    own = () if rule.settled is None else (rule.settled,)
+    settled = settled_curve(moved, trace.exact, own)
+    chosen = choose(settled, lose)
+    also = [point.threshold for point in settled]
+    both = settled_curve(moved, trace.exact, also, trace.scores > learned.threshold)
+    same = next(point for point in both if point.threshold == chosen.threshold)
+    return Settling(settled, both, chosen, same)

@@ -10,6 +10,7 @@ from typing import Any, NotRequired, TypedDict
 from trm_export.device_cost import DeviceCost
 from trm_export.errors import RejectedInputError
 from trm_export.files import CALIBRATION, distinct_names, sidecar, size_on_disk
+from trm_export.parity.confidence_rung import ConfidenceReport
 from trm_export.parity.hops import hops
 from trm_export.parity.weights_report import WeightsReport, with_own, with_weights
 from trm_export.tasks import find_task
@@ -126,6 +127,7 @@ class FileItself(TypedDict, total=False):
     weights: WeightsReport
     hops: tuple[str, ...]
     explanation: ToldExplanation
+    confidence: ConfidenceReport
 
 
 class ReportedFile(FileItself):
@@ -180,6 +182,7 @@ class JudgedFile:
     explanation: ToldExplanation | None = None
     itself: Rung | None = None  # the file against itself on its engine
     device: DeviceCost | None = None  # flash, memory and work
+    confidence: ConfidenceReport | None = None  # how sure it and its model are
 
     @property
     def hops(self) -> tuple[str, ...]:
@@ -319,6 +322,8 @@ def _file(file: JudgedFile, name: str) -> ReportedFile:
         "device": plain(file.device),
     }
     found.update(_short(plain(two_hops(file))))
+    if file.confidence is not None:
+        found["confidence"] = _short(plain(file.confidence))
     if file.explanation is not None:
         found["explanation"] = plain(file.explanation)
     return found

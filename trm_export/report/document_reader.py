@@ -149,6 +149,10 @@ def _contradictions(document: Mapping[str, Any]) -> Iterator[str]:
     for number, file in enumerate(files):
         for problem in _of_result(file["result"]):
             yield f"files[{number}].result.{problem}"
+        sure = file.get("confidence") or {}
+        for name in ("file", "model"):
+            if sure.get(name) and not sure[name]["calibration"]["puzzles"]:
+                yield f"files[{number}].confidence.{name}.calibration.puzzles: expected 1 or more"
 
 
 def _of_result(result: Mapping[str, Any]) -> Iterator[str]:

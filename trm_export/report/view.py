@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trm_export.report import decision_figures, numbers, step_figures, tables
+from trm_export.report import confidence_figures, decision_figures, numbers, step_figures, tables
 from trm_export.report.cost_figures import MODEL, CostPoint, front
 from trm_export.report.lost_boards import MOST_PUZZLES, LostPuzzle, stories
 from trm_export.report.recommendation import Recommendation, difference, recommendation
@@ -44,6 +44,7 @@ class FileSection:
     figures: list[Figure]
     summary: Table | None
     accuracy: Table | None
+    confidence: Table | None
     differences: Table | None
     stories: list[LostPuzzle]
     explanation: Explained | None
@@ -171,6 +172,7 @@ def _sheet(document: Document, file: Mapping[str, Any], number: int, told: int) 
     broken = [p for rung in result["rungs"] for p in rung["problems"]]
     integers = numbers.integer_table(result)
     figures = list(_file_figures(file))
+    sure = file.get("confidence")
     return FileSection(
         anchor=f"file-{number}",
         name=clean(file["file"]),
@@ -184,6 +186,7 @@ def _sheet(document: Document, file: Mapping[str, Any], number: int, told: int) 
         figures=figures,
         summary=_figure_summary(file, figures),
         accuracy=numbers.accuracy_table(result),
+        confidence=confidence_figures.confidence_table(sure) if sure else None,
         differences=numbers.differences(result),
         stories=stories(document, file)[:told],
         explanation=_explanation(file),
@@ -226,6 +229,9 @@ def _file_figures(file: Mapping[str, Any]) -> Iterator[Figure]:
     if result["halting"] is not None:
         drawn.append(decision_figures.heatmap(result["halting"]))
         drawn.append(decision_figures.margins(result))
+    if sure := file.get("confidence"):
+        drawn.append(confidence_figures.risk(sure, file["precision"]))
+        drawn.append(confidence_figures.halting(sure["rules"]))
     if file["clipping"]:
         drawn.append(step_figures.clipping(file["clipping"]))
     yield from (figure for figure in drawn if figure is not None)

@@ -7,8 +7,9 @@ run on one engine with the same calls, so this holds for every precision.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Callable, NamedTuple
 
 import numpy as np
@@ -21,14 +22,18 @@ from trm_runtime.parity.judge import stopped
 from trm_runtime.parity.result import FAILED, OK, ParityResult, Rung
 from trm_runtime.runner import Arrays, StepRunner, initial_carry
 from trm_runtime.servers.runner import LoopOptions, LoopResult, ServerRunner
+from trm_runtime.settling import own_states
 from trm_runtime.solution import Solution
+from trm_runtime.try_options import VARY
 
 Array = np.ndarray[Any, Any]
 
 LOOP, REFUSALS = "driver's loop", "refusals"
 PUZZLES, FEW = 256, 24  # that are solved: by the learned rule, and in every other way
+TRIES, SEED, SIGMA = 4, 20, 3.0  # of the ways with several tries; their noise must change something
 
 OwnLoop = Callable[[Arrays, LoopOptions], LoopResult]
+Several = Sequence[LoopOptions]
 
 
 class Trial(NamedTuple):
@@ -43,17 +48,21 @@ def with_own_loop(result: ParityResult, golden: Golden, server: ServerRunner) ->
     """The result of the ladder with both rungs, which are judged if nothing failed before."""
     rungs = [Rung(LOOP, OK, ""), Rung(REFUSALS, OK, "")]
     if result.passed:
-        rungs = [loop_rung(golden, server.whole, server.solve), refusal_rung(server, golden)]
+        loop = loop_rung(golden, server.whole, server.solve, _several(server))
+        rungs = [loop, refusal_rung(server, golden)]
     return replace(result, rungs=stopped([*result.rungs, *rungs]))
 
 
-def loop_rung(golden: Golden, candidate: StepRunner, own: OwnLoop) -> Rung:
-    """Compare `own`, the loop of a driver, with the loop of this package over its steps."""
+def loop_rung(golden: Golden, candidate: StepRunner, own: OwnLoop, several: Several) -> Rung:
+    """Compare `own`, the loop of a driver, with the loop of this package over its steps.
+
+    `several` is how it asks again, a loop for each rule of choosing.
+    """
     chunk = golden.chunks[0]
     done = settled(golden.contract, chunk.answers, chunk.steps, chunk.labels)
     equal, total = np.zeros(3, np.int64), 0
     problems: list[str] = []
-    for trial in trials(chunk, candidate.contract):
+    for trial in trials(chunk, candidate.contract, several):
         rows = np.unique(np.linspace(0, len(chunk) - 1, trial.puzzles).astype(np.int64))
         tokens = {name: array[rows] for name, array in chunk.tokens.items()}
         expected, got = _solved(candidate, tokens, trial.options), own(tokens, trial.options)
@@ -69,23 +78,50 @@ def loop_rung(golden: Golden, candidate: StepRunner, own: OwnLoop) -> Rung:
     return Rung(LOOP, FAILED if problems else OK, summary, tuple(problems))
 
 
-def trials(chunk: Chunk, contract: StepContract) -> list[Trial]:
+def trials(chunk: Chunk, contract: StepContract, several: Several) -> list[Trial]:
     """Every way to run the loops; slots are fewer than puzzles, so that they are refilled."""
     few, most, steps = min(len(chunk), FEW), min(len(chunk), PUZZLES), contract.max_steps
     slots, three = (contract.batch or max(1, count // 4) for count in (most, few))
     learned = Trial("learned rule", most, LoopOptions("learned", steps, None, slots))
     late = Trial("deadline of 0", few, LoopOptions("learned", steps, 0.0, three))
     if contract.granularity == "loop":
-        return [learned, late]
+        votes = [
+            Trial("a vote", few, replace(options, max_steps=steps, slots=three))
+            for options in several
+            if options.choose == "vote"
+        ]
+        return [learned, late, *votes]
     scores = chunk.scores[chunk.steps - 1, np.arange(len(chunk))]
-    threshold = float(np.median(scores[np.isfinite(scores)])) if len(scores) else 0.0
+    known = scores[np.isfinite(scores)]
+    threshold, above = (float(np.median(known)), float(known.max()) + 1) if len(known) else (0.0, 1)
     short = min(2, steps)
+    halts: dict[str, str | float] = {"score": above, "first": threshold, "vote": "learned"}
+    again = [
+        Trial(
+            f"tries by {options.choose}", few,
+            replace(options, halt=halts[options.choose], max_steps=short, slots=three),
+        )
+        for options in several
+    ]  # fmt: skip
     return [
         learned,
         Trial("another threshold", few, LoopOptions(threshold, steps, None, three)),
         Trial("all steps", few, LoopOptions("max_steps", short, None, three)),
         late,
+        *again,
     ]
+
+
+def _several(server: ServerRunner) -> Several:
+    """How a server asks again; nothing if it does not, or its model cannot."""
+    contract, tries = server.contract, min(TRIES, server.tries)
+    guises = contract.symmetries is not None and (contract.num_puzzle_identifiers or 0) <= 1
+    noise = bool(own_states(contract))
+    if tries < 2 or not (guises or noise):
+        return ()
+    vary = VARY[2 if guises and noise else 0 if guises else 1]
+    make = partial(LoopOptions, "learned", contract.max_steps, None, 1, tries, vary)
+    return tuple(make(choose, SEED, SIGMA) for choose in server.choose)
 
 
 def refusal_rung(server: ServerRunner, golden: Golden) -> Rung:
@@ -123,18 +159,16 @@ def _wrong_requests(
 
 
 def _solved(candidate: StepRunner, tokens: Mapping[str, Array], options: LoopOptions) -> Solution:
-    steps = options.max_steps
-    return solve(
-        candidate, tokens, halt=options.halt, max_steps=steps, deadline=options.deadline,
-        batch_size=options.slots,
-    )  # fmt: skip
+    given = dict(vars(options))
+    return solve(candidate, tokens, batch_size=given.pop("slots"), **given)
 
 
 def _equal(expected: Solution, got: LoopResult) -> Array:
-    """(3, N) bool: answers, steps, stop reasons."""
+    """(3, N) bool: answers, steps and the numbers of tries, stop reasons."""
+    pairs = [(expected.about_tries[name], got.about_tries[name]) for name in expected.about_tries]
     same: Array = np.stack([
         (expected.answers == got.answers).all(axis=1),
-        expected.steps == got.steps,
+        np.logical_and.reduce([a == b for a, b in [(expected.steps, got.steps), *pairs]]),
         np.array(expected.stop_reasons) == np.array(got.stop_reasons),
     ])  # fmt: skip
     return same
@@ -147,6 +181,9 @@ def _difference(expected: Solution, got: LoopResult, row: int) -> str:
         return (
             f"expected {reason} after {counted(steps, 'step')}, got {got_reason} after {got_steps}"
         )
+    for name, numbers in expected.about_tries.items():
+        if numbers[row] != got.about_tries[name][row]:
+            return f"{name}: expected {numbers[row]}, got {got.about_tries[name][row]}"
     cells = np.flatnonzero(expected.answers[row] != got.answers[row])
     first = int(cells[0])
     values = f"expected {expected.answers[row, first]}, got {got.answers[row, first]}"

@@ -22,6 +22,7 @@ PROTOCOL, VERSION = "trm-step-server", 1
 MAX_LINE = 1 << 16  # bytes, the newline included
 STEP, SOLVE = "step", "solve"  # requests
 REPLIES = ("answers", "steps", "stop_reasons")  # of a solve, all int32
+TRY_REPLIES = ("tries", "total_steps", "chosen")  # and these where it has several tries
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
@@ -60,10 +61,11 @@ def leaving(contract: StepContract) -> tuple[AnySpec, ...]:
     return (*contract.outputs, *contract.carry)
 
 
-def solved(contract: StepContract) -> tuple[AnySpec, ...]:
-    """The tensors of the reply to a solve request."""
-    shapes = ((None, contract.seq_len), (None,), (None,))
-    return tuple(TensorSpec(name, "int32", shape) for name, shape in zip(REPLIES, shapes))
+def solved(contract: StepContract, tries: int) -> tuple[AnySpec, ...]:
+    """The tensors of the reply to a solve request with so many tries."""
+    names = (*REPLIES, *(TRY_REPLIES if tries > 1 else ()))
+    shapes = {"answers": (None, contract.seq_len)}
+    return tuple(TensorSpec(name, "int32", shapes.get(name, (None,))) for name in names)
 
 
 def size_of(specs: Sequence[AnySpec], rows: int) -> int:

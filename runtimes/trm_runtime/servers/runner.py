@@ -9,6 +9,7 @@ import os
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, final
 
@@ -26,6 +27,7 @@ from trm_runtime.servers.messages import (
     PROTOCOL,
     SOLVE,
     STEP,
+    TRY_REPLIES,
     VERSION,
     Head,
     entering,
@@ -39,6 +41,7 @@ from trm_runtime.servers.process import ServerProcess
 from trm_runtime.signals import undisturbed
 from trm_runtime.solution import STOP_REASONS
 from trm_runtime.tensors import AnySpec
+from trm_runtime.try_options import CHOOSE, SIGMA, VARY
 
 TIMEOUT = 300.0  # seconds for one message, unless the user sets another
 
@@ -53,15 +56,27 @@ class LoopOptions:
     max_steps: int
     deadline: float | None
     slots: int
+    tries: int = 1
+    vary: str = VARY[0]
+    choose: str = CHOOSE[0]
+    seed: int = 0
+    sigma: float = SIGMA
+
+    @property
+    def head(self) -> Head:
+        """The keys of a request; without several tries none about them."""
+        fields = vars(self)
+        return fields if self.tries > 1 else dict(islice(fields.items(), 4))
 
 
 @dataclass(frozen=True)
 class LoopResult:
-    """What a driver's own loop returns for N puzzles of S cells."""
+    """What a driver's own loop returns for N puzzles of S cells; see Solution."""
 
     answers: Array  # (N, S) int32
     steps: Array  # (N,) int32
     stop_reasons: tuple[str, ...]  # STOP_REASONS, "?" for an unknown number
+    about_tries: dict[str, Array]  # of TRY_REPLIES, (N,) int32; empty without several tries
 
 
 @final
@@ -88,6 +103,8 @@ class ServerRunner:
             head, text = self._server.hello(MAX_CONTRACT_BYTES)
             self._refuse_other(head)
             self.engine = printable(f"{head.get('engine')} ({head.get('driver')})")
+            self.tries = _whole(head.get("tries"))  # of its own loop, at most
+            self.choose = tuple(rule for rule in CHOOSE if rule in _listed(head.get("choose")))
             self.contract: StepContract = _contract(bytes(text), self._server.name)
             self._table = self._opened(puzzle_table)
             unless_opened.pop_all()
@@ -122,12 +139,13 @@ class ServerRunner:
 
     def solve(self, inputs: Arrays, options: LoopOptions) -> LoopResult:
         """What the server's own loop returns for N puzzles; the inputs are those of `whole`."""
-        head = {"request": SOLVE, **vars(options)}
+        head = {"request": SOLVE, **options.head}
         tensors = check_inputs(self.contract, self.feeds(inputs))
         found = self._asked(head, self.contract.inputs, tensors)
         known = range(len(STOP_REASONS))
         reasons = (STOP_REASONS[n] if n in known else "?" for n in found["stop_reasons"].tolist())
-        return LoopResult(found["answers"], found["steps"], tuple(reasons))
+        more = {name: found[name] for name in TRY_REPLIES if name in found}
+        return LoopResult(found["answers"], found["steps"], tuple(reasons), more)
 
     def refusal(self, inputs: Arrays, carry: Arrays, dropped: int = 0) -> str | None:
         """The error for a step that must be refused, and is not checked here; None without one.
@@ -144,8 +162,9 @@ class ServerRunner:
 
     def _asked(self, head: Head, specs: tuple[AnySpec, ...], tensors: Arrays) -> dict[str, Array]:
         rows, kind = len(tensors["inputs"]), head["request"]
-        replies = leaving(self.contract) if kind == STEP else solved(self.contract)
-        check_rows(self.contract, rows if kind == STEP else head["slots"])
+        is_step = kind == STEP
+        replies = leaving(self.contract) if is_step else solved(self.contract, head.get("tries", 1))
+        check_rows(self.contract, rows if is_step else head["slots"])
         error, data = self._server.ask(
             {**head, "rows": rows},
             packed(specs, tensors),
@@ -177,6 +196,14 @@ class ServerRunner:
         version = head.get("version")
         if version != VERSION:
             raise self._server.failed(f"speaks version {version!r:.40}, this client {VERSION}")
+
+
+def _whole(number: object) -> int:
+    return number if type(number) is int and number > 1 else 1
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
 
 def _contract(text: bytes, name: str) -> StepContract:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, final
 
+import numpy as np
+
 from trm_runtime import __version__
 from trm_runtime.errors import RejectedInputError, TRMError
 from trm_runtime.limits import MEMORY_MB
@@ -33,8 +35,11 @@ from trm_runtime.servers.messages import (
     solved,
     unpacked,
 )
+from trm_runtime.tries import MAX_TRIES
+from trm_runtime.try_options import CHOOSE
 
 _LONGEST = 2000  # characters of an error
+_ABOUT_TRIES = ("tries", "vary", "choose", "seed", "sigma")  # keys of a request
 
 
 @contextmanager
@@ -69,7 +74,7 @@ class StepServer:
         """
         head = {"protocol": PROTOCOL, "version": VERSION, "driver": f"trm-runtime {__version__}"}
         text = self._driver.contract.to_json().encode()
-        self._send({**head, "engine": self._engine}, [text])
+        self._send({**head, "engine": self._engine, "tries": MAX_TRIES, "choose": CHOOSE}, [text])
         while line := source.readline(MAX_LINE):
             request, data = _message(line, source)
             try:
@@ -103,10 +108,18 @@ class StepServer:
             max_steps=request.get("max_steps"),
             deadline=request.get("deadline"),
             batch_size=request.get("slots"),
+            **{name: request[name] for name in _ABOUT_TRIES if name in request},
         )
-        reasons = reason_numbers(found.stop_reasons)
-        arrays = {"answers": found.answers, "steps": found.steps, "stop_reasons": reasons}
-        return packed(solved(self._driver.contract), arrays)
+        arrays = {
+            "answers": found.answers,
+            "steps": found.steps,
+            "stop_reasons": reason_numbers(found.stop_reasons),
+            "tries": (found.steps > 0).astype(np.int32),
+            "total_steps": found.steps,
+            "chosen": np.zeros(rows, np.int32),
+            **found.about_tries,
+        }
+        return packed(solved(self._driver.contract, request.get("tries", 1)), arrays)
 
     def _send(self, head: Head, parts: list[bytes]) -> None:
         send(self._output, head, parts)

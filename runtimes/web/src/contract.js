@@ -14,7 +14,7 @@ const SHA256 = /^[0-9a-f]{64}$/;
 // Key to type; a type that ends in ? may be null, a key that ends in ? may be missing.
 const TENSOR = { name: "text", dtype: DTYPES, shape: ["whole?"] };
 const GRID = { scale: "number", zero_point: "whole" }; // of int8 tensors
-const HALT = { kind: HALT_KINDS, threshold: "number", "trained?": "number?" };
+const HALT = { kind: HALT_KINDS, threshold: "number", "trained?": "number?", "settled?": "number?" };
 const MADE_BY = { tool: "text", versions: "texts", weights_sha256: "text", config_digest: "text" };
 const CONTRACT = {
   schema_version: "whole",
@@ -32,6 +32,7 @@ const CONTRACT = {
   alphabet: "list?",
   num_puzzle_identifiers: "whole?",
   "puzzle_table_sha256?": "text?",
+  "confidence?": "confidence?",
   "symmetries?": "symmetries?",
 };
 
@@ -62,6 +63,12 @@ export function parseContract(text) {
   if (!problems.length) problems.push(...tensorProblems(value), ...ruleProblems(value));
   refuseIf(problems, "The step contract is not valid:");
   return value;
+}
+
+/** The model's own float32 carry, in the order of the contract. */
+export function ownStates({ inputs, carry }) {
+  const always = [...Object.keys(STATE), "passes", ...inputs.map(({ name }) => `current_${name}`)];
+  return carry.filter(({ name, dtype }) => dtype === "float32" && !always.includes(name));
 }
 
 /** S, the cells of a puzzle, and V, the number of token ids. */
@@ -110,6 +117,11 @@ function checkType(value, type, path, problems, decimals) {
       Array.isArray(value) && value.every((item, i) => item === null || whole(item, `${path}[${i}]`)),
     symmetries: () =>
       isObject(value) && String(Object.keys(value).sort()) === "positions,tokens" && wholes("positions") && wholes("tokens"),
+    confidence: () =>
+      isObject(value) &&
+      String(Object.keys(value).sort()) === "agreement,bias,moved,puzzles,score,tries" &&
+      Object.values(value).every((item) => typeof item === "number" && Math.abs(item) <= LARGEST.number) &&
+      ["puzzles", "tries"].every((key) => whole(value[key], `${path}.${key}`) && value[key] >= 1),
     texts: () => isObject(value) && Object.values(value).every((item) => typeof item === "string"),
   }[name];
   if (!(nullable && value === null) && !fits()) {
@@ -176,6 +188,9 @@ function ruleProblems(contract) {
   refuse(contract.max_steps < 1, "max_steps: expected 1 or more");
   refuse(passes < 1 || (passes > 1 && granularity !== "block"), "passes: expected 1, or more in a block");
   refuse(isLoop && (halt.trained ?? null) !== null, "halt.trained: expected null in a loop");
+  refuse(isLoop && (halt.settled ?? null) !== null, "halt.settled: expected null in a loop");
+  refuse((halt.settled ?? 1) <= 0, "halt.settled: expected a number above 0");
+  refuse(isLoop && (contract.confidence?.moved ?? 0) !== 0, "confidence.moved: expected 0 in a loop");
   identifierProblems(contract, given, refuse);
   if (alphabet) alphabetProblems(alphabet, outputs.find((s) => s.name === "logits"), refuse);
   symmetryProblems(contract, refuse);

@@ -6,6 +6,7 @@
 import { sizesOf } from "./contract.js";
 import { TrmError } from "./errors.js";
 import * as tensors from "./tensors.js";
+import { chosenOf, noise, planTries } from "./tries.js";
 
 export const STOP_REASONS = ["halted", "max_steps", "deadline", "cancelled", "nonfinite"];
 
@@ -32,6 +33,9 @@ export async function step(runner, inputs, carry) {
  * logits; `deadline` is in seconds and checked before every call; `slots` are the rows of a call, for
  * a dynamic batch. `onStep` gets an event after every call, and cancels by returning (or resolving
  * to) false. A graph of granularity "loop" halts by itself and calls it once for each batch.
+ *
+ * `tries` above 1 asks a puzzle again whose answer is not sure: in another guise, with noise on the
+ * states of deviation `sigma`, or both (`vary`), drawn from `seed`. `choose` is "score", "first" or "vote".
  */
 export async function solve(runner, puzzles, options = {}) {
   const { contract } = runner;
@@ -39,8 +43,8 @@ export async function solve(runner, puzzles, options = {}) {
   tensors.checkInputs(contract, puzzles);
   tensors.refusePadding(contract, puzzles.inputs);
   const limit = performance.now() + (deadline ?? Infinity) * 1000;
-  const rollout = new Rollout(contract, puzzles, threshold(contract, halt), maxSteps, slots);
   checkOptions(contract, { halt, maxSteps, slots, limit });
+  const rollout = new Rollout(contract, puzzles, halt, maxSteps, slots, planTries(contract, options));
   for (;;) {
     if (!rollout.running.length) return rollout.solution("deadline");
     if (performance.now() >= limit) return rollout.solution("deadline");
@@ -48,11 +52,6 @@ export async function solve(runner, puzzles, options = {}) {
     if ((await onStep?.(event)) === false) return rollout.solution("cancelled");
     rollout.refill();
   }
-}
-
-function threshold(contract, halt) {
-  if (halt === "max_steps") return Infinity;
-  return Math.fround(halt === "learned" ? contract.halt.threshold : halt);
 }
 
 function checkOptions(contract, { halt, maxSteps, slots, limit }) {
@@ -74,23 +73,34 @@ function checkOptions(contract, { halt, maxSteps, slots, limit }) {
   );
 }
 
-/** The puzzles, the slots in which some of them run, and what is known of each. */
+/** The tries of the puzzles, the slots in which some of them run, and what is known of each.
+ *
+ * A row is a try of a puzzle: row k * N + i is try k of puzzle i, so that without more tries it is
+ * the puzzle.
+ */
 class Rollout {
-  constructor(contract, puzzles, threshold, maxSteps, slots) {
+  constructor(contract, puzzles, halt, maxSteps, slots, plan) {
     const count = puzzles.inputs.shape[0];
-    Object.assign(this, { contract, puzzles, threshold, maxSteps });
+    const rows = count * plan.count;
+    Object.assign(this, { contract, puzzles, maxSteps, plan, count });
+    this.sure = Math.fround(typeof halt === "number" ? halt : contract.halt.threshold); // above it
+    this.threshold = halt === "max_steps" ? Infinity : this.sure;
     this.cells = sizesOf(contract).cells;
-    this.answers = new Int32Array(count * this.cells);
-    this.steps = new Int32Array(count);
-    this.qHalt = new Float32Array(count).fill(NaN);
-    this.reasons = new Array(count).fill(null);
-    const width = contract.batch ?? Math.min(slots, count);
-    this.next = Math.min(width, count); // the first puzzle that waits
-    // Slot to { puzzle, idle }: an idle slot is fed the puzzle that it had last.
-    this.slots = Array.from({ length: width }, (_, slot) =>
-      slot < count ? { puzzle: slot, idle: false } : { puzzle: 0, idle: true },
-    );
-    this.carry = tensors.startCarry(contract, width);
+    this.answers = new Int32Array(rows * this.cells);
+    this.steps = new Int32Array(rows);
+    this.qHalt = new Float32Array(rows).fill(NaN);
+    this.scores = new Float32Array(rows).fill(NaN);
+    this.reasons = new Array(rows).fill(null);
+    this.next = 0; // the first row that waits from the beginning
+    this.first = plan.choose === "vote" ? rows : count; // the end of these
+    this.later = []; // rows that wait since, all higher: the lowest last
+    this.left = new Int32Array(count).fill(this.first / count); // tries to be finished
+    this.done = new Uint8Array(count);
+    this.most = contract.batch ?? Math.min(slots, rows);
+    // Slot to { row, idle }: an idle slot is fed the row that it had last.
+    this.slots = Array.from({ length: Math.min(this.most, this.first) }, () => this.#taken());
+    while (contract.batch > this.slots.length) this.slots.push({ row: 0, idle: true });
+    this.carry = tensors.startCarry(contract, this.slots.length);
   }
 
   /** The slots with a puzzle. */
@@ -99,77 +109,183 @@ class Rollout {
   }
 
   fed() {
-    const rows = this.slots.map((slot) => slot.puzzle);
-    return tensors.named(this.contract.inputs, ({ name }) => tensors.takeRows(this.puzzles[name], rows));
+    const rows = this.slots.map(({ row }) => row % this.count);
+    const inputs = tensors.named(this.contract.inputs, ({ name }) => tensors.takeRows(this.puzzles[name], rows));
+    this.slots.forEach(({ row }, slot) => {
+      const puzzle = tensors.row(inputs.inputs, slot);
+      puzzle.set(this.#guise(row)?.ask(puzzle) ?? puzzle);
+    });
+    return inputs;
   }
 
-  /** Keep what a call has found of each running puzzle; returns the event of the call. */
+  /** Keep what a call has found of each running row; returns the event of the call. */
   latch({ outputs, carry }) {
     this.carry = carry;
     const event = { puzzles: [], steps: [], answers: [], qHalt: [], finished: [], outputs, carry };
-    this.slots.forEach(({ puzzle, idle }, slot) => {
+    if (this.plan.count > 1) event.tries = [];
+    this.slots.forEach(({ row, idle }, slot) => {
       if (idle) return;
-      this.#latchSlot(puzzle, slot, outputs);
-      event.puzzles.push(puzzle);
-      event.steps.push(this.steps[puzzle]);
-      event.answers.push(this.#answer(puzzle).slice());
-      event.qHalt.push(this.qHalt[puzzle]);
-      event.finished.push(this.reasons[puzzle] !== null);
+      this.#latchSlot(row, slot, outputs);
+      event.puzzles.push(row % this.count);
+      event.steps.push(this.steps[row]);
+      event.answers.push(this.#answer(row).slice());
+      event.qHalt.push(this.qHalt[row]);
+      event.tries?.push(Math.floor(row / this.count));
     });
+    const last = this.#finish();
+    event.finished = this.running.map(({ row }) => last.get(row % this.count) === row);
     return event;
   }
 
-  #latchSlot(puzzle, slot, outputs) {
+  #latchSlot(row, slot, outputs) {
     const { contract, maxSteps } = this;
     const isLoop = contract.granularity === "loop";
-    this.steps[puzzle] = isLoop ? outputs.steps.data[slot] : this.steps[puzzle] + 1;
+    this.steps[row] = isLoop ? outputs.steps.data[slot] : this.steps[row] + 1;
     if (!tensors.isFinite32(contract, outputs, this.carry, slot)) {
-      this.reasons[puzzle] = "nonfinite";
+      this.reasons[row] = "nonfinite";
       return;
     }
     const answer = isLoop
       ? tensors.row(outputs.answers, slot)
       : tensors.largest(tensors.row(outputs.logits, slot), this.cells);
-    this.#answer(puzzle).set(answer);
+    this.#answer(row).set(this.#guise(row)?.undo(answer) ?? answer);
     const [qHalt, qContinue] = ["q_halt_logits", "q_continue_logits"].map((name) =>
       tensors.real(contract.outputs.find((spec) => spec.name === name), outputs[name].data[slot]),
     );
-    this.qHalt[puzzle] = qHalt;
-    const score = contract.halt.kind === "q_halt" ? qHalt : Math.fround(qHalt - qContinue);
-    if (score > this.threshold) this.reasons[puzzle] = "halted";
-    else if (isLoop || this.steps[puzzle] >= maxSteps) this.reasons[puzzle] = "max_steps";
+    this.qHalt[row] = qHalt;
+    this.scores[row] = contract.halt.kind === "q_halt" ? qHalt : qHalt - qContinue;
+    if (this.scores[row] > this.threshold) this.reasons[row] = "halted";
+    else if (isLoop || this.steps[row] >= maxSteps) this.reasons[row] = "max_steps";
   }
 
-  /** Give free slots to waiting puzzles; others idle or, with a dynamic batch, are dropped. */
+  /** End puzzles with a sure try, ask others again; puzzles that are done now, with their last row. */
+  #finish() {
+    const { count, plan, left } = this;
+    const last = new Map();
+    for (const { row } of this.running.filter(({ row: own }) => this.reasons[own] !== null)) {
+      const puzzle = row % count;
+      left[puzzle]--;
+      if (plan.choose !== "vote") {
+        if (this.#isSure(row)) left[puzzle] = 0;
+        else if (row === puzzle) this.#askAgain(puzzle);
+      }
+      if (left[puzzle] <= 0) last.set(puzzle, row);
+    }
+    for (const puzzle of last.keys()) {
+      this.done[puzzle] = 1;
+      for (let row = puzzle; row < this.reasons.length; row += count) this.reasons[row] ??= "cancelled";
+    }
+    return last;
+  }
+
+  #isSure(row) {
+    return this.reasons[row] !== "nonfinite" && this.scores[row] > this.sure;
+  }
+
+  #askAgain(puzzle) {
+    this.left[puzzle] = this.plan.count - 1;
+    for (let row = puzzle + this.count; row < this.reasons.length; row += this.count) {
+      let [low, high] = [0, this.later.length];
+      while (low < high) {
+        const middle = (low + high) >> 1;
+        if (this.later[middle] > row) low = middle + 1;
+        else high = middle;
+      }
+      this.later.splice(low, 0, row);
+    }
+  }
+
+  /** A slot with the next row that waits; undefined without one. */
+  #taken() {
+    if (this.next < this.first) return { row: this.next++, idle: false, fresh: true };
+    while (this.later.length) {
+      const row = this.later.pop();
+      if (this.reasons[row] === null) return { row, idle: false, fresh: true };
+    }
+    return undefined;
+  }
+
+  /** Give free slots to waiting rows; others idle or, with a dynamic batch, are dropped. */
   refill() {
     const { contract, carry } = this;
     this.slots = this.slots.map((slot, index) => {
-      if (slot.idle || this.reasons[slot.puzzle] === null) return slot;
-      if (this.reasons[slot.puzzle] === "nonfinite") {
+      const reason = slot.idle ? "idle" : this.reasons[slot.row];
+      if (reason === null) return { ...slot, fresh: false };
+      if (reason === "nonfinite") {
         contract.carry.forEach(({ name, fill }) => tensors.row(carry[name], index).fill(Number(fill)));
       }
-      const waiting = this.next < this.reasons.length;
-      return waiting ? { puzzle: this.next++, idle: false, fresh: true } : { ...slot, idle: true };
+      return this.#taken() ?? { ...slot, idle: true };
     });
     this.slots.forEach((slot, index) => {
-      if (carry.halted) carry.halted.data[index] = Number(slot.idle || slot.fresh === true);
-      slot.fresh = false;
+      if (carry.halted) carry.halted.data[index] = Number(slot.idle || slot.fresh);
+      if (!slot.idle && !slot.fresh) this.#disturb(slot.row, index);
     });
-    if (contract.batch !== null || this.running.length === this.slots.length) return;
+    if (contract.batch !== null) return;
     const kept = this.slots.flatMap((slot, index) => (slot.idle ? [] : [index]));
-    this.slots = kept.map((index) => this.slots[index]);
-    this.carry = tensors.named(contract.carry, ({ name }) => tensors.takeRows(carry[name], kept));
+    if (kept.length < this.slots.length) {
+      this.slots = kept.map((index) => this.slots[index]);
+      this.carry = tensors.named(contract.carry, ({ name }) => tensors.takeRows(carry[name], kept));
+    }
+    this.#grow();
   }
 
-  /** The results; puzzles that have not stopped get this reason. */
+  /** Noise on the states of a row that goes on. */
+  #disturb(row, slot) {
+    const { plan, count } = this;
+    const k = Math.floor(row / count);
+    if (!plan.sigma || !k) return;
+    const states = plan.states.map(({ name }) => tensors.row(this.carry[name], slot));
+    const size = states.reduce((sum, state) => sum + state.length, 0);
+    const values = noise(plan.seed, k, this.steps[row], size, plan.sigma).values();
+    for (const state of states) state.forEach((value, i) => (state[i] = value + values.next().value));
+  }
+
+  /** New slots for rows that still wait, where more are waiting than slots became free. */
+  #grow() {
+    const before = this.slots.length;
+    for (let slot; this.slots.length < this.most && (slot = this.#taken()); ) this.slots.push(slot);
+    const more = this.slots.length - before;
+    const grow = (spec) => tensors.grown(spec, this.carry[spec.name], more);
+    if (more) this.carry = tensors.named(this.contract.carry, grow);
+  }
+
+  /** The results; puzzles that are not done get this reason. */
   solution(reason) {
-    const { answers, cells, steps, qHalt } = this;
-    const reasons = this.reasons.map((own) => own ?? reason);
-    const shape = [steps.length, cells];
-    return { answers: { dtype: "int32", shape, data: answers }, steps, qHalt, reasons };
+    const { cells, count, plan } = this;
+    const chosen = Int32Array.from({ length: count }, (_, puzzle) => this.#chosen(puzzle));
+    const rows = [...chosen].map((k, puzzle) => k * count + puzzle);
+    const answers = { dtype: "int32", shape: [this.steps.length, cells], data: this.answers };
+    const found = {
+      answers: tensors.takeRows(answers, rows),
+      steps: Int32Array.from(rows, (row) => this.steps[row]),
+      qHalt: Float32Array.from(rows, (row) => this.qHalt[row]),
+      reasons: rows.map((row, puzzle) => (this.done[puzzle] ? this.reasons[row] : reason)),
+    };
+    if (plan.count === 1) return found;
+    const [tries, totalSteps] = [new Int32Array(count), new Int32Array(count)];
+    this.steps.forEach((steps, row) => {
+      tries[row % count] += Number(steps > 0);
+      totalSteps[row % count] += steps;
+    });
+    return { ...found, tries, totalSteps, chosen };
   }
 
-  #answer(puzzle) {
-    return this.answers.subarray(puzzle * this.cells, (puzzle + 1) * this.cells);
+  #chosen(puzzle) {
+    const tries = Array.from({ length: this.plan.count }, (_, k) => {
+      const row = k * this.count + puzzle;
+      const [qHalt, score] = [this.qHalt[row], this.scores[row]];
+      const usable = this.reasons[row] !== "nonfinite" && Number.isFinite(qHalt);
+      return { usable, sure: this.#isSure(row), score, qHalt, answer: this.#answer(row) };
+    });
+    return chosenOf(this.plan.choose, tries);
+  }
+
+  #guise(row) {
+    const { guises } = this.plan;
+    return guises?.[Math.floor(row / this.count) % guises.length];
+  }
+
+  #answer(row) {
+    return this.answers.subarray(row * this.cells, (row + 1) * this.cells);
   }
 }

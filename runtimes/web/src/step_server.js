@@ -3,6 +3,7 @@
 import { TrmError } from "./errors.js";
 import { solve, STOP_REASONS } from "./loop.js";
 import { parseStrict } from "./strict_json.js";
+import { CHOOSE, MOST } from "./tries.js";
 import { ARRAYS, checkStepCall, checkStepOutput, named, rowSize } from "./tensors.js";
 
 const MAX_LINE = 1 << 16;
@@ -21,7 +22,7 @@ export function packed(head, arrays = []) {
 /** The first message of a server. */
 export function hello(runner, driver) {
   const contract = new TextEncoder().encode(JSON.stringify(runner.contract));
-  const head = { protocol: "trm-step-server", version: 1, driver, engine: runner.engine };
+  const head = { protocol: "trm-step-server", version: 1, driver, engine: runner.engine, tries: MOST, choose: CHOOSE };
   return packed(head, [contract]);
 }
 
@@ -101,11 +102,15 @@ async function replyToStep({ contract, call }, { rows }, data) {
 }
 
 async function replyToSolve(runner, head, data) {
-  const { slots, halt, deadline, rows, max_steps: maxSteps } = head;
+  const { slots, halt, deadline, rows, max_steps: maxSteps, tries, vary, choose, seed, sigma } = head;
   const puzzles = unpacked(runner.contract.inputs, rows, data);
-  const found = await solve(runner, puzzles, { slots, halt, deadline, maxSteps });
+  const options = { slots, halt, deadline, maxSteps, tries, vary, choose, seed, sigma };
+  const found = await solve(runner, puzzles, options);
   const reasons = Int32Array.from(found.reasons, (reason) => STOP_REASONS.indexOf(reason));
-  return [found.answers.data, found.steps, reasons];
+  const arrays = [found.answers.data, found.steps, reasons];
+  if (!(tries > 1)) return arrays;
+  const once = found.steps.map((steps) => Number(steps > 0)); // where the model has one guise
+  return [...arrays, found.tries ?? once, found.totalSteps ?? found.steps, found.chosen ?? new Int32Array(rows)];
 }
 
 function unpacked(specs, rows, data) {

@@ -46,6 +46,13 @@ export function takeRows(tensor, rows) {
   return { dtype: tensor.dtype, shape: [rows.length, ...tensor.shape.slice(1)], data };
 }
 
+/** A tensor of the contract with so many rows more, which are `fill`. */
+export function grown(spec, tensor, rows) {
+  const found = filled(spec, tensor.shape[0] + rows, spec.fill);
+  found.data.set(tensor.data);
+  return found;
+}
+
 /** The real number that an element stands for, in float32. */
 export function real(spec, element) {
   if (spec.dtype !== "int8") return element;

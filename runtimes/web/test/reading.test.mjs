@@ -21,7 +21,8 @@ test("the digest is that of node, at every length around a block", () => {
 
 test("a contract is read as it is", () => {
   const symmetries = { positions: [[1, 0, 3, 2]], tokens: [[2, 3], [4, 5]] };
-  const kinds = [{}, { batch: 1, halted: "int32" }, { symmetries }, { symmetries: null }];
+  const confidence = { bias: -1, score: 0.5, moved: -0.25, agreement: 2, puzzles: 400, tries: 8 };
+  const kinds = [{}, { batch: 1, halted: "int32" }, { symmetries }, { symmetries: null }, { confidence }];
   for (const contract of kinds.map(makeContract)) {
     assert.deepEqual(parseContract(JSON.stringify(contract)), contract);
   }
@@ -72,6 +73,8 @@ for (const [name, broken, words] of [
   ["a class of one token", symmetric({ positions: [], tokens: [[2]] }), /symmetries\.tokens/],
   ["a token in two classes", symmetric({ positions: [], tokens: [[2, 3], [3, 4]] }), /symmetries\.tokens/],
   ["a token that is none", symmetric({ positions: [], tokens: [[2, 8]] }), /symmetries\.tokens/],
+  ["a movement of 0", changed((c) => (c.halt.settled = 0)), /halt\.settled: expected a number above 0/],
+  ["a confidence without coefficients", changed((c) => (c.confidence = { puzzles: 1, tries: 1 })), /expected confidence/],
   ["identifiers without an input", changed((c) => (c.num_puzzle_identifiers = 1)), /num_puzzle_identifiers/],
 ]) {
   test(`a contract is refused: ${name}`, () => {

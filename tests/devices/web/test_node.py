@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.devices.web.conftest import EXPORTS, ROOT, WEB, Made
@@ -41,8 +43,35 @@ def test_a_file_passes_the_ladder(name: str, node: str, exported: Made, recorded
     assert found["exit_code"] == 0, found
     assert found["verdict"].startswith("PASSED on 10 puzzles.")
     assert rungs(found)["driver's loop"] == rungs(found)["refusals"] == "ok"
+    loop = next(rung["summary"] for rung in found["rungs"] if rung["name"] == "driver's loop")
+    assert loop.startswith(f"of {30 if 'loop' in name else 70} puzzles")  # with those of the tries
     wanted = "not judged" if "loop" in name else "ok"
     assert rungs(found)["forced values"] == wanted
+
+
+@pytest.mark.parametrize("name", ["sudoku4.onnx", "sudoku9.onnx"])
+@pytest.mark.parametrize("choose", ["score", "vote"])
+def test_tries_are_those_of_python_over_its_own_engine(
+    name: str, choose: str, node: str, exported: Made
+) -> None:
+    from trm_export.tasks import get_task
+    from trm_runtime import open_runner, solve
+    from trm_runtime.servers.runner import LoopOptions, ServerRunner
+
+    puzzles = np.asarray(get_task(name.partition(".")[0]).puzzles("test", count=5).inputs)
+    options = LoopOptions(50.0, 2, None, 3, 4, "both", choose, 4_000_000_000, 0.2)
+    given = dict(vars(options))
+    command = shlex.join([node, str(WEB / "serve.mjs"), str(exported(name))])
+    with ServerRunner(command) as server:
+        found = server.solve({"inputs": puzzles}, options)
+    runner = open_runner(exported(name))
+    wanted = solve(runner, puzzles, batch_size=given.pop("slots"), **given)
+    np.testing.assert_array_equal(found.answers, wanted.answers)
+    np.testing.assert_array_equal(found.steps, wanted.steps)
+    assert found.stop_reasons == wanted.stop_reasons
+    assert set(found.about_tries) == {"tries", "total_steps", "chosen"}
+    for key, values in wanted.about_tries.items():
+        np.testing.assert_array_equal(found.about_tries[key], values, err_msg=key)
 
 
 @pytest.mark.parametrize(

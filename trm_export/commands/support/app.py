@@ -41,6 +41,7 @@ _MODULES = {
     "vectors": (_CHECK, "vectors"),
     "report": (_CHECK, "report"),
     "tune": (_CHECK, "tune"),
+    "plan": (_CHECK, "plan"),
     "bench": (_CHECK, "bench"),
     "profile": (_CHECK, "profile"),
     "evaluate": (_CHECK, "evaluate"),

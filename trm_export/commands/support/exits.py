@@ -13,7 +13,7 @@ from trm_export.api.frameworks import DEBUG
 from trm_export.commands.support.console import emit, print_stderr, printable, remark
 from trm_export.errors import TRMError, UsageError
 from trm_runtime.failures import os_message
-from trm_runtime.isolation import explained, inside, out_of_memory
+from trm_runtime.isolation import explained, failed, inside, out_of_memory
 from trm_runtime.streams import discard, has_no_reader, output_problem
 
 INTERRUPTED = 130
@@ -73,6 +73,9 @@ def _explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, MemoryError):
         lacking = out_of_memory()
         return lacking.exit_code, str(lacking)
+    if inside():
+        rejected = failed(error)
+        return rejected.exit_code, str(rejected)
     bug = f"{type(error).__name__}: {error}".rstrip(": .")
     return TRMError.exit_code, f"Unexpected {bug}. This is a bug; {DEBUG}=1 shows its traceback."
 

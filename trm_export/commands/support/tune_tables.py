@@ -19,12 +19,13 @@ def show_tuning(result: TuneResult) -> None:
     from rich.text import Text
 
     found = result.tuning
-    named = {
+    every = {
         "present": found.present,
         "the model's own": found.trained,
         "all steps": found.all_steps,
         "chosen": found.chosen,
     }
+    named = {name: point for name, point in every.items() if point is not None}
     if found.trained == found.present:
         del named["the model's own"]
     rows = [_row(point, found, named) for point in _shown(found, list(named.values()))]
@@ -33,22 +34,46 @@ def show_tuning(result: TuneResult) -> None:
     show_columns(title, heads, rows, ("", "front"))
     if len(found.front) > 2:
         stdout().print(Text(plot(found)))
+    _show_settling(found, result.judge)
     remark(result.summary)
+
+
+def _show_settling(found: Tuning, judge: str) -> None:
+    """The two rules of movement beside the one that was chosen, the fewest steps first."""
+    settling = found.settling
+    if settling is None:
+        return
+    rows = [("learned, chosen", *_cells(found.chosen))]
+    named = {"settled": settling.chosen, "both": settling.chosen_both}
+    for rule, front in settling.fronts.items():
+        chosen = named[rule]
+        for point in sorted({*_spread(front), chosen}, key=lambda p: (p.mean_steps, p.exact)):
+            name = f"{rule}, chosen" if point == chosen else rule
+            rows.append((name, *_cells(point)))
+    heads = ("rule", "threshold", judge, "95 % interval", "mean steps")
+    show_columns("By how far states move in a step", heads, rows, ("rule",))
+
+
+def _spread(points: Sequence[Point]) -> list[Point]:
+    """At most so many of them, evenly spread, with the last."""
+    stride = max(1, -(-len(points) // _SHOWN))
+    return [*points[::stride], points[-1]]
 
 
 def _shown(found: Tuning, named: Sequence[Point]) -> list[Point]:
     """A few points of the front, evenly spread, and the named ones; the fewest steps first."""
-    stride = max(1, -(-len(found.front) // _SHOWN))
-    points = {*found.front[::stride], found.front[-1], *named}
+    points = {*_spread(found.front), *named}
     return sorted(points, key=lambda point: (point.mean_steps, point.threshold))
 
 
 def _row(point: Point, found: Tuning, named: dict[str, Point]) -> Row:
     names = ", ".join(name for name, other in named.items() if other == point)
+    return (names, "yes" if point in found.front else "no", *_cells(point))
+
+
+def _cells(point: Point) -> Row:
     low, high = point.interval
     return (
-        names,
-        "yes" if point in found.front else "no",
         f"{point.threshold:.4g}",
         f"{point.exact:.2%}",
         f"{low * 100:.1f} to {high * 100:.1f} %",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from trm_export.exporters.c_source.again import Again
 from trm_export.exporters.c_source.arrays import CODES, LANES, Weights
 from trm_export.exporters.c_source.layout import Layout
 from trm_export.model import TRM
@@ -39,10 +40,14 @@ ACTIVATIONS = {
 
 
 def source_files(
-    model: TRM, weights: Weights, layout: Layout, contract: StepContract
+    model: TRM,
+    weights: Weights,
+    layout: Layout,
+    contract: StepContract,
+    again: Again | None = None,
 ) -> dict[str, str]:
-    """Name -> text of the C files."""
-    facts = _facts(model, weights, layout, contract)
+    """Name -> text of the C files; without `again` it makes one try of a puzzle."""
+    facts = {**_facts(model, weights, layout, contract), "again": again}
     environment = _environment()
     return {name: environment.get_template(f"{name}.j2").render(facts) for name in _TEMPLATES}
 
@@ -118,6 +123,9 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters["numbers"] = numbers
+    environment.filters["table"] = lambda row: "".join(
+        f"        {line}\n" for line in _lines(map(str, row))
+    )
     environment.filters["member"] = _member
     return environment
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from trm_export.errors import ParityError, UsageError
+from trm_export.exporters.c_source.again import Again, again_of, refusal
 from trm_export.exporters.c_source.arrays import LANES, dense_layers, weights_of
 from trm_export.exporters.c_source.compiled import compiled_server, compiler
 from trm_export.exporters.c_source.fitting import INTEGER, Choice, filled, fitting, more_exact
@@ -56,6 +57,7 @@ def generate(
     keep: Sequence[str] = (),
     limits: Limits | None = None,
     judged: Puzzles | None = None,
+    tries: int = 1,
     force: bool = False,
     source: Path | None = None,
     tell: Tell = silent,
@@ -71,6 +73,7 @@ def generate(
         limits: of the microcontroller; tiles are chosen to fit as well, and in int8 layers
             stay float32 as far as they fit and lower the error.
         judged: puzzles on which the code is compared in full, beyond single steps.
+        tries: how often a puzzle can be asked; with 1 the code has no function for it.
         force: replace a folder that this tool did not make.
         source: the file the model was loaded from, which is never replaced.
         tell: called with what is being done.
@@ -82,22 +85,27 @@ def generate(
     problems = list(refusals(model, precision or PRECISION))
     if problems:
         raise UsageError(" ".join(problems))
+    contract = contract_for(model, batch=1, precision=precision or PRECISION)
+    if (problem := refusal(contract, tries)) is not None:
+        raise UsageError(problem)
+    again = again_of(contract, tries)
     require_suffix(folder, "")
     if source is not None:
         refuse_source(folder, source)
     refuse_overwrite(folder, force=force)
     shared, kept = Shared(model), _kept(model, precision, keep)
     choice = Choice(precision or PRECISION, keep=kept)
-    if limits is not None:
-        choice = fitting(model.keras, limits, precision, kept)
+    room = again.within(limits) if again else limits
+    if room is not None:
+        choice = fitting(model.keras, room, precision, kept)
         if choice.precision == INTEGER:
             tell("Ranking the layers")
-            choice = filled(shared, limits, choice, puzzles)
+            choice = filled(shared, room, choice, puzzles)
     contract = contract_for(model, batch=1, precision=choice.precision)
     with write_together(force=force) as writing:
         new, beside = writing(folder), writing(sidecar(folder))
         start = time.perf_counter()
-        layout = _write(model.keras, contract, new, choice)
+        layout = _write(model.keras, contract, new, choice, again)
         written = time.perf_counter()
         try:
             tell("Compiling, and comparing with Keras")
@@ -149,13 +157,20 @@ def refusals(model: StepModel, precision: str) -> Iterator[str]:
         yield f"c: the model is too large; positions and width must be less than {_WIDEST:,}."
 
 
-def _write(model: TRM, contract: StepContract, folder: Path, choice: Choice) -> Layout:
+def _write(
+    model: TRM,
+    contract: StepContract,
+    folder: Path,
+    choice: Choice,
+    again: Again | None = None,
+) -> Layout:
     """Writes all files of the folder; returns its memory."""
     weights = weights_of(model, choice.precision, choice.keep)
     layout = layout_of(model, weights, choice.rows)
     folder.unlink(missing_ok=True)
     folder.mkdir()
-    files = source_files(model, weights, layout, contract)
+    layout = again.added_to(layout) if again else layout
+    files = source_files(model, weights, layout, contract, again)
     files[SOURCE_CONTRACT] = contract.to_json()
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")

@@ -61,6 +61,11 @@ inline float narrowed(double value) {
   return std::copysign(std::numeric_limits<float>::infinity(), value < 0 ? -1.0F : 1.0F);
 }
 
+// Generators of the symmetries of a task: permutations of the cells, and classes of token ids.
+struct Symmetries {
+  std::vector<std::vector<std::int64_t>> positions, tokens;
+};
+
 struct Contract {
   std::string text;  // the JSON it was read from
   std::string model_name, precision, halt_kind, granularity;
@@ -70,6 +75,7 @@ struct Contract {
   std::int32_t max_steps = 1, passes = 1;
   std::optional<std::vector<std::string>> alphabet;  // at [id]: the characters of that token id
   std::int64_t num_puzzle_identifiers = 0;           // 0: none
+  std::optional<Symmetries> symmetries;
 
   std::size_t cells() const { return find_spec(inputs, "inputs")->row_size(); }
   std::int64_t ids() const { return find_spec(outputs, "logits")->shape[2]; }
@@ -376,8 +382,7 @@ inline bool all_differ(const std::vector<std::int64_t>& numbers, std::int64_t mo
   return known.size() == numbers.size() && (known.empty() || (*known.begin() >= 0 && *known.rbegin() < most));
 }
 
-// The symmetries of the task: checked, and not used yet.
-inline void read_symmetries(Fields& fields, const Contract& contract) {
+inline void read_symmetries(Fields& fields, Contract& contract) {
   if (!fields.has("symmetries")) return;
   Problems& problems = fields.problems();
   Fields both(fields.get("symmetries"), "symmetries", {"positions", "tokens"}, problems);
@@ -386,16 +391,30 @@ inline void read_symmetries(Fields& fields, const Contract& contract) {
     return spec && spec->shape.size() > axis ? spec->shape[axis] : 0;
   };
   const std::int64_t cells = size(contract.inputs, "inputs", 1), ids = size(contract.outputs, "logits", 2);
-  for (const auto& order : read_wholes(both, "positions")) {
+  contract.symmetries = {read_wholes(both, "positions"), read_wholes(both, "tokens")};
+  for (const auto& order : contract.symmetries->positions) {
     if (static_cast<std::int64_t>(order.size()) == cells && all_differ(order, cells)) continue;
     problems.emplace_back("symmetries.positions: expected permutations of the cells");
   }
   std::vector<std::int64_t> every;
-  for (const auto& list : read_wholes(both, "tokens")) {
+  for (const auto& list : contract.symmetries->tokens) {
     if (list.size() < 2) problems.emplace_back("symmetries.tokens: expected classes of 2 or more token ids");
     every.insert(every.end(), list.begin(), list.end());
   }
   if (!all_differ(every, ids)) problems.emplace_back("symmetries.tokens: expected each token id once");
+}
+
+// How confident an answer is: checked, and not used.
+inline void read_confidence(Fields& fields, const Contract& contract) {
+  if (!fields.has("confidence")) return;
+  Problems& problems = fields.problems();
+  Fields rule(fields.get("confidence"), "confidence",
+              {"bias", "score", "moved", "agreement", "puzzles", "tries"}, problems);
+  for (const std::string key : {"bias", "score", "agreement"}) rule.number(key);
+  for (const std::string key : {"puzzles", "tries"}) rule.whole(key, 1, INT32_MOST);
+  if (rule.number("moved") != 0 && contract.is_loop()) {
+    problems.emplace_back("confidence.moved: expected 0 in a loop");
+  }
 }
 
 // Free texts for people: of the right type, and without what a terminal would act on.
@@ -436,7 +455,7 @@ inline Contract Contract::parse(const std::string& text) {
   Fields fields(&value, "",
                 {"schema_version", "model_name", "precision", "batch", "inputs", "carry", "outputs", "halt",
                  "max_steps", "made_by", "granularity", "passes", "alphabet", "num_puzzle_identifiers"},
-                problems, {"puzzle_table_sha256", "symmetries"});
+                problems, {"puzzle_table_sha256", "confidence", "symmetries"});
   Contract contract;
   contract.text = text;
   read_texts(fields, contract);
@@ -447,12 +466,17 @@ inline Contract Contract::parse(const std::string& text) {
   contract.inputs = read_specs(fields, "inputs", contract.batch);
   contract.carry = read_specs(fields, "carry", contract.batch);
   contract.outputs = read_specs(fields, "outputs", contract.batch);
-  Fields halt(fields.get("halt"), "halt", {"kind", "threshold"}, problems, {"trained"});
+  Fields halt(fields.get("halt"), "halt", {"kind", "threshold"}, problems,
+              {"trained", "settled"});
   contract.halt_kind = halt.choice("kind", {"q_halt", "q_halt_minus_q_continue"});
   contract.threshold = halt.number("threshold");
   if (halt.has("trained")) {
     halt.number("trained");
     if (contract.is_loop()) problems.emplace_back("halt.trained: expected null in a loop");
+  }
+  if (halt.has("settled")) {
+    if (!(halt.number("settled") > 0)) problems.emplace_back("halt.settled: expected a number above 0");
+    if (contract.is_loop()) problems.emplace_back("halt.settled: expected null in a loop");
   }
   if (fields.has("alphabet")) {
     contract.alphabet.emplace();
@@ -463,6 +487,7 @@ inline Contract Contract::parse(const std::string& text) {
   }
   read_identifiers(fields, contract);
   read_symmetries(fields, contract);
+  read_confidence(fields, contract);
   if (problems.empty()) Rules(contract, problems).check();
   refuse_if(problems, "The step contract is not valid:");
   return contract;

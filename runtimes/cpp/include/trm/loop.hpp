@@ -8,10 +8,11 @@
 #include <functional>
 #include <limits>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
-#include "tensors.hpp"
+#include "tries.hpp"
 
 namespace trm {
 
@@ -66,12 +67,20 @@ struct Solution {
   std::vector<std::int32_t> steps;
   std::vector<float> q_halt;  // NaN without a finite step
   std::vector<Stop> reasons;
+  // With several tries: how many were begun, the steps of all, and which one gave the answer.
+  std::vector<std::int32_t> tries, total_steps, chosen;
+
+  Solution() = default;
+  Solution(std::size_t rows, std::size_t cells)
+      : answers(rows * cells), steps(rows), q_halt(rows, std::numeric_limits<float>::quiet_NaN()),
+        reasons(rows, Stop::running) {}
 };
 
-// Is told of the puzzles that a call has ended; cancels the rest by returning false.
+// Is told of the puzzles that a call has ended; cancels the rest by returning false. With several tries
+// only puzzles that have ended have an answer.
 using OnStep = std::function<bool(const Solution&, const std::vector<std::size_t>& ended)>;
 
-struct Options {
+struct Options : TryOptions {
   std::optional<double> threshold;  // in logits, infinite to run all steps; default: the contract's
   std::optional<std::int64_t> max_steps;
   std::optional<double> deadline;     // in seconds, checked before every call
@@ -79,24 +88,29 @@ struct Options {
   OnStep on_step;
 };
 
+// A row is a try of a puzzle: row k * N + i is try k of puzzle i, so that without more tries it is the puzzle.
 class Rollout {
  public:
   Rollout(Runner& runner, const Tensors& puzzles, const Options& options)
-      : runner_(runner), contract_(runner.contract()), puzzles_(puzzles) {
-    const std::size_t count = rows_of(puzzles);
-    check_inputs(contract_, puzzles, count);
+      : runner_(runner), contract_(runner.contract()), puzzles_(puzzles), count_(rows_of(puzzles)) {
+    check_inputs(contract_, puzzles, count_);
     refuse_padding(contract_, puzzles.at("inputs"));
     read(options);
-    const std::size_t most = static_cast<std::size_t>(options.slots.value_or(64));
-    const std::size_t width =
-        contract_.is_dynamic() ? std::min(most, count) : static_cast<std::size_t>(contract_.batch);
-    check_limits(contract_, width, max_steps_);
-    found_ = {std::vector<std::int32_t>(count * contract_.cells()), std::vector<std::int32_t>(count),
-              std::vector<float>(count, std::numeric_limits<float>::quiet_NaN()),
-              std::vector<Stop>(count, Stop::running)};
-    for (std::size_t slot = 0; slot < width; ++slot)
-      slots_.push_back({slot < count ? slot : 0, slot >= count});
-    next_ = std::min(width, count);
+    const std::size_t rows = count_ * tries_.count();
+    first_ = tries_.is_vote() ? rows : count_;
+    const std::size_t slots = static_cast<std::size_t>(options.slots.value_or(64));
+    most_ = contract_.is_dynamic() ? std::min(slots, rows) : static_cast<std::size_t>(contract_.batch);
+    const std::size_t width = contract_.is_dynamic() ? std::min(most_, first_) : most_;
+    check_limits(contract_, most_, max_steps_);
+    rows_ = Solution(rows, contract_.cells());
+    scores_ = rows_.q_halt;
+    left_.assign(count_, first_ / count_);
+    done_.assign(count_, false);
+    if (is_several()) {
+      found_ = Solution(count_, contract_.cells());
+      for (auto* list : {&found_.tries, &found_.total_steps, &found_.chosen}) list->resize(count_);
+    }
+    while (slots_.size() < width) slots_.push_back(taken({0, true, true}));
     carry_ = start_carry(contract_, width);
   }
 
@@ -106,58 +120,160 @@ class Rollout {
 
   // One step of every slot; returns the puzzles that it has ended.
   std::vector<std::size_t> advance() {
-    std::vector<std::size_t> rows, ended;
-    for (const Slot& slot : slots_) rows.push_back(slot.puzzle);
-    Tensors inputs;
-    for (const auto& [name, tensor] : puzzles_) inputs[name] = take_rows(tensor, rows);
-    StepOutput output = runner_.step(inputs, carry_);
+    StepOutput output = runner_.step(fed(), carry_);
     carry_ = std::move(output.carry);
+    std::vector<std::size_t> over;  // the rows that have stopped
     for (std::size_t index = 0; index < slots_.size(); ++index) {
       if (slots_[index].idle) continue;
-      latch(slots_[index].puzzle, index, output.outputs);
-      if (found_.reasons[slots_[index].puzzle] != Stop::running) ended.push_back(slots_[index].puzzle);
+      latch(slots_[index].row, index, output.outputs);
+      if (rows_.reasons[slots_[index].row] != Stop::running) over.push_back(slots_[index].row);
     }
-    return ended;
+    return finish(over);
   }
 
-  // Gives free slots to waiting puzzles; others idle or, with a dynamic batch, are dropped.
+  // Gives free slots to waiting rows; others idle or, with a dynamic batch, are dropped.
   void refill() {
     std::vector<std::size_t> kept;
     for (std::size_t index = 0; index < slots_.size(); ++index) {
       Slot& slot = slots_[index];
-      const Stop reason = slot.idle ? Stop::halted : found_.reasons[slot.puzzle];
+      const Stop reason = slot.idle ? Stop::halted : rows_.reasons[slot.row];
       if (reason == Stop::nonfinite) {
         for (const Spec& spec : contract_.carry) fill_row(spec, carry_.at(spec.name).row(index));
       }
-      if (reason != Stop::running)
-        slot = next_ < found_.reasons.size() && !slot.idle ? Slot{next_++, false} : Slot{slot.puzzle, true};
+      slot = reason != Stop::running ? taken({slot.row, true, true}) : Slot{slot.row, false, false};
+      if (!slot.fresh) tries_.disturb(carry_, index, number(slot.row), rows_.steps[slot.row]);
       if (const Spec* spec = find_spec(contract_.carry, "halted")) {
         char* row = carry_.at("halted").row(index);
-        if (spec->dtype == Dtype::int32) set_element<std::int32_t>(row, 0, reason != Stop::running);
-        else set_element<char>(row, 0, reason != Stop::running);
+        if (spec->dtype == Dtype::int32) set_element<std::int32_t>(row, 0, slot.fresh);
+        else set_element<char>(row, 0, slot.fresh);
       }
       if (!slot.idle) kept.push_back(index);
     }
-    if (!contract_.is_dynamic() || kept.size() == slots_.size()) return;
-    std::vector<Slot> slots;
-    for (const std::size_t index : kept) slots.push_back(slots_[index]);
-    slots_ = std::move(slots);
-    for (auto& [name, tensor] : carry_) tensor = take_rows(tensor, kept);
+    if (!contract_.is_dynamic()) return;
+    if (kept.size() < slots_.size()) {
+      std::vector<Slot> slots;
+      for (const std::size_t index : kept) slots.push_back(slots_[index]);
+      slots_ = std::move(slots);
+      for (auto& [name, tensor] : carry_) tensor = take_rows(tensor, kept);
+    }
+    grow();
   }
 
-  const Solution& so_far() const { return found_; }
+  const Solution& so_far() const { return is_several() ? found_ : rows_; }
 
-  // The results; puzzles that have not stopped get this reason.
+  // The results; puzzles that are not done get this reason.
   Solution solution(Stop reason) {
-    std::replace(found_.reasons.begin(), found_.reasons.end(), Stop::running, reason);
+    if (!is_several()) {
+      std::replace(rows_.reasons.begin(), rows_.reasons.end(), Stop::running, reason);
+      return std::move(rows_);
+    }
+    for (std::size_t puzzle = 0; puzzle < count_; ++puzzle) {
+      if (!done_[puzzle]) choose(puzzle, reason);
+    }
     return std::move(found_);
   }
 
  private:
   struct Slot {
-    std::size_t puzzle;
-    bool idle;
-  };  // an idle slot is fed the puzzle that it had last
+    std::size_t row;
+    bool idle;   // it is fed the row that it had last
+    bool fresh;  // the next step begins its row
+  };
+
+  bool is_several() const { return tries_.count() > 1; }
+  std::size_t number(std::size_t row) const { return row / count_; }
+
+  // A slot with the next row that waits, or this one without any.
+  Slot taken(const Slot& otherwise) {
+    if (next_ < first_) return {next_++, false, true};
+    while (!later_.empty()) {
+      const std::size_t row = *later_.begin();
+      later_.erase(later_.begin());
+      if (rows_.reasons[row] == Stop::running) return {row, false, true};
+    }
+    return otherwise;
+  }
+
+  // The inputs of all slots, in their guises.
+  Tensors fed() const {
+    std::vector<std::size_t> puzzles;
+    for (const Slot& slot : slots_) puzzles.push_back(slot.row % count_);
+    Tensors inputs;
+    for (const auto& [name, tensor] : puzzles_) inputs[name] = take_rows(tensor, puzzles);
+    for (std::size_t index = 0; index < slots_.size(); ++index) {
+      if (const Guise* guise = tries_.guise(number(slots_[index].row))) guise->ask(inputs["inputs"].row(index));
+    }
+    return inputs;
+  }
+
+  // Ends puzzles with a sure try, and asks others again; returns the puzzles that are done now.
+  std::vector<std::size_t> finish(const std::vector<std::size_t>& over) {
+    std::vector<std::size_t> ended;
+    for (const std::size_t row : over) {
+      const std::size_t puzzle = row % count_;
+      if (left_[puzzle] > 0) --left_[puzzle];
+      if (!tries_.is_vote() && is_sure(row)) left_[puzzle] = 0;
+      else if (!tries_.is_vote() && row == puzzle) ask_again(puzzle);
+      if (left_[puzzle] > 0 || done_[puzzle]) continue;
+      done_[puzzle] = true;
+      ended.push_back(puzzle);
+    }
+    for (const std::size_t puzzle : ended) {
+      for (std::size_t row = puzzle; row < rows_.reasons.size(); row += count_) {
+        if (rows_.reasons[row] == Stop::running) rows_.reasons[row] = Stop::cancelled;
+      }
+      if (is_several()) choose(puzzle, std::nullopt);
+    }
+    return ended;
+  }
+
+  bool is_sure(std::size_t row) const {
+    return rows_.reasons[row] != Stop::nonfinite && scores_[row] > sure_;
+  }
+
+  void ask_again(std::size_t puzzle) {
+    left_[puzzle] = tries_.count() - 1;
+    for (std::size_t row = puzzle + count_; row < rows_.reasons.size(); row += count_) later_.insert(row);
+  }
+
+  // New slots for rows that still wait, where more are waiting than slots became free.
+  void grow() {
+    std::vector<Slot> more;
+    while (slots_.size() + more.size() < most_) {
+      more.push_back(taken({0, true, true}));
+      if (more.back().idle) break;
+    }
+    if (!more.empty() && more.back().idle) more.pop_back();
+    if (more.empty()) return;
+    slots_.insert(slots_.end(), more.begin(), more.end());
+    for (const auto& [name, fresh] : start_carry(contract_, more.size())) {
+      Tensor& tensor = carry_.at(name);
+      tensor.shape[0] += fresh.shape[0];
+      tensor.data.insert(tensor.data.end(), fresh.data.begin(), fresh.data.end());
+    }
+  }
+
+  // The result of a puzzle, from its tries; `stopped` is why not all of them are done.
+  void choose(std::size_t puzzle, std::optional<Stop> stopped) {
+    const std::size_t cells = contract_.cells();
+    std::vector<Tries::Result> tries;
+    std::int32_t begun = 0, total = 0;
+    for (std::size_t row = puzzle; row < rows_.reasons.size(); row += count_) {
+      const float q_halt = rows_.q_halt[row];
+      const bool usable = rows_.reasons[row] != Stop::nonfinite && std::isfinite(q_halt);
+      tries.push_back({usable, is_sure(row), scores_[row], q_halt, &rows_.answers[row * cells]});
+      begun += rows_.steps[row] > 0;
+      total += rows_.steps[row];
+    }
+    const std::size_t chosen = tries_.chosen(tries, cells), row = chosen * count_ + puzzle;
+    std::copy_n(tries[chosen].answer, cells, &found_.answers[puzzle * cells]);
+    found_.steps[puzzle] = rows_.steps[row];
+    found_.q_halt[puzzle] = rows_.q_halt[row];
+    found_.reasons[puzzle] = stopped.value_or(rows_.reasons[row]);
+    found_.tries[puzzle] = begun;
+    found_.total_steps[puzzle] = total;
+    found_.chosen[puzzle] = static_cast<std::int32_t>(chosen);
+  }
 
   void read(const Options& options) {
     const auto refuse = [](bool wrong, const std::string& text) {
@@ -183,40 +299,51 @@ class Rollout {
            "with granularity step.");
     max_steps_ = static_cast<std::int32_t>(steps);
     threshold_ = narrowed(options.threshold.value_or(contract_.threshold));
+    const bool all = options.threshold && std::isinf(*options.threshold);  // of the steps are run
+    sure_ = all ? narrowed(contract_.threshold) : threshold_;
+    tries_ = Tries(contract_, options);
   }
 
-  void latch(std::size_t puzzle, std::size_t row, const Tensors& outputs) {
+  void latch(std::size_t own, std::size_t row, const Tensors& outputs) {
     const bool is_loop = contract_.is_loop();
-    std::int32_t& steps = found_.steps[puzzle];
+    std::int32_t& steps = rows_.steps[own];
     steps = is_loop ? element<std::int32_t>(outputs.at("steps").row(row), 0) : steps + 1;
     if (!is_finite(contract_.outputs, outputs, row) || !is_finite(contract_.carry, carry_, row)) {
-      found_.reasons[puzzle] = Stop::nonfinite;
+      rows_.reasons[own] = Stop::nonfinite;
       return;
     }
     const Spec& logits = *find_spec(contract_.outputs, "logits");
     for (std::size_t cell = 0; cell < contract_.cells(); ++cell) {
-      found_.answers[puzzle * contract_.cells() + cell] =
+      rows_.answers[own * contract_.cells() + cell] =
           is_loop ? element<std::int32_t>(outputs.at("answers").row(row), cell)
                   : largest(logits, outputs.at("logits").row(row), cell);
     }
+    if (const Guise* guise = tries_.guise(number(own))) guise->undo(&rows_.answers[own * contract_.cells()]);
     const auto head = [&](const std::string& name) {
       return real(*find_spec(contract_.outputs, name), outputs.at(name).row(row), 0);
     };
-    const float q_halt = found_.q_halt[puzzle] = head("q_halt_logits");
-    const float score = contract_.halt_kind == "q_halt" ? q_halt : q_halt - head("q_continue_logits");
-    if (score > threshold_) found_.reasons[puzzle] = Stop::halted;
-    else if (is_loop || steps >= max_steps_) found_.reasons[puzzle] = Stop::max_steps;
+    const float q_halt = rows_.q_halt[own] = head("q_halt_logits");
+    scores_[own] = contract_.halt_kind == "q_halt" ? q_halt : q_halt - head("q_continue_logits");
+    if (scores_[own] > threshold_) rows_.reasons[own] = Stop::halted;
+    else if (is_loop || steps >= max_steps_) rows_.reasons[own] = Stop::max_steps;
   }
 
   Runner& runner_;
   const Contract& contract_;
   const Tensors& puzzles_;
-  float threshold_ = 0;
+  std::size_t count_;                // of the puzzles
+  float threshold_ = 0, sure_ = 0;   // a row stops, and a puzzle is not asked again, above them
   std::int32_t max_steps_ = 1;
+  Tries tries_;
+  std::size_t most_ = 0;              // slots
   std::vector<Slot> slots_;
-  std::size_t next_ = 0;  // the first puzzle that waits
+  std::size_t next_ = 0, first_ = 0;  // the rows that wait from the beginning
+  std::set<std::size_t> later_;       // those that wait since, all higher
+  std::vector<std::size_t> left_;     // tries of each puzzle to be finished
+  std::vector<bool> done_;
   Tensors carry_;
-  Solution found_;
+  Solution rows_, found_;  // of the rows; with several tries of the puzzles
+  std::vector<float> scores_;
 };
 
 // Solves N puzzles: each has its answer from the step at which it stopped.

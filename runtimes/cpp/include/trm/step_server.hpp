@@ -24,7 +24,8 @@ class StepServer {
   // Answers until the input ends; an Error for what is no message, which it does not send.
   void serve(Runner& runner, const std::string& driver, std::FILE* source) const {
     send("\"protocol\": \"trm-step-server\", \"version\": 1, \"driver\": " + json_text(driver) +
-             ", \"engine\": " + json_text(runner.engine()),
+             ", \"engine\": " + json_text(runner.engine()) + ", \"tries\": " +
+             std::to_string(MOST_TRIES) + ", \"choose\": [\"score\", \"first\", \"vote\"]",
          runner.contract().text);
     std::string line, data;
     while (read_line(source, line)) {
@@ -110,11 +111,17 @@ class StepServer {
     std::size_t at = 0;
     const Tensors puzzles = unpacked(runner.contract().inputs, rows, data, at);
     refuse_rest(data, at);
-    const Solution found = solve(runner, puzzles, options_of(head));
+    const Options options = options_of(head);
+    const Solution found = solve(runner, puzzles, options);
     const auto bytes = [](const auto& list) {
       return std::string(reinterpret_cast<const char*>(list.data()), list.size() * sizeof(list[0]));
     };
-    return bytes(found.answers) + bytes(found.steps) + bytes(found.reasons);
+    const std::string common = bytes(found.answers) + bytes(found.steps) + bytes(found.reasons);
+    if (options.tries == 1) return common;
+    std::vector<std::int32_t> once(rows), none(rows);  // where the model has one guise
+    for (std::size_t row = 0; row < rows; ++row) once[row] = found.steps[row] > 0;
+    if (found.tries.empty()) return common + bytes(once) + bytes(found.steps) + bytes(none);
+    return common + bytes(found.tries) + bytes(found.total_steps) + bytes(found.chosen);
   }
 
   static Options options_of(const Json& head) {
@@ -140,6 +147,14 @@ class StepServer {
       if (found->is_number()) options.threshold = found->number;
       else if (found->text == "max_steps") options.threshold = std::numeric_limits<double>::infinity();
     }
+    options.tries = whole("tries").value_or(options.tries);
+    options.seed = whole("seed").value_or(options.seed);
+    if (const Json* found = given("sigma")) {
+      if (!found->is_number()) throw Error("sigma: expected a number.");
+      options.sigma = found->number;
+    }
+    if (const Json* found = given("vary")) options.vary = found->text;
+    if (const Json* found = given("choose")) options.choose = found->text;
     return options;
   }
 

@@ -1,0 +1,163 @@
+"""`trm-export plan` on real files: the choice, what is kept beside them, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import trm_export as te
+from trm_export.checkpoints.shipped import shipped_checkpoint
+from trm_export.commands.support.app import run
+from trm_export.errors import OtherWeightsError, UsageError
+from trm_export.tasks import get_task
+from trm_runtime import open_runner, solve
+from trm_runtime.__main__ import main as device
+from trm_runtime.measure import joules
+
+SIZE = ["--count", "24", "--tries", "3"]
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped 4x4 model and two of its exports, measured."""
+    folder = tmp_path_factory.mktemp("plan")
+    shutil.copy(shipped_checkpoint("sudoku4"), folder)
+    for precision in ("fp32", "int8"):
+        te.export(
+            folder / "sudoku4.keras", folder / f"sudoku4-{precision}.onnx", precision=precision
+        )
+    assert run(["plan", str(folder / "sudoku4.keras"), "--deadline", "5s", *SIZE]) == 0
+    return folder
+
+
+@pytest.fixture
+def files(made: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    return Path(shutil.copytree(made, tmp_path / "files"))
+
+
+def planned(capsys: pytest.CaptureFixture[str], *words: object, code: int = 0) -> Any:
+    assert run(["plan", *map(str, words), *SIZE, "--json"]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_plan_names_a_file_and_its_command_runs(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = planned(capsys, files / "sudoku4.keras", "--deadline", "500ms", "--exact", "90%")
+    own = found["run"]
+    assert found["within_limits"]
+    assert {Path(cost["file"]).name for cost in found["costs"]} == {
+        "sudoku4-fp32.onnx",
+        "sudoku4-int8.onnx",
+    }
+    least = min(cost["step_ms"] for cost in found["costs"])
+    assert own["mean_ms"] == pytest.approx(own["mean_steps"] * own["step_ms"])
+    assert own["exact"] == own["puzzles"] / 24 == 1
+    assert own["interval"][0] < 0.9
+    assert own["step_ms"] == least
+    assert own["deadline_each"] == pytest.approx(0.5 - own["step_ms"] / 1e3, abs=1e-3)
+    assert own["mean_joules"] is None or found["energy_meter"]
+
+    rows = files / "rows.txt"
+    rows.write_text("2.4.....1..442..\n")
+    words = shlex.split(own["command"].replace("PUZZLES", str(rows)))
+    assert words[:3] == ["python", "-m", "trm_runtime"]
+    assert device(words[3:]) == 0
+    assert capsys.readouterr().out.startswith("2143341213244231\t")
+    names = {"solve": solve, "open_runner": open_runner, "puzzles": "2.4.....1..442.."}
+    solution = eval(own["python"], names)
+    assert solution.texts == ["2143341213244231"]
+
+
+def test_a_second_plan_measures_nothing_that_is_known(
+    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trm_export.api.planning.step_cost", None)
+    monkeypatch.setattr("trm_export.api.planning.run_tries", None)
+    found = planned(capsys, files / "sudoku4.keras", "--budget", "8steps")
+    assert found["run"]["tries"] * found["run"]["max_steps"] <= 8
+    assert found["run"]["deadline_each"] is None
+    with pytest.raises(TypeError):
+        te.plan(files / "sudoku4-int8.onnx", budget=8, count=25, tries=3)
+    beside = files / "sudoku4-int8.onnx.plan.json"
+    beside.write_text(beside.read_text()[:-20])
+    with pytest.raises(TypeError):
+        te.plan(files / "sudoku4-int8.onnx", budget=8, count=24, tries=3)
+
+
+@pytest.mark.parametrize(
+    ("limits", "problem"),
+    [
+        (["--deadline", "0.001ms"], "No file computes a step within 0.001 ms; the nearest is "),
+        (["--memory", "1kB"], "No file runs within 1 kB; the nearest is sudoku4-"),
+    ],
+)
+def test_no_choice_within_the_limits_is_one_sentence(
+    files: Path, capsys: pytest.CaptureFixture[str], limits: list[str], problem: str
+) -> None:
+    found = planned(capsys, files / "sudoku4.keras", *limits, code=1)
+    assert found["run"] is None
+    assert found["problem"].startswith(problem)
+    assert run(["plan", str(files / "sudoku4.keras"), *limits, *SIZE]) == 1
+    assert f"Error: {problem}" in " ".join(capsys.readouterr().err.split())
+
+
+def test_an_accuracy_that_no_choice_has(files: Path) -> None:
+    puzzles = get_task("sudoku4").puzzles("validation", count=8)
+    wrong = puzzles.solutions.copy()
+    wrong[::2] = wrong[::2, ::-1]
+    known = replace(puzzles, labels=wrong)
+    found = te.plan(files / "sudoku4-fp32.onnx", exact=95, tries=2, puzzles=known)
+    assert not found
+    assert found.run is not None
+    assert found.run.exact < 0.9
+    assert found.problem.startswith("No choice within the limits answers 95 % of these puzzles")
+    assert "The nearest choice" in found.tables()[0].title
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "A plan needs a limit"),
+        (["--deadline", "50"], "--deadline: expected something like 50ms"),
+        (["--budget", "3h"], "--budget: expected something like 20steps"),
+        (["--memory", "lots"], "--memory: expected something like 1MB"),
+        (["--exact", "101"], "The percentage exact must be at most 100"),
+        (["--deadline", "-1s"], "deadline must be a number above 0"),
+    ],
+)
+def test_wrong_limits_are_refused(
+    files: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert run(["plan", str(files / "sudoku4.keras"), *words]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_files_must_be_exports_of_the_model(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    alone = Path(shutil.copy(files / "sudoku4.keras", tmp_path / "alone.keras"))
+    with pytest.raises(UsageError, match=r"No exported file of .*alone\.keras lies"):
+        te.plan(alone, deadline=1.0)
+    other = shipped_checkpoint("maze9")
+    with pytest.raises(OtherWeightsError, match=r"not exported from maze9\.keras"):
+        te.plan(other, files / "sudoku4-fp32.onnx", deadline=1.0)
+
+
+def test_energy_is_that_of_the_meters_that_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trm_runtime.measure.METERS", tmp_path)
+    assert joules() is None
+    for name, energy in (("intel-rapl:0", 2_500_000), ("intel-rapl:1", 500_000)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "energy_uj").write_text(f"{energy}\n")
+    assert joules() == 3.0
