@@ -43,8 +43,6 @@ CAUGHT = [
     ("onnx", "int8", "halts_one_step_late"),
     ("onnx", "int8", "halting_heads_swapped"),
     ("onnx", "int8", "an_older_checkpoint_of_the_same_run"),
-    ("onnx", "int4", "two scales swapped"),
-    ("onnx", "int4", "norm_epsilon_1e_6"),
     ("tflite", "int8", "one value by one step"),
     ("tflite", "int8", "one scale off by one digit"),
     ("tflite", "int8", "no_reset_of_z_l"),
