@@ -33,6 +33,8 @@ from trm_export.exporters.probe import probe_puzzles
 from trm_export.exporters.shared import Shared
 from trm_export.model import TRM
 from trm_runtime.drivers.onnxruntime import OnnxRunner
+from trm_runtime.open import open_runner
+from trm_runtime.parity import check
 from trm_runtime.parity.gates import GATES
 
 Array = np.ndarray[Any, Any]
@@ -111,6 +113,18 @@ def test_the_file_holds_small_weights_and_passes_its_gate(
         assert stored["float32"] < 4 * (HEADS + 2500)  # heads, embeddings, start states, scales
         passes = 1 if rolled or granularity == "block" else sudoku4.config.passes
         assert info.nodes["QuantizeLinear"] >= 4 * passes
+
+
+def test_a_row_that_takes_another_way_is_judged_among_more_rows(tmp_path: Path) -> None:
+    model = load_model(shipped_checkpoint("sudoku9"))
+    few, path = probe_puzzles(model), tmp_path / "m.onnx"
+    kind, choices = format_named("onnx"), Choices("int8")
+    result = export(model, path, few, kind, choices)
+    assert "32 puzzles" in result.verdict
+    steps = check(Shared(model).golden(few), open_runner(path), steps_only=True)
+    assert steps.broken is not None
+    assert steps.broken.name == "forced values"
+    assert "cosine" in steps.verdict
 
 
 def test_a_calibration_is_told_beside_the_file(

@@ -28,6 +28,7 @@ from trm_export.exporters.format import Documents, Format, Job, Tell, silent
 from trm_export.exporters.integer_io import integer_contract
 from trm_export.exporters.kept_layers import chosen
 from trm_export.exporters.measured import measured_text
+from trm_export.exporters.probe import probe_puzzles
 from trm_export.exporters.puzzle_table_file import table_bytes, table_sha256
 from trm_export.exporters.shared import Shared
 from trm_export.files import (
@@ -41,11 +42,12 @@ from trm_export.files import (
 from trm_export.model import TRM
 from trm_export.step.signature import contract_for, outgoing
 from trm_export.step.step_model import AnyModel, adapt
+from trm_export.tasks import find_task
 from trm_export.version import TOOL
 from trm_runtime.integer import has_int8_io, has_int32_halted
 from trm_runtime.message_text import counted
 from trm_runtime.open import open_runner
-from trm_runtime.parity import Golden, Puzzles, check
+from trm_runtime.parity import Golden, ParityResult, Puzzles, check
 from trm_runtime.parity.gates import is_integer
 from trm_runtime.parity.judge import DECISIONS
 from trm_runtime.puzzle_table import table_beside
@@ -252,6 +254,8 @@ def _written(job: Job, kind: Format, path: Path) -> Documents:
         raise UsageError(f"{name} cannot be traced: {reason_of(error)}{hint}.") from error
 
 
+_MORE = 32  # puzzles of a second look
+
 _Check = tuple[float | None, str, Documents]
 _UNCHECKED: _Check = (None, "not checked", {})
 
@@ -266,6 +270,9 @@ def _checked(job: Job, written: tuple[Path, Path | None], path: Path) -> _Check:
     candidate = open_runner(file, puzzle_table=table)
     golden = _golden(job)
     result = check(golden, candidate, steps_only=True)
+    if _a_row_may_decide(job, result):
+        golden = job.shared.golden(probe_puzzles(job.model, _MORE))
+        result = check(golden, candidate, steps_only=True)
     broken = result.broken
     if broken is None:
         text = measured_text(result, golden, file)
@@ -276,6 +283,19 @@ def _checked(job: Job, written: tuple[Path, Path | None], path: Path) -> _Check:
     if integer and not result.forced and broken.name in DECISIONS:
         return None, f"{puzzles}: too few to judge {broken.name} of an integer loop.", {}
     raise ParityError(f"{path} was not written: {result.verdict}")
+
+
+def _a_row_may_decide(job: Job, result: ParityResult) -> bool:
+    """Whether an integer file failed by a cosine, which is of all rows of a step together.
+
+    A row whose next decision is nearly a tie can take another way in one step; among a few rows
+    that is below a gate that many rows are above. So such a file is judged on more.
+    """
+    broken = result.broken
+    if broken is None or not result.forced or broken.name in DECISIONS:
+        return False
+    few = job.shared.few or len(job.puzzles.inputs) >= _MORE or find_task(job.model) is None
+    return is_integer(job.contract.precision) and not few
 
 
 def _golden(job: Job) -> Golden:
