@@ -18,6 +18,7 @@ from trm_export.errors import OtherWeightsError, UsageError
 from trm_export.tasks import get_task
 from trm_runtime import open_runner, solve
 from trm_runtime.__main__ import main as device
+from trm_runtime.digest import tree_digest
 from trm_runtime.measure import joules
 
 SIZE = ["--count", "24", "--tries", "3"]
@@ -138,6 +139,43 @@ def test_wrong_limits_are_refused(
 ) -> None:
     assert run(["plan", str(files / "sudoku4.keras"), *words]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "digest", "code", "message"),
+    [
+        (["sudoku4-fp32.onnx"], "0" * 64, 4, "expected the SHA-256 000"),
+        (["sudoku4-fp32.onnx", "sudoku4-int8.onnx"], "fp32", 4, "sudoku4-int8.onnx: expected the"),
+        (["sudoku4.keras", "sudoku4-fp32.onnx"], "0" * 64, 4, "expected the SHA-256 000"),
+        (["sudoku4-fp32.onnx"], "abc", 2, "expected 64 hexadecimal digits"),
+        (["sudoku4.keras"], "fp32", 2, "are for exported files that are named; name them"),
+        (["sudoku4-fp32.onnx"], "fp32", 0, ""),
+        (["sudoku4.keras", "sudoku4-fp32.onnx"], "fp32", 0, ""),
+    ],
+)
+def test_every_exported_file_has_the_digest_that_is_demanded(
+    files: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    digest: str,
+    code: int,
+    message: str,
+) -> None:
+    demanded = tree_digest(files / "sudoku4-fp32.onnx") if digest == "fp32" else digest
+    paths = [str(files / word) for word in words]
+    options = ["--budget", "8", "--expect-sha256", demanded, *SIZE]
+    assert run(["plan", *paths, *options]) == code
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("command", ["plan", "bench"])
+def test_a_key_without_named_files_is_refused(
+    files: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    limits = ["--budget", "8"] if command == "plan" else []
+    words = [str(files / "sudoku4.keras"), *limits, "--verify-key", str(files / "key.pem")]
+    assert run([command, *words]) == 2
+    assert "exported files that are named" in " ".join(capsys.readouterr().err.split())
 
 
 def test_files_must_be_exports_of_the_model(

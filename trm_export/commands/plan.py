@@ -140,11 +140,12 @@ def plan(
     import trm_export as te
     from trm_export.commands.support.console import emit, progress, remark, sentences, show
 
-    trust.apply(files or ())
+    named = files or []
+    trust.apply(named if model.suffix == ".keras" else [model, *named])
     with progress() as advance:
         found = te.plan(
             model,
-            files or (),
+            named,
             **vars(puzzles),
             deadline=deadline,
             budget=None if budget is None else int(budget),
