@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shlex
 import shutil
@@ -9,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import trm_export as te
@@ -66,6 +68,9 @@ def test_a_plan_names_a_file_and_its_command_runs(
     assert own["deadline_each"] == pytest.approx(0.5 - own["step_ms"] / 1e3, abs=1e-3)
     assert own["mean_joules"] is None or found["energy_meter"]
 
+    one = te.plan(files / "sudoku4-fp32.onnx", budget=8, count=24, tries=3).run
+    assert one is not None
+    assert replace(one, chosen_engine="a; b").command.split(" --engine ")[1].startswith("'a; b' ")
     rows = files / "rows.txt"
     rows.write_text("2.4.....1..442..\n")
     words = shlex.split(own["command"].replace("PUZZLES", str(rows)))
@@ -91,6 +96,69 @@ def test_a_second_plan_measures_nothing_that_is_known(
     beside.write_text(beside.read_text()[:-20])
     with pytest.raises(TypeError):
         te.plan(files / "sudoku4-int8.onnx", budget=8, count=24, tries=3)
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("costs", {"threads": "1; rm -rf ~"}),
+        ("costs", {"threads": 0}),
+        ("costs", {"threads": 512}),
+        ("costs", {"threads": True}),
+        ("costs", {"step_ms": -1}),
+        ("costs", {"step_ms": 0}),
+        ("costs", {"step_ms": 5e-324}),
+        ("costs", {"step_ms": "abc"}),
+        ("costs", {"step_ms": 10**400}),
+        ("costs", {"load_ms": None}),
+        ("costs", {"resident_mb": -1.0}),
+        ("costs", {"step_joules": "x"}),
+        ("costs", {"more": 1}),
+        ("costs", []),
+        ("costs", 1),
+        ("traces", {"exact": ""}),
+        ("traces", {"scores": ""}),
+        ("traces", {"scores": "****"}),
+        ("traces", {"scores": None}),
+        ("traces", {"shape": [3, 16]}),
+        ("traces", {"shape": [3, True, 24]}),
+        ("traces", {"shape": [10**6, 10**6, 10**6]}),
+        ("traces", []),
+    ],
+)
+def test_what_is_kept_and_was_not_written_so_is_measured_again(
+    files: Path, monkeypatch: pytest.MonkeyPatch, part: str, change: Any
+) -> None:
+    beside = files / "sudoku4-fp32.onnx.plan.json"
+    document = json.loads(beside.read_text())
+    found = document[part]["found"]
+    if not isinstance(change, dict):
+        document[part]["found"] = change
+    elif part == "costs":
+        found[0].update(change)
+    else:
+        found.update(change)
+    beside.write_text(json.dumps(document))
+    measure = {"costs": "step_cost", "traces": "run_tries"}[part]
+    monkeypatch.setattr(f"trm_export.api.planning.{measure}", None)
+    with pytest.raises(TypeError, match="'NoneType' object is not callable"):
+        te.plan(files / "sudoku4-fp32.onnx", budget=8, count=24, tries=3)
+
+
+def test_scores_that_no_run_keeps_are_measured_again(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside = files / "sudoku4-fp32.onnx.plan.json"
+    document = json.loads(beside.read_text())
+    found = document["traces"]["found"]
+    monkeypatch.setattr("trm_export.api.planning.run_tries", None)
+    for bad in (np.nan, np.inf, -np.inf):
+        scores = np.frombuffer(base64.b64decode(found["scores"]), "<f4").copy()
+        scores[0] = bad
+        found["scores"] = base64.b64encode(scores.tobytes()).decode()
+        beside.write_text(json.dumps(document))
+        with pytest.raises(TypeError, match="'NoneType' object is not callable"):
+            te.plan(files / "sudoku4-fp32.onnx", budget=8, count=24, tries=3)
 
 
 @pytest.mark.parametrize(

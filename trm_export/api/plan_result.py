@@ -87,7 +87,11 @@ class Run:
     def command(self) -> str:
         """The command line of the device."""
         named = {"threads": self.threads, "engine": self.chosen_engine, **self.options}
-        words = [f"--{k.replace('_', '-')} {v}" for k, v in named.items() if v is not None]
+        words = [
+            f"--{name.replace('_', '-')} {shlex.quote(str(value))}"
+            for name, value in named.items()
+            if value is not None
+        ]
         return f"python -m trm_runtime {shlex.quote(str(self.file))} PUZZLES {' '.join(words)}"
 
     @property

@@ -205,7 +205,8 @@ class _Work:
         file = {"file": tree_digest(path), "engine": engine}
         cost_key = {**file, "machine": cpu_model(), "cores": available_cores()}
         trace_key = {**file, "puzzles": self._digest, "judge": self._judge, **again}
-        costs, traces = kept.costs(cost_key), kept.traces(trace_key)
+        shape = again["tries"], contract.max_steps, len(self._puzzles)
+        costs, traces = kept.costs(cost_key, _threads()), kept.traces(trace_key, shape)
         if costs is not None and traces is not None:
             return costs, traces
         self._tell(share, f"{path.name}: timing a step")
@@ -226,7 +227,7 @@ class _Work:
     def _costs(self, path: Path, contract: StepContract) -> Iterator[StepCost]:
         feeds = self._puzzles.feeds(contract.num_puzzle_identifiers)
         one = {name: array[:1] for name, array in feeds.items()}
-        for threads in sorted({1, available_cores()}):
+        for threads in _threads():
             yield step_cost(path, one, threads, self._engine)
 
     def _traces(
@@ -251,6 +252,11 @@ class _Work:
         if bad := max(trace.nonfinite for trace in traces):
             raise NonfiniteError(path, bad, len(self._puzzles), ", so there is no plan")
         return traces
+
+
+def _threads() -> list[int]:
+    """The numbers of threads that are timed."""
+    return sorted({1, available_cores()})
 
 
 _Found = tuple[Path, "StepContract", tuple[StepCost, ...], tuple["Trace", ...]]
