@@ -197,7 +197,16 @@ def test_an_accuracy_that_no_choice_has(files: Path) -> None:
         ([], "A plan needs a limit"),
         (["--deadline", "50"], "--deadline: expected something like 50ms"),
         (["--budget", "3h"], "--budget: expected something like 20steps"),
+        (["--budget", "1.5"], "--budget: expected something like 20steps, got '1.5'."),
+        (["--budget", "1e400"], "--budget: expected something like 20steps"),
+        (["--budget", "nan"], "--budget: expected something like 20steps"),
         (["--memory", "lots"], "--memory: expected something like 1MB"),
+        (["--memory", "nanMB"], "--memory: expected something like 1MB"),
+        (["--memory", "1e400MB"], "--memory: expected something like 1MB"),
+        (["--memory", "1e305MB"], "--memory: expected something like 1MB"),
+        (["--memory", "0.5B"], "memory must be a number above 0, got 0."),
+        (["--exact", "nan"], "--exact: expected something like 95"),
+        (["--deadline", "1e306s"], "deadline must be a number above 0"),
         (["--exact", "101"], "The percentage exact must be at most 100"),
         (["--deadline", "-1s"], "deadline must be a number above 0"),
     ],
@@ -207,6 +216,30 @@ def test_wrong_limits_are_refused(
 ) -> None:
     assert run(["plan", str(files / "sudoku4.keras"), *words]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        {"deadline": "50ms"},
+        {"deadline": True},
+        {"deadline": 10**400},
+        {"budget": "a"},
+        {"budget": True},
+        {"budget": 1.5},
+        {"memory": "30MB"},
+        {"memory": True},
+        {"exact": [95]},
+    ],
+)
+def test_a_limit_is_a_number(limit: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"^{next(iter(limit))} must be a "):
+        te.plan(shipped_checkpoint("sudoku4"), **limit)
+
+
+def test_limits_of_any_size_are_met(files: Path) -> None:
+    for limit in ({"deadline": 1e300}, {"budget": 10**200}, {"memory": 10**200}):
+        assert te.plan(files / "sudoku4-fp32.onnx", count=24, tries=3, **limit)
 
 
 @pytest.mark.parametrize(

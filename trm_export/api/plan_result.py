@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,9 @@ class Limits:
 
     def steps(self, cost: StepCost) -> int | None:
         """The most steps of a puzzle; None without a limit."""
-        timed = None if self.deadline is None else int(self.deadline * 1e3 / cost.step_ms)
+        timed = None
+        if self.deadline is not None:
+            timed = int(min(self.deadline * 1e3 / cost.step_ms, sys.maxsize))
         known = [one for one in (timed, self.budget) if one is not None]
         return min(known) if known else None
 

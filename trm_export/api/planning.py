@@ -6,6 +6,7 @@ import hashlib
 import shlex
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ from trm_runtime.measure import joules, load_engine
 from trm_runtime.message_text import counted
 from trm_runtime.open import open_runner
 from trm_runtime.parity.counts import wilson
+from trm_runtime.strict_json import LARGEST
 from trm_runtime.tries import plan_tries
 from trm_runtime.try_options import CHOOSE, SIGMA, VARY
 
@@ -93,7 +95,8 @@ def plan(
         progress: called with the share done, and what is being done.
 
     Raises:
-        UsageError: no limit, no exported file, a file of granularity loop.
+        UsageError: no limit, one that is no number above 0, no exported file, a file of
+            granularity loop.
         OtherWeightsError: a file was not made from the model.
         RejectedInputError: a file or the puzzles cannot be used.
         NonfiniteError: a file computes NaN or infinity.
@@ -126,8 +129,9 @@ def _limits(
     if all(value is None for value in given.values()):
         raise UsageError("A plan needs a limit: a deadline, a budget of steps, memory, or exact.")
     for name, value in given.items():
-        if value is not None and not 0 < value < float("inf"):
-            raise UsageError(f"{name} must be a number above 0, got {value!r}.")
+        number = isinstance(value, Real) and not isinstance(value, bool)
+        if value is not None and not (number and 0 < value <= LARGEST):
+            raise UsageError(f"{name} must be a number above 0, got {value!r:.80}.")
     if exact is not None and exact > 100:
         raise UsageError(f"The percentage exact must be at most 100, got {exact!r}.")
     refuse_counts(budget=budget)
