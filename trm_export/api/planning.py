@@ -291,19 +291,14 @@ def _planned(found: Sequence[_Found], limits: Limits, engine: str | None) -> tup
         )
     right = np.stack([setting.right for _, setting in choices])
     ms = np.stack([setting.steps * way[2].step_ms for way, setting in choices])
-    table = Candidates(right, ms)
-    rows = np.arange(right.shape[1])
-    best = table.chosen(rows, limits.exact, _LOSE)
-    met = best is not None
-    index = best if best is not None else table.chosen(rows, None, 0.0)
-    assert index is not None
-    expected = table.expected(limits.exact if met else None, _LOSE if met else 0.0)
+    lose = _LOSE if limits.exact is None else 0.0
+    index, expected, met = Candidates(right, ms).reaching(limits.exact, lose)
     run = _run(*choices[index], expected, limits, engine)
     if met:
         return run, ""
     return run, (
-        f"No choice within the limits answers {100 * (limits.exact or 0):.4g} % of these puzzles; "
-        f"the nearest is {run.file.name} with {right[index].mean():.1%}."
+        f"No choice within the limits is expected to answer {100 * (limits.exact or 0):.4g} % of "
+        f"puzzles like these; the nearest is {run.file.name} with {run.exact:.1%}."
     )
 
 
