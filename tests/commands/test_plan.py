@@ -56,6 +56,7 @@ def test_a_plan_names_a_file_and_its_command_runs(
     found = planned(capsys, files / "sudoku4.keras", "--deadline", "500ms", "--exact", "90%")
     own = found["run"]
     assert found["within_limits"]
+    assert "error" not in found
     assert {Path(cost["file"]).name for cost in found["costs"]} == {
         "sudoku4-fp32.onnx",
         "sudoku4-int8.onnx",
@@ -174,6 +175,12 @@ def test_no_choice_within_the_limits_is_one_sentence(
     found = planned(capsys, files / "sudoku4.keras", *limits, code=1)
     assert found["run"] is None
     assert found["problem"].startswith(problem)
+    assert found["error"] == {
+        "type": "TRMError",
+        "message": found["problem"],
+        "problems": [],
+        "exit_code": 1,
+    }
     assert run(["plan", str(files / "sudoku4.keras"), *limits, *SIZE]) == 1
     assert f"Error: {problem}" in " ".join(capsys.readouterr().err.split())
 

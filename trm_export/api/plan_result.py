@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trm_export.errors import TRMError
 from trm_export.version import TOOL, __version__
 from trm_runtime.display import Shown, Table, bytes_text
 from trm_runtime.doctor import cpu_model
@@ -114,7 +115,7 @@ class PlanResult(Shown):
         model: as it was given.
         limits: what was asked for.
         run: how to run the model; where nothing is within the limits the nearest choice, or None
-            if no step is.
+            if no file is small enough or computes a step in time.
         problem: why nothing is within the limits; empty if something is.
         costs: what was measured of each file with each number of threads.
         rows, judge: of the puzzles, and of their answers.
@@ -136,8 +137,10 @@ class PlanResult(Shown):
         return not self.problem
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, in JSON types."""
+        """Everything, in JSON types; where the plan is falsy with an `error`, as commands have."""
         run = self.run
+        failed = {"type": TRMError.__name__, "message": self.problem, "problems": []}
+        error = {} if self else {"error": {**failed, "exit_code": TRMError.exit_code}}
         lines = {} if run is None else {"command": run.command, "python": run.python}
         return {
             "tool": f"{TOOL} {__version__}",
@@ -153,6 +156,7 @@ class PlanResult(Shown):
             "energy_meter": self.metered,
             "machine": cpu_model(),
             "measured_seconds": self.seconds,
+            **error,
         }
 
     @property

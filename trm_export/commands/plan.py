@@ -148,6 +148,7 @@ def plan(
     """
     import trm_export as te
     from trm_export.commands.support.console import emit, progress, remark, sentences, show
+    from trm_export.errors import TRMError
 
     named = files or []
     trust.apply(named if model.suffix == ".keras" else [model, *named])
@@ -177,4 +178,4 @@ def plan(
     if not found:
         if not as_json:
             remark(f"Error: {found.problem}")
-        raise typer.Exit(1)
+        raise typer.Exit(TRMError.exit_code)
