@@ -16,7 +16,7 @@ import pytest
 import trm_export as te
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
-from trm_export.errors import OtherWeightsError, UsageError
+from trm_export.errors import RejectedInputError, UsageError
 from trm_export.tasks import get_task
 from trm_runtime import open_runner, solve
 from trm_runtime.__main__ import main as device
@@ -296,8 +296,33 @@ def test_files_must_be_exports_of_the_model(
     with pytest.raises(UsageError, match=r"No exported file of .*alone\.keras lies"):
         te.plan(alone, deadline=1.0)
     other = shipped_checkpoint("maze9")
-    with pytest.raises(OtherWeightsError, match=r"not exported from maze9\.keras"):
+    with pytest.raises(
+        RejectedInputError, match=r"other weights than .*maze9\.keras: .*fp32\.onnx; a plan chooses"
+    ):
         te.plan(other, files / "sudoku4-fp32.onnx", deadline=1.0)
+
+
+def test_files_of_two_models_are_refused(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = te.export(shipped_checkpoint("maze9"), files / "maze9.onnx").path
+    words = [files / "sudoku4-fp32.onnx", other, "--budget", 8]
+    assert run(["plan", *map(str, words)]) == 4
+    told = " ".join(capsys.readouterr().err.split())
+    assert "maze9.onnx; a plan chooses among files of one model" in told
+    assert "--weights" not in told
+
+
+def test_a_choice_that_solves_nothing_is_told(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    puzzles = get_task("sudoku4").puzzles("validation", count=8)
+    wrong = replace(puzzles, labels=puzzles.solutions[:, ::-1])
+    told = "This choice is not expected to solve any of these puzzles; give it more time or steps."
+    found = te.plan(files / "sudoku4-fp32.onnx", budget=8, tries=2, puzzles=wrong)
+    assert found
+    assert found.run is not None
+    assert found.run.exact == 0
+    assert found.legend.startswith(told)
+    assert told not in te.plan(files / "sudoku4-fp32.onnx", budget=8, tries=3, count=24).legend
 
 
 def test_energy_is_that_of_the_meters_that_can_be_read(

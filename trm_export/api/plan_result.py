@@ -168,10 +168,12 @@ class PlanResult(Shown):
 
     @property
     def legend(self) -> str:
-        """What was measured here, and whether energy was."""
+        """Whether the choice solves anything, what was measured here, and whether energy was."""
         took = f"Measured in {self.seconds:.0f} s, and kept beside the files. " * (self.seconds > 1)
         energy = "" if self.metered else " No meter of energy (RAPL) can be read on this machine."
-        return f"{took}Times are of this machine ({cpu_model()}).{energy}"
+        useless = self.run is not None and not self.run.exact
+        none = "This choice is not expected to solve any of these puzzles; give it more time or steps. "
+        return f"{none * useless}{took}Times are of this machine ({cpu_model()}).{energy}"
 
     def tables(self) -> tuple[Table, ...]:
         """The choice, and what was measured of each file."""

@@ -19,7 +19,7 @@ from trm_export.artifacts.contract_rewrite import embedded_contract
 from trm_export.artifacts.file_list import each_once
 from trm_export.artifacts.file_measures import FileMeasures, StepCost, step_cost
 from trm_export.checkpoints.keras_file import open_keras
-from trm_export.errors import NonfiniteError, OtherWeightsError, RejectedInputError, UsageError
+from trm_export.errors import NonfiniteError, RejectedInputError, UsageError
 from trm_export.halting.planning import Candidates, Setting, settings
 from trm_export.halting.trying import run_tries
 from trm_export.halting.tuning import refuse_loop
@@ -97,8 +97,8 @@ def plan(
     Raises:
         UsageError: no limit, one that is no number above 0, no exported file, a file of
             granularity loop.
-        OtherWeightsError: a file was not made from the model.
-        RejectedInputError: a file or the puzzles cannot be used.
+        RejectedInputError: a file or the puzzles cannot be used, or a file was not made from the
+            model.
         NonfiniteError: a file computes NaN or infinity.
     """
     limits = _limits(deadline, budget, memory, exact)
@@ -152,7 +152,10 @@ def _contracts(model: Path, named: Sequence[Path]) -> dict[Path, StepContract]:
         own = own or contract.made_by.weights_sha256
     others = [path for path, one in contracts.items() if one.made_by.weights_sha256 != own]
     if others:
-        raise OtherWeightsError(dict.fromkeys(others, ()), model.name)
+        raise RejectedInputError(
+            f"Made from other weights than {model}: {', '.join(map(str, others))}; a plan chooses "
+            "among files of one model, so name only these, or export the model again."
+        )
     return contracts
 
 
