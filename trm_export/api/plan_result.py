@@ -172,8 +172,10 @@ class PlanResult(Shown):
         took = f"Measured in {self.seconds:.0f} s, and kept beside the files. " * (self.seconds > 1)
         energy = "" if self.metered else " No meter of energy (RAPL) can be read on this machine."
         useless = self.run is not None and not self.run.exact
-        none = "This choice is not expected to solve any of these puzzles; give it more time or steps. "
-        return f"{none * useless}{took}Times are of this machine ({cpu_model()}).{energy}"
+        none = (
+            "This choice is not expected to solve any of these puzzles; give it more time or steps."
+        )
+        return f"{f'{none} ' * useless}{took}Times are of this machine ({cpu_model()}).{energy}"
 
     def tables(self) -> tuple[Table, ...]:
         """The choice, and what was measured of each file."""
