@@ -39,6 +39,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # away from files in artifacts/, which plan finds
+
+
 @pytest.fixture
 def files(made: Path, tmp_path: Path) -> Path:
     """A copy that a test may change."""

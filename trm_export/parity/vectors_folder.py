@@ -14,9 +14,11 @@ from trm_export.own_files import VECTORS_INDEX
 from trm_export.parity.vectors import Vectors
 from trm_export.version import TOOL, __version__
 from trm_runtime.parity import GATES
+from trm_runtime.parity.gates import is_integer
 
 FORMAT, VERSION = "trm-vectors", 1
 CONTRACT, DATA, README = "contract.json", "tensors.bin", "README.md"
+_WIDER = 5  # times the distance of a cosine from 1
 _ALIGNED = 8  # bytes: every tensor begins at a multiple
 
 _TEXT = """\
@@ -98,8 +100,12 @@ def _packed(tensors: Mapping[str, np.ndarray[Any, Any]]) -> tuple[bytes, dict[st
 
 
 def _gates() -> dict[str, dict[str, float]]:
+    """The gates of parity, wider for integers: among the few rows of a case one decides alone."""
     found = {}
     for precision, gates in GATES.items():
-        values = {"relative_l2": gates.relative_l2, "cosine": gates.cosine}
+        cosine = gates.cosine
+        if cosine is not None and is_integer(precision):
+            cosine = round(1 - _WIDER * (1 - cosine), 6)
+        values = {"relative_l2": gates.relative_l2, "cosine": cosine}
         found[precision] = {name: value for name, value in values.items() if value is not None}
     return found
