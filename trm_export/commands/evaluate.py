@@ -83,7 +83,7 @@ def evaluate(
         found = te.evaluate(
             model,
             **vars(puzzles),
-            **vars(again),
+            **again.asked(),
             count=count,
             vote=vote,
             judge=judge,
