@@ -127,8 +127,7 @@ class TuneResult(Shown):
         """What the confidence depends on, or that it is dropped; nothing without either."""
         if self.confidence is None:
             return self._without_confidence if self.dropped else ""
-        names = ("score", "moved", "agreement")
-        used = [name for name in names if getattr(self.confidence, name)]
+        used = self.confidence.used
         puzzles = counted(self.confidence.puzzles, "puzzle")
         verb = self._verb(same=self.confidence == self.contract.confidence)
         if not used:
