@@ -153,8 +153,10 @@ def test_the_confidence_goes_into_the_file_and_withholds_answers(
     whole = score["calibration"]["curve"][-1]
     assert whole["answered"] == 64
     assert whole["risk"] == pytest.approx(1 - score["exact"])
-    assert run(["evaluate", str(target), *SIZE, "--abstain", "0.9"]) == 0
-    assert "Wrong answers among the most confident" in " ".join(capsys.readouterr().out.split())
+    assert run(["evaluate", str(target), *SIZE, "--abstain", "0.9999999"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Wrong answers among the most confident" in shown
+    assert "abstain 0.9999999 " in shown
     assert run(["evaluate", str(target), *SIZE, "--json"]) == 0
     assert "calibration" not in json.loads(capsys.readouterr().out)
 

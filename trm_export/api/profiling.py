@@ -56,6 +56,15 @@ class Profile(Shown):
             f"{Path(self.file).name}: {self.call_ms:.2f} ms a call; {_words(self.costs.costliest)}"
         )
 
+    @property
+    def legend(self) -> str:
+        """Why the times of the tables add up to more than the time of a call."""
+        nodes = sum(row.ms for row in self.costs.kinds)
+        return (
+            f"A call takes {self.call_ms:.2f} ms without the profiler. The profiler adds to every "
+            f"node, {nodes:.2f} ms together, so only the shares of the tables compare."
+        )
+
     def tables(self) -> tuple[Table, ...]:
         """The three costliest things, kinds, operators and layers."""
         file = Path(self.file).name
