@@ -12,7 +12,7 @@ from trm_export.tasks import Blanks
 from trm_export.tasks.selection import PuzzleSource, refuse_puzzles, select_puzzles
 from trm_runtime.display import Shown, Table
 from trm_runtime.loop import solve
-from trm_runtime.message_text import rows_text
+from trm_runtime.message_text import counted, rows_text
 from trm_runtime.open import open_driver, wrapped
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Profile(Shown):
     def tables(self) -> tuple[Table, ...]:
         """The three costliest things, kinds, operators and layers."""
         file = Path(self.file).name
-        how = f"{self.calls} calls, {rows_text(self.puzzles, self.rows)}, {self.engine}"
+        how = f"{counted(self.calls, 'call')}, {rows_text(self.puzzles, self.rows)}, {self.engine}"
         return (
             _table(f"{file}: {self.call_ms:.2f} ms a call, {how}", self.costs.costliest),
             _table("Kinds of operators", self.costs.kinds),
