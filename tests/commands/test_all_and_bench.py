@@ -155,7 +155,7 @@ def test_a_preset_is_measured_in_every_format_though_random_weights_pass_no_gate
 ) -> None:
     assert run(["bench", "sudoku4", "--json"]) == 0
     found = document(capsys)
-    assert len(found["rows"]) == 10
+    assert len(found["rows"]) == 11
     assert found["failures"] == []
     assert {row["exact"] for row in found["rows"]} == {None}
 

@@ -6,8 +6,8 @@ int8 precisions quantise the multiplications of the reasoning stack; the heads, 
 weights, compute answers and halting scores and stay float32. Everything is QDQ of ONNX's own
 operators, which onnxruntime fuses into 8-bit kernels and every other engine can compute too.
 
-**Weights** are int8, symmetric, one scale an output channel, and the absolute values of two that lie
-beside each other (rows 2k and 2k + 1 of a column) add up to 128 at most. onnxruntime multiplies
+**Weights** are int8, symmetric, one scale an output channel, and the absolute values of two that
+lie beside each other (rows 2k and 2k + 1 of a column) add up to 128 at most. onnxruntime multiplies
 uint8 activations by int8 weights, and x86-64 without VNNI adds the products of such a pair in 16
 bits that saturate (onnxruntime.ai, "Quantize ONNX models", on reduce_range): 255 x 128 fits. Tried
 with `MatMulInteger` on an emulated Haswell (qemu-x86_64, K of 6 to 512, 1 to 82 rows of 255): exact
