@@ -135,7 +135,7 @@ def test_progress_is_told_of_the_whole_set(model: Any, tmp_path: Path) -> None:
     )
     assert found
     assert [done for done, _ in told] == sorted(done for done, _ in told)
-    assert told[-1] == (1.0, "tflite int8-static")
+    assert told[-1] == (1.0, "tflite int4")
     assert len(found) == len({done for done, _ in told if done})
     assert any(what == "Checking onnx, int8, against Keras" for _, what in told)
     assert {entry.path for entry in found if entry.result} == {one.path for one in found.results}

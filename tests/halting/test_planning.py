@@ -54,20 +54,45 @@ def table(*rows: tuple[float, float], count: int = 100) -> Candidates:
 
 def test_the_cheapest_of_the_good_ones_is_chosen() -> None:
     found = table((0.9, 9.0), (0.95, 20.0), (0.94, 12.0), (0.5, 1.0), (0.95, 20.0))
-    rows = np.arange(100)
-    assert found.chosen(rows, None, 0.0) == 1
-    assert found.chosen(rows, None, 0.02) == 2
-    assert found.chosen(rows, 0.9, 0.0) == 0
-    assert found.chosen(rows, 0.4, 0.0) == 3
-    assert found.chosen(rows, 0.96, 0.0) is None
+    assert found.chosen(None, 0.0) == 1
+    assert found.chosen(None, 0.02) == 2
+    assert found.chosen(0.9, 0.0) == 0
+    assert found.chosen(0.4, 0.0) == 3
+    assert found.chosen(0.96, 0.0) is None
 
 
 def test_no_puzzle_judges_a_choice_that_it_took_part_in() -> None:
     count = 400
     noise = np.random.default_rng(0).random((300, count)) < 0.5
     found = Candidates(noise, np.ones((300, count)))
-    index = found.chosen(np.arange(count), None, 0.0)
+    index = found.chosen(None, 0.0)
     assert index is not None
     assert noise[index].mean() > 0.55  # the best of many that all are right half of the time
     assert abs(found.expected(None, 0.0).mean() - 0.5) < 0.05
     assert found.expected(0.99, 0.0).mean() == found.expected(None, 0.0).mean()
+
+
+def test_a_share_is_reached_on_puzzles_that_did_not_choose() -> None:
+    noise = np.random.default_rng(0).random((300, 400)) < 0.5
+    sure = (np.arange(400) % 10 != 0)[None]
+    cost = np.array([[1.0] * 400] * 300 + [[9.0] * 400])
+    found = Candidates(np.vstack([noise, sure]), cost)
+    lucky = found.chosen(0.55, 0.0)
+    assert lucky is not None
+    assert lucky < 300
+    assert found.expected(0.55, 0.0).mean() < 0.55
+    index, expected, met = found.reaching(0.55, 0.0)
+    assert met
+    assert index == 300
+    assert expected.mean() >= 0.55
+
+
+@pytest.mark.parametrize("exact", [0.56, 0.9])
+def test_a_share_that_luck_alone_reaches_is_not_met(exact: float) -> None:
+    noise = np.random.default_rng(0).random((300, 400)) < 0.5
+    found = Candidates(noise, np.ones((300, 400)))
+    index, expected, met = found.reaching(exact, 0.0)
+    assert not met
+    assert index == found.chosen(None, 0.0)
+    assert expected.mean() < exact
+    assert found.reaching(expected.mean(), 0.0)[2]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trm_export.errors import TRMError
 from trm_export.version import TOOL, __version__
 from trm_runtime.display import Shown, Table, bytes_text
 from trm_runtime.doctor import cpu_model
@@ -27,7 +29,9 @@ class Limits:
 
     def steps(self, cost: StepCost) -> int | None:
         """The most steps of a puzzle; None without a limit."""
-        timed = None if self.deadline is None else int(self.deadline * 1e3 / cost.step_ms)
+        timed = None
+        if self.deadline is not None:
+            timed = int(min(self.deadline * 1e3 / cost.step_ms, sys.maxsize))
         known = [one for one in (timed, self.budget) if one is not None]
         return min(known) if known else None
 
@@ -87,7 +91,11 @@ class Run:
     def command(self) -> str:
         """The command line of the device."""
         named = {"threads": self.threads, "engine": self.chosen_engine, **self.options}
-        words = [f"--{k.replace('_', '-')} {v}" for k, v in named.items() if v is not None]
+        words = [
+            f"--{name.replace('_', '-')} {shlex.quote(str(value))}"
+            for name, value in named.items()
+            if value is not None
+        ]
         return f"python -m trm_runtime {shlex.quote(str(self.file))} PUZZLES {' '.join(words)}"
 
     @property
@@ -107,7 +115,7 @@ class PlanResult(Shown):
         model: as it was given.
         limits: what was asked for.
         run: how to run the model; where nothing is within the limits the nearest choice, or None
-            if no step is.
+            if no file is small enough or computes a step in time.
         problem: why nothing is within the limits; empty if something is.
         costs: what was measured of each file with each number of threads.
         rows, judge: of the puzzles, and of their answers.
@@ -129,8 +137,10 @@ class PlanResult(Shown):
         return not self.problem
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, in JSON types."""
+        """Everything, in JSON types; where the plan is falsy with an `error`, as commands have."""
         run = self.run
+        failed = {"type": TRMError.__name__, "message": self.problem, "problems": []}
+        error = {} if self else {"error": {**failed, "exit_code": TRMError.exit_code}}
         lines = {} if run is None else {"command": run.command, "python": run.python}
         return {
             "tool": f"{TOOL} {__version__}",
@@ -146,6 +156,7 @@ class PlanResult(Shown):
             "energy_meter": self.metered,
             "machine": cpu_model(),
             "measured_seconds": self.seconds,
+            **error,
         }
 
     @property
@@ -157,10 +168,14 @@ class PlanResult(Shown):
 
     @property
     def legend(self) -> str:
-        """What was measured here, and whether energy was."""
+        """Whether the choice solves anything, what was measured here, and whether energy was."""
         took = f"Measured in {self.seconds:.0f} s, and kept beside the files. " * (self.seconds > 1)
         energy = "" if self.metered else " No meter of energy (RAPL) can be read on this machine."
-        return f"{took}Times are of this machine ({cpu_model()}).{energy}"
+        useless = self.run is not None and not self.run.exact
+        none = (
+            "This choice is not expected to solve any of these puzzles; give it more time or steps."
+        )
+        return f"{f'{none} ' * useless}{took}Times are of this machine ({cpu_model()}).{energy}"
 
     def tables(self) -> tuple[Table, ...]:
         """The choice, and what was measured of each file."""

@@ -6,6 +6,7 @@ import hashlib
 import shlex
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from trm_export.artifacts.contract_rewrite import embedded_contract
 from trm_export.artifacts.file_list import each_once
 from trm_export.artifacts.file_measures import FileMeasures, StepCost, step_cost
 from trm_export.checkpoints.keras_file import open_keras
-from trm_export.errors import NonfiniteError, OtherWeightsError, RejectedInputError, UsageError
+from trm_export.errors import NonfiniteError, RejectedInputError, UsageError
 from trm_export.halting.planning import Candidates, Setting, settings
 from trm_export.halting.trying import run_tries
 from trm_export.halting.tuning import refuse_loop
@@ -32,6 +33,7 @@ from trm_runtime.measure import joules, load_engine
 from trm_runtime.message_text import counted
 from trm_runtime.open import open_runner, runner_contract
 from trm_runtime.parity.counts import wilson
+from trm_runtime.strict_json import LARGEST
 from trm_runtime.tries import plan_tries
 from trm_runtime.try_options import CHOOSE, SIGMA, VARY
 
@@ -93,9 +95,10 @@ def plan(
         progress: called with the share done, and what is being done.
 
     Raises:
-        UsageError: no limit, no exported file, a file of granularity loop.
-        OtherWeightsError: a file was not made from the model.
-        RejectedInputError: a file or the puzzles cannot be used.
+        UsageError: no limit, one that is no number above 0, no exported file, a file of
+            granularity loop.
+        RejectedInputError: a file or the puzzles cannot be used, or a file was not made from the
+            model.
         NonfiniteError: a file computes NaN or infinity.
     """
     limits = _limits(deadline, budget, memory, exact)
@@ -126,8 +129,9 @@ def _limits(
     if all(value is None for value in given.values()):
         raise UsageError("A plan needs a limit: a deadline, a budget of steps, memory, or exact.")
     for name, value in given.items():
-        if value is not None and not 0 < value < float("inf"):
-            raise UsageError(f"{name} must be a number above 0, got {value!r}.")
+        number = isinstance(value, Real) and not isinstance(value, bool)
+        if value is not None and not (number and 0 < value <= LARGEST):
+            raise UsageError(f"{name} must be a number above 0, got {value!r:.80}.")
     if exact is not None and exact > 100:
         raise UsageError(f"The percentage exact must be at most 100, got {exact!r}.")
     refuse_counts(budget=budget)
@@ -148,7 +152,10 @@ def _contracts(model: Path, named: Sequence[Path]) -> dict[Path, StepContract]:
         own = own or contract.made_by.weights_sha256
     others = [path for path, one in contracts.items() if one.made_by.weights_sha256 != own]
     if others:
-        raise OtherWeightsError(dict.fromkeys(others, ()), model.name)
+        raise RejectedInputError(
+            f"Made from other weights than {model}: {', '.join(map(str, others))}; a plan chooses "
+            "among files of one model, so name only these, or export the model again."
+        )
     return contracts
 
 
@@ -205,7 +212,8 @@ class _Work:
         file = {"file": tree_digest(path), "engine": engine}
         cost_key = {**file, "machine": cpu_model(), "cores": available_cores()}
         trace_key = {**file, "puzzles": self._digest, "judge": self._judge, **again}
-        costs, traces = kept.costs(cost_key), kept.traces(trace_key)
+        shape = again["tries"], contract.max_steps, len(self._puzzles)
+        costs, traces = kept.costs(cost_key, _threads()), kept.traces(trace_key, shape)
         if costs is not None and traces is not None:
             return costs, traces
         self._tell(share, f"{path.name}: timing a step")
@@ -226,7 +234,7 @@ class _Work:
     def _costs(self, path: Path, contract: StepContract) -> Iterator[StepCost]:
         feeds = self._puzzles.feeds(contract.num_puzzle_identifiers)
         one = {name: array[:1] for name, array in feeds.items()}
-        for threads in sorted({1, available_cores()}):
+        for threads in _threads():
             yield step_cost(path, one, threads, self._engine)
 
     def _traces(
@@ -251,6 +259,11 @@ class _Work:
         if bad := max(trace.nonfinite for trace in traces):
             raise NonfiniteError(path, bad, len(self._puzzles), ", so there is no plan")
         return traces
+
+
+def _threads() -> list[int]:
+    """The numbers of threads that are timed."""
+    return sorted({1, available_cores()})
 
 
 _Found = tuple[Path, "StepContract", tuple[StepCost, ...], tuple["Trace", ...]]
@@ -281,19 +294,14 @@ def _planned(found: Sequence[_Found], limits: Limits, engine: str | None) -> tup
         )
     right = np.stack([setting.right for _, setting in choices])
     ms = np.stack([setting.steps * way[2].step_ms for way, setting in choices])
-    table = Candidates(right, ms)
-    rows = np.arange(right.shape[1])
-    best = table.chosen(rows, limits.exact, _LOSE)
-    met = best is not None
-    index = best if best is not None else table.chosen(rows, None, 0.0)
-    assert index is not None
-    expected = table.expected(limits.exact if met else None, _LOSE if met else 0.0)
+    lose = _LOSE if limits.exact is None else 0.0
+    index, expected, met = Candidates(right, ms).reaching(limits.exact, lose)
     run = _run(*choices[index], expected, limits, engine)
     if met:
         return run, ""
     return run, (
-        f"No choice within the limits answers {100 * (limits.exact or 0):.4g} % of these puzzles; "
-        f"the nearest is {run.file.name} with {right[index].mean():.1%}."
+        f"No choice within the limits is expected to answer {100 * (limits.exact or 0):.4g} % of "
+        f"puzzles like these; the nearest is {run.file.name} with {run.exact:.1%}."
     )
 
 

@@ -1,13 +1,14 @@
 """What was measured of an exported file for plans, kept beside it as `<file>.plan.json`.
 
 Times are of this machine, and traces of some puzzles; each is measured again where the file, its
-engine or what it was measured with has changed.
+engine or what it was measured with has changed, and where what is kept is not as it was written.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,10 +23,13 @@ from trm_export.halting.curve import Trace
 from trm_export.version import TOOL
 from trm_runtime import strict_json
 from trm_runtime.regular_file import read_regular
+from trm_runtime.strict_json import Fields
 
 Array = np.ndarray[Any, Any]
 ROUNDS = 3  # other work on the machine only makes a step slower
 Key = Mapping[str, Any]  # what a measurement holds for, in JSON types
+Shape = tuple[int, int, int]  # tries, steps of a try, puzzles
+_LEAST_MS = 1e-6  # of a step: no engine computes one in a nanosecond
 
 
 @dataclass(frozen=True)
@@ -62,21 +66,22 @@ class FileMeasures:
         except (OSError, ValueError, KeyError, TypeError, RejectedInputError):
             self._parts = {}
 
-    def costs(self, key: Key) -> tuple[StepCost, ...] | None:
-        """The costs that were measured for this; None for others."""
+    def costs(self, key: Key, threads: Sequence[int]) -> tuple[StepCost, ...] | None:
+        """The costs with these numbers of threads, measured for this; None for others."""
         found = self._part("costs", key)
-        try:
-            return None if found is None else tuple(StepCost(**one) for one in found)
-        except TypeError:
-            return None
+        problems: list[str] = []
+        each = found if isinstance(found, list) else []
+        costs = tuple(_cost(one, problems) for one in each)
+        known = not problems and [cost.threads for cost in costs] == list(threads)
+        return costs if known else None
 
-    def traces(self, key: Key) -> tuple[Trace, ...] | None:
-        """The traces of all tries that were measured for this; None for others."""
-        found = self._part("traces", key)
-        try:
-            return None if found is None else _traces(found)
-        except (KeyError, TypeError, ValueError):
-            return None
+    def traces(self, key: Key, shape: Shape) -> tuple[Trace, ...] | None:
+        """The traces of this shape, measured for this; None for others."""
+        problems: list[str] = []
+        fields = Fields(self._part("traces", key), "", ("shape", "scores", "exact"), problems)
+        texts = fields.text("scores"), fields.text("exact")
+        known = fields.items("shape") == list(shape) and not problems
+        return _traces(*texts, shape) if known else None
 
     def keep(
         self,
@@ -108,9 +113,37 @@ def _texts(traces: Sequence[Trace]) -> dict[str, Any]:
     return {"shape": list(scores.shape), **dict(zip(("scores", "exact"), encoded, strict=True))}
 
 
-def _traces(found: Mapping[str, Any]) -> tuple[Trace, ...]:
-    shape = tuple(found["shape"])
-    scores = np.frombuffer(base64.b64decode(found["scores"]), "<f4").reshape(shape)
-    bits = np.frombuffer(base64.b64decode(found["exact"]), np.uint8)
-    exact = np.unpackbits(bits, count=int(np.prod(shape))).astype(bool).reshape(shape)
-    return tuple(Trace(*pair) for pair in zip(scores, exact, strict=True))
+def _cost(found: Any, problems: list[str]) -> StepCost:
+    """One of `asdict`; what is wrong in it is added to the problems."""
+    fields = Fields(found, "", tuple(StepCost.__annotations__), problems)
+
+    def number(name: str, least: float) -> float:
+        value = fields.number(name)
+        if value < least:
+            problems.append(f"{name}: {value} is below {least}")
+        return value
+
+    def known(name: str) -> float | None:
+        return None if fields.values.get(name) is None else number(name, 0.0)
+
+    return StepCost(
+        fields.integer("threads"),
+        number("step_ms", _LEAST_MS),
+        number("load_ms", 0.0),
+        known("resident_mb"),
+        known("step_joules"),
+    )
+
+
+def _traces(scores: str, exact: str, shape: Shape) -> tuple[Trace, ...] | None:
+    size = math.prod(shape)
+    try:
+        known = np.frombuffer(base64.b64decode(scores, validate=True), "<f4").reshape(shape)
+        bits = np.frombuffer(base64.b64decode(exact, validate=True), np.uint8)
+    except ValueError:
+        return None
+    asked = np.isfinite(known)
+    if len(bits) != -(-size // 8) or not (asked[0].all() and (asked | np.isneginf(known)).all()):
+        return None
+    right = np.unpackbits(bits, count=size).astype(bool).reshape(shape)
+    return tuple(Trace(*pair) for pair in zip(known, right, strict=True))

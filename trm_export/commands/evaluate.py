@@ -52,8 +52,7 @@ Show = Annotated[
 @examples(
     "trm-export evaluate model.keras --blanks minimal",
     "trm-export evaluate model-int8.tflite --puzzles mine.csv --show 3",
-    "trm-export evaluate model.onnx --puzzles hard --tries 8",
-    "trm-export evaluate model.onnx --puzzles hard --abstain 0.99",
+    "trm-export evaluate model.onnx --puzzles hard --tries 8 --abstain 0.99",
 )
 def evaluate(
     model: Model,

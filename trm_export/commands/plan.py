@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -32,14 +33,20 @@ Files = Annotated[
 
 
 def _number(text: str, units: dict[str, float], option: str, example: str) -> float:
-    from trm_export.errors import UsageError
-
+    """A finite number, in the unit of factor 1."""
     digits = text.strip().rstrip("".join({*"".join(units)}))
     unit = text.strip()[len(digits) :].strip()
     try:
-        return float(digits) * units[unit]
+        value = float(digits) * units[unit]
     except (ValueError, KeyError):
-        raise UsageError(f"{option}: expected something like {example}, got {text!r}.") from None
+        value = math.nan
+    return value if math.isfinite(value) else _refuse(text, option, example)
+
+
+def _refuse(text: str, option: str, example: str) -> NoReturn:
+    from trm_export.errors import UsageError
+
+    raise UsageError(f"{option}: expected something like {example}, got {text!r:.80}.")
 
 
 def _seconds(text: str) -> float:
@@ -47,15 +54,17 @@ def _seconds(text: str) -> float:
     return _number(text, {"ms": 1e-3, "s": 1.0}, "--deadline", "50ms or 0.2s")
 
 
-def _steps(text: str) -> float:
-    """Steps of ``20steps`` or ``20``."""
-    return _number(text, {"steps": 1, "step": 1, "": 1}, "--budget", "20steps")
+def _steps(text: str) -> int:
+    """Steps of ``20steps`` or ``20``, which are a whole number."""
+    how = "--budget", "20steps"
+    steps = _number(text, {"steps": 1, "step": 1, "": 1}, *how)
+    return int(steps) if steps.is_integer() else _refuse(text, *how)
 
 
-def _bytes(text: str) -> float:
+def _bytes(text: str) -> int:
     """Bytes of ``1MB``."""
     units = {"kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "B": 1.0}
-    return _number(text, units, "--memory", "1MB or 500kB")
+    return int(_number(text, units, "--memory", "1MB or 500kB"))
 
 
 def _percent(text: str) -> float:
@@ -73,7 +82,7 @@ Deadline = Annotated[
     ),
 ]
 Budget = Annotated[
-    float | None,
+    int | None,
     typer.Option(
         metavar="STEPS",
         help="Steps of a puzzle, all tries together, such as 20steps.",
@@ -82,7 +91,7 @@ Budget = Annotated[
     ),
 ]
 Memory = Annotated[
-    float | None,
+    int | None,
     typer.Option(
         metavar="BYTES",
         help="Memory that opening and running the file adds, such as 30MB.",
@@ -139,16 +148,18 @@ def plan(
     """
     import trm_export as te
     from trm_export.commands.support.console import emit, progress, remark, sentences, show
+    from trm_export.errors import TRMError
 
-    trust.apply(files or ())
+    named = files or []
+    trust.apply(named if model.suffix == ".keras" else [model, *named])
     with progress() as advance:
         found = te.plan(
             model,
-            files or (),
+            named,
             **vars(puzzles),
             deadline=deadline,
-            budget=None if budget is None else int(budget),
-            memory=None if memory is None else int(memory),
+            budget=budget,
+            memory=memory,
             exact=exact,
             tries=tries,
             vary=vary,
@@ -167,4 +178,4 @@ def plan(
     if not found:
         if not as_json:
             remark(f"Error: {found.problem}")
-        raise typer.Exit(1)
+        raise typer.Exit(TRMError.exit_code)

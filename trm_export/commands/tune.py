@@ -64,7 +64,6 @@ DryRun = Annotated[
 
 @examples(
     "trm-export tune model-int8.tflite",
-    "trm-export tune model.onnx --lose 0.5 -o faster.onnx",
     "trm-export tune model.onnx --tries 8 --blanks hard",
     "trm-export tune model.onnx --puzzles hard --settled --confidence",
 )

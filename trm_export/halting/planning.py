@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -59,12 +60,22 @@ class Candidates:
     right: Array  # (C, N) bool
     cost: Array  # (C, N) float, such as milliseconds
 
-    def chosen(self, rows: Array, exact: float | None, lose: float) -> int | None:
-        """The index of the cheapest on these puzzles that is right often enough; None without.
+    @cached_property
+    def _means(self) -> dict[int | None, tuple[Array, Array]]:
+        """Share of right answers and mean cost of each: of all puzzles, and without either half."""
+        others = {None: slice(None), 0: slice(1, None, 2), 1: slice(0, None, 2)}
+        return {
+            half: (self.right[:, rows].mean(axis=1), self.cost[:, rows].mean(axis=1))
+            for half, rows in others.items()
+        }
 
-        Enough is the share `exact`, or without it `lose` less than the best.
+    def chosen(self, exact: float | None, lose: float, without: int | None = None) -> int | None:
+        """The index of the cheapest that is right often enough; None without.
+
+        Enough is the share `exact`, or without it `lose` less than the best. `without`: the half of
+        the puzzles, 0 or 1, that does not count.
         """
-        shares, costs = self.right[:, rows].mean(axis=1), self.cost[:, rows].mean(axis=1)
+        shares, costs = self._means[without]
         least = shares.max() - lose if exact is None else exact
         good = np.flatnonzero(shares >= least - _EPSILON)
         if not len(good):
@@ -77,11 +88,26 @@ class Candidates:
         So no puzzle judges a choice that it took part in. Where a half has no choice for `exact`,
         its most accurate one counts.
         """
-        count = self.right.shape[1]
-        rows, right = np.arange(count), np.zeros(count, bool)
+        right = np.zeros(self.right.shape[1], bool)
         for half in (0, 1):
-            chosen = self.chosen(rows[rows % 2 != half], exact, lose)
+            chosen = self.chosen(exact, lose, half)
             if chosen is None:
-                chosen = self.chosen(rows[rows % 2 != half], None, 0.0)
+                chosen = self.chosen(None, 0.0, half)
             right[half::2] = self.right[chosen, half::2]
         return right
+
+    def reaching(self, exact: float | None, lose: float) -> tuple[int, Array, bool]:
+        """A choice, the right answers to expect of it (see `expected`), and if they are `exact`.
+
+        A choice is right less often on other puzzles than on those that chose it. So the share that
+        it must have on these rises until the expected one is `exact`, up to the most accurate.
+        """
+        shares = np.unique(self._means[None][0])
+        tighter = () if exact is None else (exact, *shares[shares > exact])
+        for least in (*tighter, None):
+            index, expected = self.chosen(least, lose), self.expected(least, lose)
+            met = exact is None or float(expected.mean()) >= exact - _EPSILON
+            if met and index is not None:
+                break
+        assert index is not None  # the last is the most accurate, which there always is
+        return index, expected, met

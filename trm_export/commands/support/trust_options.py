@@ -35,6 +35,7 @@ class TrustOptions:
     def apply(self, files: Sequence[str | Path]) -> None:
         """Sets the limits of this process, and checks the files; raises what `te.require` raises.
 
+        UsageError for a digest or a key without files: those that a command finds are not checked.
         The process that `trm-export` starts for --isolate sets them; see `commands.main`.
         """
         from trm_export import require
@@ -45,5 +46,10 @@ class TrustOptions:
             raise UsageError(f"{isolation.OPTION} is for the command trm-export; drop it.")
         if self.isolate:
             isolation.confine(self.isolate_memory, self.isolate_seconds)
+        if not files and (self.expect_sha256 or self.verify_key):
+            raise UsageError(
+                "--expect-sha256 and --verify-key are for exported files that are named; name them "
+                "after the model."
+            )
         for file in files:
             require(file, sha256=self.expect_sha256, key=self.verify_key)
