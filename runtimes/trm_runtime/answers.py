@@ -165,7 +165,7 @@ def _withheld(
 ) -> dict[str, list[Any]]:
     """The columns of answers without those that are unknown, and why these are."""
     confidence = np.asarray(solution.confidence).tolist()
-    why = [f"the confidence {value:.4f} is below {solution.abstain:g}" for value in confidence]
+    why = [f"the confidence {value:.7g} is below {solution.abstain}" for value in confidence]
 
     def shown(values: Any, hidden: bool) -> list[Any]:
         return [

@@ -25,6 +25,11 @@ class Confidence:
     puzzles: int  # it was fitted on so many
     tries: int  # of each of them, at most
 
+    @property
+    def used(self) -> tuple[str, ...]:
+        """What it depends on; nothing for a constant, which cannot tell right from wrong."""
+        return tuple(name for name in ("score", "moved", "agreement") if getattr(self, name))
+
 
 def confidence_problems(rule: Confidence | None, granularity: str) -> list[str]:
     """Broken rules of the coefficients."""

@@ -19,7 +19,7 @@ from trm_runtime.failures import Parser, add_engine_options, answers_code, say
 from trm_runtime.message_text import counted
 from trm_runtime.streams import StatusLine
 from trm_runtime.trust import add_options
-from trm_runtime.try_options import CHOOSE, HALT, SIGMA, VARY
+from trm_runtime.try_options import HALT, SIGMA, tries_asked
 
 if TYPE_CHECKING:
     from trm_runtime.answers import Stream
@@ -101,13 +101,18 @@ def _add_tries(command: Parser) -> None:
     add = command.add_argument
     add("--tries", type=int, default=1, metavar="N",
         help="ask a puzzle without a sure answer again, N times at most (default 1)")  # fmt: skip
-    add("--vary", default=VARY[0], metavar="WAY",
+    add("--vary", metavar="WAY",
         help="how tries differ: symmetry (default), noise or both")  # fmt: skip
-    add("--choose", default=CHOOSE[0], metavar="RULE",
+    add("--choose", metavar="RULE",
         help="the answer among tries: score (default), first or vote")  # fmt: skip
-    add("--seed", type=int, default=0, metavar="N", help="of the tries (default 0)")
-    add("--sigma", type=float, default=SIGMA, metavar="S",
+    add("--seed", type=int, metavar="N", help="of the tries (default 0)")
+    add("--sigma", type=float, metavar="S",
         help=f"deviation of the noise (default {SIGMA})")  # fmt: skip
+
+
+def _tries(options: argparse.Namespace) -> dict[str, Any]:
+    given = {name: getattr(options, name) for name in ("vary", "choose", "seed", "sigma")}
+    return tries_asked(options.tries, **given)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -119,6 +124,7 @@ def run(options: argparse.Namespace) -> int:
     from trm_runtime.puzzles import arc_questions
 
     check_threads(options.threads)
+    _tries(options)
     contract = runner_contract(Path(options.model), options.engine)
     arc = arc_questions(options.puzzles, contract) if options.submission else None
     if options.submission and arc is None:
@@ -207,11 +213,7 @@ def _solve(
             deadline_each=options.deadline_each,
             batch_size=options.batch_size,
             on_step=progress,
-            tries=options.tries,
-            vary=options.vary,
-            choose=options.choose,
-            seed=options.seed,
-            sigma=options.sigma,
+            **_tries(options),
         )
     progress.line.clear()
     found.add(solution, time.monotonic() - started)

@@ -87,8 +87,8 @@ def plan_tries(
         return Tries(min(count, len(guises or ())), choose, seed, 0.0, guises)
     if not own_states(contract):
         raise UsageError(
-            "This model has no float32 states between its steps, so noise has no place; use "
-            "vary='symmetry', or export the model with granularity step and float I/O."
+            "This model has no float32 states between its steps, so noise has no place; "
+            "vary the tries by symmetry, or export the model with granularity step and float I/O."
         )
     return Tries(count, choose, seed, float(sigma), _repeated(guises, count))
 
@@ -110,12 +110,13 @@ def _refuse_no_symmetries(contract: StepContract) -> None:
     if contract.symmetries is None:
         raise UsageError(
             "The contract of this model lists no symmetries, so its puzzles have no other guise; "
-            "use vary='noise', or export the model again if it is of Sudoku, mazes or ARC."
+            "vary the tries by noise, or export the model again if it is of Sudoku, mazes or ARC."
         )
     if (contract.num_puzzle_identifiers or 0) > 1:
         raise UsageError(
             "This model identifies the rule of a puzzle by its puzzle identifier, and a guise "
-            "follows another rule; use vary='noise', or for ARC `trm-export evaluate --vote`."
+            "follows another rule; vary the tries by noise, or for ARC use "
+            "`trm-export evaluate --vote`."
         )
 
 

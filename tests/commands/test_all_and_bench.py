@@ -102,6 +102,7 @@ def test_bench_names_every_file_that_cannot_be_measured_and_measures_the_others(
     told = [line for line in said.err.splitlines() if not line.startswith("Error: ")]
     assert max(map(len, told)) <= 80
     assert "one process a row. Export in s, " in " ".join(told)
+    assert "above 1 where int8 or products that fit the cache are faster" in " ".join(told)
     lines = [line for line in said.err.splitlines() if line.startswith("Error: ")]
     assert lines[0].startswith(f"Error: {damaged}: not an ONNX file, or a damaged one")
     assert lines[1].startswith(f"Error: {missing}: cannot be read: No such file")

@@ -16,6 +16,7 @@ from tests.runtime.fakes import make_contract
 from tests.runtime.graphs import build, rename_input, write
 from tests.runtime.tf_graphs import write_tflite
 from trm_export.commands.support.app import run
+from trm_runtime.confidence import Confidence
 from trm_runtime.drivers.saved_model_folder import seal
 
 SMALL = Path(__file__).parents[2] / "artifacts" / "sudoku4.keras"
@@ -44,6 +45,22 @@ def as_text(path: Path, capsys: pytest.CaptureFixture[str], code: int = 0) -> st
 def with_sidecar(path: Path, **changes: Any) -> Path:
     path.with_name(path.name + ".json").write_text(make_contract(**changes).to_json())
     return path
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (None, "confidence none"),
+        (Confidence(-1.0, 0.5, 0.0, 2.0, 400, 8),
+         "confidence by score, agreement, fitted on 400 puzzles, at most 8 tries"),
+        (Confidence(3.0, 0.0, 0.0, 0.0, 24, 1), "confidence by a constant, fitted on 24 puzzles"),
+    ],
+)  # fmt: skip
+def test_the_confidence_of_a_file_is_shown(
+    rule: Confidence | None, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "toy.onnx", build(make_contract(confidence=rule)))
+    assert f" {words} puzzle table" in " ".join(as_text(path, capsys).split())
 
 
 def test_keras(tiny_keras: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -84,6 +84,18 @@ def test_senseless_numbers_of_a_training_run(
     assert said in refused("train", "sudoku4", "-o", "t.keras", option, value)
 
 
+@pytest.mark.parametrize("command", ["bench", "evaluate", "parity", "tune"])
+@pytest.mark.parametrize(
+    ("option", "value"), [("vary", "symmetry"), ("choose", "vote"), ("seed", "0"), ("sigma", "0.2")]
+)
+def test_options_of_tries_need_tries(
+    command: str, option: str, value: str, refused: Refused
+) -> None:
+    files = ["m.onnx"] * (2 if command == "parity" else 1)
+    said = refused(command, *files, f"--{option}", value)
+    assert f"--{option}: without effect while a puzzle has one try; give --tries 2" in said
+
+
 def test_training_replaces_nothing_of_others(refused: Refused) -> None:
     Path("m.csv").write_text("my measurements")
     assert "m.csv would be replaced" in refused("train", "sudoku4", "-o", "m.keras", code=1)

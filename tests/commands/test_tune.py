@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.runtime.graphs import write
-from trm_export.artifacts.contract_rewrite import embedded_contract
+from trm_export.artifacts.contract_rewrite import embedded_contract, rewrite
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
 from trm_export.commands.support.tune_tables import plot
@@ -152,10 +153,61 @@ def test_the_confidence_goes_into_the_file_and_withholds_answers(
     whole = score["calibration"]["curve"][-1]
     assert whole["answered"] == 64
     assert whole["risk"] == pytest.approx(1 - score["exact"])
-    assert run(["evaluate", str(target), *SIZE, "--abstain", "0.9"]) == 0
-    assert "Wrong answers among the most confident" in " ".join(capsys.readouterr().out.split())
+    assert run(["evaluate", str(target), *SIZE, "--abstain", "0.9999999"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Wrong answers among the most confident" in shown
+    assert "abstain 0.9999999 " in shown
     assert run(["evaluate", str(target), *SIZE, "--json"]) == 0
     assert "calibration" not in json.loads(capsys.readouterr().out)
+
+
+def test_a_confidence_of_another_threshold_or_number_of_tries_is_dropped(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, sure = str(files / "slow.onnx"), files / "sure.onnx"
+    assert run(["tune", file, "-o", str(sure), *SIZE, "--confidence"]) == 0
+    kept = embedded_contract(sure)
+    assert kept.confidence is not None
+    assert run(["tune", str(sure), *SIZE]) == 0
+    assert "dropped" not in capsys.readouterr().err
+    assert embedded_contract(sure) == kept
+
+    slow, other = files / "slow-and-sure.onnx", files / "other.onnx"
+    rewrite(sure, replace(kept, halt=HaltRule("q_halt", 30.0)), slow, force=False)
+    for before, tries in ((slow, "1"), (sure, "3")):
+        tuned = ["tune", str(before), "-o", str(other), *SIZE, "--tries", tries]
+        assert run([*tuned, "--dry-run"]) == 0
+        assert "The confidence in the file would be dropped" in one_line(capsys)
+        assert run(tuned) == 0
+        said = one_line(capsys)
+        assert "is dropped, because it was fitted at another threshold or number of tries" in said
+        assert "give --confidence to fit it again." in said
+        assert embedded_contract(other).confidence is None
+        assert run([*tuned, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["confidence_dropped"] is True
+        assert "confidence" not in found
+    assert run([*tuned, "--confidence", "--json"]) == 0
+    assert "confidence_dropped" not in json.loads(capsys.readouterr().out)
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    return " ".join(capsys.readouterr().err.split())
+
+
+def test_a_confidence_by_a_constant_says_what_it_cannot_do(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, solution = files / "easy.txt", "1234341221434321"
+    boards = [f"{solution[:at]}.{solution[at + 1 :]} {solution}\n" for at in range(16)]
+    rows.write_text("".join([*boards, *boards[:8]]))
+    easy = ["tune", str(files / "slow.onnx"), "--puzzles", str(rows), "--confidence"]
+    assert run([*easy, "--dry-run"]) == 0
+    said = one_line(capsys)
+    assert "Confidence would be fitted on 24 puzzles by a constant, so it cannot tell right" in said
+    assert "fit it on harder puzzles, and on more of them." in said
+    assert run(easy) == 0
+    assert "Confidence is fitted on 24 puzzles by a constant" in one_line(capsys)
 
 
 def test_a_dry_run_writes_nothing(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -250,6 +302,24 @@ def test_refusals(
     assert captured.out == ""
     assert [path.name for path in tmp_path.iterdir()] == ["toy.onnx"]
     assert (tmp_path / "toy.onnx").read_bytes() == before
+
+
+def test_noise_on_a_file_with_int8_ports_is_tuned_and_planned(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(tmp_path / "ports.onnx")
+    integers = ["--precision", "int8-static", "--integer-io"]
+    assert run(["onnx", str(files / "slow.keras"), *integers, "-o", file]) == 0
+    capsys.readouterr()
+    again = ["--tries", "2", "--vary", "noise", "--count", "20", "--json"]
+    assert run(["evaluate", file, *again]) == 0
+    capsys.readouterr()
+    assert run(["tune", file, *again, "--dry-run", "--settled", "--confidence"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["tries"]["vary"] == "noise"
+    assert found["settling"]["chosen"]["exact"] > 0.5
+    assert run(["plan", file, *again, "--budget", "16steps"]) == 0
+    assert json.loads(capsys.readouterr().out)["run"]["tries"] <= 2
 
 
 def test_votes_have_no_threshold(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -210,7 +210,21 @@ def test_tries_add_three_columns_and_keys(tmp_path: Path, puzzles: Path) -> None
         (["--max-steps", "9"], 2, "Error: max_steps: expected at most 8, after which"),
         (["--tries", "0"], 2, "Error: tries: expected 1 or more"),
         (["--tries", "2"], 2, "Error: The contract of this model lists no symmetries"),
-        (["--vary", "all"], 2, "Error: vary: expected one of symmetry, noise, both, got 'all'"),
+        (
+            ["--seed", "0"],
+            2,
+            "Error: --seed: without effect while a puzzle has one try; give --tries",
+        ),
+        (
+            ["--tries", "1", "--vary", "all", "--choose", "vote", "--sigma", "0.1"],
+            2,
+            "Error: --vary and --choose and --sigma: without effect while a puzzle has one try",
+        ),
+        (
+            ["--tries", "2", "--vary", "all"],
+            2,
+            "Error: vary: expected one of symmetry, noise, both, got 'all'",
+        ),
         (["--batch-size", "0"], 2, "Error: batch_size: expected 1 or more"),
         (["--threads", "0"], 2, "Error: threads: expected 1 or more"),
         (["--deadline", "-1"], 2, "Error: deadline: expected seconds, 0 or more"),

@@ -153,7 +153,7 @@ def test_what_is_written_while_solving_is_what_is_written_after(
     for row in json.loads(late.getvalue())["puzzles"]:
         known = row["confidence"] >= 0.2
         assert (row["answer"] is not None) == (row["ids"] is not None) == known
-        why = None if known else f"the confidence {row['confidence']:.4f} is below 0.2"
+        why = None if known else f"the confidence {row['confidence']:.7g} is below 0.2"
         assert row["reason"] == why
 
 

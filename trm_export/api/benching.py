@@ -93,8 +93,8 @@ class BenchResult(Shown):
         return (
             f"On {engines}; {self.document['puzzles']}: {self.rows[0].puzzles}; one process a row. "
             "Export in s, load and step in ms; of peak: the share of the speed of a large float32 "
-            "product in numpy that the products of a step reach; RAM: MB added by opening and "
-            f"running{decided}."
+            "product in numpy that the products of a step reach, above 1 where int8 or products "
+            f"that fit the cache are faster; RAM: MB added by opening and running{decided}."
         )
 
     @property

@@ -121,7 +121,7 @@ class Evaluation(Shown):
 def _text(name: str, value: Any) -> str:
     if isinstance(value, tuple):
         return " to ".join(f"{part:.2%}" for part in value)
-    if isinstance(value, int):
+    if isinstance(value, int) or name == "abstain":
         return str(value)
     return f"{value:.2f}" if name.startswith("mean_") else f"{value:.2%}"
 

@@ -31,7 +31,7 @@ from trm_runtime.doctor import cpu_model
 from trm_runtime.file_kinds import KINDS
 from trm_runtime.measure import joules, load_engine
 from trm_runtime.message_text import counted
-from trm_runtime.open import open_runner
+from trm_runtime.open import open_runner, runner_contract
 from trm_runtime.parity.counts import wilson
 from trm_runtime.strict_json import LARGEST
 from trm_runtime.tries import plan_tries
@@ -207,7 +207,7 @@ class _Work:
         self, path: Path, contract: StepContract, share: float
     ) -> tuple[tuple[StepCost, ...], tuple[Trace, ...]]:
         """The costs and the traces of a file, from beside it where they are known."""
-        again = self._again_of(contract)
+        again = self._again_of(runner_contract(path, self._engine))
         kept, engine = FileMeasures(path), load_engine(path, self._engine)
         file = {"file": tree_digest(path), "engine": engine}
         cost_key = {**file, "machine": cpu_model(), "cores": available_cores()}

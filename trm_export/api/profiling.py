@@ -12,7 +12,7 @@ from trm_export.tasks import Blanks
 from trm_export.tasks.selection import PuzzleSource, refuse_puzzles, select_puzzles
 from trm_runtime.display import Shown, Table
 from trm_runtime.loop import solve
-from trm_runtime.message_text import rows_text
+from trm_runtime.message_text import counted, rows_text
 from trm_runtime.open import open_driver, wrapped
 
 if TYPE_CHECKING:
@@ -56,10 +56,19 @@ class Profile(Shown):
             f"{Path(self.file).name}: {self.call_ms:.2f} ms a call; {_words(self.costs.costliest)}"
         )
 
+    @property
+    def legend(self) -> str:
+        """Why the times of the tables add up to more than the time of a call."""
+        nodes = sum(row.ms for row in self.costs.kinds)
+        return (
+            f"A call takes {self.call_ms:.2f} ms without the profiler. The profiler adds to every "
+            f"node, {nodes:.2f} ms together, so only the shares of the tables compare."
+        )
+
     def tables(self) -> tuple[Table, ...]:
         """The three costliest things, kinds, operators and layers."""
         file = Path(self.file).name
-        how = f"{self.calls} calls, {rows_text(self.puzzles, self.rows)}, {self.engine}"
+        how = f"{counted(self.calls, 'call')}, {rows_text(self.puzzles, self.rows)}, {self.engine}"
         return (
             _table(f"{file}: {self.call_ms:.2f} ms a call, {how}", self.costs.costliest),
             _table("Kinds of operators", self.costs.kinds),

@@ -22,7 +22,7 @@ from trm_runtime.confidence import Confidence
 from trm_runtime.contract import StepContract
 from trm_runtime.display import Shown, Table
 from trm_runtime.message_text import counted, rows_text
-from trm_runtime.open import open_runner
+from trm_runtime.open import open_runner, runner_contract
 from trm_runtime.settling import own_states
 from trm_runtime.tries import plan_tries
 from trm_runtime.try_options import CHOOSE, SIGMA, VARY
@@ -48,6 +48,8 @@ class TuneResult(Shown):
         judge: `exact` or `valid`; the shares of the curve are of answers that are so.
         again: the options of `solve` about tries; None with one try.
         confidence: the fitted probability that an answer is right; None if not asked for.
+        dropped: whether the file's own confidence is dropped, because it was fitted at another
+            threshold or number of tries and is not fitted again.
     """
 
     artifact: Path
@@ -58,6 +60,7 @@ class TuneResult(Shown):
     judge: str = "exact"
     again: Mapping[str, Any] | None = None
     confidence: Confidence | None = None
+    dropped: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The complete curve and the choice, in JSON types."""
@@ -77,6 +80,7 @@ class TuneResult(Shown):
             **found,
             **({} if self.again is None else {"tries": self.again}),
             **({} if self.confidence is None else {"confidence": self.confidence}),
+            **({"confidence_dropped": True} if self.dropped else {}),
         }
 
     @property
@@ -94,7 +98,7 @@ class TuneResult(Shown):
         if not found.changes:
             stays = f"The present threshold {old.threshold:g} stays: no other one saves steps."
             return stays + self._settled + self._confident
-        verb = "would be" if self.written is None else "is"
+        verb = self._verb(same=False)
         return (
             f"The rule {verb} {score} > {new.threshold:g} instead of > {old.threshold:g}: "
             f"{new.mean_steps - old.mean_steps:+.2f} steps; of {counted(found.puzzles, 'puzzle')} "
@@ -102,13 +106,17 @@ class TuneResult(Shown):
             f"{self._settled}{self._confident}"
         )
 
+    def _verb(self, *, same: bool) -> str:
+        """The verb of a result; `same` if the file has it already, written or not."""
+        return "would be" if self.written is None and not same else "is"
+
     @property
     def _settled(self) -> str:
         """The rule of movement that was chosen; nothing if it was not measured."""
         if self.tuning.settling is None:
             return ""
-        verb = "would be" if self.written is None else "is"
         found = self.tuning.settling.chosen
+        verb = self._verb(same=found.threshold == self.contract.halt.settled)
         return (
             f" Settled {verb} moved < {found.threshold:g}: {found.exact:.2%} in "
             f"{found.mean_steps:.2f} steps."
@@ -116,13 +124,26 @@ class TuneResult(Shown):
 
     @property
     def _confident(self) -> str:
-        """What the confidence depends on; nothing if it was not asked for."""
+        """What the confidence depends on, or that it is dropped; nothing without either."""
         if self.confidence is None:
-            return ""
-        names = ("score", "moved", "agreement")
-        used = [name for name in names if getattr(self.confidence, name)]
+            return self._without_confidence if self.dropped else ""
+        used = self.confidence.used
         puzzles = counted(self.confidence.puzzles, "puzzle")
-        return f" Confidence is fitted on {puzzles} by {', '.join(used) or 'a constant'}."
+        verb = self._verb(same=self.confidence == self.contract.confidence)
+        if not used:
+            return (
+                f" Confidence {verb} fitted on {puzzles} by a constant, so it cannot tell right "
+                "answers from wrong ones; fit it on harder puzzles, and on more of them."
+            )
+        return f" Confidence {verb} fitted on {puzzles} by {', '.join(used)}."
+
+    @property
+    def _without_confidence(self) -> str:
+        verb = self._verb(same=False)
+        return (
+            f" The confidence in the file {verb} dropped, because it was fitted at another "
+            "threshold or number of tries; give --confidence to fit it again."
+        )
 
     def tables(self) -> tuple[Table, ...]:
         """The named points; the complete curve is in `tuning`."""
@@ -180,7 +201,8 @@ def tune(
         count: how many puzzles, at most.
         lose: points of accuracy (0 to 100) that fewer steps may cost.
         settled: measure how far the states move, and choose the threshold of halt "settled" too.
-        confidence: fit the probability that an answer is right, for `abstain` of `solve`.
+        confidence: fit the probability that an answer is right, for `abstain` of `solve`. Without
+            it one that was fitted at another threshold or number of tries is dropped.
         judge: `exact` compares answers with solutions; `valid` checks them by the rules of the
             task, and needs none.
         tries, vary, choose, seed, sigma: see `trm_runtime.solve`. With several tries the threshold
@@ -209,7 +231,8 @@ def tune(
     contract = embedded_contract(file)
     refuse_loop(contract, str(file))
     refuse_votes(again)
-    plan_tries(contract, tries, vary, choose, seed, sigma)
+    driven = runner_contract(file)
+    plan_tries(driven, tries, vary, choose, seed, sigma)
     if not dry_run:
         refuse_rewrite(file, target, force=force)
     valid = rules_of(boards_of(contract, task), judge)
@@ -220,7 +243,7 @@ def tune(
     def told(done: int, total: int) -> None:
         tell(done / total, "Running the puzzles")
 
-    measured = settled or (confidence and bool(own_states(contract)))
+    measured = settled or (confidence and bool(own_states(driven)))
     trace = run_all_steps(runner, chosen, told, rules, measured=measured)
     if trace.nonfinite:
         raise NonfiniteError(file, trace.nonfinite, len(chosen), ", so it was not tuned")
@@ -234,11 +257,11 @@ def tune(
     elif confidence:
         halt = {"halt": found.chosen.threshold, "settled": 1.0 if measured else None}
         fitted = calibrated_again(runner, chosen, {**again, **halt}, rules)
-    tuned = replace(
-        contract, halt=found.tuned(contract.halt), confidence=fitted or contract.confidence
-    )
+    dropped = fitted is None and not found.keeps(contract.confidence, tries)
+    kept = None if dropped else contract.confidence
+    tuned = replace(contract, halt=found.tuned(contract.halt), confidence=fitted or kept)
     written = not dry_run and (tuned != contract or output is not None)
     if written:
         rewrite(file, tuned, target, force=force)
     place, several = target if written else None, again if tries > 1 else None
-    return TuneResult(file, contract, found, place, chosen.kind, judge, several, fitted)
+    return TuneResult(file, contract, found, place, chosen.kind, judge, several, fitted, dropped)

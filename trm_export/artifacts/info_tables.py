@@ -12,6 +12,7 @@ from trm_export.artifacts.source_info import SourceInfo
 from trm_export.artifacts.tflite_info import TFLiteFileInfo
 from trm_export.checkpoints.keras_file import KerasFileInfo
 from trm_export.device_cost import MemoryPart
+from trm_runtime.confidence import Confidence
 from trm_runtime.contract import StepContract
 from trm_runtime.display import Table, bytes_text
 from trm_runtime.message_text import counted
@@ -186,12 +187,21 @@ def _contract(contract: StepContract) -> Rows:
         ("batch", "dynamic" if contract.batch is None else str(contract.batch)),
         ("puzzle", f"{contract.seq_len} tokens of {contract.vocab_size}"),
         ("halts", f"{halt.kind} > {halt.threshold:g}{own}, or step {contract.max_steps}{settled}"),
+        ("confidence", _confidence(contract.confidence)),
         ("puzzle table", _table(contract)),
         ("alphabet", " ".join(entry or "-" for entry in contract.alphabet or ()) or "none"),
         ("made by", f"{made_by.tool} ({versions})"),
         ("weights sha256", made_by.weights_sha256),
         ("config digest", made_by.config_digest),
     ]
+
+
+def _confidence(rule: Confidence | None) -> str:
+    if rule is None:
+        return "none"
+    tries = "" if rule.tries == 1 else f", at most {rule.tries} tries"
+    used = ", ".join(rule.used) or "a constant"
+    return f"by {used}, fitted on {counted(rule.puzzles, 'puzzle')}{tries}"
 
 
 def _table(contract: StepContract) -> str:

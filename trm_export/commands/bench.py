@@ -62,7 +62,7 @@ def bench(
             model,
             files or (),
             **vars(puzzles),
-            **vars(again),
+            **again.asked(),
             count=count,
             engine=engine,
             output=output,

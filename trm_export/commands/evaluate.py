@@ -82,7 +82,7 @@ def evaluate(
         found = te.evaluate(
             model,
             **vars(puzzles),
-            **vars(again),
+            **again.asked(),
             count=count,
             vote=vote,
             judge=judge,

@@ -180,7 +180,7 @@ def parity(
             model,
             artifacts,
             **vars(puzzles),
-            **vars(again),
+            **again.asked(),
             **vars(reference),
             count=count,
             golden=golden,

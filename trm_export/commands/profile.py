@@ -35,7 +35,7 @@ def profile(
     matrix product and of all that leads to it from the previous one.
     """
     import trm_export as te
-    from trm_export.commands.support.console import emit, show
+    from trm_export.commands.support.console import emit, sentences, show
 
     trust.apply([file])
     found = te.profile(file, **vars(puzzles), count=count, threads=threads)
@@ -43,3 +43,4 @@ def profile(
         emit(found.to_json())
     else:
         show(*found.tables())
+        sentences(found.legend)

@@ -96,7 +96,7 @@ def tune(
         found = te.tune(
             artifact,
             **vars(puzzles),
-            **vars(again),
+            **again.asked(),
             count=count,
             lose=lose,
             settled=settled,

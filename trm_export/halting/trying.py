@@ -167,8 +167,8 @@ def refuse_votes(again: Mapping[str, Any]) -> None:
     """UsageError for tries that vote: every one is asked then, whatever the threshold."""
     if again["tries"] > 1 and again["choose"] == "vote":
         raise UsageError(
-            "With choose='vote' every puzzle is asked in all tries, so no threshold saves any; use "
-            "choose='score' or 'first'."
+            "With votes every puzzle is asked in all tries, so no threshold saves any; choose by "
+            "score or first instead of vote."
         )
 
 

@@ -80,6 +80,10 @@ class Tuning:
             return found
         return replace(found, settled=self.settling.chosen.threshold)
 
+    def keeps(self, confidence: Confidence | None, tries: int) -> bool:
+        """Whether it was fitted at the chosen threshold and this number of tries; True for none."""
+        return confidence is None or (not self.changes and confidence.tries == tries)
+
 
 def refuse_loop(contract: StepContract, name: str) -> None:
     """UsageError for a file that halts inside its graph."""

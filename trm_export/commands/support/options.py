@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
 
+from trm_runtime.try_options import CHOOSE, SIGMA, VARY, tries_asked
+
 if TYPE_CHECKING:
     from trm_export import ModelHints
 
@@ -216,17 +218,30 @@ class TryOptions:
         ),
     ] = 1
     vary: Annotated[
-        Literal["symmetry", "noise", "both"],
-        typer.Option(help="How tries differ: another guise, noise on the states, or both."),
-    ] = "symmetry"
-    choose: Annotated[
-        Literal["score", "first", "vote"],
+        Literal["symmetry", "noise", "both"] | None,
         typer.Option(
-            help="The answer: of the highest score, of the first sure try, or the most frequent."
+            help="How tries differ: another guise, noise on the states, or both. Default: "
+            f"{VARY[0]}.",
         ),
-    ] = "score"
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the tries.")] = 0
-    sigma: Annotated[float, typer.Option(metavar="S", help="Deviation of the noise.")] = 0.2
+    ] = None
+    choose: Annotated[
+        Literal["score", "first", "vote"] | None,
+        typer.Option(
+            help="The answer: of the highest score, of the first sure try, or the most frequent. "
+            f"Default: {CHOOSE[0]}.",
+        ),
+    ] = None
+    seed: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Of the tries. Default: 0.")
+    ] = None
+    sigma: Annotated[
+        float | None,
+        typer.Option(metavar="S", help=f"Deviation of the noise. Default: {SIGMA}."),
+    ] = None
+
+    def asked(self) -> dict[str, Any]:
+        """Those that are given; UsageError for one that does nothing without more tries."""
+        return tries_asked(**vars(self))
 
 
 @dataclass(frozen=True)
