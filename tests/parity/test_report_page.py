@@ -319,6 +319,16 @@ def test_ten_files_are_under_a_megabyte(tmp_path: Path) -> None:
     assert page.text.count("step by step") == 7  # the files that lose puzzles show their boards
 
 
+def test_a_document_from_before_a_threshold_of_movement_is_read(tmp_path: Path) -> None:
+    document = json.loads(SHIPPED.read_text(encoding="utf-8"))
+    for part in (document["reference"], *document["files"]):
+        part["halt"].pop("settled", None)
+    old = tmp_path / "old.json"
+    old.write_text(json.dumps(document))
+    rewrite_report(old, tmp_path / "old.html")
+    assert (tmp_path / "old.html").stat().st_size > 100_000
+
+
 def luminance(colour: str) -> float:
     """Of `#rrggbb`, by WCAG 2."""
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]

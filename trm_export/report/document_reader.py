@@ -17,6 +17,7 @@ import numpy as np
 
 from trm_export.errors import RejectedInputError, reason_of
 from trm_export.parity.document import KIND, ReportDocument, Verdict
+from trm_runtime.contract import HaltRule
 from trm_runtime.message_text import first_few
 from trm_runtime.parity import ParityResult
 from trm_runtime.parity.decisions import Difference
@@ -114,9 +115,14 @@ def _hints(wanted: Any) -> dict[str, Any]:
 
 @functools.cache
 def _required(wanted: Any) -> frozenset[str]:
-    """The fields that are always there; Python finds no NotRequired in an annotation of text."""
+    """The fields that are always there; Python finds no NotRequired in an annotation of text.
+
+    A document from before a field of the contract existed has none.
+    """
     hints = get_type_hints(wanted, include_extras=True)
     optional = {name for name, hint in hints.items() if get_origin(hint) is NotRequired}
+    if wanted is HaltRule:
+        optional |= {"settled"}
     return frozenset(getattr(wanted, "__required_keys__", _hints(wanted).keys())) - optional
 
 

@@ -98,12 +98,26 @@ def _problem(steps: float, stored: Stored, off: Array) -> str | None:
         far = f"{many} of {off.size} values differ" if many else f"off by {steps:.3g} steps"
         return f"{far}, worst at {where}"
     if stored.scale is not None and np.size(stored.scale) > 1 and not stored.four_bits:
-        axes = tuple(k for k, size in enumerate(np.shape(stored.scale)) if size == 1)
-        largest = np.abs(stored.values.astype(np.int64) - stored.zero).max(axis=axes)
-        wrong = np.flatnonzero((largest != 0) & (largest < largest.max() - _FIRST))
+        wrong = np.flatnonzero(~_full(stored))
         if len(wrong):
             return f"the scale of channel {wrong[0]} is too large for it, {len(wrong)} such"
     return None
+
+
+def _full(stored: Stored) -> Array:
+    """(channels,) bool: the channel uses its whole range, of values or of pairs of neighbours.
+
+    `onnx_precision` limits the sum of two that lie beside each other, others limit each value.
+    """
+    axes = tuple(k for k, size in enumerate(np.asarray(stored.scale).shape) if size == 1)
+    sizes = np.abs(stored.values.astype(np.int64) - stored.zero)
+    alone = sizes.max(axis=axes)
+    pairs = alone
+    if axes == (0,) and len(sizes) > 1:
+        even = sizes[: len(sizes) // 2 * 2]
+        pairs = np.maximum((even[0::2] + even[1::2]).max(axis=0), alone)
+    full: Array = (alone == 0) | (alone >= alone.max() - _FIRST)
+    return full | (pairs >= pairs.max() - 2 * _FIRST)
 
 
 def onnx_fits(tensors: Arrays, weights: Arrays) -> tuple[WeightFit, ...]:
