@@ -8,7 +8,9 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -319,6 +321,20 @@ def test_where_output_goes(
     environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stderr) == (code, said)
+    until = time.monotonic() + 20
+    while left := running(str(path)):
+        assert time.monotonic() < until, left
+        time.sleep(0.05)
+
+
+def running(word: str) -> list[str]:
+    """The processes with this in their command line; none where there is no /proc."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            line = file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            found += [line] if word in line and "bash" not in line else []
+    return found
 
 
 def test_commands_are_what_the_application_offers() -> None:

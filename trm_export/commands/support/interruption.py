@@ -161,7 +161,9 @@ def _forked_guard() -> tuple[int, int]:
         try:
             for number in _ENDS:
                 signal.signal(number, signal.SIG_IGN)
-            for other in {*range(64)} - {heard, answer, _stderr, *([1] if _as_json else [])}:
+            kept = {heard, answer, _stderr, *([1] if _as_json else [])}
+            kept -= {told, answers}  # they have the numbers of standard files that are closed
+            for other in {*range(64)} - kept:
                 with suppress(OSError):
                     os.close(other)
             _guard(parent, heard, answer)
