@@ -73,7 +73,7 @@ class Rollout:
             return
         bad = done & (reasons[self._rows] == STOP_REASONS.index("nonfinite"))
         self._carry = _cleared(contract, self._carry, bad)
-        freed = np.flatnonzero(done if contract.batch is None else done | (self._rows == _IDLE))
+        freed = np.flatnonzero(done if contract.batch is None else done | idle)
         new = self._asking.take(len(freed))
         self._rows[freed] = _IDLE
         self._rows[freed[: len(new)]] = new
