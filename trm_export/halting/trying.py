@@ -70,11 +70,7 @@ class _Record:
         self._scores[at] = np.where(bad, np.inf, score)
         if self._moved is not None:
             self._moved[at] = np.where(bad, 0.0, np.asarray(event.moved))
-        self._exact[at] = (
-            self._puzzles.exact(event.answers, rows)
-            if self._valid is None
-            else self._valid(self._puzzles.inputs[rows], event.answers)
-        )
+        self._exact[at] = _right(self._puzzles, rows, event.answers, self._valid)
         self._done += len(rows)
         if self._progress is not None:
             tries, steps, _ = self._scores.shape
@@ -84,6 +80,14 @@ class _Record:
     def traces(self) -> list[Trace]:
         moved = [None] * len(self._scores) if self._moved is None else self._moved
         return [Trace(*each) for each in zip(self._scores, self._exact, moved, strict=True)]
+
+
+def _right(puzzles: PuzzleSet, rows: Array, answers: Array, valid: Valid | None) -> Array:
+    """(n,) bool: which answers to these rows are right, by the solutions or by the rules."""
+    found: Array = (
+        puzzles.exact(answers, rows) if valid is None else valid(puzzles.inputs[rows], answers)
+    )
+    return found
 
 
 def run_all_steps(
@@ -155,11 +159,7 @@ def calibrated_again(
     """The probability that an answer of `solve` with these options is right."""
     feeds = puzzles.feeds(runner.contract.num_puzzle_identifiers)
     solution = solve(runner, feeds, **options)
-    right = (
-        puzzles.exact(solution.answers)
-        if valid is None
-        else valid(puzzles.inputs, solution.answers)
-    )
+    right = _right(puzzles, np.arange(len(puzzles)), solution.answers, valid)
     return calibrate(answers_of(solution, right), options["tries"])
 
 
