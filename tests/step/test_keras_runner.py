@@ -42,7 +42,8 @@ def test_a_stack_is_traced_once_and_computes_the_same_bits(family: str) -> None:
         for spec in runner.contract.outputs:
             np.testing.assert_array_equal(found.outputs[spec.name], wanted[spec.name].numpy())
         carry = found.carry
-    kinds = [node.op for node in runner._step.graph.as_graph_def().node]
+    graph: Any = runner._step
+    kinds = [node.op for node in graph.graph.as_graph_def().node]
     calls = [kind for kind in kinds if kind.endswith("PartitionedCall")]
     assert len(calls) == model.keras.config.h_cycles * (model.keras.config.l_cycles + 1)
     assert "call" not in vars(model.keras.inner.L_level)
