@@ -23,6 +23,7 @@ from trm_runtime.solution import STOP_REASONS, StepEvent
 Array = np.ndarray[Any, Any]
 
 _IDLE = -1
+_FLOAT = np.dtype(np.float32)
 _SMALL = 4096  # elements, up to which a product is faster than a sum, and takes one thread
 
 
@@ -134,7 +135,7 @@ def finite_rows(output: StepOutput, slots: Array) -> Array | None:
     None if all are.
     """
     arrays = (*output.outputs.values(), *output.carry.values())
-    tensors = [array for array in arrays if array.dtype == np.float32]
+    tensors = [array for array in arrays if array.dtype == _FLOAT]
     if math.isfinite(sum(map(_magnitude, tensors))):
         return None
     finite = np.ones(len(slots), dtype=bool)

@@ -10,6 +10,7 @@ import numpy as np
 
 from trm_runtime.contract import StepContract
 from trm_runtime.display import field_table, one_line
+from trm_runtime.tensors import NEXT
 
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]  # by name
 
@@ -60,9 +61,9 @@ def trusted_step(runner: StepRunner) -> Callable[[Arrays, Arrays], StepOutput]:
 
 def step_output(contract: StepContract, tensors: Arrays) -> StepOutput:
     """The result of a step, from the tensors that its engine returned, by output name."""
+    _, carry, outputs = contract.by_name
     return StepOutput(
-        carry={spec.name: tensors[spec.next] for spec in contract.carry},
-        outputs={spec.name: tensors[spec.name] for spec in contract.outputs},
+        {name: tensors[name + NEXT] for name in carry}, {name: tensors[name] for name in outputs}
     )
 
 
