@@ -46,7 +46,7 @@ class Rollout:
         self._idle = self._rows == _IDLE
         self._slots = np.flatnonzero(~self._idle)
         self._running = self._rows[self._slots]  # rows
-        self._tokens = self._asking.feeds(self._fed)
+        self._tokens = self._asking.feeds(self._fed) if self.active else {}
 
     @property
     def active(self) -> bool:
@@ -136,8 +136,9 @@ def finite_rows(output: StepOutput, slots: Array) -> Array | None:
     """
     arrays = (*output.outputs.values(), *output.carry.values())
     tensors = [array for array in arrays if array.dtype == _FLOAT]
-    if math.isfinite(sum(map(_magnitude, tensors))):
-        return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        if math.isfinite(sum(map(_magnitude, tensors))):
+            return None
     finite = np.ones(len(slots), dtype=bool)
     for tensor in tensors:
         finite &= np.isfinite(tensor[slots]).all(axis=tuple(range(1, tensor.ndim)))
@@ -151,8 +152,7 @@ def _magnitude(tensor: Array) -> float:
     if tensor.size <= _SMALL:
         flat = tensor.ravel()
         return float(flat.dot(flat))
-    with np.errstate(over="ignore", invalid="ignore"):
-        return float(np.add.reduce(tensor, axis=None))
+    return float(np.add.reduce(tensor, axis=None))
 
 
 def _cleared(contract: StepContract, carry: Mapping[str, Array], slots: Array) -> dict[str, Array]:
