@@ -150,15 +150,27 @@ def samples_for(job: Job) -> Samples:
 
 
 def _samples(job: Job) -> Samples:
-    runner, rows, few = job.shared.runner, PER_STEP, OTHERS_PER_STEP
-    real, held_out = puzzle_tokens(job.model, job.puzzles)
-    if job.shared.few:  # a step takes long, and a row has many positions
-        real, held_out, rows, few = real[:FEW_ROWS], held_out[:1], FEW_ROWS, 1
+    runner, few = job.shared.runner, 1 if job.shared.few else OTHERS_PER_STEP
+    real, held_out = _tokens(job)
     scrambled = np.stack([np.roll(row, 1 + shift) for shift, row in enumerate(real[:few])])
     return Samples(
-        len(real), len(held_out), list(rollouts(runner, real, rows)),
+        len(real), len(held_out), real_samples(job),
         list(rollouts(runner, scrambled, few)), list(rollouts(runner, held_out, few)),
     )  # fmt: skip
+
+
+def real_samples(job: Job) -> list[StepSample]:
+    """The rollouts of real puzzles alone, made once."""
+    rows = FEW_ROWS if job.shared.few else PER_STEP
+    return job.shared.once(
+        "real samples", lambda: list(rollouts(job.shared.runner, _tokens(job)[0], rows))
+    )
+
+
+def _tokens(job: Job) -> tuple[Array, Array]:
+    """`puzzle_tokens`; few where a step takes long and a row has many positions."""
+    real, held_out = puzzle_tokens(job.model, job.puzzles)
+    return (real[:FEW_ROWS], held_out[:1]) if job.shared.few else (real, held_out)
 
 
 def puzzle_tokens(model: AnyModel, puzzles: Puzzles) -> tuple[Array, Array]:

@@ -26,7 +26,7 @@ from trm_export.exporters.calibration import (
 )
 from trm_export.exporters.format import Job
 from trm_export.exporters.onnx_convert import body_names, converted
-from trm_export.exporters.onnx_products import multiplications
+from trm_export.exporters.onnx_products import matrices, multiplications
 from trm_export.step.signature import contract_for
 from trm_runtime.parity.gates import gates_for
 
@@ -57,17 +57,23 @@ def calibrate(job: Job) -> Calibration:
 
 def _ranges(job: Job, samples: Samples) -> tuple[TensorRange, ...]:
     """The range of every weight's activation; the same for every file of a model."""
-    probe = _ActivationProbe(job)
+    probe = ActivationProbe(job)
     return _clipped(probe.ranges(samples.calibration), probe, samples.held_out_steps)
 
 
-class _ActivationProbe:
-    """The float32 step with every activation that enters a weight among its outputs."""
+class ActivationProbe:
+    """The float32 step with every activation that enters a weight among its outputs.
+
+    Attributes:
+        matrices: the weights ``(K, N)`` float32 by their names.
+    """
 
     def __init__(self, job: Job) -> None:
         proto = converted(job, contract_for(job.model), rolled=False)
+        body = body_names(job.model)
+        self.matrices = {name: one.values for name, one in matrices(proto.graph, body).items()}
         self._inputs: dict[str, list[str]] = {}  # weight -> the tensors it is multiplied by
-        for node in multiplications(proto.graph, body_names(job.model)):
+        for node in multiplications(proto.graph, body):
             self._inputs.setdefault(node.input[1], []).append(node.input[0])
         names = dict.fromkeys(name for inputs in self._inputs.values() for name in inputs)
         for name in names:
@@ -101,7 +107,7 @@ def _range(weight: str, rows: Sequence[tuple[float, float, float, int]]) -> Tens
 
 
 def _clipped(
-    ranges: Mapping[str, TensorRange], probe: _ActivationProbe, samples: Sequence[StepSample]
+    ranges: Mapping[str, TensorRange], probe: ActivationProbe, samples: Sequence[StepSample]
 ) -> tuple[TensorRange, ...]:
     """The ranges with the share of values beyond them at every step."""
     beyond = np.zeros((len(ranges), len(samples)))
