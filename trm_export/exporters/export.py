@@ -269,7 +269,8 @@ def _checked(job: Job, written: tuple[Path, Path | None], path: Path) -> _Check:
     so that an untrained model can be exported too; `trm-export parity` checks everything.
     """
     file, table = written
-    candidate = open_runner(file, puzzle_table=table)
+    threads = None if file.is_dir() else job.shared.threads  # TensorFlow already has its threads
+    candidate = open_runner(file, threads, table)
     golden = _golden(job)
     result = check(golden, candidate, steps_only=True)
     if _a_row_may_decide(job, result):

@@ -18,6 +18,8 @@ from trm_runtime.parity.recorder import record_few
 Result = TypeVar("Result")
 
 FEW_FROM = 4e9  # multiplications of one row's step, about 0.05 s on two cores
+_THREADS_FROM = 1e9
+"""Of a smaller step, threads that wait for each other take more processor time than the step."""
 
 
 @final
@@ -30,11 +32,13 @@ class Shared:
         model: the model, adapted.
         runner: the Keras model as a runner with a dynamic batch.
         few: files are checked at a few steps only, because the model is big and the check "auto".
+        threads: of the engine that a file is checked on; None for the engine's default.
     """
 
     def __init__(self, model: AnyModel, check: str = "auto") -> None:
         self.model = adapt(model)
         self.few = check == "auto" and self.model.multiplications > FEW_FROM
+        self.threads = 1 if self.model.multiplications < _THREADS_FROM else None
         self.runner = KerasRunner(self.model)
         self._results: dict[Hashable, Any] = {}
 
