@@ -43,8 +43,8 @@ Without any search for scales it would be 0.93 and 0.89. Tried in turns, and not
 - Calibrated scales where a norm leaves no tails, a scale a row only for `down`: 8 to 15 %, but the
   distance of the cosine from 1 grows 1.4 times (5.9e-4 instead of 4.2e-4, forced, z_H of sudoku9),
   which is beyond the gate.
-- Norms that onnxruntime would fuse (`SimplifiedLayerNormalization`): 3 %, but none on 1.18, and more
-  operators for every other engine. `ReduceL2` and `ReduceSumSquare` in norms: nothing.
+- Norms that onnxruntime would fuse (`SimplifiedLayerNormalization`): 3 %, but none on 1.18, and
+  more operators for every other engine. `ReduceL2` and `ReduceSumSquare` in norms: nothing.
 - The larger of maximum and negative minimum instead of the largest absolute value: 1 %.
 - `MatMulNBits`: twice the time.
 
