@@ -1,6 +1,6 @@
 """Our files against the official loop, a stock quantizer and the peak of the machine, in turns.
 
-    python benchmarks/race.py [sudoku9 | paper-sudoku-mlp] [--rows 1,64] [--threads 1,2]
+    python benchmarks/race.py [sudoku9 | paper-sudoku-mlp | ...] [--rows 1,64] [--threads 1,2]
 
 Needs PyTorch, for the official loop: the network of `tests/importing/official.py` with the weights
 of the checkpoint; it always runs every step. Prints a page: milliseconds a step (processor time and
@@ -296,11 +296,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--count", type=int, default=400)
     parser.add_argument("--folder", type=Path, help="keeps the files; a temporary one if not given")
+    parser.add_argument("--rows-only", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch)
         counts = options.threads.split(",")
-        if len(counts) == 1:
+        if options.rows_only:
             race(options, int(counts[0]), folder)
             return
         packages = ("torch", "onnxruntime", "ai-edge-litert", "tensorflow", "openvino")
@@ -310,7 +311,7 @@ def main() -> None:
         print(f"## {options.model}\n\n`python benchmarks/race.py {words}`, {cpu_model()}, "
               f"{datetime.date.today()}; {versions}.", flush=True)  # fmt: skip
         for count in counts:
-            own = ["--threads", count, "--folder", str(folder)]
+            own = ["--threads", count, "--folder", str(folder), "--rows-only"]
             subprocess.run([sys.executable, __file__, *sys.argv[1:], *own], check=True)
 
 
