@@ -1,6 +1,6 @@
 """Our files against the official loop, a stock quantizer and the peak of the machine, in turns.
 
-    python benchmarks/race.py [sudoku9 | paper-sudoku-mlp] [--rows 1,64] [--threads 1,2]
+    python benchmarks/race.py [sudoku9 | paper-sudoku-mlp | ...] [--rows 1,64] [--threads 1,2]
 
 Needs PyTorch, for the official loop: the network of `tests/importing/official.py` with the weights
 of the checkpoint; it always runs every step. Prints a page: milliseconds a step (processor time and
@@ -300,18 +300,20 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=400)
     parser.add_argument("--page", action="store_true", help=f"write {PAGE.name}")
     parser.add_argument("--folder", type=Path, help="keeps the files; a temporary one if not given")
+    parser.add_argument("--rows-only", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch)
         counts = options.threads.split(",")
-        if len(counts) == 1 and not options.page:
+        if options.rows_only:
             race(options, int(counts[0]), folder)
             return
         words = [word for word in sys.argv[1:] if word != "--page"]
         page = [_title(options.model, words)]
         print(page[0], flush=True)
         for count in counts:
-            command = [sys.executable, __file__, *words, "--threads", count, "--folder", folder]
+            own = ["--threads", count, "--folder", str(folder), "--rows-only"]
+            command = [sys.executable, __file__, *words, *own]
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
                 assert process.stdout
                 for line in process.stdout:

@@ -44,7 +44,7 @@ def calibrate(job: Job) -> Calibration:
     samples = samples_for(job)
     ranges = job.shared.once(("onnx", "ranges"), lambda: _ranges(job, samples))
     tensors = tuple(grid for grid in ranges if grid.tensor not in job.keep)
-    _refuse_clipping(tensors)
+    _refuse_clipping(tensors, samples.steps)
     return Calibration(
         engine=f"onnxruntime {onnxruntime.__version__}",
         puzzles=samples.puzzles,
@@ -52,6 +52,7 @@ def calibrate(job: Job) -> Calibration:
         samples_per_step=tuple(len(sample.inputs["inputs"]) for sample in samples.calibration),
         stopped_per_step=tuple(sample.stopped for sample in samples.calibration),
         tensors=tensors,
+        steps=tuple(samples.steps),
     )
 
 
@@ -116,8 +117,8 @@ def _clipped(
     for column, sample in enumerate(samples):
         for weight, x in probe.activations(sample):
             grid = ranges[weight]
-            q = x / grid.scale + grid.zero_point
-            beyond[row[weight], column] += np.count_nonzero((q < -0.5) | (q > 255.5))
+            low, high = ((q - grid.zero_point) * grid.scale for q in (-0.5, 255.5))
+            beyond[row[weight], column] += np.count_nonzero(x < low) + np.count_nonzero(x > high)
             total[row[weight], column] += x.size
     shares = beyond / total
     return tuple(
@@ -126,13 +127,13 @@ def _clipped(
     )
 
 
-def _refuse_clipping(tensors: Sequence[TensorRange]) -> None:
+def _refuse_clipping(tensors: Sequence[TensorRange], steps: Sequence[int]) -> None:
     limit = gates_for("int8-static").carry_clipping or 0.0
     worst = max(tensors, key=lambda grid: max(grid.clipping), default=None)
     share = 0.0 if worst is None else max(worst.clipping)
     if worst is not None and share > limit:
         raise ParityError(
             f"Calibration failed: {share:.2%} of held-out values entering {worst.tensor} at step "
-            f"{worst.clipping.index(share) + 1} are outside the calibrated range, expected at most "
-            f"{limit:.1%}; calibrate on puzzles like those in use."
+            f"{steps[worst.clipping.index(share)]} are outside the calibrated range, expected at "
+            f"most {limit:.1%}; calibrate on puzzles like those in use."
         )
