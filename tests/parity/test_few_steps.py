@@ -111,6 +111,42 @@ def test_exports_of_big_models_are_checked_at_few_steps(
     assert open_runner(file).contract.granularity == granularity
 
 
+def test_exports_are_checked_at_the_first_steps_and_the_last(tmp_path: Any) -> None:
+    maze9, file = load_model(shipped_checkpoint("maze9")), tmp_path / "a.onnx"
+    result = te.export(maze9, file)
+    assert result.verdict == (
+        "PASSED: steps 1, 2, 3, 4, 5, 6, 7 and 16 of 6 puzzles and of 6 refilled slots are within "
+        "the gates. --check full compares every step."
+    )
+    assert te.compare(maze9, [file], count=4, weights=True).passed
+    assert "full" not in te.export(maze9, file, granularity="loop").verdict
+    whole = te.export(maze9, file, check="full")
+    assert whole.verdict == "PASSED: every single step of 6 puzzles is within the gates."
+
+
+def test_faults_of_a_later_step_are_caught_by_a_full_check(shared: Shared) -> None:
+    puzzles, contract = probe_puzzles(shared.model), shared.runner.contract
+
+    def late(runner: Any, inputs: Any, carry: Any) -> Any:
+        output = runner.step(inputs, carry)
+        wrong = (carry["steps"] == contract.max_steps - 2) & ~carry["halted"]
+        z_H = output.carry["z_H"] + wrong[:, None, None].astype(np.float32)
+        return replace(output, carry={**output.carry, "z_H": z_H})
+
+    late_runner = Faulty(shared.runner, late)
+    assert check(shared.golden(puzzles, 5), late_runner, steps_only=True).passed
+    assert not check(shared.golden(puzzles), late_runner, steps_only=True).passed
+
+
+@pytest.mark.parametrize(
+    "change",
+    [_never_ends, _keeps_old_state, _multiplies_by_mask, _follows_new_inputs, _forgets_state],
+)
+def test_faults_of_a_step_are_caught_at_some_steps(shared: Shared, change: Change) -> None:
+    golden = shared.golden(probe_puzzles(shared.model), 5)
+    assert not check(golden, Faulty(shared.runner, change), steps_only=True).passed
+
+
 def test_an_unknown_check_is_refused(sudoku4: Any, tmp_path: Any) -> None:
     with pytest.raises(UsageError, match="must be auto or full, got 'quick'"):
         te.export(sudoku4, tmp_path / "a.onnx", check="quick")

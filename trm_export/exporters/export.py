@@ -274,12 +274,12 @@ def _checked(job: Job, written: tuple[Path, Path | None], path: Path) -> _Check:
     golden = _golden(job)
     result = check(golden, candidate, steps_only=True)
     if _a_row_may_decide(job, result):
-        golden = job.shared.golden(probe_puzzles(job.model, _MORE))
+        golden = job.shared.golden(probe_puzzles(job.model, _MORE), job.shared.steps)
         result = check(golden, candidate, steps_only=True)
     broken = result.broken
     if broken is None:
         text = measured_text(result, golden, file)
-        more = " --check full compares every step." if job.shared.few else ""
+        more = " --check full compares every step." if _quick(job) else ""
         documents = {} if text is None else {MEASURED: text}
         return result.forced_error, f"{result.verdict}{more}", documents
     integer, puzzles = is_integer(job.contract.precision), counted(result.puzzles, "puzzle")
@@ -301,8 +301,14 @@ def _a_row_may_decide(job: Job, result: ParityResult) -> bool:
     return is_integer(job.contract.precision) and not few
 
 
+def _quick(job: Job) -> bool:
+    """Whether not all steps are compared."""
+    return job.shared.few or (job.shared.steps is not None and job.contract.granularity != "loop")
+
+
 def _golden(job: Job) -> Golden:
-    """What a file is checked with: few steps of a big model, but a loop shows only answers."""
-    if not job.shared.few:
-        return job.shared.golden(job.puzzles)
-    return job.shared.few_golden(job.puzzles, answers=job.contract.granularity == "loop")
+    """What a file is checked with: few steps, but a loop shows only answers."""
+    loop = job.contract.granularity == "loop"
+    if job.shared.few:
+        return job.shared.few_golden(job.puzzles, answers=loop)
+    return job.shared.golden(job.puzzles, None if loop else job.shared.steps)

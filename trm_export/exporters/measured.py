@@ -25,6 +25,7 @@ from trm_runtime.doctor import cpu_model
 from trm_runtime.measure import load_engine
 from trm_runtime.open import open_runner
 from trm_runtime.parity import Gates, Golden, ParityResult, Rung, check, record
+from trm_runtime.parity.few_steps import FEW
 from trm_runtime.parity.file_golden import LEAST, MARGIN
 from trm_runtime.parity.recorder import record_few
 from trm_runtime.parity.result import FAILED, NOT_JUDGED, OK
@@ -79,14 +80,19 @@ def measured_again(shared: Shared, path: Path) -> Rung | None:
 
 def _judged(shared: Shared, path: Path, puzzles: PuzzleSet, recorded: Errors, engine: str) -> Rung:
     runner = open_runner(path)
-    few = len({step for step, _ in recorded}) < runner.contract.max_steps
-    golden = shared.few_golden(puzzles) if few else shared.golden(puzzles)
+    steps = min(len({step for step, _ in recorded}), runner.contract.max_steps)
+    few = steps == FEW < runner.contract.max_steps
+    golden = shared.few_golden(puzzles) if few else shared.golden(puzzles, steps)
     now = _errors(check(golden, runner, gates=Gates(), steps_only=True))
     if now.keys() != recorded.keys():
         return Rung(NAME, NOT_JUDGED, "the document has other steps or tensors than the file")
     problems: tuple[str, ...] = ()
     if any(abs(now[key] - recorded[key]) > LEAST for key in now):
-        own = record_few(runner, puzzles, answers=False) if few else record(runner, puzzles)
+        own = (
+            record_few(runner, puzzles, answers=False)
+            if few
+            else record(runner, puzzles, steps=steps)
+        )
         problems = tuple(_problems(now, recorded, _floor(path, own)))
     worst = max(abs(now[key] - recorded[key]) for key in now)
     text = (

@@ -13,6 +13,7 @@ from trm_export.step.keras_runner import KerasRunner
 from trm_export.step.step_model import AnyModel, adapt
 from trm_runtime.memory import return_free_memory
 from trm_runtime.parity import Golden, Puzzles, record
+from trm_runtime.parity.few_steps import SOME
 from trm_runtime.parity.recorder import record_few
 
 Result = TypeVar("Result")
@@ -31,13 +32,16 @@ class Shared:
     Attributes:
         model: the model, adapted.
         runner: the Keras model as a runner with a dynamic batch.
-        few: files are checked at a few steps only, because the model is big and the check "auto".
+        few: files are checked at a few steps of one puzzle, because the model is big and the check
+            "auto".
+        steps: how many steps the files of other models are checked at; None for all.
         threads: of the engine that a file is checked on; None for the engine's default.
     """
 
     def __init__(self, model: AnyModel, check: str = "auto") -> None:
         self.model = adapt(model)
         self.few = check == "auto" and self.model.multiplications > FEW_FROM
+        self.steps = SOME if check == "auto" and self.model.max_steps > SOME else None
         self.threads = 1 if self.model.multiplications < _THREADS_FROM else None
         self.runner = KerasRunner(self.model)
         self._results: dict[Hashable, Any] = {}
@@ -50,10 +54,13 @@ class Shared:
         result: Result = self._results[key]
         return result
 
-    def golden(self, puzzles: Puzzles) -> Golden:
-        """The model's rollout on these puzzles; it stays in memory, so give only a few."""
-        key = "golden", np.asarray(puzzles.inputs).tobytes()
-        return self.once(key, lambda: record(self.runner, puzzles))
+    def golden(self, puzzles: Puzzles, steps: int | None = None) -> Golden:
+        """The model's rollout on these puzzles; it stays in memory, so give only a few.
+
+        For `steps` see `record`.
+        """
+        key = "golden", steps, np.asarray(puzzles.inputs).tobytes()
+        return self.once(key, lambda: record(self.runner, puzzles, steps=steps))
 
     def few_golden(self, puzzles: Puzzles, *, answers: bool = False) -> Golden:
         """The recording of a few steps of the first puzzle; see `record_few`."""

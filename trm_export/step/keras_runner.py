@@ -80,7 +80,9 @@ def _stacks_traced_once(model: keras.Model) -> Iterator[None]:
     """
     import tensorflow as tf
 
-    stacks = {model.inner.L_level, model.inner.H_level} if isinstance(model, TRM) else set()
+    stacks: set[Any] = set()
+    if isinstance(model, TRM):
+        stacks = {model.inner.L_level, model.inner.H_level}
     for stack in stacks:
         once = tf.function(stack.call, autograph=False, experimental_attributes={"_noinline": True})
         stack.call = lambda *states, once=once, **options: once(*states, **options)

@@ -1,9 +1,10 @@
-"""A recording of few steps, for a quick check of a model whose steps take seconds.
+"""A recording of few steps, for a quick check: the first ones and the last one before `max_steps`,
+which the counter of the puzzles is set to.
 
-One puzzle and one refilled slot, three steps: the first, the second, and the last one before
-`max_steps`, which the counter of the puzzle is set to. At the third step the slot is halted, gets
-another puzzle, and its carry has random values, half of them NaN. What a step may do wrong shows in
-these: the start of a carry, its continuation, a reset in mid-flight, and the end.
+What a step may do wrong shows in these: the start of a carry, its continuation, a reset in
+mid-flight, and the end. Of a model whose steps take seconds, three steps of one puzzle and of one
+refilled slot are enough: at the third one the slot is halted, gets another puzzle, and its carry
+has random values, half of them NaN. In eight steps each refilled slot is reset at least twice.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from trm_runtime.contract import StepContract
 Array = np.ndarray[Any, Any]
 Arrays = dict[str, Array]
 
-FEW = 3  # steps
+FEW, SOME = 3, 8  # steps
 SLOT = 3  # the number of the refilled slot; see `slots`
 
 

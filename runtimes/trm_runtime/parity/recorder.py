@@ -128,8 +128,12 @@ def record(
     batch_size: int = 64,
     about: GoldenOrigin | None = None,
     progress: Progress | None = None,
+    steps: int | None = None,
 ) -> Golden:
     """The recording of some puzzles, in memory.
+
+    Of so many `steps` it has the first ones and the last one before `max_steps`; it then has no
+    answers, and is for single steps alone.
 
     Raises RejectedInputError for puzzles that do not fit the model, ContractMismatchError if a
     step returns other tensors than its contract, UsageError for a batch size below 1.
@@ -140,9 +144,9 @@ def record(
     chosen = plan(runner.contract, count)
     report = progress or _silent
     about = about or GoldenOrigin(kind=getattr(puzzles, "kind", "puzzles"))
-    refilled = record_refilled(runner, tokens, np.arange(chosen.refilled), report)
+    refilled = record_refilled(runner, tokens, np.arange(chosen.refilled), report, steps)
     labels = targets(puzzles)
-    chunks = list(record_chunks(runner, tokens, labels, chosen, batch_size, report))
+    chunks = list(record_chunks(runner, tokens, labels, chosen, batch_size, report, steps))
     sizes = tuple(ChunkSize(len(chunk), len(chunk.followed)) for chunk in chunks)
     return Golden(runner.contract, about, sizes, chunks, refilled)
 
@@ -156,7 +160,7 @@ def record_few(runner: StepRunner, puzzles: Puzzles, *, answers: bool) -> Golden
     """
     contract, labels = runner.contract, targets(puzzles)
     first = {name: array[:1] for name, array in model_tokens(contract, puzzles).items()}
-    recorder, steps = StepRecorder(contract, 1, _silent), np.full(1, contract.max_steps, np.int32)
+    recorder, steps = _unsolved(contract, 1)
     if answers:
         recorder, solution = solve_recorded(runner, first, 1, _silent)
         steps = solution.steps
@@ -183,10 +187,11 @@ def record_chunks(
     chosen: Plan,
     batch_size: int,
     progress: Progress,
+    few: int | None = None,
 ) -> Iterator[Chunk]:
     """Every chunk in turn; tokens and labels have all N rows."""
     for span in chosen.spans:
-        yield record_chunk(runner, span, tokens, labels, chosen, batch_size, progress)
+        yield record_chunk(runner, span, tokens, labels, chosen, batch_size, progress, few)
 
 
 def record_chunk(
@@ -197,16 +202,21 @@ def record_chunk(
     chosen: Plan,
     batch_size: int,
     progress: Progress,
+    few: int | None = None,
 ) -> Chunk:
-    """One chunk, of the rows `span`; tokens and labels have all N rows."""
+    """One chunk, of the rows `span`; tokens and labels have all N rows. Of a `few` steps, those."""
     contract, rows = runner.contract, slice(span.start, span.stop)
     tokens = {name: array[rows] for name, array in tokens.items()}
     labels = None if labels is None else np.asarray(labels[rows], np.int32)
-    recorder, solution = solve_recorded(runner, tokens, batch_size, progress)
-    done = settled(contract, solution.answers, solution.steps, labels)
-    followed = both_kinds(chosen.followed_in(span), done, span.start // chosen.chunk)
+    followed = chosen.followed_in(span)
+    recorder, steps = _unsolved(contract, len(span))
+    if few is None:
+        recorder, solution = solve_recorded(runner, tokens, batch_size, progress)
+        steps = solution.steps
+        done = settled(contract, solution.answers, steps, labels)
+        followed = both_kinds(followed, done, span.start // chosen.chunk)
     inputs = {name: array[followed] for name, array in tokens.items()}
-    states = follow(runner, inputs, batch_size, progress)
+    states = follow(runner, inputs, batch_size, progress, few)
     return Chunk(
         first=span.start,
         tokens=tokens,
@@ -214,7 +224,7 @@ def record_chunk(
         cells=recorder.cells,
         scores=recorder.scores,
         margins=recorder.margins,
-        steps=solution.steps,
+        steps=steps,
         followed=followed,
         states=states,
     )
@@ -260,6 +270,11 @@ class StepRecorder:
         top = np.partition(logits, -2, axis=-1)[..., -2:]
         self.margins[event.rows[event.finished]] = top[..., 1] - top[..., 0]
         self._progress(int(event.finished.sum()))
+
+
+def _unsolved(contract: StepContract, count: int) -> tuple[StepRecorder, Array]:
+    """The record of no step, and `max_steps` for each of so many puzzles."""
+    return StepRecorder(contract, count, _silent), np.full(count, contract.max_steps, np.int32)
 
 
 def solve_recorded(
