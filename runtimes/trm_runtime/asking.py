@@ -121,36 +121,45 @@ class Asking:
     def latch(
         self,
         rows: Array,
+        steps: Array,
         answers: Array,
         q_halt: Array,
         q_continue: Array,
-        finite: Array,
+        finite: Array | None,
         moved: Array | None = None,
     ) -> None:
-        """The results (n, ...) of these rows after `steps`, which the caller has counted."""
-        if not finite.all():
+        """The results (n, ...) of these rows after so many steps of each.
+
+        `finite` tells which rows are, None that all are.
+        """
+        self.steps[rows] = steps
+        if finite is not None:
             self.reasons[rows[~finite]] = _NONFINITE
-            rows, answers = rows[finite], answers[finite]
+            rows, steps, answers = rows[finite], steps[finite], answers[finite]
             q_halt, q_continue = q_halt[finite], q_continue[finite]
+            moved = None if moved is None else moved[finite]
         if self.tries.guises is not None:
             answers = self.tries.guises.undo(answers, self.numbers(rows))
         self._answers[rows] = answers
         self._q_halt[rows], self._q_continue[rows] = q_halt, q_continue
         if moved is not None:
-            self._moved[rows] = moved[finite]
-        self.reasons[rows] = self._policy.reasons(
-            self.steps[rows], q_halt, q_continue, self._moved[rows]
-        )
+            self._moved[rows] = moved
+        reasons = self._policy.reasons(steps, q_halt, q_continue, self._moved[rows])
+        if reasons is not None:
+            self.reasons[rows] = reasons
 
-    def finish(self, rows: Array) -> Array:
-        """(n,) bool: the puzzle is done, and this is its last row here.
+    def end(self, rows: Array) -> tuple[Array, Array]:
+        """After `latch`: the reasons of these rows (n,), and whether their puzzles are finished.
 
-        Ends the other tries of a puzzle that has a confident one, and lets puzzles that have none
-        be asked again.
+        (n,) bool, True for the last row of a puzzle here. Ends the other tries of a puzzle that has
+        a confident one, and lets puzzles that have none be asked again.
         """
-        over: Array = self.reasons[rows] != RUNNING
-        if self.tries.count == 1:
-            return over
+        self._end_late(rows)
+        reasons = self.reasons[rows]
+        over = reasons != RUNNING
+        return reasons, over if self.tries.count == 1 else self._finished(rows, over)
+
+    def _finished(self, rows: Array, over: Array) -> Array:
         confident = self._confident(rows) & over & (not self.tries.all_run)
         done, now = dict[int, int](), time.monotonic()
         for index in np.flatnonzero(over).tolist():
@@ -192,12 +201,15 @@ class Asking:
             self.reasons[rows[late & (self.reasons[rows] == RUNNING)]] = _DEADLINE
 
     def event(
-        self, rows: Array, slots: Array, outputs: Mapping[str, Array], carry: Mapping[str, Array]
+        self,
+        rows: Array,
+        slots: Array,
+        ended: tuple[Array, Array],
+        outputs: Mapping[str, Array],
+        carry: Mapping[str, Array],
     ) -> StepEvent:
-        """The event of a step, after which puzzles are finished."""
-        self._end_late(rows)
-        reasons = self.reasons[rows]
-        finished = self.finish(rows)
+        """The event of a step; `ended` is what `end` returned after it."""
+        reasons, finished = ended
         more = self.tries.count > 1
         puzzles = self.puzzles(rows)
         return StepEvent(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,22 +27,31 @@ class HaltPolicy:
     settled: float | None = None  # the states moved less than this; None: however far they moved
     measured: bool = False  # whether it is known how far they moved; always with `settled`
 
-    def reasons(self, steps: Array, q_halt: Array, q_continue: Array, moved: Array) -> Array:
-        """(n,) int8: an index into STOP_REASONS, or RUNNING."""
+    def reasons(self, steps: Array, q_halt: Array, q_continue: Array, moved: Array) -> Array | None:
+        """(n,) int8: an index into STOP_REASONS, or RUNNING; None if all rows are running."""
+        last, halted = steps >= self.max_steps, self._halted(q_halt, q_continue, moved)
+        if not np.count_nonzero(last) and not np.count_nonzero(halted):
+            return None
         reasons = np.full(len(steps), RUNNING, dtype=np.int8)
-        reasons[steps >= self.max_steps] = STOP_REASONS.index("max_steps")
-        halted = np.full(len(steps), self.threshold is not None or self.settled is not None)
-        if self.threshold is not None:
-            halted &= self.confident(q_halt, q_continue)
-        if self.settled is not None:
-            halted &= moved < np.float32(self.settled)
+        reasons[last] = STOP_REASONS.index("max_steps")
         reasons[halted] = STOP_REASONS.index("halted")
         return reasons
 
+    def _halted(self, q_halt: Array, q_continue: Array, moved: Array) -> Array:
+        if self.threshold is None and self.settled is None:
+            return np.zeros(len(moved), dtype=bool)
+        if self.settled is None:
+            return self.confident(q_halt, q_continue)
+        settled: Array = moved < np.float32(self.settled)
+        return settled if self.threshold is None else settled & self.confident(q_halt, q_continue)
+
     def confident(self, q_halt: Array, q_continue: Array) -> Array:
         """(n,) bool: the score is above the threshold, or the rule's own if that is None."""
+        above: Array = self.rule.score(q_halt, q_continue) > self._limit
+        return above
+
+    @cached_property
+    def _limit(self) -> Any:
         own = self.rule.threshold if self.threshold is None else self.threshold
         with np.errstate(over="ignore"):  # a threshold beyond float32 is infinite
-            threshold = np.float32(own)
-        above: Array = self.rule.score(q_halt, q_continue) > threshold
-        return above
+            return np.float32(own)

@@ -129,8 +129,8 @@ def solve(
     while rollout.active:
         if time.monotonic() >= limit:
             return asking.stopped("deadline")
-        event = rollout.advance()
-        if on_step is not None and on_step(event) is False:
+        rollout.advance()
+        if on_step is not None and on_step(rollout.event()) is False:
             return asking.stopped("cancelled")
         rollout.refill()
     return asking.solution()

@@ -46,13 +46,14 @@ def _advance(runner: StepRunner, asking: Asking, rows: Array, slots: int) -> Ste
     fed = rows if contract.batch is None else np.resize(rows, slots)
     output = runner.step(asking.feeds(fed), {})
     check_step_output(contract, output.carry, output.outputs, len(fed))
-    found = {name: array[: len(rows)] for name, array in output.outputs.items()}
-    asking.steps[rows] = found["steps"]
+    own = np.arange(len(rows))
+    found = {name: array[own] for name, array in output.outputs.items()}
     asking.latch(
         rows,
+        found["steps"],
         found["answers"],
         found["q_halt_logits"],
         found["q_continue_logits"],
-        finite_rows(contract, output)[: len(rows)],
+        finite_rows(contract, output, own),
     )
-    return asking.event(rows, np.arange(len(rows)), output.outputs, output.carry)
+    return asking.event(rows, own, asking.end(rows), output.outputs, output.carry)

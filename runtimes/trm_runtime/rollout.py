@@ -23,6 +23,7 @@ from trm_runtime.solution import STOP_REASONS, StepEvent
 Array = np.ndarray[Any, Any]
 
 _IDLE = -1
+_SMALL = 4096  # elements, up to which a product is faster than a sum, and takes one thread
 
 
 class Rollout:
@@ -36,45 +37,61 @@ class Rollout:
         self._rows[: len(first)] = first
         self._fed = np.maximum(self._rows, 0)  # slot -> row whose tokens it is fed
         self._carry = initial_carry(runner.contract, size)
+        self._arrange()
+
+    def _arrange(self) -> None:
+        """Computes what stays the same until a slot gets another row."""
+        self._idle = self._rows == _IDLE
+        self._slots = np.flatnonzero(~self._idle)
+        self._running = self._rows[self._slots]  # rows
+        self._tokens = self._asking.feeds(self._fed)
 
     @property
     def active(self) -> bool:
         """Whether any row is still running."""
-        return bool((self._rows != _IDLE).any())
+        return len(self._running) > 0
 
-    def advance(self) -> StepEvent:
+    def advance(self) -> None:
         """One engine call, and its results for every row in it."""
-        output = self._runner.step(self._asking.feeds(self._fed), self._carry)
-        contract = self._runner.contract
+        output = self._runner.step(self._tokens, self._carry)
+        contract, slots = self._runner.contract, self._slots
         check_step_output(contract, output.carry, output.outputs, len(self._rows))
         measured = self._asking.measured
         change = moved(contract, self._carry, output.carry) if measured else None
-        slots = np.flatnonzero(self._rows != _IDLE)
-        rows = self._rows[slots]
-        self._asking.steps[rows] += 1
         self._asking.latch(
-            rows,
+            self._running,
+            self._asking.steps[self._running] + 1,
             output.outputs["logits"][slots].argmax(axis=-1),
             output.outputs["q_halt_logits"][slots],
             output.outputs["q_continue_logits"][slots],
-            finite_rows(contract, output)[slots],
+            finite_rows(contract, output, slots),
             None if change is None else change[slots],
         )
         self._carry = output.carry
-        return self._asking.event(rows, slots, output.outputs, output.carry)
+        self._output, self._ended = output, self._asking.end(self._running)
+
+    def event(self) -> StepEvent:
+        """What the last call did."""
+        output = self._output
+        return self._asking.event(
+            self._running, self._slots, self._ended, output.outputs, output.carry
+        )
 
     def refill(self) -> None:
         """Give free slots to waiting rows; drop other free slots unless the batch is fixed."""
-        contract, reasons = self._runner.contract, self._asking.reasons
-        idle = self._rows == _IDLE
-        done = (reasons[self._rows] != RUNNING) & ~idle
-        if not done.any():  # so that nothing waits for a slot that is free
-            self._restart(idle)
+        contract, asking = self._runner.contract, self._asking
+        one, over = asking.tries.count == 1, self._ended[1]
+        if not one:  # other tries of a finished puzzle may be over as well
+            over = asking.reasons[self._running] != RUNNING
+        if not np.count_nonzero(over):  # so that nothing waits for a slot that is free
+            self._restart(self._idle)
             return
-        bad = done & (reasons[self._rows] == STOP_REASONS.index("nonfinite"))
+        idle, done = self._idle, np.zeros(len(self._rows), dtype=bool)
+        done[self._slots[over]] = True
+        bad = done & (asking.reasons[self._rows] == STOP_REASONS.index("nonfinite"))
         self._carry = _cleared(contract, self._carry, bad)
         freed = np.flatnonzero(done if contract.batch is None else done | idle)
-        new = self._asking.take(len(freed))
+        new = asking.take(len(freed))
         self._rows[freed] = _IDLE
         self._rows[freed[: len(new)]] = new
         self._fed[freed[: len(new)]] = new
@@ -84,10 +101,12 @@ class Rollout:
         if contract.batch is None:
             self._keep(self._rows != _IDLE)
             self._grow()
+        self._arrange()
 
     def _restart(self, fresh: Array) -> None:
         """Have the graph begin anew in these slots; disturb the states of the others."""
-        self._carry = {**self._carry, "halted": fresh.astype(self._carry["halted"].dtype)}
+        halted = self._carry["halted"].dtype
+        self._carry = {**self._carry, "halted": fresh.astype(halted)}
         if not self._asking.tries.sigma:
             return
         running, rows = ~fresh, np.maximum(self._rows, 0)
@@ -111,17 +130,28 @@ class Rollout:
         self._carry = {k: np.concatenate([v, fresh[k]]) for k, v in self._carry.items()}
 
 
-def finite_rows(contract: StepContract, output: StepOutput) -> Array:
-    """(B,) bool: whether every float output and carry tensor of a row is finite."""
+def finite_rows(contract: StepContract, output: StepOutput, slots: Array) -> Array | None:
+    """(n,) bool: whether every float output and carry tensor of these slots (n,) is finite.
+
+    None if all are.
+    """
     tensors = [output.outputs[spec.name] for spec in contract.outputs if spec.dtype == "float32"]
     tensors += [output.carry[spec.name] for spec in contract.carry if spec.dtype == "float32"]
-    finite = np.ones(len(output.outputs["logits"]), dtype=bool)
-    with np.errstate(over="ignore", invalid="ignore"):  # a sum is finite only if all its terms are
-        if math.isfinite(sum(float(np.add.reduce(tensor, axis=None)) for tensor in tensors)):
-            return finite
+    if math.isfinite(sum(map(_magnitude, tensors))):
+        return None
+    finite = np.ones(len(slots), dtype=bool)
     for tensor in tensors:
-        finite &= np.isfinite(tensor).all(axis=tuple(range(1, tensor.ndim)))
-    return finite
+        finite &= np.isfinite(tensor[slots]).all(axis=tuple(range(1, tensor.ndim)))
+    return None if finite.all() else finite
+
+
+def _magnitude(tensor: Array) -> float:
+    """A sum that is finite only if all of the tensor is."""
+    if tensor.size <= _SMALL:
+        flat = tensor.ravel()
+        return float(flat.dot(flat))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.add.reduce(tensor, axis=None))
 
 
 def _cleared(contract: StepContract, carry: Mapping[str, Array], slots: Array) -> dict[str, Array]:
