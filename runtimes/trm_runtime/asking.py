@@ -127,10 +127,11 @@ class Asking:
         q_continue: Array,
         finite: Array | None,
         moved: Array | None = None,
-    ) -> None:
+    ) -> bool:
         """The results (n, ...) of these rows after so many steps of each.
 
-        `finite` tells which rows are, None that all are.
+        `finite` tells which rows are, None that all are. Returns whether any row may be over, and
+        `end` has something to do.
         """
         self.steps[rows] = steps
         if finite is not None:
@@ -147,6 +148,7 @@ class Asking:
         reasons = self._policy.reasons(steps, q_halt, q_continue, self._moved[rows])
         if reasons is not None:
             self.reasons[rows] = reasons
+        return reasons is not None or finite is not None or self._each < math.inf
 
     def end(self, rows: Array) -> tuple[Array, Array]:
         """After `latch`: the reasons of these rows (n,), and whether their puzzles are finished.

@@ -20,6 +20,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -205,6 +206,14 @@ class StepContract(Shown):
             "the names of tensors": "".join(spec.name for spec in specs),
         }
 
+    @cached_property
+    def by_name(self) -> tuple[Mapping[str, AnySpec], Mapping[str, AnySpec], Mapping[str, AnySpec]]:
+        """Inputs, carry and outputs by their names."""
+        inputs, carry, outputs = (
+            {spec.name: spec for spec in specs} for specs in (self.inputs, self.carry, self.outputs)
+        )
+        return inputs, carry, outputs
+
     @property
     def seq_len(self) -> int:
         """S, the number of cells of a puzzle."""
@@ -215,7 +224,7 @@ class StepContract(Shown):
         """The name of the exported function, in formats that name functions."""
         return f"act_{self.granularity}"
 
-    @property
+    @cached_property
     def vocab_size(self) -> int:
         """V, the number of token ids."""
         return size_of(self.outputs, "logits", 2)

@@ -17,6 +17,15 @@ RUNNING = -1
 """In the place of an index into STOP_REASONS: not stopped yet."""
 
 
+_FEW = 4  # numbers, up to which Python compares them sooner than numpy
+
+
+def _any_above(values: Array, limit: float) -> bool:
+    if len(values) <= _FEW:
+        return any(value > limit for value in values.tolist())
+    return bool(np.count_nonzero(values > limit))
+
+
 @dataclass(frozen=True)
 class HaltPolicy:
     """When a puzzle is done: what is given of both thresholds holds, or it took max_steps."""
@@ -29,13 +38,18 @@ class HaltPolicy:
 
     def reasons(self, steps: Array, q_halt: Array, q_continue: Array, moved: Array) -> Array | None:
         """(n,) int8: an index into STOP_REASONS, or RUNNING; None if all rows are running."""
-        last, halted = steps >= self.max_steps, self._halted(q_halt, q_continue, moved)
-        if not np.count_nonzero(last) and not np.count_nonzero(halted):
+        if not _any_above(steps, self.max_steps - 1) and self._none_halts(q_halt, q_continue):
             return None
         reasons = np.full(len(steps), RUNNING, dtype=np.int8)
-        reasons[last] = STOP_REASONS.index("max_steps")
-        reasons[halted] = STOP_REASONS.index("halted")
+        reasons[steps >= self.max_steps] = STOP_REASONS.index("max_steps")
+        reasons[self._halted(q_halt, q_continue, moved)] = STOP_REASONS.index("halted")
         return reasons
+
+    def _none_halts(self, q_halt: Array, q_continue: Array) -> bool:
+        """Whether it is known from the scores alone that no row halts."""
+        if self.threshold is None:
+            return self.settled is None
+        return not _any_above(self.rule.score(q_halt, q_continue), self._limit)
 
     def _halted(self, q_halt: Array, q_continue: Array, moved: Array) -> Array:
         if self.threshold is None and self.settled is None:
@@ -51,7 +65,7 @@ class HaltPolicy:
         return above
 
     @cached_property
-    def _limit(self) -> Any:
+    def _limit(self) -> float:
         own = self.rule.threshold if self.threshold is None else self.threshold
         with np.errstate(over="ignore"):  # a threshold beyond float32 is infinite
-            return np.float32(own)
+            return float(np.float32(own))

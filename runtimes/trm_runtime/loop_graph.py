@@ -54,6 +54,6 @@ def _advance(runner: StepRunner, asking: Asking, rows: Array, slots: int) -> Ste
         found["answers"],
         found["q_halt_logits"],
         found["q_continue_logits"],
-        finite_rows(contract, output, own),
+        finite_rows(output, own),
     )
     return asking.event(rows, own, asking.end(rows), output.outputs, output.carry)

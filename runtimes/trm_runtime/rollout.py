@@ -16,13 +16,14 @@ from trm_runtime.asking import Asking
 from trm_runtime.checks import check_step_output
 from trm_runtime.contract import StepContract
 from trm_runtime.halting import RUNNING
-from trm_runtime.runner import StepOutput, StepRunner, initial_carry
+from trm_runtime.runner import StepOutput, StepRunner, initial_carry, trusted_step
 from trm_runtime.settling import moved
 from trm_runtime.solution import STOP_REASONS, StepEvent
 
 Array = np.ndarray[Any, Any]
 
 _IDLE = -1
+_FLOAT = np.dtype(np.float32)
 _SMALL = 4096  # elements, up to which a product is faster than a sum, and takes one thread
 
 
@@ -31,6 +32,7 @@ class Rollout:
 
     def __init__(self, runner: StepRunner, asking: Asking, slots: int) -> None:
         self._runner, self._asking, self._most = runner, asking, slots
+        self._step = trusted_step(runner)
         first = asking.take(slots)
         size = slots if runner.contract.batch is not None else len(first)
         self._rows = np.full(size, _IDLE, dtype=np.int64)  # slot -> row
@@ -44,7 +46,7 @@ class Rollout:
         self._idle = self._rows == _IDLE
         self._slots = np.flatnonzero(~self._idle)
         self._running = self._rows[self._slots]  # rows
-        self._tokens = self._asking.feeds(self._fed)
+        self._tokens = self._asking.feeds(self._fed) if self.active else {}
 
     @property
     def active(self) -> bool:
@@ -53,36 +55,33 @@ class Rollout:
 
     def advance(self) -> None:
         """One engine call, and its results for every row in it."""
-        output = self._runner.step(self._tokens, self._carry)
+        output = self._step(self._tokens, self._carry)
         contract, slots = self._runner.contract, self._slots
         check_step_output(contract, output.carry, output.outputs, len(self._rows))
         measured = self._asking.measured
         change = moved(contract, self._carry, output.carry) if measured else None
-        self._asking.latch(
+        ended = self._asking.latch(
             self._running,
             self._asking.steps[self._running] + 1,
             output.outputs["logits"][slots].argmax(axis=-1),
             output.outputs["q_halt_logits"][slots],
             output.outputs["q_continue_logits"][slots],
-            finite_rows(contract, output, slots),
+            finite_rows(output, slots),
             None if change is None else change[slots],
         )
         self._carry = output.carry
-        self._output, self._ended = output, self._asking.end(self._running)
+        self._output = output
+        self._ended = self._asking.end(self._running) if ended else None
 
     def event(self) -> StepEvent:
         """What the last call did."""
-        output = self._output
-        return self._asking.event(
-            self._running, self._slots, self._ended, output.outputs, output.carry
-        )
+        output, ended = self._output, self._ended or self._asking.end(self._running)
+        return self._asking.event(self._running, self._slots, ended, output.outputs, output.carry)
 
     def refill(self) -> None:
         """Give free slots to waiting rows; drop other free slots unless the batch is fixed."""
         contract, asking = self._runner.contract, self._asking
-        one, over = asking.tries.count == 1, self._ended[1]
-        if not one:  # other tries of a finished puzzle may be over as well
-            over = asking.reasons[self._running] != RUNNING
+        over = self._ended is not None and asking.reasons[self._running] != RUNNING
         if not np.count_nonzero(over):  # so that nothing waits for a slot that is free
             self._restart(self._idle)
             return
@@ -130,15 +129,16 @@ class Rollout:
         self._carry = {k: np.concatenate([v, fresh[k]]) for k, v in self._carry.items()}
 
 
-def finite_rows(contract: StepContract, output: StepOutput, slots: Array) -> Array | None:
+def finite_rows(output: StepOutput, slots: Array) -> Array | None:
     """(n,) bool: whether every float output and carry tensor of these slots (n,) is finite.
 
     None if all are.
     """
-    tensors = [output.outputs[spec.name] for spec in contract.outputs if spec.dtype == "float32"]
-    tensors += [output.carry[spec.name] for spec in contract.carry if spec.dtype == "float32"]
-    if math.isfinite(sum(map(_magnitude, tensors))):
-        return None
+    arrays = (*output.outputs.values(), *output.carry.values())
+    tensors = [array for array in arrays if array.dtype == _FLOAT]
+    with np.errstate(over="ignore", invalid="ignore"):
+        if math.isfinite(sum(map(_magnitude, tensors))):
+            return None
     finite = np.ones(len(slots), dtype=bool)
     for tensor in tensors:
         finite &= np.isfinite(tensor[slots]).all(axis=tuple(range(1, tensor.ndim)))
@@ -147,11 +147,12 @@ def finite_rows(contract: StepContract, output: StepOutput, slots: Array) -> Arr
 
 def _magnitude(tensor: Array) -> float:
     """A sum that is finite only if all of the tensor is."""
+    if tensor.ndim == 1:
+        return float(sum(tensor.tolist()))
     if tensor.size <= _SMALL:
         flat = tensor.ravel()
         return float(flat.dot(flat))
-    with np.errstate(over="ignore", invalid="ignore"):
-        return float(np.add.reduce(tensor, axis=None))
+    return float(np.add.reduce(tensor, axis=None))
 
 
 def _cleared(contract: StepContract, carry: Mapping[str, Array], slots: Array) -> dict[str, Array]:

@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Optional, Union
 
@@ -49,6 +50,11 @@ class TensorSpec:
     scale: float | None = None
     zero_point: int | None = None
 
+    @cached_property
+    def row(self) -> Shape:
+        """The sizes of one row."""
+        return self.shape[1:]
+
 
 @dataclass(frozen=True)
 class CarrySpec:
@@ -64,6 +70,11 @@ class CarrySpec:
     fill: Scalar  # of every element before the first step
     scale: float | None = None
     zero_point: int | None = None
+
+    @cached_property
+    def row(self) -> Shape:
+        """The sizes of one row."""
+        return self.shape[1:]
 
 
 AnySpec = Union[TensorSpec, CarrySpec]

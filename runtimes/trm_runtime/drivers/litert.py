@@ -96,10 +96,14 @@ class LiteRTRunner:
 
     def step(self, inputs: Arrays, carry: Arrays) -> StepOutput:
         """One call; see StepRunner.step."""
-        feeds = {**check_step_call(self.contract, inputs, carry), **carry}
+        checked = check_step_call(self.contract, inputs, carry)
+        return self.trusted_step(checked, {k: np.asarray(array) for k, array in carry.items()})
+
+    def trusted_step(self, inputs: Arrays, carry: Arrays) -> StepOutput:
+        """`step` without its checks."""
         try:
             with self._lock:
-                tensors = self._call(**{name: np.asarray(array) for name, array in feeds.items()})
+                tensors = self._call(**inputs, **carry)
         except Exception as error:
             raise cannot_step(self._path, self._name, error) from error
         return step_output(self.contract, tensors)  # copies of the interpreter's tensors

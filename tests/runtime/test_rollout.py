@@ -1,0 +1,66 @@
+"""What a step of the loop leaves out: checks of its own arrays, and events without an observer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.runtime.fakes import FakeRunner, make_contract, make_puzzles
+from trm_runtime import StepOutput, initial_carry, solve
+from trm_runtime.rollout import _SMALL, finite_rows
+from trm_runtime.runner import trusted_step
+
+Array = np.ndarray[Any, Any]
+MakeRunner = Callable[..., Any]
+
+
+def _output(state: Array) -> StepOutput:
+    rows = len(state)
+    scores = {name: np.zeros(rows, np.float32) for name in ("q_halt_logits", "q_continue_logits")}
+    steps = np.full(rows, 2**30, np.int32)
+    return StepOutput({"z_H": state, "steps": steps}, {"logits": state, **scores})
+
+
+@pytest.mark.parametrize("width", [3, _SMALL + 1])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_row_with_one_bad_number_is_found(width: int, value: float) -> None:
+    slots = np.array([0, 2])
+    for bad, expected in ((0, [False, True]), (2, [True, False]), (1, None)):
+        state = np.ones((3, 2, width), np.float32)
+        state[bad, 1, -1] = value
+        found = finite_rows(_output(state), slots)
+        assert expected == (None if found is None else found.tolist())
+        scored = _output(np.ones((3, 2, width), np.float32))
+        scored.outputs["q_halt_logits"][bad] = value
+        found = finite_rows(scored, slots)
+        assert expected == (None if found is None else found.tolist())
+
+
+@pytest.mark.parametrize("width", [3, _SMALL + 1])
+def test_large_numbers_are_finite_also_where_their_sum_is_not(width: int) -> None:
+    state = np.full((2, 2, width), 3e38, np.float32)
+    assert finite_rows(_output(state), np.arange(2)) is None
+
+
+def test_the_step_of_the_loop_computes_what_the_checked_one_does(make_runner: MakeRunner) -> None:
+    runner = make_runner(batch=2)
+    inputs, carry = {"inputs": make_puzzles(2)}, initial_carry(runner.contract, 2)
+    checked, trusted = runner.step(inputs, carry), trusted_step(runner)(inputs, carry)
+    assert checked.tensors.keys() == trusted.tensors.keys()
+    for name, array in checked.tensors.items():
+        np.testing.assert_array_equal(array, trusted.tensors[name])
+
+
+@pytest.mark.parametrize("batch", [None, 4])
+def test_an_observer_changes_nothing(batch: int | None) -> None:
+    puzzles = make_puzzles(23)
+    events: list[Any] = []
+    seen = solve(FakeRunner(make_contract(batch=batch)), puzzles, on_step=events.append)
+    unseen = solve(FakeRunner(make_contract(batch=batch)), puzzles)
+    np.testing.assert_array_equal(seen.answers, unseen.answers)
+    np.testing.assert_array_equal(seen.steps, unseen.steps)
+    assert seen.stop_reasons == unseen.stop_reasons
+    assert sum(int(event.finished.sum()) for event in events) == len(puzzles)
