@@ -4,10 +4,11 @@
 
 Prints a Markdown table a model: our files in fp32, int8 and int4; `MatMulNBits` in blocks, each
 with the scale of its largest value; and, in a float32 file with the same weights rounded, other
-ways to choose scales: one scale a column of a matrix, by its largest value or by the least squared
-error, scales of blocks of 32, and one scale a column with errors compensated by the inputs of real
-rollouts (GPTQ, arXiv 2210.17323). Processor time of a step of one puzzle on one thread, in turns.
-Exact answers with Wilson intervals (95 %), McNemar's exact test against fp32.
+ways to round: one scale a column of a matrix, by its largest value or by the least squared error,
+scales of blocks of 32, one scale a column with errors compensated by the inputs of real rollouts
+(GPTQ, arXiv 2210.17323), and the scales of our int4 with the nearest codes. Processor time of a
+step of one puzzle on one thread, in turns. Exact answers with Wilson intervals (95 %), McNemar's
+exact test against fp32.
 """
 
 from __future__ import annotations
@@ -28,12 +29,14 @@ import trm_export as te
 from benchmarks.compare_with_stock import step_times
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.exporters import onnx as exporter
-from trm_export.exporters.calibration import samples_for
+from trm_export.exporters.calibration import real_samples
 from trm_export.exporters.choices import Choices
 from trm_export.exporters.export import build, format_named, plan
 from trm_export.exporters.format import Job
-from trm_export.exporters.onnx_calibrate import _ActivationProbe
+from trm_export.exporters.onnx_calibrate import ActivationProbe
 from trm_export.exporters.onnx_convert import body_names
+from trm_export.exporters.onnx_int4 import four_bits
+from trm_export.exporters.onnx_int4_calibrate import DAMPING, second_moments
 from trm_export.exporters.onnx_products import Product, Uses, matrices, quantise
 from trm_export.exporters.probe import probe_puzzles
 from trm_export.exporters.shared import Shared
@@ -53,7 +56,6 @@ HEAD = (
     "| against fp32 | cells | mean steps |"
 )
 LEAST, MOST = -8, 7
-DAMPING = 0.01  # of the mean of the diagonal, as in the paper
 TRIED = np.concatenate([sign * np.linspace(6, 10, 33) for sign in (-1, 1)])  # levels of a side
 
 
@@ -111,14 +113,10 @@ def compensated(values: Array, inputs: Array) -> Array:
     return left
 
 
-def inputs_of(job: Job) -> dict[str, Array]:
-    """Matrix -> the sum of the outer products of the rows that enter it in real rollouts."""
-    probe, found = _ActivationProbe(job), dict[str, Array]()
-    for sample in samples_for(job).calibration:
-        for name, x in probe.activations(sample):
-            rows = x.reshape(-1, x.shape[-1]).astype(np.float64)
-            found[name] = found.get(name, 0) + rows.T @ rows
-    return found
+def nearest(values: Array) -> Array:
+    """The scales of our int4, and the codes nearest to the matrix."""
+    found, rows = four_bits(values), len(values)
+    return found.codes_of(rows) * found.real_of(rows)
 
 
 def stored(
@@ -170,6 +168,7 @@ WAYS: dict[str, Callable[[Array, Array], Array]] = {
     "one scale a column, calibrated (GPTQ)": compensated,
     "blocks of 32, largest value": lambda x, _: in_blocks(x, 32, by_largest),
     "blocks of 32, least error": lambda x, _: in_blocks(x, 32, by_error),
+    "as int4, but the nearest codes": lambda x, _: nearest(x),
 }
 """Ways to round a matrix, given what enters it."""
 
@@ -184,7 +183,8 @@ def files_of(model: Any, name: str, folder: Path) -> tuple[dict[str, Path], dict
     for size in SIZES:
         path = folder / f"{name}-{size}.onnx"
         timed[f"`MatMulNBits`, blocks of {size}"] = n_bits(job, path, size)
-    inputs, others = inputs_of(job), dict[str, Path]()
+    inputs = second_moments(ActivationProbe(job), real_samples(job))
+    others = dict[str, Path]()
     for number, (way, change) in enumerate(WAYS.items()):
         others[way] = stored(job, folder / f"{name}-{number}.onnx", change, inputs)
     return timed, others

@@ -142,7 +142,7 @@ def write_page(page: Path, results: Sequence[Result]) -> None:
 
 
 def between_markers(page: Path, markers: tuple[str, str], text: str) -> None:
-    """Replaces what is between the markers."""
+    """Replaces what is between the markers in a page."""
     before, _, rest = page.read_text().partition(markers[0])
     after = rest.partition(markers[1])[2]
     with atomic_write(page, force=True) as new:

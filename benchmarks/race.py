@@ -1,6 +1,6 @@
 """Our files against the official loop, a stock quantizer and the peak of the machine, in turns.
 
-    python benchmarks/race.py [sudoku9 | paper-sudoku-mlp] [--rows 1,64] [--threads 1,2]
+    python benchmarks/race.py [sudoku9 | paper-sudoku-mlp | ...] [--rows 1,64] [--threads 1,2]
 
 Needs PyTorch, for the official loop: the network of `tests/importing/official.py` with the weights
 of the checkpoint; it always runs every step. Prints a page: milliseconds a step (processor time and
@@ -8,6 +8,7 @@ wall clock, median and the 10th to 90th percentile of `--rounds` turns), and wha
 percentile has of the peak, which large matrix products of that dtype reach beside it. Of a trained
 checkpoint also the exact answers (Wilson, 95 %), mean steps and puzzles a second; a
 preset has random weights. Each number of threads has a process of its own. Stop other work first.
+With --page the tables go into docs/performance.md.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import trm_export as te
+from benchmarks.measure_thinking import between_markers
 from tests.importing.official import Official
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.exporters.choices import Choices, target_name
@@ -49,6 +51,7 @@ from trm_runtime.doctor import cpu_model
 from trm_runtime.drivers.onnx_file import seal
 from trm_runtime.parity.counts import wilson
 
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 TRAINED = ("sudoku4", "sudoku9")
 PEAK_SIZE, PEAK_TIMES = 1024, 15
 WARM_UP = 2
@@ -295,23 +298,43 @@ def main() -> None:
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--count", type=int, default=400)
+    parser.add_argument("--page", action="store_true", help=f"write {PAGE.name}")
     parser.add_argument("--folder", type=Path, help="keeps the files; a temporary one if not given")
+    parser.add_argument("--rows-only", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch)
         counts = options.threads.split(",")
-        if len(counts) == 1:
+        if options.rows_only:
             race(options, int(counts[0]), folder)
             return
-        packages = ("torch", "onnxruntime", "ai-edge-litert", "tensorflow", "openvino")
-        found = {d.name: d.version for d in importlib.metadata.distributions()}
-        versions = ", ".join(f"{one} {found[one]}" for one in packages if one in found)
-        words = " ".join(sys.argv[1:])
-        print(f"## {options.model}\n\n`python benchmarks/race.py {words}`, {cpu_model()}, "
-              f"{datetime.date.today()}; {versions}.", flush=True)  # fmt: skip
+        words = [word for word in sys.argv[1:] if word != "--page"]
+        page = [_title(options.model, words)]
+        print(page[0], flush=True)
         for count in counts:
-            own = ["--threads", count, "--folder", str(folder)]
-            subprocess.run([sys.executable, __file__, *sys.argv[1:], *own], check=True)
+            own = ["--threads", count, "--folder", str(folder), "--rows-only"]
+            command = [sys.executable, __file__, *words, *own]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+                assert process.stdout
+                for line in process.stdout:
+                    print(line, end="", flush=True)
+                    page.append(line)
+            if process.returncode:
+                sys.exit(process.returncode)
+        if options.page:
+            markers = f"<!-- race {options.model} -->", f"<!-- end of race {options.model} -->"
+            between_markers(PAGE, markers, "".join(page))
+
+
+def _title(model: str, words: list[str]) -> str:
+    """The heading of a model's tables: the command, the machine, the day and the packages."""
+    packages = ("torch", "onnxruntime", "ai-edge-litert", "tensorflow", "openvino")
+    found = {d.name: d.version for d in importlib.metadata.distributions()}
+    versions = ", ".join(f"{one} {found[one]}" for one in packages if one in found)
+    return (
+        f"## {model}\n\n`python benchmarks/race.py {' '.join(words)}`, {cpu_model()}, "
+        f"{datetime.date.today()}; {versions}.\n"
+    )
 
 
 if __name__ == "__main__":

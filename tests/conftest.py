@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,13 +22,29 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 
 LONGEST = (
-    "tests/training/test_run.py", "tests/exporters/test_c_source.py",
-    "tests/commands/test_spine.py", "tests/api/test_documented.py",
-    "tests/commands/test_all_and_bench.py", "tests/explain/test_explain.py",
-    "tests/training/test_trainer.py", "tests/exporters/test_export_tflite.py",
-    "tests/parity/test_scale.py", "tests/commands/test_names.py",
+    "tests/exporters/test_c_source.py", "tests/commands/test_spine.py",
+    "tests/test_contract_document.py", "tests/training/test_trainer.py",
+    "tests/stored/test_weights_rung.py", "tests/exporters/test_export_tflite.py",
+    "tests/parity/test_scale.py", "tests/training/test_run.py", "tests/explain/test_explain.py",
+    "tests/parity/test_control.py", "tests/commands/test_all_and_bench.py",
+    "tests/commands/test_names.py", "tests/exporters/test_export_onnx_precision.py",
+    "tests/api/test_documented.py", "tests/commands/test_frameworks.py",
+    "tests/training/test_deadline.py", "tests/runtime/test_bare_venv.py",
+    "tests/training/test_without_tensorflow.py", "tests/faults/test_interrupts.py",
 )  # fmt: skip
-"""Files whose tests take more than half a minute; `make test` begins with them."""
+"""Files whose tests take more than 20 seconds, longest first; `make test` begins with them."""
+COLLECT = (100_000, 10, 5)
+"""Thresholds of garbage collection: about 100 MB of TensorFlow's objects between two."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A worker takes its share of the cores, because threads of idle engines wait busily."""
+    worker: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if worker is None or not hasattr(os, "sched_setaffinity"):
+        return
+    cores = sorted(os.sched_getaffinity(0))
+    share = cores[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]]
+    os.sched_setaffinity(0, share or cores)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,8 +53,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(order)))
 
 
-def pytest_collection_finish() -> None:
-    """Garbage collection need not look at modules again: a fifth of the time of an export."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Modules are imported without garbage collection, which need not look at them later either.
+
+    A tenth of the time of an export is that of collections with Python's own thresholds.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.set_threshold(*COLLECT)
+        gc.enable()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_collections() -> Iterator[None]:
+    """What the tests of a file leave is collected at their end; what then lives is not again."""
+    yield
+    gc.collect()
     gc.freeze()
 
 
@@ -50,7 +85,6 @@ def _shared_work(
         yield
         return
     with sharing(Results(folder_of(request.config, tmp_path_factory))):
-        gc.freeze()
         yield
 
 

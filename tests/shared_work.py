@@ -21,7 +21,8 @@ import pytest
 
 SHARING = (
     "tests/api/", "tests/commands/", "tests/examples/", "tests/explain/", "tests/halting/",
-    "tests/parity/", "tests/test_signatures.py", "tests/exporters/test_c_source.py",
+    "tests/parity/", "tests/test_contract_document.py", "tests/test_file_kinds.py",
+    "tests/test_readme.py", "tests/test_signatures.py", "tests/exporters/test_c_source.py",
     "tests/exporters/test_integer_io.py", "tests/exporters/test_keep.py",
     "tests/exporters/test_ports.py", "tests/exporters/test_export_onnx_precision.py",
 )  # fmt: skip
@@ -70,9 +71,11 @@ def _share(patch: pytest.MonkeyPatch, results: Results) -> None:
     import onnx
 
     from trm_export.exporters import onnx_convert, tflite
+    from trm_export.step import step_tensors
     from trm_export.step.keras_runner import KerasRunner
 
     step, to_onnx, to_tflite = KerasRunner.step, onnx_convert._converted, tflite.convert
+    tensors = step_tensors._own_tensors
 
     def shared_step(self: KerasRunner, inputs: Any, carry: Any) -> Any:
         given = _arrays(inputs, carry)
@@ -81,6 +84,11 @@ def _share(patch: pytest.MonkeyPatch, results: Results) -> None:
         return results.once(
             lambda: step(self, inputs, carry), b"step", *_content(self._model, self.contract), given
         )
+
+    def shared_tensors(model: Any, facts: Any) -> Any:
+        config = json.dumps([model.get_config(), model.name], default=repr).encode()
+        about = repr(facts).encode()
+        return results.once(lambda: tensors(model, facts), b"tensors", config, about)
 
     def shared_onnx(model: Any, contract: Any, rolled: bool) -> Any:
         if not _own(model):
@@ -99,6 +107,7 @@ def _share(patch: pytest.MonkeyPatch, results: Results) -> None:
         return results.once(lambda: to_tflite(job), b"tflite", *content, choices)
 
     patch.setattr(KerasRunner, "step", shared_step)
+    patch.setattr(step_tensors, "_own_tensors", shared_tensors)
     patch.setattr(onnx_convert, "_converted", shared_onnx)
     patch.setattr(tflite, "convert", shared_tflite)
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from trm_export.commands.support.app import run as host
+
+Called = Callable[..., str]
 
 ROOT = Path(__file__).resolve().parents[2]
 SUDOKU4 = ROOT / "artifacts" / "sudoku4.keras"
@@ -20,6 +25,23 @@ def run(*arguments: str, cwd: Path, module: str = "") -> subprocess.CompletedPro
         [sys.executable, *program, *arguments], cwd=cwd, capture_output=True, text=True,
         check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
+
+
+@pytest.fixture
+def called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Called:
+    """Runs a command in this process, whose frameworks are loaded, in the folder of the test."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str, code: int = 0) -> str:
+        capsys.readouterr()
+        found = host(arguments)
+        said = capsys.readouterr()
+        assert found == code, said.err + said.out
+        return said.out
+
+    return call
 
 
 @pytest.fixture(scope="module")
@@ -45,20 +67,19 @@ def test_device_command_line_gives_the_answers_of_the_task(exported: Path, tmp_p
     assert right >= 48
 
 
-def test_parity_passes_on_the_export(exported: Path, tmp_path: Path) -> None:
-    done = run("parity", str(SUDOKU4), str(exported), "--count", "64", "--json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr + done.stdout
-    assert json.loads(done.stdout)["passed"] is True
+def test_parity_passes_on_the_export(exported: Path, called: Called) -> None:
+    shown = called("parity", str(SUDOKU4), str(exported), "--count", "64", "--json")
+    assert json.loads(shown)["passed"] is True
 
 
-def test_parity_with_another_model_fails_with_5(exported: Path, tmp_path: Path) -> None:
+def test_parity_with_another_model_fails_with_5(
+    exported: Path, tmp_path: Path, called: Called
+) -> None:
     import zipfile
 
-    done = run("train", "sudoku4", "-o", "other.keras", "--steps", "2", "--json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    called("train", "sudoku4", "-o", "other.keras", "--steps", "2", "--json")
     assert zipfile.is_zipfile(tmp_path / "other.keras")
-    done = run("parity", "other.keras", str(exported), "--count", "8", cwd=tmp_path)
-    assert done.returncode == 5, done.stderr + done.stdout
+    called("parity", "other.keras", str(exported), "--count", "8", code=5)
 
 
 @pytest.mark.skipif(not SUDOKU9.exists(), reason="artifacts/sudoku9.keras is not shipped")
@@ -76,10 +97,8 @@ def test_demo_reaches_its_verdict(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("maze", ["maze9", "maze11"])
-def test_the_maze_goes_the_same_road(maze: str, tmp_path: Path) -> None:
-    done = run("demo", maze, "--count", "20", "--json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr + done.stdout
-    document = json.loads(done.stdout)
+def test_the_maze_goes_the_same_road(maze: str, tmp_path: Path, called: Called) -> None:
+    document = json.loads(called("demo", maze, "--count", "20", "--json"))
     assert document["parity"]["passed"] is True
     assert document["exact"] >= 18
     assert document["mean_steps"] < document["max_steps"] / 2
@@ -88,8 +107,8 @@ def test_the_maze_goes_the_same_road(maze: str, tmp_path: Path) -> None:
     assert solved.returncode == 0, solved.stderr
     answers = json.loads(solved.stdout)["puzzles"]
     assert sum(set(puzzle["ids"]) == {1, 2, 3, 4, 5} for puzzle in answers) >= 18
-    done = run("evaluate", files[0], "--count", "20", "--json", cwd=tmp_path)
-    assert json.loads(done.stdout)["exact"] == document["exact"] / 20
+    shown = called("evaluate", files[0], "--count", "20", "--json")
+    assert json.loads(shown)["exact"] == document["exact"] / 20
 
 
 def test_the_last_line_of_the_demo_is_a_whole_command(

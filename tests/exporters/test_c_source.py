@@ -24,6 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import trm_export as te
 from tests.model.variants import VARIANTS, errors, random_model, random_step
 from trm_export.checkpoints.shipped import shipped_checkpoint
+from trm_export.commands.support.app import run
 from trm_export.errors import ParityError, UsageError
 from trm_export.exporters.c_source import write
 from trm_export.exporters.c_source.arrays import dense_layers
@@ -227,7 +228,7 @@ def test_the_code_asks_again_as_python_does(name: str, tmp_path: Path) -> None:
     result = te.export_c(shipped_checkpoint(name), tmp_path / "m", tries=16)
     puzzles = np.asarray(get_task(name).puzzles("test", count=3).inputs)
     assert result.contract.symmetries is not None
-    with served(result.path) as server:
+    with served(result.path, "-O2") as server:
         assert (server.tries, server.choose) == (16, ("score", "first"))
         for vary, choose, halt in (
             ("symmetry", "score", 50.0), ("noise", "score", 50.0), ("both", "score", 50.0),
@@ -458,30 +459,37 @@ def test_what_cannot_be_code_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_prints_what_it_wrote(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "trm_export", "c", str(shipped_checkpoint("sudoku4"))]
-    command += ["--fit", "flash=60k,ram=16k", "-o", str(tmp_path / "m")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [str(tmp_path / "m"), str(tmp_path / "m.json")]
-    assert "PASSED on 64 puzzles" in done.stderr
-    assert "Chosen to fit: int8, tiles of 2 rows; " in done.stderr
-    assert re.search(r"flash 5\d,\d{3} of 61,440 bytes \(\d,\d{3} left\), RAM", done.stderr)
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True)
-    found = json.loads(done.stdout)
+def test_the_command_prints_what_it_wrote(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["c", str(shipped_checkpoint("sudoku4")), "--fit", "flash=60k,ram=16k"]
+    command += ["-o", str(tmp_path / "m")]
+    assert run(command) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [str(tmp_path / "m"), str(tmp_path / "m.json")]
+    told = " ".join(said.err.split())
+    assert "PASSED on 64 puzzles" in told
+    assert "Chosen to fit: int8, tiles of 2 rows; " in told
+    assert re.search(r"flash 5\d,\d{3} of 61,440 bytes \(\d,\d{3} left\), RAM", told)
+    assert run([*command, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
     assert found["format"] == "c"
     assert found["contract"]["precision"] == "int8"
     assert found["fit"]["rows"] == 2
     assert found["fit"]["flash"] < found["fit"]["limits"]["flash"] == 60 << 10
 
 
-def test_the_next_commands_judge_the_folder(tmp_path: Path) -> None:
+def test_the_next_commands_judge_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "a folder"
-    done = tool("c", str(shipped_checkpoint("sudoku4")), "-o", str(folder))
-    following = next(line for line in done.stderr.splitlines() if line.startswith("Next: "))
+    monkeypatch.setenv("COLUMNS", "1000")
+    assert run(["c", str(shipped_checkpoint("sudoku4")), "-o", str(folder)]) == 0
+    said = capsys.readouterr().err
+    following = next(line for line in said.splitlines() if line.startswith("Next: "))
     record, *check = following.removeprefix("Next: ").split(" && ")
     assert shlex.split(record)[:2] == ["trm-export", "reference"]
-    assert tool(*shlex.split(record)[1:], "--count", "8").returncode == 0
+    assert run([*shlex.split(record)[1:], "--count", "8"]) == 0
     for line in check:
         words = shlex.split(line)
         words[0] = sys.executable if words[0] == "python" else words[0]
@@ -507,8 +515,3 @@ def test_an_engine_that_is_given_a_folder_names_the_way_to_check_it(
             call()
         assert build in str(error.value)
         assert check in str(error.value)
-
-
-def tool(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "trm_export", *words]
-    return subprocess.run(command, capture_output=True, text=True)

@@ -14,14 +14,16 @@ import pytest
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from trm_export.checkpoints.loading import load_model
+from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.errors import OverwriteError, ParityError, UsageError
 from trm_export.exporters import onnx as exporter
 from trm_export.exporters.export import Choices, ExportResult, export, format_named, plan
 from trm_export.exporters.format import Documents, Job
-from trm_export.exporters.onnx_convert import OPSET
+from trm_export.exporters.onnx_convert import OPSET, converted, weight_names
 from trm_export.exporters.probe import probe_puzzles
 from trm_export.model import TRM
-from trm_export.step.signature import contract_for
+from trm_export.step.signature import contract_for, incoming
 from trm_export.tasks import find_task
 from trm_runtime.contract import METADATA_KEY, StepContract
 from trm_runtime.drivers.onnxruntime import OnnxRunner
@@ -177,3 +179,23 @@ def test_the_same_model_gives_the_same_bytes(recursion: str, tmp_path: Path) -> 
             plan(model, probe_puzzles(model), kind, Choices(recursion=recursion)), tmp_path / name
         )
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_weights_pass_the_converter_as_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As constants, TensorFlow and tf2onnx would hold some twenty copies of them at once."""
+    from tf2onnx import tf_loader
+
+    sizes, from_function = [], tf_loader.from_function
+
+    def measured(*given: Any) -> Any:
+        graph = from_function(*given)
+        sizes.append(graph.ByteSize())
+        return graph
+
+    monkeypatch.setattr(tf_loader, "from_function", measured)
+    model = load_model(shipped_checkpoint("sudoku9"))
+    job = plan(model, probe_puzzles(model), format_named("onnx"))
+    proto = converted(job, job.contract, rolled=False)
+    assert sizes[0] < proto.ByteSize() / 10
+    assert [value.name for value in proto.graph.input] == [s.name for s in incoming(job.contract)]
+    assert weight_names(model) <= {tensor.name for tensor in proto.graph.initializer}

@@ -22,6 +22,7 @@ from trm_export.checkpoints.loading import load_model
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
 from trm_export.errors import ParityError, UsageError
+from trm_export.exporters import shared as shared_module
 from trm_export.exporters import tflite as exporter
 from trm_export.exporters.calibration import OTHERS_PER_STEP, PER_STEP
 from trm_export.exporters.export import Choices, ExportResult, export, format_named, plan
@@ -118,8 +119,15 @@ def test_every_kind_of_model_exports(kind: str, batch: Any, tmp_path: Path) -> N
     assert (result.recursion == "rolled") == (kind != "seed")
 
 
-@pytest.mark.parametrize("kind", ["identifiers", "seed"])
-def test_attention_and_separate_stacks_calibrate(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "big"), [("identifiers", False), ("seed", False), ("identifiers", True)]
+)
+def test_attention_and_separate_stacks_calibrate(
+    kind: str, big: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A big model runs row by row, and of a batch of 1 the converter leaves the axis out."""
+    if big:
+        monkeypatch.setattr(shared_module, "FEW_FROM", 0)
     model = built(kind)
     job = plan(model, probe_puzzles(model), TFLITE, Choices("int8-static"))
     found = calibrate(job, exporter.convert)
@@ -156,6 +164,7 @@ def test_attention_passes_the_gate_of_static_int8(maze: str, tmp_path: Path) -> 
 
 def test_the_manifest_says_what_was_seen(calibration: Calibration) -> None:
     found = json.loads(calibration.manifest)
+    assert found["steps"] == list(range(1, 9))
     assert found["samples_per_step"] == [PER_STEP] * 8
     assert found["scrambled_per_step"] == found["held_out_per_step"] == [OTHERS_PER_STEP] * 8
     names = [matrix["matrix"] for matrix in found["matrices"]]
@@ -164,6 +173,18 @@ def test_the_manifest_says_what_was_seen(calibration: Calibration) -> None:
     for matrix in found["matrices"]:
         assert matrix["entering"][0] < 0 < matrix["entering"][1]
         assert len(matrix["clipped"]["entering"]) == 8
+
+
+def test_a_big_model_is_calibrated_on_some_steps(
+    sudoku4: TRM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_module, "FEW_FROM", 0)
+    job = plan(sudoku4, probe_puzzles(sudoku4), TFLITE, Choices("int8-static"))
+    found = json.loads(calibrate(job, exporter.convert).manifest)
+    assert found["steps"] == [1, 2, 3, 4, 8]
+    assert found["samples_per_step"] == [2] * 5
+    assert found["scrambled_per_step"] == found["held_out_per_step"] == [1] * 5
+    assert {len(matrix["clipped"]["entering"]) for matrix in found["matrices"]} == {5}
 
 
 @pytest.mark.usefixtures("calibrated")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -18,12 +19,15 @@ from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
 from trm_export.errors import UsageError
 from trm_export.explain.weights_rung import weights_report
+from trm_export.exporters.calibration import RecipeError
 from trm_export.exporters.choices import Choices, target_name
 from trm_export.exporters.export import ExportResult, export, format_named, plan
 from trm_export.exporters.onnx_convert import OPSET
-from trm_export.exporters.onnx_int4 import BLOCK, four_bits, in_blocks, unpacked
+from trm_export.exporters.onnx_int4 import BLOCK, MOST_MOVED, four_bits, in_blocks, unpacked
+from trm_export.exporters.onnx_int4_calibrate import MovedCodes, moved_by
 from trm_export.exporters.probe import probe_puzzles
 from trm_export.exporters.shared import Shared
+from trm_export.files import CALIBRATION, sidecar
 from trm_export.stored.fits import Stored, fit
 from trm_runtime.drivers.onnxruntime import OnnxRunner
 
@@ -104,7 +108,7 @@ def test_the_file_holds_half_a_byte_a_weight_and_passes_its_gate(
     report = weights_report(shared, result.path)
     assert report.status == "ok"
     assert {one.dtype for one in report.weights} == {"int4", "float32"}
-    assert max(one.steps or 0.0 for one in report.weights) < 0.501
+    assert 0.5 < max(one.steps or 0.0 for one in report.weights) < MOST_MOVED + 0.501
 
 
 def test_a_file_in_int4_has_half_the_bytes_of_the_weights_of_int8(
@@ -131,7 +135,107 @@ def test_values_beyond_the_grid_are_its_ends_but_not_those_of_another_scale() ->
     assert fit("w", np.array([[4.1], [-4.4], [1.6]]), stored).problem is None
     problem = fit("w", np.array([[9.1], [-4.4], [1.6]]), stored).problem
     assert problem == "off by 11.2 steps, worst at [0][0]"
-    assert fit("w", np.array([[4.1], [-4.4], [1.1]]), stored).steps == pytest.approx(0.8)
+    moved = fit("w", np.array([[4.1], [-4.4], [0.3]]), stored)
+    assert moved.steps == pytest.approx(2.4)
+    assert moved.problem is None
+    assert fit("w", np.array([[4.1], [-4.4], [0.2]]), stored).problem
+
+
+def inputs_of(rows: int) -> np.ndarray:
+    """(1000, rows): a few directions that carry most, and some noise."""
+    draw = np.random.default_rng(3)
+    return draw.normal(size=(1000, 5)) @ draw.normal(size=(5, rows)) + 0.2 * draw.normal(
+        size=(1000, rows)
+    )
+
+
+def test_codes_moved_by_what_enters_a_matrix_halve_the_error_of_its_products() -> None:
+    values, inputs = matrix(82, 24), inputs_of(82)
+    found, moved = four_bits(values), moved_by(values, inputs.T @ inputs)
+    assert moved.dtype == np.int8
+    assert moved.shape == values.shape
+    assert np.abs(moved).max() <= MOST_MOVED
+    after = found.moved(moved)
+    assert -8 <= after.codes.min() <= after.codes.max() <= 7
+    errors = [
+        np.linalg.norm(inputs @ (one.codes_of(82) * one.real_of(82) - values))
+        for one in (found, after)
+    ]
+    assert errors[1] < 0.5 * errors[0]
+
+
+def test_the_nearest_codes_stay_where_nothing_enters() -> None:
+    values = matrix(32, 6)
+    assert not moved_by(values, np.zeros((32, 32))).any()
+
+
+@pytest.fixture(scope="module")
+def document(shared: Shared, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("int4") / "m.onnx"
+    exported(shared, path, Choices("int4"))
+    return path.with_name("m.onnx.calibration.json").read_text()
+
+
+def test_the_document_has_the_moved_codes(document: str) -> None:
+    found = MovedCodes.from_json(document)
+    assert found.to_json() == document
+    assert sum(moved.size for moved in found.moved.values()) == MATRICES - 512  # a row of zeros
+    assert all(0.05 < np.mean(moved != 0) < 0.7 for moved in found.moved.values())
+    assert found.samples_per_step == (8,) * 8
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"int8": "!"},
+        {"int8": "eJwDAAAAAAE="},  # of no bytes
+        {"int8": "QUJD"},  # not packed by zlib
+        {"shape": [3, 3]},
+        {"shape": [10**9, 10**9]},
+        {"shape": [-1, 18]},
+        {"shape": "many"},
+    ],
+)
+def test_a_changed_document_is_refused(document: str, change: dict[str, object]) -> None:
+    facts = json.loads(document)
+    facts["moved_codes"][0].update(change)
+    with pytest.raises(RecipeError, match=r"^The calibration document cannot be used"):
+        MovedCodes.from_json(json.dumps(facts))
+
+
+def test_codes_that_are_moved_too_far_are_refused(document: str) -> None:
+    found = MovedCodes.from_json(document)
+    name = next(iter(found.moved))
+    far = {name: found.moved[name] + np.int8(MOST_MOVED + 1)}
+    with pytest.raises(RecipeError, match="a code is moved by more than 2; export"):
+        MovedCodes.from_json(dataclasses.replace(found, moved=far).to_json())
+
+
+def test_a_document_of_another_model_is_refused(
+    shared: Shared, document: str, tmp_path: Path
+) -> None:
+    result = exported(shared, tmp_path / "m.onnx", Choices("int4"))
+    facts = json.loads(document)
+    facts["moved_codes"][0]["shape"].reverse()
+    sidecar(result.path, CALIBRATION).write_text(json.dumps(facts))
+    with pytest.raises(RecipeError, match="has the shape"):
+        weights_report(shared, result.path)
+
+
+def test_a_file_whose_codes_are_not_those_of_its_document_is_not_its_model(
+    shared: Shared, document: str, tmp_path: Path
+) -> None:
+    result = exported(shared, tmp_path / "m.onnx", Choices("int4"))
+    found = MovedCodes.from_json(document)
+    changed = {name: moved.copy() for name, moved in found.moved.items()}
+    first = next(iter(changed))
+    changed[first][0, 0] = 0 if changed[first][0, 0] else 1
+    sidecar(result.path, CALIBRATION).write_text(
+        dataclasses.replace(found, moved=changed).to_json()
+    )
+    report = weights_report(shared, result.path)
+    assert report.status == "failed"
+    assert "1 of" in report.problems[0]
 
 
 @pytest.mark.parametrize("kind", ["tflite", "saved-model"])

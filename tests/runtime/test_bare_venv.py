@@ -233,7 +233,8 @@ def test_it_solves_puzzles_with_the_same_answers(
 ) -> None:
     model = bare.model if precision == "fp32" else bare.half
     text = "\n".join("".join(".1234"[token - 1] for token in row) for row in solved.puzzles)
-    done = run(bare.python, "-m", "trm_runtime", str(model), "-", "--json", text=text)
+    options = ("--json", "--threads", "1")  # idle threads wait busily, which a loaded machine feels
+    done = run(bare.python, "-m", "trm_runtime", str(model), "-", *options, text=text)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)["puzzles"]
     np.testing.assert_array_equal([puzzle["ids"] for puzzle in found], solved.answers)
@@ -258,7 +259,7 @@ def test_it_refuses_a_broken_model_there_too(bare: Bare, tmp_path: Path, damage:
 
 
 def test_a_golden_is_checked_without_keras(bare: Bare, goldens: tuple[Path, Path]) -> None:
-    options = ("--json", "--threads", "1")  # idle threads wait busily, which a loaded machine feels
+    options = ("--json", "--threads", "1")
     good, other = (
         run(bare.python, "-m", "trm_runtime", "check", str(bare.model), str(golden), *options)
         for golden in goldens

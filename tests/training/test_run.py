@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,21 +78,30 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     load_model(output)
 
 
-def test_ctrl_c_saves_and_ends_cleanly(tmp_path: Path) -> None:
-    output = tmp_path / "model.keras"
-    done = worker(output, "start", signal.SIGINT)
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """The folder of a run that Ctrl-C ended, and what it wrote to its streams."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    done = worker(folder / "model.keras", "start", signal.SIGINT)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "interrupted=True" in done.stdout
-    assert "Traceback" not in done.stderr
+    return folder, done.stdout, done.stderr
+
+
+def test_ctrl_c_saves_and_ends_cleanly(interrupted: tuple[Path, str, str]) -> None:
+    folder, said, warned = interrupted
+    output = folder / "model.keras"
+    assert "interrupted=True" in said
+    assert "Traceback" not in warned
     assert load_model(output).halt_max_steps == 8
     assert len(epochs(output)) < 4
-    assert not list(tmp_path.glob("*.tmp*"))
+    assert not list(folder.glob("*.tmp*"))
 
 
-def test_ctrl_c_backs_up_at_its_step_and_the_run_goes_on_from_there(tmp_path: Path) -> None:
+def test_ctrl_c_backs_up_at_its_step_and_the_run_goes_on_from_there(
+    interrupted: tuple[Path, str, str], tmp_path: Path
+) -> None:
+    shutil.copytree(interrupted[0], tmp_path, dirs_exist_ok=True)
     output = tmp_path / "model.keras"
-    done = worker(output, "start", signal.SIGINT)
-    assert done.returncode == 0, done.stderr[-2000:]
     state = RunFiles(output).state()
     assert state is not None
     assert 0 < state.epoch * EPOCH + state.step <= 30

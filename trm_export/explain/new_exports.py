@@ -9,7 +9,7 @@ from pathlib import Path
 
 from trm_export.explain.file_choices import choices_of
 from trm_export.explain.walker import walker_of
-from trm_export.exporters.choices import RECURSIONS, Choices
+from trm_export.exporters.choices import CALIBRATED, RECURSIONS, Choices
 from trm_export.exporters.export import build, plan
 from trm_export.exporters.format import Format
 from trm_export.exporters.probe import probe_puzzles
@@ -67,9 +67,9 @@ class NewExports:
 
     @property
     def recipe(self) -> str | None:
-        """The calibration document beside a file of static int8; None if it is missing."""
+        """The calibration document beside a file of static int8 or int4; None if it is missing."""
         document = sidecar(self.path, CALIBRATION)
-        if self.contract.precision != "int8-static" or not document.is_file():
+        if self.contract.precision not in CALIBRATED or not document.is_file():
             return None
         return read_regular(document).decode()
 

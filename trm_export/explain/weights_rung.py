@@ -2,8 +2,8 @@
 
 An exporter is deterministic, so the file must equal a new export of the model with the same
 choices: every stored tensor that an output depends on, and every operator with its attributes. The
-grids of static int8 come from the calibration document beside the file. Names, order, and what no
-output depends on do not count.
+grids of static int8 and the codes of int4 come from the calibration document beside the file.
+Names, order, and what no output depends on do not count.
 
 A file that keeps every layer in float32 equals a new export in any precision that keeps them. So it
 is none of a smaller precision, unless a new export that keeps no layer is in float32, too.
@@ -28,6 +28,7 @@ from trm_export.explain.file_choices import format_of
 from trm_export.explain.new_exports import NewExport, NewExports
 from trm_export.explain.walker import walker_of
 from trm_export.exporters.calibration import scaled_matrices
+from trm_export.exporters.choices import CALIBRATED
 from trm_export.exporters.kept_layers import weights
 from trm_export.exporters.measured import measured_again
 from trm_export.exporters.shared import Shared
@@ -184,9 +185,9 @@ class _Rung:
 
     @property
     def _missing(self) -> str:
-        """Why a file of static int8 may differ, though it is right."""
+        """Why a file of static int8 or int4 may differ, though it is right."""
         document = sidecar(self.exports.path, CALIBRATION)
-        if self.precision != "int8-static" or document.is_file():
+        if self.precision not in CALIBRATED or document.is_file():
             return ""
         return f"its calibration document {document.name} is not beside it"
 

@@ -1,5 +1,8 @@
 """Calibration data of an exporter: real rollouts, the same number of rows from every step.
 
+Of a big model, whose steps take seconds, only from some of them: the first four, every fourth and
+the last.
+
 The Keras model runs on puzzles of its own task. At every step the rows that the learned rule has
 not stopped come first; where too few are left, stopped rows are added, which a driver would feed
 only with ``halt="max_steps"``, so that every step has rows. Never random carries: their ranges
@@ -34,7 +37,8 @@ Arrays = dict[str, Array]
 PUZZLES, HELD_OUT = 32, 16  # puzzles that are rolled out; the latter only to measure clipping
 PER_STEP = 8  # rows taken at every step
 OTHERS_PER_STEP = 8  # of scrambled puzzles, and of held-out ones
-FEW_ROWS = 2  # puzzles of a big model, each in every step; one of the others
+FEW_ROWS = 2  # puzzles of a big model, each in every step that counts; one of the others
+FIRST_STEPS, EVERY = 4, 4  # steps of a big model that rows are taken from; see the module
 MARGIN = 1.2  # ranges are wider than the observed ones by this factor
 FINE_ABOVE = 0.02  # rounding error, relative to a tensor's rms, above which a 2nd product is used
 
@@ -55,6 +59,7 @@ class Samples:
 
     puzzles: int  # that were rolled out for `calibration`
     held_out: int  # that were rolled out for `held_out_steps`
+    steps: list[int]  # from 1, that rows are taken from
     calibration: list[StepSample]
     scrambled: list[StepSample]  # of puzzles with shifted tokens: users may give any tokens
     held_out_steps: list[StepSample]
@@ -71,7 +76,7 @@ class TensorRange:
     scale: float  # of the grid, margin included
     zero_point: int  # uint8
     fine: bool  # the rounding error is computed too, by a second product
-    clipping: tuple[float, ...] = ()  # share of held-out values beyond the grid, step by step
+    clipping: tuple[float, ...] = ()  # share of held-out values beyond the grid, by step
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,7 @@ class Calibration:
     samples_per_step: tuple[int, ...]
     stopped_per_step: tuple[int, ...]  # of these, rows that the learned rule had stopped
     tensors: tuple[TensorRange, ...]
+    steps: tuple[int, ...] = ()  # from 1, which these and the clipping are of; older ones lack it
 
     def to_json(self) -> str:
         """Indented JSON text, ending in a newline."""
@@ -150,15 +156,36 @@ def samples_for(job: Job) -> Samples:
 
 
 def _samples(job: Job) -> Samples:
-    runner, rows, few = job.shared.runner, PER_STEP, OTHERS_PER_STEP
-    real, held_out = puzzle_tokens(job.model, job.puzzles)
-    if job.shared.few:  # a step takes long, and a row has many positions
-        real, held_out, rows, few = real[:FEW_ROWS], held_out[:1], FEW_ROWS, 1
+    few = 1 if job.shared.few else OTHERS_PER_STEP
+    real, held_out = _tokens(job)
     scrambled = np.stack([np.roll(row, 1 + shift) for shift, row in enumerate(real[:few])])
+    calibration = real_samples(job)
     return Samples(
-        len(real), len(held_out), list(rollouts(runner, real, rows)),
-        list(rollouts(runner, scrambled, few)), list(rollouts(runner, held_out, few)),
+        len(real), len(held_out), [one.step for one in calibration], calibration,
+        _rolled_out(job, scrambled, few), _rolled_out(job, held_out, few),
     )  # fmt: skip
+
+
+def real_samples(job: Job) -> list[StepSample]:
+    """The rollouts of real puzzles alone, made once."""
+    rows = FEW_ROWS if job.shared.few else PER_STEP
+    return job.shared.once("real samples", lambda: _rolled_out(job, _tokens(job)[0], rows))
+
+
+def _tokens(job: Job) -> tuple[Array, Array]:
+    """`puzzle_tokens`; few where a step takes long and a row has many positions."""
+    real, held_out = puzzle_tokens(job.model, job.puzzles)
+    return (real[:FEW_ROWS], held_out[:1]) if job.shared.few else (real, held_out)
+
+
+def _rolled_out(job: Job, tokens: Array, per_step: int) -> list[StepSample]:
+    """The rollouts, of a big model only the steps that count; see the module."""
+    last, few = job.contract.max_steps, job.shared.few
+    return [
+        one
+        for one in rollouts(job.shared.runner, tokens, per_step)
+        if not few or one.step <= FIRST_STEPS or one.step % EVERY == 0 or one.step == last
+    ]
 
 
 def puzzle_tokens(model: AnyModel, puzzles: Puzzles) -> tuple[Array, Array]:

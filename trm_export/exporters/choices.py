@@ -15,6 +15,7 @@ from trm_export.files import refuse_source, require_suffix
 from trm_runtime.contract import GRANULARITIES
 
 PRECISIONS = ("fp32", "fp16", "int8", "int8-static", "int4")
+CALIBRATED = ("int8-static", "int4")  # from rollouts; a document beside the file has what was found
 RECURSIONS = ("unrolled", "rolled")
 PORTS = ("bool", "int32")  # dtype of `halted`
 PLACES = ("internal", "external")  # of the puzzle table

@@ -15,6 +15,7 @@ from trm_export.exporters.format import Documents, Format, Job, refuse_half
 from trm_export.exporters.onnx_calibrate import calibrate
 from trm_export.exporters.onnx_convert import body_names, converted, weight_names
 from trm_export.exporters.onnx_int4 import stored_in_four_bits
+from trm_export.exporters.onnx_int4_calibrate import moved_codes
 from trm_export.exporters.onnx_ports import add_int8_io
 from trm_export.exporters.onnx_products import quantise
 from trm_export.files import CALIBRATION
@@ -24,7 +25,7 @@ from trm_runtime.integer import float_contract
 
 
 def write(job: Job, path: Path) -> Documents:
-    """Writes the graph as one `.onnx` file; returns the calibration document of int8-static."""
+    """Writes the graph as one `.onnx` file; returns the document of a calibration."""
     proto = convert(job)
     documents = _quantise(job, proto.graph)
     add_int8_io(proto.graph, job.contract)
@@ -40,7 +41,10 @@ def _quantise(job: Job, graph: Any) -> Documents:
     elif precision == "int8":
         quantise(graph, _body(job), onnx_precision.Rows())
     elif precision == "int4":
-        quantise(graph, _body(job), onnx_precision.Rows(stored_in_four_bits))
+        codes = moved_codes(job)
+        store = stored_in_four_bits(codes.moved)
+        quantise(graph, _body(job), onnx_precision.Rows(store))
+        return {CALIBRATION: codes.to_json()}
     elif precision == "int8-static":
         calibration = calibrate(job)
         ranges = {grid.tensor: grid for grid in calibration.tensors}

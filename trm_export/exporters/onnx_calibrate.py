@@ -26,7 +26,7 @@ from trm_export.exporters.calibration import (
 )
 from trm_export.exporters.format import Job
 from trm_export.exporters.onnx_convert import body_names, converted
-from trm_export.exporters.onnx_products import multiplications
+from trm_export.exporters.onnx_products import matrices, multiplications
 from trm_export.step.signature import contract_for
 from trm_runtime.parity.gates import gates_for
 
@@ -44,7 +44,7 @@ def calibrate(job: Job) -> Calibration:
     samples = samples_for(job)
     ranges = job.shared.once(("onnx", "ranges"), lambda: _ranges(job, samples))
     tensors = tuple(grid for grid in ranges if grid.tensor not in job.keep)
-    _refuse_clipping(tensors)
+    _refuse_clipping(tensors, samples.steps)
     return Calibration(
         engine=f"onnxruntime {onnxruntime.__version__}",
         puzzles=samples.puzzles,
@@ -52,22 +52,29 @@ def calibrate(job: Job) -> Calibration:
         samples_per_step=tuple(len(sample.inputs["inputs"]) for sample in samples.calibration),
         stopped_per_step=tuple(sample.stopped for sample in samples.calibration),
         tensors=tensors,
+        steps=tuple(samples.steps),
     )
 
 
 def _ranges(job: Job, samples: Samples) -> tuple[TensorRange, ...]:
     """The range of every weight's activation; the same for every file of a model."""
-    probe = _ActivationProbe(job)
+    probe = ActivationProbe(job)
     return _clipped(probe.ranges(samples.calibration), probe, samples.held_out_steps)
 
 
-class _ActivationProbe:
-    """The float32 step with every activation that enters a weight among its outputs."""
+class ActivationProbe:
+    """The float32 step with every activation that enters a weight among its outputs.
+
+    Attributes:
+        matrices: the weights ``(K, N)`` float32 by their names.
+    """
 
     def __init__(self, job: Job) -> None:
         proto = converted(job, contract_for(job.model), rolled=False)
+        body = body_names(job.model)
+        self.matrices = {name: one.values for name, one in matrices(proto.graph, body).items()}
         self._inputs: dict[str, list[str]] = {}  # weight -> the tensors it is multiplied by
-        for node in multiplications(proto.graph, body_names(job.model)):
+        for node in multiplications(proto.graph, body):
             self._inputs.setdefault(node.input[1], []).append(node.input[0])
         names = dict.fromkeys(name for inputs in self._inputs.values() for name in inputs)
         for name in names:
@@ -101,7 +108,7 @@ def _range(weight: str, rows: Sequence[tuple[float, float, float, int]]) -> Tens
 
 
 def _clipped(
-    ranges: Mapping[str, TensorRange], probe: _ActivationProbe, samples: Sequence[StepSample]
+    ranges: Mapping[str, TensorRange], probe: ActivationProbe, samples: Sequence[StepSample]
 ) -> tuple[TensorRange, ...]:
     """The ranges with the share of values beyond them at every step."""
     beyond = np.zeros((len(ranges), len(samples)))
@@ -110,8 +117,8 @@ def _clipped(
     for column, sample in enumerate(samples):
         for weight, x in probe.activations(sample):
             grid = ranges[weight]
-            q = x / grid.scale + grid.zero_point
-            beyond[row[weight], column] += np.count_nonzero((q < -0.5) | (q > 255.5))
+            low, high = ((q - grid.zero_point) * grid.scale for q in (-0.5, 255.5))
+            beyond[row[weight], column] += np.count_nonzero(x < low) + np.count_nonzero(x > high)
             total[row[weight], column] += x.size
     shares = beyond / total
     return tuple(
@@ -120,13 +127,13 @@ def _clipped(
     )
 
 
-def _refuse_clipping(tensors: Sequence[TensorRange]) -> None:
+def _refuse_clipping(tensors: Sequence[TensorRange], steps: Sequence[int]) -> None:
     limit = gates_for("int8-static").carry_clipping or 0.0
     worst = max(tensors, key=lambda grid: max(grid.clipping), default=None)
     share = 0.0 if worst is None else max(worst.clipping)
     if worst is not None and share > limit:
         raise ParityError(
             f"Calibration failed: {share:.2%} of held-out values entering {worst.tensor} at step "
-            f"{worst.clipping.index(share) + 1} are outside the calibrated range, expected at most "
-            f"{limit:.1%}; calibrate on puzzles like those in use."
+            f"{steps[worst.clipping.index(share)]} are outside the calibrated range, expected at "
+            f"most {limit:.1%}; calibrate on puzzles like those in use."
         )

@@ -8,9 +8,10 @@ does not have (on sudoku9 2 s instead of 16 s, on a 5 M-parameter model with 21 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import onnx
 from onnx import numpy_helper
@@ -19,6 +20,7 @@ from trm_export.exporters import onnx_graph
 from trm_export.exporters.format import Job
 from trm_export.exporters.kept_layers import weights
 from trm_export.exporters.onnx_matmul import straighten
+from trm_export.exporters.saved_model import weights_of
 from trm_export.model import TRM
 from trm_export.step.signature import graph_function, incoming, outgoing
 from trm_export.step.step_model import AnyModel, StepModel, adapt
@@ -35,6 +37,8 @@ _OPTIMIZERS = ("fold_constants", "merge_duplication", "reshape_optimizer", "remo
 def converted(job: Job, contract: StepContract, *, rolled: bool) -> onnx.ModelProto:
     """The graph, weights under their Keras names; no metadata yet. The caller may change it.
 
+    Stored as bytes: an edited proto keeps the memory of everything that was ever part of it.
+
     Args:
         job: the model, and earlier conversions of it.
         contract: names, shapes and granularity.
@@ -42,10 +46,8 @@ def converted(job: Job, contract: StepContract, *, rolled: bool) -> onnx.ModelPr
     """
     external = contract.puzzle_table_sha256 is not None
     key = ("onnx", contract.granularity, contract.batch, contract.carry, rolled, external)
-    proto = job.shared.once(key, lambda: _converted(job.model, contract, rolled))
-    copy = onnx.ModelProto()
-    copy.CopyFrom(proto)
-    return copy
+    data = job.shared.once(key, lambda: _converted(job.model, contract, rolled).SerializeToString())
+    return onnx.ModelProto.FromString(data)
 
 
 def _converted(model: StepModel, contract: StepContract, rolled: bool) -> onnx.ModelProto:
@@ -92,15 +94,21 @@ def _from_tensorflow(model: StepModel, contract: StepContract, *, rolled: bool) 
     from tf2onnx.tfonnx import process_tf_graph
 
     function = graph_function(model, contract, rolled=rolled)
-    entering = incoming(contract)
+    entering, passed = incoming(contract), _passed(model, contract)
 
     def positional(*tensors: Any) -> dict[str, Any]:
-        return function(**{spec.name: x for spec, x in zip(entering, tensors, strict=True)})
+        given = dict(zip([*specs, *passed], tensors, strict=True))
+        values = [(variable, given[name]) for name, variable in passed.items()]
+        with keras.StatelessScope(state_mapping=values, initialize_variables=False):
+            return function(**{name: given[name] for name in specs})
 
-    specs = [tf.TensorSpec(s.shape, s.dtype, name=s.name) for s in entering]
-    traced = tf.function(positional, autograph=False).get_concrete_function(*specs)
+    specs = {s.name: tf.TensorSpec(s.shape, s.dtype, name=s.name) for s in entering}
+    stored = [tf.TensorSpec(v.shape, v.dtype, name=name) for name, v in passed.items()]
+    traced = tf.function(positional, autograph=False).get_concrete_function(
+        *specs.values(), *stored
+    )
     inputs = [x.name for x in traced.inputs if x.dtype != tf.resource]
-    names = dict(zip(inputs, (spec.name for spec in entering), strict=True))
+    names = dict(zip(inputs, [*specs, *passed], strict=True))
     outputs = {x.name: name for name, x in traced.structured_outputs.items()}
     with tf.device("/cpu:0"):
         frozen = tf_loader.from_function(traced, inputs, list(outputs))
@@ -117,7 +125,29 @@ def _from_tensorflow(model: StepModel, contract: StepContract, *, rolled: bool) 
     available = optimizer._get_optimizers()
     chosen = {name: available[name] for name in _OPTIMIZERS}
     optimized = optimizer.optimize_graph(converted_graph, catch_errors=False, optimizers=chosen)
-    return optimized.make_model(f"act_{contract.granularity}")
+    proto = optimized.make_model(f"act_{contract.granularity}")
+    _store(proto.graph, passed)
+    return proto
+
+
+def _passed(model: StepModel, contract: StepContract) -> dict[str, Any]:
+    """The variables of our own model, which enter the traced graph as inputs, by their names there.
+
+    As constants they would be copied by TensorFlow and tf2onnx some 20 times. Of other models they
+    are constants, because tf2onnx brings what is computed of them alone into one piece.
+    """
+    own = isinstance(model.keras, TRM)
+    variables = weights_of(model.keras, contract) if own else []
+    return {f"weight_{number}": variable for number, variable in enumerate(variables)}
+
+
+def _store(graph: onnx.GraphProto, passed: Mapping[str, Any]) -> None:
+    """Stores the values of the inputs that are variables."""
+    entering = [value for value in graph.input if value.name not in passed]
+    del graph.input[:]
+    graph.input.extend(entering)
+    for name, variable in passed.items():
+        graph.initializer.append(numpy_helper.from_array(np.asarray(variable), name))
 
 
 def _select_as_where(ctx: Any, node: Any, name: str, args: Any) -> None:

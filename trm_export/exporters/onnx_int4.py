@@ -6,19 +6,22 @@ inputs of an output, and a float32 scale for each output. ``code * factor`` is a
 which an engine does once, when it opens the file. So the file is small, and a step takes the time
 of int8. (Two levels of scales as in QLoRA's double quantization, arXiv 2305.14314.)
 
-Factors and scales are those of the least squared error, by search; inputs of real rollouts do not
-change the answers by more than chance. `python -m benchmarks.compare_int4` shows that, and what
-`MatMulNBits` costs; see docs/formats.md.
+Factors and scales are those of the least squared error, by search. The codes are the nearest ones,
+or moved from them by what real rollouts make of it (`onnx_int4_calibrate`). What each way of
+rounding costs, and `MatMulNBits`: `python -m benchmarks.compare_int4`; see docs/formats.md.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from onnx import TensorProto, helper
 
+from trm_export.exporters.calibration import RecipeError
+from trm_export.exporters.onnx_precision import Store
 from trm_export.exporters.onnx_products import Columns, Weight
 
 Array = np.ndarray[Any, Any]
@@ -26,6 +29,7 @@ Array = np.ndarray[Any, Any]
 BLOCK = 32  # most inputs that share a factor
 LARGEST_CODE = 8  # codes are -8..7, stored as 0..15
 LARGEST_FACTOR = 8  # absolute value; a factor may be negative, so that -8 is on either side
+MOST_MOVED = 2  # codes from the nearest
 _SPANS = np.linspace(0.6, 1.2, 25)  # of the largest value of a column, which 8 x 8 scales stand for
 
 
@@ -48,6 +52,27 @@ class FourBits:
         """(blocks, size / 2, N) uint8: the first half of a block in the lower four bits."""
         low, high = np.split((self.codes + LARGEST_CODE).astype(np.uint8), 2, axis=1)
         return np.asarray(low | high << 4)
+
+    def codes_of(self, rows: int) -> Array:
+        """(rows, N) int8: the codes of the matrix itself."""
+        return self.codes.reshape(-1, self.codes.shape[-1])[:rows]
+
+    def real_of(self, rows: int) -> Array:
+        """(rows, N) float32: what each code is multiplied by."""
+        real = np.broadcast_to(self.factors * self.scale, self.codes.shape)
+        return real.reshape(-1, real.shape[-1])[:rows]
+
+    def moved(self, by: Array) -> FourBits:
+        """The same with each code of the matrix moved, ``(K, N)`` int8."""
+        codes = self.codes.reshape(-1, self.codes.shape[-1]).copy()
+        codes[: len(by)] += within_codes(codes[: len(by)], by)
+        return replace(self, codes=codes.reshape(self.codes.shape))
+
+
+def within_codes(nearest: Array, by: Array) -> Array:
+    """By how much codes can be moved: at most `MOST_MOVED`, and not beyond the codes; int8."""
+    least, most = (np.clip(end - nearest, -MOST_MOVED, MOST_MOVED) for end in (-LARGEST_CODE, 7))
+    return np.clip(by, least, most).astype(np.int8)
 
 
 def four_bits(values: Array) -> FourBits:
@@ -102,15 +127,28 @@ def _factors(blocks: Array, scale: Array) -> tuple[Array, Array]:
     return least.sum(axis=(0, 1)), best
 
 
-def stored_in_four_bits(weight: Weight, part: Columns) -> list[str]:
-    """The names of int8 integers, scales and zero points of some columns of a matrix."""
-    shape = tuple(weight.tensor.dims)
-    name = f"{weight.name}/int8"
-    if name not in weight.nodes:
-        _unpack(weight, four_bits(weight.values), name)
-    zero = weight.store("zero", np.zeros(shape[1], np.int8))
-    stored = {name: shape, f"{weight.name}/scale": shape[1:], zero: shape[1:]}
-    return [weight.cut(one, size, part) for one, size in stored.items()]
+def stored_in_four_bits(moved: Mapping[str, Array]) -> Store:
+    """How to store a matrix; the codes of those that `moved` names are moved by ``(K, N)``.
+
+    Storing one whose shape is another raises RecipeError.
+    """
+
+    def store(weight: Weight, part: Columns) -> list[str]:
+        shape = tuple(weight.tensor.dims)
+        name = f"{weight.name}/int8"
+        if name not in weight.nodes:
+            by = moved.get(weight.name, np.zeros(shape, np.int8))
+            if by.shape != shape:
+                raise RecipeError(
+                    f"The calibration document cannot be used: {weight.name} has the shape "
+                    f"{shape}, not {by.shape}; export the model again."
+                )
+            _unpack(weight, four_bits(weight.values).moved(by), name)
+        zero = weight.store("zero", np.zeros(shape[1], np.int8))
+        stored = {name: shape, f"{weight.name}/scale": shape[1:], zero: shape[1:]}
+        return [weight.cut(one, size, part) for one, size in stored.items()]
+
+    return store
 
 
 def _unpack(weight: Weight, found: FourBits, name: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from trm_export.leftovers import scratch_of
 from trm_export.step.keras_runner import KerasRunner
 from trm_export.step.step_model import AnyModel, adapt
+from trm_runtime.memory import return_free_memory
 from trm_runtime.parity import Golden, Puzzles, record
 from trm_runtime.parity.few_steps import SOME
 from trm_runtime.parity.recorder import record_few
@@ -49,6 +50,7 @@ class Shared:
         """The result of the first ``make`` for this key; callers must not change it."""
         if key not in self._results:
             self._results[key] = make()
+            return_free_memory()
         result: Result = self._results[key]
         return result
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -62,7 +62,8 @@ def calibrate(job: Job, convert: Convert) -> Calibration:
     if job.recipe is not None:
         return Calibration(_recalled(job.recipe, names), job.recipe)
     block = job.model.passes is not None
-    contract = contract_for(job.model, batch=BATCH, granularity="block" if block else "step")
+    batch = 1 if job.shared.few else BATCH  # a row of a big model fills every thread
+    contract = contract_for(job.model, batch=batch, granularity="block" if block else "step")
     float_job = dataclasses.replace(job, contract=contract, rolled=False)
     data = job.shared.once(("tflite", "float"), lambda: convert(float_job))
     observer = Observer(data, contract)
@@ -77,7 +78,7 @@ def calibrate(job: Job, convert: Convert) -> Calibration:
         {key: observed[key] for key in names}, ups, affine & names.keys(), attending(*_graph(data))
     )
     clipped = _clipping(recipes, observer, samples.held_out_steps)
-    _refuse_clipping({names[key]: clipped[key] for key in recipes if key not in ups})
+    _refuse_clipping({names[key]: clipped[key] for key in recipes if key not in ups}, samples.steps)
     return Calibration(recipes, _manifest(names, recipes, clipped, samples))
 
 
@@ -128,8 +129,8 @@ def _observed(
     """Every matrix and its observed activations; the same for every file of a model."""
     parsed, graph = _graph(data)
     rolled_out = [*samples.calibration, *samples.scrambled]
-    rows = sum(len(sample.inputs["inputs"]) for sample in rolled_out)
-    observed = statistics(observer.run(rolled_out), rows * (model.passes or 1) // BATCH)
+    calls = sum(observer.calls(sample) for sample in rolled_out)
+    observed = statistics(observer.run(rolled_out), calls)
     kernels = {m.key: np.asarray(values(parsed, graph, m.weights)) for m in observer.matrices}
     return {key: MatrixObservation(kernels[key], *observed[key]) for key in kernels}
 
@@ -142,39 +143,40 @@ def _clipping(
     recipes: Mapping[str, Product], observer: Observer, samples: list[StepSample]
 ) -> dict[str, Clipped]:
     totals: dict[tuple[str, str, int], list[int]] = defaultdict(lambda: [0, 0])
+    bounds = {key: _bounds(product) for key, product in recipes.items()}
     for one in observer.run(samples):
-        for side, outside in _outside(recipes.get(one.key), one.entering, one.leaving):
+        for side, (low, high) in bounds.get(one.key, {}).items():
+            array = getattr(one, side)
             total = totals[one.key, side, one.step]
-            total[0] += int(outside.sum())
-            total[1] += outside.size
+            total[0] += int(np.count_nonzero(array < low) + np.count_nonzero(array > high))
+            total[1] += array.size
     rates: dict[str, Clipped] = defaultdict(lambda: defaultdict(list))
     for (key, side, _), (outside_count, size) in sorted(totals.items()):
         rates[key][side].append(outside_count / size)
     return rates
 
 
-def _outside(
-    product: Product | None, entering: Array, leaving: Array
-) -> Iterator[tuple[str, Array]]:
-    """For both sides of a product, which values are out of range."""
-    if product is None:
-        return
-    x = entering / (product.rows * product.columns)
-    y = leaving / (product.rows * product.outputs)
-    sides = (("entering", x, product.entering), ("leaving", y, product.leaving))
-    for side, array, (low, high) in sides:
-        yield side, (array < low) | (array > high)
+def _bounds(product: Product) -> dict[str, tuple[Array, Array]]:
+    """For both sides of a product, the least and the greatest values in range, row by row."""
+    sides = {
+        "entering": (product.columns, product.entering),
+        "leaving": (product.outputs, product.leaving),
+    }
+    return {
+        side: (product.rows * scales * np.float32(low), product.rows * scales * np.float32(high))
+        for side, (scales, (low, high)) in sides.items()
+    }
 
 
-def _refuse_clipping(states: Mapping[str, Clipped]) -> None:
+def _refuse_clipping(states: Mapping[str, Clipped], steps: Sequence[int]) -> None:
     limit = gates_for("int8-static").carry_clipping or 0.0
     name = max(states, key=lambda matrix: max(states[matrix]["entering"]), default="")
     shares = states[name]["entering"] if name else [0.0]
     if max(shares) > limit:
         raise ParityError(
             f"Calibration failed: {max(shares):.2%} of held-out values entering {name} at step "
-            f"{1 + shares.index(max(shares))} are outside the calibrated range, expected at most "
-            f"{limit:.1%}; calibrate on puzzles like those in use."
+            f"{steps[shares.index(max(shares))]} are outside the calibrated range, expected at "
+            f"most {limit:.1%}; calibrate on puzzles like those in use."
         )
 
 
@@ -201,6 +203,7 @@ def _manifest(
         "tool": TOOL,
         "puzzles": samples.puzzles,
         "held_out": samples.held_out,
+        "steps": samples.steps,
         "samples_per_step": _rows(samples.calibration),
         "stopped_per_step": [sample.stopped for sample in samples.calibration],
         "scrambled_per_step": _rows(samples.scrambled),

@@ -8,6 +8,7 @@ channel. Knows nothing about quantisation.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -25,10 +26,11 @@ _LEAST = 1e-6  # nothing is divided by less
 
 @dataclasses.dataclass
 class ActivationStatistics:
-    """The statistics of one activation, each ``(rows, channels)`` float32.
+    """The statistics of one activation, each ``(rows, channels)``.
 
     Attributes:
-        low, high, squares: least, greatest and summed squared value of every element.
+        low, high: least and greatest value of every element, float32.
+        squares: summed squared value of every element, float64.
         count: arrays observed.
         samples: some of the arrays.
     """
@@ -42,13 +44,15 @@ class ActivationStatistics:
     @classmethod
     def empty(cls, shape: tuple[int, ...]) -> ActivationStatistics:
         """No observations yet, for arrays ``(batch, *shape)``."""
-        return cls(np.full(shape, np.inf), np.full(shape, -np.inf), np.zeros(shape))
+        low, high = (np.full(shape, limit, np.float32) for limit in (np.inf, -np.inf))
+        return cls(low, high, np.zeros(shape))
 
     def add(self, arrays: Array, sample: int | None) -> None:
         """Adds arrays ``(batch, rows, channels)``, and stores the one with index ``sample``."""
-        self.low = np.minimum(self.low, arrays.min(axis=0))
-        self.high = np.maximum(self.high, arrays.max(axis=0))
-        self.squares = self.squares + np.square(arrays).sum(axis=0)
+        for array in arrays:  # in place: a pass of a big model has 70 MB of them
+            np.minimum(self.low, array, out=self.low)
+            np.maximum(self.high, array, out=self.high)
+            self.squares += np.square(array)
         self.count += len(arrays)
         if sample is not None:
             self.samples.append(arrays[sample].astype(np.float16))
@@ -83,8 +87,9 @@ class Observer:
         self._contract = contract
         model = load(data)
         graph = model.subgraphs[0]
-        constant = list(matrices(model, graph))
-        self._matrices = [m for m in constant if len(graph.tensors[m.entering].shape) == 3]
+        self._batch = contract.batch or 1
+        shapes = ((m, graph.tensors[m.entering].shape) for m in matrices(model, graph))
+        self._matrices = [m for m, shape in shapes if len(shape) == 3 or shape[0] > self._batch]
         observed = [number for m in self._matrices for number in (m.entering, m.leaving)]
         outputs = list(graph.outputs)
         graph.outputs = np.array([*outputs, *sorted(set(observed) - set(outputs))], np.int32)
@@ -97,9 +102,13 @@ class Observer:
         """The products that are observed: those whose activations have rows."""
         return self._matrices
 
+    def calls(self, sample: StepSample) -> int:
+        """How many times a sample runs the graph."""
+        return math.ceil(len(sample.inputs["inputs"]) / self._batch) * self._contract.passes
+
     def run(self, samples: Iterable[StepSample]) -> Iterator[ObservedProduct]:
         """Every product of every pass; rows are repeated where they do not fill a batch."""
-        batch = self._contract.batch or 1
+        batch = self._batch
         for sample in samples:
             count = len(sample.inputs["inputs"])
             for start in range(0, count, batch):
@@ -116,11 +125,15 @@ class Observer:
         for _ in range(self._contract.passes):
             results = self._call(**inputs, **carry)
             for matrix in self._matrices:
-                entering, leaving = map(
-                    self._interpreter.get_tensor, (matrix.entering, matrix.leaving)
+                yield ObservedProduct(
+                    step, matrix.key, self._rows(matrix.entering), self._rows(matrix.leaving)
                 )
-                yield ObservedProduct(step, matrix.key, entering, leaving)
             carry = {spec.name: results[spec.next] for spec in self._contract.carry}
+
+    def _rows(self, tensor: int) -> Array:
+        """``(batch, rows, channels)``; the converter may leave out a batch of 1."""
+        array: Array = self._interpreter.get_tensor(tensor)
+        return array.reshape(self._batch, -1, array.shape[-1])
 
 
 def statistics(

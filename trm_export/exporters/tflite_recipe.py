@@ -243,4 +243,5 @@ def _two_levels(array: Array, wide: Range, narrow: Range) -> Array:
 
 
 def _extremes(observed: ActivationStatistics, scales: Array) -> Range:
-    return float((observed.low / scales).min()), float((observed.high / scales).max())
+    low, high = (np.divide(x, scales, dtype=np.float64) for x in (observed.low, observed.high))
+    return float(low.min()), float(high.max())
