@@ -9,6 +9,7 @@ from pathlib import Path
 
 from trm_export.explain.file_choices import choices_of
 from trm_export.explain.walker import walker_of
+from trm_export.exporters.calibration import reading_recipe
 from trm_export.exporters.choices import CALIBRATED, RECURSIONS, Choices
 from trm_export.exporters.export import build, plan
 from trm_export.exporters.format import Format
@@ -71,7 +72,8 @@ class NewExports:
         document = sidecar(self.path, CALIBRATION)
         if self.contract.precision not in CALIBRATED or not document.is_file():
             return None
-        return read_regular(document).decode()
+        with reading_recipe():
+            return read_regular(document).decode()
 
     def are_of_this_version(self) -> bool:
         """Whether this version of everything would write the same file."""

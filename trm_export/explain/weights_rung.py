@@ -14,6 +14,7 @@ model's within half a step of its own grid, and every weight of the model must b
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,10 +28,11 @@ from trm_export.errors import TRMError, UsageError, reason_of
 from trm_export.explain.file_choices import format_of
 from trm_export.explain.new_exports import NewExport, NewExports
 from trm_export.explain.walker import walker_of
-from trm_export.exporters.calibration import scaled_matrices
+from trm_export.exporters.calibration import RecipeError, scaled_matrices
 from trm_export.exporters.choices import CALIBRATED
 from trm_export.exporters.kept_layers import weights
 from trm_export.exporters.measured import measured_again
+from trm_export.exporters.onnx_int4_calibrate import MovedCodes
 from trm_export.exporters.shared import Shared
 from trm_export.exporters.tflite_keep import nearest_form
 from trm_export.files import CALIBRATION, sidecar
@@ -42,6 +44,7 @@ from trm_export.parity.weights_report import (
     WeightDistance,
     WeightsReport,
     not_judged,
+    unusable,
 )
 from trm_export.step.step_model import AnyModel
 from trm_export.stored.changes import changes
@@ -78,11 +81,16 @@ def weights_reports(
             continue
         shared = shared or Shared(model())
         try:
-            found = weights_report(shared, path, gated=gated), measured_again(shared, path)
+            found = weights_report(shared, path, gated=gated)
+        except RecipeError as error:
+            found = unusable(precision, reason_of(error))
         except TRMError as error:
-            found = not_judged(precision, reason_of(error)), None
+            found = not_judged(precision, reason_of(error))
+        measured = None
+        with contextlib.suppress(TRMError):  # of a file that cannot be opened
+            measured = measured_again(shared, path)
         progress((number + 1) / len(paths), "Comparing weights")
-        yield found
+        yield found, measured
 
 
 def weights_report(shared: Shared, path: Path, *, gated: bool = False) -> WeightsReport:
@@ -166,6 +174,7 @@ class _Rung:
         problems = [f"{one.weight} ({one.tensor}): {one.problem}" for one in fits if one.problem]
         problems += [f"{name}: is not in the file" for name in missing(fits, model)]
         status = REPORTED if worst == REPORTED else worst if problems else OK
+        reason = "; ".join(filter(None, (reason, self._missing if problems else "")))
         return WeightsReport(
             status, self.precision, ROUNDED, len(self.contents.constants),
             problems=tuple(problems), weights=_distances(fits), reason=reason,
@@ -214,10 +223,13 @@ class _Rung:
 
     @cached_property
     def fits(self) -> tuple[WeightFit, ...]:
-        """Every stored weight; those of the recipe as it scales them."""
+        """Every stored weight; those of the recipe as it scales them or moves their codes."""
         known, recipe = weights(self.exports.shared.model), self.exports.recipe
-        scaled = {} if recipe is None else scaled_matrices(recipe, known)
-        return self.contents.fits({**known, **scaled})
+        if recipe is None:
+            return self.contents.fits(known)
+        if self.precision == "int4":
+            return self.contents.fits(known, MovedCodes.from_json(recipe, known).moved)
+        return self.contents.fits({**known, **scaled_matrices(recipe, known)})
 
 
 def _dtypes(constants: Arrays, graph: StoredGraph) -> set[str]:

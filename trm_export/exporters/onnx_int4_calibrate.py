@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import onnxruntime
 
 from trm_export.exporters.calibration import StepSample, reading_recipe, real_samples
 from trm_export.exporters.format import Job
+from trm_export.exporters.kept_layers import weights
 from trm_export.exporters.onnx_calibrate import ActivationProbe
 from trm_export.exporters.onnx_int4 import MOST_MOVED, four_bits, within_codes
 from trm_export.version import TOOL
@@ -57,11 +57,12 @@ class MovedCodes:
         return json.dumps(facts, indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> MovedCodes:
-        """Reads the text of `to_json`; RecipeError for any other."""
+    def from_json(cls, text: str, known: Mapping[str, Array]) -> MovedCodes:
+        """Reads the text of `to_json` for a model with these weights; RecipeError for any other."""
+        most = max(array.size for array in known.values())
         with reading_recipe():
             facts = json.loads(text)
-            moved = {one["matrix"]: _unpacked(one) for one in facts["moved_codes"]}
+            moved = {one["matrix"]: _unpacked(one, most) for one in facts["moved_codes"]}
             samples = tuple(facts["samples_per_step"])
             return cls(facts["engine"], samples, moved)
 
@@ -70,16 +71,18 @@ def _packed(moved: Array) -> str:
     return base64.b64encode(zlib.compress(moved.astype(np.int8).tobytes(), 9)).decode("ascii")
 
 
-def _unpacked(one: Mapping[str, Any]) -> Array:
-    shape = tuple(one["shape"])
+def _unpacked(one: Mapping[str, Any], most: int) -> Array:
+    """The codes of a matrix of at most so many elements."""
+    rows, columns = one["shape"]
+    if min(rows, columns) < 1 or rows * columns > most:
+        raise ValueError(f"{one['matrix']}: the model has no matrix of {rows} x {columns}")
     try:
-        data = zlib.decompressobj().decompress(
-            base64.b64decode(one["int8"], validate=True), math.prod(shape) + 1
-        )
+        packed = base64.b64decode(one["int8"], validate=True)
+        data = zlib.decompressobj().decompress(packed, rows * columns + 1)
     except zlib.error as error:
         raise ValueError(f"{one['matrix']}: {error}") from error
-    moved = np.frombuffer(data, np.int8).reshape(shape)
-    if moved.size and np.abs(moved.astype(int)).max() > MOST_MOVED:
+    moved = np.frombuffer(data, np.int8).reshape(rows, columns)
+    if moved.min() < -MOST_MOVED or moved.max() > MOST_MOVED:
         raise ValueError(f"{one['matrix']}: a code is moved by more than {MOST_MOVED}")
     return moved
 
@@ -87,7 +90,7 @@ def _unpacked(one: Mapping[str, Any]) -> Array:
 def moved_codes(job: Job) -> MovedCodes:
     """The codes of every matrix that is not kept in float; from the job's recipe if it has one."""
     if job.recipe is not None:
-        return MovedCodes.from_json(job.recipe)
+        return MovedCodes.from_json(job.recipe, weights(job.model))
     found = job.shared.once(("onnx", "moved codes"), lambda: _moved_codes(job))
     kept = {name: moved for name, moved in found.moved.items() if name not in job.keep}
     return MovedCodes(found.engine, found.samples_per_step, kept)

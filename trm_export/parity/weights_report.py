@@ -61,7 +61,7 @@ class WeightsReport:
     @property
     def summary(self) -> str:
         """One sentence without a full stop."""
-        if self.status == NOT_JUDGED:
+        if self.status == NOT_JUDGED or self.reason in self.problems:
             return self.reason
         rounded = "" if self.precision == "fp32" else f" rounded to {self.precision}"
         if self.problems:
@@ -104,6 +104,11 @@ def with_own(result: ParityResult, rungs: Sequence[Rung]) -> ParityResult:
     """The result with rungs about the file itself, after the contracts and before all others."""
     contracts, others = result.rungs[:3], result.rungs[3:]
     return dataclasses.replace(result, rungs=stopped([*contracts, *rungs, *others]))
+
+
+def unusable(precision: str, reason: str) -> WeightsReport:
+    """The report of a file with a document that shows nothing of it."""
+    return WeightsReport(FAILED, precision, problems=(reason,), reason=reason)
 
 
 def not_judged(precision: str, reason: str) -> WeightsReport:

@@ -22,13 +22,14 @@ class Contents:
         constants: every stored tensor by its name in the file.
         graph: ``f(known)``, what it computes; see `graph.Keys`.
         fits: ``f(weights)``, how far each weight in it is from the model's, which are given by
-            their short names; a scaled one has a mark in brackets after its name.
+            their short names; a scaled one has a mark in brackets after its name. In ONNX also
+            ``f(weights, moved)``, by how much the codes of int4 are moved.
         names: what the file calls them, where that is not their name here.
     """
 
     constants: Arrays
     graph: Callable[[Known], StoredGraph]
-    fits: Callable[[Arrays], tuple[WeightFit, ...]]
+    fits: Callable[..., tuple[WeightFit, ...]]
     names: Mapping[str, str] = field(default_factory=dict)
 
     def name(self, constant: str) -> str:

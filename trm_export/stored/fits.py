@@ -4,7 +4,7 @@ A step is the scale of an integer, the distance of two neighbours in float16, an
 difference at all. Rounding leaves at most half a step, whoever wrote the file, and the largest
 integer of every channel is that of the tensor, or its scale belongs to another channel. Four bits
 are searched for the least squared error, which may leave large values beyond the grid: these must
-be its ends, and at most twice as large. Their codes may be moved by `MOST_MOVED` more.
+be its ends, and at most twice as large. They are moved back by as much as their document says.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from trm_export.exporters.onnx_int4 import LARGEST_CODE, MOST_MOVED, unpacked
+from trm_export.exporters.onnx_int4 import LARGEST_CODE, unpacked
 from trm_export.exporters.tflite_flatbuffer import INT8, load
 from trm_export.exporters.tflite_keep import nearest_form, real_values
 from trm_export.stored.graph import Array, Arrays
 from trm_export.stored.tflite_graph import float_vector
 
 HALF = 0.5  # of a step
+NOTHING: Mapping[str, Array] = MappingProxyType({})
 _SLACK = 1e-3  # of a step, for the rounding of the scale itself
 _BEYOND = 2  # times the largest value of a grid of four bits
 _FIRST = 1  # difference of the largest integers of two channels that rounding explains
@@ -49,13 +51,17 @@ class WeightFit:
 
 @dataclass(frozen=True)
 class Stored:
-    """A stored tensor: ``values``, and for an integer its scales and zero points, broadcast."""
+    """A stored tensor: ``values``, and for an integer its scales and zero points, broadcast.
+
+    `moved` is by how much the values of four bits are not the nearest.
+    """
 
     tensor: str
     values: Array
     scale: Array | None = None
     zero: Array | int = 0
     four_bits: bool = False
+    moved: Array | int = 0
 
     def nearest(self, expected: Array) -> Array:
         """The values, those beyond the grid of four bits replaced by its ends; see the module."""
@@ -68,8 +74,8 @@ class Stored:
 
     @property
     def real(self) -> Array:
-        """The values that it stands for, in float64."""
-        found = self.values.astype(np.float64)
+        """The values that it stands for, moved back, in float64."""
+        found = self.values.astype(np.float64) - self.moved
         return found if self.scale is None else (found - self.zero) * self.scale
 
 
@@ -92,7 +98,7 @@ def _steps(off: Array, expected: Array, stored: Stored) -> float:
 
 
 def _problem(steps: float, stored: Stored, off: Array) -> str | None:
-    if not steps <= HALF + _SLACK + MOST_MOVED * stored.four_bits:
+    if not steps <= HALF + _SLACK:
         where = "".join(f"[{k}]" for k in np.unravel_index(int(np.argmax(off)), off.shape))
         many = int(np.count_nonzero(off > 0)) if np.isinf(steps) else None
         far = f"{many} of {off.size} values differ" if many else f"off by {steps:.3g} steps"
@@ -120,11 +126,13 @@ def _full(stored: Stored) -> Array:
     return full | (pairs >= pairs.max() - 2 * _FIRST)
 
 
-def onnx_fits(tensors: Arrays, weights: Arrays) -> tuple[WeightFit, ...]:
+def onnx_fits(
+    tensors: Arrays, weights: Arrays, moved: Mapping[str, Array] = NOTHING
+) -> tuple[WeightFit, ...]:
     """The weights of an ONNX file by their names, those of onnxruntime's quantizer included."""
     found = []
     for name, array in weights.items():
-        four = _four_bits(name, tensors, array.size)
+        four = _four_bits(name, tensors, array.size, moved.get(name))
         for stored in (*_onnx_forms(name, tensors), *four):
             expected = array.reshape(stored.values.shape)
             found.append(fit(name, expected, stored))
@@ -145,12 +153,13 @@ def _onnx_forms(name: str, tensors: Arrays) -> Iterator[Stored]:
             yield Stored(values, tensors[values], _spread(tensors[scale]), _spread(zeros))
 
 
-def _four_bits(name: str, tensors: Arrays, size: int) -> Iterator[Stored]:
+def _four_bits(name: str, tensors: Arrays, size: int, moved: Array | None) -> Iterator[Stored]:
     parts = [f"{name}/{ending}" for ending in ("int4", "factors", "scale")]
     if all(part in tensors for part in parts):
         packed, factors, scales = (tensors[part] for part in parts)
         values, scale = unpacked(packed, factors, scales, size)
-        yield Stored(parts[0], values, scale, four_bits=True)
+        by = 0 if moved is None or moved.shape != values.shape else moved
+        yield Stored(parts[0], values, scale, four_bits=True, moved=by)
 
 
 def _spread(array: Array) -> Array:
