@@ -164,7 +164,7 @@ def test_attention_passes_the_gate_of_static_int8(maze: str, tmp_path: Path) -> 
 
 def test_the_manifest_says_what_was_seen(calibration: Calibration) -> None:
     found = json.loads(calibration.manifest)
-    assert found["steps"] == list(range(1, 9))
+    assert found["clipped_steps"] == list(range(1, 9))
     assert found["samples_per_step"] == [PER_STEP] * 8
     assert found["scrambled_per_step"] == found["held_out_per_step"] == [OTHERS_PER_STEP] * 8
     names = [matrix["matrix"] for matrix in found["matrices"]]
@@ -175,15 +175,16 @@ def test_the_manifest_says_what_was_seen(calibration: Calibration) -> None:
         assert len(matrix["clipped"]["entering"]) == 8
 
 
-def test_a_big_model_is_calibrated_on_some_steps(
+def test_the_clipping_of_a_big_model_is_of_some_steps(
     sudoku4: TRM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared_module, "FEW_FROM", 0)
     job = plan(sudoku4, probe_puzzles(sudoku4), TFLITE, Choices("int8-static"))
     found = json.loads(calibrate(job, exporter.convert).manifest)
-    assert found["steps"] == [1, 2, 3, 4, 8]
-    assert found["samples_per_step"] == [2] * 5
-    assert found["scrambled_per_step"] == found["held_out_per_step"] == [1] * 5
+    assert found["clipped_steps"] == [1, 2, 3, 4, 8]
+    assert found["samples_per_step"] == [2] * 8
+    assert found["scrambled_per_step"] == [1] * 8
+    assert found["held_out_per_step"] == [1] * 5
     assert {len(matrix["clipped"]["entering"]) for matrix in found["matrices"]} == {5}
 
 

@@ -22,6 +22,7 @@ from trm_export.exporters.calibration import (
     StepSample,
     TensorRange,
     samples_for,
+    some_steps,
     tensor_range,
 )
 from trm_export.exporters.format import Job
@@ -45,12 +46,13 @@ def calibrate(job: Job) -> Calibration:
     ranges = job.shared.once(("onnx", "ranges"), lambda: _ranges(job, samples))
     tensors = tuple(grid for grid in ranges if grid.tensor not in job.keep)
     _refuse_clipping(tensors, samples.steps)
+    used = some_steps(job, samples.calibration)
     return Calibration(
         engine=f"onnxruntime {onnxruntime.__version__}",
         puzzles=samples.puzzles,
         held_out=samples.held_out,
-        samples_per_step=tuple(len(sample.inputs["inputs"]) for sample in samples.calibration),
-        stopped_per_step=tuple(sample.stopped for sample in samples.calibration),
+        samples_per_step=tuple(len(sample.inputs["inputs"]) for sample in used),
+        stopped_per_step=tuple(sample.stopped for sample in used),
         tensors=tensors,
         steps=tuple(samples.steps),
     )
@@ -59,7 +61,8 @@ def calibrate(job: Job) -> Calibration:
 def _ranges(job: Job, samples: Samples) -> tuple[TensorRange, ...]:
     """The range of every weight's activation; the same for every file of a model."""
     probe = ActivationProbe(job)
-    return _clipped(probe.ranges(samples.calibration), probe, samples.held_out_steps)
+    found = probe.ranges(some_steps(job, samples.calibration))
+    return _clipped(found, probe, samples.held_out_steps)
 
 
 class ActivationProbe:

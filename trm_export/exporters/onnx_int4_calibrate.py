@@ -22,7 +22,12 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from trm_export.exporters.calibration import StepSample, reading_recipe, real_samples
+from trm_export.exporters.calibration import (
+    StepSample,
+    reading_recipe,
+    real_samples,
+    some_steps,
+)
 from trm_export.exporters.format import Job
 from trm_export.exporters.kept_layers import weights
 from trm_export.exporters.onnx_calibrate import ActivationProbe
@@ -97,7 +102,7 @@ def moved_codes(job: Job) -> MovedCodes:
 
 
 def _moved_codes(job: Job) -> MovedCodes:
-    samples, probe = real_samples(job), ActivationProbe(job)
+    samples, probe = some_steps(job, real_samples(job)), ActivationProbe(job)
     moments = second_moments(probe, samples)
     moved = {name: moved_by(probe.matrices[name], found) for name, found in moments.items()}
     return MovedCodes(

@@ -203,7 +203,7 @@ def _manifest(
         "tool": TOOL,
         "puzzles": samples.puzzles,
         "held_out": samples.held_out,
-        "steps": samples.steps,
+        "clipped_steps": samples.steps,
         "samples_per_step": _rows(samples.calibration),
         "stopped_per_step": [sample.stopped for sample in samples.calibration],
         "scrambled_per_step": _rows(samples.scrambled),
