@@ -23,10 +23,11 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 LONGEST = (
     "tests/exporters/test_c_source.py", "tests/commands/test_spine.py",
-    "tests/test_contract_document.py", "tests/training/test_trainer.py",
-    "tests/stored/test_weights_rung.py", "tests/exporters/test_export_tflite.py",
-    "tests/parity/test_scale.py", "tests/training/test_run.py", "tests/explain/test_explain.py",
-    "tests/parity/test_control.py", "tests/commands/test_all_and_bench.py",
+    "tests/explain/test_explain.py", "tests/test_contract_document.py",
+    "tests/training/test_trainer.py", "tests/stored/test_weights_rung.py",
+    "tests/exporters/test_export_tflite.py", "tests/parity/test_scale.py",
+    "tests/training/test_run.py", "tests/parity/test_control.py",
+    "tests/commands/test_all_and_bench.py",
     "tests/commands/test_names.py", "tests/exporters/test_export_onnx_precision.py",
     "tests/api/test_documented.py", "tests/commands/test_frameworks.py",
     "tests/training/test_deadline.py", "tests/runtime/test_bare_venv.py",

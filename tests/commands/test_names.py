@@ -8,11 +8,13 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from trm_export.commands.support.app import run
+from trm_export.training import run as training
 from trm_runtime.__main__ import main
 
 SUDOKU4 = Path(__file__).parents[2] / "artifacts" / "sudoku4.keras"
@@ -127,6 +129,7 @@ def test_writing(
     files: Path, kind: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(files)
+    monkeypatch.setattr(training, "train", partial(training.train, jit_compile=False))  # in seconds
     odd = str(tmp_path / NAMES.get(kind, "n" * 240))  # only those of files beside it are too long
     listed = [word.replace("{}", odd) for word in words.split()]
     code, message = outcome(run, listed, monkeypatch)

@@ -10,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,9 @@ ACTIVE = {
 }  # fmt: skip
 
 
+Source = Callable[..., Path]
+
+
 def generated(
     model: TRM, folder: Path, precision: str = "fp32", keep: tuple[str, ...] = ()
 ) -> Path:
@@ -63,6 +66,17 @@ def generated(
     target.touch()
     write._write(model, contract, target, Choice(precision, keep=keep))
     return target
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    """The source of a model of `VARIANTS` in a precision, generated once."""
+
+    @functools.cache
+    def make(kind: str, precision: str = "fp32") -> Path:
+        return generated(variant(kind), tmp_path_factory.mktemp("source") / "m", precision)
+
+    return make
 
 
 def served(folder: Path, *options: str) -> Any:
@@ -99,9 +113,9 @@ def steps(model: TRM, runner: Any) -> Iterator[tuple[str, Any, Any]]:
 
 
 @pytest.mark.parametrize("kind", VARIANTS)
-def test_every_kind_of_model_computes_what_keras_computes(kind: str, tmp_path: Path) -> None:
+def test_every_kind_of_model_computes_what_keras_computes(kind: str, source: Source) -> None:
     model = variant(kind)
-    with served(generated(model, tmp_path / "m"), *SANITIZED) as runner:
+    with served(source(kind), *SANITIZED) as runner:
         for name, expected, got in steps(model, runner):
             assert got.dtype == expected.dtype
             if got.dtype == np.float32:
@@ -111,9 +125,9 @@ def test_every_kind_of_model_computes_what_keras_computes(kind: str, tmp_path: P
 
 
 @pytest.mark.parametrize("kind", list(VARIANTS)[::3])
-def test_bytes_are_near_it(kind: str, tmp_path: Path) -> None:
+def test_bytes_are_near_it(kind: str, source: Source) -> None:
     model = variant(kind)
-    with served(generated(model, tmp_path / "m", "int8"), *SANITIZED) as runner:
+    with served(source(kind, "int8"), *SANITIZED) as runner:
         found = {name: (expected, got) for name, expected, got in steps(model, runner)}
     for state in ("z_H", "z_L"):
         assert 1e-5 < errors(*found[state])[0] < 0.04, state
@@ -144,9 +158,9 @@ def test_every_activation_is_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_nan_stays_nan_and_a_reset_removes_it(precision: str, tmp_path: Path) -> None:
+def test_nan_stays_nan_and_a_reset_removes_it(precision: str, source: Source) -> None:
     model = variant("paper mlp mixer")
-    with served(generated(model, tmp_path / "m", precision), *SANITIZED) as runner:
+    with served(source("paper mlp mixer", precision), *SANITIZED) as runner:
         batch, carry = (one_row(part, 1) for part in step_of(model)[:2])
         for bad in (np.nan, np.inf):
             carry["z_H"] = np.full_like(carry["z_H"], bad)
@@ -158,17 +172,16 @@ def test_nan_stays_nan_and_a_reset_removes_it(precision: str, tmp_path: Path) ->
 
 @pytest.mark.skipif(shutil.which("clang") is None, reason="there is no clang")
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_clang_has_no_warning(precision: str, tmp_path: Path) -> None:
-    for number_, kind in enumerate(VARIANTS):
-        folder = generated(variant(kind), tmp_path / str(number_), precision)
-        compiled_server(folder, folder / "serve", ["clang", *WARNINGS, "-O0"])
+def test_clang_has_no_warning(precision: str, source: Source, tmp_path: Path) -> None:
+    for kind in VARIANTS:
+        compiled_server(source(kind, precision), tmp_path / "serve", ["clang", *WARNINGS, "-O0"])
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++")
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_a_cpp_compiler_has_no_warning(precision: str, tmp_path: Path) -> None:
-    for number_, kind in enumerate(list(VARIANTS)[::2]):
-        folder = generated(variant(kind), tmp_path / str(number_), precision)
+def test_a_cpp_compiler_has_no_warning(precision: str, source: Source) -> None:
+    for kind in list(VARIANTS)[::2]:
+        folder = source(kind, precision)
         command = ["g++", "-x", "c++", *WARNINGS, "-O0", "-c", "-o", os.devnull]
         for name in ("serve.c", "model.c", "weights.c"):
             done = subprocess.run([*command, str(folder / name)], capture_output=True, text=True)
