@@ -157,8 +157,8 @@ class ParityResult(Shown):
         steps = sorted({error.step for error in self.forced})
         if steps == list(range(1, len(steps) + 1)):
             return ""
-        *most, last = map(str, steps)
-        return f"steps {', '.join(most)} and {last}"
+        *first, last = map(str, steps)
+        return f"steps {', '.join(first) if len(first) < 3 else f'1 to {first[-1]}'} and {last}"
 
     def _hint(self) -> str:
         if self.same_weights:
