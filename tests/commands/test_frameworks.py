@@ -26,7 +26,7 @@ def test_tensorflow_says_nothing() -> None:
     assert (done.stdout, done.stderr) == ("tensorflow\n", "")
 
 
-@pytest.mark.parametrize("package", ["jax", "matplotlib", "scipy"])
+@pytest.mark.parametrize("package", ["jax", "matplotlib"])
 def test_a_command_does_not_load_what_it_does_not_need(package: str) -> None:
     pytest.importorskip(package)
     lean = "from trm_export.api.frameworks import own_process; own_process();"

@@ -13,7 +13,7 @@ from trm_runtime.drivers.quiet import memory_file, quiet_tensorflow
 
 DEBUG = "TRM_EXPORT_DEBUG"  # an environment variable: show tracebacks and the engines' logs
 _TENSORFLOW = "tensorflow"
-_UNUSED = ("jax", "matplotlib", "scipy")
+_UNUSED = ("jax", "matplotlib")
 """TensorFlow and Keras import these if they are installed, for functions that no command calls."""
 
 _own_process = False
