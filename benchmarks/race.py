@@ -8,7 +8,8 @@ wall clock, median and the 10th to 90th percentile of `--rounds` turns), and wha
 percentile has of the peak, which large matrix products of that dtype reach beside it. Of a trained
 checkpoint also the exact answers (Wilson, 95 %), mean steps and puzzles a second; a
 preset has random weights. Each number of threads has a process of its own. Stop other work first.
-With --page the tables go into docs/performance.md.
+With --page the tables go into docs/performance.md. A file with a fixed batch, such as a `.tflite`
+file of one row, computes more rows in several calls.
 """
 
 from __future__ import annotations
@@ -109,11 +110,17 @@ class Runner:
         return self
 
     def step(self, rows: int) -> Step:
-        """A call that computes the first step of so many rows."""
+        """Computes the first step of so many rows, a file with a fixed batch in several calls."""
         contract = self._runner.contract
-        inputs = {"inputs": np.ones((rows, contract.seq_len), np.int32)}
-        carry = initial_carry(contract, rows)
-        return lambda: self._runner.step(inputs, carry)
+        batch = contract.batch or rows
+        inputs = {"inputs": np.ones((batch, contract.seq_len), np.int32)}
+        carry = initial_carry(contract, batch)
+
+        def step() -> None:
+            for _ in range(rows // batch):
+                self._runner.step(inputs, carry)
+
+        return step
 
     def answers(self, puzzles: PuzzleSet) -> tuple[Any, Any]:
         """By the learned rule, 64 slots."""
@@ -309,7 +316,8 @@ def main() -> None:
             race(options, int(counts[0]), folder)
             return
         words = [word for word in sys.argv[1:] if word != "--page"]
-        page = [_title(options.model, words)]
+        shown = [word for word in words if word not in ("--folder", str(options.folder))]
+        page = [_title(options.model, shown)]
         print(page[0], flush=True)
         for count in counts:
             own = ["--threads", count, "--folder", str(folder), "--rows-only"]
