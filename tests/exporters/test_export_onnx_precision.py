@@ -120,7 +120,8 @@ def test_a_row_that_takes_another_way_is_judged_among_more_rows(tmp_path: Path) 
     few, path = probe_puzzles(model), tmp_path / "m.onnx"
     kind, choices = format_named("onnx"), Choices("int8")
     result = export(model, path, few, kind, choices)
-    assert "32 puzzles" in result.verdict
+    assert "of 32 puzzles and of 6 refilled slots are within the gates." in result.verdict
+    assert " Those of 6 puzzles alone were not." in result.verdict
     steps = check(Shared(model).golden(few), open_runner(path), steps_only=True)
     assert steps.broken is not None
     assert steps.broken.name == "forced values"

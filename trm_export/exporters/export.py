@@ -282,15 +282,16 @@ def _checked(job: Job, written: tuple[Path, Path | None], path: Path) -> _Check:
     file, table = written
     threads = None if file.is_dir() else job.shared.threads  # TensorFlow already has its threads
     candidate = open_runner(file, threads, table)
-    golden = _golden(job)
+    golden, first = _golden(job), ""
     result = check(golden, candidate, steps_only=True)
     if _a_row_may_decide(job, result):
+        first = f" Those of {counted(result.puzzles, 'puzzle')} alone were not."
         golden = job.shared.golden(probe_puzzles(job.model, _MORE), job.shared.steps)
         result = check(golden, candidate, steps_only=True)
     broken = result.broken
     if broken is None:
         text = measured_text(result, golden, file)
-        more = " --check full compares every step." if _quick(job) else ""
+        more = f"{first} --check full compares every step." if _quick(job) else first
         documents = {} if text is None else {MEASURED: text}
         return result.forced_error, f"{result.verdict}{more}", documents
     integer, puzzles = is_integer(job.contract.precision), counted(result.puzzles, "puzzle")
