@@ -36,7 +36,7 @@ from trm_export.exporters.format import Job
 from trm_export.exporters.onnx_calibrate import ActivationProbe
 from trm_export.exporters.onnx_convert import body_names
 from trm_export.exporters.onnx_int4 import four_bits
-from trm_export.exporters.onnx_int4_calibrate import DAMPING, second_moments
+from trm_export.exporters.onnx_int4_calibrate import following, second_moments
 from trm_export.exporters.onnx_products import Product, Uses, matrices, quantise
 from trm_export.exporters.probe import probe_puzzles
 from trm_export.exporters.shared import Shared
@@ -101,11 +101,9 @@ def compensated(values: Array, inputs: Array) -> Array:
 
     ``inputs`` is the sum of the outer products of the rows that enter the matrix, (K, K).
     """
-    size = len(values)
-    damped = inputs + np.eye(size) * DAMPING * np.mean(np.diag(inputs))
-    inverse = np.linalg.cholesky(np.linalg.inv(damped)).T
+    inverse = following(inputs)
     left, scale = values.astype(np.float64), by_error(values[None])[0, 0]
-    for row in range(size):
+    for row in range(len(values)):
         now = rounded(left[row], scale)
         error = (left[row] - now) / inverse[row, row]
         left[row + 1 :] -= np.outer(inverse[row, row + 1 :], error)

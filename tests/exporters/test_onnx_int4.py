@@ -155,7 +155,7 @@ def inputs_of(rows: int) -> np.ndarray:
 
 def test_codes_moved_by_what_enters_a_matrix_halve_the_error_of_its_products() -> None:
     values, inputs = matrix(82, 24), inputs_of(82)
-    found, moved = four_bits(values), moved_by(values, inputs.T @ inputs)
+    found, moved = four_bits(values), moved_by(four_bits(values), values, inputs.T @ inputs)
     assert moved.dtype == np.int8
     assert moved.shape == values.shape
     assert np.abs(moved).max() <= MOST_MOVED
@@ -170,7 +170,7 @@ def test_codes_moved_by_what_enters_a_matrix_halve_the_error_of_its_products() -
 
 def test_the_nearest_codes_stay_where_nothing_enters() -> None:
     values = matrix(32, 6)
-    assert not moved_by(values, np.zeros((32, 32))).any()
+    assert not moved_by(four_bits(values), values, np.zeros((32, 32))).any()
 
 
 @pytest.fixture(scope="module")

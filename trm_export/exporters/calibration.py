@@ -176,7 +176,7 @@ def real_samples(job: Job) -> list[StepSample]:
 
 def _tokens(job: Job) -> tuple[Array, Array]:
     """`puzzle_tokens`; few where a step takes long and a row has many positions."""
-    real, held_out = puzzle_tokens(job.model, job.puzzles)
+    real, held_out = job.shared.once("tokens", lambda: puzzle_tokens(job.model, job.puzzles))
     return (real[:FEW_ROWS], held_out[:1]) if job.shared.few else (real, held_out)
 
 
@@ -188,6 +188,11 @@ def some_steps(job: Job, samples: Sequence[StepSample]) -> list[StepSample]:
         for one in samples
         if not few or one.step <= FIRST_STEPS or one.step % EVERY == 0 or one.step == last
     ]
+
+
+def rows_per_step(samples: Sequence[StepSample]) -> list[int]:
+    """How many rows each sample has."""
+    return [len(sample.inputs["inputs"]) for sample in samples]
 
 
 def puzzle_tokens(model: AnyModel, puzzles: Puzzles) -> tuple[Array, Array]:

@@ -7,6 +7,7 @@ opset that onnxruntime 1.18 opens, and no external data.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from trm_export.exporters.format import Documents, Format, Job, refuse_half
 from trm_export.exporters.onnx_calibrate import calibrate
 from trm_export.exporters.onnx_convert import body_names, converted, weight_names
 from trm_export.exporters.onnx_int4 import stored_in_four_bits
-from trm_export.exporters.onnx_int4_calibrate import moved_codes
+from trm_export.exporters.onnx_int4_calibrate import moved_codes, nearest_codes
 from trm_export.exporters.onnx_ports import add_int8_io
 from trm_export.exporters.onnx_products import quantise
 from trm_export.files import CALIBRATION
@@ -42,7 +43,7 @@ def _quantise(job: Job, graph: Any) -> Documents:
         quantise(graph, _body(job), onnx_precision.Rows())
     elif precision == "int4":
         codes = moved_codes(job)
-        store = stored_in_four_bits(codes.moved)
+        store = stored_in_four_bits(codes.moved, partial(nearest_codes, job))
         quantise(graph, _body(job), onnx_precision.Rows(store))
         return {CALIBRATION: codes.to_json()}
     elif precision == "int8-static":

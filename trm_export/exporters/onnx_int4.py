@@ -13,7 +13,7 @@ rounding costs, and `MatMulNBits`: `python -m benchmarks.compare_int4`; see docs
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +28,7 @@ Array = np.ndarray[Any, Any]
 
 BLOCK = 32  # most inputs that share a factor
 LARGEST_CODE = 8  # codes are -8..7, stored as 0..15
+CODES = -LARGEST_CODE, LARGEST_CODE - 1  # the ends
 LARGEST_FACTOR = 8  # absolute value; a factor may be negative, so that -8 is on either side
 MOST_MOVED = 2  # codes from the nearest
 _SPANS = np.linspace(0.6, 1.2, 25)  # of the largest value of a column, which 8 x 8 scales stand for
@@ -71,7 +72,7 @@ class FourBits:
 
 def within_codes(nearest: Array, by: Array) -> Array:
     """By how much codes can be moved: at most `MOST_MOVED`, and not beyond the codes; int8."""
-    least, most = (np.clip(end - nearest, -MOST_MOVED, MOST_MOVED) for end in (-LARGEST_CODE, 7))
+    least, most = (np.clip(end - nearest, -MOST_MOVED, MOST_MOVED) for end in CODES)
     return np.clip(by, least, most).astype(np.int8)
 
 
@@ -111,7 +112,7 @@ def in_blocks(values: Array) -> Array:
 
 
 def _codes(blocks: Array, scale: Array) -> Array:
-    return np.asarray(np.clip(np.rint(blocks / scale), -LARGEST_CODE, LARGEST_CODE - 1))
+    return np.asarray(np.clip(np.rint(blocks / scale), *CODES))
 
 
 def _factors(blocks: Array, scale: Array) -> tuple[Array, Array]:
@@ -127,9 +128,12 @@ def _factors(blocks: Array, scale: Array) -> tuple[Array, Array]:
     return least.sum(axis=(0, 1)), best
 
 
-def stored_in_four_bits(moved: Mapping[str, Array]) -> Store:
+def stored_in_four_bits(
+    moved: Mapping[str, Array], nearest: Callable[[str, Array], FourBits]
+) -> Store:
     """How to store a matrix; the codes of those that `moved` names are moved by ``(K, N)``.
 
+    ``nearest(name, values)`` is `four_bits` of it.
     Storing one whose shape is another raises RecipeError.
     """
 
@@ -143,7 +147,7 @@ def stored_in_four_bits(moved: Mapping[str, Array]) -> Store:
                     f"The calibration document cannot be used: {weight.name} has the shape "
                     f"{shape}, not {by.shape}; export the model again."
                 )
-            _unpack(weight, four_bits(weight.values).moved(by), name)
+            _unpack(weight, nearest(weight.name, weight.values).moved(by), name)
         zero = weight.store("zero", np.zeros(shape[1], np.int8))
         stored = {name: shape, f"{weight.name}/scale": shape[1:], zero: shape[1:]}
         return [weight.cut(one, size, part) for one, size in stored.items()]

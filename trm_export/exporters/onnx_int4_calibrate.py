@@ -26,12 +26,13 @@ from trm_export.exporters.calibration import (
     StepSample,
     reading_recipe,
     real_samples,
+    rows_per_step,
     some_steps,
 )
 from trm_export.exporters.format import Job
 from trm_export.exporters.kept_layers import weights
 from trm_export.exporters.onnx_calibrate import ActivationProbe
-from trm_export.exporters.onnx_int4 import MOST_MOVED, four_bits, within_codes
+from trm_export.exporters.onnx_int4 import MOST_MOVED, FourBits, four_bits, within_codes
 from trm_export.version import TOOL
 
 Array = np.ndarray[Any, Any]
@@ -103,11 +104,13 @@ def moved_codes(job: Job) -> MovedCodes:
 
 def _moved_codes(job: Job) -> MovedCodes:
     samples, probe = some_steps(job, real_samples(job)), ActivationProbe(job)
-    moments = second_moments(probe, samples)
-    moved = {name: moved_by(probe.matrices[name], found) for name, found in moments.items()}
+    moved = {}
+    for name, moments in second_moments(probe, samples).items():
+        values = probe.matrices[name]
+        moved[name] = moved_by(nearest_codes(job, name, values), values, moments)
     return MovedCodes(
         engine=f"onnxruntime {onnxruntime.__version__}",
-        samples_per_step=tuple(len(sample.inputs["inputs"]) for sample in samples),
+        samples_per_step=tuple(rows_per_step(samples)),
         moved=moved,
     )
 
@@ -124,14 +127,18 @@ def second_moments(probe: ActivationProbe, samples: Sequence[StepSample]) -> dic
     return found
 
 
-def moved_by(values: Array, moments: Array) -> Array:
+def nearest_codes(job: Job, name: str, values: Array) -> FourBits:
+    """`four_bits` of a matrix, searched once for its document and the files that store it."""
+    return job.shared.once(("four bits", name), lambda: four_bits(values))
+
+
+def moved_by(found: FourBits, values: Array, moments: Array) -> Array:
     """How the codes of a matrix ``(K, N)`` differ from the nearest: the same shape, int8."""
-    found = four_bits(values)
     nearest, real = found.codes_of(len(values)), found.real_of(len(values))
     if not np.trace(moments) > 0:  # nothing ever enters it
         return np.zeros_like(nearest)
     order = np.argsort(-np.diag(moments), kind="stable")
-    follow = _follow(moments[np.ix_(order, order)])
+    follow = following(moments[np.ix_(order, order)])
     left = values[order].astype(np.float64)
     moved = np.zeros_like(nearest)
     for row, place in enumerate(order):
@@ -143,7 +150,7 @@ def moved_by(values: Array, moments: Array) -> Array:
     return moved
 
 
-def _follow(moments: Array) -> Array:
+def following(moments: Array) -> Array:
     """The upper triangle by which the error of a row goes to those after it."""
     size = len(moments)
     damped = moments + np.eye(size) * DAMPING * np.trace(moments) / size

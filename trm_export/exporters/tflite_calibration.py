@@ -17,7 +17,13 @@ import keras
 import numpy as np
 
 from trm_export.errors import ParityError, TRMError
-from trm_export.exporters.calibration import Samples, StepSample, reading_recipe, samples_for
+from trm_export.exporters.calibration import (
+    Samples,
+    StepSample,
+    reading_recipe,
+    rows_per_step,
+    samples_for,
+)
 from trm_export.exporters.format import Job
 from trm_export.exporters.kept_layers import layer_name
 from trm_export.exporters.tflite_flatbuffer import Array, attending, digest_of, gated, load, values
@@ -204,10 +210,10 @@ def _manifest(
         "puzzles": samples.puzzles,
         "held_out": samples.held_out,
         "clipped_steps": samples.steps,
-        "samples_per_step": _rows(samples.calibration),
+        "samples_per_step": rows_per_step(samples.calibration),
         "stopped_per_step": [sample.stopped for sample in samples.calibration],
-        "scrambled_per_step": _rows(samples.scrambled),
-        "held_out_per_step": _rows(samples.held_out_steps),
+        "scrambled_per_step": rows_per_step(samples.scrambled),
+        "held_out_per_step": rows_per_step(samples.held_out_steps),
     }
     return json.dumps({**facts, "matrices": matrices}, indent=1) + "\n"
 
@@ -237,7 +243,3 @@ def _product(facts: Mapping[str, Any]) -> Product:
 def _range(limits: Any) -> Range:
     low, high = limits
     return float(low), float(high)
-
-
-def _rows(samples: list[StepSample]) -> list[int]:
-    return [len(sample.inputs["inputs"]) for sample in samples]
