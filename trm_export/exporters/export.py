@@ -47,7 +47,6 @@ from trm_export.step.step_model import AnyModel, adapt
 from trm_export.tasks import find_task
 from trm_export.version import TOOL
 from trm_runtime.integer import has_int8_io, has_int32_halted
-from trm_runtime.memory import return_free_memory
 from trm_runtime.message_text import counted
 from trm_runtime.open import open_runner
 from trm_runtime.parity import Golden, ParityResult, Puzzles, check
@@ -121,7 +120,7 @@ def produce(
         tell(f"Converting to {kind.name}, {job.contract.precision}")
         job, texts = build(job, kind, new)
         written = time.perf_counter()
-        return_free_memory()
+        job.shared.return_memory()
         tell(f"Checking {kind.name}, {job.contract.precision}, against Keras")
         error, verdict, more = _checked(job, (new, table), path) if checked else _UNCHECKED
         ended = time.perf_counter()

@@ -50,9 +50,14 @@ class Shared:
         """The result of the first ``make`` for this key; callers must not change it."""
         if key not in self._results:
             self._results[key] = make()
-            return_free_memory()
+            self.return_memory()
         result: Result = self._results[key]
         return result
+
+    def return_memory(self) -> None:
+        """After a stage of a big model; of a small one the search takes longer than it is worth."""
+        if self.model.multiplications > FEW_FROM:
+            return_free_memory()
 
     def golden(self, puzzles: Puzzles, steps: int | None = None) -> Golden:
         """The model's rollout on these puzzles; it stays in memory, so give only a few.
