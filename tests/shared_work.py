@@ -71,11 +71,9 @@ def _share(patch: pytest.MonkeyPatch, results: Results) -> None:
     import onnx
 
     from trm_export.exporters import onnx_convert, tflite
-    from trm_export.step import step_tensors
     from trm_export.step.keras_runner import KerasRunner
 
     step, to_onnx, to_tflite = KerasRunner.step, onnx_convert._converted, tflite.convert
-    tensors = step_tensors._own_tensors
 
     def shared_step(self: KerasRunner, inputs: Any, carry: Any) -> Any:
         given = _arrays(inputs, carry)
@@ -84,11 +82,6 @@ def _share(patch: pytest.MonkeyPatch, results: Results) -> None:
         return results.once(
             lambda: step(self, inputs, carry), b"step", *_content(self._model, self.contract), given
         )
-
-    def shared_tensors(model: Any, facts: Any) -> Any:
-        config = json.dumps([model.get_config(), model.name], default=repr).encode()
-        about = repr(facts).encode()
-        return results.once(lambda: tensors(model, facts), b"tensors", config, about)
 
     def shared_onnx(model: Any, contract: Any, rolled: bool) -> Any:
         if not _own(model):
@@ -107,7 +100,6 @@ def _share(patch: pytest.MonkeyPatch, results: Results) -> None:
         return results.once(lambda: to_tflite(job), b"tflite", *content, choices)
 
     patch.setattr(KerasRunner, "step", shared_step)
-    patch.setattr(step_tensors, "_own_tensors", shared_tensors)
     patch.setattr(onnx_convert, "_converted", shared_onnx)
     patch.setattr(tflite, "convert", shared_tflite)
 

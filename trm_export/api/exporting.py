@@ -134,7 +134,6 @@ def export(
         _refuse_array(target, file, force)
     refuse_puzzles(puzzles, None, None)
     step_model = as_step_model(model, trust, hints)
-    from trm_export.explain.auto_keep import auto_keep as keep_worst
     from trm_export.exporters import export as exporter
     from trm_export.exporters.shared import Shared
 
@@ -158,6 +157,8 @@ def export(
             tell=tell,
         )
     else:
+        from trm_export.explain.auto_keep import auto_keep as keep_worst
+
         judged = _chosen(step_model, puzzles, auto_keep_count, auto_keep_count)
         result = keep_worst(
             step_model,

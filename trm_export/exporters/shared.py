@@ -19,7 +19,7 @@ from trm_runtime.parity.recorder import record_few
 Result = TypeVar("Result")
 
 FEW_FROM = 4e9  # multiplications of one row's step, about 0.05 s on two cores
-_THREADS_FROM = 1e9
+_THREADS_FROM = 1e8
 """Of a smaller step, threads that wait for each other take more processor time than the step."""
 
 
