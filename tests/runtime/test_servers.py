@@ -279,27 +279,36 @@ def group_of(folder: Path, process: subprocess.Popen[str]) -> int:
 def test_a_signal_ends_the_server_and_all_that_it_has_started(
     golden: Path, tmp_path: Path, number: int, code: int, words: str
 ) -> None:
-    for delay in (0.0, 0.3):
-        with started(golden, tmp_path) as check:
-            group = group_of(tmp_path, check)
+    with contextlib.ExitStack() as stack:
+        checks = []
+        for delay in (0.0, 0.3):
+            folder = tmp_path / str(delay)
+            folder.mkdir()
+            check = stack.enter_context(started(golden, folder))
+            group = group_of(folder, check)
             time.sleep(delay)
             check.send_signal(number)
+            checks.append((check, group))
+        for check, group in checks:
             out, err = check.communicate(timeout=30)
             assert alive(group) == []
             assert (check.returncode, out, err) == (code, "", f"{words}\n")
-        (tmp_path / "group").unlink()
 
 
 @needs_proc
 def test_a_signal_at_any_moment_leaves_no_server(golden: Path, tmp_path: Path) -> None:
-    for turn in range(8):
-        with started(golden, tmp_path) as check:
+    with contextlib.ExitStack() as stack:
+        checks = []
+        for turn in range(8):
+            check = stack.enter_context(started(golden, tmp_path))
             for _ in range(2000):  # until the server is about to be started
                 if len(Path(f"/proc/{check.pid}/task/{check.pid}/children").read_text().split()):
                     break
                 time.sleep(0.001)
             time.sleep(turn * 0.01)
             check.send_signal((signal.SIGINT, signal.SIGTERM)[turn % 2])
+            checks.append(check)
+        for check in checks:
             check.communicate(timeout=30)
     assert stubborn(tmp_path) == []
 
