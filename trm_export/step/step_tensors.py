@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -116,9 +115,9 @@ def _own_tensors(model: TRM, facts: ModelFacts) -> StepTensors:
     batch = _batch(facts, _ROWS)
     template = model.initial_carry(batch)
     start = {path: _array(leaf) for path, leaf in flatten(template).items()}
-    shapes = {name: (_ROWS,) for name in HEADS}
-    shapes["logits"] = (_ROWS, facts.seq_len, model.config.vocab_size)
-    results = {(name,): np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    results: dict[Path, Array] = {(name,): np.zeros(_ROWS, np.float32) for name in HEADS}
+    shape = (_ROWS, facts.seq_len, model.config.vocab_size)
+    results["logits",] = np.zeros(shape, np.float32)
     return _described(tuple(batch), template, start, results)
 
 
