@@ -1,17 +1,19 @@
 """What many tests compute alike, computed once for all of them and for every worker of xdist.
 
-A step of Keras and a conversion are functions of the weights, the contract and the arrays. Their
-results are kept by these in one folder of the session, so each is computed at least once in every
-`make test`. Tests of the network and of the exporters themselves, which change code, compute all.
+A step of Keras and a conversion are functions of the weights, the contract, the arrays and our
+code. Their results are kept by the first three in one folder of the session, so each is computed at
+least once in every `make test`. While a test has replaced anything in the code, all is computed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import json
 import os
 import pickle
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-SHARING = (
-    "tests/api/", "tests/commands/", "tests/examples/", "tests/explain/", "tests/halting/",
-    "tests/parity/", "tests/test_contract_document.py", "tests/test_file_kinds.py",
-    "tests/test_readme.py", "tests/test_signatures.py", "tests/exporters/test_c_source.py",
-    "tests/exporters/test_integer_io.py", "tests/exporters/test_keep.py",
-    "tests/exporters/test_ports.py", "tests/exporters/test_export_onnx_precision.py",
-)  # fmt: skip
+CODE = ("trm_export.model.", "trm_export.step.", "trm_export.exporters.", "tf2onnx.tf_loader")
 LARGEST = 8 << 20  # bytes of a result worth keeping
 
 
@@ -77,14 +73,14 @@ def _share(patch: pytest.MonkeyPatch, results: Results) -> None:
 
     def shared_step(self: KerasRunner, inputs: Any, carry: Any) -> Any:
         given = _arrays(inputs, carry)
-        if given is None or not _own(self._model):
+        if given is None or not same(self._model):
             return step(self, inputs, carry)
         return results.once(
             lambda: step(self, inputs, carry), b"step", *_content(self._model, self.contract), given
         )
 
     def shared_onnx(model: Any, contract: Any, rolled: bool) -> Any:
-        if not _own(model):
+        if not same(model):
             return to_onnx(model, contract, rolled)
         data = results.once(
             lambda: to_onnx(model, contract, rolled).SerializeToString(),
@@ -93,15 +89,28 @@ def _share(patch: pytest.MonkeyPatch, results: Results) -> None:
         return onnx.ModelProto.FromString(data)
 
     def shared_tflite(job: Any) -> Any:
-        if not _own(job.model):
+        if not same(job.model):
             return to_tflite(job)
         choices = repr((job.rolled, job.engine, job.keep, job.integer_io)).encode()
         content = _content(job.model, job.contract)
         return results.once(lambda: to_tflite(job), b"tflite", *content, choices)
 
+    def same(model: Any) -> bool:
+        return _own(model) and all(vars(owner).get(name) is value for owner, name, value in code)
+
     patch.setattr(KerasRunner, "step", shared_step)
     patch.setattr(onnx_convert, "_converted", shared_onnx)
     patch.setattr(tflite, "convert", shared_tflite)
+    code = list(_code())
+
+
+def _code() -> Iterator[tuple[Any, str, Any]]:
+    """Everything that the modules in `CODE` and their classes have: owner, name and value."""
+    modules = [module for name, module in sys.modules.items() if name.startswith(CODE)]
+    for module in modules:
+        here = [c for c in vars(module).values() if getattr(c, "__module__", "") == module.__name__]
+        for owner in (module, *filter(inspect.isclass, here)):
+            yield from ((owner, name, value) for name, value in vars(owner).items())
 
 
 def _own(model: Any) -> bool:
@@ -113,12 +122,26 @@ def _own(model: Any) -> bool:
 def _content(model: Any, contract: Any) -> tuple[bytes, bytes, bytes]:
     """The contract, the configuration with how the layers compute now, and the weights."""
     keras = model.keras
-    fused = [getattr(layer, "fused", None) for layer in keras._flatten_layers()]
-    facts = json.dumps([keras.get_config(), fused], default=repr)
+    facts = json.dumps(keras.get_config(), default=repr).encode()
+    facts += b"".join(map(_own_state, keras._flatten_layers()))
     weights = hashlib.blake2b()
     for variable in keras.weights:  # `variables` has the random seeds, too
         weights.update(variable.numpy().tobytes())
-    return contract.to_json().encode(), facts.encode(), weights.digest()
+    return contract.to_json().encode(), facts, weights.digest()
+
+
+def _own_state(layer: Any) -> bytes:
+    """What a layer has besides weights: numbers and tables, and methods of its own."""
+    own = {name: value for name, value in vars(layer).items() if not name.startswith("_")}
+    plain = {name: value for name, value in own.items() if _is_plain(value)}
+    methods = [name for name in own if inspect.isroutine(getattr(type(layer), name, None))]
+    return pickle.dumps((plain, methods))
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str, np.ndarray))
 
 
 def _arrays(*given: Mapping[str, Any]) -> bytes | None:
