@@ -37,7 +37,7 @@ from trm_export.exporters.onnx_observe import ActivationProbe
 from trm_export.exporters.probe import probe_puzzles
 from trm_export.exporters.shared import Shared
 from trm_export.files import CALIBRATION, KEEP, MEASURED, sidecar
-from trm_export.parity.weights_report import ROUNDED, WeightsReport
+from trm_export.parity.weights_report import NOTHING, ROUNDED, WeightsReport, not_judged
 from trm_export.stored.fits import Stored, fit
 from trm_runtime.drivers.onnxruntime import OnnxRunner
 
@@ -259,7 +259,15 @@ def test_a_document_that_cannot_be_used_does_not_let_a_file_pass(
     result = exported(shared, tmp_path / "m.onnx", Choices("int4"))
     sidecar(result.path, CALIBRATION).write_bytes(text)
     report = judged(shared, result.path)
+    assert report.compared_with == NOTHING
     assert report.summary.startswith("The calibration document cannot be used: ")
+    assert report.rung.problems == (report.summary,)
+
+
+def test_a_reason_that_is_also_a_problem_does_not_hide_the_comparison() -> None:
+    report = WeightsReport("failed", "int4", problems=("a: differs",), reason="a: differs")
+    assert report.summary.startswith("the file is not the model rounded to int4: 1 difference, a: ")
+    assert not_judged("int4", "Why.").summary == "Why."
 
 
 def of_another_version(path: Path) -> None:
