@@ -33,10 +33,10 @@ from trm_export.exporters.calibration import real_samples
 from trm_export.exporters.choices import Choices
 from trm_export.exporters.export import build, format_named, plan
 from trm_export.exporters.format import Job
-from trm_export.exporters.onnx_calibrate import ActivationProbe
 from trm_export.exporters.onnx_convert import body_names
 from trm_export.exporters.onnx_int4 import four_bits
-from trm_export.exporters.onnx_int4_calibrate import following, second_moments
+from trm_export.exporters.onnx_int4_calibrate import following
+from trm_export.exporters.onnx_observe import ActivationProbe, observe
 from trm_export.exporters.onnx_products import Product, Uses, matrices, quantise
 from trm_export.exporters.probe import probe_puzzles
 from trm_export.exporters.shared import Shared
@@ -181,7 +181,7 @@ def files_of(model: Any, name: str, folder: Path) -> tuple[dict[str, Path], dict
     for size in SIZES:
         path = folder / f"{name}-{size}.onnx"
         timed[f"`MatMulNBits`, blocks of {size}"] = n_bits(job, path, size)
-    inputs = second_moments(ActivationProbe(job), real_samples(job))
+    inputs = observe(ActivationProbe(job), real_samples(job), moments=True).moments
     others = dict[str, Path]()
     for number, (way, change) in enumerate(WAYS.items()):
         others[way] = stored(job, folder / f"{name}-{number}.onnx", change, inputs)

@@ -36,6 +36,11 @@ EngineTensors = Mapping[str, tuple[str, Shape]]
 """The tensors of an engine: name -> (dtype, shape); None for a dynamic size."""
 
 
+def _row(spec: AnySpec) -> Shape:
+    """The sizes of one row."""
+    return spec.shape[1:]
+
+
 @dataclass(frozen=True)
 class TensorSpec:
     """One tensor of the step graph.
@@ -50,10 +55,7 @@ class TensorSpec:
     scale: float | None = None
     zero_point: int | None = None
 
-    @cached_property
-    def row(self) -> Shape:
-        """The sizes of one row."""
-        return self.shape[1:]
+    row = cached_property(_row)
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,7 @@ class CarrySpec:
     scale: float | None = None
     zero_point: int | None = None
 
-    @cached_property
-    def row(self) -> Shape:
-        """The sizes of one row."""
-        return self.shape[1:]
+    row = cached_property(_row)
 
 
 AnySpec = Union[TensorSpec, CarrySpec]

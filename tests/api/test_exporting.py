@@ -16,9 +16,11 @@ import trm_export as te
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import app, run
 from trm_export.errors import OverwriteError, ParityError, UsageError
+from trm_export.exporters.shared import Shared
 from trm_export.step.step_model import adapt
 from trm_export.tasks import get_task
 from trm_runtime.json_values import plain
+from trm_runtime.parity.few_steps import SOME
 
 SOURCE = shipped_checkpoint("sudoku4")
 
@@ -109,6 +111,23 @@ def test_refusals_come_before_a_framework(
         te.export("m.keras", path, **options)
     assert said in str(error.value)
     assert [file.name for file in no_keras.iterdir()] == ["m.keras"]
+
+
+@pytest.mark.parametrize(("check", "steps"), [("auto", SOME), ("full", None)])
+def test_a_search_compares_the_steps_that_check_names(
+    check: str, steps: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[int | None] = []
+
+    def search(*given: Any, shared: Shared, **options: Any) -> None:
+        compared.append(shared.steps)
+        raise ParityError("Nothing was written.")
+
+    monkeypatch.setattr("trm_export.explain.auto_keep.auto_keep", search)
+    options: dict[str, Any] = {"precision": "int8", "auto_keep": 20, "check": check}
+    with pytest.raises(ParityError, match="Nothing was written"):
+        te.export(shipped_checkpoint("maze9"), tmp_path / "m.onnx", **options)
+    assert compared == [steps]
 
 
 def test_what_is_in_the_way_or_missing_is_refused_too(no_keras: Path) -> None:

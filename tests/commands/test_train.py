@@ -101,6 +101,18 @@ def test_an_interrupted_run_is_still_one_document(
     assert (document["model"], document["log"], document["curve"]) == ("c.keras", None, None)
 
 
+def test_a_run_without_a_curve_says_why(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
+    why = "No learning curve was drawn, because there is no pen."
+    play(no_curve=why)
+    assert run(["train", "sudoku4", "-o", "c.keras"]) == 0
+    assert why in capsys.readouterr().err.splitlines()
+    assert run(["train", "sudoku4", "-o", "c.keras", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["no_curve"] == why
+    play()
+    assert run(["train", "sudoku4", "-o", "c.keras"]) == 0
+    assert "curve" not in capsys.readouterr().err
+
+
 def test_resume_needs_no_other_option(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
     asked, files = play(), RunFiles(Path("t4.keras"))
     recipe = recipe_for("sudoku4", steps=2000, learning_rate=1e-3)

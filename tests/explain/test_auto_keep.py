@@ -15,10 +15,10 @@ from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
 from trm_export.explain.auto_keep import auto_keep
 from trm_export.explain.ranking import rank_layers
-from trm_export.explain.trial import forced
 from trm_export.exporters.choices import Choices
-from trm_export.exporters.export import format_named
+from trm_export.exporters.export import export, format_named
 from trm_export.exporters.export_result import ExportResult
+from trm_export.exporters.file_check import file_check
 from trm_export.exporters.keep_search import AutoKeepError
 from trm_export.exporters.kept_layers import layers
 from trm_export.exporters.probe import probe_puzzles
@@ -69,15 +69,15 @@ def test_a_loop_is_ranked_by_its_step(shared: Shared) -> None:
 def test_a_file_that_the_export_would_refuse_is_not_the_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps = [SimpleNamespace(passed=False, verdict="FAILED at forced values", forced=())]
+    steps = [SimpleNamespace(passed=False, verdict="FAILED", result=SimpleNamespace(forced=()))]
     monkeypatch.setattr(
-        "trm_export.explain.auto_keep.forced",
-        lambda *given: steps.pop() if steps else forced(*given),
+        "trm_export.explain.auto_keep.file_check",
+        lambda *given: steps.pop() if steps else file_check(*given),
     )
     result = kept(load_model(shipped_checkpoint("sudoku4")), tmp_path / "m.onnx", 200)
     assert result.search
     assert [stage.passed for stage in result.search.stages] == [False, True]
-    assert result.search.stages[0].verdict == "FAILED at forced values"
+    assert result.search.stages[0].verdict == "FAILED"
     assert len(result.kept) == 1
 
 
@@ -122,6 +122,22 @@ def test_a_file_that_passes_keeps_only_what_was_asked_for(tmp_path: Path) -> Non
     assert found
     assert found.ranking == ()
     assert [stage.kept for stage in found.stages] == [("lm_head",)]
+
+
+def test_what_a_plain_export_writes_is_kept_in_float_nowhere(tmp_path: Path) -> None:
+    """Six puzzles are below the gate of int4 by one row, and so are the first eight; 32 are not."""
+    shared = Shared(load_model(shipped_checkpoint("sudoku4")))
+    model, few, kind = shared.model, probe_puzzles(shared.model), format_named("onnx")
+    plain = export(model, tmp_path / "plain.onnx", few, kind, Choices("int4"), shared=shared)
+    assert "Those of 6 puzzles alone were not." in plain.verdict
+    result = auto_keep(
+        model, tmp_path / "m.onnx", few, kind, Choices("int4"), budget=100,
+        judged=probe_puzzles(model, 8), shared=shared,
+    )  # fmt: skip
+    assert result.kept == ()
+    assert result.search
+    assert [stage.kept for stage in result.search.stages] == [()]
+    assert result.path.read_bytes() == plain.path.read_bytes()
 
 
 def test_the_command_shows_accuracy_against_bytes(

@@ -16,8 +16,8 @@ import keras
 import numpy as np
 import onnx
 import onnxruntime
-import tensorflow as tf
 
+from tests.tensorflow_version import NEW
 from trm_export.artifacts.onnx_info import inspect_onnx
 from trm_export.checkpoints.loading import load_model
 from trm_export.checkpoints.shipped import shipped_checkpoint
@@ -121,8 +121,7 @@ def test_a_row_that_takes_another_way_is_judged_among_more_rows(tmp_path: Path) 
     few, path = probe_puzzles(model), tmp_path / "m.onnx"
     kind, choices = format_named("onnx"), Choices("int8")
     result = export(model, path, few, kind, choices)
-    old = tuple(map(int, tf.__version__.split(".")[:2])) < (2, 21)
-    if old and "of 6 puzzles and" in result.verdict:
+    if not NEW and "of 6 puzzles and" in result.verdict:
         pytest.skip("the six states that this TensorFlow computes have no such row")
     assert "of 32 puzzles and of 6 refilled slots are within the gates." in result.verdict
     assert " Those of 6 puzzles alone were not." in result.verdict

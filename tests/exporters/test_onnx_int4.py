@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,19 +21,23 @@ from trm_export.artifacts.onnx_info import inspect_onnx
 from trm_export.checkpoints.loading import load_model
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
-from trm_export.errors import UsageError
+from trm_export.errors import ParityError, UsageError
 from trm_export.explain.weights_rung import weights_report, weights_reports
-from trm_export.exporters.calibration import RecipeError
+from trm_export.exporters.calibration import Calibration, RecipeError, StepSample
 from trm_export.exporters.choices import Choices, target_name
 from trm_export.exporters.export import ExportResult, export, format_named, plan
+from trm_export.exporters.export_all import export_all
+from trm_export.exporters.format import Job
 from trm_export.exporters.kept_layers import weights
+from trm_export.exporters.onnx_calibrate import calibrate
 from trm_export.exporters.onnx_convert import OPSET
 from trm_export.exporters.onnx_int4 import BLOCK, MOST_MOVED, four_bits, in_blocks, unpacked
-from trm_export.exporters.onnx_int4_calibrate import MovedCodes, moved_by
+from trm_export.exporters.onnx_int4_calibrate import MovedCodes, moved_by, moved_codes
+from trm_export.exporters.onnx_observe import ActivationProbe
 from trm_export.exporters.probe import probe_puzzles
 from trm_export.exporters.shared import Shared
 from trm_export.files import CALIBRATION, KEEP, MEASURED, sidecar
-from trm_export.parity.weights_report import ROUNDED, WeightsReport
+from trm_export.parity.weights_report import NOTHING, ROUNDED, WeightsReport, not_judged
 from trm_export.stored.fits import Stored, fit
 from trm_runtime.drivers.onnxruntime import OnnxRunner
 
@@ -254,7 +259,15 @@ def test_a_document_that_cannot_be_used_does_not_let_a_file_pass(
     result = exported(shared, tmp_path / "m.onnx", Choices("int4"))
     sidecar(result.path, CALIBRATION).write_bytes(text)
     report = judged(shared, result.path)
+    assert report.compared_with == NOTHING
     assert report.summary.startswith("The calibration document cannot be used: ")
+    assert report.rung.problems == (report.summary,)
+
+
+def test_a_reason_that_is_also_a_problem_does_not_hide_the_comparison() -> None:
+    report = WeightsReport("failed", "int4", problems=("a: differs",), reason="a: differs")
+    assert report.summary.startswith("the file is not the model rounded to int4: 1 difference, a: ")
+    assert not_judged("int4", "Why.").summary == "Why."
 
 
 def of_another_version(path: Path) -> None:
@@ -314,11 +327,54 @@ def test_other_formats_refuse(shared: Shared, kind: str) -> None:
         plan(shared.model, probe_puzzles(shared.model), format_named(kind), Choices("int4"), shared)
 
 
+def test_ranges_and_moved_codes_of_one_set_come_from_one_run_of_the_step(
+    shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, together = shared.model.keras, Shared(shared.model)
+    together.planned = frozenset({"int8-static", "int4"})
+
+    def made(of: Shared) -> tuple[Calibration, MovedCodes]:
+        eight, four = (
+            plan(model, probe_puzzles(model), format_named("onnx"), Choices(precision), of)
+            for precision in ("int8-static", "int4")
+        )
+        return calibrate(eight), moved_codes(four)
+
+    ranges, codes = made(shared)
+    runs: list[int] = []
+    run_once = ActivationProbe.activations
+
+    def counting(self: ActivationProbe, sample: StepSample) -> Iterator[tuple[str, Any]]:
+        runs.append(sample.step)
+        return run_once(self, sample)
+
+    monkeypatch.setattr(ActivationProbe, "activations", counting)
+    same_ranges, same_codes = made(together)
+    assert len(runs) == 2 * model.config.halt_max_steps  # of these puzzles and of held-out ones
+    assert same_ranges == ranges
+    assert same_codes.to_json() == codes.to_json()
+
+
+def test_the_files_of_a_set_know_each_others_precisions(
+    shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned: list[frozenset[str]] = []
+
+    def produce(job: Job, *given: Any, **options: Any) -> ExportResult:
+        planned.append(job.shared.planned)
+        raise ParityError("Not written.")
+
+    monkeypatch.setattr("trm_export.exporters.export_all.produce", produce)
+    entries = [*export_all(shared.model, "m", tmp_path, probe_puzzles(shared.model))]
+    assert set(planned) == {frozenset(one.precision for one in entries if one.failed)}
+    assert {"int8-static", "int4"} < planned[0]
+
+
 def test_a_file_has_the_precision_in_its_name() -> None:
     assert target_name("model", "onnx", Choices("int4")) == "model-int4.onnx"
 
 
-def test_layers_are_kept_until_the_gate_of_int4_passes(
+def test_auto_keep_of_int4_ends_with_a_file_that_passes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = shipped_checkpoint("sudoku4")

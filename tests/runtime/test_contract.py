@@ -343,3 +343,8 @@ def test_symmetries_of_a_contract_with_millions_of_cells_take_no_memory() -> Non
         tracemalloc.stop()
     assert problems == ["symmetries.positions[0]: expected a permutation of 0 to 99999999"]
     assert peak < 100_000
+
+
+def test_a_spec_knows_the_sizes_of_a_row() -> None:
+    assert TensorSpec("logits", "float32", (None, 16, 6)).row == (16, 6)
+    assert CarrySpec("steps", "steps_next", "int32", (7,), 0).row == ()

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import trm_export as te
+from tests.tensorflow_version import NEW
 from trm_export.model.presets import preset
 from trm_export.step.keras_runner import KerasRunner
 from trm_export.step.signature import graph_function, incoming
@@ -24,9 +25,6 @@ def _plain(model: Any, contract: Any) -> Any:
     specs = {spec.name: tf.TensorSpec(spec.shape, spec.dtype) for spec in incoming(contract)}
     step = tf.function(graph_function(model, contract), autograph=False)
     return step.get_concrete_function(**specs)
-
-
-NEW = tuple(map(int, tf.__version__.split(".")[:2])) >= (2, 21)
 
 
 def _same(found: np.ndarray, wanted: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -139,11 +140,19 @@ def test_a_backup_is_as_small_at_any_batch_size(
     assert abs(sizes[0] - sizes[1]) < 5000
 
 
+NO_CURVE = (
+    "No learning curve was drawn, because Matplotlib is not installed; install it with "
+    "`pip install matplotlib`."
+)
+
+
 def test_without_matplotlib_no_curve_is_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "can_draw", lambda: False)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     result = train(small(steps=4), tmp_path / "model.keras", jit_compile=False)
     assert result.curve is None
+    assert result.no_curve == NO_CURVE
+    assert ("curve", NO_CURVE) in result.tables()[0].rows
     assert not (tmp_path / "model.png").exists()
     assert result.log is not None

@@ -39,6 +39,7 @@ def test_training_needs_keras_and_one_backend(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.splitlines()[-2:] == [str(target), str(target.with_suffix(".csv"))]
     assert len(target.with_suffix(".csv").read_text().splitlines()) == 3
+    assert "because Matplotlib is not installed; install it with `pip install" in done.stderr
 
 
 def test_recording_needs_keras_and_one_backend(tmp_path: Path) -> None:

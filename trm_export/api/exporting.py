@@ -143,8 +143,8 @@ def export(
     def tell(what: str) -> None:
         report(0.0, what)
 
+    shared = Shared(step_model, check)
     if auto_keep is None:
-        shared = Shared(step_model, check)
         result = exporter.export(
             step_model,
             file,
@@ -169,6 +169,7 @@ def export(
             budget=auto_keep,
             judged=judged,
             force=force,
+            shared=shared,
             source=source,
             tell=tell,
         )

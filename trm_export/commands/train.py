@@ -176,6 +176,8 @@ def _print(result: TrainResult, name: str, reason: str) -> None:
             f"{1 / (1 - recipe.ema):.0f} steps, which is still worse: train longer, or use a "
             "lower --ema."
         )
+    if result.no_curve:
+        remark(result.no_curve)
     for path in result.files:
         print(path)
     _next(result, name)

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trm_export.explain.ranking import rank_layers
-from trm_export.explain.trial import Trial, forced, fresh
+from trm_export.explain.trial import Trial, fresh
 from trm_export.exporters.choices import Choices, refuse_target
 from trm_export.exporters.export import export
 from trm_export.exporters.export_result import ExportResult
+from trm_export.exporters.file_check import a_row_may_decide, file_check, more_golden
 from trm_export.exporters.format import Format, Tell, silent
 from trm_export.exporters.keep_search import (
     AutoKeepError,
@@ -25,7 +26,7 @@ from trm_export.files import refuse_overwrite
 from trm_export.parity import valid_answers
 from trm_export.step.step_model import AnyModel
 from trm_runtime.message_text import counted
-from trm_runtime.parity import Golden, Puzzles, check, record
+from trm_runtime.parity import Accuracy, Golden, ParityResult, Puzzles, check, record
 
 
 def auto_keep(
@@ -38,10 +39,14 @@ def auto_keep(
     budget: float,
     judged: Puzzles,
     force: bool = False,
+    shared: Shared | None = None,
     source: Path | None = None,
     tell: Tell = silent,
 ) -> ExportResult:
     """Keeps the worst layers in float, one after the other, until the gate passes; then exports.
+
+    A file passes if `export` would write it and `judged` is within the gates; so nothing more is
+    kept where the file with `choices` alone does.
 
     Args:
         model: see `export`.
@@ -51,8 +56,9 @@ def auto_keep(
         choices: see `export`; every file keeps at least their layers.
         budget: most bytes that may be added, in percent of the file with `choices` alone. A layer
             that is too large for the rest of the budget is skipped.
-        judged: puzzles on which every file is compared in full; on `puzzles` single steps are.
+        judged: puzzles on which every file is compared in full; on `puzzles` as `export` does it.
         force: see `export`.
+        shared: see `export`.
         source: see `export`.
         tell: called with what is being done.
 
@@ -60,7 +66,7 @@ def auto_keep(
     """
     refuse_target(kind.name, path, source)
     refuse_overwrite(path, force=force)
-    shared = Shared(model)
+    shared = shared or Shared(model)
     tell("Solving puzzles with Keras")
     golden = record(shared.runner, judged)
     search = _Search(shared, kind, choices, puzzles, golden, tell)
@@ -99,12 +105,21 @@ class _Search:
             return self._judged(trial, kept)
 
     def _judged(self, trial: Trial, kept: tuple[str, ...]) -> Stage:
+        asked = file_check(trial.job, trial.runner)
+        full, accuracy = self._in_full(trial)
+        cosine = min(least_cosine(full), least_cosine(asked.result))
+        passed = full.passed and asked.passed
+        verdict = asked.verdict if full.passed else full.verdict
+        return Stage(kept, trial.bytes, cosine, accuracy, passed, verdict)
+
+    def _in_full(self, trial: Trial) -> tuple[ParityResult, Accuracy | None]:
+        """The comparison on the judged puzzles, or on more where these are too few; their score."""
         valid = valid_answers(self.golden.contract)
         full = check(self.golden, trial.runner, valid=valid)
-        steps = forced(self.shared, trial, self.puzzles)  # the check of `export`
-        result = steps if full.passed else full
-        cosine = min(least_cosine(full), least_cosine(steps))
-        return Stage(kept, trial.bytes, cosine, full.accuracy, result.passed, result.verdict)
+        if not a_row_may_decide(trial.job, full):
+            return full, full.accuracy
+        more = more_golden(trial.job, None)
+        return check(more, trial.runner, valid=valid), full.accuracy
 
     def ranking(self, kept: Sequence[str]) -> tuple[LayerImpact, ...]:
         """The layers that may still be kept."""

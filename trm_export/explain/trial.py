@@ -9,12 +9,12 @@ from pathlib import Path
 
 from trm_export.exporters.choices import Choices
 from trm_export.exporters.export import build, plan
-from trm_export.exporters.format import Format
+from trm_export.exporters.file_check import opened
+from trm_export.exporters.format import Format, Job
 from trm_export.exporters.puzzle_table_file import table_bytes
 from trm_export.exporters.shared import Shared
 from trm_export.files import size_on_disk
 from trm_export.leftovers import scratch_folder
-from trm_runtime.open import open_runner
 from trm_runtime.parity import ParityResult, Puzzles, check
 from trm_runtime.puzzle_table import table_beside
 from trm_runtime.runner import StepRunner
@@ -24,6 +24,7 @@ from trm_runtime.runner import StepRunner
 class Trial:
     """A temporary export of a model."""
 
+    job: Job
     path: Path
     runner: StepRunner
 
@@ -45,7 +46,7 @@ def fresh(shared: Shared, kind: Format, choices: Choices, puzzles: Puzzles) -> I
         job, _ = build(job, kind, path)
         if job.contract.puzzle_table_sha256 is not None:
             table_beside(path).write_bytes(table_bytes(job.model.keras))
-        yield Trial(path, open_runner(path))
+        yield Trial(job, path, opened(job, path))
 
 
 def forced(shared: Shared, trial: Trial, puzzles: Puzzles) -> ParityResult:

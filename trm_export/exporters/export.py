@@ -24,11 +24,11 @@ from trm_export.exporters.choices import (
     refuse_words,
 )
 from trm_export.exporters.export_result import ExportResult
+from trm_export.exporters.file_check import file_check, opened
 from trm_export.exporters.format import Documents, Format, Job, Tell, silent
 from trm_export.exporters.integer_io import integer_contract
 from trm_export.exporters.kept_layers import chosen
 from trm_export.exporters.measured import measured_text
-from trm_export.exporters.probe import probe_puzzles
 from trm_export.exporters.puzzle_table_file import table_bytes, table_sha256
 from trm_export.exporters.shared import Shared
 from trm_export.files import (
@@ -44,14 +44,9 @@ from trm_export.model import TRM
 from trm_export.own_files import is_ours
 from trm_export.step.signature import contract_for, outgoing
 from trm_export.step.step_model import AnyModel, adapt
-from trm_export.tasks import find_task
 from trm_export.version import TOOL
 from trm_runtime.integer import has_int8_io, has_int32_halted
-from trm_runtime.message_text import counted
-from trm_runtime.open import open_runner
-from trm_runtime.parity import Golden, ParityResult, Puzzles, check
-from trm_runtime.parity.gates import is_integer
-from trm_runtime.parity.judge import DECISIONS
+from trm_runtime.parity import Puzzles
 from trm_runtime.puzzle_table import table_beside
 
 
@@ -266,60 +261,16 @@ def _written(job: Job, kind: Format, path: Path) -> Documents:
         raise UsageError(f"{name} cannot be traced: {reason_of(error)}{hint}.") from error
 
 
-_MORE = 32  # puzzles of a second look
-
 _Check = tuple[float | None, str, Documents]
 _UNCHECKED: _Check = (None, "not checked", {})
 
 
 def _checked(job: Job, written: tuple[Path, Path | None], path: Path) -> _Check:
-    """The worst forced error of the written file, opened as on a device, verdict and document.
-
-    Only single steps are checked here (of a loop, which has none, its answers and halting steps),
-    so that an untrained model can be exported too; `trm-export parity` checks everything.
-    """
+    """The worst forced error of the written file, opened as on a device, verdict and document."""
     file, table = written
-    threads = None if file.is_dir() else job.shared.threads  # TensorFlow already has its threads
-    candidate = open_runner(file, threads, table)
-    golden, first = _golden(job), ""
-    result = check(golden, candidate, steps_only=True)
-    if _a_row_may_decide(job, result):
-        first = f" Those of {counted(result.puzzles, 'puzzle')} alone were not."
-        golden = job.shared.golden(probe_puzzles(job.model, _MORE), job.shared.steps)
-        result = check(golden, candidate, steps_only=True)
-    broken = result.broken
-    if broken is None:
-        text = measured_text(result, golden, file)
-        more = f"{first} --check full compares every step." if _quick(job) else first
-        documents = {} if text is None else {MEASURED: text}
-        return result.forced_error, f"{result.verdict}{more}", documents
-    integer, puzzles = is_integer(job.contract.precision), counted(result.puzzles, "puzzle")
-    if integer and not result.forced and broken.name in DECISIONS:
-        return None, f"{puzzles}: too few to judge {broken.name} of an integer loop.", {}
-    raise ParityError(f"{path} was not written: {result.verdict}")
-
-
-def _a_row_may_decide(job: Job, result: ParityResult) -> bool:
-    """Whether an integer file failed by a cosine, which is of all rows of a step together.
-
-    A row whose next decision is nearly a tie can take another way in one step; among a few rows
-    that is below a gate that many rows are above. So such a file is judged on more.
-    """
-    broken = result.broken
-    if broken is None or not result.forced or broken.name in DECISIONS:
-        return False
-    few = job.shared.few or len(job.puzzles.inputs) >= _MORE or find_task(job.model) is None
-    return is_integer(job.contract.precision) and not few
-
-
-def _quick(job: Job) -> bool:
-    """Whether not all steps are compared."""
-    return job.shared.few or (job.shared.steps is not None and job.contract.granularity != "loop")
-
-
-def _golden(job: Job) -> Golden:
-    """What a file is checked with: few steps, but a loop shows only answers."""
-    loop = job.contract.granularity == "loop"
-    if job.shared.few:
-        return job.shared.few_golden(job.puzzles, answers=loop)
-    return job.shared.golden(job.puzzles, None if loop else job.shared.steps)
+    found = file_check(job, opened(job, file, table))
+    if not found.passed:
+        raise ParityError(f"{path} was not written: {found.verdict}")
+    text = measured_text(found.result, found.golden, file)
+    documents = {} if text is None else {MEASURED: text}
+    return found.result.forced_error, found.verdict, documents

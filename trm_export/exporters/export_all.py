@@ -52,6 +52,7 @@ def export_all(
                 planned.append((dataclasses.replace(entry, refused=str(error)), None))
             else:
                 refuse_overwrite(entry.path, force=force)
+    shared.planned = frozenset(job.contract.precision for _, job in planned if job is not None)
     for entry, job in planned:
         if job is None:
             yield entry

@@ -6,13 +6,10 @@ step, a loop body and a single pass.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 
 from trm_export.errors import ParityError
@@ -24,15 +21,10 @@ from trm_export.exporters.calibration import (
     rows_per_step,
     samples_for,
     some_steps,
-    tensor_range,
 )
 from trm_export.exporters.format import Job
-from trm_export.exporters.onnx_convert import body_names, converted
-from trm_export.exporters.onnx_products import matrices, multiplications
-from trm_export.step.signature import contract_for
+from trm_export.exporters.onnx_observe import ActivationProbe, observed
 from trm_runtime.parity.gates import gates_for
-
-Array = np.ndarray[Any, Any]
 
 
 def calibrate(job: Job) -> Calibration:
@@ -62,53 +54,7 @@ def calibrate(job: Job) -> Calibration:
 def _ranges(job: Job, samples: Samples) -> tuple[TensorRange, ...]:
     """The range of every weight's activation; the same for every file of a model."""
     probe = ActivationProbe(job)
-    found = probe.ranges(some_steps(job, samples.calibration))
-    return _clipped(found, probe, samples.held_out_steps)
-
-
-class ActivationProbe:
-    """The float32 step with every activation that enters a weight among its outputs.
-
-    Attributes:
-        matrices: the weights ``(K, N)`` float32 by their names.
-    """
-
-    def __init__(self, job: Job) -> None:
-        proto = converted(job, contract_for(job.model), rolled=False)
-        body = body_names(job.model)
-        self.matrices = {name: one.values for name, one in matrices(proto.graph, body).items()}
-        self._inputs: dict[str, list[str]] = {}  # weight -> the tensors it is multiplied by
-        for node in multiplications(proto.graph, body):
-            self._inputs.setdefault(node.input[1], []).append(node.input[0])
-        names = dict.fromkeys(name for inputs in self._inputs.values() for name in inputs)
-        for name in names:
-            value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
-            proto.graph.output.append(value)
-        self._names = list(names)
-        self._session = onnxruntime.InferenceSession(
-            proto.SerializeToString(), providers=["CPUExecutionProvider"]
-        )
-
-    def activations(self, sample: StepSample) -> Iterator[tuple[str, Array]]:
-        """Each weight with each tensor that it is multiplied by, float32."""
-        values = self._session.run(self._names, {**sample.inputs, **sample.carry})
-        arrays = dict(zip(self._names, values, strict=True))
-        for weight, names in self._inputs.items():
-            yield from ((weight, arrays[name]) for name in names)
-
-    def ranges(self, samples: Sequence[StepSample]) -> dict[str, TensorRange]:
-        """The range of every weight's activation in the samples."""
-        rows: dict[str, list[tuple[float, float, float, int]]] = {name: [] for name in self._inputs}
-        for sample in samples:
-            for weight, x in self.activations(sample):
-                squares = float(np.square(x, dtype=np.float64).sum())
-                rows[weight].append((float(x.min()), float(x.max()), squares, x.size))
-        return {weight: _range(weight, of_weight) for weight, of_weight in rows.items()}
-
-
-def _range(weight: str, rows: Sequence[tuple[float, float, float, int]]) -> TensorRange:
-    lows, highs, squares, sizes = zip(*rows, strict=True)
-    return tensor_range(weight, min(lows), max(highs), math.sqrt(sum(squares) / sum(sizes)))
+    return _clipped(observed(job, probe).ranges, probe, samples.held_out_steps)
 
 
 def _clipped(

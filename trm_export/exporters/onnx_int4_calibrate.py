@@ -15,7 +15,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,6 @@ import numpy as np
 import onnxruntime
 
 from trm_export.exporters.calibration import (
-    StepSample,
     reading_recipe,
     real_samples,
     rows_per_step,
@@ -31,13 +30,12 @@ from trm_export.exporters.calibration import (
 )
 from trm_export.exporters.format import Job
 from trm_export.exporters.kept_layers import weights
-from trm_export.exporters.onnx_calibrate import ActivationProbe
 from trm_export.exporters.onnx_int4 import MOST_MOVED, FourBits, four_bits, within_codes
+from trm_export.exporters.onnx_observe import ActivationProbe, observed
 from trm_export.version import TOOL
 
 Array = np.ndarray[Any, Any]
 
-ROWS = 1024  # at most, of one tensor in one step
 DAMPING = 0.01  # of the mean of the diagonal, as in the paper
 
 
@@ -105,7 +103,7 @@ def moved_codes(job: Job) -> MovedCodes:
 def _moved_codes(job: Job) -> MovedCodes:
     samples, probe = some_steps(job, real_samples(job)), ActivationProbe(job)
     moved = {}
-    for name, moments in second_moments(probe, samples).items():
+    for name, moments in observed(job, probe).moments.items():
         values = probe.matrices[name]
         moved[name] = moved_by(nearest_codes(job, name, values), values, moments)
     return MovedCodes(
@@ -113,18 +111,6 @@ def _moved_codes(job: Job) -> MovedCodes:
         samples_per_step=tuple(rows_per_step(samples)),
         moved=moved,
     )
-
-
-def second_moments(probe: ActivationProbe, samples: Sequence[StepSample]) -> dict[str, Array]:
-    """Matrix -> the sum of the outer products of rows that enter it, ``(K, K)`` float64."""
-    found: dict[str, Array] = {}
-    for sample in samples:
-        for name, x in probe.activations(sample):
-            rows = x.reshape(-1, x.shape[-1])
-            if len(rows) > ROWS:  # a stride could be that of the positions
-                rows = rows[np.linspace(0, len(rows) - 1, ROWS).astype(int)]
-            found[name] = found.get(name, 0) + (rows.T @ rows).astype(np.float64)
-    return found
 
 
 def nearest_codes(job: Job, name: str, values: Array) -> FourBits:

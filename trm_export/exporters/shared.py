@@ -36,6 +36,7 @@ class Shared:
             "auto".
         steps: how many steps the files of other models are checked at; None for all.
         threads: of the engine that a file is checked on; None for the engine's default.
+        planned: precisions of the files that are going to be made with this; empty if unknown.
     """
 
     def __init__(self, model: AnyModel, check: str = "auto") -> None:
@@ -43,6 +44,7 @@ class Shared:
         self.few = check == "auto" and self.model.multiplications > FEW_FROM
         self.steps = SOME if check == "auto" and self.model.max_steps > SOME else None
         self.threads = 1 if self.model.multiplications < _THREADS_FROM else None
+        self.planned: frozenset[str] = frozenset()
         self.runner = KerasRunner(self.model)
         self._results: dict[Hashable, Any] = {}
 

@@ -18,6 +18,7 @@ from trm_runtime.parity.result import FAILED, NOT_JUDGED, OK, REPORTED, WEIGHTS
 
 RENEWED = "a new export of the model with the same choices"
 ROUNDED = "the model's weights, each within half a step"
+NOTHING = "nothing"
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class WeightsReport:
     Attributes:
         status: of the rung.
         precision: that the file states.
-        compared_with: `RENEWED`, or `ROUNDED` for a file that this version would write differently.
+        compared_with: `RENEWED`, or `ROUNDED` for a file that this version would write differently;
+            `NOTHING` where only the reason is known.
         tensors: stored tensors that an output depends on.
         operators: operators likewise.
         problems: every difference, a line each.
@@ -61,7 +63,7 @@ class WeightsReport:
     @property
     def summary(self) -> str:
         """One sentence without a full stop."""
-        if self.status == NOT_JUDGED or self.reason in self.problems:
+        if self.compared_with == NOTHING:
             return self.reason
         rounded = "" if self.precision == "fp32" else f" rounded to {self.precision}"
         if self.problems:
@@ -108,16 +110,17 @@ def with_own(result: ParityResult, rungs: Sequence[Rung]) -> ParityResult:
 
 def unusable(precision: str, reason: str) -> WeightsReport:
     """The report of a file with a document that shows nothing of it."""
-    return WeightsReport(FAILED, precision, problems=(reason,), reason=reason)
+    return WeightsReport(FAILED, precision, NOTHING, problems=(reason,), reason=reason)
 
 
 def not_judged(precision: str, reason: str) -> WeightsReport:
     """A report that says only why there is none."""
-    return WeightsReport(NOT_JUDGED, precision, reason=reason)
+    return WeightsReport(NOT_JUDGED, precision, NOTHING, reason=reason)
 
 
 __all__ = [
     "FAILED",
+    "NOTHING",
     "OK",
     "RENEWED",
     "REPORTED",
@@ -125,6 +128,7 @@ __all__ = [
     "WeightDistance",
     "WeightsReport",
     "not_judged",
+    "unusable",
     "with_own",
     "with_weights",
 ]  # fmt: skip

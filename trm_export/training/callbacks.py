@@ -193,9 +193,14 @@ class LearningCurve(keras.callbacks.Callback):
             draw_curve(self.log, self.picture)
 
 
-def can_draw() -> bool:
-    """Whether there is the library that draws curves; training needs it for nothing else."""
-    return importlib.util.find_spec("matplotlib") is not None
+def undrawn() -> str | None:
+    """Why no curve is drawn, and what to install; training needs the library for nothing else."""
+    if importlib.util.find_spec("matplotlib") is not None:
+        return None
+    return (
+        "No learning curve was drawn, because Matplotlib is not installed; install it with "
+        "`pip install matplotlib`."
+    )
 
 
 def draw_curve(log: Path, picture: Path) -> None:

@@ -24,7 +24,7 @@ from trm_export.training.callbacks import (
     Log,
     Validate,
     best_logged,
-    can_draw,
+    undrawn,
 )
 from trm_export.training.curriculum import Curriculum, Ramp
 from trm_export.training.deadline import Deadline, TimeIsUpError
@@ -53,6 +53,7 @@ class TrainResult(Shown):
     validation: HaltingPoint | None  # the latest; None before the first
     training_exact: float | None  # of the weights themselves, at halt, in the last epoch
     recipe: Recipe | None = None  # that was followed
+    no_curve: str | None = None  # why no curve is drawn; None where one is
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -82,6 +83,7 @@ class TrainResult(Shown):
             ("ended", "interrupted" if self.interrupted else "complete"),
             ("result", self.summary),
             ("files", "\n".join(map(str, self.files))),
+            *([("curve", self.no_curve)] if self.no_curve else []),
         ]
         return (Table(str(self.model), rows),)
 
@@ -150,7 +152,8 @@ def train(
     )  # fmt: skip
     backup = Backup(trainer, files, recipe, request, state)
     depth = _depth(recipe, trainer, files.log if state else None, task.lessons)
-    others = [LearningCurve(files.log, files.curve)] if can_draw() else []
+    no_curve = undrawn()
+    others = [] if no_curve else [LearningCurve(files.log, files.curve)]
     others += [] if until is None else [Deadline(until, validate)]
     others += [] if progress is None else [Tell(progress, recipe.epochs)]
     began, interrupted = time.monotonic(), False
@@ -182,7 +185,7 @@ def train(
     curve = _existing(files.curve) if log.has_validation else None
     return TrainResult(
         output, log.written, curve, backup.epoch, interrupted,
-        (time.monotonic() - began) / 60, validate.point, log.last.get("exact"),
+        (time.monotonic() - began) / 60, validate.point, log.last.get("exact"), no_curve=no_curve,
     )  # fmt: skip
 
 

@@ -1,0 +1,7 @@
+"""Which TensorFlow the tests run on: older ones fuse other operators, so last bits differ."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+NEW = tuple(map(int, tf.__version__.split(".")[:2])) >= (2, 21)

@@ -1,0 +1,118 @@
+"""What enters each matrix of an ONNX step in real rollouts, measured with onnxruntime.
+
+Static int8 needs the ranges, and int4 the second moments. Where files of both are planned, one run
+of the float step measures them together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from trm_export.exporters.calibration import (
+    StepSample,
+    TensorRange,
+    real_samples,
+    some_steps,
+    tensor_range,
+)
+from trm_export.exporters.format import Job
+from trm_export.exporters.onnx_convert import body_names, converted
+from trm_export.exporters.onnx_products import matrices, multiplications
+from trm_export.step.signature import contract_for
+
+Array = np.ndarray[Any, Any]
+
+ROWS = 1024  # at most, of one tensor in one step, for the second moments
+
+
+class ActivationProbe:
+    """The float32 step with every activation that enters a weight among its outputs.
+
+    Attributes:
+        matrices: the weights ``(K, N)`` float32 by their names.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._proto = converted(job, contract_for(job.model), rolled=False)
+        body = body_names(job.model)
+        self.matrices = {
+            name: one.values for name, one in matrices(self._proto.graph, body).items()
+        }
+        self._inputs: dict[str, list[str]] = {}  # weight -> the tensors it is multiplied by
+        for node in multiplications(self._proto.graph, body):
+            self._inputs.setdefault(node.input[1], []).append(node.input[0])
+        self._names = list(dict.fromkeys(one for inputs in self._inputs.values() for one in inputs))
+
+    @cached_property
+    def _session(self) -> onnxruntime.InferenceSession:
+        for name in self._names:
+            value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+            self._proto.graph.output.append(value)
+        return onnxruntime.InferenceSession(
+            self._proto.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+
+    def activations(self, sample: StepSample) -> Iterator[tuple[str, Array]]:
+        """Each weight with each tensor that it is multiplied by, float32."""
+        values = self._session.run(self._names, {**sample.inputs, **sample.carry})
+        arrays = dict(zip(self._names, values, strict=True))
+        for weight, names in self._inputs.items():
+            yield from ((weight, arrays[name]) for name in names)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What enters each weight, over all passes and steps."""
+
+    ranges: Mapping[str, TensorRange]
+    moments: Mapping[str, Array]  # see `observe`; empty where no file needs them
+
+
+def observed(job: Job, probe: ActivationProbe) -> Observed:
+    """What enters each weight in real rollouts of the model, measured once for all its files."""
+    moments = "int4" in (job.contract.precision, *job.shared.planned)
+    samples = some_steps(job, real_samples(job))
+    return job.shared.once(
+        ("onnx", "observed", moments), lambda: observe(probe, samples, moments=moments)
+    )
+
+
+def observe(
+    probe: ActivationProbe, samples: Sequence[StepSample], *, moments: bool = False
+) -> Observed:
+    """Runs the samples.
+
+    `moments`: also sum the outer products of the rows that enter each weight, ``(K, K)`` float64.
+    """
+    rows: dict[str, list[tuple[float, float, float, int]]] = {}
+    products: dict[str, Array] = {}
+    for sample in samples:
+        for weight, x in probe.activations(sample):
+            squares = float(np.square(x, dtype=np.float64).sum())
+            rows.setdefault(weight, []).append((float(x.min()), float(x.max()), squares, x.size))
+            if moments:
+                products[weight] = products.get(weight, 0) + _outer(x)
+    return Observed(
+        {weight: _range(weight, of_weight) for weight, of_weight in rows.items()}, products
+    )
+
+
+def _outer(x: Array) -> Array:
+    """The sum of the outer products of the rows of an activation, of at most `ROWS` of them."""
+    rows = x.reshape(-1, x.shape[-1])
+    if len(rows) > ROWS:  # a stride could be that of the positions
+        rows = rows[np.linspace(0, len(rows) - 1, ROWS).astype(int)]
+    return np.asarray(rows.T @ rows, np.float64)
+
+
+def _range(weight: str, rows: Sequence[tuple[float, float, float, int]]) -> TensorRange:
+    lows, highs, squares, sizes = zip(*rows, strict=True)
+    return tensor_range(weight, min(lows), max(highs), math.sqrt(sum(squares) / sum(sizes)))
