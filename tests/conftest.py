@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,6 +36,7 @@ LONGEST = (
     "tests/training/test_without_tensorflow.py", "tests/faults/test_interrupts.py",
 )  # fmt: skip
 """Files whose tests take more than 20 seconds, longest first; `make test` begins with them."""
+CONVERTER = "tensorflow.lite.python.lite"
 COLLECT = (100_000, 10, 5)
 """Thresholds of garbage collection: about 100 MB of TensorFlow's objects between two."""
 
@@ -72,8 +74,14 @@ def pytest_collection() -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _few_collections() -> Iterator[None]:
-    """What the tests of a file leave is collected at their end; what then lives is not again."""
-    yield
+    """What the tests of a file leave is collected at their end; what then lives is not again.
+
+    Otherwise TensorFlow's converter collects in every conversion, which takes as long as it does.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if CONVERTER in sys.modules:
+            patch.setattr(sys.modules[CONVERTER], "gc", SimpleNamespace(collect=lambda: 0))
+        yield
     gc.collect()
     gc.freeze()
 
