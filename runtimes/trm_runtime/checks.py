@@ -14,9 +14,11 @@ from trm_runtime.contract import StepContract
 from trm_runtime.errors import ContractMismatchError, RejectedInputError
 from trm_runtime.message_text import MAX_LISTED
 from trm_runtime.runner import Arrays
-from trm_runtime.tensors import DTYPES, AnySpec, shape_text
+from trm_runtime.tensors import DTYPES, AnySpec, Shape, shape_text
 
 _DTYPES = {name: np.dtype(name) for name in DTYPES}
+
+_Kinds = Mapping[str, tuple[Shape, "np.dtype[Any]"]]  # shape and dtype by name
 
 
 def check_inputs(
@@ -54,7 +56,7 @@ def _inputs_fit(contract: StepContract, inputs: Arrays, rows: int | None) -> boo
     specs, first = contract.by_name[0], inputs.get(contract.inputs[0].name)
     if rows is None:
         rows = len(first) if isinstance(first, np.ndarray) and first.ndim else None
-    return _all_fit(specs, inputs, rows) and all(
+    return _are(_kinds(specs, rows), inputs) and all(
         _values_fit(inputs[name], _id_limit(contract, name)) for name in specs
     )
 
@@ -113,10 +115,24 @@ def check_step_call(
 
 def check_step_output(contract: StepContract, carry: Arrays, outputs: Arrays, rows: int) -> None:
     """Raise ContractMismatchError, listing every difference of a step's arrays."""
-    _, wanted, given = contract.by_name
-    problems = _array_problems("output", given, outputs, rows)
-    problems += _array_problems("next carry", wanted, carry, rows)
-    if problems:
+    StepCheck(contract, rows).check(carry, outputs)
+
+
+class StepCheck:
+    """`check_step_output` for many steps of one number of rows."""
+
+    def __init__(self, contract: StepContract, rows: int) -> None:
+        self.rows = rows
+        _, self._carry, self._outputs = contract.by_name
+        self._fits = _kinds(self._outputs, rows), _kinds(self._carry, rows)
+
+    def check(self, carry: Arrays, outputs: Arrays) -> None:
+        """Raise ContractMismatchError, listing every difference of a step's arrays."""
+        first, second = self._fits
+        if _are(first, outputs) and _are(second, carry):
+            return
+        problems = _array_problems("output", self._outputs, outputs, self.rows)
+        problems += _array_problems("next carry", self._carry, carry, self.rows)
         raise ContractMismatchError("A step returned other tensors than its contract:", problems)
 
 
@@ -131,7 +147,7 @@ def _name_problems(role: str, wanted: Sequence[str], found: Sequence[str]) -> li
 def _array_problems(
     role: str, wanted: Mapping[str, AnySpec], found: Arrays, rows: int | None
 ) -> list[str]:
-    if _all_fit(wanted, found, rows):
+    if _are(_kinds(wanted, rows), found):
         return []
     problems = _name_problems(role, list(wanted), list(found))
     for name in (name for name in wanted if name in found):
@@ -145,15 +161,17 @@ def _array_problems(
     return problems
 
 
-def _all_fit(wanted: Mapping[str, AnySpec], found: Arrays, rows: int | None) -> bool:
+def _kinds(wanted: Mapping[str, AnySpec], rows: int | None) -> _Kinds:
+    return {name: ((rows, *spec.row), _DTYPES[spec.dtype]) for name, spec in wanted.items()}
+
+
+def _are(wanted: _Kinds, found: Arrays) -> bool:
     """The same rules, at once; a step is checked four times."""
     if len(found) != len(wanted):
         return False
-    for name, spec in wanted.items():
+    for name, (shape, dtype) in wanted.items():
         array = found.get(name)
-        if not isinstance(array, np.ndarray) or array.shape != (rows, *spec.row):
-            return False
-        if array.dtype != _DTYPES[spec.dtype]:
+        if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != dtype:
             return False
     return True
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from trm_runtime.asking import Asking
-from trm_runtime.checks import check_step_output
+from trm_runtime.checks import StepCheck
 from trm_runtime.contract import StepContract
 from trm_runtime.halting import RUNNING
 from trm_runtime.runner import StepOutput, StepRunner, initial_carry, trusted_step
@@ -22,8 +22,9 @@ from trm_runtime.solution import STOP_REASONS, StepEvent
 
 Array = np.ndarray[Any, Any]
 
-_IDLE = -1
+_IDLE, _NONFINITE = -1, STOP_REASONS.index("nonfinite")
 _FLOAT = np.dtype(np.float32)
+_ONE = np.ones(1, dtype=np.int32)  # an array, which numpy adds sooner than a number
 _SMALL = 4096  # elements, up to which a product is faster than a sum, and takes one thread
 
 
@@ -39,14 +40,18 @@ class Rollout:
         self._rows[: len(first)] = first
         self._fed = np.maximum(self._rows, 0)  # slot -> row whose tokens it is fed
         self._carry = initial_carry(runner.contract, size)
+        self._check = StepCheck(runner.contract, size)
         self._arrange()
 
     def _arrange(self) -> None:
         """Computes what stays the same until a slot gets another row."""
         self._idle = self._rows == _IDLE
-        self._slots = np.flatnonzero(~self._idle)
+        self._slots = (~self._idle).nonzero()[0]
+        self._own = slice(None) if len(self._slots) == len(self._rows) else self._slots
         self._running = self._rows[self._slots]  # rows
         self._tokens = self._asking.feeds(self._fed) if self.active else {}
+        if self._check.rows != len(self._rows):
+            self._check = StepCheck(self._runner.contract, len(self._rows))
 
     @property
     def active(self) -> bool:
@@ -56,18 +61,19 @@ class Rollout:
     def advance(self) -> None:
         """One engine call, and its results for every row in it."""
         output = self._step(self._tokens, self._carry)
-        contract, slots = self._runner.contract, self._slots
-        check_step_output(contract, output.carry, output.outputs, len(self._rows))
-        measured = self._asking.measured
-        change = moved(contract, self._carry, output.carry) if measured else None
+        outputs, own = output.outputs, self._own
+        self._check.check(output.carry, outputs)
+        change = None
+        if self._asking.measured:
+            change = moved(self._runner.contract, self._carry, output.carry)[own]
         ended = self._asking.latch(
             self._running,
-            self._asking.steps[self._running] + 1,
-            output.outputs["logits"][slots].argmax(axis=-1),
-            output.outputs["q_halt_logits"][slots],
-            output.outputs["q_continue_logits"][slots],
-            finite_rows(output, slots),
-            None if change is None else change[slots],
+            self._asking.steps[self._running] + _ONE,
+            outputs["logits"][own].argmax(axis=-1),
+            outputs["q_halt_logits"][own],
+            outputs["q_continue_logits"][own],
+            finite_rows(output, self._slots),
+            change,
         )
         self._carry = output.carry
         self._output = output
@@ -81,15 +87,15 @@ class Rollout:
     def refill(self) -> None:
         """Give free slots to waiting rows; drop other free slots unless the batch is fixed."""
         contract, asking = self._runner.contract, self._asking
-        over = self._ended is not None and asking.reasons[self._running] != RUNNING
-        if not np.count_nonzero(over):  # so that nothing waits for a slot that is free
+        over = None if self._ended is None else asking.reasons[self._running] != RUNNING
+        if over is None or not np.count_nonzero(over):  # so that nothing waits for a free slot
             self._restart(self._idle)
             return
         idle, done = self._idle, np.zeros(len(self._rows), dtype=bool)
         done[self._slots[over]] = True
-        bad = done & (asking.reasons[self._rows] == STOP_REASONS.index("nonfinite"))
+        bad = done & (asking.reasons[self._rows] == _NONFINITE)
         self._carry = _cleared(contract, self._carry, bad)
-        freed = np.flatnonzero(done if contract.batch is None else done | idle)
+        freed = (done if contract.batch is None else done | idle).nonzero()[0]
         new = asking.take(len(freed))
         self._rows[freed] = _IDLE
         self._rows[freed[: len(new)]] = new
@@ -114,7 +120,7 @@ class Rollout:
         self._carry = self._asking.tries.disturbed(self._runner.contract, carry, numbers, steps)
 
     def _keep(self, kept: Array) -> None:
-        if kept.all():
+        if np.count_nonzero(kept) == len(kept):
             return
         self._rows, self._fed = self._rows[kept], self._fed[kept]
         self._carry = {name: array[kept] for name, array in self._carry.items()}
@@ -136,9 +142,8 @@ def finite_rows(output: StepOutput, slots: Array) -> Array | None:
     """
     arrays = (*output.outputs.values(), *output.carry.values())
     tensors = [array for array in arrays if array.dtype == _FLOAT]
-    with np.errstate(over="ignore", invalid="ignore"):
-        if math.isfinite(sum(map(_magnitude, tensors))):
-            return None
+    if math.isfinite(sum([_magnitude(tensor) for tensor in tensors])):
+        return None
     finite = np.ones(len(slots), dtype=bool)
     for tensor in tensors:
         finite &= np.isfinite(tensor[slots]).all(axis=tuple(range(1, tensor.ndim)))
@@ -146,18 +151,17 @@ def finite_rows(output: StepOutput, slots: Array) -> Array | None:
 
 
 def _magnitude(tensor: Array) -> float:
-    """A sum that is finite only if all of the tensor is."""
+    """A sum that is finite only if all of the tensor is; numpy does not warn if it is not."""
     if tensor.ndim == 1:
         return float(sum(tensor.tolist()))
     if tensor.size <= _SMALL:
-        flat = tensor.ravel()
-        return float(flat.dot(flat))
-    return float(np.add.reduce(tensor, axis=None))
+        return float(np.vdot(tensor, tensor))
+    return float(np.einsum("i->", tensor.ravel()))
 
 
 def _cleared(contract: StepContract, carry: Mapping[str, Array], slots: Array) -> dict[str, Array]:
     """The carry with some slots reset to their fill, so that no NaN reaches the next puzzle."""
-    if not slots.any():
+    if not np.count_nonzero(slots):
         return dict(carry)
     cleared = {name: array.copy() for name, array in carry.items()}
     for spec in contract.carry:
