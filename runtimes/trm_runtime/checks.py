@@ -113,27 +113,29 @@ def check_step_call(
     return checked
 
 
-def check_step_output(contract: StepContract, carry: Arrays, outputs: Arrays, rows: int) -> None:
-    """Raise ContractMismatchError, listing every difference of a step's arrays."""
-    StepCheck(contract, rows).check(carry, outputs)
-
-
 class StepCheck:
-    """`check_step_output` for many steps of one number of rows."""
+    """The check of the arrays that steps with one number of rows return."""
 
     def __init__(self, contract: StepContract, rows: int) -> None:
         self.rows = rows
         _, self._carry, self._outputs = contract.by_name
-        self._fits = _kinds(self._outputs, rows), _kinds(self._carry, rows)
+        self._kinds = _kinds(self._outputs, rows), _kinds(self._carry, rows)
+        self._floats = _floats(self._outputs), _floats(self._carry)
 
-    def check(self, carry: Arrays, outputs: Arrays) -> None:
-        """Raise ContractMismatchError, listing every difference of a step's arrays."""
-        first, second = self._fits
-        if _are(first, outputs) and _are(second, carry):
-            return
-        problems = _array_problems("output", self._outputs, outputs, self.rows)
-        problems += _array_problems("next carry", self._carry, carry, self.rows)
-        raise ContractMismatchError("A step returned other tensors than its contract:", problems)
+    def check(self, carry: Arrays, outputs: Arrays) -> list[np.ndarray[Any, Any]]:
+        """The float32 arrays of a step; ContractMismatchError, listing every difference of all."""
+        first, second = self._kinds
+        if not (_are(first, outputs) and _are(second, carry)):
+            problems = _array_problems("output", self._outputs, outputs, self.rows)
+            problems += _array_problems("next carry", self._carry, carry, self.rows)
+            title = "A step returned other tensors than its contract:"
+            raise ContractMismatchError(title, problems)
+        of_outputs, of_carry = self._floats
+        return [outputs[name] for name in of_outputs] + [carry[name] for name in of_carry]
+
+
+def _floats(specs: Mapping[str, AnySpec]) -> list[str]:
+    return [name for name, spec in specs.items() if spec.dtype == "float32"]
 
 
 def _name_problems(role: str, wanted: Sequence[str], found: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ batch.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,13 @@ from trm_runtime.asking import Asking
 from trm_runtime.checks import StepCheck
 from trm_runtime.contract import StepContract
 from trm_runtime.halting import RUNNING
-from trm_runtime.runner import StepOutput, StepRunner, initial_carry, trusted_step
+from trm_runtime.runner import StepRunner, initial_carry, trusted_step
 from trm_runtime.settling import moved
 from trm_runtime.solution import STOP_REASONS, StepEvent
 
 Array = np.ndarray[Any, Any]
 
 _IDLE, _NONFINITE = -1, STOP_REASONS.index("nonfinite")
-_FLOAT = np.dtype(np.float32)
 _ONE = np.ones(1, dtype=np.int32)  # an array, which numpy adds sooner than a number
 _SMALL = 4096  # elements, up to which a product is faster than a sum, and takes one thread
 
@@ -62,7 +61,7 @@ class Rollout:
         """One engine call, and its results for every row in it."""
         output = self._step(self._tokens, self._carry)
         outputs, own = output.outputs, self._own
-        self._check.check(output.carry, outputs)
+        floats = self._check.check(output.carry, outputs)
         change = None
         if self._asking.measured:
             change = moved(self._runner.contract, self._carry, output.carry)[own]
@@ -72,7 +71,7 @@ class Rollout:
             outputs["logits"][own].argmax(axis=-1),
             outputs["q_halt_logits"][own],
             outputs["q_continue_logits"][own],
-            finite_rows(output, self._slots),
+            finite_rows(floats, self._slots),
             change,
         )
         self._carry = output.carry
@@ -135,13 +134,11 @@ class Rollout:
         self._carry = {k: np.concatenate([v, fresh[k]]) for k, v in self._carry.items()}
 
 
-def finite_rows(output: StepOutput, slots: Array) -> Array | None:
-    """(n,) bool: whether every float output and carry tensor of these slots (n,) is finite.
+def finite_rows(tensors: Sequence[Array], slots: Array) -> Array | None:
+    """(n,) bool: whether every one of these float tensors (B, ...) is finite in a slot of these.
 
-    None if all are.
+    None if all are in all.
     """
-    arrays = (*output.outputs.values(), *output.carry.values())
-    tensors = [array for array in arrays if array.dtype == _FLOAT]
     if math.isfinite(sum([_magnitude(tensor) for tensor in tensors])):
         return None
     finite = np.ones(len(slots), dtype=bool)
