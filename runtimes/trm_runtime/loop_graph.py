@@ -11,7 +11,7 @@ from typing import Any, Callable
 import numpy as np
 
 from trm_runtime.asking import Asking
-from trm_runtime.checks import StepCheck
+from trm_runtime.checks import check_step_output
 from trm_runtime.rollout import finite_rows
 from trm_runtime.runner import StepRunner
 from trm_runtime.solution import Solution, StepEvent
@@ -45,7 +45,7 @@ def _advance(runner: StepRunner, asking: Asking, rows: Array, slots: int) -> Ste
     contract = runner.contract
     fed = rows if contract.batch is None else np.resize(rows, slots)
     output = runner.step(asking.feeds(fed), {})
-    floats = StepCheck(contract, len(fed)).check(output.carry, output.outputs)
+    floats = check_step_output(contract, output.carry, output.outputs, len(fed))
     own = np.arange(len(rows))
     found = {name: array[own] for name, array in output.outputs.items()}
     asking.latch(

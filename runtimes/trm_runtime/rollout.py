@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from trm_runtime.asking import Asking
-from trm_runtime.checks import StepCheck
+from trm_runtime.checks import check_step_output
 from trm_runtime.contract import StepContract
 from trm_runtime.halting import RUNNING
 from trm_runtime.runner import StepRunner, initial_carry, trusted_step
@@ -39,7 +39,6 @@ class Rollout:
         self._rows[: len(first)] = first
         self._fed = np.maximum(self._rows, 0)  # slot -> row whose tokens it is fed
         self._carry = initial_carry(runner.contract, size)
-        self._check = StepCheck(runner.contract, size)
         self._arrange()
 
     def _arrange(self) -> None:
@@ -49,8 +48,6 @@ class Rollout:
         self._own = slice(None) if len(self._slots) == len(self._rows) else self._slots
         self._running = self._rows[self._slots]  # rows
         self._tokens = self._asking.feeds(self._fed) if self.active else {}
-        if self._check.rows != len(self._rows):
-            self._check = StepCheck(self._runner.contract, len(self._rows))
 
     @property
     def active(self) -> bool:
@@ -60,11 +57,10 @@ class Rollout:
     def advance(self) -> None:
         """One engine call, and its results for every row in it."""
         output = self._step(self._tokens, self._carry)
-        outputs, own = output.outputs, self._own
-        floats = self._check.check(output.carry, outputs)
-        change = None
-        if self._asking.measured:
-            change = moved(self._runner.contract, self._carry, output.carry)[own]
+        contract, outputs, own = self._runner.contract, output.outputs, self._own
+        floats = check_step_output(contract, output.carry, outputs, len(self._rows))
+        measured = self._asking.measured
+        change = moved(contract, self._carry, output.carry)[own] if measured else None
         ended = self._asking.latch(
             self._running,
             self._asking.steps[self._running] + _ONE,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trm_runtime.checks import StepCheck
+from trm_runtime.checks import check_step_output
 from trm_runtime.runner import StepOutput, StepRunner
 
 Array = np.ndarray[Any, Any]
@@ -31,7 +31,7 @@ def stepped(runner: StepRunner, inputs: Arrays, carry: Arrays) -> StepOutput:
 
 def _one_slice(runner: StepRunner, inputs: Arrays, carry: Arrays, rows: Array) -> StepOutput:
     output = runner.step(_taken(inputs, rows), _taken(carry, rows))
-    StepCheck(runner.contract, len(rows)).check(output.carry, output.outputs)
+    check_step_output(runner.contract, output.carry, output.outputs, len(rows))
     return output
 
 
