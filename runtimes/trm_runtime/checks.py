@@ -18,7 +18,7 @@ from trm_runtime.tensors import DTYPES, AnySpec, Shape, shape_text
 
 _DTYPES = {name: np.dtype(name) for name in DTYPES}
 
-_ByName = Mapping[str, tuple[Shape, "np.dtype[Any]"]]
+_Wanted = Sequence[tuple[str, Shape, "np.dtype[Any]"]]
 
 
 def check_inputs(
@@ -171,21 +171,21 @@ class _Kinds:
     def __init__(self, contract: StepContract, rows: int) -> None:
         self.rows = rows
         self.inputs, self.carry, self.outputs = (
-            {name: ((rows, *spec.row), _DTYPES[spec.dtype]) for name, spec in specs.items()}
+            [(name, (rows, *spec.row), _DTYPES[spec.dtype]) for name, spec in specs.items()]
             for specs in contract.by_name
         )
         self.floats = _floats(self.outputs), _floats(self.carry)
 
 
-def _floats(kinds: _ByName) -> list[str]:
-    return [name for name, (_, dtype) in kinds.items() if dtype == np.float32]
+def _floats(kinds: _Wanted) -> list[str]:
+    return [name for name, _, dtype in kinds if dtype == np.float32]
 
 
-def _are(wanted: _ByName, found: Arrays) -> bool:
+def _are(wanted: _Wanted, found: Arrays) -> bool:
     """The rules of `_array_problems`, at once; a step is checked four times."""
     if len(found) != len(wanted):
         return False
-    for name, (shape, dtype) in wanted.items():
+    for name, shape, dtype in wanted:
         array = found.get(name)
         if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != dtype:
             return False

@@ -122,7 +122,8 @@ class Rollout:
 
     def _grow(self) -> None:
         """New slots for rows that still wait, where more are waiting than slots became free."""
-        new = self._asking.take(self._most - len(self._rows))
+        free = self._most - len(self._rows)
+        new = self._asking.take(free) if free else ()
         if not len(new):
             return
         self._rows, self._fed = np.append(self._rows, new), np.append(self._fed, new)
