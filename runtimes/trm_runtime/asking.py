@@ -141,7 +141,7 @@ class Asking:
             moved = None if moved is None else moved[finite]
         if self.tries.guises is not None:
             answers = self.tries.guises.undo(answers, self.numbers(rows))
-        self._answers[rows] = answers
+        self._answers[rows[0] if len(rows) == 1 else rows] = answers  # a number is faster
         self._q_halt[rows], self._q_continue[rows] = q_halt, q_continue
         if moved is not None:
             self._moved[rows] = moved

@@ -14,9 +14,11 @@ from trm_runtime.contract import StepContract
 from trm_runtime.errors import ContractMismatchError, RejectedInputError
 from trm_runtime.message_text import MAX_LISTED
 from trm_runtime.runner import Arrays
-from trm_runtime.tensors import DTYPES, AnySpec, shape_text
+from trm_runtime.tensors import DTYPES, AnySpec, Shape, shape_text
 
 _DTYPES = {name: np.dtype(name) for name in DTYPES}
+
+_Wanted = Sequence[tuple[str, Shape, "np.dtype[Any]"]]
 
 
 def check_inputs(
@@ -54,9 +56,9 @@ def _inputs_fit(contract: StepContract, inputs: Arrays, rows: int | None) -> boo
     specs, first = contract.by_name[0], inputs.get(contract.inputs[0].name)
     if rows is None:
         rows = len(first) if isinstance(first, np.ndarray) and first.ndim else None
-    return _all_fit(specs, inputs, rows) and all(
-        _values_fit(inputs[name], _id_limit(contract, name)) for name in specs
-    )
+    if rows is None or not _are(_kinds(contract, rows).inputs, inputs):
+        return False
+    return all(_values_fit(inputs[name], _id_limit(contract, name)) for name in specs)
 
 
 def _values_fit(array: np.ndarray[Any, Any], limit: int) -> bool:
@@ -89,6 +91,8 @@ def _rows(contract: StepContract, found: Arrays) -> int | None:
 
 def check_carry(contract: StepContract, carry: Arrays, rows: int) -> None:
     """Raise RejectedInputError, listing every wrong name, dtype and shape, for a bad carry."""
+    if _are(_kinds(contract, rows).carry, carry):
+        return
     problems = _array_problems("carry", contract.by_name[1], carry, rows)
     if problems:
         raise RejectedInputError("The carry does not fit the model:", problems)
@@ -111,13 +115,23 @@ def check_step_call(
     return checked
 
 
-def check_step_output(contract: StepContract, carry: Arrays, outputs: Arrays, rows: int) -> None:
-    """Raise ContractMismatchError, listing every difference of a step's arrays."""
-    _, wanted, given = contract.by_name
-    problems = _array_problems("output", given, outputs, rows)
-    problems += _array_problems("next carry", wanted, carry, rows)
-    if problems:
-        raise ContractMismatchError("A step returned other tensors than its contract:", problems)
+def check_step_output(
+    contract: StepContract, carry: Arrays, outputs: Arrays, rows: int
+) -> list[np.ndarray[Any, Any]]:
+    """The float32 tensors of a step, those of the outputs first.
+
+    Raises ContractMismatchError, listing every difference of a step's arrays.
+    """
+    kinds = _kinds(contract, rows)
+    if not (_are(kinds.outputs, outputs) and _are(kinds.carry, carry)):
+        _, wanted, given = contract.by_name
+        problems = _array_problems("output", given, outputs, rows)
+        problems += _array_problems("next carry", wanted, carry, rows)
+        if problems:
+            title = "A step returned other tensors than its contract:"
+            raise ContractMismatchError(title, problems)
+    of_outputs, of_carry = kinds.floats
+    return [outputs[name] for name in of_outputs] + [carry[name] for name in of_carry]
 
 
 def _name_problems(role: str, wanted: Sequence[str], found: Sequence[str]) -> list[str]:
@@ -131,8 +145,6 @@ def _name_problems(role: str, wanted: Sequence[str], found: Sequence[str]) -> li
 def _array_problems(
     role: str, wanted: Mapping[str, AnySpec], found: Arrays, rows: int | None
 ) -> list[str]:
-    if _all_fit(wanted, found, rows):
-        return []
     problems = _name_problems(role, list(wanted), list(found))
     for name in (name for name in wanted if name in found):
         spec, array = wanted[name], np.asarray(found[name])
@@ -145,15 +157,37 @@ def _array_problems(
     return problems
 
 
-def _all_fit(wanted: Mapping[str, AnySpec], found: Arrays, rows: int | None) -> bool:
-    """The same rules, at once; a step is checked four times."""
+def _kinds(contract: StepContract, rows: int) -> _Kinds:
+    """Of calls with so many rows; those of the last number of rows stay with the contract."""
+    kinds: _Kinds | None = contract.memo.get(__name__)
+    if kinds is None or kinds.rows != rows:
+        kinds = contract.memo[__name__] = _Kinds(contract, rows)
+    return kinds
+
+
+class _Kinds:
+    """What arrays must be to fit, so that no step computes it again."""
+
+    def __init__(self, contract: StepContract, rows: int) -> None:
+        self.rows = rows
+        self.inputs, self.carry, self.outputs = (
+            [(name, (rows, *spec.row), _DTYPES[spec.dtype]) for name, spec in specs.items()]
+            for specs in contract.by_name
+        )
+        self.floats = _floats(self.outputs), _floats(self.carry)
+
+
+def _floats(kinds: _Wanted) -> list[str]:
+    return [name for name, _, dtype in kinds if dtype == np.float32]
+
+
+def _are(wanted: _Wanted, found: Arrays) -> bool:
+    """The rules of `_array_problems`, at once; a step is checked four times."""
     if len(found) != len(wanted):
         return False
-    for name, spec in wanted.items():
+    for name, shape, dtype in wanted:
         array = found.get(name)
-        if not isinstance(array, np.ndarray) or array.shape != (rows, *spec.row):
-            return False
-        if array.dtype != _DTYPES[spec.dtype]:
+        if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != dtype:
             return False
     return True
 

@@ -214,6 +214,16 @@ class StepContract(Shown):
         )
         return inputs, carry, outputs
 
+    @cached_property
+    def next_names(self) -> Mapping[str, str]:
+        """The name that each tensor of the carry has as an output."""
+        return {spec.name: spec.next for spec in self.carry}
+
+    @cached_property
+    def memo(self) -> dict[str, Any]:
+        """What modules computed about it, by their names; no part of its value."""
+        return {}
+
     @property
     def seq_len(self) -> int:
         """S, the number of cells of a puzzle."""

@@ -17,12 +17,14 @@ RUNNING = -1
 """In the place of an index into STOP_REASONS: not stopped yet."""
 
 
+_HALTED, _MAX_STEPS = STOP_REASONS.index("halted"), STOP_REASONS.index("max_steps")
 _FEW = 4  # numbers, up to which Python compares them sooner than numpy
 
 
 def _any_above(values: Array, limit: float) -> bool:
+    """Whether any of these numbers, none of them NaN, is above the limit."""
     if len(values) <= _FEW:
-        return any(value > limit for value in values.tolist())
+        return len(values) > 0 and max(values.tolist()) > limit
     return bool(np.count_nonzero(values > limit))
 
 
@@ -41,8 +43,8 @@ class HaltPolicy:
         if not _any_above(steps, self.max_steps - 1) and self._none_halts(q_halt, q_continue):
             return None
         reasons = np.full(len(steps), RUNNING, dtype=np.int8)
-        reasons[steps >= self.max_steps] = STOP_REASONS.index("max_steps")
-        reasons[self._halted(q_halt, q_continue, moved)] = STOP_REASONS.index("halted")
+        reasons[steps >= self.max_steps] = _MAX_STEPS
+        reasons[self._halted(q_halt, q_continue, moved)] = _HALTED
         return reasons
 
     def _none_halts(self, q_halt: Array, q_continue: Array) -> bool:

@@ -45,7 +45,7 @@ def _advance(runner: StepRunner, asking: Asking, rows: Array, slots: int) -> Ste
     contract = runner.contract
     fed = rows if contract.batch is None else np.resize(rows, slots)
     output = runner.step(asking.feeds(fed), {})
-    check_step_output(contract, output.carry, output.outputs, len(fed))
+    floats = check_step_output(contract, output.carry, output.outputs, len(fed))
     own = np.arange(len(rows))
     found = {name: array[own] for name, array in output.outputs.items()}
     asking.latch(
@@ -54,6 +54,6 @@ def _advance(runner: StepRunner, asking: Asking, rows: Array, slots: int) -> Ste
         found["answers"],
         found["q_halt_logits"],
         found["q_continue_logits"],
-        finite_rows(output, own),
+        finite_rows(floats, own),
     )
     return asking.event(rows, own, asking.end(rows), output.outputs, output.carry)

@@ -7,7 +7,7 @@ batch.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,14 @@ from trm_runtime.asking import Asking
 from trm_runtime.checks import check_step_output
 from trm_runtime.contract import StepContract
 from trm_runtime.halting import RUNNING
-from trm_runtime.runner import StepOutput, StepRunner, initial_carry, trusted_step
+from trm_runtime.runner import StepRunner, initial_carry, trusted_step
 from trm_runtime.settling import moved
 from trm_runtime.solution import STOP_REASONS, StepEvent
 
 Array = np.ndarray[Any, Any]
 
-_IDLE = -1
-_FLOAT = np.dtype(np.float32)
+_IDLE, _NONFINITE = -1, STOP_REASONS.index("nonfinite")
+_ONE = np.ones(1, dtype=np.int32)  # an array, which numpy adds sooner than a number
 _SMALL = 4096  # elements, up to which a product is faster than a sum, and takes one thread
 
 
@@ -44,7 +44,8 @@ class Rollout:
     def _arrange(self) -> None:
         """Computes what stays the same until a slot gets another row."""
         self._idle = self._rows == _IDLE
-        self._slots = np.flatnonzero(~self._idle)
+        self._slots = (~self._idle).nonzero()[0]
+        self._own = slice(None) if len(self._slots) == len(self._rows) else self._slots
         self._running = self._rows[self._slots]  # rows
         self._tokens = self._asking.feeds(self._fed) if self.active else {}
 
@@ -56,18 +57,18 @@ class Rollout:
     def advance(self) -> None:
         """One engine call, and its results for every row in it."""
         output = self._step(self._tokens, self._carry)
-        contract, slots = self._runner.contract, self._slots
-        check_step_output(contract, output.carry, output.outputs, len(self._rows))
+        contract, outputs, own = self._runner.contract, output.outputs, self._own
+        floats = check_step_output(contract, output.carry, outputs, len(self._rows))
         measured = self._asking.measured
-        change = moved(contract, self._carry, output.carry) if measured else None
+        change = moved(contract, self._carry, output.carry)[own] if measured else None
         ended = self._asking.latch(
             self._running,
-            self._asking.steps[self._running] + 1,
-            output.outputs["logits"][slots].argmax(axis=-1),
-            output.outputs["q_halt_logits"][slots],
-            output.outputs["q_continue_logits"][slots],
-            finite_rows(output, slots),
-            None if change is None else change[slots],
+            self._asking.steps[self._running] + _ONE,
+            outputs["logits"][own].argmax(axis=-1),
+            outputs["q_halt_logits"][own],
+            outputs["q_continue_logits"][own],
+            finite_rows(floats, self._slots),
+            change,
         )
         self._carry = output.carry
         self._output = output
@@ -81,15 +82,15 @@ class Rollout:
     def refill(self) -> None:
         """Give free slots to waiting rows; drop other free slots unless the batch is fixed."""
         contract, asking = self._runner.contract, self._asking
-        over = self._ended is not None and asking.reasons[self._running] != RUNNING
-        if not np.count_nonzero(over):  # so that nothing waits for a slot that is free
+        over = None if self._ended is None else asking.reasons[self._running] != RUNNING
+        if over is None or not np.count_nonzero(over):  # so that nothing waits for a free slot
             self._restart(self._idle)
             return
         idle, done = self._idle, np.zeros(len(self._rows), dtype=bool)
         done[self._slots[over]] = True
-        bad = done & (asking.reasons[self._rows] == STOP_REASONS.index("nonfinite"))
+        bad = done & (asking.reasons[self._rows] == _NONFINITE)
         self._carry = _cleared(contract, self._carry, bad)
-        freed = np.flatnonzero(done if contract.batch is None else done | idle)
+        freed = (done if contract.batch is None else done | idle).nonzero()[0]
         new = asking.take(len(freed))
         self._rows[freed] = _IDLE
         self._rows[freed[: len(new)]] = new
@@ -114,14 +115,15 @@ class Rollout:
         self._carry = self._asking.tries.disturbed(self._runner.contract, carry, numbers, steps)
 
     def _keep(self, kept: Array) -> None:
-        if kept.all():
+        if np.count_nonzero(kept) == len(kept):
             return
         self._rows, self._fed = self._rows[kept], self._fed[kept]
         self._carry = {name: array[kept] for name, array in self._carry.items()}
 
     def _grow(self) -> None:
         """New slots for rows that still wait, where more are waiting than slots became free."""
-        new = self._asking.take(self._most - len(self._rows))
+        free = self._most - len(self._rows)
+        new = self._asking.take(free) if free else ()
         if not len(new):
             return
         self._rows, self._fed = np.append(self._rows, new), np.append(self._fed, new)
@@ -129,16 +131,13 @@ class Rollout:
         self._carry = {k: np.concatenate([v, fresh[k]]) for k, v in self._carry.items()}
 
 
-def finite_rows(output: StepOutput, slots: Array) -> Array | None:
-    """(n,) bool: whether every float output and carry tensor of these slots (n,) is finite.
+def finite_rows(tensors: Sequence[Array], slots: Array) -> Array | None:
+    """(n,) bool: whether every one of these float tensors (B, ...) is finite in a slot of these.
 
-    None if all are.
+    None if all are in all.
     """
-    arrays = (*output.outputs.values(), *output.carry.values())
-    tensors = [array for array in arrays if array.dtype == _FLOAT]
-    with np.errstate(over="ignore", invalid="ignore"):
-        if math.isfinite(sum(map(_magnitude, tensors))):
-            return None
+    if math.isfinite(sum([_magnitude(tensor) for tensor in tensors])):
+        return None
     finite = np.ones(len(slots), dtype=bool)
     for tensor in tensors:
         finite &= np.isfinite(tensor[slots]).all(axis=tuple(range(1, tensor.ndim)))
@@ -146,18 +145,17 @@ def finite_rows(output: StepOutput, slots: Array) -> Array | None:
 
 
 def _magnitude(tensor: Array) -> float:
-    """A sum that is finite only if all of the tensor is."""
+    """A sum that is finite only if all of the tensor is; numpy does not warn if it is not."""
     if tensor.ndim == 1:
         return float(sum(tensor.tolist()))
     if tensor.size <= _SMALL:
-        flat = tensor.ravel()
-        return float(flat.dot(flat))
-    return float(np.add.reduce(tensor, axis=None))
+        return float(np.vdot(tensor, tensor))
+    return float(np.einsum("i->", tensor.ravel()))
 
 
 def _cleared(contract: StepContract, carry: Mapping[str, Array], slots: Array) -> dict[str, Array]:
     """The carry with some slots reset to their fill, so that no NaN reaches the next puzzle."""
-    if not slots.any():
+    if not np.count_nonzero(slots):
         return dict(carry)
     cleared = {name: array.copy() for name, array in carry.items()}
     for spec in contract.carry:

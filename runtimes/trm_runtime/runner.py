@@ -10,7 +10,6 @@ import numpy as np
 
 from trm_runtime.contract import StepContract
 from trm_runtime.display import field_table, one_line
-from trm_runtime.tensors import NEXT
 
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]  # by name
 
@@ -61,9 +60,9 @@ def trusted_step(runner: StepRunner) -> Callable[[Arrays, Arrays], StepOutput]:
 
 def step_output(contract: StepContract, tensors: Arrays) -> StepOutput:
     """The result of a step, from the tensors that its engine returned, by output name."""
-    _, carry, outputs = contract.by_name
     return StepOutput(
-        {name: tensors[name + NEXT] for name in carry}, {name: tensors[name] for name in outputs}
+        {name: tensors[after] for name, after in contract.next_names.items()},
+        {name: tensors[name] for name in contract.by_name[2]},
     )
 
 
