@@ -20,16 +20,20 @@ LARGER = 1000.0
 
 @pytest.fixture(scope="session")
 def hard_model() -> TRM:
-    """The 4x4 checkpoint, one channel of its feed-forward layer far smaller than the others.
+    """The 4x4 checkpoint, two channels of its feed-forward layer made equal.
 
-    The matrix after it is larger by as much in one row, so that nothing changes in float, and the
-    scale of each of its columns becomes too coarse for the other rows.
+    Their rows of the matrix after it are far larger than the others and cancel, so that little
+    changes in float, and the scale of each of its columns becomes too coarse for the other rows.
     """
     model = load_model(shipped_checkpoint("sudoku4"))
     ffn = model.inner.H_level.blocks[0].ffn
     gate_up, down = (np.array(layer.kernel.numpy()) for layer in (ffn.gate_up, ffn.down))
-    gate_up[:, ffn.width] /= LARGER
-    down[0] *= LARGER
+    gate, up = gate_up[:, : ffn.width], gate_up[:, ffn.width :]
+    sizes = np.linalg.norm(gate, axis=0) * np.linalg.norm(up, axis=0) * np.linalg.norm(down, axis=1)
+    lost, other = np.argsort(sizes)[:2]
+    gate[:, lost], up[:, lost] = gate[:, other], up[:, other]
+    down[lost] = LARGER * np.abs(down).max()
+    down[other] -= down[lost]
     ffn.gate_up.kernel.assign(gate_up)
     ffn.down.kernel.assign(down)
     return model

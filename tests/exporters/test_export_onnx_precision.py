@@ -117,13 +117,13 @@ def test_the_file_holds_small_weights_and_passes_its_gate(
 
 
 def test_a_row_that_takes_another_way_is_judged_among_more_rows(tmp_path: Path) -> None:
-    model = load_model(shipped_checkpoint("sudoku9"))
+    model = load_model(shipped_checkpoint("sudoku4"))
     few, path = probe_puzzles(model), tmp_path / "m.onnx"
-    kind, choices = format_named("onnx"), Choices("int8")
+    kind, choices = format_named("onnx"), Choices("int4")
     result = export(model, path, few, kind, choices)
     if not NEW and "of 6 puzzles and" in result.verdict:
         pytest.skip("the six states that this TensorFlow computes have no such row")
-    assert "of 32 puzzles and of 6 refilled slots are within the gates." in result.verdict
+    assert "of 32 puzzles is within the gates." in result.verdict
     assert " Those of 6 puzzles alone were not." in result.verdict
     steps = check(Shared(model).golden(few), open_runner(path), steps_only=True)
     assert steps.broken is not None

@@ -11,15 +11,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from onnx import numpy_helper
+
 from trm_export.exporters import onnx_precision
 from trm_export.exporters.format import Documents, Format, Job, refuse_half
+from trm_export.exporters.kept_layers import weights
 from trm_export.exporters.onnx_calibrate import calibrate
 from trm_export.exporters.onnx_convert import body_names, converted, weight_names
 from trm_export.exporters.onnx_int4 import stored_in_four_bits
 from trm_export.exporters.onnx_int4_calibrate import moved_codes, nearest_codes
 from trm_export.exporters.onnx_ports import add_int8_io
 from trm_export.exporters.onnx_products import quantise
+from trm_export.exporters.smoothing import smoothed
 from trm_export.files import CALIBRATION
+from trm_export.model import TRM
 from trm_runtime.contract import METADATA_KEY, StepContract
 from trm_runtime.drivers.onnx_file import sealed
 from trm_runtime.integer import float_contract
@@ -40,6 +45,7 @@ def _quantise(job: Job, graph: Any) -> Documents:
     if precision == "fp16":
         onnx_precision.halve(graph, weight_names(job.model) - set(job.keep))
     elif precision == "int8":
+        _smooth(job, graph)
         quantise(graph, _body(job), onnx_precision.Rows())
     elif precision == "int4":
         codes = moved_codes(job)
@@ -52,6 +58,14 @@ def _quantise(job: Job, graph: Any) -> Documents:
         quantise(graph, _body(job), onnx_precision.static(ranges))
         return {CALIBRATION: calibration.to_json()}
     return {}
+
+
+def _smooth(job: Job, graph: Any) -> None:
+    """Matrices of our own model with channels of equal size in place of its own."""
+    changed = smoothed(weights(job.model), _body(job)) if type(job.model.keras) is TRM else {}
+    for tensor in graph.initializer:
+        if tensor.name in changed:
+            tensor.CopyFrom(numpy_helper.from_array(changed[tensor.name], tensor.name))
 
 
 def _body(job: Job) -> set[str]:

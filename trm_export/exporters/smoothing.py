@@ -1,0 +1,53 @@
+"""Channels of equal size where a SwiGLU enters its ``down`` matrix, as in SmoothQuant.
+
+Rows are rounded to 8 bits there, and a few large channels leave few levels to the others (arXiv
+2211.10438). In ``(silu(x @ gate) * (x @ up)) @ down`` a channel of ``up`` may be divided by any
+number and its row of ``down`` be multiplied by it: nothing else changes, and no operator is added.
+The size of a channel is estimated from the weights, because ``x`` comes from a norm; so a file
+needs no document that says what it was calibrated on.
+
+Distance of the forced cosine from 1 on sudoku9, 200 puzzles, first step: mean 3.6e-4 instead of
+5.7e-4, worst 6e-4 instead of 2.3e-3. Rounding where a norm ends is 3e-5 of it, the weights are
+9e-5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+_STRENGTH = 0.85  # of 0.6 to 0.95, which differ little; 1 makes the channels equal
+_LEAST = 1e-6  # of a size
+
+
+def smoothed(weights: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
+    """The matrices of a `TRM` that change, by name, where both of a pair are among the names.
+
+    Args:
+        weights: ``.../gate_up`` (width, 2 channels), gates first, and ``.../down`` (channels,
+            width), with others.
+        names: the matrices that are to be rounded.
+    """
+    changed: dict[str, Array] = {}
+    for name in names:
+        layer, _, kind = name.rpartition("/")
+        down = f"{layer}/down"
+        if kind == "gate_up" and down in names:
+            gate, up = np.split(weights[name].astype(np.float64), 2, axis=1)
+            scale = _scales(gate, up, weights[down].astype(np.float64))
+            changed[name] = np.hstack([gate, up / scale]).astype(np.float32)
+            changed[down] = (weights[down] * scale[:, None]).astype(np.float32)
+    return changed
+
+
+def _scales(gate: Array, up: Array, down: Array) -> Array:
+    """(channels,) float64: what each channel is divided by, 1 in the geometric mean."""
+    size = np.maximum(np.linalg.norm(gate, axis=0) * np.linalg.norm(up, axis=0), _LEAST)
+    read = np.maximum(np.linalg.norm(down, axis=1), _LEAST)
+    scale = size**_STRENGTH / read ** (1 - _STRENGTH)
+    result: Array = scale / np.exp(np.mean(np.log(scale)))
+    return result
