@@ -18,8 +18,8 @@ weights up to 127, on a CPU with VNNI.
 
 **Activations** have heavy tails where they enter a `down` matrix: with one scale for a whole tensor
 (onnxruntime's own `quantize_dynamic`) sudoku9 falls to a cosine of 0.941. Dynamic int8 therefore
-takes one scale a row, 0.9992; a row's result then does not depend on the other rows either. Static
-int8 has only one scale; see `static`.
+takes one scale a row; a row's result then does not depend on the other rows either. It makes the
+channels there equal in size; see `smoothing`. Static int8 has only one scale; see `static`.
 
 **Time** of dynamic int8 as a multiple of `quantize_dynamic`, which looks for no rows (per channel,
 batch 1, one thread, AVX-512 with VNNI, onnxruntime 1.32, processor time, in turns):
