@@ -255,12 +255,21 @@ def test_another_answer_on_an_unsettled_puzzle_is_listed_and_judged_by_accuracy(
     assert [d.settled for d in result.decisions.differences] == [False] * 3
 
 
-def test_a_lost_puzzle_fails_where_only_accuracy_is_gated() -> None:
-    gates = Gates(exact_drop=0.1)
+@pytest.mark.parametrize(
+    ("most", "limit"),
+    [
+        (0.1, "10"),
+        (0.005, "0.5; one of 12 is 8.3 points, so compare 200 puzzles or more"),
+        (0.0, "0"),
+    ],
+)
+def test_a_lost_puzzle_fails_where_only_accuracy_is_gated(most: float, limit: str) -> None:
+    gates = Gates(exact_drop=most)
     result = compare(FakeRunner(), AlteredRunner(swapped_cell), toy_puzzles(), gates=gates)
     assert result.broken is not None
     assert result.broken.name == "task accuracy"
-    assert result.broken.problems == ("exact accuracy drops 25.00 points, expected at most 10",)
+    problem = f"exact accuracy drops 25.00 points, expected at most {limit}"
+    assert result.broken.problems == (problem,)
 
 
 def test_all_differences_are_counted_and_the_gravest_listed(

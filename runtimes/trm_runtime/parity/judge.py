@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from trm_runtime.message_text import counted
@@ -177,8 +178,16 @@ def _accuracy(gates: Gates, score: Accuracy | None, d: Decisions) -> Rung:
     drop = (len(score.lost) - excused - len(score.won)) / score.n
     if drop <= gates.exact_drop:
         return Rung(name, OK, text)
-    limit = f"expected at most {gates.exact_drop * 100:g}"
+    limit = f"expected at most {gates.exact_drop * 100:g}{_too_few(score.n, gates.exact_drop)}"
     return Rung(name, FAILED, text, (f"exact accuracy drops {drop * 100:.2f} points, {limit}",))
+
+
+def _too_few(count: int, most: float) -> str:
+    """What to do where a single lost puzzle fails the gate."""
+    if most <= 0 or 1 / count <= most:
+        return ""
+    needed = counted(math.ceil(1 / most), "puzzle")
+    return f"; one of {count} is {100 / count:.2g} points, so compare {needed} or more"
 
 
 def _ties(count: int) -> str:
