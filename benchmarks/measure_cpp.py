@@ -67,7 +67,7 @@ def main() -> None:
     print(f"| engine | {heads} |")
     print("|---" * 9 + "|")
     if not (golden := folder / "golden.npz").exists():
-        te.record(model, output=golden, count=200, control=False, device="cpu")
+        te.record(model, output=golden, count=200, states=64, control=False, device="cpu")
     puzzles = task.puzzles("test", count=MANY).inputs
     lines = ["".join(task.alphabet[cell][0] for cell in row) for row in puzzles.tolist()]
     for count in (FEW, MANY):
