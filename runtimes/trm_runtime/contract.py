@@ -224,6 +224,10 @@ class StepContract(Shown):
         """What modules computed about it, by their names; no part of its value."""
         return {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles, which are the same whatever was computed about it."""
+        return {name: value for name, value in vars(self).items() if name != "memo"}
+
     @property
     def seq_len(self) -> int:
         """S, the number of cells of a puzzle."""

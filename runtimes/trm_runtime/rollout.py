@@ -77,7 +77,8 @@ class Rollout:
     def event(self) -> StepEvent:
         """What the last call did."""
         output, ended = self._output, self._ended or self._asking.end(self._running)
-        return self._asking.event(self._running, self._slots, ended, output.outputs, output.carry)
+        slots = self._slots.copy()  # which the caller may change
+        return self._asking.event(self._running, slots, ended, output.outputs, output.carry)
 
     def refill(self) -> None:
         """Give free slots to waiting rows; drop other free slots unless the batch is fixed."""

@@ -9,6 +9,7 @@ import pytest
 
 from trm_export.checkpoints.loading import load_model
 from trm_export.checkpoints.shipped import shipped_checkpoint
+from trm_export.explain.weights_rung import weights_report
 from trm_export.exporters.choices import Choices
 from trm_export.exporters.export import export, format_named
 from trm_export.exporters.probe import probe_puzzles
@@ -49,9 +50,23 @@ def test_the_function_is_the_same_and_no_channel_is_far_larger() -> None:
     assert spread[1] < 5
 
 
-def test_a_pair_with_a_layer_in_float_is_left_alone() -> None:
+def test_what_enters_a_rounded_matrix_counts_not_what_else_is_rounded() -> None:
+    assert smoothed(weights(), PAIR[:1]) == {}
+    both, alone = smoothed(weights(), PAIR), smoothed(weights(), PAIR[1:])
+    assert alone.keys() == set(PAIR)
     for name in PAIR:
-        assert smoothed(weights(), [name]) == {}
+        np.testing.assert_array_equal(alone[name], both[name])
+
+
+def test_a_file_that_keeps_what_comes_before_in_float_is_its_model_rounded(tmp_path: Path) -> None:
+    shared = Shared(load_model(shipped_checkpoint("sudoku4")))
+    path, kind, probes = tmp_path / "m.onnx", format_named("onnx"), probe_puzzles(shared.model)
+    kept = ("H_level/block/ffn/gate_up",)
+    export(shared.model, path, probes, kind, Choices("int8", keep=kept), shared=shared)
+    found = weights_report(shared, path)
+    assert found.status == "ok"
+    of_kept = [one for one in found.weights if one.weight == kept[0]]
+    assert [(one.dtype, one.steps) for one in of_kept] == [("float32", 0.0)]
 
 
 def test_a_channel_of_zeros_is_no_fault() -> None:

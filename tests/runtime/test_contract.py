@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -348,3 +350,13 @@ def test_symmetries_of_a_contract_with_millions_of_cells_take_no_memory() -> Non
 def test_a_spec_knows_the_sizes_of_a_row() -> None:
     assert TensorSpec("logits", "float32", (None, 16, 6)).row == (16, 6)
     assert CarrySpec("steps", "steps_next", "int32", (7,), 0).row == ()
+
+
+def test_use_changes_neither_its_pickle_nor_its_copies() -> None:
+    contract = make_contract()
+    assert contract.by_name
+    before = pickle.dumps(contract)
+    contract.memo["a module"] = object()
+    assert pickle.dumps(contract) == before
+    assert copy.copy(contract).memo == {}
+    assert copy.deepcopy(contract) == contract

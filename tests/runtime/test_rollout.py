@@ -65,6 +65,20 @@ def test_an_observer_changes_nothing(batch: int | None) -> None:
     assert sum(int(event.finished.sum()) for event in events) == len(puzzles)
 
 
+@pytest.mark.parametrize("batch", [None, 4])
+def test_an_observer_may_write_into_what_is_its_own(batch: int | None) -> None:
+    def spoil(event: Any) -> None:
+        for name in ("rows", "slots", "steps", "answers", "q_halt", "q_continue", "finished"):
+            getattr(event, name)[...] = 0
+
+    puzzles = make_puzzles(23)
+    seen = solve(FakeRunner(make_contract(batch=batch)), puzzles, on_step=spoil, batch_size=4)
+    unseen = solve(FakeRunner(make_contract(batch=batch)), puzzles, batch_size=4)
+    np.testing.assert_array_equal(seen.answers, unseen.answers)
+    np.testing.assert_array_equal(seen.steps, unseen.steps)
+    assert seen.stop_reasons == unseen.stop_reasons
+
+
 def test_a_step_of_fewer_rows_is_checked_for_them() -> None:
     class Padding(FakeRunner):
         """Always returns the rows of the first call."""

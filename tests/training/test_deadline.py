@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import csv
 import sys
 import time
@@ -14,7 +15,7 @@ import pytest
 
 from trm_export.checkpoints.loading import load_model
 from trm_export.training import run as run_module
-from trm_export.training.callbacks import Validate, best_logged
+from trm_export.training.callbacks import Validate, best_logged, undrawn
 from trm_export.training.deadline import Deadline, TimeIsUpError
 from trm_export.training.recipe import Recipe, recipe_for
 from trm_export.training.run import train
@@ -150,9 +151,24 @@ def test_without_matplotlib_no_curve_is_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    result = train(small(steps=4), tmp_path / "model.keras", jit_compile=False)
+    (tmp_path / "model.png").write_bytes(b"of an earlier run")
+    result = train(small(steps=4), tmp_path / "model.keras", jit_compile=False, force=True)
     assert result.curve is None
     assert result.no_curve == NO_CURVE
     assert ("curve", NO_CURVE) in result.tables()[0].rows
-    assert not (tmp_path / "model.png").exists()
+    assert tmp_path / "model.png" not in result.files
     assert result.log is not None
+
+
+def test_a_broken_matplotlib_is_a_reason_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str, *rest: Any) -> Any:
+        if name.startswith("matplotlib"):
+            raise ImportError("libfoo.so: cannot open shared object file")
+        return real(name, *rest)
+
+    real = builtins.__import__
+    monkeypatch.setattr(builtins, "__import__", broken)
+    assert undrawn() == (
+        "No learning curve was drawn, because Matplotlib cannot be imported: libfoo.so: cannot "
+        "open shared object file; install it again."
+    )

@@ -24,18 +24,19 @@ _LEAST = 1e-6  # of a size
 
 
 def smoothed(weights: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
-    """The matrices of a `TRM` that change, by name, where both of a pair are among the names.
+    """The matrices of a `TRM` that change, by name.
 
     Args:
         weights: ``.../gate_up`` (width, 2 channels), gates first, and ``.../down`` (channels,
             width), with others.
-        names: the matrices that are to be rounded.
+        names: the matrices that are to be rounded. Where ``down`` is, ``gate_up`` changes with it,
+            though it may stay in float.
     """
     changed: dict[str, Array] = {}
-    for name in names:
-        layer, _, kind = name.rpartition("/")
-        down = f"{layer}/down"
-        if kind == "gate_up" and down in names:
+    for down in names:
+        layer, _, kind = down.rpartition("/")
+        name = f"{layer}/gate_up"
+        if kind == "down" and name in weights:
             gate, up = np.split(weights[name].astype(np.float64), 2, axis=1)
             scale = _scales(gate, up, weights[down].astype(np.float64))
             changed[name] = np.hstack([gate, up / scale]).astype(np.float32)

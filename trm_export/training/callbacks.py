@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import io
 import math
 import time
@@ -195,12 +194,19 @@ class LearningCurve(keras.callbacks.Callback):
 
 def undrawn() -> str | None:
     """Why no curve is drawn, and what to install; training needs the library for nothing else."""
-    if importlib.util.find_spec("matplotlib") is not None:
-        return None
-    return (
-        "No learning curve was drawn, because Matplotlib is not installed; install it with "
-        "`pip install matplotlib`."
-    )
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ModuleNotFoundError:
+        return (
+            "No learning curve was drawn, because Matplotlib is not installed; install it with "
+            "`pip install matplotlib`."
+        )
+    except Exception as error:  # of a library that it loads
+        return (
+            "No learning curve was drawn, because Matplotlib cannot be imported: "
+            f"{reason_of(error)}; install it again."
+        )
+    return None
 
 
 def draw_curve(log: Path, picture: Path) -> None:

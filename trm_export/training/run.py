@@ -182,7 +182,7 @@ def train(
             _save(model, validate.point, files)
     if not interrupted and backup.epoch == recipe.epochs:
         files.discard_backup()
-    curve = _existing(files.curve) if log.has_validation else None
+    curve = _existing(files.curve) if log.has_validation and not no_curve else None
     return TrainResult(
         output, log.written, curve, backup.epoch, interrupted,
         (time.monotonic() - began) / 60, validate.point, log.last.get("exact"), no_curve=no_curve,
