@@ -40,7 +40,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         plain, smooth = (Path(folder) / f"{name}.onnx" for name in ("plain", "smooth"))
         te.export(model, smooth, precision="int8")
-        with mock.patch("trm_export.exporters.onnx.smoothed", return_value={}):
+        with mock.patch("trm_export.exporters.onnx.smoothed_weights", return_value={}):
             te.export(model, plain, precision="int8")
         runners = {"as they are": open_runner(plain), "equal in size": open_runner(smooth)}
         sets = [task.puzzles("test", blanks=blanks, count=options.count).inputs

@@ -34,10 +34,9 @@ from trm_export.exporters.kept_layers import weights
 from trm_export.exporters.measured import measured_again
 from trm_export.exporters.onnx_int4_calibrate import MovedCodes
 from trm_export.exporters.shared import Shared
-from trm_export.exporters.smoothing import smoothed
+from trm_export.exporters.smoothing import smoothed_weights
 from trm_export.exporters.tflite_keep import nearest_form
 from trm_export.files import CALIBRATION, sidecar
-from trm_export.model import TRM
 from trm_export.parity.weights_report import (
     FAILED,
     OK,
@@ -228,16 +227,16 @@ class _Rung:
         """Every stored weight; those of the recipe as it scales them or moves their codes."""
         known, recipe = weights(self.exports.shared.model), self.exports.recipe
         if recipe is None:
-            return self.contents.fits({**known, **self._smoothed(known)})
+            return self.contents.fits({**known, **self._smoothed()})
         if self.precision == "int4":
             return self.contents.fits(known, MovedCodes.from_json(recipe, known).moved)
         return self.contents.fits({**known, **scaled_matrices(recipe, known)})
 
-    def _smoothed(self, known: Arrays) -> Arrays:
+    def _smoothed(self) -> Arrays:
         """The weights that dynamic int8 in ONNX scales before it rounds them."""
-        own = type(self.exports.shared.model.keras) is TRM and self.precision == "int8"
-        stored = self.contents.constants
-        return smoothed(known, [x for x in known if own and f"{x}/int8" in stored])
+        stored = self.contents.constants if self.precision == "int8" else ()
+        rounded = [name.removesuffix("/int8") for name in stored if name.endswith("/int8")]
+        return smoothed_weights(self.exports.shared.model, rounded)
 
 
 def _dtypes(constants: Arrays, graph: StoredGraph) -> set[str]:

@@ -15,16 +15,14 @@ from onnx import numpy_helper
 
 from trm_export.exporters import onnx_precision
 from trm_export.exporters.format import Documents, Format, Job, refuse_half
-from trm_export.exporters.kept_layers import weights
 from trm_export.exporters.onnx_calibrate import calibrate
 from trm_export.exporters.onnx_convert import body_names, converted, weight_names
 from trm_export.exporters.onnx_int4 import stored_in_four_bits
 from trm_export.exporters.onnx_int4_calibrate import moved_codes, nearest_codes
 from trm_export.exporters.onnx_ports import add_int8_io
 from trm_export.exporters.onnx_products import quantise
-from trm_export.exporters.smoothing import smoothed
+from trm_export.exporters.smoothing import smoothed_weights
 from trm_export.files import CALIBRATION
-from trm_export.model import TRM
 from trm_runtime.contract import METADATA_KEY, StepContract
 from trm_runtime.drivers.onnx_file import sealed
 from trm_runtime.integer import float_contract
@@ -62,7 +60,7 @@ def _quantise(job: Job, graph: Any) -> Documents:
 
 def _smooth(job: Job, graph: Any) -> None:
     """Matrices of our own model with channels of equal size in place of its own."""
-    changed = smoothed(weights(job.model), _body(job)) if type(job.model.keras) is TRM else {}
+    changed = smoothed_weights(job.model, _body(job))
     for tensor in graph.initializer:
         if tensor.name in changed:
             tensor.CopyFrom(numpy_helper.from_array(changed[tensor.name], tensor.name))

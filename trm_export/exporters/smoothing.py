@@ -17,17 +17,30 @@ from typing import Any
 
 import numpy as np
 
+from trm_export.exporters.kept_layers import weights
+from trm_export.model import TRM
+from trm_export.step.step_model import AnyModel, adapt
+
 Array = np.ndarray[Any, Any]
 
 _STRENGTH = 0.85  # of 0.6 to 0.95, which differ little; 1 makes the channels equal
 _LEAST = 1e-6  # of a size
 
 
-def smoothed(weights: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
+def smoothed_weights(model: AnyModel, names: Collection[str]) -> dict[str, Array]:
+    """The matrices of a model that change, by short name; none of a model that is not our own.
+
+    names: the matrices that are to be rounded to dynamic int8 in ONNX.
+    """
+    step_model = adapt(model)
+    return smoothed(weights(step_model), names) if type(step_model.keras) is TRM else {}
+
+
+def smoothed(saved: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
     """The matrices of a `TRM` that change, by name.
 
     Args:
-        weights: ``.../gate_up`` (width, 2 channels), gates first, and ``.../down`` (channels,
+        saved: ``.../gate_up`` (width, 2 channels), gates first, and ``.../down`` (channels,
             width), with others.
         names: the matrices that are to be rounded. Where ``down`` is, ``gate_up`` changes with it,
             though it may stay in float.
@@ -36,11 +49,11 @@ def smoothed(weights: Mapping[str, Array], names: Collection[str]) -> dict[str, 
     for down in names:
         layer, _, kind = down.rpartition("/")
         name = f"{layer}/gate_up"
-        if kind == "down" and name in weights:
-            gate, up = np.split(weights[name].astype(np.float64), 2, axis=1)
-            scale = _scales(gate, up, weights[down].astype(np.float64))
+        if kind == "down" and name in saved:
+            gate, up = np.split(saved[name].astype(np.float64), 2, axis=1)
+            scale = _scales(gate, up, saved[down].astype(np.float64))
             changed[name] = np.hstack([gate, up / scale]).astype(np.float32)
-            changed[down] = (weights[down] * scale[:, None]).astype(np.float32)
+            changed[down] = (saved[down] * scale[:, None]).astype(np.float32)
     return changed
 
 
