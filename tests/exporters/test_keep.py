@@ -160,7 +160,8 @@ def test_the_command_names_the_file_by_it(
     assert run(["onnx", model, *options]) == 0
     file = "artifacts/sudoku4-int8-keep.onnx"
     assert capsys.readouterr().out.splitlines() == [
-        file, f"{file}.json", f"{file}.keep.json", f"{file}.measured.json"
+        file, f"{file}.json", f"{file}.calibration.json", f"{file}.keep.json",
+        f"{file}.measured.json",
     ]  # fmt: skip
     assert run(["onnx", model, *options[:2], "--keep", "x"]) == 2
     assert "No layer of this model matches x; its layers are" in capsys.readouterr().err.replace(

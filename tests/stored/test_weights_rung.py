@@ -97,9 +97,12 @@ def report(subject: Subject, path: Path, *, gated: bool = False) -> WeightsRepor
 
 
 def copied(subject: Subject, folder: Path) -> Path:
-    """A copy of the healthy `.onnx` file."""
+    """A copy of the healthy `.onnx` file, with its calibration document if it has one."""
     path = folder / "copy.onnx"
     path.write_bytes(subject.healthy.read_bytes())
+    document = sidecar(subject.healthy, CALIBRATION)
+    if document.is_file():
+        sidecar(path, CALIBRATION).write_bytes(document.read_bytes())
     return path
 
 

@@ -18,8 +18,10 @@ from tests.third_party.test_protocol import odd
 from trm_export.artifacts.inspection import inspect_file
 from trm_export.commands.support.app import run
 from trm_export.errors import OutputWarning, UsageError
+from trm_export.explain.weights_rung import weights_report
 from trm_export.exporters.export import Choices, export, format_named
 from trm_export.exporters.probe import probe_puzzles
+from trm_export.files import CALIBRATION, sidecar
 from trm_runtime import solve
 from trm_runtime.open import open_runner
 from trm_runtime.parity import compare
@@ -45,6 +47,9 @@ def test_every_format_is_right(
     else:
         stored = inspect_file(path).weight_bytes  # type: ignore[union-attr]
         assert stored["int8"] > 0.7 * _matrices(their_model)
+    if (kind, precision) == ("onnx", "int8"):
+        assert not sidecar(path, CALIBRATION).exists()  # every row has a scale of its own
+        assert weights_report(their_model.shared, path).status == "ok"
 
 
 def _matrices(their_model: ThirdPartyModel) -> int:

@@ -13,6 +13,7 @@ from trm_export.exporters.calibration import reading_recipe
 from trm_export.exporters.choices import CALIBRATED, RECURSIONS, Choices
 from trm_export.exporters.export import build, plan
 from trm_export.exporters.format import Format
+from trm_export.exporters.onnx_int8_calibrate import has_scales
 from trm_export.exporters.probe import probe_puzzles
 from trm_export.exporters.shared import Shared
 from trm_export.files import CALIBRATION, sidecar
@@ -67,10 +68,18 @@ class NewExports:
         return self.shared.once(key, partial(self._made, choices))
 
     @property
+    def calibrated(self) -> bool:
+        """Whether a document beside the file has what real steps showed."""
+        name, precision = self.kind.name, self.contract.precision
+        return precision in CALIBRATED or (
+            (name, precision) == ("onnx", "int8") and has_scales(self.shared.model)
+        )
+
+    @property
     def recipe(self) -> str | None:
-        """The calibration document beside a file of static int8 or int4; None if it is missing."""
+        """The calibration document beside a calibrated file; None if it is missing."""
         document = sidecar(self.path, CALIBRATION)
-        if self.contract.precision not in CALIBRATED or not document.is_file():
+        if not self.calibrated or not document.is_file():
             return None
         with reading_recipe():
             return read_regular(document).decode()

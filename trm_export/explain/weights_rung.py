@@ -2,7 +2,7 @@
 
 An exporter is deterministic, so the file must equal a new export of the model with the same
 choices: every stored tensor that an output depends on, and every operator with its attributes. The
-grids of static int8 and the codes of int4 come from the calibration document beside the file.
+grids of int8 and the codes of int4 come from the calibration document beside the file.
 Names, order, and what no output depends on do not count.
 
 A file that keeps every layer in float32 equals a new export in any precision that keeps them. So it
@@ -29,12 +29,12 @@ from trm_export.explain.file_choices import format_of
 from trm_export.explain.new_exports import NewExport, NewExports
 from trm_export.explain.walker import walker_of
 from trm_export.exporters.calibration import RecipeError, scaled_matrices
-from trm_export.exporters.choices import CALIBRATED
 from trm_export.exporters.kept_layers import weights
 from trm_export.exporters.measured import measured_again
 from trm_export.exporters.onnx_int4_calibrate import MovedCodes
+from trm_export.exporters.onnx_int8_calibrate import Int8Scales
 from trm_export.exporters.shared import Shared
-from trm_export.exporters.smoothing import smoothed_weights
+from trm_export.exporters.smoothing import smoothed
 from trm_export.exporters.tflite_keep import nearest_form
 from trm_export.files import CALIBRATION, sidecar
 from trm_export.parity.weights_report import (
@@ -195,9 +195,9 @@ class _Rung:
 
     @property
     def _missing(self) -> str:
-        """Why a file of static int8 or int4 may differ, though it is right."""
+        """Why a calibrated file may differ, though it is right."""
         document = sidecar(self.exports.path, CALIBRATION)
-        if self.precision not in CALIBRATED or document.is_file():
+        if not self.exports.calibrated or document.is_file():
             return ""
         return f"its calibration document {document.name} is not beside it"
 
@@ -227,16 +227,18 @@ class _Rung:
         """Every stored weight; those of the recipe as it scales them or moves their codes."""
         known, recipe = weights(self.exports.shared.model), self.exports.recipe
         if recipe is None:
-            return self.contents.fits({**known, **self._smoothed()})
+            return self.contents.fits(known)
         if self.precision == "int4":
             return self.contents.fits(known, MovedCodes.from_json(recipe, known).moved)
+        if self.precision == "int8":
+            return self.contents.fits({**known, **self._smoothed(recipe, known)})
         return self.contents.fits({**known, **scaled_matrices(recipe, known)})
 
-    def _smoothed(self) -> Arrays:
-        """The weights that dynamic int8 in ONNX scales before it rounds them."""
-        stored = self.contents.constants if self.precision == "int8" else ()
-        rounded = [name.removesuffix("/int8") for name in stored if name.endswith("/int8")]
-        return smoothed_weights(self.exports.shared.model, rounded)
+    def _smoothed(self, recipe: str, known: Arrays) -> Arrays:
+        """The weights whose channels int8 in ONNX scales before it rounds them."""
+        stored = [name for name in self.contents.constants if name.endswith("/int8")]
+        rounded = [name.removesuffix("/int8") for name in stored]
+        return smoothed(known, Int8Scales.from_json(recipe, known).channels, rounded)
 
 
 def _dtypes(constants: Arrays, graph: StoredGraph) -> set[str]:

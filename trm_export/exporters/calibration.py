@@ -15,7 +15,8 @@ Knows no file format.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -80,6 +81,10 @@ class TensorRange:
     clipping: tuple[float, ...] = ()  # share of held-out values beyond the grid, by step
 
 
+Grids = Mapping[str, TensorRange]
+"""The grid of an activation by the weight that it is multiplied by."""
+
+
 @dataclass(frozen=True)
 class Calibration:
     """Where the ranges in a file come from."""
@@ -120,6 +125,34 @@ def reading_recipe() -> Iterator[None]:
         ) from error
 
 
+def grids_of(ranges: Mapping[str, TensorRange], without: Collection[str] = ()) -> Grids:
+    """Those of the observed ranges that one scale for all rows is enough for.
+
+    `without`: matrices whose activations have a scale a row in any case.
+    """
+    wide = {name: grid for name, grid in ranges.items() if not grid.fine}
+    return {
+        name: grid
+        for name, grid in wide.items()
+        if math.isfinite(grid.scale) and name not in without
+    }
+
+
+def grids_to_json(grids: Grids) -> list[dict[str, Any]]:
+    """Plain types, one entry a grid."""
+    facts = [asdict(grid) for grid in grids.values()]
+    return [{name: one[name] for name in one if name != "clipping"} for one in facts]
+
+
+def grids_from_json(found: Sequence[Mapping[str, Any]]) -> Grids:
+    """Reads what `grids_to_json` gives; ValueError for a grid that no tensor can have."""
+    grids = {one["tensor"]: TensorRange(**one) for one in found}
+    for grid in grids.values():
+        if not (0 < grid.scale < math.inf and 0 <= grid.zero_point <= 255):
+            raise ValueError(f"{grid.tensor}: no grid has scale {grid.scale}")
+    return grids
+
+
 def scaled_matrices(recipe: str, weights: Mapping[str, Array]) -> dict[str, Array]:
     """The matrices ``(out, in)`` that a document scales before they are rounded.
 
@@ -139,12 +172,14 @@ def scaled_matrices(recipe: str, weights: Mapping[str, Array]) -> dict[str, Arra
     return found
 
 
-def tensor_range(tensor: str, low: float, high: float, rms: float) -> TensorRange:
-    """The grid for the observed range of a tensor. Zero is always on it.
+def tensor_range(
+    tensor: str, low: float, high: float, rms: float, margin: float = MARGIN
+) -> TensorRange:
+    """The grid for the observed range of a tensor, wider by a margin. Zero is always on it.
 
     The rounding error of a grid is uniform: ``scale / sqrt(12)``.
     """
-    least, most = min(low * MARGIN, 0.0), max(high * MARGIN, 0.0)
+    least, most = min(low * margin, 0.0), max(high * margin, 0.0)
     scale = max((most - least) / 255, 1e-12)
     zero = round(min(max(-least / scale, 0), 255))
     fine = scale / np.sqrt(12) > FINE_ABOVE * rms

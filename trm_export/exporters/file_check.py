@@ -39,7 +39,7 @@ def opened(job: Job, file: Path, table: Path | None = None) -> StepRunner:
 
 def file_check(job: Job, candidate: StepRunner) -> FileCheck:
     """Compares the file of a job; an integer file that few puzzles fail has a second look."""
-    golden, first = _golden(job), ""
+    golden, first = recording(job), ""
     result = check(golden, candidate, steps_only=True)
     if a_row_may_decide(job, result):
         first = f" Those of {counted(result.puzzles, 'puzzle')} alone were not."
@@ -79,7 +79,7 @@ def _quick(job: Job) -> bool:
     return job.shared.few or (job.shared.steps is not None and job.contract.granularity != "loop")
 
 
-def _golden(job: Job) -> Golden:
+def recording(job: Job) -> Golden:
     """What a file is checked with: few steps, but a loop shows only answers."""
     loop = job.contract.granularity == "loop"
     if job.shared.few:

@@ -15,13 +15,15 @@ from onnx import numpy_helper
 
 from trm_export.exporters import onnx_precision
 from trm_export.exporters.format import Documents, Format, Job, refuse_half
+from trm_export.exporters.kept_layers import weights
 from trm_export.exporters.onnx_calibrate import calibrate
 from trm_export.exporters.onnx_convert import body_names, converted, weight_names
 from trm_export.exporters.onnx_int4 import stored_in_four_bits
 from trm_export.exporters.onnx_int4_calibrate import moved_codes, nearest_codes
+from trm_export.exporters.onnx_int8_calibrate import Int8Scales, has_scales, int8_scales
 from trm_export.exporters.onnx_ports import add_int8_io
 from trm_export.exporters.onnx_products import quantise
-from trm_export.exporters.smoothing import smoothed_weights
+from trm_export.exporters.smoothing import smoothed
 from trm_export.files import CALIBRATION
 from trm_runtime.contract import METADATA_KEY, StepContract
 from trm_runtime.drivers.onnx_file import sealed
@@ -43,12 +45,14 @@ def _quantise(job: Job, graph: Any) -> Documents:
     if precision == "fp16":
         onnx_precision.halve(graph, weight_names(job.model) - set(job.keep))
     elif precision == "int8":
-        _smooth(job, graph)
-        quantise(graph, _body(job), onnx_precision.Rows())
+        scales = int8_scales(job)
+        _smooth(job, graph, scales)
+        quantise(graph, _body(job), onnx_precision.Rows(grids=scales.grids))
+        return {CALIBRATION: scales.to_json()} if has_scales(job.model) else {}
     elif precision == "int4":
         codes = moved_codes(job)
         store = stored_in_four_bits(codes.moved, partial(nearest_codes, job))
-        quantise(graph, _body(job), onnx_precision.Rows(store))
+        quantise(graph, _body(job), onnx_precision.Rows(store, codes.grids))
         return {CALIBRATION: codes.to_json()}
     elif precision == "int8-static":
         calibration = calibrate(job)
@@ -58,9 +62,9 @@ def _quantise(job: Job, graph: Any) -> Documents:
     return {}
 
 
-def _smooth(job: Job, graph: Any) -> None:
-    """Matrices of our own model with channels of equal size in place of its own."""
-    changed = smoothed_weights(job.model, _body(job))
+def _smooth(job: Job, graph: Any, scales: Int8Scales) -> None:
+    """Puts matrices whose channels are of similar size in place of the model's."""
+    changed = smoothed(weights(job.model), scales.channels, _body(job))
     for tensor in graph.initializer:
         if tensor.name in changed:
             tensor.CopyFrom(numpy_helper.from_array(changed[tensor.name], tensor.name))

@@ -13,16 +13,20 @@ A file is its model if its codes are the nearest ones moved as the document says
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
 from trm_export.exporters.calibration import (
+    Grids,
+    grids_from_json,
+    grids_of,
+    grids_to_json,
     reading_recipe,
     real_samples,
     rows_per_step,
@@ -39,13 +43,14 @@ Array = np.ndarray[Any, Any]
 DAMPING = 0.01  # of the mean of the diagonal, as in the paper
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class MovedCodes:
     """By how much the codes of each matrix are not the nearest ones, and where that comes from."""
 
     engine: str  # that computed the activations
     samples_per_step: tuple[int, ...]
     moved: Mapping[str, Array]  # matrix -> (K, N) int8
+    grids: Grids  # of activations that have one scale for all rows; of older ones none
 
     def to_json(self) -> str:
         """Indented JSON text, ending in a newline; the codes packed by zlib, in base64."""
@@ -57,6 +62,7 @@ class MovedCodes:
                 {"matrix": name, "shape": moved.shape, "int8": _packed(moved)}
                 for name, moved in self.moved.items()
             ],
+            "grids": grids_to_json(self.grids),
         }
         return json.dumps(facts, indent=2) + "\n"
 
@@ -68,7 +74,7 @@ class MovedCodes:
             facts = json.loads(text)
             moved = {one["matrix"]: _unpacked(one, most) for one in facts["moved_codes"]}
             samples = tuple(facts["samples_per_step"])
-            return cls(facts["engine"], samples, moved)
+            return cls(facts["engine"], samples, moved, grids_from_json(facts.get("grids", ())))
 
 
 def _packed(moved: Array) -> str:
@@ -97,19 +103,20 @@ def moved_codes(job: Job) -> MovedCodes:
         return MovedCodes.from_json(job.recipe, weights(job.model))
     found = job.shared.once(("onnx", "moved codes"), lambda: _moved_codes(job))
     kept = {name: moved for name, moved in found.moved.items() if name not in job.keep}
-    return MovedCodes(found.engine, found.samples_per_step, kept)
+    return dataclasses.replace(found, moved=kept)
 
 
 def _moved_codes(job: Job) -> MovedCodes:
     samples, probe = some_steps(job, real_samples(job)), ActivationProbe(job)
-    moved = {}
-    for name, moments in observed(job, probe).moments.items():
+    moved, found = {}, observed(job, probe)
+    for name, moments in found.moments.items():
         values = probe.matrices[name]
         moved[name] = moved_by(nearest_codes(job, name, values), values, moments)
     return MovedCodes(
         engine=f"onnxruntime {onnxruntime.__version__}",
         samples_per_step=tuple(rows_per_step(samples)),
         moved=moved,
+        grids=grids_of(found.ranges),
     )
 
 

@@ -7,7 +7,7 @@ of the float step measures them together.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,7 @@ import onnx
 import onnxruntime
 
 from trm_export.exporters.calibration import (
+    MARGIN,
     StepSample,
     TensorRange,
     real_samples,
@@ -34,13 +35,17 @@ ROWS = 1024  # at most, of one tensor in one step, for the second moments
 
 
 class ActivationProbe:
-    """The float32 step with every activation that enters a weight among its outputs.
+    """The float32 step with activations that enter a weight among its outputs.
+
+    Args:
+        job: the model.
+        passes: of all in which a weight is multiplied by, so many evenly spread ones.
 
     Attributes:
         matrices: the weights ``(K, N)`` float32 by their names.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, passes: int | None = None) -> None:
         self._proto = converted(job, contract_for(job.model), rolled=False)
         body = body_names(job.model)
         self.matrices = {
@@ -49,6 +54,8 @@ class ActivationProbe:
         self._inputs: dict[str, list[str]] = {}  # weight -> the tensors it is multiplied by
         for node in multiplications(self._proto.graph, body):
             self._inputs.setdefault(node.input[1], []).append(node.input[0])
+        if passes is not None:
+            self._inputs = {name: _spread(all_, passes) for name, all_ in self._inputs.items()}
         self._names = list(dict.fromkeys(one for inputs in self._inputs.values() for one in inputs))
 
     @cached_property
@@ -68,11 +75,18 @@ class ActivationProbe:
             yield from ((weight, arrays[name]) for name in names)
 
 
+def _spread(names: Sequence[str], count: int) -> list[str]:
+    """At most so many of the names, the first and the last among them."""
+    places = np.linspace(0, len(names) - 1, min(count, len(names)))
+    return [names[round(place)] for place in places]
+
+
 @dataclass(frozen=True)
 class Observed:
     """What enters each weight, over all passes and steps."""
 
     ranges: Mapping[str, TensorRange]
+    channels: Mapping[str, Array]  # (K,) the largest absolute value of each
     moments: Mapping[str, Array]  # see `observe`; empty where no file needs them
 
 
@@ -86,22 +100,35 @@ def observed(job: Job, probe: ActivationProbe) -> Observed:
 
 
 def observe(
-    probe: ActivationProbe, samples: Sequence[StepSample], *, moments: bool = False
+    probe: ActivationProbe,
+    samples: Iterable[StepSample],
+    *,
+    moments: bool = False,
+    margin: float = MARGIN,
 ) -> Observed:
     """Runs the samples.
 
-    `moments`: also sum the outer products of the rows that enter each weight, ``(K, K)`` float64.
+    Args:
+        probe: the step.
+        samples: what enters it.
+        moments: also sum the outer products of the rows that enter each weight, ``(K, K)`` float64.
+        margin: of the ranges, see `tensor_range`.
     """
     rows: dict[str, list[tuple[float, float, float, int]]] = {}
+    largest: dict[str, Array] = {}
     products: dict[str, Array] = {}
     for sample in samples:
         for weight, x in probe.activations(sample):
             squares = float(np.square(x, dtype=np.float64).sum())
             rows.setdefault(weight, []).append((float(x.min()), float(x.max()), squares, x.size))
+            channels = np.abs(x).reshape(-1, x.shape[-1]).max(axis=0)
+            largest[weight] = np.maximum(largest.get(weight, 0), channels)
             if moments:
                 products[weight] = products.get(weight, 0) + _outer(x)
     return Observed(
-        {weight: _range(weight, of_weight) for weight, of_weight in rows.items()}, products
+        {weight: _range(weight, of_weight, margin) for weight, of_weight in rows.items()},
+        largest,
+        products,
     )
 
 
@@ -113,6 +140,9 @@ def _outer(x: Array) -> Array:
     return np.asarray(rows.T @ rows, np.float64)
 
 
-def _range(weight: str, rows: Sequence[tuple[float, float, float, int]]) -> TensorRange:
+def _range(
+    weight: str, rows: Sequence[tuple[float, float, float, int]], margin: float
+) -> TensorRange:
     lows, highs, squares, sizes = zip(*rows, strict=True)
-    return tensor_range(weight, min(lows), max(highs), math.sqrt(sum(squares) / sum(sizes)))
+    rms = math.sqrt(sum(squares) / sum(sizes))
+    return tensor_range(weight, min(lows), max(highs), rms, margin)

@@ -53,13 +53,13 @@ Without any search for scales it would be 0.93 and 0.89. Tried in turns, and not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, helper
 
-from trm_export.exporters.calibration import TensorRange
+from trm_export.exporters.calibration import Grids, TensorRange
 from trm_export.exporters.onnx_graph import replace
 from trm_export.exporters.onnx_products import (
     Columns,
@@ -74,7 +74,7 @@ Array = np.ndarray[Any, Any]
 
 _LARGEST_PAIR = 127  # of quantised weights; rounding adds at most one
 _ROW_LEVELS = 127  # of an activation on either side of 128, where every row has its scale
-_SMALLEST_ROW = 1e-30  # added to the divisor of a row, for rows of zeros
+_SMALLEST_ROW = 1e-30  # least divisor of a row, for rows of zeros
 _LEAST_HALVED = 256  # least elements of a matrix that is stored in float16
 
 
@@ -118,15 +118,22 @@ class Rows:
 
     The scale of `up` in ``down(silu(gate) * up)`` is multiplied after ``down``: a row that is
     divided by its own largest value loses any scale.
+
+    Args:
+        store: how a matrix is stored.
+        grids: of activations that have one calibrated scale instead, by the matrix they enter.
     """
 
-    def __init__(self, store: Store = stored_in_eight_bits) -> None:
+    def __init__(self, store: Store = stored_in_eight_bits, grids: Grids | None = None) -> None:
         self._store = store
+        self._grids = grids or {}
         self._due: dict[str, str] = {}  # value -> the scale that its rows still need
 
     def __call__(self, product: Product, uses: Uses) -> list[NodeProto]:
         """The nodes of a product."""
         x, out, weight = product.x, product.out, product.weight
+        if weight.name in self._grids:
+            return on_grid(product, self._grids[weight.name], self._store)
         scale, unit = f"{out}/some", f"{out}/x"
         nodes = self._scaled(product, uses, scale, unit)
         nodes += rounded(product, unit, "row", np.float32(1 / _ROW_LEVELS), np.uint8(128))
@@ -158,7 +165,7 @@ class Rows:
             *nodes,
             helper.make_node("Abs", [x], [size]),
             helper.make_node("ReduceMax", [size], [most], axes=[-1], keepdims=1),
-            helper.make_node("Add", [most, least], [scale]),
+            helper.make_node("Clip", [most, least], [scale]),
             helper.make_node("Reciprocal", [scale], [inverse]),
             helper.make_node("Mul", [x, inverse], [unit]),
         ]
@@ -175,7 +182,7 @@ class Rows:
         return True
 
 
-def static(ranges: Mapping[str, TensorRange]) -> Multiply:
+def static(ranges: Grids) -> Multiply:
     """8-bit multiplication with one calibrated scale a tensor.
 
     Where a tensor has large outliers, so that most values get few levels (`TensorRange.fine`), the
@@ -188,12 +195,10 @@ def static(ranges: Mapping[str, TensorRange]) -> Multiply:
     def multiply(product: Product, uses: Uses) -> list[NodeProto]:
         x, weight, grid = product.x, product.weight, ranges[product.weight.name]
         scale, zero = np.float32(grid.scale), np.uint8(grid.zero_point)
+        if not grid.fine:
+            return on_grid(product, grid, stored_in_eight_bits)
         nodes = rounded(product, x, "in", scale, zero)
         real = nodes[-1].output[0]
-        if not grid.fine:
-            for part in product.parts:
-                nodes += multiplied(stored_in_eight_bits(weight, part), real, part.out)
-            return nodes
         seen, rest = f"{product.out}/seen", f"{product.out}/rest"
         nodes += [
             helper.make_node("DequantizeLinear", nodes[-1].input, [seen]),
@@ -209,6 +214,15 @@ def static(ranges: Mapping[str, TensorRange]) -> Multiply:
         return nodes
 
     return multiply
+
+
+def on_grid(product: Product, grid: TensorRange, store: Store) -> list[NodeProto]:
+    """The nodes of a product whose activation has one calibrated scale."""
+    nodes = rounded(product, product.x, "in", np.float32(grid.scale), np.uint8(grid.zero_point))
+    real = nodes[-1].output[0]
+    for part in product.parts:
+        nodes += multiplied(store(product.weight, part), real, part.out)
+    return nodes
 
 
 def rounded(

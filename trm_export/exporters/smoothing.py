@@ -1,13 +1,8 @@
-"""Channels of equal size where a SwiGLU enters its ``down`` matrix, as in SmoothQuant.
+"""Channels of similar size where a SwiGLU enters its ``down`` matrix, as in SmoothQuant.
 
 Rows are rounded to 8 bits there, and a few large channels leave few levels to the others (arXiv
 2211.10438). In ``(silu(x @ gate) * (x @ up)) @ down`` a channel of ``up`` may be divided by any
 number and its row of ``down`` be multiplied by it: nothing else changes, and no operator is added.
-The size of a channel is estimated from the weights, because ``x`` comes from a norm; so a file
-needs no document that says what it was calibrated on.
-
-Distance of the forced cosine from 1 on sudoku9, 400 puzzles, first step: median 3.2e-4 instead of
-5.3e-4, worst 6.7e-4 instead of 2.5e-3 (`python -m benchmarks.compare_smoothing`).
 """
 
 from __future__ import annotations
@@ -23,44 +18,55 @@ from trm_export.step.step_model import AnyModel, adapt
 
 Array = np.ndarray[Any, Any]
 
-_STRENGTH = 0.85  # of 0.6 to 0.95, which differ little; 1 makes the channels equal
-_LEAST = 1e-6  # of a size
+_STRENGTH = 0.4  # of 0.3 to 0.5, which differ little; 1 makes the channels equal
+_LEAST = 1e-3  # of the largest channel: what is hardly seen in a few steps may be larger in others
+_DIGITS = 4  # after the point, for a shorter document
 
 
-def smoothed_weights(model: AnyModel, names: Collection[str]) -> dict[str, Array]:
-    """The matrices of a model that change, by short name; none of a model that is not our own.
-
-    names: the matrices that are to be rounded to dynamic int8 in ONNX.
-    """
+def smoothed_layers(model: AnyModel) -> list[str]:
+    """The ``down`` matrices, by short name, of a model of our own; none of any other."""
     step_model = adapt(model)
-    return smoothed(weights(step_model), names) if type(step_model.keras) is TRM else {}
+    if type(step_model.keras) is not TRM:
+        return []
+    saved = weights(step_model)
+    return [name for name in saved if name.endswith("/down") and _before(name) in saved]
 
 
-def smoothed(saved: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
-    """The matrices of a `TRM` that change, by name.
+def channel_scales(largest: Array) -> Array:
+    """What each channel is divided by, (channels,) float32, 1 in the geometric mean.
+
+    Args:
+        largest: (channels,) the largest absolute value that each has in real steps.
+    """
+    sizes = np.nan_to_num(largest.astype(np.float64), posinf=0.0)
+    sizes = np.maximum(sizes, max(_LEAST * sizes.max(), np.finfo(np.float32).tiny))
+    scale = sizes**_STRENGTH
+    found = np.round(scale / np.exp(np.mean(np.log(scale))), _DIGITS)
+    result: Array = np.maximum(found, 10.0**-_DIGITS).astype(np.float32)
+    return result
+
+
+def smoothed(
+    saved: Mapping[str, Array], channels: Mapping[str, Array], names: Collection[str]
+) -> dict[str, Array]:
+    """The matrices that change, by name.
 
     Args:
         saved: ``.../gate_up`` (width, 2 channels), gates first, and ``.../down`` (channels,
             width), with others.
+        channels: ``down`` -> what its channels are divided by.
         names: the matrices that are to be rounded. Where ``down`` is, ``gate_up`` changes with it,
             though it may stay in float.
     """
     changed: dict[str, Array] = {}
-    for down in names:
-        layer, _, kind = down.rpartition("/")
-        name = f"{layer}/gate_up"
-        if kind == "down" and name in saved:
-            gate, up = np.split(saved[name].astype(np.float64), 2, axis=1)
-            scale = _scales(gate, up, saved[down].astype(np.float64))
-            changed[name] = np.hstack([gate, up / scale]).astype(np.float32)
-            changed[down] = (saved[down] * scale[:, None]).astype(np.float32)
+    for down, scale in channels.items():
+        if down in names:
+            gate, up = np.split(saved[_before(down)], 2, axis=1)
+            changed[_before(down)] = np.hstack([gate, up / scale])
+            changed[down] = saved[down] * scale[:, None]
     return changed
 
 
-def _scales(gate: Array, up: Array, down: Array) -> Array:
-    """(channels,) float64: what each channel is divided by, 1 in the geometric mean."""
-    size = np.maximum(np.linalg.norm(gate, axis=0) * np.linalg.norm(up, axis=0), _LEAST)
-    read = np.maximum(np.linalg.norm(down, axis=1), _LEAST)
-    scale = size**_STRENGTH / read ** (1 - _STRENGTH)
-    result: Array = scale / np.exp(np.mean(np.log(scale)))
-    return result
+def _before(down: str) -> str:
+    """The matrix whose product enters this one."""
+    return f"{down.removesuffix('down')}gate_up"
