@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from onnx import numpy_helper
-
 from trm_export.exporters import onnx_precision
 from trm_export.exporters.format import Documents, Format, Job, refuse_half
 from trm_export.exporters.kept_layers import weights
@@ -20,9 +18,10 @@ from trm_export.exporters.onnx_calibrate import calibrate
 from trm_export.exporters.onnx_convert import body_names, converted, weight_names
 from trm_export.exporters.onnx_int4 import stored_in_four_bits
 from trm_export.exporters.onnx_int4_calibrate import moved_codes, nearest_codes
-from trm_export.exporters.onnx_int8_calibrate import Int8Scales, has_scales, int8_scales
+from trm_export.exporters.onnx_int8_calibrate import has_scales, int8_scales
 from trm_export.exporters.onnx_ports import add_int8_io
 from trm_export.exporters.onnx_products import quantise
+from trm_export.exporters.onnx_smoothing import smooth
 from trm_export.exporters.smoothing import smoothed
 from trm_export.files import CALIBRATION
 from trm_runtime.contract import METADATA_KEY, StepContract
@@ -46,7 +45,7 @@ def _quantise(job: Job, graph: Any) -> Documents:
         onnx_precision.halve(graph, weight_names(job.model) - set(job.keep))
     elif precision == "int8":
         scales = int8_scales(job)
-        _smooth(job, graph, scales)
+        smooth(graph, smoothed(weights(job.model), scales.channels, _body(job)))
         quantise(graph, _body(job), onnx_precision.Rows(grids=scales.grids))
         return {CALIBRATION: scales.to_json()} if has_scales(job.model) else {}
     elif precision == "int4":
@@ -60,14 +59,6 @@ def _quantise(job: Job, graph: Any) -> Documents:
         quantise(graph, _body(job), onnx_precision.static(ranges))
         return {CALIBRATION: calibration.to_json()}
     return {}
-
-
-def _smooth(job: Job, graph: Any, scales: Int8Scales) -> None:
-    """Puts matrices whose channels are of similar size in place of the model's."""
-    changed = smoothed(weights(job.model), scales.channels, _body(job))
-    for tensor in graph.initializer:
-        if tensor.name in changed:
-            tensor.CopyFrom(numpy_helper.from_array(changed[tensor.name], tensor.name))
 
 
 def _body(job: Job) -> set[str]:
