@@ -153,8 +153,8 @@ def test_the_command_shows_accuracy_against_bytes(
     text = capsys.readouterr().out
     for words in ("Layers by the forced error", "Accuracy against bytes", f"+ {HARD}", "passed"):
         assert words in text
-    beside = (f"{path}.{name}" for name in ("json", "keep.json", "measured.json"))
-    assert text.splitlines()[-4:] == [path, *beside]
+    documents = ("json", "calibration.json", "keep.json", "measured.json")
+    assert text.splitlines()[-5:] == [path, *(f"{path}.{name}" for name in documents)]
     assert max(map(len, text.replace(path, "").splitlines())) <= 80
 
 
