@@ -17,7 +17,7 @@ import keras
 from trm_export.checkpoints.keras_file import KerasFile, KerasFileInfo, inspect_keras, open_keras
 from trm_export.errors import CheckpointError, TRMError, reason_of
 from trm_export.model import TRM
-from trm_export.model.weightless import without_weights
+from trm_export.model.weightless import to_be_filled, without_weights
 from trm_export.step.saved_weights import load_saved, saved_weights, weights_sha256
 from trm_export.step.weights import TensorInfo, describe
 
@@ -66,7 +66,8 @@ def build(file: KerasFile) -> TRM:
         if needed > 2 * file.info.parameters + _SLACK:
             stored = f"{file.info.parameters:,} are in the file"
             raise ValueError(f"the configuration needs {needed:,} weights, {stored}")
-        return TRM.from_config(file.config)
+        with to_be_filled():
+            return TRM.from_config(file.config)
     except (TRMError, MemoryError, TypeError, ValueError) as error:
         raise CheckpointError(f"{file.info.path}: cannot be built: {reason_of(error)}.") from error
 
