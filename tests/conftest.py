@@ -26,14 +26,20 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 LONGEST = (
     "tests/exporters/test_c_source.py", "tests/commands/test_spine.py",
     "tests/explain/test_explain.py", "tests/test_contract_document.py",
-    "tests/training/test_trainer.py", "tests/stored/test_weights_rung.py",
-    "tests/exporters/test_export_tflite.py", "tests/parity/test_scale.py",
-    "tests/training/test_run.py", "tests/parity/test_control.py",
-    "tests/commands/test_all_and_bench.py",
-    "tests/commands/test_names.py", "tests/exporters/test_export_onnx_precision.py",
-    "tests/api/test_documented.py", "tests/commands/test_frameworks.py",
-    "tests/training/test_deadline.py", "tests/runtime/test_bare_venv.py",
-    "tests/training/test_without_tensorflow.py", "tests/faults/test_interrupts.py",
+    "tests/parity/test_scale.py", "tests/stored/test_weights_rung.py",
+    "tests/exporters/test_export_tflite.py", "tests/training/test_trainer.py",
+    "tests/runtime/test_bare_venv.py", "tests/training/test_run.py",
+    "tests/third_party/test_exports.py", "tests/step/test_saved_weights.py",
+    "tests/parity/test_control.py",
+    "tests/commands/test_all_and_bench.py", "tests/commands/test_tune.py",
+    "tests/parity/test_few_steps.py", "tests/fuzz/test_readers.py",
+    "tests/parity/test_command.py", "tests/parity/test_api.py", "tests/faults/test_interrupts.py",
+    "tests/training/test_deadline.py", "tests/runtime/test_servers.py",
+    "tests/commands/test_frameworks.py", "tests/commands/test_names.py",
+    "tests/exporters/test_export_onnx_precision.py", "tests/api/test_documented.py",
+    "tests/training/test_without_tensorflow.py", "tests/fuzz/test_random_models.py",
+    "tests/runtime/test_command.py", "tests/faults/test_faults.py", "tests/runtime/test_doctor.py",
+    "tests/tasks/test_hard.py", "tests/test_sbom.py", "tests/explain/test_auto_keep.py",
 )  # fmt: skip
 """Files whose tests take more than 20 seconds, longest first; `make test` begins with them."""
 CONVERTER = "tensorflow.lite.python.lite"

@@ -102,7 +102,8 @@ def test_a_compiled_model_loads_without_its_optimizer(
 def test_other_backends_load_the_same(tiny_keras: Path, backend: str) -> None:
     pytest.importorskip(backend)
     code = (
-        "import sys; from trm_export.checkpoints.loading import load_model, weights_sha256;"
+        "import sys; from trm_export.checkpoints.loading import load_model;"
+        "from trm_export.step.saved_weights import weights_sha256;"
         "print(weights_sha256(load_model(sys.argv[1])))"
     )
     environment = {**os.environ, "KERAS_BACKEND": backend}

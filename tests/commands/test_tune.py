@@ -164,18 +164,19 @@ def test_the_confidence_goes_into_the_file_and_withholds_answers(
 def test_a_confidence_of_another_threshold_or_number_of_tries_is_dropped(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    size = ["--count", "32"]  # eight times
     file, sure = str(files / "slow.onnx"), files / "sure.onnx"
-    assert run(["tune", file, "-o", str(sure), *SIZE, "--confidence"]) == 0
+    assert run(["tune", file, "-o", str(sure), *size, "--confidence"]) == 0
     kept = embedded_contract(sure)
     assert kept.confidence is not None
-    assert run(["tune", str(sure), *SIZE]) == 0
+    assert run(["tune", str(sure), *size]) == 0
     assert "dropped" not in capsys.readouterr().err
     assert embedded_contract(sure) == kept
 
     slow, other = files / "slow-and-sure.onnx", files / "other.onnx"
     rewrite(sure, replace(kept, halt=HaltRule("q_halt", 30.0)), slow, force=False)
     for before, tries in ((slow, "1"), (sure, "3")):
-        tuned = ["tune", str(before), "-o", str(other), *SIZE, "--tries", tries]
+        tuned = ["tune", str(before), "-o", str(other), *size, "--tries", tries]
         assert run([*tuned, "--dry-run"]) == 0
         assert "The confidence in the file would be dropped" in one_line(capsys)
         assert run(tuned) == 0

@@ -23,6 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import trm_export as te
 from tests.model.variants import VARIANTS, errors, random_model, random_step
+from tests.model.variants import run as stepped
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
 from trm_export.errors import ParityError, UsageError
@@ -98,9 +99,13 @@ def variant(kind: str) -> TRM:
 
 @functools.cache
 def step_of(model: TRM) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """A batch, a carry in mid-flight, and every tensor of their step in Keras, traced once."""
+    """A batch, a carry in mid-flight, and every tensor of their step in Keras.
+
+    Without `KerasRunner`, which traces each model: all of them take a single step here.
+    """
     carry, batch = random_step(model)
-    return batch, carry, dict(KerasRunner(model).step(batch, carry).tensors)
+    new, outputs = stepped(model, carry, batch)
+    return batch, carry, new | outputs
 
 
 def steps(model: TRM, runner: Any) -> Iterator[tuple[str, Any, Any]]:

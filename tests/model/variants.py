@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from trm_export.model import TRM
+from trm_export.model.weightless import to_be_filled
 
 _BASE: dict[str, Any] = {
     "vocab_size": 7, "hidden_size": 16, "num_heads": 2, "expansion": 2.0, "seq_len": 9,
@@ -54,7 +55,8 @@ def random_model(options: dict[str, Any], seed: int = 0, **more: Any) -> TRM:
     The matrices are a little small, or the recursion amplifies the rounding of float32 tenfold.
     """
     rng = np.random.default_rng(seed)
-    model = TRM(**options, **more)
+    with to_be_filled():
+        model = TRM(**options, **more)
     for variable in model.inner.weights:
         shape = tuple(variable.shape)
         spread = 1.0 if len(shape) < 2 or "init" in variable.path else 0.7 * shape[0] ** -0.5

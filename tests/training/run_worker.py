@@ -21,13 +21,17 @@ own_process()
 load_keras()
 import keras  # noqa: E402  (loaded as a command loads it, which takes half the time)
 
+from tests.training.shallow import RECIPE as NAME  # noqa: E402
+from tests.training.shallow import SHALLOW  # noqa: E402
+from trm_export.model.presets import PRESETS  # noqa: E402
 from trm_export.training import run  # noqa: E402
 from trm_export.training.recipe import recipe_for  # noqa: E402
 
 EPOCH = 12
 OUT, MODE, SIGNAL, STEP = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+PRESETS[NAME] = SHALLOW
 RECIPE = recipe_for(
-    "sudoku4", steps=4 * EPOCH, steps_per_epoch=EPOCH, batch_size=8, validate_every=1,
+    NAME, steps=4 * EPOCH, steps_per_epoch=EPOCH, batch_size=8, validate_every=1,
     validation_count=8, seed=5,
 )  # fmt: skip
 

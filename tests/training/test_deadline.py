@@ -13,7 +13,9 @@ import keras
 import numpy as np
 import pytest
 
+from tests.training.shallow import RECIPE, SHALLOW
 from trm_export.checkpoints.loading import load_model
+from trm_export.model.presets import PRESETS
 from trm_export.training import run as run_module
 from trm_export.training.callbacks import Validate, best_logged, undrawn
 from trm_export.training.deadline import Deadline, TimeIsUpError
@@ -24,9 +26,16 @@ from trm_export.training.run_files import RunFiles
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
+@pytest.fixture(autouse=True)
+def shallow_and_undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the depth of the model nor the curve, which takes 0.3 s an epoch, matters here."""
+    monkeypatch.setitem(PRESETS, RECIPE, SHALLOW)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+
 def small(**changes: Any) -> Recipe:
     usual = {"steps": 12, "steps_per_epoch": 4, "batch_size": 4, "validation_count": 4}
-    return recipe_for("sudoku4", validate_every=1, **{**usual, **changes})
+    return recipe_for(RECIPE, validate_every=1, **{**usual, **changes})
 
 
 def epochs(output: Path) -> list[int]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.training import shallow
 from trm_export.checked_arrays import read_arrays, write_arrays
 from trm_export.checkpoints.loading import load_model
 from trm_export.errors import OverwriteError, RejectedInputError
@@ -199,7 +200,10 @@ def test_the_paper_s_configurations_can_be_trained() -> None:
     assert {RECIPES[name].preset for name in papers} == papers
 
 
-def test_what_was_trained_in_bfloat16_is_saved_in_float32(tmp_path: Path) -> None:
+def test_what_was_trained_in_bfloat16_is_saved_in_float32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PRESETS, shallow.RECIPE, shallow.SHALLOW)
     path = tmp_path / "model.keras"
     recipe = small(dtype="mixed_bfloat16", batch_size=4, validation_count=4)
     train(recipe, path, jit_compile=False)

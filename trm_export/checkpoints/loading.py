@@ -17,8 +17,8 @@ import keras
 from trm_export.checkpoints.keras_file import KerasFile, KerasFileInfo, inspect_keras, open_keras
 from trm_export.errors import CheckpointError, TRMError, reason_of
 from trm_export.model import TRM
-from trm_export.model.weightless import without_weights
-from trm_export.step.saved_weights import load_saved, saved_weights, weights_sha256
+from trm_export.model.weightless import to_be_filled, without_weights
+from trm_export.step.saved_weights import SavedWeights, load_saved, saved_weights
 from trm_export.step.weights import TensorInfo, describe
 
 __all__ = ["KerasFileInfo", "fill", "inspect_keras", "load_model"]
@@ -38,10 +38,11 @@ def load_model(path: str | os.PathLike[str]) -> TRM:
     return model
 
 
-def fill(model: keras.Model, file: KerasFile) -> None:
+def fill(model: keras.Model, file: KerasFile) -> SavedWeights:
     """Gives a built model exactly the weights of the file; CheckpointError where they do not fit.
 
     The file is compared with what Keras would save for the model, so this works for any class.
+    Returns the weights as they were read back: another walk of the model would find the same.
     """
     path = file.info.path
     problems = list(_differences(describe(saved_weights(model)), file.info.tensors))
@@ -49,10 +50,12 @@ def fill(model: keras.Model, file: KerasFile) -> None:
         saved_by = f"saved by Keras {file.info.keras_version}, this is {keras.__version__}"
         raise CheckpointError(f"{path}: the weights do not fit the model ({saved_by}):", problems)
     _load(model, file)
-    if weights_sha256(model) != file.info.weights_sha256:
+    known = SavedWeights(model)
+    if known.sha256 != file.info.weights_sha256:
         raise CheckpointError(
             f"{path}: the weights that Keras loaded differ from those in the file."
         )
+    return known
 
 
 def build(file: KerasFile) -> TRM:
@@ -66,7 +69,8 @@ def build(file: KerasFile) -> TRM:
         if needed > 2 * file.info.parameters + _SLACK:
             stored = f"{file.info.parameters:,} are in the file"
             raise ValueError(f"the configuration needs {needed:,} weights, {stored}")
-        return TRM.from_config(file.config)
+        with to_be_filled():
+            return TRM.from_config(file.config)
     except (TRMError, MemoryError, TypeError, ValueError) as error:
         raise CheckpointError(f"{file.info.path}: cannot be built: {reason_of(error)}.") from error
 

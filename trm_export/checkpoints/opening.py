@@ -32,5 +32,7 @@ def open_model(
     if not file.is_ours:
         return adapt(load_third_party(file, trusted, hints), hints)
     model = build(file)
-    fill(model, file)
-    return adapt(model, hints)
+    weights = fill(model, file)
+    found = adapt(model, hints)
+    found.weights = weights
+    return found

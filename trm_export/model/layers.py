@@ -14,18 +14,19 @@ import numpy as np
 from keras import ops
 
 from trm_export.model.config import TRMConfig
+from trm_export.model.weightless import unless_filled
 
 NORM_EPSILON = 1e-5
 
 
 def lecun_truncated() -> keras.initializers.Initializer:
     """Truncated normal with standard deviation ``1 / sqrt(fan_in)``."""
-    return keras.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal")
+    return unless_filled(keras.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal"))
 
 
 def truncated_normal(std: float) -> keras.initializers.Initializer:
     """Truncated normal whose standard deviation *after* the cut at two sigma is ``std``."""
-    return keras.initializers.TruncatedNormal(stddev=std / 0.87962566103423978)
+    return unless_filled(keras.initializers.TruncatedNormal(stddev=std / 0.87962566103423978))
 
 
 def swiglu_width(size: int, expansion: float) -> int:

@@ -1,14 +1,16 @@
-"""Build models without weights, to read shapes without allocating memory."""
+"""Build models without weights, to read shapes, or without random ones, to fill them at once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import keras
 from keras.src.backend.common import global_state
 
+_ZEROS: ContextVar[bool] = ContextVar("zeros", default=False)
 _PENDING = "uninitialized_variables"  # what Keras fills when any later scope ends
 
 
@@ -26,3 +28,22 @@ def without_weights() -> Iterator[None]:
             yield
     finally:
         del pending[known:]
+
+
+@contextmanager
+def to_be_filled() -> Iterator[None]:
+    """A `TRM` built inside begins with zeros, because the caller gives it all its weights.
+
+    Drawing random ones takes as long as loading a checkpoint; JAX compiles a program for each of
+    their shapes first.
+    """
+    before = _ZEROS.set(True)
+    try:
+        yield
+    finally:
+        _ZEROS.reset(before)
+
+
+def unless_filled(initializer: keras.initializers.Initializer) -> keras.initializers.Initializer:
+    """The initializer, or zeros within `to_be_filled`."""
+    return keras.initializers.Zeros() if _ZEROS.get() else initializer

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from trm_export.errors import NoControlError, reason_of
+from trm_export.model.weightless import to_be_filled
 from trm_export.parity.checking import Measured, Units, all_parts
 from trm_export.parity.parts import Parts
 from trm_export.step.keras_runner import KerasRunner
@@ -111,7 +112,8 @@ def _stored(weight: keras.Variable) -> str:
 def _rebuilt(step: StepModel) -> keras.Model:
     """The same model with float64 instead of float32."""
     config = _widened(step.keras.get_config())
-    twin = type(step.keras).from_config(config)
+    with to_be_filled():
+        twin = type(step.keras).from_config(config)
     if not twin.built:
         carry = twin.initial_carry({"inputs": keras.ops.zeros((1, step.seq_len), "int32")})
         twin(carry, {"inputs": keras.ops.zeros((1, step.seq_len), "int32")}, training=False)

@@ -15,6 +15,7 @@ import numpy as np
 from trm_export.checkpoints.loading import load_model
 from trm_export.files import atomic_write
 from trm_export.model import TRM, preset
+from trm_export.model.weightless import to_be_filled
 from trm_export.step.saved_weights import weights_sha256
 from trm_export.tasks import Task, get_task
 from trm_export.training.backup import Backup
@@ -272,7 +273,8 @@ def _best(files: RunFiles) -> float:
 def _save(model: TRM, point: HaltingPoint | None, files: RunFiles) -> None:
     """Writes a copy of the model in float32, with the threshold that was tuned, if any was."""
     tuned = {} if point is None else {"halt_threshold": point.threshold}
-    copy = TRM.from_config({**model.get_config(), **tuned, "dtype": "float32"})
+    with to_be_filled():
+        copy = TRM.from_config({**model.get_config(), **tuned, "dtype": "float32"})
     copy.set_weights(model.get_weights())
     with atomic_write(files.output, force=True) as temporary:
         copy.save(temporary)

@@ -19,6 +19,7 @@ from trm_export.exporters.c_source.layout import ROWS, Layout, layout_of
 from trm_export.exporters.c_source.limits import Limits
 from trm_export.exporters.shared import Shared
 from trm_export.model import TRM
+from trm_export.model.weightless import to_be_filled
 from trm_export.step.keras_runner import KerasRunner
 from trm_runtime.parity import Puzzles, check, gates_for
 
@@ -91,7 +92,8 @@ class _Rounded:
 
     def __init__(self, shared: Shared, puzzles: Puzzles) -> None:
         model = shared.model.keras
-        twin = TRM.from_config(model.get_config())
+        with to_be_filled():
+            twin = TRM.from_config(model.get_config())
         twin.set_weights(model.get_weights())
         self._golden, self._runner = shared.golden(puzzles), KerasRunner(twin)
         self._layers = dense_layers(twin)
