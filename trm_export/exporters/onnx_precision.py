@@ -39,9 +39,9 @@ The same on a Xeon with VNNI and AMX, medians of 60 and of 600 steps:
 | | paper-sudoku-mlp | sudoku9 |
 |---|---|---|
 | the last line above | 1.05 | 1.17 |
-| one scale from real steps where there are no heavy tails | 0.95 | 1.04 |
-| the least divisor of a row by `Clip` instead of `Add` | **0.95** | **0.97** |
-| float32 | 3.38 | 1.85 |
+| one scale from real steps where there are no heavy tails | 0.95 | 1.05 |
+| the least divisor of a row by `Clip` instead of `Add` | **0.94** | **1.01-1.04** |
+| float32 | 3.00 | 1.89 |
 
 In batches of 64 sudoku9 takes 0.96 (1.13 with a scale a row everywhere). With one scale everywhere
 a step of sudoku9 would take 0.86. Tried in turns, and not in it:
@@ -51,9 +51,9 @@ a step of sudoku9 would take 0.86. Tried in turns, and not in it:
 - Calibrated scales of whole rows where the rows are channels (the `down` of token mixing): 3 % a
   matrix, but a row that is larger than those of calibration is clipped, and the worst cosine of 200
   puzzles falls to 0.994.
-- Norms that onnxruntime would fuse (`SimplifiedLayerNormalization`): 2 to 3 %, but none on 1.18,
-  and more operators for every other engine. `LpNormalization`: 1 %, without the epsilon. `ReduceL2`
-  and `ReduceSumSquare` in norms: nothing.
+- Norms that onnxruntime would fuse (`SimplifiedLayerNormalization`): 1 to 3 % on 1.32, but 4 %
+  slower on 1.23. `LpNormalization`: 1 %, without the epsilon. `ReduceL2` and `ReduceSumSquare` in
+  norms: nothing.
 - `down` of token mixing in float: nothing, because its products are as short as the search.
 - The larger of maximum and negative minimum instead of the largest absolute value: 1 %.
 - `MatMulNBits`: twice the time.

@@ -29,9 +29,12 @@ def smooth(graph: GraphProto, changed: Mapping[str, Array]) -> None:
 
 
 def _divided(graph: GraphProto, downs: set[str]) -> Iterator[str]:
-    """`up`, and its product with ``silu(gate)`` that enters a ``down`` matrix."""
+    """`up`, and its product with ``silu(gate)`` that enters a ``down`` matrix, maybe flattened."""
     makers = {name: node for node in graph.node for name in node.output}
     for node in multiplications(graph, downs):
         product = makers[node.input[0]]
         yield product.output[0]
-        yield from (name for name in product.input if makers[name].op_type == "Slice")
+        if product.op_type == "Reshape":
+            product = makers[product.input[0]]
+            yield product.output[0]
+        yield from (x for x in product.input if x in makers and makers[x].op_type == "Slice")
