@@ -22,15 +22,15 @@ OLDEST_TESTS := tests/step tests/third_party tests/exporters tests/parity
 
 WEB := runtimes/web
 NODE_MODULES := $(WEB)/node_modules/.installed
-# Each tool with the packages of Debian that bring it; only those of missing tools are installed.
-DEVICE_TOOLS := node:nodejs npm:npm chromium:chromium
+DEVICE_TOOLS := node npm chromium
+DEVICE_PACKAGES := nodejs npm chromium
 # Generated C: emulated Cortex-M boards, 64-bit Arm, WebAssembly.
-DEVICE_TOOLS += arm-none-eabi-gcc:gcc-arm-none-eabi,libnewlib-arm-none-eabi
-DEVICE_TOOLS += qemu-system-arm:qemu-system-arm qemu-aarch64:qemu-user
-DEVICE_TOOLS += aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu,libc6-dev-arm64-cross
-DEVICE_TOOLS += clang:clang wasm-ld:lld
+DEVICE_TOOLS += arm-none-eabi-gcc qemu-system-arm aarch64-linux-gnu-gcc qemu-aarch64 clang wasm-ld
+DEVICE_PACKAGES += gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
+DEVICE_PACKAGES += gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user clang lld
 # The C++ driver: two compilers, CMake, 64-bit Arm.
-DEVICE_TOOLS += cmake:cmake g++:g++ clang++:clang aarch64-linux-gnu-g++:g++-aarch64-linux-gnu
+DEVICE_TOOLS += cmake g++ clang++ aarch64-linux-gnu-g++
+DEVICE_PACKAGES += cmake g++ g++-aarch64-linux-gnu
 
 # A program that fails unless its Python is 3.11 to 3.N and can make environments.
 supported = import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, $(1)))
@@ -69,14 +69,13 @@ test-devices: $(VENV)/installed-dev device-tools $(NODE_MODULES)
 	@$(BIN)/python -m pytest --durations=$(DURATIONS) tests/devices
 
 device-tools:
-	@missing() { for one in $(DEVICE_TOOLS); do command -v $${one%%:*} >/dev/null || echo $$one; done; }; \
-	packages=$$(missing | sed 's/.*://; s/,/ /g'); \
-	if [ -n "$$packages" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    echo "Installing" $$packages "..."; \
+	@lacks() { for tool in $(DEVICE_TOOLS); do command -v $$tool >/dev/null || echo "$$tool"; done; }; \
+	if [ -n "$$(lacks)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing $(DEVICE_PACKAGES) ..."; \
 	    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
-	        apt-get -qq install --no-install-recommends $$packages; } >/dev/null || true; \
+	        apt-get -qq install --no-install-recommends $(DEVICE_PACKAGES); } >/dev/null || true; \
 	fi; \
-	for one in $$(missing); do echo "Missing: $${one%%:*}; the tests that need it are skipped."; done
+	for tool in $$(lacks); do echo "Missing: $$tool; the tests that need it are skipped."; done
 
 # No lock file: it would name the index. The versions are those of package.json.
 $(NODE_MODULES): $(WEB)/package.json | device-tools
