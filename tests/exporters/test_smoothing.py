@@ -84,6 +84,14 @@ def test_a_file_that_keeps_what_comes_before_in_float_is_its_model_rounded(tmp_p
     assert [(one.dtype, one.steps) for one in of_kept] == [("float32", 0.0)]
 
 
+def test_a_channel_of_zeros_is_no_fault() -> None:
+    found = weights()
+    found[PAIR[0]][:, 2] = found[PAIR[0]][:, 9] = 0
+    found[PAIR[1]][4] = 0
+    channels = {PAIR[1]: channel_scales(np.where(np.arange(8) == 2, 0, LARGEST))}
+    assert all(np.isfinite(array).all() for array in smoothed(found, channels, PAIR).values())
+
+
 def test_the_worst_puzzle_is_as_near_as_the_others(tmp_path: Path) -> None:
     """Its first step had a cosine of 0.9975 with the model's before the channels were similar."""
     shared = Shared(load_model(shipped_checkpoint("sudoku9")))

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -80,6 +80,10 @@ class TensorRange:
     fine: bool  # the rounding error is computed too, by a second product
     clipping: tuple[float, ...] = ()  # share of held-out values beyond the grid, by step
 
+    def rounds_within(self, share: float) -> bool:
+        """Whether its rounding error, which is uniform, is at most this share of the rms."""
+        return math.isfinite(self.scale) and self.scale / math.sqrt(12) <= share * self.rms
+
 
 Grids = Mapping[str, TensorRange]
 """The grid of an activation by the weight that it is multiplied by."""
@@ -125,17 +129,12 @@ def reading_recipe() -> Iterator[None]:
         ) from error
 
 
-def grids_of(ranges: Mapping[str, TensorRange], without: Collection[str] = ()) -> Grids:
+def grids_of(ranges: Mapping[str, TensorRange], share: float = FINE_ABOVE) -> Grids:
     """Those of the observed ranges that one scale for all rows is enough for.
 
-    `without`: matrices whose activations have a scale a row in any case.
+    `share`: of a tensor's rms, the most rounding error.
     """
-    wide = {name: grid for name, grid in ranges.items() if not grid.fine}
-    return {
-        name: grid
-        for name, grid in wide.items()
-        if math.isfinite(grid.scale) and name not in without
-    }
+    return {name: grid for name, grid in ranges.items() if grid.rounds_within(share)}
 
 
 def grids_to_json(grids: Grids) -> list[dict[str, Any]]:

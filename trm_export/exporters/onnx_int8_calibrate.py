@@ -12,7 +12,6 @@ Only for the `TRM`: an untrained model of another family took another way in a r
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -110,11 +109,7 @@ def _measured(job: Job) -> Int8Scales:
         engine=f"onnxruntime {onnxruntime.__version__}",
         puzzles=len(samples[0].inputs["inputs"]),
         steps=len(samples),
-        grids={
-            name: grid
-            for name, grid in grids_of(found.ranges, smooth).items()
-            if grid.scale / math.sqrt(12) <= _NOISE * grid.rms
-        },
+        grids=grids_of({k: v for k, v in found.ranges.items() if k not in smooth}, _NOISE),
         channels={name: channel_scales(found.channels[name]) for name in smooth},
     )
 
