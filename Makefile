@@ -22,15 +22,17 @@ OLDEST_TESTS := tests/step tests/third_party tests/exporters tests/parity
 
 WEB := runtimes/web
 NODE_MODULES := $(WEB)/node_modules/.installed
-DEVICE_TOOLS := node npm chromium
-DEVICE_PACKAGES := nodejs npm chromium
+# Each tool with the packages of Debian that bring it.
+DEVICE_TOOLS := node:nodejs npm:npm chromium:chromium
 # Generated C: emulated Cortex-M boards, 64-bit Arm, WebAssembly.
-DEVICE_TOOLS += arm-none-eabi-gcc qemu-system-arm aarch64-linux-gnu-gcc qemu-aarch64 clang wasm-ld
-DEVICE_PACKAGES += gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
-DEVICE_PACKAGES += gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user clang lld
+DEVICE_TOOLS += arm-none-eabi-gcc:gcc-arm-none-eabi,libnewlib-arm-none-eabi
+DEVICE_TOOLS += qemu-system-arm:qemu-system-arm qemu-aarch64:qemu-user
+DEVICE_TOOLS += aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu,libc6-dev-arm64-cross
+DEVICE_TOOLS += clang:clang wasm-ld:lld
 # The C++ driver: two compilers, CMake, 64-bit Arm.
-DEVICE_TOOLS += cmake g++ clang++ aarch64-linux-gnu-g++
-DEVICE_PACKAGES += cmake g++ g++-aarch64-linux-gnu
+DEVICE_TOOLS += cmake:cmake g++:g++ clang++:clang aarch64-linux-gnu-g++:g++-aarch64-linux-gnu
+# What clang++ links with -fsanitize=address has no command; Debian keeps it apart since 12.
+DEVICE_TOOLS += sanitizers-of-clang++:libclang-rt-dev
 
 # A program that fails unless its Python is 3.11 to 3.N and can make environments.
 supported = import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, $(1)))
@@ -68,14 +70,23 @@ test-devices: $(VENV)/installed-dev device-tools $(NODE_MODULES)
 	@$(PIP) tflite-micro || echo "Missing: tflite-micro; the tests that need it are skipped."
 	@$(BIN)/python -m pytest --durations=$(DURATIONS) tests/devices
 
+# Each tool by itself: one package that conflicts with what is installed does not keep the rest out.
 device-tools:
-	@lacks() { for tool in $(DEVICE_TOOLS); do command -v $$tool >/dev/null || echo "$$tool"; done; }; \
-	if [ -n "$$(lacks)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    echo "Installing $(DEVICE_PACKAGES) ..."; \
-	    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
-	        apt-get -qq install --no-install-recommends $(DEVICE_PACKAGES); } >/dev/null || true; \
+	@has() { case $$1 in \
+	    sanitizers-of-*) echo "int main() {}" | $${1#sanitizers-of-} -fsanitize=address -x c++ -o /dev/null - ;; \
+	    *) command -v $$1 ;; \
+	esac >/dev/null 2>&1; }; \
+	missing() { for one in $(DEVICE_TOOLS); do has $${one%%:*} || echo $$one; done; }; \
+	if [ -n "$$(missing)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get -qq update >/dev/null || true; \
+	    for one in $$(missing); do \
+	        packages=$$(echo $${one#*:} | tr , " "); \
+	        echo "Installing $$packages ..."; \
+	        DEBIAN_FRONTEND=noninteractive \
+	            apt-get -qq install --no-install-recommends $$packages >/dev/null || true; \
+	    done; \
 	fi; \
-	for tool in $$(lacks); do echo "Missing: $$tool; the tests that need it are skipped."; done
+	for one in $$(missing); do echo "Missing: $${one%%:*}; the tests that need it are skipped."; done
 
 # No lock file: it would name the index. The versions are those of package.json.
 $(NODE_MODULES): $(WEB)/package.json | device-tools
