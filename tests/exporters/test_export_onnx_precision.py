@@ -123,7 +123,7 @@ def test_a_row_that_takes_another_way_is_judged_among_more_rows(tmp_path: Path) 
     result = export(model, path, few, kind, choices)
     if not NEW and "of 6 puzzles and" in result.verdict:
         pytest.skip("the six states that this TensorFlow computes have no such row")
-    assert "of 32 puzzles is within the gates." in result.verdict
+    assert "of 32 puzzles and of 6 refilled slots are within the gates." in result.verdict
     assert " Those of 6 puzzles alone were not." in result.verdict
     steps = check(Shared(model).golden(few), open_runner(path), steps_only=True)
     assert steps.broken is not None

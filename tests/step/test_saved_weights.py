@@ -18,7 +18,7 @@ from tests.third_party.oddities import Named
 from trm_export.checkpoints.keras_file import inspect_keras
 from trm_export.checkpoints.loading import load_model
 from trm_export.checkpoints.shipped import shipped_checkpoint
-from trm_export.errors import UsageError
+from trm_export.errors import CheckpointError, UsageError
 from trm_export.exporters.export import Choices, export, format_named
 from trm_export.exporters.probe import probe_puzzles
 from trm_export.exporters.shared import Shared
@@ -174,6 +174,22 @@ def test_a_checkpoint_is_opened_without_a_file(tiny_keras: Path, hdf5_files: lis
     model = load_model(tiny_keras)
     assert hdf5_files == []
     assert weights_sha256(model) == inspect_keras(tiny_keras).weights_sha256
+
+
+def test_what_a_layer_stores_besides_numbers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = own_store()
+    monkeypatch.setattr(Stored, "save_own_variables", lambda _, store: store.update(note="text"))
+    with pytest.raises(CheckpointError, match=r"^the model: unexpected contents") as caught:
+        saved_weights(model)
+    assert "extra/vars/note: dtype <U4 is not numeric" in str(caught.value)
+
+
+def test_the_weights_are_copies(model: TRM) -> None:
+    found = saved_weights(model)
+    before = {name: array.copy() for name, array in found.items()}
+    for variable in model.trainable_variables:
+        variable.assign_add(keras.ops.ones_like(variable))
+    assert_same(found, before)
 
 
 def test_a_model_that_is_not_built_has_none() -> None:

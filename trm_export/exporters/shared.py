@@ -45,7 +45,7 @@ class Shared:
         self.steps = SOME if check == "auto" and self.model.max_steps > SOME else None
         self.threads = 1 if self.model.multiplications < _THREADS_FROM else None
         self.planned: frozenset[str] = frozenset()
-        self.runner = KerasRunner(self.model)
+        self.runner = KerasRunner(self.model, few=True)
         self._results: dict[Hashable, Any] = {}
 
     def once(self, key: Hashable, make: Callable[[], Result]) -> Result:

@@ -1,9 +1,10 @@
 """The weights of a model in memory, under the names Keras saves them by.
 
-Keras's own walk writes them, and reads them, as it does for a `.weights.h5` file, so that classes
+Keras's own walk gathers them, and reads them, as it does for a `.weights.h5` file, so that classes
 with a `save_own_variables` of their own work, names and values are those of the file, and so is the
-digest. No file is made. The walk and its HDF5 store are not of Keras's public interface, which
-takes paths only; both are the same from Keras 3.8 to 3.15.
+digest. No file is made. The walk and its stores are not of Keras's public interface, which takes
+paths only; they are the same from Keras 3.8 to 3.15. Gathering is by the store of `.npz` files,
+which are dicts until it is closed: HDF5 in memory takes twice the time.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from typing import Any, final
 
 import keras
 import numpy as np
+from keras import ops
 from keras.src.saving import saving_lib
 
 from trm_export.errors import UsageError
-from trm_export.step.weights import Arrays, digest, read_weights
+from trm_export.step.weights import Arrays, digest, only_numbers
+
+_ROOT = "__root__"  # of what a model stores itself, in the store of Keras
 
 
 def saved_weights(model: keras.Model) -> Arrays:
@@ -28,15 +32,16 @@ def saved_weights(model: keras.Model) -> Arrays:
     """
     if not model.built:
         raise UsageError(f"{model.name} has no weights yet; call it once on some data first.")
-    data = io.BytesIO()
-    store = saving_lib.H5IOStore(data, mode="w")
-    try:
-        saving_lib._save_state(
-            model, weights_store=store, assets_store=None, inner_path="", visited_saveables=set()
-        )
-    finally:
-        store.close()
-    return read_weights(data, "the model")
+    store = saving_lib.NpzIOStore("", mode="w")
+    saving_lib._save_state(
+        model, weights_store=store, assets_store=None, inner_path="", visited_saveables=set()
+    )
+    found = {
+        f"{'' if path == _ROOT else f'{path}/'}vars/{name}": np.array(ops.convert_to_numpy(value))
+        for path, group in store.contents.items()
+        for name, value in group.items()
+    }
+    return only_numbers(found, "the model")
 
 
 def load_saved(model: keras.Model, data: bytes) -> None:
@@ -110,7 +115,7 @@ def _state_of(model: keras.Model) -> bytes:
     """A digest of the values of all variables: many times faster than the walk."""
     total = hashlib.sha256()
     for variable in model.variables:
-        array = np.asarray(keras.ops.convert_to_numpy(variable.value))
+        array = np.asarray(ops.convert_to_numpy(variable.value))
         total.update(f"{variable.path} {array.dtype} {array.shape}\n".encode())
         total.update(array.tobytes())
     return total.digest()

@@ -25,6 +25,7 @@ OPTIMIZER = "optimizer"  # the top-level group of training state, no part of the
 _MAX_DEPTH = 64
 _MAX_OBJECTS = 20_000  # groups and datasets, the optimizer's included
 _NUMERIC = "biuf"
+_UNEXPECTED = "{}: unexpected contents, not written by Keras:"
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -61,6 +62,18 @@ def read_weights(source: str | os.PathLike[str] | BinaryIO, where: str) -> Array
         ) from error
 
 
+def only_numbers(arrays: Arrays, where: str) -> Arrays:
+    """Of arrays by their paths what `read_weights` would find in a file of them, and refuse."""
+    problems = [
+        _not_numeric(path, array.dtype)
+        for path, array in arrays.items()
+        if array.dtype.kind not in _NUMERIC and array.dtype != ml_dtypes.bfloat16
+    ]
+    if problems:
+        raise CheckpointError(_UNEXPECTED.format(where), problems)
+    return {path: array for path, array in sorted(arrays.items()) if not _of_optimizer(path)}
+
+
 def describe(arrays: Arrays) -> tuple[TensorInfo, ...]:
     """Path, dtype and shape of each array, sorted by path."""
     return tuple(
@@ -93,12 +106,22 @@ def _safe_datasets(file: h5py.File, where: str) -> Iterator[tuple[str, h5py.Data
     for path, dataset in _walk(file, "", set(), problems):
         found[path] = dataset
         problems += [f"{path}: {reason}" for reason in _refusals(dataset)]
+        if dataset.dtype.kind not in _NUMERIC and not _is_bfloat16(dataset):
+            problems.append(_not_numeric(path, dataset.dtype))
     stored = sum(dataset.id.get_storage_size() for dataset in found.values())
     if stored > file.id.get_filesize():
         problems.append(f"its tensors declare {stored:,} bytes, more than the file has")
     if problems:
-        raise CheckpointError(f"{where}: unexpected contents, not written by Keras:", problems)
-    return ((p, d) for p, d in found.items() if p.split("/")[0] != OPTIMIZER)
+        raise CheckpointError(_UNEXPECTED.format(where), problems)
+    return ((path, dataset) for path, dataset in found.items() if not _of_optimizer(path))
+
+
+def _of_optimizer(path: str) -> bool:
+    return path.split("/")[0] == OPTIMIZER
+
+
+def _not_numeric(path: str, dtype: Any) -> str:
+    return f"{path}: dtype {dtype} is not numeric"
 
 
 def _walk(
@@ -135,8 +158,6 @@ def _refusals(dataset: h5py.Dataset) -> Iterator[str]:
         yield "its data are chunked or compressed"
     elif dataset.id.get_storage_size() != dataset.size * dataset.dtype.itemsize:
         yield f"it declares {dataset.size} values but does not contain them"
-    if dataset.dtype.kind not in _NUMERIC and not _is_bfloat16(dataset):
-        yield f"dtype {dataset.dtype} is not numeric"
 
 
 def _is_bfloat16(dataset: h5py.Dataset) -> bool:

@@ -4,7 +4,8 @@ which the counter of the puzzles is set to.
 What a step may do wrong shows in these: the start of a carry, its continuation, a reset in
 mid-flight, and the end. Of a model whose steps take seconds, three steps of one puzzle and of one
 refilled slot are enough: at the third one the slot is halted, gets another puzzle, and its carry
-has random values, half of them NaN. In eight steps each refilled slot is reset at least twice.
+has random values, half of them NaN. In five steps each refilled slot is reset at least once, and
+goes on from there.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from trm_runtime.contract import StepContract
 Array = np.ndarray[Any, Any]
 Arrays = dict[str, Array]
 
-FEW, SOME = 3, 8  # steps
+FEW, SOME = 3, 5  # steps
 SLOT = 3  # the number of the refilled slot; see `slots`
 
 
