@@ -337,6 +337,12 @@ def test_mean_steps_are_gated_where_asked() -> None:
     result = judged(later, halting_steps=None, mean_steps=0.1)
     assert result.broken is not None
     assert result.broken.problems == ("mean steps differ by 0.17, expected at most 0.1",)
+    result = judged(later, halting_steps=None, mean_steps=0.08)
+    assert result.broken is not None
+    assert result.broken.problems == (
+        "mean steps differ by 0.17, expected at most 0.08; puzzle 2 of 12 alone makes that 0.08, "
+        "so compare 13 puzzles or more",
+    )
 
 
 def close_call(shift: float) -> Alter:

@@ -151,7 +151,8 @@ def _steps(gates: Gates, d: Decisions) -> Rung:
     problems, unlisted = [], 0
     gap = abs(d.candidate_mean_steps - d.mean_steps)
     if gates.mean_steps is not None and gap > gates.mean_steps:
-        problems.append(f"mean steps differ by {gap:.2f}, expected at most {gates.mean_steps}")
+        limit = f"expected at most {gates.mean_steps}{_one_decides(d, gates.mean_steps)}"
+        problems.append(f"mean steps differ by {gap:.2f}, {limit}")
     excused = d.steps_near_tie if gates.near_ties_excused else 0
     share = (d.steps_equal + excused) / max(d.settled, 1)
     if gates.halting_steps is not None and d.settled and share < gates.halting_steps:
@@ -164,6 +165,17 @@ def _steps(gates: Gates, d: Decisions) -> Rung:
         return Rung(name, NOT_JUDGED, f"no puzzle is settled; {text}")
     judged = gates.mean_steps is not None or gates.halting_steps is not None
     return Rung(name, OK if judged else REPORTED, text)
+
+
+def _one_decides(d: Decisions, most: float) -> str:
+    """What to do where a single puzzle's steps fail the gate."""
+    gaps = [(abs(x.got - x.expected), x.puzzle) for x in d.differences if x.kind == "halting step"]
+    steps, puzzle = max(gaps, key=lambda gap: gap[0], default=(0, 0))
+    if most <= 0 or steps / d.puzzles <= most:
+        return ""
+    needed = counted(math.ceil(steps / most), "puzzle")
+    alone = f"puzzle {puzzle} of {d.puzzles} alone makes that {steps / d.puzzles:.2f}"
+    return f"; {alone}, so compare {needed} or more"
 
 
 def _accuracy(gates: Gates, score: Accuracy | None, d: Decisions) -> Rung:
