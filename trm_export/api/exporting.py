@@ -90,7 +90,7 @@ def export(
         auto_keep: keep the worst layers in float, one after the other, until the file passes its
             gates; they may add at most so many percent of bytes. The result has the `search`.
         auto_keep_count: puzzles on which `auto_keep` judges every file.
-        check: ``"auto"`` compares the first seven steps and the last with Keras, but of a model
+        check: ``"auto"`` compares the first four steps and the last with Keras, but of a model
             whose step takes 0.05 s and more only the first, the second, the last and a reset;
             ``"full"`` every step.
         puzzles: for calibration and check, the first 64 (of a data-set folder, of its split

@@ -115,7 +115,7 @@ PuzzleTable = Annotated[
 Check = Annotated[
     Literal["auto", "full"],
     typer.Option(
-        help="Steps of the new file to compare with Keras: eight, of a big model three, or all.",
+        help="Steps of the new file to compare with Keras: five, of a big model three, or all.",
         rich_help_panel=WHAT,
     ),
 ]
