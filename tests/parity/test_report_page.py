@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import re
 from itertools import combinations
@@ -15,8 +16,10 @@ from tests.parity import reports
 from tests.parity.test_report import Page, rendered
 from tests.runtime.fakes import make_contract
 from trm_export.files import distinct_names
+from trm_export.report.board_svg import board_svg, shared_parts
 from trm_export.report.cost_figures import CostPoint, front
 from trm_export.report.decision_figures import Difference, differences, heatmap
+from trm_export.report.lost_boards import Board, Cell, LostPuzzle
 from trm_export.report.recommendation import recommendation
 from trm_export.report.svg import CHARACTER, Scale
 from trm_export.report.text import brief, power_of_ten, size_text
@@ -197,7 +200,7 @@ def test_tables_have_heads_with_a_scope_and_names_on_a_phone(
 
 def test_the_contents_lead_to_every_section(document: dict[str, Any], tmp_path: Path) -> None:
     page, _ = rendered(document, tmp_path)
-    assert [link for link in page.links if not link.startswith("#grid")] == [
+    assert [link for link in page.links if not link.startswith("#shared-")] == [
         "#files", "#file-1", "#file-2", "#provenance", "#reproduce",
     ]  # fmt: skip
     assert ("nav", {"aria-label": "Contents"}) in page.tags
@@ -314,10 +317,30 @@ def test_ticks_are_round() -> None:
 def test_a_file_takes_a_tenth_of_a_megabyte(tmp_path: Path) -> None:
     rewrite_report(SHIPPED, tmp_path / "all.html")
     text = (tmp_path / "all.html").read_text(encoding="utf-8")
-    assert len(text.encode()) < 12 * 100_000  # eleven files, and the page itself
+    assert len(text.encode()) < 11 * 100_000
     page = Page(text)
     assert len([found for _, found in page.tags if found.get("class") == "file"]) == 11
     assert page.text.count("step by step") == 8  # the files that lose puzzles show their boards
+
+
+def test_what_the_boards_of_a_puzzle_share_is_drawn_once_and_all_the_rest_on_each() -> None:
+    given, free = (functools.partial(Cell, given=given) for given in (True, False))
+    cells = [
+        (given("1", wrong=False), given("2", wrong=False), free("4", wrong=True)),
+        (given("1", wrong=False), given("3", wrong=True), free("5", wrong=False)),
+    ]
+    boards = [Board("a step", (*of_board, free("", wrong=False))) for of_board in cells]
+    puzzle = LostPuzzle("puzzle 7", 2, 0, tuple(("a side", (board,)) for board in boards))
+    shared = str(shared_parts([puzzle, puzzle]))
+    found = re.search(r'<g id="(shared-cells-\w+)" class="board">(.*?)</g>', shared)
+    assert found is not None
+    assert re.findall(r'class="(.*?)"', found[2]) == ["ground", "is-given"]
+    assert re.findall(r">(\d+)<", shared) == ["1"]
+    drawn = [str(board_svg(puzzle, board)) for board in boards]
+    assert [drawing.count(f'href="#{found[1]}"') for drawing in drawn] == [1, 1]
+    text = re.compile(r'<text(?: class="([^"]*)")?[^>]*>(\d+)<')
+    texts = [text.findall(drawing) for drawing in drawn]
+    assert texts == [[("is-wrong", "4"), ("is-given", "2")], [("is-wrong", "3"), ("", "5")]]
 
 
 def test_a_document_from_before_a_threshold_of_movement_is_read(tmp_path: Path) -> None:

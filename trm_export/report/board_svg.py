@@ -1,7 +1,11 @@
-"""Boards of puzzles as SVG, with few bytes: cells of one kind are one path, digits one text."""
+"""Boards of puzzles as SVG, with few bytes: cells of one kind are one path, digits one text.
+
+The grid is drawn once a page, and what all boards of a puzzle share once a puzzle.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
@@ -11,6 +15,7 @@ from trm_export.report.lost_boards import Board, Cell, LostPuzzle
 from trm_export.report.svg import element, words
 
 SIDE = 10  # units of a cell
+_EMPTY = Cell("", given=False, wrong=False)  # draws nothing
 _KINDS: dict[str, Callable[[Cell], bool]] = {
     "ground": lambda cell: cell.given and not (cell.wrong or cell.wall or cell.colour),
     "wall": lambda cell: cell.wall and not (cell.wrong or cell.colour),
@@ -23,31 +28,59 @@ _TEXTS: dict[str, Callable[[Cell], bool]] = {
 }
 
 
-def grid_name(puzzle: LostPuzzle) -> str:
-    """The identifier of the grid that boards of this size share."""
-    return f"grid-{puzzle.side}-{puzzle.box}-{_lines(puzzle)}"
-
-
-def grids(puzzles: Iterable[LostPuzzle]) -> Markup:
-    """The grids of all these puzzles, once each, for a page that has their boards."""
-    shared = {grid_name(puzzle): puzzle for puzzle in puzzles}
-    inside = (element("g", _grid(p), id=name) for name, p in shared.items())
-    return element("svg", [element("defs", inside)], class_="hidden") if shared else Markup("")
+def shared_parts(puzzles: Iterable[LostPuzzle]) -> Markup:
+    """What boards share, once each, for a page that has them: grids, and cells of the puzzles."""
+    parts: dict[str, Iterable[Markup]] = {}
+    for puzzle in puzzles:
+        parts[_grid_name(puzzle)] = _grid(puzzle)
+        parts[_puzzle_name(puzzle)] = _plain(_constant(puzzle), puzzle)
+    inside = [element("g", found, id=name, class_="board") for name, found in parts.items()]
+    return element("svg", [element("defs", inside)], class_="hidden") if parts else Markup("")
 
 
 def board_svg(puzzle: LostPuzzle, board: Board) -> Markup:
     """One board."""
     side, high = puzzle.side * SIDE, _lines(puzzle) * SIDE
+    own = [
+        _EMPTY if same else cell for cell, same in zip(board.cells, _constant(puzzle), strict=True)
+    ]
     parts = [
-        *(_squares(board.cells, puzzle.side, kind, fits) for kind, fits in _KINDS.items()),
-        *_coloured(board.cells, puzzle.side),
-        element("use", href=f"#{grid_name(puzzle)}"),
-        *(part for kind, fits in _TEXTS.items() for part in _digits(board, puzzle, kind, fits)),
-        *_rings(board.cells, puzzle.side),
+        element("use", href=f"#{_puzzle_name(puzzle)}"),
+        *(_squares(own, puzzle.side, kind, fits) for kind, fits in _KINDS.items()),
+        *_coloured(own, puzzle.side),
+        element("use", href=f"#{_grid_name(puzzle)}"),
+        *(part for kind, fits in _TEXTS.items() for part in _digits(own, puzzle, kind, fits)),
+        *_rings(own, puzzle.side),
     ]
     return element(
         "svg", parts, viewBox=f"-1 -1 {side + 2} {high + 2}", role="img", aria_label=board.title
     )
+
+
+def _grid_name(puzzle: LostPuzzle) -> str:
+    """The identifier of the grid that boards of this size share."""
+    return f"shared-grid-{puzzle.side}-{puzzle.box}-{_lines(puzzle)}"
+
+
+def _puzzle_name(puzzle: LostPuzzle) -> str:
+    """The identifier of the cells that all boards of a puzzle share."""
+    cells = repr((puzzle.side, _constant(puzzle)))
+    return f"shared-cells-{hashlib.sha256(cells.encode()).hexdigest()[:8]}"
+
+
+def _constant(puzzle: LostPuzzle) -> list[Cell | None]:
+    """Each given cell without a colour that is the same on all boards, None for the others."""
+    boards = [board.cells for _, boards in puzzle.sides for board in boards]
+    return [
+        cells[0] if len({*cells}) == 1 and _KINDS["ground"](cells[0]) else None
+        for cells in zip(*boards, strict=True)
+    ]
+
+
+def _plain(cells: Sequence[Cell | None], puzzle: LostPuzzle) -> Iterator[Markup]:
+    drawn = [cell or _EMPTY for cell in cells]
+    yield _squares(drawn, puzzle.side, "ground", _KINDS["ground"])
+    yield from _digits(drawn, puzzle, "is-given", _TEXTS["is-given"])
 
 
 def _lines(puzzle: LostPuzzle) -> int:
@@ -90,12 +123,12 @@ def _has(colour: str, cell: Cell) -> bool:
 
 
 def _digits(
-    board: Board, puzzle: LostPuzzle, kind: str, fits: Callable[[Cell], bool]
+    cells: Sequence[Cell], puzzle: LostPuzzle, kind: str, fits: Callable[[Cell], bool]
 ) -> Iterator[Markup]:
     """The texts of a kind; single characters are one element, with a place for each."""
     found = [
         (i % puzzle.side * SIDE + 5, i // puzzle.side * SIDE + 8, cell.text)
-        for i, cell in enumerate(board.cells)
+        for i, cell in enumerate(cells)
         if cell.text and fits(cell)
     ]
     if any(len(text) > 1 for *_, text in found):

@@ -6,7 +6,7 @@ import re
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from trm_export.report.board_svg import board_svg, grids
+from trm_export.report.board_svg import board_svg, shared_parts
 from trm_export.report.lost_boards import Board, text_board
 from trm_export.report.table import FAILED, PASSED
 from trm_export.report.view import View
@@ -35,7 +35,9 @@ def _environment(*, escape: bool) -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(md=escaped, code=fenced, mark=_class, rows_of_boards=_rows_of_boards)
-    environment.globals.update(text_board=text_board, board_svg=board_svg, grids=grids)
+    environment.globals.update(
+        text_board=text_board, board_svg=board_svg, shared_parts=shared_parts
+    )
     return environment
 
 
