@@ -81,12 +81,11 @@ def soak(runner: StepRunner, tokens: np.ndarray[Any, Any], steps: int) -> Slope:
     every = max(steps // SAMPLES, 1)
     taken: list[tuple[int, int | None]] = []
     gc.collect()
-    gc.freeze()  # what was there before; a collection is quick then
+    gc.freeze()  # what was there before, for good; a collection is quick then
     for step in range(steps):
         carry = runner.step(inputs, carry).carry
         if step % every == 0:
             taken.append((step, in_use()))
-    gc.unfreeze()
     return _slope(steps, np.array(taken[len(taken) // 2 :], float))
 
 
