@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -209,3 +210,16 @@ def test_what_keras_takes_and_we_do_not_is_a_sentence(
         model.export(tmp_path / "m.onnx", **options)
     keras_own = inspect.signature(te.TRM.__mro__[1].export).parameters
     assert list(keras_own)[:5] == list(inspect.signature(te.TRM.export).parameters)[:5]
+
+
+def test_two_threads_export_and_compare_one_model(tmp_path: Path) -> None:
+    model = te.load(shipped_checkpoint("sudoku4"))
+    names = ["a.onnx", "b.onnx", "c.tflite"]
+
+    def work(name: str) -> bool:
+        return te.compare(model, te.export(model, tmp_path / name).path, count=4).passed
+
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(work, names)) == [True] * 3
+    alone = te.export(model, tmp_path / "alone.onnx").path.read_bytes()
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes() == alone

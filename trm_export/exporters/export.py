@@ -42,6 +42,7 @@ from trm_export.files import (
 )
 from trm_export.model import TRM
 from trm_export.own_files import is_ours
+from trm_export.step.keras_runner import TRACING
 from trm_export.step.signature import contract_for, outgoing
 from trm_export.step.step_model import AnyModel, adapt
 from trm_export.version import TOOL
@@ -144,10 +145,11 @@ def build(job: Job, kind: Format, path: Path) -> tuple[Job, Documents]:
 
     Returns the job with the contract of the file, and the documents that belong beside it.
     """
-    if job.integer_io and not has_int8_io(job.contract):
-        job = dataclasses.replace(job, contract=integer_contract(job))
-    documents = _written(job, kind, path)
-    return job, {**documents, **_kept(job)}
+    with TRACING:
+        if job.integer_io and not has_int8_io(job.contract):
+            job = dataclasses.replace(job, contract=integer_contract(job))
+        documents = _written(job, kind, path)
+        return job, {**documents, **_kept(job)}
 
 
 def _kept(job: Job) -> Documents:

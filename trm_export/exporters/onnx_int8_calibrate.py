@@ -2,9 +2,8 @@
 
 An activation without heavy tails, as a norm leaves it, has one scale for all rows: looking for one
 in every row takes longer than it is worth there. Where channels differ in size, see `smoothing`,
-they are divided by what is found here. The steps are those that the file is checked with: ranges of
-one puzzle over three steps are those of many (sudoku9: the same distance of the forced cosine from
-1, within a twentieth, as from 32 puzzles over sixteen steps).
+they are divided by what is found here. A rollout of a few puzzles over all steps shows it: an
+untrained model may carry more at the last ones. Of a big model three steps have to do.
 
 Only for the `TRM`: an untrained model of another family took another way in a row with them.
 """
@@ -12,7 +11,7 @@ Only for the `TRM`: an untrained model of another family took another way in a r
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,21 +20,20 @@ import onnxruntime
 
 from trm_export.exporters.calibration import (
     Grids,
-    StepSample,
     grids_from_json,
     grids_of,
     grids_to_json,
     reading_recipe,
 )
-from trm_export.exporters.file_check import recording
 from trm_export.exporters.format import Job
 from trm_export.exporters.kept_layers import weights
 from trm_export.exporters.onnx_observe import ActivationProbe, observe
+from trm_export.exporters.shared import FEW_FROM
 from trm_export.exporters.smoothing import channel_scales, smoothed_layers
 from trm_export.step.step_model import AnyModel
 from trm_export.version import TOOL
-from trm_runtime.parity import Golden
-from trm_runtime.runner import initial_carry
+from trm_runtime.parity.few_steps import FEW
+from trm_runtime.parity.recorder import model_tokens
 
 Array = np.ndarray[Any, Any]
 
@@ -43,7 +41,8 @@ _MARGIN = 1.0  # a range is what was observed: wider by a tenth, the error is a 
 _NOISE = 0.011
 """Most rounding error of one scale, as a share of a tensor's rms. With 0.0142 in one of the four
 matrices of sudoku9, one of three recordings of 16 to 2,000 puzzles failed by a row."""
-_PUZZLES = 3  # of the recording
+_PUZZLES = 3
+_STEPS = 64  # at most
 _PASSES = 4  # of those that multiply by a matrix
 
 
@@ -81,6 +80,8 @@ class Int8Scales:
                 one["matrix"]: np.array(one["divided_by"], np.float32) for one in facts["channels"]
             }
             for name, scale in channels.items():
+                if name not in known:
+                    raise ValueError(f"the model has no matrix {name}")
                 good = (scale > 0) & (scale < np.inf)
                 if scale.shape != known[name].shape[:1] or not good.all():
                     raise ValueError(f"{name}: channels are not divided by such numbers")
@@ -103,23 +104,16 @@ def int8_scales(job: Job) -> Int8Scales:
 
 
 def _measured(job: Job) -> Int8Scales:
-    samples, smooth = list(_samples(recording(job))), smoothed_layers(job.model)
-    found = observe(ActivationProbe(job, _PASSES), samples, margin=_MARGIN)
+    probe, smooth = ActivationProbe(job, _PASSES), smoothed_layers(job.model)
+    tokens = model_tokens(probe.contract, job.puzzles)
+    inputs = {name: array[:_PUZZLES] for name, array in tokens.items()}
+    big = job.model.multiplications > FEW_FROM
+    steps = min(probe.contract.max_steps, FEW if big else _STEPS)
+    found = observe(probe, probe.rollout(inputs, steps), margin=_MARGIN)
     return Int8Scales(
         engine=f"onnxruntime {onnxruntime.__version__}",
-        puzzles=len(samples[0].inputs["inputs"]),
-        steps=len(samples),
+        puzzles=len(inputs["inputs"]),
+        steps=steps,
         grids=grids_of({k: v for k, v in found.ranges.items() if k not in smooth}, _NOISE),
         channels={name: channel_scales(found.channels[name]) for name in smooth},
     )
-
-
-def _samples(golden: Golden) -> Iterator[StepSample]:
-    """Every recorded step of some puzzles of a recording."""
-    chunk, carry = golden.chunks[0], [spec.name for spec in golden.contract.carry]
-    rows = chunk.followed[:_PUZZLES]
-    inputs = {name: array[rows] for name, array in chunk.tokens.items()}
-    entering = initial_carry(golden.contract, len(rows))
-    for step in range(len(chunk.states[carry[0]])):
-        yield StepSample(step + 1, inputs, entering, 0)
-        entering = {name: chunk.states[name][step, : len(rows)] for name in carry}

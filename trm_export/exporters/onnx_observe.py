@@ -28,8 +28,10 @@ from trm_export.exporters.format import Job
 from trm_export.exporters.onnx_convert import body_names, converted
 from trm_export.exporters.onnx_products import matrices, multiplications
 from trm_export.step.signature import contract_for
+from trm_runtime.runner import initial_carry
 
 Array = np.ndarray[Any, Any]
+Arrays = dict[str, Array]
 
 ROWS = 1024  # at most, of one tensor in one step, for the second moments
 
@@ -42,11 +44,13 @@ class ActivationProbe:
         passes: of all in which a weight is multiplied by, so many evenly spread ones.
 
     Attributes:
+        contract: of the step.
         matrices: the weights ``(K, N)`` float32 by their names.
     """
 
     def __init__(self, job: Job, passes: int | None = None) -> None:
-        self._proto = converted(job, contract_for(job.model), rolled=False)
+        self.contract = contract_for(job.model)
+        self._proto = converted(job, self.contract, rolled=False)
         body = body_names(job.model)
         self.matrices = {
             name: one.values for name, one in matrices(self._proto.graph, body).items()
@@ -73,6 +77,15 @@ class ActivationProbe:
         arrays = dict(zip(self._names, values, strict=True))
         for weight, names in self._inputs.items():
             yield from ((weight, arrays[name]) for name in names)
+
+    def rollout(self, inputs: Arrays, steps: int) -> Iterator[StepSample]:
+        """What enters each of the first steps of some puzzles, each from the carry of the last."""
+        carry = initial_carry(self.contract, len(inputs["inputs"]))
+        after = [spec.next for spec in self.contract.carry]
+        for step in range(1, steps + 1):
+            yield StepSample(step, inputs, carry, 0)
+            values = self._session.run(after, {**inputs, **carry})
+            carry = dict(zip(carry, values, strict=True))
 
 
 def _spread(names: Sequence[str], count: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -18,6 +19,9 @@ from trm_export.step.step_model import AnyModel, StepModel, adapt
 from trm_runtime.checks import check_step_call
 from trm_runtime.contract import StepContract
 from trm_runtime.runner import Arrays, StepOutput, step_output
+
+TRACING = threading.RLock()
+"""Held while a model is traced or converted, and while calls of its layers are replaced."""
 
 
 @final
@@ -107,14 +111,15 @@ def _graphs_of_stacks(model: keras.Model) -> dict[Any, Callable[..., Any]]:
 
 @contextmanager
 def _called(graphs: Mapping[Any, Callable[..., Any]]) -> Iterator[None]:
-    """While the block runs, these stacks are their graphs."""
-    for stack, graph in graphs.items():
-        stack.call = graph
-    try:
-        yield
-    finally:
-        for stack in graphs:
-            del stack.call
+    """While the block runs, these stacks are their graphs; one thread at a time."""
+    with TRACING:
+        for stack, graph in graphs.items():
+            stack.call = graph
+        try:
+            yield
+        finally:
+            for stack in graphs:
+                del stack.call
 
 
 def _refuse_foreign(model: StepModel, used: Sequence[Any]) -> None:
