@@ -64,7 +64,7 @@ def test_what_enters_gate_and_up_has_one_scale_and_down_has_channels(
         name: len(array) for name, array in downs.items()
     }
     assert max(scale.max() / scale.min() for scale in found.channels.values()) > 2
-    assert (found.puzzles, found.steps) == (3, 8)
+    assert (found.puzzles, found.steps) == (4, 8)
 
 
 @pytest.mark.parametrize(
