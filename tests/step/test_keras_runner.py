@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import trm_export as te
 from tests.tensorflow_version import NEW
+from trm_export.errors import ProtocolError
 from trm_export.model.presets import preset
 from trm_export.step.keras_runner import KerasRunner
 from trm_export.step.signature import graph_function, incoming
@@ -58,3 +59,21 @@ def test_a_stack_is_traced_once_and_computes_the_same_bits(family: str, few: boo
     kinds = [node.op for node in graph.graph.as_graph_def().node]
     calls = [kind for kind in kinds if kind.endswith("PartitionedCall")]
     assert len(calls) == model.keras.config.h_cycles * (model.keras.config.l_cycles + 1)
+
+
+class Adjusted(te.TRM):
+    """Has a variable that Keras does not track."""
+
+    def call(self, carry: Any, batch: Any, training: bool = False, **options: Any) -> Any:
+        new, outputs = super().call(carry, batch, training=training, **options)
+        return new, {**outputs, "logits": outputs["logits"] + self.__dict__["shift"]}
+
+
+def test_a_subclass_with_a_variable_of_its_own_is_refused_for_few_calls_too() -> None:
+    model = Adjusted(**preset("sudoku4"))
+    model.__dict__["shift"] = tf.Variable(0.5)
+    for few in (False, True):
+        runner = KerasRunner(adapt(model), few=few)
+        tokens = np.ones((1, 16), np.int32)
+        with pytest.raises(ProtocolError, match="variables that are not Keras weights"):
+            runner.step({"inputs": tokens}, initial_carry(runner.contract, 1))

@@ -32,7 +32,7 @@ class KerasRunner:
         model: one that follows the protocol.
         batch: fixed number of rows, or None for any.
         granularity: ``"step"``, or ``"block"`` for a single pass a call.
-        few: whether some tens of calls are all: the first one of a `TRM` then takes a third of the
+        few: whether some tens of calls are all: the first one of a `TRM` then takes half of the
             time on TensorFlow (sudoku9: 0.4 s instead of 0.85 s), each of the others some 10 ms
             more; no bit of a result changes.
     """
@@ -64,7 +64,7 @@ def _compiled(model: StepModel, contract: StepContract, few: bool) -> Callable[.
     """A graph traced once for every batch size on TensorFlow, eager elsewhere.
 
     A model that reads the number of rows as a Python number gets one graph per batch size. For a
-    few calls of a `TRM` only its stacks are graphs.
+    few calls of a `TRM` only its stacks are graphs; a subclass may use what is refused below.
     """
     step = graph_function(model, contract)
     if keras.backend.backend() != "tensorflow":
@@ -72,7 +72,7 @@ def _compiled(model: StepModel, contract: StepContract, few: bool) -> Callable[.
     import tensorflow as tf
 
     stacks = _graphs_of_stacks(model.keras)
-    if few and stacks:
+    if few and type(model.keras) is TRM:
 
         def with_graphs(**given: Any) -> dict[str, Any]:
             with _called(stacks):
