@@ -181,7 +181,7 @@ def files_of(model: Any, name: str, folder: Path) -> tuple[dict[str, Path], dict
     for size in SIZES:
         path = folder / f"{name}-{size}.onnx"
         timed[f"`MatMulNBits`, blocks of {size}"] = n_bits(job, path, size)
-    inputs = observe(ActivationProbe(job), real_samples(job), moments=True).moments
+    inputs = observe(map(ActivationProbe(job).activations, real_samples(job)), moments=True).moments
     others = dict[str, Path]()
     for number, (way, change) in enumerate(WAYS.items()):
         others[way] = stored(job, folder / f"{name}-{number}.onnx", change, inputs)

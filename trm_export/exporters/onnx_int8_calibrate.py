@@ -28,7 +28,6 @@ from trm_export.exporters.calibration import (
 from trm_export.exporters.format import Job
 from trm_export.exporters.kept_layers import weights
 from trm_export.exporters.onnx_observe import ActivationProbe, observe
-from trm_export.exporters.shared import FEW_FROM
 from trm_export.exporters.smoothing import channel_scales, smoothed_layers
 from trm_export.step.step_model import AnyModel
 from trm_export.version import TOOL
@@ -107,9 +106,8 @@ def _measured(job: Job) -> Int8Scales:
     probe, smooth = ActivationProbe(job, _PASSES), smoothed_layers(job.model)
     tokens = model_tokens(probe.contract, job.puzzles)
     inputs = {name: array[:_PUZZLES] for name, array in tokens.items()}
-    big = job.model.multiplications > FEW_FROM
-    steps = min(probe.contract.max_steps, FEW if big else _STEPS)
-    found = observe(probe, probe.rollout(inputs, steps), margin=_MARGIN)
+    steps = min(probe.contract.max_steps, FEW if job.shared.big else _STEPS)
+    found = observe(probe.rollout(inputs, steps), margin=_MARGIN)
     return Int8Scales(
         engine=f"onnxruntime {onnxruntime.__version__}",
         puzzles=len(inputs["inputs"]),

@@ -32,6 +32,7 @@ from trm_runtime.runner import initial_carry
 
 Array = np.ndarray[Any, Any]
 Arrays = dict[str, Array]
+Activations = Iterator[tuple[str, Array]]
 
 ROWS = 1024  # at most, of one tensor in one step, for the second moments
 
@@ -71,21 +72,24 @@ class ActivationProbe:
             self._proto.SerializeToString(), providers=["CPUExecutionProvider"]
         )
 
-    def activations(self, sample: StepSample) -> Iterator[tuple[str, Array]]:
+    def activations(self, sample: StepSample) -> Activations:
         """Each weight with each tensor that it is multiplied by, float32."""
-        values = self._session.run(self._names, {**sample.inputs, **sample.carry})
-        arrays = dict(zip(self._names, values, strict=True))
-        for weight, names in self._inputs.items():
-            yield from ((weight, arrays[name]) for name in names)
+        return self._run(sample.inputs, sample.carry)[0]
 
-    def rollout(self, inputs: Arrays, steps: int) -> Iterator[StepSample]:
-        """What enters each of the first steps of some puzzles, each from the carry of the last."""
+    def rollout(self, inputs: Arrays, steps: int) -> Iterator[Activations]:
+        """`activations` of the first steps of some puzzles, each from the carry of the last."""
         carry = initial_carry(self.contract, len(inputs["inputs"]))
+        for _ in range(steps):
+            found, carry = self._run(inputs, carry)
+            yield found
+
+    def _run(self, inputs: Arrays, carry: Arrays) -> tuple[Activations, Arrays]:
+        """The activations of one step, and its next carry."""
         after = [spec.next for spec in self.contract.carry]
-        for step in range(1, steps + 1):
-            yield StepSample(step, inputs, carry, 0)
-            values = self._session.run(after, {**inputs, **carry})
-            carry = dict(zip(carry, values, strict=True))
+        values = self._session.run([*self._names, *after], {**inputs, **carry})
+        arrays = dict(zip([*self._names, *after], values, strict=True))
+        pairs = ((weight, arrays[name]) for weight, all_ in self._inputs.items() for name in all_)
+        return pairs, {spec.name: arrays[spec.next] for spec in self.contract.carry}
 
 
 def _spread(names: Sequence[str], count: int) -> list[str]:
@@ -108,30 +112,29 @@ def observed(job: Job, probe: ActivationProbe) -> Observed:
     moments = "int4" in (job.contract.precision, *job.shared.planned)
     samples = some_steps(job, real_samples(job))
     return job.shared.once(
-        ("onnx", "observed", moments), lambda: observe(probe, samples, moments=moments)
+        ("onnx", "observed", moments),
+        lambda: observe(map(probe.activations, samples), moments=moments),
     )
 
 
 def observe(
-    probe: ActivationProbe,
-    samples: Iterable[StepSample],
+    steps: Iterable[Activations],
     *,
     moments: bool = False,
     margin: float = MARGIN,
 ) -> Observed:
-    """Runs the samples.
+    """What enters each weight over some steps.
 
     Args:
-        probe: the step.
-        samples: what enters it.
+        steps: the activations of each.
         moments: also sum the outer products of the rows that enter each weight, ``(K, K)`` float64.
         margin: of the ranges, see `tensor_range`.
     """
     rows: dict[str, list[tuple[float, float, float, int]]] = {}
     largest: dict[str, Array] = {}
     products: dict[str, Array] = {}
-    for sample in samples:
-        for weight, x in probe.activations(sample):
+    for activations in steps:
+        for weight, x in activations:
             squares = float(np.square(x, dtype=np.float64).sum())
             rows.setdefault(weight, []).append((float(x.min()), float(x.max()), squares, x.size))
             channels = np.abs(x).reshape(-1, x.shape[-1]).max(axis=0)

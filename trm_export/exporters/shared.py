@@ -32,6 +32,7 @@ class Shared:
     Attributes:
         model: the model, adapted.
         runner: the Keras model as a runner with a dynamic batch.
+        big: whether a step has more than `FEW_FROM` multiplications.
         few: files are checked at a few steps of one puzzle, because the model is big and the check
             "auto".
         steps: how many steps the files of other models are checked at; None for all.
@@ -41,7 +42,8 @@ class Shared:
 
     def __init__(self, model: AnyModel, check: str = "auto") -> None:
         self.model = adapt(model)
-        self.few = check == "auto" and self.model.multiplications > FEW_FROM
+        self.big = self.model.multiplications > FEW_FROM
+        self.few = check == "auto" and self.big
         self.steps = SOME if check == "auto" and self.model.max_steps > SOME else None
         self.threads = 1 if self.model.multiplications < _THREADS_FROM else None
         self.planned: frozenset[str] = frozenset()
@@ -58,7 +60,7 @@ class Shared:
 
     def return_memory(self) -> None:
         """After a stage of a big model; of a small one the search takes longer than it is worth."""
-        if self.model.multiplications > FEW_FROM:
+        if self.big:
             return_free_memory()
 
     def golden(self, puzzles: Puzzles, steps: int | None = None) -> Golden:

@@ -33,7 +33,8 @@ def shared_parts(puzzles: Iterable[LostPuzzle]) -> Markup:
     parts: dict[str, Iterable[Markup]] = {}
     for puzzle in puzzles:
         parts[_grid_name(puzzle)] = _grid(puzzle)
-        parts[_puzzle_name(puzzle)] = _plain(_constant(puzzle), puzzle)
+        constant = _constant(puzzle)
+        parts[_cells_name(puzzle, constant)] = _plain(constant, puzzle)
     inside = [element("g", found, id=name, class_="board") for name, found in parts.items()]
     return element("svg", [element("defs", inside)], class_="hidden") if parts else Markup("")
 
@@ -41,11 +42,10 @@ def shared_parts(puzzles: Iterable[LostPuzzle]) -> Markup:
 def board_svg(puzzle: LostPuzzle, board: Board) -> Markup:
     """One board."""
     side, high = puzzle.side * SIDE, _lines(puzzle) * SIDE
-    own = [
-        _EMPTY if same else cell for cell, same in zip(board.cells, _constant(puzzle), strict=True)
-    ]
+    constant = _constant(puzzle)
+    own = [_EMPTY if same else cell for cell, same in zip(board.cells, constant, strict=True)]
     parts = [
-        element("use", href=f"#{_puzzle_name(puzzle)}"),
+        element("use", href=f"#{_cells_name(puzzle, constant)}"),
         *(_squares(own, puzzle.side, kind, fits) for kind, fits in _KINDS.items()),
         *_coloured(own, puzzle.side),
         element("use", href=f"#{_grid_name(puzzle)}"),
@@ -62,9 +62,9 @@ def _grid_name(puzzle: LostPuzzle) -> str:
     return f"shared-grid-{puzzle.side}-{puzzle.box}-{_lines(puzzle)}"
 
 
-def _puzzle_name(puzzle: LostPuzzle) -> str:
+def _cells_name(puzzle: LostPuzzle, constant: Sequence[Cell | None]) -> str:
     """The identifier of the cells that all boards of a puzzle share."""
-    cells = repr((puzzle.side, _constant(puzzle)))
+    cells = repr((puzzle.side, constant))
     return f"shared-cells-{hashlib.sha256(cells.encode()).hexdigest()[:8]}"
 
 
