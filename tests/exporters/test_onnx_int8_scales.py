@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import onnx
 import pytest
 
+import trm_export as te
 from trm_export.checkpoints.loading import load_model
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.explain.weights_rung import weights_report
@@ -155,3 +157,18 @@ def test_a_matrix_that_one_scale_rounds_too_much_keeps_a_scale_a_row(tmp_path: P
     grids = json.loads(sidecar(path, CALIBRATION).read_text())["grids"]
     assert "H_level/block_1/ffn/gate_up" not in {grid["tensor"] for grid in grids}
     assert len(grids) == 3
+
+
+def test_scales_are_of_all_steps_whatever_the_check_looks_at(tmp_path: Path) -> None:
+    """With scales of the steps of the check, this model failed parity at step 9."""
+    keras.utils.set_random_seed(1)
+    model = te.TRM(11, 64, 4, 2.0, 16)
+    auto, full = (
+        te.export(model, tmp_path / f"{check}.onnx", precision="int8", check=check).path
+        for check in ("auto", "full")
+    )
+    assert auto.read_bytes() == full.read_bytes()
+    assert (
+        json.loads(sidecar(auto, CALIBRATION).read_text())["steps"] == model.config.halt_max_steps
+    )
+    assert te.compare(model, auto, count=16).passed
