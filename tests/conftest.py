@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import signal
 import sys
 from collections.abc import Iterator
@@ -76,6 +77,18 @@ def pytest_collection() -> Iterator[None]:
         gc.freeze()
         gc.set_threshold(*COLLECT)
         gc.enable()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> None:
+    """What a fixture makes does not depend on the tests before it."""
+    random.seed(fixturedef.argname)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    """A test is given the same random weights in every run: Keras draws its seeds from `random`."""
+    random.seed(item.nodeid)
 
 
 @pytest.fixture(scope="module", autouse=True)
