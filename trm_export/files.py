@@ -27,6 +27,7 @@ from trm_runtime.streams import FULL
 
 CALIBRATION, KEEP = ".calibration.json", ".keep.json"  # see `sidecar`
 MEASURED, RECORDING, PLAN = ".measured.json", ".golden.npz", ".plan.json"
+DOCUMENTS = (CALIBRATION, KEEP, MEASURED)  # that an export may have beside its contract
 MICRO = ".micro.json"  # what a firmware with tflite-micro needs to know
 _OF_DISKS = FULL | {errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS}
 _HURRY = 0.2  # seconds

@@ -43,6 +43,11 @@ def _halt(text: str) -> str | float:
 
 
 def _model(text: str) -> str:
+    if text == "solve" and not Path(text).exists():
+        raise UsageError(
+            "solve: there is no such file; solving needs no word: "
+            "`python -m trm_runtime MODEL PUZZLES`."
+        )
     near = difflib.get_close_matches(text, _OTHERS, n=1)
     if near and Path(text).name == text and not Path(text).exists():
         raise UsageError(

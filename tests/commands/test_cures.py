@@ -17,7 +17,8 @@ from trm_export.commands.support import cures
 from trm_export.commands.support.app import app, run
 from trm_export.commands.support.command_line import command
 from trm_export.commands.support.options import ModelOptions
-from trm_export.errors import ParityError
+from trm_export.errors import OverwriteError, ParityError
+from trm_export.files import MEASURED, sidecar
 
 
 def is_a_command(line: str) -> bool:
@@ -136,6 +137,19 @@ def test_the_cure_of_a_comparison(
     wanted = words.format(f"'{path}'").split()
     assert sorted(shlex.split(line)) == sorted(shlex.split(" ".join(["trm-export", *wanted])))
     assert is_a_command(line)
+
+
+def test_a_file_of_which_something_was_changed_is_replaced_by_force(
+    tiny_keras: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.onnx"
+    te.export(tiny_keras, path)
+    again = f"trm-export onnx {tiny_keras} -o {path}"
+    assert cures.export_again(tiny_keras, path, ModelOptions()) == again
+    sidecar(path, MEASURED).write_text("{")
+    with pytest.raises(OverwriteError):
+        te.export(tiny_keras, path)
+    assert cures.export_again(tiny_keras, path, ModelOptions()) == f"{again} --force"
 
 
 def test_an_export_that_fails_ends_with_the_cure(

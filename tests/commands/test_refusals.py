@@ -18,6 +18,7 @@ from trm_export import api
 from trm_export.checkpoints.keras_classes import is_there
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
+from trm_export.files import DOCUMENTS
 
 Refused = Callable[..., str]
 
@@ -164,7 +165,7 @@ def test_rows_that_no_file_can_have(command: str, rows: str, refused: Refused) -
         ),
         (["parity", "m.keras", "m.onnx", "--task", "sudoku5"], "There is no task 'sudoku5'"),
         (["demo", "maze30"], "no shipped checkpoint 'maze30'; choose from maze11, maze9, sudoku4"),
-        (["export", "m.keras"], "choose from onnx, tflite, saved-model and all"),
+        (["export", "m.keras"], "choose from onnx, tflite, saved-model, c and all"),
     ],
 )
 def test_words_that_mean_nothing(arguments: list[str], said: str, refused: Refused) -> None:
@@ -200,6 +201,13 @@ def test_a_trusted_module_that_is_not_there(command: str, refused: Refused) -> N
 
 def test_inspect_needs_no_module(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["inspect", str(SUDOKU4), "--trust-module", "nosuch"]) == 0
+
+
+def test_a_document_of_an_export_is_no_contract(refused: Refused) -> None:
+    for ending in DOCUMENTS:
+        Path(f"m.onnx{ending}").write_text("{}")
+        said = refused("inspect", f"m.onnx{ending}", code=4)
+        assert f"m.onnx{ending}: holds no step contract; inspect m.onnx, which it is of" in said
 
 
 def test_a_module_is_found_unimported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

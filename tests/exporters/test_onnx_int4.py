@@ -260,7 +260,8 @@ def test_a_document_that_cannot_be_used_does_not_let_a_file_pass(
     sidecar(result.path, CALIBRATION).write_bytes(text)
     report = judged(shared, result.path)
     assert report.compared_with == NOTHING
-    assert report.summary.startswith("The calibration document cannot be used: ")
+    name = sidecar(result.path, CALIBRATION).name
+    assert report.summary.startswith(f"{name}: The calibration document cannot be used: ")
     assert report.rung.problems == (report.summary,)
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.parity.fakes import Alter, AlteredRunner, Tensors, toy_puzzles
 from tests.runtime.fakes import ALPHABET, MAX_STEPS, FakeRunner, make_contract
 from trm_export.errors import RejectedInputError, UsageError
-from trm_export.parity.hops import hops
+from trm_export.parity.hops import cost_text, hops
 from trm_export.parity.weights_report import WeightsReport
 from trm_runtime import HaltRule, StepContract
 from trm_runtime.check_command import text
@@ -407,6 +407,23 @@ def test_where_the_file_is_at_fault_nothing_is_said_of_its_precision() -> None:
     assert [text.split(":")[0] for text in hops(result, right, None, broken)] == ["File", "Engine"]
     kinds = [text.split(":")[0] for text in hops(result, right, broken, None)]
     assert kinds == ["File", "Export"]
+
+
+def test_shares_of_nothing_are_not_told() -> None:
+    some, none = (
+        compare(FakeRunner(), FakeRunner(), toy_puzzles(12, unsettled))
+        for unsettled in ((), range(12))
+    )
+    assert none.decisions is not None
+    assert none.decisions.settled == 0
+    for result, steps in ((some, ", 12 of 12 halting steps equal"), (none, "")):
+        assert (
+            cost_text(result) == f"fp32 costs nothing on 12 puzzles (0 lost, 0 won, p = 1){steps}"
+        )
+    assert cost_text(replace(some, accuracy=None)) == (
+        "fp32 gives 12 of 12 equal answers, 12 of 12 halting steps equal"
+    )
+    assert cost_text(replace(none, accuracy=None)) is None
 
 
 def test_a_result_is_json() -> None:

@@ -251,6 +251,15 @@ def test_a_misspelt_command_is_not_taken_for_a_model(words: tuple[str, ...]) -> 
     )
 
 
+def test_solving_needs_no_word(toy_onnx: Path, puzzles: Path) -> None:
+    done = run("solve", str(toy_onnx), str(puzzles))
+    assert (done.returncode, done.stdout) == (2, "")
+    words = (
+        "solve: there is no such file; solving needs no word: `python -m trm_runtime MODEL PUZZLES`"
+    )
+    assert done.stderr == f"Error: {words}.\n"
+
+
 def test_rejected_files_exit_with_4(toy_onnx: Path, puzzles: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.txt"
     bad.write_text("12\n")

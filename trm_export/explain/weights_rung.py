@@ -84,7 +84,8 @@ def weights_reports(
         try:
             found = weights_report(shared, path, gated=gated)
         except RecipeError as error:
-            found = unusable(precision, reason_of(error))
+            named = f"{sidecar(path, CALIBRATION).name}: {reason_of(error)}"
+            found = unusable(precision, named)
         except TRMError as error:
             found = not_judged(precision, reason_of(error))
         measured = None

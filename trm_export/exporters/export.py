@@ -32,7 +32,7 @@ from trm_export.exporters.measured import measured_text
 from trm_export.exporters.puzzle_table_file import table_bytes, table_sha256
 from trm_export.exporters.shared import Shared
 from trm_export.files import (
-    CALIBRATION,
+    DOCUMENTS,
     KEEP,
     MEASURED,
     refuse_overwrite,
@@ -134,7 +134,7 @@ def produce(
 
 def _remove_others(path: Path, documents: Collection[Path]) -> None:
     """Removes what we wrote beside the file that was there before, and this one does not have."""
-    for ending in (CALIBRATION, KEEP, MEASURED):
+    for ending in DOCUMENTS:
         other = sidecar(path, ending)
         if other not in documents and is_ours(other):
             other.unlink(missing_ok=True)

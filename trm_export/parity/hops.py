@@ -47,15 +47,15 @@ def _sentences(
 def cost_text(result: ParityResult) -> str | None:
     """What the precision costs on these puzzles; None where nothing was solved."""
     score, d = result.accuracy, result.decisions
-    if d is None:
+    if d is None or (score is None and not d.settled):
         return None
     rows = rows_text(result.puzzles, result.kind)
-    steps = f"{d.steps_equal} of {counted(d.settled, 'halting step')} equal"
+    steps = f", {d.steps_equal} of {counted(d.settled, 'halting step')} equal" * bool(d.settled)
     if score is None:
-        return f"{result.precision} gives {d.answers_equal} of {d.settled} equal answers, {steps}"
+        return f"{result.precision} gives {d.answers_equal} of {d.settled} equal answers{steps}"
     points = 100 * (len(score.lost) - len(score.won)) / score.n
     change = "costs nothing" if points == 0 else f"costs {points:.2f} points"
     if points < 0:
         change = f"gains {-points:.2f} points"
     exact = f"{len(score.lost)} lost, {len(score.won)} won, p = {score.p_value:.2g}"
-    return f"{result.precision} {change} on {rows} ({exact}), {steps}"
+    return f"{result.precision} {change} on {rows} ({exact}){steps}"

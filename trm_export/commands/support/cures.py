@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from trm_export.commands.support.command_line import command
 from trm_export.commands.support.options import ModelOptions
 from trm_export.errors import OtherWeightsError
+from trm_export.files import DOCUMENTS, sidecar
+from trm_export.own_files import CONTRACT, is_ours
 from trm_runtime.parity.gates import is_integer
 
 if TYPE_CHECKING:
@@ -84,15 +86,22 @@ def cure_of_parity(
         return cure_of_export(model, {**found, **made})
     percent = _MOST if found["keep"] else _PERCENT
     count = None if broken.name == _JUDGED[0] else file.result.puzzles
-    search = {"auto_keep": percent, "auto_keep_count": count, "keep": (), "output": file.path}
-    return _export(model, {**found, **search, **made})
+    search = {"auto_keep": percent, "auto_keep_count": count, "keep": ()}
+    return _export(model, {**found, **search, **_in_place(file.path), **made})
 
 
 def export_again(model: Path, file: Path, options: ModelOptions) -> str:
     """The export of this model in the place of the file, with the same choices."""
     from trm_export.api.again import choices_of_file
 
-    return _export(model, {**choices_of_file(file), "output": file, **vars(options)})
+    return _export(model, {**choices_of_file(file), **_in_place(file), **vars(options)})
+
+
+def _in_place(file: Path) -> dict[str, Any]:
+    """The options that replace the file, also where another program changed some of it."""
+    written = (file, *(sidecar(file, ending) for ending in (CONTRACT, *DOCUMENTS)))
+    changed = any(path.exists() and not is_ours(path) for path in written)
+    return {"output": file, **({"force": True} if changed else {})}
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 _EXAMPLES = "__examples__"
 _ABSENT = "__absent_options__"
+_FORMATS = "onnx, tflite, saved-model, c and all"
 _CLOSE = 0.75  # similarity of an option that may have been meant
 _ARGUMENTS, _GENERAL = "Input", "General"
 
@@ -91,7 +92,7 @@ class PanelGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command of a word; `export` is none, and is answered with the formats."""
         if args[0] == "export" and self.get_command(ctx, "export") is None:
-            ctx.fail("There is no command 'export'; choose from onnx, tflite, saved-model and all")
+            ctx.fail("There is no command 'export'; choose from " + _FORMATS)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
