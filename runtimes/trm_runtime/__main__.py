@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from trm_runtime.first_signals import end_at_signals
+from trm_runtime.lean_import import own_process
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,4 +18,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     end_at_signals()
+    own_process()
     sys.exit(main())

@@ -25,6 +25,7 @@ import numpy as np
 from trm_runtime.checks import with_identifiers
 from trm_runtime.errors import TRMError
 from trm_runtime.file_kinds import installed_version, kind_of
+from trm_runtime.lean_import import own_process
 from trm_runtime.loop import solve
 from trm_runtime.memory import return_large_blocks
 from trm_runtime.open import open_runner
@@ -160,4 +161,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    own_process()
     main()

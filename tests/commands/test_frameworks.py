@@ -12,6 +12,7 @@ from trm_export.api import frameworks
 from trm_export.errors import BackendError
 
 LOAD = "from trm_export.api.frameworks import load_keras; load_keras({options});"
+DRIVER = "from trm_runtime.drivers.saved_model import load_engine; load_engine();"
 SHOW = "import keras; keras.ops.zeros(3); print(keras.backend.backend())"
 
 
@@ -26,12 +27,14 @@ def test_tensorflow_says_nothing() -> None:
     assert (done.stdout, done.stderr) == ("tensorflow\n", "")
 
 
-@pytest.mark.parametrize("package", ["jax", "matplotlib"])
-def test_a_command_does_not_load_what_it_does_not_need(package: str) -> None:
+@pytest.mark.parametrize(
+    ("package", "code"), [("jax", DRIVER), ("matplotlib", LOAD.format(options=""))]
+)
+def test_a_command_does_not_load_what_it_does_not_need(package: str, code: str) -> None:
     pytest.importorskip(package)
-    lean = "from trm_export.api.frameworks import own_process; own_process();"
+    lean = "from trm_runtime.lean_import import own_process; own_process();"
     shown = f"import gc, sys; print({package!r} in sys.modules, gc.isenabled());"
-    done = run(lean + LOAD.format(options="") + shown + f"import {package}; print('there')")
+    done = run(lean + code + shown + f"import {package}; print('there')")
     assert (done.stdout, done.stderr) == ("False True\nthere\n", "")
 
 
@@ -39,7 +42,7 @@ def test_a_command_does_not_load_what_it_does_not_need(package: str) -> None:
     "code",
     [
         LOAD.format(options="any_backend=True"),
-        "from trm_runtime.drivers.saved_model import load_engine; load_engine();",
+        DRIVER,
     ],
 )
 def test_tensorflow_says_nothing_on_another_backend(code: str) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from trm_export.api.frameworks import load_keras, own_process
+from trm_export.api.frameworks import load_keras
+from trm_runtime.lean_import import own_process
 
 own_process()
 load_keras()

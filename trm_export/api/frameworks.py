@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 from trm_export.errors import BackendError, MissingExtraError, reason_of
 from trm_runtime.drivers.quiet import memory_file, quiet_tensorflow
+from trm_runtime.lean_import import OF_TENSORFLOW, lean_import
 
 DEBUG = "TRM_EXPORT_DEBUG"  # an environment variable: show tracebacks and the engines' logs
 _TENSORFLOW = "tensorflow"
-_UNUSED = ("jax", "matplotlib")
-"""TensorFlow and Keras import these if they are installed, for functions that no command calls."""
-
-_own_process = False
-
-
-def own_process() -> None:
-    """Say that this process runs a command and no user's program: Keras is then loaded faster."""
-    global _own_process
-    _own_process = True
 
 
 def load_keras(*, any_backend: bool = False) -> None:
@@ -60,7 +50,7 @@ def _require(backend: str, any_backend: bool, found: str) -> None:
 
 def _import(backend: str) -> None:
     try:
-        with _lean(backend) if _own_process else nullcontext():
+        with lean_import("keras", (name for name in OF_TENSORFLOW if name != backend)):
             import keras  # noqa: F401
     except ValueError as error:
         raise BackendError(
@@ -72,25 +62,6 @@ def _import(backend: str) -> None:
             f"Keras with the backend {backend!r} needs {name}, which is not installed; "
             f"install it with `pip install {name}`."
         ) from error
-
-
-@contextmanager
-def _lean(backend: str) -> Iterator[None]:
-    """Import without the unused packages and without garbage collection, which finds nothing.
-
-    It takes 2.4 s of processor time instead of 3.9 s (two cores). What is loaded stays, so that
-    later collections need not look at it.
-    """
-    hidden = [name for name in _UNUSED if name != backend and name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: not importable
-    gc.disable()
-    try:
-        yield
-    finally:
-        for name in hidden:
-            del sys.modules[name]
-        gc.freeze()
-        gc.enable()
 
 
 @contextmanager

@@ -19,8 +19,8 @@ def main() -> NoReturn:
 
     if isolation.OPTION in sys.argv and not isolation.inside():
         sys.exit(_isolated())
-    from trm_export.api.frameworks import own_process
     from trm_export.commands.support import interruption
+    from trm_runtime.lean_import import own_process
 
     own_process()
     interruption.install(as_json="--json" in sys.argv)

@@ -18,6 +18,7 @@ from trm_runtime.drivers.refusals import cannot_open, cannot_step, no_signature
 from trm_runtime.drivers.saved_model_folder import KIND, read_contract
 from trm_runtime.errors import UsageError
 from trm_runtime.extras import load_extra
+from trm_runtime.lean_import import OF_TENSORFLOW, lean_import
 from trm_runtime.message_text import first_line
 from trm_runtime.runner import Arrays, StepOutput, step_output
 from trm_runtime.tensors import Shape
@@ -27,7 +28,8 @@ from trm_runtime.verify import verify
 def load_engine() -> ModuleType:
     """TensorFlow, without its log unless a level is set; MissingExtraError if not installed."""
     quiet_tensorflow()
-    return load_extra("tensorflow", "tensorflow")
+    with lean_import("tensorflow", OF_TENSORFLOW):
+        return load_extra("tensorflow", "tensorflow")
 
 
 def try_engine(tiny: Path) -> None:
