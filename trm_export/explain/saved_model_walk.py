@@ -183,7 +183,10 @@ class _Running:
             self._twins = {n: tf.compat.v1.placeholder(d, name="fed") for n, d in self.fed.items()}
             before = len(self.graph.get_operations())
             tf.import_graph_def(part.proto, input_map=self._twins, name="")
-        self._session = tf.compat.v1.Session(graph=self.graph)
+        config = tf.compat.v1.ConfigProto()
+        # Otherwise operators that are fused, x * sigmoid(x) say, have no values to be asked for.
+        config.graph_options.rewrite_options.disable_meta_optimizer = True
+        self._session = tf.compat.v1.Session(graph=self.graph, config=config)
         self._originals = {twin.name: name for name, twin in self._twins.items()}
         self.operators = self.graph.get_operations()[before:]
         self.into_loops = {x.name for op in self.operators if op.type in _LOOPS for x in op.inputs}

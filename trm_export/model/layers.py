@@ -74,6 +74,15 @@ class Norm(keras.layers.Layer):
         return y
 
 
+def _silu(x: Any, training: bool | None) -> Any:
+    """``x * sigmoid(x)``.
+
+    In training Keras' own, whose gradient takes less memory. TensorFlow keeps that gradient, and
+    with it the graph, as long as the process lives, wherever a graph of it is made.
+    """
+    return ops.silu(x) if training else x * ops.sigmoid(x)
+
+
 class SwiGLU(keras.layers.Layer):
     """``down(silu(gate) * up)`` with gate and up in one fused matrix, gate first; no biases.
 
@@ -89,7 +98,7 @@ class SwiGLU(keras.layers.Layer):
         self.down = _dense(self.width, size, self.dtype_policy, "down")
         self.built = True
 
-    def call(self, x: Any) -> Any:
+    def call(self, x: Any, training: bool | None = None) -> Any:
         """``(batch, rows, size)`` -> the same."""
         if self.fused:
             both = self.gate_up(x)
@@ -100,7 +109,7 @@ class SwiGLU(keras.layers.Layer):
             gate, up = (
                 ops.matmul(x, half) for half in (kernel[:, : self.width], kernel[:, self.width :])
             )
-        return self.down(ops.silu(gate) * up)
+        return self.down(_silu(gate, training) * up)
 
 
 class MLP(keras.layers.Layer):
