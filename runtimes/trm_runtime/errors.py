@@ -68,16 +68,20 @@ class RejectedInputError(TRMError):
 
     `problems` lists everything that is wrong, at most 100 of it. The message has the first of them
     as lines under `summary`; it is shorter than 500 characters and printable, whatever the file is.
+    `total` is the number of what is wrong where `problems` are only the first.
     """
 
     exit_code: ClassVar[int] = 4
 
-    def __init__(self, summary: str, problems: Sequence[str] = ()) -> None:
+    def __init__(
+        self, summary: str, problems: Sequence[str] = (), total: int | None = None
+    ) -> None:
         self.summary, self.problems = fitted(summary, problems)
-        super().__init__(listing(self.summary, self.problems, len(problems)))
+        self._total = len(problems) if total is None else total
+        super().__init__(listing(self.summary, self.problems, self._total))
 
-    def __reduce__(self) -> tuple[type[RejectedInputError], tuple[str, tuple[str, ...]]]:
-        return type(self), (self.summary, self.problems)
+    def __reduce__(self) -> tuple[type[RejectedInputError], tuple[str, tuple[str, ...], int]]:
+        return type(self), (self.summary, self.problems, self._total)
 
 
 class ContractError(RejectedInputError):

@@ -60,7 +60,8 @@ def listing(summary: str, problems: Sequence[str], total: int) -> str:
         if number and len(line) > space:
             return f"{text}\n  - ... and {left} more"
         text = f"{text}\n  - {clipped(line, space)}"
-    return text
+    left = total - len(problems)
+    return f"{text}\n  - ... and {left} more" if problems and left > 0 else text
 
 
 def argument(path: object) -> str:

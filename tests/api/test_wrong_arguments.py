@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import trm_export as te
-from trm_export.errors import OtherWeightsError, UsageError
+from trm_export.errors import OtherWeightsError, RejectedInputError, UsageError
 
 NONE = "none.onnx"  # a file that nobody opens, because the refusal comes first
 
@@ -39,6 +39,36 @@ def test_counts(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="must be a whole number, 1 or more, got"):
         call(tiny_keras, count)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model: te.compare(model, NONE, count=None),  # type: ignore[arg-type]
+        lambda model: te.evaluate(model, count=None),  # type: ignore[arg-type]
+        lambda model: te.record(model, output="g.npz", count=None),  # type: ignore[arg-type]
+        lambda model: te.bench(model, count=None),  # type: ignore[arg-type]
+        lambda model: te.tune(NONE, count=None),  # type: ignore[arg-type]
+        lambda model: te.compare(model, None),  # type: ignore[arg-type]
+    ],
+)
+def test_none_is_no_number_of_puzzles_and_no_file(
+    call: Callable[[Path], object], tiny_keras: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"1 or more, got None|give at least one exported file"):
+        call(tiny_keras)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_batch_that_no_device_would_allocate_is_refused_before_it_is_converted(
+    tiny_keras: Path, tmp_path: Path
+) -> None:
+    for name in ("m.onnx", "m.tflite"):
+        with pytest.raises(RejectedInputError, match="for a batch of 100,000,000, more than"):
+            te.export(tiny_keras, tmp_path / name, batch=100_000_000)
     assert list(tmp_path.iterdir()) == []
 
 

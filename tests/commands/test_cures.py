@@ -12,6 +12,7 @@ import pytest
 
 import trm_export as te
 from tests.runtime.fakes import make_contract
+from trm_export.artifacts.contract_rewrite import embedded_contract
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support import cures
 from trm_export.commands.support.app import app, run
@@ -19,6 +20,9 @@ from trm_export.commands.support.command_line import command
 from trm_export.commands.support.options import ModelOptions
 from trm_export.errors import OverwriteError, ParityError
 from trm_export.files import MEASURED, sidecar
+from trm_runtime.parity import Rung
+from trm_runtime.parity.counts import mcnemar
+from trm_runtime.parity.judge import TOO_FEW
 
 
 def is_a_command(line: str) -> bool:
@@ -129,7 +133,10 @@ def test_the_cure_of_a_comparison(
     monkeypatch.setattr(again, "embedded_contract", lambda path: contract)
     monkeypatch.setattr(again, "inspect_file", lambda path: None)
     result = SimpleNamespace(
-        broken=SimpleNamespace(name=rung), same_weights=same, of_other_model=False, puzzles=200
+        broken=SimpleNamespace(name=rung, problems=()),
+        same_weights=same,
+        of_other_model=False,
+        puzzles=200,
     )
     file: Any = SimpleNamespace(path=path, contract=contract, result=result)
     line = cures.cure_of_parity(Path("m.keras"), file, ModelOptions(), explained=False)
@@ -137,6 +144,23 @@ def test_the_cure_of_a_comparison(
     wanted = words.format(f"'{path}'").split()
     assert sorted(shlex.split(line)) == sorted(shlex.split(" ".join(["trm-export", *wanted])))
     assert is_a_command(line)
+
+
+@pytest.mark.parametrize(("lost", "won", "helps"), [(4, 3, False), (20, 0, True)])
+def test_where_chance_may_decide_no_other_export_is_proposed(
+    lost: int, won: int, helps: bool, tiny_keras: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.onnx"
+    te.export(tiny_keras, path, precision="fp16")
+    words = f"expected at most 0.5; one of 60 is 1.7 points, {TOO_FEW} 200 puzzles or more"
+    broken = Rung("task accuracy", "failed", "", (words,))
+    result = SimpleNamespace(
+        broken=broken, same_weights=True, of_other_model=False, puzzles=60,
+        accuracy=SimpleNamespace(p_value=mcnemar(lost, won)),
+    )  # fmt: skip
+    file: Any = SimpleNamespace(path=path, contract=embedded_contract(path), result=result)
+    line = cures.cure_of_parity(tiny_keras, file, ModelOptions(), explained=False)
+    assert (line is not None) == helps
 
 
 def test_a_file_of_which_something_was_changed_is_replaced_by_force(

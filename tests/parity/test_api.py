@@ -52,6 +52,14 @@ def test_a_model_in_memory_and_its_file_give_the_same_result(files: Files) -> No
     )
 
 
+def test_the_report_has_what_one_call_of_the_file_does(files: Files, tmp_path: Path) -> None:
+    for granularity in ("block", "loop"):
+        path = tmp_path / f"{granularity}.onnx"
+        te.export(files.model, path, granularity=granularity)
+        (told,) = te.compare(files.model, path, count=4).document["files"]
+        assert told["granularity"] == granularity
+
+
 def test_the_command_shows_what_the_function_returns(
     files: Files, capsys: pytest.CaptureFixture[str]
 ) -> None:

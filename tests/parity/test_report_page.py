@@ -80,6 +80,11 @@ def test_too_few_puzzles_are_named_with_the_command_for_enough(passing: dict[str
     assert recommendation(again).doubt.endswith(
         "Measure more: trm-export parity m.keras b.onnx --count 390"
     )
+    own = passing | {"command": "trm-export parity m.keras b.onnx --puzzles own.csv"}
+    assert "--count" not in recommendation(own).doubt
+    assert "The puzzles that were given are no more" in recommendation(own).doubt
+    some = passing | {"command": own["command"] + " --count 12"}
+    assert recommendation(some).doubt.endswith("--puzzles own.csv --count 390")
     golden = passing | {"command": "trm-export parity m.keras b.onnx --golden g.npz"}
     assert "--count 390" in recommendation(golden).doubt
     assert "b.onnx" not in recommendation(golden).doubt

@@ -182,6 +182,15 @@ def test_only_five_bad_rows_are_listed_in_order(tmp_path: Path) -> None:
     assert "and 4 more" in message
 
 
+def test_all_bad_rows_are_counted_however_many_fit_into_the_message(tmp_path: Path) -> None:
+    path = write(tmp_path / f"{'long' * 20}.txt", *["5" + "." * 15] * 30)
+    message = refusal(path)
+    listed = sum(" line " in line for line in message.splitlines())
+    assert 1 < listed < 5
+    assert message.endswith(f"\n  - ... and {30 - listed} more")
+    assert len(message) < 500
+
+
 def test_rows_of_large_files_are_counted_on(
     tmp_path: Path, four: PuzzleSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

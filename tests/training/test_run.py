@@ -340,6 +340,20 @@ def test_a_run_that_could_be_resumed_is_not_discarded(tmp_path: Path) -> None:
     with pytest.raises(OverwriteError, match="has a run of 1 epoch; "):
         train(small(), output)
     assert left.exists()
+    left.unlink()
+    RunState(0, 37, {}, ["x []"], [np.zeros(())], SLOTS[0]).write(tmp_path / "model.backup")
+    with pytest.raises(OverwriteError, match="has a run of 37 steps; "):
+        train(small(), output)
+    assert left.exists()
+
+
+def test_of_a_complete_run_it_is_said_how_its_model_is_trained_on(tmp_path: Path) -> None:
+    files = RunFiles(tmp_path / "model.keras")
+    files.begin(recipe_for("sudoku4"))
+    files.output.write_text("weights")
+    files.discard_backup()
+    with pytest.raises(UsageError, match=r"complete: --from .*model\.keras with another -o"):
+        files.check(start=None, resume=True, force=False)
 
 
 def test_a_run_is_resumed_by_its_own_recipe(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from trm_export.artifacts.contract_rewrite import embedded_contract
 from trm_export.artifacts.host_kinds import host_kind
 from trm_export.artifacts.inspection import inspect_file
 from trm_export.errors import RejectedInputError
-from trm_export.files import KEEP, sidecar
+from trm_export.files import DOCUMENTS, KEEP, sidecar
+from trm_export.own_files import CONTRACT, is_ours
 from trm_runtime import strict_json
 from trm_runtime.integer import has_int8_io, has_int32_halted
 from trm_runtime.regular_file import read_regular
@@ -35,6 +36,13 @@ def choices_of_file(path: Path) -> dict[str, Any]:
         "ports": "int32" if has_int32_halted(contract) else "bool",
         "keep": _kept(sidecar(path, KEEP)),
     }
+
+
+def in_its_place(path: Path) -> dict[str, Any]:
+    """The keywords that replace a file, also where another program changed some of it."""
+    written = (path, *(sidecar(path, ending) for ending in (CONTRACT, *DOCUMENTS)))
+    changed = any(one.exists() and not is_ours(one) for one in written)
+    return {"output": path, **({"force": True} if changed else {})}
 
 
 def _kept(document: Path) -> tuple[str, ...]:

@@ -44,10 +44,13 @@ def packages(trust: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
+_COUNTED = ("count", "batch_size", "jobs", "tries")  # what a call always has a number of
+
+
 def refuse_counts(**counts: int | None) -> None:
-    """UsageError for a number of things that is not 1 or more; None is the default of a call."""
+    """UsageError for a number of things that is not 1 or more; None is the default of some."""
     for name, count in counts.items():
-        if count is None:
+        if count is None and name not in _COUNTED:
             continue
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise UsageError(f"{name} must be a whole number, 1 or more, got {count!r}.")

@@ -266,7 +266,9 @@ def _judged(
     names = distinct_names([check.artifact for check in checks])
     return tuple(
         replace(
-            judged(check.artifact, contract, result, costs.get(name), check.engine), device=device
+            judged(check.artifact, contract, result, costs.get(name), check.engine),
+            device=device,
+            granularity=embedded_contract(check.artifact).granularity,
         )
         for check, contract, result, name, device in zip(
             checks, contracts, results, names, map(_device, checks), strict=True

@@ -46,6 +46,7 @@ from trm_export.step.keras_runner import TRACING
 from trm_export.step.signature import contract_for, outgoing
 from trm_export.step.step_model import AnyModel, adapt
 from trm_export.version import TOOL
+from trm_runtime.declared import check_rows
 from trm_runtime.integer import has_int8_io, has_int32_halted
 from trm_runtime.parity import Puzzles
 from trm_runtime.puzzle_table import table_beside
@@ -197,6 +198,7 @@ def plan(
         puzzle_table_sha256=table_sha256(model.keras) if external else None,
         ports=choices.ports,
     )
+    check_rows(contract, contract.batch or 1)
     default = model.passes is not None and kind.rolls(contract)
     rolled = choices.recursion == "rolled" if choices.recursion else default
     engine = choices.engine or kind.engines[0]

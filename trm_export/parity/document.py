@@ -183,6 +183,7 @@ class JudgedFile:
     itself: Rung | None = None  # the file against itself on its engine
     device: DeviceCost | None = None  # flash, memory and work
     confidence: ConfidenceReport | None = None  # how sure it and its model are
+    granularity: str | None = None  # of one call, where the driver makes a step of several
 
     @property
     def hops(self) -> tuple[str, ...]:
@@ -310,7 +311,7 @@ def _file(file: JudgedFile, name: str) -> ReportedFile:
     found: ReportedFile = {
         "file": name,
         "precision": contract.precision,
-        "granularity": contract.granularity,
+        "granularity": file.granularity or contract.granularity,
         "batch": contract.batch,
         "bytes": size_on_disk(file.path),
         "engine": file.engine,

@@ -20,6 +20,7 @@ _RULE = (
     "The rule: the smallest file that passes all its gates. Speed does not decide, because it "
     "depends on the machine."
 )
+_COUNT = 200  # puzzles that are compared without --count
 _LOSS = 0.01  # share of puzzles, the loss to exclude where no gate has one
 
 
@@ -69,7 +70,7 @@ def _doubt(document: Document, file: File) -> str:
         f"{counted(n, 'puzzle')} cannot show that: the difference from the model is known to "
         f"\N{PLUS-MINUS SIGN}{100 * half:.1f} points, and a loss of {100 * allowed:g} is to be "
         f"excluded. That needs about {counted(needed, 'puzzle')}. "
-        f"{_measure(document['command'], needed)}"
+        f"{_measure(document, needed)}"
     )
 
 
@@ -93,8 +94,12 @@ def _enough(lost: int, won: int, n: int, allowed: float) -> int:
     return -(-least // step) * step
 
 
-def _measure(command: str, puzzles: int) -> str:
+def _measure(document: Document, puzzles: int) -> str:
     """How to compare more puzzles, from the command of the report."""
+    command, compared = document["command"], document["reference"]["puzzles"]
+    asked = re.search(r" --count[ =](\d+)\b", command)
+    if " --puzzles" in command and compared < (int(asked[1]) if asked else _COUNT):
+        return "The puzzles that were given are no more: add some, or drop --puzzles."
     if re.search(r" --golden\b", command):
         return f"Record a reference of more: trm-export reference ... --count {puzzles}"
     same = re.sub(r" --(count[ =]\d+|force)\b", "", command)

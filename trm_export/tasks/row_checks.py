@@ -39,11 +39,9 @@ def find_bad_rows(
 
 def reject(name: str, total: int, bad: int, named: list[str]) -> RejectedInputError:
     """The error for `bad` of `total` rows of a file, the first of them described in `named`."""
-    listed = named[:SHOWN]
-    if bad > len(listed):
-        listed.append(f"and {bad - len(listed)} more")
     rows = f"{bad} of {total} rows" if total > 1 else "the only row"
-    return RejectedInputError(f"{name}: {rows} cannot be used; correct or remove:", listed)
+    summary = f"{name}: {rows} cannot be used; correct or remove:"
+    return RejectedInputError(summary, named[:SHOWN], bad)
 
 
 def _broken(

@@ -110,18 +110,16 @@ class RunFiles:
         refuse_overwrite(self.output, force=force or resume)
         if resume:
             if not self.recipe.exists() or not self.backup.is_dir():
-                raise UsageError(
-                    f"There is no run to resume beside {self.output}; drop --resume to start one."
-                )
+                raise UsageError(f"There is no run to resume beside {self.output}; {self._start}.")
             self.state()
             return
         if force:
             return
-        epochs = self.finished_epochs
-        if epochs:
+        done = self._done
+        if done:
             raise OverwriteError(
-                f"{self.backup} has a run of {counted(epochs, 'epoch')}; add --resume to continue "
-                "it or --force to discard it, or choose another name."
+                f"{self.backup} has a run of {done}; add --resume to continue it or --force to "
+                "discard it, or choose another name."
             )
         unclaimed = [str(file) for file in (self.log, self.curve) if file.exists()]
         if unclaimed and not self.recipe.exists():
@@ -129,6 +127,23 @@ class RunFiles:
                 f"{' and '.join(unclaimed)} would be replaced and was not made by {TOOL}; choose "
                 "another name or add --force."
             )
+
+    @property
+    def _done(self) -> str:
+        """How much of a run the backup has, in words; empty where it has nothing."""
+        epochs = self.finished_epochs
+        steps = max((state.step for state in read_states(self.backup)), default=0)
+        return counted(epochs, "epoch") if epochs else counted(steps, "step") if steps else ""
+
+    @property
+    def _start(self) -> str:
+        """What starts a run where none can be resumed."""
+        if self.recipe.exists() and self.output.exists():
+            return (
+                f"the one there is complete: --from {self.output} with another -o trains its model "
+                "on, and without --resume a new run takes its place"
+            )
+        return "drop --resume to start one"
 
     def begin(self, recipe: Recipe) -> None:
         """Writes the recipe; the files of an earlier run stay until others take their place."""

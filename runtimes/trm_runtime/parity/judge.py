@@ -16,6 +16,7 @@ from trm_runtime.parity.result import FAILED, NOT_JUDGED, OK, REPORTED, WEIGHTS,
 
 INSIDE = "the graph contains the complete loop, so its steps are not visible"
 VALUES = ("forced values", "free drift", "answers", "halting steps", "task accuracy")
+TOO_FEW = "so compare"  # what to do where one puzzle decides
 BLIND_ANSWERS = 0.95  # minimum share of equal answers if nothing else can be judged
 DECISIONS = VALUES[2:]  # results of puzzles; int8 needs many puzzles to judge them
 
@@ -175,7 +176,7 @@ def _one_decides(d: Decisions, most: float) -> str:
         return ""
     needed = counted(math.ceil(steps / most), "puzzle")
     alone = f"puzzle {puzzle} of {d.puzzles} alone makes that {steps / d.puzzles:.2f}"
-    return f"; {alone}, so compare {needed} or more"
+    return f"; {alone}, {TOO_FEW} {needed} or more"
 
 
 def _accuracy(gates: Gates, score: Accuracy | None, d: Decisions) -> Rung:
@@ -199,7 +200,7 @@ def _too_few(count: int, most: float) -> str:
     if most <= 0 or 1 / count <= most:
         return ""
     needed = counted(math.ceil(1 / most), "puzzle")
-    return f"; one of {count} is {100 / count:.2g} points, so compare {needed} or more"
+    return f"; one of {count} is {100 / count:.2g} points, {TOO_FEW} {needed} or more"
 
 
 def _ties(count: int) -> str:

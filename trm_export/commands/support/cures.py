@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any
 from trm_export.commands.support.command_line import command
 from trm_export.commands.support.options import ModelOptions
 from trm_export.errors import OtherWeightsError
-from trm_export.files import DOCUMENTS, sidecar
-from trm_export.own_files import CONTRACT, is_ours
 from trm_runtime.parity.gates import is_integer
+from trm_runtime.parity.judge import TOO_FEW
 
 if TYPE_CHECKING:
     from trm_export import KeepSearch
     from trm_export.api.comparison import JudgedFile
+    from trm_runtime.parity import ParityResult, Rung
 
 _PERCENT, _MOST = 40.0, 90.0  # of bytes that float layers may add; with more fp16 is as small
 _ROUNDED = 10  # percent
 _JUDGED = ("forced values", "free drift", "answers", "halting steps", "task accuracy")
 """The rungs on which a smaller precision may fail, and only that."""
+_ACCURACY, _SURE = _JUDGED[-1], 0.05
 _ENGINE = "engine"  # the rung of a file against itself
 
 
@@ -73,13 +74,13 @@ def cure_of_parity(
 ) -> str | None:
     """The command to try after the file failed; None where nothing is known to help."""
     broken, made = file.result.broken, vars(options)
-    if broken is None or file.result.of_other_model:
+    if broken is None or file.result.of_other_model or _by_chance(file.result, broken):
         return None
     if not file.result.same_weights or broken.name not in (*_JUDGED, _ENGINE):
         return export_again(model, file.path, options)
     if broken.name == _ENGINE or file.contract.precision == "fp32":
         return None if explained else command("parity", model, file.path, explain=True, **made)
-    from trm_export.api.again import choices_of_file
+    from trm_export.api.again import choices_of_file, in_its_place
 
     found = choices_of_file(file.path)
     if not is_integer(found["precision"]):
@@ -87,21 +88,25 @@ def cure_of_parity(
     percent = _MOST if found["keep"] else _PERCENT
     count = None if broken.name == _JUDGED[0] else file.result.puzzles
     search = {"auto_keep": percent, "auto_keep_count": count, "keep": ()}
-    return _export(model, {**found, **search, **_in_place(file.path), **made})
+    return _export(model, {**found, **search, **in_its_place(file.path), **made})
+
+
+def _by_chance(result: ParityResult, broken: Rung) -> bool:
+    """Whether so few puzzles were compared that another file may fail as this one does.
+
+    The verdict then says how many to compare.
+    """
+    if TOO_FEW not in " ".join(broken.problems):
+        return False
+    score = result.accuracy
+    return broken.name != _ACCURACY or (score is not None and score.p_value > _SURE)
 
 
 def export_again(model: Path, file: Path, options: ModelOptions) -> str:
     """The export of this model in the place of the file, with the same choices."""
-    from trm_export.api.again import choices_of_file
+    from trm_export.api.again import choices_of_file, in_its_place
 
-    return _export(model, {**choices_of_file(file), **_in_place(file), **vars(options)})
-
-
-def _in_place(file: Path) -> dict[str, Any]:
-    """The options that replace the file, also where another program changed some of it."""
-    written = (file, *(sidecar(file, ending) for ending in (CONTRACT, *DOCUMENTS)))
-    changed = any(path.exists() and not is_ours(path) for path in written)
-    return {"output": file, **({"force": True} if changed else {})}
+    return _export(model, {**choices_of_file(file), **in_its_place(file), **vars(options)})
 
 
 @contextmanager
