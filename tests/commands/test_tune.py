@@ -20,6 +20,7 @@ from trm_export.halting.curve import Trace
 from trm_export.halting.tuning import tune
 from trm_export.tasks import get_task
 from trm_runtime import HaltRule, UsageError, open_runner, solve
+from trm_runtime.confidence import Confidence
 
 SIZE = ["--count", "64"]
 
@@ -44,6 +45,25 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def files(made: Path, tmp_path: Path) -> Path:
     """A copy that a test may change."""
     return Path(shutil.copytree(made, tmp_path / "files"))
+
+
+def test_an_export_over_a_tuned_file_says_what_is_lost(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, file = files / "slow.keras", files / "slow.onnx"
+    again = ["onnx", str(model), "--precision", "int8", "-o", str(file)]
+    said = "The file before it was tuned, and this one is not; tune it again."
+    assert run(["tune", str(file), *SIZE]) == 0
+    for lost in (True, False):
+        capsys.readouterr()
+        assert run(again) == 0
+        assert (said in " ".join(capsys.readouterr().err.split())) == lost
+    contract = embedded_contract(file)
+    sure = Confidence(-1.0, 0.5, 0.0, 0.0, 64, 1)
+    rewrite(file, replace(contract, confidence=sure), file)
+    capsys.readouterr()
+    assert run([*again, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tuning_lost"] is True
 
 
 def test_the_whole_road(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,6 +48,7 @@ from trm_export.step.step_model import AnyModel, adapt
 from trm_export.version import TOOL
 from trm_runtime.declared import check_rows
 from trm_runtime.integer import has_int8_io, has_int32_halted
+from trm_runtime.open import embedded_contract
 from trm_runtime.parity import Puzzles
 from trm_runtime.puzzle_table import table_beside
 
@@ -110,6 +111,7 @@ def produce(
     """Does a planned job; see `export`. Unchecked files are only for measuring size and speed."""
     refuse_target(kind.name, path, source)
     refuse_overwrite(path, force=force)
+    lost = _is_tuned(path)
     with write_together(force=force) as writing:
         table = _table(writing, job, path)
         new, beside = writing(path), writing(sidecar(path))
@@ -129,8 +131,17 @@ def produce(
     return ExportResult(
         path, job.contract, kind.name, RECURSIONS[job.rolled], size_on_disk(path),
         written - start, ended - written, error, verdict, tuple(documents),
-        None if table is None else table_beside(path), job.keep,
+        None if table is None else table_beside(path), job.keep, tuning_lost=lost,
     )  # fmt: skip
+
+
+def _is_tuned(path: Path) -> bool:
+    """Whether a file is there that `tune` has written into."""
+    try:
+        found = embedded_contract(path)
+    except TRMError:  # there is none, or one of another kind or damaged
+        return False
+    return (found.halt, found.confidence) != (found.halt.untuned, None)
 
 
 def _remove_others(path: Path, documents: Collection[Path]) -> None:

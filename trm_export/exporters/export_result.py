@@ -14,6 +14,8 @@ from trm_runtime.contract import StepContract
 from trm_runtime.display import Shown, Table, bytes_text
 from trm_runtime.message_text import counted
 
+_LOST = "The file before it was tuned, and this one is not; tune it again."
+
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class ExportResult(Shown):
@@ -33,6 +35,7 @@ class ExportResult(Shown):
     kept: tuple[str, ...] = ()  # layers that stay float32
     search: KeepSearch | None = None  # how they were found, if they were searched for
     fit: Fit | None = None  # of C source: what was chosen, and its memory
+    tuning_lost: bool = False  # it took the place of a file that `tune` had written into
 
     @property
     def sidecar(self) -> Path:
@@ -49,9 +52,10 @@ class ExportResult(Shown):
     def summary(self) -> str:
         """Times, size and verdict."""
         memory = "" if self.fit is None else f" {self.fit.summary}"
+        lost = f" {_LOST}" if self.tuning_lost else ""
         return (
             f"Exported in {self.seconds:.1f} s, {bytes_text(self.bytes)}, {self.recursion}; "
-            f"checked in {self.check_seconds:.1f} s: {self.verdict}{memory}"
+            f"checked in {self.check_seconds:.1f} s: {self.verdict}{memory}{lost}"
         )
 
     def tables(self) -> tuple[Table, ...]:
