@@ -64,7 +64,7 @@ class RunFiles:
     @property
     def finished_epochs(self) -> int:
         """Epochs in the backup."""
-        return max((state.epoch for state in read_states(self.backup)), default=0)
+        return self._progress[0]
 
     def state(self) -> RunState | None:
         """The newest backup of the recorded recipe; None where no epoch of it was finished.
@@ -129,10 +129,15 @@ class RunFiles:
             )
 
     @property
+    def _progress(self) -> tuple[int, int]:
+        """The epochs in the backup, and the steps of the one after them."""
+        states = read_states(self.backup)
+        return max(((state.epoch, state.step) for state in states), default=(0, 0))
+
+    @property
     def _done(self) -> str:
         """How much of a run the backup has, in words; empty where it has nothing."""
-        epochs = self.finished_epochs
-        steps = max((state.step for state in read_states(self.backup)), default=0)
+        epochs, steps = self._progress
         return counted(epochs, "epoch") if epochs else counted(steps, "step") if steps else ""
 
     @property

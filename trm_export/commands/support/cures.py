@@ -12,7 +12,7 @@ from trm_export.commands.support.command_line import command
 from trm_export.commands.support.options import ModelOptions
 from trm_export.errors import OtherWeightsError
 from trm_runtime.parity.gates import is_integer
-from trm_runtime.parity.judge import TOO_FEW
+from trm_runtime.parity.judge import TOO_FEW, VALUES
 
 if TYPE_CHECKING:
     from trm_export import KeepSearch
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 _PERCENT, _MOST = 40.0, 90.0  # of bytes that float layers may add; with more fp16 is as small
 _ROUNDED = 10  # percent
-_JUDGED = ("forced values", "free drift", "answers", "halting steps", "task accuracy")
-"""The rungs on which a smaller precision may fail, and only that."""
-_ACCURACY, _SURE = _JUDGED[-1], 0.05
+_ACCURACY, _SURE = VALUES[-1], 0.05
 _ENGINE = "engine"  # the rung of a file against itself
 
 
@@ -76,7 +74,7 @@ def cure_of_parity(
     broken, made = file.result.broken, vars(options)
     if broken is None or file.result.of_other_model or _by_chance(file.result, broken):
         return None
-    if not file.result.same_weights or broken.name not in (*_JUDGED, _ENGINE):
+    if not file.result.same_weights or broken.name not in (*VALUES, _ENGINE):
         return export_again(model, file.path, options)
     if broken.name == _ENGINE or file.contract.precision == "fp32":
         return None if explained else command("parity", model, file.path, explain=True, **made)
@@ -86,7 +84,7 @@ def cure_of_parity(
     if not is_integer(found["precision"]):
         return cure_of_export(model, {**found, **made})
     percent = _MOST if found["keep"] else _PERCENT
-    count = None if broken.name == _JUDGED[0] else file.result.puzzles
+    count = None if broken.name == VALUES[0] else file.result.puzzles
     search = {"auto_keep": percent, "auto_keep_count": count, "keep": ()}
     return _export(model, {**found, **search, **in_its_place(file.path), **made})
 
