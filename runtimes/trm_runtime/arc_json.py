@@ -22,7 +22,6 @@ import numpy as np
 from trm_runtime import strict_json
 from trm_runtime.arc_grids import COLOURS, SIDE, Grid, checked_grid, decode, encode
 from trm_runtime.errors import RejectedInputError
-from trm_runtime.message_text import first_few
 from trm_runtime.puzzle_source import numbered_lines
 
 Array = np.ndarray[Any, Any]
@@ -183,6 +182,6 @@ def _identifiers(path: Path, questions: Iterable[ArcQuestion], names: Sequence[s
         raise RejectedInputError(
             f"{path}: {IDENTIFIERS} does not have these problems, so the model has not learnt "
             f"them; move {IDENTIFIERS} away to ask under identifier 0:",
-            first_few(missing),
+            missing,
         )
     return np.array([place[name] for name in wanted], np.int32)

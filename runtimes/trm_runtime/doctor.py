@@ -33,6 +33,8 @@ _TRIAL = f"""
 import sys
 from trm_runtime.extras import install_line
 from trm_runtime.file_kinds import KINDS
+from trm_runtime.lean_import import own_process
+own_process()
 try:
     KINDS[sys.argv[1]].engines[int(sys.argv[2])].try_out()
 except Exception as error:

@@ -20,7 +20,7 @@ from trm_runtime.contract import PUZZLE_TABLE_SUFFIX, StepContract
 from trm_runtime.digest import digest
 from trm_runtime.errors import RejectedInputError
 from trm_runtime.file_kinds import beside
-from trm_runtime.message_text import first_few, first_line
+from trm_runtime.message_text import first_line
 from trm_runtime.npy import Header, mapped_array, read_header
 from trm_runtime.regular_file import open_regular
 from trm_runtime.runner import Arrays, StepOutput, StepRunner
@@ -112,7 +112,7 @@ class PuzzleTableRunner:
             for row in np.flatnonzero((current < 0) | (current > last))
         ]
         if problems:
-            raise RejectedInputError("The carry does not fit the model:", first_few(problems))
+            raise RejectedInputError("The carry does not fit the model:", problems)
 
 
 def identifiers_contract(contract: StepContract) -> StepContract:

@@ -20,7 +20,7 @@ from trm_runtime.board_text import INTEGER, BoardSigns
 from trm_runtime.checks import with_identifiers
 from trm_runtime.contract import StepContract
 from trm_runtime.errors import RejectedInputError
-from trm_runtime.message_text import counted, first_few
+from trm_runtime.message_text import counted
 from trm_runtime.puzzle_arrays import read_arrays
 from trm_runtime.puzzle_formats import BoardText, Lines, read_boards
 from trm_runtime.puzzle_source import is_text, numbered_lines
@@ -134,7 +134,7 @@ def read_identifiers(source: str | os.PathLike[str]) -> Array:
 def _bad_lines(name: str, problems: list[str]) -> RejectedInputError:
     many = "at least " if len(problems) == _MOST_BAD else ""
     summary = f"{name}: {many}{counted(len(problems), 'bad line')}:"
-    return RejectedInputError(summary, first_few(problems))
+    return RejectedInputError(summary, problems)
 
 
 def as_tokens(puzzles: Any, contract: StepContract) -> Array:
@@ -160,7 +160,7 @@ def as_tokens(puzzles: Any, contract: StepContract) -> Array:
         )
         array, problems = _parse(boards, contract)
         if problems:
-            raise RejectedInputError(_UNFIT, first_few(problems))
+            raise RejectedInputError(_UNFIT, problems)
     return array[None] if array.ndim == 1 else array
 
 
@@ -174,7 +174,7 @@ def refuse_padding(contract: StepContract, tokens: Array) -> None:
         places = [f"row {row}, column {column}: id 0" for row, column in padded.tolist()]
         raise RejectedInputError(
             f"The puzzles contain id 0, which is padding; {_meaning_of_ids(contract)}:",
-            first_few(places),
+            places,
         )
 
 

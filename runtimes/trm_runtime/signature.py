@@ -18,7 +18,6 @@ from trm_runtime.digest import file_digest, files_of
 from trm_runtime.errors import RejectedInputError, unreadable
 from trm_runtime.extras import load_extra
 from trm_runtime.file_kinds import beside as companion
-from trm_runtime.message_text import first_few
 from trm_runtime.regular_file import read_regular
 
 SUFFIX = ".sig"
@@ -93,7 +92,7 @@ def verify_signature(
         raise RejectedInputError(
             f"{model}: changed since it was signed ({beside}); if you exported or tuned it since, "
             "sign it again, otherwise get it again from its author:",
-            first_few(problems),
+            problems,
         )
 
 

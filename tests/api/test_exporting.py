@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import shutil
@@ -161,6 +162,13 @@ def test_progress_is_told_of_the_whole_set(model: Any, tmp_path: Path) -> None:
     assert {entry.path for entry in found if entry.result} == {one.path for one in found.results}
     assert len(found.reasons) >= 1
     assert all(reason.endswith(".") for reason in found.reasons)
+    assert not found.lost
+    over = [dataclasses.replace(one, tuning_lost=True) for one in found.results[:2]]
+    entries = [dataclasses.replace(found.entries[0], result=one) for one in over]
+    lost = te.ExportSet((*found.entries, *entries))
+    names = ", ".join(one.path.name for one in over)
+    assert lost.lost == f"Tuned before, and now not; tune again: {names}."
+    assert lost.summary.endswith(lost.lost)
 
 
 def test_a_file_that_computes_something_else_is_not_written(

@@ -11,11 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
-from keras import ops
 
-import trm_export.model  # noqa: F401  registers the classes
+from trm_export.api.frameworks import load_keras
+from trm_runtime.lean_import import own_process
+
+own_process()
+load_keras(any_backend=True)
+import keras  # noqa: E402  (loaded as a command loads it, which takes half the time)
+from keras import ops  # noqa: E402
+
+import trm_export.model  # noqa: E402, F401  registers the classes
 
 
 def compiled(model: keras.Model, **options: Any) -> Callable[..., Any]:

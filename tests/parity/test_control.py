@@ -16,6 +16,10 @@ import pytest
 CODE = """
 import json
 import numpy as np
+from trm_export.api.frameworks import load_keras
+from trm_runtime.lean_import import own_process
+own_process()
+load_keras(any_backend=True)
 from trm_export.checkpoints.loading import load_model
 from trm_export.parity.control import float64_runner
 from trm_export.step.keras_runner import KerasRunner

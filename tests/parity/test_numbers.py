@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -64,6 +65,11 @@ def test_nan_is_found_and_named_before_any_larger_gap(batches: int) -> None:
 def test_a_reference_that_is_not_finite_is_no_reference() -> None:
     error = summed([[1, math.inf]], [[1, math.inf]])
     assert error.problem(Gates()) == "the reference itself has 1 NaN or infinite value"
+    part = dataclasses.replace(error, reference_nonfinite=2, reference_leaks=1)
+    assert part.problem(Gates()) == "the reference itself has 2 NaN or infinite values"
+    leak = dataclasses.replace(part, reference_leaks=2).problem(Gates())
+    assert leak is not None
+    assert "all in slots that were just refilled: the model uses the old carry" in leak
 
 
 @pytest.mark.parametrize("dtype", ["int32", "bool"])

@@ -113,10 +113,10 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def edited(document: Any, path: tuple[Any, ...], edit: Any) -> Any:
-    """A copy of the document after `edit(holder, key)` at that place."""
-    found = copy.deepcopy(document)
-    holder = found
+    """The document after `edit(holder, key)` at that place; what does not lead there is shared."""
+    holder = found = copy.copy(document)
     for key in path[:-1]:
+        holder[key] = copy.copy(holder[key])
         holder = holder[key]
     edit(holder, path[-1])
     return found
@@ -141,7 +141,7 @@ def put(holder: Any, key: Any, value: Any) -> None:
 
 def unknown(holder: Any, key: Any) -> None:
     if isinstance(holder[key], dict):
-        holder[key]["colour"] = "red"
+        holder[key] = {**holder[key], "colour": "red"}
     elif isinstance(holder, dict):
         holder[f"{key}_too"] = holder[key]
 

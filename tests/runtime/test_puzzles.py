@@ -12,7 +12,7 @@ import pytest
 from tests.runtime.fakes import ALPHABET, FakeRunner, make_contract
 from trm_runtime import RejectedInputError, Solution, UsageError, solve
 from trm_runtime.alphabet import UNPRINTABLE, meanings, text_of
-from trm_runtime.puzzles import read_puzzles
+from trm_runtime.puzzles import read_identifiers, read_puzzles
 
 IDS = (
     "in this model 0 is padding, 1 is a blank, 2 to 5 are 1 to 4, so give puzzles as text, or in "
@@ -93,11 +93,17 @@ def test_bad_lines_are_named_by_file_and_line(tmp_path: Path, line: str, complai
     assert caught.value.problems == (f"line 3: {complaint}",)
 
 
-def test_only_the_first_bad_lines_are_listed(tmp_path: Path) -> None:
+def test_the_message_has_the_first_bad_lines_and_counts_the_others(tmp_path: Path) -> None:
     with pytest.raises(RejectedInputError, match="12 bad lines:") as caught:
         read(tmp_path, "123\n" * 12)
-    assert len(caught.value.problems) == 6
-    assert caught.value.problems[-1] == "... and 7 more"
+    assert len(caught.value.problems) == 12
+    file = tmp_path / "ids.txt"
+    file.write_text("".join(f"{'x' * 70}\n" for _ in range(30)))
+    with pytest.raises(RejectedInputError, match="30 bad lines:") as caught:
+        read_identifiers(file)
+    *told, last = str(caught.value).splitlines()[1:]
+    assert len(told) > 1
+    assert last == f"  - ... and {30 - len(told)} more"
     with pytest.raises(RejectedInputError, match="1 bad line:"):
         read(tmp_path, "12\n")
 

@@ -71,6 +71,8 @@ def all(
         remark("Seconds: export + check. Error: largest relative L2 of a single step.")
         for reason in found.reasons:
             sentences(reason)
+        if found.lost:
+            sentences(found.lost)
         if not found:
             failed = counted(len(found.failed), "file")
             remark(f"Error: {failed} failed the check against Keras.")

@@ -81,7 +81,7 @@ def _show_steps(task: Task, solved: Solved) -> None:
 
     boards = [Group(Text(one.title), board(one), Text("")) for one in solved.step_boards]
     console = stdout()
-    said = "The puzzle that took the most steps; changed cells are green, wrong ones red."
+    said = "The solved puzzle that took the most steps; changed cells are green, wrong ones red."
     console.print(Text(said))
     console.print(Columns(boards, padding=(0, 2)), soft_wrap=False)
 

@@ -126,10 +126,17 @@ class ExportSet(Shown):
 
     @property
     def summary(self) -> str:
-        """How many files there are."""
+        """How many files there are, and whose tuning is lost."""
         refused = len(self) - len(self.results) - len(self.failed)
         written = counted(len(self.results), "file")
-        return f"{written} written, {refused} refused, {len(self.failed)} failed."
+        lost = f" {self.lost}" if self.lost else ""
+        return f"{written} written, {refused} refused, {len(self.failed)} failed.{lost}"
+
+    @property
+    def lost(self) -> str:
+        """Which files took the place of tuned ones, in a sentence; empty if none did."""
+        tuned = ", ".join(one.path.name for one in self.results if one.tuning_lost)
+        return f"Tuned before, and now not; tune again: {tuned}." if tuned else ""
 
     def tables(self) -> tuple[Table, ...]:
         """The set in one table."""

@@ -18,7 +18,6 @@ import numpy as np
 from trm_export.errors import RejectedInputError, reason_of
 from trm_export.parity.document import KIND, ReportDocument, Verdict
 from trm_runtime.contract import HaltRule
-from trm_runtime.message_text import first_few
 from trm_runtime.parity import ParityResult
 from trm_runtime.parity.decisions import Difference
 from trm_runtime.parity.gaps import Place, Size, TensorDiff
@@ -50,7 +49,7 @@ def read_report(path: Path) -> dict[str, Any]:
     problems = list(_problems(document, ReportDocument, ""))
     problems = problems or list(_contradictions(document))
     if problems:
-        raise RejectedInputError(f"{path}: a damaged parity report:", first_few(problems))
+        raise RejectedInputError(f"{path}: a damaged parity report:", problems)
     return document
 
 

@@ -20,7 +20,7 @@ from trm_runtime.contract import MAX_CONTRACT_BYTES, METADATA_KEY
 from trm_runtime.drivers.onnx_wire import external_tensors, metadata_value, with_metadata
 from trm_runtime.drivers.refusals import copy_or_seal, damaged, long_contract, no_contract
 from trm_runtime.errors import RejectedInputError, unreadable
-from trm_runtime.message_text import first_few, first_line
+from trm_runtime.message_text import first_line
 from trm_runtime.regular_file import open_regular
 
 CHECKSUM_KEY = "trm_file.sha256"
@@ -76,7 +76,7 @@ def read_contract(path: Path) -> str:
         raise damaged(path, TITLE, first_line(error), KIND) from error
     if outside:
         summary = f"{path}: has data in other files, which is refused; export it as one file:"
-        raise RejectedInputError(summary, first_few(outside))
+        raise RejectedInputError(summary, outside)
     if value is None:
         raise no_contract(path, f"no metadata key {METADATA_KEY!r}", KIND)
     problem = seal_problem(model)

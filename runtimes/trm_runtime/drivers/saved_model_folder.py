@@ -17,7 +17,6 @@ from trm_runtime.contract import MAX_CONTRACT_BYTES, METADATA_KEY
 from trm_runtime.digest import file_digest
 from trm_runtime.drivers.refusals import again, long_contract, no_contract
 from trm_runtime.errors import RejectedInputError
-from trm_runtime.message_text import first_few
 
 KIND = "saved-model"
 CONTRACT_FILE = Path("assets.extra", f"{METADATA_KEY}.json")
@@ -51,7 +50,7 @@ def read_contract(folder: Path) -> str:
     if problems:
         raise RejectedInputError(
             f"{folder}: damaged, or changed since its export; copy it again, or {again(KIND)}:",
-            first_few(problems),
+            problems,
         )
     return text
 

@@ -24,7 +24,7 @@ from trm_runtime.contract import MAX_CONTRACT_BYTES, METADATA_KEY, schema_versio
 from trm_runtime.digest import digest
 from trm_runtime.drivers.refusals import again, copy_or_seal, damaged, long_contract, no_contract
 from trm_runtime.errors import OldFileWarning, RejectedInputError, unreadable
-from trm_runtime.message_text import first_few, first_line
+from trm_runtime.message_text import first_line
 from trm_runtime.regular_file import open_regular
 from trm_runtime.zip_members import DAMAGE, read_member
 
@@ -76,7 +76,7 @@ def replace_contract(path: Path, contract: str) -> None:
         raise RejectedInputError(
             f"{path}: its ZIP archive has other files than a contract, which would be lost; remove "
             "them:",
-            first_few(others),
+            others,
         )
     with path.open("r+b") as file:
         file.truncate(min(member.header_offset for member in members))

@@ -74,11 +74,11 @@ class TensorDiff:
     worst: Place | None  # a non-finite element if there is one, else the largest difference
 
     def _leak(self) -> str:
-        if not self.reference_leaks:
+        if self.reference_leaks < self.reference_nonfinite:  # also without an old carry
             return ""
         return (
-            f", {self.reference_leaks} of them in slots that were just refilled: the model uses "
-            "the old carry of a halted row; choose the new state by a select, not by arithmetic"
+            ", all in slots that were just refilled: the model uses the old carry of a halted row; "
+            "choose the new state by a select, not by arithmetic"
         )
 
     def problem(self, gates: Gates) -> str | None:

@@ -26,7 +26,7 @@ from trm_runtime.errors import RejectedInputError, unreadable
 from trm_runtime.file_kinds import suffix_kind
 from trm_runtime.json_values import plain
 from trm_runtime.limits import MEMORY_MB
-from trm_runtime.message_text import counted, first_few
+from trm_runtime.message_text import counted
 from trm_runtime.npy import Header, read_header
 from trm_runtime.parity.golden import Chunk, ChunkSize, Golden, GoldenOrigin, RefilledSlots
 from trm_runtime.parity.golden_rules import (
@@ -151,7 +151,7 @@ def _not_a_golden(path: Path, problems: Sequence[str] = ()) -> RejectedInputErro
         )
     said = f"{path}: not a golden, or a damaged one; record it again with `trm-export reference`"
     if problems:
-        return RejectedInputError(f"{said}:", first_few(problems))
+        return RejectedInputError(f"{said}:", problems)
     return RejectedInputError(f"{said}.")
 
 
