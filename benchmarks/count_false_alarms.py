@@ -33,6 +33,7 @@ from trm_export.checkpoints.shipped import shipped_checkpoint
 
 TRAINED = ("sudoku4", "maze9", "sudoku4", "maze11")
 SUFFIXES = {"onnx": ".onnx", "tflite": ".tflite", "saved-model": ""}
+UNREAD = "C source: its weights are not read back"
 REFUSED = "refused"  # by the exporter, in a sentence
 ROOT = Path(__file__).parents[1]
 PUZZLES = 16  # in a recording
@@ -84,6 +85,8 @@ def judged(drawn: Drawn, folder: Path) -> Row:
     if options["format"] == "tflite":  # int8 of another kind does not run there at a useful speed
         options["target"] = "litert" if options["precision"] == "int8" else "tflite-runtime"
     row: Row = {"seed": drawn.seed, "trained": trained, **options}
+    if options["format"] not in SUFFIXES:
+        return {**row, "status": REFUSED, "words": UNREAD}
     path = folder / f"made{SUFFIXES[options['format']]}"
     try:
         if trained:

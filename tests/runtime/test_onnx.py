@@ -218,6 +218,23 @@ def test_any_flipped_bit_is_refused_in_one_sentence(toy_onnx: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_names_that_are_no_text(tmp_path: Path, engine: str) -> None:
+    pytest.importorskip(engine)
+    model = build()
+    model.graph.input.add().CopyFrom(model.graph.input[0])
+    model.graph.input[-1].name = "a spare input"
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "a spare size"
+    for name in (b"a spare input", b"a spare size"):
+        path = tmp_path / "toy.onnx"
+        data = model.SerializeToString()
+        path.write_bytes(sealed(data.replace(name, name.replace(b" ", b"\x80"))))
+        with pytest.raises(RejectedInputError) as caught:
+            open_runner(path, threads=1, engine=engine)
+        assert str(caught.value).startswith(str(path))
+        assert "\n" not in str(caught.value).partition(":\n")[0]
+
+
 def test_a_changed_file_says_what_to_do(toy_onnx: Path) -> None:
     model = onnx.load(toy_onnx)
     model.graph.initializer[5].raw_data = bytes(4)

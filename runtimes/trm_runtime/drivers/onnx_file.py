@@ -25,6 +25,7 @@ from trm_runtime.regular_file import open_regular
 
 CHECKSUM_KEY = "trm_file.sha256"
 KIND, TITLE = "onnx", "an ONNX file"
+NO_TEXT = "the name of a tensor or of a size is not UTF-8 text"
 
 Model = Union[bytes, mmap.mmap]
 

@@ -14,8 +14,8 @@ import numpy as np
 from trm_runtime.checks import check_step_call
 from trm_runtime.contract import StepContract
 from trm_runtime.cores import check_threads
-from trm_runtime.drivers.onnx_file import KIND, read_contract
-from trm_runtime.drivers.refusals import cannot_open, cannot_step
+from trm_runtime.drivers.onnx_file import KIND, NO_TEXT, TITLE, read_contract
+from trm_runtime.drivers.refusals import cannot_open, cannot_step, damaged
 from trm_runtime.extras import load_extra
 from trm_runtime.message_text import first_line
 from trm_runtime.runner import Arrays, StepOutput, step_output
@@ -67,8 +67,11 @@ class OnnxRunner:
             read_contract(self._path), f"{self._path}: its step contract"
         )
         self._session = _open(engine, self._path, threads, optimised)
-        inputs = _described(self._session.get_inputs())
-        outputs = _described(self._session.get_outputs())
+        try:
+            inputs = _described(self._session.get_inputs())
+            outputs = _described(self._session.get_outputs())
+        except UnicodeDecodeError as error:
+            raise damaged(self._path, TITLE, NO_TEXT, KIND) from error
         verify(self.contract, inputs, outputs, str(self._path))
         self._names = list(outputs)
 

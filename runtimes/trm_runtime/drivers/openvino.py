@@ -16,8 +16,8 @@ import numpy as np
 from trm_runtime.checks import check_step_call
 from trm_runtime.contract import StepContract
 from trm_runtime.cores import check_threads
-from trm_runtime.drivers.onnx_file import KIND, read_contract
-from trm_runtime.drivers.refusals import cannot_open, cannot_step
+from trm_runtime.drivers.onnx_file import KIND, NO_TEXT, TITLE, read_contract
+from trm_runtime.drivers.refusals import cannot_open, cannot_step, damaged
 from trm_runtime.errors import UsageError
 from trm_runtime.extras import load_extra
 from trm_runtime.message_text import first_line
@@ -87,8 +87,12 @@ class OpenVINORunner:
         compiled = _open(engine, self._path, threads, mode)
         entering = {spec.name for spec in contract.inputs} | {spec.name for spec in contract.carry}
         leaving = {spec.name for spec in contract.outputs} | {spec.next for spec in contract.carry}
-        outputs = _described(compiled.outputs, leaving)
-        verify(contract, _described(compiled.inputs, entering), outputs, str(self._path))
+        try:
+            inputs = _described(compiled.inputs, entering)
+            outputs = _described(compiled.outputs, leaving)
+        except UnicodeDecodeError as error:
+            raise damaged(self._path, TITLE, NO_TEXT, KIND) from error
+        verify(contract, inputs, outputs, str(self._path))
         self.contract: StepContract = contract.computed_in(mode)
         self._names = list(outputs)
         self._request = compiled.create_infer_request()
