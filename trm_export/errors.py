@@ -13,6 +13,7 @@
      +- ParityError               5  (trm_runtime.errors)
      |   +- OtherWeightsError     5  files that were not made from this model
      +- NonfiniteError            6  (trm_runtime.errors)
+     +- DivergedError             6  a training whose loss is NaN or infinite
 
 The number is the exit code a command ends with. A message says which file or tensor, what was
 expected, what was found and what to do about it; tests/test_messages.py holds its style.
@@ -23,6 +24,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from trm_runtime.errors import (
     MissingExtraError,
@@ -38,6 +40,7 @@ __all__ = [
     "CheckpointError",
     "ConfigurationError",
     "ConfigurationWarning",
+    "DivergedError",
     "MissingExtraError",
     "NonfiniteError",
     "OtherWeightsError",
@@ -71,6 +74,19 @@ class BackendError(UsageError):
 
 class ConfigurationError(UsageError, ValueError):
     """A model configuration that cannot be built; a ValueError too, as Keras users expect."""
+
+
+class DivergedError(TRMError):
+    """The loss of a training is NaN or infinite after `epoch` epochs."""
+
+    exit_code: ClassVar[int] = 6
+
+    def __init__(self, epoch: int, loss: float, learning_rate: float) -> None:
+        self.epoch, self.learning_rate = epoch, learning_rate
+        super().__init__(
+            f"Training diverged: the loss of epoch {epoch} is {loss}, and nothing of that epoch is "
+            f"kept; start again with a learning rate below {learning_rate:g}."
+        )
 
 
 class CheckpointError(RejectedInputError):

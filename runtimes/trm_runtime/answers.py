@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -13,6 +14,7 @@ from typing import Any, TextIO, final
 import numpy as np
 
 from trm_runtime.contract import StepContract
+from trm_runtime.errors import UsageError
 from trm_runtime.failures import unfinished
 from trm_runtime.solution import UNKNOWN, Solution, StepEvent, finite_or_none
 
@@ -185,11 +187,24 @@ def _answers(solution: Solution) -> list[str]:
     return [UNKNOWN if hidden else text for text, hidden in zip(texts, solution.unknown)]
 
 
+def refuse_place(path: Path) -> None:
+    """Raise UsageError for a name that no file can get: in no folder, or that of a folder."""
+    if path.is_dir():
+        raise UsageError(f"{path}: a folder, but a file is written; add the name of a file.")
+    if not path.parent.is_dir():
+        raise UsageError(f"{path}: there is no folder {path.parent}; create it first.")
+
+
 def replace_file(path: Path, text: str) -> None:
     """The file is the old one or the new one, even if this process is killed."""
+    if path.is_dir():  # also ".", which has no name
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     new = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         new.write_text(text, encoding="utf-8")
         new.replace(path)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     finally:
         new.unlink(missing_ok=True)

@@ -59,8 +59,9 @@ def checked_grid(rows: Sequence[Sequence[int]], name: str) -> Grid:
     """A grid of a file; RejectedInputError for anything else."""
     try:
         grid = np.asarray(rows)
-    except (ValueError, OverflowError):  # rows of different lengths
-        grid = np.zeros(0)
+    except (ValueError, OverflowError) as error:
+        got = "rows of different lengths" if isinstance(error, ValueError) else "huge numbers"
+        raise RejectedInputError(f"{name}: expected a grid of 1x1 to 30x30, got {got}.") from None
     if grid.ndim != 2 or not 1 <= min(grid.shape) <= max(grid.shape) <= SIDE:
         raise RejectedInputError(f"{name}: expected a grid of 1x1 to 30x30, got {grid.shape}.")
     if grid.dtype.kind not in "iu" or grid.min() < 0 or grid.max() >= COLOURS:

@@ -90,7 +90,7 @@ def read_arc(source: str | Path) -> ArcQuestions | None:
     if problems is None:
         return None
     beside = _solutions(path)
-    questions = tuple(_questions(problems, beside))
+    questions = tuple(_questions(path, problems, beside))
     if not questions:
         raise RejectedInputError(f"{path}: has no ARC problem with a test pair.")
     known = _names_beside(path)
@@ -157,10 +157,12 @@ def _solutions(path: Path) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _questions(problems: Mapping[str, Any], beside: Mapping[str, Any]) -> Iterator[ArcQuestion]:
+def _questions(
+    path: Path, problems: Mapping[str, Any], beside: Mapping[str, Any]
+) -> Iterator[ArcQuestion]:
     for name, problem in problems.items():
         for number, pair in enumerate(problem["test"]):
-            place = f"ARC problem {name}, test pair {number + 1}"
+            place = f"{path}: ARC problem {name}, test pair {number + 1}"
             if not isinstance(pair, dict) or "input" not in pair:
                 raise RejectedInputError(f"{place}: expected an object with an input grid.")
             grids = beside.get(name)

@@ -122,7 +122,7 @@ def _tries(options: argparse.Namespace) -> dict[str, Any]:
 
 def run(options: argparse.Namespace) -> int:
     """Solve the puzzles, and write each answer as soon as it is found; returns the exit code."""
-    from trm_runtime.answers import Stream, replace_file
+    from trm_runtime.answers import Stream, refuse_place, replace_file
     from trm_runtime.arc_json import submission
     from trm_runtime.cores import check_threads
     from trm_runtime.open import open_runner, runner_contract
@@ -133,7 +133,12 @@ def run(options: argparse.Namespace) -> int:
     contract = runner_contract(Path(options.model), options.engine)
     arc = arc_questions(options.puzzles, contract) if options.submission else None
     if options.submission and arc is None:
-        raise UsageError("--submission is for ARC JSON and a model of ARC; drop it.")
+        raise UsageError(
+            "--submission is for ARC JSON (problems with the lists train and test) and a model of "
+            "ARC; drop it."
+        )
+    if options.submission:
+        refuse_place(Path(options.submission))
     groups = _groups(options, contract)
     with StatusLine() as line:
         line.show(f"Opening {printable(Path(options.model).name)} ...")

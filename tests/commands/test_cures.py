@@ -59,6 +59,7 @@ def test_a_command_has_the_options_that_are_not_usual() -> None:
         ({"format": "onnx", "precision": "int4"}, "--precision int4 --auto-keep 40"),
         ({"format": "onnx", "precision": "fp16", "output": "m.onnx"}, "-o m.onnx"),
         ({"format": "tflite", "precision": "fp32", "target": "tflite-runtime"}, ""),
+        ({"format": "onnx", "precision": "fp32", "output": "v3/x.onnx"}, "-o v3/x_saved_model"),
         ({"format": "onnx", "precision": "int8", "trust_module": ["mine"], "seq_len": 9},
          "--precision int8 --trust-module mine --seq-len 9 --auto-keep 40"),
     ],

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support import interruption
 from trm_export.commands.support.app import run
+from trm_export.errors import DivergedError
 from trm_export.training import run as training
 from trm_export.training.recipe import Recipe, recipe_for
 from trm_export.training.run import TrainResult
@@ -89,6 +93,39 @@ def test_a_model_that_solves_nothing_is_called_that(
     play()
     assert run(["train", "sudoku4", "-o", "c.keras"]) == 0
     assert "The model has not learnt the task yet; train longer." in capsys.readouterr().err
+
+
+def test_the_longer_run_has_the_same_options(
+    play: Play, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = play(epochs=5)
+    options = ["--from", "s.keras", "--batch-size", "8", "--ema", "0.9", "-o", "c.keras"]
+    shutil.copy(shipped_checkpoint("sudoku4"), "s.keras")
+    assert run(["train", "sudoku4", "--steps", "500", "--seed", "3", *options]) == 0
+    (tried,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Try: ")]
+    assert run(shlex.split(tried)[2:]) == 0
+    assert asked[1] == dataclasses.replace(asked[0], steps=5000)
+    assert "--from s.keras" in tried
+
+
+@pytest.mark.parametrize(("epoch", "end"), [(1, ""), (3, " --force")])
+def test_a_run_that_diverges_ends_with_6(
+    epoch: int,
+    end: str,
+    play: Play,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    play()
+
+    def train(*_: Any, **__: Any) -> None:
+        raise DivergedError(epoch, float("nan"), 1.0)
+
+    monkeypatch.setattr(training, "train", train)
+    assert run(["train", "sudoku4", "-o", "c.keras", "--learning-rate", "1"]) == 6
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"Training diverged: the loss of epoch {epoch} is nan" in said
+    assert said.endswith(f"Try: trm-export train sudoku4 --learning-rate 0.1 -o c.keras{end}")
 
 
 def test_an_interrupted_run_is_still_one_document(

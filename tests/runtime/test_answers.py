@@ -105,7 +105,9 @@ def test_a_file_is_replaced_and_what_fails_leaves_nothing(tmp_path: Path) -> Non
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError, match="folder"):
         write(solved(), tmp_path / "folder")
-    with pytest.raises(OSError, match="nowhere"):
+    with pytest.raises(IsADirectoryError, match=r"'\.'"):
+        write(solved(), ".")
+    with pytest.raises(OSError, match=r"'[^']*nowhere/answers.txt'"):
         write(solved(), tmp_path / "nowhere" / "answers.txt")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["answers.txt", "folder"]
 

@@ -109,7 +109,11 @@ def test_a_submission_has_two_attempts_for_every_question(tmp_path: Path) -> Non
     ("asked", "complaint"),
     [
         ([[10]], "ARC problem x, test pair 1: expected a grid of the colours 0 to 9"),
-        ([[1], [1, 2]], "ARC problem x, test pair 1: expected a grid of 1x1 to 30x30"),
+        (
+            [[1], [1, 2]],
+            "a.json: ARC problem x, test pair 1: expected a grid of 1x1 to 30x30, got "
+            "rows of different lengths",
+        ),
         ([[1] * 31], "expected a grid of 1x1 to 30x30, got (1, 31)"),
         ([], "expected a grid of 1x1 to 30x30"),
     ],

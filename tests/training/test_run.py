@@ -19,7 +19,7 @@ import pytest
 from tests.training import shallow
 from trm_export.checked_arrays import read_arrays, write_arrays
 from trm_export.checkpoints.loading import load_model
-from trm_export.errors import OverwriteError, RejectedInputError
+from trm_export.errors import DivergedError, OverwriteError, RejectedInputError
 from trm_export.model.presets import PRESETS, preset
 from trm_export.step.saved_weights import weights_sha256
 from trm_export.tasks import get_task
@@ -28,7 +28,7 @@ from trm_export.training.recipe import RECIPES, Recipe, recipe_for, with_changes
 from trm_export.training.run import train
 from trm_export.training.run_files import RunFiles
 from trm_export.training.run_state import SLOTS, RunState
-from trm_runtime.errors import UsageError
+from trm_runtime.errors import TRMError, UsageError
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -177,6 +177,58 @@ def small(**changes: Any) -> Recipe:
 def test_resuming_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no run to resume"):
         train(small(), tmp_path / "model.keras", resume=True)
+
+
+def test_a_backup_without_its_recipe_is_named(tmp_path: Path) -> None:
+    files = RunFiles(tmp_path / "model.keras")
+    files.backup.mkdir()
+    RunState(4, 0, {}, [], [], SLOTS[0]).write(files.backup)
+    for resume in (False, True):
+        with pytest.raises(OverwriteError, match=r"model.recipe.json, is missing; put it back"):
+            files.check(start=None, resume=resume, force=False)
+    files.check(start=None, resume=False, force=True)
+
+
+def test_a_run_that_diverges_keeps_what_was_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PRESETS, shallow.RECIPE, shallow.SHALLOW)
+    path = tmp_path / "model.keras"
+    recipe = recipe_for(
+        shallow.RECIPE, steps=6, steps_per_epoch=2, validate_every=1, batch_size=4,
+        validation_count=4, warmup_steps=2, learning_rate=1e30,
+    )  # fmt: skip
+    with pytest.raises(DivergedError, match=r"the loss of epoch \d is (nan|inf)") as caught:
+        train(recipe, path, jit_compile=False)
+    kept = caught.value.epoch - 1
+    assert [int(row["epoch"]) for row in logged(path.with_suffix(".csv"))] == [*range(kept)]
+    assert path.exists() == (kept > 0)
+    assert RunFiles(path).finished_epochs == kept
+
+
+def test_the_log_knows_the_latest_validation(tmp_path: Path) -> None:
+    path = tmp_path / "model.csv"
+    assert Log(path).point is None
+    path.write_text(
+        f"epoch,{','.join(VALIDATED)}\n0,0.25,0.5,3.0,1.5\n1,,,,\n2,0.75,0.75,2.0,0.5\n"
+    )
+    point = Log(path, 2).point
+    assert point is not None
+    assert (point.exact, point.exact_all_steps, point.mean_steps, point.threshold) == (
+        0.25, 0.5, 3.0, 1.5,
+    )  # fmt: skip
+
+
+def test_too_large_a_batch_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("trm_export.training.run.ACTTrainer", lacking)
+    with pytest.raises(
+        TRMError, match="not enough memory to train sudoku4 with a batch size of 32"
+    ):
+        train(small(batch_size=32), tmp_path / "model.keras")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_bad_recipes_are_refused() -> None:
@@ -333,6 +385,7 @@ def test_a_state_of_another_recipe_is_not_gone_on_with(tmp_path: Path) -> None:
 
 def test_a_run_that_could_be_resumed_is_not_discarded(tmp_path: Path) -> None:
     output = tmp_path / "model.keras"
+    RunFiles(output).begin(small())
     left = write_state(tmp_path / "model.backup", 7)
     with pytest.raises(OverwriteError, match=r"has a run of 7 epochs; .*--resume.*--force"):
         train(small(), output)

@@ -48,6 +48,7 @@ def train(
             recipe than that of the run.
         OverwriteError: files that this tool did not make, or a run to resume, exist.
         CheckpointError: `start` is damaged or refused.
+        DivergedError: the loss became NaN or infinite; what was saved before is kept.
     """
     from trm_export.api.frameworks import load_keras
     from trm_export.training.recipe import recipe_for, with_changes

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from trm_export import TrainResult
 
 LONGER = 10  # times the steps of a run after which the model solves nothing
+LOWER = 10  # the learning rate is divided by, after a run that diverged
 LAGGING = 0.1  # exact share in training above which the average may lag behind
 SECONDS_TO_STOP = 60  # in which a step ends and is backed up, before the process is killed
 
@@ -136,7 +139,12 @@ def train(
             )
         return True
 
-    with interruption.postponed(heard, SECONDS_TO_STOP), progress(lines=not as_json) as advance:
+    given = {"from": start, **vars(recipe), "output": output}
+    with (
+        interruption.postponed(heard, SECONDS_TO_STOP),
+        _with_cure(task, given),
+        progress(lines=not as_json) as advance,
+    ):
         result = trm_export.train(
             task,
             output,
@@ -151,7 +159,7 @@ def train(
     if as_json:
         emit(result.to_json())
     else:
-        _print(result, task, reasons[0])
+        _print(result, task, reasons[0], given)
     if result.interrupted:
         raise StoppedError
 
@@ -163,7 +171,21 @@ def _latest() -> str:
     return time.strftime("%H:%M:%S", time.localtime(time.time() + SECONDS_TO_STOP))
 
 
-def _print(result: TrainResult, name: str, reason: str) -> None:
+@contextmanager
+def _with_cure(name: str, given: Mapping[str, Any]) -> Iterator[None]:
+    """A DivergedError of the block gets the same command with a lower learning rate as a note."""
+    from trm_export.commands.support.command_line import command
+    from trm_export.errors import DivergedError
+
+    try:
+        yield
+    except DivergedError as error:
+        lower = {"learning_rate": error.learning_rate / LOWER, "force": error.epoch > 1}
+        error.add_note(f"Try: {command('train', name, **{**given, **lower})}")
+        raise
+
+
+def _print(result: TrainResult, name: str, reason: str, given: Mapping[str, Any]) -> None:
     from trm_export.commands.support.console import remark
 
     remark(_end(result, name, reason))
@@ -180,10 +202,10 @@ def _print(result: TrainResult, name: str, reason: str) -> None:
         remark(result.no_curve)
     for path in result.files:
         print(path)
-    _next(result, name)
+    _next(result, name, given)
 
 
-def _next(result: TrainResult, name: str) -> None:
+def _next(result: TrainResult, name: str, given: Mapping[str, Any]) -> None:
     """The command for a finished run: export, or train again for longer."""
     from trm_export.commands.support.command_line import command
     from trm_export.commands.support.console import remark
@@ -194,8 +216,8 @@ def _next(result: TrainResult, name: str) -> None:
     if point.exact_all_steps:
         remark(f"Next: {command('onnx', result.model)}")
     else:
-        longer = LONGER * recipe.steps
-        remark(f"Try: {command('train', name, output=result.model, steps=longer)}")
+        longer = {**given, "output": result.model, "steps": LONGER * recipe.steps}
+        remark(f"Try: {command('train', name, **longer)}")
 
 
 def _end(result: TrainResult, name: str, signal: str) -> str:

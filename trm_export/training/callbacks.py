@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from trm_export.errors import RejectedInputError, reason_of
+from trm_export.errors import DivergedError, RejectedInputError, reason_of
 from trm_export.files import atomic_write
 from trm_export.model import TRM
 from trm_export.tasks import PuzzleSet
@@ -93,6 +93,20 @@ class Validate(keras.callbacks.Callback):
         return point
 
 
+class Finite(keras.callbacks.Callback):
+    """Ends a training that has diverged, before anything of its epoch is written."""
+
+    def __init__(self, learning_rate: float) -> None:
+        super().__init__()
+        self.learning_rate = learning_rate
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Raises DivergedError if the mean loss of the epoch is NaN or infinite."""
+        loss = float((logs or {}).get("loss", 0.0))
+        if not math.isfinite(loss):
+            raise DivergedError(epoch + 1, loss, self.learning_rate)
+
+
 class Clock(keras.callbacks.Callback):
     """Adds the wall-clock ``minutes`` since training began to each epoch's logs."""
 
@@ -125,7 +139,16 @@ class Log(keras.callbacks.Callback):
     @property
     def has_validation(self) -> bool:
         """Whether an epoch of this run was validated."""
-        return any(row.get(VALIDATED[0]) for row in self.rows)
+        return self.point is not None
+
+    @property
+    def point(self) -> HaltingPoint | None:
+        """The latest validation of this run; the log does not have its steps of solved puzzles."""
+        rows = [row for row in self.rows if all(row.get(name) for name in VALIDATED)]
+        if not rows:
+            return None
+        exact, all_steps, steps, threshold = (float(rows[-1][name]) for name in VALIDATED)
+        return HaltingPoint(threshold, exact, all_steps, steps, math.nan)
 
     @property
     def written(self) -> Path | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,7 @@ from trm_export.tasks import Task, get_task
 from trm_export.training.backup import Backup
 from trm_export.training.callbacks import (
     Clock,
+    Finite,
     LearningCurve,
     Log,
     Validate,
@@ -36,8 +39,10 @@ from trm_export.training.telling import Progress, Tell
 from trm_export.training.trainer import ACTTrainer
 from trm_export.training.validation import HaltingPoint
 from trm_runtime.display import Shown, Table
-from trm_runtime.errors import UsageError
+from trm_runtime.errors import TRMError, UsageError
 
+_NO_MEMORY = re.compile("ResourceExhausted|RESOURCE_EXHAUSTED|not enough memory|OutOfMemory")
+"""What TensorFlow, JAX and PyTorch say."""
 _NAMES = ("inputs", "labels", "puzzle_identifiers")  # of what `Task.batches` gives, in order
 
 
@@ -121,6 +126,7 @@ def train(
     Raises:
         UsageError: ``output`` is no .keras file or is ``start``, there is nothing to resume, the
             recipes differ, or ``start`` is a model of another configuration.
+        DivergedError: the loss became NaN or infinite; what was saved before is kept.
         OverwriteError: ``output`` or a file beside it was not made by this tool, or a backup of
             another run exists, which ``resume`` continues and ``force`` discards.
         CheckpointError: ``start`` is damaged or refused.
@@ -136,16 +142,18 @@ def train(
     if resume:
         files.refuse_changes(recipe)
         state = files.state()
-    else:
+    with _enough_memory(recipe):
+        trainer = ACTTrainer(
+            model, recipe.batch_size, loss_kind=recipe.loss, q_weight=recipe.q_weight,
+            ponder_cost=recipe.ponder_cost, goals=1 + (task.lessons if recipe.mastery else 0),
+        )  # fmt: skip
+    if not resume:
         files.begin(recipe)
-    trainer = ACTTrainer(
-        model, recipe.batch_size, loss_kind=recipe.loss, q_weight=recipe.q_weight,
-        ponder_cost=recipe.ponder_cost, goals=1 + (task.lessons if recipe.mastery else 0),
-    )  # fmt: skip
     compiles = jit_compile and keras.backend.backend() != "torch"  # torch takes minutes to compile
     trainer.compile(optimizer=_optimizer(recipe), jit_compile=compiles)
     puzzles = task.puzzles("validation", recipe.validation_blanks, recipe.validation_count)
-    clock, log = Clock(), Log(files.log, 0 if state is None else state.epoch)
+    finite, clock = Finite(recipe.learning_rate), Clock()
+    log = Log(files.log, 0 if state is None else state.epoch)
     validate = Validate(
         model, puzzles, recipe.validate_every, recipe.epochs,
         save=lambda point: _save(model, point, files), best=_best(files) if state else -1.0,
@@ -159,11 +167,11 @@ def train(
     others += [] if progress is None else [Tell(progress, recipe.epochs)]
     began, interrupted = time.monotonic(), False
     try:
-        with asked_by_ctrl_c(request):
+        with asked_by_ctrl_c(request), _enough_memory(recipe):
             try:
                 for first, last, done in backup.parts():
                     swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
-                    callbacks = [clock, depth, log, backup, swap, validate, *others]
+                    callbacks = [finite, clock, depth, log, backup, swap, validate, *others]
                     trainer.fit(
                         _batches(task, recipe, first, done), callbacks=callbacks,
                         steps_per_epoch=recipe.epoch_steps - done, initial_epoch=first,
@@ -186,8 +194,23 @@ def train(
     curve = _existing(files.curve) if log.has_validation and not no_curve else None
     return TrainResult(
         output, log.written, curve, backup.epoch, interrupted,
-        (time.monotonic() - began) / 60, validate.point, log.last.get("exact"), no_curve=no_curve,
+        (time.monotonic() - began) / 60, validate.point or log.point, log.last.get("exact"),
+        no_curve=no_curve,
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _enough_memory(recipe: Recipe) -> Iterator[None]:
+    """Within the block, memory that runs out is a TRMError, whichever backend says so."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, MemoryError) and not _NO_MEMORY.search(repr(error)):
+            raise
+        raise TRMError(
+            f"There is not enough memory to train {recipe.preset} with a batch size of "
+            f"{recipe.batch_size:,}; use a smaller one."
+        ) from error
 
 
 def _averaged(trainer: ACTTrainer, validate: Validate) -> None:

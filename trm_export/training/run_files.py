@@ -109,6 +109,8 @@ class RunFiles:
             refuse_source(self.output, start)
         refuse_overwrite(self.output, force=force or resume)
         if resume:
+            if not self.recipe.exists() and self._done:
+                raise self._without_recipe()
             if not self.recipe.exists() or not self.backup.is_dir():
                 raise UsageError(f"There is no run to resume beside {self.output}; {self._start}.")
             self.state()
@@ -116,6 +118,8 @@ class RunFiles:
         if force:
             return
         done = self._done
+        if done and not self.recipe.exists():
+            raise self._without_recipe()
         if done:
             raise OverwriteError(
                 f"{self.backup} has a run of {done}; add --resume to continue it or --force to "
@@ -127,6 +131,12 @@ class RunFiles:
                 f"{' and '.join(unclaimed)} would be replaced and was not made by {TOOL}; choose "
                 "another name or add --force."
             )
+
+    def _without_recipe(self) -> OverwriteError:
+        return OverwriteError(
+            f"{self.backup} has a run of {self._done} whose recipe, {self.recipe}, is missing; put "
+            "it back to resume the run, or add --force, without --resume, to discard it."
+        )
 
     @property
     def _progress(self) -> tuple[int, int]:

@@ -57,7 +57,11 @@ def _changes(choices: Mapping[str, Any], search: KeepSearch | None) -> dict[str,
         return {"precision": "fp32" if micro else "fp16", **whole}
     if precision == "fp16":
         return {"precision": "fp32", **whole}
-    return None if choices["format"] == "saved-model" else {"format": "saved-model", "target": None}
+    if choices["format"] == "saved-model":
+        return None
+    path = choices.get("output")
+    folder = None if path is None else Path(path).with_name(f"{Path(path).stem}_saved_model")
+    return {"format": "saved-model", "target": None, "output": folder}
 
 
 def _more(needed: float | None) -> float | None:
