@@ -194,9 +194,8 @@ def test_all_complaints_come_at_once(tmp_path: Path) -> None:
     path = configure(edit(copy(tmp_path, "rope"), spoil), num_heads=None, L_cycles="many")
     assert refusal(path).problems == (
         "all_config.yaml: arch.L_cycles: expected an integer, got 'many'",
-        "num_heads, l_cycles: not known, and not in the tensors; put the run's "
-        "all_config.yaml and dataset.json beside the checkpoint, or give: --set num_heads=... "
-        "--set l_cycles=...",
+        "num_heads: not known, and not in the tensors; put the run's all_config.yaml and "
+        "dataset.json beside the checkpoint, or give: --set num_heads=...",
         "inner.H_level.layers.0.mlp.down_proj.weight [7, 16]: the network has no such weight",
         "inner.lm_head.weight [7, 15]: expected [7, 16]",
         "inner.q_head.bias: missing, expected [2]",
@@ -353,6 +352,9 @@ def test_the_command_leaves_nothing_behind_when_it_refuses(
     assert run(["import", str(path), "-o", str(target)]) == 4
     assert f"  - {HEAD}: missing" in capsys.readouterr().err
     assert run(["import", str(path), "-o", str(target), "--set", "x=1"]) == 2
+    twice = ["--set", "num_heads=2", "--set", "num_heads=4"]
+    assert run(["import", str(path), "-o", str(target), *twice]) == 2
+    assert "--set: num_heads is given twice." in capsys.readouterr().err
     assert run(["import", str(checkpoint("rope")), "-o", str(target.with_suffix(".h5"))]) == 2
     assert "must end in .keras" in capsys.readouterr().err
     assert not target.parent.exists() or not list(target.parent.iterdir())

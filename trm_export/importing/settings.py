@@ -6,7 +6,7 @@ contradiction is a problem. A value without a source is never guessed, it is a p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +72,8 @@ def parse_given(texts: Sequence[str]) -> dict[str, Setting]:
         name = name.strip().lower()  # official names differ in capitals alone
         if not equals or name not in SETTABLE:
             problems.append(f"{text!r} is not NAME=VALUE with one of {', '.join(SETTABLE)}")
+        elif name in settings:
+            problems.append(f"{name} is given twice")
         elif (parsed := _parsed(value.strip(), _KINDS[name])) is None:
             problems.append(f"{name} must be {_KINDS[name]}, got {value!r}")
         else:
@@ -86,12 +88,15 @@ def resolve(
 ) -> Settings:
     """The configuration from these sources, with every problem and every missing value."""
     problems: list[str] = [*_foreign(folder.arch)]
-    found = {**_documented(folder, given, problems), **given}
+    documented, wrong = _documented(folder, given)
+    found = {**documented, **given}
+    problems += wrong.values()
     problems += _merge(found, facts)
-    problems += _oversized(found)
+    oversized = dict(_oversized(found))
+    problems += oversized.values()
     if "hidden_size" in found and "vocab_size" in found:
         _conclude(found, facts)
-        problems += _missing(found, folder)
+        problems += _missing({*found, *wrong, *oversized}, folder)
     else:
         problems.append(f"{EMBED}: missing, so the sizes are not known")
     fields = [name for name in TRMConfig.__dataclass_fields__ if name in found]
@@ -100,10 +105,10 @@ def resolve(
 
 
 def _documented(
-    folder: Folder, given: Mapping[str, Setting], problems: list[str]
-) -> dict[str, Setting]:
-    """The settings in the documents; values of a wrong kind become problems, unless given."""
-    settings = {}
+    folder: Folder, given: Mapping[str, Setting]
+) -> tuple[dict[str, Setting], dict[str, str]]:
+    """The settings in the documents, and a problem for each value of a wrong kind, unless given."""
+    settings, problems = dict[str, Setting](), dict[str, str]()
     arch = ((field, f"arch.{key}", folder.arch[key], kind, CONFIG)
             for key, (field, kind) in _ARCH.items() if key in folder.arch)  # fmt: skip
     dataset = folder.dataset or {}
@@ -113,13 +118,13 @@ def _documented(
             continue
         parsed = _parsed(value, kind)
         if parsed is None:
-            problems.append(f"{source}: {key}: expected {kind}, got {shown(value)}")
+            problems[field] = f"{source}: {key}: expected {kind}, got {shown(value)}"
         else:
             settings[field] = Setting(field, parsed, source)
     if "mixer" in settings:
         mixer = "mlp" if settings["mixer"].value else "attention"
         settings["mixer"] = Setting("mixer", mixer, CONFIG)
-    return settings
+    return settings, problems
 
 
 def _parsed(value: Any, kind: str) -> Any:
@@ -167,12 +172,13 @@ def _merge(found: dict[str, Setting], facts: Mapping[str, ShapeFact]) -> Iterato
         found.setdefault(name, Setting(name, facts[name].value, TENSORS))
 
 
-def _oversized(found: dict[str, Setting]) -> Iterator[str]:
-    """Yields sizes that need too much memory or time for any tensors; removes them."""
+def _oversized(found: dict[str, Setting]) -> Iterator[tuple[str, str]]:
+    """Sizes that need too much memory or time for any tensors, and the problem; removes them."""
     for name, limit in _LARGEST.items():
         if name in found and found[name].value > limit:
             setting = found[name]
-            yield f"{name}: {setting.source} has {setting.value}, at most {limit:g} is accepted"
+            most = f"at most {limit:g} is accepted"
+            yield name, f"{name}: {setting.source} has {setting.value}, {most}"
             del found[name]
 
 
@@ -219,8 +225,9 @@ def _share_positions(found: dict[str, Setting], positions: int) -> None:
         found["puzzle_emb_len"] = Setting("puzzle_emb_len", prefix, TENSORS)
 
 
-def _missing(found: Mapping[str, Setting], folder: Folder) -> Iterator[str]:
-    names = [name for name in _NEEDED if name not in found]
+def _missing(known: Collection[str], folder: Folder) -> Iterator[str]:
+    """What to do about needed fields that no source has; wrong values are known."""
+    names = [name for name in _NEEDED if name not in known]
     if names:
         options = " ".join(f"--set {name}=..." for name in names)
         if folder.config is not None and not folder.arch:
