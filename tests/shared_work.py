@@ -96,7 +96,7 @@ def _share(patch: pytest.MonkeyPatch, results: Results) -> None:
         return results.once(lambda: to_tflite(job), b"tflite", *content, choices)
 
     def same(model: Any) -> bool:
-        return _own(model) and all(vars(owner).get(name) is value for owner, name, value in code)
+        return _own(model) and all(space.get(name) is value for space, name, value in code)
 
     patch.setattr(KerasRunner, "step", shared_step)
     patch.setattr(onnx_convert, "_converted", shared_onnx)
@@ -104,13 +104,13 @@ def _share(patch: pytest.MonkeyPatch, results: Results) -> None:
     code = list(_code())
 
 
-def _code() -> Iterator[tuple[Any, str, Any]]:
-    """Everything that the modules in `CODE` and their classes have: owner, name and value."""
+def _code() -> Iterator[tuple[Mapping[str, Any], str, Any]]:
+    """What the modules in `CODE` and their classes have: a live view of all, name and value."""
     modules = [module for name, module in sys.modules.items() if name.startswith(CODE)]
     for module in modules:
         here = [c for c in vars(module).values() if getattr(c, "__module__", "") == module.__name__]
-        for owner in (module, *filter(inspect.isclass, here)):
-            yield from ((owner, name, value) for name, value in vars(owner).items())
+        for space in map(vars, (module, *filter(inspect.isclass, here))):
+            yield from ((space, name, value) for name, value in space.items())
 
 
 def _own(model: Any) -> bool:
