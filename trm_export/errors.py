@@ -56,7 +56,7 @@ __all__ = [
     "reason_of",
 ]
 
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_ADDED = re.compile(r"\x1b\[[0-9;]*m|^Exception encountered when calling .*", re.MULTILINE)
 _WRAPPING = ("Exception encountered", "Arguments ", "in user code", "File ")
 
 
@@ -143,8 +143,10 @@ class SignatureWarning(UserWarning):
 def reason_of(error: BaseException) -> str:
     """What an exception of another library says: one line without a full stop, to be quoted.
 
-    Keras wraps messages in several lines, and in colour; these lines are skipped.
+    Keras wraps messages in several lines, and in colour; these lines and the arguments that it
+    appends are skipped.
     """
-    lines = [line.strip() for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
+    text = _ADDED.sub("", str(error)).partition("\nArguments received by ")[0]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(_WRAPPING)]
     return (telling or lines or ["no reason given"])[0].rstrip(".")

@@ -17,14 +17,19 @@ from tests.third_party.conftest import PACKAGES, ThirdPartyModel, saved
 from tests.third_party.test_protocol import odd
 from trm_export.artifacts.inspection import inspect_file
 from trm_export.commands.support.app import run
-from trm_export.errors import OutputWarning, UsageError
+from trm_export.errors import OutputWarning, ProtocolError, RejectedInputError, UsageError
 from trm_export.explain.weights_rung import weights_report
-from trm_export.exporters.export import Choices, export, format_named
+from trm_export.exporters.export import Choices, export, format_named, plan
 from trm_export.exporters.probe import probe_puzzles
 from trm_export.files import CALIBRATION, sidecar
+from trm_export.step.keras_runner import KerasRunner
+from trm_export.step.model_facts import ModelHints
+from trm_export.step.step_model import adapt
 from trm_runtime import solve
+from trm_runtime.limits import CALLS
 from trm_runtime.open import open_runner
-from trm_runtime.parity import compare
+from trm_runtime.parity import compare, record
+from trm_runtime.runner import initial_carry
 
 FILES = [("onnx", "fp32"), ("onnx", "int8"), ("tflite", "fp32"), ("tflite", "int8"),
          ("saved-model", "fp32")]  # fmt: skip
@@ -96,14 +101,47 @@ def test_a_plain_model_needs_a_fixed_batch_and_says_so(
 ) -> None:
     source = saved(odd("Tuned"), tmp_path / "tuned.keras", inputs=np.zeros((1, 9)))
     words = [str(source), "--trust-module", f"{PACKAGES}.oddities", "-o", str(tmp_path / "t.onnx")]
-    assert run(["onnx", *words]) == 2
-    assert "read the number of rows" not in capsys.readouterr().out
+    assert run(["onnx", *words]) == 4
+    assert "if it reads the number of rows as a Python number" in capsys.readouterr().err
     assert run(["onnx", *words, "--batch", "2", "--json"]) == 0
     assert "random tokens, which are no puzzles" in capsys.readouterr().out
     del words[-2:]
     assert run(["parity", words[0], str(tmp_path / "t.onnx"), *words[1:], "--count", "9"]) == 0
     verdict = " ".join(capsys.readouterr().out.split())
     assert "9 rows of random tokens, which are no puzzles" in verdict
+
+
+def test_a_model_that_computes_with_numpy_cannot_be_traced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = saved(odd("Numpy"), tmp_path / "numpy.keras", inputs=np.zeros((1, 9)))
+    trust = ["--trust-module", f"{PACKAGES}.oddities"]
+    for kind in ("onnx", "tflite"):
+        target = str(tmp_path / f"file.{kind}")
+        assert run([kind, str(source), *trust, "-o", target, "--batch", "1"]) == 4
+        text = capsys.readouterr().err
+        assert "Error: Numpy cannot be traced: its call raises NotImplementedError: " in text
+        assert text.endswith("; compute with keras.ops only.\n")
+        assert "\x1b" not in text
+        assert "Arguments" not in text
+    runner = KerasRunner(te.load(source, trust=trust[1]))
+    with pytest.raises(ProtocolError, match="cannot be traced"):
+        runner.step({"inputs": np.zeros((1, 9), np.int32)}, initial_carry(runner.contract, 1))
+
+
+def test_more_steps_than_a_device_accepts_are_refused_before_the_conversion(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kind = format_named("onnx")
+    for steps in (20_000, 10**9):
+        model = adapt(odd("Named"), ModelHints(seq_len=9, max_steps=steps))
+        puzzles = probe_puzzles(model)
+        with pytest.raises(RejectedInputError, match=r"more than 10,000; .* TRM_MAX_CALLS"):
+            plan(model, puzzles, kind)
+        with pytest.raises(RejectedInputError, match="TRM_MAX_CALLS"):
+            record(KerasRunner(model), puzzles)
+    monkeypatch.setenv(CALLS.variable, str(10**9))
+    assert plan(model, puzzles, kind).contract.max_steps == 10**9
 
 
 def test_the_command_line_from_refusal_to_parity(

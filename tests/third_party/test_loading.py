@@ -113,6 +113,17 @@ def test_every_weight_is_the_files(their_model: ThirdPartyModel) -> None:
     assert weights_sha256(their_model.model.keras) == info.weights_sha256
 
 
+def test_a_class_without_an_initial_carry_is_asked_for_nothing_else(tmp_path: Path) -> None:
+    from trm_export.checkpoints.opening import open_model
+    from trm_export.errors import ProtocolError
+
+    model, path = odd("Carryless"), tmp_path / "m.keras"
+    model(np.zeros((1, 9)))
+    model.save(path)
+    with pytest.raises(ProtocolError, match=r"- it has no method initial_carry\(batch\)$"):
+        open_model(path, [ODDITIES])
+
+
 def test_a_variable_that_keras_does_not_know_is_told() -> None:
     from trm_export.errors import ProtocolError
     from trm_export.step.keras_runner import KerasRunner

@@ -154,6 +154,34 @@ def test_models_of_another_protocol_are_refused() -> None:
         adapt(odd("Named"), ModelHints(seq_len=8, max_steps=3))
 
 
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [("Integral", "carry halted: expected bool, got int32"),
+     ("Twice", "carry steps_next: in a file, steps_next is the next value of steps; rename one"),
+     ("Broken", "computes NaN or infinity for a row of tokens 0: state, logits, q_halt_logits;"),
+     ("Silent", "with a batch of inputs raise AssertionError: no reason given")],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Keras, whose build calls it too
+def test_a_breach_is_told_with_what_is_wrong(name: str, problem: str) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        adapt(odd(name), ASKED)
+    (found,) = caught.value.problems
+    assert problem in found
+    assert "tf.Tensor" not in found
+
+
+def test_a_number_below_one_is_not_a_missing_one() -> None:
+    model = odd("Named")
+    model.seq_len, model.max_steps = 9, 0
+    for hints in (ModelHints(), ModelHints(max_steps=8)):
+        with pytest.raises(UsageError) as caught:
+            adapt(model, hints)
+        assert "Named: max_steps of the model must be 1 or more, got 0" in str(caught.value)
+        assert "does not state its max_steps" not in str(caught.value)
+    model.halt_max_steps = 3
+    assert adapt(model).max_steps == 3
+
+
 def test_our_own_model_takes_the_same_road() -> None:
     from trm_export import TRM
 

@@ -46,7 +46,7 @@ from trm_export.step.keras_runner import TRACING
 from trm_export.step.signature import contract_for, outgoing
 from trm_export.step.step_model import AnyModel, adapt
 from trm_export.version import TOOL
-from trm_runtime.declared import check_rows
+from trm_runtime.declared import check_calls, check_rows
 from trm_runtime.integer import has_int8_io, has_int32_halted
 from trm_runtime.open import embedded_contract
 from trm_runtime.parity import Puzzles
@@ -92,6 +92,8 @@ def export(
         BackendError: Keras does not run on TensorFlow.
         UsageError: choices that this format or this model does not support, with the reasons, or
             a path with another suffix, or the path of the model itself.
+        ProtocolError: a third-party model cannot be traced.
+        RejectedInputError: a puzzle takes more calls, or a batch more memory, than devices accept.
         ParityError: the file does not compute what Keras computes; nothing is written.
     """
     job = plan(model, puzzles, kind, choices, shared)
@@ -210,6 +212,7 @@ def plan(
         ports=choices.ports,
     )
     check_rows(contract, contract.batch or 1)
+    check_calls(contract, contract.max_steps)
     default = model.passes is not None and kind.rolls(contract)
     rolled = choices.recursion == "rolled" if choices.recursion else default
     engine = choices.engine or kind.engines[0]
@@ -261,19 +264,16 @@ def _refusals(job: Job) -> Iterator[str]:
 
 
 def _written(job: Job, kind: Format, path: Path) -> Documents:
-    """Writes the job; UsageError for a third-party model that TensorFlow cannot trace."""
+    """Writes the job; UsageError for a third-party model that cannot be converted."""
     try:
         return kind.write(job, path) or {}
     except (TypeError, ValueError) as error:
         if isinstance(job.model.keras, TRM) or isinstance(error, TRMError):
             raise
-        hint = (
-            ""
-            if job.contract.batch
-            else "; if its call reads the number of rows as a Python number, pass a fixed --batch"
-        )
         name = type(job.model.keras).__name__
-        raise UsageError(f"{name} cannot be traced: {reason_of(error)}{hint}.") from error
+        raise UsageError(
+            f"{name} cannot be converted to {kind.name}: {reason_of(error)}; try another format."
+        ) from error
 
 
 _Check = tuple[float | None, str, Documents]

@@ -84,7 +84,7 @@ def _compiled(model: StepModel, contract: StepContract, few: bool) -> Callable[.
     try:
         with _called(stacks):
             graph = traced.get_concrete_function(**specs)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, ProtocolError):
         if contract.batch is not None:
             raise
         return traced

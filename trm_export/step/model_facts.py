@@ -7,11 +7,11 @@ Knows nothing about tensors.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trm_export.errors import UsageError
+from trm_export.errors import ProtocolError, UsageError
 from trm_export.tasks import get_task
 from trm_runtime.contract import HALT_KINDS, HaltRule, StepContract
 
@@ -66,8 +66,12 @@ def facts_of(model: Any, hints: ModelHints) -> ModelFacts:
     """The facts that the model and the caller state.
 
     Raises:
+        ProtocolError: the model has no initial carry, whatever its facts are.
         UsageError: naming every fact that neither of them states, or on which they disagree.
     """
+    if not callable(getattr(model, "initial_carry", None)):
+        problem = "it has no method initial_carry(batch)"
+        raise ProtocolError(f"{type(model).__name__} does not follow the protocol:", [problem])
     numbers = {name: _number(model, hints, name) for name in _ATTRIBUTES}
     if not _has_identifiers(model, hints):
         del numbers["num_puzzle_identifiers"]
@@ -75,7 +79,7 @@ def facts_of(model: Any, hints: ModelHints) -> ModelFacts:
     missing = [name for name, value in numbers.items() if value is None]
     if missing and halt is None:
         missing.append("halt_rule")
-    problems = [*_contradictions(model, hints), *map(_missing_fact, missing)]
+    problems = [*_contradictions(model, hints, numbers), *map(_missing_fact, missing)]
     if problems:
         raise UsageError(f"{type(model).__name__}: {'; '.join(problems)}.")
     return ModelFacts(
@@ -130,11 +134,13 @@ def _missing_fact(name: str) -> str:
     return f"the model does not state its {name}; give {option} ({meaning})"
 
 
-def _contradictions(model: Any, hints: ModelHints) -> Iterator[str]:
-    for name in _ATTRIBUTES:
+def _contradictions(model: Any, hints: ModelHints, names: Iterable[str]) -> Iterator[str]:
+    for name in names:
         hint, stated = getattr(hints, name), _attribute(model, name)
         option = _OPTIONS[name][0]
-        if hint is not None and hint < 1:
+        if stated is not None and stated < 1:
+            yield f"{name} of the model must be 1 or more, got {stated}"
+        elif hint is not None and hint < 1:
             yield f"{option} must be 1 or more, got {hint}"
         elif hint is not None and stated is not None and hint != stated:
             yield f"{option} is {hint}, but the model has {name} {stated}"
@@ -164,8 +170,10 @@ def _has_identifiers(model: Any, hints: ModelHints) -> bool:
 
 
 def _attribute(model: Any, name: str) -> int | None:
-    values = (_stated(model, attribute, (int,)) for attribute in _ATTRIBUTES[name])
-    return next((value for value in values if value is not None and value > 0), None)
+    """The first number above 0 that the model states, or else the first one; None without any."""
+    stated = [_stated(model, attribute, (int,)) for attribute in _ATTRIBUTES[name]]
+    values = [value for value in stated if value is not None]
+    return next((value for value in values if value > 0), values[0] if values else None)
 
 
 def _alphabet(model: Any, hints: ModelHints) -> tuple[str, ...] | None:

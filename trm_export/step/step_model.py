@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, final
 import keras
 from keras import ops
 
-from trm_export.errors import ProtocolError
+from trm_export.errors import ProtocolError, TRMError, reason_of
 from trm_export.model import TRM
 from trm_export.step.model_facts import (
     ModelFacts,
@@ -141,11 +141,19 @@ class StepModel:
     def step(self, tensors: Mapping[str, Any], *, rolled: bool = False) -> dict[str, Any]:
         """One ACT step: inputs and carry by name -> outputs and ``<carry>_next`` by name.
 
-        ``rolled`` see `TRMInner.recurse`; only where there are `passes`.
+        ``rolled`` see `TRMInner.recurse`; only where there are `passes`. Raises ProtocolError for a
+        third-party model that cannot be traced.
         """
         batch, carry, held = self._nested(tensors)
         options = {"rolled": True} if rolled else {}
-        new, outputs = self.keras(carry, batch, training=False, **options)
+        try:
+            new, outputs = self.keras(carry, batch, training=False, **options)
+        except (TRMError, MemoryError):
+            raise
+        except Exception as error:  # a third-party class may raise anything
+            if isinstance(self.keras, TRM) or keras.backend.backend() != "tensorflow":
+                raise
+            raise _untraceable(self.keras, error, batch[INPUTS].shape[0]) from error
         return {**self._flat(new, outputs), **held}
 
     def one_pass(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,9 +194,6 @@ def adapt(model: AnyModel, hints: ModelHints | None = None) -> StepModel:
     """
     if isinstance(model, StepModel):
         return model
-    if not callable(getattr(model, "initial_carry", None)):
-        problem = "it has no method initial_carry(batch)"
-        raise ProtocolError(f"{type(model).__name__} does not follow the protocol:", [problem])
     hints = hints or ModelHints()
     facts = facts_of(model, hints)
     tensors = step_tensors(model, facts)
@@ -198,6 +203,18 @@ def adapt(model: AnyModel, hints: ModelHints | None = None) -> StepModel:
         raise unknown_halt_rule(model)
     default = HaltRule(threshold=halt_threshold(model, hints))
     return StepModel(model, facts, halt or default, tensors)
+
+
+def _untraceable(model: keras.Model, error: Exception, rows: int | None) -> ProtocolError:
+    """The error for a third-party model whose call fails on symbolic tensors."""
+    counts = (
+        "; if it reads the number of rows as a Python number, pass a fixed --batch and, for onnx, "
+        "neither int8-static nor int4"
+    )
+    return ProtocolError(
+        f"{type(model).__name__} cannot be traced: its call raises {type(error).__name__}: "
+        f"{reason_of(error)}; compute with keras.ops only{counts if rows is None else ''}."
+    )
 
 
 def _tensor(leaves: Mapping[Any, Any], leaf: StepTensor) -> Any:

@@ -25,7 +25,7 @@ Array = np.ndarray[Any, Any]
 INPUTS, IDENTIFIERS = "inputs", "puzzle_identifiers"
 EMBEDDING = "puzzle_embedding"  # in the place of identifiers, where the table is elsewhere
 HEADS = ("logits", "q_halt_logits", "q_continue_logits")
-_ROLES = ("steps", "halted")
+_ROLES = {"steps": "int32", "halted": "bool"}  # with their dtypes in the contract
 _LOOP = ("answers", "passes")  # tensors of the other granularities
 _ROWS = 5
 _STALE, _BROKEN = 1, 2  # rows whose carry is finite garbage, and NaN
@@ -97,11 +97,16 @@ def step_tensors(model: Any, facts: ModelFacts) -> StepTensors:
     if problems:
         raise ProtocolError(f"{_kind(model)} does not follow the protocol:", problems)
     named = _carry_names(start, names)
+    problems = [*_name_problems(named, names)]
+    if problems:
+        raise ProtocolError(f"{_kind(model)} does not follow the protocol:", problems)
     garbage, batch = _with_garbage(start, named), _batch(facts, _ROWS)
     after, results = _returned(model, template, garbage, batch)
     problems = [*_lost(start, after), *_head_problems(results, facts.seq_len)]
     if not problems:
         first = {**_named(after, named), **_named(results, _joined(results))}
+        problems = [*_nonfinite(first)]
+    if not problems:
         after_again, again = _returned(model, template, garbage, batch)
         second = {**_named(after_again, named), **_named(again, _joined(again))}
         problems = [*_random(first, second)] or [*_leaks(first)]
@@ -170,9 +175,12 @@ def _call(model: Any, template: Any, carry: Mapping[Path, Array], batch: Any) ->
 
 
 def _carry_problems(start: Mapping[Path, Array]) -> Iterator[str]:
-    for role in _ROLES:
-        if _with_role(start, role) is None:
+    for role, dtype in _ROLES.items():
+        path = _with_role(start, role)
+        if path is None:
             yield f"the carry has no {role!r}, expected one value a row"
+        elif contract_dtype(start[path].dtype.name) != dtype:
+            yield f"carry {'/'.join(path)}: expected {dtype}, got {start[path].dtype.name}"
     halted = _with_role(start, "halted")
     if halted is not None and not start[halted].all():
         yield "initial_carry must start with every row halted, so that the first call resets it"
@@ -194,6 +202,18 @@ def _carry_names(start: Mapping[Path, Array], inputs: tuple[str, ...]) -> dict[P
     taken = {*inputs, *HEADS, *_LOOP, *named.values(), *held}
     rest = [path for path in start if path not in named]
     return {**named, **short_names(rest, taken)}
+
+
+def _name_problems(named: Mapping[Path, str], inputs: tuple[str, ...]) -> Iterator[str]:
+    """Names that a file already needs for the next value of another tensor."""
+    carried = {*named.values(), *(f"current_{name}" for name in inputs)}
+    for path, name in named.items():
+        before = name.removesuffix("_next")
+        if before != name and before in carried:
+            yield (
+                f"carry {'/'.join(path)}: in a file, {name} is the next value of {before}; rename "
+                "one of them"
+            )
 
 
 def _with_role(paths: Mapping[Path, Array], role: str) -> Path | None:
@@ -245,6 +265,17 @@ def _returned(
     new, outputs = _call(model, template, carry, batch)
     after = {path: _array(leaf) for path, leaf in flatten(new).items()}
     return after, {path: _array(leaf) for path, leaf in flatten(outputs).items()}
+
+
+def _nonfinite(tensors: Mapping[str, Array]) -> Iterator[str]:
+    """What is NaN or infinite in a row that enters with the initial carry."""
+    rows = {name: array[0] for name, array in tensors.items() if _has_rows(array)}
+    names = [name for name, row in rows.items() if not np.isfinite(row.astype(np.float64)).all()]
+    if names:
+        yield (
+            f"it computes NaN or infinity for a row of tokens 0: {', '.join(names)}; compute "
+            "finite numbers only, and mask with a large negative number instead of -inf"
+        )
 
 
 def _random(first: Mapping[str, Array], second: Mapping[str, Array]) -> Iterator[str]:

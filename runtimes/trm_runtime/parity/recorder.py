@@ -11,6 +11,7 @@ import numpy as np
 
 from trm_runtime.checks import check_inputs, with_identifiers
 from trm_runtime.contract import StepContract
+from trm_runtime.declared import check_calls
 from trm_runtime.errors import UsageError
 from trm_runtime.loop import solve
 from trm_runtime.parity.any_batch import stepped
@@ -80,7 +81,11 @@ class Plan:
 
 
 def plan(contract: StepContract, puzzles: int, budget: int = IN_MEMORY) -> Plan:
-    """Follows as many puzzles, evenly spread, as fit into `budget` bytes, and at least a few."""
+    """Follows as many puzzles, evenly spread, as fit into `budget` bytes, and at least a few.
+
+    Raises RejectedInputError for a model of more steps than `limits.CALLS`.
+    """
+    check_calls(contract, contract.max_steps)
     rows = budget // row_bytes(contract)
     refilled = min(refilled_count(puzzles), max(LEAST_REFILLED, rows // 4))
     followed = min(puzzles, max(LEAST_FOLLOWED, rows - refilled), MOST_FOLLOWED)

@@ -162,3 +162,55 @@ class Careful(Named):
     def call(self, carry, batch, training=None):
         carry, outputs = super().call(carry, batch, training)
         return carry, {name: ops.cast(x, "float32") for name, x in outputs.items()}
+
+
+class Integral(Named):
+    """Has 0 and 1 for halted."""
+
+    def initial_carry(self, batch):
+        carry = super().initial_carry(batch)
+        return {**carry, "halted": ops.cast(carry["halted"], "int32")}
+
+
+class Twice(Named):
+    """Has a tensor with the name that another one gets in a file."""
+
+    def initial_carry(self, batch):
+        carry = super().initial_carry(batch)
+        return {**carry, "steps_next": carry["steps"]}
+
+    def call(self, carry, batch, training=None):
+        new, outputs = super().call(carry, batch, training)
+        return {**new, "steps_next": new["steps"]}, outputs
+
+
+class Silent(Named):
+    """Raises an exception without text."""
+
+    def think(self, x):
+        raise AssertionError
+
+
+class Broken(Named):
+    """Computes NaN."""
+
+    def think(self, x):
+        return self.mix(x) / 0.0 * 0.0
+
+
+@keras.saving.register_keras_serializable(package="oddities")
+class Numpy(Tuned):
+    """Computes with numpy, which cannot be traced."""
+
+    def call(self, carry, batch, training=None):
+        import numpy as np
+
+        return super().call(carry, {"inputs": np.asarray(batch["inputs"])}, training)
+
+
+@keras.saving.register_keras_serializable(package="oddities")
+class Carryless(keras.Model):
+    """Knows nothing of the protocol."""
+
+    def call(self, inputs):
+        return inputs
