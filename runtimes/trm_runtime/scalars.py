@@ -21,7 +21,8 @@ def as_integer(value: Any) -> int | None:
 
 def as_real(value: Any) -> float | None:
     """A real number as a float, infinite above the largest; None for a bool and anything else."""
-    if isinstance(value, bool) or not isinstance(value, Real):
+    is_real = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_real:
         return None
     try:
         return float(value)

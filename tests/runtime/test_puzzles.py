@@ -198,7 +198,7 @@ def test_a_source_that_is_no_path(source: Any) -> None:
 
 
 def test_a_model_that_is_none() -> None:
-    with pytest.raises(UsageError, match="^model: expected a runner or its contract, got None"):
+    with pytest.raises(UsageError, match=r"^model: expected a runner or its contract, got None"):
         read_puzzles("p.txt", None)  # type: ignore[arg-type]
 
 

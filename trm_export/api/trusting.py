@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trm_export.api.arguments import FilePath
+from trm_export.api.arguments import FilePath, path_of
 from trm_export.errors import OverwriteError, RejectedInputError, UsageError, reason_of
 from trm_export.files import atomic_write, refuse_overwrite, refuse_source, require_suffix
 from trm_export.own_files import is_known
@@ -38,8 +38,8 @@ def sign(
         OverwriteError: `output` exists and is no signature of a model, or one with another key.
         MissingExtraError: the package `model-signing` is not installed.
     """
-    model, private = Path(path), Path(key)
-    target = signatures.signature_beside(model) if output is None else Path(output)
+    model, private = path_of("path", path), path_of("key", key)
+    target = path_of("output", output, signatures.signature_beside(model))
     _refuse_inputs(target, model, private)
     refuse_overwrite(target, force=force)
     for file in (model, private):

@@ -18,6 +18,7 @@ from trm_export.step.model_facts import (
     ModelFacts,
     ModelHints,
     facts_of,
+    given_hints,
     halt_rule,
     halt_threshold,
     unknown_halt_rule,
@@ -189,7 +190,7 @@ def adapt(model: AnyModel, hints: ModelHints | None = None) -> StepModel:
     if not callable(getattr(model, "initial_carry", None)):
         problem = "it has no method initial_carry(batch)"
         raise ProtocolError(f"{type(model).__name__} does not follow the protocol:", [problem])
-    hints = hints or ModelHints()
+    hints = given_hints(hints)
     facts = facts_of(model, hints)
     tensors = step_tensors(model, facts)
     halt = facts.halt or halt_rule(model, hints)
