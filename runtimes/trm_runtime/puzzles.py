@@ -193,8 +193,10 @@ def _refuse_kind(puzzles: Any, array: Array) -> None:
         return
     elif isinstance(puzzles, os.PathLike):
         remedy = "read a file with read_puzzles"
-    else:
+    elif isinstance(puzzles, Iterable):
         remedy = "give list(...) of an iterator"
+    else:
+        remedy = "give a string, a list or an array"
     kind = type(puzzles).__name__
     problem = f"input 'inputs': expected text or token ids, got {kind}; {remedy}"
     raise RejectedInputError(_UNFIT, [problem])

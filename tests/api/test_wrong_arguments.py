@@ -44,9 +44,7 @@ def test_counts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        UsageError, match="must be a whole number, 1 or more, got"
-    ):
+    with pytest.raises(UsageError, match="must be a whole number, 1 or more, got"):
         call(tiny_keras, count)
     assert list(tmp_path.iterdir()) == []
 
@@ -112,10 +110,13 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "keep": (lambda model: te.export(model, "m.onnx", keep=3), "keep must be a name or .*, got 3"),
     "auto_keep": (
         lambda model: te.export(model, "m.onnx", precision="int8", auto_keep="20"),
-        "The percent of bytes for auto_keep must be a number of 0 to 1000, got '20'",
+        "The percent of bytes for auto_keep must be 0 to 1000, got '20'",
     ),
     "lose": (lambda model: te.tune(NONE, lose="1"), "--lose must be 0 to 100 .*, got '1'"),
-    "gates": (lambda model: te.compare(model, NONE, gates={}), "path of a file or folder, got {}"),
+    "gates": (
+        lambda model: te.compare(model, NONE, gates={}),
+        "gates: expected .*, got {}",
+    ),
     "golden": (lambda model: te.compare(model, NONE, golden=3), "golden must be the path .*got 3"),
     "report": (lambda model: te.compare(model, NONE, report=3), "report must be the path .*got 3"),
     "files": (lambda model: te.compare(model, 3), "files must be paths of .*, got 3"),
@@ -127,6 +128,8 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "steps": (lambda model: te.train("sudoku4", steps=True), "steps must be an integer, got True"),
     "train": (lambda model: te.train("sudoku4", blanks=8.0), "blanks must be a number or .*8.0"),
+    "verify": (lambda model: te.verify(3, "key.pem"), "path must be the path of .*, got 3"),
+    "require": (lambda model: te.require(model, key=3), "key must be the path of .*, got 3"),
     "until": (lambda model: te.train("sudoku4", until=3), "--until 3: expected a time such as"),
     "stop": (lambda model: te.train("sudoku4", stop=3), "stop: expected a StopRequest, got 3"),
 }

@@ -218,6 +218,7 @@ def test_several_texts_are_several_puzzles() -> None:
         (b"1234", "expected text or token ids, got bytes; decode bytes to a string"),
         ([b"1234", b"4321"], "expected text or token ids, got list; decode bytes to a string"),
         (Path("p.txt"), "expected text or token ids, got PosixPath; read a file with read_puzzles"),
+        (None, "expected text or token ids, got NoneType; give a string, a list or an array"),
         (iter(["1234"]), "expected text or token ids, got list_iterator; give list(...) of an"),
     ],
 )

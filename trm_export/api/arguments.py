@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from trm_export.errors import UsageError
 from trm_runtime.message_text import shown
-from trm_runtime.scalars import as_integer
+from trm_runtime.scalars import as_integer, as_real
 
 if TYPE_CHECKING:
     from trm_export.step.step_model import AnyModel
@@ -78,6 +78,18 @@ def _count(name: str, value: int) -> int:
     if number is None or number < 1:
         raise UsageError(f"{name} must be a whole number, 1 or more, got {shown(value)}.")
     return number
+
+
+def again_of(tries: int, vary: str, choose: str, seed: int, sigma: float) -> dict[str, Any]:
+    """The options of `solve` about tries, as JSON has them; it checks what is no number."""
+    number, deviation = as_integer(seed), as_real(sigma)
+    return {
+        "tries": tries,
+        "vary": vary,
+        "choose": choose,
+        "seed": seed if number is None else number,
+        "sigma": sigma if deviation is None else deviation,
+    }
 
 
 def ignore(done: float, note: str) -> None:

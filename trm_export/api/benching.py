@@ -12,6 +12,7 @@ from trm_export.api.arguments import (
     FilePath,
     ModelLike,
     Progress,
+    again_of,
     counts_of,
     file_of,
     ignore,
@@ -179,7 +180,7 @@ def bench(
             `failures` instead.
     """
     count, tries = counts_of(count=count, tries=tries)
-    again = {"tries": tries, "vary": vary, "choose": choose, "seed": seed, "sigma": sigma}
+    again = again_of(tries, vary, choose, seed, sigma)
     refuse_puzzles(puzzles, task, blanks)
     named = each_once(files)
     if engine is not None and not named:

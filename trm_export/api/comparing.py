@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from trm_export.api.arguments import (
     FilePath,
     ModelLike,
     Progress,
+    again_of,
     count_or_none,
     counts_of,
     ignore,
@@ -43,6 +45,7 @@ from trm_export.step.model_facts import ModelHints, given_hints
 from trm_export.tasks.selection import PuzzleSource, read_choice, refuse_puzzles, select_puzzles
 from trm_runtime.certainty import check_abstain
 from trm_runtime.contract import StepContract
+from trm_runtime.message_text import shown
 from trm_runtime.open import open_runner, runner_contract
 from trm_runtime.parity import Gates, Golden, Rung
 from trm_runtime.parity.contracts import other_sizes, sizes_of
@@ -159,7 +162,7 @@ def compare(
         count=count, batch_size=batch_size, jobs=jobs, tries=tries
     )
     threads = count_or_none("threads", threads)
-    again = {"tries": tries, "vary": vary, "choose": choose, "seed": seed, "sigma": sigma}
+    again = again_of(tries, vary, choose, seed, sigma)
     if abstain is not None:
         abstain = check_abstain(abstain)
     demanded = _gates(gates)
@@ -241,7 +244,9 @@ def compare(
 def _gates(given: Gates | FilePath | None) -> Gates | None:
     if given is None or isinstance(given, Gates):
         return given
-    return read_gates(path_of("gates that are no Gates object", given))
+    if isinstance(given, str | os.PathLike):
+        return read_gates(Path(given))
+    raise UsageError(f"gates: expected a Gates object or the path of its file, got {shown(given)}.")
 
 
 def _of_other_weights(source: ModelSource, artifacts: Sequence[Path]) -> dict[Path, list[str]]:

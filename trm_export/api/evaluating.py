@@ -13,6 +13,7 @@ import numpy as np
 from trm_export.api.arguments import (
     ModelLike,
     Progress,
+    again_of,
     count_or_none,
     counts_of,
     file_of,
@@ -186,7 +187,7 @@ def evaluate(
     count, tries = counts_of(count=count, tries=tries)
     vote = count_or_none("vote", vote)
     abstain = None if abstain is None else check_abstain(abstain)
-    again = {"tries": tries, "vary": vary, "choose": choose, "seed": seed, "sigma": sigma}
+    again = again_of(tries, vary, choose, seed, sigma)
     refuse_judge(judge)
     refuse_puzzles(puzzles, task, blanks)
     given = given_hints(hints)

@@ -265,8 +265,8 @@ def _most_added(budget: float | None) -> float | None:
     percent = as_real(budget)
     if budget is not None and (percent is None or not 0 <= percent <= MOST_PERCENT):
         raise UsageError(
-            "The percent of bytes for auto_keep must be a number of 0 to "
-            f"{MOST_PERCENT:g}, got {shown(budget)}."
+            f"The percent of bytes for auto_keep must be 0 to {MOST_PERCENT:g}, got "
+            f"{shown(budget)}."
         )
     return percent
 

@@ -15,6 +15,7 @@ from trm_export.api.arguments import (
     ARTIFACTS,
     FilePath,
     Progress,
+    again_of,
     count_or_none,
     counts_of,
     ignore,
@@ -113,7 +114,7 @@ def plan(
     count, tries = counts_of(count=count, tries=tries)
     refuse_judge(judge)
     refuse_puzzles(puzzles, task, blanks)
-    again = {"tries": tries, "vary": vary, "choose": CHOOSE[0], "seed": seed, "sigma": sigma}
+    again = again_of(tries, vary, CHOOSE[0], seed, sigma)
     contracts = _contracts(path_of("model", model), each_once(files))
     first = next(iter(contracts.values()))
     selected = select_puzzles(first, puzzles, task, blanks, count, "validation")

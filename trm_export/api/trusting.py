@@ -89,7 +89,7 @@ def verify(path: FilePath, key: FilePath, *, signature: FilePath | None = None) 
     Raises RejectedInputError if the signature is missing, damaged, made with another key, or of
     other content; MissingExtraError without the package `cryptography`.
     """
-    signatures.verify_signature(path, key, signature)
+    signatures.verify_signature(path_of("path", path), path_of("key", key), signature)
 
 
 def require(
@@ -105,4 +105,5 @@ def require(
 
     Raises RejectedInputError for another file, UsageError for what is no SHA-256.
     """
-    trust.require(path, sha256=sha256, key=key)
+    own = None if key is None else path_of("key", key)
+    trust.require(path_of("path", path), sha256=sha256, key=own)

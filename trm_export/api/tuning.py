@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trm_export.api.arguments import FilePath, Progress, counts_of, ignore, path_of
+from trm_export.api.arguments import (
+    FilePath,
+    Progress,
+    again_of,
+    counts_of,
+    ignore,
+    path_of,
+)
 from trm_export.api.judging import refuse_judge, rules_of, with_solutions
 from trm_export.artifacts.contract_rewrite import embedded_contract, refuse_rewrite, rewrite
 from trm_export.errors import NonfiniteError, UsageError
@@ -226,7 +233,7 @@ def tune(
         raise UsageError(f"--lose must be 0 to {_MOST_POINTS} points of accuracy, got {got}.")
     tell = progress or ignore
     count, tries = counts_of(count=count, tries=tries)
-    again = {"tries": tries, "vary": vary, "choose": choose, "seed": seed, "sigma": sigma}
+    again = again_of(tries, vary, choose, seed, sigma)
     refuse_puzzles(puzzles, task, blanks)
     refuse_judge(judge)
     file = path_of("artifact", artifact)
