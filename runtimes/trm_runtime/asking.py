@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from trm_runtime.certainty import confidence_of, rule_for
+from trm_runtime.certainty import check_abstain, confidence_of, rule_for
 from trm_runtime.contract import StepContract
 from trm_runtime.halting import RUNNING, HaltPolicy
 from trm_runtime.solution import STOP_REASONS, Solution, StepEvent
@@ -41,7 +41,8 @@ class Asking:
     ) -> None:
         """`each` is the time of a puzzle in seconds, from when its first try is taken."""
         self.tries = tries
-        self._abstain, self._sureness = abstain, rule_for(contract, abstain)
+        self._sureness = rule_for(contract, abstain)
+        self._abstain = None if abstain is None else check_abstain(abstain)
         self._contract, self._tokens, self._policy = contract, tokens, policy
         self._count, seq = tokens["inputs"].shape
         rows = self._count * tries.count

@@ -9,6 +9,8 @@ import numpy as np
 from trm_runtime.confidence import Confidence
 from trm_runtime.contract import StepContract
 from trm_runtime.errors import UsageError
+from trm_runtime.message_text import shown
+from trm_runtime.scalars import as_real
 from trm_runtime.settling import refuse_no_states
 
 Array = np.ndarray[Any, Any]
@@ -39,10 +41,13 @@ def confidence_of(
     return np.where(np.isnan(score), 0.0, probability).astype(np.float32)
 
 
-def check_abstain(abstain: float) -> None:
-    """UsageError unless it is a probability below 1."""
-    if isinstance(abstain, bool) or not isinstance(abstain, (int, float)) or not 0 <= abstain < 1:
-        raise UsageError(f"abstain: expected a number of 0 or more and below 1, got {abstain!r}.")
+def check_abstain(abstain: float) -> float:
+    """The number; UsageError unless it is a probability below 1."""
+    number = as_real(abstain)
+    if number is None or not 0 <= number < 1:
+        got = shown(abstain)
+        raise UsageError(f"abstain: expected a number of 0 or more and below 1, got {got}.")
+    return number
 
 
 def rule_for(contract: StepContract, abstain: float | None) -> Confidence | None:

@@ -6,6 +6,8 @@ import os
 
 from trm_runtime.errors import UsageError
 from trm_runtime.limits import THREADS
+from trm_runtime.message_text import shown
+from trm_runtime.scalars import positive
 
 
 def available_cores() -> int:
@@ -15,11 +17,13 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def check_threads(threads: int | None) -> None:
-    """Raise UsageError for less than one thread, or more than `limits.THREADS`."""
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads: expected 1 or more, got {threads}.")
-    if threads is not None and threads > THREADS.value:
+def check_threads(threads: int | None) -> int | None:
+    """The number; UsageError for less than one thread, or more than `limits.THREADS`."""
+    if threads is None:
+        return None
+    number = positive("threads", threads)
+    if number > THREADS.value:
         raise UsageError(
-            f"threads: expected at most {THREADS.value}, got {threads}; {THREADS.remedy}."
+            f"threads: expected at most {THREADS.value}, got {shown(number)}; {THREADS.remedy}."
         )
+    return number

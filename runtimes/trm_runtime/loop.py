@@ -11,7 +11,6 @@ Knows numpy and the contract; knows no engine and no task.
 from __future__ import annotations
 
 import math
-import operator
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Union
@@ -25,10 +24,11 @@ from trm_runtime.declared import check_calls, check_rows
 from trm_runtime.errors import UsageError
 from trm_runtime.halting import HaltPolicy
 from trm_runtime.loop_graph import solve_batches
-from trm_runtime.message_text import counted
+from trm_runtime.message_text import counted, shown
 from trm_runtime.puzzles import as_tokens, refuse_padding
 from trm_runtime.rollout import Rollout
 from trm_runtime.runner import Arrays, StepOutput, StepRunner, initial_carry
+from trm_runtime.scalars import as_real, positive
 from trm_runtime.settling import settled_threshold
 from trm_runtime.solution import STOP_REASONS, Solution, StepEvent
 from trm_runtime.tries import plan_tries
@@ -116,7 +116,7 @@ def solve(
     refuse_padding(contract, tokens["inputs"])
     policy = _policy(contract, halt, max_steps, settled)
     check_calls(contract, policy.max_steps)
-    plan = plan_tries(contract, _count("tries", tries), vary, choose, seed, sigma)
+    plan = plan_tries(contract, positive("tries", tries), vary, choose, seed, sigma)
     slots = _slots(contract, batch_size, len(tokens["inputs"]) * plan.count)
     check_rows(contract, slots)
     each = _seconds("deadline_each", deadline_each)
@@ -156,7 +156,7 @@ def _as_mapping(contract: StepContract, inputs: Inputs) -> Arrays:
 def _policy(
     contract: StepContract, halt: Halt, max_steps: int | None, settled: float | None
 ) -> HaltPolicy:
-    steps = contract.max_steps if max_steps is None else _count("max_steps", max_steps)
+    steps = contract.max_steps if max_steps is None else positive("max_steps", max_steps)
     if steps > contract.max_steps:
         raise UsageError(
             f"max_steps: expected at most {contract.max_steps}, after which this model restarts a "
@@ -173,16 +173,16 @@ def _threshold(contract: StepContract, halt: Halt) -> float | None:
         return contract.halt.threshold
     if halt in ("max_steps", "settled"):
         return None
-    if isinstance(halt, (int, float)) and not isinstance(halt, bool) and math.isfinite(halt):
-        return float(halt)
-    raise UsageError(
-        f"halt: expected {', '.join(map(repr, HALT))} or a finite number, got {halt!r}."
-    )
+    number = as_real(halt)
+    if number is None or not math.isfinite(number):
+        known = ", ".join(map(repr, HALT))
+        raise UsageError(f"halt: expected {known} or a finite number, got {shown(halt)}.")
+    return number
 
 
 def _slots(contract: StepContract, batch_size: int | None, count: int) -> int:
     if batch_size is not None:
-        batch_size = _count("batch_size", batch_size)
+        batch_size = positive("batch_size", batch_size)
     if contract.batch is None:
         return min(count, batch_size or DEFAULT_BATCH_SIZE)
     if batch_size not in (None, contract.batch):
@@ -196,16 +196,7 @@ def _slots(contract: StepContract, batch_size: int | None, count: int) -> int:
 def _seconds(name: str, deadline: float | None) -> float:
     if deadline is None:
         return math.inf
-    if isinstance(deadline, (int, float)) and deadline >= 0:
-        return float(deadline)
-    raise UsageError(f"{name}: expected seconds, 0 or more, got {deadline!r}.")
-
-
-def _count(name: str, value: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise UsageError(f"{name}: expected an integer, got {value!r}.") from None
-    if number < 1 or isinstance(value, bool):
-        raise UsageError(f"{name}: expected 1 or more, got {value!r}.")
-    return number
+    seconds = as_real(deadline)
+    if seconds is None or not seconds >= 0:
+        raise UsageError(f"{name}: expected seconds, 0 or more, got {shown(deadline)}.")
+    return seconds

@@ -19,8 +19,8 @@ from trm_runtime.arc_json import ArcQuestions, read_arc, takes_arc
 from trm_runtime.board_text import INTEGER, BoardSigns
 from trm_runtime.checks import with_identifiers
 from trm_runtime.contract import StepContract
-from trm_runtime.errors import RejectedInputError
-from trm_runtime.message_text import counted
+from trm_runtime.errors import RejectedInputError, UsageError
+from trm_runtime.message_text import counted, shown
 from trm_runtime.puzzle_arrays import read_arrays
 from trm_runtime.puzzle_formats import BoardText, Lines, read_boards
 from trm_runtime.puzzle_source import is_text, numbered_lines
@@ -52,9 +52,13 @@ def read_inputs(
     that takes them; 0 without any. model: a runner, or the contract of one.
 
     Raises RejectedInputError if the file cannot be read or has no puzzles, and for bad lines, of
-    which the first few are listed with the reason.
+    which the first few are listed with the reason; UsageError for a source that is no path, and a
+    model that is neither.
     """
-    contract = model if isinstance(model, StepContract) else model.contract
+    contract = model if isinstance(model, StepContract) else getattr(model, "contract", None)
+    if not isinstance(contract, StepContract):
+        raise UsageError(f"model: expected a runner or its contract, got {shown(model)}.")
+    _refuse_no_path(source)
     arc = arc_questions(source, contract)
     if arc is not None:
         return dict(with_identifiers(contract, arc.inputs, arc.identifiers))
@@ -114,8 +118,10 @@ def arc_questions(source: str | os.PathLike[str], contract: StepContract) -> Arc
 def read_identifiers(source: str | os.PathLike[str]) -> Array:
     """The puzzle identifiers in the text file `source`, one a line: (N,) int32.
 
-    Raises RejectedInputError if it cannot be read, and for lines that are not an integer.
+    Raises RejectedInputError if it cannot be read, and for lines that are not an integer;
+    UsageError for a source that is no path.
     """
+    _refuse_no_path(source)
     name = "standard input" if os.fspath(source) == "-" else os.fspath(source)
     lines = numbered_lines(os.fspath(source), name)
     found, wrong = array("i"), list[str]()
@@ -131,6 +137,14 @@ def read_identifiers(source: str | os.PathLike[str]) -> Array:
     return np.array(found, dtype=np.int32)
 
 
+def _refuse_no_path(source: Any) -> None:
+    if not isinstance(source, (str, os.PathLike)):
+        raise UsageError(
+            f"source: expected the path of a file or folder, got {shown(source)}; puzzles that are "
+            "in memory are given to solve as they are."
+        )
+
+
 def _bad_lines(name: str, problems: list[str]) -> RejectedInputError:
     many = "at least " if len(problems) == _MOST_BAD else ""
     summary = f"{name}: {many}{counted(len(problems), 'bad line')}:"
@@ -143,7 +157,10 @@ def as_tokens(puzzles: Any, contract: StepContract) -> Array:
     Text is a string, whose lines are puzzles, or a sequence of strings. Ids are returned unchanged,
     (N, S) or (S,) for one puzzle; `trm_runtime.checks` checks them.
 
-    Raises RejectedInputError for text that does not fit, and for rows of different lengths.
+    An empty sequence is no puzzles, (0, S).
+
+    Raises RejectedInputError for text that does not fit, rows of different lengths, and what is
+    neither text nor ids, such as a path.
     """
     if isinstance(puzzles, str):
         puzzles = puzzles.splitlines() or [puzzles]
@@ -161,7 +178,28 @@ def as_tokens(puzzles: Any, contract: StepContract) -> Array:
         array, problems = _parse(boards, contract)
         if problems:
             raise RejectedInputError(_UNFIT, problems)
+    elif array.shape == (0,):
+        array = np.zeros((0, contract.seq_len), dtype=np.int32)
+    else:
+        _refuse_kind(puzzles, array)
     return array[None] if array.ndim == 1 else array
+
+
+def _refuse_kind(puzzles: Any, array: Array) -> None:
+    """Raise RejectedInputError for what NumPy makes bytes or one object of."""
+    if array.dtype.kind == "S":
+        remedy = "decode bytes to a string"
+    elif array.dtype.kind != "O" or array.ndim:
+        return
+    elif isinstance(puzzles, os.PathLike):
+        remedy = "read a file with read_puzzles"
+    elif isinstance(puzzles, Iterable):
+        remedy = "give list(...) of an iterator"
+    else:
+        remedy = "give a string, a list or an array"
+    kind = type(puzzles).__name__
+    problem = f"input 'inputs': expected text or token ids, got {kind}; {remedy}"
+    raise RejectedInputError(_UNFIT, [problem])
 
 
 def refuse_padding(contract: StepContract, tokens: Array) -> None:

@@ -10,6 +10,9 @@ import numpy as np
 
 from trm_runtime.contract import StepContract
 from trm_runtime.display import field_table, one_line
+from trm_runtime.errors import UsageError
+from trm_runtime.message_text import shown
+from trm_runtime.scalars import as_integer
 
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]  # by name
 
@@ -67,9 +70,15 @@ def step_output(contract: StepContract, tensors: Arrays) -> StepOutput:
 
 
 def initial_carry(contract: StepContract, batch: int) -> dict[str, np.ndarray[Any, Any]]:
-    """The carry before the first step: each tensor (batch, ...) filled with its `fill`."""
+    """The carry before the first step: each tensor (batch, ...) filled with its `fill`.
+
+    Raises UsageError for a batch that is no integer of 0 or more.
+    """
+    rows = as_integer(batch)
+    if rows is None or rows < 0:
+        raise UsageError(f"batch: expected an integer, 0 or more, got {shown(batch)}.")
     return {
-        spec.name: np.full((batch, *_row_shape(spec.shape)), spec.fill, dtype=spec.dtype)
+        spec.name: np.full((rows, *_row_shape(spec.shape)), spec.fill, dtype=spec.dtype)
         for spec in contract.carry
     }
 

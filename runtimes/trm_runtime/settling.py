@@ -11,6 +11,8 @@ import numpy as np
 from trm_runtime.contract import StepContract
 from trm_runtime.contract_rules import HALTED, required_carry
 from trm_runtime.errors import UsageError
+from trm_runtime.message_text import shown
+from trm_runtime.scalars import as_real
 
 Array = np.ndarray[Any, Any]
 
@@ -35,13 +37,12 @@ def settled_threshold(contract: StepContract, given: float | None, needed: bool)
 
     UsageError for a wrong one, one that is missing, or a model whose states are not seen.
     """
-    if given is not None and (
-        isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 < given < math.inf
-    ):
-        raise UsageError(f"settled: expected a finite number above 0, got {given!r}.")
+    own = as_real(given)
+    if given is not None and (own is None or not 0 < own < math.inf):
+        raise UsageError(f"settled: expected a finite number above 0, got {shown(given)}.")
     if needed or given is not None:
         refuse_no_states(contract)
-    threshold = contract.halt.settled if given is None else float(given)
+    threshold = contract.halt.settled if given is None else own
     if needed and threshold is None:
         raise UsageError(
             "The contract of this model has no threshold for how far its states move; give "

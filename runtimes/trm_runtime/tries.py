@@ -14,7 +14,9 @@ import numpy as np
 from trm_runtime.contract import StepContract
 from trm_runtime.errors import UsageError
 from trm_runtime.guises import Guises, draw_guises
+from trm_runtime.message_text import shown
 from trm_runtime.randomness import noise, stream
+from trm_runtime.scalars import as_integer, as_real
 from trm_runtime.settling import own_states
 from trm_runtime.try_options import CHOOSE, VARY
 
@@ -71,26 +73,27 @@ def plan_tries(
     """The tries for a model; UsageError for wrong options, or what the model cannot do."""
     _refuse_other("vary", vary, VARY)
     _refuse_other("choose", choose, CHOOSE)
-    if type(seed) is not int or not 0 <= seed < 1 << 32:
-        raise UsageError(f"seed: expected an integer of 0 to {(1 << 32) - 1}, got {seed!r}.")
-    if not isinstance(sigma, (int, float)) or not 0 < sigma < 1000:
-        raise UsageError(f"sigma: expected a number above 0 and below 1000, got {sigma!r}.")
+    first, deviation = as_integer(seed), as_real(sigma)
+    if first is None or not 0 <= first < 1 << 32:
+        raise UsageError(f"seed: expected an integer of 0 to {(1 << 32) - 1}, got {shown(seed)}.")
+    if deviation is None or not 0 < deviation < 1000:
+        raise UsageError(f"sigma: expected a number above 0 and below 1000, got {shown(sigma)}.")
     if count > MAX_TRIES:
-        raise UsageError(f"tries: expected at most {MAX_TRIES}, got {count}.")
+        raise UsageError(f"tries: expected at most {MAX_TRIES}, got {shown(count)}.")
     if count == 1:
         return Tries()
     guises = None
     if vary != "noise":
         _refuse_no_symmetries(contract)
-        guises = draw_guises(contract, count, seed)
+        guises = draw_guises(contract, count, first)
     if vary == "symmetry":
-        return Tries(min(count, len(guises or ())), choose, seed, 0.0, guises)
+        return Tries(min(count, len(guises or ())), choose, first, 0.0, guises)
     if not own_states(contract):
         raise UsageError(
             "This model has no float32 states between its steps, so noise has no place; "
             "vary the tries by symmetry, or export the model with granularity step and float I/O."
         )
-    return Tries(count, choose, seed, float(sigma), _repeated(guises, count))
+    return Tries(count, choose, first, deviation, _repeated(guises, count))
 
 
 def _repeated(guises: Guises | None, count: int) -> Guises | None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import trm_export as te
+from trm_export.api.planning import Limits
 from trm_export.artifacts.contract_rewrite import embedded_contract
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
@@ -47,6 +48,14 @@ def test_tune_takes_arrays_and_writes_a_copy(file: Path, tmp_path: Path) -> None
     assert found.to_json()["kind"] == "tune"
     with pytest.raises(UsageError, match="The array of puzzles has no solutions"):
         te.tune(file, puzzles=given.inputs, dry_run=True)
+
+
+def test_a_plan_takes_numbers_of_numpy(file: Path) -> None:
+    four, half = np.int64(4), np.float32(0.5)
+    options: dict[str, Any] = {"count": four, "blanks": four, "tries": four, "seed": four}
+    found = te.plan(file, deadline=half, memory=four * 10**9, vary="both", sigma=half, **options)  # type: ignore[arg-type]
+    assert found
+    assert found.limits == Limits(deadline=0.5, memory=4 * 10**9)
 
 
 def test_a_dry_run_of_tune_is_the_command(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import trm_export as te
-from trm_export.errors import OtherWeightsError, RejectedInputError, UsageError
+from trm_export.errors import OtherWeightsError, RejectedInputError, TRMError, UsageError
+from trm_export.training.recipe import recipe_for
 
 NONE = "none.onnx"  # a file that nobody opens, because the refusal comes first
 
@@ -27,6 +30,10 @@ NONE = "none.onnx"  # a file that nobody opens, because the refusal comes first
         lambda model, count: te.bench(model, count=count),
         lambda model, count: te.profile(NONE, count=count),
         lambda model, count: te.profile(NONE, threads=count),
+        lambda model, count: te.record(model, output="g.npz", states=count),
+        lambda model, count: te.tune(NONE, count=count),
+        lambda model, count: te.plan(NONE, deadline=1, count=count),
+        lambda model, count: te.export_c(model, "c", tries=count),
         lambda model, count: te.export(
             model, "m.onnx", precision="int8", auto_keep=5, auto_keep_count=count
         ),
@@ -50,6 +57,7 @@ def test_counts(
         lambda model: te.record(model, output="g.npz", count=None),  # type: ignore[arg-type]
         lambda model: te.bench(model, count=None),  # type: ignore[arg-type]
         lambda model: te.tune(NONE, count=None),  # type: ignore[arg-type]
+        lambda model: te.profile(NONE, threads=None),  # type: ignore[arg-type]
         lambda model: te.compare(model, None),  # type: ignore[arg-type]
     ],
 )
@@ -61,6 +69,92 @@ def test_none_is_no_number_of_puzzles_and_no_file(
     with pytest.raises(UsageError, match=r"1 or more, got None|give at least one exported file"):
         call(tiny_keras)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model, two: te.compare(model, NONE, count=two, jobs=two, threads=two, tries=two),
+        lambda model, two: te.evaluate(NONE, count=two, vote=two),
+        lambda model, two: te.record(NONE, output="g.npz", count=two, states=two),
+        lambda model, two: te.profile(NONE, count=two, threads=two),
+        lambda model, two: te.tune(NONE, count=two, lose=np.float32(two)),
+        lambda model, two: te.plan(NONE, deadline=np.float32(two), budget=two, memory=two),
+        lambda model, two: te.bench(NONE, count=two, blanks=two),
+        lambda model, two: te.compare(model, NONE, blanks=(two, two)),
+    ],
+)
+def test_numbers_of_numpy_are_taken(
+    call: Callable[[Path, Any], object], tiny_keras: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The next complaint is about the file, which does not exist."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TRMError, match=r"none\.onnx|--vote needs|ending"):
+        call(tiny_keras, np.int64(2))
+
+
+WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
+    "batch": (lambda model: te.export(model, "m.onnx", batch="2"), "or free, got '2'"),
+    "true": (lambda model: te.export(model, "m.onnx", batch=True), "or free, got True"),
+    "blanks": (lambda model: te.evaluate(model, blanks=8.0), "range, minimal or hard, got 8.0"),
+    "range": (lambda model: te.bench(model, blanks=(3,)), r"or hard, got \(3,\)"),
+    "deadline": (lambda model: te.plan(NONE, deadline="1"), "number above 0, got '1'"),
+    "huge": (lambda model: te.plan(NONE, deadline=10**400), "number above 0, got 1000"),
+    "hints": (lambda model: te.load(model, hints={"seq_len": 3}), "hints: expected a ModelHints, "),
+    "hints to compare": (lambda model: te.compare(model, NONE, hints=3), "ModelHints.*, got 3"),
+    "hint": (lambda model: te.load(model, hints=te.ModelHints(seq_len="3")), "or more, got '3'"),
+    "trust": (lambda model: te.load(model, trust=3), "trust must be a name or several .*, got 3"),
+    "trusted": (lambda model: te.load(model, trust=[3]), r"several names, got \[3\]"),
+    "trust to inspect": (lambda model: te.inspect(model, trust=3), "several names, got 3"),
+    "keep": (lambda model: te.export(model, "m.onnx", keep=3), "keep must be a name or .*, got 3"),
+    "auto_keep": (
+        lambda model: te.export(model, "m.onnx", precision="int8", auto_keep="20"),
+        "The percent of bytes for auto_keep must be 0 to 1000, got '20'",
+    ),
+    "lose": (lambda model: te.tune(NONE, lose="1"), "--lose must be 0 to 100 .*, got '1'"),
+    "gates": (
+        lambda model: te.compare(model, NONE, gates={}),
+        "gates: expected .*, got {}",
+    ),
+    "golden": (lambda model: te.compare(model, NONE, golden=3), "golden must be the path .*got 3"),
+    "report": (lambda model: te.compare(model, NONE, report=3), "report must be the path .*got 3"),
+    "files": (lambda model: te.compare(model, 3), "files must be paths of .*, got 3"),
+    "one of the files": (lambda model: te.compare(model, [NONE, None]), "files must be paths of"),
+    "path": (lambda model: te.export(model, 3, format="onnx"), "path must be the path .*, got 3"),
+    "rate": (
+        lambda model: te.train("sudoku4", learning_rate="x", steps=2.5),
+        "The steps must be an integer, got 2.5. The learning_rate must be a number, got 'x'.",
+    ),
+    "steps": (lambda model: te.train("sudoku4", steps=True), "steps must be an integer, got True"),
+    "train": (lambda model: te.train("sudoku4", blanks=8.0), "blanks must be a number or .*8.0"),
+    "verify": (lambda model: te.verify(3, "key.pem"), "path must be the path of .*, got 3"),
+    "require": (lambda model: te.require(model, key=3), "key must be the path of .*, got 3"),
+    "until": (lambda model: te.train("sudoku4", until=3), "--until 3: expected a time such as"),
+    "stop": (lambda model: te.train("sudoku4", stop=3), "stop: expected a StopRequest, got 3"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_another_kind_of_value(
+    name: str, tiny_keras: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    call, complaint = WRONG[name]
+    with pytest.raises(UsageError, match=complaint):
+        call(tiny_keras)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_numbers_of_numpy_become_those_of_python(tiny_keras: Path, tmp_path: Path) -> None:
+    found = te.export(tiny_keras, tmp_path / "m.onnx", batch=np.int64(2))  # type: ignore[arg-type]
+    assert found.contract.batch == 2
+    recipe = recipe_for(
+        "sudoku4", steps=np.int64(3), ema=np.float32(0.5), blanks=(np.int8(4), 6),
+        validation_blanks=np.int64(5),
+    )  # fmt: skip
+    assert recipe == recipe_for("sudoku4", steps=3, ema=0.5, blanks=(4, 6), validation_blanks=5)
+    assert json.loads(json.dumps(dataclasses.asdict(recipe)))["blanks"] == [4, 6]
 
 
 def test_a_batch_that_no_device_would_allocate_is_refused_before_it_is_converted(

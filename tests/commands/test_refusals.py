@@ -150,7 +150,7 @@ def test_rows_that_no_file_can_have(command: str, rows: str, refused: Refused) -
         (["reference", "m.keras", "--count", "0"], "it must be greater than or equal to 1 (see"),
         (
             ["onnx", "m.keras", "--batch", "many"],
-            "batch must be 1 to 2,147,483,647, or free, got many",
+            "batch must be 1 to 2,147,483,647, or free, got 'many'",
         ),
         (["onnx", "m.keras", "--batch", "-1"], "batch must be 1 to 2,147,483,647, or free, got -1"),
         (["onnx", "m.keras", "--precision", "fp8"], "'fp8' is not one of 'fp32', 'fp16', 'int8'"),

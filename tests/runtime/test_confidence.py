@@ -170,6 +170,13 @@ def test_without_the_option_a_file_with_coefficients_answers_as_one_without() ->
     assert texts[0] == texts[1]
 
 
+def test_a_probability_of_numpy() -> None:
+    runner = FakeRunner(make_contract(confidence=BY_SCORE))
+    found = [solve(runner, make_puzzles(9), abstain=p) for p in (np.float32(0.5), 0.5)]
+    assert found[0].to_json() == found[1].to_json()
+    assert type(found[0].abstain) is float
+
+
 @pytest.mark.parametrize("value", [-0.1, 1, 1.5, float("nan"), True, "0.9"])
 def test_a_wrong_probability_is_refused(value: Any) -> None:
     with pytest.raises(UsageError, match="abstain: expected a number of 0 or more and below 1"):

@@ -23,6 +23,7 @@ from trm_runtime import (
     StepEvent,
     StepOutput,
     UsageError,
+    initial_carry,
     solve,
 )
 
@@ -220,7 +221,11 @@ def test_a_runner_that_breaks_its_contract_is_named() -> None:
         ({"deadline": float("nan")}, "deadline: expected seconds"),
         ({"deadline_each": -1}, "deadline_each: expected seconds, 0 or more"),
         ({"batch_size": 0}, "batch_size: expected 1 or more"),
-        ({"batch_size": True}, "batch_size: expected 1 or more"),
+        ({"batch_size": True}, "batch_size: expected an integer, got True"),
+        ({"batch_size": "2"}, "batch_size: expected an integer, got '2'"),
+        ({"deadline": "1"}, "deadline: expected seconds, 0 or more, got '1'"),
+        ({"deadline": -(10**400)}, "deadline: expected seconds"),
+        ({"halt": 10**5000}, "or a finite number, got an integer of many digits"),
     ],
 )
 def test_bad_options(options: dict[str, Any], complaint: str) -> None:
@@ -228,6 +233,31 @@ def test_bad_options(options: dict[str, Any], complaint: str) -> None:
         solve(FakeRunner(), make_puzzles(2), **options)
     assert complaint in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "same"),
+    [
+        ({"halt": np.float32(1)}, {"halt": 1.0}),
+        ({"halt": "both", "settled": np.float32(0.5)}, {"halt": "both", "settled": 0.5}),
+        ({"max_steps": np.uint8(2), "batch_size": np.int64(3)}, {"max_steps": 2, "batch_size": 3}),
+        ({"deadline": np.float32(1e3), "deadline_each": np.int64(1000)}, {}),
+        ({"deadline": 10**400, "deadline_each": 10**400}, {}),
+        (
+            {"tries": np.uint8(3), "vary": "noise", "seed": np.int64(7), "sigma": np.float64(0.5)},
+            {"tries": 3, "vary": "noise", "seed": 7, "sigma": 0.5},
+        ),
+    ],
+)
+def test_numbers_of_numpy(given: dict[str, Any], same: dict[str, Any]) -> None:
+    found, expected = (solve(FakeRunner(), make_puzzles(5), **one) for one in (given, same))
+    assert found.to_json() == expected.to_json()
+
+
+@pytest.mark.parametrize("batch", [-1, 1.5, True, None])
+def test_a_carry_of_no_number_of_rows(batch: Any) -> None:
+    with pytest.raises(UsageError, match=f"^batch: expected an integer, 0 or more, got {batch}"):
+        initial_carry(make_contract(), batch)
 
 
 def test_a_fixed_batch_cannot_be_changed() -> None:

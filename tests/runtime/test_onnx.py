@@ -306,9 +306,22 @@ def test_what_is_no_path(path: Any) -> None:
         open_runner(path)
 
 
-def test_bad_threads(toy_onnx: Path) -> None:
-    with pytest.raises(UsageError, match="threads: expected 1 or more, got 0"):
-        open_runner(toy_onnx, threads=0)
+@pytest.mark.parametrize(
+    ("threads", "complaint"),
+    [
+        (0, "1 or more, got 0"),
+        (1.5, "an integer, got 1.5"),
+        ("2", "an integer, got '2'"),
+        (True, "an integer, got True"),
+    ],
+)
+def test_bad_threads(toy_onnx: Path, threads: Any, complaint: str) -> None:
+    with pytest.raises(UsageError, match=f"threads: expected {complaint}"):
+        open_runner(toy_onnx, threads=threads)
+
+
+def test_threads_of_numpy(toy_onnx: Path) -> None:
+    assert len(solve(open_runner(toy_onnx, threads=np.uint8(1)), make_puzzles(1))) == 1  # type: ignore[arg-type]
 
 
 def test_a_failing_step_is_one_sentence(tmp_path: Path) -> None:

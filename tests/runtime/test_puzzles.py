@@ -184,6 +184,24 @@ def test_solve_takes_text_and_ids_alike(puzzles: Any) -> None:
     assert solution.texts == ["3222"]
 
 
+@pytest.mark.parametrize("puzzles", [[], (), np.zeros((0, 4), np.int32), {"inputs": []}])
+def test_no_puzzles(puzzles: Any) -> None:
+    assert solve(FakeRunner(), puzzles).answers.shape == (0, 4)
+
+
+@pytest.mark.parametrize("source", [None, ["1234"], io.StringIO("1234")])
+def test_a_source_that_is_no_path(source: Any) -> None:
+    wanted = "^source: expected the path of a file or folder, got .*; puzzles that are in memory"
+    for read in (lambda: read_puzzles(source, FakeRunner()), lambda: read_identifiers(source)):
+        with pytest.raises(UsageError, match=wanted):
+            read()
+
+
+def test_a_model_that_is_none() -> None:
+    with pytest.raises(UsageError, match=r"^model: expected a runner or its contract, got None"):
+        read_puzzles("p.txt", None)  # type: ignore[arg-type]
+
+
 def test_several_texts_are_several_puzzles() -> None:
     for puzzles in (["1234", "...."], "1234\n....\n"):
         assert solve(FakeRunner(), puzzles).puzzles.tolist() == [[2, 3, 4, 5], [1, 1, 1, 1]]
@@ -197,6 +215,11 @@ def test_several_texts_are_several_puzzles() -> None:
         ([[1, 2, 3, 4], [1]], "input 'inputs': expected rows of the same length, got different"),
         (3, "expected shape (N, 4), got ()"),
         ({"input": "1234"}, "input 'inputs': missing"),
+        (b"1234", "expected text or token ids, got bytes; decode bytes to a string"),
+        ([b"1234", b"4321"], "expected text or token ids, got list; decode bytes to a string"),
+        (Path("p.txt"), "expected text or token ids, got PosixPath; read a file with read_puzzles"),
+        (None, "expected text or token ids, got NoneType; give a string, a list or an array"),
+        (iter(["1234"]), "expected text or token ids, got list_iterator; give list(...) of an"),
     ],
 )
 def test_text_that_does_not_fit_is_refused(puzzles: Any, complaint: str) -> None:

@@ -126,7 +126,17 @@ def test_the_stream_follows_its_seed() -> None:
     assert (first[0] != first[2]).any()
 
 
-@pytest.mark.parametrize("blanks", [0, 81, (40, 30), (0, 5), "harder"])
+@pytest.mark.parametrize("name", ["sudoku9", "maze9", "arc1"])
+def test_blanks_of_numpy(name: str) -> None:
+    task = get_task(name)
+    for given, same in ((np.int64(16), 16), ((np.int8(9), 16), (9, 16))):
+        found, wanted = (task.puzzles("test", blanks, 1) for blanks in (given, same))
+        np.testing.assert_array_equal(found.inputs, wanted.inputs)
+    with pytest.raises(UsageError, match=r"blanks must be .*, got 8\.0"):
+        task.puzzles("test", 8.0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("blanks", [0, 81, (40, 30), (0, 5), "harder", 8.0, (3,), [3, "4"]])
 def test_impossible_blanks_are_refused(blanks: object) -> None:
     with pytest.raises(
         UsageError, match=r"^sudoku9: blanks must be .* within 1 to 80, minimal or hard"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from trm_export.errors import UsageError
+from trm_runtime.message_text import shown
+from trm_runtime.scalars import as_integer, as_real
 
 if TYPE_CHECKING:
     from trm_export.step.step_model import AnyModel
@@ -39,21 +41,55 @@ def packages(trust: Sequence[str]) -> tuple[str, ...]:
     """
     from trm_export.checkpoints.keras_classes import require_modules
 
-    names = (trust,) if isinstance(trust, str) else tuple(trust)
+    names = names_of("trust", trust)
     require_modules(names)
     return names
 
 
-_COUNTED = ("count", "batch_size", "jobs", "tries")  # what a call always has a number of
+def names_of(argument: str, given: str | Iterable[str]) -> tuple[str, ...]:
+    """Names as a tuple, of which a single one may be given as it is; UsageError for others."""
+    names = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+    if not all(isinstance(name, str) for name in names):
+        raise UsageError(f"{argument} must be a name or several names, got {shown(given)}.")
+    return names
 
 
-def refuse_counts(**counts: int | None) -> None:
-    """UsageError for a number of things that is not 1 or more; None is the default of some."""
-    for name, count in counts.items():
-        if count is None and name not in _COUNTED:
-            continue
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise UsageError(f"{name} must be a whole number, 1 or more, got {count!r}.")
+def path_of(argument: str, given: FilePath | None, usual: Path | None = None) -> Path:
+    """The path, or the usual one, if there is any; UsageError for what is no path."""
+    if given is None and usual is not None:
+        return usual
+    if not isinstance(given, str | os.PathLike):
+        raise UsageError(f"{argument} must be the path of a file or folder, got {shown(given)}.")
+    return Path(given)
+
+
+def counts_of(**counts: int) -> tuple[int, ...]:
+    """Numbers of things as integers; UsageError for one that is not 1 or more."""
+    return tuple(_count(name, value) for name, value in counts.items())
+
+
+def count_or_none(name: str, value: int | None) -> int | None:
+    """The same of one number, where None is the default."""
+    return None if value is None else _count(name, value)
+
+
+def _count(name: str, value: int) -> int:
+    number = as_integer(value)
+    if number is None or number < 1:
+        raise UsageError(f"{name} must be a whole number, 1 or more, got {shown(value)}.")
+    return number
+
+
+def again_of(tries: int, vary: str, choose: str, seed: int, sigma: float) -> dict[str, Any]:
+    """The options of `solve` about tries, as JSON has them; it checks what is no number."""
+    number, deviation = as_integer(seed), as_real(sigma)
+    return {
+        "tries": tries,
+        "vary": vary,
+        "choose": choose,
+        "seed": seed if number is None else number,
+        "sigma": sigma if deviation is None else deviation,
+    }
 
 
 def ignore(done: float, note: str) -> None:

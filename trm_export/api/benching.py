@@ -12,9 +12,11 @@ from trm_export.api.arguments import (
     FilePath,
     ModelLike,
     Progress,
+    again_of,
+    counts_of,
     file_of,
     ignore,
-    refuse_counts,
+    path_of,
     stem_of,
 )
 from trm_export.api.loading import as_step_model, refuse_model
@@ -27,7 +29,7 @@ from trm_export.errors import NonfiniteError, ParityError, TRMError, UsageError
 from trm_export.exporters.choices import FORMATS, PRECISIONS
 from trm_export.files import atomic_write, refuse_overwrite, require_suffix
 from trm_export.leftovers import scratch_folder
-from trm_export.step.model_facts import ModelHints
+from trm_export.step.model_facts import ModelHints, given_hints
 from trm_export.tasks import Blanks, PuzzleSet
 from trm_export.tasks.selection import PuzzleSource, refuse_puzzles, select_puzzles
 from trm_export.version import TOOL, __version__
@@ -177,24 +179,24 @@ def bench(
         RejectedInputError: the model cannot be used. A file that cannot be measured is among the
             `failures` instead.
     """
-    refuse_counts(count=count, tries=tries)
-    again = {"tries": tries, "vary": vary, "choose": choose, "seed": seed, "sigma": sigma}
+    count, tries = counts_of(count=count, tries=tries)
+    again = again_of(tries, vary, choose, seed, sigma)
     refuse_puzzles(puzzles, task, blanks)
-    if engine is not None and not each_once(files):
+    named = each_once(files)
+    if engine is not None and not named:
         raise UsageError("--engine is for given files; name them, or drop --engine.")
-    target = None if output is None else Path(output)
+    target = None if output is None else path_of("output", output)
     if target is not None:
         require_suffix(target, ".json")
         refuse_overwrite(target, force=force)
     if not isinstance(model, str) or model.endswith(".keras"):
         refuse_model(model, trust)
-    given = hints or ModelHints()
+    given = given_hints(hints)
     found = _opened(model, trust, given if task is None else replace(given, task=task))
     trained = found.trained
     chosen = select_puzzles(found.model, puzzles, task, blanks, count)
     reference = _reference(found.model, chosen, again) if trained else None
     entries = list[BenchRow | BenchFailure]()
-    named = each_once(files)
     most = len(named) or len(FORMATS) * len(PRECISIONS)
     with scratch_folder() as folder:
         for row in _rows(found, named, Path(folder), chosen, reference, again, engine):

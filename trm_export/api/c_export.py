@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trm_export.api.arguments import (
@@ -11,8 +10,11 @@ from trm_export.api.arguments import (
     FilePath,
     ModelLike,
     Progress,
+    counts_of,
     file_of,
     ignore,
+    names_of,
+    path_of,
     stem_of,
 )
 from trm_export.api.loading import as_step_model, refuse_model
@@ -63,7 +65,7 @@ def export_c(
         ParityError: the code does not compute what Keras computes; nothing was written.
     """
     mark = "" if precision in (None, "fp32") else f"-{precision}"
-    target = ARTIFACTS / f"{stem_of(model)}{mark}_c" if folder is None else Path(folder)
+    target = path_of("folder", folder, ARTIFACTS / f"{stem_of(model)}{mark}_c")
     source = file_of(model)
     require_suffix(target, "")
     if source is not None:
@@ -71,6 +73,7 @@ def export_c(
     refuse_overwrite(target, force=force)
     report = progress or ignore
     limits = None if fit is None else limits_of(fit)
+    names, (tries,) = names_of("keep", keep), counts_of(tries=tries)
     refuse_model(model)
     step_model = as_step_model(model, any_backend=True)
     from trm_export.exporters.c_source.write import generate
@@ -81,7 +84,7 @@ def export_c(
         target,
         probe_puzzles(step_model, _PROBES),
         precision,
-        keep=(keep,) if isinstance(keep, str) else tuple(keep),
+        keep=names,
         limits=limits,
         judged=None if limits is None else probe_puzzles(step_model, _JUDGED),
         tries=tries,

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trm_export.api.arguments import FilePath, ModelLike, Progress, ignore, refuse_counts
+from trm_export.api.arguments import (
+    FilePath,
+    ModelLike,
+    Progress,
+    again_of,
+    count_or_none,
+    counts_of,
+    ignore,
+    path_of,
+)
 from trm_export.api.comparison import Comparison
 from trm_export.api.frameworks import load_keras
 from trm_export.api.model_source import ModelSource
@@ -31,10 +41,11 @@ from trm_export.parity.document import JudgedFile, Timed, judged, report_documen
 from trm_export.parity.engine_rung import engine_rung
 from trm_export.parity.tries_rung import solved_again, tries_rung
 from trm_export.report.outputs import refuse_targets, write_outputs
-from trm_export.step.model_facts import ModelHints
+from trm_export.step.model_facts import ModelHints, given_hints
 from trm_export.tasks.selection import PuzzleSource, read_choice, refuse_puzzles, select_puzzles
 from trm_runtime.certainty import check_abstain
 from trm_runtime.contract import StepContract
+from trm_runtime.message_text import shown
 from trm_runtime.open import open_runner, runner_contract
 from trm_runtime.parity import Gates, Golden, Rung
 from trm_runtime.parity.contracts import other_sizes, sizes_of
@@ -142,17 +153,23 @@ def compare(
             the same, nor with `report`, `output` or `complete`, for which they are files that fail.
     """
     tell = progress or ignore
-    wanted, page = (None if path is None else Path(path) for path in (output, report))
+    given = {"output": output, "report": report, "golden": golden, "bench": bench}
+    wanted, page, recording, timings = (
+        None if path is None else path_of(name, path) for name, path in given.items()
+    )
     refuse_targets(wanted, page, force=force)
-    refuse_counts(count=count, batch_size=batch_size, jobs=jobs, threads=threads, tries=tries)
-    again = {"tries": tries, "vary": vary, "choose": choose, "seed": seed, "sigma": sigma}
+    count, batch_size, jobs, tries = counts_of(
+        count=count, batch_size=batch_size, jobs=jobs, tries=tries
+    )
+    threads = count_or_none("threads", threads)
+    again = again_of(tries, vary, choose, seed, sigma)
     if abstain is not None:
-        check_abstain(abstain)
+        abstain = check_abstain(abstain)
+    demanded = _gates(gates)
     spread = spread_over(jobs, ray)
     source = ModelSource(model, trust, hints)
     source.refuse()
     refuse_puzzles(puzzles, task, blanks)
-    recording = None if golden is None else Path(golden)
     if recording is not None:
         refuse_beside_golden(
             {
@@ -162,7 +179,7 @@ def compare(
                 "--require-gpu": require_gpu,
                 "--device": device != "auto",
                 "--control": control is not None,
-                **_hinted(hints or ModelHints()),
+                **_hinted(given_hints(hints)),
             }
         )
     if explain and engine is not None:
@@ -179,8 +196,7 @@ def compare(
     if puzzles is not None and not any_weights and artifacts[own] not in others:
         select_puzzles(runner_contract(artifacts[own]), puzzles, task, blanks, count)  # or refuses
     contracts = [open_runner(artifact, engine=engine).contract for artifact in artifacts]
-    demanded = gates if gates is None or isinstance(gates, Gates) else read_gates(Path(gates))
-    costs = costs_of(None if bench is None else Path(bench))
+    costs = costs_of(timings)
     floor = bool(control) if report is None else control
     source, name = replace(source, assumed=contracts[own]), str(source.file or source.name)
     job = RecordingJob(
@@ -223,6 +239,14 @@ def compare(
             comparison = result([replace(f, explanation=told.get(str(f.path))) for f in found])
             comparison = replace(comparison, explanations=explanations)
     return comparison
+
+
+def _gates(given: Gates | FilePath | None) -> Gates | None:
+    if given is None or isinstance(given, Gates):
+        return given
+    if isinstance(given, str | os.PathLike):
+        return read_gates(Path(given))
+    raise UsageError(f"gates: expected a Gates object or the path of its file, got {shown(given)}.")
 
 
 def _of_other_weights(source: ModelSource, artifacts: Sequence[Path]) -> dict[Path, list[str]]:

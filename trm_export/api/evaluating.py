@@ -10,19 +10,28 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from trm_export.api.arguments import ModelLike, Progress, file_of, ignore, refuse_counts, stem_of
+from trm_export.api.arguments import (
+    ModelLike,
+    Progress,
+    again_of,
+    count_or_none,
+    counts_of,
+    file_of,
+    ignore,
+    stem_of,
+)
 from trm_export.api.judging import refuse_judge, rules_of, with_solutions
 from trm_export.api.loading import as_step_model, refuse_model
 from trm_export.errors import NonfiniteError, UsageError
 from trm_export.halting.calibration import Calibration, coverage_table, judged
-from trm_export.step.model_facts import ModelHints
+from trm_export.step.model_facts import ModelHints, given_hints
 from trm_export.tasks import ArcTask, Blanks, PuzzleSet
 from trm_export.tasks.arc_grids import encode
 from trm_export.tasks.selection import PuzzleSource, boards_of, refuse_puzzles, select_puzzles
 from trm_export.tasks.task import Boards
 from trm_export.tasks.tokens import TokenBoards
 from trm_export.tasks.voting import ArcScore, evaluate_arc
-from trm_runtime.certainty import rule_for
+from trm_runtime.certainty import check_abstain, rule_for
 from trm_runtime.display import Shown, Table
 from trm_runtime.loop import solve
 from trm_runtime.message_text import counted
@@ -175,11 +184,13 @@ def evaluate(
         raise UsageError("--vote uses all grids of a problem; drop --puzzles and --blanks.")
     if vote is not None and abstain is not None:
         raise UsageError("--vote has no confidence; drop --abstain.")
-    refuse_counts(count=count, vote=vote, tries=tries)
-    again = {"tries": tries, "vary": vary, "choose": choose, "seed": seed, "sigma": sigma}
+    count, tries = counts_of(count=count, tries=tries)
+    vote = count_or_none("vote", vote)
+    abstain = None if abstain is None else check_abstain(abstain)
+    again = again_of(tries, vary, choose, seed, sigma)
     refuse_judge(judge)
     refuse_puzzles(puzzles, task, blanks)
-    given = hints or ModelHints()
+    given = given_hints(hints)
     tell = progress or ignore
     given = given if task is None else replace(given, task=task)
     contract, opened = _opened(model, trust, given, engine)

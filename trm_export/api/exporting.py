@@ -12,9 +12,11 @@ from trm_export.api.arguments import (
     FilePath,
     ModelLike,
     Progress,
+    counts_of,
     file_of,
     ignore,
-    refuse_counts,
+    names_of,
+    path_of,
     stem_of,
 )
 from trm_export.api.loading import as_step_model, refuse_model
@@ -34,6 +36,8 @@ from trm_export.leftovers import finished_files
 from trm_export.own_files import C_HEADER, C_SOURCE
 from trm_export.step.model_facts import ModelHints
 from trm_export.tasks.selection import PuzzleSource, refuse_puzzles, select_puzzles
+from trm_runtime.message_text import shown
+from trm_runtime.scalars import as_integer, as_real
 
 if TYPE_CHECKING:
     from trm_export.exporters.export_result import ExportResult, ExportSet, SetEntry
@@ -108,25 +112,26 @@ def export(
         ParityError: the file does not compute what Keras computes, nor does any that `auto_keep`
             tried (AutoKeepError, whose `search` has the details); nothing was written.
     """
-    kind = format_for(path, format)
+    kind, rows = format_for(path, format), as_integer(batch)
     choices = Choices(
         precision,
-        batch,
+        batch if rows is None else rows,
         granularity,
         recursion,
         target,
         puzzle_table,
         integer_io,
         ports,
-        (keep,) if isinstance(keep, str) else tuple(keep),
+        names_of("keep", keep),
     )
     searched = auto_keep is not None
     wanted = replace(choices, keep=choices.keep or ("*",)) if searched else choices
     refuse_words(kind, wanted)
-    _refuse_search(auto_keep, auto_keep_count)
+    auto_keep = _most_added(auto_keep)
+    (auto_keep_count,) = counts_of(auto_keep_count=auto_keep_count)
     refuse_check(check)
     refuse_model(model, trust)
-    file = ARTIFACTS / target_name(stem_of(model), kind, wanted) if path is None else Path(path)
+    file = path_of("path", path, ARTIFACTS / target_name(stem_of(model), kind, wanted))
     source = file_of(model)
     refuse_target(kind, file, source)
     refuse_overwrite(file, force=force)
@@ -208,7 +213,7 @@ def export_all(
         for entry in write_all(
             step_model,
             stem_of(model),
-            Path(folder),
+            path_of("folder", folder),
             _chosen(step_model, puzzles, _SHIPPED, _OWN),
             granularity=granularity,
             puzzle_table=puzzle_table,
@@ -232,7 +237,7 @@ def format_for(path: FilePath | None, name: str | None) -> str:
         return name
     if path is None:
         raise UsageError(f"Give the path of the file, or its format: {known}.")
-    suffix = Path(path).suffix
+    suffix = path_of("path", path).suffix
     for kind in HOST_KINDS.values():
         if kind.file.suffix == suffix:
             return kind.file.name
@@ -256,12 +261,14 @@ def _with_array(result: ExportResult, force: bool) -> ExportResult:
     return replace(result, documents=(*result.documents, *written))
 
 
-def _refuse_search(budget: float | None, count: int) -> None:
-    if budget is not None and not 0 <= budget <= MOST_PERCENT:
+def _most_added(budget: float | None) -> float | None:
+    percent = as_real(budget)
+    if budget is not None and (percent is None or not 0 <= percent <= MOST_PERCENT):
         raise UsageError(
-            f"The percent of bytes for auto_keep must be 0 to {MOST_PERCENT:g}, got {budget:g}."
+            f"The percent of bytes for auto_keep must be 0 to {MOST_PERCENT:g}, got "
+            f"{shown(budget)}."
         )
-    refuse_counts(auto_keep_count=count)
+    return percent
 
 
 def _chosen(model: StepModel, puzzles: PuzzleSource | None, shipped: int, own: int) -> PuzzleSet:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trm_export.api.arguments import ARTIFACTS, FilePath
+from trm_export.api.arguments import ARTIFACTS, FilePath, path_of
 from trm_export.files import atomic_write, refuse_overwrite, require_suffix
 from trm_runtime.display import Shown, Table
 from trm_runtime.file_kinds import named
@@ -72,16 +72,16 @@ def import_checkpoint(
     from trm_export.checkpoints.keras_file import refuse_keras
     from trm_export.checkpoints.torch_names import require_reader
 
-    source = Path(checkpoint)
+    source = path_of("checkpoint", checkpoint)
     refuse_keras(source)
-    target = ARTIFACTS / f"{named(source).stem}.keras" if path is None else Path(path)
+    target = path_of("path", path, ARTIFACTS / f"{named(source).stem}.keras")
     require_suffix(target, ".keras")
     refuse_overwrite(target, force=force)
     require_reader(source)
     load_keras(any_backend=True)
     from trm_export.importing import import_checkpoint as read
 
-    beside = None if dataset is None else Path(dataset)
+    beside = None if dataset is None else path_of("dataset", dataset)
     model, report = read(source, given=given, dataset=beside, puzzle_table=puzzle_table)
     with atomic_write(target, force=force) as temporary:
         model.save(temporary)

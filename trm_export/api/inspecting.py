@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trm_export.api.arguments import FilePath
+from trm_export.api.arguments import FilePath, names_of, path_of
 from trm_runtime.display import Shown, Table
 
 if TYPE_CHECKING:
@@ -71,4 +71,4 @@ def inspect(path: FilePath, *, trust: Sequence[str] = ()) -> Inspection:
     """
     from trm_export.artifacts.inspection import inspect_file
 
-    return Inspection(inspect_file(path, (trust,) if isinstance(trust, str) else tuple(trust)))
+    return Inspection(inspect_file(path_of("path", path), names_of("trust", trust)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from trm_export.api.arguments import FilePath, ModelLike, file_of, packages
 from trm_export.errors import OutputWarning, UsageError
-from trm_export.step.model_facts import ModelHints
+from trm_export.step.model_facts import ModelHints, given_hints
 
 if TYPE_CHECKING:
     import keras
@@ -76,6 +76,7 @@ def as_step_model(
     from trm_export.api.frameworks import load_keras
 
     refuse_model(model, trust)
+    given_hints(hints)
     load_keras(any_backend=any_backend)
     from trm_export.checkpoints.opening import open_model
     from trm_export.step.step_model import StepModel, adapt

@@ -11,7 +11,7 @@ from trm_export.api.arguments import ModelLike, file_of, packages
 from trm_export.api.loading import as_step_model, refuse_model
 from trm_export.checkpoints.keras_file import open_keras
 from trm_export.files import sha256_file
-from trm_export.step.model_facts import ModelHints
+from trm_export.step.model_facts import ModelHints, given_hints
 from trm_runtime.parity.contracts import SIZES, sizes_of
 
 if TYPE_CHECKING:
@@ -47,12 +47,13 @@ class ModelSource:
         return str(getattr(self.model, "name", "model"))
 
     def refuse(self) -> None:
-        """Raises what `refuse_model` raises."""
+        """Raises what `refuse_model` raises, and UsageError for hints that are none."""
+        given_hints(self.hints)
         refuse_model(self.model, self.trust)
 
     def open(self, *, any_backend: bool = False) -> StepModel:
         """The adapted model; see `as_step_model`."""
-        hints = replace(self.hints or ModelHints(), assumed=self.assumed)
+        hints = replace(given_hints(self.hints), assumed=self.assumed)
         return as_step_model(self.model, self.trust, hints, any_backend=any_backend)
 
     def document(self) -> dict[str, Any]:

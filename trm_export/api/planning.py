@@ -6,13 +6,21 @@ import hashlib
 import shlex
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trm_export.api.arguments import ARTIFACTS, FilePath, Progress, ignore, refuse_counts
+from trm_export.api.arguments import (
+    ARTIFACTS,
+    FilePath,
+    Progress,
+    again_of,
+    count_or_none,
+    counts_of,
+    ignore,
+    path_of,
+)
 from trm_export.api.judging import refuse_judge, rules_of, with_solutions
 from trm_export.api.plan_result import Limits, PlanResult, Run, megabytes
 from trm_export.artifacts.contract_rewrite import embedded_contract
@@ -30,9 +38,10 @@ from trm_runtime.display import bytes_text
 from trm_runtime.doctor import cpu_model
 from trm_runtime.file_kinds import KINDS
 from trm_runtime.measure import joules, load_engine
-from trm_runtime.message_text import counted
+from trm_runtime.message_text import counted, shown
 from trm_runtime.open import open_runner, runner_contract
 from trm_runtime.parity.counts import wilson
+from trm_runtime.scalars import as_real
 from trm_runtime.strict_json import LARGEST
 from trm_runtime.tries import plan_tries
 from trm_runtime.try_options import CHOOSE, SIGMA, VARY
@@ -102,11 +111,11 @@ def plan(
         NonfiniteError: a file computes NaN or infinity.
     """
     limits = _limits(deadline, budget, memory, exact)
-    refuse_counts(count=count, tries=tries)
+    count, tries = counts_of(count=count, tries=tries)
     refuse_judge(judge)
     refuse_puzzles(puzzles, task, blanks)
-    again = {"tries": tries, "vary": vary, "choose": CHOOSE[0], "seed": seed, "sigma": sigma}
-    contracts = _contracts(Path(model), each_once(files))
+    again = again_of(tries, vary, CHOOSE[0], seed, sigma)
+    contracts = _contracts(path_of("model", model), each_once(files))
     first = next(iter(contracts.values()))
     selected = select_puzzles(first, puzzles, task, blanks, count, "validation")
     chosen = with_solutions(selected, puzzles, judge)
@@ -128,14 +137,18 @@ def _limits(
     given = {"deadline": deadline, "budget": budget, "memory": memory, "exact": exact}
     if all(value is None for value in given.values()):
         raise UsageError("A plan needs a limit: a deadline, a budget of steps, memory, or exact.")
-    for name, value in given.items():
-        number = isinstance(value, Real) and not isinstance(value, bool)
-        if value is not None and not (number and 0 < value <= LARGEST):
-            raise UsageError(f"{name} must be a number above 0, got {value!r:.80}.")
-    if exact is not None and exact > 100:
-        raise UsageError(f"The percentage exact must be at most 100, got {exact!r}.")
-    refuse_counts(budget=budget)
-    return Limits(deadline, budget, memory, None if exact is None else exact / 100)
+    seconds, _, space, percent = (_limit(name, value) for name, value in given.items())
+    if percent is not None and percent > 100:
+        raise UsageError(f"The percentage exact must be at most 100, got {shown(exact)}.")
+    steps, share = count_or_none("budget", budget), None if percent is None else percent / 100
+    return Limits(seconds, steps, None if space is None else int(space), share)
+
+
+def _limit(name: str, value: float | None) -> float | None:
+    number = as_real(value)
+    if value is not None and (number is None or not 0 < number <= LARGEST):
+        raise UsageError(f"{name} must be a number above 0, got {shown(value)}.")
+    return number
 
 
 def _contracts(model: Path, named: Sequence[Path]) -> dict[Path, StepContract]:

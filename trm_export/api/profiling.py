@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trm_export.api.arguments import FilePath, refuse_counts
+from trm_export.api.arguments import FilePath, counts_of, path_of
 from trm_export.errors import UsageError
 from trm_export.tasks import Blanks
 from trm_export.tasks.selection import PuzzleSource, refuse_puzzles, select_puzzles
@@ -115,9 +115,9 @@ def profile(
     from trm_export.explain.feeds import Tap
     from trm_export.explain.profile import costs
 
-    refuse_counts(count=count, threads=threads)
+    count, threads = counts_of(count=count, threads=threads)
     refuse_puzzles(puzzles, task, blanks)
-    file = Path(path)
+    file = path_of("path", path)
     tap = Tap(open_driver(file, threads))
     kind = host_kind(file)
     if kind is None or not kind.profiler:

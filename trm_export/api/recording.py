@@ -13,8 +13,9 @@ from trm_export.api.arguments import (
     FilePath,
     ModelLike,
     Progress,
+    counts_of,
     ignore,
-    refuse_counts,
+    path_of,
     stem_of,
 )
 from trm_export.api.model_source import ModelSource
@@ -250,13 +251,13 @@ def record(
     """
     artifact, tell = exported_file(model), progress or ignore
     named = ARTIFACTS / stem_of(model) if artifact is None else artifact
-    target = sidecar(named, RECORDING) if output is None else Path(output)
+    target = path_of("output", output, sidecar(named, RECORDING))
     require_suffix(target, ".npz")
     refuse_overwrite(target, force=force)
     source = ModelSource(model, trust, hints)
     if artifact is None:
         source.refuse()
-    refuse_counts(count=count, batch_size=batch_size)
+    count, batch_size, states = counts_of(count=count, batch_size=batch_size, states=states)
     refuse_puzzles(puzzles, task, blanks, "PUZZLES")
     puzzles, blanks = read_choice(puzzles, blanks)
     if artifact is not None:

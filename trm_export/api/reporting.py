@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trm_export.api.arguments import ARTIFACTS, FilePath
+from trm_export.api.arguments import ARTIFACTS, FilePath, path_of
 from trm_export.api.comparison import Comparison
 from trm_export.files import require_suffix
 from trm_export.report import report_files, rewrite_report
@@ -31,8 +31,8 @@ def write_report(
     if isinstance(source, Comparison):
         usual = ARTIFACTS / "report.html"
     else:
-        usual = Path(source).with_suffix(".html")
-    target = usual if output is None else Path(output)
+        usual = path_of("source", source).with_suffix(".html")
+    target = path_of("output", output, usual)
     require_suffix(target, ".html")
     if isinstance(source, Comparison):
         write(plain(source.document), target, force=force)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trm_export.api.arguments import ARTIFACTS, FilePath, Progress
+from trm_export.api.arguments import ARTIFACTS, FilePath, Progress, path_of
+from trm_export.errors import UsageError
+from trm_runtime.message_text import shown
 
 if TYPE_CHECKING:
     from trm_export.training.run import TrainResult
@@ -53,12 +54,15 @@ def train(
     from trm_export.api.frameworks import load_keras
     from trm_export.training.recipe import recipe_for, with_changes
     from trm_export.training.run_files import RunFiles
+    from trm_export.training.stopping import StopRequest
     from trm_export.training.until import parse_time
 
+    if not (stop is None or isinstance(stop, StopRequest)):
+        raise UsageError(f"stop: expected a StopRequest, got {shown(stop)}.")
     end = None if until is None else parse_time(until)
     recipe = recipe_for(task, **changes)
-    target = ARTIFACTS / f"{task}.keras" if path is None else Path(path)
-    files, begin = RunFiles(target), None if start is None else Path(start)
+    target = path_of("path", path, ARTIFACTS / f"{task}.keras")
+    files, begin = RunFiles(target), None if start is None else path_of("start", start)
     files.check(start=begin, resume=resume, force=force)
     if resume:
         given, recipe = recipe, files.recorded()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trm_export.api.arguments import FilePath
+from trm_export.api.arguments import FilePath, path_of
 from trm_export.errors import OverwriteError, RejectedInputError, UsageError, reason_of
 from trm_export.files import atomic_write, refuse_overwrite, refuse_source, require_suffix
 from trm_export.own_files import is_known
@@ -38,8 +38,8 @@ def sign(
         OverwriteError: `output` exists and is no signature of a model, or one with another key.
         MissingExtraError: the package `model-signing` is not installed.
     """
-    model, private = Path(path), Path(key)
-    target = signatures.signature_beside(model) if output is None else Path(output)
+    model, private = path_of("path", path), path_of("key", key)
+    target = path_of("output", output, signatures.signature_beside(model))
     _refuse_inputs(target, model, private)
     refuse_overwrite(target, force=force)
     for file in (model, private):
@@ -89,7 +89,7 @@ def verify(path: FilePath, key: FilePath, *, signature: FilePath | None = None) 
     Raises RejectedInputError if the signature is missing, damaged, made with another key, or of
     other content; MissingExtraError without the package `cryptography`.
     """
-    signatures.verify_signature(path, key, signature)
+    signatures.verify_signature(path_of("path", path), path_of("key", key), signature)
 
 
 def require(
@@ -105,4 +105,5 @@ def require(
 
     Raises RejectedInputError for another file, UsageError for what is no SHA-256.
     """
-    trust.require(path, sha256=sha256, key=key)
+    own = None if key is None else path_of("key", key)
+    trust.require(path_of("path", path), sha256=sha256, key=own)

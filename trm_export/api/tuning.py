@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trm_export.api.arguments import FilePath, Progress, ignore, refuse_counts
+from trm_export.api.arguments import (
+    FilePath,
+    Progress,
+    again_of,
+    counts_of,
+    ignore,
+    path_of,
+)
 from trm_export.api.judging import refuse_judge, rules_of, with_solutions
 from trm_export.artifacts.contract_rewrite import embedded_contract, refuse_rewrite, rewrite
 from trm_export.errors import NonfiniteError, UsageError
@@ -21,8 +28,9 @@ from trm_export.version import TOOL, __version__
 from trm_runtime.confidence import Confidence
 from trm_runtime.contract import StepContract
 from trm_runtime.display import Shown, Table
-from trm_runtime.message_text import counted, rows_text
+from trm_runtime.message_text import counted, rows_text, shown
 from trm_runtime.open import open_runner, runner_contract
+from trm_runtime.scalars import as_real
 from trm_runtime.settling import own_states
 from trm_runtime.tries import plan_tries
 from trm_runtime.try_options import CHOOSE, SIGMA, VARY
@@ -219,15 +227,17 @@ def tune(
         RejectedInputError: the file or the puzzles cannot be used.
         NonfiniteError: the file computes NaN or infinity; nothing is written.
     """
-    if not 0 <= lose <= _MOST_POINTS:
-        raise UsageError(f"--lose must be 0 to {_MOST_POINTS} points of accuracy, got {lose:g}.")
+    points = as_real(lose)
+    if points is None or not 0 <= points <= _MOST_POINTS:
+        got = shown(lose)
+        raise UsageError(f"--lose must be 0 to {_MOST_POINTS} points of accuracy, got {got}.")
     tell = progress or ignore
-    refuse_counts(count=count, tries=tries)
-    again = {"tries": tries, "vary": vary, "choose": choose, "seed": seed, "sigma": sigma}
+    count, tries = counts_of(count=count, tries=tries)
+    again = again_of(tries, vary, choose, seed, sigma)
     refuse_puzzles(puzzles, task, blanks)
     refuse_judge(judge)
-    file = Path(artifact)
-    target = file if output is None else Path(output)
+    file = path_of("artifact", artifact)
+    target = path_of("output", output, file)
     contract = embedded_contract(file)
     refuse_loop(contract, str(file))
     refuse_votes(again)
@@ -250,7 +260,7 @@ def tune(
     own = max(contract.halt.threshold, contract.halt.untuned.threshold)
     unmeasured = trace if settled else replace(trace, moved=None)
     asked = run_tries(runner, chosen, again, own, first=trace, progress=told, valid=rules)
-    found = choose_threshold(contract.halt, unmeasured, lose / _MOST_POINTS, asked[1:], choose)
+    found = choose_threshold(contract.halt, unmeasured, points / _MOST_POINTS, asked[1:], choose)
     fitted = None
     if confidence and tries == 1:
         fitted = calibrated(trace, found.chosen.threshold)

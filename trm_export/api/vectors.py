@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trm_export.api.arguments import ARTIFACTS, FilePath, ModelLike, stem_of
+from trm_export.api.arguments import ARTIFACTS, FilePath, ModelLike, path_of, stem_of
 from trm_export.api.model_source import ModelSource
 from trm_export.files import (
     atomic_write,
@@ -84,7 +84,7 @@ def write_vectors(
         OverwriteError: `folder` was not made by this tool.
         RejectedInputError: the model or the puzzles cannot be used.
     """
-    target = ARTIFACTS / f"{stem_of(model)}-vectors" if folder is None else Path(folder)
+    target = path_of("folder", folder, ARTIFACTS / f"{stem_of(model)}-vectors")
     source = ModelSource(model, trust, hints)
     if source.file is not None:
         refuse_source(target, source.file)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from trm_export.checkpoints.keras_file import open_keras
 from trm_export.checkpoints.loading import build, fill
 from trm_export.checkpoints.third_party import load_third_party
-from trm_export.step.model_facts import ModelHints
+from trm_export.step.model_facts import ModelHints, given_hints
 from trm_export.step.step_model import StepModel, adapt
 
 
@@ -27,7 +27,7 @@ def open_model(
         ProtocolError: the model does not follow the protocol.
         UsageError: a trusted package cannot be imported, or facts about the model are missing.
     """
-    hints = hints or ModelHints()
+    hints = given_hints(hints)
     file = open_keras(path, trusted)
     if not file.is_ours:
         return adapt(load_third_party(file, trusted, hints), hints)

@@ -13,6 +13,8 @@ from trm_export.artifacts.host_kinds import HOST_KINDS
 from trm_export.errors import UsageError
 from trm_export.files import refuse_source, require_suffix
 from trm_runtime.contract import GRANULARITIES
+from trm_runtime.message_text import shown
+from trm_runtime.scalars import as_integer
 
 PRECISIONS = ("fp32", "fp16", "int8", "int8-static", "int4")
 CALIBRATED = ("int8-static", "int4")  # from rollouts; a document beside the file has what was found
@@ -106,5 +108,5 @@ def _wrong_words(name: str, choices: Choices) -> Iterator[str]:
     if choices.keep and choices.precision == "fp32":
         yield f"{name}: fp32 keeps every layer in float anyway; choose a smaller precision."
     batch = choices.batch
-    if batch not in (None, "free") and not (isinstance(batch, int) and 1 <= batch <= MAX_ROWS):
-        yield f"{name}: batch must be 1 to {MAX_ROWS:,}, or free, got {batch}."
+    if batch not in (None, "free") and not 1 <= (as_integer(batch) or 0) <= MAX_ROWS:
+        yield f"{name}: batch must be 1 to {MAX_ROWS:,}, or free, got {shown(batch)}."

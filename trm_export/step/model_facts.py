@@ -14,6 +14,8 @@ from typing import Any
 from trm_export.errors import ProtocolError, UsageError
 from trm_export.tasks import get_task
 from trm_runtime.contract import HALT_KINDS, HaltRule, StepContract
+from trm_runtime.message_text import shown
+from trm_runtime.scalars import as_integer, as_real
 
 _ATTRIBUTES = {
     "seq_len": ("seq_len", "sequence_length", "max_seq_len"),
@@ -49,6 +51,17 @@ class ModelHints:
     num_puzzle_identifiers: int | None = None
     task: str | None = None
     assumed: StepContract | None = None
+
+
+def given_hints(hints: ModelHints | None) -> ModelHints:
+    """The hints, or none of them; UsageError for anything else."""
+    if hints is None:
+        return ModelHints()
+    if not isinstance(hints, ModelHints):
+        raise UsageError(
+            f"hints: expected a ModelHints, such as ModelHints(seq_len=81), got {shown(hints)}."
+        )
+    return hints
 
 
 @dataclass(frozen=True)
@@ -114,9 +127,10 @@ def halt_threshold(model: Any, hints: ModelHints, default: float = 0.0) -> float
     if threshold is None:
         stated = _stated(model, "halt_threshold", (int, float))
         return default if stated is None else float(stated)
-    if not math.isfinite(threshold):
-        raise UsageError(f"--halt-threshold must be a finite number, got {threshold}.")
-    return threshold
+    number = as_real(threshold)
+    if number is None or not math.isfinite(number):
+        raise UsageError(f"--halt-threshold must be a finite number, got {shown(threshold)}.")
+    return number
 
 
 def unknown_halt_rule(model: Any) -> UsageError:
@@ -140,8 +154,8 @@ def _contradictions(model: Any, hints: ModelHints, names: Iterable[str]) -> Iter
         option = _OPTIONS[name][0]
         if stated is not None and stated < 1:
             yield f"{name} of the model must be 1 or more, got {stated}"
-        elif hint is not None and hint < 1:
-            yield f"{option} must be 1 or more, got {hint}"
+        elif hint is not None and (as_integer(hint) or 0) < 1:
+            yield f"{option} must be 1 or more, got {shown(hint)}"
         elif hint is not None and stated is not None and hint != stated:
             yield f"{option} is {hint}, but the model has {name} {stated}"
     alphabet = _stated(model, "alphabet", (tuple, list))
@@ -150,9 +164,9 @@ def _contradictions(model: Any, hints: ModelHints, names: Iterable[str]) -> Iter
 
 
 def _number(model: Any, hints: ModelHints, name: str) -> int | None:
-    hint: int | None = getattr(hints, name)
+    hint = getattr(hints, name)
     if hint is not None:
-        return hint
+        return as_integer(hint)
     stated = _attribute(model, name)
     if stated is not None or hints.assumed is None:
         return stated

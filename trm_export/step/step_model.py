@@ -18,6 +18,7 @@ from trm_export.step.model_facts import (
     ModelFacts,
     ModelHints,
     facts_of,
+    given_hints,
     halt_rule,
     halt_threshold,
     unknown_halt_rule,
@@ -194,7 +195,7 @@ def adapt(model: AnyModel, hints: ModelHints | None = None) -> StepModel:
     """
     if isinstance(model, StepModel):
         return model
-    hints = hints or ModelHints()
+    hints = given_hints(hints)
     facts = facts_of(model, hints)
     tensors = step_tensors(model, facts)
     halt = facts.halt or halt_rule(model, hints)

@@ -26,6 +26,7 @@ from trm_export.tasks.task import (
     Piece,
     PuzzleSet,
     Rule,
+    blanks_span,
     split_index,
     text_of,
 )
@@ -224,16 +225,13 @@ class ArcTask:
 
     def _range(self, blanks: Blanks | None) -> tuple[int, int]:
         """(least, most) cells of the answer's grid."""
-        span = self.blanks_range if blanks is None else blanks
-        if isinstance(span, str):
-            span = 0  # a grid has no minimal form
-        least, most = (span, span) if isinstance(span, int) else span
-        if not 1 <= least <= most <= self.seq_len:
+        span = blanks_span(self.blanks_range if blanks is None else blanks)
+        if span is None or not 1 <= span[0] <= span[1] <= self.seq_len:  # it has no minimal form
             raise UsageError(
                 f"{self.name}: blanks must be a number of cells or a (least, most) range within 1 "
-                f"to {self.seq_len}, got {blanks}."
+                f"to {self.seq_len}, got {blanks!r}."
             )
-        return least, most
+        return span
 
     def _stream(
         self, pairs: dict[int, list[Pair]], size: int, rng: np.random.Generator

@@ -24,6 +24,7 @@ from trm_export.tasks.task import (
     Piece,
     PuzzleSet,
     Rule,
+    blanks_span,
     split_index,
     text_of,
 )
@@ -169,16 +170,13 @@ class MazeTask:
 
     def _range(self, blanks: Blanks | None) -> tuple[int, int]:
         """(least, most) path cells."""
-        span = self.blanks_range if blanks is None else blanks
-        if isinstance(span, str):
-            span = -1  # a maze has no minimal form
-        least, most = (span, span) if isinstance(span, int) else span
-        if not 0 <= least <= most < self.seq_len:
+        span = blanks_span(self.blanks_range if blanks is None else blanks)
+        if span is None or not 0 <= span[0] <= span[1] < self.seq_len:  # it has no minimal form
             raise UsageError(
                 f"{self.name}: blanks must be a number of path cells or a (least, most) range "
-                f"within 0 to {self.seq_len - 1}, got {blanks}."
+                f"within 0 to {self.seq_len - 1}, got {blanks!r}."
             )
-        return least, most
+        return span
 
     def _stream(
         self, split: int, span: tuple[int, int], seed: int, size: int

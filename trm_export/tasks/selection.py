@@ -14,8 +14,10 @@ from trm_export.errors import RejectedInputError, UsageError, reason_of
 from trm_export.tasks import TaskDescription, find_task, get_task, random_rows, read_puzzles
 from trm_export.tasks.arc_files import arc_puzzles
 from trm_export.tasks.read_arrays import checked_arrays, puzzle_set
-from trm_export.tasks.task import Blanks, Boards, PuzzleSet, Task
+from trm_export.tasks.task import Blanks, Boards, PuzzleSet, Task, blanks_span
 from trm_export.tasks.tokens import TokenBoards
+from trm_runtime.message_text import shown
+from trm_runtime.scalars import as_integer
 
 Array = np.ndarray[Any, Any]
 PuzzleSource: TypeAlias = (
@@ -191,7 +193,13 @@ def shipped_puzzles(
 def as_blanks(value: Blanks | str) -> Blanks:
     """A number of blanks, a range, `minimal` or `hard`, of a text too; UsageError for another."""
     if not isinstance(value, str):
-        return value
+        number, span = as_integer(value), blanks_span(value)
+        if span is None:
+            raise UsageError(
+                "--blanks must be a number, a (least, most) range, minimal or hard, got "
+                f"{shown(value)}."
+            )
+        return span if number is None else number
     if value == "minimal":
         return "minimal"
     if value == HARD:

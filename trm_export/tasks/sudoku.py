@@ -18,7 +18,17 @@ from trm_export.tasks.bases import Bases, load_bases
 from trm_export.tasks.hard import HardPuzzles, load_hard
 from trm_export.tasks.solver import count_solutions
 from trm_export.tasks.symmetry import apply, random_symmetries
-from trm_export.tasks.task import SPLITS, Blanks, Cells, Checks, Piece, PuzzleSet, Rule, split_index
+from trm_export.tasks.task import (
+    SPLITS,
+    Blanks,
+    Cells,
+    Checks,
+    Piece,
+    PuzzleSet,
+    Rule,
+    blanks_span,
+    split_index,
+)
 from trm_runtime.contract import Symmetries
 from trm_runtime.errors import UsageError
 from trm_runtime.message_text import counted
@@ -186,14 +196,13 @@ class SudokuTask:
         """(least, most) blanks; both ends inside 1..S-1."""
         if blanks == "minimal" or blanks == "hard":
             return self.seq_len, self.seq_len  # more than any base allows: no clue is added
-        span = self.blanks_range if blanks is None else blanks
-        least, most = (span, span) if isinstance(span, int | str) else span
-        if isinstance(span, str) or not 1 <= least <= most < self.seq_len:
+        span = blanks_span(self.blanks_range if blanks is None else blanks)
+        if span is None or not 1 <= span[0] <= span[1] < self.seq_len:
             raise UsageError(
                 f"{self.name}: blanks must be a number or a (least, most) range within 1 to "
-                f"{self.seq_len - 1}, minimal or hard, got {blanks}."
+                f"{self.seq_len - 1}, minimal or hard, got {blanks!r}."
             )
-        return least, most
+        return span
 
 
 SUDOKUS = (

@@ -16,6 +16,7 @@ from trm_runtime.alphabet import pads
 from trm_runtime.contract import Symmetries
 from trm_runtime.errors import UsageError
 from trm_runtime.judging import exact, without_padding
+from trm_runtime.scalars import as_integer
 
 __all__ = [
     "RANDOM_ROWS",
@@ -28,6 +29,7 @@ __all__ = [
     "PuzzleSet",
     "Rule",
     "Task",
+    "blanks_span",
     "random_rows",
     "split_index",
     "text_of",
@@ -42,6 +44,13 @@ Ints = npt.NDArray[np.int32]
 Tokens = npt.NDArray[np.integer]
 Bools = npt.NDArray[np.bool_]
 Rule = tuple[Any, Callable[[int], str]]  # (N,) bool rows that break it, the problem of a row
+
+
+def blanks_span(blanks: Any) -> tuple[int, int] | None:
+    """(least, most) of a number or of a pair of numbers; None for anything else."""
+    pair = blanks if isinstance(blanks, tuple | list) else (blanks, blanks)
+    found = [number for one in pair if (number := as_integer(one)) is not None]
+    return (found[0], found[1]) if len(found) == len(pair) == 2 else None
 
 
 @dataclass(frozen=True)

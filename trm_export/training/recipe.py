@@ -6,8 +6,10 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+from trm_export.tasks.task import blanks_span
 from trm_runtime.errors import UsageError
 from trm_runtime.message_text import shown
+from trm_runtime.scalars import as_integer, as_real
 from trm_runtime.strict_json import LARGEST
 
 
@@ -76,6 +78,14 @@ class Recipe:
         problems = list(_problems(self))
         if problems:
             raise UsageError(" ".join(problems))
+        for name in _INTEGERS:  # numbers of NumPy are none of JSON
+            object.__setattr__(self, name, as_integer(getattr(self, name)))
+        for name in _REALS:
+            object.__setattr__(self, name, _of_python(getattr(self, name)))
+        if self.blanks is not None:
+            object.__setattr__(self, "blanks", blanks_span(self.blanks))
+        validation = self.validation_blanks
+        object.__setattr__(self, "validation_blanks", as_integer(validation) or validation)
 
     @property
     def epochs(self) -> int:
@@ -91,15 +101,28 @@ class Recipe:
 _LOSSES = ("stablemax", "softmax")
 _DTYPES = ("float32", "mixed_bfloat16")
 _WHOLE = ("steps", "batch_size", "validation_count", "steps_per_epoch", "validate_every")
+_INTEGERS = (*_WHOLE, "warmup_steps", "act_steps", "seed")
+_REALS = (
+    "learning_rate", "weight_decay", "ema", "ponder_cost", "q_weight", "ramp", "mastery",
+    "minimal_fraction", "hard_fraction",
+)  # fmt: skip
 _MOST = 2**31 - 1  # of what ends in an int32
+
+
+def _of_python(number: float) -> float | None:
+    return number if isinstance(number, int | float) else as_real(number)
 
 
 def _problems(recipe: Recipe) -> Iterator[str]:
     """What is wrong with this recipe, a sentence a field."""
-    kinds = {name: getattr(recipe, name) for name in (*_WHOLE, "warmup_steps", "act_steps", "seed")}
-    wrong = {name: value for name, value in kinds.items() if not isinstance(value, int)}
-    yield from (f"The {name} must be an integer, got {shown(wrong[name])}." for name in wrong)
+    kinds = {**dict.fromkeys(_INTEGERS, "an integer"), **dict.fromkeys(_REALS, "a number")}
+    wrong = [
+        f"The {name} must be {kind}, got {shown(getattr(recipe, name))}."
+        for name, kind in kinds.items()
+        if (as_real if name in _REALS else as_integer)(getattr(recipe, name)) is None
+    ]
     if wrong:
+        yield from wrong
         return
     for name in _WHOLE:
         if not 1 <= getattr(recipe, name) <= _MOST:
@@ -122,6 +145,8 @@ def _problems(recipe: Recipe) -> Iterator[str]:
     for name in ("minimal_fraction", "hard_fraction", "ramp"):
         if not 0 <= getattr(recipe, name) <= 1:
             yield f"The {name} must be 0 to 1, got {getattr(recipe, name)}."
+    if recipe.blanks is not None and blanks_span(recipe.blanks) is None:
+        yield f"The blanks must be a number or a (least, most) range, got {shown(recipe.blanks)}."
     if recipe.ramp and recipe.mastery:
         yield "The ramp and the mastery both set the ACT steps; one of them must be 0."
     if recipe.loss not in _LOSSES:

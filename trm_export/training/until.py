@@ -13,12 +13,12 @@ def parse_time(text: str, now: datetime.datetime | None = None) -> float:
     Both are local times unless the text names a zone.
 
     Raises:
-        UsageError: for any other text, and for a time that has passed.
+        UsageError: for anything else, and for a time that has passed.
     """
     now = now or datetime.datetime.now().astimezone()
     try:
         when = _time(text, now)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         example = "a time such as 09:15 or 2026-01-31T09:15"
         raise UsageError(f"--until {text}: expected {example}.") from error
     if when <= now:

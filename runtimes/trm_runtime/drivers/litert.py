@@ -110,8 +110,7 @@ class LiteRTRunner:
 
 
 def _threads(wanted: int | None) -> int:
-    check_threads(wanted)
-    return wanted or min(MOST_THREADS, available_cores())
+    return check_threads(wanted) or min(MOST_THREADS, available_cores())
 
 
 def _open(engine: Any, path: Path, threads: int, optimised: bool) -> Any:

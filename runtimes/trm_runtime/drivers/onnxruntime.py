@@ -93,7 +93,7 @@ def _open(engine: Any, path: Path, threads: int | None, optimised: bool) -> Any:
     options.log_severity_level = _FATAL_ONLY
     if not optimised:
         options.graph_optimization_level = engine.GraphOptimizationLevel.ORT_DISABLE_ALL
-    check_threads(threads)
+    threads = check_threads(threads)
     if threads is not None:
         options.intra_op_num_threads = threads
     try:  # by path: a session made from bytes keeps them all (21 MB more for a 21 MB model)

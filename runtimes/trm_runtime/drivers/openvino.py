@@ -110,7 +110,7 @@ class OpenVINORunner:
 
 
 def _open(engine: Any, path: Path, threads: int | None, mode: str | None) -> Any:
-    check_threads(threads)
+    threads = check_threads(threads)
     core = engine.Core()
     if mode == BF16 and "BF16" not in core.get_property(_CPU, "OPTIMIZATION_CAPABILITIES"):
         raise UsageError(f"{path}: this processor has no bf16; choose the engine openvino.")

@@ -74,7 +74,7 @@ class SavedModelRunner:
 
 
 def _set_threads(tf: Any, threads: int | None) -> None:
-    check_threads(threads)
+    threads = check_threads(threads)
     if threads is None:
         return
     if tf.config.threading.get_intra_op_parallelism_threads() == threads:

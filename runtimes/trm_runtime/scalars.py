@@ -1,0 +1,40 @@
+"""Numbers that a caller gives, of Python or of NumPy. Standard library only."""
+
+from __future__ import annotations
+
+import math
+import operator
+from numbers import Real
+from typing import Any
+
+from trm_runtime.errors import UsageError
+from trm_runtime.message_text import shown
+
+
+def as_integer(value: Any) -> int | None:
+    """An integer as an int; None for a bool and for anything else, 2.0 included."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
+
+
+def as_real(value: Any) -> float | None:
+    """A real number as a float, infinite above the largest; None for a bool and anything else."""
+    is_real = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_real:
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def positive(name: str, value: Any) -> int:
+    """An integer of 1 or more; UsageError for anything else."""
+    number = as_integer(value)
+    if number is None:
+        raise UsageError(f"{name}: expected an integer, got {shown(value)}.")
+    if number < 1:
+        raise UsageError(f"{name}: expected 1 or more, got {shown(value)}.")
+    return number
