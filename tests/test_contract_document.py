@@ -446,16 +446,22 @@ def vectors(exports: Path) -> Path:
 
 
 def test_vectors_are_written_again_unless_other_files_lie_there(
-    vectors: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    vectors: Path, exports: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from trm_export.commands.support.app import run
 
     folder, model = tmp_path / "vectors", tmp_path / "m.keras"
+    exported = tmp_path / "sudoku4_saved_model"
+    shutil.copytree(exports / exported.name, exported)
     shutil.copytree(vectors, folder)
     shutil.copyfile(Path(__file__).parents[1] / "artifacts" / "sudoku4.keras", model)
     before = model.read_bytes()
     (folder / "mine.txt").write_text("mine")
-    for target, said in ((folder, "did not write, or that were"), (model, "is the model itself")):
+    for target, said in (
+        (folder, "did not write, or that were"),
+        (model, "is the model itself"),
+        (exported, "is an exported model; choose another name, or replace it with --force"),
+    ):
         assert run(["vectors", str(model), "-o", str(target)]) != 0
         assert said in " ".join(capsys.readouterr().err.split())
     assert (folder / "mine.txt").read_text() == "mine"

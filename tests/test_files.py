@@ -26,6 +26,7 @@ from trm_export.errors import OverwriteError, TargetError, UsageError
 from trm_export.file_commit import STALE_SECONDS
 from trm_export.files import (
     atomic_write,
+    refuse_document,
     refuse_overwrite,
     refuse_source,
     require_suffix,
@@ -400,6 +401,21 @@ def test_a_name_says_what_is_written_there(tmp_path: Path) -> None:
     for name, suffix in (("x", ".onnx"), ("x.ONNX", ".onnx"), ("x.onnx", ".onnx"), ("y.json", "")):
         with pytest.raises(UsageError, match=r"must end in \.onnx|names a file, but a folder"):
             require_suffix(tmp_path / name, suffix)
+
+
+def test_a_document_of_an_export_is_never_a_target(tmp_path: Path) -> None:
+    model, folder = tmp_path / "m.onnx", tmp_path / "code"
+    model.touch()
+    folder.mkdir()
+    for name in ("model.c", "trm_contract.json"):
+        (folder / name).touch()
+    for name in ("m.onnx.json", "m.onnx.measured.json", "m.onnx.plan.json", "code.json"):
+        with pytest.raises(UsageError, match=f"{name} is a document of (m.onnx|code); choose"):
+            refuse_document(tmp_path / name)
+    with pytest.raises(UsageError, match=r"memory.json lies in an exported folder; choose"):
+        refuse_document(folder / "memory.json")
+    for name in ("n.onnx.json", "m.json", "report.json"):
+        refuse_document(tmp_path / name)
 
 
 def test_a_source_is_never_a_target(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from trm_export.leftovers import removed_by
 from trm_export.own_files import CONTRACT, is_ours, is_text, not_ours_because, recogniser
 from trm_export.own_folders import foreign_files
 from trm_export.version import TOOL
-from trm_runtime.file_kinds import beside, folder_kind, is_source
+from trm_runtime.file_kinds import beside, folder_kind, is_source, suffix_kind
 from trm_runtime.signature import is_stale, signature_beside
 from trm_runtime.streams import FULL
 
@@ -188,6 +188,24 @@ def refuse_source(
     if taken:
         verb = "is" if taken == [model] else "contains"
         raise UsageError(f"{target} {verb} {what} ({source}); choose another name.")
+
+
+def refuse_document(path: str | os.PathLike[str]) -> None:
+    """UsageError for a name among the files of an export: in its folder, or as its contract."""
+    target = Path(path)
+    for ending in (CONTRACT, *DOCUMENTS, PLAN):
+        of = target.with_name(target.name.removesuffix(ending))
+        if of != target and is_export(of):
+            raise UsageError(f"{target} is a document of {of.name}; choose another name.")
+    if is_export(target.parent):
+        raise UsageError(f"{target} lies in an exported folder; choose another name.")
+
+
+def is_export(path: Path) -> bool:
+    """Whether an exported file or folder has this name; what is in it is not read."""
+    if path.is_dir():
+        return folder_kind(path) is not None or is_source(path)
+    return suffix_kind(path) is not None and path.is_file()
 
 
 def refuse_append(path: str | os.PathLike[str]) -> None:

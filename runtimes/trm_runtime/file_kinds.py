@@ -19,6 +19,7 @@ from typing import Any
 
 from trm_runtime.contract import METADATA_KEY
 from trm_runtime.errors import RejectedInputError, UsageError, unreadable
+from trm_runtime.message_text import argument, quoted
 
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 """The suffixes of PyTorch checkpoints; the official code writes `step_<N>` without one."""
@@ -238,10 +239,10 @@ def is_source(folder: Path) -> bool:
 
 def check_of_source(folder: Path, golden: str = "golden.npz") -> tuple[str, str]:
     """The two commands that compile a folder of C source and compare it with a recording."""
-    server = shlex.quote(str(folder / "serve"))
+    server, check = quoted(folder / "serve"), ("python", "-m", "trm_runtime", "check", "--command")
     return (
-        shlex.join(["make", "-C", str(folder), "serve"]),
-        shlex.join(["python", "-m", "trm_runtime", "check", "--command", server, golden]),
+        shlex.join(["make", "-C", argument(folder), "serve"]),
+        shlex.join([*check, server, argument(golden)]),
     )
 
 

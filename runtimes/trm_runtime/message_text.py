@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+import shlex
 import shutil
 import textwrap
 from collections.abc import Sequence
@@ -68,6 +69,11 @@ def argument(path: object) -> str:
     """A path in a command line, where a leading dash would begin an option."""
     text = str(path)
     return f"./{text}" if text.startswith("-") else text
+
+
+def quoted(path: object) -> str:
+    """A path in a command line of a shell."""
+    return shlex.quote(argument(path))
 
 
 def counted(count: int, noun: str) -> str:

@@ -131,6 +131,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "verify": (lambda model: te.verify(3, "key.pem"), "path must be the path of .*, got 3"),
     "require": (lambda model: te.require(model, key=3), "key must be the path of .*, got 3"),
     "until": (lambda model: te.train("sudoku4", until=3), "--until 3: expected a time such as"),
+    "recipe": (lambda model: te.train(["x"]), r"There is no recipe for \['x'\]; choose from"),
     "stop": (lambda model: te.train("sudoku4", stop=3), "stop: expected a StopRequest, got 3"),
 }
 

@@ -142,6 +142,12 @@ def test_the_cure_of_a_comparison(
     file: Any = SimpleNamespace(path=path, contract=contract, result=result)
     line = cures.cure_of_parity(Path("m.keras"), file, ModelOptions(), explained=False)
     assert line is not None
+    own = {"gate": Path("g.json"), "golden": Path("g.npz")}
+    other = cures.cure_of_parity(Path("m.keras"), file, ModelOptions(), explained=False, **own)
+    if "--explain" in words:
+        assert other == line.replace("--explain", "--explain --golden g.npz --gate g.json")
+    else:  # an export is judged by the gates of its precision, not by these
+        assert other is None or rung == "weights"
     wanted = words.format(f"'{path}'").split()
     assert sorted(shlex.split(line)) == sorted(shlex.split(" ".join(["trm-export", *wanted])))
     assert is_a_command(line)

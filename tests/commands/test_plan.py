@@ -104,6 +104,16 @@ def test_a_second_plan_measures_nothing_that_is_known(
         te.plan(files / "sudoku4-int8.onnx", budget=8, count=24, tries=3)
 
 
+def test_what_cannot_be_kept_is_told(files: Path) -> None:
+    beside = files / "sudoku4-int8.onnx.plan.json"
+    beside.write_text("garbage")
+    found = te.plan(files / "sudoku4-int8.onnx", budget=8, count=24, tries=3)
+    assert found.unkept == (beside,)
+    slow = replace(found, seconds=5.0)
+    assert f"Measured in 5 s, but not kept: {beside} cannot be replaced; move it" in slow.legend
+    assert beside.read_text() == "garbage"
+
+
 @pytest.mark.parametrize(
     ("part", "change"),
     [

@@ -294,7 +294,8 @@ def test_without_tries_the_code_has_nothing_for_them(
 
 
 @pytest.mark.parametrize(
-    ("tries", "words"), [(2, "the puzzles of this model have no other guise"), (0, "must be 1 to")]
+    ("tries", "words"),
+    [(2, "the puzzles of this model have no other guise"), (0, "1 or more, got 0")],
 )
 def test_tries_that_cannot_be_are_refused(tries: int, words: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=words):

@@ -111,9 +111,11 @@ def test_a_folder_of_somebody_else_is_left_alone(folder: Path) -> None:
 
 def test_a_file_in_the_place_of_the_folder_is_left_alone(folder: Path) -> None:
     folder.write_text("mine")
-    with pytest.raises(OverwriteError, match="Not a directory; move it away"):
+    with pytest.raises(OverwriteError, match="but it is a file; move it away"):
         Parts(folder, {})
     assert folder.read_text() == "mine"
+    with pytest.raises(TargetError, match="is a file, not a folder"):
+        Parts(folder / "x.parts", {}).save("a", ARRAYS)
 
 
 def test_a_job_killed_at_its_birth_begins_again(folder: Path) -> None:

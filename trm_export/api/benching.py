@@ -27,7 +27,7 @@ from trm_export.artifacts.inspection import inspect_file
 from trm_export.device_cost import DeviceCost
 from trm_export.errors import NonfiniteError, ParityError, TRMError, UsageError
 from trm_export.exporters.choices import FORMATS, PRECISIONS
-from trm_export.files import atomic_write, refuse_overwrite, require_suffix
+from trm_export.files import atomic_write, refuse_document, refuse_overwrite, require_suffix
 from trm_export.leftovers import scratch_folder
 from trm_export.step.model_facts import ModelHints, given_hints
 from trm_export.tasks import Blanks, PuzzleSet
@@ -188,6 +188,7 @@ def bench(
     target = None if output is None else path_of("output", output)
     if target is not None:
         require_suffix(target, ".json")
+        refuse_document(target)
         refuse_overwrite(target, force=force)
     if not isinstance(model, str) or model.endswith(".keras"):
         refuse_model(model, trust)

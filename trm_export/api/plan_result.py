@@ -12,10 +12,12 @@ from trm_export.errors import TRMError
 from trm_export.version import TOOL, __version__
 from trm_runtime.display import Shown, Table, bytes_text
 from trm_runtime.doctor import cpu_model
-from trm_runtime.message_text import counted, rows_text
+from trm_runtime.message_text import counted, quoted, rows_text
 
 if TYPE_CHECKING:
     from trm_export.artifacts.file_measures import StepCost
+
+_KEPT = "and kept beside the files"
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Run:
             for name, value in named.items()
             if value is not None
         ]
-        return f"python -m trm_runtime {shlex.quote(str(self.file))} PUZZLES {' '.join(words)}"
+        return f"python -m trm_runtime {quoted(self.file)} PUZZLES {' '.join(words)}"
 
     @property
     def python(self) -> str:
@@ -121,6 +123,7 @@ class PlanResult(Shown):
         rows, judge: of the puzzles, and of their answers.
         seconds: what measuring took.
         metered: whether this machine has a meter of energy that can be read.
+        unkept: documents beside the files that cannot be replaced by what was measured.
     """
 
     model: str
@@ -132,6 +135,7 @@ class PlanResult(Shown):
     judge: str
     seconds: float
     metered: bool
+    unkept: tuple[Path, ...] = ()
 
     def __bool__(self) -> bool:
         return not self.problem
@@ -169,7 +173,9 @@ class PlanResult(Shown):
     @property
     def legend(self) -> str:
         """Whether the choice solves anything, what was measured here, and whether energy was."""
-        took = f"Measured in {self.seconds:.0f} s, and kept beside the files. " * (self.seconds > 1)
+        names = ", ".join(map(str, self.unkept))
+        where = f"but not kept: {names} cannot be replaced; move it away" if names else _KEPT
+        took = f"Measured in {self.seconds:.0f} s, {where}. " * (self.seconds > 1)
         energy = "" if self.metered else " No meter of energy (RAPL) can be read on this machine."
         useless = self.run is not None and not self.run.exact
         none = (

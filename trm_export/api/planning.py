@@ -128,7 +128,10 @@ def plan(
     costs = tuple((path, cost) for path, _, each, _ in found for cost in each)
     run, problem = _planned(found, limits, engine)
     metered = joules() is not None
-    return PlanResult(str(model), limits, run, problem, costs, chosen.kind, judge, seconds, metered)
+    return PlanResult(
+        str(model), limits, run, problem, costs, chosen.kind, judge, seconds, metered,
+        tuple(work.unkept),
+    )  # fmt: skip
 
 
 def _limits(
@@ -215,6 +218,7 @@ class _Work:
         parts = [puzzles.inputs, puzzles.labels if judge == "exact" else None, puzzles.identifiers]
         told = b"".join(b"-" if part is None else part.tobytes() for part in parts)
         self._digest = hashlib.sha256(told).hexdigest()
+        self.unkept = list[Path]()
 
     def measured(
         self, path: Path, contract: StepContract, share: float
@@ -232,7 +236,8 @@ class _Work:
         self._tell(share, f"{path.name}: timing a step")
         costs = costs or tuple(self._costs(path, contract))
         traces = traces or self._traces(path, contract, again, costs, share)
-        kept.keep(cost_key, costs, trace_key, traces)
+        unkept = kept.keep(cost_key, costs, trace_key, traces)
+        self.unkept += [] if unkept is None else [unkept]
         return costs, traces
 
     def _again_of(self, contract: StepContract) -> dict[str, Any]:

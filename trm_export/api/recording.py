@@ -34,7 +34,7 @@ from trm_export.tasks.selection import (
 from trm_export.version import TOOL, __version__
 from trm_runtime.digest import tree_digest
 from trm_runtime.display import Shown, Table, bytes_text
-from trm_runtime.message_text import rows_text
+from trm_runtime.message_text import quoted, rows_text
 from trm_runtime.parity import Golden, GoldenOrigin
 from trm_runtime.parity.file_golden import is_of_a_file
 
@@ -92,7 +92,7 @@ class RecordedReference(Shown):
             ("ran on", f"{where['kind'].upper()}: {where['name']}"),
             ("with", versions),
             ("control", _floor(found["control"], found["provenance"].get("no_control"))),
-            ("check with", f"python -m trm_runtime check FILE {self.path}"),
+            ("check with", f"python -m trm_runtime check FILE {quoted(self.path)}"),
         ]
         return (Table("Recorded", rows),)
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from trm_export.api.arguments import ARTIFACTS, FilePath, ModelLike, path_of, stem_of
 from trm_export.api.model_source import ModelSource
+from trm_export.errors import OverwriteError
 from trm_export.files import (
     atomic_write,
+    is_export,
     refuse_overwrite,
     refuse_source,
     require_suffix,
@@ -90,6 +92,10 @@ def write_vectors(
         refuse_source(target, source.file)
     require_suffix(target, "")
     refuse_overwrite(target, force=force)
+    if is_export(target) and not force:
+        raise OverwriteError(
+            f"{target} is an exported model; choose another name, or replace it with --force."
+        )
     source.refuse()
     refuse_puzzles(puzzles, task, blanks, "PUZZLES")
     puzzles, blanks = read_choice(puzzles, blanks)

@@ -89,8 +89,8 @@ class FileMeasures:
         costs: Sequence[StepCost],
         trace_key: Key,
         traces: Sequence[Trace],
-    ) -> None:
-        """Replaces what is beside the file; nothing where nothing can be written there."""
+    ) -> Path | None:
+        """Replaces what is beside the file; its path where it cannot be replaced."""
         parts = {
             "costs": {"key": cost_key, "found": [asdict(one) for one in costs]},
             "traces": {"key": trace_key, "found": _texts(traces)},
@@ -99,7 +99,8 @@ class FileMeasures:
             with atomic_write(self._document) as new:
                 new.write_text(json.dumps({"tool": TOOL, "kind": "plan", **parts}) + "\n")
         except TargetError:
-            return
+            return self._document
+        return None
 
     def _part(self, name: str, key: Key) -> Any:
         part = self._parts.get(name, {})

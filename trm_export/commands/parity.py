@@ -210,7 +210,10 @@ def parity(
         emit(found.to_json())
     else:
         show_comparison(found)
-        cures = [cure_of_parity(model, one, hints, explained=explain) for one in found.files]
+        cures = [
+            cure_of_parity(model, one, hints, explained=explain, gate=gate, golden=golden)
+            for one in found.files
+        ]
         for line in lines(cures):
             remark(line)
     if not found:

@@ -47,6 +47,6 @@ def preset(name: str, **changes: Any) -> dict[str, Any]:
     Raises:
         UsageError: for an unknown name, listing the known ones.
     """
-    if name not in PRESETS:
+    if name not in [*PRESETS]:  # a list, which takes what has no hash
         raise UsageError(f"There is no preset {name!r}; choose from {', '.join(PRESETS)}.")
     return {**PRESETS[name], **changes}

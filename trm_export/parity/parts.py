@@ -93,6 +93,12 @@ def _refuse_foreign(folder: Path) -> None:
         names = [path.name for path in folder.iterdir()]
     except FileNotFoundError:
         return
+    except NotADirectoryError:
+        if not folder.exists():  # what should hold it is a file; writing says so
+            return
+        raise OverwriteError(
+            f"{folder}: needed for finished parts, but it is a file; move it away."
+        ) from None
     except OSError as error:
         raise OverwriteError(
             f"{folder}: needed for finished parts, but cannot be read: {error.strerror}; move it "

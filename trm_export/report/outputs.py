@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trm_export.errors import UsageError
-from trm_export.files import atomic_write, refuse_overwrite, require_suffix
+from trm_export.files import atomic_write, refuse_document, refuse_overwrite, require_suffix
 from trm_export.report.write import report_files, write_report
 from trm_runtime.json_values import plain
 
@@ -22,6 +22,7 @@ def refuse_targets(output: Path | None, report: Path | None, *, force: bool) -> 
     if output is not None and output in targets:
         raise UsageError(f"--report writes {output}, too; leave out -o, or name another file.")
     for path in (*targets, *([] if output is None else [output])):
+        refuse_document(path)
         refuse_overwrite(path, force=force)
 
 

@@ -87,6 +87,6 @@ def known_symmetries(alphabet: Sequence[str] | None, seq_len: int) -> Symmetries
 
 def get_task(name: str) -> Task:
     """The task of that name, such as "sudoku9"; UsageError lists the names otherwise."""
-    if name not in TASKS:
+    if name not in [*TASKS]:  # a list, which takes what has no hash
         raise UsageError(f"There is no task {name!r}; choose from {', '.join(TASKS)}.")
     return TASKS[name]

@@ -195,7 +195,7 @@ def recipe_for(name: str, **changes: Any) -> Recipe:
         UsageError: for a name without a recipe, listing those that have one, and for values out
             of range.
     """
-    if name not in RECIPES:
+    if name not in [*RECIPES]:  # a list, which takes what has no hash
         raise UsageError(f"There is no recipe for {name!r}; choose from {', '.join(RECIPES)}.")
     return with_changes(RECIPES[name], **changes)
 

@@ -72,16 +72,29 @@ def _more(needed: float | None) -> float | None:
 
 
 def cure_of_parity(
-    model: Path, file: JudgedFile, options: ModelOptions, *, explained: bool
+    model: Path,
+    file: JudgedFile,
+    options: ModelOptions,
+    *,
+    explained: bool,
+    gate: Path | None = None,
+    golden: Path | None = None,
 ) -> str | None:
-    """The command to try after the file failed; None where nothing is known to help."""
+    """The command to try after the file failed; None where nothing is known to help.
+
+    An export is not proposed where gates were given, because it is judged by those of its
+    precision.
+    """
     broken, made = file.result.broken, vars(options)
     if broken is None or file.result.of_other_model or _by_chance(file.result, broken):
         return None
     if not file.result.same_weights or broken.name not in (*VALUES, _ENGINE):
         return export_again(model, file.path, options)
     if broken.name == _ENGINE or file.contract.precision == "fp32":
-        return None if explained else command("parity", model, file.path, explain=True, **made)
+        given = {"golden": golden, "gate": gate, **made}
+        return None if explained else command("parity", model, file.path, explain=True, **given)
+    if gate is not None:
+        return None
     from trm_export.api.again import choices_of_file, in_its_place
 
     found = choices_of_file(file.path)
