@@ -110,7 +110,7 @@ def test_what_cannot_be_kept_is_told(files: Path) -> None:
     found = te.plan(files / "sudoku4-int8.onnx", budget=8, count=24, tries=3)
     assert found.unkept == (beside,)
     slow = replace(found, seconds=5.0)
-    assert f"Measured in 5 s, but not kept: {beside} cannot be replaced; move it" in slow.legend
+    assert f"Measured in 5 s, but not kept: {beside} cannot be written, or is not" in slow.legend
     assert beside.read_text() == "garbage"
 
 

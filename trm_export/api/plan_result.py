@@ -123,7 +123,7 @@ class PlanResult(Shown):
         rows, judge: of the puzzles, and of their answers.
         seconds: what measuring took.
         metered: whether this machine has a meter of energy that can be read.
-        unkept: documents beside the files that cannot be replaced by what was measured.
+        unkept: documents beside the files that could not be written, or are not from a plan.
     """
 
     model: str
@@ -174,7 +174,8 @@ class PlanResult(Shown):
     def legend(self) -> str:
         """Whether the choice solves anything, what was measured here, and whether energy was."""
         names = ", ".join(map(str, self.unkept))
-        where = f"but not kept: {names} cannot be replaced; move it away" if names else _KEPT
+        no = f"but not kept: {names} cannot be written, or is not from a plan"
+        where = no if names else _KEPT
         took = f"Measured in {self.seconds:.0f} s, {where}. " * (self.seconds > 1)
         energy = "" if self.metered else " No meter of energy (RAPL) can be read on this machine."
         useless = self.run is not None and not self.run.exact
