@@ -98,7 +98,8 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
      "artifacts.host_kinds", "tasks", "exporters.choices", "training.recipe", "training.run_files",
      "halting.curve", "halting.tuning", "artifacts.contract_rewrite", "api.arguments",
      "api.loading", "api.exporting", "api.importing", "api.inspecting", "api.training",
-     "api.comparing", "api.recording", "api.tuning", "api.benching", "api.evaluating",
+     "api.comparing", "api.comparing_files", "api.recording", "api.tuning", "api.benching",
+     "api.evaluating",
      "api.planning", "api.reporting", "api.demonstration", "api.profiling", "explain.profile",
      "api.recording_files", "parity.recording"],
 )  # fmt: skip

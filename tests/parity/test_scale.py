@@ -61,7 +61,7 @@ class Toy:
 
 UNWEIGHED = (
     "import trm_export.api.comparing as comparing",
-    "comparing._with_weights = lambda source, files, gated, tell: files",
+    "comparing.with_weights = lambda source, files, gated, tell: files",
 )
 """The toy is not an export of MODEL, which the rung of weights would find at once."""
 
@@ -71,7 +71,7 @@ def unweighed() -> Iterator[None]:
     from trm_export.api import comparing
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comparing, "_with_weights", lambda source, files, gated, tell: files)
+        patch.setattr(comparing, "with_weights", lambda source, files, gated, tell: files)
         yield
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trm_export.api.arguments import (
     FilePath,
@@ -18,45 +18,43 @@ from trm_export.api.arguments import (
     ignore,
     path_of,
 )
+from trm_export.api.comparing_files import (
+    explained_files,
+    judged_files,
+    timed_files,
+    with_confidence,
+    with_engine,
+    with_tries,
+    with_weights,
+)
 from trm_export.api.comparison import Comparison
-from trm_export.api.frameworks import load_keras
 from trm_export.api.model_source import ModelSource
 from trm_export.api.recording import RecordingJob
-from trm_export.api.speed import file_costs, model_cost, this_machine
 from trm_export.artifacts.contract_rewrite import embedded_contract
 from trm_export.artifacts.file_list import each_once
-from trm_export.artifacts.inspection import inspect_file
-from trm_export.device_cost import DeviceCost
 from trm_export.errors import OtherWeightsError, UsageError
-from trm_export.files import distinct_names, sha256_file
-from trm_export.parity.checking import Check, Spread, check_files
+from trm_export.files import sha256_file
+from trm_export.parity.checking import Check
 from trm_export.parity.comparing import (
     costs_of,
     kept_parts,
     refuse_beside_golden,
     spread_over,
 )
-from trm_export.parity.confidence_rung import confidence_rung, traced
-from trm_export.parity.document import JudgedFile, Timed, judged, report_document
-from trm_export.parity.engine_rung import engine_rung
-from trm_export.parity.tries_rung import solved_again, tries_rung
+from trm_export.parity.document import JudgedFile, report_document
 from trm_export.report.outputs import refuse_targets, write_outputs
 from trm_export.step.model_facts import ModelHints, given_hints
 from trm_export.tasks.selection import PuzzleSource, read_choice, refuse_puzzles, select_puzzles
 from trm_runtime.certainty import check_abstain
-from trm_runtime.contract import StepContract
 from trm_runtime.message_text import shown
 from trm_runtime.open import open_runner, runner_contract
-from trm_runtime.parity import Gates, Golden, Rung
+from trm_runtime.parity import Gates
 from trm_runtime.parity.contracts import other_sizes, sizes_of
-from trm_runtime.parity.gates import is_integer, read_gates
+from trm_runtime.parity.gates import read_gates
 from trm_runtime.parity.golden_file import read_golden
-from trm_runtime.runner import StepRunner
 from trm_runtime.try_options import CHOOSE, SIGMA, VARY
 
 if TYPE_CHECKING:
-    from trm_export.explain.explanation import Explanation
-    from trm_export.parity.parts import Parts
     from trm_export.tasks import Blanks
 
 __all__ = ["Comparison", "compare"]
@@ -211,18 +209,18 @@ def compare(
             Check(origin, path, demanded, batch_size, threads, engine, any_weights)
             for path in artifacts
         ]
-        found = _judged(reference, checks, contracts, costs, parts, spread, tell)
-        found = _with_engine(reference, found, threads, engine)
-        found = _with_weights(source, found, weights, tell)
+        found = judged_files(reference, checks, contracts, costs, parts, spread, tell)
+        found = with_engine(reference, found, threads, engine)
+        found = with_weights(source, found, weights, tell)
         if tries > 1:
             asked = None if recording is not None else source
-            found = _with_tries(asked, found, reference, again, threads, tell)
+            found = with_tries(asked, found, reference, again, threads, tell)
         if abstain is not None:
             asked = None if recording is not None else source
-            found = _with_confidence(asked, found, reference, abstain, threads, tell)
+            found = with_confidence(asked, found, reference, abstain, threads, tell)
         timed = None
         if (page is not None and bench is None) if speed is None else speed:
-            found, timed = _timed(source, found, reference, device, tell, engine)
+            found, timed = timed_files(source, found, reference, device, tell, engine)
 
         def result(files: Sequence[JudgedFile]) -> Comparison:
             """The result, of which the files that were asked for are written."""
@@ -234,7 +232,7 @@ def compare(
 
         comparison = result(found)
         if explain:
-            explanations = _explained(source, found, reference, tell)
+            explanations = explained_files(source, found, reference, tell)
             told = {path: one.told() for path, one in explanations.items()}
             comparison = result([replace(f, explanation=told.get(str(f.path))) for f in found])
             comparison = replace(comparison, explanations=explanations)
@@ -273,141 +271,3 @@ def _hinted(hints: ModelHints) -> dict[str, bool]:
 
 def _call(model: str, artifacts: Sequence[Path]) -> str:
     return f"trm_export.compare({model!r}, {[str(path) for path in artifacts]!r}, ...)"
-
-
-def _judged(
-    reference: Golden,
-    checks: Sequence[Check],
-    contracts: Sequence[StepContract],
-    costs: dict[str, Any],
-    parts: Parts,
-    spread: Spread,
-    tell: Progress,
-) -> tuple[JudgedFile, ...]:
-    results = check_files(
-        reference, checks, parts, spread=spread, progress=lambda share: tell(share, "Comparing")
-    )
-    names = distinct_names([check.artifact for check in checks])
-    return tuple(
-        replace(
-            judged(check.artifact, contract, result, costs.get(name), check.engine),
-            device=device,
-            granularity=embedded_contract(check.artifact).granularity,
-        )
-        for check, contract, result, name, device in zip(
-            checks, contracts, results, names, map(_device, checks), strict=True
-        )
-    )
-
-
-def _device(check: Check) -> DeviceCost | None:
-    """What the file of a check needs of a device."""
-    found: DeviceCost | None = getattr(inspect_file(check.artifact), "device", None)
-    return found
-
-
-def _with_engine(
-    reference: Golden, files: Sequence[JudgedFile], threads: int | None, engine: str | None
-) -> tuple[JudgedFile, ...]:
-    """The files with what the engine does, unless the contracts differ."""
-
-    def rung(file: JudgedFile) -> Rung | None:
-        ran = file.result.ran
-        return engine_rung(file.path, reference, threads, engine) if ran else None
-
-    return tuple(file.with_itself(rung(file)) for file in files)
-
-
-def _assumed(files: Sequence[JudgedFile]) -> StepContract:
-    """The contract of a file of the model, for what the model does not state itself."""
-    return next((file for file in files if file.result.ran), files[0]).contract
-
-
-def _with_weights(
-    source: ModelSource, files: Sequence[JudgedFile], gated: bool, tell: Progress
-) -> tuple[JudgedFile, ...]:
-    """The files with what each stores compared with the model, unless the contracts differ."""
-    load_keras(any_backend=True)
-    from trm_export.explain.weights_rung import weights_reports
-
-    wanted = [file for file in files if file.result.ran]
-    source = replace(source, assumed=_assumed(files))
-    paths = [file.path for file in wanted]
-    reports = weights_reports(lambda: source.open(any_backend=True), paths, gated, tell)
-    return tuple(file.with_weights(*next(reports)) if file in wanted else file for file in files)
-
-
-def _with_tries(
-    source: ModelSource | None,
-    files: Sequence[JudgedFile],
-    reference: Golden,
-    again: dict[str, Any],
-    threads: int | None,
-    tell: Progress,
-) -> tuple[JudgedFile, ...]:
-    """The files with the rung about several tries; without a source the model is not asked."""
-    tell(0.0, "Trying again")
-    model = None
-    if source is not None:
-        model = solved_again(reference, _keras_runner(source, files), again)
-    rungs = (tries_rung(file.path, reference, model, again, threads) for file in files)
-    return tuple(file.with_last(rung) for file, rung in zip(files, rungs, strict=True))
-
-
-def _with_confidence(
-    source: ModelSource | None,
-    files: Sequence[JudgedFile],
-    reference: Golden,
-    abstain: float,
-    threads: int | None,
-    tell: Progress,
-) -> tuple[JudgedFile, ...]:
-    """The files with the rung about confidence; without a source the model is not asked."""
-    tell(0.0, "Measuring the confidence")
-    model = None
-    if source is not None and all(chunk.labels is not None for chunk in reference.chunks):
-        model = traced(reference, _keras_runner(source, files))
-    rungs = [confidence_rung(file.path, reference, model, abstain, threads) for file in files]
-    return tuple(
-        replace(file.with_last(rung), confidence=report)
-        for file, (rung, report) in zip(files, rungs, strict=True)
-    )
-
-
-def _keras_runner(source: ModelSource, files: Sequence[JudgedFile]) -> StepRunner:
-    """The model on any backend."""
-    load_keras(any_backend=True)
-    from trm_export.step.keras_runner import KerasRunner
-
-    return KerasRunner(replace(source, assumed=files[0].contract).open(any_backend=True))
-
-
-def _timed(
-    source: ModelSource,
-    files: Sequence[JudgedFile],
-    golden: Golden,
-    device: str,
-    tell: Progress,
-    engine: str | None,
-) -> tuple[tuple[JudgedFile, ...], Timed]:
-    """The files with their costs, and those of the model."""
-    load_keras(any_backend=True)
-    source = replace(source, assumed=_assumed(files))
-    model = model_cost(source.open(any_backend=True), golden, device)
-    costs = file_costs([file.path for file in files], golden, tell, engine)
-    timed = tuple(replace(file, cost=cost) for file, cost in zip(files, costs, strict=True))
-    return timed, Timed(this_machine(), model)
-
-
-def _explained(
-    source: ModelSource, files: Sequence[JudgedFile], golden: Golden, tell: Progress
-) -> dict[str, Explanation]:
-    """Explanations of each file that fails, and of each file in integers."""
-    wanted = [f for f in files if not f.result or is_integer(f.contract.precision)]
-    if not wanted:
-        return {}
-    load_keras()
-    from trm_export.explain.failing_files import explain_files
-
-    source = replace(source, assumed=wanted[0].contract)
-    return explain_files(source.open(), wanted, golden, tell)
