@@ -26,7 +26,7 @@ from trm_export.tasks.task import (
     Piece,
     PuzzleSet,
     Rule,
-    blanks_span,
+    blanks_within,
     split_index,
     text_of,
 )
@@ -225,13 +225,8 @@ class ArcTask:
 
     def _range(self, blanks: Blanks | None) -> tuple[int, int]:
         """(least, most) cells of the answer's grid."""
-        span = blanks_span(self.blanks_range if blanks is None else blanks)
-        if span is None or not 1 <= span[0] <= span[1] <= self.seq_len:  # it has no minimal form
-            raise UsageError(
-                f"{self.name}: blanks must be a number of cells or a (least, most) range within 1 "
-                f"to {self.seq_len}, got {blanks!r}."
-            )
-        return span
+        given = self.blanks_range if blanks is None else blanks
+        return blanks_within(self.name, given, 1, self.seq_len, "a number of cells")
 
     def _stream(
         self, pairs: dict[int, list[Pair]], size: int, rng: np.random.Generator

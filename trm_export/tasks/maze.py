@@ -24,7 +24,7 @@ from trm_export.tasks.task import (
     Piece,
     PuzzleSet,
     Rule,
-    blanks_span,
+    blanks_within,
     split_index,
     text_of,
 )
@@ -170,13 +170,8 @@ class MazeTask:
 
     def _range(self, blanks: Blanks | None) -> tuple[int, int]:
         """(least, most) path cells."""
-        span = blanks_span(self.blanks_range if blanks is None else blanks)
-        if span is None or not 0 <= span[0] <= span[1] < self.seq_len:  # it has no minimal form
-            raise UsageError(
-                f"{self.name}: blanks must be a number of path cells or a (least, most) range "
-                f"within 0 to {self.seq_len - 1}, got {blanks!r}."
-            )
-        return span
+        given = self.blanks_range if blanks is None else blanks
+        return blanks_within(self.name, given, 0, self.seq_len - 1, "a number of path cells")
 
     def _stream(
         self, split: int, span: tuple[int, int], seed: int, size: int

@@ -26,7 +26,7 @@ from trm_export.tasks.task import (
     Piece,
     PuzzleSet,
     Rule,
-    blanks_span,
+    blanks_within,
     split_index,
 )
 from trm_runtime.contract import Symmetries
@@ -196,13 +196,9 @@ class SudokuTask:
         """(least, most) blanks; both ends inside 1..S-1."""
         if blanks == "minimal" or blanks == "hard":
             return self.seq_len, self.seq_len  # more than any base allows: no clue is added
-        span = blanks_span(self.blanks_range if blanks is None else blanks)
-        if span is None or not 1 <= span[0] <= span[1] < self.seq_len:
-            raise UsageError(
-                f"{self.name}: blanks must be a number or a (least, most) range within 1 to "
-                f"{self.seq_len - 1}, minimal or hard, got {blanks!r}."
-            )
-        return span
+        given = self.blanks_range if blanks is None else blanks
+        others = ", minimal or hard"
+        return blanks_within(self.name, given, 1, self.seq_len - 1, others=others)
 
 
 SUDOKUS = (

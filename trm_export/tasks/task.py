@@ -30,6 +30,7 @@ __all__ = [
     "Rule",
     "Task",
     "blanks_span",
+    "blanks_within",
     "random_rows",
     "split_index",
     "text_of",
@@ -51,6 +52,19 @@ def blanks_span(blanks: Any) -> tuple[int, int] | None:
     pair = blanks if isinstance(blanks, tuple | list) else (blanks, blanks)
     found = [number for one in pair if (number := as_integer(one)) is not None]
     return (found[0], found[1]) if len(found) == len(pair) == 2 else None
+
+
+def blanks_within(
+    name: str, blanks: Any, least: int, most: int, number: str = "a number", others: str = ""
+) -> tuple[int, int]:
+    """(least, most) of the blanks of a task of that name; UsageError for those out of its range."""
+    span = blanks_span(blanks)
+    if span is None or not least <= span[0] <= span[1] <= most:
+        raise UsageError(
+            f"{name}: blanks must be {number} or a (least, most) range within {least} to "
+            f"{most}{others}, got {blanks!r}."
+        )
+    return span
 
 
 @dataclass(frozen=True)
