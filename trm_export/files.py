@@ -18,10 +18,17 @@ from pathlib import Path
 from trm_export import file_commit
 from trm_export.errors import OverwriteError, SignatureWarning, TargetError, UsageError
 from trm_export.leftovers import removed_by
-from trm_export.own_files import CONTRACT, is_ours, is_text, not_ours_because, recogniser
+from trm_export.own_files import (
+    CONTRACT,
+    is_export_folder,
+    is_ours,
+    is_text,
+    not_ours_because,
+    recogniser,
+)
 from trm_export.own_folders import foreign_files
 from trm_export.version import TOOL
-from trm_runtime.file_kinds import beside, folder_kind, is_source, suffix_kind
+from trm_runtime.file_kinds import beside, suffix_kind
 from trm_runtime.signature import is_stale, signature_beside
 from trm_runtime.streams import FULL
 
@@ -128,7 +135,7 @@ def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Pa
         if not target.exists():
             return target
         ours = is_ours(target)
-        if target.is_dir() and not (ours or is_source(target) or folder_kind(target)):
+        if target.is_dir() and not (ours or is_export_folder(target)):
             raise TargetError(
                 f"{target} is a directory that {TOOL} did not make; choose another name, or one "
                 "in it."
@@ -204,7 +211,7 @@ def refuse_document(path: str | os.PathLike[str]) -> None:
 def is_export(path: Path) -> bool:
     """Whether an exported file or folder has this name; what is in it is not read."""
     if path.is_dir():
-        return folder_kind(path) is not None or is_source(path)
+        return is_export_folder(path)
     return suffix_kind(path) is not None and path.is_file()
 
 

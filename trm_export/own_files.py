@@ -73,10 +73,15 @@ def is_ours(path: Path) -> bool:
     return recognise is not None and recognise(path)
 
 
+def is_export_folder(path: Path) -> bool:
+    """Whether a folder is an export: a SavedModel or generated C."""
+    return folder_kind(path) is not None or is_source(path)
+
+
 def is_known(path: Path) -> bool:
     """Whether this tool reads it: a model, an exported file or folder, or what it wrote itself."""
     if path.is_dir():
-        return folder_kind(path) is not None or is_source(path) or is_ours(path)
+        return is_export_folder(path) or is_ours(path)
     return path.suffix.lower() == ".keras" or suffix_kind(path) is not None or is_ours(path)
 
 

@@ -17,8 +17,6 @@ from trm_runtime.message_text import counted, quoted, rows_text
 if TYPE_CHECKING:
     from trm_export.artifacts.file_measures import StepCost
 
-_KEPT = "and kept beside the files"
-
 
 @dataclass(frozen=True)
 class Limits:
@@ -173,10 +171,11 @@ class PlanResult(Shown):
     @property
     def legend(self) -> str:
         """Whether the choice solves anything, what was measured here, and whether energy was."""
-        names = ", ".join(map(str, self.unkept))
-        no = f"but not kept: {names} cannot be written, or is not from a plan"
-        where = no if names else _KEPT
-        took = f"Measured in {self.seconds:.0f} s, {where}. " * (self.seconds > 1)
+        kept = "and kept beside the files"
+        if self.unkept:
+            names = ", ".join(map(str, self.unkept))
+            kept = f"but not kept: {names} cannot be written, or is not from a plan"
+        took = f"Measured in {self.seconds:.0f} s, {kept}. " * (self.seconds > 1)
         energy = "" if self.metered else " No meter of energy (RAPL) can be read on this machine."
         useless = self.run is not None and not self.run.exact
         none = (
