@@ -202,7 +202,7 @@ def test_other_weights_are_found_before_keras_is_loaded(
     tiny_keras: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    from trm_export.api import comparing, frameworks
+    from trm_export.api import comparing_files, frameworks
     from trm_export.api.model_source import ModelSource
     from trm_export.artifacts.contract_rewrite import embedded_contract
 
@@ -217,7 +217,7 @@ def test_other_weights_are_found_before_keras_is_loaded(
 
     capsys.readouterr()
     monkeypatch.setattr(frameworks, "load_keras", refuse)
-    monkeypatch.setattr(comparing, "load_keras", refuse)
+    monkeypatch.setattr(comparing_files, "load_keras", refuse)
     again = ["--precision", "fp16", "-o", str(file)]
     model, own = str(tmp_path / "o.keras"), embedded_contract(file).made_by.weights_sha256
     assert run(["parity", model, str(file)]) == 5

@@ -144,14 +144,14 @@ def test_bad_puzzles_are_reported_before_an_engine_is_loaded(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from trm_export.api import comparing, frameworks
+    from trm_export.api import comparing_files, frameworks
 
     def refuse(*arguments: object, **options: object) -> None:
         raise AssertionError("An engine or Keras was loaded.")
 
     monkeypatch.setattr("trm_runtime.open.open_driver", refuse)
     monkeypatch.setattr(frameworks, "load_keras", refuse)
-    monkeypatch.setattr(comparing, "load_keras", refuse)
+    monkeypatch.setattr(comparing_files, "load_keras", refuse)
     bad = tmp_path / "bad.txt"
     bad.write_text("1234\n")
     line = [files[word] if isinstance(word, int) else word for word in words]
