@@ -52,7 +52,7 @@ def test_counts(
 @pytest.mark.parametrize(
     "call",
     [
-        lambda model: te.compare(model, NONE, count=None),  # type: ignore[arg-type]
+        lambda model: te.compare(model, NONE, jobs=None),  # type: ignore[arg-type]
         lambda model: te.evaluate(model, count=None),  # type: ignore[arg-type]
         lambda model: te.record(model, output="g.npz", count=None),  # type: ignore[arg-type]
         lambda model: te.bench(model, count=None),  # type: ignore[arg-type]

@@ -147,7 +147,8 @@ def test_a_recording_stands_for_its_model_and_no_other(files: Files, tmp_path: P
         match=r"recorded from another model \(.*\) than this one; record it again",
     ):
         te.compare(other, files.good, golden=recorded.path)
-    for option in ({"blanks": 5}, {"hints": te.ModelHints(max_steps=3)}, {"control": False}):
+    hints = te.ModelHints(max_steps=3)
+    for option in ({"blanks": 5}, {"hints": hints}, {"control": False}, {"count": 3}):
         with pytest.raises(UsageError, match="a golden is recorded already"):
             te.compare(files.model, files.good, golden=recorded.path, **option)
 

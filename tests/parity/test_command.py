@@ -177,7 +177,9 @@ def test_wrong_options(
     assert words in capsys.readouterr().err.replace("\n", " ")
 
 
-@pytest.mark.parametrize("options", [["--require-gpu"], ["--blanks", "5"], ["--no-control"]])
+@pytest.mark.parametrize(
+    "options", [["--require-gpu"], ["--blanks", "5"], ["--no-control"], ["--count", "200"]]
+)
 def test_a_golden_is_not_contradicted_in_silence(
     files: tuple[str, str, str],
     options: list[str],

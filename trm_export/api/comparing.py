@@ -44,7 +44,13 @@ from trm_export.parity.comparing import (
 from trm_export.parity.document import JudgedFile, report_document
 from trm_export.report.outputs import refuse_targets, write_outputs
 from trm_export.step.model_facts import ModelHints, given_hints
-from trm_export.tasks.selection import PuzzleSource, read_choice, refuse_puzzles, select_puzzles
+from trm_export.tasks.selection import (
+    COUNT,
+    PuzzleSource,
+    read_choice,
+    refuse_puzzles,
+    select_puzzles,
+)
 from trm_runtime.certainty import check_abstain
 from trm_runtime.message_text import shown
 from trm_runtime.open import open_runner, runner_contract
@@ -70,7 +76,7 @@ def compare(
     golden: FilePath | None = None,
     task: str | None = None,
     blanks: Blanks | str | None = None,
-    count: int = 200,
+    count: int | None = None,
     batch_size: int = 64,
     jobs: int = 1,
     ray: str | None = None,
@@ -110,7 +116,7 @@ def compare(
         golden: a recording of the model by `record`, instead of running it again.
         task: name of the task of the puzzles; the one that fits the model if not given.
         blanks: of the shipped puzzles: a number, `minimal` or `hard`.
-        count: how many puzzles, at most.
+        count: how many puzzles, at most; 200 if not given. Those of a golden are all compared.
         batch_size: rows a step, for files with a dynamic batch.
         jobs: how many processes of this machine share the work.
         ray: address of a Ray cluster that shares the work; `local` starts Ray here.
@@ -156,10 +162,8 @@ def compare(
         None if path is None else path_of(name, path) for name, path in given.items()
     )
     refuse_targets(wanted, page, force=force)
-    count, batch_size, jobs, tries = counts_of(
-        count=count, batch_size=batch_size, jobs=jobs, tries=tries
-    )
-    threads = count_or_none("threads", threads)
+    batch_size, jobs, tries = counts_of(batch_size=batch_size, jobs=jobs, tries=tries)
+    threads, count = count_or_none("threads", threads), count_or_none("count", count)
     again = again_of(tries, vary, choose, seed, sigma)
     if abstain is not None:
         abstain = check_abstain(abstain)
@@ -174,12 +178,14 @@ def compare(
                 "--puzzles": puzzles is not None,
                 "--task": task is not None,
                 "--blanks": blanks is not None,
+                "--count": count is not None,
                 "--require-gpu": require_gpu,
                 "--device": device != "auto",
                 "--control": control is not None,
                 **_hinted(given_hints(hints)),
             }
         )
+    count = COUNT if count is None else count
     if explain and engine is not None:
         raise UsageError("--explain runs the first engine of a kind of file; drop --engine.")
     artifacts = each_once(files)

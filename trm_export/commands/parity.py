@@ -10,11 +10,11 @@ import typer
 from trm_export.commands.support.help_text import examples
 from trm_export.commands.support.options import (
     OUTPUT,
+    PUZZLES,
     REFERENCE,
     RUN,
     AsJson,
     BatchSize,
-    Count,
     EngineName,
     Force,
     JsonFile,
@@ -101,6 +101,16 @@ Report = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+Compared = Annotated[
+    int | None,
+    typer.Option(
+        "--count",
+        min=1,
+        metavar="N",
+        help="Maximum number of puzzles, 200 if not given; those of a golden are all compared.",
+        rich_help_panel=PUZZLES,
+    ),
+]
 Abstain = Annotated[
     float | None,
     typer.Option(
@@ -139,7 +149,7 @@ def parity(
     hints: ModelOptions,
     trust: TrustOptions,
     again: TryOptions,
-    count: Count = 200,
+    count: Compared = None,
     golden: GoldenFile = None,
     gate: GateFile = None,
     batch_size: BatchSize = 64,

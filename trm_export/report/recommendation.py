@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trm_export.report.text import clean, milliseconds, points, size_text
+from trm_export.tasks.selection import COUNT
 from trm_runtime.message_text import counted
 from trm_runtime.parity.counts import paired_interval
 from trm_runtime.parity.result import any_judged
@@ -20,7 +21,6 @@ _RULE = (
     "The rule: the smallest file that passes all its gates. Speed does not decide, because it "
     "depends on the machine."
 )
-_COUNT = 200  # puzzles that are compared without --count
 _LOSS = 0.01  # share of puzzles, the loss to exclude where no gate has one
 
 
@@ -98,7 +98,7 @@ def _measure(document: Document, puzzles: int) -> str:
     """How to compare more puzzles, from the command of the report."""
     command, compared = document["command"], document["reference"]["puzzles"]
     asked = re.search(r" --count[ =](\d+)\b", command)
-    if " --puzzles" in command and compared < (int(asked[1]) if asked else _COUNT):
+    if " --puzzles" in command and compared < (int(asked[1]) if asked else COUNT):
         return "The puzzles that were given are no more: add some, or drop --puzzles."
     if re.search(r" --golden\b", command):
         return f"Record a reference of more: trm-export reference ... --count {puzzles}"

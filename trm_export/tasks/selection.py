@@ -25,6 +25,8 @@ PuzzleSource: TypeAlias = (
 )
 """A file or folder, a `PuzzleSet`, tokens (N, S), or a pair of these and their solutions (N, S)."""
 HARD = "hard"
+COUNT = 200
+"""How many puzzles are compared at most, unless another number is given."""
 
 
 class PuzzleTaker(TaskDescription, Protocol):
