@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -22,10 +24,12 @@ from trm_export.checkpoints.loading import load_model
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
 from trm_export.errors import ParityError, UsageError
+from trm_export.exporters import export_all as set_module
 from trm_export.exporters import shared as shared_module
 from trm_export.exporters import tflite as exporter
 from trm_export.exporters.calibration import OTHERS_PER_STEP, PER_STEP
 from trm_export.exporters.export import Choices, ExportResult, export, format_named, plan
+from trm_export.exporters.export_all import export_all
 from trm_export.exporters.probe import probe_puzzles
 from trm_export.exporters.shared import Shared
 from trm_export.exporters.tflite_calibration import Calibration, calibrate, matrix_names
@@ -345,12 +349,13 @@ def test_inspect_looks_at_other_peoples_files_too(sudoku4: TRM, tmp_path: Path) 
 
 
 class Unusual(TRM):
-    """Computes what TFLite has no operator for."""
+    """Computes what neither TFLite nor ONNX has operators for."""
 
     def call(self, carry: Any, batch: Any, training: bool = False, **options: Any) -> Any:
         new, outputs = super().call(carry, batch, training=training, **options)
         logits = keras.ops.erfinv(0.1 * keras.ops.tanh(outputs["logits"]))
-        return new, {**outputs, "logits": logits}
+        root = keras.ops.cholesky(keras.ops.eye(6) * (1.0 + keras.ops.square(logits[0, 0, 0])))
+        return new, {**outputs, "logits": logits @ root}
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
@@ -360,9 +365,36 @@ def test_a_model_of_another_precision_is_refused(policy: str) -> None:
         plan(model, probe_puzzles(model, 2), TFLITE, Choices())
 
 
-def test_what_cannot_be_converted_is_refused_in_a_sentence(tmp_path: Path) -> None:
+def test_operators_that_a_format_does_not_have_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(set_module, "PRECISIONS", ("fp32",))
     model = Unusual(6, 16, 2, 1.0, 16, halt_max_steps=1)
-    with pytest.raises(UsageError, match="converter cannot convert this model") as caught:
+    found = {one.format: one for one in export_all(model, "m", tmp_path, probe_puzzles(model, 2))}
+    assert found.pop("saved-model").result
+    sentence = r"does not have: Cholesky, Erfinv; export it to saved-model"
+    for kind, standard in (("onnx", r"ONNX \(opset 17\)"), ("tflite", "TFLite")):
+        refused = found.pop(kind).refused
+        assert re.match(f"{kind}: the model uses operators that {standard} {sentence}", refused)
+    assert not found
+    assert [path.name for path in tmp_path.iterdir() if "saved_model" not in path.name] == []
+
+
+def test_what_cannot_be_converted_is_refused_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tensorflow as tf
+    from tensorflow.lite.python.convert_phase import ConverterError
+
+    class Broken:
+        target_spec = SimpleNamespace()
+
+        def convert(self) -> bytes:
+            raise ConverterError("An invariant does not hold.\n" + "the graph " * 1000)
+
+    monkeypatch.setattr(tf.lite.TFLiteConverter, "from_saved_model", lambda *_, **__: Broken())
+    model = TRM(6, 16, 2, 1.0, 16, halt_max_steps=1)
+    with pytest.raises(UsageError, match=r"cannot convert .*: An invariant does not") as caught:
         export(model, tmp_path / "m.tflite", probe_puzzles(model, 2), TFLITE)
     assert len(str(caught.value)) < 500
     assert list(tmp_path.iterdir()) == []

@@ -62,6 +62,8 @@ def export_all(
             result = produce(
                 job, entry.path, kind, force=force, source=source, checked=checked, tell=tell
             )
+        except UsageError as error:  # an operator that the format does not have
+            yield dataclasses.replace(entry, refused=str(error))
         except ParityError as error:
             yield dataclasses.replace(entry, failed=str(error))
         else:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from trm_export.artifacts.host_kinds import HOST_KINDS
+from trm_export.errors import UsageError
 from trm_export.exporters.shared import Shared
 from trm_export.step.step_model import StepModel
 from trm_runtime.contract import StepContract
@@ -84,6 +85,15 @@ class Format:
     def engines(self) -> tuple[str, ...]:
         """The engines that the files can be made for, the default first."""
         return HOST_KINDS[self.name].targets
+
+
+def without_operators(kind: str, standard: str, names: Iterable[str]) -> UsageError:
+    """The refusal of a model that uses operators of TensorFlow which a format does not have."""
+    used = ", ".join(sorted(set(names)))
+    return UsageError(
+        f"{kind}: the model uses operators that {standard} does not have: {used}; export it to "
+        "saved-model, which has all of TensorFlow's."
+    )
 
 
 def refuse_half(job: Job, kind: str) -> Iterator[str]:

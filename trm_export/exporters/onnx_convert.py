@@ -17,7 +17,7 @@ import onnx
 from onnx import numpy_helper
 
 from trm_export.exporters import onnx_graph
-from trm_export.exporters.format import Job
+from trm_export.exporters.format import Job, without_operators
 from trm_export.exporters.kept_layers import weights
 from trm_export.exporters.onnx_matmul import straighten
 from trm_export.exporters.saved_model import weights_of
@@ -75,6 +75,14 @@ def _converted(model: StepModel, contract: StepContract, rolled: bool) -> onnx.M
     return proto
 
 
+def _refuse_unknown(graph: onnx.GraphProto) -> None:
+    """UsageError for operators of TensorFlow that tf2onnx has left as they are."""
+    kinds = {node.op_type for part in onnx_graph.graphs(graph) for node in part.node}
+    unknown = [kind for kind in kinds if not onnx.defs.has(kind, OPSET, "")]
+    if unknown:
+        raise without_operators("onnx", f"ONNX (opset {OPSET})", unknown)
+
+
 def _number_nodes(graph: onnx.GraphProto) -> None:
     """Short, unique names: onnxruntime 1.18 builds names of fused nodes from them."""
     parts = list(onnx_graph.graphs(graph))
@@ -126,6 +134,7 @@ def _from_tensorflow(model: StepModel, contract: StepContract, *, rolled: bool) 
     chosen = {name: available[name] for name in _OPTIMIZERS}
     optimized = optimizer.optimize_graph(converted_graph, catch_errors=False, optimizers=chosen)
     proto = optimized.make_model(f"act_{contract.granularity}")
+    _refuse_unknown(proto.graph)
     _store(proto.graph, passed)
     return proto
 

@@ -23,7 +23,7 @@ import keras
 from trm_export.artifacts.host_kinds import HOST_KINDS
 from trm_export.artifacts.tflite_micro import missing
 from trm_export.errors import UsageError
-from trm_export.exporters.format import Documents, Format, Job, refuse_half
+from trm_export.exporters.format import Documents, Format, Job, refuse_half, without_operators
 from trm_export.exporters.kept_layers import layers
 from trm_export.exporters.saved_model import save_graph
 from trm_export.exporters.tflite_calibration import calibrate
@@ -115,6 +115,9 @@ def _converted(saved: Path, contract: StepContract) -> bytes:
     try:
         data: bytes = converter.convert()
     except ConverterError as error:  # its text is the whole graph
+        named = [one.operator.name.removeprefix("tf.") for one in error.errors]
+        if named and all(named):
+            raise without_operators("tflite", "TFLite", named) from error
         raise UsageError(
             f"tflite: TensorFlow's converter cannot convert this model: {first_line(error)[:200]}; "
             "export it to onnx."
