@@ -37,6 +37,7 @@ from trm_runtime.errors import (
 
 __all__ = [
     "BackendError",
+    "BackupWarning",
     "CheckpointError",
     "ConfigurationError",
     "ConfigurationWarning",
@@ -134,6 +135,10 @@ class ConfigurationWarning(UserWarning):
 
 class OutputWarning(UserWarning):
     """Outputs of a model that no step contract can hold; they are left out of every file."""
+
+
+class BackupWarning(UserWarning):
+    """One of the two backups of a training run is damaged, and the run goes on from the other."""
 
 
 class SignatureWarning(UserWarning):

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,7 @@ import pytest
 from tests.training import shallow
 from trm_export.checked_arrays import read_arrays, write_arrays
 from trm_export.checkpoints.loading import load_model
-from trm_export.errors import DivergedError, OverwriteError, RejectedInputError
+from trm_export.errors import BackupWarning, DivergedError, OverwriteError, RejectedInputError
 from trm_export.model.presets import PRESETS, preset
 from trm_export.step.saved_weights import weights_sha256
 from trm_export.tasks import get_task
@@ -321,6 +322,11 @@ def test_the_newest_whole_state_is_the_one_to_go_on_with(tmp_path: Path) -> None
     assert progress(files) == (5, newer.name)
     newer.write_bytes(newer.read_bytes()[:-9])
     assert progress(files) == (4, older.name)
+    state = files.state()
+    assert state is not None
+    lost = re.escape(f"{newer} is damaged; the run goes on from the other backup, after 4 epochs.")
+    with pytest.warns(BackupWarning, match=lost):
+        files.warn_of_damage(state)
     for damage in (b"", older.read_bytes()[:100], os.urandom(2000)):
         older.write_bytes(damage)
         with pytest.raises(RejectedInputError, match=r"state-0\.npz: the backup .* is damaged"):

@@ -142,6 +142,8 @@ def train(
     if resume:
         files.refuse_changes(recipe)
         state = files.state()
+        if state is not None:
+            files.warn_of_damage(state)
     with _enough_memory(recipe):
         trainer = ACTTrainer(
             model, recipe.batch_size, loss_kind=recipe.loss, q_weight=recipe.q_weight,

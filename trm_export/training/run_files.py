@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from trm_export.checkpoints.keras_file import require_keras
-from trm_export.errors import OverwriteError, RejectedInputError, UsageError, reason_of
+from trm_export.errors import (
+    BackupWarning,
+    OverwriteError,
+    RejectedInputError,
+    UsageError,
+    reason_of,
+)
 from trm_export.files import (
     atomic_write,
     explained,
@@ -23,7 +30,7 @@ from trm_export.files import (
     sha256_file,
 )
 from trm_export.training.recipe import Recipe
-from trm_export.training.run_state import SLOTS, RunState, read_states
+from trm_export.training.run_state import SLOTS, RunState, damaged_state, read_states
 from trm_export.version import TOOL
 from trm_runtime import strict_json
 from trm_runtime.message_text import counted, shown
@@ -74,6 +81,18 @@ class RunFiles:
         recipe = json.loads(json.dumps(dataclasses.asdict(self.recorded())))
         states = [state for state in read_states(self.backup) if state.recipe == recipe]
         return max(states, key=lambda state: (state.epoch, state.step), default=None)
+
+    def warn_of_damage(self, state: RunState) -> None:
+        """BackupWarning where the other of the two backups is damaged: it may be the newer one."""
+        damaged = damaged_state(self.backup)
+        if damaged is not None:
+            steps = f" and {counted(state.step, 'step')}" if state.step else ""
+            warnings.warn(
+                f"{damaged} is damaged; the run goes on from the other backup, after "
+                f"{counted(state.epoch, 'epoch')}{steps}.",
+                BackupWarning,
+                stacklevel=3,
+            )
 
     def note_score(self, model: Path, exact: float) -> None:
         """Notes the share answered right of a model file before it gets its name."""

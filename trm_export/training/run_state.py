@@ -67,6 +67,13 @@ def read_states(folder: Path) -> list[RunState]:
     return whole
 
 
+def damaged_state(folder: Path) -> Path | None:
+    """The file of a folder that cannot be read although another can; None if there is none."""
+    present = [folder / slot for slot in SLOTS if (folder / slot).exists()]
+    damaged = [path for path in present if _state(path) is None]
+    return damaged[0] if damaged and len(present) > len(damaged) else None
+
+
 def _state(path: Path) -> RunState | None:
     arrays = read_arrays(path)
     if arrays is None or _ABOUT not in arrays:

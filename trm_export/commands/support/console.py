@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trm_export.errors import ConfigurationWarning, OutputWarning, SignatureWarning
+from trm_export.errors import BackupWarning, ConfigurationWarning, OutputWarning, SignatureWarning
 from trm_runtime.display import Table, bytes_text, printable
 from trm_runtime.errors import OldFileWarning
 from trm_runtime.json_values import plain
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 Row = Sequence[str]
-_REMARKS = (ConfigurationWarning, OutputWarning, SignatureWarning, OldFileWarning)
+_REMARKS = (BackupWarning, ConfigurationWarning, OutputWarning, SignatureWarning, OldFileWarning)
 
 __all__ = [
     "Advance",
