@@ -22,7 +22,7 @@ expected, what was found and what to do about it; tests/test_messages.py holds i
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -55,6 +55,7 @@ __all__ = [
     "TargetError",
     "UsageError",
     "reason_of",
+    "refuse_unknown",
 ]
 
 _ADDED = re.compile(r"\x1b\[[0-9;]*m|^Exception encountered when calling .*", re.MULTILINE)
@@ -143,6 +144,13 @@ class BackupWarning(UserWarning):
 
 class SignatureWarning(UserWarning):
     """A file was replaced, and the signature beside it is of the content before."""
+
+
+def refuse_unknown(what: str, name: object, known: Iterable[str]) -> None:
+    """UsageError for the name of a thing, such as a task, that is none of the known ones."""
+    names = [*known]  # a list, which takes what has no hash
+    if name not in names:
+        raise UsageError(f"There is no {what} {name!r}; choose from {', '.join(names)}.")
 
 
 def reason_of(error: BaseException) -> str:

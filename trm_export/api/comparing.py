@@ -218,11 +218,10 @@ def compare(
         found = judged_files(reference, checks, contracts, costs, parts, spread, tell)
         found = with_engine(reference, found, threads, engine)
         found = with_weights(source, found, weights, tell)
+        asked = None if recording is not None else source
         if tries > 1:
-            asked = None if recording is not None else source
             found = with_tries(asked, found, reference, again, threads, tell)
         if abstain is not None:
-            asked = None if recording is not None else source
             found = with_confidence(asked, found, reference, abstain, threads, tell)
         timed = None
         if (page is not None and bench is None) if speed is None else speed:

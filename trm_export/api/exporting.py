@@ -21,7 +21,7 @@ from trm_export.api.arguments import (
 )
 from trm_export.api.loading import as_step_model, refuse_model
 from trm_export.artifacts.host_kinds import HOST_KINDS
-from trm_export.errors import UsageError
+from trm_export.errors import UsageError, refuse_unknown
 from trm_export.exporters.choices import (
     FORMATS,
     PRECISIONS,
@@ -230,11 +230,10 @@ def export_all(
 
 def format_for(path: FilePath | None, name: str | None) -> str:
     """The format that is given, or that of the path's suffix; UsageError without either."""
-    known = ", ".join(FORMATS)
     if name is not None:
-        if name not in FORMATS:
-            raise UsageError(f"There is no format {name!r}; choose from {known}.")
+        refuse_unknown("format", name, FORMATS)
         return name
+    known = ", ".join(FORMATS)
     if path is None:
         raise UsageError(f"Give the path of the file, or its format: {known}.")
     suffix = path_of("path", path).suffix

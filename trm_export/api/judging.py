@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from trm_export.errors import UsageError
+from trm_export.errors import UsageError, refuse_unknown
 from trm_export.parity import valid_answers
 from trm_export.tasks import PuzzleSet
 from trm_export.tasks.selection import PuzzleSource, puzzle_file
@@ -19,8 +19,7 @@ JUDGES = ("exact", "valid")
 
 def refuse_judge(judge: str) -> None:
     """UsageError for an unknown judge."""
-    if judge not in JUDGES:
-        raise UsageError(f"There is no judge {judge!r}; choose from {', '.join(JUDGES)}.")
+    refuse_unknown("judge", judge, JUDGES)
 
 
 def rules_of(boards: Boards, judge: str) -> Valid | None:

@@ -15,7 +15,14 @@ from pathlib import Path
 import keras
 
 from trm_export.artifacts.host_kinds import HOST_KINDS
-from trm_export.errors import BackendError, ParityError, TRMError, UsageError, reason_of
+from trm_export.errors import (
+    BackendError,
+    ParityError,
+    TRMError,
+    UsageError,
+    reason_of,
+    refuse_unknown,
+)
 from trm_export.exporters.choices import (
     RECURSIONS,
     USUAL,
@@ -55,8 +62,7 @@ from trm_runtime.puzzle_table import table_beside
 
 def format_named(name: str) -> Format:
     """The format of that name; UsageError for an unknown one."""
-    if name not in HOST_KINDS:
-        raise UsageError(f"There is no format {name!r}; choose from {', '.join(HOST_KINDS)}.")
+    refuse_unknown("format", name, HOST_KINDS)
     kind = HOST_KINDS[name]
     found: Format = kind.load(kind.exporter)
     return found

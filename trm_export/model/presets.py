@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trm_runtime.errors import UsageError
+from trm_export.errors import refuse_unknown
 
 _PAPER: dict[str, Any] = {
     "family": "paper", "hidden_size": 512, "num_heads": 8, "expansion": 4.0, "h_cycles": 3,
@@ -47,6 +47,5 @@ def preset(name: str, **changes: Any) -> dict[str, Any]:
     Raises:
         UsageError: for an unknown name, listing the known ones.
     """
-    if name not in [*PRESETS]:  # a list, which takes what has no hash
-        raise UsageError(f"There is no preset {name!r}; choose from {', '.join(PRESETS)}.")
+    refuse_unknown("preset", name, PRESETS)
     return {**PRESETS[name], **changes}

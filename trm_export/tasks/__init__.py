@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from trm_export.errors import refuse_unknown
 from trm_export.tasks.arc import ARCS, ArcTask
 from trm_export.tasks.maze import MAZES, MazeTask
 from trm_export.tasks.readers import read_puzzles
@@ -18,7 +19,6 @@ from trm_export.tasks.sudoku import SUDOKUS, SudokuTask
 from trm_export.tasks.sudoku_boards import check_answers, render
 from trm_export.tasks.task import RANDOM_ROWS, Blanks, Checks, PuzzleSet, Task, random_rows
 from trm_runtime.contract import Symmetries
-from trm_runtime.errors import UsageError
 
 __all__ = [
     "RANDOM_ROWS",
@@ -87,6 +87,5 @@ def known_symmetries(alphabet: Sequence[str] | None, seq_len: int) -> Symmetries
 
 def get_task(name: str) -> Task:
     """The task of that name, such as "sudoku9"; UsageError lists the names otherwise."""
-    if name not in [*TASKS]:  # a list, which takes what has no hash
-        raise UsageError(f"There is no task {name!r}; choose from {', '.join(TASKS)}.")
+    refuse_unknown("task", name, TASKS)
     return TASKS[name]

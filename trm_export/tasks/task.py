@@ -12,9 +12,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from trm_export.errors import UsageError, refuse_unknown
 from trm_runtime.alphabet import pads
 from trm_runtime.contract import Symmetries
-from trm_runtime.errors import UsageError
 from trm_runtime.judging import exact, without_padding
 from trm_runtime.scalars import as_integer
 
@@ -339,6 +339,5 @@ def text_of(pieces: Iterable[Piece]) -> str:
 
 def split_index(split: str) -> int:
     """The index of a split in `SPLITS`; UsageError for an unknown one."""
-    if split not in SPLITS:
-        raise UsageError(f"There is no split {split!r}; choose from {', '.join(SPLITS)}.")
+    refuse_unknown("split", split, SPLITS)
     return SPLITS.index(split)

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+from trm_export.errors import UsageError, refuse_unknown
 from trm_export.tasks.task import blanks_span
-from trm_runtime.errors import UsageError
 from trm_runtime.message_text import shown
 from trm_runtime.scalars import as_integer, as_real
 from trm_runtime.strict_json import LARGEST
@@ -195,8 +195,7 @@ def recipe_for(name: str, **changes: Any) -> Recipe:
         UsageError: for a name without a recipe, listing those that have one, and for values out
             of range.
     """
-    if name not in [*RECIPES]:  # a list, which takes what has no hash
-        raise UsageError(f"There is no recipe for {name!r}; choose from {', '.join(RECIPES)}.")
+    refuse_unknown("recipe for", name, RECIPES)
     return with_changes(RECIPES[name], **changes)
 
 
