@@ -10,6 +10,7 @@ import pytest
 
 from trm_export.commands.support.app import run
 from trm_export.tasks import get_task
+from trm_runtime.parity.counts import wilson
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,14 @@ def test_puzzles_of_a_file(
     path = tmp_path / "mazes.txt"
     path.write_text("".join(f"{a},{b}\n" for a, b in zip(signs, solved, strict=True)))
     assert run(["evaluate", str(maze_model), "--puzzles", str(path), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["puzzles"] == 3
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["puzzles"] == 3
+    assert "different_puzzles" not in figures
+    path.write_text(10 * f"{signs[0]},{solved[0]}\n")
+    assert run(["evaluate", str(maze_model), "--puzzles", str(path), "--json"]) == 0
+    repeated = json.loads(capsys.readouterr().out)
+    assert [repeated[name] for name in ("puzzles", "different_puzzles")] == [10, 1]
+    assert repeated["interval_95"] == list(wilson(0, 1))  # not that of ten
     path.write_text("\n".join(signs))
     assert run(["evaluate", str(maze_model), "--puzzles", str(path)]) == 2
     assert "mazes.txt has no solutions to compare answers with" in capsys.readouterr().err

@@ -261,15 +261,16 @@ def _judged(
     inputs, answers, labels = puzzles.inputs, solution.answers, puzzles.labels
     checks = task.check(inputs, answers, answers if labels is None else labels)
     right = checks.valid if judge == "valid" else checks.exact
-    hits, n = int(right.sum()), len(puzzles)
+    hits, n, different = int(right.sum()), len(puzzles), _different(puzzles)
     shares = {
         **({} if labels is None else {"exact": float(checks.exact.mean())}),
         **({} if isinstance(task, TokenBoards) else {"valid": float(checks.valid.mean())}),
     }
     figures = {
         "puzzles": n,
+        **({} if different == n else {"different_puzzles": different}),
         judge: shares.pop(judge),
-        "interval_95": wilson(hits, n),
+        "interval_95": wilson(hits * different / n, different),
         **shares,
         **({} if labels is None else {"cells": float(checks.cell_accuracy.mean())}),
         **({} if rules is None else {"several_solutions": int(task.ambiguous(inputs).sum())}),
@@ -283,6 +284,13 @@ def _judged(
     ]
     boards = zip(puzzles.inputs, solution.answers, titles, strict=True)
     return figures, tuple(Board(*board) for board in boards)
+
+
+def _different(puzzles: PuzzleSet) -> int:
+    """How many puzzles there are without those that occur more than once."""
+    identifiers = puzzles.identifiers
+    columns = [puzzles.inputs] if identifiers is None else [puzzles.inputs, identifiers[:, None]]
+    return len(np.unique(np.concatenate(columns, axis=1), axis=0))
 
 
 def _risk(answered: Array, right: Array) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import math
 _Z95 = 1.959963984540054  # the normal quantile of 0.975
 
 
-def wilson(hits: int, n: int) -> tuple[float, float]:
+def wilson(hits: float, n: int) -> tuple[float, float]:
     """The 95 % score interval of a share `hits / n` (Wilson 1927); (0, 1) when n is 0."""
     if n == 0:
         return 0.0, 1.0
