@@ -13,6 +13,7 @@ PROJECTS := pyproject.toml runtimes/pyproject.toml
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 DURATIONS ?= 15
 MINUTES ?= 5
+WORKERS ?= 2
 
 OLDEST := .venv-oldest
 OLDEST_PAIR := "keras==3.8.*" "tensorflow==2.18.*"
@@ -45,7 +46,7 @@ export PIP_NO_INPUT := 1
 
 help:
 	@echo "make demo   export the shipped 9x9 model, solve puzzles with it, compare it with Keras"
-	@echo "make test   every test this machine allows"
+	@echo "make test WORKERS=2   every test this machine allows, in so many processes"
 	@echo "make test-devices   the drivers for browsers and other devices, with node and chromium"
 	@echo "make web-demo   a page that solves puzzles in the browser, in build/web-demo"
 	@echo "make micro-demo  solve a 9x9 Sudoku on an emulated Cortex-M4, with 98 kB of memory"
@@ -61,7 +62,7 @@ demo: $(VENV)/installed
 	@$(BIN)/trm-export demo
 
 test: $(VENV)/installed-dev
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=$(DURATIONS) \
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=$(DURATIONS) \
 	    --ignore tests/devices
 
 # The drivers of other devices, each with its own tools. What cannot be installed is named, and the
@@ -117,7 +118,7 @@ test-oldest:
 	echo "Skipped: Keras 3.8 with TensorFlow 2.18 needs Python 3.11 or 3.12, and there is none$(if $(PYTHON), (PYTHON=$(PYTHON)),)."
 
 test-oldest-here: $(OLDEST)/installed
-	@$(OLDEST)/bin/python -m pytest -n 2 --dist loadfile --durations=$(DURATIONS) $(OLDEST_TESTS)
+	@$(OLDEST)/bin/python -m pytest -n $(WORKERS) --dist loadfile --durations=$(DURATIONS) $(OLDEST_TESTS)
 
 # What fails is kept in tests/fuzz/failures, with the command that tries it again.
 fuzz: $(VENV)/installed-dev
