@@ -273,7 +273,7 @@ def test_training_is_seen(model: TRM, tmp_path: Path) -> None:
     shared, puzzles, kind = Shared(model), probe_puzzles(model), format_named("onnx")
     first = export(model, tmp_path / "a.onnx", puzzles, kind, shared=shared)
     trainer = ACTTrainer(model, 4)
-    trainer.compile(optimizer=keras.optimizers.Adam(1e-2))
+    trainer.compile(optimizer=keras.optimizers.Adam(1e-2), run_eagerly=True)
     rows = np.ones((4, 16), "int32")
     trainer.fit({"inputs": rows, "labels": rows}, batch_size=4, verbose=0)
     second = export(model, tmp_path / "b.onnx", puzzles, kind)
