@@ -37,7 +37,7 @@ def write(
     each puzzle, its ids, and whether its given cells were kept; again a line a puzzle. There an
     unknown answer and its ids are null, and `reason` says why.
 
-    Raises OSError if the file cannot be written.
+    Raises UsageError for a device or a pipe, and OSError if the file cannot be written.
     """
     if as_json is None:
         as_json = not hasattr(target, "write") and str(target).endswith(".json")
@@ -193,16 +193,25 @@ def refuse_place(path: Path) -> None:
         raise UsageError(f"{path}: a folder, but a file is written; add the name of a file.")
     if not path.parent.is_dir():
         raise UsageError(f"{path}: there is no folder {path.parent}; create it first.")
+    _refuse_special(path)
+
+
+def _refuse_special(path: Path) -> None:
+    """Raise UsageError for what is there and no plain file, such as a device or a pipe."""
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path}: not a plain file, and is not replaced; choose another name.")
 
 
 def replace_file(path: Path, text: str) -> None:
     """The file is the old one or the new one, even if this process is killed."""
     if path.is_dir():  # also ".", which has no name
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    new = path.with_name(f".{path.name}.{os.getpid()}.part")
+    _refuse_special(path)
+    target = path.resolve()  # a link stays, and the file behind it is replaced
+    new = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         new.write_text(text, encoding="utf-8")
-        new.replace(path)
+        new.replace(target)
     except OSError as error:
         error.filename = str(path)
         raise

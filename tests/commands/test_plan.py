@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import trm_export as te
+from trm_export.api import planning
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
 from trm_export.errors import RejectedInputError, UsageError
@@ -349,3 +350,24 @@ def test_energy_is_that_of_the_meters_that_can_be_read(
         (tmp_path / name).mkdir()
         (tmp_path / name / "energy_uj").write_text(f"{energy}\n")
     assert joules() == 3.0
+
+
+def test_the_exports_of_a_model_are_found_whatever_they_are_called(files: Path) -> None:
+    model, graph = files / "sudoku4[1].keras", files / "sudoku4[1].onnx"
+    shutil.copy(files / "sudoku4.keras", model)
+    shutil.copy(files / "sudoku4-fp32.onnx", graph)
+    folder = te.export(model, files / "sudoku4[1]_saved_model").path
+    (files / "sudoku4[1]-none").mkdir()
+    weights = open_runner(graph).contract.made_by.weights_sha256
+    assert planning._exports(model, weights) == [graph, folder]
+
+
+def test_a_small_negative_threshold_is_not_taken_for_an_option(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = te.plan(files / "sudoku4-fp32.onnx", budget=8, count=24, tries=3).run
+    assert found is not None
+    line = replace(found, threshold=-1e-05).command
+    Path("PUZZLES").write_text("2.4.....1..442..\n")
+    assert device(shlex.split(line)[3:]) == 0
+    assert capsys.readouterr().out.startswith("2")

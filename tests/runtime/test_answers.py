@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ import pytest
 
 from tests.runtime.fakes import FakeRunner, make_contract
 from trm_runtime import Solution, StepEvent, solve, write
-from trm_runtime.answers import Stream
-from trm_runtime.errors import RejectedInputError
+from trm_runtime.answers import Stream, refuse_place
+from trm_runtime.errors import RejectedInputError, UsageError
 
 
 def solved(**fields: Any) -> Solution:
@@ -110,6 +111,22 @@ def test_a_file_is_replaced_and_what_fails_leaves_nothing(tmp_path: Path) -> Non
     with pytest.raises(OSError, match=r"'[^']*nowhere/answers.txt'"):
         write(solved(), tmp_path / "nowhere" / "answers.txt")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["answers.txt", "folder"]
+
+
+def test_a_pipe_is_not_replaced_and_a_link_stays(tmp_path: Path) -> None:
+    pipe, link, path = tmp_path / "pipe", tmp_path / "link.txt", tmp_path / "answers.txt"
+    os.mkfifo(pipe)
+    for refuse in (lambda: write(solved(), pipe), lambda: refuse_place(pipe)):
+        with pytest.raises(UsageError, match=r"pipe: not a plain file, and is not replaced"):
+            refuse()
+    assert pipe.is_fifo()
+    link.symlink_to(path.name)
+    for _ in range(2):  # the file behind it is not there, and then it is
+        write(solved(), link)
+        assert link.is_symlink()
+        assert path.read_text().startswith("3222")
+        path.write_text("old")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["answers.txt", "link.txt", "pipe"]
 
 
 def test_the_example_of_the_readme_runs(

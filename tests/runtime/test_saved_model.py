@@ -52,6 +52,19 @@ def test_the_contract_comes_from_the_folder(toy_saved_model: Path) -> None:
     assert isinstance(open_runner(str(toy_saved_model)), SavedModelRunner)
 
 
+@pytest.mark.parametrize("name", ["model[1]", "a\\b"])
+def test_a_name_may_have_what_a_pattern_has(
+    name: str, toy_saved_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(toy_saved_model, name)
+    runner = SavedModelRunner(name)
+    out = runner.step({"inputs": make_puzzles(2)}, initial_carry(runner.contract, 2))
+    wanted = FakeRunner().step({"inputs": make_puzzles(2)}, initial_carry(runner.contract, 2))
+    for tensor, array in wanted.carry.items():
+        np.testing.assert_array_equal(out.carry[tensor], array)
+
+
 @pytest.mark.parametrize(("level", "silent"), [(None, True), ("0", False)])
 def test_tensorflows_log_is_for_those_who_ask(
     toy_saved_model: Path, tmp_path: Path, level: str | None, silent: bool

@@ -92,7 +92,8 @@ class Run:
         """The command line of the device."""
         named = {"threads": self.threads, "engine": self.chosen_engine, **self.options}
         words = [
-            f"--{name.replace('_', '-')} {shlex.quote(str(value))}"
+            f"--{name.replace('_', '-')}{'=' if str(value)[0] == '-' else ' '}"
+            f"{shlex.quote(str(value))}"  # argparse takes -1e-05 for an option
             for name, value in named.items()
             if value is not None
         ]

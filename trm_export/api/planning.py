@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import shlex
 import time
@@ -36,7 +37,7 @@ from trm_runtime.cores import available_cores
 from trm_runtime.digest import tree_digest
 from trm_runtime.display import bytes_text
 from trm_runtime.doctor import cpu_model
-from trm_runtime.file_kinds import KINDS
+from trm_runtime.file_kinds import KINDS, folder_kind
 from trm_runtime.measure import joules, load_engine
 from trm_runtime.message_text import counted, shown
 from trm_runtime.open import open_runner, runner_contract
@@ -181,8 +182,8 @@ def _exports(model: Path, weights: str) -> list[Path]:
     paths = [
         path
         for folder in (model.parent, ARTIFACTS)
-        for path in sorted(folder.glob(f"{model.stem}*"))
-        if path.suffix in endings
+        for path in sorted(folder.glob(f"{glob.escape(model.stem)}*"))
+        if path.suffix in endings or folder_kind(path) is not None
     ]
     found = [path for path in each_once(paths) if _is_export(path, weights)]
     if not found:

@@ -14,6 +14,7 @@ from trm_export.exporters.kept_layers import weights
 from trm_export.exporters.saved_model import weights_of
 from trm_export.step.step_model import StepModel
 from trm_runtime.drivers.saved_model import load_engine
+from trm_runtime.drivers.saved_model_folder import unpatterned
 
 Array = np.ndarray[Any, Any]
 
@@ -109,7 +110,8 @@ def read_graph(folder: Path, signature: str, weights: Sequence[str]) -> StepGrap
     )
     from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
 
-    loaded = tf.saved_model.load(str(folder))
+    with unpatterned(folder) as path:
+        loaded = tf.saved_model.load(path)
     call = loaded.signatures[signature]
     numbers = {id(variable.handle): n for n, variable in enumerate(loaded.stored)}
     stored = {

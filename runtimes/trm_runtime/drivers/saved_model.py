@@ -15,7 +15,7 @@ from trm_runtime.contract import StepContract
 from trm_runtime.cores import check_threads
 from trm_runtime.drivers.quiet import quiet_tensorflow
 from trm_runtime.drivers.refusals import cannot_open, cannot_step, no_signature
-from trm_runtime.drivers.saved_model_folder import KIND, read_contract
+from trm_runtime.drivers.saved_model_folder import KIND, read_contract, unpatterned
 from trm_runtime.errors import UsageError
 from trm_runtime.extras import load_extra
 from trm_runtime.lean_import import OF_TENSORFLOW, lean_import
@@ -58,7 +58,8 @@ class SavedModelRunner:
         self._tf = load_engine()
         _set_threads(self._tf, threads)
         try:
-            self._loaded = self._tf.saved_model.load(str(self._path))
+            with unpatterned(self._path) as folder:
+                self._loaded = self._tf.saved_model.load(folder)
         except Exception as error:
             raise cannot_open(self._path, "TensorFlow", first_line(error), KIND) from error
         self._call = _signature(self._path, self._loaded, self.contract)

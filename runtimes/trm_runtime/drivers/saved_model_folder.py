@@ -11,7 +11,10 @@ memory, both of a limited size.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from trm_runtime.contract import MAX_CONTRACT_BYTES, METADATA_KEY
 from trm_runtime.digest import file_digest
@@ -96,6 +99,21 @@ def _listed(folder: Path) -> tuple[dict[str, str], bool]:
     lines = _bounded(folder / CHECKSUM_FILE).splitlines()
     matches = [_LINE.fullmatch(line) for line in lines]
     return {match[2]: match[1] for match in matches if match}, all(matches)
+
+
+@contextmanager
+def unpatterned(folder: Path) -> Iterator[str]:
+    """A path of the folder, for as long as it is opened, that TensorFlow takes for no pattern.
+
+    It looks for the files of variables by `glob`, which finds none behind a bracket.
+    """
+    if not set("[\\") & set(str(folder.absolute())):
+        yield str(folder)
+        return
+    with TemporaryDirectory() as place:
+        link = Path(place, "model")
+        link.symlink_to(folder.absolute(), target_is_directory=True)
+        yield str(link)
 
 
 def _files(folder: Path) -> dict[str, Path]:
