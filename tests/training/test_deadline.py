@@ -17,11 +17,12 @@ from tests.training.shallow import RECIPE, SHALLOW
 from trm_export.checkpoints.loading import load_model
 from trm_export.model.presets import PRESETS
 from trm_export.training import run as run_module
-from trm_export.training.callbacks import Validate, best_logged, undrawn
+from trm_export.training.callbacks import Validate, undrawn
 from trm_export.training.deadline import Deadline, TimeIsUpError
 from trm_export.training.recipe import Recipe, recipe_for
 from trm_export.training.run import train
 from trm_export.training.run_files import RunFiles
+from trm_export.training.run_log import best_logged
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 

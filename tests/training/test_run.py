@@ -24,10 +24,11 @@ from trm_export.errors import BackupWarning, DivergedError, OverwriteError, Reje
 from trm_export.model.presets import PRESETS, preset
 from trm_export.step.saved_weights import weights_sha256
 from trm_export.tasks import get_task
-from trm_export.training.callbacks import VALIDATED, LearningCurve, Log, best_logged, logged
+from trm_export.training.callbacks import LearningCurve, Log
 from trm_export.training.recipe import RECIPES, Recipe, recipe_for, with_changes
 from trm_export.training.run import train
 from trm_export.training.run_files import RunFiles
+from trm_export.training.run_log import VALIDATED, best_logged, logged
 from trm_export.training.run_state import SLOTS, RunState
 from trm_runtime.errors import TRMError, UsageError
 
@@ -413,6 +414,23 @@ def test_of_a_complete_run_it_is_said_how_its_model_is_trained_on(tmp_path: Path
     files.discard_backup()
     with pytest.raises(UsageError, match=r"complete: --from .*model\.keras with another -o"):
         files.check(start=None, resume=True, force=False)
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_run_whose_backup_is_lost_does_not_begin_again(folder: bool, tmp_path: Path) -> None:
+    output, recipe = tmp_path / "model.keras", recipe_for("sudoku4")
+    files = RunFiles(output)
+    files.begin(recipe)
+    files.log.write_text("epoch,loss\n0,1.0\n1,0.5\n")
+    output.write_text("weights")
+    if not folder:
+        files.discard_backup()
+    lost = r"model\.backup: the backup of the run is missing, but .*model\.csv has 2 epochs of 16; "
+    with pytest.raises(RejectedInputError, match=lost + "copy it again, or start .* --force"):
+        train(recipe, output, resume=True)
+    assert output.read_text() == "weights"
+    write_state(files.backup, 2, recipe)
+    files.check(start=None, resume=True, force=False)
 
 
 def test_a_run_is_resumed_by_its_own_recipe(tmp_path: Path) -> None:

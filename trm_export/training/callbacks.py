@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 import time
 from collections.abc import Callable
@@ -12,16 +11,13 @@ from typing import Any
 
 import keras
 
-from trm_export.errors import DivergedError, RejectedInputError, reason_of
+from trm_export.errors import DivergedError, reason_of
 from trm_export.files import atomic_write
 from trm_export.model import TRM
 from trm_export.tasks import PuzzleSet
+from trm_export.training.run_log import VALIDATED, logged
 from trm_export.training.stopping import StopRequest
 from trm_export.training.validation import HaltingPoint, compiled_step, trace, tune_threshold
-from trm_runtime.limits import FILE_MB
-from trm_runtime.regular_file import open_regular
-
-VALIDATED = ("val_exact", "val_exact_all_steps", "val_steps", "val_threshold")
 
 
 class Validate(keras.callbacks.Callback):
@@ -173,33 +169,6 @@ class Log(keras.callbacks.Callback):
             writer = csv.DictWriter(file, ["epoch", *sorted(names - {"epoch"})], restval="")
             writer.writeheader()
             writer.writerows(self.rows)
-
-
-def logged(log: Path) -> list[dict[str, str]]:
-    """The rows of a log; those that are no rows of one are left out."""
-    if not log.exists():
-        return []
-    try:
-        with io.TextIOWrapper(open_regular(log, FILE_MB), newline="") as file:
-            rows = [*csv.DictReader(file)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RejectedInputError(f"{log}: not the log of a run: {reason_of(error)}.") from error
-    return [row for row in rows if _is_row(row)]
-
-
-def _is_row(row: dict[str, str]) -> bool:
-    """Whether it has an epoch, and finite numbers or nothing in the other columns."""
-    try:
-        finite = all(math.isfinite(float(text)) for text in row.values() if text)
-        return finite and int(row["epoch"]) >= 0
-    except (KeyError, TypeError, ValueError):
-        return False
-
-
-def best_logged(log: Path) -> float:
-    """The best validation of a log (CSV), -1 where there is none."""
-    values = [row.get(VALIDATED[0]) for row in logged(log)]
-    return max((float(value) for value in values if value), default=-1.0)
 
 
 class LearningCurve(keras.callbacks.Callback):

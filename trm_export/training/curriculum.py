@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from trm_export.training.callbacks import logged
+from trm_export.training.run_log import logged
 from trm_export.training.trainer import ACTTrainer
 
 

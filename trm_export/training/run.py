@@ -27,13 +27,13 @@ from trm_export.training.callbacks import (
     LearningCurve,
     Log,
     Validate,
-    best_logged,
     undrawn,
 )
 from trm_export.training.curriculum import Curriculum, Ramp
 from trm_export.training.deadline import Deadline, TimeIsUpError
 from trm_export.training.recipe import Recipe
 from trm_export.training.run_files import RunFiles
+from trm_export.training.run_log import best_logged
 from trm_export.training.stopping import StopAskedError, StopRequest, asked_by_ctrl_c
 from trm_export.training.telling import Progress, Tell
 from trm_export.training.trainer import ACTTrainer

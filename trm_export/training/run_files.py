@@ -30,6 +30,7 @@ from trm_export.files import (
     sha256_file,
 )
 from trm_export.training.recipe import Recipe
+from trm_export.training.run_log import logged
 from trm_export.training.run_state import SLOTS, RunState, damaged_state, read_states
 from trm_export.version import TOOL
 from trm_runtime import strict_json
@@ -130,6 +131,12 @@ class RunFiles:
         if resume:
             if not self.recipe.exists() and self._done:
                 raise self._without_recipe()
+            if self._is_lost():
+                raise RejectedInputError(
+                    f"{self.backup}: the backup of the run is missing, but {self.log} has "
+                    f"{counted(self._logged, 'epoch')} of {self.recorded().epochs}; copy it again, "
+                    "or start a new run with --force."
+                )
             if not self.recipe.exists() or not self.backup.is_dir():
                 raise UsageError(f"There is no run to resume beside {self.output}; {self._start}.")
             self.state()
@@ -150,6 +157,17 @@ class RunFiles:
                 f"{' and '.join(unclaimed)} would be replaced and was not made by {TOOL}; choose "
                 "another name or add --force."
             )
+
+    def _is_lost(self) -> bool:
+        """Whether nothing is backed up of a run that has a log and is not complete."""
+        if not self.recipe.exists() or read_states(self.backup):
+            return False
+        return 0 < self._logged < self.recorded().epochs
+
+    @property
+    def _logged(self) -> int:
+        """The epochs in the log."""
+        return max((int(row["epoch"]) + 1 for row in logged(self.log)), default=0)
 
     def _without_recipe(self) -> OverwriteError:
         return OverwriteError(

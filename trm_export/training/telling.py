@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from trm_export.training.callbacks import VALIDATED
+from trm_export.training.run_log import VALIDATED
 
 _LEAST = 0.5  # minutes left, below which they are not told
 Progress = Callable[[float, str], object]  # the share of an epoch that is done, and the words

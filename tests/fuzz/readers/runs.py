@@ -69,8 +69,8 @@ def _inside(rng: Random, member: Member) -> bytes:
 
 def _call(folder: Path) -> Any:
     """All that is read before a framework is loaded; the log is read with Keras there."""
-    from trm_export.training.callbacks import best_logged
     from trm_export.training.curriculum import _logged
+    from trm_export.training.run_log import best_logged
 
     files = RunFiles(folder / _OUTPUT)
     state = files.state()
