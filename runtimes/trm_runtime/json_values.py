@@ -9,6 +9,11 @@ from pathlib import PurePath
 from typing import Any
 
 
+def json_object(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Named values, each as `plain` makes it."""
+    return {name: plain(value) for name, value in values.items()}
+
+
 def plain(value: Any) -> Any:
     """Mappings, sequences, dataclasses and arrays as JSON; paths as text, NaN and Inf as null."""
     if isinstance(value, Mapping):

@@ -35,7 +35,7 @@ from trm_export.tasks.selection import PuzzleSource, refuse_puzzles, select_puzz
 from trm_export.version import TOOL, __version__
 from trm_runtime.display import Shown, Table, bytes_text
 from trm_runtime.doctor import examine
-from trm_runtime.json_values import plain
+from trm_runtime.json_values import json_object, plain
 from trm_runtime.loop import solve
 from trm_runtime.message_text import counted
 from trm_runtime.try_options import CHOOSE, SIGMA, VARY
@@ -70,8 +70,8 @@ class BenchResult(Shown):
         return not self.exit_code
 
     def to_json(self) -> dict[str, Any]:
-        """The document."""
-        return self.document
+        """The document, in JSON types."""
+        return json_object(self.document)
 
     @property
     def exit_code(self) -> int:

@@ -13,6 +13,7 @@ from trm_export.parity.document import JudgedFile, ReportDocument, file_names
 from trm_export.report.text import clean, no_floor
 from trm_runtime.contract import StepContract
 from trm_runtime.display import Shown, Table
+from trm_runtime.json_values import json_object
 from trm_runtime.parity import ParityResult
 
 if TYPE_CHECKING:
@@ -102,13 +103,13 @@ class Comparison(Shown):
         return step_summary(self.verdict, *self.tables(), passed=self.passed)
 
     def to_json(self) -> dict[str, Any]:
-        """The document of all files, or that of the file where it is one."""
+        """The document of all files, or that of the file where it is one, in JSON types."""
         one = len(self.files) == 1
         document = file_document(self.files[0]) if one else dict(self.document)
         if self.explanations is None:
-            return document
+            return json_object(document)
         explanations = {path: found.to_json() for path, found in self.explanations.items()}
-        return {**document, "explanations": explanations}
+        return json_object({**document, "explanations": explanations})
 
     def _repr_html_(self) -> str:
         verdicts = (file.result.verdict for file in self.files)

@@ -15,6 +15,7 @@ from trm_export.files import atomic_write
 from trm_export.tasks import PuzzleSet, Task, get_task
 from trm_export.version import TOOL
 from trm_runtime import StepRunner, open_runner, solve
+from trm_runtime.json_values import json_object
 from trm_runtime.message_text import counted
 from trm_runtime.solution import StepEvent
 
@@ -56,7 +57,7 @@ class Solved:
     def to_json(self) -> dict[str, Any]:
         """The figures, without the boards."""
         left_out = ("clues", "solution", "step_boards")
-        return {name: value for name, value in vars(self).items() if name not in left_out}
+        return json_object({k: value for k, value in vars(self).items() if k not in left_out})
 
 
 @final

@@ -33,6 +33,7 @@ from trm_export.tasks.tokens import TokenBoards
 from trm_export.tasks.voting import ArcScore, evaluate_arc
 from trm_runtime.certainty import check_abstain, rule_for
 from trm_runtime.display import Shown, Table
+from trm_runtime.json_values import json_object
 from trm_runtime.loop import solve
 from trm_runtime.message_text import counted
 from trm_runtime.open import open_runner, runner_contract
@@ -94,10 +95,10 @@ class Evaluation(Shown):
         return NonfiniteError(self.model, bad, rows) if bad else None
 
     def to_json(self) -> dict[str, Any]:
-        """The model, its task and the figures."""
+        """The model, its task and the figures, in JSON types."""
         named = {"model": self.model, "task": self.task.name, "rows": self.rows}
         held = {} if self.calibration is None else {"calibration": self.calibration}
-        return {**named, "judge": self.judge, **self.figures, **held}
+        return json_object({**named, "judge": self.judge, **self.figures, **held})
 
     @property
     def summary(self) -> str:

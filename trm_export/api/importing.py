@@ -11,6 +11,7 @@ from trm_export.api.arguments import ARTIFACTS, FilePath, path_of
 from trm_export.files import atomic_write, refuse_overwrite, require_suffix
 from trm_runtime.display import Shown, Table
 from trm_runtime.file_kinds import named
+from trm_runtime.json_values import json_object
 
 if TYPE_CHECKING:
     import keras
@@ -36,8 +37,8 @@ class ImportResult(Shown):
         return self.report.tables()
 
     def to_json(self) -> dict[str, Any]:
-        """The path and the report."""
-        return {"path": self.path, **self.report.to_json()}
+        """The path and the report, in JSON types."""
+        return json_object({"path": self.path, **self.report.to_json()})
 
 
 def import_checkpoint(

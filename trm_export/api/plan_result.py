@@ -12,6 +12,7 @@ from trm_export.errors import TRMError
 from trm_export.version import TOOL, __version__
 from trm_runtime.display import Shown, Table, bytes_text
 from trm_runtime.doctor import cpu_model
+from trm_runtime.json_values import json_object
 from trm_runtime.message_text import counted, quoted, rows_text
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class PlanResult(Shown):
         failed = {"type": TRMError.__name__, "message": self.problem, "problems": []}
         error = {} if self else {"error": {**failed, "exit_code": TRMError.exit_code}}
         lines = {} if run is None else {"command": run.command, "python": run.python}
-        return {
+        found = {
             "tool": f"{TOOL} {__version__}",
             "kind": "plan",
             "model": self.model,
@@ -161,6 +162,7 @@ class PlanResult(Shown):
             "measured_seconds": self.seconds,
             **error,
         }
+        return json_object(found)
 
     @property
     def summary(self) -> str:

@@ -28,6 +28,7 @@ from trm_export.version import TOOL, __version__
 from trm_runtime.confidence import Confidence
 from trm_runtime.contract import StepContract
 from trm_runtime.display import Shown, Table
+from trm_runtime.json_values import json_object
 from trm_runtime.message_text import counted, rows_text, shown
 from trm_runtime.open import open_runner, runner_contract
 from trm_runtime.scalars import as_real
@@ -75,7 +76,7 @@ class TuneResult(Shown):
         found = dict(vars(self.tuning))
         if found["settling"] is None:
             del found["settling"]
-        return {
+        document = {
             "tool": f"{TOOL} {__version__}",
             "kind": "tune",
             "artifact": self.artifact,
@@ -90,6 +91,7 @@ class TuneResult(Shown):
             **({} if self.confidence is None else {"confidence": self.confidence}),
             **({"confidence_dropped": True} if self.dropped else {}),
         }
+        return json_object(document)
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -12,6 +12,7 @@ from trm_export.exporters.keep_search import KeepSearch
 from trm_export.files import sidecar
 from trm_runtime.contract import StepContract
 from trm_runtime.display import Shown, Table, bytes_text
+from trm_runtime.json_values import json_object
 from trm_runtime.message_text import counted
 
 _LOST = "The file before it was tuned, and this one is not; tune it again."
@@ -75,10 +76,10 @@ class ExportResult(Shown):
         return (Table(str(self.path), rows), *(self.search.tables() if self.search else ()))
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, paths left as they are; with a search, the document of the search."""
+        """Everything, in JSON types; with a search, the document of the search."""
         names = [field.name for field in dataclasses.fields(self) if field.name != "search"]
         own = {**{name: getattr(self, name) for name in names}, "sidecar": self.sidecar}
-        return self.search.to_json(own) if self.search else own
+        return json_object(self.search.to_json(own) if self.search else own)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,8 +147,8 @@ class ExportSet(Shown):
         return (Table(folder, rows, heads, ("file", "precision", "verdict")),)
 
     def to_json(self) -> dict[str, Any]:
-        """Every entry, paths left as they are."""
-        return {"files": self.entries}
+        """Every entry, in JSON types."""
+        return json_object({"files": self.entries})
 
 
 def _row(entry: SetEntry) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 from trm_export.errors import ParityError
 from trm_export.version import TOOL
 from trm_runtime.display import Shown, Table, bytes_text
+from trm_runtime.json_values import json_object
 from trm_runtime.message_text import counted
 from trm_runtime.parity import Accuracy, ParityResult
 
@@ -97,7 +98,7 @@ class KeepSearch(Shown):
     def to_json(self, export: dict[str, Any] | None = None) -> dict[str, Any]:
         """Everything as plain types, with the document of the export that came of it."""
         head = {"tool": TOOL, "kind": "auto-keep", "passed": bool(self), "verdict": self.verdict}
-        return {**head, **dataclasses.asdict(self), "export": export}
+        return json_object({**head, **dataclasses.asdict(self), "export": export})
 
 
 class AutoKeepError(ParityError):

@@ -40,6 +40,7 @@ from trm_export.training.trainer import ACTTrainer
 from trm_export.training.validation import HaltingPoint
 from trm_runtime.display import Shown, Table
 from trm_runtime.errors import TRMError, UsageError
+from trm_runtime.json_values import json_object
 
 _NO_MEMORY = re.compile("ResourceExhausted|RESOURCE_EXHAUSTED|not enough memory|OutOfMemory")
 """What TensorFlow, JAX and PyTorch say."""
@@ -94,8 +95,8 @@ class TrainResult(Shown):
         return (Table(str(self.model), rows),)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, paths left as they are."""
-        return vars(self)
+        """Everything, in JSON types."""
+        return json_object(vars(self))
 
 
 def train(
