@@ -339,6 +339,10 @@ def test_the_command_writes_a_model_and_says_what_it_read(
     document = json.loads(capsys.readouterr().out)
     assert document["path"] == str(target)
     assert {"name": "halt_max_steps", "value": 7, "source": "--set"} in document["settings"]
+    folder = ["import", str(copy(tmp_path, "rope").parent), "-o", str(target)]
+    for digest, code in ((document["sha256"], 0), (64 * "0", 4)):
+        assert run([*folder, "--expect-sha256", digest]) == code
+    shutil.rmtree(tmp_path / "rope")
     assert [file.name for file in tmp_path.iterdir()] == ["model.keras"]
 
 

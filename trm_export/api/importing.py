@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trm_export.api.arguments import ARTIFACTS, FilePath, path_of
+from trm_export.checkpoints.torch_names import the_checkpoint
 from trm_export.files import atomic_write, refuse_overwrite, require_suffix
 from trm_runtime.display import Shown, Table
 from trm_runtime.file_kinds import named
 from trm_runtime.json_values import json_object
+
+__all__ = ["ImportResult", "import_checkpoint", "the_checkpoint"]
 
 if TYPE_CHECKING:
     import keras

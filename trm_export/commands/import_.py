@@ -61,9 +61,11 @@ def import_(
 ) -> None:
     """Convert a checkpoint of the official PyTorch code to a .keras file."""
     import trm_export
+    from trm_export.api.importing import the_checkpoint
     from trm_export.commands.support.command_line import command
     from trm_export.commands.support.console import emit, progress, remark, show
 
+    checkpoint = the_checkpoint(checkpoint)
     trust.apply([checkpoint])
     with progress("Reading the checkpoint"):
         result = trm_export.import_checkpoint(
