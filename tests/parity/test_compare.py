@@ -380,6 +380,10 @@ def test_a_reference_that_settles_nothing_is_said_so() -> None:
     assert result
     assert statuses(result)[5:7] == ["not judged"] * 2
     assert "settles none" in result.verdict
+    assert "so answers and halting steps could not be judged" in result.verdict
+    result = compare(FakeRunner(), FakeRunner(), puzzles, gates=Gates(cosine=0.5, mean_steps=0.1))
+    assert statuses(result)[5:7] == ["not judged", "ok"]  # by the mean
+    assert "so answers could not be judged" in result.verdict
 
 
 def test_cosine_gates_let_small_errors_through() -> None:

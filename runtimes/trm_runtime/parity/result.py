@@ -140,9 +140,11 @@ class ParityResult(Shown):
         if d is None and stepwise:
             return f"PASSED: {what} of {rows} is within the gates."
         if d is not None and d.settled == 0:
+            steps = any(r.name == "halting steps" and r.status == OK for r in self.rungs)
+            unknown = "answers" if steps else "answers and halting steps"  # the mean may be judged
             return (
-                f"PASSED on {what}, but the reference settles none of {rows}, so answers and "
-                "halting steps could not be judged."
+                f"PASSED on {what}, but the reference settles none of {rows}, so {unknown} could "
+                "not be judged."
             )
         if d is None or not self.judged:
             return f"PASSED on {what}, but there is no gate for its values on {rows}."
