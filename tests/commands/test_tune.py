@@ -89,6 +89,7 @@ def test_the_whole_road(files: Path, capsys: pytest.CaptureFixture[str]) -> None
     captured = capsys.readouterr()
     assert captured.out.startswith("PASSED")
     assert "The file is tuned: its halting threshold is " in captured.err
+    assert "the errors of single steps measured again by" in " ".join(captured.out.split())
 
     assert run(["tune", str(file), *SIZE, "--json"]) == 0
     again = json.loads(capsys.readouterr().out)

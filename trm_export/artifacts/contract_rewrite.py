@@ -5,16 +5,24 @@ Everything else in the file stays byte for byte. Needs no engine and no Keras.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from trm_export.errors import RejectedInputError
-from trm_export.files import refuse_overwrite, require_suffix, sidecar, write_together
+from trm_export.files import MEASURED, refuse_overwrite, require_suffix, sidecar, write_together
+from trm_runtime import strict_json
 from trm_runtime.contract import StepContract
+from trm_runtime.digest import tree_digest
 from trm_runtime.file_kinds import kind_of
 from trm_runtime.open import embedded_contract as embedded_contract
 from trm_runtime.puzzle_table import table_beside
+from trm_runtime.regular_file import read_regular
+
+DIGEST = "file_sha256"
+"""The key of the errors of single steps (`files.MEASURED`) for the file that they are of."""
 
 
 def refuse_rewrite(artifact: Path, target: Path, *, force: bool = False) -> None:
@@ -28,8 +36,9 @@ def rewrite(artifact: Path, contract: StepContract, target: Path, *, force: bool
     """Writes `target`, which may be the artifact itself, under that contract, and it beside it.
 
     Both are written or neither (`files.write_together`). A puzzle table beside the artifact goes
-    with it. Raises OverwriteError for a target that is not ours without `force`,
-    RejectedInputError where the contract cannot be put in.
+    with it, and so do the errors of its steps, which another contract does not change. Raises
+    OverwriteError for a target that is not ours without `force`, RejectedInputError where the
+    contract cannot be put in.
     """
     refuse_rewrite(artifact, target, force=force)
     kind = kind_of(artifact)
@@ -45,6 +54,19 @@ def rewrite(artifact: Path, contract: StepContract, target: Path, *, force: bool
                 "nothing was changed."
             )
         beside.write_text(contract.to_json(), encoding="utf-8")
+        facts = _measured(artifact)
+        if facts is not None:
+            bound = {**facts, DIGEST: tree_digest(new)}
+            writing(sidecar(target, MEASURED)).write_text(json.dumps(bound) + "\n")
+
+
+def _measured(artifact: Path) -> dict[str, Any] | None:
+    """The errors of single steps that were measured of this file; None where there are none."""
+    try:
+        facts: Any = strict_json.parse(read_regular(sidecar(artifact, MEASURED)).decode())
+        return facts if facts[DIGEST] == tree_digest(artifact) else None
+    except (OSError, RejectedInputError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _copy(artifact: Path, new: Path) -> None:

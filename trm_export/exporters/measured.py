@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from trm_export.artifacts.contract_rewrite import DIGEST
 from trm_export.errors import reason_of
 from trm_export.exporters.shared import Shared
 from trm_export.files import MEASURED, sidecar
@@ -44,7 +45,7 @@ def measured_text(result: ParityResult, golden: Golden, path: Path) -> str | Non
     facts = {
         "tool": TOOL,
         "kind": NAME,
-        "file_sha256": tree_digest(path),
+        DIGEST: tree_digest(path),
         "engine": load_engine(path),
         "processor": cpu_model(),
         "puzzles": {name: array.tolist() for name, array in tokens.items()},
@@ -69,7 +70,7 @@ def measured_again(shared: Shared, path: Path) -> Rung | None:
         return None
     try:
         facts: Any = strict_json.parse(read_regular(document).decode())
-        if facts["file_sha256"] != tree_digest(path):
+        if facts[DIGEST] != tree_digest(path):
             return Rung(NAME, NOT_JUDGED, f"{document.name} is of another file")
         recorded = {(int(k), str(name)): float(error) for k, name, error in facts["relative_l2"]}
         puzzles = PuzzleSet.of_tokens(facts["puzzles"])

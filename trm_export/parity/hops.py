@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from trm_export.parity.weights_report import WeightsReport
 from trm_runtime.message_text import counted, rows_text
 from trm_runtime.parity import ParityResult, Rung
-from trm_runtime.parity.result import FAILED
+from trm_runtime.parity.result import FAILED, NOT_JUDGED
 
 
 def hops(
@@ -34,7 +34,9 @@ def _sentences(
 ) -> Iterator[str]:
     if weights is not None:
         yield f"File: {weights.summary}."
-    if measured is not None:
+    if measured is not None and measured.status == NOT_JUDGED:
+        yield f"Export: the errors of single steps are not compared: {measured.summary}."
+    elif measured is not None:
         yield f"Export: the errors of single steps {measured.summary}."
     if itself is not None:
         yield f"Engine: {itself.summary}."
