@@ -190,7 +190,10 @@ def test_a_run_that_stops_in_time_ends_with_0(
     said = capsys.readouterr().err
     ended = "Stopped before the time; the run is backed up. Resume after epoch 3 of 16 with: "
     assert said.startswith(ended)
-    play(epochs=16)
+    for epochs in (3, 16):
+        play(epochs=epochs)
+        assert run(["train", "sudoku4", "-o", "c.keras", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["complete"] == (epochs == 16)
     assert run(["train", "sudoku4", "-o", "c.keras"]) == 0
     assert asked_until[-1] is None
     assert capsys.readouterr().err.startswith("Training is complete.")

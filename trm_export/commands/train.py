@@ -211,7 +211,7 @@ def _next(result: TrainResult, name: str, given: Mapping[str, Any]) -> None:
     from trm_export.commands.support.console import remark
 
     point, recipe = result.validation, result.recipe
-    if result.interrupted or recipe is None or point is None or result.epochs < recipe.epochs:
+    if not result.complete or recipe is None or point is None:
         return
     if point.exact_all_steps:
         remark(f"Next: {command('onnx', result.model)}")
@@ -223,8 +223,7 @@ def _next(result: TrainResult, name: str, given: Mapping[str, Any]) -> None:
 def _end(result: TrainResult, name: str, signal: str) -> str:
     from trm_export.commands.support.command_line import command
 
-    complete = result.recipe is not None and result.epochs == result.recipe.epochs
-    if complete and not result.interrupted:
+    if result.complete:
         return "Training is complete."
     reason = signal.rstrip(".") if result.interrupted else "Stopped before the time"
     saved = f"{reason}; the run is backed up."

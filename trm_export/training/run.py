@@ -68,6 +68,12 @@ class TrainResult(Shown):
         return tuple(file for file in (self.model, self.log, self.curve) if file is not None)
 
     @property
+    def complete(self) -> bool:
+        """Whether every epoch of the recipe is finished; else the run can be resumed."""
+        done = self.recipe is not None and self.epochs >= self.recipe.epochs
+        return done and not self.interrupted
+
+    @property
     def summary(self) -> str:
         """How good the saved model is, and how many steps it takes."""
         point = self.validation
@@ -87,7 +93,7 @@ class TrainResult(Shown):
         """The run and its files."""
         rows = [
             ("epochs", f"{self.epochs} in all; this run took {self.minutes:.1f} minutes"),
-            ("ended", "interrupted" if self.interrupted else "complete"),
+            ("ended", "complete" if self.complete else self._reason),
             ("result", self.summary),
             ("files", "\n".join(map(str, self.files))),
             *([("curve", self.no_curve)] if self.no_curve else []),
@@ -96,7 +102,11 @@ class TrainResult(Shown):
 
     def to_json(self) -> dict[str, Any]:
         """Everything, in JSON types."""
-        return json_object(vars(self))
+        return json_object({**vars(self), "complete": self.complete})
+
+    @property
+    def _reason(self) -> str:
+        return "interrupted" if self.interrupted else "before its last epoch"
 
 
 def train(
