@@ -34,13 +34,9 @@ from trm_export.artifacts.contract_rewrite import embedded_contract
 from trm_export.artifacts.file_list import each_once
 from trm_export.errors import OtherWeightsError, UsageError
 from trm_export.files import sha256_file
+from trm_export.parity.bench_document import rows_for
 from trm_export.parity.checking import Check
-from trm_export.parity.comparing import (
-    costs_of,
-    kept_parts,
-    refuse_beside_golden,
-    spread_over,
-)
+from trm_export.parity.comparing import kept_parts, refuse_beside_golden, spread_over
 from trm_export.parity.document import JudgedFile, report_document
 from trm_export.report.outputs import refuse_targets, write_outputs
 from trm_export.step.model_facts import ModelHints, given_hints
@@ -200,7 +196,7 @@ def compare(
     if puzzles is not None and not any_weights and artifacts[own] not in others:
         select_puzzles(runner_contract(artifacts[own]), puzzles, task, blanks, count)  # or refuses
     contracts = [open_runner(artifact, engine=engine).contract for artifact in artifacts]
-    costs = costs_of(timings)
+    costs = rows_for(timings, artifacts, engine)
     floor = bool(control) if report is None else control
     source, name = replace(source, assumed=contracts[own]), str(source.file or source.name)
     job = RecordingJob(

@@ -13,10 +13,9 @@ from trm_export.api.speed import file_costs, model_cost, this_machine
 from trm_export.artifacts.contract_rewrite import embedded_contract
 from trm_export.artifacts.inspection import inspect_file
 from trm_export.device_cost import DeviceCost
-from trm_export.files import distinct_names
 from trm_export.parity.checking import Check, Spread, check_files
 from trm_export.parity.confidence_rung import confidence_rung, traced
-from trm_export.parity.document import JudgedFile, Timed, judged
+from trm_export.parity.document import Cost, JudgedFile, Timed, judged
 from trm_export.parity.engine_rung import engine_rung
 from trm_export.parity.tries_rung import solved_again, tries_rung
 from trm_runtime.contract import StepContract
@@ -33,7 +32,7 @@ def judged_files(
     reference: Golden,
     checks: Sequence[Check],
     contracts: Sequence[StepContract],
-    costs: dict[str, Any],
+    costs: Sequence[Cost | None],
     parts: Parts,
     spread: Spread,
     tell: Progress,
@@ -42,15 +41,14 @@ def judged_files(
     results = check_files(
         reference, checks, parts, spread=spread, progress=lambda share: tell(share, "Comparing")
     )
-    names = distinct_names([check.artifact for check in checks])
     return tuple(
         replace(
-            judged(check.artifact, contract, result, costs.get(name), check.engine),
+            judged(check.artifact, contract, result, cost, check.engine),
             device=device,
             granularity=embedded_contract(check.artifact).granularity,
         )
-        for check, contract, result, name, device in zip(
-            checks, contracts, results, names, map(_device, checks), strict=True
+        for check, contract, result, cost, device in zip(
+            checks, contracts, results, costs, map(_device, checks), strict=True
         )
     )
 
