@@ -268,6 +268,23 @@ def test_a_row_of_the_same_file_is_taken(files: Files, tmp_path: Path) -> None:
     assert rows_for(None, [files.good, double]) == [None, None]
 
 
+def test_only_what_has_no_row_is_timed_for_a_report(files: Files, tmp_path: Path) -> None:
+    te.bench(files.path, files.good, count=1, output=tmp_path / "bench.json")
+    options: dict[str, Any] = {"count": 4, "bench": tmp_path / "bench.json"}
+    page = tmp_path / "r.html"
+    found = te.compare(files.path, [files.good, files.bad], report=page, **options)
+    (row,) = json.loads((tmp_path / "bench.json").read_text())["rows"]
+    good, bad = (file["cost"] for file in found.document["files"])
+    assert good["sha256"] == row["sha256"]
+    assert good["step_ms"] == pytest.approx(row["step_ms"], rel=1e-4)
+    assert bad["step_ms"] > 0
+    assert "speed" not in found.document
+    found = te.compare(files.path, files.good, report=page, force=True, **options)
+    assert "speed" not in found.document
+    found = te.compare(files.path, [files.good, files.bad], **options)
+    assert [file["cost"] for file in found.document["files"]] == [good, None]
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"kind": "parity report"}', '{"rows": [{}]}'])
 def test_what_is_no_document_of_bench_is_refused(text: str, files: Files, tmp_path: Path) -> None:
     document = tmp_path / "rep.json"

@@ -135,7 +135,7 @@ def compare(
         output: a .json file to write the document to.
         bench: a document of `bench` of these files, for their costs.
         speed: time a step of each file and of the model on this machine; None: only if a report
-            is written without `bench`.
+            is written, and with `bench` only the files that have no row there.
         complete: a file of other weights is a file that fails, also where there is no other file
             and nothing is written, which is an OtherWeightsError otherwise.
         trust: packages whose code may run.
@@ -220,8 +220,9 @@ def compare(
         if abstain is not None:
             found = with_confidence(asked, found, reference, abstain, threads, tell)
         timed = None
-        if (page is not None and bench is None) if speed is None else speed:
-            found, timed = timed_files(source, found, reference, device, tell, engine)
+        if page is not None if speed is None else speed:
+            known = () if speed else [file.path for file in found if file.cost is not None]
+            found, timed = timed_files(source, found, known, reference, device, tell, engine)
 
         def result(files: Sequence[JudgedFile]) -> Comparison:
             """The result, of which the files that were asked for are written."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trm_export.api.arguments import Progress
@@ -138,17 +139,25 @@ def _keras_runner(source: ModelSource, files: Sequence[JudgedFile]) -> StepRunne
 def timed_files(
     source: ModelSource,
     files: Sequence[JudgedFile],
+    known: Sequence[Path],
     golden: Golden,
     device: str,
     tell: Progress,
     engine: str | None,
-) -> tuple[tuple[JudgedFile, ...], Timed]:
-    """The files with their costs, and those of the model."""
+) -> tuple[tuple[JudgedFile, ...], Timed | None]:
+    """The files with their costs, and those of the model.
+
+    Files whose costs are ``known`` are not timed; beside times of another run the model is not
+    timed either, as this machine is not that of all times.
+    """
+    paths = [file.path for file in files if file.path not in known]
+    costs = dict(zip(paths, file_costs(paths, golden, tell, engine), strict=True))
+    timed = tuple(replace(file, cost=costs.get(file.path, file.cost)) for file in files)
+    if known:
+        return timed, None
     load_keras(any_backend=True)
     source = replace(source, assumed=_assumed(files))
     model = model_cost(source.open(any_backend=True), golden, device)
-    costs = file_costs([file.path for file in files], golden, tell, engine)
-    timed = tuple(replace(file, cost=cost) for file, cost in zip(files, costs, strict=True))
     return timed, Timed(this_machine(), model)
 
 
