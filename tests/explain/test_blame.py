@@ -11,9 +11,10 @@ from trm_export.exporters.choices import Choices
 from trm_export.exporters.export import format_named
 
 
-def attempts(*passed: bool | None) -> Attempts:
+def attempts(*passed: bool | None, usual: tuple[bool | None, ...] = ()) -> Attempts:
     """Of the file, unoptimised, exported again, in fp32 and in the other format."""
-    return Attempts(*(Attempt(f"trial {k}", p, None, None, "") for k, p in enumerate(passed)))
+    pairs = enumerate(zip(passed, usual or passed, strict=True))
+    return Attempts(*(Attempt(f"trial {k}", p, u, None, None, "") for k, (p, u) in pairs))
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,30 @@ def test_conclusions(passed: tuple[bool | None, ...], precision: str, begins: st
     said = conclusion(attempts(*passed), Choices(precision), format_named("onnx"))
     assert said.startswith(begins)
     assert said.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("passed", "usual", "precision", "begins"),
+    [
+        ((0, 0, 0, 0, 0), (1, 1, 1, 1, 1), "fp32", "the gates: every new export of fp32 in onnx"),
+        ((0, 0, 0, 0, 1), (1, 1, 1, 1, 1), "fp32", "the gates: "),
+        ((0, 0, 0, 0, 0), (1, 1, 1, 1, 1), "int8", "the gates: every new export of int8 in onnx"),
+        ((0, 0, 0, 1, 0), (1, 1, 1, 1, 1), "int8", "the precision: fp32 in onnx passes"),
+        ((0, 1, 0, 0, 0), (1, 1, 1, 1, 1), "fp32", "the engine: "),
+        ((0, 0, 1, 1, 1), (1, 1, 1, 1, 1), "fp32", "the file: "),
+        ((0, 0, 0, 0, 0), (0, 0, 1, 1, 1), "fp32", "the file: "),
+        ((0, 0, 0, 0, 0), (0, 1, 1, 1, 1), "fp32", "the engine: "),
+        ((0, 0, 0, 0, 0), (0, 0, 0, 0, 1), "fp32", "the conversion: "),
+        ((0, 0, 1, 1, 1), (0, 0, 0, 1, 1), "int8", "the file: "),
+        ((0, 1, 0, 0, 0), (0, 0, 0, 1, 1), "int8", "the engine: "),
+        ((0, 0, 0, 0, 0), (0, 0, 0, 1, 0), "int8", "the precision: "),
+    ],
+)
+def test_conclusions_by_given_gates(
+    passed: tuple[int, ...], usual: tuple[int, ...], precision: str, begins: str
+) -> None:
+    found = attempts(*map(bool, passed), usual=tuple(map(bool, usual)))
+    assert conclusion(found, Choices(precision), format_named("onnx")).startswith(begins)
 
 
 def test_the_trials_come_in_order() -> None:

@@ -45,7 +45,7 @@ from trm_runtime.drivers.saved_model_folder import add_contract
 from trm_runtime.drivers.saved_model_folder import read_contract as read_folder_contract
 from trm_runtime.drivers.tflite_file import append_contract, read_contract
 from trm_runtime.json_values import plain
-from trm_runtime.parity import GATES, record
+from trm_runtime.parity import GATES, Gates, record
 
 PUZZLES = get_task("sudoku4").puzzles("test", count=4)
 
@@ -87,6 +87,21 @@ def test_a_wrong_weight_is_named_with_its_operator(tmp_path: Path) -> None:
     assert [one.passed for one in found.attempts] == [False, False, True, True, True]
     assert found.ranking == ()
     check_document(found)
+
+
+def test_gates_that_no_export_passes_are_to_blame_themselves(tmp_path: Path) -> None:
+    model, strict = small_model("mlp"), Gates(relative_l2=1e-12)
+    good = exported(model, tmp_path / "m.onnx", Choices(), None)
+    found = explain(model, good, PUZZLES, gates=strict)
+    assert found.conclusion.startswith("the gates: every new export of fp32 in onnx fails")
+    assert found.attempts is not None
+    assert [one.passed for one in found.attempts] == [False] * 5
+    assert [one.usual for one in found.attempts] == [True] * 5
+    bad = exported(model, tmp_path / "bad.onnx", Choices(), one_weight_off_by_5_percent)
+    found = explain(model, bad, PUZZLES, gates=strict)
+    assert found.conclusion.startswith("the file: ")
+    assert found.operators is not None
+    assert found.operators.first is not None
 
 
 def test_a_shifted_rope_table_is_named_with_what_reads_it(tmp_path: Path) -> None:

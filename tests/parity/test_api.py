@@ -16,8 +16,11 @@ from tests.parity.faults import one_weight_off_by_5_percent
 from tests.runtime.graphs import write
 from trm_export.commands.support.app import run
 from trm_export.errors import OverwriteError, RejectedInputError, UsageError
+from trm_export.parity.bench_document import rows_for
 from trm_export.tasks import get_task
+from trm_runtime.digest import tree_digest
 from trm_runtime.json_values import plain
+from trm_runtime.measure import load_engine
 
 pytest.importorskip("onnxruntime")
 
@@ -199,6 +202,99 @@ def test_a_report_without_speed_is_the_same_every_time(files: Files, tmp_path: P
     assert texts[0] == texts[1]
     assert "speed" not in found.document
     assert found.document["files"][0]["cost"] is None
+
+
+# --- the costs of another run ---------------------------------------------------------------------
+
+
+def row_of(path: Path, **changed: Any) -> dict[str, Any]:
+    """A row of a file as `bench` writes it, some of it changed; None: left out."""
+    row = {
+        "file": path.name,
+        "engine": load_engine(path),
+        "bytes": path.stat().st_size,
+        "sha256": tree_digest(path),
+        "step_ms": 1234.5,
+        "load_ms": 3.0,
+        **changed,
+    }
+    return {key: value for key, value in row.items() if value is not None}
+
+
+def bench_document(folder: Path, *rows: dict[str, Any]) -> Path:
+    path = folder / "bench.json"
+    path.write_text(json.dumps({"kind": "bench", "rows": rows}))
+    return path
+
+
+def test_bench_records_the_digest_of_a_file(files: Files) -> None:
+    (row,) = te.bench(files.path, files.good, count=1).rows
+    assert row.sha256 == tree_digest(files.good)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"bytes": 7}, r"it has 7 bytes and the file [\d,]+; "),
+        ({"sha256": "0" * 64}, r"it has the SHA-256 000000000000 and the file \w{12}; "),
+        ({"sha256": None, "bytes": 7}, "it has 7 bytes"),
+        ({"engine": "openvino 2026.4.1"}, "on openvino 2026.4.1 and the file is compared on onnxr"),
+        ({"engine": "onnxruntime 1.32.0 bf16"}, "it was measured on onnxruntime 1.32.0 bf16"),
+    ],
+)
+def test_a_row_of_another_file_or_engine_is_refused(
+    changed: dict[str, Any], said: str, files: Files, tmp_path: Path
+) -> None:
+    document = bench_document(tmp_path, row_of(files.good, **changed))
+    with pytest.raises(RejectedInputError, match=said) as refused:
+        rows_for(document, [files.good])
+    begins = f"{document}: its row good.onnx is not of {files.good}: it "
+    assert str(refused.value).startswith(begins)
+    again = f"measure it again with `trm-export bench MODEL {files.good} -o bench.json`."
+    assert str(refused.value).endswith(again)
+    with pytest.raises(RejectedInputError, match=said):
+        te.compare(files.path, files.good, count=4, bench=document)
+
+
+def test_a_row_of_the_same_file_is_taken(files: Files, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    double = tmp_path / "other" / "good.onnx"
+    double.write_bytes(files.bad.read_bytes())
+    rows = row_of(double), row_of(files.good, engine="onnxruntime 1.0.0", step_ms=5)
+    both = rows_for(bench_document(tmp_path, *rows), [files.good, double, files.bad])
+    assert both == [rows[1], rows[0], None]
+    earlier = row_of(files.good, sha256=None)
+    assert rows_for(bench_document(tmp_path, earlier), [files.good]) == [earlier]
+    assert rows_for(None, [files.good, double]) == [None, None]
+
+
+def test_only_what_has_no_row_is_timed_for_a_report(files: Files, tmp_path: Path) -> None:
+    te.bench(files.path, files.good, count=1, output=tmp_path / "bench.json")
+    options: dict[str, Any] = {"count": 4, "bench": tmp_path / "bench.json"}
+    page = tmp_path / "r.html"
+    found = te.compare(files.path, [files.good, files.bad], report=page, **options)
+    (row,) = json.loads((tmp_path / "bench.json").read_text())["rows"]
+    good, bad = (file["cost"] for file in found.document["files"])
+    assert good["sha256"] == row["sha256"]
+    assert good["step_ms"] == pytest.approx(row["step_ms"], rel=1e-4)
+    assert bad["step_ms"] > 0
+    assert "speed" not in found.document
+    found = te.compare(files.path, files.good, report=page, force=True, **options)
+    assert "speed" not in found.document
+    found = te.compare(files.path, [files.good, files.bad], **options)
+    assert [file["cost"] for file in found.document["files"]] == [good, None]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"kind": "parity report"}', '{"rows": [{}]}'])
+def test_what_is_no_document_of_bench_is_refused(text: str, files: Files, tmp_path: Path) -> None:
+    document = tmp_path / "rep.json"
+    document.write_text(text)
+    with pytest.raises(RejectedInputError) as refused:
+        te.compare(files.path, files.good, count=4, bench=document)
+    assert str(refused.value) == (
+        f"{document}: not a document of bench; write one with "
+        "`trm-export bench MODEL FILE -o bench.json`."
+    )
 
 
 # --- refusals -------------------------------------------------------------------------------------

@@ -34,13 +34,9 @@ from trm_export.artifacts.contract_rewrite import embedded_contract
 from trm_export.artifacts.file_list import each_once
 from trm_export.errors import OtherWeightsError, UsageError
 from trm_export.files import sha256_file
+from trm_export.parity.bench_document import rows_for
 from trm_export.parity.checking import Check
-from trm_export.parity.comparing import (
-    costs_of,
-    kept_parts,
-    refuse_beside_golden,
-    spread_over,
-)
+from trm_export.parity.comparing import kept_parts, refuse_beside_golden, spread_over
 from trm_export.parity.document import JudgedFile, report_document
 from trm_export.report.outputs import refuse_targets, write_outputs
 from trm_export.step.model_facts import ModelHints, given_hints
@@ -139,7 +135,7 @@ def compare(
         output: a .json file to write the document to.
         bench: a document of `bench` of these files, for their costs.
         speed: time a step of each file and of the model on this machine; None: only if a report
-            is written without `bench`.
+            is written, and with `bench` only the files that have no row there.
         complete: a file of other weights is a file that fails, also where there is no other file
             and nothing is written, which is an OtherWeightsError otherwise.
         trust: packages whose code may run.
@@ -200,7 +196,7 @@ def compare(
     if puzzles is not None and not any_weights and artifacts[own] not in others:
         select_puzzles(runner_contract(artifacts[own]), puzzles, task, blanks, count)  # or refuses
     contracts = [open_runner(artifact, engine=engine).contract for artifact in artifacts]
-    costs = costs_of(timings)
+    costs = rows_for(timings, artifacts, engine)
     floor = bool(control) if report is None else control
     source, name = replace(source, assumed=contracts[own]), str(source.file or source.name)
     job = RecordingJob(
@@ -224,8 +220,9 @@ def compare(
         if abstain is not None:
             found = with_confidence(asked, found, reference, abstain, threads, tell)
         timed = None
-        if (page is not None and bench is None) if speed is None else speed:
-            found, timed = timed_files(source, found, reference, device, tell, engine)
+        if page is not None if speed is None else speed:
+            known = () if speed else [file.path for file in found if file.cost is not None]
+            found, timed = timed_files(source, found, known, reference, device, tell, engine)
 
         def result(files: Sequence[JudgedFile]) -> Comparison:
             """The result, of which the files that were asked for are written."""

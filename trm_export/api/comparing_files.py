@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trm_export.api.arguments import Progress
@@ -13,10 +14,9 @@ from trm_export.api.speed import file_costs, model_cost, this_machine
 from trm_export.artifacts.contract_rewrite import embedded_contract
 from trm_export.artifacts.inspection import inspect_file
 from trm_export.device_cost import DeviceCost
-from trm_export.files import distinct_names
 from trm_export.parity.checking import Check, Spread, check_files
 from trm_export.parity.confidence_rung import confidence_rung, traced
-from trm_export.parity.document import JudgedFile, Timed, judged
+from trm_export.parity.document import Cost, JudgedFile, Timed, judged
 from trm_export.parity.engine_rung import engine_rung
 from trm_export.parity.tries_rung import solved_again, tries_rung
 from trm_runtime.contract import StepContract
@@ -33,7 +33,7 @@ def judged_files(
     reference: Golden,
     checks: Sequence[Check],
     contracts: Sequence[StepContract],
-    costs: dict[str, Any],
+    costs: Sequence[Cost | None],
     parts: Parts,
     spread: Spread,
     tell: Progress,
@@ -42,15 +42,14 @@ def judged_files(
     results = check_files(
         reference, checks, parts, spread=spread, progress=lambda share: tell(share, "Comparing")
     )
-    names = distinct_names([check.artifact for check in checks])
     return tuple(
         replace(
-            judged(check.artifact, contract, result, costs.get(name), check.engine),
+            judged(check.artifact, contract, result, cost, check.engine),
             device=device,
             granularity=embedded_contract(check.artifact).granularity,
         )
-        for check, contract, result, name, device in zip(
-            checks, contracts, results, names, map(_device, checks), strict=True
+        for check, contract, result, cost, device in zip(
+            checks, contracts, results, costs, map(_device, checks), strict=True
         )
     )
 
@@ -140,17 +139,25 @@ def _keras_runner(source: ModelSource, files: Sequence[JudgedFile]) -> StepRunne
 def timed_files(
     source: ModelSource,
     files: Sequence[JudgedFile],
+    known: Sequence[Path],
     golden: Golden,
     device: str,
     tell: Progress,
     engine: str | None,
-) -> tuple[tuple[JudgedFile, ...], Timed]:
-    """The files with their costs, and those of the model."""
+) -> tuple[tuple[JudgedFile, ...], Timed | None]:
+    """The files with their costs, and those of the model.
+
+    Files whose costs are ``known`` are not timed; beside times of another run the model is not
+    timed either, as this machine is not that of all times.
+    """
+    paths = [file.path for file in files if file.path not in known]
+    costs = dict(zip(paths, file_costs(paths, golden, tell, engine), strict=True))
+    timed = tuple(replace(file, cost=costs.get(file.path, file.cost)) for file in files)
+    if known:
+        return timed, None
     load_keras(any_backend=True)
     source = replace(source, assumed=_assumed(files))
     model = model_cost(source.open(any_backend=True), golden, device)
-    costs = file_costs([file.path for file in files], golden, tell, engine)
-    timed = tuple(replace(file, cost=cost) for file, cost in zip(files, costs, strict=True))
     return timed, Timed(this_machine(), model)
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from trm_export.errors import MissingExtraError, RejectedInputError, TRMError, UsageError
 from trm_export.files import size_on_disk
 from trm_export.leftovers import removed_by, scratch_folder
+from trm_runtime.digest import tree_digest
 from trm_runtime.isolation import crashed
 from trm_runtime.judging import exact
 from trm_runtime.parity.counts import wilson
@@ -47,6 +48,7 @@ class BenchRow:
     file: str
     engine: str  # name and version
     bytes: int
+    sha256: str  # of the file: `tree_digest`
     batch: int  # rows of the calls that were timed
     load_ms: float
     step_ms: float  # median of one ACT step at that batch
@@ -91,6 +93,7 @@ def bench(
     return BenchRow(
         file=path.name,
         bytes=size_on_disk(path),
+        sha256=tree_digest(path),
         puzzles=len(tokens),
         mean_steps=float(steps.mean()),
         answers_equal=None if same is None else float(same.mean()),

@@ -88,8 +88,8 @@ TimeSteps = Annotated[
     bool | None,
     typer.Option(
         "--speed/--no-speed",
-        help="Time a step of each file and of the model here. Default: with --report, unless "
-        "--bench has the times.",
+        help="Time a step of each file and of the model here. Default: with --report; with --bench "
+        "too, only the files that it has no row of.",
         show_default=False,
         rich_help_panel=OUTPUT,
     ),

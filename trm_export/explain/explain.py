@@ -24,7 +24,7 @@ from trm_export.exporters.probe import probe_puzzles
 from trm_export.exporters.shared import Shared
 from trm_export.step.step_model import AnyModel
 from trm_runtime.open import open_runner
-from trm_runtime.parity import GATES, Gates, ParityResult, Puzzles, TensorDiff, check
+from trm_runtime.parity import GATES, Gates, ParityResult, Puzzles, TensorDiff, check, gates_of
 from trm_runtime.parity.gates import is_integer
 
 Progress = Callable[[str], object]  # called with a description of what is being done
@@ -61,7 +61,8 @@ def explain(
     first, findings = result.first_divergence, _Findings()
     cause = "nothing: every single step is within the gates."
     if not result.passed:
-        search = _Search(shared, kind, choices, path, puzzles, report)
+        given = None if result.gates == gates_of(candidate.contract) else result.gates
+        search = _Search(shared, kind, choices, path, given, puzzles, report)
         findings = search.findings(result)
         cause = conclusion(findings.attempts, choices, kind) if findings.attempts else cause
     ranking: tuple[LayerImpact, ...] = ()
@@ -92,6 +93,7 @@ class _Search:
     kind: Format
     choices: Choices
     path: Path
+    given: Gates | None  # of the user
     puzzles: Puzzles
     report: Progress
 
@@ -99,8 +101,8 @@ class _Search:
         """Everything about a file that does not pass."""
         calibrated = probe_puzzles(self.shared.model)
         attempts = attempts_on(
-            self.shared, self.path, self.kind, self.choices, result, self.puzzles, calibrated,
-            self.report,
+            self.shared, self.path, self.kind, self.choices, result, self.given, self.puzzles,
+            calibrated, self.report,
         )  # fmt: skip
         if attempts.again.passed is None:
             return _Findings(attempts, None, f"no new export can be made: {attempts.again.remark}")
@@ -112,7 +114,7 @@ class _Search:
                 reason = "no single step of the file differs, or can be compared"
                 return _Findings(attempts, None, reason, stored)
             first, gates = result.first_divergence, result.gates
-            walk, words = self._walked(attempts, again.path, view, first, gates)
+            walk, words = self._walked(attempts.deciding, again.path, view, first, gates)
             return _Findings(attempts, walk, words, stored)
 
     def _walked(

@@ -15,7 +15,7 @@ from trm_export.exporters.puzzle_table_file import table_bytes
 from trm_export.exporters.shared import Shared
 from trm_export.files import size_on_disk
 from trm_export.leftovers import scratch_folder
-from trm_runtime.parity import ParityResult, Puzzles, check
+from trm_runtime.parity import Gates, ParityResult, Puzzles, check
 from trm_runtime.puzzle_table import table_beside
 from trm_runtime.runner import StepRunner
 
@@ -49,6 +49,8 @@ def fresh(shared: Shared, kind: Format, choices: Choices, puzzles: Puzzles) -> I
         yield Trial(job, path, opened(job, path))
 
 
-def forced(shared: Shared, trial: Trial, puzzles: Puzzles) -> ParityResult:
-    """Single steps of a trial against the model."""
-    return check(shared.golden(puzzles), trial.runner, steps_only=True)
+def forced(
+    shared: Shared, trial: Trial, puzzles: Puzzles, gates: Gates | None = None
+) -> ParityResult:
+    """Single steps of a trial against the model, judged as `check` does."""
+    return check(shared.golden(puzzles), trial.runner, gates=gates, steps_only=True)

@@ -14,12 +14,9 @@ from trm_export.parity.checking import Spread, here
 from trm_export.parity.document import JudgedFile, two_hops
 from trm_export.parity.parts import Parts, beside
 from trm_export.version import TOOL, __version__
-from trm_runtime import strict_json
 from trm_runtime.digest import tree_digest
-from trm_runtime.errors import unreadable
 from trm_runtime.json_values import plain
 from trm_runtime.measure import load_engine
-from trm_runtime.regular_file import read_regular
 
 
 def refuse_beside_golden(given: Mapping[str, bool]) -> None:
@@ -43,31 +40,6 @@ def spread_over(jobs: int, ray: str | None) -> Spread:
 
         return partial(over_processes, jobs=jobs)
     return here
-
-
-def _is_cost(row: Any) -> bool:
-    """Whether it has the name of a file, and times of it; KeyError, TypeError without them."""
-    times = row["step_ms"], row["load_ms"]
-    return isinstance(row["file"], str) and all(
-        type(time) in (int, float) and 0 <= time <= strict_json.LARGEST for time in times
-    )
-
-
-def costs_of(path: Path | None) -> dict[str, Any]:
-    """The rows of a document of `trm-export bench` by the names of their files."""
-    if path is None:
-        return {}
-    try:
-        rows = strict_json.parse(read_regular(path).decode())["rows"]
-        if not isinstance(rows, list) or not all(map(_is_cost, rows)):
-            raise TypeError("a time is not a number")
-        return {row["file"]: row for row in rows}
-    except OSError as error:
-        raise unreadable(path, error) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise RejectedInputError(
-            f"{path}: not a document of bench; write one with `trm-export bench -o {path}`."
-        ) from error
 
 
 @contextmanager
