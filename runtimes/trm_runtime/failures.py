@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from trm_runtime.errors import NonfiniteError, OldFileWarning, TRMError, UsageError
-from trm_runtime.streams import discard, has_no_reader, output_problem
+from trm_runtime.streams import discard, output_problem
 
 CHANGED_GIVENS = 7  # all puzzles are answered, but an answer changes what its puzzle gives
 OUT_OF_TIME = 8  # the deadline ended a puzzle before its model did
@@ -82,9 +82,6 @@ def report(error: BaseException, as_json: bool) -> int:
     "message", "problems", "exit_code"}}` on stdout, unless stdout cannot be written. A document
     that is begun there ends with this key.
     """
-    if has_no_reader(error):
-        discard(sys.stdout)
-        return 0
     unwritten = output_problem(error) if isinstance(error, OSError) else None
     code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else TRMError.exit_code
     code = getattr(error, "exit_code", code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 
 from trm_runtime.errors import exit_codes_text
@@ -28,5 +29,6 @@ def run(options: argparse.Namespace) -> int:
     """Answer until the input ends; returns the exit code."""
     from trm_runtime.servers.serving import serve_file
 
-    serve_file(Path(options.model), options.threads, options.engine)
+    with suppress(BrokenPipeError):  # nobody waits for an answer any more
+        serve_file(Path(options.model), options.threads, options.engine)
     return 0

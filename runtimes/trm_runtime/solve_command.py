@@ -17,7 +17,7 @@ from trm_runtime.display import printable
 from trm_runtime.errors import NonfiniteError, UsageError, exit_codes_text
 from trm_runtime.failures import Parser, add_engine_options, answers_code, say
 from trm_runtime.message_text import counted
-from trm_runtime.streams import StatusLine
+from trm_runtime.streams import StatusLine, has_no_reader
 from trm_runtime.trust import add_options
 from trm_runtime.try_options import HALT, SIGMA, tries_asked
 
@@ -156,6 +156,8 @@ def run(options: argparse.Namespace) -> int:
             replace_file(Path(options.submission), submission(arc.questions, solution.answers))
         asked = inputs.get("puzzle_identifiers")
         found.identified = found.identified or bool(asked is not None and asked.any())
+        if has_no_reader():
+            break
     if stream is not None:
         stream.end()
     sys.stdout.flush()
@@ -181,7 +183,10 @@ class _Found:
         self.steps += int(solution.all_steps.sum())
         if solution.tries is not None:
             self.tries = (self.tries or 0) + int(solution.tries.sum())
-        self.changed += solution.given_kept.count(False)
+        self.changed += sum(
+            kept is False and reason != "cancelled"
+            for kept, reason in zip(solution.given_kept, solution.stop_reasons)
+        )
         self.unknown += 0 if solution.unknown is None else int(solution.unknown.sum())
         self.seconds += seconds
 
@@ -211,7 +216,7 @@ def _solve(
     found.puzzles += len(inputs["inputs"])
     started = time.monotonic()
     with ended_after(left, options.model, options.json) as steps:
-        progress = _Progress(found, steps, stream)
+        progress = _Progress(found, steps, stream, unread=options.submission is not None)
         solution = solve(
             runner,
             inputs,
@@ -231,7 +236,12 @@ def _solve(
 
 
 def _verdict(found: _Found, runner: StepRunner, model: str) -> int:
-    """The exit code of the answers, after a summary and what a reader of them has to know."""
+    """The exit code of the answers, after a summary and what a reader of them has to know.
+
+    Nothing is said of those that were cancelled for want of a reader, unless it is sure to be 6.
+    """
+    if found.reasons["cancelled"] and not found.reasons["nonfinite"]:
+        return 0
     from trm_runtime.solution import stops_text
 
     stops = stops_text(found.reasons, found.steps, found.tries)
@@ -254,17 +264,26 @@ def _verdict(found: _Found, runner: StepRunner, model: str) -> int:
 
 
 class _Progress:
-    """Writes the answers that are found, and shows how many puzzles are done."""
+    """Writes the answers that are found, and shows how many puzzles are done.
+
+    Cancels the others once nobody reads the answers, unless they are wanted `unread`.
+    """
 
     def __init__(
-        self, found: _Found, after_step: Callable[[], object], stream: Callable[[StepEvent], object]
+        self,
+        found: _Found,
+        after_step: Callable[[], object],
+        stream: Callable[[StepEvent], object],
+        *,
+        unread: bool,
     ) -> None:
         self._found, self.line = found, StatusLine()
-        self._after_step, self._stream = after_step, stream
+        self._after_step, self._stream, self._unread = after_step, stream, unread
 
-    def __call__(self, event: StepEvent) -> None:
+    def __call__(self, event: StepEvent) -> bool:
         self._after_step()
         self.line.clear()
         self._stream(event)
         self._found.done += int(event.finished.sum())
         self.line.show(f"{self._found.done} of {counted(self._found.puzzles, 'puzzle')}")
+        return self._unread or not has_no_reader()

@@ -386,6 +386,48 @@ def test_a_closed_pipe_is_no_error(toy_onnx: Path) -> None:
     assert b"Traceback" not in complaint
 
 
+def unread(*arguments: Any, both: bool = False) -> tuple[int, str]:
+    """Exit code and standard error of a command whose output, perhaps both, nobody reads."""
+    read, written = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "trm_runtime", *map(str, arguments)],
+            stdout=written, stderr=written if both else subprocess.PIPE, text=True, timeout=120,
+        )  # fmt: skip
+    finally:
+        os.close(written)
+    return done.returncode, done.stderr or ""
+
+
+@pytest.mark.parametrize("more", [[], ["--json"], ["--isolate"]])
+def test_answers_that_are_all_found_keep_their_code_without_a_reader(
+    toy_onnx: Path, tmp_path: Path, more: list[str]
+) -> None:
+    clash, kept = tmp_path / "clash.txt", tmp_path / "kept.txt"
+    clash.write_text(".123\n")
+    kept.write_text("....\n")
+    code, said = unread(toy_onnx, clash, *more)
+    assert (code, said.splitlines()[1:]) == (7, ["1 answer changes a given cell of its puzzle"])
+    assert unread(toy_onnx, clash, *more, both=True) == (7, "")
+    assert unread(toy_onnx, clash, "--deadline", 0, *more)[0] == 8
+    assert unread(toy_onnx, kept, *more)[0] == 0
+
+
+def test_a_run_that_nobody_reads_ends_before_all_is_computed(toy_onnx: Path, puzzles: Path) -> None:
+    assert unread(toy_onnx, puzzles, "--batch-size", 1) == (0, "")
+
+
+def test_a_wrong_command_keeps_its_code_without_a_reader(puzzles: Path) -> None:
+    assert unread("none.onnx", puzzles, "--json")[0] == 4
+    assert unread("none.onnx", puzzles, both=True)[0] == 4
+    assert unread("--help") == (0, "")
+
+
+def test_a_server_without_a_host_says_nothing(toy_onnx: Path) -> None:
+    assert unread("serve", toy_onnx) == (0, "")
+
+
 def shell(command: str, *files: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """`command` in a shell, `$RUN` being `python -m trm_runtime FILES`."""
     words = [sys.executable, "-m", "trm_runtime", *map(str, files)]
