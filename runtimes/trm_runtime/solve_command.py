@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 
 
 _OTHERS = ("doctor", "check", "serve")  # commands
+HOST_COMMANDS = (
+    "demo", "train", "import", "export", "onnx", "tflite", "saved-model", "c", "all", "parity",
+    "reference", "vectors", "report", "tune", "plan", "bench", "profile", "evaluate", "inspect",
+    "sign", "verify",
+)  # fmt: skip
+"""Commands of `trm-export`, and what some call `trm-export onnx`."""
 
 
 def _halt(text: str) -> str | float:
@@ -47,6 +53,11 @@ def _model(text: str) -> str:
         raise UsageError(
             "solve: there is no such file; solving needs no word: "
             "`python -m trm_runtime MODEL PUZZLES`."
+        )
+    if text in HOST_COMMANDS and not Path(text).exists():
+        name = "onnx" if text == "export" else text
+        raise UsageError(
+            f"{text}: there is no such file; it is a command of the host: `trm-export {name}`."
         )
     near = difflib.get_close_matches(text, _OTHERS, n=1)
     if near and Path(text).name == text and not Path(text).exists():
@@ -128,6 +139,10 @@ def run(options: argparse.Namespace) -> int:
     from trm_runtime.open import open_runner, runner_contract
     from trm_runtime.puzzles import arc_questions
 
+    if options.puzzles == options.identifiers == "-":
+        raise UsageError(
+            "Standard input cannot be both PUZZLES and --identifiers; give a file for one of them."
+        )
     check_threads(options.threads)
     _tries(options)
     contract = runner_contract(Path(options.model), options.engine)

@@ -251,6 +251,34 @@ def test_a_misspelt_command_is_not_taken_for_a_model(words: tuple[str, ...]) -> 
     )
 
 
+@pytest.mark.parametrize(
+    "words", [("inspect",), ("plan", "--deadline", "50ms", "m.keras"), ("parity", "m.keras", "f")]
+)
+def test_a_command_of_the_host_is_named(words: tuple[str, ...]) -> None:
+    done = run(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"Error: {words[0]}: there is no such file; it is a command of the host: "
+        f"`trm-export {words[0]}`.\n"
+    )
+
+
+def test_a_file_may_have_the_name_of_a_command_of_the_host(tmp_path: Path) -> None:
+    (tmp_path / "bench").touch()
+    done = run("bench", "none.txt", cwd=tmp_path)
+    assert done.returncode == 4
+    assert "trm-export" not in done.stderr
+
+
+def test_standard_input_is_one_thing(toy_onnx: Path) -> None:
+    done = run("none.onnx", "-", "--identifiers", "-", input=".123\n")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "Error: Standard input cannot be both PUZZLES and --identifiers; give a file for one of "
+        "them.\n"
+    )
+
+
 def test_solving_needs_no_word(toy_onnx: Path, puzzles: Path) -> None:
     done = run("solve", str(toy_onnx), str(puzzles))
     assert (done.returncode, done.stdout) == (2, "")
