@@ -29,6 +29,6 @@ def run(options: argparse.Namespace) -> int:
     """Answer until the input ends; returns the exit code."""
     from trm_runtime.servers.serving import serve_file
 
-    with suppress(BrokenPipeError):  # nobody waits for an answer any more
+    with suppress(BrokenPipeError):  # the host has ended
         serve_file(Path(options.model), options.threads, options.engine)
     return 0

@@ -253,7 +253,7 @@ def _solve(
 def _verdict(found: _Found, runner: StepRunner, model: str) -> int:
     """The exit code of the answers, after a summary and what a reader of them has to know.
 
-    Nothing is said of those that were cancelled for want of a reader, unless it is sure to be 6.
+    Without a reader, which cancels puzzles, it is 6 or 0, and only 6 has a summary.
     """
     if found.reasons["cancelled"] and not found.reasons["nonfinite"]:
         return 0
@@ -281,7 +281,7 @@ def _verdict(found: _Found, runner: StepRunner, model: str) -> int:
 class _Progress:
     """Writes the answers that are found, and shows how many puzzles are done.
 
-    Cancels the others once nobody reads the answers, unless they are wanted `unread`.
+    Cancels the others once the answers have no reader, unless they are wanted `unread`.
     """
 
     def __init__(
