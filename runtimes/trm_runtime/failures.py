@@ -80,8 +80,12 @@ def report(error: BaseException, as_json: bool) -> int:
 
     As text: `Error: ...` on stderr. With `as_json`, as `trm-export` does: `{"error": {"type",
     "message", "problems", "exit_code"}}` on stdout, unless stdout cannot be written. A document
-    that is begun there ends with this key.
+    that is begun there ends with this key. A broken pipe is no error: that of messages to a host,
+    or of a program of one's own without `prepare_streams`.
     """
+    if isinstance(error, BrokenPipeError):
+        discard(sys.stdout)
+        return 0
     unwritten = output_problem(error) if isinstance(error, OSError) else None
     code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else TRMError.exit_code
     code = getattr(error, "exit_code", code)

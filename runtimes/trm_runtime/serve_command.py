@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import suppress
 from pathlib import Path
 
 from trm_runtime.errors import exit_codes_text
@@ -29,6 +28,5 @@ def run(options: argparse.Namespace) -> int:
     """Answer until the input ends; returns the exit code."""
     from trm_runtime.servers.serving import serve_file
 
-    with suppress(BrokenPipeError):  # the host has ended
-        serve_file(Path(options.model), options.threads, options.engine)
+    serve_file(Path(options.model), options.threads, options.engine)
     return 0
