@@ -15,7 +15,7 @@ from trm_runtime import __version__, isolation
 from trm_runtime.errors import MissingExtraError, TRMError
 from trm_runtime.failures import Parser, refuse_names, report, warnings_as_lines
 from trm_runtime.memory import return_large_blocks
-from trm_runtime.streams import StatusLine, open_closed_streams
+from trm_runtime.streams import StatusLine, prepare_streams
 from trm_runtime.trust import require
 from trm_runtime.watchdog import raised_at_signals
 
@@ -33,7 +33,7 @@ def _doctor_parser() -> Parser:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code."""
-    open_closed_streams()
+    prepare_streams()
     return_large_blocks()
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser, command, given = _command(given)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from trm_runtime.errors import NonfiniteError, OldFileWarning, TRMError, UsageError
-from trm_runtime.streams import discard, has_no_reader, output_problem
+from trm_runtime.streams import discard, output_problem
 
 CHANGED_GIVENS = 7  # all puzzles are answered, but an answer changes what its puzzle gives
 OUT_OF_TIME = 8  # the deadline ended a puzzle before its model did
@@ -80,9 +80,10 @@ def report(error: BaseException, as_json: bool) -> int:
 
     As text: `Error: ...` on stderr. With `as_json`, as `trm-export` does: `{"error": {"type",
     "message", "problems", "exit_code"}}` on stdout, unless stdout cannot be written. A document
-    that is begun there ends with this key.
+    that is begun there ends with this key. A broken pipe is no error: that of messages to a host,
+    or of a program of one's own without `prepare_streams`.
     """
-    if has_no_reader(error):
+    if isinstance(error, BrokenPipeError):
         discard(sys.stdout)
         return 0
     unwritten = output_problem(error) if isinstance(error, OSError) else None

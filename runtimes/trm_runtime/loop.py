@@ -111,7 +111,7 @@ def solve(
     engine returns other tensors than the contract has.
     """
     started = time.monotonic()
-    contract = runner.contract
+    contract = _contract(runner)
     tokens = check_inputs(contract, _as_mapping(contract, inputs))
     refuse_padding(contract, tokens["inputs"])
     policy = _policy(contract, halt, max_steps, settled)
@@ -134,6 +134,13 @@ def solve(
             return asking.stopped("cancelled")
         rollout.refill()
     return asking.solution()
+
+
+def _contract(runner: StepRunner) -> StepContract:
+    contract = getattr(runner, "contract", None)
+    if not isinstance(contract, StepContract):
+        raise UsageError(f"runner: expected one of open_runner(path), got {shown(runner)}.")
+    return contract
 
 
 def _refuse_loop_options(halt: Halt, policy: HaltPolicy, contract: StepContract) -> None:

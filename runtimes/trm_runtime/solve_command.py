@@ -17,7 +17,7 @@ from trm_runtime.display import printable
 from trm_runtime.errors import NonfiniteError, UsageError, exit_codes_text
 from trm_runtime.failures import Parser, add_engine_options, answers_code, say
 from trm_runtime.message_text import counted
-from trm_runtime.streams import StatusLine
+from trm_runtime.streams import StatusLine, has_no_reader
 from trm_runtime.trust import add_options
 from trm_runtime.try_options import HALT, SIGMA, tries_asked
 
@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 
 
 _OTHERS = ("doctor", "check", "serve")  # commands
+HOST_COMMANDS = (
+    "demo", "train", "import", "export", "onnx", "tflite", "saved-model", "c", "all", "parity",
+    "reference", "vectors", "report", "tune", "plan", "bench", "profile", "evaluate", "inspect",
+    "sign", "verify",
+)  # fmt: skip
+"""Commands of `trm-export`, and what some call `trm-export onnx`."""
 
 
 def _halt(text: str) -> str | float:
@@ -47,6 +53,11 @@ def _model(text: str) -> str:
         raise UsageError(
             "solve: there is no such file; solving needs no word: "
             "`python -m trm_runtime MODEL PUZZLES`."
+        )
+    if text in HOST_COMMANDS and not Path(text).exists():
+        name = "onnx" if text == "export" else text
+        raise UsageError(
+            f"{text}: there is no such file; it is a command of the host: `trm-export {name}`."
         )
     near = difflib.get_close_matches(text, _OTHERS, n=1)
     if near and Path(text).name == text and not Path(text).exists():
@@ -128,6 +139,10 @@ def run(options: argparse.Namespace) -> int:
     from trm_runtime.open import open_runner, runner_contract
     from trm_runtime.puzzles import arc_questions
 
+    if options.puzzles == options.identifiers == "-":
+        raise UsageError(
+            "Standard input cannot be both PUZZLES and --identifiers; give a file for one of them."
+        )
     check_threads(options.threads)
     _tries(options)
     contract = runner_contract(Path(options.model), options.engine)
@@ -156,6 +171,8 @@ def run(options: argparse.Namespace) -> int:
             replace_file(Path(options.submission), submission(arc.questions, solution.answers))
         asked = inputs.get("puzzle_identifiers")
         found.identified = found.identified or bool(asked is not None and asked.any())
+        if has_no_reader():
+            break
     if stream is not None:
         stream.end()
     sys.stdout.flush()
@@ -181,7 +198,10 @@ class _Found:
         self.steps += int(solution.all_steps.sum())
         if solution.tries is not None:
             self.tries = (self.tries or 0) + int(solution.tries.sum())
-        self.changed += solution.given_kept.count(False)
+        self.changed += sum(
+            kept is False and reason != "cancelled"
+            for kept, reason in zip(solution.given_kept, solution.stop_reasons)
+        )
         self.unknown += 0 if solution.unknown is None else int(solution.unknown.sum())
         self.seconds += seconds
 
@@ -211,7 +231,7 @@ def _solve(
     found.puzzles += len(inputs["inputs"])
     started = time.monotonic()
     with ended_after(left, options.model, options.json) as steps:
-        progress = _Progress(found, steps, stream)
+        progress = _Progress(found, steps, stream, unread=options.submission is not None)
         solution = solve(
             runner,
             inputs,
@@ -231,7 +251,12 @@ def _solve(
 
 
 def _verdict(found: _Found, runner: StepRunner, model: str) -> int:
-    """The exit code of the answers, after a summary and what a reader of them has to know."""
+    """The exit code of the answers, after a summary and what a reader of them has to know.
+
+    Without a reader, which cancels puzzles, it is 6 or 0, and only 6 has a summary.
+    """
+    if found.reasons["cancelled"] and not found.reasons["nonfinite"]:
+        return 0
     from trm_runtime.solution import stops_text
 
     stops = stops_text(found.reasons, found.steps, found.tries)
@@ -254,17 +279,26 @@ def _verdict(found: _Found, runner: StepRunner, model: str) -> int:
 
 
 class _Progress:
-    """Writes the answers that are found, and shows how many puzzles are done."""
+    """Writes the answers that are found, and shows how many puzzles are done.
+
+    Cancels the others once the answers have no reader, unless they are wanted `unread`.
+    """
 
     def __init__(
-        self, found: _Found, after_step: Callable[[], object], stream: Callable[[StepEvent], object]
+        self,
+        found: _Found,
+        after_step: Callable[[], object],
+        stream: Callable[[StepEvent], object],
+        *,
+        unread: bool,
     ) -> None:
         self._found, self.line = found, StatusLine()
-        self._after_step, self._stream = after_step, stream
+        self._after_step, self._stream, self._unread = after_step, stream, unread
 
-    def __call__(self, event: StepEvent) -> None:
+    def __call__(self, event: StepEvent) -> bool:
         self._after_step()
         self.line.clear()
         self._stream(event)
         self._found.done += int(event.finished.sum())
         self.line.show(f"{self._found.done} of {counted(self._found.puzzles, 'puzzle')}")
+        return self._unread or not has_no_reader()

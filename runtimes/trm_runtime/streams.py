@@ -6,27 +6,62 @@ For command lines only; a library neither prints nor touches them. Standard libr
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from contextlib import suppress
-from typing import TextIO
+from typing import IO, Any
 
 FULL = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 """Error numbers of a full disk."""
 
+_STDOUT = 1  # its descriptor
+_unread: set[int] = set()
+"""Descriptors whose reader has closed them."""
 
-def open_closed_streams() -> None:
-    """Open the null device as stdout or stderr if a command was started without it (`>&-`).
 
-    Otherwise the stream is None, and the next file that is opened gets its descriptor. Such a
-    stdout cannot be written, see `output_problem`; messages to such a stderr are lost. What the
-    encoding of standard output lacks is from now on written with a backslash.
+class _Unread(io.FileIO):
+    """A standard stream whose rest is discarded once its reader has closed it."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            _unread.add(self.fileno())
+            discard(self)
+            return len(data)
+
+
+def prepare_streams() -> None:
+    """Make stdout and stderr of a command such that only a full or closed stdout is an error.
+
+    One that it was started without (`>&-`) becomes the null device: otherwise the stream is None,
+    and the next file that is opened gets its descriptor. Such a stdout cannot be written, see
+    `output_problem`; messages to such a stderr are lost. What is written after a reader has gone
+    away is lost too, see `has_no_reader`. What the encoding of standard output lacks is from now on
+    written with a backslash.
     """
     for name, mode in (("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
-        if getattr(sys, name) is None:
+        stream = getattr(sys, name)
+        if stream is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, mode), "w"))
+        elif stream is getattr(sys, f"__{name}__") and not stream.isatty():
+            setattr(sys, name, _without_reader(stream))
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _without_reader(stream: io.TextIOWrapper) -> io.TextIOWrapper:
+    """The same stream, which goes on without its reader."""
+    stream.flush()
+    raw: Any = _Unread(stream.fileno(), "w", closefd=False)
+    return io.TextIOWrapper(
+        raw if stream.write_through else io.BufferedWriter(raw),
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
 
 
 class StatusLine:
@@ -57,12 +92,12 @@ class StatusLine:
             sys.stderr.flush()
 
 
-def has_no_reader(error: BaseException) -> bool:
-    """Whether the reader of our output, such as `head`, has closed it."""
-    return isinstance(error, OSError) and error.errno == errno.EPIPE
+def has_no_reader() -> bool:
+    """Whether the reader of standard output, such as `head`, has closed it; known by a write."""
+    return _STDOUT in _unread
 
 
-def discard(stream: TextIO) -> None:
+def discard(stream: IO[Any]) -> None:
     """Redirect the rest to the null device, so that Python reports no error at exit."""
     with suppress(OSError, ValueError):  # a captured stream has no descriptor
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -9,13 +9,15 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from trm_runtime import isolation
 from trm_runtime.contract_rules import SHA256
 from trm_runtime.digest import tree_digest
 from trm_runtime.errors import RejectedInputError, UsageError
+from trm_runtime.message_text import shown
 from trm_runtime.signature import verify_signature
 
 HELP_SHA256 = "The SHA-256 that the file must have; of a folder as `inspect` shows it."
@@ -44,10 +46,10 @@ def require(
     `trm_runtime.signature.verify_signature` raises.
     """
     file = Path(path)
-    wanted = [sha256] if isinstance(sha256, str) else list(sha256 or ())
+    wanted = _each(sha256)
     for text in wanted:
-        if not re.fullmatch(SHA256, text.lower()):
-            raise UsageError(f"--expect-sha256: expected 64 hexadecimal digits, got {text!r:.80}.")
+        if not isinstance(text, str) or not re.fullmatch(SHA256, text.lower()):
+            raise UsageError(f"--expect-sha256: expected 64 hexadecimal digits, got {shown(text)}.")
     if wanted:
         found = tree_digest(file)
         if found not in [text.lower() for text in wanted]:
@@ -57,3 +59,10 @@ def require(
             )
     if key is not None:
         verify_signature(file, key)
+
+
+def _each(given: Any) -> list[Any]:
+    """One or several, or None, as a list."""
+    if isinstance(given, Iterable) and not isinstance(given, str):
+        return list(given)
+    return [] if given is None else [given]

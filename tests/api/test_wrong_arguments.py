@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 import trm_export as te
+from tests.importing.golden import GOLDEN
 from trm_export.errors import OtherWeightsError, RejectedInputError, TRMError, UsageError
 from trm_export.training.recipe import recipe_for
 
 NONE = "none.onnx"  # a file that nobody opens, because the refusal comes first
+CHECKPOINT = GOLDEN / "rope" / "step_10.safetensors"
 
 
 @pytest.mark.parametrize("count", [0, -5, True, "20", 1.5])
@@ -129,6 +131,19 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "steps": (lambda model: te.train("sudoku4", steps=True), "steps must be an integer, got True"),
     "train": (lambda model: te.train("sudoku4", blanks=8.0), "blanks must be a number or .*8.0"),
     "verify": (lambda model: te.verify(3, "key.pem"), "path must be the path of .*, got 3"),
+    "require sha256": (lambda model: te.require(model, sha256=3), "64 hexadecimal digits, got 3"),
+    "require one": (lambda model: te.require(model, sha256=[3]), "64 hexadecimal digits, got 3"),
+    "fit": (lambda model: te.export_c(model, "d", fit=3), "--fit: expected flash and ram .*got 3"),
+    "fit as a mapping": (
+        lambda model: te.export_c(model, "d", fit={"flash": 100_000}),
+        "--fit: expected flash and ram in bytes, .* got {'flash': 100000}",
+    ),
+    "given": (lambda model: te.import_checkpoint("none", given=[3]), r"given must be .*got \[3\]"),
+    "one given": (
+        lambda model: te.import_checkpoint(CHECKPOINT, given="colour=2"),
+        "'colour=2' is not NAME=VALUE",
+    ),
+    "null": (lambda model: te.export(model, "a\0.onnx"), "path must be a path without a null "),
     "require": (lambda model: te.require(model, key=3), "key must be the path of .*, got 3"),
     "until": (lambda model: te.train("sudoku4", until=3), "--until 3: expected a time such as"),
     "recipe": (lambda model: te.train(["x"]), r"There is no recipe for \['x'\]; choose from"),

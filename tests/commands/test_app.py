@@ -337,6 +337,12 @@ def running(word: str) -> list[str]:
     return found
 
 
+def test_the_device_knows_the_commands_of_the_host() -> None:
+    from trm_runtime.solve_command import HOST_COMMANDS
+
+    assert sorted(HOST_COMMANDS) == sorted([*COMMANDS, "export"])
+
+
 def test_commands_are_what_the_application_offers() -> None:
     assert [command.name for command in app.registered_commands] == list(COMMANDS)
     assert app_module.TOOL == "trm-export"

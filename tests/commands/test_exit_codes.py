@@ -114,6 +114,30 @@ def test_the_host_too(
     assert poisoned.read_bytes() == before
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["evaluate", "FILE", "--count", "8"], 6, "Error: "),
+        (["plan", "FILE", "--budget", "4", "--count", "8"], 6, "Error: "),
+        (["parity", str(SUDOKU4), "FILE", "--count", "2"], 5, "Try: "),
+    ],
+)
+def test_a_verdict_counts_without_a_reader(
+    poisoned: Path, words: list[str], code: int, said: str, as_json: bool
+) -> None:
+    given = [str(poisoned) if word == "FILE" else word for word in words]
+    command = [sys.executable, "-m", "trm_export", *given, *["--json"] * as_json]
+    read, written = os.pipe()
+    os.close(read)
+    with os.fdopen(written, "wb") as pipe:
+        done = subprocess.run(command, cwd=ROOT, stdout=pipe, stderr=subprocess.PIPE, text=True)
+        assert done.returncode == code
+        assert "Traceback" not in done.stderr
+        assert as_json or said in done.stderr
+        assert subprocess.run(command, cwd=ROOT, stdout=pipe, stderr=pipe).returncode == code
+
+
 @FULL
 @pytest.mark.parametrize(
     "words",

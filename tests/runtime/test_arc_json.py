@@ -105,6 +105,27 @@ def test_a_submission_has_two_attempts_for_every_question(tmp_path: Path) -> Non
     assert document["y"] == [{"attempt_1": [[0]], "attempt_2": [[0]]}]
 
 
+def test_a_submission_is_written_though_nobody_reads_the_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    from tests.runtime import graphs
+    from tests.runtime.test_command import unread
+
+    monkeypatch.setitem(graphs._CONSTANTS, "vocab", np.array(12, np.int32))
+    monkeypatch.setitem(
+        graphs._CONSTANTS, "init", np.zeros((1, 900, graphs.WIDTH), dtype=np.float32)
+    )
+    toy = graphs.build(make_contract(alphabet=ALPHABET, seq=900, vocab=12))
+    model = graphs.write(tmp_path / "arc.onnx", toy)
+    asked = write(tmp_path / "a.json", {"x": problem(*GRIDS), "y": problem(GRIDS[0])})
+    target = tmp_path / "s.json"
+    code, said = unread(model, asked, "--batch-size", 1, "--submission", target)
+    assert sorted(json.loads(target.read_text())) == ["x", "y"]
+    assert said.startswith("4 puzzles in ")
+    assert (code, "cancelled" in said) == (0, False)
+
+
 @pytest.mark.parametrize(
     ("asked", "complaint"),
     [

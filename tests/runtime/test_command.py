@@ -251,6 +251,34 @@ def test_a_misspelt_command_is_not_taken_for_a_model(words: tuple[str, ...]) -> 
     )
 
 
+@pytest.mark.parametrize(
+    "words", [("inspect",), ("plan", "--deadline", "50ms", "m.keras"), ("parity", "m.keras", "f")]
+)
+def test_a_command_of_the_host_is_named(words: tuple[str, ...]) -> None:
+    done = run(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"Error: {words[0]}: there is no such file; it is a command of the host: "
+        f"`trm-export {words[0]}`.\n"
+    )
+
+
+def test_a_file_may_have_the_name_of_a_command_of_the_host(tmp_path: Path) -> None:
+    (tmp_path / "bench").touch()
+    done = run("bench", "none.txt", cwd=tmp_path)
+    assert done.returncode == 4
+    assert "trm-export" not in done.stderr
+
+
+def test_standard_input_is_one_thing(toy_onnx: Path) -> None:
+    done = run("none.onnx", "-", "--identifiers", "-", input=".123\n")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "Error: Standard input cannot be both PUZZLES and --identifiers; give a file for one of "
+        "them.\n"
+    )
+
+
 def test_solving_needs_no_word(toy_onnx: Path, puzzles: Path) -> None:
     done = run("solve", str(toy_onnx), str(puzzles))
     assert (done.returncode, done.stdout) == (2, "")
@@ -384,6 +412,48 @@ def test_a_closed_pipe_is_no_error(toy_onnx: Path) -> None:
     assert process.returncode == 0
     assert b"Broken" not in complaint
     assert b"Traceback" not in complaint
+
+
+def unread(*arguments: Any, both: bool = False) -> tuple[int, str]:
+    """Exit code and standard error of a command whose output, perhaps both, nobody reads."""
+    read, written = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "trm_runtime", *map(str, arguments)],
+            stdout=written, stderr=written if both else subprocess.PIPE, text=True, timeout=120,
+        )  # fmt: skip
+    finally:
+        os.close(written)
+    return done.returncode, done.stderr or ""
+
+
+@pytest.mark.parametrize("more", [[], ["--json"], ["--isolate"]])
+def test_answers_that_are_all_found_keep_their_code_without_a_reader(
+    toy_onnx: Path, tmp_path: Path, more: list[str]
+) -> None:
+    clash, kept = tmp_path / "clash.txt", tmp_path / "kept.txt"
+    clash.write_text(".123\n")
+    kept.write_text("....\n")
+    code, said = unread(toy_onnx, clash, *more)
+    assert (code, said.splitlines()[1:]) == (7, ["1 answer changes a given cell of its puzzle"])
+    assert unread(toy_onnx, clash, *more, both=True) == (7, "")
+    assert unread(toy_onnx, clash, "--deadline", 0, *more)[0] == 8
+    assert unread(toy_onnx, kept, *more)[0] == 0
+
+
+def test_a_run_that_nobody_reads_ends_before_all_is_computed(toy_onnx: Path, puzzles: Path) -> None:
+    assert unread(toy_onnx, puzzles, "--batch-size", 1) == (0, "")
+
+
+def test_a_wrong_command_keeps_its_code_without_a_reader(puzzles: Path) -> None:
+    assert unread("none.onnx", puzzles, "--json")[0] == 4
+    assert unread("none.onnx", puzzles, both=True)[0] == 4
+    assert unread("--help") == (0, "")
+
+
+def test_a_server_without_a_host_says_nothing(toy_onnx: Path) -> None:
+    assert unread("serve", toy_onnx) == (0, "")
 
 
 def shell(command: str, *files: Path, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -205,6 +205,12 @@ def test_a_runner_that_breaks_its_contract_is_named() -> None:
     )
 
 
+@pytest.mark.parametrize("runner", [None, "s.onnx", 1.5])
+def test_what_is_no_runner_is_refused(runner: Any) -> None:
+    with pytest.raises(UsageError, match=r"^runner: expected one of open_runner\(path\), got "):
+        solve(runner, make_puzzles(2))
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [

@@ -19,6 +19,7 @@ import pytest
 
 from tests.runtime.fakes import FakeRunner, make_contract, make_puzzles
 from tests.runtime.graphs import write
+from tests.runtime.test_command import unread
 from trm_runtime import RejectedInputError, UsageError, initial_carry, open_runner, solve
 from trm_runtime.__main__ import main
 from trm_runtime.contract import MadeBy
@@ -417,6 +418,16 @@ def test_a_file_of_other_weights_is_not_opened(
     statuses = {rung["name"]: rung["status"] for rung in found["rungs"]}
     assert (found["same_weights"], statuses["weights"]) == (False, "failed")
     assert set(list(statuses.values())[4:]) == {"not judged"}
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_verdict_counts_without_a_reader(
+    tmp_path: Path, other_golden: Path, more: list[str]
+) -> None:
+    path = write(tmp_path / "toy.onnx")
+    code, said = unread("check", path, other_golden, *more)
+    assert code == 5
+    assert said == ("" if more else f"Try: trm-export parity 'my model.keras' {path}\n")
 
 
 def test_a_file_of_another_model_gets_no_command(

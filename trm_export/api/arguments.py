@@ -60,6 +60,8 @@ def path_of(argument: str, given: FilePath | None, usual: Path | None = None) ->
         return usual
     if not isinstance(given, str | os.PathLike):
         raise UsageError(f"{argument} must be the path of a file or folder, got {shown(given)}.")
+    if "\0" in str(given):
+        raise UsageError(f"{argument} must be a path without a null character, got {shown(given)}.")
     return Path(given)
 
 

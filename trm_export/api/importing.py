@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trm_export.api.arguments import ARTIFACTS, FilePath, path_of
+from trm_export.api.arguments import ARTIFACTS, FilePath, names_of, path_of
 from trm_export.checkpoints.torch_names import the_checkpoint
 from trm_export.files import atomic_write, refuse_overwrite, require_suffix
 from trm_runtime.display import Shown, Table
@@ -48,7 +48,7 @@ def import_checkpoint(
     checkpoint: FilePath,
     path: FilePath | None = None,
     *,
-    given: Sequence[str] = (),
+    given: str | Sequence[str] = (),
     dataset: FilePath | None = None,
     puzzle_table: str | None = None,
     force: bool = False,
@@ -60,7 +60,8 @@ def import_checkpoint(
             with ``all_config.yaml`` and ``dataset.json`` beside it or not; or the folder with one
             of these.
         path: the file to write; ``artifacts/<checkpoint>.keras`` if None.
-        given: ``"name=value"`` for settings that the folder does not have, or has wrong.
+        given: ``"name=value"`` for a setting that the folder does not have, or has wrong; or
+            several.
         dataset: another ``dataset.json``, or the folder that holds it.
         puzzle_table: for another data set, as many puzzle embeddings as that has identifiers:
             ``reset`` makes all zero, ``mean`` the mean of those in the checkpoint.
@@ -76,7 +77,7 @@ def import_checkpoint(
     from trm_export.checkpoints.keras_file import refuse_keras
     from trm_export.checkpoints.torch_names import require_reader
 
-    source = path_of("checkpoint", checkpoint)
+    source, settings = path_of("checkpoint", checkpoint), names_of("given", given)
     refuse_keras(source)
     target = path_of("path", path, ARTIFACTS / f"{named(source).stem}.keras")
     require_suffix(target, ".keras")
@@ -86,7 +87,7 @@ def import_checkpoint(
     from trm_export.importing import import_checkpoint as read
 
     beside = None if dataset is None else path_of("dataset", dataset)
-    model, report = read(source, given=given, dataset=beside, puzzle_table=puzzle_table)
+    model, report = read(source, given=settings, dataset=beside, puzzle_table=puzzle_table)
     with atomic_write(target, force=force) as temporary:
         model.save(temporary)
     return ImportResult(target, model, report)

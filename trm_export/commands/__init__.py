@@ -33,9 +33,9 @@ def _isolated() -> int:
     """The same command line in a child process, whose crash is an error."""
     from trm_export.commands.support.exits import report
     from trm_runtime import isolation
-    from trm_runtime.streams import open_closed_streams
+    from trm_runtime.streams import prepare_streams
 
-    open_closed_streams()
+    prepare_streams()
     as_json = "--json" in sys.argv
     try:
         return isolation.rerun([sys.executable, *sys.orig_argv[1:]], as_json=as_json)

@@ -27,7 +27,7 @@ from trm_export.commands.support.option_groups import grouped
 from trm_export.version import TOOL, __version__
 from trm_runtime.errors import exit_codes_text
 from trm_runtime.failures import refuse_names
-from trm_runtime.streams import has_no_reader, open_closed_streams
+from trm_runtime.streams import prepare_streams
 
 _BEGIN, _EXPORT, _CHECK = "Get a model", "Export it", "Check, tune and measure it"
 _MODULES = {
@@ -120,7 +120,7 @@ def run(arguments: Sequence[str]) -> int:
     stdout.
     """
     as_json = "--json" in arguments
-    open_closed_streams()
+    prepare_streams()
     leftovers.forget()
     try:
         if sorted(arguments) == ["--json", "--version"]:
@@ -135,11 +135,6 @@ def run(arguments: Sequence[str]) -> int:
         return INTERRUPTED
     except (Exception, KeyboardInterrupt) as error:
         return report(error, as_json)
-    except SystemExit as leaving:  # raised by Typer and Rich if the reader has closed stdout
-        reason = leaving.__context__
-        if reason is None or not has_no_reader(reason):
-            raise
-        return report(reason, as_json)
     if code == INTERRUPTED:  # Typer returns this code for a KeyboardInterrupt
         return report(KeyboardInterrupt(), as_json)
     return code if isinstance(code, int) else 0

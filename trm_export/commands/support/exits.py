@@ -14,7 +14,7 @@ from trm_export.commands.support.console import emit, print_stderr, printable, r
 from trm_export.errors import TRMError, UsageError
 from trm_runtime.failures import os_message
 from trm_runtime.isolation import explained, failed, inside, out_of_memory
-from trm_runtime.streams import discard, has_no_reader, output_problem
+from trm_runtime.streams import output_problem
 
 INTERRUPTED = 130
 _UNPARSED = re.compile(r", unable to parse string as an? \w+")  # what Typer says of a number
@@ -32,9 +32,6 @@ def report(error: BaseException, as_json: bool) -> int:
     there are any, so that stdout is always exactly one document.
     A traceback is shown only if the environment variable of `DEBUG` is set.
     """
-    if has_no_reader(error):
-        discard(sys.stdout)
-        return 0
     if os.environ.get(DEBUG):
         traceback.print_exception(error)
     if inside():

@@ -69,7 +69,7 @@ def _of(name: str, need: int, most: int | None) -> str:
 def limits_of(text: str) -> Limits:
     """The limits in ``flash=512k,ram=96k``; UsageError for anything else."""
     found: dict[str, int] = {}
-    for part in text.split(","):
+    for part in text.split(",") if isinstance(text, str) else [""]:
         match = _PART.fullmatch(part.strip())
         if match is None or match[1].lower() in found:
             raise UsageError(
