@@ -207,7 +207,7 @@ def replace_file(path: Path, text: str) -> None:
     if path.is_dir():  # also ".", which has no name
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     _refuse_special(path)
-    target = path.resolve()  # a link stays, and the file behind it is replaced
+    target = Path(os.path.realpath(path))  # a link stays, and the file behind it is replaced
     new = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         new.write_text(text, encoding="utf-8")

@@ -127,6 +127,10 @@ def test_a_pipe_is_not_replaced_and_a_link_stays(tmp_path: Path) -> None:
         assert path.read_text().startswith("3222")
         path.write_text("old")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["answers.txt", "link.txt", "pipe"]
+    loop = tmp_path / "loop.txt"
+    loop.symlink_to(loop.name)
+    write(solved(), loop)  # there is no file behind it
+    assert loop.read_text().startswith("3222")
 
 
 def test_the_example_of_the_readme_runs(
