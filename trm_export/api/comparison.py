@@ -106,10 +106,10 @@ class Comparison(Shown):
         """The document of all files, or that of the file where it is one, in JSON types."""
         one = len(self.files) == 1
         document = file_document(self.files[0]) if one else dict(self.document)
-        if self.explanations is None:
-            return json_object(document)
-        explanations = {path: found.to_json() for path, found in self.explanations.items()}
-        return json_object({**document, "explanations": explanations})
+        if self.explanations is not None:
+            told = {path: found.to_json() for path, found in self.explanations.items()}
+            document = {**document, "explanations": told}
+        return json_object(document)
 
     def _repr_html_(self) -> str:
         verdicts = (file.result.verdict for file in self.files)

@@ -79,7 +79,7 @@ class ExportResult(Shown):
         """Everything, in JSON types; with a search, the document of the search."""
         names = [field.name for field in dataclasses.fields(self) if field.name != "search"]
         own = {**{name: getattr(self, name) for name in names}, "sidecar": self.sidecar}
-        return json_object(self.search.to_json(own) if self.search else own)
+        return self.search.to_json(own) if self.search else json_object(own)
 
 
 @dataclasses.dataclass(frozen=True)

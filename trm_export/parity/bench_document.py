@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from trm_runtime import strict_json
 from trm_runtime.digest import tree_digest
 from trm_runtime.errors import unreadable
 from trm_runtime.measure import load_engine
+from trm_runtime.message_text import quoted
 from trm_runtime.regular_file import read_regular
 
 
@@ -63,7 +63,7 @@ def _row_of(document: Path, rows: Sequence[Any], file: Path, engine: str | None)
         return named[problems.index(None)]
     if not problems:
         return None
-    again = f"trm-export bench MODEL {shlex.quote(str(file))} -o bench.json"
+    again = f"trm-export bench MODEL {quoted(file)} -o bench.json"
     raise RejectedInputError(
         f"{document}: its row {file.name} is not of {file}: {problems[0]}; measure it again with "
         f"`{again}`."

@@ -31,7 +31,7 @@ from trm_export.files import (
 )
 from trm_export.training.recipe import Recipe
 from trm_export.training.run_log import logged
-from trm_export.training.run_state import SLOTS, RunState, damaged_state, read_states
+from trm_export.training.run_state import SLOTS, RunState, damaged_state, read_states, written
 from trm_export.version import TOOL
 from trm_runtime import strict_json
 from trm_runtime.message_text import counted, shown
@@ -160,7 +160,7 @@ class RunFiles:
 
     def _is_lost(self) -> bool:
         """Whether nothing is backed up of a run that has a log and is not complete."""
-        if not self.recipe.exists() or read_states(self.backup):
+        if not self.recipe.exists() or written(self.backup):
             return False
         return 0 < self._logged < self.recorded().epochs
 

@@ -52,26 +52,33 @@ class RunState:
             write_arrays(new, {**arrays, _ABOUT: text})
 
 
+def written(folder: Path) -> list[Path]:
+    """The files of states in a folder, whole or not."""
+    return [folder / slot for slot in SLOTS if (folder / slot).exists()]
+
+
 def read_states(folder: Path) -> list[RunState]:
     """The states of a folder that are whole.
 
     Raises RejectedInputError where there are files and none of them is.
     """
-    present = [slot for slot in SLOTS if (folder / slot).exists()]
-    whole = [state for state in (_state(folder / slot) for slot in present) if state is not None]
+    present = written(folder)
+    whole = [state for state in map(_state, present) if state is not None]
     if present and not whole:
         raise RejectedInputError(
-            f"{folder / present[0]}: the backup of the run is damaged; copy it again, or start a "
+            f"{present[0]}: the backup of the run is damaged; copy it again, or start a "
             "new run with --force."
         )
     return whole
 
 
 def damaged_state(folder: Path) -> Path | None:
-    """The file of a folder that cannot be read although another can; None if there is none."""
-    present = [folder / slot for slot in SLOTS if (folder / slot).exists()]
-    damaged = [path for path in present if _state(path) is None]
-    return damaged[0] if damaged and len(present) > len(damaged) else None
+    """The file that cannot be read although the other can; None without one.
+
+    Raises as `read_states` does.
+    """
+    whole = {state.slot for state in read_states(folder)}
+    return next((path for path in written(folder) if path.name not in whole), None)
 
 
 def _state(path: Path) -> RunState | None:
