@@ -45,8 +45,9 @@ _TEXTS = {  # how it ended, and the remedy
 _NOT_USABLE = "do not use it, or export it again"
 _NO_MEMORY = re.compile(  # what loaders of libraries, C++ and Python say of it
     "failed to map segment|cannot map zero-fill pages|[Cc]annot allocate memory|bad_alloc"
-    "|bad allocation|can't start new thread"
+    "|bad allocation|can't start new thread|[Ff]ailed to allocate memory"
 )
+_SPARE = 16_000_000  # bytes; with less left below the limit, any odd error is taken for its work
 
 
 def inside() -> bool:
@@ -146,8 +147,16 @@ def _lacked_memory(error: BaseException) -> bool:
     return True
 
 
-def failed(error: BaseException) -> RejectedInputError:
-    """The error in the place of a traceback of the child."""
+def failed(error: BaseException) -> TRMError:
+    """The error in the place of a traceback of the child.
+
+    Where its memory is all but used up it is the limit's: of what Python does then, not everything
+    ends in a MemoryError (a parser that gets no memory has raised ValueError).
+    """
+    try:
+        bytearray(_SPARE)
+    except MemoryError:
+        return out_of_memory()
     return RejectedInputError(
         f"The command failed on this file ({type(error).__name__}: {first_line(error)}); do not "
         "use it, or export it again."

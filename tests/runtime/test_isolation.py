@@ -135,6 +135,48 @@ def test_a_compiler_short_of_memory_calls_right_code_wrong(
     assert found is error or str(found) == NO_MEMORY
 
 
+@pytest.mark.parametrize("of_memory", [True, False])
+def test_any_error_without_memory_left_is_of_the_limit(
+    toy_onnx: Path, puzzles: Path, tmp_path: Path, of_memory: bool
+) -> None:
+    """What Python's parser raises then can be a ValueError without a file."""
+    hold = (
+        "import sys\nsys.held = []\n"
+        "try:\n    while True: sys.held.append(bytearray(1_000_000))\n"
+        "except MemoryError: pass\n"
+    )
+    code = f"{hold * of_memory}raise ValueError('no target')"
+    environment = engine(tmp_path / "site", code, "trm_runtime.loop")
+    limit = ["--isolate", "--isolate-memory", 300]
+    done = run(toy_onnx, puzzles, *limit, env=environment)
+    assert done.returncode == 4
+    failed = "The command failed on this file (ValueError: no target)"
+    assert done.stderr.startswith(f"Error: {NO_MEMORY if of_memory else failed}")
+
+
+def test_a_failure_in_the_child_has_one_type(toy_onnx: Path, tmp_path: Path) -> None:
+    puzzles = tmp_path / "puzzles.csv"
+    puzzles.write_text("puzzle,solution\n.123,1111\n")
+    environment = engine(tmp_path / "site", "raise ValueError('no target')", "trm_runtime.loop")
+    for words, module in (
+        (["evaluate", toy_onnx, "--puzzles", puzzles], "trm_export"),
+        ([toy_onnx, puzzles], "trm_runtime"),
+    ):
+        done = run(*words, "--isolate", "--json", module=module, env=environment)
+        error = json.loads(done.stdout)["error"]
+        assert (error["type"], error["exit_code"]) == ("RejectedInputError", 4)
+        assert "The command failed on this file (ValueError: no target)" in error["message"]
+
+
+def test_an_engine_without_memory_for_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "bfc_arena.cc:360 Failed to allocate memory for requested buffer of size 2097152"
+    error = RejectedInputError("onnxruntime could not run a step")
+    error.__cause__ = RuntimeError(said)
+    assert isolation.explained(error) is error
+    monkeypatch.setenv("TRM_ISOLATED_BY", str(os.getpid()))
+    assert str(isolation.explained(error)) == NO_MEMORY
+
+
 @pytest.mark.parametrize("code", ["sys.exit(1)", "import os; os._exit(1)"])
 def test_an_end_without_a_word(toy_onnx: Path, puzzles: Path, tmp_path: Path, code: str) -> None:
     environment = engine(tmp_path / "site", code)

@@ -36,6 +36,7 @@ def report(error: BaseException, as_json: bool) -> int:
         traceback.print_exception(error)
     if inside():
         error = explained(error)
+        error = error if _is_expected(error) else failed(error)
     unwritten = output_problem(error) if isinstance(error, OSError) else None
     code, message = (TRMError.exit_code, unwritten) if unwritten else _explain(error)
     problems = list(getattr(error, "problems", ()))
@@ -57,6 +58,12 @@ def report(error: BaseException, as_json: bool) -> int:
     return code
 
 
+def _is_expected(error: BaseException) -> bool:
+    """Whether the error has a message for users: ours, the system's or Typer's."""
+    expected = isinstance(error, (TRMError, OSError, KeyboardInterrupt))
+    return expected or hasattr(error, "format_message")
+
+
 def _explain(error: BaseException) -> tuple[int, str]:
     """Exit code and message, without the `problems` of an error."""
     if isinstance(error, KeyboardInterrupt):
@@ -70,9 +77,6 @@ def _explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, MemoryError):
         lacking = out_of_memory()
         return lacking.exit_code, str(lacking)
-    if inside():
-        rejected = failed(error)
-        return rejected.exit_code, str(rejected)
     bug = f"{type(error).__name__}: {error}".rstrip(": .")
     return TRMError.exit_code, f"Unexpected {bug}. This is a bug; {DEBUG}=1 shows its traceback."
 
