@@ -11,7 +11,7 @@ import hashlib
 import os
 import secrets
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -230,6 +230,17 @@ def refuse_append(path: str | os.PathLike[str]) -> None:
     with explained(Path(path)):
         if (target.is_file() or target.is_dir()) and not is_text(target):
             raise UsageError(f"{path} is no text file, so nothing is added; choose another name.")
+
+
+def remove_others(artifact: Path, documents: Collection[Path]) -> None:
+    """Removes documents of ours beside an exported file that are of the file that was there before.
+
+    `documents` are those of the new file; the contract is always one of them.
+    """
+    for ending in DOCUMENTS:
+        other = sidecar(artifact, ending)
+        if other not in documents and is_ours(other):
+            other.unlink(missing_ok=True)
 
 
 def size_on_disk(path: Path) -> int:

@@ -70,7 +70,8 @@ def test_the_whole_road(files: Path, capsys: pytest.CaptureFixture[str]) -> None
     file = files / "slow.onnx"
     assert run(["tune", str(file), *SIZE]) == 0
     captured = capsys.readouterr()
-    assert captured.out.splitlines()[-2:] == [str(file), f"{file}.json"]
+    written = [f"{file}{ending}" for ending in ("", ".json", ".measured.json")]
+    assert captured.out.splitlines()[-3:] == written
     assert "present" in captured.out
     assert "chosen" in captured.out
     assert "0 lost, 0 won" in captured.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +20,12 @@ from tests.runtime.tf_graphs import write_saved_model, write_tflite
 from trm_export.artifacts.contract_rewrite import embedded_contract, rewrite
 from trm_export.artifacts.inspection import inspect_file
 from trm_export.errors import OverwriteError, RejectedInputError, UsageError
+from trm_export.files import CALIBRATION, KEEP, sidecar
 from trm_export.halting.curve import point, settled_curve
 from trm_export.halting.trying import run_all_steps
 from trm_export.halting.tuning import refuse_loop, tune
 from trm_export.tasks import PuzzleSet
+from trm_export.version import TOOL
 from trm_runtime import HaltRule, StepContract, open_runner, solve
 from trm_runtime.drivers.tflite_file import append_contract
 from trm_runtime.puzzle_table import table_beside
@@ -264,6 +267,28 @@ def test_a_puzzle_table_goes_with_its_file(tmp_path: Path) -> None:
     assert table_beside(tmp_path / "b.onnx").read_bytes() == b"rows"
     rewrite(path, contract, path)
     assert table_beside(path).read_bytes() == b"rows"
+
+
+def test_documents_go_with_their_file_and_those_of_the_file_before_go(tmp_path: Path) -> None:
+    path, target = artifact(tmp_path, "onnx"), tmp_path / "b.onnx"
+    contract, tool = embedded_contract(path), json.dumps({"tool": TOOL})
+    sidecar(path, CALIBRATION).write_text(tool)
+    sidecar(target, KEEP).write_text(tool)
+    notes = tmp_path / "b.onnx.notes.json"
+    notes.write_text(tool)
+    rewrite(path, contract, target)
+    assert sidecar(target, CALIBRATION).read_text() == tool
+    assert not sidecar(target, KEEP).exists()
+    assert notes.exists()
+    rewrite(path, contract, path)
+    assert sidecar(path, CALIBRATION).read_text() == tool
+    sidecar(target, KEEP).write_text("mine")
+    sidecar(path, KEEP).write_text(tool)
+    with pytest.raises(OverwriteError):
+        rewrite(path, contract, target)
+    sidecar(path, KEEP).unlink()
+    rewrite(path, contract, target)
+    assert sidecar(target, KEEP).read_text() == "mine"
 
 
 def test_somebody_elses_target_and_a_damaged_file_are_refused(tmp_path: Path) -> None:

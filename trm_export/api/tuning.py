@@ -18,7 +18,6 @@ from trm_export.api.arguments import (
 from trm_export.api.judging import refuse_judge, rules_of, with_solutions
 from trm_export.artifacts.contract_rewrite import embedded_contract, refuse_rewrite, rewrite
 from trm_export.errors import NonfiniteError, UsageError
-from trm_export.files import sidecar
 from trm_export.halting.curve import Point
 from trm_export.halting.trying import calibrated_again, refuse_votes, run_all_steps, run_tries
 from trm_export.halting.tuning import Tuning, calibrated, refuse_loop
@@ -59,6 +58,8 @@ class TuneResult(Shown):
         confidence: the fitted probability that an answer is right; None if not asked for.
         dropped: whether the file's own confidence is dropped, because it was fitted at another
             threshold or number of tries and is not fitted again.
+        files: what was written: the tuned file, the contract and other documents beside it, and a
+            puzzle table; empty where nothing was.
     """
 
     artifact: Path
@@ -70,6 +71,7 @@ class TuneResult(Shown):
     again: Mapping[str, Any] | None = None
     confidence: Confidence | None = None
     dropped: bool = False
+    files: tuple[Path, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The complete curve and the choice, in JSON types."""
@@ -92,13 +94,6 @@ class TuneResult(Shown):
             **({"confidence_dropped": True} if self.dropped else {}),
         }
         return json_object(document)
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The written files: the tuned file and the contract beside it."""
-        if self.written is None:
-            return ()
-        return self.written, sidecar(self.written)
 
     @property
     def summary(self) -> str:
@@ -272,8 +267,10 @@ def tune(
     dropped = fitted is None and not found.keeps(contract.confidence, tries)
     kept = None if dropped else contract.confidence
     tuned = replace(contract, halt=found.tuned(contract.halt), confidence=fitted or kept)
-    written = not dry_run and (tuned != contract or output is not None)
-    if written:
-        rewrite(file, tuned, target, force=force)
-    place, several = target if written else None, again if tries > 1 else None
-    return TuneResult(file, contract, found, place, chosen.kind, judge, several, fitted, dropped)
+    files: tuple[Path, ...] = ()
+    if not dry_run and (tuned != contract or output is not None):
+        files = rewrite(file, tuned, target, force=force)
+    return TuneResult(
+        file, contract, found, target if files else None, chosen.kind, judge,
+        again if tries > 1 else None, fitted, dropped, files,
+    )  # fmt: skip

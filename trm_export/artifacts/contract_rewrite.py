@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from trm_export.errors import RejectedInputError
-from trm_export.files import MEASURED, refuse_overwrite, require_suffix, sidecar, write_together
+from trm_export.files import (
+    CALIBRATION,
+    KEEP,
+    MEASURED,
+    refuse_overwrite,
+    remove_others,
+    require_suffix,
+    sidecar,
+    write_together,
+)
 from trm_runtime import strict_json
 from trm_runtime.contract import StepContract
 from trm_runtime.digest import tree_digest
@@ -28,24 +37,32 @@ DIGEST = "file_sha256"
 def refuse_rewrite(artifact: Path, target: Path, *, force: bool = False) -> None:
     """Raises, before long work, what `rewrite` would raise for its target."""
     require_suffix(target, "" if artifact.is_dir() else artifact.suffix)
-    for path in (target, sidecar(target)):
+    for path in (target, sidecar(target), *_documents(artifact, target)):
         refuse_overwrite(path, force=force)
 
 
-def rewrite(artifact: Path, contract: StepContract, target: Path, *, force: bool = False) -> None:
+def rewrite(
+    artifact: Path, contract: StepContract, target: Path, *, force: bool = False
+) -> tuple[Path, ...]:
     """Writes `target`, which may be the artifact itself, under that contract, and it beside it.
 
-    Both are written or neither (`files.write_together`). A puzzle table beside the artifact goes
-    with it, and so do the errors of its steps, which another contract does not change. Raises
-    OverwriteError for a target that is not ours without `force`, RejectedInputError where the
-    contract cannot be put in.
+    What lies beside the artifact goes with it: a puzzle table, and the documents of its export,
+    because another contract changes neither its weights nor its steps. Those of a file that the
+    target replaces are removed. All are written or none (`files.write_together`).
+
+    Returns the written files, the target first. Raises OverwriteError for a target that is not ours
+    without `force`, RejectedInputError where the contract cannot be put in.
     """
     refuse_rewrite(artifact, target, force=force)
     kind = kind_of(artifact)
+    copies = {} if _same(artifact, target) else _documents(artifact, target)
+    if contract.puzzle_table_sha256 is not None and not _same(artifact, target):
+        copies[table_beside(target)] = table_beside(artifact)
+    written = {sidecar(target): contract.to_json()}
     with write_together(force=force) as writing:
-        if contract.puzzle_table_sha256 is not None and not _same(artifact, target):
-            shutil.copyfile(table_beside(artifact), writing(table_beside(target)))
-        new, beside = writing(target), writing(sidecar(target))
+        for copy, original in copies.items():
+            shutil.copyfile(original, writing(copy))
+        new = writing(target)
         _copy(artifact, new)
         kind.replace_contract(new, contract.to_json())
         if embedded_contract(new) != contract:
@@ -53,11 +70,21 @@ def rewrite(artifact: Path, contract: StepContract, target: Path, *, force: bool
                 f"{artifact}: the contract reads back differently than it was written; "
                 "nothing was changed."
             )
-        beside.write_text(contract.to_json(), encoding="utf-8")
         facts = _measured(artifact)
         if facts is not None:
             bound = {**facts, DIGEST: tree_digest(new)}
-            writing(sidecar(target, MEASURED)).write_text(json.dumps(bound) + "\n")
+            written[sidecar(target, MEASURED)] = json.dumps(bound) + "\n"
+        for path, text in written.items():
+            writing(path).write_text(text, encoding="utf-8")
+    if not _same(artifact, target):
+        remove_others(target, {**copies, **written})
+    return target, *written, *copies
+
+
+def _documents(artifact: Path, target: Path) -> dict[Path, Path]:
+    """The documents beside the artifact that hold for any copy of it, by their new places."""
+    found = {sidecar(target, ending): sidecar(artifact, ending) for ending in (CALIBRATION, KEEP)}
+    return {new: old for new, old in found.items() if old.is_file()}
 
 
 def _measured(artifact: Path) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
@@ -39,16 +39,15 @@ from trm_export.exporters.measured import measured_text
 from trm_export.exporters.puzzle_table_file import table_bytes, table_sha256
 from trm_export.exporters.shared import Shared
 from trm_export.files import (
-    DOCUMENTS,
     KEEP,
     MEASURED,
     refuse_overwrite,
+    remove_others,
     sidecar,
     size_on_disk,
     write_together,
 )
 from trm_export.model import TRM
-from trm_export.own_files import is_ours
 from trm_export.step.keras_runner import TRACING
 from trm_export.step.signature import contract_for, outgoing
 from trm_export.step.step_model import AnyModel, adapt
@@ -135,7 +134,7 @@ def produce(
         for target, text in documents.items():
             writing(target).write_text(text, encoding="utf-8")
         beside.write_text(job.contract.to_json(), encoding="utf-8")
-    _remove_others(path, documents)
+    remove_others(path, documents)
     return ExportResult(
         path, job.contract, kind.name, RECURSIONS[job.rolled], size_on_disk(path),
         written - start, ended - written, error, verdict, tuple(documents),
@@ -150,14 +149,6 @@ def _is_tuned(path: Path) -> bool:
     except TRMError:  # there is none, or one of another kind or damaged
         return False
     return (found.halt, found.confidence) != (found.halt.untuned, None)
-
-
-def _remove_others(path: Path, documents: Collection[Path]) -> None:
-    """Removes what we wrote beside the file that was there before, and this one does not have."""
-    for ending in DOCUMENTS:
-        other = sidecar(path, ending)
-        if other not in documents and is_ours(other):
-            other.unlink(missing_ok=True)
 
 
 def build(job: Job, kind: Format, path: Path) -> tuple[Job, Documents]:
