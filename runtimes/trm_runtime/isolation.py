@@ -12,7 +12,6 @@ the limits are set.
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -22,9 +21,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from trm_runtime.errors import RejectedInputError, TRMError, UsageError
+from trm_runtime.errors import MissingExtraError, RejectedInputError, TRMError, UsageError
 from trm_runtime.failures import ended_by, report
 from trm_runtime.file_kinds import folder_kind, suffix_kind
+from trm_runtime.memory_errors import lacks_memory
 from trm_runtime.message_text import first_line
 from trm_runtime.parent import end_with
 from trm_runtime.signals import handled
@@ -43,10 +43,7 @@ _TEXTS = {  # how it ended, and the remedy
     "SIGKILL": ("was killed, perhaps because memory ran out", "free some, or do not use it"),
 }
 _NOT_USABLE = "do not use it, or export it again"
-_NO_MEMORY = re.compile(  # what loaders of libraries, C++ and Python say of it
-    "failed to map segment|cannot map zero-fill pages|[Cc]annot allocate memory|bad_alloc"
-    "|bad allocation|can't start new thread|[Ff]ailed to allocate memory"
-)
+_ALLOW_MORE = f"or allow more memory with {OPTION}-memory"
 _SPARE = 16_000_000  # bytes; with less left below the limit, any odd error is taken for its work
 
 
@@ -101,7 +98,7 @@ def rerun(command: Sequence[str], *, as_json: bool = False) -> int:
     if as_json and not out and 0 < code < 256:  # every error that is reported is a document
         raise RejectedInputError(
             f"{_files(command)}: the process that opened it ended with code {code}; do not use it, "
-            f"or allow more memory with {OPTION}-memory."
+            f"{_ALLOW_MORE}."
         )
     if 0 <= code < 256:
         if out:
@@ -109,16 +106,21 @@ def rerun(command: Sequence[str], *, as_json: bool = False) -> int:
         return code
     if -code in (signal.SIGINT, signal.SIGTERM):  # before it could say so
         return report(ended_by(-code), as_json)
-    raise crashed(_files(command), -code)
+    raise crashed(_files(command), -code, limited=True)
 
 
-def crashed(what: object, number: int) -> RejectedInputError:
-    """The error for a process that a signal of that number ended."""
+def crashed(what: object, number: int, *, limited: bool = False) -> RejectedInputError:
+    """The error for a process that a signal of that number ended; `limited` if it was a child.
+
+    What gets no memory can crash, whatever limits it.
+    """
+    limited = limited or inside()
+    usable = f"do not use it, export it again, {_ALLOW_MORE}" if limited else _NOT_USABLE
     try:
         name = signal.Signals(number).name
     except ValueError:  # not POSIX
         name = f"code {abs(number)}"
-    how, remedy = _TEXTS.get(name, (f"crashed ({name})", _NOT_USABLE))
+    how, remedy = _TEXTS.get(name, (f"crashed ({name})", usable))
     return RejectedInputError(f"{what}: the process that opened it {how}; {remedy}.")
 
 
@@ -132,13 +134,15 @@ def explained(error: BaseException) -> BaseException:
         if isinstance(found, MemoryError) or (inside() and _lacked_memory(found)):
             return out_of_memory()
         found = found.__cause__ or found.__context__
+    if inside() and isinstance(error, MissingExtraError) and _is_full():
+        return out_of_memory()  # the engine is there, and could not be loaded
     return error
 
 
 def _lacked_memory(error: BaseException) -> bool:
     """Whether that error, which is no MemoryError, was for lack of memory."""
     if not isinstance(error, SyntaxError):
-        return _NO_MEMORY.search(str(error)) is not None
+        return lacks_memory(error)
     _lift()  # Python's compiler, short of memory, calls code wrong that is right
     try:
         compile(Path(error.filename or "").read_bytes(), "", "exec")
@@ -153,14 +157,21 @@ def failed(error: BaseException) -> TRMError:
     Where its memory is all but used up it is the limit's: of what Python does then, not everything
     ends in a MemoryError (a parser that gets no memory has raised ValueError).
     """
-    try:
-        bytearray(_SPARE)
-    except MemoryError:
+    if _is_full():
         return out_of_memory()
     return RejectedInputError(
         f"The command failed on this file ({type(error).__name__}: {first_line(error)}); do not "
         "use it, or export it again."
     )
+
+
+def _is_full() -> bool:
+    """Whether the memory of this process is all but used up."""
+    try:
+        bytearray(_SPARE)
+    except MemoryError:
+        return True
+    return False
 
 
 def out_of_memory() -> TRMError:

@@ -15,7 +15,8 @@ import pytest
 
 from tests.runtime.graphs import build, write
 from trm_runtime import isolation
-from trm_runtime.errors import RejectedInputError, UsageError
+from trm_runtime.drivers.refusals import cannot_open, cannot_step
+from trm_runtime.errors import MissingExtraError, RejectedInputError, UsageError
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("resource")
@@ -77,8 +78,8 @@ def test_a_crash_is_exit_code_4(
         assert (error["exit_code"], error["type"]) == (4, "RejectedInputError")
         assert error["message"].startswith(message)
     else:
-        assert done.stderr.startswith(f"Error: {message}")
-        assert done.stderr.count("\n") == 1
+        remedy = ", export it again, or allow more memory with --isolate-memory."
+        assert done.stderr == f"Error: {message}{remedy}\n"
     assert run(toy_onnx, puzzles, env=environment).returncode == -number  # without --isolate
 
 
@@ -168,13 +169,43 @@ def test_a_failure_in_the_child_has_one_type(toy_onnx: Path, tmp_path: Path) -> 
         assert "The command failed on this file (ValueError: no target)" in error["message"]
 
 
-def test_an_engine_without_memory_for_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = "bfc_arena.cc:360 Failed to allocate memory for requested buffer of size 2097152"
-    error = RejectedInputError("onnxruntime could not run a step")
-    error.__cause__ = RuntimeError(said)
+@pytest.mark.parametrize(
+    "said",
+    [
+        "bfc_arena.cc:360 Failed to allocate memory for requested buffer of size 2097152",
+        "OOM when allocating tensor with shape[2048,512] and type float",
+        "std::bad_alloc",
+        "RESOURCE_EXHAUSTED: Out of memory",
+        "Status: 1, message: could not create a primitive, in file mkl_transpose_op.cc:106",
+    ],
+)
+def test_an_engine_without_memory(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    path = Path("a.onnx")
+    error = cannot_step(path, "engine", RuntimeError(f"Graph execution error:\n{said}"))
+    assert str(error) == (
+        "a.onnx: engine has not enough memory for a step; use a smaller batch, or another device."
+    )
+    assert error.exit_code == 1
+    opening = cannot_open(path, "engine", said, "onnx")
+    assert str(opening) == "a.onnx: engine has not enough memory to open it; free some."
+    assert isolation.explained(error) is error
+    monkeypatch.setenv("TRM_ISOLATED_BY", str(os.getpid()))
+    assert [str(isolation.explained(one)) for one in (error, opening)] == [NO_MEMORY] * 2
+    other = cannot_step(path, "engine", RuntimeError("an index is out of range"))
+    assert isolation.explained(other) is other
+    assert isinstance(other, RejectedInputError)
+
+
+def test_an_engine_that_could_not_be_loaded_without_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    error = MissingExtraError("tensorflow is installed but cannot be loaded")
+    monkeypatch.setattr(isolation, "_SPARE", 1 << 60)
     assert isolation.explained(error) is error
     monkeypatch.setenv("TRM_ISOLATED_BY", str(os.getpid()))
     assert str(isolation.explained(error)) == NO_MEMORY
+    monkeypatch.setattr(isolation, "_SPARE", 1)
+    assert isolation.explained(error) is error
 
 
 @pytest.mark.parametrize("code", ["sys.exit(1)", "import os; os._exit(1)"])

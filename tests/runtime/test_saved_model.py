@@ -17,6 +17,7 @@ from trm_runtime import (
     ContractMismatchError,
     MissingExtraError,
     RejectedInputError,
+    TRMError,
     UsageError,
     initial_carry,
     open_runner,
@@ -201,18 +202,40 @@ def test_what_is_read_of_a_folder_is_bounded(toy_saved_model: Path) -> None:
     assert "trm_contract.sha256: missing or not a text file" in str(refused(toy_saved_model))
 
 
+WHERE = (
+    "Graph execution error:\n\nDetected at node g defined at (most recent call last):\n"
+    "<stack traces unavailable>\n"
+)
+GRAPH = "\t [[{{node g}}]]\nHint: none [Op:__inference_signature_wrapper_381]"
+
+
+@pytest.mark.parametrize("before", ["", WHERE])
 def test_a_failing_step_is_one_sentence(
-    toy_saved_model: Path, monkeypatch: pytest.MonkeyPatch
+    toy_saved_model: Path, monkeypatch: pytest.MonkeyPatch, before: str
 ) -> None:
     runner = SavedModelRunner(toy_saved_model)
 
     def fail(**_: Any) -> None:
-        raise tf.errors.InvalidArgumentError(None, None, "indices out of range\n\t [[Node: g]]")
+        raise tf.errors.InvalidArgumentError(None, None, f"{before}indices out of range\n{GRAPH}")
 
     monkeypatch.setattr(runner, "_call", fail)
     with pytest.raises(RejectedInputError, match="could not run a step: indices") as caught:
         solve(runner, make_puzzles(3))
     assert "\n" not in str(caught.value)
+
+
+def test_a_step_without_memory_is_told_as_that(
+    toy_saved_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = SavedModelRunner(toy_saved_model)
+
+    def fail(**_: Any) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, f"{WHERE}OOM when allocating\n{GRAPH}")
+
+    monkeypatch.setattr(runner, "_call", fail)
+    with pytest.raises(TRMError, match="TensorFlow has not enough memory for a step") as caught:
+        solve(runner, make_puzzles(3))
+    assert caught.value.exit_code == 1
 
 
 # --- the engine itself ---------------------------------------------------------------------------

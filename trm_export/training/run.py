@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,8 +40,8 @@ from trm_export.training.validation import HaltingPoint
 from trm_runtime.display import Shown, Table
 from trm_runtime.errors import TRMError, UsageError
 from trm_runtime.json_values import json_object
+from trm_runtime.memory_errors import lacks_memory
 
-_NO_MEMORY = re.compile("ResourceExhausted|RESOURCE_EXHAUSTED|not enough memory|OutOfMemory")
 """What TensorFlow, JAX and PyTorch say."""
 _NAMES = ("inputs", "labels", "puzzle_identifiers")  # of what `Task.batches` gives, in order
 
@@ -218,7 +217,7 @@ def _enough_memory(recipe: Recipe) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not isinstance(error, MemoryError) and not _NO_MEMORY.search(repr(error)):
+        if not lacks_memory(error):
             raise
         raise TRMError(
             f"There is not enough memory to train {recipe.preset} with a batch size of "

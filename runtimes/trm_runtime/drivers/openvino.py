@@ -105,7 +105,7 @@ class OpenVINORunner:
             with self._lock:
                 arrays = self._request.infer(feeds, share_inputs=True).to_tuple()  # copies
         except Exception as error:
-            raise cannot_step(self._path, "openvino", _last_line(error)) from error
+            raise cannot_step(self._path, "openvino", error, _last_line(error)) from error
         return step_output(self.contract, dict(zip(self._names, arrays)))
 
 
@@ -127,13 +127,13 @@ def _open(engine: Any, path: Path, threads: int | None, mode: str | None) -> Any
         reader = engine.frontend.FrontEndManager().load_by_framework("onnx")
         return core.compile_model(reader.convert(reader.load(str(path))), _CPU, options)
     except Exception as error:
-        raise cannot_open(path, "openvino", first_line(_last_line(error)), KIND) from error
+        raise cannot_open(path, "openvino", _last_line(error), KIND) from error
 
 
-def _last_line(error: Exception) -> Exception:
-    """An exception with the last line of openvino's; those before it name lines of its source."""
+def _last_line(error: Exception) -> str:
+    """The last line of openvino's exception; those before it name lines of its source."""
     lines = [line.strip("- ") for line in str(error).splitlines() if line.strip()]
-    return RuntimeError(lines[-1]) if lines else error
+    return first_line(RuntimeError(lines[-1]) if lines else error)
 
 
 _DTYPES = {"f32": "float32", "i32": "int32", "i8": "int8", "boolean": "bool"}

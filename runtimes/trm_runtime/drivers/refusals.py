@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trm_runtime.contract import MAX_CONTRACT_BYTES
-from trm_runtime.errors import RejectedInputError
+from trm_runtime.errors import RejectedInputError, TRMError
+from trm_runtime.memory_errors import lacks_memory
 from trm_runtime.message_text import first_line
 
 
@@ -56,16 +57,26 @@ def no_signature(
     )
 
 
-def cannot_open(path: Path, engine: str, reason: str, kind: str) -> RejectedInputError:
-    """For a file that the engine refuses."""
+def cannot_open(path: Path, engine: str, reason: str, kind: str) -> TRMError:
+    """For a file that the engine refuses, or that it has no memory for."""
+    if lacks_memory(reason):
+        return TRMError(f"{path}: {engine} has not enough memory to open it; free some.")
     return RejectedInputError(
         f"{path}: {engine} cannot open it: {reason}; update {engine}, or {again(kind)}."
     )
 
 
-def cannot_step(path: Path, engine: str, error: Exception) -> RejectedInputError:
-    """For a call that the engine could not finish."""
-    reason = first_line(error)
+def cannot_step(path: Path, engine: str, error: Exception, reason: str = "") -> TRMError:
+    """For a call that the engine could not finish, or that it has no memory for.
+
+    `reason` is for an error whose first line does not say what happened.
+    """
+    if lacks_memory(error):
+        return TRMError(
+            f"{path}: {engine} has not enough memory for a step; use a smaller batch, or another "
+            "device."
+        )
+    reason = reason or first_line(error)
     return RejectedInputError(
         f"{path}: {engine} could not run a step: {reason}; try another version of {engine}."
     )

@@ -70,8 +70,15 @@ class SavedModelRunner:
         try:
             tensors = self._call(**{name: self._tf.constant(x) for name, x in feeds.items()})
         except Exception as error:
-            raise cannot_step(self._path, "TensorFlow", error) from error
+            raise cannot_step(self._path, "TensorFlow", error, _reason(error)) from error
         return step_output(self.contract, {name: x.numpy() for name, x in tensors.items()})
+
+
+def _reason(error: Exception) -> str:
+    """The line of TensorFlow's exception before the operator's; those before it name the graph."""
+    lines = str(error).splitlines()
+    place = next((n for n, line in enumerate(lines) if line.lstrip().startswith("[[")), 0)
+    return first_line(RuntimeError(lines[place - 1]) if place else error)
 
 
 def _set_threads(tf: Any, threads: int | None) -> None:
