@@ -29,6 +29,7 @@ from trm_export.own_files import (
 from trm_export.own_folders import foreign_files
 from trm_export.version import TOOL
 from trm_runtime.file_kinds import beside, suffix_kind
+from trm_runtime.message_text import shown
 from trm_runtime.signature import is_stale, signature_beside
 from trm_runtime.streams import FULL
 
@@ -124,8 +125,11 @@ def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Pa
 
     Call it before long work, so that it fails early. Raises OverwriteError for an existing file
     that this tool did not make, and for a folder of ours with other files in it, unless `force`;
-    TargetError for what is no plain file and no folder of ours, and for a name that is too long.
+    TargetError for what is no plain file and no folder of ours, and for a name that is too long;
+    UsageError for a `force` that is neither True nor False.
     """
+    if not isinstance(force, bool):
+        raise UsageError(f"force must be True or False, got {shown(force)}.")
     target = Path(path)
     with explained(target):
         if target.is_symlink():

@@ -95,7 +95,7 @@ def kept() -> list[str]:
 def _remove_begun(folder: Path) -> None:
     """Removes a folder that holds the description of its job and nothing else."""
     with suppress(OSError):
-        (folder / JOB).unlink()
+        (folder / JOB).unlink(missing_ok=True)  # a full disk may not have held it
         folder.rmdir()
 
 

@@ -128,7 +128,7 @@ def main(arguments: Sequence[str]) -> None:
             if isinstance(report, Step):
                 print(f"step {report.number}\n{_board(report.cells)}\n", flush=True)
             else:
-                print(f"{report.reason} after {report.steps} steps")
+                print(f"{report.reason} after {report.steps} step{'s' * (report.steps != 1)}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import numpy as np
 from trm_runtime.contract import StepContract
 from trm_runtime.errors import UsageError
 from trm_runtime.failures import unfinished
+from trm_runtime.message_text import shown
 from trm_runtime.solution import UNKNOWN, Solution, StepEvent, finite_or_none
 
 Array = np.ndarray[Any, Any]
@@ -37,8 +38,13 @@ def write(
     each puzzle, its ids, and whether its given cells were kept; again a line a puzzle. There an
     unknown answer and its ids are null, and `reason` says why.
 
-    Raises UsageError for a device or a pipe, and OSError if the file cannot be written.
+    Raises UsageError for a device or a pipe, for what is no Solution, and for a target that is
+    neither a path nor a stream; OSError if the file cannot be written.
     """
+    if not isinstance(solution, Solution):
+        raise UsageError(f"solution: expected one of solve, got {shown(solution)}.")
+    if not (isinstance(target, (str, os.PathLike)) or hasattr(target, "write")):
+        raise UsageError(f"target: expected a path or a stream, got {shown(target)}.")
     if as_json is None:
         as_json = not hasattr(target, "write") and str(target).endswith(".json")
     text = io.StringIO()

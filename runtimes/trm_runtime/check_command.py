@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _LISTED = 10
 COMMAND = "--command"
-HELP_COMMAND = "a step server: the program that serves the model, as a shell would start it"
+HELP_COMMAND = "a step server: the program that serves the model and its arguments, without a shell"
 TIMEOUT = 300.0  # seconds
 HELP_TIMEOUT = f"end a step server that has not answered in this time (default {TIMEOUT:g})"
 

@@ -72,8 +72,10 @@ def step_output(contract: StepContract, tensors: Arrays) -> StepOutput:
 def initial_carry(contract: StepContract, batch: int) -> dict[str, np.ndarray[Any, Any]]:
     """The carry before the first step: each tensor (batch, ...) filled with its `fill`.
 
-    Raises UsageError for a batch that is no integer of 0 or more.
+    Raises UsageError for a batch that is no integer of 0 or more, and for what is no contract.
     """
+    if not isinstance(contract, StepContract):
+        raise UsageError(f"contract: expected that of a runner, got {shown(contract)}.")
     rows = as_integer(batch)
     if rows is None or rows < 0:
         raise UsageError(f"batch: expected an integer, 0 or more, got {shown(batch)}.")

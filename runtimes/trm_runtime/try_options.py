@@ -24,12 +24,17 @@ SIGMA = 0.2  # deviation of the noise, as in arXiv 2605.19943
 def tries_asked(tries: int, **given: Any) -> dict[str, Any]:
     """The options of `solve` about tries that a command line gives; None is one that it does not.
 
-    UsageError for one that does nothing, because a puzzle is not asked again.
+    UsageError for one that does nothing, because a puzzle is not asked again or without noise.
     """
     asked = {name: value for name, value in given.items() if value is not None}
     if asked and tries == 1:
         names = " and ".join(f"--{name}" for name in asked)
         raise UsageError(
             f"{names}: without effect while a puzzle has one try; give --tries 2 or more as well."
+        )
+    if "sigma" in asked and asked.get("vary", VARY[0]) == VARY[0]:
+        raise UsageError(
+            f"--sigma: without effect while tries differ by {VARY[0]}; give --vary noise or both "
+            "as well."
         )
     return {"tries": tries, **asked}

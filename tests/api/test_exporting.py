@@ -21,6 +21,7 @@ from trm_export.errors import OverwriteError, ParityError, UsageError
 from trm_export.exporters.shared import Shared
 from trm_export.step.step_model import adapt
 from trm_export.tasks import get_task
+from trm_runtime.contract import StepContract
 from trm_runtime.json_values import plain
 from trm_runtime.parity.few_steps import SOME
 
@@ -53,6 +54,8 @@ def test_a_model_is_a_file_or_in_memory(kind: str, model: Any, tmp_path: Path) -
     endings = ("", ".json", ".measured.json")
     assert result.files == tuple(tmp_path / f"m.onnx{ending}" for ending in endings)
     assert te.inspect(result.path).contract == result.contract
+    document = result.to_json()["contract"]  # as it is in the file
+    assert StepContract.from_json(json.dumps(document)) == result.contract
     assert result.contract.made_by.weights_sha256 == te.inspect(SOURCE).info.weights_sha256
 
 

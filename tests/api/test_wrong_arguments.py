@@ -132,6 +132,12 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "train": (lambda model: te.train("sudoku4", blanks=8.0), "blanks must be a number or .*8.0"),
     "verify": (lambda model: te.verify(3, "key.pem"), "path must be the path of .*, got 3"),
     "require sha256": (lambda model: te.require(model, sha256=3), "64 hexadecimal digits, got 3"),
+    "require nothing": (lambda model: te.require(model), "needs sha256 or key; without them not"),
+    "force": (lambda model: te.export(model, "m.onnx", force="no"), "True or False, got 'no'"),
+    "progress": (
+        lambda model: te.export(model, "m.onnx", progress=5),
+        "progress must be a function, got 5",
+    ),
     "require one": (lambda model: te.require(model, sha256=[3]), "64 hexadecimal digits, got 3"),
     "fit": (lambda model: te.export_c(model, "d", fit=3), "--fit: expected flash and ram .*got 3"),
     "fit as a mapping": (

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
@@ -316,6 +317,16 @@ def test_files_must_be_exports_of_the_model(
         RejectedInputError, match=r"other weights than .*maze9\.keras: .*fp32\.onnx; a plan chooses"
     ):
         te.plan(other, files / "sudoku4-fp32.onnx", deadline=1.0)
+
+
+def test_a_model_of_another_class_is_told_what_can_take_its_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "theirs.keras"
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(path)
+    assert run(["plan", str(path), "--budget", "8"]) == 4
+    told = " ".join(capsys.readouterr().err.split())
+    assert "An exported file can take the place of the model in a plan." in told
 
 
 def test_files_of_two_models_are_refused(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

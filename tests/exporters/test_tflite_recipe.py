@@ -56,6 +56,16 @@ def test_queries_and_keys_are_not_clipped(attending: tuple[str, ...]) -> None:
     assert found.leaving[1] == pytest.approx(largest * (MARGIN if attending else 0.8))
 
 
+@pytest.mark.filterwarnings("error")
+def test_values_beyond_half_floats_are_observed() -> None:
+    matrix = np.eye(5, dtype=np.float32)
+    arrays = [np.full((2, 4, 5), 1e6, np.float32) for _ in range(12)]
+    seen = statistics((ObservedProduct(1, "m", x, x @ matrix) for x in arrays), 12)
+    for total in seen["m"]:
+        assert (total.high == 1e6).all()
+        assert all(np.isfinite(sample).all() for sample in total.samples)
+
+
 def test_rows_of_different_size_are_told_apart() -> None:
     rng = np.random.default_rng(1)
     matrix = rng.normal(size=(6, 5)).astype(np.float32)

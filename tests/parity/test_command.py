@@ -80,6 +80,7 @@ def test_one_json_document_and_the_same_in_a_file(
     assert document == json.loads(report.read_text())
     assert (document["passed"], code) == ((True, 0) if number == 1 else (False, 5))
     assert document["puzzles"] == 6
+    assert document["device"]["flash"] == Path(files[number]).stat().st_size
     assert len(document["forced"]) == 4 * 8
     assert run(["parity", files[0], files[number], *options]) == code  # replaces its own report
 

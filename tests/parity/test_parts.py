@@ -129,6 +129,10 @@ def test_a_folder_without_a_finished_part_is_not_kept(folder: Path) -> None:
     parts = Parts(folder, {"a": 1})
     assert not [text for text in leftovers.kept() if str(folder) in text]
     assert not folder.exists()
+    Parts(folder, {"a": 1})
+    (folder / "job.json").unlink()  # as where the disk was full at its birth
+    assert not [text for text in leftovers.kept() if str(folder) in text]
+    assert not folder.exists()
     parts = Parts(folder, {"a": 1})
     parts.save("one", {"x": np.zeros(3)})
     assert [text for text in leftovers.kept() if str(folder) in text]

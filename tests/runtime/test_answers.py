@@ -113,6 +113,18 @@ def test_a_file_is_replaced_and_what_fails_leaves_nothing(tmp_path: Path) -> Non
     assert sorted(p.name for p in tmp_path.iterdir()) == ["answers.txt", "folder"]
 
 
+@pytest.mark.parametrize(
+    ("solution", "target", "said"),
+    [
+        (None, "a.txt", "solution: expected one of solve, got None"),
+        (True, 5, "target: expected a path or a stream, got 5"),
+    ],
+)
+def test_what_is_no_solution_or_no_target(solution: Any, target: Any, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        write(solved() if solution else solution, target)
+
+
 def test_a_pipe_is_not_replaced_and_a_link_stays(tmp_path: Path) -> None:
     pipe, link, path = tmp_path / "pipe", tmp_path / "link.txt", tmp_path / "answers.txt"
     os.mkfifo(pipe)

@@ -231,6 +231,7 @@ def test_what_is_no_runner_is_refused(runner: Any) -> None:
         ({"batch_size": "2"}, "batch_size: expected an integer, got '2'"),
         ({"deadline": "1"}, "deadline: expected seconds, 0 or more, got '1'"),
         ({"deadline": -(10**400)}, "deadline: expected seconds"),
+        ({"on_step": 5}, "on_step must be a function, got 5"),
         ({"halt": 10**5000}, "or a finite number, got an integer of many digits"),
     ],
 )
@@ -264,6 +265,11 @@ def test_numbers_of_numpy(given: dict[str, Any], same: dict[str, Any]) -> None:
 def test_a_carry_of_no_number_of_rows(batch: Any) -> None:
     with pytest.raises(UsageError, match=f"^batch: expected an integer, 0 or more, got {batch}"):
         initial_carry(make_contract(), batch)
+
+
+def test_a_carry_is_of_a_contract() -> None:
+    with pytest.raises(UsageError, match=r"^contract: expected that of a runner, got "):
+        initial_carry(FakeRunner(), 2)  # type: ignore[arg-type]
 
 
 def test_a_fixed_batch_cannot_be_changed() -> None:

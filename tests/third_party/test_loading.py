@@ -36,7 +36,7 @@ def refusal(path: Path, *trusted: str) -> str:
 def test_an_unknown_class_is_refused_and_told_what_to_do(their_model: ThirdPartyModel) -> None:
     text = refusal(their_model.file)
     assert "expected 'trm_export>TRM'" in text
-    assert "if you trust that package, pass --trust-module tests" in text
+    assert "if you trust that package, pass --trust-module tests to a command that has this" in text
     assert "expected one of some.other or of Keras" in refusal(their_model.file, "some.other")
 
 

@@ -94,5 +94,14 @@ def again_of(tries: int, vary: str, choose: str, seed: int, sigma: float) -> dic
     }
 
 
+def reporter(progress: Progress | None) -> Progress:
+    """What is told of the progress, or nothing; UsageError for what cannot be called."""
+    if progress is None:
+        return ignore
+    if not callable(progress):
+        raise UsageError(f"progress must be a function, got {shown(progress)}.")
+    return progress
+
+
 def ignore(done: float, note: str) -> None:
     """Discards the progress."""

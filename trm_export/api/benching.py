@@ -15,8 +15,8 @@ from trm_export.api.arguments import (
     again_of,
     counts_of,
     file_of,
-    ignore,
     path_of,
+    reporter,
     stem_of,
 )
 from trm_export.api.loading import as_step_model, refuse_model
@@ -180,7 +180,7 @@ def bench(
             `failures` instead.
     """
     count, tries = counts_of(count=count, tries=tries)
-    again = again_of(tries, vary, choose, seed, sigma)
+    again, tell = again_of(tries, vary, choose, seed, sigma), reporter(progress)
     refuse_puzzles(puzzles, task, blanks)
     named = each_once(files)
     if engine is not None and not named:
@@ -202,7 +202,7 @@ def bench(
     with scratch_folder() as folder:
         for row in _rows(found, named, Path(folder), chosen, reference, again, engine):
             entries.append(row)
-            (progress or ignore)(min(len(entries) / most, 1.0), row.file)
+            tell(min(len(entries) / most, 1.0), row.file)
     rows = tuple(row for row in entries if isinstance(row, BenchRow))
     failures = tuple(row for row in entries if isinstance(row, BenchFailure))
     document = _document(found, chosen, reference, rows, failures)

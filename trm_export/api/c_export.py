@@ -12,9 +12,9 @@ from trm_export.api.arguments import (
     Progress,
     counts_of,
     file_of,
-    ignore,
     names_of,
     path_of,
+    reporter,
     stem_of,
 )
 from trm_export.api.loading import as_step_model, refuse_model
@@ -71,7 +71,7 @@ def export_c(
     if source is not None:
         refuse_source(target, source)
     refuse_overwrite(target, force=force)
-    report = progress or ignore
+    report = reporter(progress)
     limits = None if fit is None else limits_of(fit)
     names, (tries,) = names_of("keep", keep), counts_of(tries=tries)
     refuse_model(model)

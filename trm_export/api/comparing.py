@@ -15,8 +15,8 @@ from trm_export.api.arguments import (
     again_of,
     count_or_none,
     counts_of,
-    ignore,
     path_of,
+    reporter,
 )
 from trm_export.api.comparing_files import (
     explained_files,
@@ -152,7 +152,7 @@ def compare(
             anything is computed. Not with `weights`, `explain` or `golden`, which compare them all
             the same, nor with `report`, `output` or `complete`, for which they are files that fail.
     """
-    tell = progress or ignore
+    tell = reporter(progress)
     given = {"output": output, "report": report, "golden": golden, "bench": bench}
     wanted, page, recording, timings = (
         None if path is None else path_of(name, path) for name, path in given.items()

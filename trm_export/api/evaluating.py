@@ -17,7 +17,7 @@ from trm_export.api.arguments import (
     count_or_none,
     counts_of,
     file_of,
-    ignore,
+    reporter,
     stem_of,
 )
 from trm_export.api.judging import refuse_judge, rules_of, with_solutions
@@ -192,7 +192,7 @@ def evaluate(
     refuse_judge(judge)
     refuse_puzzles(puzzles, task, blanks)
     given = given_hints(hints)
-    tell = progress or ignore
+    tell = reporter(progress)
     given = given if task is None else replace(given, task=task)
     contract, opened = _opened(model, trust, given, engine)
     found, name = boards_of(contract, task), str(file_of(model) or stem_of(model))

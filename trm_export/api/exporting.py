@@ -14,9 +14,9 @@ from trm_export.api.arguments import (
     Progress,
     counts_of,
     file_of,
-    ignore,
     names_of,
     path_of,
+    reporter,
     stem_of,
 )
 from trm_export.api.loading import as_step_model, refuse_model
@@ -143,7 +143,7 @@ def export(
     from trm_export.exporters.shared import Shared
 
     form, probes = exporter.format_named(kind), _chosen(step_model, puzzles, _SHIPPED, _OWN)
-    report = progress or ignore
+    report = reporter(progress)
 
     def tell(what: str) -> None:
         report(0.0, what)
@@ -208,7 +208,7 @@ def export_all(
     from trm_export.exporters.export_result import ExportSet
 
     entries: list[SetEntry] = []
-    report, most = progress or ignore, len(FORMATS) * len(PRECISIONS)
+    report, most = reporter(progress), len(FORMATS) * len(PRECISIONS)
     with finished_files() as finished:
         for entry in write_all(
             step_model,

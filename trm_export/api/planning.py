@@ -19,8 +19,8 @@ from trm_export.api.arguments import (
     again_of,
     count_or_none,
     counts_of,
-    ignore,
     path_of,
+    reporter,
 )
 from trm_export.api.judging import refuse_judge, rules_of, with_solutions
 from trm_export.api.plan_result import Limits, PlanResult, Run, megabytes
@@ -28,7 +28,7 @@ from trm_export.artifacts.contract_rewrite import embedded_contract
 from trm_export.artifacts.file_list import each_once
 from trm_export.artifacts.file_measures import FileMeasures, StepCost, step_cost
 from trm_export.checkpoints.keras_file import open_keras
-from trm_export.errors import NonfiniteError, RejectedInputError, UsageError
+from trm_export.errors import CheckpointError, NonfiniteError, RejectedInputError, UsageError
 from trm_export.halting.planning import Candidates, Setting, settings
 from trm_export.halting.trying import run_tries
 from trm_export.halting.tuning import refuse_loop
@@ -120,7 +120,7 @@ def plan(
     first = next(iter(contracts.values()))
     selected = select_puzzles(first, puzzles, task, blanks, count, "validation")
     chosen = with_solutions(selected, puzzles, judge)
-    started, work = time.monotonic(), _Work(chosen, task, judge, again, engine, progress or ignore)
+    started, work = time.monotonic(), _Work(chosen, task, judge, again, engine, reporter(progress))
     found = [
         (path, contract, *work.measured(path, contract, number / len(contracts)))
         for number, (path, contract) in enumerate(contracts.items())
@@ -159,7 +159,11 @@ def _contracts(model: Path, named: Sequence[Path]) -> dict[Path, StepContract]:
     """The contracts of the files to choose from, all of the same weights."""
     own = None
     if model.suffix == ".keras":
-        own = open_keras(model).info.weights_sha256
+        try:
+            own = open_keras(model).info.weights_sha256
+        except CheckpointError as error:
+            error.add_note("An exported file can take the place of the model in a plan.")
+            raise
         files = list(named) or _exports(model, own)
     else:
         files = each_once([model, *named])

@@ -16,6 +16,7 @@ from trm_export.api.arguments import (
     counts_of,
     ignore,
     path_of,
+    reporter,
     stem_of,
 )
 from trm_export.api.model_source import ModelSource
@@ -249,7 +250,7 @@ def record(
         OverwriteError: `output` was not made by this tool.
         RejectedInputError: the model or the puzzles cannot be used.
     """
-    artifact, tell = exported_file(model), progress or ignore
+    artifact, tell = exported_file(model), reporter(progress)
     named = ARTIFACTS / stem_of(model) if artifact is None else artifact
     target = path_of("output", output, sidecar(named, RECORDING))
     require_suffix(target, ".npz")
@@ -267,7 +268,7 @@ def record(
             artifact, puzzles, task, blanks, count, batch_size, control, states * _MEGABYTE
         )
         return RecordedReference(
-            target, file.into(target, force=force, progress=progress or ignore)
+            target, file.into(target, force=force, progress=reporter(progress))
         )
     job = RecordingJob(
         source,

@@ -103,7 +103,10 @@ def require(
             is what `inspect` shows.
         key: a public key; `<path>.sig` must be its signature of the file.
 
-    Raises RejectedInputError for another file, UsageError for what is no SHA-256.
+    Raises RejectedInputError for another file, UsageError for what is no SHA-256 and where neither
+    is given.
     """
+    if sha256 is None and key is None:
+        raise UsageError("require needs sha256 or key; without them nothing is checked.")
     own = None if key is None else path_of("key", key)
     trust.require(path_of("path", path), sha256=sha256, key=own)

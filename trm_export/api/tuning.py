@@ -12,8 +12,8 @@ from trm_export.api.arguments import (
     Progress,
     again_of,
     counts_of,
-    ignore,
     path_of,
+    reporter,
 )
 from trm_export.api.judging import refuse_judge, rules_of, with_solutions
 from trm_export.artifacts.contract_rewrite import embedded_contract, refuse_rewrite, rewrite
@@ -228,7 +228,7 @@ def tune(
     if points is None or not 0 <= points <= _MOST_POINTS:
         got = shown(lose)
         raise UsageError(f"--lose must be 0 to {_MOST_POINTS} points of accuracy, got {got}.")
-    tell = progress or ignore
+    tell = reporter(progress)
     count, tries = counts_of(count=count, tries=tries)
     again = again_of(tries, vary, choose, seed, sigma)
     refuse_puzzles(puzzles, task, blanks)

@@ -252,7 +252,7 @@ def _foreign(config: dict[str, Any]) -> Iterator[str]:
         if package is not None:
             yield (
                 f"its class is from the package {package!r}; if you trust that package, pass "
-                f"--trust-module {package}"
+                f"--trust-module {package} to a command that has this option"
             )
     for path, found in named_classes(inner, "config"):
         named = found.get("class_name"), found.get("registered_name")

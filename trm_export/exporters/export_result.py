@@ -78,7 +78,8 @@ class ExportResult(Shown):
     def to_json(self) -> dict[str, Any]:
         """Everything, in JSON types; with a search, the document of the search."""
         names = [field.name for field in dataclasses.fields(self) if field.name != "search"]
-        own = {**{name: getattr(self, name) for name in names}, "sidecar": self.sidecar}
+        own = {name: getattr(self, name) for name in names}
+        own |= {"contract": self.contract.document(), "sidecar": self.sidecar}
         return self.search.to_json(own) if self.search else json_object(own)
 
 
@@ -148,7 +149,11 @@ class ExportSet(Shown):
 
     def to_json(self) -> dict[str, Any]:
         """Every entry, in JSON types."""
-        return json_object({"files": self.entries})
+        files = [
+            {**vars(entry), "result": None if entry.result is None else entry.result.to_json()}
+            for entry in self.entries
+        ]
+        return json_object({"files": files})
 
 
 def _row(entry: SetEntry) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from trm_runtime.drivers.litert import allocate
 
 _SAMPLES = 12  # complete arrays that are stored of one tensor, about
 _LEAST = 1e-6  # nothing is divided by less
+_MOST = float(np.finfo(np.float16).max)  # of a stored sample
 
 
 @dataclasses.dataclass
@@ -55,7 +56,7 @@ class ActivationStatistics:
             self.squares += np.square(array)
         self.count += len(arrays)
         if sample is not None:
-            self.samples.append(arrays[sample].astype(np.float16))
+            self.samples.append(np.clip(arrays[sample], -_MOST, _MOST).astype(np.float16))
 
     @property
     def rms(self) -> Array:

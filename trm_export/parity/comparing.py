@@ -73,4 +73,5 @@ def kept_parts(
 
 def file_document(file: JudgedFile) -> dict[str, Any]:
     """The document of a comparison of one file."""
-    return {**file.result.to_json(), "tool": f"{TOOL} {__version__}", **two_hops(file)}
+    own = {"tool": f"{TOOL} {__version__}", "device": plain(file.device)}
+    return {**file.result.to_json(), **own, **two_hops(file)}

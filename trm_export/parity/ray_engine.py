@@ -86,8 +86,7 @@ def _join(ray: ModuleType, address: str) -> None:
     answers = False
     try:
         if not local:
-            _require_answer(address)
-            answers = True
+            answers = _require_answer(address)
         ray.init(**options, log_to_driver=False, logging_level="error")
     except Exception as error:  # Ray may raise anything if no cluster answers
         ray.shutdown()
@@ -97,11 +96,15 @@ def _join(ray: ModuleType, address: str) -> None:
         raise ClusterError(f"Ray {what}: {reason}{hint}.") from error
 
 
-def _require_answer(address: str) -> None:
-    """OSError if nothing listens at the address; Ray itself would wait for minutes."""
+def _require_answer(address: str) -> bool:
+    """Whether something listens at the address; False for a name without a port, such as `auto`.
+
+    OSError if nothing does; Ray itself would wait for minutes.
+    """
     host, colon, port = address.rpartition("://")[2].rpartition(":")
     if colon:
         socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
+    return bool(colon)
 
 
 def _measured_by(

@@ -42,7 +42,6 @@ from trm_runtime.errors import TRMError, UsageError
 from trm_runtime.json_values import json_object
 from trm_runtime.memory_errors import lacks_memory
 
-"""What TensorFlow, JAX and PyTorch say."""
 _NAMES = ("inputs", "labels", "puzzle_identifiers")  # of what `Task.batches` gives, in order
 
 
@@ -63,8 +62,10 @@ class TrainResult(Shown):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Those that exist."""
-        return tuple(file for file in (self.model, self.log, self.curve) if file is not None)
+        """Those that exist; the recipe, with which the run goes on, lies beside the model."""
+        recipe = None if self.recipe is None else RunFiles(self.model).recipe
+        files = self.model, self.log, self.curve, recipe
+        return tuple(file for file in files if file is not None and file.exists())
 
     @property
     def complete(self) -> bool:

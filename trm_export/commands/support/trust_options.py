@@ -46,7 +46,9 @@ class TrustOptions:
             raise UsageError(f"{isolation.OPTION} is for the command trm-export; drop it.")
         if self.isolate:
             isolation.confine(self.isolate_memory, self.isolate_seconds)
-        if not files and (self.expect_sha256 or self.verify_key):
+        if self.expect_sha256 is None and self.verify_key is None:
+            return
+        if not files:
             raise UsageError(
                 "--expect-sha256 and --verify-key are for exported files that are named; name them "
                 "after the model."
