@@ -8,6 +8,9 @@ import { TrmError } from "./errors.js";
 import * as tensors from "./tensors.js";
 import { chosenOf, noise, planTries } from "./tries.js";
 
+const OPTIONS = [
+  "halt", "maxSteps", "deadline", "slots", "onStep", "tries", "vary", "choose", "seed", "sigma",
+];
 export const STOP_REASONS = ["halted", "max_steps", "deadline", "cancelled", "nonfinite"];
 
 /** One ACT step: a call, or the passes of a block. Checks what goes in and what comes out. */
@@ -39,6 +42,7 @@ export async function step(runner, inputs, carry) {
  */
 export async function solve(runner, puzzles, options = {}) {
   const { contract } = runner;
+  refuseUnknown(options);
   const { halt = "learned", maxSteps = contract.max_steps, deadline, slots = 64, onStep } = options;
   tensors.checkInputs(contract, puzzles);
   tensors.refusePadding(contract, puzzles.inputs);
@@ -52,6 +56,13 @@ export async function solve(runner, puzzles, options = {}) {
     if ((await onStep?.(event)) === false) return rollout.solution("cancelled");
     rollout.refill();
   }
+}
+
+/** An option that does nothing would be taken for one that does. */
+function refuseUnknown(options) {
+  const unknown = Object.keys(options).filter((name) => !OPTIONS.includes(name));
+  if (!unknown.length) return;
+  throw new TrmError(`Unknown options: ${unknown.join(", ")}; choose from ${OPTIONS.join(", ")}.`, 2);
 }
 
 function checkOptions(contract, { halt, maxSteps, slots, limit }) {

@@ -71,6 +71,7 @@ for (const [name, puzzles, options, code] of [
   ["half a step", PUZZLES, { maxSteps: 1.5 }, 2],
   ["no slots", PUZZLES, { slots: 0 }, 2],
   ["a rule that is unknown", PUZZLES, { halt: "never" }, 2],
+  ["an option that is unknown", PUZZLES, { abstain: 0.5 }, 2],
 ]) {
   test(`refused before a call: ${name}`, async () => {
     const runner = fakeRunner(makeContract());
