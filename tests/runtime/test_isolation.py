@@ -148,8 +148,8 @@ def test_any_error_without_memory_left_is_of_the_limit(
     )
     code = f"{hold * of_memory}raise ValueError('no target')"
     environment = engine(tmp_path / "site", code, "trm_runtime.loop")
-    limit = ["--isolate", "--isolate-memory", 300]
-    done = run(toy_onnx, puzzles, *limit, env=environment)
+    limit = ["--isolate-memory", 300] if of_memory else []
+    done = run(toy_onnx, puzzles, "--isolate", *limit, env=environment)
     assert done.returncode == 4
     failed = "The command failed on this file (ValueError: no target)"
     assert done.stderr.startswith(f"Error: {NO_MEMORY if of_memory else failed}")
