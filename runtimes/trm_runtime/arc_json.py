@@ -1,4 +1,4 @@
-"""ARC problems as JSON, and the answers to them as a submission.
+"""ARC problems as JSON; `arc_submission` writes the answers to them.
 
 A file has one problem, `{"train": [...], "test": [...]}`, or several by name, as the challenges of
 the competition have them; a folder has one problem a file. The solutions are the `output` of the
@@ -11,7 +11,6 @@ Knows numpy; knows no engine.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from trm_runtime import strict_json
-from trm_runtime.arc_grids import COLOURS, SIDE, Grid, checked_grid, decode, encode
+from trm_runtime.arc_grids import COLOURS, SIDE, Grid, checked_grid, encode
 from trm_runtime.errors import RejectedInputError
 from trm_runtime.puzzle_source import numbered_lines
 
@@ -108,19 +107,6 @@ def _names_beside(path: Path) -> Sequence[str] | None:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise RejectedInputError(f"{file}: expected a list of the names of the problems.")
     return names
-
-
-def submission(questions: Sequence[ArcQuestion], answers: Array) -> str:
-    """The answers (N, 900) as JSON, with two equal attempts, because a model gives one answer.
-
-    An answer without a grid becomes one black cell.
-    """
-    found: dict[str, list[dict[str, Any]]] = {}
-    for question, tokens in zip(questions, answers):
-        grid = decode(tokens)
-        cells = [[0]] if grid is None else grid.tolist()
-        found.setdefault(question.problem, []).append({"attempt_1": cells, "attempt_2": cells})
-    return json.dumps(found) + "\n"
 
 
 def _problems(path: Path) -> Mapping[str, Any] | None:

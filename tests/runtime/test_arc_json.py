@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from tests.runtime.fakes import make_contract
+from tests.runtime.test_command import run, unread
 from trm_export.tasks import get_task
 from trm_export.tasks.arc_files import arc_puzzles
 from trm_runtime import RejectedInputError, StepContract
 from trm_runtime.arc_grids import decode, encode
-from trm_runtime.arc_json import ALPHABET, read_arc, submission
+from trm_runtime.arc_json import ALPHABET, read_arc
+from trm_runtime.arc_submission import submission
 from trm_runtime.puzzles import read_inputs, read_puzzles
 
 ARC = get_task("arc1")
@@ -105,25 +107,68 @@ def test_a_submission_has_two_attempts_for_every_question(tmp_path: Path) -> Non
     assert document["y"] == [{"attempt_1": [[0]], "attempt_2": [[0]]}]
 
 
-def test_a_submission_is_written_though_nobody_reads_the_answers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def arc_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small model with the boards of ARC."""
     pytest.importorskip("onnxruntime")
     from tests.runtime import graphs
-    from tests.runtime.test_command import unread
 
     monkeypatch.setitem(graphs._CONSTANTS, "vocab", np.array(12, np.int32))
     monkeypatch.setitem(
         graphs._CONSTANTS, "init", np.zeros((1, 900, graphs.WIDTH), dtype=np.float32)
     )
     toy = graphs.build(make_contract(alphabet=ALPHABET, seq=900, vocab=12))
-    model = graphs.write(tmp_path / "arc.onnx", toy)
+    return graphs.write(tmp_path / "arc.onnx", toy)
+
+
+def solved(*words: object, stdin: str | None = None) -> tuple[int, str]:
+    """Exit code and standard error of `python -m trm_runtime`."""
+    done = run(*words, input=stdin)
+    return done.returncode, done.stderr
+
+
+def test_a_submission_is_written_though_nobody_reads_the_answers(
+    tmp_path: Path, arc_model: Path
+) -> None:
     asked = write(tmp_path / "a.json", {"x": problem(*GRIDS), "y": problem(GRIDS[0])})
     target = tmp_path / "s.json"
-    code, said = unread(model, asked, "--batch-size", 1, "--submission", target)
+    code, said = unread(arc_model, asked, "--batch-size", 1, "--submission", target)
     assert sorted(json.loads(target.read_text())) == ["x", "y"]
     assert said.startswith("4 puzzles in ")
     assert (code, "cancelled" in said) == (0, False)
+
+
+def test_a_submission_replaces_nothing_but_a_submission(tmp_path: Path, arc_model: Path) -> None:
+    asked = write(tmp_path / "a_challenges.json", {"x": problem(GRIDS[0], solved=False)})
+    solutions = write(tmp_path / "a_solutions.json", {"x": [GRIDS[1]]})
+    notes = tmp_path / "notes.txt"
+    notes.write_text("mine")
+    link = tmp_path / "link.json"
+    link.symlink_to(asked)
+    for kept in (asked, solutions, arc_model, notes, link, write(tmp_path / "l.json", [{}])):
+        before = kept.read_bytes()
+        code, said = solved(arc_model, asked, "--submission", kept)
+        assert (code, said) == (
+            2,
+            f"Error: {kept}: exists and is no submission, so it is not replaced; choose another "
+            "name, or delete it first.\n",
+        )
+        assert kept.read_bytes() == before
+
+
+def test_an_old_submission_an_empty_file_and_a_link_are_replaced(
+    tmp_path: Path, arc_model: Path
+) -> None:
+    asked = write(tmp_path / "a.json", {"x": problem(GRIDS[0])})
+    empty, link, old = tmp_path / "e.json", tmp_path / "link.json", tmp_path / "old.json"
+    empty.touch()
+    link.symlink_to(old)
+    write(old, {"y": [{"attempt_1": [[0]], "attempt_2": [[0]]}]})
+    for target in (empty, link):
+        assert solved(arc_model, asked, "--submission", target)[0] == 0
+        assert [*json.loads(target.read_text())] == ["x"]
+    assert link.is_symlink()
+    assert [*json.loads(old.read_text())] == ["x"]
 
 
 @pytest.mark.parametrize(
