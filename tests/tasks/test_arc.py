@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.runtime.fakes import make_contract
 from trm_export.model import TRMConfig
 from trm_export.tasks import ArcTask, find_task, get_task
 from trm_export.tasks.arc_grids import decode
+from trm_export.tasks.selection import select_puzzles
 from trm_runtime.errors import MissingExtraError, UsageError
 
 ARC_MODEL = TRMConfig(12, 16, 2, 1.0, 900, family="paper")
@@ -91,6 +93,20 @@ class TestWithArckit:
             arc(1).puzzles("test", (899, 899))
         with pytest.raises(UsageError, match="minimal"):
             arc(1).batches(4, minimal_fraction=0.1)
+
+    @pytest.mark.parametrize(("more", "note"), [(-1, True), (0, False), (1, True)])
+    def test_only_a_model_with_the_identifiers_of_the_task_is_asked_under_them(
+        self, more: int, note: bool
+    ) -> None:
+        task = arc(1)
+        model = make_contract(
+            seq=900, vocab=12, alphabet=task.alphabet,
+            num_puzzle_identifiers=task.num_puzzle_identifiers + more,
+        )  # fmt: skip
+        for count in (1, 150):
+            found = select_puzzles(model, None, "arc1", None, count)
+            assert (found.identifiers is None) is note
+            assert found.kind.endswith("all asked under identifier 0") is note
 
     def test_an_answer_is_judged_by_its_grid(self) -> None:
         task = arc(1)

@@ -8,7 +8,7 @@ import numpy as np
 
 from trm_export.tasks.arc import ArcTask
 from trm_export.tasks.read_arrays import puzzle_set
-from trm_export.tasks.task import Boards, PuzzleSet
+from trm_export.tasks.task import Boards, PuzzleSet, has_identifiers_of
 from trm_export.tasks.tokens import TokenBoards
 from trm_runtime.arc_json import read_arc, takes_arc
 
@@ -50,7 +50,7 @@ def _fit(boards: Boards) -> bool:
 def _own_identifiers(boards: Boards, names: list[str], known: int | None) -> np.ndarray | None:
     if not isinstance(boards, ArcTask) or not boards.available:
         return None
-    if known != boards.num_puzzle_identifiers:
+    if not has_identifiers_of(boards, known):
         return None
     numbers = {problem.name: number for number, problem in enumerate(boards.problems)}
     if not all(name in numbers for name in names):

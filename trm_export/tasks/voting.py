@@ -18,8 +18,8 @@ import numpy.typing as npt
 from trm_export.errors import UsageError
 from trm_export.tasks.arc import ArcTask
 from trm_export.tasks.arc_grids import decode, encode
+from trm_export.tasks.task import has_identifiers_of
 from trm_runtime import solve
-from trm_runtime.message_text import counted
 from trm_runtime.runner import StepRunner
 from trm_runtime.tries import Candidate, tally
 
@@ -77,7 +77,7 @@ def evaluate_arc(
     problems: their indices in `task.problems`; None for all evaluation problems. copies: 1 for the
     problem without augmentation; None for all copies of the task.
 
-    Raises UsageError for more copies than the task has, or fewer identifiers than it needs.
+    Raises UsageError for more copies than the task has, or other identifiers than it has.
     """
     wanted = task.copies if copies is None else copies
     if not 1 <= wanted <= task.copies:
@@ -102,11 +102,12 @@ def evaluate_arc(
 
 def _require_identifiers(runner: StepRunner, task: ArcTask) -> None:
     known = runner.contract.num_puzzle_identifiers
-    if known is not None and known < task.num_puzzle_identifiers:
+    if known is not None and not has_identifiers_of(task, known):
         raise UsageError(
-            f"The model has {counted(known, 'puzzle identifier')}, but {task.name} with "
-            f"{task.copies} copies a problem needs {task.num_puzzle_identifiers}; use a task with "
-            "fewer copies."
+            f"Votes ask every copy of a problem under an identifier of its own: {task.name} has "
+            f"{task.num_puzzle_identifiers:,} with {task.copies} copies a problem, but the model "
+            f"has {known:,}, so it was trained on other problems or copies; choose its own "
+            "task, or evaluate without votes."
         )
 
 
