@@ -93,6 +93,15 @@ class ArcTask:
         """The ARC problems, training ones first."""
         return load_problems(self.version)
 
+    def unseen(self, split: str) -> list[int]:
+        """The indices of the evaluation problems of "validation" or "test", alternate ones."""
+        place = split_index(split)
+        return [
+            number
+            for number, problem in enumerate(self.problems)
+            if not problem.training and number % 2 == place % 2
+        ]
+
     def identifier(self, problem: int, copy: int = 0) -> int:
         """The puzzle identifier of a copy of `problems[problem]`."""
         return 1 + problem * self.copies + copy
@@ -213,14 +222,13 @@ class ArcTask:
 
     def _pairs(self, split: str) -> list[tuple[int, Pair]]:
         """(number of the problem, pair) of a split."""
-        place = split_index(split)
+        if split_index(split):
+            unseen = [(number, self.problems[number]) for number in self.unseen(split)]
+            return [(number, pair) for number, problem in unseen for pair in problem.asked]
         rows: list[tuple[int, Pair]] = []
         for number, problem in enumerate(self.problems):
-            if not place:
-                pairs = problem.shown + (problem.asked if problem.training else ())
-                rows += [(number, pair) for pair in pairs]
-            elif not problem.training and number % 2 == place % 2:
-                rows += [(number, pair) for pair in problem.asked]
+            pairs = problem.shown + (problem.asked if problem.training else ())
+            rows += [(number, pair) for pair in pairs]
         return rows
 
     def _range(self, blanks: Blanks | None) -> tuple[int, int]:

@@ -20,10 +20,11 @@ from trm_export.tasks.arc import ArcTask
 from trm_export.tasks.arc_grids import decode, encode
 from trm_export.tasks.task import has_identifiers_of
 from trm_runtime import solve
+from trm_runtime.contract import StepContract
 from trm_runtime.runner import StepRunner
 from trm_runtime.tries import Candidate, tally
 
-__all__ = ["ArcScore", "VotedGrid", "evaluate_arc"]
+__all__ = ["ArcScore", "VotedGrid", "evaluate_arc", "refuse_votes"]
 
 Grid = npt.NDArray[np.uint8]
 
@@ -80,11 +81,9 @@ def evaluate_arc(
     Raises UsageError for more copies than the task has, or other identifiers than it has.
     """
     wanted = task.copies if copies is None else copies
-    if not 1 <= wanted <= task.copies:
-        raise UsageError(f"{task.name}: copies must be 1 to {task.copies}, got {wanted}.")
+    refuse_votes(runner.contract, task, wanted)
     if problems is None:
         problems = [i for i, problem in enumerate(task.problems) if not problem.training]
-    _require_identifiers(runner, task)
     rows = [
         (number, place, copy)
         for number in problems
@@ -100,8 +99,13 @@ def evaluate_arc(
     return ArcScore(tuple(grids), wanted, float(solution.steps.mean()), solution.nonfinite)
 
 
-def _require_identifiers(runner: StepRunner, task: ArcTask) -> None:
-    known = runner.contract.num_puzzle_identifiers
+def refuse_votes(
+    contract: StepContract, task: ArcTask, copies: int, option: str = "copies"
+) -> None:
+    """UsageError for more copies than the task has, and for a model that does not know them."""
+    if not 1 <= copies <= task.copies:
+        raise UsageError(f"{task.name}: {option} must be 1 to {task.copies}, got {copies}.")
+    known = contract.num_puzzle_identifiers
     if known is not None and not has_identifiers_of(task, known):
         raise UsageError(
             f"Votes ask every copy of a problem under an identifier of its own: {task.name} has "
