@@ -89,8 +89,8 @@ class TestWithArckit:
         puzzles = arc(1).puzzles("test", (1, 9))
         assert puzzles.blanks.max() <= 9
         assert all(decode(row).size <= 9 for row in puzzles.solutions)
-        with pytest.raises(UsageError, match="has 0 test pairs with 899"):
-            arc(1).puzzles("test", (899, 899))
+        with pytest.raises(UsageError, match="has no test pair whose answer has 899 to 899 cells"):
+            arc(1).puzzles("test", (899, 899), 4)
         with pytest.raises(UsageError, match="minimal"):
             arc(1).batches(4, minimal_fraction=0.1)
 
@@ -107,6 +107,14 @@ class TestWithArckit:
             found = select_puzzles(model, None, "arc1", None, count)
             assert (found.identifiers is None) is note
             assert found.kind.endswith("all asked under identifier 0") is note
+
+    def test_a_count_is_a_maximum_because_the_set_is_fixed(self) -> None:
+        task = arc(2)
+        all_pairs = len(task.puzzles("test"))
+        assert len(task.puzzles("test", count=200)) == all_pairs < 200
+        assert len(task.puzzles("test", count=3)) == 3
+        with pytest.raises(UsageError, match="the count must be 1 or more, got 0"):
+            task.puzzles("test", count=0)
 
     def test_an_answer_is_judged_by_its_grid(self) -> None:
         task = arc(1)
