@@ -180,8 +180,15 @@ def test_an_old_submission_an_empty_file_and_a_link_are_replaced(
             "a.json: ARC problem x, test pair 1: expected a grid of 1x1 to 30x30, got "
             "rows of different lengths",
         ),
-        ([[1] * 31], "expected a grid of 1x1 to 30x30, got (1, 31)"),
-        ([], "expected a grid of 1x1 to 30x30"),
+        ([[1] * 31], "expected a grid of 1x1 to 30x30, got 1x31."),
+        ([], "expected a grid of 1x1 to 30x30, got an empty list."),
+        ([[], []], "expected a grid of 1x1 to 30x30, got empty rows."),
+        ([1, 2], "expected a grid of 1x1 to 30x30, got no list of rows."),
+        (3, "expected a grid of 1x1 to 30x30, got no list of rows."),
+        ({"a": 1}, "expected a grid of 1x1 to 30x30, got no list of rows."),
+        ([[[1]]], "expected a grid of 1x1 to 30x30, got lists in its rows."),
+        ([[True, 3], [4, 5]], "expected a grid of the colours 0 to 9, got others."),
+        ([[1.0]], "expected a grid of the colours 0 to 9, got others."),
     ],
 )
 def test_bad_grids_are_named(tmp_path: Path, asked: Any, complaint: str) -> None:
