@@ -147,14 +147,14 @@ def run(options: argparse.Namespace) -> int:
     _tries(options)
     contract = runner_contract(Path(options.model), options.engine)
     arc = arc_questions(options.puzzles, contract) if options.submission else None
-    if options.submission and arc is None:
-        raise UsageError(
-            "--submission is for ARC JSON (problems with the lists train and test) and a model of "
-            "ARC; drop it."
-        )
     if options.submission:
         refuse_target(Path(options.submission))
     groups = _groups(options, contract)
+    if options.submission and arc is None:
+        raise UsageError(
+            "--submission is for ARC JSON (problems with the lists train and test) from a file, "
+            "and a model of ARC; drop it, or give such a file."
+        )
     with StatusLine() as line:
         line.show(f"Opening {printable(Path(options.model).name)} ...")
         runner = open_runner(

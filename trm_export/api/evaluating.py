@@ -203,7 +203,7 @@ def evaluate(
     if vote is None:
         valid = rules_of(found, judge)
         selected = select_puzzles(contract, puzzles, task, blanks, count)
-        chosen = with_solutions(selected, puzzles, judge)
+        chosen = with_solutions(selected, puzzles, judge, found)
         sure = rule_for(contract, abstain)
         again = again if sure is None else {**again, "abstain": 0.0}
         solution = _solution(opened(), chosen, again, tell)
