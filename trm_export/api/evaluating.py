@@ -164,7 +164,9 @@ def evaluate(
         puzzles: see `PuzzleSource`, with solutions; shipped test puzzles if not given.
         blanks: of the shipped puzzles: a number, `minimal` or `hard`.
         count: how many puzzles, or ARC problems, at most.
-        vote: ARC: solve every grid in so many symmetries, and vote on the answers.
+        vote: ARC: solve every grid of the test problems in so many symmetries, and vote on the
+            answers. Arguments that have no effect then are refused: puzzles, blanks, judge, abstain
+            and those of tries.
         judge: `exact` compares answers with solutions; `valid` checks them by the rules of the
             task, and needs none.
         tries, vary, choose, seed, sigma: see `trm_runtime.solve`. For ARC without own puzzles,
