@@ -63,7 +63,19 @@ def checked_grid(rows: Sequence[Sequence[int]], name: str) -> Grid:
         got = "rows of different lengths" if isinstance(error, ValueError) else "huge numbers"
         raise RejectedInputError(f"{name}: expected a grid of 1x1 to 30x30, got {got}.") from None
     if grid.ndim != 2 or not 1 <= min(grid.shape) <= max(grid.shape) <= SIDE:
-        raise RejectedInputError(f"{name}: expected a grid of 1x1 to 30x30, got {grid.shape}.")
-    if grid.dtype.kind not in "iu" or grid.min() < 0 or grid.max() >= COLOURS:
+        got = _shape_in_words(grid)
+        raise RejectedInputError(f"{name}: expected a grid of 1x1 to 30x30, got {got}.")
+    whole = grid.dtype.kind in "iu" and not any(isinstance(c, bool) for row in rows for c in row)
+    if not whole or grid.min() < 0 or grid.max() >= COLOURS:
         raise RejectedInputError(f"{name}: expected a grid of the colours 0 to 9, got others.")
     return grid.astype(np.uint8)
+
+
+def _shape_in_words(grid: Grid) -> str:
+    if grid.shape == (0,):
+        return "an empty list"
+    if grid.ndim < 2:
+        return "no list of rows"
+    if not grid.size:
+        return "empty rows"
+    return "x".join(map(str, grid.shape)) if grid.ndim == 2 else "lists in its rows"

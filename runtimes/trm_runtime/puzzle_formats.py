@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Callable, Optional
 
 from trm_runtime import strict_json
-from trm_runtime.arc_json import is_arc
+from trm_runtime.arc_grids import SIDE
+from trm_runtime.arc_json import ALPHABET, is_arc, refuse_almost_arc
 from trm_runtime.board_text import BoardSigns
 from trm_runtime.errors import RejectedInputError
 from trm_runtime.message_text import counted, first_line
@@ -84,12 +85,12 @@ def _json(head: Sequence[tuple[int, str]], rest: Lines, signs: BoardSigns, name:
     texts = [line.strip() for _, line in itertools.islice(_texts(head), 2)]
     if not texts or not re.match(r"\{|\[\s*($|[\[{\"\d\]n])", texts[0]):
         return None
-    if _parsed(texts[0]) is not None and all(text[0] in "{[" for text in texts):
+    if not isinstance(_parsed(texts[0]), ValueError) and all(text[0] in "{[" for text in texts):
         each = ((f"line {number}", _parsed(line)) for number, line in _texts(rest))
         return _sized(_boards_of(each, signs, name), signs)
     numbers, text = whole_document(rest, name)
     whole = _parsed(text)
-    if whole is None:  # such as a printed NumPy array
+    if isinstance(whole, ValueError):  # such as a printed NumPy array
         lines = zip(numbers, text.split("\n"))
         found = _line_each(head, lines, signs, name) or _grids(head, lines, signs, name)
         if found is not None:
@@ -98,24 +99,21 @@ def _json(head: Sequence[tuple[int, str]], rest: Lines, signs: BoardSigns, name:
 
 
 def _parsed(text: str) -> Any:
+    """The value of a JSON text; the error of one that has none."""
     try:
         return strict_json.parse(text)
-    except ValueError:
-        return None
+    except ValueError as error:
+        return error
 
 
 def _boards_of(
     each: Iterator[tuple[str, Any]], signs: BoardSigns, name: str
 ) -> Iterator[BoardText]:
     for place, value in each:
-        if value is None:
-            raise RejectedInputError(f"{name}{' ' + place if place else ''}: not valid JSON.")
-        if is_arc(value):
-            sizes = " or ".join(map(str, signs.sizes))
-            raise RejectedInputError(
-                f"{name}: has ARC problems, but a board has the size {sizes} here; ARC needs a "
-                "model of its own."
-            )
+        if isinstance(value, ValueError):
+            where = f"{name} {place}".strip()
+            raise RejectedInputError(f"{where}: not valid JSON: {first_line(value)}.") from value
+        _refuse_arc(value, signs, name)
         found = False
         for number, (puzzle, solution) in enumerate(boards_in(value, signs, name), start=1):
             found = True
@@ -124,6 +122,23 @@ def _boards_of(
         if not found:
             names = f", got {', '.join(value)[:80]}" if isinstance(value, dict) else ""
             raise RejectedInputError(f"{name}: no puzzle in this JSON{names}; {known_names()}.")
+
+
+def _refuse_arc(value: Any, signs: BoardSigns, name: str) -> None:
+    """Raise RejectedInputError for ARC problems, which `arc_json` reads from files of their own."""
+    if SIDE * SIDE in signs.sizes and signs.alphabet in (None, ALPHABET):
+        refuse_almost_arc(value, name)
+        if is_arc(value):
+            raise RejectedInputError(
+                f"{name}: has ARC problems, which are only read from a file with one problem, or "
+                "with one object of several by name; save them so."
+            )
+    if is_arc(value):
+        sizes = " or ".join(map(str, signs.sizes))
+        raise RejectedInputError(
+            f"{name}: has ARC problems, but a board has the size {sizes} here; ARC needs a model "
+            "of its own."
+        )
 
 
 # Tables -------------------------------------------------------------------------------------------

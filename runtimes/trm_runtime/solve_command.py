@@ -133,8 +133,8 @@ def _tries(options: argparse.Namespace) -> dict[str, Any]:
 
 def run(options: argparse.Namespace) -> int:
     """Solve the puzzles, and write each answer as soon as it is found; returns the exit code."""
-    from trm_runtime.answers import Stream, refuse_place, replace_file
-    from trm_runtime.arc_json import submission
+    from trm_runtime.answers import Stream, replace_file
+    from trm_runtime.arc_submission import refuse_target, submission
     from trm_runtime.cores import check_threads
     from trm_runtime.open import open_runner, runner_contract
     from trm_runtime.puzzles import arc_questions
@@ -147,14 +147,14 @@ def run(options: argparse.Namespace) -> int:
     _tries(options)
     contract = runner_contract(Path(options.model), options.engine)
     arc = arc_questions(options.puzzles, contract) if options.submission else None
+    if options.submission:
+        refuse_target(Path(options.submission))
+    groups = _groups(options, contract)
     if options.submission and arc is None:
         raise UsageError(
-            "--submission is for ARC JSON (problems with the lists train and test) and a model of "
-            "ARC; drop it."
+            "--submission is for ARC JSON (problems with the lists train and test) from a file, "
+            "and a model of ARC; drop it, or give such a file."
         )
-    if options.submission:
-        refuse_place(Path(options.submission))
-    groups = _groups(options, contract)
     with StatusLine() as line:
         line.show(f"Opening {printable(Path(options.model).name)} ...")
         runner = open_runner(

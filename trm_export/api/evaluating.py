@@ -22,15 +22,15 @@ from trm_export.api.arguments import (
 )
 from trm_export.api.judging import refuse_judge, rules_of, with_solutions
 from trm_export.api.loading import as_step_model, refuse_model
+from trm_export.api.voting import board_of, figures_of, refuse_unused
 from trm_export.errors import NonfiniteError, UsageError
 from trm_export.halting.calibration import Calibration, coverage_table, judged
 from trm_export.step.model_facts import ModelHints, given_hints
 from trm_export.tasks import ArcTask, Blanks, PuzzleSet
-from trm_export.tasks.arc_grids import encode
 from trm_export.tasks.selection import PuzzleSource, boards_of, refuse_puzzles, select_puzzles
 from trm_export.tasks.task import Boards
 from trm_export.tasks.tokens import TokenBoards
-from trm_export.tasks.voting import ArcScore, evaluate_arc
+from trm_export.tasks.voting import evaluate_arc, refuse_votes
 from trm_runtime.certainty import check_abstain, rule_for
 from trm_runtime.display import Shown, Table
 from trm_runtime.json_values import json_object
@@ -164,7 +164,9 @@ def evaluate(
         puzzles: see `PuzzleSource`, with solutions; shipped test puzzles if not given.
         blanks: of the shipped puzzles: a number, `minimal` or `hard`.
         count: how many puzzles, or ARC problems, at most.
-        vote: ARC: solve every grid in so many symmetries, and vote on the answers.
+        vote: ARC: solve every grid of the test problems in so many symmetries, and vote on the
+            answers. Arguments that have no effect then are refused: puzzles, blanks, judge, abstain
+            and those of tries.
         judge: `exact` compares answers with solutions; `valid` checks them by the rules of the
             task, and needs none.
         tries, vary, choose, seed, sigma: see `trm_runtime.solve`. For ARC without own puzzles,
@@ -181,27 +183,29 @@ def evaluate(
             solutions, or no task that fits.
         RejectedInputError: the model or the puzzles cannot be used.
     """
-    if vote is not None and (puzzles is not None or blanks is not None):
-        raise UsageError("--vote uses all grids of a problem; drop --puzzles and --blanks.")
-    if vote is not None and abstain is not None:
-        raise UsageError("--vote has no confidence; drop --abstain.")
     count, tries = counts_of(count=count, tries=tries)
     vote = count_or_none("vote", vote)
     abstain = None if abstain is None else check_abstain(abstain)
     again = again_of(tries, vary, choose, seed, sigma)
     refuse_judge(judge)
+    if vote is not None:
+        refuse_unused(
+            "--vote", puzzles=puzzles, blanks=blanks, judge=judge, abstain=abstain, **again
+        )
     refuse_puzzles(puzzles, task, blanks)
     given = given_hints(hints)
     tell = reporter(progress)
     given = given if task is None else replace(given, task=task)
     contract, opened = _opened(model, trust, given, engine)
     found, name = boards_of(contract, task), str(file_of(model) or stem_of(model))
-    if isinstance(found, ArcTask) and puzzles is None and tries > 1 and choose == "vote":
-        vote = vote or (tries if abstain is None else None)
+    option, votes = "--tries" if vote is None else "--vote", tries > 1 and choose == "vote"
+    if votes and isinstance(found, ArcTask) and puzzles is None and abstain is None:
+        vote, unused = tries, {name: again[name] for name in ("vary", "seed", "sigma")}
+        refuse_unused("--choose vote", blanks=blanks, judge=judge, **unused)
     if vote is None:
         valid = rules_of(found, judge)
         selected = select_puzzles(contract, puzzles, task, blanks, count)
-        chosen = with_solutions(selected, puzzles, judge)
+        chosen = with_solutions(selected, puzzles, judge, found)
         sure = rule_for(contract, abstain)
         again = again if sure is None else {**again, "abstain": 0.0}
         solution = _solution(opened(), chosen, again, tell)
@@ -216,10 +220,12 @@ def evaluate(
         return Evaluation(name, found, figures, boards, chosen.kind, judge, held)
     if not isinstance(found, ArcTask):
         raise UsageError(f"--vote needs an ARC task, got {found.name}; drop --vote.")
-    problems = [i for i, problem in enumerate(found.problems) if not problem.training][:count]
+    refuse_votes(contract, found, vote, option)
+    problems = found.unseen("test")[:count]
     tell(0.0, "Solving")
     score = evaluate_arc(opened(), found, problems, copies=vote)
-    return Evaluation(name, found, _voted(score, len(problems)), _grids(score))
+    grids = tuple(Board(*board_of(one)) for one in score.asked)
+    return Evaluation(name, found, figures_of(score, len(problems)), grids)
 
 
 def _opened(
@@ -299,28 +305,3 @@ def _risk(answered: Array, right: Array) -> dict[str, Any]:
     count, wrong = int(answered.sum()), int((answered & ~right).sum())
     share = {"risk": wrong / count, "risk_interval_95": wilson(wrong, count)} if count else {}
     return {"answered": count, "wrong": wrong, "coverage": count / len(right), **share}
-
-
-def _voted(score: ArcScore, problems: int) -> dict[str, Any]:
-    return {
-        "problems": problems,
-        "grids": len(score.asked),
-        "copies": score.copies,
-        "exact_one_attempt": score.exact(1),
-        "exact_two_attempts": score.exact(2),
-        "problems_two_attempts": score.problems_solved(2),
-        "mean_steps": score.mean_steps,
-        "nonfinite": score.nonfinite,
-    }
-
-
-def _grids(score: ArcScore) -> tuple[Board, ...]:
-    return tuple(
-        Board(
-            encode(one.right),
-            encode(first.answer),
-            f"{one.problem}: {counted(first.votes, 'vote')}",
-        )
-        for one in score.asked
-        for first in one.candidates[:1]
-    )

@@ -9,6 +9,7 @@ import numpy as np
 from trm_export.errors import UsageError, refuse_unknown
 from trm_export.parity import valid_answers
 from trm_export.tasks import PuzzleSet
+from trm_export.tasks.arc_files import unsolved
 from trm_export.tasks.selection import PuzzleSource, puzzle_file
 from trm_export.tasks.task import Boards
 from trm_runtime.parity.outcomes import Valid
@@ -36,7 +37,9 @@ def rules_of(boards: Boards, judge: str) -> Valid | None:
     return valid
 
 
-def with_solutions(found: PuzzleSet, given: PuzzleSource | None, judge: str) -> PuzzleSet:
+def with_solutions(
+    found: PuzzleSet, given: PuzzleSource | None, judge: str, boards: Boards
+) -> PuzzleSet:
     """The puzzles; UsageError if the judge needs solutions, and they have none."""
     if found.labels is not None or judge == "valid":
         return found
@@ -44,7 +47,15 @@ def with_solutions(found: PuzzleSet, given: PuzzleSource | None, judge: str) -> 
         raise UsageError(
             "No shipped puzzles fit this model; give puzzles with solutions by --puzzles FILE."
         )
+    file = puzzle_file(given)
+    lacking = None if file is None else unsolved(file, boards, len(found))
+    if lacking:
+        raise UsageError(
+            f"{file} has no solution of {lacking} to compare answers with; give each test pair its "
+            "output, or put the solutions beside the challenges as a file *_solutions.json."
+        )
+    rules = ", or judge by the rules with --judge valid" * (valid_answers(boards) is not None)
     raise UsageError(
-        f"{puzzle_file(given) or 'The array of puzzles'} has no solutions to compare answers with; "
-        "give puzzles with their solutions, or judge by the rules with --judge valid."
+        f"{file or 'The array of puzzles'} has no solutions to compare answers with; give puzzles "
+        f"with their solutions{rules}."
     )

@@ -119,7 +119,7 @@ def plan(
     contracts = _contracts(path_of("model", model), each_once(files))
     first = next(iter(contracts.values()))
     selected = select_puzzles(first, puzzles, task, blanks, count, "validation")
-    chosen = with_solutions(selected, puzzles, judge)
+    chosen = with_solutions(selected, puzzles, judge, boards_of(first, task))
     started, work = time.monotonic(), _Work(chosen, task, judge, again, engine, reporter(progress))
     found = [
         (path, contract, *work.measured(path, contract, number / len(contracts)))

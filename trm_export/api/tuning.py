@@ -242,9 +242,10 @@ def tune(
     plan_tries(driven, tries, vary, choose, seed, sigma)
     if not dry_run:
         refuse_rewrite(file, target, force=force)
-    valid = rules_of(boards_of(contract, task), judge)
+    boards = boards_of(contract, task)
+    valid = rules_of(boards, judge)
     selected = select_puzzles(contract, puzzles, task, blanks, count, "validation")
-    chosen = with_solutions(selected, puzzles, judge)
+    chosen = with_solutions(selected, puzzles, judge, boards)
     runner, rules = open_runner(file), valid if judge == "valid" else None
 
     def told(done: int, total: int) -> None:

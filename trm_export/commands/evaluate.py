@@ -77,6 +77,8 @@ def evaluate(
     from trm_export.commands.support.terminal_boards import show_boards
     from trm_export.errors import NonfiniteError
 
+    if vote is not None:
+        again.refuse_with_votes()
     trust.apply([model])
     with console.progress() as advance:
         found = te.evaluate(

@@ -12,5 +12,5 @@ def probe_puzzles(model: AnyModel, count: int = 6) -> PuzzleSet:
     task = find_task(model)
     if task is not None:
         own = model.num_puzzle_identifiers
-        return task.puzzles("validation", count=count).without_foreign(own)
+        return task.puzzles("validation", count=count).without_foreign(task, own)
     return random_rows(model.vocab_size, model.seq_len, count, model.alphabet)

@@ -33,7 +33,6 @@ from trm_export.tasks.task import (
 from trm_runtime.contract import Symmetries
 from trm_runtime.errors import UsageError
 from trm_runtime.judging import exact, without_padding
-from trm_runtime.message_text import counted
 
 __all__ = ["ARCS", "ArcTask"]
 
@@ -93,6 +92,15 @@ class ArcTask:
         """The ARC problems, training ones first."""
         return load_problems(self.version)
 
+    def unseen(self, split: str) -> list[int]:
+        """The indices of the evaluation problems of "validation" or "test", alternate ones."""
+        place = split_index(split)
+        return [
+            number
+            for number, problem in enumerate(self.problems)
+            if not problem.training and number % 2 == place % 2
+        ]
+
     def identifier(self, problem: int, copy: int = 0) -> int:
         """The puzzle identifier of a copy of `problems[problem]`."""
         return 1 + problem * self.copies + copy
@@ -110,20 +118,23 @@ class ArcTask:
 
         split: "train" has the pairs of training: all that show a rule, and the asked pairs of
         training problems; "validation" and "test" have the asked pairs of alternate evaluation
-        problems. blanks: cells of the answer's grid. count: None gives all pairs.
+        problems. blanks: cells of the answer's grid. count: None gives all pairs, and a number
+        at most so many, because the set is fixed.
+
+        Raises UsageError for an unknown split, and where there is no such pair.
         """
         least, most = self._range(blanks)
         rows = [
             (problem, pair) for problem, pair in self._pairs(split) if least <= pair[1].size <= most
         ]
-        wanted = len(rows) if count is None else count
-        if not 1 <= wanted <= len(rows):
-            pairs = counted(len(rows), f"{split} pair")
+        if not rows:
             raise UsageError(
-                f"{self.name} has {pairs} with {least} to {most} cells; ask for that many or "
-                f"fewer, got {wanted}."
+                f"{self.name} has no {split} pair whose answer has {least} to {most} cells; choose "
+                "other blanks."
             )
-        order = np.random.default_rng((seed, split_index(split))).permutation(len(rows))[:wanted]
+        if count is not None and count < 1:
+            raise UsageError(f"{self.name}: the count must be 1 or more, got {count}.")
+        order = np.random.default_rng((seed, split_index(split))).permutation(len(rows))[:count]
         chosen = [rows[row] for row in order.tolist()]
         return PuzzleSet(
             np.stack([encode(pair[0]) for _, pair in chosen]),
@@ -213,14 +224,13 @@ class ArcTask:
 
     def _pairs(self, split: str) -> list[tuple[int, Pair]]:
         """(number of the problem, pair) of a split."""
-        place = split_index(split)
+        if split_index(split):
+            unseen = [(number, self.problems[number]) for number in self.unseen(split)]
+            return [(number, pair) for number, problem in unseen for pair in problem.asked]
         rows: list[tuple[int, Pair]] = []
         for number, problem in enumerate(self.problems):
-            if not place:
-                pairs = problem.shown + (problem.asked if problem.training else ())
-                rows += [(number, pair) for pair in pairs]
-            elif not problem.training and number % 2 == place % 2:
-                rows += [(number, pair) for pair in problem.asked]
+            pairs = problem.shown + (problem.asked if problem.training else ())
+            rows += [(number, pair) for pair in pairs]
         return rows
 
     def _range(self, blanks: Blanks | None) -> tuple[int, int]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from trm_export.tasks.arc import ArcTask
 from trm_export.tasks.read_arrays import puzzle_set
-from trm_export.tasks.task import Boards, PuzzleSet
+from trm_export.tasks.task import Boards, PuzzleSet, has_identifiers_of
 from trm_export.tasks.tokens import TokenBoards
-from trm_runtime.arc_json import read_arc, takes_arc
+from trm_runtime.arc_json import ArcQuestions, read_arc, takes_arc
 
-__all__ = ["arc_puzzles"]
+__all__ = ["arc_puzzles", "unsolved"]
 
 
 def arc_puzzles(
@@ -23,22 +24,31 @@ def arc_puzzles(
     known: the identifiers of the model. A model that has those of the task knows its problems by
     name, without an `identifiers.json`.
     """
-    if not _fit(boards):
-        return None
-    found = read_arc(path)
+    found = _first(path, boards, limit)
     if found is None:
         return None
-    names = [question.problem for question in found.questions][:limit]
-    own = _own_identifiers(boards, names, known) if found.identifiers is None else found.identifiers
-    labels = found.labels
-    chosen = puzzle_set(boards, found.inputs[:limit], None if labels is None else labels[:limit])
-    return PuzzleSet(
-        chosen.inputs,
-        chosen.labels,
-        chosen.blanks,
-        identifiers=None if own is None else own[:limit],
-        padded=True,
-    )
+    names, own = [question.problem for question in found.questions], found.identifiers
+    own = _own_identifiers(boards, names, known) if own is None else own
+    chosen = puzzle_set(boards, found.inputs, found.labels)
+    return replace(chosen, identifiers=own, padded=True)
+
+
+def unsolved(path: Path, boards: Boards, limit: int) -> str:
+    """Which of the first questions of ARC JSON has no solution, in words; "" if none lacks one."""
+    found = _first(path, boards, limit)
+    lacking = [one for one in found.questions if one.solution is None] if found else []
+    if not lacking:
+        return ""
+    more = f" and {len(lacking) - 1:,} more" if len(lacking) > 1 else ""
+    return f"ARC problem {lacking[0].problem}, test pair {lacking[0].number + 1}{more},"
+
+
+def _first(path: Path, boards: Boards, limit: int | None) -> ArcQuestions | None:
+    found = read_arc(path) if _fit(boards) else None
+    if found is None:
+        return None
+    own = None if found.identifiers is None else found.identifiers[:limit]
+    return ArcQuestions(found.questions[:limit], own)
 
 
 def _fit(boards: Boards) -> bool:
@@ -50,7 +60,7 @@ def _fit(boards: Boards) -> bool:
 def _own_identifiers(boards: Boards, names: list[str], known: int | None) -> np.ndarray | None:
     if not isinstance(boards, ArcTask) or not boards.available:
         return None
-    if known != boards.num_puzzle_identifiers:
+    if not has_identifiers_of(boards, known):
         return None
     numbers = {problem.name: number for number, problem in enumerate(boards.problems)}
     if not all(name in numbers for name in names):

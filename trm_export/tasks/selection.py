@@ -123,7 +123,7 @@ def _selected(
     if task is None:
         return random_rows(contract.vocab_size, contract.seq_len, count, contract.alphabet)
     shipped = shipped_puzzles(task, blanks, count, split)
-    return shipped.without_foreign(contract.num_puzzle_identifiers)
+    return shipped.without_foreign(task, contract.num_puzzle_identifiers)
 
 
 def boards_of(model: PuzzleTaker, name: str | None = None) -> Task | TokenBoards:

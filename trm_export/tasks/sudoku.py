@@ -108,8 +108,10 @@ class SudokuTask:
         fits = bases.minimal if isinstance(blanks, str) else _fitting(bases, least, most)
         available = int(fits.sum())
         wanted = available if count is None else count
+        chosen = "" if blanks is None else f" for blanks={blanks}"
+        if not available:
+            raise UsageError(f"{self.name} has no {split} puzzle{chosen}; choose other blanks.")
         if not 1 <= wanted <= available:
-            chosen = "" if blanks is None else f" for blanks={blanks}"
             raise UsageError(
                 f"{self.name} has {counted(available, f'{split} puzzle')}{chosen}; ask for that "
                 f"many or fewer, or other blanks, got {wanted}."

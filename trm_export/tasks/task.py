@@ -31,6 +31,7 @@ __all__ = [
     "Task",
     "blanks_span",
     "blanks_within",
+    "has_identifiers_of",
     "random_rows",
     "split_index",
     "text_of",
@@ -137,10 +138,11 @@ class PuzzleSet:
             return self
         return replace(self, kind=f"{self.kind}, {UNDER_0}")
 
-    def without_foreign(self, num_puzzle_identifiers: int | None) -> PuzzleSet:
-        """Without identifiers if the model has fewer: it was trained on others than the shipped."""
-        own, known = self.identifiers, num_puzzle_identifiers or 0
-        return replace(self, identifiers=None) if own is not None and own.max() >= known else self
+    def without_foreign(self, task: Boards, num_puzzle_identifiers: int | None) -> PuzzleSet:
+        """Without the identifiers of the task if a model with so many has others."""
+        if self.identifiers is None or has_identifiers_of(task, num_puzzle_identifiers):
+            return self
+        return replace(self, identifiers=None)
 
 
 @dataclass(frozen=True)
@@ -238,6 +240,14 @@ class Boards(Protocol):
     def ambiguous(self, inputs: Tokens) -> Bools:
         """(N, S) tokens -> (N,) bool: the puzzles that are known to have several solutions."""
         ...
+
+
+def has_identifiers_of(boards: Boards, num_puzzle_identifiers: int | None) -> bool:
+    """Whether a model with so many identifiers has those of a task, and knows its puzzles by them.
+
+    With more or fewer it was trained on other puzzles, or on other copies of them.
+    """
+    return num_puzzle_identifiers == boards.num_puzzle_identifiers
 
 
 class Task(Boards, Protocol):

@@ -18,12 +18,13 @@ import numpy.typing as npt
 from trm_export.errors import UsageError
 from trm_export.tasks.arc import ArcTask
 from trm_export.tasks.arc_grids import decode, encode
+from trm_export.tasks.task import has_identifiers_of
 from trm_runtime import solve
-from trm_runtime.message_text import counted
+from trm_runtime.contract import StepContract
 from trm_runtime.runner import StepRunner
 from trm_runtime.tries import Candidate, tally
 
-__all__ = ["ArcScore", "VotedGrid", "evaluate_arc"]
+__all__ = ["ArcScore", "VotedGrid", "evaluate_arc", "refuse_votes"]
 
 Grid = npt.NDArray[np.uint8]
 
@@ -77,14 +78,12 @@ def evaluate_arc(
     problems: their indices in `task.problems`; None for all evaluation problems. copies: 1 for the
     problem without augmentation; None for all copies of the task.
 
-    Raises UsageError for more copies than the task has, or fewer identifiers than it needs.
+    Raises UsageError for more copies than the task has, or other identifiers than it has.
     """
     wanted = task.copies if copies is None else copies
-    if not 1 <= wanted <= task.copies:
-        raise UsageError(f"{task.name}: copies must be 1 to {task.copies}, got {wanted}.")
+    refuse_votes(runner.contract, task, wanted)
     if problems is None:
         problems = [i for i, problem in enumerate(task.problems) if not problem.training]
-    _require_identifiers(runner, task)
     rows = [
         (number, place, copy)
         for number in problems
@@ -100,13 +99,19 @@ def evaluate_arc(
     return ArcScore(tuple(grids), wanted, float(solution.steps.mean()), solution.nonfinite)
 
 
-def _require_identifiers(runner: StepRunner, task: ArcTask) -> None:
-    known = runner.contract.num_puzzle_identifiers
-    if known is not None and known < task.num_puzzle_identifiers:
+def refuse_votes(
+    contract: StepContract, task: ArcTask, copies: int, option: str = "copies"
+) -> None:
+    """UsageError for more copies than the task has, and for a model that does not know them."""
+    if not 1 <= copies <= task.copies:
+        raise UsageError(f"{task.name}: {option} must be 1 to {task.copies}, got {copies}.")
+    known = contract.num_puzzle_identifiers
+    if known is not None and not has_identifiers_of(task, known):
         raise UsageError(
-            f"The model has {counted(known, 'puzzle identifier')}, but {task.name} with "
-            f"{task.copies} copies a problem needs {task.num_puzzle_identifiers}; use a task with "
-            "fewer copies."
+            f"Votes ask every copy of a problem under an identifier of its own: {task.name} has "
+            f"{task.num_puzzle_identifiers:,} with {task.copies} copies a problem, but the model "
+            f"has {known:,}, so it was trained on other problems or copies; choose its own "
+            "task, or evaluate without votes."
         )
 
 
