@@ -35,8 +35,8 @@ from trm_runtime.streams import FULL
 
 CALIBRATION, KEEP = ".calibration.json", ".keep.json"  # see `sidecar`
 MEASURED, RECORDING, PLAN = ".measured.json", ".golden.npz", ".plan.json"
-DOCUMENTS = (CALIBRATION, KEEP, MEASURED)  # that an export may have beside its contract
 MICRO = ".micro.json"  # what a firmware with tflite-micro needs to know
+DOCUMENTS = (CALIBRATION, KEEP, MEASURED, MICRO)  # that an export may have beside its contract
 _OF_DISKS = FULL | {errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS}
 _HURRY = 0.2  # seconds
 _NAMED = 3  # files in a message
@@ -129,7 +129,7 @@ def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Pa
     UsageError for a `force` that is neither True nor False.
     """
     if not isinstance(force, bool):
-        raise UsageError(f"force must be True or False, got {shown(force)}.")
+        raise UsageError(f"force: expected True or False, got {shown(force)}.")
     target = Path(path)
     with explained(target):
         if target.is_symlink():

@@ -166,6 +166,8 @@ def _in_folder(path: Path) -> Mapping[str, Any] | None:
         try:
             found[file.stem] = _value(file)
             why = _missing(found[file.stem])
+            if why and is_arc(found[file.stem]):
+                why = "has several problems; give this file itself"
         except ValueError as error:
             why = f"not valid JSON: {first_line(error)}"
         if why:

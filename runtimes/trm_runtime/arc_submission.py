@@ -62,8 +62,13 @@ def _value(path: Path) -> Any:
 def _is_submission(value: Any) -> bool:
     if not isinstance(value, dict) or not value:
         return False
-    return all(isinstance(grids, list) and all(map(_is_answer, grids)) for grids in value.values())
+    return all(
+        isinstance(grids, list) and grids and all(map(_is_answer, grids))
+        for grids in value.values()
+    )
 
 
 def _is_answer(value: Any) -> bool:
-    return isinstance(value, dict) and set(value) == set(_ATTEMPTS)
+    if not isinstance(value, dict) or set(value) != set(_ATTEMPTS):
+        return False
+    return all(isinstance(grid, list) for grid in value.values())

@@ -28,11 +28,12 @@ class BoardSigns:
     """How a board may be written.
 
     alphabet: the characters of each token id; without one a board is token ids. sizes: the cells of
-    a board; the first board that fits one selects it.
+    a board; the first board that fits one selects it. arc: whether it is a board of ARC.
     """
 
     alphabet: Alphabet
     sizes: Sequence[int]
+    arc: bool = False
 
     @cached_property
     def ids(self) -> dict[str, int]:

@@ -12,6 +12,7 @@ the limits are set.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -140,7 +141,9 @@ def explained(error: BaseException) -> BaseException:
 
 
 def _lacked_memory(error: BaseException) -> bool:
-    """Whether that error, which is no MemoryError, was for lack of memory."""
+    """Whether that error of a library, which is no MemoryError, was for lack of main memory."""
+    if isinstance(error, TRMError) or re.search("gpu|cuda", str(error), re.IGNORECASE):
+        return False
     if not isinstance(error, SyntaxError):
         return lacks_memory(error)
     _lift()  # Python's compiler, short of memory, calls code wrong that is right

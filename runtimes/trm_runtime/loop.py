@@ -118,7 +118,7 @@ def solve(
     check_calls(contract, policy.max_steps)
     plan = plan_tries(contract, positive("tries", tries), vary, choose, seed, sigma)
     if on_step is not None and not callable(on_step):
-        raise UsageError(f"on_step must be a function, got {shown(on_step)}.")
+        raise UsageError(f"on_step: expected a function, got {shown(on_step)}.")
     slots = _slots(contract, batch_size, len(tokens["inputs"]) * plan.count)
     check_rows(contract, slots)
     each = _seconds("deadline_each", deadline_each)

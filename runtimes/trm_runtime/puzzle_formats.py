@@ -15,8 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Callable, Optional
 
 from trm_runtime import strict_json
-from trm_runtime.arc_grids import SIDE
-from trm_runtime.arc_json import ALPHABET, is_arc, refuse_almost_arc
+from trm_runtime.arc_json import is_arc, refuse_almost_arc
 from trm_runtime.board_text import BoardSigns
 from trm_runtime.errors import RejectedInputError
 from trm_runtime.message_text import counted, first_line
@@ -110,8 +109,8 @@ def _boards_of(
     each: Iterator[tuple[str, Any]], signs: BoardSigns, name: str
 ) -> Iterator[BoardText]:
     for place, value in each:
+        where = f"{name} {place}".strip()
         if isinstance(value, ValueError):
-            where = f"{name} {place}".strip()
             raise RejectedInputError(f"{where}: not valid JSON: {first_line(value)}.") from value
         _refuse_arc(value, signs, name)
         found = False
@@ -121,12 +120,12 @@ def _boards_of(
             yield BoardText(shown, puzzle, solution)
         if not found:
             names = f", got {', '.join(value)[:80]}" if isinstance(value, dict) else ""
-            raise RejectedInputError(f"{name}: no puzzle in this JSON{names}; {known_names()}.")
+            raise RejectedInputError(f"{where}: no puzzle in this JSON{names}; {known_names()}.")
 
 
 def _refuse_arc(value: Any, signs: BoardSigns, name: str) -> None:
     """Raise RejectedInputError for ARC problems, which `arc_json` reads from files of their own."""
-    if SIDE * SIDE in signs.sizes and signs.alphabet in (None, ALPHABET):
+    if signs.arc:
         refuse_almost_arc(value, name)
         if is_arc(value):
             raise RejectedInputError(

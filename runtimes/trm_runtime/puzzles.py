@@ -70,7 +70,8 @@ def read_inputs(
 
 def inputs_in(lines: Lines, contract: StepContract, name: str) -> dict[str, Array]:
     """The inputs of a model from all lines of a text; raises as `read_inputs` does."""
-    signs = BoardSigns(contract.alphabet, (contract.seq_len,))
+    arc = takes_arc(contract.seq_len, contract.vocab_size, contract.alphabet)
+    signs = BoardSigns(contract.alphabet, (contract.seq_len,), arc)
     _, boards = read_boards(lines, signs, name)
     rows, problems = _parse(boards, contract)
     if problems:
@@ -107,12 +108,15 @@ def _of_arrays(source: str | os.PathLike[str], contract: StepContract) -> dict[s
     return dict(with_identifiers(contract, inputs, known))
 
 
+def can_have_arc(source: str | os.PathLike[str], contract: StepContract) -> bool:
+    """Whether the model is one of ARC, and the source a file and not standard input."""
+    fits = takes_arc(contract.seq_len, contract.vocab_size, contract.alphabet)
+    return fits and os.fspath(source) != "-"
+
+
 def arc_questions(source: str | os.PathLike[str], contract: StepContract) -> ArcQuestions | None:
     """The questions of ARC JSON; None for another file, and for a model of other boards."""
-    fits = takes_arc(contract.seq_len, contract.vocab_size, contract.alphabet)
-    if not fits or os.fspath(source) == "-":
-        return None
-    return read_arc(os.fspath(source))
+    return read_arc(os.fspath(source)) if can_have_arc(source, contract) else None
 
 
 def read_identifiers(source: str | os.PathLike[str]) -> Array:

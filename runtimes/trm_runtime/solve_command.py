@@ -137,7 +137,7 @@ def run(options: argparse.Namespace) -> int:
     from trm_runtime.arc_submission import refuse_target, submission
     from trm_runtime.cores import check_threads
     from trm_runtime.open import open_runner, runner_contract
-    from trm_runtime.puzzles import arc_questions
+    from trm_runtime.puzzles import arc_questions, can_have_arc
 
     if options.puzzles == options.identifiers == "-":
         raise UsageError(
@@ -146,15 +146,18 @@ def run(options: argparse.Namespace) -> int:
     check_threads(options.threads)
     _tries(options)
     contract = runner_contract(Path(options.model), options.engine)
+    no_arc = UsageError(
+        "--submission is for ARC JSON (problems with the lists train and test) from a file, and a "
+        "model of ARC; drop it, or give such a file."
+    )
+    if options.submission and not can_have_arc(options.puzzles, contract):
+        raise no_arc
     arc = arc_questions(options.puzzles, contract) if options.submission else None
     if options.submission:
         refuse_target(Path(options.submission))
     groups = _groups(options, contract)
-    if options.submission and arc is None:
-        raise UsageError(
-            "--submission is for ARC JSON (problems with the lists train and test) from a file, "
-            "and a model of ARC; drop it, or give such a file."
-        )
+    if options.submission and arc is None:  # what is wrong with the file has been told before
+        raise no_arc
     with StatusLine() as line:
         line.show(f"Opening {printable(Path(options.model).name)} ...")
         runner = open_runner(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from trm_export.commands.support.app import run
+from trm_export.errors import UsageError
 from trm_export.tasks import ArcTask, get_task
 from trm_runtime.parity.counts import wilson
 
@@ -139,7 +140,8 @@ def test_votes_are_on_the_test_problems(arc_model: Path) -> None:
     unseen = [task.problems[number] for number in task.unseen("test")]
     assert found.figures["problems"] == len(unseen) == 60
     assert found.figures["grids"] == len(task.puzzles("test"))
-    assert not {*task.unseen("test")} & {*task.unseen("validation")}
+    with pytest.raises(UsageError, match="arc2: expected validation or test, got 'train'"):
+        task.unseen("train")
 
 
 def test_tries_that_became_a_vote_leave_nothing_out(

@@ -54,12 +54,12 @@ def test_an_interrupted_run_ends_with_130(play: Play, capsys: pytest.CaptureFixt
     play(interrupted=True)
     assert run(["train", "sudoku4", "-o", "c.keras"]) == 130
     said = capsys.readouterr()
-    assert said.out == "c.keras\n"
+    assert said.out == "c.keras\nc.recipe.json\n"
     assert said.err.startswith("Interrupted; the run is backed up.")
     play(interrupted=True, epochs=3, log=Path("c.csv"))
     assert run(["train", "sudoku4", "-o", "c.keras"]) == 130
     said = capsys.readouterr()
-    assert said.out == "c.keras\nc.csv\n"
+    assert said.out == "c.keras\nc.csv\nc.recipe.json\n"
     again = "after epoch 3 of 16 with: trm-export train sudoku4 -o c.keras --resume"
     assert again in said.err
 

@@ -20,7 +20,7 @@ from tests.runtime.tf_graphs import write_saved_model, write_tflite
 from trm_export.artifacts.contract_rewrite import embedded_contract, rewrite
 from trm_export.artifacts.inspection import inspect_file
 from trm_export.errors import OverwriteError, RejectedInputError, UsageError
-from trm_export.files import CALIBRATION, KEEP, sidecar
+from trm_export.files import CALIBRATION, KEEP, MICRO, sidecar
 from trm_export.halting.curve import point, settled_curve
 from trm_export.halting.trying import run_all_steps
 from trm_export.halting.tuning import refuse_loop, tune
@@ -289,6 +289,19 @@ def test_documents_go_with_their_file_and_those_of_the_file_before_go(tmp_path: 
     sidecar(path, KEEP).unlink()
     rewrite(path, contract, target)
     assert sidecar(target, KEEP).read_text() == "mine"
+
+
+def test_what_is_not_of_the_tool_beside_a_file_stays_there(tmp_path: Path) -> None:
+    path, target = artifact(tmp_path, "onnx"), tmp_path / "b.onnx"
+    contract = embedded_contract(path)
+    sidecar(path, KEEP).write_text("mine")
+    for place in (path, target, target):
+        rewrite(path, contract, place)
+    assert sidecar(path, KEEP).read_text() == "mine"
+    assert not sidecar(target, KEEP).exists()
+    sidecar(target, MICRO).write_text(json.dumps({"tool": TOOL}))  # of the file before
+    rewrite(path, contract, target)
+    assert not sidecar(target, MICRO).exists()
 
 
 def test_somebody_elses_target_and_a_damaged_file_are_refused(tmp_path: Path) -> None:

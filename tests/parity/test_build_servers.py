@@ -10,8 +10,10 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.runtime.graphs import write
+from trm_export.api.build_servers import refusals
 from trm_export.artifacts.contract_rewrite import embedded_contract, rewrite
 from trm_export.commands.support.app import run
+from trm_export.errors import TRMError, UsageError
 from trm_export.files import refuse_append
 
 pytest.importorskip("onnxruntime")
@@ -55,6 +57,16 @@ def test_a_refused_file_is_an_error_in_both_files(
     (line,) = summary.read_text().splitlines()[:1]
     assert line.startswith("### ❌")
     assert "cut.onnx" in line
+
+
+def test_an_engine_without_memory_is_an_error_in_both_files(tmp_path: Path) -> None:
+    xml, summary = tmp_path / "results.xml", tmp_path / "summary.md"
+    for error in (TRMError("a.onnx: engine has not enough memory."), UsageError("Drop it.")):
+        with pytest.raises(type(error)), refusals(xml, summary, force=False):
+            raise error
+    (found,) = ElementTree.parse(xml).getroot().iter("error")
+    assert found.get("message") == "a.onnx: engine has not enough memory."
+    assert summary.read_text().count("not enough memory") == 1
 
 
 def of_other_weights(path: str, folder: Path) -> Path:

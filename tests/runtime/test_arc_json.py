@@ -147,7 +147,9 @@ def test_a_submission_replaces_nothing_but_a_submission(tmp_path: Path, arc_mode
     notes.write_text("mine")
     link = tmp_path / "link.json"
     link.symlink_to(asked)
-    for kept in (asked, solutions, arc_model, notes, link, write(tmp_path / "l.json", [{}])):
+    others = [{}], {"x": []}, {"x": [{"attempt_1": 5, "attempt_2": "mine"}]}
+    odd = [write(tmp_path / f"{n}.json", other) for n, other in enumerate(others)]
+    for kept in (asked, solutions, arc_model, notes, link, *odd):
         before = kept.read_bytes()
         code, said = solved(arc_model, asked, "--submission", kept)
         assert (code, said) == (
@@ -272,11 +274,29 @@ def test_a_folder_names_the_files_that_are_no_problem(tmp_path: Path) -> None:
     write(folder / "a.json", problem(GRIDS[0]))
     (folder / "b.json").write_text('{"train": [')
     write(folder / "c.json", {"x": problem(GRIDS[0])})
+    write(folder / "d.json", {**problem(GRIDS[0]), "train": 3})
     assert refusal(folder) == (
         "evaluation: expected one ARC problem in each .json file:\n"
         "  - b.json: not valid JSON: Expecting value: line 1 column 12 (char 11)\n"
-        "  - c.json: the list train is missing"
+        "  - c.json: has several problems; give this file itself\n"
+        "  - d.json: train is no list"
     )
+
+
+def test_boards_of_another_model_may_look_like_arc(tmp_path: Path) -> None:
+    other = make_contract(alphabet=None, seq=900, vocab=6)
+    board = [[1] * 30] * 30
+    path = write(tmp_path / "a.json", {"train": [{"input": board, "output": board}]})
+    assert read_puzzles(path, other).shape == (1, 900)
+
+
+def test_a_submission_of_another_model_is_refused_before_the_puzzles(
+    toy_onnx: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.txt"
+    bad.write_text("no puzzle\n")
+    code, said = solved(toy_onnx, bad, "--submission", tmp_path / "s.json")
+    assert (code, "--submission is for ARC JSON" in said) == (2, True)
 
 
 def test_a_key_that_is_there_twice_is_named(tmp_path: Path) -> None:

@@ -231,7 +231,7 @@ def test_what_is_no_runner_is_refused(runner: Any) -> None:
         ({"batch_size": "2"}, "batch_size: expected an integer, got '2'"),
         ({"deadline": "1"}, "deadline: expected seconds, 0 or more, got '1'"),
         ({"deadline": -(10**400)}, "deadline: expected seconds"),
-        ({"on_step": 5}, "on_step must be a function, got 5"),
+        ({"on_step": 5}, "on_step: expected a function, got 5"),
         ({"halt": 10**5000}, "or a finite number, got an integer of many digits"),
     ],
 )

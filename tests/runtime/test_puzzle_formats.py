@@ -277,6 +277,7 @@ def test_mazes_over_several_lines(tmp_path: Path, between: str) -> None:
         ('{"puzzle": ', "not valid JSON"),
         ('{"puzzles": ' * 450 + "1" + "}" * 450, "its JSON is nested too deeply"),
         (json.dumps({"puzzle": P[0]}) + "\n{\n", "line 2: not valid JSON"),
+        (json.dumps({"puzzle": P[0]}) + "\n{}\n", "line 2: no puzzle in this JSON"),
         (f"{P[0][:80]},{S[0]}", "line 1: expected 81 characters, got 80"),
         (f"{S[0]}\n{S[0][9:]}", "got 72; a spreadsheet drops the zeros in front of a number"),
         (" ".join(str(token) for token in NINE.solutions[0]), "got the number 10, but a cell is"),

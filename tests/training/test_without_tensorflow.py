@@ -37,7 +37,8 @@ def test_training_needs_keras_and_one_backend(tmp_path: Path) -> None:
     done = bare("train", "sudoku4", "-o", str(target), "--steps", "2", "--batch-size", "4",
                 "--steps-per-epoch", "1")  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.splitlines()[-2:] == [str(target), str(target.with_suffix(".csv"))]
+    endings = (".keras", ".csv", ".recipe.json")
+    assert done.stdout.splitlines()[-3:] == [str(target.with_suffix(one)) for one in endings]
     assert len(target.with_suffix(".csv").read_text().splitlines()) == 3
     assert "because Matplotlib is not installed; install it with `pip install" in done.stderr
 

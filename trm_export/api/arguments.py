@@ -95,11 +95,11 @@ def again_of(tries: int, vary: str, choose: str, seed: int, sigma: float) -> dic
 
 
 def reporter(progress: Progress | None) -> Progress:
-    """What is told of the progress, or nothing; UsageError for what cannot be called."""
+    """The function to call with the progress, `ignore` for None; UsageError for other things."""
     if progress is None:
         return ignore
     if not callable(progress):
-        raise UsageError(f"progress must be a function, got {shown(progress)}.")
+        raise UsageError(f"progress: expected a function, got {shown(progress)}.")
     return progress
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from trm_export.errors import RejectedInputError, TargetError
+from trm_export.errors import RejectedInputError, TargetError, TRMError
 from trm_export.files import (
     atomic_write,
     refuse_append,
@@ -14,6 +14,7 @@ from trm_export.files import (
     refuse_source,
     require_suffix,
 )
+from trm_runtime.memory_errors import lacks_memory
 
 
 def refuse(path: Path | None, suffix: str, *, force: bool) -> None:
@@ -52,13 +53,18 @@ def append(path: Path | None, text: Callable[[], str]) -> None:
 
 @contextmanager
 def refusals(junit: Path | None, summary: Path | None, *, force: bool) -> Iterator[None]:
-    """Writes to both files, if there are any, why a file was refused; the error goes on."""
+    """Writes to both files why a file was refused, or lacked memory; the error goes on."""
     try:
         yield
-    except RejectedInputError as error:
+    except TRMError as error:
         from trm_export.report.junit import junit_of_refusal, summary_of_refusal
 
-        reason = error
+        if isinstance(error, RejectedInputError):
+            reason = error
+        elif lacks_memory(error):
+            reason = RejectedInputError(str(error))
+        else:
+            raise
         write(junit, lambda: junit_of_refusal(reason), force=force)
         append(summary, lambda: summary_of_refusal(reason))
         raise

@@ -130,6 +130,7 @@ def export(
     auto_keep = _most_added(auto_keep)
     (auto_keep_count,) = counts_of(auto_keep_count=auto_keep_count)
     refuse_check(check)
+    report = reporter(progress)
     refuse_model(model, trust)
     file = path_of("path", path, ARTIFACTS / target_name(stem_of(model), kind, wanted))
     source = file_of(model)
@@ -143,7 +144,6 @@ def export(
     from trm_export.exporters.shared import Shared
 
     form, probes = exporter.format_named(kind), _chosen(step_model, puzzles, _SHIPPED, _OWN)
-    report = reporter(progress)
 
     def tell(what: str) -> None:
         report(0.0, what)
@@ -201,6 +201,7 @@ def export_all(
     """
     refuse_words(next(iter(FORMATS)), Choices(granularity=granularity, puzzle_table=puzzle_table))
     refuse_check(check)
+    report, most = reporter(progress), len(FORMATS) * len(PRECISIONS)
     refuse_model(model, trust)
     refuse_puzzles(puzzles, None, None)
     step_model = as_step_model(model, trust, hints)
@@ -208,7 +209,6 @@ def export_all(
     from trm_export.exporters.export_result import ExportSet
 
     entries: list[SetEntry] = []
-    report, most = reporter(progress), len(FORMATS) * len(PRECISIONS)
     with finished_files() as finished:
         for entry in write_all(
             step_model,

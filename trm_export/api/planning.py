@@ -111,7 +111,7 @@ def plan(
             model.
         NonfiniteError: a file computes NaN or infinity.
     """
-    limits = _limits(deadline, budget, memory, exact)
+    limits, tell = _limits(deadline, budget, memory, exact), reporter(progress)
     count, tries = counts_of(count=count, tries=tries)
     refuse_judge(judge)
     refuse_puzzles(puzzles, task, blanks)
@@ -120,7 +120,7 @@ def plan(
     first = next(iter(contracts.values()))
     selected = select_puzzles(first, puzzles, task, blanks, count, "validation")
     chosen = with_solutions(selected, puzzles, judge, boards_of(first, task))
-    started, work = time.monotonic(), _Work(chosen, task, judge, again, engine, reporter(progress))
+    started, work = time.monotonic(), _Work(chosen, task, judge, again, engine, tell)
     found = [
         (path, contract, *work.measured(path, contract, number / len(contracts)))
         for number, (path, contract) in enumerate(contracts.items())

@@ -267,9 +267,7 @@ def record(
         file = FileRecording(
             artifact, puzzles, task, blanks, count, batch_size, control, states * _MEGABYTE
         )
-        return RecordedReference(
-            target, file.into(target, force=force, progress=reporter(progress))
-        )
+        return RecordedReference(target, file.into(target, force=force, progress=tell))
     job = RecordingJob(
         source,
         puzzles,

@@ -13,8 +13,7 @@ from typing import Any
 
 from trm_export.errors import RejectedInputError
 from trm_export.files import (
-    CALIBRATION,
-    KEEP,
+    DOCUMENTS,
     MEASURED,
     refuse_overwrite,
     remove_others,
@@ -22,6 +21,7 @@ from trm_export.files import (
     sidecar,
     write_together,
 )
+from trm_export.own_files import is_ours
 from trm_runtime import strict_json
 from trm_runtime.contract import StepContract
 from trm_runtime.digest import tree_digest
@@ -37,7 +37,8 @@ DIGEST = "file_sha256"
 def refuse_rewrite(artifact: Path, target: Path, *, force: bool = False) -> None:
     """Raises, before long work, what `rewrite` would raise for its target."""
     require_suffix(target, "" if artifact.is_dir() else artifact.suffix)
-    for path in (target, sidecar(target), *_documents(artifact, target)):
+    measured = [] if _measured(artifact) is None else [sidecar(target, MEASURED)]
+    for path in (target, sidecar(target), *measured, *_copied(artifact, target)):
         refuse_overwrite(path, force=force)
 
 
@@ -55,9 +56,7 @@ def rewrite(
     """
     refuse_rewrite(artifact, target, force=force)
     kind = kind_of(artifact)
-    copies = {} if _same(artifact, target) else _documents(artifact, target)
-    if contract.puzzle_table_sha256 is not None and not _same(artifact, target):
-        copies[table_beside(target)] = table_beside(artifact)
+    copies = _copied(artifact, target)
     written = {sidecar(target): contract.to_json()}
     with write_together(force=force) as writing:
         for copy, original in copies.items():
@@ -81,10 +80,19 @@ def rewrite(
     return target, *written, *copies
 
 
-def _documents(artifact: Path, target: Path) -> dict[Path, Path]:
-    """The documents beside the artifact that hold for any copy of it, by their new places."""
-    found = {sidecar(target, ending): sidecar(artifact, ending) for ending in (CALIBRATION, KEEP)}
-    return {new: old for new, old in found.items() if old.is_file()}
+def _copied(artifact: Path, target: Path) -> dict[Path, Path]:
+    """What lies beside the artifact and holds for any copy of it, by its new place."""
+    if _same(artifact, target):
+        return {}
+    found = {
+        sidecar(target, ending): sidecar(artifact, ending)
+        for ending in DOCUMENTS
+        if ending != MEASURED
+    }
+    copied = {new: old for new, old in found.items() if old.is_file() and is_ours(old)}
+    if table_beside(artifact).is_file():
+        copied[table_beside(target)] = table_beside(artifact)
+    return copied
 
 
 def _measured(artifact: Path) -> dict[str, Any] | None:

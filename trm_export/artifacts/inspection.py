@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trm_export.artifacts.host_kinds import HOST_KINDS, host_kind
 from trm_export.artifacts.sidecar import sidecar_text
 from trm_export.errors import RejectedInputError
-from trm_export.files import DOCUMENTS, MICRO, PLAN
+from trm_export.files import DOCUMENTS, PLAN
 from trm_runtime.contract import StepContract
 from trm_runtime.file_kinds import is_source
 
@@ -87,7 +87,7 @@ def inspect_file(
 
 def _refuse_document(file: Path) -> None:
     """RejectedInputError for a document of an export that is no contract."""
-    ending = next((one for one in (*DOCUMENTS, MICRO, PLAN) if file.name.endswith(one)), None)
+    ending = next((one for one in (*DOCUMENTS, PLAN) if file.name.endswith(one)), None)
     if ending is not None:
         of = file.with_name(file.name.removesuffix(ending))
         raise RejectedInputError(f"{file}: holds no step contract; inspect {of}, which it is of.")

@@ -95,6 +95,8 @@ class ArcTask:
     def unseen(self, split: str) -> list[int]:
         """The indices of the evaluation problems of "validation" or "test", alternate ones."""
         place = split_index(split)
+        if not place:
+            raise UsageError(f"{self.name}: expected validation or test, got {split!r}.")
         return [
             number
             for number, problem in enumerate(self.problems)

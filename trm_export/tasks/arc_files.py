@@ -13,7 +13,7 @@ from trm_export.tasks.task import Boards, PuzzleSet, has_identifiers_of
 from trm_export.tasks.tokens import TokenBoards
 from trm_runtime.arc_json import ArcQuestions, read_arc, takes_arc
 
-__all__ = ["arc_puzzles", "unsolved"]
+__all__ = ["arc_puzzles", "is_of_arc", "unsolved"]
 
 
 def arc_puzzles(
@@ -44,14 +44,15 @@ def unsolved(path: Path, boards: Boards, limit: int) -> str:
 
 
 def _first(path: Path, boards: Boards, limit: int | None) -> ArcQuestions | None:
-    found = read_arc(path) if _fit(boards) else None
+    found = read_arc(path) if is_of_arc(boards) else None
     if found is None:
         return None
     own = None if found.identifiers is None else found.identifiers[:limit]
     return ArcQuestions(found.questions[:limit], own)
 
 
-def _fit(boards: Boards) -> bool:
+def is_of_arc(boards: Boards) -> bool:
+    """Whether the boards are those of ARC."""
     if isinstance(boards, TokenBoards):
         return takes_arc(boards.seq_len, boards.vocab_size, boards.alphabet)
     return isinstance(boards, ArcTask)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from trm_export.tasks.arc_files import is_of_arc
 from trm_export.tasks.row_checks import find_bad_rows, reject
 from trm_export.tasks.task import Boards, Cells
 from trm_runtime.board_text import INTEGER, BoardSigns
@@ -27,7 +28,8 @@ def read_text(
     tasks: with the same characters; the first row whose length fits one selects it. limit: read so
     many rows. Bad rows are refused.
     """
-    signs = BoardSigns(tasks[-1].alphabet, [task.seq_len for task in tasks])
+    sizes = [task.seq_len for task in tasks]
+    signs = BoardSigns(tasks[-1].alphabet, sizes, any(map(is_of_arc, tasks)))
     size, boards = read_boards(numbered_lines(str(path), path.name), signs, path.name)
     rows = list(itertools.islice(boards, limit))
     if not rows:

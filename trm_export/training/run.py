@@ -62,10 +62,10 @@ class TrainResult(Shown):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Those that exist; the recipe, with which the run goes on, lies beside the model."""
+        """Those that are written; the recipe, with which a run goes on, lies beside the model."""
         recipe = None if self.recipe is None else RunFiles(self.model).recipe
         files = self.model, self.log, self.curve, recipe
-        return tuple(file for file in files if file is not None and file.exists())
+        return tuple(file for file in files if file is not None)
 
     @property
     def complete(self) -> bool:
