@@ -91,6 +91,7 @@ def test_options_that_exclude_each_other_are_refused(
         (["--vote", "2", "--blanks", "9"], "--blanks: without effect with --vote"),
         (["--vote", "2", "--tries", "3", "--choose", "vote"], "--tries and --choose: without"),
         (["--vote", "2", "--seed", "0"], "--seed: without effect with --vote"),
+        (["--vote", "2", "--seed", "0", "--blanks", "9"], "--blanks and --seed: without effect"),
         (["--vote", "2", "--judge", "valid", "--abstain", "0.9"], "--judge and --abstain: without"),
     ):
         assert run(["evaluate", str(maze_model), *options]) == 2

@@ -26,7 +26,12 @@ def refuse_unused(option: str, **given: Any) -> None:
 
     Those that have their default are passed over.
     """
-    refuse_named(option, [name for name, value in given.items() if _is_set(name, value)])
+    refuse_named(option, unused(**given))
+
+
+def unused(**given: Any) -> list[str]:
+    """The names of those that do nothing with votes and do not have their default."""
+    return [name for name, value in given.items() if _is_set(name, value)]
 
 
 def refuse_named(option: str, names: Sequence[str]) -> None:

@@ -73,12 +73,16 @@ def evaluate(
     Exit code 6 if NaN or infinity ended a puzzle.
     """
     import trm_export as te
+    from trm_export.api.voting import refuse_named, unused
     from trm_export.commands.support import console
     from trm_export.commands.support.terminal_boards import show_boards
     from trm_export.errors import NonfiniteError
 
     if vote is not None:
-        again.refuse_with_votes()
+        others = unused(
+            puzzles=puzzles.puzzles, blanks=puzzles.blanks, judge=judge, abstain=abstain
+        )
+        refuse_named("--vote", [*others, *again.given()])
     trust.apply([model])
     with console.progress() as advance:
         found = te.evaluate(

@@ -243,12 +243,10 @@ class TryOptions:
         """Those that are given; UsageError for one that does nothing without more tries."""
         return tries_asked(**vars(self))
 
-    def refuse_with_votes(self) -> None:
-        """UsageError for those that are given, because votes have no tries."""
-        from trm_export.api.voting import refuse_named
-
-        given = {**vars(self), "tries": None if self.tries == 1 else self.tries}
-        refuse_named("--vote", [name for name, value in given.items() if value is not None])
+    def given(self) -> list[str]:
+        """The names of those that are given."""
+        values = {**vars(self), "tries": None if self.tries == 1 else self.tries}
+        return [name for name, value in values.items() if value is not None]
 
 
 @dataclass(frozen=True)
