@@ -239,7 +239,7 @@ def refuse_append(path: str | os.PathLike[str]) -> None:
 def remove_others(artifact: Path, documents: Collection[Path]) -> None:
     """Removes documents of ours beside an exported file that are of the file that was there before.
 
-    `documents` are those of the new file; the contract is always one of them.
+    `documents` are those of the new file, which stay.
     """
     for ending in DOCUMENTS:
         other = sidecar(artifact, ending)

@@ -23,8 +23,8 @@ def first_few(problems: Sequence[str], limit: int = MAX_LISTED) -> list[str]:
     return [*problems[:limit], *([f"... and {more} more"] if more > 0 else [])]
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an engine's exception, without full stop; its type if it is empty."""
+def first_line(error: BaseException | str) -> str:
+    """The first line of an exception or a text, without full stop; its type if it is empty."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
     return printable(line)
 

@@ -70,8 +70,7 @@ def read_inputs(
 
 def inputs_in(lines: Lines, contract: StepContract, name: str) -> dict[str, Array]:
     """The inputs of a model from all lines of a text; raises as `read_inputs` does."""
-    arc = takes_arc(contract.seq_len, contract.vocab_size, contract.alphabet)
-    signs = BoardSigns(contract.alphabet, (contract.seq_len,), arc)
+    signs = BoardSigns(contract.alphabet, (contract.seq_len,), _is_of_arc(contract))
     _, boards = read_boards(lines, signs, name)
     rows, problems = _parse(boards, contract)
     if problems:
@@ -110,8 +109,11 @@ def _of_arrays(source: str | os.PathLike[str], contract: StepContract) -> dict[s
 
 def can_have_arc(source: str | os.PathLike[str], contract: StepContract) -> bool:
     """Whether the model is one of ARC, and the source a file and not standard input."""
-    fits = takes_arc(contract.seq_len, contract.vocab_size, contract.alphabet)
-    return fits and os.fspath(source) != "-"
+    return _is_of_arc(contract) and os.fspath(source) != "-"
+
+
+def _is_of_arc(contract: StepContract) -> bool:
+    return takes_arc(contract.seq_len, contract.vocab_size, contract.alphabet)
 
 
 def arc_questions(source: str | os.PathLike[str], contract: StepContract) -> ArcQuestions | None:

@@ -46,7 +46,7 @@ def require(
     `trm_runtime.signature.verify_signature` raises.
     """
     file = Path(path)
-    wanted = _each(sha256)
+    wanted = digests(sha256)
     for text in wanted:
         if not isinstance(text, str) or not re.fullmatch(SHA256, text.lower()):
             raise UsageError(f"--expect-sha256: expected 64 hexadecimal digits, got {shown(text)}.")
@@ -61,8 +61,8 @@ def require(
         verify_signature(file, key)
 
 
-def _each(given: Any) -> list[Any]:
-    """One or several, or None, as a list."""
+def digests(given: Any) -> list[Any]:
+    """One or several, or None, as a list; what they are is not checked."""
     if isinstance(given, Iterable) and not isinstance(given, str):
         return list(given)
     return [] if given is None else [given]

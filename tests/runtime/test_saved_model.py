@@ -209,16 +209,23 @@ WHERE = (
 GRAPH = "\t [[{{node g}}]]\nHint: none [Op:__inference_signature_wrapper_381]"
 
 
+def failing(path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> SavedModelRunner:
+    """A runner of which every step raises the error."""
+    runner = SavedModelRunner(path)
+
+    def fail(**_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(runner, "_call", fail)
+    return runner
+
+
 @pytest.mark.parametrize("before", ["", WHERE])
 def test_a_failing_step_is_one_sentence(
     toy_saved_model: Path, monkeypatch: pytest.MonkeyPatch, before: str
 ) -> None:
-    runner = SavedModelRunner(toy_saved_model)
-
-    def fail(**_: Any) -> None:
-        raise tf.errors.InvalidArgumentError(None, None, f"{before}indices out of range\n{GRAPH}")
-
-    monkeypatch.setattr(runner, "_call", fail)
+    error = tf.errors.InvalidArgumentError(None, None, f"{before}indices out of range\n{GRAPH}")
+    runner = failing(toy_saved_model, monkeypatch, error)
     with pytest.raises(RejectedInputError, match="could not run a step: indices") as caught:
         solve(runner, make_puzzles(3))
     assert "\n" not in str(caught.value)
@@ -227,12 +234,8 @@ def test_a_failing_step_is_one_sentence(
 def test_a_step_without_memory_is_told_as_that(
     toy_saved_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runner = SavedModelRunner(toy_saved_model)
-
-    def fail(**_: Any) -> None:
-        raise tf.errors.ResourceExhaustedError(None, None, f"{WHERE}OOM when allocating\n{GRAPH}")
-
-    monkeypatch.setattr(runner, "_call", fail)
+    error = tf.errors.ResourceExhaustedError(None, None, f"{WHERE}OOM when allocating\n{GRAPH}")
+    runner = failing(toy_saved_model, monkeypatch, error)
     with pytest.raises(TRMError, match="TensorFlow has not enough memory for a step") as caught:
         solve(runner, make_puzzles(3))
     assert caught.value.exit_code == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +106,8 @@ def require(
     Raises RejectedInputError for another file, UsageError for what is no SHA-256 and where neither
     is given.
     """
-    digests = sha256
-    if isinstance(sha256, Iterable) and not isinstance(sha256, str):
-        digests = list(sha256)
-    if key is None and (digests is None or digests == []):
+    wanted = trust.digests(sha256)
+    if key is None and not wanted:
         raise UsageError("Give sha256 or key; without them nothing is checked.")
     own = None if key is None else path_of("key", key)
-    trust.require(path_of("path", path), sha256=digests, key=own)
+    trust.require(path_of("path", path), sha256=wanted, key=own)

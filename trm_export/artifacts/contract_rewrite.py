@@ -36,8 +36,12 @@ DIGEST = "file_sha256"
 
 def refuse_rewrite(artifact: Path, target: Path, *, force: bool = False) -> None:
     """Raises, before long work, what `rewrite` would raise for its target."""
+    _refuse(artifact, target, _measured(artifact), force)
+
+
+def _refuse(artifact: Path, target: Path, facts: dict[str, Any] | None, force: bool) -> None:
     require_suffix(target, "" if artifact.is_dir() else artifact.suffix)
-    measured = [] if _measured(artifact) is None else [sidecar(target, MEASURED)]
+    measured = [] if facts is None else [sidecar(target, MEASURED)]
     for path in (target, sidecar(target), *measured, *_copied(artifact, target)):
         refuse_overwrite(path, force=force)
 
@@ -54,7 +58,8 @@ def rewrite(
     Returns the written files, the target first. Raises OverwriteError for a target that is not ours
     without `force`, RejectedInputError where the contract cannot be put in.
     """
-    refuse_rewrite(artifact, target, force=force)
+    facts = _measured(artifact)
+    _refuse(artifact, target, facts, force)
     kind = kind_of(artifact)
     copies = _copied(artifact, target)
     written = {sidecar(target): contract.to_json()}
@@ -69,7 +74,6 @@ def rewrite(
                 f"{artifact}: the contract reads back differently than it was written; "
                 "nothing was changed."
             )
-        facts = _measured(artifact)
         if facts is not None:
             bound = {**facts, DIGEST: tree_digest(new)}
             written[sidecar(target, MEASURED)] = json.dumps(bound) + "\n"

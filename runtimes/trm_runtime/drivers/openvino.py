@@ -133,7 +133,7 @@ def _open(engine: Any, path: Path, threads: int | None, mode: str | None) -> Any
 def _last_line(error: Exception) -> str:
     """The last line of openvino's exception; those before it name lines of its source."""
     lines = [line.strip("- ") for line in str(error).splitlines() if line.strip()]
-    return first_line(RuntimeError(lines[-1]) if lines else error)
+    return first_line(lines[-1] if lines else error)
 
 
 _DTYPES = {"f32": "float32", "i32": "int32", "i8": "int8", "boolean": "bool"}

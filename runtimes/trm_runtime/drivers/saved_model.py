@@ -78,7 +78,7 @@ def _reason(error: Exception) -> str:
     """The line of TensorFlow's exception before the operator's; those before it name the graph."""
     lines = str(error).splitlines()
     place = next((n for n, line in enumerate(lines) if line.lstrip().startswith("[[")), 0)
-    return first_line(RuntimeError(lines[place - 1]) if place else error)
+    return first_line(lines[place - 1] if place else error)
 
 
 def _set_threads(tf: Any, threads: int | None) -> None:
