@@ -50,6 +50,7 @@ from trm_export.tasks import PuzzleSet, get_task
 from trm_runtime import initial_carry, open_runner, solve
 from trm_runtime.doctor import cpu_model
 from trm_runtime.drivers.onnx_file import seal
+from trm_runtime.message_text import counted
 from trm_runtime.parity.counts import wilson
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
@@ -291,7 +292,8 @@ def race(options: argparse.Namespace, threads: int, folder: Path) -> None:
     if name in TRAINED:
         puzzles = get_task(name).puzzles("test", None, options.count)
         print(
-            f"\n| {threads} threads | exact, n = {len(puzzles)} | mean steps | puzzles a second |"
+            f"\n| {counted(threads, 'thread')} | exact, n = {len(puzzles)} "
+            "| mean steps | puzzles a second |"
         )
         print("|---|---|---|---|")
         for line in answers_table(entered, puzzles, threads):

@@ -28,7 +28,8 @@ Array = np.ndarray[Any, Any]
 
 IDENTIFIERS = "identifiers.json"
 ALPHABET = ("-", "|", *"0123456789")
-_CHALLENGES, _SOLUTIONS, _DATASET = "challenges", "solutions", "dataset.json"
+_CHALLENGES, _SOLUTIONS = "challenges", "solutions"
+_OFFICIAL = ("dataset.json", "*__inputs.npy")  # of official data sets, beside JSON of their own
 _PARTS = ("train", "test")
 _MEND = "mend it, or move it away"
 
@@ -158,8 +159,8 @@ def _problems(path: Path) -> Mapping[str, Any] | None:
 def _in_folder(path: Path) -> Mapping[str, Any] | None:
     """The problems of a folder, one a file; None for that of an official data set."""
     files = sorted(file for file in path.glob("*.json") if file.name != IDENTIFIERS)
-    official = [path / _DATASET, *path.glob(f"*/{_DATASET}")]
-    if not files or any(file.exists() for file in official):
+    official = (place for kind in _OFFICIAL for place in (kind, f"*/{kind}"))
+    if not files or any(any(path.glob(place)) for place in official):
         return None
     found, wrong = dict[str, Any](), list[str]()
     for file in files:

@@ -19,6 +19,7 @@ from trm_runtime import RejectedInputError, StepContract, UsageError
 from trm_runtime.arc_grids import decode, encode
 from trm_runtime.arc_json import ALPHABET, read_arc
 from trm_runtime.arc_submission import submission
+from trm_runtime.puzzle_arrays import read_arrays
 from trm_runtime.puzzles import read_inputs, read_puzzles
 
 ARC = get_task("arc1")
@@ -281,6 +282,15 @@ def test_a_folder_names_the_files_that_are_no_problem(tmp_path: Path) -> None:
         "  - c.json: has several problems; give this file itself\n"
         "  - d.json: train is no list"
     )
+
+
+def test_an_official_folder_lacks_dataset_json_and_no_arc_problem(tmp_path: Path) -> None:
+    (tmp_path / "test_puzzles.json").write_text("{}")
+    (tmp_path / "test").mkdir()
+    np.save(tmp_path / "test" / "all__inputs.npy", np.zeros((1, 900), np.int32))
+    assert read_arc(tmp_path) is None
+    with pytest.raises(RejectedInputError, match=r"test has no dataset\.json\.$"):
+        read_arrays(tmp_path, "test")
 
 
 def test_boards_of_another_model_may_look_like_arc(tmp_path: Path) -> None:
