@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def test_its_cells_run(
         (tmp_path / folder).mkdir()
     shutil.copy(CHECKPOINT, tmp_path / "artifacts")
     monkeypatch.chdir(tmp_path / "examples")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     names: dict[str, Any] = {}
     code = ["".join(cell["source"]) for cell in cells() if cell["cell_type"] == "code"]
     values = [run(source, names) for source in code]
