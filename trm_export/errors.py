@@ -21,6 +21,7 @@ expected, what was found and what to do about it; tests/test_messages.py holds i
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -79,15 +80,18 @@ class ConfigurationError(UsageError, ValueError):
 
 
 class DivergedError(TRMError):
-    """The loss of a training is NaN or infinite after `epoch` epochs."""
+    """The loss of a training, or a weight, is NaN or infinite in an epoch, from 1."""
 
     exit_code: ClassVar[int] = 6
 
     def __init__(self, epoch: int, loss: float, learning_rate: float) -> None:
         self.epoch, self.learning_rate = epoch, learning_rate
+        found = f"the loss of epoch {epoch} is {loss}"
+        if math.isfinite(loss):
+            found = f"the weights after epoch {epoch} are not finite"
         super().__init__(
-            f"Training diverged: the loss of epoch {epoch} is {loss}, and nothing of that epoch is "
-            f"kept; start again with a learning rate below {learning_rate:g}."
+            f"Training diverged: {found}, and nothing of that epoch is kept; start again with a "
+            f"learning rate below {learning_rate:g}."
         )
 
 

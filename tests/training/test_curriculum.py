@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
@@ -18,8 +16,8 @@ def trainer() -> ACTTrainer:
     return ACTTrainer(model, 4)
 
 
-def test_an_epoch_that_is_mastered_brings_the_next_lesson(tmp_path: Path) -> None:
-    taught = Curriculum(2, 0.5, 0, trainer(), tmp_path / "log.csv")
+def test_an_epoch_that_is_mastered_brings_the_next_lesson() -> None:
+    taught = Curriculum(2, 0.5, 0, trainer())
     taught.on_train_begin()
     seen = []
     for epoch, exact in enumerate((0.4, 0.5, 0.9, 0.0, 1.0)):
@@ -34,19 +32,16 @@ def test_an_epoch_that_is_mastered_brings_the_next_lesson(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("last", "lesson", "steps"), [("3.0", 3, 3), ("9.0", 9, 8), ("0.0", None, 8)]
 )
-def test_a_resumed_run_goes_on_at_its_lesson(
-    tmp_path: Path, last: str, lesson: int | None, steps: int
-) -> None:
-    log = tmp_path / "log.csv"
-    log.write_text(f"epoch,exact,lesson\n0,0.9,2.0\n1,0.9,{last}\n")
-    resumed = Curriculum(10, 0.5, 0, trainer(), log)
+def test_a_resumed_run_goes_on_at_its_lesson(last: str, lesson: int | None, steps: int) -> None:
+    rows = [{"epoch": "0", "lesson": "2.0"}, {"epoch": "1", "lesson": last}]
+    resumed = Curriculum(10, 0.5, 0, trainer(), rows)
     resumed.trainer.limit.assign(5)
     resumed.on_train_begin()
     assert (resumed.lesson, int(resumed.trainer.limit.value)) == (lesson, steps)
 
 
-def test_a_row_has_no_more_steps_than_the_recipe_says(tmp_path: Path) -> None:
-    taught = Curriculum(5, 0.5, 3, trainer(), tmp_path / "log.csv")
+def test_a_row_has_no_more_steps_than_the_recipe_says() -> None:
+    taught = Curriculum(5, 0.5, 3, trainer())
     seen = []
     for epoch in range(7):
         taught.on_epoch_end(epoch, {"exact": 1.0})
@@ -55,10 +50,8 @@ def test_a_row_has_no_more_steps_than_the_recipe_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("lessons", "mastery"), [(0, 0.5), (8, 0.0)])
-def test_without_lessons_or_mastery_there_is_the_task_alone(
-    tmp_path: Path, lessons: int, mastery: float
-) -> None:
-    plain = Curriculum(lessons, mastery, 0, trainer(), tmp_path / "log.csv")
+def test_without_lessons_or_mastery_there_is_the_task_alone(lessons: int, mastery: float) -> None:
+    plain = Curriculum(lessons, mastery, 0, trainer())
     logs = {"exact": 1.0}
     plain.on_train_begin()
     plain.on_epoch_end(0, logs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import csv
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -22,7 +23,7 @@ from trm_export.training.deadline import Deadline, TimeIsUpError
 from trm_export.training.recipe import Recipe, recipe_for
 from trm_export.training.run import train
 from trm_export.training.run_files import RunFiles
-from trm_export.training.run_log import best_logged
+from trm_export.training.run_log import best_logged, logged
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -81,6 +82,7 @@ def test_an_epoch_is_begun_only_if_it_ends_in_time(monkeypatch: pytest.MonkeyPat
     validate.seconds = 10.0
     deadline = Deadline(1000.0, validate)
     deadline._model = Model()
+    deadline.set_params({"steps": 3})
     clock = [100.0]
     monkeypatch.setattr("trm_export.training.deadline.time.time", lambda: clock[0])
     deadline.on_epoch_begin(0)
@@ -96,6 +98,7 @@ def test_an_epoch_is_begun_only_if_it_ends_in_time(monkeypatch: pytest.MonkeyPat
     clock[0] = 991.0
     with pytest.raises(TimeIsUpError):
         deadline.on_train_batch_end(1)
+    deadline.on_train_batch_end(2)  # the epoch is done
 
 
 def test_ctrl_c_in_a_validation_saves_the_averages(
@@ -132,10 +135,17 @@ def test_a_resumed_run_replaces_only_what_it_beats(
     cells = lines[1].split(",")
     cells[column] = "0.999"
     log.write_text("\n".join([lines[0], ",".join(cells)]) + "\n")
-    assert best_logged(log) == 0.999
-    output.unlink()
+    assert best_logged(logged(log)) == 0.999
+    better = tmp_path / "better.keras"
+    shutil.copytree(RunFiles(output).backup, RunFiles(better).backup)
+    for mine in (RunFiles(output).recipe, log):
+        shutil.copy(mine, better.with_suffix(mine.name.removeprefix("model")))
+    better.write_bytes(b"of the best epoch")
+    train(small(), better, jit_compile=False, resume=True)
+    assert better.read_bytes() == b"of the best epoch"
+    output.unlink()  # a copy of the run without its model
     train(small(), output, jit_compile=False, resume=True)
-    assert not output.exists()
+    load_model(output)
 
 
 def test_a_backup_is_as_small_at_any_batch_size(

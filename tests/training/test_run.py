@@ -278,23 +278,24 @@ def test_training_begins_with_the_weights_of_a_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[Any] = []
+    files = RunFiles(tmp_path / "model.keras")
 
     class StoppedError(Exception):
         pass
 
     def stop(trainer: Any, *args: Any, **options: Any) -> None:
-        begun.extend(trainer.trm.get_weights())
+        begun.extend([files.recorded().start, *trainer.trm.get_weights()])
         raise StoppedError
 
     monkeypatch.setattr("trm_export.training.run.ACTTrainer.fit", stop)
     start = ROOT / "artifacts" / "sudoku4.keras"
     with pytest.raises(StoppedError):
-        train(small(), tmp_path / "model.keras", start=start)
-    for found, wanted in zip(begun, load_model(start).get_weights(), strict=True):
+        train(small(), files.output, start=start)
+    source = load_model(start)
+    assert begun[0] == weights_sha256(source)
+    for found, wanted in zip(begun[1:], source.get_weights(), strict=True):
         np.testing.assert_array_equal(found, wanted)
-    assert json.loads((tmp_path / "model.recipe.json").read_text())["start"] == weights_sha256(
-        load_model(start)
-    )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_start_of_another_kind_is_refused(tmp_path: Path) -> None:
@@ -369,7 +370,7 @@ def test_rows_that_are_none_are_left_out_of_a_log(tmp_path: Path) -> None:
     log = tmp_path / "model.csv"
     log.write_text("epoch,lesson,val_exact\n0,1,0.5\n1,inf,0.75\nx,1,1\n2,1\n3,1,0.25,9,9\n")
     assert [row["epoch"] for row in logged(log)] == ["0", "2"]
-    assert best_logged(log) == 0.5
+    assert best_logged(logged(log)) == 0.5
     log.write_bytes(b"epoch\n\xff\n")
     with pytest.raises(RejectedInputError, match="not the log of a run"):
         logged(log)
@@ -410,6 +411,7 @@ def test_a_run_that_could_be_resumed_is_not_discarded(tmp_path: Path) -> None:
 def test_of_a_complete_run_it_is_said_how_its_model_is_trained_on(tmp_path: Path) -> None:
     files = RunFiles(tmp_path / "model.keras")
     files.begin(recipe_for("sudoku4"))
+    files.establish()
     files.output.write_text("weights")
     files.discard_backup()
     with pytest.raises(UsageError, match=r"complete: --from .*model\.keras with another -o"):
@@ -421,6 +423,7 @@ def test_a_run_whose_backup_is_lost_does_not_begin_again(folder: bool, tmp_path:
     output, recipe = tmp_path / "model.keras", recipe_for("sudoku4")
     files = RunFiles(output)
     files.begin(recipe)
+    files.establish()
     files.log.write_text("epoch,loss\n0,1.0\n1,0.5\n")
     output.write_text("weights")
     if not folder:
@@ -436,6 +439,8 @@ def test_a_run_whose_backup_is_lost_does_not_begin_again(folder: bool, tmp_path:
 def test_a_run_is_resumed_by_its_own_recipe(tmp_path: Path) -> None:
     files, recipe = RunFiles(tmp_path / "model.keras"), recipe_for("sudoku9", seed=3)
     files.begin(recipe)
+    assert files.recorded() == recipe
+    files.establish()
     assert files.recorded() == recipe
     files.refuse_changes(with_changes(recipe, seed=3, steps=None))
     with pytest.raises(UsageError, match=r"steps is 4500 in the run, got 500; seed is 3 in"):

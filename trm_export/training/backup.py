@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
-from trm_export.errors import RejectedInputError
+from trm_export.errors import DivergedError, RejectedInputError
 from trm_export.training.recipe import Recipe
 from trm_export.training.run_files import RunFiles
 from trm_export.training.run_state import SLOTS, RunState
@@ -64,21 +65,27 @@ class Backup(keras.callbacks.Callback):
         """Counts the step; backs up and raises StopAskedError if a stop was requested."""
         self.step += 1
         self.request.useful = True
-        if self.request.is_asked:
+        if self.request.is_asked and self.step < self.steps:
             self.save()
             self.request.check()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Backs up, with the next epoch as the one to go on with."""
+        """Backs up, with the next epoch as the one to go on with; raises as after a step."""
         self.epoch, self.step = epoch + 1, 0
         self.save()
+        self.request.check()
 
     def save(self) -> None:
-        """Writes the state in the place of the one before the last."""
-        if keras.backend.backend() == "jax":
-            self.trainer.jax_state_sync()  # in `fit` JAX keeps the weights outside the model
-        if self.step == self.steps:
-            self.epoch, self.step = self.epoch + 1, 0
+        """Writes the state in the place of the one before the last.
+
+        Raises DivergedError for weights in the middle of an epoch that are NaN or infinite; at its
+        end `Finite` does.
+        """
+        if self.step and not self.trainer.is_finite():
+            raise DivergedError(self.epoch + 1, math.nan, self.recipe["learning_rate"])
+        self.trainer.sync()
+        if self._fresh:
+            self.files.forget_scores()
         variables = [*self._lasting(), *self.trainer.metrics_variables]
         arrays = [_stored(variable) for variable in variables]
         names, slot = _names(variables), SLOTS[self._next]
@@ -86,6 +93,7 @@ class Backup(keras.callbacks.Callback):
         self.state.write(self.files.backup)
         self._next = 1 - self._next
         if self._fresh:  # what is there is of another run, and now there is something in its place
+            self.files.establish()
             (self.files.backup / SLOTS[self._next]).unlink(missing_ok=True)
         self._fresh = False
         self._tell_what_is_kept()

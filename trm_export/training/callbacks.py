@@ -17,6 +17,7 @@ from trm_export.model import TRM
 from trm_export.tasks import PuzzleSet
 from trm_export.training.run_log import VALIDATED, logged
 from trm_export.training.stopping import StopRequest
+from trm_export.training.trainer import ACTTrainer
 from trm_export.training.validation import HaltingPoint, compiled_step, trace, tune_threshold
 
 
@@ -58,10 +59,8 @@ class Validate(keras.callbacks.Callback):
         self.averaged, logs = True, {} if logs is None else logs
         if (epoch + 1) % self.every and epoch + 1 != self.epochs:
             return
-        point = self.validated_and_saved()
+        logs |= as_logged(self.validated_and_saved())
         self.validated = epoch
-        values = (point.exact, point.exact_all_steps, point.mean_steps, point.threshold)
-        logs.update(zip(VALIDATED, values, strict=True))
         if self.log is not None:
             self.log.amend(logs)
 
@@ -89,17 +88,23 @@ class Validate(keras.callbacks.Callback):
         return point
 
 
+def as_logged(point: HaltingPoint) -> dict[str, float]:
+    """The entries of `VALIDATED`."""
+    values = (point.exact, point.exact_all_steps, point.mean_steps, point.threshold)
+    return dict(zip(VALIDATED, values, strict=True))
+
+
 class Finite(keras.callbacks.Callback):
     """Ends a training that has diverged, before anything of its epoch is written."""
 
-    def __init__(self, learning_rate: float) -> None:
+    def __init__(self, trainer: ACTTrainer, learning_rate: float) -> None:
         super().__init__()
-        self.learning_rate = learning_rate
+        self.trainer, self.learning_rate = trainer, learning_rate
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Raises DivergedError if the mean loss of the epoch is NaN or infinite."""
+        """Raises DivergedError if the mean loss of the epoch, or a weight, is NaN or infinite."""
         loss = float((logs or {}).get("loss", 0.0))
-        if not math.isfinite(loss):
+        if not math.isfinite(loss) or not self.trainer.is_finite():
             raise DivergedError(epoch + 1, loss, self.learning_rate)
 
 
@@ -120,7 +125,7 @@ class Log(keras.callbacks.Callback):
     """A CSV file with a row for every epoch; a missing value is an empty cell.
 
     The file is written anew every time, so that it is whole whenever the process is killed. Of one
-    that is there only the rows of the first `finished` epochs are kept.
+    that is there only the rows of the first `finished` epochs are kept: those of this run.
     `last` is the row of the latest epoch of this process.
     """
 
@@ -128,7 +133,8 @@ class Log(keras.callbacks.Callback):
         super().__init__()
         self.path = path
         self.last: dict[str, float] = {}
-        self.rows = [row for row in logged(path) if int(row["epoch"]) < finished]
+        found = logged(path) if finished else []
+        self.rows = [row for row in found if int(row["epoch"]) < finished]
         if finished:
             self._write()
 
@@ -154,13 +160,15 @@ class Log(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Adds the row of the epoch."""
         self.rows.append({"epoch": str(epoch)})
+        self.last = {}
         self.amend(logs or {})
 
     def amend(self, logs: dict[str, Any]) -> None:
         """Adds to the row of the epoch, or replaces, what has a value."""
         values = {name: float(value) for name, value in logs.items()}
-        self.last = {name: value for name, value in values.items() if value == value}
-        self.rows[-1] |= {name: str(values[name]) if name in self.last else "" for name in values}
+        known = {name: value for name, value in values.items() if value == value}
+        self.last |= known
+        self.rows[-1] |= {name: str(values[name]) if name in known else "" for name in values}
         self._write()
 
     def _write(self) -> None:

@@ -6,12 +6,11 @@ change. Knows nothing about any task.
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 
-from trm_export.training.run_log import logged
 from trm_export.training.trainer import ACTTrainer
 
 
@@ -20,16 +19,17 @@ class Curriculum(keras.callbacks.Callback):
 
     ``lesson`` is the number of ACT steps, from 1; None after the last lesson, when ``act_steps``
     holds, 0 for the model's own. Adds the lesson of the next epoch to the logs (0 for None), from
-    which a resumed run reads it. Without a mastery, or lessons, it is None from the start.
+    whose ``rows`` a resumed run reads it. Without a mastery, or lessons, it is None from the start.
     """
 
     def __init__(
-        self, lessons: int, mastery: float, act_steps: int, trainer: ACTTrainer, log: Path | None
-    ) -> None:
+        self, lessons: int, mastery: float, act_steps: int, trainer: ACTTrainer,
+        rows: Sequence[Mapping[str, str]] = (),
+    ) -> None:  # fmt: skip
         super().__init__()
         self.lessons, self.mastery, self.trainer = lessons, mastery, trainer
         self.act_steps = min(act_steps or trainer.trm.halt_max_steps, trainer.trm.halt_max_steps)
-        self.lesson = _logged(log) if mastery and lessons else None
+        self.lesson = _logged(rows) if mastery and lessons else None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Sets the ACT steps of a new or resumed run."""
@@ -63,9 +63,7 @@ class Ramp(keras.callbacks.Callback):
         self.trainer.limit.assign(min(self.first + int(grown), all_steps))
 
 
-def _logged(log: Path | None) -> int | None:
-    """The lesson in the last row of a log; the first lesson without a log."""
-    if log is None or not log.exists():
-        return 1
-    lessons = [row["lesson"] for row in logged(log) if row.get("lesson")]
+def _logged(rows: Sequence[Mapping[str, str]]) -> int | None:
+    """The lesson in the last row of a log that has one; the first lesson without one."""
+    lessons = [row["lesson"] for row in rows if row.get("lesson")]
     return (round(float(lessons[-1])) or None) if lessons else 1

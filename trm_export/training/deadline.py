@@ -39,8 +39,8 @@ class Deadline(keras.callbacks.Callback):
             raise TimeIsUpError
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Gives the epoch up when the time is up."""
-        if self._too_late(0.0):
+        """Gives the epoch up when the time is up, unless this was its last step."""
+        if batch + 1 < self.params["steps"] and self._too_late(0.0):
             raise TimeIsUpError
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

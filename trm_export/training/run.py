@@ -26,6 +26,8 @@ from trm_export.training.callbacks import (
     LearningCurve,
     Log,
     Validate,
+    as_logged,
+    draw_curve,
     undrawn,
 )
 from trm_export.training.curriculum import Curriculum, Ramp
@@ -144,41 +146,53 @@ def train(
     """
     files = RunFiles(output)
     files.check(start=start, resume=resume, force=force)
+    with files.alone():
+        return _train(
+            recipe, files, start, resume, verbose, jit_compile, until, stop or StopRequest(),
+            progress,
+        )  # fmt: skip
+
+
+def _train(
+    recipe: Recipe, files: RunFiles, start: Path | None, resume: bool, verbose: int | str,
+    jit_compile: bool, until: float | None, request: StopRequest, progress: Progress | None,
+) -> TrainResult:  # fmt: skip
     keras.utils.set_random_seed(recipe.seed)
     task = get_task(recipe.task)
     model = TRM(**preset(recipe.preset, **_of_task(task)), dtype=recipe.dtype)
     if start is not None:
         recipe = dataclasses.replace(recipe, start=_begin_with(model, start))
-    request, state = stop or StopRequest(), None
+    state = None
     if resume:
         files.refuse_changes(recipe)
         state = files.state()
         if state is not None:
+            files.establish()
             files.warn_of_damage(state)
     with _enough_memory(recipe):
         trainer = ACTTrainer(
             model, recipe.batch_size, loss_kind=recipe.loss, q_weight=recipe.q_weight,
             ponder_cost=recipe.ponder_cost, goals=1 + (task.lessons if recipe.mastery else 0),
         )  # fmt: skip
-    if not resume:
-        files.begin(recipe)
     compiles = jit_compile and keras.backend.backend() != "torch"  # torch takes minutes to compile
     trainer.compile(optimizer=_optimizer(recipe), jit_compile=compiles)
     puzzles = task.puzzles("validation", recipe.validation_blanks, recipe.validation_count)
-    finite, clock = Finite(recipe.learning_rate), Clock()
+    finite, clock = Finite(trainer, recipe.learning_rate), Clock()
     log = Log(files.log, 0 if state is None else state.epoch)
     validate = Validate(
         model, puzzles, recipe.validate_every, recipe.epochs,
-        save=lambda point: _save(model, point, files), best=_best(files) if state else -1.0,
-        log=log, request=request,
+        save=lambda point: _save(model, point, files), log=log,
+        best=_best(files, log) if state else -1.0, request=request,
     )  # fmt: skip
     backup = Backup(trainer, files, recipe, request, state)
-    depth = _depth(recipe, trainer, files.log if state else None, task.lessons)
+    depth = _depth(recipe, trainer, log, task.lessons)
     no_curve = undrawn()
     others = [] if no_curve else [LearningCurve(files.log, files.curve)]
     others += [] if until is None else [Deadline(until, validate)]
     others += [] if progress is None else [Tell(progress, recipe.epochs)]
     began, interrupted = time.monotonic(), False
+    if not resume:
+        files.begin(recipe)
     try:
         with asked_by_ctrl_c(request), _enough_memory(recipe):
             try:
@@ -191,22 +205,30 @@ def train(
                         epochs=last, verbose=verbose, shuffle=False,
                     )  # fmt: skip
             except TimeIsUpError:
-                backup.save()
-            if validate.validated + 1 != recipe.epochs:
+                if backup.step:
+                    backup.save()
+            if backup.step or validate.validated + 1 != backup.epoch:
                 _averaged(trainer, validate)
-                validate.validated_and_saved()
+                point = validate.validated_and_saved()
+                if not backup.step:
+                    log.amend(as_logged(point))
+                    if not no_curve:
+                        draw_curve(files.log, files.curve)
     except (KeyboardInterrupt, StopAskedError):
         if not request.useful:
             raise KeyboardInterrupt from None  # no step is done and the averages are empty
         interrupted = True
-        if not output.exists():
+        if not files.output.exists():
             _averaged(trainer, validate)
             _save(model, validate.point, files)
-    if not interrupted and backup.epoch == recipe.epochs:
+    finally:
+        if files.abandon() and log.written:
+            files.log.unlink(missing_ok=True)
+    if not interrupted and backup.epoch == recipe.epochs and files.output.exists():
         files.discard_backup()
     curve = _existing(files.curve) if log.has_validation and not no_curve else None
     return TrainResult(
-        output, log.written, curve, backup.epoch, interrupted,
+        files.output, log.written, curve, backup.epoch, interrupted,
         (time.monotonic() - began) / 60, validate.point or log.point, log.last.get("exact"),
         no_curve=no_curve,
     )  # fmt: skip
@@ -228,21 +250,18 @@ def _enough_memory(recipe: Recipe) -> Iterator[None]:
 
 def _averaged(trainer: ACTTrainer, validate: Validate) -> None:
     """Puts the averages of the weights into the model, if they are not there already."""
-    if keras.backend.backend() == "jax":
-        trainer.jax_state_sync()  # in `fit` JAX keeps the weights outside the model
+    trainer.sync()
     if not validate.averaged:
         trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
         validate.averaged = True
 
 
-def _depth(
-    recipe: Recipe, trainer: ACTTrainer, log: Path | None, lessons: int
-) -> keras.callbacks.Callback:
+def _depth(recipe: Recipe, trainer: ACTTrainer, log: Log, lessons: int) -> keras.callbacks.Callback:
     """What sets the ACT steps of each epoch."""
     if recipe.ramp:
         return Ramp(recipe.act_steps, recipe.ramp * recipe.epochs, trainer)
     lessons = lessons if recipe.start is None else 0
-    return Curriculum(lessons, recipe.mastery, recipe.act_steps, trainer, log)
+    return Curriculum(lessons, recipe.mastery, recipe.act_steps, trainer, log.rows)
 
 
 def _of_task(task: Task) -> dict[str, Any]:
@@ -300,10 +319,15 @@ def _batches(task: Task, recipe: Recipe, first: int, done: int) -> Iterator[tupl
             yield (dict(zip(_NAMES, (inputs, labels, *others), strict=False)),)
 
 
-def _best(files: RunFiles) -> float:
-    """The share answered right that a model must reach to take the place of the one there."""
+def _best(files: RunFiles, log: Log) -> float:
+    """The share answered right that a model must reach to take the place of the one there.
+
+    Any takes the place of none.
+    """
+    if not files.output.exists():
+        return -1.0
     score = files.score()
-    return best_logged(files.log) if score is None else score
+    return best_logged(log.rows) if score is None else score
 
 
 def _save(model: TRM, point: HaltingPoint | None, files: RunFiles) -> None:
@@ -312,6 +336,7 @@ def _save(model: TRM, point: HaltingPoint | None, files: RunFiles) -> None:
     with to_be_filled():
         copy = TRM.from_config({**model.get_config(), **tuned, "dtype": "float32"})
     copy.set_weights(model.get_weights())
+    files.establish()
     with atomic_write(files.output, force=True) as temporary:
         copy.save(temporary)
         if point is not None:

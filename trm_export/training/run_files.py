@@ -1,15 +1,18 @@
 """The files of one training run, named after its model, and when they may be overwritten.
 
-Imports no framework, so that a command can check its options before it loads one.
+A new run that has saved nothing has its recipe in the folder of the backup, so that the files of an
+earlier run belong together until its first backup is written. Imports no framework, so that a
+command can check its options before it loads one.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import warnings
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +59,13 @@ class RunFiles:
 
     @property
     def recipe(self) -> Path:
-        """The recipe of the run, as JSON."""
+        """The recipe of the run that the other files are of, as JSON."""
         return self.output.with_suffix(".recipe.json")
+
+    @property
+    def begun(self) -> Path:
+        """The recipe of a run that has begun and backed nothing up yet."""
+        return self.backup / "recipe.json"
 
     @property
     def backup(self) -> Path:
@@ -75,12 +83,18 @@ class RunFiles:
         return self._progress[0]
 
     def state(self) -> RunState | None:
-        """The newest backup of the recorded recipe; None where no epoch of it was finished.
+        """The newest backup of the recorded recipe; None for a run that has just begun.
 
-        Raises RejectedInputError where all are damaged.
+        Raises RejectedInputError where all are damaged, or of another recipe than that beside them.
         """
-        recipe = json.loads(json.dumps(dataclasses.asdict(self.recorded())))
-        states = [state for state in read_states(self.backup) if state.recipe == recipe]
+        recipe, present = _as_json(self.recorded()), read_states(self.backup)
+        states = [state for state in present if {**_DEFAULTS, **state.recipe} == recipe]
+        if present and not states and not self.begun.exists():
+            changes = "; ".join(_different({**_DEFAULTS, **present[0].recipe}, recipe))
+            raise RejectedInputError(
+                f"{self.recipe} is not the recipe of the backup beside it: {changes}; put the "
+                "values of the backup back, or start a new run with --force."
+            )
         return max(states, key=lambda state: (state.epoch, state.step), default=None)
 
     def warn_of_damage(self, state: RunState) -> None:
@@ -100,6 +114,10 @@ class RunFiles:
         with atomic_write(self.scores, force=True) as new:
             new.write_text(json.dumps({**self._scores(), sha256_file(model): exact}))
 
+    def forget_scores(self) -> None:
+        """Removes those of an earlier run."""
+        self.scores.unlink(missing_ok=True)
+
     def score(self) -> float | None:
         """The share answered right of the model that lies there; None if this run did not say."""
         return self._scores().get(sha256_file(self.output)) if self.output.is_file() else None
@@ -114,9 +132,38 @@ class RunFiles:
     def discard_backup(self) -> None:
         """Removes the backup of a run that is complete, and nothing else that lies there."""
         with suppress(OSError):
-            for file in (*(self.backup / slot for slot in SLOTS), self.scores):
+            for file in (*(self.backup / slot for slot in SLOTS), self.scores, self.begun):
                 file.unlink(missing_ok=True)
             self.backup.rmdir()
+
+    def abandon(self) -> bool:
+        """Whether a run that ends has backed nothing up; its recipe is removed then."""
+        if not self.begun.exists():
+            return False
+        self.begun.unlink()
+        return True
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """No other process trains this model meanwhile, where files can be locked.
+
+        Raises UsageError where one does.
+        """
+        lock = self.backup / "lock"
+        with explained(self.backup):
+            self.backup.mkdir(parents=True, exist_ok=True)
+            handle = os.open(lock, os.O_CREAT | os.O_RDWR)
+        try:
+            with suppress(OSError):  # some disks have no locks
+                _lock(handle, self.output)
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+        finally:
+            os.close(handle)
+            with suppress(OSError):
+                self.backup.rmdir()
 
     def check(self, *, start: Path | None, resume: bool, force: bool) -> None:
         """Raises what `train` raises for files that it must not write or cannot read.
@@ -128,8 +175,10 @@ class RunFiles:
             require_keras(start)
             refuse_source(self.output, start)
         refuse_overwrite(self.output, force=force or resume)
+        for file in (self.log, self.curve, self.recipe):
+            refuse_overwrite(file, force=True)
         if resume:
-            if not self.recipe.exists() and self._done:
+            if not self._has_recipe and self._done:
                 raise self._without_recipe()
             if self._is_lost():
                 raise RejectedInputError(
@@ -137,30 +186,46 @@ class RunFiles:
                     f"{counted(self._logged, 'epoch')} of {self.recorded().epochs}; copy it again, "
                     "or start a new run with --force."
                 )
-            if not self.recipe.exists() or not self.backup.is_dir():
+            if not self.begun.exists() and not (self.recipe.exists() and written(self.backup)):
                 raise UsageError(f"There is no run to resume beside {self.output}; {self._start}.")
             self.state()
             return
         if force:
             return
         done = self._done
-        if done and not self.recipe.exists():
+        if done and not self._has_recipe:
             raise self._without_recipe()
         if done:
             raise OverwriteError(
                 f"{self.backup} has a run of {done}; add --resume to continue it or --force to "
                 "discard it, or choose another name."
             )
-        unclaimed = [str(file) for file in (self.log, self.curve) if file.exists()]
-        if unclaimed and not self.recipe.exists():
+        unclaimed = [str(file) for file in self._foreign() if file.exists()]
+        if unclaimed:
             raise OverwriteError(
                 f"{' and '.join(unclaimed)} would be replaced and was not made by {TOOL}; choose "
                 "another name or add --force."
             )
 
+    def _foreign(self) -> Iterator[Path]:
+        """The files that a run would replace and that none has made, by what is in them."""
+        try:
+            self.recorded(self.recipe)
+        except RejectedInputError:
+            yield from (self.log, self.curve, self.recipe)
+            return
+        with suppress(RejectedInputError):
+            if logged(self.log):
+                return
+        yield self.log
+
+    @property
+    def _has_recipe(self) -> bool:
+        return self.recipe.exists() or self.begun.exists()
+
     def _is_lost(self) -> bool:
         """Whether nothing is backed up of a run that has a log and is not complete."""
-        if not self.recipe.exists() or written(self.backup):
+        if self.begun.exists() or not self.recipe.exists() or written(self.backup):
             return False
         return 0 < self._logged < self.recorded().epochs
 
@@ -202,23 +267,29 @@ class RunFiles:
         with explained(self.backup):
             self.backup.mkdir(parents=True, exist_ok=True)  # until the run is complete
         described = json.dumps(dataclasses.asdict(recipe), indent=2) + "\n"
-        with atomic_write(self.recipe, force=True) as temporary:
+        with atomic_write(self.begun, force=True) as temporary:
             temporary.write_text(described)
 
-    def recorded(self) -> Recipe:
-        """The recipe of the recorded run; RejectedInputError where it is damaged."""
+    def establish(self) -> None:
+        """Puts the recipe of a run that has begun beside its model: it has saved something."""
+        with explained(self.recipe), suppress(FileNotFoundError):
+            self.begun.replace(self.recipe)
+
+    def recorded(self, file: Path | None = None) -> Recipe:
+        """The recipe of the run to resume, or of this file; RejectedInputError if it is damaged."""
+        file = file or (self.begun if self.begun.exists() else self.recipe)
         try:
-            values: Any = strict_json.parse(read_regular(self.recipe).decode())
+            values: Any = strict_json.parse(read_regular(file).decode())
             if not isinstance(values, dict) or not {"task", "blanks"} <= set(values):
                 raise ValueError("it names no task and no blanks")
             blanks = values["blanks"]
             return Recipe(**{**values, "blanks": blanks if blanks is None else tuple(blanks)})
         except (OSError, TypeError, ValueError, UsageError) as error:
-            raise RejectedInputError(f"{self.recipe}: not a recipe: {reason_of(error)}.") from error
+            raise RejectedInputError(f"{file}: not a recipe: {reason_of(error)}.") from error
 
     def refuse_changes(self, wanted: Recipe) -> None:
         """UsageError naming every field in which `wanted` is not the recorded recipe."""
-        changes = list(_changes(self.recorded(), wanted))
+        changes = list(_different(_as_json(self.recorded()), _as_json(wanted), "the run"))
         if changes:
             raise UsageError(
                 f"{self.recipe} is the recipe of another run; drop these options, or start a new "
@@ -226,8 +297,34 @@ class RunFiles:
             )
 
 
-def _changes(recorded: Recipe, wanted: Recipe) -> Iterator[str]:
-    for field in dataclasses.fields(Recipe):
-        old, new = getattr(recorded, field.name), getattr(wanted, field.name)
-        if old != new:
-            yield f"{field.name} is {shown(old)} in the run, got {shown(new)}"
+def _lock(handle: int, output: Path) -> None:
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # Windows
+        return
+    except BlockingIOError as error:
+        raise UsageError(
+            f"{output} is being trained by another process; wait for its end, or choose another "
+            "name."
+        ) from error
+
+
+_DEFAULTS = {
+    field.name: field.default
+    for field in dataclasses.fields(Recipe)
+    if field.default is not dataclasses.MISSING
+}
+"""Of the fields that a backup of an earlier version may lack."""
+
+
+def _as_json(recipe: Recipe) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    return values
+
+
+def _different(old: Mapping[str, Any], new: Mapping[str, Any], where: str = "it") -> Iterator[str]:
+    for name in {**old, **new}:
+        if old.get(name) != new.get(name):
+            yield f"{name} is {shown(old.get(name))} in {where}, got {shown(new.get(name))}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trm_export.errors import RejectedInputError, reason_of
@@ -36,7 +37,7 @@ def _is_row(row: dict[str, str]) -> bool:
         return False
 
 
-def best_logged(log: Path) -> float:
-    """The best validation of a log (CSV), -1 where there is none."""
-    values = [row.get(VALIDATED[0]) for row in logged(log)]
+def best_logged(rows: Sequence[Mapping[str, str]]) -> float:
+    """The best validation among rows of a log, -1 where there is none."""
+    values = [row.get(VALIDATED[0]) for row in rows]
     return max((float(value) for value in values if value), default=-1.0)

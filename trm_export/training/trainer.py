@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from trm_export.model import TRM
@@ -87,6 +88,17 @@ class ACTTrainer(keras.Model):
         goal = ops.sum(labels * ops.expand_dims(chosen, -1), axis=1)
         targets = {"labels": goal, "solution": labels[:, -1]}
         return {**outputs, **targets, "steps": carry["steps"], "halted": carry["halted"]}
+
+    def sync(self) -> None:
+        """Puts the weights of a running `fit` into the variables; JAX keeps them outside."""
+        if keras.backend.backend() == "jax":
+            self.jax_state_sync()
+
+    def is_finite(self) -> bool:
+        """Whether no weight of the model is NaN or infinite."""
+        self.sync()
+        values = (ops.convert_to_numpy(weight) for weight in self.trm.trainable_variables)
+        return all(np.isfinite(value).all() for value in values)
 
     def save_own_variables(self, store: Any) -> None:
         """Nothing: a backup is as small at any batch size, and a resumed run takes new puzzles."""

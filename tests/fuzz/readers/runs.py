@@ -70,13 +70,13 @@ def _inside(rng: Random, member: Member) -> bytes:
 def _call(folder: Path) -> Any:
     """All that is read before a framework is loaded; the log is read with Keras there."""
     from trm_export.training.curriculum import _logged
-    from trm_export.training.run_log import best_logged
+    from trm_export.training.run_log import best_logged, logged
 
     files = RunFiles(folder / _OUTPUT)
     state = files.state()
     arrays = [] if state is None else [(a.shape, a.tobytes()) for a in state.arrays]
-    log = folder / _LOG
-    found = repr(files.recorded()), arrays, files.score(), best_logged(log), _logged(log)
+    rows = logged(folder / _LOG)
+    found = repr(files.recorded()), arrays, files.score(), best_logged(rows), _logged(rows)
     return *found, files.finished_epochs
 
 
