@@ -155,6 +155,13 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "until": (lambda model: te.train("sudoku4", until=3), "--until 3: expected a time such as"),
     "recipe": (lambda model: te.train(["x"]), r"There is no recipe for \['x'\]; choose from"),
     "stop": (lambda model: te.train("sudoku4", stop=3), "stop: expected a StopRequest, got 3"),
+    "resume": (lambda model: te.train("sudoku4", resume="yes"), "resume: expected True or False"),
+    "verbose": (lambda model: te.train("sudoku4", verbose="abc"), "verbose: expected 0, 1, 2 or"),
+    "told": (lambda model: te.train("sudoku4", progress=3), "progress: expected a function, got 3"),
+    "preset": (
+        lambda model: te.train("sudoku4", "m.keras", preset="maze9"),
+        "The task sudoku4 has 16 cells and 6 tokens, but the preset maze9 81 and 6",
+    ),
 }
 
 

@@ -151,13 +151,15 @@ def test_a_run_without_a_curve_says_why(play: Play, capsys: pytest.CaptureFixtur
 
 
 def test_resume_needs_no_other_option(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
-    asked, files = play(), RunFiles(Path("t4.keras"))
+    asked, files = play(epochs=4), RunFiles(Path("t4.keras"))
     recipe = recipe_for("sudoku4", steps=2000, learning_rate=1e-3)
     files.begin(recipe)
     described = json.loads(json.dumps(dataclasses.asdict(recipe)))
     RunState(1, 0, described, [], [], SLOTS[0]).write(files.backup)
     resume = ["train", "sudoku4", "-o", "t4.keras", "--resume"]
     assert run(resume) == 0
+    longer = "Try: trm-export train sudoku4 --steps 20000 --learning-rate 0.001 -o t4.keras"
+    assert capsys.readouterr().err.splitlines()[-1] == longer
     assert run([*resume, "--steps", "2000"]) == 0
     assert asked == [recipe, recipe]
     capsys.readouterr()

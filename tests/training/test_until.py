@@ -22,6 +22,14 @@ def test_a_clock_time_is_the_next_one() -> None:
     assert parsed("01:00") == NOW.replace(hour=1, minute=0) + datetime.timedelta(days=1)
 
 
+def test_a_clock_time_may_name_its_zone() -> None:
+    for zone in ("+14:00", "-11:00", "Z"):
+        when = datetime.datetime.fromtimestamp(parse_time(f"03:00{zone}", NOW), datetime.UTC)
+        assert NOW < when <= NOW + datetime.timedelta(days=1)
+        clock = datetime.time.fromisoformat(f"03:00{zone}")
+        assert when.astimezone(clock.tzinfo).timetz() == clock
+
+
 def test_a_date_is_taken_as_it_is() -> None:
     assert parsed("2026-03-05T01:00") == NOW.replace(day=5, hour=1, minute=0)
     zoned = datetime.datetime(2026, 3, 5, 1, 0, tzinfo=datetime.UTC)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from trm_export.api.arguments import ARTIFACTS, FilePath, Progress, path_of
+from trm_export.api.arguments import ARTIFACTS, FilePath, Progress, path_of, reporter
 from trm_export.errors import UsageError
 from trm_runtime.message_text import shown
 
 if TYPE_CHECKING:
     from trm_export.training.run import TrainResult
     from trm_export.training.stopping import StopRequest
+
+_VERBOSE = (0, 1, 2, "auto")  # of `fit`
 
 
 def train(
@@ -30,6 +32,7 @@ def train(
     """Trains a model and writes it, with its log, learning curve and recipe beside it.
 
     Ctrl-C stops after the present step, with a backup of it; the result is then `interrupted`.
+    The random numbers of Python, NumPy and the backend begin anew with the seed of the recipe.
 
     Args:
         task: a task such as ``"sudoku4"``, or a preset such as ``"paper-maze"``.
@@ -59,6 +62,12 @@ def train(
 
     if not (stop is None or isinstance(stop, StopRequest)):
         raise UsageError(f"stop: expected a StopRequest, got {shown(stop)}.")
+    if not isinstance(resume, bool):
+        raise UsageError(f"resume: expected True or False, got {shown(resume)}.")
+    if verbose not in _VERBOSE:
+        raise UsageError(f"verbose: expected 0, 1, 2 or auto, got {shown(verbose)}.")
+    if progress is not None:
+        progress = reporter(progress)
     end = None if until is None else parse_time(until)
     recipe = recipe_for(task, **changes)
     target = path_of("path", path, ARTIFACTS / f"{task}.keras")
@@ -67,7 +76,7 @@ def train(
     if resume:
         given, recipe = recipe, files.recorded()
         same = {"task": given.task, "preset": given.preset}
-        files.refuse_changes(with_changes(recipe, **same, **changes))
+        files.refuse_changes(with_changes(recipe, **{**same, **changes}))
     load_keras(any_backend=True)
     from trm_export.training.run import train as run
 
@@ -83,3 +92,10 @@ def train(
         progress=progress,
     )
     return replace(result, recipe=recipe)
+
+
+def changes_of(task: str, result: TrainResult) -> dict[str, Any]:
+    """The fields of its recipe in which a run is not that of the task."""
+    from trm_export.training.recipe import unlike
+
+    return {} if result.recipe is None else unlike(task, result.recipe)

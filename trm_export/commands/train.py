@@ -207,6 +207,7 @@ def _print(result: TrainResult, name: str, reason: str, given: Mapping[str, Any]
 
 def _next(result: TrainResult, name: str, given: Mapping[str, Any]) -> None:
     """The command for a finished run: export, or train again for longer."""
+    from trm_export.api.training import changes_of
     from trm_export.commands.support.command_line import command
     from trm_export.commands.support.console import remark
 
@@ -216,7 +217,8 @@ def _next(result: TrainResult, name: str, given: Mapping[str, Any]) -> None:
     if point.exact_all_steps:
         remark(f"Next: {command('onnx', result.model)}")
     else:
-        longer = {**given, "output": result.model, "steps": LONGER * recipe.steps}
+        changes = {key: value for key, value in changes_of(name, result).items() if key in given}
+        longer = {**given, **changes, "output": result.model, "steps": LONGER * recipe.steps}
         remark(f"Try: {command('train', name, **longer)}")
 
 

@@ -85,6 +85,7 @@ class Recipe:
         if self.blanks is not None:
             object.__setattr__(self, "blanks", blanks_span(self.blanks))
         validation = self.validation_blanks
+        validation = tuple(validation) if isinstance(validation, list) else validation
         object.__setattr__(self, "validation_blanks", as_integer(validation) or validation)
 
     @property
@@ -197,6 +198,14 @@ def recipe_for(name: str, **changes: Any) -> Recipe:
     """
     refuse_unknown("recipe for", name, RECIPES)
     return with_changes(RECIPES[name], **changes)
+
+
+def unlike(name: str, recipe: Recipe) -> dict[str, Any]:
+    """The fields in which a recipe is not that of this name."""
+    usual = recipe_for(name)
+    fields = (field.name for field in dataclasses.fields(recipe))
+    values = {field: getattr(recipe, field) for field in fields}
+    return {field: value for field, value in values.items() if value != getattr(usual, field)}
 
 
 def with_changes(recipe: Recipe, **changes: Any) -> Recipe:

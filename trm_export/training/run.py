@@ -159,6 +159,7 @@ def _train(
 ) -> TrainResult:  # fmt: skip
     keras.utils.set_random_seed(recipe.seed)
     task = get_task(recipe.task)
+    _require_fit(recipe, task)
     model = TRM(**preset(recipe.preset, **_of_task(task)), dtype=recipe.dtype)
     if start is not None:
         recipe = dataclasses.replace(recipe, start=_begin_with(model, start))
@@ -270,6 +271,17 @@ def _of_task(task: Task) -> dict[str, Any]:
     if task.num_puzzle_identifiers is not None:
         arguments["num_puzzle_identifiers"] = task.num_puzzle_identifiers
     return arguments
+
+
+def _require_fit(recipe: Recipe, task: Task) -> None:
+    """Raises UsageError for a preset whose boards are not those of the task."""
+    config = preset(recipe.preset)
+    wanted, found = (task.seq_len, task.vocab_size), (config["seq_len"], config["vocab_size"])
+    if wanted != found:
+        raise UsageError(
+            f"The task {recipe.task} has {wanted[0]} cells and {wanted[1]} tokens, but the preset "
+            f"{recipe.preset} {found[0]} and {found[1]}."
+        )
 
 
 def _existing(path: Path) -> Path | None:

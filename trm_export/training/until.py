@@ -27,7 +27,11 @@ def parse_time(text: str, now: datetime.datetime | None = None) -> float:
 
 
 def _time(text: str, now: datetime.datetime) -> datetime.datetime:
-    if len(text) > len("23:59:59"):
+    try:
+        clock = datetime.time.fromisoformat(text)
+    except ValueError:
         return datetime.datetime.fromisoformat(text).astimezone()
-    when = datetime.datetime.combine(now.date(), datetime.time.fromisoformat(text)).astimezone()
-    return when + datetime.timedelta(days=when <= now)
+    today = now.astimezone(clock.tzinfo).date()
+    days = (today + datetime.timedelta(later) for later in (0, 1))
+    times = (datetime.datetime.combine(day, clock).astimezone() for day in days)
+    return next(when for when in times if when > now)
