@@ -160,7 +160,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "told": (lambda model: te.train("sudoku4", progress=3), "progress: expected a function, got 3"),
     "preset": (
         lambda model: te.train("sudoku4", "m.keras", preset="maze9"),
-        "The task sudoku4 has 16 cells and 6 tokens, but the preset maze9 81 and 6",
+        r"The preset maze9 is not for the task sudoku4: .* are \(81, 6\), but .* are \(16, 6\)\.",
     ),
 }
 

@@ -279,8 +279,8 @@ def _require_fit(recipe: Recipe, task: Task) -> None:
     wanted, found = (task.seq_len, task.vocab_size), (config["seq_len"], config["vocab_size"])
     if wanted != found:
         raise UsageError(
-            f"The task {recipe.task} has {wanted[0]} cells and {wanted[1]} tokens, but the preset "
-            f"{recipe.preset} {found[0]} and {found[1]}."
+            f"The preset {recipe.preset} is not for the task {recipe.task}: seq_len and vocab_size "
+            f"are {found}, but those of the task are {wanted}."
         )
 
 
