@@ -272,6 +272,6 @@ def tune(
     if not dry_run and (tuned != contract or output is not None):
         files = rewrite(file, tuned, target, force=force)
     return TuneResult(
-        file, contract, found, target if files else None, chosen.kind, judge,
+        file, contract, found, files[0] if files else None, chosen.kind, judge,
         again if tries > 1 else None, fitted, dropped, files,
     )  # fmt: skip

@@ -153,6 +153,11 @@ def _settling(rule: HaltRule, trace: Trace, learned: Point, lose: float) -> Sett
     moved = np.asarray(trace.moved)
     own = () if rule.settled is None else (rule.settled,)
     settled = settled_curve(moved, trace.exact, own)
+    if not settled:
+        raise UsageError(
+            "No threshold of movement can be chosen, because the states of this model never move "
+            "from one step to the next in these puzzles; drop --settled."
+        )
     chosen = choose(settled, lose)
     also = [point.threshold for point in settled]
     both = settled_curve(moved, trace.exact, also, trace.scores > learned.threshold)
