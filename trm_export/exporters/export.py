@@ -32,7 +32,7 @@ from trm_export.exporters.choices import (
 )
 from trm_export.exporters.export_result import ExportResult
 from trm_export.exporters.file_check import file_check, opened
-from trm_export.exporters.format import Documents, Format, Job, Tell, silent
+from trm_export.exporters.format import Documents, Format, Job, Tell, refuse_quantized, silent
 from trm_export.exporters.integer_io import integer_contract
 from trm_export.exporters.kept_layers import chosen
 from trm_export.exporters.measured import measured_text
@@ -224,6 +224,7 @@ def plan(
 
 def _refusals(job: Job) -> Iterator[str]:
     """Choices that no format supports for this model, a sentence each."""
+    yield from refuse_quantized(job.model.keras)
     if job.contract.puzzle_table_sha256 is not None and job.contract.precision == "int8-static":
         yield (
             "An external puzzle table is not supported with int8-static; use an internal table, or "

@@ -20,7 +20,7 @@ from trm_export.exporters.c_source.layout import Layout, layout_of
 from trm_export.exporters.c_source.limits import Fit, Limits
 from trm_export.exporters.c_source.source import source_files
 from trm_export.exporters.export_result import ExportResult
-from trm_export.exporters.format import Tell, silent
+from trm_export.exporters.format import Tell, refuse_quantized, silent
 from trm_export.exporters.kept_layers import chosen
 from trm_export.exporters.shared import Shared
 from trm_export.files import (
@@ -143,6 +143,7 @@ def refusals(model: StepModel, precision: str) -> Iterator[str]:
     """Why this model cannot be C source, a sentence a reason."""
     if precision not in LANES:
         yield f"c: precision must be {' or '.join(LANES)}, got {precision!r}."
+    yield from refuse_quantized(model.keras)
     if not is_own(model.keras):
         yield (
             f"c: {type(model.keras).__name__} has a step of its own, and code is only generated "
