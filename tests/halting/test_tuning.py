@@ -158,6 +158,22 @@ def test_the_present_threshold_stays_where_no_other_is_better() -> None:
     assert found.trained.threshold == 5.0
 
 
+def test_nothing_is_chosen_where_no_threshold_solves_a_puzzle() -> None:
+    scores = np.array([[-2.0, -3.0], [1.0, 2.0]], np.float32)
+    moved = np.array([[np.inf, np.inf], [0.1, 0.2]], np.float32)
+    rule = HaltRule("q_halt", 0.5)
+    found = tune(rule, Trace(scores, np.zeros((2, 2), bool), moved), 0.0)
+    assert not found.solves
+    assert not found.changes
+    assert found.tuned(rule) == rule
+    right = np.array([[True, True], [False, False]])  # in the first step, which has no movement
+    found = tune(rule, Trace(scores, right, moved), 0.0)
+    assert found.solves
+    assert found.settling is not None
+    assert not found.settling.solves
+    assert found.tuned(rule).settled is None
+
+
 def test_progress_counts_to_its_total() -> None:
     calls: list[tuple[int, int]] = []
     run_all_steps(FakeRunner(), toy_puzzles(70), lambda done, total: calls.append((done, total)))

@@ -101,7 +101,8 @@ class TuneResult(Shown):
         found, score = self.tuning, self.contract.halt.kind
         old, new = found.present, found.chosen
         if not found.changes:
-            stays = f"The present threshold {old.threshold:g} stays: no other one saves steps."
+            why = "no other one saves steps" if found.solves else "no threshold solves a puzzle"
+            stays = f"The present threshold {old.threshold:g} stays: {why}."
             return stays + self._settled + self._confident
         verb = self._verb(same=False)
         return (
@@ -120,6 +121,8 @@ class TuneResult(Shown):
         """The rule of movement that was chosen; nothing if it was not measured."""
         if self.tuning.settling is None:
             return ""
+        if not self.tuning.settling.solves:
+            return " No threshold of movement is chosen: none solves a puzzle."
         found = self.tuning.settling.chosen
         verb = self._verb(same=found.threshold == self.contract.halt.settled)
         return (
