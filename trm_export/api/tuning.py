@@ -11,6 +11,7 @@ from trm_export.api.arguments import (
     FilePath,
     Progress,
     again_of,
+    check_flags,
     counts_of,
     path_of,
     reporter,
@@ -231,6 +232,7 @@ def tune(
     if points is None or not 0 <= points <= _MOST_POINTS:
         got = shown(lose)
         raise UsageError(f"--lose must be 0 to {_MOST_POINTS} points of accuracy, got {got}.")
+    check_flags(settled=settled, confidence=confidence, dry_run=dry_run, force=force)
     tell = reporter(progress)
     count, tries = counts_of(count=count, tries=tries)
     again = again_of(tries, vary, choose, seed, sigma)
