@@ -132,8 +132,7 @@ def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Pa
         raise UsageError(f"force: expected True or False, got {shown(force)}.")
     target = Path(path)
     with explained(target):
-        if target.is_symlink():
-            target = Path(os.path.realpath(target))
+        target = behind_link(target)
         _refuse_long(target)
         file_commit.recover(target.parent)
         if not target.exists():
@@ -159,6 +158,11 @@ def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Pa
             "lose them with --force."
         )
     return target
+
+
+def behind_link(path: Path) -> Path:
+    """The file that a symbolic link leads to; any other path as it is."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def _refuse_long(target: Path) -> None:

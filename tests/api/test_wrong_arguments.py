@@ -14,9 +14,11 @@ import pytest
 import trm_export as te
 from tests.importing.golden import GOLDEN
 from trm_export.errors import OtherWeightsError, RejectedInputError, TRMError, UsageError
+from trm_export.tasks import PuzzleSet
 from trm_export.training.recipe import recipe_for
 
 NONE = "none.onnx"  # a file that nobody opens, because the refusal comes first
+ROWLESS = PuzzleSet(np.zeros((0, 16), np.int32), None, np.zeros(0, np.int32))
 CHECKPOINT = GOLDEN / "rope" / "step_10.safetensors"
 
 
@@ -105,7 +107,10 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "huge": (lambda model: te.plan(NONE, deadline=10**400), "number above 0, got 1000"),
     "hints": (lambda model: te.load(model, hints={"seq_len": 3}), "hints: expected a ModelHints, "),
     "hints to compare": (lambda model: te.compare(model, NONE, hints=3), "ModelHints.*, got 3"),
-    "hint": (lambda model: te.load(model, hints=te.ModelHints(seq_len="3")), "or more, got '3'"),
+    "hint": (
+        lambda model: te.load(model, hints=te.ModelHints(seq_len="3")),
+        "whole number, 1 or more, got '3'",
+    ),
     "trust": (lambda model: te.load(model, trust=3), "trust must be a name or several .*, got 3"),
     "trusted": (lambda model: te.load(model, trust=[3]), r"several names, got \[3\]"),
     "trust to inspect": (lambda model: te.inspect(model, trust=3), "several names, got 3"),
@@ -119,6 +124,14 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda model: te.compare(model, NONE, gates={}),
         "gates: expected .*, got {}",
     ),
+    "assumed": (
+        lambda model: te.load(model, hints=te.ModelHints(assumed=3)),
+        "hints: assumed: expected a StepContract, got 3",
+    ),
+    "settled": (lambda model: te.tune(NONE, settled="no"), "settled: expected True or .*'no'"),
+    "dry run": (lambda model: te.tune(NONE, dry_run="x"), "dry_run: expected True or .*'x'"),
+    "three": (lambda model: te.tune(NONE, puzzles=([], [], [])), "or a pair .*got a tuple of 3"),
+    "no rows": (lambda model: te.evaluate(model, puzzles=ROWLESS), "at least one row, got a Puzz"),
     "golden": (lambda model: te.compare(model, NONE, golden=3), "golden must be the path .*got 3"),
     "report": (lambda model: te.compare(model, NONE, report=3), "report must be the path .*got 3"),
     "files": (lambda model: te.compare(model, 3), "files must be paths of .*, got 3"),

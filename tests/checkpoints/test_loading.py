@@ -18,7 +18,7 @@ import pytest
 
 from tests.keras_zoo import members, pack, replace, with_config, with_weights
 from trm_export.checkpoints.keras_file import CONFIG, LIMITS, METADATA, WEIGHTS, inspect_keras
-from trm_export.errors import CheckpointError, RejectedInputError
+from trm_export.errors import CheckpointError, RejectedInputError, UsageError
 
 LM_HEAD = "inner/lm_head/vars/0"
 H_INIT = "inner/vars/0"
@@ -398,6 +398,26 @@ def test_every_difference_is_listed(
         "inner/uninvited float32 [3]: the model has no such weight",
         "inner/vars/0 float64 [16]: expected float32 [16]",
     )
+
+
+def test_a_model_that_keras_quantized_is_told_in_a_sentence(tmp_path: Path) -> None:
+    from trm_export.checkpoints.loading import load_model
+    from trm_export.exporters.c_source.write import refusals
+    from trm_export.exporters.export import format_named, plan
+    from trm_export.exporters.probe import probe_puzzles
+    from trm_export.model import TRM
+    from trm_export.step.step_model import adapt
+
+    model = TRM(6, 16, 2, 1.0, 16)
+    puzzles = probe_puzzles(model, 2)
+    model.inner.lm_head.quantize("int8")
+    with pytest.raises(UsageError, match=r"^The model is quantized by Keras .*the float model"):
+        plan(model, puzzles, format_named("onnx"))
+    assert "quantized by Keras" in next(iter(refusals(adapt(model), "int8")))
+    model.save(tmp_path / "m.keras")
+    with pytest.raises(CheckpointError, match=r"quantized by Keras .*--precision int8") as caught:
+        load_model(tmp_path / "m.keras")
+    assert not caught.value.problems
 
 
 def test_a_missing_container_is_no_mere_warning(

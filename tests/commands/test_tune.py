@@ -233,6 +233,21 @@ def test_a_confidence_by_a_constant_says_what_it_cannot_do(
     assert "Confidence is fitted on 24 puzzles by a constant" in one_line(capsys)
 
 
+def test_a_file_that_solves_nothing_stays_as_it_is(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, file = files / "wrong.txt", files / "slow.onnx"
+    rows.write_text("................ 1234341221434321\n")
+    before = {path: path.read_bytes() for path in files.iterdir()}
+    assert run(["tune", str(file), "--puzzles", str(rows), "--settled"]) == 0
+    captured = capsys.readouterr()
+    said = " ".join(captured.err.split())
+    assert "The present threshold 30 stays: no threshold solves a puzzle." in said
+    assert "No threshold of movement is chosen: none solves a puzzle." in said
+    assert "settled, chosen" not in captured.out
+    assert {path: path.read_bytes() for path in files.iterdir()} == before
+
+
 def test_a_dry_run_writes_nothing(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.read_bytes() for path in files.iterdir()}
     assert run(["tune", str(files / "slow.onnx"), *SIZE, "--dry-run"]) == 0

@@ -17,16 +17,17 @@ from tests.runtime.fakes import MAX_STEPS, FakeRunner, make_contract
 from tests.runtime.graphs import write
 from tests.runtime.test_settling import Moving
 from tests.runtime.tf_graphs import write_saved_model, write_tflite
-from trm_export.artifacts.contract_rewrite import embedded_contract, rewrite
+from trm_export.artifacts.contract_rewrite import embedded_contract, refuse_rewrite, rewrite
 from trm_export.artifacts.inspection import inspect_file
 from trm_export.errors import OverwriteError, RejectedInputError, UsageError
-from trm_export.files import CALIBRATION, KEEP, MICRO, sidecar
-from trm_export.halting.curve import point, settled_curve
+from trm_export.files import CALIBRATION, KEEP, MEASURED, MICRO, sidecar
+from trm_export.halting.curve import Trace, point, settled_curve
 from trm_export.halting.trying import run_all_steps
 from trm_export.halting.tuning import refuse_loop, tune
 from trm_export.tasks import PuzzleSet
 from trm_export.version import TOOL
 from trm_runtime import HaltRule, StepContract, open_runner, solve
+from trm_runtime.digest import tree_digest
 from trm_runtime.drivers.tflite_file import append_contract
 from trm_runtime.puzzle_table import table_beside
 
@@ -101,6 +102,15 @@ def test_movement_is_measured_only_if_asked() -> None:
     assert found.tuned(HaltRule()).settled is None
 
 
+@pytest.mark.parametrize("moved", [[np.inf], [np.inf, 0.0]])
+def test_states_that_never_move_have_no_threshold_of_movement(moved: list[float]) -> None:
+    shape = len(moved), 3
+    movement = np.broadcast_to(np.array(moved, np.float32)[:, None], shape)
+    trace = Trace(np.ones(shape, np.float32), np.ones(shape, bool), movement)
+    with pytest.raises(UsageError, match="the states of this model never move from one step to"):
+        tune(HaltRule(), trace, 0.0)
+
+
 def test_a_puzzle_that_breaks_down_stops_there_for_every_threshold_of_movement() -> None:
     runner = FakeRunner(poison={1: ("z_L", 3)})
     puzzles = toy_puzzles(12)
@@ -146,6 +156,22 @@ def test_the_present_threshold_stays_where_no_other_is_better() -> None:
     assert not found.changes
     assert found.chosen.threshold == 0.2
     assert found.trained.threshold == 5.0
+
+
+def test_nothing_is_chosen_where_no_threshold_solves_a_puzzle() -> None:
+    scores = np.array([[-2.0, -3.0], [1.0, 2.0]], np.float32)
+    moved = np.array([[np.inf, np.inf], [0.1, 0.2]], np.float32)
+    rule = HaltRule("q_halt", 0.5)
+    found = tune(rule, Trace(scores, np.zeros((2, 2), bool), moved), 0.0)
+    assert not found.solves
+    assert not found.changes
+    assert found.tuned(rule) == rule
+    right = np.array([[True, True], [False, False]])  # in the first step, which has no movement
+    found = tune(rule, Trace(scores, right, moved), 0.0)
+    assert found.solves
+    assert found.settling is not None
+    assert not found.settling.solves
+    assert found.tuned(rule).settled is None
 
 
 def test_progress_counts_to_its_total() -> None:
@@ -238,6 +264,29 @@ def test_another_target_leaves_the_file_as_it_is(kind: str, tmp_path: Path) -> N
     assert {name: data for name, data in _bytes(tmp_path).items() if name in before} == before
     assert embedded_contract(target).halt.trained == 0.0
     assert inspect_file(target).to_json()["sidecar"] == "same"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_through_a_link_the_file_behind_it_gets_all_documents(kind: str, tmp_path: Path) -> None:
+    path = artifact(tmp_path, kind)
+    link = tmp_path / "links" / path.name
+    link.parent.mkdir()
+    link.symlink_to(path)
+    measured = {"tool": TOOL, "file_sha256": tree_digest(path)}
+    sidecar(path, MEASURED).write_text(json.dumps(measured))
+    refuse_rewrite(link, link)
+    written = rewrite(link, tuned(embedded_contract(link)), link)
+    assert written == (path, sidecar(path), sidecar(path, MEASURED))
+    assert [one.name for one in link.parent.iterdir()] == [link.name]
+    assert link.is_symlink()
+    assert inspect_file(path).to_json()["sidecar"] == "same"
+    bound = json.loads(sidecar(path, MEASURED).read_text())
+    assert bound["file_sha256"] == tree_digest(path)
+    sidecar(path, CALIBRATION).write_text(json.dumps({"tool": TOOL}))
+    copy = tmp_path / "copies" / path.name
+    rewrite(link, embedded_contract(link), copy)
+    assert sidecar(copy, CALIBRATION).is_file()
+    assert sidecar(copy, MEASURED).is_file()
 
 
 @pytest.mark.parametrize("kind", KINDS)

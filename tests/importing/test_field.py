@@ -146,6 +146,8 @@ def test_other_layouts_of_the_configuration(folder: Path, name: str, nested: boo
     golden, _ = import_checkpoint(checkpoint("rope"))
     assert model.config == golden.config
     assert report.config_file == str(folder / name)
+    assert {one.source for one in report.settings if one.name == "h_cycles"} == {name}
+    assert name in report.weights or not nested
 
 
 def test_a_configuration_without_the_architecture_is_named(folder: Path) -> None:

@@ -165,6 +165,21 @@ def test_options_win_over_the_documents() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "reason"),
+    [
+        ("rope_plain", "num_puzzle_identifiers=7", "the checkpoint has no puzzle table"),
+        ("mixer", "pos_encodings=rope", "the token mixer has no rope"),
+        ("mixer", "num_heads=4", "the token mixer has no heads"),
+        ("learned", "rope_theta=500.0", "the model has no rope"),
+    ],
+)
+def test_a_given_setting_without_effect_is_told(name: str, given: str, reason: str) -> None:
+    assert f"--set {given} is not used, because {reason}" in do(checkpoint(name), given)[1].notes
+    used = do(checkpoint("rope"), "num_heads=1", "rope_theta=500", "num_puzzle_identifiers=5")[1]
+    assert used.notes == ()
+
+
 def test_sudoku_gets_its_alphabet(tmp_path: Path) -> None:
     path = copy(tmp_path, "rope_plain")
     rng = np.random.default_rng(0)

@@ -55,6 +55,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"puzzle_emb_ndim": 17, "puzzle_emb_len": 2}, "puzzle_emb_ndim"),
     ({"alphabet": ("a", "b")}, "alphabet"),
     ({"alphabet": 7}, "alphabet"),
+    ({"alphabet": ("a", "b", "c", "d", "a")}, "alphabet: 'a' is in more than one entry"),
+    ({"alphabet": ("a", "b", "c", "d", "\n")}, r"alphabet: '\n' is not a printable character"),
+    ({"vocab_size": np.float64(5)}, "vocab_size"),
+    ({"num_heads": np.True_}, "num_heads"),
     ({"alphabet": (1, 2, 3, 4, 5)}, "alphabet"),
 ]
 
@@ -63,6 +67,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
 def test_a_bad_configuration_is_refused_by_name(changes: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(named)):
         TRM(**{**GOOD, **changes})
+
+
+def test_numbers_of_numpy_are_taken_as_numbers_of_python() -> None:
+    sizes = {name: np.int64(value) for name, value in GOOD.items()}
+    model = TRM(**{**sizes, "expansion": np.float32(1)}, halt_threshold=np.float32(0.5))
+    assert model.config == TRMConfig(**GOOD, halt_threshold=0.5)
+    types = {type(value) for value in model.config.to_dict().values()}
+    assert types == {int, float, str, bool, type(None)}
 
 
 def test_every_wrong_field_is_listed_at_once() -> None:

@@ -93,6 +93,8 @@ class TestWithArckit:
             arc(1).puzzles("test", (899, 899), 4)
         with pytest.raises(UsageError, match="minimal"):
             arc(1).batches(4, minimal_fraction=0.1)
+        with pytest.raises(UsageError, match=r"hard_fraction must be 0, got 0\.5, because a grid"):
+            arc(1).batches(4, hard_fraction=0.5)
 
     @pytest.mark.parametrize(("more", "note"), [(-1, True), (0, False), (1, True)])
     def test_only_a_model_with_the_identifiers_of_the_task_is_asked_under_them(
@@ -113,7 +115,7 @@ class TestWithArckit:
         all_pairs = len(task.puzzles("test"))
         assert len(task.puzzles("test", count=200)) == all_pairs < 200
         assert len(task.puzzles("test", count=3)) == 3
-        with pytest.raises(UsageError, match="the count must be 1 or more, got 0"):
+        with pytest.raises(UsageError, match="count must be a whole number, 1 or more, got 0"):
             task.puzzles("test", count=0)
 
     def test_an_answer_is_judged_by_its_grid(self) -> None:

@@ -168,7 +168,7 @@ def test_impossible_wishes_are_refused() -> None:
         maze().puzzles("test", "minimal", 5)
     with pytest.raises(UsageError, match="no mazes found with 110 to 110 path cells"):
         maze().puzzles("test", 110, 5)
-    with pytest.raises(UsageError, match="count must be 1 or more, got 0"):
+    with pytest.raises(UsageError, match="maze11: count must be a whole number, 1 or more, got 0"):
         maze().puzzles("test", count=0)
     with pytest.raises(UsageError, match="no minimal form"):
         maze().batches(8, minimal_fraction=0.5)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -149,7 +150,7 @@ def test_asking_for_more_than_there_are_says_how_many_there_are() -> None:
         get_task("sudoku9").puzzles("test", 30, 2501)
     with pytest.raises(UsageError, match="sudoku9 has no test puzzle for blanks="):
         get_task("sudoku9").puzzles("test", 70)
-    with pytest.raises(UsageError, match=r"sudoku9 has 2500 test puzzles .* got 0\.$"):
+    with pytest.raises(UsageError, match="sudoku9: count must be a whole number, 1 or more, got 0"):
         get_task("sudoku9").puzzles("test", 30, 0)
 
 
@@ -157,12 +158,33 @@ def test_wrong_splits_and_batch_arguments_are_refused_at_once() -> None:
     task = get_task("sudoku9")
     with pytest.raises(UsageError, match="train, validation, test"):
         task.puzzles("tests")
-    with pytest.raises(UsageError, match="batch_size must be 1 or more, got 0"):
+    with pytest.raises(UsageError, match="batch_size must be a whole number, 1 or more, got 0"):
         task.batches(0)
-    with pytest.raises(UsageError, match=r"minimal_fraction 0 to 1, got 1\.5"):
+    with pytest.raises(UsageError, match=r"minimal_fraction must be 0 to 1, got 1\.5"):
         task.batches(8, minimal_fraction=1.5)
     with pytest.raises(UsageError, match="no train puzzles with 70 to 75 blanks"):
         task.batches(8, (70, 75))
+
+
+@pytest.mark.parametrize("name", ["sudoku4", "sudoku9", "maze9", "arc1"])
+def test_numbers_that_are_none_are_refused_in_a_sentence(name: str) -> None:
+    task: Any = get_task(name)
+    if not task.available:
+        pytest.skip(f"the puzzles of {name} are not installed")
+    for seed in (-1, 0.5, "0"):
+        with pytest.raises(UsageError, match=f"{name}: seed must be a whole number, 0 or more"):
+            task.puzzles("test", count=1, seed=seed)
+        with pytest.raises(UsageError, match=f"{name}: seed must be a whole number, 0 or more"):
+            task.batches(2, seed=seed)
+    for count in (2.0, "2", 0, True):
+        with pytest.raises(UsageError, match=f"{name}: count must be a whole number, 1 or more"):
+            task.puzzles("test", count=count)
+        with pytest.raises(UsageError, match=f"{name}: batch_size must be a whole number, 1 or"):
+            task.batches(count)
+    for share in ("0.5", None, float("nan")):
+        with pytest.raises(UsageError, match=f"{name}: hard_fraction must be 0"):
+            task.batches(2, hard_fraction=share)
+    assert len(task.puzzles("test", count=np.int64(2), seed=np.int64(1))) == 2
 
 
 def test_the_package_imports_no_framework() -> None:

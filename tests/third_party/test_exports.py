@@ -19,8 +19,10 @@ from trm_export.artifacts.inspection import inspect_file
 from trm_export.commands.support.app import run
 from trm_export.errors import OutputWarning, ProtocolError, RejectedInputError, UsageError
 from trm_export.explain.weights_rung import weights_report
+from trm_export.exporters.c_source.write import refusals as c_refusals
 from trm_export.exporters.export import Choices, export, format_named, plan
 from trm_export.exporters.probe import probe_puzzles
+from trm_export.exporters.puzzle_table_file import table_of
 from trm_export.files import CALIBRATION, sidecar
 from trm_export.step.keras_runner import KerasRunner
 from trm_export.step.model_facts import ModelHints
@@ -33,6 +35,9 @@ from trm_runtime.runner import initial_carry
 
 FILES = [("onnx", "fp32"), ("onnx", "int8"), ("tflite", "fp32"), ("tflite", "int8"),
          ("saved-model", "fp32")]  # fmt: skip
+
+PAPER = {"vocab_size": 6, "hidden_size": 16, "num_heads": 2, "expansion": 1.0, "seq_len": 16,
+         "family": "paper"}  # fmt: skip
 
 
 @pytest.mark.parametrize(("kind", "precision"), FILES)
@@ -81,8 +86,34 @@ def test_only_what_a_traced_call_has(third_party: Any, tmp_path: Path) -> None:
     their_model, kind = third_party("hierarchy"), format_named("tflite")
     puzzles = probe_puzzles(their_model.model)
     for choices in (Choices(recursion="rolled"), Choices(granularity="block")):
-        with pytest.raises(UsageError, match="one shared stack, and HRM does not"):
+        with pytest.raises(UsageError, match="one shared stack, and HRM has a step of its own"):
             export(their_model.model, tmp_path / "m.tflite", puzzles, kind, choices)
+
+
+def test_a_subclass_of_ours_with_a_call_of_its_own_is_exported_as_it_computes(
+    tmp_path: Path,
+) -> None:
+    ours = odd("Doubled", **PAPER)
+    model, kind = adapt(ours), format_named("onnx")
+    puzzles = probe_puzzles(model, 2)
+    assert model.passes is None
+    made = export(model, tmp_path / "m.onnx", puzzles, kind)
+    assert made.recursion == "unrolled"
+    assert made.forced_error < 1e-4
+    for choices in (Choices(recursion="rolled"), Choices(granularity="block")):
+        with pytest.raises(UsageError, match="one shared stack, and Doubled has a step of its own"):
+            plan(model, puzzles, kind, choices)
+    (reason,) = c_refusals(model, "fp32")
+    assert reason.startswith("c: Doubled has a step of its own")
+    with pytest.raises(UsageError, match="and Doubled has its own; drop --puzzle-table external"):
+        table_of(ours)
+
+
+def test_a_subclass_of_ours_without_a_step_of_its_own_is_ours() -> None:
+    ours = odd("Renamed", **PAPER)
+    model = adapt(ours)
+    assert model.passes == ours.config.passes
+    assert not [*c_refusals(model, "fp32")]
 
 
 def test_the_whole_loop_goes_into_a_graph(third_party: Any, tmp_path: Path) -> None:

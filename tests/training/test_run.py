@@ -21,6 +21,7 @@ from tests.training import shallow
 from trm_export.checked_arrays import read_arrays, write_arrays
 from trm_export.checkpoints.loading import load_model
 from trm_export.errors import BackupWarning, DivergedError, OverwriteError, RejectedInputError
+from trm_export.model import TRM
 from trm_export.model.presets import PRESETS, preset
 from trm_export.step.saved_weights import weights_sha256
 from trm_export.tasks import get_task
@@ -274,9 +275,14 @@ def test_a_recipe_rounds_its_epochs_up() -> None:
     assert recipe_for("sudoku4", steps=None) == recipe_for("sudoku4")
 
 
+UNKNOWN = {"alphabet": None, "expansion": 0.5, "halt_exploration_prob": 0.2, "num_heads": 1}
+
+
+@pytest.mark.parametrize("changes", [{}, UNKNOWN])
 def test_training_begins_with_the_weights_of_a_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also with those of an imported one, of which not every setting is known."""
     begun: list[Any] = []
     files = RunFiles(tmp_path / "model.keras")
 
@@ -288,7 +294,11 @@ def test_training_begins_with_the_weights_of_a_checkpoint(
         raise StoppedError
 
     monkeypatch.setattr("trm_export.training.run.ACTTrainer.fit", stop)
-    start = ROOT / "artifacts" / "sudoku4.keras"
+    shipped = load_model(ROOT / "artifacts" / "sudoku4.keras")
+    source = TRM.from_config({**shipped.get_config(), **changes})
+    source.set_weights(shipped.get_weights())
+    start = tmp_path / "start.keras"
+    source.save(start)
     with pytest.raises(StoppedError):
         train(small(), files.output, start=start)
     source = load_model(start)
@@ -305,6 +315,14 @@ def test_a_start_of_another_kind_is_refused(tmp_path: Path) -> None:
     ):
         train(small(), tmp_path / "model.keras", start=other)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_start_of_other_widths_is_refused(tmp_path: Path) -> None:
+    config = load_model(ROOT / "artifacts" / "sudoku4.keras").get_config()
+    start = tmp_path / "start.keras"
+    TRM.from_config({**config, "expansion": 40.0}).save(start)
+    with pytest.raises(UsageError, match=r"recipe: expected expansion [\d.]+, got 40\.0\.$"):
+        train(small(), tmp_path / "model.keras", start=start)
 
 
 def write_state(folder: Path, epoch: int, recipe: Recipe | None = None, slot: int = 0) -> Path:

@@ -82,6 +82,13 @@ def _count(name: str, value: int) -> int:
     return number
 
 
+def check_flags(**flags: object) -> None:
+    """UsageError for the first of these that is neither True nor False."""
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise UsageError(f"{name}: expected True or False, got {shown(value)}.")
+
+
 def again_of(tries: int, vary: str, choose: str, seed: int, sigma: float) -> dict[str, Any]:
     """The options of `solve` about tries, as JSON has them; it checks what is no number."""
     number, deviation = as_integer(seed), as_real(sigma)

@@ -11,6 +11,7 @@ from trm_export.api.arguments import (
     FilePath,
     Progress,
     again_of,
+    check_flags,
     counts_of,
     path_of,
     reporter,
@@ -101,7 +102,8 @@ class TuneResult(Shown):
         found, score = self.tuning, self.contract.halt.kind
         old, new = found.present, found.chosen
         if not found.changes:
-            stays = f"The present threshold {old.threshold:g} stays: no other one saves steps."
+            why = "no other one saves steps" if found.solves else "no threshold solves a puzzle"
+            stays = f"The present threshold {old.threshold:g} stays: {why}."
             return stays + self._settled + self._confident
         verb = self._verb(same=False)
         return (
@@ -120,6 +122,8 @@ class TuneResult(Shown):
         """The rule of movement that was chosen; nothing if it was not measured."""
         if self.tuning.settling is None:
             return ""
+        if not self.tuning.settling.solves:
+            return " No threshold of movement is chosen: none solves a puzzle."
         found = self.tuning.settling.chosen
         verb = self._verb(same=found.threshold == self.contract.halt.settled)
         return (
@@ -228,6 +232,7 @@ def tune(
     if points is None or not 0 <= points <= _MOST_POINTS:
         got = shown(lose)
         raise UsageError(f"--lose must be 0 to {_MOST_POINTS} points of accuracy, got {got}.")
+    check_flags(settled=settled, confidence=confidence, dry_run=dry_run, force=force)
     tell = reporter(progress)
     count, tries = counts_of(count=count, tries=tries)
     again = again_of(tries, vary, choose, seed, sigma)
@@ -272,6 +277,6 @@ def tune(
     if not dry_run and (tuned != contract or output is not None):
         files = rewrite(file, tuned, target, force=force)
     return TuneResult(
-        file, contract, found, target if files else None, chosen.kind, judge,
+        file, contract, found, files[0] if files else None, chosen.kind, judge,
         again if tries > 1 else None, fitted, dropped, files,
     )  # fmt: skip

@@ -5,9 +5,12 @@ Everything else in the file stays byte for byte. Needs no engine and no Keras.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from trm_export.errors import RejectedInputError
 from trm_export.files import (
     DOCUMENTS,
     MEASURED,
+    behind_link,
     refuse_overwrite,
     remove_others,
     require_suffix,
@@ -41,6 +45,7 @@ def refuse_rewrite(artifact: Path, target: Path, *, force: bool = False) -> None
 
 def _refuse(artifact: Path, target: Path, facts: dict[str, Any] | None, force: bool) -> None:
     require_suffix(target, "" if artifact.is_dir() else artifact.suffix)
+    target = behind_link(target)
     measured = [] if facts is None else [sidecar(target, MEASURED)]
     for path in (target, sidecar(target), *measured, *_copied(artifact, target)):
         refuse_overwrite(path, force=force)
@@ -53,13 +58,15 @@ def rewrite(
 
     What lies beside the artifact goes with it: a puzzle table, and the documents of its export,
     because another contract changes neither its weights nor its steps. Those of a file that the
-    target replaces are removed. All are written or none (`files.write_together`).
+    target replaces are removed. All are written or none (`files.write_together`). Of a target that
+    is a symbolic link, the file behind it is written, and the documents beside that file.
 
     Returns the written files, the target first. Raises OverwriteError for a target that is not ours
     without `force`, RejectedInputError where the contract cannot be put in.
     """
     facts = _measured(artifact)
     _refuse(artifact, target, facts, force)
+    target = behind_link(target)
     kind = kind_of(artifact)
     copies = _copied(artifact, target)
     written = {sidecar(target): contract.to_json()}
@@ -89,23 +96,31 @@ def _copied(artifact: Path, target: Path) -> dict[Path, Path]:
     if _same(artifact, target):
         return {}
     found = {
-        sidecar(target, ending): sidecar(artifact, ending)
+        sidecar(target, ending): _beside(artifact, partial(sidecar, ending=ending))
         for ending in DOCUMENTS
         if ending != MEASURED
     }
     copied = {new: old for new, old in found.items() if old.is_file() and is_ours(old)}
-    if table_beside(artifact).is_file():
-        copied[table_beside(target)] = table_beside(artifact)
+    table = _beside(artifact, table_beside)
+    if table.is_file():
+        copied[table_beside(target)] = table
     return copied
+
+
+def _beside(artifact: Path, name: Callable[[Path], Path]) -> Path:
+    """That document of the artifact: beside it, or else beside the file behind the link."""
+    found = name(artifact)
+    return found if found.is_file() else name(behind_link(artifact))
 
 
 def _measured(artifact: Path) -> dict[str, Any] | None:
     """The errors of single steps that were measured of this file; None where there are none."""
-    try:
-        facts: Any = strict_json.parse(read_regular(sidecar(artifact, MEASURED)).decode())
-        return facts if facts[DIGEST] == tree_digest(artifact) else None
-    except (OSError, RejectedInputError, ValueError, KeyError, TypeError):
-        return None
+    for place in (artifact, behind_link(artifact)):
+        with contextlib.suppress(OSError, RejectedInputError, ValueError, KeyError, TypeError):
+            facts: Any = strict_json.parse(read_regular(sidecar(place, MEASURED)).decode())
+            if facts[DIGEST] == tree_digest(artifact):
+                return dict(facts)
+    return None
 
 
 def _copy(artifact: Path, new: Path) -> None:

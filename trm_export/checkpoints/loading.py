@@ -45,7 +45,13 @@ def fill(model: keras.Model, file: KerasFile) -> SavedWeights:
     Returns the weights as they were read back: another walk of the model would find the same.
     """
     path = file.info.path
-    problems = list(_differences(describe(saved_weights(model)), file.info.tensors))
+    wanted, found = describe(saved_weights(model)), file.info.tensors
+    if _quantized(wanted, found):
+        raise CheckpointError(
+            f"{path}: the model was quantized by Keras (its method `quantize`); save the float "
+            "model, and export it with --precision int8 for int8 weights."
+        )
+    problems = list(_differences(wanted, found))
     if problems:
         saved_by = f"saved by Keras {file.info.keras_version}, this is {keras.__version__}"
         raise CheckpointError(f"{path}: the weights do not fit the model ({saved_by}):", problems)
@@ -91,6 +97,12 @@ def _load(model: keras.Model, file: KerasFile) -> None:
             raise CheckpointError(
                 f"{file.info.path}: Keras cannot load the weights: {reason_of(error)}."
             ) from error
+
+
+def _quantized(wanted: Sequence[TensorInfo], found: Sequence[TensorInfo]) -> bool:
+    """Whether the file has integers where the model has floats."""
+    floats = {tensor.path for tensor in wanted if tensor.dtype.startswith("float")}
+    return any(tensor.path in floats and "int" in tensor.dtype for tensor in found)
 
 
 def _differences(wanted: Sequence[TensorInfo], found: Sequence[TensorInfo]) -> Iterator[str]:

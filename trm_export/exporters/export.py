@@ -32,7 +32,7 @@ from trm_export.exporters.choices import (
 )
 from trm_export.exporters.export_result import ExportResult
 from trm_export.exporters.file_check import file_check, opened
-from trm_export.exporters.format import Documents, Format, Job, Tell, silent
+from trm_export.exporters.format import Documents, Format, Job, Tell, refuse_quantized, silent
 from trm_export.exporters.integer_io import integer_contract
 from trm_export.exporters.kept_layers import chosen
 from trm_export.exporters.measured import measured_text
@@ -47,7 +47,7 @@ from trm_export.files import (
     size_on_disk,
     write_together,
 )
-from trm_export.model import TRM
+from trm_export.model import is_own
 from trm_export.step.keras_runner import TRACING
 from trm_export.step.signature import contract_for, outgoing
 from trm_export.step.step_model import AnyModel, adapt
@@ -224,6 +224,7 @@ def plan(
 
 def _refusals(job: Job) -> Iterator[str]:
     """Choices that no format supports for this model, a sentence each."""
+    yield from refuse_quantized(job.model.keras)
     if job.contract.puzzle_table_sha256 is not None and job.contract.precision == "int8-static":
         yield (
             "An external puzzle table is not supported with int8-static; use an internal table, or "
@@ -249,8 +250,9 @@ def _refusals(job: Job) -> Iterator[str]:
         yield "A block is a single pass, which cannot be rolled; drop the recursion option."
     if job.model.passes is not None:
         return
-    own = isinstance(job.model.keras, TRM)
-    why = "the seed family has two" if own else f"{type(job.model.keras).__name__} does not"
+    own = is_own(job.model.keras)
+    name = type(job.model.keras).__name__
+    why = "the seed family has two" if own else f"{name} has a step of its own"
     if job.rolled:
         yield f"A rolled recursion needs a model with one shared stack, and {why}; use unrolled."
     if job.contract.granularity == "block":
@@ -265,7 +267,7 @@ def _written(job: Job, kind: Format, path: Path) -> Documents:
     try:
         return kind.write(job, path) or {}
     except (TypeError, ValueError) as error:
-        if isinstance(job.model.keras, TRM) or isinstance(error, TRMError):
+        if is_own(job.model.keras) or isinstance(error, TRMError):
             raise
         name = type(job.model.keras).__name__
         raise UsageError(

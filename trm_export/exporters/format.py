@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+import keras
+
 from trm_export.artifacts.host_kinds import HOST_KINDS
 from trm_export.errors import UsageError
 from trm_export.exporters.shared import Shared
@@ -94,6 +96,16 @@ def without_operators(kind: str, standard: str, names: Iterable[str]) -> UsageEr
         f"{kind}: the model uses operators that {standard} does not have: {used}; export it to "
         "saved-model, which has all of TensorFlow's."
     )
+
+
+def refuse_quantized(model: keras.Model) -> Iterator[str]:
+    """The refusal of a model whose weights Keras has rounded, which no precision describes."""
+    modes = {getattr(layer, "quantization_mode", None) for layer in model._flatten_layers()}
+    if any(modes):
+        yield (
+            "The model is quantized by Keras (its method `quantize`); export the float model, with "
+            "precision int8 for int8 weights."
+        )
 
 
 def refuse_half(job: Job, kind: str) -> Iterator[str]:

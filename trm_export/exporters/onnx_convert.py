@@ -21,7 +21,7 @@ from trm_export.exporters.format import Job, without_operators
 from trm_export.exporters.kept_layers import weights
 from trm_export.exporters.onnx_matmul import straighten
 from trm_export.exporters.saved_model import weights_of
-from trm_export.model import TRM
+from trm_export.model import is_own
 from trm_export.step.signature import graph_function, incoming, outgoing
 from trm_export.step.step_model import AnyModel, StepModel, adapt
 from trm_runtime.contract import CarrySpec, StepContract, TensorSpec
@@ -145,7 +145,7 @@ def _passed(model: StepModel, contract: StepContract) -> dict[str, Any]:
     As constants they would be copied by TensorFlow and tf2onnx some 20 times. Of other models they
     are constants, because tf2onnx brings what is computed of them alone into one piece.
     """
-    own = isinstance(model.keras, TRM)
+    own = is_own(model.keras)
     variables = weights_of(model.keras, contract) if own else []
     return {f"weight_{number}": variable for number, variable in enumerate(variables)}
 
@@ -210,7 +210,7 @@ def body_names(model: AnyModel) -> set[str]:
     """
     model = adapt(model)
     saved = weights(model)
-    if isinstance(model.keras, TRM):
+    if is_own(model.keras):
         return set(saved) - set(HEADS)
     return {name for name, array in saved.items() if not _is_head(array.shape, model.vocab_size)}
 

@@ -11,12 +11,17 @@ import numpy as np
 from keras import ops
 
 from trm_export.errors import UsageError
-from trm_export.model import TRM
+from trm_export.model import is_own
 
 
 def table_of(model: keras.Model) -> Any:
     """The variable that holds the puzzle embeddings; UsageError for a model without."""
-    layer = model.inner.puzzle_emb if isinstance(model, TRM) else None
+    if not is_own(model):
+        raise UsageError(
+            f"An external puzzle table needs the step of this package's TRM, and "
+            f"{type(model).__name__} has its own; drop --puzzle-table external."
+        )
+    layer = model.inner.puzzle_emb
     if layer is None:
         raise UsageError("The model has no puzzle embeddings; drop --puzzle-table external.")
     return layer.embeddings

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from trm_export.exporters.kept_layers import weights
-from trm_export.model import TRM
+from trm_export.model import is_own
 from trm_export.step.step_model import AnyModel, adapt
 
 Array = np.ndarray[Any, Any]
@@ -26,7 +26,7 @@ _DIGITS = 4  # after the point, for a shorter document
 def smoothed_layers(model: AnyModel) -> list[str]:
     """The ``down`` matrices, by short name, of a model of our own; none of any other."""
     step_model = adapt(model)
-    if type(step_model.keras) is not TRM:
+    if not is_own(step_model.keras):
         return []
     saved = weights(step_model)
     return [name for name in saved if name.endswith("/down") and _before(name) in saved]

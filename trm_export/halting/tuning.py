@@ -46,6 +46,11 @@ class Settling:
     chosen_both: Point  # of `both`, with the same threshold
 
     @property
+    def solves(self) -> bool:
+        """Whether some threshold solves a puzzle; without one none is written into the file."""
+        return _solves(self.settled)
+
+    @property
     def fronts(self) -> dict[str, tuple[Point, ...]]:
         """The Pareto front of each, by the name of the rule."""
         return {"settled": pareto(self.settled), "both": pareto(self.both)}
@@ -73,10 +78,15 @@ class Tuning:
         """Whether another threshold than the present one was chosen."""
         return self.chosen != self.present
 
+    @property
+    def solves(self) -> bool:
+        """Whether some threshold solves a puzzle; without one the present threshold stays."""
+        return _solves(self.points)
+
     def tuned(self, rule: HaltRule) -> HaltRule:
         """The rule of the file with what was chosen."""
         found = rule.tuned(self.chosen.threshold)
-        if self.settling is None:
+        if self.settling is None or not self.settling.solves:
             return found
         return replace(found, settled=self.settling.chosen.threshold)
 
@@ -105,7 +115,8 @@ def tune(
     """The curve, and the fewest steps that lose at most a share `lose` of exact answers.
 
     `rule` is that of the file; its threshold is a point of the curve and stays if no other is
-    better, so that the choice is never worse both in accuracy and in steps. `more` are the traces
+    better, so that the choice is never worse both in accuracy and in steps, or if none solves a
+    puzzle. `more` are the traces
     of tries after the first, see `run_tries`; `prefer` is `choose` of `solve`.
     """
     if not 0 <= lose <= 1:
@@ -119,7 +130,8 @@ def tune(
         points = tries_curve((trace, *more), useful, prefer)
     by_threshold = {point.threshold: point for point in points}
     present, chosen = by_threshold[rule.threshold], choose(points, lose)
-    if (chosen.exact, chosen.mean_steps) == (present.exact, present.mean_steps):
+    same = (chosen.exact, chosen.mean_steps) == (present.exact, present.mean_steps)
+    if same or not _solves(points):
         chosen = present
     before, after = (
         last_outcome((trace, *more), point.threshold, prefer).right for point in (present, chosen)
@@ -141,6 +153,10 @@ def tune(
     )
 
 
+def _solves(points: Sequence[Point]) -> bool:
+    return any(point.exact for point in points)
+
+
 def calibrated(trace: Trace, threshold: float) -> Confidence:
     """The probability that the answer at the step of this threshold is right, from one try."""
     steps = latched_steps(trace.scores, threshold)
@@ -153,6 +169,11 @@ def _settling(rule: HaltRule, trace: Trace, learned: Point, lose: float) -> Sett
     moved = np.asarray(trace.moved)
     own = () if rule.settled is None else (rule.settled,)
     settled = settled_curve(moved, trace.exact, own)
+    if not settled:
+        raise UsageError(
+            "No threshold of movement can be chosen, because the states of this model never move "
+            "from one step to the next in these puzzles; drop --settled."
+        )
     chosen = choose(settled, lose)
     also = [point.threshold for point in settled]
     both = settled_curve(moved, trace.exact, also, trace.scores > learned.threshold)

@@ -37,6 +37,16 @@ class Folder:
     dataset_file: Path | None
 
     @property
+    def config_name(self) -> str:
+        """The name of the first document; without one the name that it should have."""
+        return CONFIG if self.config_file is None else self.config_file.name
+
+    @property
+    def dataset_name(self) -> str:
+        """The same of the second."""
+        return DATASET if self.dataset_file is None else self.dataset_file.name
+
+    @property
     def arch(self) -> Mapping[str, Any]:
         """The hyperparameters of the network, official names; references are resolved.
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from trm_export.importing.folder import CONFIG
 from trm_export.importing.settings import Setting
 from trm_runtime.display import Shown, Table, bytes_text
 
 EMA_TEXTS = {
-    True: "averaged (EMA): all_config.yaml says ema: true; the file itself does not record it",
-    False: "raw, not averaged (EMA): all_config.yaml says ema: false",
-    None: "not known whether averaged (EMA): no all_config.yaml with ema beside the checkpoint",
+    True: "averaged (EMA): {file} says ema: true; the file itself does not record it",
+    False: "raw, not averaged (EMA): {file} says ema: false",
+    None: "not known whether averaged (EMA): no {file} with ema beside the checkpoint",
 }
 
 
@@ -38,7 +40,8 @@ class ImportReport(Shown):
     @property
     def weights(self) -> str:
         """Whether the weights are averaged, in words."""
-        return EMA_TEXTS[self.ema]
+        file = CONFIG if self.config_file is None else Path(self.config_file).name
+        return EMA_TEXTS[self.ema].format(file=file)
 
     def to_json(self) -> dict[str, Any]:
         """The fields, ready for `json.dumps`."""

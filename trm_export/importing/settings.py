@@ -87,7 +87,7 @@ def resolve(
     facts: Mapping[str, ShapeFact], folder: Folder, given: Mapping[str, Setting]
 ) -> Settings:
     """The configuration from these sources, with every problem and every missing value."""
-    problems: list[str] = [*_foreign(folder.arch)]
+    problems: list[str] = [*_foreign(folder)]
     documented, wrong = _documented(folder, given)
     found = {**documented, **given}
     problems += wrong.values()
@@ -101,7 +101,8 @@ def resolve(
         problems.append(f"{EMBED}: missing, so the sizes are not known")
     fields = [name for name in TRMConfig.__dataclass_fields__ if name in found]
     values = tuple(found[name] for name in fields)
-    return Settings(values, tuple(problems), (*_notes(folder), *_oddities(found)))
+    notes = (*_notes(folder), *_unused(found, given), *_oddities(found))
+    return Settings(values, tuple(problems), notes)
 
 
 def _documented(
@@ -109,10 +110,11 @@ def _documented(
 ) -> tuple[dict[str, Setting], dict[str, str]]:
     """The settings in the documents, and a problem for each value of a wrong kind, unless given."""
     settings, problems = dict[str, Setting](), dict[str, str]()
-    arch = ((field, f"arch.{key}", folder.arch[key], kind, CONFIG)
+    config, data = folder.config_name, folder.dataset_name
+    arch = ((field, f"arch.{key}", folder.arch[key], kind, config)
             for key, (field, kind) in _ARCH.items() if key in folder.arch)  # fmt: skip
     dataset = folder.dataset or {}
-    sizes = ((key, key, dataset[key], _WHOLE, DATASET) for key in _DATASET if key in dataset)
+    sizes = ((key, key, dataset[key], _WHOLE, data) for key in _DATASET if key in dataset)
     for field, key, value, kind, source in (*arch, *sizes):
         if field in given:
             continue
@@ -123,7 +125,7 @@ def _documented(
             settings[field] = Setting(field, parsed, source)
     if "mixer" in settings:
         mixer = "mlp" if settings["mixer"].value else "attention"
-        settings["mixer"] = Setting("mixer", mixer, CONFIG)
+        settings["mixer"] = Setting("mixer", mixer, config)
     return settings, problems
 
 
@@ -146,14 +148,15 @@ def _parsed(value: Any, kind: str) -> Any:
     return int(number) if number.is_integer() and abs(number) < 1 << 53 else None
 
 
-def _foreign(arch: Mapping[str, Any]) -> Iterator[str]:
+def _foreign(folder: Folder) -> Iterator[str]:
     """Settings of the run that this network does not support."""
+    arch, file = folder.arch, folder.config_name
     name = arch.get("name", "trm@")
     if not isinstance(name, str) or name.partition("@")[0].rpartition(".")[2] != "trm":
-        yield f"{CONFIG}: arch.name is {shown(name)}, expected recursive_reasoning.trm"
+        yield f"{file}: arch.name is {shown(name)}, expected recursive_reasoning.trm"
     epsilon = arch.get("rms_norm_eps", NORM_EPSILON)
     if _parsed(epsilon, _NUMBER) != NORM_EPSILON:
-        yield f"{CONFIG}: arch.rms_norm_eps is {shown(epsilon)}, only {NORM_EPSILON} is supported"
+        yield f"{file}: arch.rms_norm_eps is {shown(epsilon)}, only {NORM_EPSILON} is supported"
 
 
 def _merge(found: dict[str, Setting], facts: Mapping[str, ShapeFact]) -> Iterator[str]:
@@ -242,12 +245,31 @@ def _notes(folder: Folder) -> Iterator[str]:
     if folder.config is None:
         yield f"no {CONFIG} beside the checkpoint"
     elif not folder.arch:
-        yield f"{CONFIG} has no arch section"
+        yield f"{folder.config_name} has no arch section"
     if folder.dataset is None:
         yield f"no {DATASET} beside the checkpoint; sizes come from the tensors"
     unknown = [f"arch.{key}" for key in folder.arch if key not in _ARCH and key not in _UNUSED]
     if unknown:
-        yield f"{CONFIG}: unknown and not used: {', '.join(unknown)}"
+        yield f"{folder.config_name}: unknown and not used: {', '.join(unknown)}"
+
+
+def _unused(found: Mapping[str, Setting], given: Mapping[str, Setting]) -> Iterator[str]:
+    """Given settings that the model does not have, or that it does not use."""
+    values = {name: setting.value for name, setting in found.items()}
+    encodings = values.get("pos_encodings")
+    unused = {
+        "num_puzzle_identifiers": (
+            "num_puzzle_identifiers" not in values, "the checkpoint has no puzzle table",
+        ),
+        "num_heads": (values.get("mixer") == "mlp", "the token mixer has no heads"),
+        "rope_theta": (encodings != "rope", "the model has no rope"),
+    }  # fmt: skip
+    if "pos_encodings" in given:
+        changed = given["pos_encodings"].value != encodings
+        unused["pos_encodings"] = changed, "the token mixer has no rope"
+    for name, (true, reason) in unused.items():
+        if true and name in given:
+            yield f"{OPTION} {name}={given[name].value} is not used, because {reason}"
 
 
 def _oddities(found: Mapping[str, Setting]) -> Iterator[str]:
@@ -266,5 +288,5 @@ def alphabet(values: Mapping[str, Any], folder: Folder) -> Setting | None:
     for task in TASKS.values():
         sizes = (task.seq_len, task.vocab_size) == (values["seq_len"], values["vocab_size"])
         if sizes and task.name.rstrip("0123456789") in paths:
-            return Setting("alphabet", task.alphabet, f"{CONFIG}: data_paths")
+            return Setting("alphabet", task.alphabet, f"{folder.config_name}: data_paths")
     return None

@@ -4,7 +4,7 @@ from trm_export.errors import ConfigurationError
 from trm_export.model.config import TRMConfig
 from trm_export.model.inner import TRMInner, TRMReasoningModule
 from trm_export.model.presets import PRESETS, preset
-from trm_export.model.trm import TRM
+from trm_export.model.trm import TRM, is_own
 
 __all__ = [
     "PRESETS",
@@ -13,5 +13,6 @@ __all__ = [
     "TRMConfig",
     "TRMInner",
     "TRMReasoningModule",
+    "is_own",
     "preset",
 ]

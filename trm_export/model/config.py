@@ -11,7 +11,9 @@ import math
 from typing import Any
 
 from trm_export.errors import ConfigurationError
+from trm_runtime.contract_rules import alphabet_problems
 from trm_runtime.message_text import shown
+from trm_runtime.scalars import as_integer, as_real
 
 ACTIVATIONS = (
     "gelu", "relu", "silu", "swish", "tanh", "sigmoid", "elu", "selu", "softplus", "leaky_relu",
@@ -25,6 +27,7 @@ LIMITS = {  # least, most; above the most, a small file would need too much memo
     "h_cycles": (1, 256), "l_cycles": (1, 256), "halt_max_steps": (1, 1024),
 }  # fmt: skip
 POSITIVE = {"expansion": 1 << 10, "rope_theta": 1e12}  # their largest values
+_SHARES = ("halt_exploration_prob", "dropout_rate")
 _MOST_PASSES = 512  # of a step
 _MOST_SCORES = 1 << 27  # of the attention of one row
 _LARGEST_THRESHOLD = 1e30  # float32 goes further
@@ -97,6 +100,8 @@ class TRMConfig:
     def __post_init__(self) -> None:
         if isinstance(self.alphabet, list):
             object.__setattr__(self, "alphabet", tuple(self.alphabet))
+        for name in (*LIMITS, *POSITIVE, *_SHARES, "halt_threshold"):
+            object.__setattr__(self, name, _of_python(getattr(self, name)))
         problems = [*self._wrong_numbers(), *self._wrong_choices()]
         if not problems:
             problems = self._wrong_combinations()
@@ -125,7 +130,7 @@ class TRMConfig:
                 f"halt_threshold must be a number of -{_LARGEST_THRESHOLD:g} to "
                 f"{_LARGEST_THRESHOLD:g}, got {shown(threshold)}"
             )
-        for name in ("halt_exploration_prob", "dropout_rate"):
+        for name in _SHARES:
             value = getattr(self, name)
             if not _is_real(value) or not 0 <= value < 1:
                 problems.append(f"{name} must lie in [0, 1), got {shown(value)}")
@@ -185,11 +190,7 @@ class TRMConfig:
                 f"h_cycles {self.h_cycles} and l_cycles {self.l_cycles} are {self.passes} passes "
                 f"in one step, at most {_MOST_PASSES} are supported"
             )
-        if self.alphabet is not None and len(self.alphabet) != self.vocab_size:
-            problems.append(
-                f"alphabet has {len(self.alphabet)} entries for a vocab_size of {self.vocab_size}"
-            )
-        return problems
+        return [*problems, *alphabet_problems(self.alphabet, self.vocab_size)]
 
     @property
     def head_dim(self) -> int:
@@ -220,6 +221,15 @@ class TRMConfig:
 
 def _are_strings(value: object) -> bool:
     return isinstance(value, tuple) and all(isinstance(entry, str) for entry in value)
+
+
+def _of_python(value: Any) -> Any:
+    """A number of NumPy as one of Python, for JSON; anything else as it is."""
+    if isinstance(value, (int, float)):
+        return value
+    number: float | None = as_integer(value)
+    number = as_real(value) if number is None else number
+    return value if number is None else number
 
 
 def _is_real(value: object) -> bool:

@@ -20,6 +20,7 @@ from trm_export.model.inner import TRMInner
 
 _EXPORTER = "trm_export.api.keras_export"  # named, not imported: a model knows no exporter
 Carry = dict[str, Any]
+_STEP = ("__call__", "call", "initial_carry", "one_pass", "_current")
 
 
 @keras.saving.register_keras_serializable(package="trm_export")
@@ -226,6 +227,16 @@ class TRM(keras.Model):
         if isinstance(policy, dict):
             policy = keras.dtype_policies.deserialize(policy)
         return cls(**config, dtype=policy)
+
+
+def is_own(model: Any) -> bool:
+    """Whether the model is a `TRM` whose step is that of `TRM`: no subclass with a step of its own.
+
+    The step of any other model is known by calling it alone.
+    """
+    if not isinstance(model, TRM) or type(model.inner) is not TRMInner:
+        return False
+    return all(getattr(type(model), name) is getattr(TRM, name) for name in _STEP)
 
 
 def _puzzle(current: Carry) -> tuple[Any, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from trm_export.errors import ProtocolError
-from trm_export.model import TRM
+from trm_export.model import is_own
 from trm_export.step.signature import contract_for, graph_function, incoming
 from trm_export.step.step_model import AnyModel, StepModel, adapt
 from trm_runtime.checks import check_step_call
@@ -64,7 +64,7 @@ def _compiled(model: StepModel, contract: StepContract, few: bool) -> Callable[.
     """A graph traced once for every batch size on TensorFlow, eager elsewhere.
 
     A model that reads the number of rows as a Python number gets one graph per batch size. For a
-    few calls of a `TRM` only its stacks are graphs; a subclass may use what is refused below.
+    few calls of a `TRM` only its stacks are graphs; others may use what is refused below.
     """
     step = graph_function(model, contract)
     if keras.backend.backend() != "tensorflow":
@@ -72,7 +72,7 @@ def _compiled(model: StepModel, contract: StepContract, few: bool) -> Callable[.
     import tensorflow as tf
 
     stacks = _graphs_of_stacks(model.keras)
-    if few and type(model.keras) is TRM:
+    if few and is_own(model.keras):
 
         def with_graphs(**given: Any) -> dict[str, Any]:
             with _called(stacks):
@@ -100,7 +100,7 @@ def _graphs_of_stacks(model: keras.Model) -> dict[Any, Callable[..., Any]]:
     """
     import tensorflow as tf
 
-    if not isinstance(model, TRM):
+    if not is_own(model):
         return {}
     apart = {"_noinline": True}
     return {

@@ -61,6 +61,8 @@ def given_hints(hints: ModelHints | None) -> ModelHints:
         raise UsageError(
             f"hints: expected a ModelHints, such as ModelHints(seq_len=81), got {shown(hints)}."
         )
+    if not isinstance(hints.assumed, StepContract | None):
+        raise UsageError(f"hints: assumed: expected a StepContract, got {shown(hints.assumed)}.")
     return hints
 
 
@@ -155,7 +157,7 @@ def _contradictions(model: Any, hints: ModelHints, names: Iterable[str]) -> Iter
         if stated is not None and stated < 1:
             yield f"{name} of the model must be 1 or more, got {stated}"
         elif hint is not None and (as_integer(hint) or 0) < 1:
-            yield f"{option} must be 1 or more, got {shown(hint)}"
+            yield f"{option} must be a whole number, 1 or more, got {shown(hint)}"
         elif hint is not None and stated is not None and hint != stated:
             yield f"{option} is {hint}, but the model has {name} {stated}"
     alphabet = _stated(model, "alphabet", (tuple, list))

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from trm_export.model import TRM
+from trm_export.model import is_own
 from trm_export.step.step_model import AnyModel, StepModel, adapt, select
 from trm_export.tasks import known_symmetries
 from trm_export.version import TOOL, __version__
@@ -92,7 +92,7 @@ def _made_by(model: StepModel, packages: Sequence[str]) -> MadeBy:
 def _config_text(model: keras.Model) -> str:
     """The model's configuration as text; only its class name where it has none."""
     try:
-        config = model.config.to_dict() if isinstance(model, TRM) else model.get_config()
+        config = model.config.to_dict() if is_own(model) else model.get_config()
         return json.dumps(config, sort_keys=True)
     except (NotImplementedError, TypeError, ValueError):
         return type(model).__name__

@@ -1,7 +1,8 @@
 """`adapt`: any Keras model that follows the step protocol, as flat tensors with short names.
 
 Every exporter and the reference use it, for our own `TRM` and for third-party models alike. Only
-`TRM` has `passes`, and with them a rolled recursion and single passes.
+a `TRM` with the step of `TRM` (`is_own`) has `passes`, and with them a rolled recursion and single
+passes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import keras
 from keras import ops
 
 from trm_export.errors import ProtocolError, TRMError, reason_of
-from trm_export.model import TRM
+from trm_export.model import is_own
 from trm_export.step.model_facts import (
     ModelFacts,
     ModelHints,
@@ -78,7 +79,7 @@ class StepModel:
     def passes(self) -> int | None:
         """Passes of one shared stack in a step; None where a step has no such passes."""
         model = self.keras
-        own = isinstance(model, TRM) and model.config.family == "paper"
+        own = is_own(model) and model.config.family == "paper"
         return model.config.passes if own else None
 
     @property
@@ -152,7 +153,7 @@ class StepModel:
         except (TRMError, MemoryError):
             raise
         except Exception as error:  # a third-party class may raise anything
-            if isinstance(self.keras, TRM) or keras.backend.backend() != "tensorflow":
+            if is_own(self.keras) or keras.backend.backend() != "tensorflow":
                 raise
             raise _untraceable(self.keras, error, batch[INPUTS].shape[0]) from error
         return {**self._flat(new, outputs), **held}

@@ -15,7 +15,7 @@ import numpy as np
 from keras import ops
 
 from trm_export.errors import ProtocolError, reason_of
-from trm_export.model import TRM
+from trm_export.model import TRM, is_own
 from trm_export.step.model_facts import ModelFacts, unknown_identifiers
 from trm_export.step.nest import Path, flatten, rebuild, short_names
 from trm_runtime.tensors import Scalar
@@ -89,7 +89,7 @@ def step_tensors(model: Any, facts: ModelFacts) -> StepTensors:
     Raises:
         ProtocolError: naming everything in which it does not follow the protocol.
     """
-    if type(model) is TRM:
+    if is_own(model):
         return _own_tensors(model, facts)
     names, template = call_once(model, facts)
     start = {path: _array(leaf) for path, leaf in flatten(template).items()}

@@ -27,8 +27,10 @@ from trm_export.tasks.task import (
     PuzzleSet,
     Rule,
     blanks_within,
+    refuse_shares,
     split_index,
     text_of,
+    whole,
 )
 from trm_runtime.contract import Symmetries
 from trm_runtime.errors import UsageError
@@ -134,8 +136,8 @@ class ArcTask:
                 f"{self.name} has no {split} pair whose answer has {least} to {most} cells; choose "
                 "other blanks."
             )
-        if count is not None and count < 1:
-            raise UsageError(f"{self.name}: the count must be 1 or more, got {count}.")
+        seed = whole(f"{self.name}: seed", seed, 0)
+        count = None if count is None else whole(f"{self.name}: count", count)
         order = np.random.default_rng((seed, split_index(split))).permutation(len(rows))[:count]
         chosen = [rows[row] for row in order.tolist()]
         return PuzzleSet(
@@ -160,11 +162,10 @@ class ArcTask:
         Each row is a random pair of a random problem in a random copy, at a random position.
         """
         least, most = self._range(blanks)
-        if batch_size < 1 or minimal_fraction or hard_fraction:
-            raise UsageError(
-                f"{self.name}: batch_size must be 1 or more, got {batch_size}, and "
-                f"minimal_fraction 0, got {minimal_fraction}, because a grid has no minimal form."
-            )
+        batch_size = whole(f"{self.name}: batch_size", batch_size)
+        seed = whole(f"{self.name}: seed", seed, 0)
+        shares = {"minimal_fraction": minimal_fraction, "hard_fraction": hard_fraction}
+        refuse_shares(self.name, "grid", **shares)
         by_problem: dict[int, list[Pair]] = {}
         for problem, pair in self._pairs(split):
             if least <= pair[1].size <= most:

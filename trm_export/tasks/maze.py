@@ -25,8 +25,10 @@ from trm_export.tasks.task import (
     PuzzleSet,
     Rule,
     blanks_within,
+    refuse_shares,
     split_index,
     text_of,
+    whole,
 )
 from trm_runtime.contract import Symmetries
 from trm_runtime.errors import UsageError
@@ -88,9 +90,8 @@ class MazeTask:
 
         Raises UsageError for an unknown split, and for paths that no maze of this size has.
         """
-        span, wanted = self._range(blanks), DEFAULT_COUNT if count is None else count
-        if wanted < 1:
-            raise UsageError(f"{self.name}: the count must be 1 or more, got {count}.")
+        span, seed = self._range(blanks), whole(f"{self.name}: seed", seed, 0)
+        wanted = DEFAULT_COUNT if count is None else whole(f"{self.name}: count", count)
         known, idle = set[bytes](), 0
         inputs, labels = [], []
         for keys, puzzle, solution in self._generated(split_index(split), span, seed):
@@ -122,11 +123,10 @@ class MazeTask:
     ) -> Iterator[tuple[Ints, Ints]]:
         """Endless (inputs, labels), both (batch_size, S) int32; a function of the arguments."""
         span, chosen = self._range(blanks), split_index(split)
-        if batch_size < 1 or minimal_fraction or hard_fraction:
-            raise UsageError(
-                f"{self.name}: batch_size must be 1 or more, got {batch_size}, and "
-                f"minimal_fraction 0, got {minimal_fraction}, because a maze has no minimal form."
-            )
+        batch_size = whole(f"{self.name}: batch_size", batch_size)
+        seed = whole(f"{self.name}: seed", seed, 0)
+        shares = {"minimal_fraction": minimal_fraction, "hard_fraction": hard_fraction}
+        refuse_shares(self.name, "maze", **shares)
         return self._stream(chosen, span, seed, batch_size)
 
     def lesson(self, inputs: Ints, labels: Ints, number: int) -> Ints:

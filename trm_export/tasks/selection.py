@@ -56,6 +56,13 @@ def refuse_puzzles(
     puzzles, blanks = read_choice(puzzles, blanks)
     if puzzles is None:
         return
+    if isinstance(puzzles, tuple) and len(puzzles) != 2:
+        raise UsageError(
+            "puzzles: expected tokens (N, S), or a pair of these and their solutions, got a tuple "
+            f"of {len(puzzles)}."
+        )
+    if isinstance(puzzles, PuzzleSet) and not len(puzzles):
+        raise UsageError("puzzles: expected at least one row, got a PuzzleSet without rows.")
     if blanks is not None:
         raise UsageError(f"--blanks selects shipped puzzles; drop it or {own}.")
     file = puzzle_file(puzzles)

@@ -28,10 +28,12 @@ from trm_export.tasks.task import (
     Rule,
     blanks_within,
     split_index,
+    whole,
 )
 from trm_runtime.contract import Symmetries
 from trm_runtime.errors import UsageError
-from trm_runtime.message_text import counted
+from trm_runtime.message_text import counted, shown
+from trm_runtime.scalars import as_real
 
 __all__ = ["SUDOKUS", "SudokuTask"]
 
@@ -107,11 +109,12 @@ class SudokuTask:
         bases, (least, most) = self._bases(split, blanks), self._range(blanks)
         fits = bases.minimal if isinstance(blanks, str) else _fitting(bases, least, most)
         available = int(fits.sum())
-        wanted = available if count is None else count
+        wanted = available if count is None else whole(f"{self.name}: count", count)
+        seed = whole(f"{self.name}: seed", seed, 0)
         chosen = "" if blanks is None else f" for blanks={blanks}"
         if not available:
             raise UsageError(f"{self.name} has no {split} puzzle{chosen}; choose other blanks.")
-        if not 1 <= wanted <= available:
+        if wanted > available:
             raise UsageError(
                 f"{self.name} has {counted(available, f'{split} puzzle')}{chosen}; ask for that "
                 f"many or fewer, or other blanks, got {wanted}."
@@ -138,12 +141,13 @@ class SudokuTask:
         of `trm_export.tasks.hard`. The same arguments give the same stream.
         """
         bases, (least, most) = self._bases(split), self._range(blanks)
-        fractions = (minimal_fraction, hard_fraction)
-        if batch_size < 1 or not all(0 <= fraction <= 1 for fraction in fractions):
-            raise UsageError(
-                f"{self.name}: batch_size must be 1 or more, got {batch_size}; minimal_fraction "
-                f"0 to 1, got {minimal_fraction}; hard_fraction 0 to 1, got {hard_fraction}."
-            )
+        batch_size = whole(f"{self.name}: batch_size", batch_size)
+        seed = whole(f"{self.name}: seed", seed, 0)
+        shares = {"minimal_fraction": minimal_fraction, "hard_fraction": hard_fraction}
+        for name, share in shares.items():
+            number = as_real(share)
+            if number is None or not 0 <= number <= 1:
+                raise UsageError(f"{self.name}: {name} must be 0 to 1, got {shown(share)}.")
         fits = _fitting(bases, least, most)
         if not fits.any():
             raise UsageError(f"{self.name} has no {split} puzzles with {least} to {most} blanks.")

@@ -16,7 +16,8 @@ from trm_export.errors import UsageError, refuse_unknown
 from trm_runtime.alphabet import pads
 from trm_runtime.contract import Symmetries
 from trm_runtime.judging import exact, without_padding
-from trm_runtime.scalars import as_integer
+from trm_runtime.message_text import shown
+from trm_runtime.scalars import as_integer, as_real
 
 __all__ = [
     "RANDOM_ROWS",
@@ -33,8 +34,10 @@ __all__ = [
     "blanks_within",
     "has_identifiers_of",
     "random_rows",
+    "refuse_shares",
     "split_index",
     "text_of",
+    "whole",
 ]
 
 UNDER_0 = "all asked under identifier 0"
@@ -328,6 +331,24 @@ class Task(Boards, Protocol):
     def render(self, inputs: Tokens, answer: Tokens | None = None) -> str:
         """The text of `draw`, no newline at the end."""
         ...
+
+
+def whole(name: str, value: Any, least: int = 1) -> int:
+    """The number as an int; UsageError for anything but an integer of at least that."""
+    number = as_integer(value)
+    if number is None or number < least:
+        raise UsageError(f"{name} must be a whole number, {least} or more, got {shown(value)}.")
+    return number
+
+
+def refuse_shares(task: str, board: str, **shares: float) -> None:
+    """UsageError for a share of minimal or hard puzzles in a task that has none."""
+    for name, share in shares.items():
+        if as_real(share) != 0:
+            raise UsageError(
+                f"{task}: {name} must be 0, got {shown(share)}, because a {board} has no "
+                f"{name.partition('_')[0]} form."
+            )
 
 
 def random_rows(

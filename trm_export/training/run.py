@@ -292,8 +292,12 @@ def _begin_with(model: TRM, start: Path) -> str:
     """Puts the weights of a checkpoint into the fresh model; returns their SHA-256."""
     source = load_model(start)
     expected, got = model.config.to_dict(), source.config.to_dict()
-    tuned = "halt_threshold"  # training sets it again
-    names = [name for name in expected if name != tuned and expected[name] != got[name]]
+    free = {"halt_threshold", "halt_exploration_prob"}  # of training, not of the weights
+    free |= {"alphabet"} if got["alphabet"] is None else set()
+    free |= {"num_heads"} if got["mixer"] == "mlp" else set()  # which has none
+    shapes = [[variable.shape for variable in one.weights] for one in (model, source)]
+    free |= {"expansion"} if shapes[0] == shapes[1] else set()  # widths are rounded up
+    names = [name for name in expected if name not in free and expected[name] != got[name]]
     if names:
         listed = (f"expected {name} {expected[name]!r}, got {got[name]!r}" for name in names)
         raise UsageError(

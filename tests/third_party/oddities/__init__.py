@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from trm_export.model import TRM
+
 
 @keras.saving.register_keras_serializable(package="oddities")
 class Plain(keras.Model):
@@ -214,3 +216,17 @@ class Carryless(keras.Model):
 
     def call(self, inputs):
         return inputs
+
+
+@keras.saving.register_keras_serializable(package="oddities")
+class Doubled(TRM):
+    """A TRM whose step has a call of its own, with the arguments of the protocol."""
+
+    def call(self, carry, batch, training=None):
+        carry, outputs = super().call(carry, batch, training=training)
+        return carry, {**outputs, "logits": 2.0 * outputs["logits"] + 1.0}
+
+
+@keras.saving.register_keras_serializable(package="oddities")
+class Renamed(TRM):
+    """A TRM under another name."""

@@ -48,7 +48,7 @@ def _show_settling(found: Tuning, judge: str) -> None:
     for rule, front in settling.fronts.items():
         chosen = named[rule]
         for point in sorted({*_spread(front), chosen}, key=lambda p: (p.mean_steps, p.exact)):
-            name = f"{rule}, chosen" if point == chosen else rule
+            name = f"{rule}, chosen" if point == chosen and settling.solves else rule
             rows.append((name, *_cells(point)))
     heads = ("rule", "threshold", judge, "95 % interval", "mean steps")
     show_columns("By how far states move in a step", heads, rows, ("rule",))

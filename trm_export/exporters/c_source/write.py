@@ -20,7 +20,7 @@ from trm_export.exporters.c_source.layout import Layout, layout_of
 from trm_export.exporters.c_source.limits import Fit, Limits
 from trm_export.exporters.c_source.source import source_files
 from trm_export.exporters.export_result import ExportResult
-from trm_export.exporters.format import Tell, silent
+from trm_export.exporters.format import Tell, refuse_quantized, silent
 from trm_export.exporters.kept_layers import chosen
 from trm_export.exporters.shared import Shared
 from trm_export.files import (
@@ -33,7 +33,7 @@ from trm_export.files import (
     write_together,
 )
 from trm_export.leftovers import scratch_folder
-from trm_export.model import TRM
+from trm_export.model import TRM, is_own
 from trm_export.own_files import SOURCE_MEMORY
 from trm_export.parity import valid_answers
 from trm_export.step.signature import contract_for
@@ -143,10 +143,11 @@ def refusals(model: StepModel, precision: str) -> Iterator[str]:
     """Why this model cannot be C source, a sentence a reason."""
     if precision not in LANES:
         yield f"c: precision must be {' or '.join(LANES)}, got {precision!r}."
-    if not isinstance(model.keras, TRM):
+    yield from refuse_quantized(model.keras)
+    if not is_own(model.keras):
         yield (
-            f"c: {type(model.keras).__name__} is not a class of this package, and code is only "
-            "generated for its TRM; use onnx or tflite."
+            f"c: {type(model.keras).__name__} has a step of its own, and code is only generated "
+            "for that of this package's TRM; use onnx or tflite."
         )
     elif model.keras.compute_dtype != "float32":
         yield (
