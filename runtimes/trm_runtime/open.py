@@ -15,7 +15,7 @@ from trm_runtime.puzzle_table import (
     PuzzleTableRunner,
     identifiers_contract,
     open_table,
-    table_beside,
+    table_found,
 )
 from trm_runtime.runner import StepRunner
 
@@ -96,8 +96,8 @@ def wrapped(
     """A driver as a runner of complete steps on float32, bool and identifiers."""
     runner = complete_steps(runner)
     if runner.contract.puzzle_table_sha256 is not None:
-        beside = table_beside(path) if puzzle_table is None else Path(puzzle_table)
-        return PuzzleTableRunner(runner, open_table(beside, runner.contract))
+        table = table_found(path) if puzzle_table is None else Path(puzzle_table)
+        return PuzzleTableRunner(runner, open_table(table, runner.contract))
     if puzzle_table is not None:
         raise UsageError(
             f"{path}: takes no external puzzle table; drop --puzzle-table ({puzzle_table})."

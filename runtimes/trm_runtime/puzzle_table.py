@@ -39,6 +39,12 @@ def table_beside(model: Path) -> Path:
     return beside(model, PUZZLE_TABLE_SUFFIX)
 
 
+def table_found(model: Path) -> Path:
+    """The table beside a model, or else the one beside the file behind a symbolic link."""
+    names = table_beside(model), table_beside(Path(os.path.realpath(model)))
+    return next((name for name in names if name.is_file()), names[0])
+
+
 def open_table(path: Path, contract: StepContract) -> Array:
     """The table, memory-mapped and read-only: (identifiers, width) float32.
 

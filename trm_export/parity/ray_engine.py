@@ -27,7 +27,7 @@ from trm_export.files import sha256_file
 from trm_export.parity.checking import Check, Measured, Sides, Units, measured, opened
 from trm_runtime.extras import load_extra
 from trm_runtime.parity.ladder import part_work
-from trm_runtime.puzzle_table import table_beside
+from trm_runtime.puzzle_table import table_beside, table_found
 
 Array = np.ndarray[Any, Any]
 
@@ -155,9 +155,9 @@ def _files(check: Check) -> dict[str, Path]:
     artifact = check.artifact
     members = [p for p in sorted(artifact.rglob("*")) if p.is_file()] or [artifact]
     paths = {p.relative_to(artifact.parent).as_posix(): p for p in members}
-    table = table_beside(artifact)
+    table = table_found(artifact)
     if table.is_file():
-        paths[table.name] = table
+        paths[table_beside(artifact).name] = table
     return {_GOLDEN: check.golden, **paths}
 
 
