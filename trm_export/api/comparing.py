@@ -216,9 +216,9 @@ def compare(
         found = with_weights(source, found, weights, tell)
         asked = None if recording is not None else source
         if tries > 1:
-            found = with_tries(asked, found, reference, again, threads, tell)
+            found = with_tries(asked, found, reference, again, threads, engine, tell)
         if abstain is not None:
-            found = with_confidence(asked, found, reference, abstain, threads, tell)
+            found = with_confidence(asked, found, reference, abstain, threads, engine, tell)
         timed = None
         if page is not None if speed is None else speed:
             known = () if speed else [file.path for file in found if file.cost is not None]
