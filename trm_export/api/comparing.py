@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,6 +57,7 @@ from trm_runtime.parity.golden_file import read_golden
 from trm_runtime.try_options import CHOOSE, SIGMA, VARY
 
 if TYPE_CHECKING:
+    from trm_export.explain.explanation import Explanation
     from trm_export.tasks import Blanks
 
 __all__ = ["Comparison", "compare"]
@@ -224,11 +225,13 @@ def compare(
             known = () if speed else [file.path for file in found if file.cost is not None]
             found, timed = timed_files(source, found, known, reference, device, tell, engine)
 
-        def result(files: Sequence[JudgedFile]) -> Comparison:
+        def result(
+            files: Sequence[JudgedFile], explanations: Mapping[str, Explanation] | None = None
+        ) -> Comparison:
             """The result, of which the files that were asked for are written."""
             line, digest = command or _call(name, artifacts), sha256_file(origin)
             document = report_document(reference, digest, files, line, timed)
-            comparison = Comparison(name, tuple(files), document, page)
+            comparison = Comparison(name, tuple(files), document, page, explanations)
             write_outputs(comparison.to_json(), document, wanted, page, force=force)
             return comparison
 
@@ -236,8 +239,8 @@ def compare(
         if explain:
             explanations = explained_files(source, found, reference, tell)
             told = {path: one.told() for path, one in explanations.items()}
-            comparison = result([replace(f, explanation=told.get(str(f.path))) for f in found])
-            comparison = replace(comparison, explanations=explanations)
+            files = [replace(f, explanation=told.get(str(f.path))) for f in found]
+            comparison = result(files, explanations)
     return comparison
 
 
