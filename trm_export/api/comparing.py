@@ -39,7 +39,7 @@ from trm_export.parity.checking import Check
 from trm_export.parity.comparing import kept_parts, refuse_beside_golden, spread_over
 from trm_export.parity.document import JudgedFile, report_document
 from trm_export.report.outputs import refuse_targets, write_outputs
-from trm_export.step.model_facts import ModelHints, given_hints
+from trm_export.step.model_facts import ModelHints, given_hints, hinted
 from trm_export.tasks.selection import (
     COUNT,
     PuzzleSource,
@@ -179,7 +179,7 @@ def compare(
                 "--require-gpu": require_gpu,
                 "--device": device != "auto",
                 "--control": control is not None,
-                **_hinted(given_hints(hints)),
+                **hinted(given_hints(hints)),
             }
         )
     count = COUNT if count is None else count
@@ -260,18 +260,6 @@ def _of_other_weights(source: ModelSource, artifacts: Sequence[Path]) -> dict[Pa
     others = [path for path, sha256 in recorded.items() if not same[sha256]]
     sizes = source.sizes() if others else {}
     return {path: list(other_sizes(sizes, sizes_of(contracts[path]))) for path in others}
-
-
-def _hinted(hints: ModelHints) -> dict[str, bool]:
-    """The options of the hints, and whether they were given."""
-    options = {
-        "--seq-len": hints.seq_len,
-        "--max-steps": hints.max_steps,
-        "--halt-rule": hints.halt_rule,
-        "--halt-threshold": hints.halt_threshold,
-        "--puzzle-identifiers": hints.num_puzzle_identifiers,
-    }
-    return {option: value is not None for option, value in options.items()}
 
 
 def _call(model: str, artifacts: Sequence[Path]) -> str:

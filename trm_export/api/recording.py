@@ -19,7 +19,7 @@ from trm_export.api.arguments import (
     reporter,
     stem_of,
 )
-from trm_export.api.model_source import ModelSource
+from trm_export.api.model_source import ModelSource, refuse_facts
 from trm_export.api.recording_files import FileRecording, exported_file
 from trm_export.errors import RejectedInputError, UsageError
 from trm_export.files import RECORDING, refuse_overwrite, require_suffix, sha256_file, sidecar
@@ -258,6 +258,8 @@ def record(
     source = ModelSource(model, trust, hints)
     if artifact is None:
         source.refuse()
+    else:
+        refuse_facts(artifact, trust, hints)
     count, batch_size, states = counts_of(count=count, batch_size=batch_size, states=states)
     refuse_puzzles(puzzles, task, blanks, "PUZZLES")
     puzzles, blanks = read_choice(puzzles, blanks)
