@@ -43,6 +43,7 @@ from trm_export.step.model_facts import ModelHints, given_hints, hinted
 from trm_export.tasks.selection import (
     COUNT,
     PuzzleSource,
+    puzzle_file,
     read_choice,
     refuse_puzzles,
     select_puzzles,
@@ -158,7 +159,9 @@ def compare(
     wanted, page, recording, timings = (
         None if path is None else path_of(name, path) for name, path in given.items()
     )
-    refuse_targets(wanted, page, force=force)
+    others = gates if isinstance(gates, str | os.PathLike) else None, puzzle_file(puzzles)
+    inputs = [Path(path) for path in (recording, timings, *others) if path is not None]
+    refuse_targets(wanted, page, inputs, force=force)
     batch_size, jobs, tries = counts_of(batch_size=batch_size, jobs=jobs, tries=tries)
     threads, count = count_or_none("threads", threads), count_or_none("count", count)
     again = again_of(tries, vary, choose, seed, sigma)
