@@ -403,3 +403,12 @@ def test_the_line_to_run_asks_again_as_the_plan_did(files: Path) -> None:
 def test_one_puzzle_is_no_plan(files: Path) -> None:
     with pytest.raises(UsageError, match=r"^A plan needs at least 2 puzzles: "):
         te.plan(files / "sudoku4-fp32.onnx", budget=8, count=1)
+
+
+def test_files_of_one_name_are_told_apart(files: Path) -> None:
+    for name in ("sudoku4-fp32.onnx", "sudoku4-fp32.onnx.plan.json"):
+        (files / "old").mkdir(exist_ok=True)
+        shutil.copy(files / name, files / "old" / name)
+    both = [files / "sudoku4-fp32.onnx", files / "old" / "sudoku4-fp32.onnx"]
+    costs = te.plan(*both, budget=8, count=24, tries=3).tables()[1]
+    assert {row[0] for row in costs.rows} == {f"{path.parent.name}/{path.name}" for path in both}

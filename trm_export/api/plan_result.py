@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trm_export.errors import TRMError
+from trm_export.files import distinct_names
 from trm_export.version import TOOL, __version__
 from trm_runtime.display import Shown, Table, bytes_text
 from trm_runtime.doctor import cpu_model
@@ -204,9 +205,11 @@ class PlanResult(Shown):
 
     def tables(self) -> tuple[Table, ...]:
         """The choice, and what was measured of each file."""
+        paths = list(dict.fromkeys(path for path, _ in self.costs))
+        names = dict(zip(paths, distinct_names(paths), strict=True))
         rows = [
             (
-                path.name,
+                names[path],
                 str(c.threads),
                 f"{c.step_ms:.3g}",
                 f"{c.load_ms:.0f}",
