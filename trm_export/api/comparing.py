@@ -16,6 +16,7 @@ from trm_export.api.arguments import (
     count_or_none,
     counts_of,
     path_of,
+    refuse_no_flags,
     reporter,
 )
 from trm_export.api.comparing_files import (
@@ -155,12 +156,17 @@ def compare(
             the same, nor with `report`, `output` or `complete`, for which they are files that fail.
     """
     tell = reporter(progress)
+    refuse_no_flags("control", "speed", control=control, speed=speed, weights=weights,
+        explain=explain, complete=complete, require_gpu=require_gpu)  # fmt: skip
+    if not isinstance(command, str | None):
+        raise UsageError(f"command: expected the text of a command line, got {shown(command)}.")
     given = {"output": output, "report": report, "golden": golden, "bench": bench}
     wanted, page, recording, timings = (
         None if path is None else path_of(name, path) for name, path in given.items()
     )
-    others = gates if isinstance(gates, str | os.PathLike) else None, puzzle_file(puzzles)
-    inputs = [Path(path) for path in (recording, timings, *others) if path is not None]
+    judged_by = gates if isinstance(gates, str | os.PathLike) else None
+    sources = {"golden": golden, "bench": bench, "gates": judged_by, "puzzles": puzzle_file(puzzles)}
+    inputs = [path_of(name, path) for name, path in sources.items() if path is not None]
     refuse_targets(wanted, page, inputs, force=force)
     batch_size, jobs, tries = counts_of(batch_size=batch_size, jobs=jobs, tries=tries)
     threads, count = count_or_none("threads", threads), count_or_none("count", count)
