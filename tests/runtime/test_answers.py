@@ -124,7 +124,7 @@ def test_a_file_is_replaced_and_what_fails_leaves_nothing(tmp_path: Path) -> Non
 def test_what_is_no_solution_or_no_target(solution: Any, target: Any, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         write(solved() if solution else solution, target)
-    with pytest.raises(UsageError, match="^as_json: expected True, False or None, got 'no'"):
+    with pytest.raises(UsageError, match=r"^as_json: expected True, False or None, got 'no'"):
         write(solved(), "a.txt", as_json="no")  # type: ignore[arg-type]
 
 

@@ -515,9 +515,9 @@ def test_a_closed_standard_input_is_named(toy_onnx: Path, options: list[str]) ->
         ["sh", "-c", '"$@" <&-', "sh", *words], capture_output=True, timeout=100, check=False
     )
     ((head, _),) = messages(done.stdout)
-    assert head["error"] == "standard input: cannot be read: it is closed."
+    assert head["error"] == "Standard input cannot be read: it is closed."
     assert done.returncode == head["exit_code"] == 4
-    assert done.stderr.decode() == "Error: standard input: cannot be read: it is closed.\n"
+    assert done.stderr.decode() == "Error: Standard input cannot be read: it is closed.\n"
 
 
 @pytest.mark.parametrize(

@@ -164,10 +164,7 @@ def compare(
     wanted, page, recording, timings = (
         None if path is None else path_of(name, path) for name, path in given.items()
     )
-    judged_by = gates if isinstance(gates, str | os.PathLike) else None
-    sources = {"golden": golden, "bench": bench, "gates": judged_by, "puzzles": puzzle_file(puzzles)}
-    inputs = [path_of(name, path) for name, path in sources.items() if path is not None]
-    refuse_targets(wanted, page, inputs, force=force)
+    refuse_targets(wanted, page, _read(golden, bench, gates, puzzles), force=force)
     batch_size, jobs, tries = counts_of(batch_size=batch_size, jobs=jobs, tries=tries)
     threads, count = count_or_none("threads", threads), count_or_none("count", count)
     again = again_of(tries, vary, choose, seed, sigma)
@@ -248,9 +245,21 @@ def compare(
         if explain:
             explanations = explained_files(source, found, reference, tell)
             told = {path: one.told() for path, one in explanations.items()}
-            files = [replace(f, explanation=told.get(str(f.path))) for f in found]
-            comparison = result(files, explanations)
+            found = tuple(replace(f, explanation=told.get(str(f.path))) for f in found)
+            comparison = result(found, explanations)
     return comparison
+
+
+def _read(
+    golden: FilePath | None,
+    bench: FilePath | None,
+    gates: Gates | FilePath | None,
+    puzzles: PuzzleSource | None,
+) -> list[Path]:
+    """The files that are read besides the model and its exports."""
+    gate_file = gates if isinstance(gates, str | os.PathLike) else None
+    given = {"golden": golden, "bench": bench, "gates": gate_file, "puzzles": puzzle_file(puzzles)}
+    return [path_of(name, path) for name, path in given.items() if path is not None]
 
 
 def _gates(given: Gates | FilePath | None) -> Gates | None:

@@ -44,9 +44,7 @@ class Parts:
         self.folder = folder
         _refuse_foreign(folder)
         lock = _locked(folder / LOCK)
-        self._close = (
-            None if lock is None else weakref.finalize(self, _unlock, lock, folder / LOCK)
-        )
+        self._close = None if lock is None else weakref.finalize(self, _unlock, lock, folder / LOCK)
         text = json.dumps({"tool": f"{TOOL} {__version__}", **job}, sort_keys=True)
         try:
             same = read_regular(folder / JOB) == text.encode()

@@ -170,7 +170,7 @@ def serve_file(path: Path, threads: int | None, engine: str | None = None) -> No
     with own_output() as output:
         try:
             if sys.stdin is None:
-                raise RejectedInputError("standard input: cannot be read: it is closed.")
+                raise RejectedInputError("Standard input cannot be read: it is closed.")
             driver = open_driver(path, threads, engine=engine)
             StepServer(driver, load_engine(path, engine), output).serve(sys.stdin.buffer)
         except TRMError as error:
