@@ -187,6 +187,11 @@ def require_suffix(path: str | os.PathLike[str], suffix: str) -> None:
             raise UsageError(f"{name} names a file, but a folder is written; drop {found}.")
 
 
+def same_place(path: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    """Whether both names are of one file, which need not exist; symbolic links are followed."""
+    return os.path.realpath(path) == os.path.realpath(other)
+
+
 def refuse_source(
     path: str | os.PathLike[str], source: str | os.PathLike[str], what: str = "the model itself"
 ) -> None:

@@ -16,6 +16,7 @@ from trm_export.errors import TargetError
 from trm_runtime.streams import FULL
 
 JOB = "job.json"  # in a folder of finished parts: what they are of
+LOCK = ".job.lock"  # there while a job runs
 _AUTOGRAPH = "__autograph_generated_file"  # modules that TensorFlow writes to TMPDIR
 
 _removals: dict[object, Callable[[], object]] = {}
@@ -93,9 +94,10 @@ def kept() -> list[str]:
 
 
 def _remove_begun(folder: Path) -> None:
-    """Removes a folder that holds the description of its job and nothing else."""
+    """Removes a folder that holds the description of its job and its lock, and nothing else."""
     with suppress(OSError):
         (folder / JOB).unlink(missing_ok=True)  # a full disk may not have held it
+        (folder / LOCK).unlink(missing_ok=True)
         folder.rmdir()
 
 

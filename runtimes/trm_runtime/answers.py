@@ -39,12 +39,14 @@ def write(
     unknown answer and its ids are null, and `reason` says why.
 
     Raises UsageError for a device or a pipe, for what is no Solution, and for a target that is
-    neither a path nor a stream; OSError if the file cannot be written.
+    neither a path nor a stream of text; OSError if the file cannot be written.
     """
     if not isinstance(solution, Solution):
         raise UsageError(f"solution: expected one of solve, got {shown(solution)}.")
     if not (isinstance(target, (str, os.PathLike)) or hasattr(target, "write")):
         raise UsageError(f"target: expected a path or a stream, got {shown(target)}.")
+    if not (as_json is None or isinstance(as_json, bool)):
+        raise UsageError(f"as_json: expected True, False or None, got {shown(as_json)}.")
     if as_json is None:
         as_json = not hasattr(target, "write") and str(target).endswith(".json")
     text = io.StringIO()
@@ -53,8 +55,11 @@ def write(
     stream.end()
     if isinstance(target, (str, os.PathLike)):
         replace_file(Path(target), text.getvalue())
-    else:
+        return
+    try:
         target.write(text.getvalue())
+    except TypeError as error:
+        raise UsageError(f"target: expected a stream of text, got {shown(target)}.") from error
 
 
 @final

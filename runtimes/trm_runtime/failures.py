@@ -43,7 +43,13 @@ def ended_by(number: int) -> KeyboardInterrupt:
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises UsageError for wrong arguments, and OSError for a full standard output."""
+    """Raises UsageError for wrong arguments, and OSError for a full standard output.
+
+    Options have to be written out, because some of them are looked for before they are parsed.
+    """
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(allow_abbrev=False, **given)
 
     def error(self, message: str) -> NoReturn:
         """Called by argparse with the problem."""

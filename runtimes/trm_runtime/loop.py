@@ -178,9 +178,10 @@ def _policy(
 
 
 def _threshold(contract: StepContract, halt: Halt) -> float | None:
-    if halt in ("learned", "both"):
+    rule = halt if isinstance(halt, str) else None  # an array has no truth value
+    if rule in ("learned", "both"):
         return contract.halt.threshold
-    if halt in ("max_steps", "settled"):
+    if rule in ("max_steps", "settled"):
         return None
     number = as_real(halt)
     if number is None or not math.isfinite(number):

@@ -149,6 +149,8 @@ def _refuse_no_path(source: Any) -> None:
             f"source: expected the path of a file or folder, got {shown(source)}; puzzles that are "
             "in memory are given to solve as they are."
         )
+    if "\0" in os.fspath(source):
+        raise UsageError(f"source: expected a path without a null character, got {shown(source)}.")
 
 
 def _bad_lines(name: str, problems: list[str]) -> RejectedInputError:

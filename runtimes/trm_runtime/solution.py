@@ -155,8 +155,8 @@ class Solution(Shown):
 
     @property
     def mean_steps(self) -> float:
-        """Mean number of steps of a puzzle, of all its tries together."""
-        return float(self.all_steps.mean())
+        """Mean number of steps of a puzzle, of all its tries together; 0.0 without puzzles."""
+        return float(self.all_steps.mean()) if len(self) else 0.0
 
     @property
     def all_steps(self) -> np.ndarray[Any, Any]:

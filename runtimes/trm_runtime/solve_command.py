@@ -145,18 +145,21 @@ def run(options: argparse.Namespace) -> int:
         )
     check_threads(options.threads)
     _tries(options)
+    if options.settled is not None and options.halt not in ("settled", "both"):
+        raise UsageError("--settled: without effect; give --halt settled or both as well.")
     contract = runner_contract(Path(options.model), options.engine)
     no_arc = UsageError(
         "--submission is for ARC JSON (problems with the lists train and test) from a file, and a "
         "model of ARC; drop it, or give such a file."
     )
-    if options.submission and not can_have_arc(options.puzzles, contract):
+    wanted = options.submission is not None
+    if wanted and not can_have_arc(options.puzzles, contract):
         raise no_arc
-    arc = arc_questions(options.puzzles, contract) if options.submission else None
-    if options.submission:
+    arc = arc_questions(options.puzzles, contract) if wanted else None
+    if wanted:
         refuse_target(Path(options.submission))
     groups = _groups(options, contract)
-    if options.submission and arc is None:  # what is wrong with the file has been told before
+    if wanted and arc is None:  # what is wrong with the file has been told before
         raise no_arc
     with StatusLine() as line:
         line.show(f"Opening {printable(Path(options.model).name)} ...")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from trm_export.artifacts.contract_rewrite import embedded_contract
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
 from trm_export.errors import OverwriteError, RejectedInputError, UsageError
+from trm_export.parity.bench_document import rows_for
 from trm_export.tasks import PuzzleSet, get_task
 from trm_export.tasks.selection import read_choice
 from trm_runtime import open_runner, solve
@@ -84,6 +86,18 @@ def test_bench_is_falsy_where_a_file_fails(model: Any, file: Path, tmp_path: Pat
     assert len(repr(found).splitlines()) == 1
     assert "damaged.onnx" in found._repr_html_()
     assert te.bench(model, file, count=2)
+
+
+def test_files_of_one_name_are_told_apart(model: Any, file: Path, tmp_path: Path) -> None:
+    files = [tmp_path / folder / "m.onnx" for folder in "ab"]
+    for one in files:
+        one.parent.mkdir()
+        shutil.copy(file, one)
+    found = te.bench(model, [*files, tmp_path / "m.onnx"], count=2, output=tmp_path / "b.json")
+    assert [row.file for row in found.rows] == ["a/m.onnx", "b/m.onnx"]
+    assert [one.file for one in found.failures] == [f"{tmp_path.name}/m.onnx"]
+    costs = rows_for(tmp_path / "b.json", files)
+    assert [None if cost is None else cost["file"] for cost in costs] == ["a/m.onnx", "a/m.onnx"]
 
 
 def test_bench_solves_with_the_identifiers_of_the_puzzles(tmp_path: Path) -> None:

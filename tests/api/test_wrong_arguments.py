@@ -167,6 +167,23 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "require": (lambda model: te.require(model, key=3), "key must be the path of .*, got 3"),
     "until": (lambda model: te.train("sudoku4", until=3), "--until 3: expected a time such as"),
     "recipe": (lambda model: te.train(["x"]), r"There is no recipe for \['x'\]; choose from"),
+    "command": (
+        lambda model: te.compare(model, NONE, command=3, report="q.html"),
+        "command: expected the text of a command line, got 3",
+    ),
+    "control": (lambda model: te.compare(model, NONE, control="x"), "False or None, got 'x'"),
+    "weights": (
+        lambda model: te.compare(model, NONE, weights="x"),
+        "weights: expected True or False, got 'x'",
+    ),
+    "control of a recording": (
+        lambda model: te.record(model, output="g.npz", control="x"),
+        "control: expected True, False or None, got 'x'",
+    ),
+    "null of puzzles": (
+        lambda model: te.compare(model, NONE, puzzles="a\0b", report="q.html"),
+        "puzzles must be a path without a null character",
+    ),
     "stop": (lambda model: te.train("sudoku4", stop=3), "stop: expected a StopRequest, got 3"),
     "resume": (lambda model: te.train("sudoku4", resume="yes"), "resume: expected True or False"),
     "verbose": (lambda model: te.train("sudoku4", verbose="abc"), "verbose: expected 0, 1, 2 or"),

@@ -92,6 +92,14 @@ def test_tables_fit_the_terminal_and_break_nothing(capsys: pytest.CaptureFixture
     assert "\x1b" not in "".join(lines)
 
 
+def test_columns_show_names_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    console.show_columns("a[red].keras", ("file", "ms"), [("q[/b]/x.onnx", "1"), ("\x1b]0;p", "2")])
+    _, title, _, first, second = capsys.readouterr().out.splitlines()
+    assert title.rstrip() == "a[red].keras"
+    assert first.split() == ["q[/b]/x.onnx", "1"]
+    assert second.split() == ["\\x1b]0;p", "2"]
+
+
 def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with console.progress("Working") as advance:
         advance(0.5)

@@ -50,6 +50,15 @@ def test_a_command_has_the_options_that_are_not_usual() -> None:
 
 
 @pytest.mark.parametrize(
+    ("number", "text"), [(0, "0"), (0.0, "0"), (5.3419123, "5.3419123"), (-6.0, "-6"), (1.0, "1")]
+)
+def test_a_number_in_a_command_is_the_one_that_was_given(number: float, text: str) -> None:
+    line = command("parity", "m.keras", halt_threshold=number)
+    assert line == f"trm-export parity m.keras --halt-threshold {text}"
+    assert is_a_command(f"{line} m.onnx")
+
+
+@pytest.mark.parametrize(
     ("choices", "words"),
     [
         ({"format": "tflite", "precision": "int8-static"},

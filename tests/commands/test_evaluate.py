@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import trm_export as te
 from trm_export.commands.support.app import run
 from trm_export.errors import UsageError
 from trm_export.tasks import ArcTask, get_task
@@ -51,6 +52,25 @@ def test_the_exported_file_is_counted_alike(
     assert first == second
     assert first["task"] == "maze11"
     assert first["puzzles"] == 6
+
+
+def test_an_exported_file_describes_itself(
+    maze_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(te.export(maze_model, tmp_path / "maze.onnx").path)
+    for options, named in (
+        (["--halt-threshold", "0"], "--halt-threshold"),
+        (["--seq-len", "7", "--trust-module", "json"], "--seq-len, --trust-module"),
+    ):
+        for command in ("evaluate", "reference"):
+            capsys.readouterr()
+            assert run([command, file, *options]) == 2
+            assert capsys.readouterr().err == (
+                f"Error: {named}: {file} is an exported file, which describes itself; drop it.\n"
+            )
+    for call in (te.evaluate, te.record):
+        with pytest.raises(UsageError, match=r"^trust must be a name or several names, got 3\.$"):
+            call(file, trust=3)
 
 
 def test_puzzles_of_a_file(

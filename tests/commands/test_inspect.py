@@ -253,6 +253,9 @@ def test_contract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("a.tflite", b"\x1c\0\0\0TFL3" + bytes(64), "a damaged TFLite file"),
         ("a.json", b"{", "not valid JSON"),
         ("a.json", b"\xff", "not UTF-8"),
+        ("b.json", b'{"tool": "trm-export 1", "kind": "bench"}',
+         "b.json: holds no step contract, but a result of trm-export; inspect an exported file."),
+        ("b.json", b'{"tool": "another"}', "schema_version: expected 1 or 2, got None"),
         ("a.keras", b"", "not a .keras file"),
         ("a.h5", b"", ".tflite or .json file or a SavedModel folder, got .h5"),
         ("a", b"", "got no suffix"),
@@ -261,7 +264,7 @@ def test_contract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("none.h5", None, "none.h5: there is no such file or folder."),
         ("none.json", None, "No such file"),
     ],
-)
+)  # fmt: skip
 def test_refusals(
     tmp_path: Path,
     name: str,

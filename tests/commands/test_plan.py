@@ -382,3 +382,33 @@ def test_a_small_negative_threshold_is_not_taken_for_an_option(
     Path("PUZZLES").write_text("2.4.....1..442..\n")
     assert device(shlex.split(line)[3:]) == 0
     assert capsys.readouterr().out.startswith("2")
+
+
+def test_the_line_to_run_asks_again_as_the_plan_did(files: Path) -> None:
+    plain = te.plan(files / "sudoku4-fp32.onnx", budget=8, count=24, tries=3).run
+    assert plain is not None
+    run = replace(plain, tries=2)
+    assert {"vary", "seed", "sigma"}.isdisjoint(run.options)
+    other = replace(run, vary="both", seed=3, sigma=0.5)
+    assert other.command.endswith("--tries 2 --vary both --seed 3 --sigma 0.5 --batch-size 1")
+    assert "sigma" not in replace(run, sigma=0.5).options  # refused where there is no noise
+    assert "vary" not in replace(other, tries=1).options
+    noisy = te.plan(
+        files / "sudoku4-fp32.onnx", budget=8, count=24, tries=2, vary="noise", seed=5, sigma=0.3
+    ).run
+    assert noisy is not None
+    assert (noisy.vary, noisy.seed, noisy.sigma) == ("noise", 5, 0.3)
+
+
+def test_one_puzzle_is_no_plan(files: Path) -> None:
+    with pytest.raises(UsageError, match=r"^A plan needs at least 2 puzzles: "):
+        te.plan(files / "sudoku4-fp32.onnx", budget=8, count=1)
+
+
+def test_files_of_one_name_are_told_apart(files: Path) -> None:
+    for name in ("sudoku4-fp32.onnx", "sudoku4-fp32.onnx.plan.json"):
+        (files / "old").mkdir(exist_ok=True)
+        shutil.copy(files / name, files / "old" / name)
+    both = [files / "sudoku4-fp32.onnx", files / "old" / "sudoku4-fp32.onnx"]
+    costs = te.plan(*both, budget=8, count=24, tries=3).tables()[1]
+    assert {row[0] for row in costs.rows} == {f"{path.parent.name}/{path.name}" for path in both}

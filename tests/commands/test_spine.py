@@ -111,6 +111,16 @@ def test_the_maze_goes_the_same_road(maze: str, tmp_path: Path, called: Called) 
     assert json.loads(shown)["exact"] == document["exact"] / 20
 
 
+def test_a_demo_that_fails_is_one_document_about_all_puzzles(
+    called: Called, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trm_export.api.comparison import Comparison
+
+    monkeypatch.setattr(Comparison, "__bool__", lambda self: False)
+    document = json.loads(called("demo", "maze9", "--count", "210", "--json", code=5))
+    assert document["parity"]["accuracy"]["n"] == document["puzzles"] == 210
+
+
 def test_the_last_line_of_the_demo_is_a_whole_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

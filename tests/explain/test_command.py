@@ -49,8 +49,12 @@ def test_a_fault_is_explained_and_a_healthy_file_is_not(
     ]
     assert "Trials: single steps against the model" in markdown
     assert f"{good}:toblame" not in text.replace(" ", "")
-    assert run(["parity", model, good, "--count", "4", "--explain", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["explanations"] == {}
+    output = tmp_path / "one.json"
+    words = ["--count", "4", "--explain", "--json", "-o", str(output)]
+    assert run(["parity", model, good, *words]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["explanations"] == {}
+    assert json.loads(output.read_text()) == shown
 
 
 def test_a_saved_model_of_other_weights_is_blamed_itself(

@@ -155,6 +155,45 @@ def test_a_summary_is_added_to_text_only(
         refuse_append(tmp_path / name)
 
 
+def test_no_output_is_an_input_or_another_output(
+    files: tuple[str, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b.json").write_text("{}")
+    for asked, words in (
+        (["--bench", "b.json", "-o", "b.json"], "b.json is an input (b.json)"),
+        (["--bench", "b.json", "--report", "b.html"], "b.json is an input (b.json)"),
+        (["--gate", "b.json", "-o", f"{tmp_path}/b.json"], "is an input (b.json)"),
+        (["--report", "r.html", "-o", f"{tmp_path}/r.json"], "--report writes"),
+        (["--report", "r.html", "--summary", f"{tmp_path}/r.md"], "--report writes"),
+    ):
+        assert run(["parity", *files[:2], *asked]) == 2, asked
+        assert words in " ".join(capsys.readouterr().err.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["b.json"]
+
+
+def test_a_file_of_another_digest_is_an_error_in_both_files(
+    files: tuple[str, str, str], tmp_path: Path
+) -> None:
+    xml, summary = tmp_path / "results.xml", tmp_path / "new" / "summary.md"
+    asked = ["--expect-sha256", "0" * 64, "--junit", str(xml), "--summary", str(summary)]
+    assert run(["parity", *files[:2], *asked]) == 4
+    assert ElementTree.parse(xml).getroot().get("errors") == "1"
+    assert "good.onnx" in summary.read_text()
+
+
+def test_the_verdict_is_shown_where_a_summary_cannot_be_written(
+    files: tuple[str, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    asked = ["--count", "2", "--summary", str(tmp_path / "file" / "s.md")]
+    assert run(["parity", files[0], files[2], *asked]) == 1
+    shown = capsys.readouterr()
+    assert shown.out.startswith("FAILED at weights")
+    assert "cannot be written" in shown.err
+
+
 def test_an_inspected_file_as_sarif(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -122,6 +122,17 @@ def test_another_file_than_the_document_is_named(tmp_path: Path) -> None:
         rewrite_report(other, tmp_path / "again.html")
 
 
+@pytest.mark.parametrize("name", [".", "/", "folder"])
+def test_a_folder_is_no_document(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    assert run(["report", name]) == 4
+    said = f"Error: {name}: a folder, but the .json of a report is read.\n"
+    assert capsys.readouterr().err == said
+
+
 def test_what_has_no_place_does_not_go_together(document: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     path.write_text(

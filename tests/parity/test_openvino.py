@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -11,7 +12,8 @@ import pytest
 import trm_export as te
 from tests.parity.faults import change_weight
 from trm_export.commands.support.app import run
-from trm_runtime import UsageError
+from trm_export.parity import confidence_rung, tries_rung
+from trm_runtime import StepRunner, UsageError, open_runner
 from trm_runtime.__main__ import main as device
 from trm_runtime.drivers.onnx_file import seal
 from trm_runtime.errors import ParityError
@@ -100,6 +102,22 @@ def test_bench_and_evaluate_take_it(folder: Path) -> None:
     assert row.engine.startswith("openvino 20")
     assert row.answers_equal == 1.0
     assert te.evaluate(path, count=10, engine="openvino").figures["exact"] == row.exact
+
+
+def test_the_rungs_of_tries_and_confidence_run_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def opening(*given: Any, engine: str | None = None) -> StepRunner:
+        opened.append(engine)
+        return open_runner(*given, engine=engine)
+
+    for rung in (tries_rung, confidence_rung):
+        monkeypatch.setattr(rung, "open_runner", opening)
+    golden, engine = folder / "golden.npz", "openvino"
+    te.compare(MODEL, folder / "good.onnx", golden=golden, engine=engine, tries=2, abstain=0.5)
+    assert opened == [engine, engine]
 
 
 def test_where_it_cannot_be_chosen(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

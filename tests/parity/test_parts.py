@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from trm_export import leftovers, own_files
-from trm_export.errors import OverwriteError, TargetError
+from trm_export.errors import OverwriteError, TargetError, UsageError
 from trm_export.parity.parts import Parts, beside, digest
 
 ARRAYS = {"columns/row": np.arange(5), "forced/squares": np.zeros((2, 3)), "equal": np.ones(2)}
@@ -144,6 +145,51 @@ def test_a_finished_job_leaves_nothing(folder: Path) -> None:
     kept(folder).remove()
     assert not folder.exists()
     assert own_files.is_ours(folder) is False
+
+
+def test_only_one_run_has_the_parts(folder: Path) -> None:
+    pytest.importorskip("fcntl")
+    parts = Parts(folder, {"a": 1})
+    parts.save("one", ARRAYS)
+    for job in ({"a": 1}, {"a": 2}):
+        with pytest.raises(UsageError, match="another run keeps its finished parts there; wait"):
+            Parts(folder, job)
+    assert same(parts.load("one"))
+    parts.close()
+    assert [path.name for path in folder.iterdir() if path.name != "one.npz"] == ["job.json"]
+    again = Parts(folder, {"a": 1})
+    assert same(again.load("one"))
+    parts.close()  # has nothing to unlock any more
+    with pytest.raises(UsageError):
+        Parts(folder, {"a": 1})
+    again.remove()
+    assert not folder.exists()
+
+
+def test_a_killed_run_leaves_no_lock(folder: Path) -> None:
+    kept(folder)
+    (folder / ".job.lock").touch()
+    parts = Parts(folder, {"model": "abc", "count": 3})
+    assert same(parts.load("m.onnx/part-00001"))
+    other = folder.with_name("other.parts")
+    held = Parts(other, {"a": 1})
+    assert not [text for text in leftovers.kept() if str(other) in text]
+    assert not other.exists()
+    held.close()
+
+
+def test_a_disk_without_locks_is_used_all_the_same(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(*given: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(pytest.importorskip("fcntl"), "flock", without)
+    first, second = Parts(folder, {"a": 1}), Parts(folder, {"a": 1})
+    first.save("one", ARRAYS)
+    assert same(second.load("one"))
+    second.remove()
+    assert not folder.exists()
 
 
 def test_a_digest_is_of_values_types_and_shapes() -> None:

@@ -118,11 +118,14 @@ def test_a_file_is_replaced_and_what_fails_leaves_nothing(tmp_path: Path) -> Non
     [
         (None, "a.txt", "solution: expected one of solve, got None"),
         (True, 5, "target: expected a path or a stream, got 5"),
+        (True, io.BytesIO(), r"^target: expected a stream of text, got <_io\.BytesIO"),
     ],
 )
 def test_what_is_no_solution_or_no_target(solution: Any, target: Any, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         write(solved() if solution else solution, target)
+    with pytest.raises(UsageError, match=r"^as_json: expected True, False or None, got 'no'"):
+        write(solved(), "a.txt", as_json="no")  # type: ignore[arg-type]
 
 
 def test_a_pipe_is_not_replaced_and_a_link_stays(tmp_path: Path) -> None:

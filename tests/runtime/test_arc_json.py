@@ -161,6 +161,13 @@ def test_a_submission_replaces_nothing_but_a_submission(tmp_path: Path, arc_mode
         assert kept.read_bytes() == before
 
 
+def test_a_submission_needs_a_name(tmp_path: Path, arc_model: Path) -> None:
+    asked = write(tmp_path / "a.json", {"x": problem(*GRIDS)})
+    code, said = solved(arc_model, asked, "--submission", "")
+    assert code == 2
+    assert said == "Error: .: a folder, but a file is written; add the name of a file.\n"
+
+
 def test_an_old_submission_an_empty_file_and_a_link_are_replaced(
     tmp_path: Path, arc_model: Path
 ) -> None:

@@ -226,6 +226,8 @@ def test_tries_add_three_columns_and_keys(tmp_path: Path, puzzles: Path) -> None
             "Error: vary: expected one of symmetry, noise, both, got 'all'",
         ),
         (["--tries", "2", "--sigma", "1"], 2, "Error: --sigma: without effect while tries differ"),
+        (["--settled", "1"], 2, "Error: --settled: without effect; give --halt settled or both"),
+        (["--max", "3"], 2, "Error: Unrecognized arguments: --max 3 (see"),
         (["--batch-size", "0"], 2, "Error: batch_size: expected 1 or more"),
         (["--threads", "0"], 2, "Error: threads: expected 1 or more"),
         (["--deadline", "-1"], 2, "Error: deadline: expected seconds, 0 or more"),

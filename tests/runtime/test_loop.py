@@ -118,6 +118,7 @@ def test_no_puzzles(batch: int | None) -> None:
     runner = FakeRunner(make_contract(batch=batch))
     solution = solve(runner, np.zeros((0, 4), np.int32))
     assert (len(solution), solution.answers.shape, runner.batches) == (0, (0, 4), [])
+    assert solution.mean_steps == 0.0
 
 
 def test_many_puzzles_keep_the_logits_of_one_step_only() -> None:

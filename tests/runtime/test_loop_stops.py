@@ -223,6 +223,7 @@ def test_what_is_no_runner_is_refused(runner: Any) -> None:
         ),
         ({"halt": float("nan")}, "halt: expected"),
         ({"halt": True}, "halt: expected"),
+        ({"halt": np.array([1.0, 2.0])}, "or a finite number, got array([1., 2.])"),
         ({"deadline": -1}, "deadline: expected seconds, 0 or more"),
         ({"deadline": float("nan")}, "deadline: expected seconds"),
         ({"deadline_each": -1}, "deadline_each: expected seconds, 0 or more"),

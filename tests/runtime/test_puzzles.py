@@ -197,6 +197,12 @@ def test_a_source_that_is_no_path(source: Any) -> None:
             read()
 
 
+def test_a_source_with_a_null_character() -> None:
+    for read in (lambda: read_puzzles("a\0b", FakeRunner()), lambda: read_identifiers("a\0b")):
+        with pytest.raises(UsageError, match=r"^source: .* without a null .*, got 'a\\x00b'\.$"):
+            read()
+
+
 def test_a_model_that_is_none() -> None:
     with pytest.raises(UsageError, match=r"^model: expected a runner or its contract, got None"):
         read_puzzles("p.txt", None)  # type: ignore[arg-type]

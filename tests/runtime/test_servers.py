@@ -166,6 +166,13 @@ def test_the_help_of_check_shows_step_servers(
     assert capsys.readouterr().err == "Error: --timeout is for --command; drop it.\n"
 
 
+def test_a_shortened_command_is_not_passed_over(
+    golden: Path, toy_onnx: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", "--comm", "true", str(toy_onnx), str(golden)]) == 2
+    assert "Unrecognized arguments: --comm " in capsys.readouterr().err
+
+
 def test_a_puzzle_table_and_a_timeout_are_checked(golden: Path) -> None:
     assert checked(golden, "none", "--puzzle-table", "t.npy") == 2
     assert checked(golden, "none", "--timeout", "0") == 2
@@ -499,6 +506,18 @@ def test_it_says_who_it_is_and_ends_with_its_input(toy_onnx: Path) -> None:
     assert (head["protocol"], head["version"]) == ("trm-step-server", 1)
     assert head["engine"].startswith("onnxruntime ")
     assert text.decode() == open_runner(toy_onnx).contract.to_json()
+
+
+@pytest.mark.parametrize("options", [[], ["--isolate"]])
+def test_a_closed_standard_input_is_named(toy_onnx: Path, options: list[str]) -> None:
+    words = [sys.executable, "-m", "trm_runtime", "serve", str(toy_onnx), *options]
+    done = subprocess.run(
+        ["sh", "-c", '"$@" <&-', "sh", *words], capture_output=True, timeout=100, check=False
+    )
+    ((head, _),) = messages(done.stdout)
+    assert head["error"] == "Standard input cannot be read: it is closed."
+    assert done.returncode == head["exit_code"] == 4
+    assert done.stderr.decode() == "Error: Standard input cannot be read: it is closed.\n"
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,14 @@ def again_of(tries: int, vary: str, choose: str, seed: int, sigma: float) -> dic
     }
 
 
+def refuse_no_flags(*maybe: str, **flags: bool | None) -> None:
+    """UsageError for what is neither True nor False; None may be only those named first."""
+    for name, value in flags.items():
+        if not isinstance(value, bool) and not (value is None and name in maybe):
+            usual = "True, False or None" if name in maybe else "True or False"
+            raise UsageError(f"{name}: expected {usual}, got {shown(value)}.")
+
+
 def reporter(progress: Progress | None) -> Progress:
     """The function to call with the progress, `ignore` for None; UsageError for other things."""
     if progress is None:

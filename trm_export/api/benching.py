@@ -27,7 +27,13 @@ from trm_export.artifacts.inspection import inspect_file
 from trm_export.device_cost import DeviceCost
 from trm_export.errors import NonfiniteError, ParityError, TRMError, UsageError
 from trm_export.exporters.choices import FORMATS, PRECISIONS
-from trm_export.files import atomic_write, refuse_document, refuse_overwrite, require_suffix
+from trm_export.files import (
+    atomic_write,
+    distinct_names,
+    refuse_document,
+    refuse_overwrite,
+    require_suffix,
+)
 from trm_export.leftovers import scratch_folder
 from trm_export.step.model_facts import ModelHints, given_hints
 from trm_export.tasks import Blanks, PuzzleSet
@@ -263,11 +269,11 @@ def _rows(
     feeds = {name: array[:count] for name, array in named.items()}
     identifiers = feeds.get("puzzle_identifiers")
     given = feeds["inputs"], labels, reference, identifiers, again, engine
-    for file in files:
+    for file, name in zip(files, distinct_names(files), strict=True):
         try:
-            row: BenchRow | BenchFailure = _row(file, *given)
+            row: BenchRow | BenchFailure = replace(_row(file, *given), file=name)
         except TRMError as error:
-            row = BenchFailure(file.name, str(error), error.exit_code)
+            row = BenchFailure(name, str(error), error.exit_code)
         yield row
     if files:
         return

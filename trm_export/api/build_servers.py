@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from trm_export.errors import RejectedInputError, TargetError, TRMError
+from trm_export.errors import RejectedInputError, TargetError, TRMError, UsageError
 from trm_export.files import (
     atomic_write,
     refuse_append,
     refuse_overwrite,
     refuse_source,
     require_suffix,
+    same_place,
 )
 from trm_runtime.memory_errors import lacks_memory
 
@@ -24,10 +25,19 @@ def refuse(path: Path | None, suffix: str, *, force: bool) -> None:
         refuse_overwrite(path, force=force)
 
 
-def refuse_growing(path: Path | None, sources: Iterable[Path | None]) -> None:
-    """Raises, before any work, for a file to which `append` must not add: an input, or no text."""
+def refuse_growing(
+    path: Path | None, sources: Iterable[Path | None], report: Path | None = None
+) -> None:
+    """Raises, before any work, for a file to which `append` must not add.
+
+    That is an input, one that is no text, or a file of the report.
+    """
     if path is not None:
         refuse_append(path)
+        if report is not None:
+            require_suffix(report, ".html")
+            if same_place(path, report.with_suffix(".md")):
+                raise UsageError(f"--report writes {path}, too; choose another name for --summary.")
         for source in sources:
             if source is not None:
                 refuse_source(path, source, "an input")
@@ -41,10 +51,14 @@ def write(path: Path | None, text: Callable[[], str], *, force: bool) -> None:
 
 
 def append(path: Path | None, text: Callable[[], str]) -> None:
-    """Adds the text to the end of the file, if there is one: other steps write to it, too."""
+    """Adds the text to the end of the file, if there is one: other steps write to it, too.
+
+    The folder of the file is created.
+    """
     if path is None:
         return
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
             file.write(text())
     except OSError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from trm_export.api.arguments import (
     count_or_none,
     counts_of,
     path_of,
+    refuse_no_flags,
     reporter,
 )
 from trm_export.api.comparing_files import (
@@ -39,10 +40,11 @@ from trm_export.parity.checking import Check
 from trm_export.parity.comparing import kept_parts, refuse_beside_golden, spread_over
 from trm_export.parity.document import JudgedFile, report_document
 from trm_export.report.outputs import refuse_targets, write_outputs
-from trm_export.step.model_facts import ModelHints, given_hints
+from trm_export.step.model_facts import ModelHints, given_hints, hinted
 from trm_export.tasks.selection import (
     COUNT,
     PuzzleSource,
+    puzzle_file,
     read_choice,
     refuse_puzzles,
     select_puzzles,
@@ -57,6 +59,7 @@ from trm_runtime.parity.golden_file import read_golden
 from trm_runtime.try_options import CHOOSE, SIGMA, VARY
 
 if TYPE_CHECKING:
+    from trm_export.explain.explanation import Explanation
     from trm_export.tasks import Blanks
 
 __all__ = ["Comparison", "compare"]
@@ -153,11 +156,15 @@ def compare(
             the same, nor with `report`, `output` or `complete`, for which they are files that fail.
     """
     tell = reporter(progress)
+    refuse_no_flags("control", "speed", control=control, speed=speed, weights=weights,
+        explain=explain, complete=complete, require_gpu=require_gpu)  # fmt: skip
+    if not isinstance(command, str | None):
+        raise UsageError(f"command: expected the text of a command line, got {shown(command)}.")
     given = {"output": output, "report": report, "golden": golden, "bench": bench}
     wanted, page, recording, timings = (
         None if path is None else path_of(name, path) for name, path in given.items()
     )
-    refuse_targets(wanted, page, force=force)
+    refuse_targets(wanted, page, _read(golden, bench, gates, puzzles), force=force)
     batch_size, jobs, tries = counts_of(batch_size=batch_size, jobs=jobs, tries=tries)
     threads, count = count_or_none("threads", threads), count_or_none("count", count)
     again = again_of(tries, vary, choose, seed, sigma)
@@ -178,7 +185,7 @@ def compare(
                 "--require-gpu": require_gpu,
                 "--device": device != "auto",
                 "--control": control is not None,
-                **_hinted(given_hints(hints)),
+                **hinted(given_hints(hints)),
             }
         )
     count = COUNT if count is None else count
@@ -216,19 +223,21 @@ def compare(
         found = with_weights(source, found, weights, tell)
         asked = None if recording is not None else source
         if tries > 1:
-            found = with_tries(asked, found, reference, again, threads, tell)
+            found = with_tries(asked, found, reference, again, threads, engine, tell)
         if abstain is not None:
-            found = with_confidence(asked, found, reference, abstain, threads, tell)
+            found = with_confidence(asked, found, reference, abstain, threads, engine, tell)
         timed = None
         if page is not None if speed is None else speed:
             known = () if speed else [file.path for file in found if file.cost is not None]
             found, timed = timed_files(source, found, known, reference, device, tell, engine)
 
-        def result(files: Sequence[JudgedFile]) -> Comparison:
+        def result(
+            files: Sequence[JudgedFile], explanations: Mapping[str, Explanation] | None = None
+        ) -> Comparison:
             """The result, of which the files that were asked for are written."""
             line, digest = command or _call(name, artifacts), sha256_file(origin)
             document = report_document(reference, digest, files, line, timed)
-            comparison = Comparison(name, tuple(files), document, page)
+            comparison = Comparison(name, tuple(files), document, page, explanations)
             write_outputs(comparison.to_json(), document, wanted, page, force=force)
             return comparison
 
@@ -236,9 +245,21 @@ def compare(
         if explain:
             explanations = explained_files(source, found, reference, tell)
             told = {path: one.told() for path, one in explanations.items()}
-            comparison = result([replace(f, explanation=told.get(str(f.path))) for f in found])
-            comparison = replace(comparison, explanations=explanations)
+            found = tuple(replace(f, explanation=told.get(str(f.path))) for f in found)
+            comparison = result(found, explanations)
     return comparison
+
+
+def _read(
+    golden: FilePath | None,
+    bench: FilePath | None,
+    gates: Gates | FilePath | None,
+    puzzles: PuzzleSource | None,
+) -> list[Path]:
+    """The files that are read besides the model and its exports."""
+    gate_file = gates if isinstance(gates, str | os.PathLike) else None
+    given = {"golden": golden, "bench": bench, "gates": gate_file, "puzzles": puzzle_file(puzzles)}
+    return [path_of(name, path) for name, path in given.items() if path is not None]
 
 
 def _gates(given: Gates | FilePath | None) -> Gates | None:
@@ -257,18 +278,6 @@ def _of_other_weights(source: ModelSource, artifacts: Sequence[Path]) -> dict[Pa
     others = [path for path, sha256 in recorded.items() if not same[sha256]]
     sizes = source.sizes() if others else {}
     return {path: list(other_sizes(sizes, sizes_of(contracts[path]))) for path in others}
-
-
-def _hinted(hints: ModelHints) -> dict[str, bool]:
-    """The options of the hints, and whether they were given."""
-    options = {
-        "--seq-len": hints.seq_len,
-        "--max-steps": hints.max_steps,
-        "--halt-rule": hints.halt_rule,
-        "--halt-threshold": hints.halt_threshold,
-        "--puzzle-identifiers": hints.num_puzzle_identifiers,
-    }
-    return {option: value is not None for option, value in options.items()}
 
 
 def _call(model: str, artifacts: Sequence[Path]) -> str:

@@ -97,6 +97,7 @@ def with_tries(
     reference: Golden,
     again: dict[str, Any],
     threads: int | None,
+    engine: str | None,
     tell: Progress,
 ) -> tuple[JudgedFile, ...]:
     """The files with the rung about several tries; without a source the model is not asked."""
@@ -104,7 +105,7 @@ def with_tries(
     model = None
     if source is not None:
         model = solved_again(reference, _keras_runner(source, files), again)
-    rungs = (tries_rung(file.path, reference, model, again, threads) for file in files)
+    rungs = (tries_rung(file.path, reference, model, again, threads, engine) for file in files)
     return tuple(file.with_last(rung) for file, rung in zip(files, rungs, strict=True))
 
 
@@ -114,6 +115,7 @@ def with_confidence(
     reference: Golden,
     abstain: float,
     threads: int | None,
+    engine: str | None,
     tell: Progress,
 ) -> tuple[JudgedFile, ...]:
     """The files with the rung about confidence; without a source the model is not asked."""
@@ -121,7 +123,9 @@ def with_confidence(
     model = None
     if source is not None and all(chunk.labels is not None for chunk in reference.chunks):
         model = traced(reference, _keras_runner(source, files))
-    rungs = [confidence_rung(file.path, reference, model, abstain, threads) for file in files]
+    rungs = [
+        confidence_rung(file.path, reference, model, abstain, threads, engine) for file in files
+    ]
     return tuple(
         replace(file.with_last(rung), confidence=report)
         for file, (rung, report) in zip(files, rungs, strict=True)

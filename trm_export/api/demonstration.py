@@ -110,7 +110,8 @@ class Demonstration:
 
     def compare(self, path: Path, progress: Progress = ignore) -> Comparison:
         """Every step of the file against Keras on the same puzzles."""
-        return compare(self.source, path, puzzles=self._puzzles(), progress=progress)
+        puzzles = self._puzzles()
+        return compare(self.source, path, puzzles=puzzles, count=len(puzzles), progress=progress)
 
     def _puzzles(self) -> PuzzleSet:
         return self.task.puzzles("test", BLANKS.get(self._name), self._count)

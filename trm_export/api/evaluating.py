@@ -22,6 +22,7 @@ from trm_export.api.arguments import (
 )
 from trm_export.api.judging import refuse_judge, rules_of, with_solutions
 from trm_export.api.loading import as_step_model, refuse_model
+from trm_export.api.model_source import refuse_facts
 from trm_export.api.voting import board_of, figures_of, refuse_unused
 from trm_export.errors import NonfiniteError, UsageError
 from trm_export.halting.calibration import Calibration, coverage_table, judged
@@ -237,7 +238,9 @@ def _opened(
     """
     file = file_of(model)
     if file is not None and file.suffix != _KERAS:
-        return runner_contract(file, engine), partial(open_runner, file, engine=engine)
+        contract = runner_contract(file, engine)
+        refuse_facts(file, trust, hints)
+        return contract, partial(open_runner, file, engine=engine)
     if engine is not None:
         raise UsageError("--engine is for an exported file; drop it.")
     refuse_model(model, trust)

@@ -7,16 +7,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trm_export.api.arguments import ModelLike, file_of, packages
+from trm_export.api.arguments import ModelLike, file_of, names_of, packages
 from trm_export.api.loading import as_step_model, refuse_model
 from trm_export.checkpoints.keras_file import open_keras
+from trm_export.errors import UsageError
 from trm_export.files import sha256_file
-from trm_export.step.model_facts import ModelHints, given_hints
+from trm_export.step.model_facts import ModelHints, given_hints, hinted
 from trm_runtime.parity.contracts import SIZES, sizes_of
 
 if TYPE_CHECKING:
     from trm_export.step.step_model import StepModel
     from trm_runtime.contract import StepContract
+
+
+def refuse_facts(file: Path, trust: Sequence[str], hints: ModelHints | None) -> None:
+    """UsageError for what is stated about a model, beside an exported file."""
+    given = {**hinted(given_hints(hints)), "--trust-module": bool(names_of("trust", trust))}
+    named = ", ".join(option for option, is_given in given.items() if is_given)
+    if named:
+        raise UsageError(f"{named}: {file} is an exported file, which describes itself; drop it.")
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trm_export.errors import TRMError
+from trm_export.files import distinct_names
 from trm_export.version import TOOL, __version__
 from trm_runtime.display import Shown, Table, bytes_text
 from trm_runtime.doctor import cpu_model
 from trm_runtime.json_values import json_object
 from trm_runtime.message_text import counted, quoted, rows_text
+from trm_runtime.try_options import SIGMA, VARY
 
 if TYPE_CHECKING:
     from trm_export.artifacts.file_measures import StepCost
@@ -58,6 +60,8 @@ class Run:
         step_ms, resident_mb: as measured.
         mean_joules: of the processor, for a puzzle; None without a meter.
         batch_one: whether the number of rows has to be chosen.
+        chosen_engine: the engine that was asked for, if any.
+        vary, seed, sigma: options of `solve` about tries.
     """
 
     file: Path
@@ -79,14 +83,27 @@ class Run:
     mean_joules: float | None
     batch_one: bool
     chosen_engine: str | None = None
+    vary: str = VARY[0]
+    seed: int = 0
+    sigma: float = SIGMA
 
     @property
     def options(self) -> dict[str, Any]:
         """Keywords of `solve`."""
-        several = {"tries": self.tries} if self.tries > 1 else {}
         one = {"batch_size": 1} if self.batch_one else {}
         late = {} if self.deadline_each is None else {"deadline_each": self.deadline_each}
-        return {"halt": self.threshold, "max_steps": self.max_steps, **several, **one, **late}
+        return {"halt": self.threshold, "max_steps": self.max_steps, **self._again, **one, **late}
+
+    @property
+    def _again(self) -> dict[str, Any]:
+        """The options about tries that are not the defaults."""
+        if self.tries == 1:
+            return {}
+        noise = {} if self.vary == VARY[0] else {"sigma": self.sigma}
+        given = {"vary": self.vary, "seed": self.seed, **noise}
+        usual = {"vary": VARY[0], "seed": 0, "sigma": SIGMA}
+        others = {name: value for name, value in given.items() if value != usual[name]}
+        return {"tries": self.tries, **others}
 
     @property
     def command(self) -> str:
@@ -188,9 +205,11 @@ class PlanResult(Shown):
 
     def tables(self) -> tuple[Table, ...]:
         """The choice, and what was measured of each file."""
+        paths = list(dict.fromkeys(path for path, _ in self.costs))
+        names = dict(zip(paths, distinct_names(paths), strict=True))
         rows = [
             (
-                path.name,
+                names[path],
                 str(c.threads),
                 f"{c.step_ms:.3g}",
                 f"{c.load_ms:.0f}",

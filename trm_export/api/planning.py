@@ -106,7 +106,7 @@ def plan(
 
     Raises:
         UsageError: no limit, one that is no number above 0, no exported file, a file of
-            granularity loop.
+            granularity loop, fewer than two puzzles.
         RejectedInputError: a file or the puzzles cannot be used, or a file was not made from the
             model.
         NonfiniteError: a file computes NaN or infinity.
@@ -120,6 +120,8 @@ def plan(
     first = next(iter(contracts.values()))
     selected = select_puzzles(first, puzzles, task, blanks, count, "validation")
     chosen = with_solutions(selected, puzzles, judge, boards_of(first, task))
+    if len(chosen) < 2:
+        raise UsageError("A plan needs at least 2 puzzles: half of them choose for the others.")
     started, work = time.monotonic(), _Work(chosen, task, judge, again, engine, tell)
     found = [
         (path, contract, *work.measured(path, contract, number / len(contracts)))
@@ -127,7 +129,8 @@ def plan(
     ]
     seconds = time.monotonic() - started
     costs = tuple((path, cost) for path, _, each, _ in found for cost in each)
-    run, problem = _planned(found, limits, engine)
+    named = {"vary": vary, "seed": again["seed"], "sigma": again["sigma"]}
+    run, problem = _planned(found, limits, engine, named)
     metered = joules() is not None
     return PlanResult(
         str(model), limits, run, problem, costs, chosen.kind, judge, seconds, metered,
@@ -292,7 +295,9 @@ def _threads() -> list[int]:
 _Found = tuple[Path, "StepContract", tuple[StepCost, ...], tuple["Trace", ...]]
 
 
-def _planned(found: Sequence[_Found], limits: Limits, engine: str | None) -> tuple[Run | None, str]:
+def _planned(
+    found: Sequence[_Found], limits: Limits, engine: str | None, again: dict[str, Any]
+) -> tuple[Run | None, str]:
     """The choice and "", or the nearest one and why nothing is within the limits."""
     ways = [(path, contract, cost) for path, contract, costs, _ in found for cost in costs]
     traces = {path: traces for path, _, _, traces in found}
@@ -319,7 +324,7 @@ def _planned(found: Sequence[_Found], limits: Limits, engine: str | None) -> tup
     ms = np.stack([setting.steps * way[2].step_ms for way, setting in choices])
     lose = _LOSE if limits.exact is None else 0.0
     index, expected, met = Candidates(right, ms).reaching(limits.exact, lose)
-    run = _run(*choices[index], expected, limits, engine)
+    run = _run(*choices[index], expected, limits, engine, again)
     if met:
         return run, ""
     return run, (
@@ -345,6 +350,7 @@ def _run(
     expected: Array,
     limits: Limits,
     engine: str | None,
+    again: dict[str, Any],
 ) -> Run:
     path, contract, cost = way
     mean_steps = float(setting.steps.mean())
@@ -373,4 +379,5 @@ def _run(
         mean_joules=joules_each,
         batch_one=contract.batch is None,
         chosen_engine=engine,
+        **again,
     )

@@ -16,10 +16,11 @@ from trm_export.api.arguments import (
     counts_of,
     ignore,
     path_of,
+    refuse_no_flags,
     reporter,
     stem_of,
 )
-from trm_export.api.model_source import ModelSource
+from trm_export.api.model_source import ModelSource, refuse_facts
 from trm_export.api.recording_files import FileRecording, exported_file
 from trm_export.errors import RejectedInputError, UsageError
 from trm_export.files import RECORDING, refuse_overwrite, require_suffix, sha256_file, sidecar
@@ -251,6 +252,7 @@ def record(
         RejectedInputError: the model or the puzzles cannot be used.
     """
     artifact, tell = exported_file(model), reporter(progress)
+    refuse_no_flags("control", control=control, require_gpu=require_gpu)
     named = ARTIFACTS / stem_of(model) if artifact is None else artifact
     target = path_of("output", output, sidecar(named, RECORDING))
     require_suffix(target, ".npz")
@@ -258,6 +260,8 @@ def record(
     source = ModelSource(model, trust, hints)
     if artifact is None:
         source.refuse()
+    else:
+        refuse_facts(artifact, trust, hints)
     count, batch_size, states = counts_of(count=count, batch_size=batch_size, states=states)
     refuse_puzzles(puzzles, task, blanks, "PUZZLES")
     puzzles, blanks = read_choice(puzzles, blanks)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from trm_export.api.arguments import ARTIFACTS, FilePath, path_of
 from trm_export.api.comparison import Comparison
+from trm_export.errors import RejectedInputError
 from trm_export.files import require_suffix
 from trm_export.report import report_files, rewrite_report
 from trm_export.report import write_report as write
@@ -31,7 +32,10 @@ def write_report(
     if isinstance(source, Comparison):
         usual = ARTIFACTS / "report.html"
     else:
-        usual = path_of("source", source).with_suffix(".html")
+        read = path_of("source", source)
+        if read.is_dir():
+            raise RejectedInputError(f"{read}: a folder, but the .json of a report is read.")
+        usual = read.with_suffix(".html")
     target = path_of("output", output, usual)
     require_suffix(target, ".html")
     if isinstance(source, Comparison):

@@ -12,6 +12,8 @@ from trm_export.artifacts.host_kinds import HOST_KINDS, host_kind
 from trm_export.artifacts.sidecar import sidecar_text
 from trm_export.errors import RejectedInputError
 from trm_export.files import DOCUMENTS, PLAN
+from trm_export.version import TOOL
+from trm_runtime import strict_json
 from trm_runtime.contract import StepContract
 from trm_runtime.file_kinds import is_source
 
@@ -77,7 +79,7 @@ def inspect_file(
         try:
             contract = StepContract.from_json(text, str(file))
         except RejectedInputError:
-            _refuse_document(file)
+            _refuse_document(file, text)
             raise
         return ContractInfo("contract", str(file), len(text.encode()), contract)
     if not file.exists():
@@ -85,12 +87,21 @@ def inspect_file(
     raise RejectedInputError(f"{file}: expected {_known()}, got {file.suffix or 'no suffix'}.")
 
 
-def _refuse_document(file: Path) -> None:
-    """RejectedInputError for a document of an export that is no contract."""
+def _refuse_document(file: Path, text: str) -> None:
+    """RejectedInputError for a document of this tool that is no contract."""
     ending = next((one for one in (*DOCUMENTS, PLAN) if file.name.endswith(one)), None)
     if ending is not None:
         of = file.with_name(file.name.removesuffix(ending))
         raise RejectedInputError(f"{file}: holds no step contract; inspect {of}, which it is of.")
+    try:
+        value = strict_json.parse(text)
+    except ValueError:
+        return
+    ours = isinstance(value, dict) and str(value.get("tool")).startswith(TOOL)
+    if ours and "schema_version" not in value:
+        raise RejectedInputError(
+            f"{file}: holds no step contract, but a result of {TOOL}; inspect an exported file."
+        )
 
 
 def _known() -> str:

@@ -64,7 +64,7 @@ def demo(name: _Name = "sudoku9", count: _Count = 100, as_json: AsJson = False) 
     else:
         _report(solved, result.verdict, exported)
     if not comparison:
-        raise ParityError(result.verdict)
+        raise typer.Exit(ParityError.exit_code)
 
 
 def _show_steps(task: Task, solved: Solved) -> None:

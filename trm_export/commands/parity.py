@@ -183,8 +183,10 @@ def parity(
     from trm_export.errors import ParityError
 
     refuse(junit, ".xml", force=force)
-    refuse_growing(summary, [model, *artifacts, golden, gate, bench, puzzles.puzzles])
-    trust.apply(artifacts)
+    inputs = [model, *artifacts, golden, gate, bench, puzzles.puzzles]
+    refuse_growing(summary, inputs, report)
+    with refusals(junit, summary, force=force):
+        trust.apply(artifacts)
     with refusals(junit, summary, force=force), progress() as advance, with_cure(model, hints):
         found = te.compare(
             model,
@@ -214,11 +216,7 @@ def parity(
             progress=advance,
             command=command_line(),
         )
-    write(junit, found.junit, force=force)
-    append(summary, found.step_summary)
-    if as_json:
-        emit(found.to_json())
-    else:
+    if not as_json:
         show_comparison(found)
         cures = [
             cure_of_parity(model, one, hints, explained=explain, gate=gate, golden=golden)
@@ -226,5 +224,9 @@ def parity(
         ]
         for line in lines(cures):
             remark(line)
+    write(junit, found.junit, force=force)
+    append(summary, found.step_summary)
+    if as_json:
+        emit(found.to_json())
     if not found:
         raise typer.Exit(ParityError.exit_code)

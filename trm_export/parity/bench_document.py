@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from trm_export.errors import RejectedInputError
@@ -57,7 +57,7 @@ def _is_row(row: Any) -> bool:
 
 
 def _row_of(document: Path, rows: Sequence[Any], file: Path, engine: str | None) -> Cost | None:
-    named: list[Cost] = [row for row in rows if row["file"] == file.name]
+    named: list[Cost] = [row for row in rows if PurePath(row["file"]).name == file.name]
     problems = [_problem(row, file, engine) for row in named]
     if None in problems:
         return named[problems.index(None)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,16 +59,18 @@ def kept_parts(
     engines = sorted({load_engine(path, engine) for path in artifacts})
     whole = plain({**job, "files": digests, "engines": engines})
     if target is None:
-        with scratch_folder() as folder:
-            yield Parts(Path(folder, "parity"), whole)
+        with scratch_folder() as folder, closing(Parts(Path(folder, "parity"), whole)) as parts:
+            yield parts
         return
     parts = Parts(beside(target), whole)
     try:
         yield parts
+        parts.remove()
     except (RejectedInputError, UsageError):  # going on would not help
         parts.remove()
         raise
-    parts.remove()
+    finally:
+        parts.close()
 
 
 def file_document(file: JudgedFile) -> dict[str, Any]:

@@ -92,11 +92,16 @@ def traced(golden: Golden, runner: StepRunner) -> Traced:
 
 
 def confidence_rung(
-    path: Path, golden: Golden, model: Traced | None, abstain: float, threads: int | None
+    path: Path,
+    golden: Golden,
+    model: Traced | None,
+    abstain: float,
+    threads: int | None,
+    engine: str | None = None,
 ) -> tuple[Rung, ConfidenceReport | None]:
     """The rung of a file and its figures, beside those of the model if it was run."""
     try:
-        runner = open_runner(path, threads)
+        runner = open_runner(path, threads, engine=engine)
         own = traced(golden, runner)
     except TRMError as error:
         return Rung(CONFIDENCE, NOT_JUDGED, reason_of(error)), None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -140,18 +141,18 @@ class _Take:
             "budget": self.budget,
             "batch_size": self.batch_size,
         }
-        parts = Parts(beside(self.path), job)
-        recorder = _Recorder(
-            runner, tokens, labels, chosen, self.batch_size, parts, self.progress, control
-        )
-        with atomic_write(self.path, force=self.force) as new:
-            with new.open("wb") as file:
-                recorder.write(file, about)
-            if control is not False:
-                about = _with_control(new, about, control, measured, parts, recorder)
+        with closing(Parts(beside(self.path), job)) as parts:
+            recorder = _Recorder(
+                runner, tokens, labels, chosen, self.batch_size, parts, self.progress, control
+            )
+            with atomic_write(self.path, force=self.force) as new:
                 with new.open("wb") as file:
                     recorder.write(file, about)
-        parts.remove()
+                if control is not False:
+                    about = _with_control(new, about, control, measured, parts, recorder)
+                    with new.open("wb") as file:
+                        recorder.write(file, about)
+            parts.remove()
         return read_golden(self.path)
 
 

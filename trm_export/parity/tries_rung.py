@@ -40,10 +40,11 @@ def tries_rung(
     model: Solution | None,
     again: Mapping[str, Any],
     threads: int | None,
+    engine: str | None = None,
 ) -> Rung:
     """The rung of a file; `model` is the same of the model, None where only `golden` is known."""
     try:
-        found = solved_again(golden, open_runner(path, threads), again)
+        found = solved_again(golden, open_runner(path, threads, engine=engine), again)
     except TRMError as error:
         return Rung(TRIES, NOT_JUDGED, reason_of(error))
     texts = [f"at most {again['tries']} tries"]

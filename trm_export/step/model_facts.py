@@ -66,6 +66,18 @@ def given_hints(hints: ModelHints | None) -> ModelHints:
     return hints
 
 
+def hinted(hints: ModelHints) -> dict[str, bool]:
+    """The options of the hints, and whether they were given."""
+    options = {
+        "--seq-len": hints.seq_len,
+        "--max-steps": hints.max_steps,
+        "--halt-rule": hints.halt_rule,
+        "--halt-threshold": hints.halt_threshold,
+        "--puzzle-identifiers": hints.num_puzzle_identifiers,
+    }
+    return {option: value is not None for option, value in options.items()}
+
+
 @dataclass(frozen=True)
 class ModelFacts:
     """What is known of a model before it runs."""

@@ -169,6 +169,8 @@ def serve_file(path: Path, threads: int | None, engine: str | None = None) -> No
     """Open a model and answer until standard input ends; an error is sent, and raised."""
     with own_output() as output:
         try:
+            if sys.stdin is None:
+                raise RejectedInputError("Standard input cannot be read: it is closed.")
             driver = open_driver(path, threads, engine=engine)
             StepServer(driver, load_engine(path, engine), output).serve(sys.stdin.buffer)
         except TRMError as error:

@@ -38,6 +38,12 @@ def command(name: str, *paths: object, **options: Any) -> str:
         for value in given if isinstance(given, list | tuple) else (given,):
             if value is True:
                 words.append(option)
-            elif value not in (None, False, _USUAL.get(key)):
-                words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
+            elif value is not None and value is not False and value != _USUAL.get(key):
+                words += [option, _short(value) if isinstance(value, float) else str(value)]
     return shlex.join(words)
+
+
+def _short(number: float) -> str:
+    """The number in few digits, unless these are of another number."""
+    text = f"{number:g}"
+    return text if float(text) == number else repr(number)

@@ -149,15 +149,17 @@ def show_columns(
 ) -> None:
     """Print a titled table with heads on stdout; columns of `words` are aligned to the left."""
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=None, title=f"\n{title}", title_justify="left", padding=(0, 1, 0, 0))
+    named = Text(printable(f"\n{title}"))
+    table = Table(box=None, title=named, title_justify="left", padding=(0, 1, 0, 0))
     for head in heads:
         left = head in words
         table.add_column(
             head, justify="left" if left else "right", overflow="fold", no_wrap=not left
         )
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(printable(cell)) for cell in row))
     stdout().print(table, soft_wrap=False)
 
 
