@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from trm_export.api.arguments import ARTIFACTS, FilePath, Progress, path_of, reporter
+from trm_export.api.arguments import ARTIFACTS, FilePath, Progress, check_flags, path_of, reporter
 from trm_export.errors import UsageError
 from trm_runtime.message_text import shown
 
@@ -62,8 +62,7 @@ def train(
 
     if not (stop is None or isinstance(stop, StopRequest)):
         raise UsageError(f"stop: expected a StopRequest, got {shown(stop)}.")
-    if not isinstance(resume, bool):
-        raise UsageError(f"resume: expected True or False, got {shown(resume)}.")
+    check_flags(resume=resume, force=force)
     if verbose not in _VERBOSE:
         raise UsageError(f"verbose: expected 0, 1, 2 or auto, got {shown(verbose)}.")
     if progress is not None:

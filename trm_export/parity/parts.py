@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from trm_export.checked_arrays import read_arrays, write_arrays
-from trm_export.errors import OverwriteError, RejectedInputError, TargetError, UsageError
+from trm_export.errors import OverwriteError, RejectedInputError, TargetError
 from trm_export.file_commit import remove
 from trm_export.files import atomic_write
 from trm_export.leftovers import JOB, LOCK, forget, keep, removed_by
+from trm_export.lock_file import locked, unlock
 from trm_export.version import TOOL, __version__
 from trm_runtime.regular_file import read_regular
 
@@ -43,8 +44,12 @@ class Parts:
     def __init__(self, folder: Path, job: Mapping[str, Any]) -> None:
         self.folder = folder
         _refuse_foreign(folder)
-        lock = _locked(folder / LOCK)
-        self._close = None if lock is None else weakref.finalize(self, _unlock, lock, folder / LOCK)
+        lock = locked(
+            folder / LOCK,
+            f"{folder}: another run keeps its finished parts there; wait until it ends, or write "
+            "to another file.",
+        )
+        self._close = None if lock is None else weakref.finalize(self, unlock, lock, folder / LOCK)
         text = json.dumps({"tool": f"{TOOL} {__version__}", **job}, sort_keys=True)
         try:
             same = read_regular(folder / JOB) == text.encode()
@@ -103,48 +108,6 @@ class Parts:
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npz"  # with a checksum after it, which a zip file may have
-
-
-def _locked(path: Path) -> int | None:
-    """The descriptor of a lock file, which is created; None where there are no locks.
-
-    UsageError where it is locked: two runs would take the parts of each other for their own.
-    """
-    try:
-        import fcntl
-
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except (ImportError, OSError):  # Windows; and writing says what is wrong with the folder
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise UsageError(
-            f"{path.parent}: another run keeps its finished parts there; wait until it ends, or "
-            "write to another file."
-        ) from None
-    except OSError:  # a disk without locks
-        return handle
-    if _is_at(handle, path):
-        return handle
-    os.close(handle)  # of a run that has removed it
-    return _locked(path)
-
-
-def _is_at(handle: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _unlock(handle: int, path: Path) -> None:
-    """Deletes the lock file, unless it is that of a later run already."""
-    if _is_at(handle, path):
-        remove(path)
-    os.close(handle)
 
 
 def _refuse_foreign(folder: Path) -> None:

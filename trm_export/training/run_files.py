@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -32,6 +31,7 @@ from trm_export.files import (
     require_suffix,
     sha256_file,
 )
+from trm_export.lock_file import locked, unlock
 from trm_export.training.recipe import Recipe
 from trm_export.training.run_log import logged
 from trm_export.training.run_state import SLOTS, RunState, damaged_state, read_states, written
@@ -150,18 +150,16 @@ class RunFiles:
         Raises UsageError where one does.
         """
         lock = self.backup / "lock"
-        with explained(self.backup):
-            self.backup.mkdir(parents=True, exist_ok=True)
-            handle = os.open(lock, os.O_CREAT | os.O_RDWR)
+        handle = locked(
+            lock,
+            f"{self.output} is being trained by another process; wait for its end, or choose "
+            "another name.",
+        )
         try:
-            with suppress(OSError):  # some disks have no locks
-                _lock(handle, self.output)
-            try:
-                yield
-            finally:
-                lock.unlink(missing_ok=True)
+            yield
         finally:
-            os.close(handle)
+            if handle is not None:
+                unlock(handle, lock)
             with suppress(OSError):
                 self.backup.rmdir()
 
@@ -295,20 +293,6 @@ class RunFiles:
                 f"{self.recipe} is the recipe of another run; drop these options, or start a new "
                 f"run with another name: {'; '.join(changes)}."
             )
-
-
-def _lock(handle: int, output: Path) -> None:
-    try:
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:  # Windows
-        return
-    except BlockingIOError as error:
-        raise UsageError(
-            f"{output} is being trained by another process; wait for its end, or choose another "
-            "name."
-        ) from error
 
 
 _DEFAULTS = {
