@@ -21,7 +21,6 @@ expected, what was found and what to do about it; tests/test_messages.py holds i
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -84,14 +83,12 @@ class DivergedError(TRMError):
 
     exit_code: ClassVar[int] = 6
 
-    def __init__(self, epoch: int, loss: float, learning_rate: float) -> None:
+    def __init__(self, epoch: int, loss: float | None, learning_rate: float) -> None:
         self.epoch, self.learning_rate = epoch, learning_rate
-        found = f"the loss of epoch {epoch} is {loss}"
-        if math.isfinite(loss):
-            found = f"the weights after epoch {epoch} are not finite"
+        what = "a weight is not finite" if loss is None else f"the loss is {loss}"
         super().__init__(
-            f"Training diverged: {found}, and nothing of that epoch is kept; start again with a "
-            f"learning rate below {learning_rate:g}."
+            f"Training diverged: {what} in epoch {epoch}, and nothing of that epoch is kept; start "
+            f"again with a learning rate below {learning_rate:g}."
         )
 
 

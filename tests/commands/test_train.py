@@ -124,7 +124,7 @@ def test_a_run_that_diverges_ends_with_6(
     monkeypatch.setattr(training, "train", train)
     assert run(["train", "sudoku4", "-o", "c.keras", "--learning-rate", "1"]) == 6
     said = " ".join(capsys.readouterr().err.split())
-    assert f"Training diverged: the loss of epoch {epoch} is nan" in said
+    assert f"Training diverged: the loss is nan in epoch {epoch}, and" in said
     assert said.endswith(f"Try: trm-export train sudoku4 --learning-rate 0.1 -o c.keras{end}")
 
 

@@ -287,6 +287,9 @@ def test_through_a_link_the_file_behind_it_gets_all_documents(kind: str, tmp_pat
     rewrite(link, embedded_contract(link), copy)
     assert sidecar(copy, CALIBRATION).is_file()
     assert sidecar(copy, MEASURED).is_file()
+    sidecar(link).write_text(embedded_contract(path).to_json())  # exported through the link
+    assert rewrite(link, tuned(embedded_contract(link)), link)[1] == sidecar(link)
+    assert inspect_file(link).to_json()["sidecar"] == "same"
 
 
 @pytest.mark.parametrize("kind", KINDS)

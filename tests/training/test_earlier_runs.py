@@ -90,8 +90,7 @@ def test_the_score_of_an_earlier_run_is_not_that_of_a_new_one(files: RunFiles) -
     first = files.output.read_bytes()
     stopped(small(seed=7), files, 1)
     assert files.output.read_bytes() == first
-    assert files.recorded(files.recipe) == small(seed=7)
-    assert Log(files.log).rows == []  # so the lessons begin anew, too
+    assert files.recorded() == small(seed=7)
     assert resumed(small(seed=7), files).epochs == 2
     assert files.output.read_bytes() != first
     assert [row["epoch"] for row in rows(files)] == ["0", "1"]
@@ -122,7 +121,6 @@ def test_a_stop_at_the_last_step_of_an_epoch_keeps_its_row(files: RunFiles) -> N
 
 def test_a_recipe_that_was_changed_does_not_begin_again(files: RunFiles) -> None:
     files.begin(small())
-    files.establish()
     write_state(files, described(small()))
     files.check(start=None, resume=True, force=False)
     files.recipe.write_text(json.dumps(described(small(steps=60))))
@@ -136,7 +134,6 @@ def test_a_recipe_that_was_changed_does_not_begin_again(files: RunFiles) -> None
 
 def test_a_backup_of_an_earlier_version_lacks_what_has_its_default(files: RunFiles) -> None:
     files.begin(small())
-    files.establish()
     values = described(small())
     for name in ("hard_fraction", "ramp"):
         del values[name]
@@ -144,43 +141,64 @@ def test_a_backup_of_an_earlier_version_lacks_what_has_its_default(files: RunFil
     assert files.state() is not None
 
 
+def contents(files: RunFiles) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in files.output.parent.rglob("*") if p.is_file()}
+
+
 def test_a_run_that_ends_before_its_first_backup_leaves_those_of_others(
     files: RunFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files.begin(small())
-    files.establish()
-    files.discard_backup()
-    files.output.write_bytes(b"an earlier model")
-    before = {path.name: path.read_bytes() for path in files.output.parent.iterdir()}
-    with monkeypatch.context() as patch:
-        patch.setattr(ACTTrainer, "fit", lambda *_, **__: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            train(small(seed=3), files.output, force=True)
-    assert {path.name: path.read_bytes() for path in files.output.parent.iterdir()} == before
+    stopped(small(), files, 5)
+    files.note_score(files.output, 0.999)
+    before = contents(files)
 
     def full(state: RunState, folder: Path) -> None:
         raise TargetError(f"{folder} cannot be written: No space left on device.")
 
-    monkeypatch.setattr(RunState, "write", full)
-    with pytest.raises(TargetError, match="No space left"):
-        train(small(seed=3), files.output, jit_compile=False, force=True)
-    assert {path.name: path.read_bytes() for path in files.output.parent.iterdir()} == before
+    with monkeypatch.context() as patch:
+        patch.setattr(RunState, "write", full)
+        with pytest.raises(TargetError, match="No space left"):
+            train(small(seed=3), files.output, jit_compile=False, force=True)
+        assert contents(files) == before
+        patch.setattr(ACTTrainer, "fit", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train(small(seed=3), files.output, force=True)
+    assert contents(files) == before
+    resumed(small(), files)
+    assert files.output.read_bytes() == before[str(files.output)]  # which was better
 
 
-def test_a_killed_run_is_not_the_one_before_it(files: RunFiles) -> None:
-    files.begin(small())
-    files.establish()
-    files.output.write_bytes(b"an earlier model")
-    files.log.write_text("epoch,loss\n0,1.0\n1,0.5\n")
-    files.discard_backup()
-    files.begin(small(steps=80))  # and killed in the first epoch
-    files.check(start=None, resume=True, force=False)
-    assert files.state() is None
-    assert files.recorded() == small(steps=80)
-    files.check(start=None, resume=False, force=True)
-    files.discard_backup()
-    with pytest.raises(UsageError, match="the one there is complete"):
-        files.check(start=None, resume=True, force=False)
+def test_a_second_ctrl_c_before_the_first_backup_leaves_nothing(files: RunFiles) -> None:
+    def interrupt(done: float, note: str) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(small(), files.output, jit_compile=False, progress=interrupt)
+    assert list(files.output.parent.iterdir()) == []
+
+
+def test_a_run_without_its_log_is_resumed(files: RunFiles) -> None:
+    stopped(small(), files, 5)
+    files.log.unlink()
+    resumed(small(), files)
+    assert [row["epoch"] for row in rows(files)] == ["1"]
+    log = Log(files.log, 2)
+    assert log.has(1)
+    assert not log.has(0)
+    assert not Log(files.log).has(1)
+
+
+def test_a_backup_stays_until_there_is_a_model(
+    files: RunFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("trm_export.training.run._save", lambda *_: None)
+        train(small(), files.output, jit_compile=False)
+    assert not files.output.exists()
+    resumed(small(), files)
+    load_model(files.output)
+    assert not files.backup.exists()
 
 
 def test_what_is_no_file_of_a_run_is_asked_about(files: RunFiles) -> None:
@@ -192,7 +210,6 @@ def test_what_is_no_file_of_a_run_is_asked_about(files: RunFiles) -> None:
         files.check(start=None, resume=False, force=False)
     files.check(start=None, resume=False, force=True)
     files.begin(small())
-    files.establish()
     with pytest.raises(OverwriteError, match=r"model\.csv would be replaced"):
         files.check(start=None, resume=False, force=False)
     files.log.write_bytes(b"gr\xfc\xdfe")
@@ -226,11 +243,11 @@ def test_weights_that_are_not_finite_are_not_kept(
     finite.on_epoch_end(0, {"loss": 1.0})
     weight = model.trainable_variables[-1]
     weight.assign(keras.ops.full(weight.shape, np.nan))
-    said = "weights after epoch 1 are not finite, and nothing of that epoch is kept; .* below 0.5"
+    said = "a weight is not finite in epoch 1, and nothing of that epoch is kept; .* below 0.5"
     with pytest.raises(DivergedError, match=said):
         finite.on_epoch_end(0, {"loss": 1.0})
     backup = Backup(trainer, files, small(), StopRequest(), None)
     backup.step = 1
-    with pytest.raises(DivergedError, match="the loss of epoch 1 is nan"):
+    with pytest.raises(DivergedError, match="a weight is not finite in epoch 1"):
         backup.save()
     assert not files.backup.exists()

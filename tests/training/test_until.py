@@ -30,6 +30,17 @@ def test_a_clock_time_may_name_its_zone() -> None:
         assert when.astimezone(clock.tzinfo).timetz() == clock
 
 
+def test_a_day_may_have_another_number_of_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    try:
+        eve = datetime.datetime(2026, 3, 28, 8, 0).astimezone()  # clocks go forward in the night
+        assert parse_time("07:00", eve) - eve.timestamp() == 22 * 3600
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 def test_a_date_is_taken_as_it_is() -> None:
     assert parsed("2026-03-05T01:00") == NOW.replace(day=5, hour=1, minute=0)
     zoned = datetime.datetime(2026, 3, 5, 1, 0, tzinfo=datetime.UTC)

@@ -45,7 +45,7 @@ def refuse_rewrite(artifact: Path, target: Path, *, force: bool = False) -> None
 
 def _refuse(artifact: Path, target: Path, facts: dict[str, Any] | None, force: bool) -> None:
     require_suffix(target, "" if artifact.is_dir() else artifact.suffix)
-    target = behind_link(target)
+    target = _place(target)
     measured = [] if facts is None else [sidecar(target, MEASURED)]
     for path in (target, sidecar(target), *measured, *_copied(artifact, target)):
         refuse_overwrite(path, force=force)
@@ -59,14 +59,15 @@ def rewrite(
     What lies beside the artifact goes with it: a puzzle table, and the documents of its export,
     because another contract changes neither its weights nor its steps. Those of a file that the
     target replaces are removed. All are written or none (`files.write_together`). Of a target that
-    is a symbolic link, the file behind it is written, and the documents beside that file.
+    is a symbolic link, the file behind it is written, and the documents where its contract lies:
+    beside the link, or else beside that file.
 
     Returns the written files, the target first. Raises OverwriteError for a target that is not ours
     without `force`, RejectedInputError where the contract cannot be put in.
     """
     facts = _measured(artifact)
     _refuse(artifact, target, facts, force)
-    target = behind_link(target)
+    target = _place(target)
     kind = kind_of(artifact)
     copies = _copied(artifact, target)
     written = {sidecar(target): contract.to_json()}
@@ -105,6 +106,11 @@ def _copied(artifact: Path, target: Path) -> dict[Path, Path]:
     if table.is_file():
         copied[table_beside(target)] = table
     return copied
+
+
+def _place(target: Path) -> Path:
+    """The name beside which the documents lie: that of the file behind a link, or of the link."""
+    return target if sidecar(target).exists() else behind_link(target)
 
 
 def _beside(artifact: Path, name: Callable[[Path], Path]) -> Path:

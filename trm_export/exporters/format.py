@@ -11,6 +11,7 @@ import keras
 from trm_export.artifacts.host_kinds import HOST_KINDS
 from trm_export.errors import UsageError
 from trm_export.exporters.shared import Shared
+from trm_export.model import is_own
 from trm_export.step.step_model import StepModel
 from trm_runtime.contract import StepContract
 from trm_runtime.parity import Puzzles
@@ -101,7 +102,7 @@ def without_operators(kind: str, standard: str, names: Iterable[str]) -> UsageEr
 def refuse_quantized(model: keras.Model) -> Iterator[str]:
     """The refusal of a model whose weights Keras has rounded, which no precision describes."""
     modes = {getattr(layer, "quantization_mode", None) for layer in model._flatten_layers()}
-    if any(modes):
+    if is_own(model) and any(modes):
         yield (
             "The model is quantized by Keras (its method `quantize`); export the float model, with "
             "precision int8 for int8 weights."

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +10,7 @@ import numpy as np
 
 from trm_export.errors import DivergedError, RejectedInputError
 from trm_export.training.recipe import Recipe
-from trm_export.training.run_files import RunFiles
+from trm_export.training.run_files import RunFiles, as_json
 from trm_export.training.run_state import SLOTS, RunState
 from trm_export.training.stopping import StopRequest
 from trm_export.training.trainer import ACTTrainer
@@ -34,7 +31,7 @@ class Backup(keras.callbacks.Callback):
     ) -> None:  # fmt: skip
         super().__init__()
         self.trainer, self.files, self.request = trainer, files, request
-        self.recipe = json.loads(json.dumps(dataclasses.asdict(recipe)))
+        self.recipe = recipe
         self.steps, self.epochs, self.state = recipe.epoch_steps, recipe.epochs, state
         self.epoch, self.step = (0, 0) if state is None else (state.epoch, state.step)
         self._next = 0 if state is None else 1 - SLOTS.index(state.slot)
@@ -57,7 +54,11 @@ class Backup(keras.callbacks.Callback):
             self._restore()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Puts the metrics of the steps that are done back, which Keras has reset."""
+        """Puts the metrics of the steps that are done back, which Keras has reset.
+
+        Raises StopAskedError if a stop was requested at the last step of the epoch before.
+        """
+        self.request.check()
         if self.step and self.state is not None:
             self._assign(self.trainer.metrics_variables, self._split(self.state)[1])
 
@@ -70,10 +71,9 @@ class Backup(keras.callbacks.Callback):
             self.request.check()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Backs up, with the next epoch as the one to go on with; raises as after a step."""
+        """Backs up, with the next epoch as the one to go on with."""
         self.epoch, self.step = epoch + 1, 0
         self.save()
-        self.request.check()
 
     def save(self) -> None:
         """Writes the state in the place of the one before the last.
@@ -82,18 +82,17 @@ class Backup(keras.callbacks.Callback):
         end `Finite` does.
         """
         if self.step and not self.trainer.is_finite():
-            raise DivergedError(self.epoch + 1, math.nan, self.recipe["learning_rate"])
+            raise DivergedError(self.epoch + 1, None, self.recipe.learning_rate)
         self.trainer.sync()
-        if self._fresh:
-            self.files.forget_scores()
         variables = [*self._lasting(), *self.trainer.metrics_variables]
         arrays = [_stored(variable) for variable in variables]
         names, slot = _names(variables), SLOTS[self._next]
-        self.state = RunState(self.epoch, self.step, self.recipe, names, arrays, slot)
+        described = as_json(self.recipe)
+        self.state = RunState(self.epoch, self.step, described, names, arrays, slot)
         self.state.write(self.files.backup)
         self._next = 1 - self._next
         if self._fresh:  # what is there is of another run, and now there is something in its place
-            self.files.establish()
+            self.files.begin(self.recipe)
             (self.files.backup / SLOTS[self._next]).unlink(missing_ok=True)
         self._fresh = False
         self._tell_what_is_kept()

@@ -104,8 +104,10 @@ class Finite(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Raises DivergedError if the mean loss of the epoch, or a weight, is NaN or infinite."""
         loss = float((logs or {}).get("loss", 0.0))
-        if not math.isfinite(loss) or not self.trainer.is_finite():
+        if not math.isfinite(loss):
             raise DivergedError(epoch + 1, loss, self.learning_rate)
+        if not self.trainer.is_finite():
+            raise DivergedError(epoch + 1, None, self.learning_rate)
 
 
 class Clock(keras.callbacks.Callback):
@@ -162,6 +164,10 @@ class Log(keras.callbacks.Callback):
         self.rows.append({"epoch": str(epoch)})
         self.last = {}
         self.amend(logs or {})
+
+    def has(self, epoch: int) -> bool:
+        """Whether the last row is of this epoch."""
+        return bool(self.rows) and int(self.rows[-1]["epoch"]) == epoch
 
     def amend(self, logs: dict[str, Any]) -> None:
         """Adds to the row of the epoch, or replaces, what has a value."""

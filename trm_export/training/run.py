@@ -146,6 +146,7 @@ def train(
     """
     files = RunFiles(output)
     files.check(start=start, resume=resume, force=force)
+    _require_fit(recipe, get_task(recipe.task))
     with files.alone():
         return _train(
             recipe, files, start, resume, verbose, jit_compile, until, stop or StopRequest(),
@@ -159,7 +160,6 @@ def _train(
 ) -> TrainResult:  # fmt: skip
     keras.utils.set_random_seed(recipe.seed)
     task = get_task(recipe.task)
-    _require_fit(recipe, task)
     model = TRM(**preset(recipe.preset, **_of_task(task)), dtype=recipe.dtype)
     if start is not None:
         recipe = dataclasses.replace(recipe, start=_begin_with(model, start))
@@ -167,9 +167,7 @@ def _train(
     if resume:
         files.refuse_changes(recipe)
         state = files.state()
-        if state is not None:
-            files.establish()
-            files.warn_of_damage(state)
+        files.warn_of_damage(state)
     with _enough_memory(recipe):
         trainer = ACTTrainer(
             model, recipe.batch_size, loss_kind=recipe.loss, q_weight=recipe.q_weight,
@@ -192,14 +190,12 @@ def _train(
     others += [] if until is None else [Deadline(until, validate)]
     others += [] if progress is None else [Tell(progress, recipe.epochs)]
     began, interrupted = time.monotonic(), False
-    if not resume:
-        files.begin(recipe)
     try:
         with asked_by_ctrl_c(request), _enough_memory(recipe):
             try:
                 for first, last, done in backup.parts():
                     swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
-                    callbacks = [finite, clock, depth, log, backup, swap, validate, *others]
+                    callbacks = [finite, clock, depth, backup, log, swap, validate, *others]
                     trainer.fit(
                         _batches(task, recipe, first, done), callbacks=callbacks,
                         steps_per_epoch=recipe.epoch_steps - done, initial_epoch=first,
@@ -211,20 +207,17 @@ def _train(
             if backup.step or validate.validated + 1 != backup.epoch:
                 _averaged(trainer, validate)
                 point = validate.validated_and_saved()
-                if not backup.step:
+                if not backup.step and log.has(backup.epoch - 1):
                     log.amend(as_logged(point))
                     if not no_curve:
                         draw_curve(files.log, files.curve)
     except (KeyboardInterrupt, StopAskedError):
-        if not request.useful:
-            raise KeyboardInterrupt from None  # no step is done and the averages are empty
+        if backup.state is None:
+            raise KeyboardInterrupt from None  # nothing is backed up
         interrupted = True
         if not files.output.exists():
             _averaged(trainer, validate)
             _save(model, validate.point, files)
-    finally:
-        if files.abandon() and log.written:
-            files.log.unlink(missing_ok=True)
     if not interrupted and backup.epoch == recipe.epochs and files.output.exists():
         files.discard_backup()
     curve = _existing(files.curve) if log.has_validation and not no_curve else None
@@ -352,7 +345,6 @@ def _save(model: TRM, point: HaltingPoint | None, files: RunFiles) -> None:
     with to_be_filled():
         copy = TRM.from_config({**model.get_config(), **tuned, "dtype": "float32"})
     copy.set_weights(model.get_weights())
-    files.establish()
     with atomic_write(files.output, force=True) as temporary:
         copy.save(temporary)
         if point is not None:

@@ -1,8 +1,7 @@
 """The files of one training run, named after its model, and when they may be overwritten.
 
-A new run that has saved nothing has its recipe in the folder of the backup, so that the files of an
-earlier run belong together until its first backup is written. Imports no framework, so that a
-command can check its options before it loads one.
+A new run touches no file of an earlier one before its first backup is written. Imports no
+framework, so that a command can check its options before it loads one.
 """
 
 from __future__ import annotations
@@ -59,13 +58,8 @@ class RunFiles:
 
     @property
     def recipe(self) -> Path:
-        """The recipe of the run that the other files are of, as JSON."""
+        """The recipe of the run, as JSON."""
         return self.output.with_suffix(".recipe.json")
-
-    @property
-    def begun(self) -> Path:
-        """The recipe of a run that has begun and backed nothing up yet."""
-        return self.backup / "recipe.json"
 
     @property
     def backup(self) -> Path:
@@ -82,20 +76,23 @@ class RunFiles:
         """Epochs in the backup."""
         return self._progress[0]
 
-    def state(self) -> RunState | None:
-        """The newest backup of the recorded recipe; None for a run that has just begun.
+    def state(self) -> RunState:
+        """The newest backup of the recorded recipe.
 
-        Raises RejectedInputError where all are damaged, or of another recipe than that beside them.
+        Raises RejectedInputError where all are damaged, or of another recipe than that beside them,
+        and UsageError where there is none.
         """
-        recipe, present = _as_json(self.recorded()), read_states(self.backup)
+        recipe, present = as_json(self.recorded()), read_states(self.backup)
         states = [state for state in present if {**_DEFAULTS, **state.recipe} == recipe]
-        if present and not states and not self.begun.exists():
+        if not present:
+            raise self._nothing()
+        if not states:
             changes = "; ".join(_different({**_DEFAULTS, **present[0].recipe}, recipe))
             raise RejectedInputError(
                 f"{self.recipe} is not the recipe of the backup beside it: {changes}; put the "
                 "values of the backup back, or start a new run with --force."
             )
-        return max(states, key=lambda state: (state.epoch, state.step), default=None)
+        return max(states, key=lambda state: (state.epoch, state.step))
 
     def warn_of_damage(self, state: RunState) -> None:
         """BackupWarning where the other of the two backups is damaged: it may be the newer one."""
@@ -114,10 +111,6 @@ class RunFiles:
         with atomic_write(self.scores, force=True) as new:
             new.write_text(json.dumps({**self._scores(), sha256_file(model): exact}))
 
-    def forget_scores(self) -> None:
-        """Removes those of an earlier run."""
-        self.scores.unlink(missing_ok=True)
-
     def score(self) -> float | None:
         """The share answered right of the model that lies there; None if this run did not say."""
         return self._scores().get(sha256_file(self.output)) if self.output.is_file() else None
@@ -132,16 +125,9 @@ class RunFiles:
     def discard_backup(self) -> None:
         """Removes the backup of a run that is complete, and nothing else that lies there."""
         with suppress(OSError):
-            for file in (*(self.backup / slot for slot in SLOTS), self.scores, self.begun):
+            for file in (*(self.backup / slot for slot in SLOTS), self.scores):
                 file.unlink(missing_ok=True)
             self.backup.rmdir()
-
-    def abandon(self) -> bool:
-        """Whether a run that ends has backed nothing up; its recipe is removed then."""
-        if not self.begun.exists():
-            return False
-        self.begun.unlink()
-        return True
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -176,7 +162,7 @@ class RunFiles:
         for file in (self.log, self.curve, self.recipe):
             refuse_overwrite(file, force=True)
         if resume:
-            if not self._has_recipe and self._done:
+            if not self.recipe.exists() and self._done:
                 raise self._without_recipe()
             if self._is_lost():
                 raise RejectedInputError(
@@ -184,14 +170,14 @@ class RunFiles:
                     f"{counted(self._logged, 'epoch')} of {self.recorded().epochs}; copy it again, "
                     "or start a new run with --force."
                 )
-            if not self.begun.exists() and not (self.recipe.exists() and written(self.backup)):
-                raise UsageError(f"There is no run to resume beside {self.output}; {self._start}.")
+            if not self.recipe.exists():
+                raise self._nothing()
             self.state()
             return
         if force:
             return
         done = self._done
-        if done and not self._has_recipe:
+        if done and not self.recipe.exists():
             raise self._without_recipe()
         if done:
             raise OverwriteError(
@@ -208,7 +194,7 @@ class RunFiles:
     def _foreign(self) -> Iterator[Path]:
         """The files that a run would replace and that none has made, by what is in them."""
         try:
-            self.recorded(self.recipe)
+            self.recorded()
         except RejectedInputError:
             yield from (self.log, self.curve, self.recipe)
             return
@@ -217,13 +203,9 @@ class RunFiles:
                 return
         yield self.log
 
-    @property
-    def _has_recipe(self) -> bool:
-        return self.recipe.exists() or self.begun.exists()
-
     def _is_lost(self) -> bool:
         """Whether nothing is backed up of a run that has a log and is not complete."""
-        if self.begun.exists() or not self.recipe.exists() or written(self.backup):
+        if not self.recipe.exists() or written(self.backup):
             return False
         return 0 < self._logged < self.recorded().epochs
 
@@ -250,44 +232,37 @@ class RunFiles:
         epochs, steps = self._progress
         return counted(epochs, "epoch") if epochs else counted(steps, "step") if steps else ""
 
-    @property
-    def _start(self) -> str:
-        """What starts a run where none can be resumed."""
+    def _nothing(self) -> UsageError:
+        """What to say where no run can be resumed."""
+        start = "drop --resume to start one"
         if self.recipe.exists() and self.output.exists():
-            return (
+            start = (
                 f"the one there is complete: --from {self.output} with another -o trains its model "
                 "on, and without --resume a new run takes its place"
             )
-        return "drop --resume to start one"
+        return UsageError(f"There is no run to resume beside {self.output}; {start}.")
 
     def begin(self, recipe: Recipe) -> None:
-        """Writes the recipe; the files of an earlier run stay until others take their place."""
-        with explained(self.backup):
-            self.backup.mkdir(parents=True, exist_ok=True)  # until the run is complete
-        described = json.dumps(dataclasses.asdict(recipe), indent=2) + "\n"
-        with atomic_write(self.begun, force=True) as temporary:
-            temporary.write_text(described)
+        """Takes the place of an earlier run: writes the recipe, and forgets the scores of that."""
+        with explained(self.scores):
+            self.scores.unlink(missing_ok=True)
+        with atomic_write(self.recipe, force=True) as temporary:
+            temporary.write_text(json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
 
-    def establish(self) -> None:
-        """Puts the recipe of a run that has begun beside its model: it has saved something."""
-        with explained(self.recipe), suppress(FileNotFoundError):
-            self.begun.replace(self.recipe)
-
-    def recorded(self, file: Path | None = None) -> Recipe:
-        """The recipe of the run to resume, or of this file; RejectedInputError if it is damaged."""
-        file = file or (self.begun if self.begun.exists() else self.recipe)
+    def recorded(self) -> Recipe:
+        """The recipe of the recorded run; RejectedInputError where it is damaged."""
         try:
-            values: Any = strict_json.parse(read_regular(file).decode())
+            values: Any = strict_json.parse(read_regular(self.recipe).decode())
             if not isinstance(values, dict) or not {"task", "blanks"} <= set(values):
                 raise ValueError("it names no task and no blanks")
             blanks = values["blanks"]
             return Recipe(**{**values, "blanks": blanks if blanks is None else tuple(blanks)})
         except (OSError, TypeError, ValueError, UsageError) as error:
-            raise RejectedInputError(f"{file}: not a recipe: {reason_of(error)}.") from error
+            raise RejectedInputError(f"{self.recipe}: not a recipe: {reason_of(error)}.") from error
 
     def refuse_changes(self, wanted: Recipe) -> None:
         """UsageError naming every field in which `wanted` is not the recorded recipe."""
-        changes = list(_different(_as_json(self.recorded()), _as_json(wanted), "the run"))
+        changes = list(_different(as_json(self.recorded()), as_json(wanted), "the run"))
         if changes:
             raise UsageError(
                 f"{self.recipe} is the recipe of another run; drop these options, or start a new "
@@ -303,7 +278,8 @@ _DEFAULTS = {
 """Of the fields that a backup of an earlier version may lack."""
 
 
-def _as_json(recipe: Recipe) -> dict[str, Any]:
+def as_json(recipe: Recipe) -> dict[str, Any]:
+    """Its fields in JSON types."""
     values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(recipe)))
     return values
 

@@ -92,6 +92,7 @@ def _state(path: Path) -> RunState | None:
         return None
     values = [arrays[name] for name in sorted(arrays)]
     counts = type(epoch) is int and type(step) is int and min(epoch, step) >= 0
-    if not counts or not isinstance(names, list) or len(names) != len(values):
+    kinds = isinstance(names, list) and isinstance(recipe, dict)
+    if not counts or not kinds or len(names) != len(values):
         return None
     return RunState(epoch, step, recipe, names, values, path.name)
