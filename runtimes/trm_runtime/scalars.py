@@ -38,3 +38,11 @@ def positive(name: str, value: Any) -> int:
     if number < 1:
         raise UsageError(f"{name}: expected 1 or more, got {shown(value)}.")
     return number
+
+
+def whole(name: str, value: Any, least: int = 1) -> int:
+    """An integer of at least that; UsageError for anything else."""
+    number = as_integer(value)
+    if number is None or number < least:
+        raise UsageError(f"{name} must be a whole number, {least} or more, got {shown(value)}.")
+    return number

@@ -91,6 +91,7 @@ def test_the_score_of_an_earlier_run_is_not_that_of_a_new_one(files: RunFiles) -
     stopped(small(seed=7), files, 1)
     assert files.output.read_bytes() == first
     assert files.recorded() == small(seed=7)
+    assert not files.log.exists()
     assert resumed(small(seed=7), files).epochs == 2
     assert files.output.read_bytes() != first
     assert [row["epoch"] for row in rows(files)] == ["0", "1"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from trm_export.errors import UsageError
 from trm_runtime.message_text import shown
-from trm_runtime.scalars import as_integer, as_real
+from trm_runtime.scalars import as_integer, as_real, whole
 
 if TYPE_CHECKING:
     from trm_export.step.step_model import AnyModel
@@ -67,26 +67,12 @@ def path_of(argument: str, given: FilePath | None, usual: Path | None = None) ->
 
 def counts_of(**counts: int) -> tuple[int, ...]:
     """Numbers of things as integers; UsageError for one that is not 1 or more."""
-    return tuple(_count(name, value) for name, value in counts.items())
+    return tuple(whole(name, value) for name, value in counts.items())
 
 
 def count_or_none(name: str, value: int | None) -> int | None:
     """The same of one number, where None is the default."""
-    return None if value is None else _count(name, value)
-
-
-def _count(name: str, value: int) -> int:
-    number = as_integer(value)
-    if number is None or number < 1:
-        raise UsageError(f"{name} must be a whole number, 1 or more, got {shown(value)}.")
-    return number
-
-
-def check_flags(**flags: object) -> None:
-    """UsageError for the first of these that is neither True nor False."""
-    for name, value in flags.items():
-        if not isinstance(value, bool):
-            raise UsageError(f"{name}: expected True or False, got {shown(value)}.")
+    return None if value is None else whole(name, value)
 
 
 def again_of(tries: int, vary: str, choose: str, seed: int, sigma: float) -> dict[str, Any]:
@@ -101,11 +87,11 @@ def again_of(tries: int, vary: str, choose: str, seed: int, sigma: float) -> dic
     }
 
 
-def refuse_no_flags(*maybe: str, **flags: bool | None) -> None:
-    """UsageError for what is neither True nor False; None may be only those named first."""
+def check_flags(*or_none: str, **flags: object) -> None:
+    """UsageError for the first of these that is neither True nor False, nor None where named."""
     for name, value in flags.items():
-        if not isinstance(value, bool) and not (value is None and name in maybe):
-            usual = "True, False or None" if name in maybe else "True or False"
+        if not isinstance(value, bool) and not (value is None and name in or_none):
+            usual = "True, False or None" if name in or_none else "True or False"
             raise UsageError(f"{name}: expected {usual}, got {shown(value)}.")
 
 

@@ -13,10 +13,10 @@ from trm_export.api.arguments import (
     ModelLike,
     Progress,
     again_of,
+    check_flags,
     count_or_none,
     counts_of,
     path_of,
-    refuse_no_flags,
     reporter,
 )
 from trm_export.api.comparing_files import (
@@ -156,7 +156,7 @@ def compare(
             the same, nor with `report`, `output` or `complete`, for which they are files that fail.
     """
     tell = reporter(progress)
-    refuse_no_flags("control", "speed", control=control, speed=speed, weights=weights,
+    check_flags("control", "speed", control=control, speed=speed, weights=weights,
         explain=explain, complete=complete, require_gpu=require_gpu)  # fmt: skip
     if not isinstance(command, str | None):
         raise UsageError(f"command: expected the text of a command line, got {shown(command)}.")

@@ -13,10 +13,10 @@ from trm_export.api.arguments import (
     FilePath,
     ModelLike,
     Progress,
+    check_flags,
     counts_of,
     ignore,
     path_of,
-    refuse_no_flags,
     reporter,
     stem_of,
 )
@@ -252,7 +252,7 @@ def record(
         RejectedInputError: the model or the puzzles cannot be used.
     """
     artifact, tell = exported_file(model), reporter(progress)
-    refuse_no_flags("control", control=control, require_gpu=require_gpu)
+    check_flags("control", control=control, require_gpu=require_gpu)
     named = ARTIFACTS / stem_of(model) if artifact is None else artifact
     target = path_of("output", output, sidecar(named, RECORDING))
     require_suffix(target, ".npz")

@@ -30,11 +30,11 @@ from trm_export.tasks.task import (
     refuse_shares,
     split_index,
     text_of,
-    whole,
 )
 from trm_runtime.contract import Symmetries
 from trm_runtime.errors import UsageError
 from trm_runtime.judging import exact, without_padding
+from trm_runtime.scalars import whole
 
 __all__ = ["ARCS", "ArcTask"]
 

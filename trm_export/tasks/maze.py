@@ -28,11 +28,11 @@ from trm_export.tasks.task import (
     refuse_shares,
     split_index,
     text_of,
-    whole,
 )
 from trm_runtime.contract import Symmetries
 from trm_runtime.errors import UsageError
 from trm_runtime.message_text import counted
+from trm_runtime.scalars import whole
 
 __all__ = ["MAZES", "MazeTask"]
 

@@ -28,12 +28,11 @@ from trm_export.tasks.task import (
     Rule,
     blanks_within,
     split_index,
-    whole,
 )
 from trm_runtime.contract import Symmetries
 from trm_runtime.errors import UsageError
 from trm_runtime.message_text import counted, shown
-from trm_runtime.scalars import as_real
+from trm_runtime.scalars import as_real, whole
 
 __all__ = ["SUDOKUS", "SudokuTask"]
 

@@ -37,7 +37,6 @@ __all__ = [
     "refuse_shares",
     "split_index",
     "text_of",
-    "whole",
 ]
 
 UNDER_0 = "all asked under identifier 0"
@@ -331,14 +330,6 @@ class Task(Boards, Protocol):
     def render(self, inputs: Tokens, answer: Tokens | None = None) -> str:
         """The text of `draw`, no newline at the end."""
         ...
-
-
-def whole(name: str, value: Any, least: int = 1) -> int:
-    """The number as an int; UsageError for anything but an integer of at least that."""
-    number = as_integer(value)
-    if number is None or number < least:
-        raise UsageError(f"{name} must be a whole number, {least} or more, got {shown(value)}.")
-    return number
 
 
 def refuse_shares(task: str, board: str, **shares: float) -> None:

@@ -243,9 +243,13 @@ class RunFiles:
         return UsageError(f"There is no run to resume beside {self.output}; {start}.")
 
     def begin(self, recipe: Recipe) -> None:
-        """Takes the place of an earlier run: writes the recipe, and forgets the scores of that."""
-        with explained(self.scores):
-            self.scores.unlink(missing_ok=True)
+        """Takes the place of an earlier run: writes the recipe, and removes what is of that one.
+
+        Its model stays until one of the new run is saved.
+        """
+        for file in (self.scores, self.log, self.curve):
+            with explained(file):
+                file.unlink(missing_ok=True)
         with atomic_write(self.recipe, force=True) as temporary:
             temporary.write_text(json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
 
