@@ -117,7 +117,7 @@ def test_a_demo_that_fails_is_one_document_about_all_puzzles(
     from trm_export.api.comparison import Comparison
 
     monkeypatch.setattr(Comparison, "__bool__", lambda self: False)
-    document = json.loads(called("demo", "maze9", "--count", "210", "--json", code=5))
+    document = json.loads(called("demo", "sudoku4", "--count", "210", "--json", code=5))
     assert document["parity"]["accuracy"]["n"] == document["puzzles"] == 210
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,23 @@ def stopped(recipe: Recipe, files: RunFiles, step: int, **options: Any) -> Train
     return result
 
 
+@pytest.fixture(scope="module")
+def halfway(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was stopped in its second epoch."""
+    folder = tmp_path_factory.mktemp("halfway")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, RECIPE, SHALLOW)
+        patch.setitem(sys.modules, "matplotlib", None)
+        stopped(small(), RunFiles(folder / "model.keras"), 5)
+    return folder
+
+
+@pytest.fixture
+def begun(halfway: Path, tmp_path: Path) -> RunFiles:
+    """A copy of it."""
+    return RunFiles(Path(shutil.copytree(halfway, tmp_path / "begun")) / "model.keras")
+
+
 def resumed(recipe: Recipe, files: RunFiles) -> TrainResult:
     return train(recipe, files.output, jit_compile=False, resume=True)
 
@@ -97,8 +115,8 @@ def test_the_score_of_an_earlier_run_is_not_that_of_a_new_one(files: RunFiles) -
     assert [row["epoch"] for row in rows(files)] == ["0", "1"]
 
 
-def test_force_forgets_the_scores_of_the_run_that_it_discards(files: RunFiles) -> None:
-    stopped(small(), files, 5)
+def test_force_forgets_the_scores_of_the_run_that_it_discards(begun: RunFiles) -> None:
+    files = begun
     files.note_score(files.output, 0.999)
     first = files.output.read_bytes()
     stopped(small(seed=9), files, 1, force=True)
@@ -147,9 +165,9 @@ def contents(files: RunFiles) -> dict[str, bytes]:
 
 
 def test_a_run_that_ends_before_its_first_backup_leaves_those_of_others(
-    files: RunFiles, monkeypatch: pytest.MonkeyPatch
+    begun: RunFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stopped(small(), files, 5)
+    files = begun
     files.note_score(files.output, 0.999)
     before = contents(files)
 
@@ -179,8 +197,8 @@ def test_a_second_ctrl_c_before_the_first_backup_leaves_nothing(files: RunFiles)
     assert list(files.output.parent.iterdir()) == []
 
 
-def test_a_run_without_its_log_is_resumed(files: RunFiles) -> None:
-    stopped(small(), files, 5)
+def test_a_run_without_its_log_is_resumed(begun: RunFiles) -> None:
+    files = begun
     files.log.unlink()
     resumed(small(), files)
     assert [row["epoch"] for row in rows(files)] == ["1"]
@@ -211,6 +229,8 @@ def test_what_is_no_file_of_a_run_is_asked_about(files: RunFiles) -> None:
         files.check(start=None, resume=False, force=False)
     files.check(start=None, resume=False, force=True)
     files.begin(small())
+    assert not files.log.exists()
+    files.log.write_text("my,measurements\n1,2\n")
     with pytest.raises(OverwriteError, match=r"model\.csv would be replaced"):
         files.check(start=None, resume=False, force=False)
     files.log.write_bytes(b"gr\xfc\xdfe")
