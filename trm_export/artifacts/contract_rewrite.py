@@ -9,8 +9,6 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +29,7 @@ from trm_runtime.contract import StepContract
 from trm_runtime.digest import tree_digest
 from trm_runtime.file_kinds import kind_of
 from trm_runtime.open import embedded_contract as embedded_contract
-from trm_runtime.puzzle_table import table_beside
+from trm_runtime.puzzle_table import table_beside, table_found
 from trm_runtime.regular_file import read_regular
 
 DIGEST = "file_sha256"
@@ -97,12 +95,12 @@ def _copied(artifact: Path, target: Path) -> dict[Path, Path]:
     if _same(artifact, target):
         return {}
     found = {
-        sidecar(target, ending): _beside(artifact, partial(sidecar, ending=ending))
+        sidecar(target, ending): _document(artifact, ending)
         for ending in DOCUMENTS
         if ending != MEASURED
     }
     copied = {new: old for new, old in found.items() if old.is_file() and is_ours(old)}
-    table = _beside(artifact, table_beside)
+    table = table_found(artifact)
     if table.is_file():
         copied[table_beside(target)] = table
     return copied
@@ -113,10 +111,10 @@ def _place(target: Path) -> Path:
     return target if sidecar(target).exists() else behind_link(target)
 
 
-def _beside(artifact: Path, name: Callable[[Path], Path]) -> Path:
+def _document(artifact: Path, ending: str) -> Path:
     """That document of the artifact: beside it, or else beside the file behind the link."""
-    found = name(artifact)
-    return found if found.is_file() else name(behind_link(artifact))
+    found = sidecar(artifact, ending)
+    return found if found.is_file() else sidecar(behind_link(artifact), ending)
 
 
 def _measured(artifact: Path) -> dict[str, Any] | None:
