@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if path.parent.name != "sudoku9")
 DOCUMENTS = [ROOT / "README.md", ROOT / "examples" / "README.md", *PAGES]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+TOP = "CHANGELOG.md CITATION.cff CONTRIBUTING.md LICENSE Makefile README.md SECURITY.md"
+FILES = {*TOP.split(), "cli.py", "mkdocs.yml", "pyproject.toml"}
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -112,6 +114,12 @@ def test_the_folders_are_the_real_ones() -> None:
     assert set(told) == (others or set(told))
     assert len(told) == len(set(told))
     assert all(line.split(maxsplit=1)[1] for line in block.splitlines())
+
+
+def test_nothing_else_lies_beside_the_folders() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    files = {name for name in tracked.stdout.splitlines() if "/" not in name}
+    assert {name for name in files if not name.startswith(".")} == (files and FILES)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
