@@ -45,8 +45,12 @@ _GROWING = (".md", ".markdown", "")  # suffixes of files to which Markdown may b
 
 
 def sidecar(artifact: Path, ending: str = CONTRACT) -> Path:
-    """Where a document of an exported file lies, by default its contract: `<artifact><ending>`."""
-    return beside(artifact, ending)
+    """Where a document of an exported file lies, by default its contract: `<artifact><ending>`.
+
+    Those of a symbolic link are beside the link if its contract is, or else beside the file behind.
+    """
+    known = beside(artifact, CONTRACT).exists()
+    return beside(artifact if known else behind_link(artifact), ending)
 
 
 @contextmanager

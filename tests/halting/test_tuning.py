@@ -276,7 +276,7 @@ def test_through_a_link_the_file_behind_it_gets_all_documents(kind: str, tmp_pat
     sidecar(path, MEASURED).write_text(json.dumps(measured))
     refuse_rewrite(link, link)
     written = rewrite(link, tuned(embedded_contract(link)), link)
-    assert written == (path, sidecar(path), sidecar(path, MEASURED))
+    assert written == (link, sidecar(path), sidecar(path, MEASURED))
     assert [one.name for one in link.parent.iterdir()] == [link.name]
     assert link.is_symlink()
     assert inspect_file(path).to_json()["sidecar"] == "same"

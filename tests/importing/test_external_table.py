@@ -15,7 +15,9 @@ import pytest
 
 from tests.importing.golden import TOLERANCE, checkpoint, errors, recorded
 from trm_export.errors import OverwriteError, UsageError
+from trm_export.files import CALIBRATION, sidecar
 from trm_export.own_files import is_ours
+from trm_export.version import TOOL
 
 IDS = 3000  # a table that outweighs its network
 SIZES = {"onnx": 150_000, "tflite": 150_000, "saved-model": 500_000}
@@ -94,6 +96,37 @@ def test_the_table_is_beside_the_graph_and_parity_holds(
     open_runner(link)  # the table of the file behind it
     made.puzzle_table.write_bytes(b"mine")
     assert not is_ours(made.puzzle_table)
+
+
+def test_through_a_link_all_is_written_where_the_file_is(
+    sudoku: Any, shared: Any, tmp_path: Path
+) -> None:
+    from trm_export.artifacts.inspection import inspect_file
+    from trm_runtime import open_runner
+
+    real, link = tmp_path / "store" / "m.onnx", tmp_path / "links" / "current.onnx"
+    for folder in (real.parent, link.parent):
+        folder.mkdir()
+    link.symlink_to(real)
+    for precision in ("fp32", "fp16"):
+        sidecar(link, CALIBRATION).write_text(json.dumps({"tool": TOOL}))  # of the file before
+        made = export(sudoku, link, "onnx", shared, precision=precision)
+        assert {path.parent for path in made.files[1:]} == {real.parent}
+        assert {path.name for path in made.files[1:]} == {
+            path.name for path in real.parent.iterdir() if path != real
+        }
+        assert [path.name for path in link.parent.iterdir()] == [link.name]
+        for name in (real, link):
+            open_runner(name)
+            assert inspect_file(name).to_json()["sidecar"] == "same"
+    alone = tmp_path / "alone.onnx"
+    alone.symlink_to(real)
+    for document in made.files[1:]:
+        ending = document.name.removeprefix(real.name)
+        (tmp_path / f"{alone.name}{ending}").symlink_to(document)
+    again = export(sudoku, alone, "onnx", shared)  # whose documents have links of their own
+    assert {path.parent for path in again.files} == {tmp_path}
+    assert inspect_file(real).to_json()["sidecar"] == "same"
 
 
 def test_a_step_server_is_given_the_rows(sudoku: Any, shared: Any, tmp_path: Path) -> None:

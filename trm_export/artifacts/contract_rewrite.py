@@ -16,7 +16,6 @@ from trm_export.errors import RejectedInputError
 from trm_export.files import (
     DOCUMENTS,
     MEASURED,
-    behind_link,
     refuse_overwrite,
     remove_others,
     require_suffix,
@@ -25,11 +24,11 @@ from trm_export.files import (
 )
 from trm_export.own_files import is_ours
 from trm_runtime import strict_json
-from trm_runtime.contract import StepContract
+from trm_runtime.contract import PUZZLE_TABLE_SUFFIX, StepContract
 from trm_runtime.digest import tree_digest
 from trm_runtime.file_kinds import kind_of
 from trm_runtime.open import embedded_contract as embedded_contract
-from trm_runtime.puzzle_table import table_beside, table_found
+from trm_runtime.puzzle_table import table_found
 from trm_runtime.regular_file import read_regular
 
 DIGEST = "file_sha256"
@@ -43,7 +42,6 @@ def refuse_rewrite(artifact: Path, target: Path, *, force: bool = False) -> None
 
 def _refuse(artifact: Path, target: Path, facts: dict[str, Any] | None, force: bool) -> None:
     require_suffix(target, "" if artifact.is_dir() else artifact.suffix)
-    target = _place(target)
     measured = [] if facts is None else [sidecar(target, MEASURED)]
     for path in (target, sidecar(target), *measured, *_copied(artifact, target)):
         refuse_overwrite(path, force=force)
@@ -57,15 +55,13 @@ def rewrite(
     What lies beside the artifact goes with it: a puzzle table, and the documents of its export,
     because another contract changes neither its weights nor its steps. Those of a file that the
     target replaces are removed. All are written or none (`files.write_together`). Of a target that
-    is a symbolic link, the file behind it is written, and the documents where its contract lies:
-    beside the link, or else beside that file.
+    is a symbolic link, the file behind it is written, and the documents where `sidecar` says.
 
     Returns the written files, the target first. Raises OverwriteError for a target that is not ours
     without `force`, RejectedInputError where the contract cannot be put in.
     """
     facts = _measured(artifact)
     _refuse(artifact, target, facts, force)
-    target = _place(target)
     kind = kind_of(artifact)
     copies = _copied(artifact, target)
     written = {sidecar(target): contract.to_json()}
@@ -95,35 +91,23 @@ def _copied(artifact: Path, target: Path) -> dict[Path, Path]:
     if _same(artifact, target):
         return {}
     found = {
-        sidecar(target, ending): _document(artifact, ending)
+        sidecar(target, ending): sidecar(artifact, ending)
         for ending in DOCUMENTS
         if ending != MEASURED
     }
     copied = {new: old for new, old in found.items() if old.is_file() and is_ours(old)}
     table = table_found(artifact)
     if table.is_file():
-        copied[table_beside(target)] = table
+        copied[sidecar(target, PUZZLE_TABLE_SUFFIX)] = table
     return copied
-
-
-def _place(target: Path) -> Path:
-    """The name beside which the documents lie: that of the file behind a link, or of the link."""
-    return target if sidecar(target).exists() else behind_link(target)
-
-
-def _document(artifact: Path, ending: str) -> Path:
-    """That document of the artifact: beside it, or else beside the file behind the link."""
-    found = sidecar(artifact, ending)
-    return found if found.is_file() else sidecar(behind_link(artifact), ending)
 
 
 def _measured(artifact: Path) -> dict[str, Any] | None:
     """The errors of single steps that were measured of this file; None where there are none."""
-    for place in (artifact, behind_link(artifact)):
-        with contextlib.suppress(OSError, RejectedInputError, ValueError, KeyError, TypeError):
-            facts: Any = strict_json.parse(read_regular(sidecar(place, MEASURED)).decode())
-            if facts[DIGEST] == tree_digest(artifact):
-                return dict(facts)
+    with contextlib.suppress(OSError, RejectedInputError, ValueError, KeyError, TypeError):
+        facts: Any = strict_json.parse(read_regular(sidecar(artifact, MEASURED)).decode())
+        if facts[DIGEST] == tree_digest(artifact):
+            return dict(facts)
     return None
 
 

@@ -52,11 +52,11 @@ from trm_export.step.keras_runner import TRACING
 from trm_export.step.signature import contract_for, outgoing
 from trm_export.step.step_model import AnyModel, adapt
 from trm_export.version import TOOL
+from trm_runtime.contract import PUZZLE_TABLE_SUFFIX
 from trm_runtime.declared import check_calls, check_rows
 from trm_runtime.integer import has_int8_io, has_int32_halted
 from trm_runtime.open import embedded_contract
 from trm_runtime.parity import Puzzles
-from trm_runtime.puzzle_table import table_beside
 
 
 def format_named(name: str) -> Format:
@@ -84,7 +84,7 @@ def export(
     Args:
         model: one that follows the protocol, on the TensorFlow backend.
         path: target; its contract is written beside it as ``<path>.json``, and so are the
-            `Documents` and, as `table_beside` names it, an external puzzle table.
+            `Documents` and an external puzzle table, see `sidecar`.
         puzzles: real puzzles for calibration and check.
         kind: see `format_named`.
         choices: see `Choices`.
@@ -138,7 +138,7 @@ def produce(
     return ExportResult(
         path, job.contract, kind.name, RECURSIONS[job.rolled], size_on_disk(path),
         written - start, ended - written, error, verdict, tuple(documents),
-        None if table is None else table_beside(path), job.keep, tuning_lost=lost,
+        None if table is None else sidecar(path, PUZZLE_TABLE_SUFFIX), job.keep, tuning_lost=lost,
     )  # fmt: skip
 
 
@@ -175,7 +175,7 @@ def _table(writing: Callable[[Path], Path], job: Job, path: Path) -> Path | None
     """Writes the external puzzle table, if it is one, under a temporary name."""
     if job.contract.puzzle_table_sha256 is None:
         return None
-    new = writing(table_beside(path))
+    new = writing(sidecar(path, PUZZLE_TABLE_SUFFIX))
     new.write_bytes(table_bytes(job.model.keras))
     return new
 
