@@ -48,6 +48,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"mixer": "conv"}, "mixer"),
     ({"pos_encodings": "alibi"}, "pos_encodings"),
     ({"no_act_continue": "yes"}, "no_act_continue"),
+    ({"no_act_continue": 1}, "no_act_continue"),
     ({"num_heads": 3}, "num_heads"),
     ({"num_heads": 8}, "head size"),
     ({"mixer": "mlp"}, "pos_encodings"),

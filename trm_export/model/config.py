@@ -151,7 +151,7 @@ class TRMConfig:
         problems = [
             f"{name} must be one of {', '.join(map(repr, allowed))}, got {shown(found[name])}"
             for name, allowed in choices.items()
-            if found[name] not in allowed
+            if not isinstance(found[name], type(allowed[0])) or found[name] not in allowed
         ]
         if self.alphabet is not None and not _are_strings(self.alphabet):
             problems.append(f"alphabet must be a list of strings, got {shown(self.alphabet)}")
