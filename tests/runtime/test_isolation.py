@@ -313,3 +313,19 @@ def test_host_commands(tmp_path: Path) -> None:
         cwd=ROOT, env=crash, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert script.returncode == 4
+
+
+def test_build_servers_are_told_of_a_file_that_ends_the_process(tmp_path: Path) -> None:
+    path = write(tmp_path / "toy.onnx", build())
+    crash = engine(tmp_path / "site", CRASH.format(int(signal.SIGSEGV)), module="keras")
+    junit, summary = tmp_path / "r.xml", tmp_path / "s.md"
+    files = ["--junit", junit, f"--summary={summary}"]
+    words = ["parity", ROOT / "artifacts" / "sudoku4.keras", path, *files, "--isolate"]
+    done = run(*words, module="trm_export", env=crash)
+    assert done.returncode == 4
+    assert "the process that opened it crashed (SIGSEGV)" in done.stderr
+    for told in (junit, summary):
+        assert "the process that opened it crashed (SIGSEGV)" in told.read_text()
+    done = run(*words, "--isolate-seconds", 0, module="trm_export", env=crash)
+    assert done.returncode == 2
+    assert summary.read_text().count("SIGSEGV") == 1

@@ -7,6 +7,7 @@ the public API, shows the result, and nothing else; what commands share is in `s
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 
@@ -31,13 +32,26 @@ def main() -> NoReturn:
 
 def _isolated() -> int:
     """The same command line in a child process, whose crash is an error."""
+    from trm_export.api.build_servers import refusals
     from trm_export.commands.support.exits import report
     from trm_runtime import isolation
     from trm_runtime.streams import prepare_streams
 
     prepare_streams()
     as_json = "--json" in sys.argv
+    junit, summary = _file_given("--junit"), _file_given("--summary")
     try:
-        return isolation.rerun([sys.executable, *sys.orig_argv[1:]], as_json=as_json)
+        with refusals(junit, summary, force="--force" in sys.argv):
+            return isolation.rerun([sys.executable, *sys.orig_argv[1:]], as_json=as_json)
     except Exception as error:
         return report(error, as_json)
+
+
+def _file_given(option: str) -> Path | None:
+    """The path after that option, which the child has checked before it opens a file."""
+    given = None
+    for word, following in zip(sys.argv, [*sys.argv[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        if name == option and (equals or following):
+            given = Path(value if equals else following)
+    return given
