@@ -25,6 +25,7 @@ Array = np.ndarray[Any, Any]
 
 _NONFINITE, _CANCELLED = STOP_REASONS.index("nonfinite"), STOP_REASONS.index("cancelled")
 _DEADLINE = STOP_REASONS.index("deadline")
+_ENDS = [STOP_REASONS.index(reason) for reason in ("halted", "max_steps")]
 
 
 class Asking:
@@ -271,12 +272,12 @@ class Asking:
 
     def _agreement(self, table: Array, own: Array) -> Array:
         """(n,) float32: the share of (K, n) rows that came to an end with the answer of `own`."""
-        ends = [STOP_REASONS.index(reason) for reason in ("halted", "max_steps")]
         votes = equal = np.zeros(len(own), dtype=np.int64)
-        for rows in table:
-            ended = np.isin(self.reasons[rows], ends) | (rows == own)
-            votes = votes + ended
-            equal = equal + (ended & (self._answers[rows] == self._answers[own]).all(axis=1))
+        ended = np.isin(self.reasons[table], _ENDS) | (table == own)
+        for number in np.flatnonzero(ended.any(axis=1)):  # of very many tries few are begun
+            same = (self._answers[table[number]] == self._answers[own]).all(axis=1)
+            votes = votes + ended[number]
+            equal = equal + (ended[number] & same)
         return (equal / votes).astype(np.float32)
 
     def _found(

@@ -19,7 +19,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import trm_export as te
-from runtimes.micro.emulated import Answer, Sizes, Step, build, missing, run, sizes
+from runtimes.micro.emulated import BOARDS, Answer, Sizes, Step, build, missing, run, sizes
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.exporters.c_source.compiled import compiled_server
 from trm_export.step.keras_runner import KerasRunner
@@ -170,6 +170,21 @@ def test_the_ladder_passes_on_64_bit_arm(precision: str, generated: Generated) -
     assert result, result.verdict
 
 
+@pytest.mark.parametrize("board", BOARDS)
+def test_another_folder_is_another_firmware_with_tries_too(
+    board: str, generated: Generated, solved: Solved, tmp_path: Path
+) -> None:
+    needs(*missing())
+    build(generated("sudoku4", "int8"), tmp_path / "b", board)
+    te.export_c(shipped_checkpoint("maze9"), tmp_path / "m", precision="int8", tries=4)
+    for name in ("model.c", "weights.c", "model.h", "weights.h"):
+        os.utime(tmp_path / "m" / name, (0, 0))  # older than the firmware
+    firmware, expected = build(tmp_path / "m", tmp_path / "b", board), solved("maze9")
+    reports = run(firmware, lines("maze9", expected.puzzles[:1]), board)
+    answers = [report.cells for report in reports if isinstance(report, Answer)]
+    assert answers == lines("maze9", expected.answers[:1])
+
+
 @pytest.mark.parametrize("name", ["sudoku4", "maze9"])
 def test_webassembly_gives_the_answers_and_steps_of_keras(
     name: str, generated: Generated, solved: Solved, tmp_path: Path
@@ -191,3 +206,9 @@ def test_webassembly_gives_the_answers_and_steps_of_keras(
     np.testing.assert_array_equal(found[:, 0], expected.steps)
     np.testing.assert_array_equal(found[:, 2:], expected.answers)
     assert [STOP_REASONS[reason] for reason in found[:, 1]] == list(expected.stop_reasons)
+    short = subprocess.run(
+        ["node", place / "solve.mjs", tmp_path / "model.wasm"],
+        input=f"{text}\n1 2 x\n", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert short.returncode == 4
+    assert f"Line {len(found) + 1}: expected {expected.puzzles.shape[1]} ids" in short.stderr

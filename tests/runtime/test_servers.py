@@ -212,6 +212,8 @@ def test_the_own_loop_asks_again_as_that_of_python() -> None:
                       choose="vote", seed=7)  # fmt: skip
         with pytest.raises(RejectedInputError, match="refused a solve: vary: expected one of"):
             server.solve({"inputs": puzzles}, replace(options, vary="all"))
+        with pytest.raises(RejectedInputError, match="the step server has ended; start it again"):
+            server.solve({"inputs": puzzles}, options)
     np.testing.assert_array_equal(found.answers, again.answers)
     assert found.about_tries.keys() == again.about_tries.keys()
     for name, values in again.about_tries.items():
@@ -538,6 +540,7 @@ def test_a_wrong_request_is_answered_and_the_next_one_read(
     done = served(toy_onnx, request_line + last + again)
     (_, (first, _), (second, _)) = messages(done.stdout)
     assert words in first["error"]
+    assert first["exit_code"] == 4
     assert "Expected the request" in second["error"]
     assert done.returncode == 0
     assert done.stderr == b""

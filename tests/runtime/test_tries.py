@@ -312,6 +312,28 @@ def test_deadline_and_cancel_end_the_tries() -> None:
     assert np.isfinite(got.q_halt).all()
 
 
+def test_what_is_counted_at_the_end_is_what_was_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[Any] = []
+    isin = np.isin
+
+    def counted(*words: Any, **options: Any) -> Any:
+        compared.append(words)
+        return isin(*words, **options)
+
+    monkeypatch.setattr("trm_runtime.asking.np.isin", counted)
+    puzzles = make_puzzles(3)
+    options = {"vary": "noise", "halt": 1e9, "max_steps": 1, "batch_size": 3}
+    few = solve(FakeRunner(contract_with()), puzzles, tries=4, **options)
+    left = iter(range(3, -1, -1))  # rounds of calls, one for each try
+    many = solve(
+        FakeRunner(contract_with()), puzzles, tries=1 << 16, **options,
+        on_step=lambda _: next(left) > 0,
+    )  # fmt: skip
+    np.testing.assert_array_equal(many.tries, few.tries)
+    np.testing.assert_array_equal(many.agreement, few.agreement)
+    assert len(compared) < 20
+
+
 def clocked(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> FakeRunner:
     """The toy model; a step takes a second."""
     runner = FakeRunner(contract_with(**fields))

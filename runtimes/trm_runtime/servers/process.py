@@ -83,6 +83,8 @@ class ServerProcess:
 
         `wanted` are the keys that its line has, `size` the number of its bytes.
         """
+        if self._closed.is_set():
+            raise RejectedInputError(f"{self.name}: the step server has ended; start it again.")
         limit = time.monotonic() + self._seconds
         if self._read or not self._pieces.empty():
             raise self.failed("wrote a message without a request")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, final
@@ -35,8 +35,11 @@ from trm_runtime.servers.messages import (
     solved,
     unpacked,
 )
+from trm_runtime.tensors import AnySpec
 from trm_runtime.tries import MAX_TRIES
 from trm_runtime.try_options import CHOOSE
+
+Array = np.ndarray[Any, Any]
 
 _LONGEST = 2000  # characters of an error
 _ABOUT_TRIES = ("tries", "vary", "choose", "seed", "sigma")  # keys of a request
@@ -96,14 +99,14 @@ class StepServer:
 
     def _step(self, rows: int, data: bytearray) -> list[bytes]:
         contract = self._driver.contract
-        given = unpacked(entering(contract), rows, data)
+        given = _tensors(entering(contract), rows, data)
         inputs = {spec.name: given.pop(spec.name) for spec in contract.inputs}
         return packed(leaving(contract), self._driver.step(inputs, given).tensors)
 
     def _solve(self, request: Head, rows: int, data: bytearray) -> list[bytes]:
         found = solve(
             self._whole,
-            unpacked(self._driver.contract.inputs, rows, data),
+            _tensors(self._driver.contract.inputs, rows, data),
             halt=request.get("halt", "learned"),
             max_steps=request.get("max_steps"),
             deadline=request.get("deadline"),
@@ -146,6 +149,14 @@ def _sentence(error: BaseException) -> str:
     if isinstance(error, TRMError):
         return clipped(printable(str(error)), _LONGEST)
     return clipped(f"The request is refused: {first_line(error)}.", _LONGEST)
+
+
+def _tensors(specs: Sequence[AnySpec], rows: int, data: bytearray) -> dict[str, Array]:
+    """The tensors of a request; RejectedInputError for bytes that are not theirs."""
+    try:
+        return unpacked(specs, rows, data)
+    except ValueError as error:
+        raise RejectedInputError(f"The request is refused: {first_line(error)}.") from error
 
 
 def _message(line: bytes, source: BinaryIO) -> tuple[dict[str, Any], bytearray]:

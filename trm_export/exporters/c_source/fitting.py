@@ -119,7 +119,7 @@ class _Rounded:
 
 def more_exact(model: TRM) -> str:
     """What an int8 model that fails needs: a sentence, to be added to another."""
-    layout = Choice("fp32", 1).layout(model)
+    layout = Choice("fp32").layout(model)
     return (
         f" fp32 needs {layout.flash:,} bytes of flash and {layout.ram:,} bytes of RAM; with less, "
         "more layers stay float32 the more flash there is."

@@ -10,7 +10,7 @@ from trm_export.model.config import TRMConfig
 
 ROWS = 2
 """Rows of a tile: with more a weight is read less often, and tiles need more memory."""
-_CODE = 10 * 1024  # bytes of the compiled functions and of those they call: Cortex-M, gcc -O3
+_CODE = 10 * 1024  # bytes of compiled functions and those they call: Cortex-M with an FPU, -O3
 _STACK = 1024  # bytes; 656 were used
 
 

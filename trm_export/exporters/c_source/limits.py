@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from trm_export.exporters.c_source.layout import Layout
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20}
+_FLOATS = "Without an FPU the code takes up to 8 kB of flash more."
 _PART = re.compile(r"(flash|ram)=(\d{1,9})([km]?)", re.IGNORECASE)
 
 
@@ -57,7 +58,7 @@ class Fit:
         ]
         head = "Needs" if self.limits == Limits() else "Chosen to fit"
         tiles = f"tiles of {counted(self.rows, 'row')}"
-        return f"{head}: {self.precision}{kept}, {tiles}; {', '.join(sizes)}."
+        return f"{head}: {self.precision}{kept}, {tiles}; {', '.join(sizes)}. {_FLOATS}"
 
 
 def _of(name: str, need: int, most: int | None) -> str:

@@ -14,6 +14,7 @@ from trm_export.exporters.c_source.arrays import CODES, LANES, Weights
 from trm_export.exporters.c_source.layout import Layout
 from trm_export.model import TRM
 from trm_export.model.layers import NORM_EPSILON
+from trm_runtime.alphabet import pads
 from trm_runtime.contract import StepContract
 from trm_runtime.message_text import counted
 from trm_runtime.servers.messages import entering, leaving, size_of
@@ -64,6 +65,7 @@ def _facts(model: TRM, weights: Weights, layout: Layout, contract: StepContract)
         "weights_sha256": contract.made_by.weights_sha256,
         "max_steps": contract.max_steps,
         "alphabet": _alphabet(contract),
+        "padded": pads(contract.alphabet),
         "threshold": number(contract.halt.threshold),
         "difference": contract.halt.kind != "q_halt",
         "integer": contract.precision != "fp32",
