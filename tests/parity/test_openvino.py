@@ -6,6 +6,8 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import keras
+import numpy as np
 import onnx
 import pytest
 
@@ -13,7 +15,7 @@ import trm_export as te
 from tests.parity.faults import change_weight
 from trm_export.commands.support.app import run
 from trm_export.parity import confidence_rung, tries_rung
-from trm_runtime import StepRunner, UsageError, open_runner
+from trm_runtime import StepRunner, UsageError, open_runner, solve
 from trm_runtime.__main__ import main as device
 from trm_runtime.drivers.onnx_file import seal
 from trm_runtime.errors import ParityError
@@ -59,6 +61,32 @@ def test_the_ladder_passes_in_float32_by_the_gates_of_the_file(folder: Path) -> 
     assert file.result.gates == GATES["fp32"]
     assert file.itself is not None
     assert "openvino has no other way to run it" in file.itself.summary
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8-static", "int4"])
+def test_integer_weights_give_what_they_give_elsewhere(
+    precision: str, folder: Path, tmp_path: Path
+) -> None:
+    te.export(MODEL, tmp_path / "m.onnx", precision=precision)
+    assert compared(folder, str(tmp_path / "m.onnx"), "openvino")
+
+
+@pytest.mark.parametrize(("seq_len", "granularity"), [(24, "step"), (25, "step"), (24, "loop")])
+def test_attention_over_more_positions_than_columns(
+    seq_len: int, granularity: str, tmp_path: Path
+) -> None:
+    keras.utils.set_random_seed(3)
+    model = te.TRM(
+        11, 8, 2, 2.0, seq_len, family="paper", puzzle_emb_len=0, h_cycles=1, l_cycles=2,
+        halt_max_steps=3,
+    )  # fmt: skip
+    te.export(model, tmp_path / "m.onnx", precision="int8", granularity=granularity)
+    puzzles = np.random.default_rng(0).integers(1, 11, (8, seq_len)).astype(np.int32)
+    here, there = (
+        solve(open_runner(tmp_path / "m.onnx", engine=engine), puzzles)
+        for engine in ("onnxruntime", "openvino")
+    )
+    assert (here.answers == there.answers).mean() > 0.8
 
 
 def test_bf16_has_gates_of_its_own(folder: Path) -> None:

@@ -163,7 +163,9 @@ def _unpack(weight: Weight, found: FourBits, name: str) -> None:
     packed, factors = weight.store("int4", found.packed), weight.store("factors", found.factors)
     weight.store("scale", found.scale)
     rows, columns = weight.tensor.dims
-    four, middle = (weight.shared(f"int4/{x}", x) for x in (np.uint8(4), np.float32(LARGEST_CODE)))
+    four, sixteen, middle = (
+        weight.shared(f"int4/{x}", x) for x in (np.uint8(4), np.uint8(16), np.float32(LARGEST_CODE))
+    )
     ends = [weight.shared(f"int4/{n}", np.array([n])) for n in (0, rows)]
     shape = weight.shared(f"int4/{columns}_columns", np.array([-1, columns]))
     made = iter(range(100))
@@ -175,8 +177,7 @@ def _unpack(weight: Weight, found: FourBits, name: str) -> None:
         return out
 
     high = add("BitShift", packed, four, direction="RIGHT")
-    left = add("BitShift", packed, four, direction="LEFT")
-    low = add("BitShift", left, four, direction="RIGHT")
+    low = add("Mod", packed, sixteen)  # a shift to the left saturates in openvino
     codes = add("Cast", add("Concat", low, high, axis=1), to=TensorProto.FLOAT)
     real = add("Cast", factors, to=TensorProto.FLOAT)
     blocks = add("Mul", add("Sub", codes, middle), real)
