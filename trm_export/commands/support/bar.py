@@ -12,22 +12,31 @@ from contextlib import contextmanager
 from typing import final
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+)
 from rich.table import Column
 from rich.text import Text
 
 from trm_runtime.display import printable
 
 _BAR = 20  # characters
+_TOLD = 0.02  # share of a stage, done since its first report, from which its time left is told
 
 
 @final
 class _Time(ProgressColumn):
-    """Time left, or time passed where the end is unknown."""
+    """Time left, or time passed where the end is unknown or the begin too slow to go by."""
 
     def render(self, task: Task) -> Text:
         left = task.time_remaining
-        if left is None:
+        if left is None or task.completed - task.fields["first"] < _TOLD:
             return Text(_clock(task.elapsed or 0.0), style="progress.elapsed")
         return Text(f"{_clock(left)} left", style="progress.remaining")
 
@@ -47,18 +56,26 @@ class StageBar:
     """A bar of a job of several stages."""
 
     def __init__(self, bar: Progress, description: str) -> None:
-        self._bar, self._note, self._last = bar, description, 0.0
-        self._task = bar.add_task(printable(description), total=None)
+        self._bar, self._note = bar, description
+        self._first = self._last = 0.0  # reports of the share done in the stage
+        self._task = self._added(description)
 
     def advance(self, done: float, note: str = "") -> None:
         """See `console.Advance`."""
         note = note or self._note
         if done < self._last or (not done and note != self._note):
             self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(printable(note), total=None)
+            self._task, self._last = self._added(note), 0.0
         if done:
-            self._bar.update(self._task, total=1.0, completed=done, description=printable(note))
+            self._first = self._first if self._last else done
+            self._bar.update(
+                self._task, total=1.0, completed=done, description=printable(note),
+                first=self._first,
+            )  # fmt: skip
         self._note, self._last = note, done
+
+    def _added(self, note: str) -> TaskID:
+        return self._bar.add_task(printable(note), total=None, first=0.0)
 
     @property
     def console(self) -> Console:
