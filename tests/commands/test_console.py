@@ -41,10 +41,10 @@ def test_the_time_left_is_told_when_there_is_something_to_go_by() -> None:
 
     from trm_export.commands.support.bar import StageBar, _Time
 
-    now = 0.0
-    shown = Progress(console=Console(quiet=True), get_time=lambda: now, auto_refresh=False)
+    clock = [0.0]
+    shown = Progress(console=Console(quiet=True), get_time=lambda: clock[0], auto_refresh=False)
     bar, told = StageBar(shown, "Loading"), []
-    for now, done in ((1.0, 0.5), (61.0, 0.505), (62.0, 0.51), (63.0, 0.6), (64.0, 0.7)):
+    for clock[0], done in ((1.0, 0.5), (61.0, 0.505), (62.0, 0.51), (63.0, 0.6), (64.0, 0.7)):
         bar.advance(done, "Comparing")
         told.append(_Time().render(shown.tasks[0]).plain)
     assert not any("left" in text for text in told[:3])
