@@ -140,7 +140,8 @@ function shapeProblems(role, specs, tensors, rows) {
   const unknown = Object.keys(tensors).filter((name) => !names.includes(name));
   const problems = unknown.map((name) => `${role} ${name}: unknown; expected ${names.join(", ")}`);
   for (const spec of specs) {
-    const [found, wanted] = [tensors[spec.name], [rows, ...spec.shape.slice(1)]];
+    const found = Object.hasOwn(tensors, spec.name) ? tensors[spec.name] : undefined;
+    const wanted = [rows, ...spec.shape.slice(1)];
     const refuse = (text) => problems.push(`${role} ${spec.name}: ${text}`);
     if (!found) refuse("missing");
     else if (found.dtype !== spec.dtype || !(found.data instanceof ARRAYS[spec.dtype])) {

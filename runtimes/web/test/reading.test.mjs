@@ -76,6 +76,12 @@ for (const [name, broken, words] of [
   ["a movement of 0", changed((c) => (c.halt.settled = 0)), /halt\.settled: expected a number above 0/],
   ["a confidence without coefficients", changed((c) => (c.confidence = { puzzles: 1, tries: 1 })), /expected confidence/],
   ["identifiers without an input", changed((c) => (c.num_puzzle_identifiers = 1)), /num_puzzle_identifiers/],
+  ...["constructor", "toString", "__proto__"].flatMap((member) => [
+    [`an input ${member}`, changed((c) => c.inputs.push({ ...c.inputs[0], name: member })), /unknown input/],
+    [`a dtype ${member}`, changed((c) => (c.carry[0].dtype = member)), /carry\[0\]\.dtype: expected one of/],
+    [`a key ${member}`, () => text.replace("{", `{"${member}":{},`), /unknown key/],
+    [`a key ${member} inside`, () => text.replace('"halt":{', `"halt":{"${member}":{},`), /halt\..*unknown key/],
+  ]),
 ]) {
   test(`a contract is refused: ${name}`, () => {
     assert.throws(() => parseContract(broken()), words);
@@ -105,8 +111,34 @@ test("exported files are read", { skip: MODELS ? false : "TRM_MODELS names no fo
   assert.ok(files.length > 0);
 });
 
+const field = (number, bytes) => [8 * number + 2, ...lengthOf(bytes), ...bytes];
+const lengthOf = ({ length }) => (length < 128 ? [length] : [128 | (length & 127), length >> 7]);
+const entry = (key, value) => field(14, [...field(1, Buffer.from(key)), ...field(2, Buffer.from(value))]);
+
+/** An ONNX file with these fields and a right checksum. */
+function sealed(...fields) {
+  const body = Buffer.from([8, 10, ...fields.flat()]);
+  const digits = createHash("sha256").update(body).digest("hex");
+  return Buffer.concat([body, Buffer.from(entry("trm_file.sha256", digits))]);
+}
+
+test("the contract of an ONNX file is the first entry that has its key and bytes", () => {
+  const own = entry("trm_contract", text);
+  const others = { "a number as key": [114, 4, 8, 5, 18, 0], "a number as value": [114, 4, 10, 0, 16, 5] };
+  const number = field(14, [...field(1, Buffer.from("trm_contract")), 16, 5]);
+  for (const [name, other] of Object.entries({ ...others, "a number as contract": number })) {
+    assert.equal(contractText(sealed(other, own, entry("trm_contract", "{}"))), text, name);
+    assert.throws(() => contractText(sealed(other)), /no step contract/, name);
+  }
+});
+
+test("a field without a number is refused", () => {
+  assert.throws(() => contractText(sealed([0, 0], entry("trm_contract", text))), /is not an ONNX file/);
+});
+
 const sudoku = makeContract();
 const maze = makeContract({ alphabet: ["", "#", "._ ", "S", "G", "o", "", ""] });
+const maze9 = { ...maze, inputs: [{ ...maze.inputs[0], shape: [null, 9] }] };
 for (const [name, contract, written, wanted] of [
   ["a line", sudoku, "12.4\n", ["12.4"]],
   ["a grid", sudoku, "1 2\n. 4\n", ["12.4"]],

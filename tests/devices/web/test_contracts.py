@@ -21,7 +21,7 @@ from trm_runtime.contract import ContractError, StepContract
 VALUES: list[Any] = [
     None, True, False, 0, 1, 2, -1, 1.0, 1.5, 1e308, 127, -129, 2**31, "", "x", "step", "loop",
     "block", "int8", "float32", "bool", "q_halt", "é", "a\nb", "\u200b", [], {}, [None], [None, 81],
-    [1, 2, 3], {"a": 1},
+    [1, 2, 3], {"a": 1}, "constructor", "__proto__",
 ]  # fmt: skip
 SIGNS = '{}[]",:0123456789.eE+-nultrefas\\ '
 READ = """
@@ -62,6 +62,7 @@ def changed(document: Any) -> Iterator[str]:
             yield json.dumps(copied)
             if isinstance(parent, dict) and value is None:
                 yield json.dumps({**copied, "more": 1})
+                yield json.dumps({**copied, "__proto__": 1})
     draw, text = random.Random(0), json.dumps(document)
     for _ in range(500):
         at = draw.randrange(len(text))
