@@ -87,13 +87,13 @@ export function checkInputs(contract, inputs, rows = inputs.inputs?.shape?.[0]) 
   refuseIf(problems, "The puzzles do not fit the model:");
 }
 
-/** Refuses puzzles with padding (id 0) before one of their cells, such as digits given as ids. */
+/** Refuses puzzles with padding (id 0) before one of their cells, such as digits given as ids, or alone. */
 export function refusePadding(contract, inputs) {
   if (contract.alphabet?.[0] !== "") return;
   for (let index = 0; index < inputs.shape[0]; index++) {
     const cells = row(inputs, index);
     const column = cells.indexOf(0);
-    if (column >= 0 && cells.subarray(column).some((id) => id > 0)) {
+    if (column === 0 || (column > 0 && cells.subarray(column).some((id) => id > 0))) {
       throw new TrmError(`The puzzles contain id 0, which is padding: row ${index}, column ${column}.`);
     }
   }
