@@ -148,20 +148,41 @@ for (const [name, contract, written, wanted] of [
   ["a list", sudoku, "[1, 2, 0, 4]", ["12.4"]],
   ["a maze with spaces", maze, "# #G", ["#.#G"]],
   ["the rows of a maze", maze, "# \nSG", ["#.SG"]],
+  ["a maze and its solution", maze, "# SG,#oSG\n#  G\t#ooG\t2\n", ["#.SG", "#..G"]],
+  ["a maze in quotes, with a number", maze, '7;"S  G"\n', ["S..G"]],
+  ["the cells of a maze apart", maze, "#,.,S,G\n", ["#.SG"]],
+  ["a maze that begins and ends with spaces", maze, "  SG\n#S  \n", ["..SG", "#S.."]],
+  ["a maze with spaces around", maze, "   # SG \n", ["#.SG"]],
+  ["the rows of a maze with spaces around", maze9, "  #S#\n  # # \n  #G#\n", ["#S##.##G#"]],
+  ["the rows of two mazes, with a line of spaces between", maze, "#S\n G\n  \nSG\n  \n", ["#S.G", "SG.."]],
+  ["a remark above a maze", maze, "# a remark\n# SG\n", ["#.SG"]],
+  ["remarks above the rows of mazes", maze, "# one: 1\n#S\n G\n\n# two\nSG\n##\n", ["#S.G", "SG##"]],
 ]) {
   test(`puzzles are read: ${name}`, () => {
     const { shape, data } = readPuzzles(contract, written);
-    assert.deepEqual(shape, [wanted.length, 4]);
+    assert.deepEqual(shape, [wanted.length, wanted[0].length]);
     assert.equal(textOf(contract, data), wanted.join(""));
   });
 }
-for (const [name, written, words] of [
-  ["nothing", "\n", /no puzzles/],
-  ["too few cells", "123", /Line 1: expected 4 cells/],
-  ["half a grid", "12\n", /2 of 4 cells/],
-  ["another sign", "12x4", /Line 1: x is not one of/],
+for (const [name, contract, written, words] of [
+  ["nothing", sudoku, "\n", /no puzzles/],
+  ["too few cells", sudoku, "123", /Line 1: expected 4 cells/],
+  ["half a grid", sudoku, "12\n", /2 of 4 cells/],
+  ["another sign", sudoku, "12x4", /Line 1: x is not one of/],
+  ["a line of spaces", maze, "    \n", /no puzzles/],
+  ["another sign in a maze", maze, "#xSG\n", /Line 1: x is not one of/],
+  ["too many cells of a maze", maze, "#.S.G\n", /Line 1: expected 4 cells/],
+  ["a remark in a maze", maze, "#S\n# a remark\n G\n", /Line 2: expected 4 cells/],
+  ["a remark below a line", maze, "# SG\n# a remark\n", /Line 2: expected 4 cells/],
 ]) {
   test(`puzzles are refused: ${name}`, () => {
-    assert.throws(() => readPuzzles(sudoku, written), words);
+    assert.throws(() => readPuzzles(contract, written), words);
   });
 }
+
+test("token ids without a character are printed as ?, and none without an alphabet", () => {
+  assert.equal(textOf(maze, [0, 1, 6, 2, 99]), "?#?.?");
+  const refused = { name: "TrmError", message: /^The model has no alphabet; / };
+  assert.throws(() => textOf(makeContract({ alphabet: null }), [1, 2]), refused);
+  assert.throws(() => readPuzzles(makeContract({ alphabet: null }), "1 2"), refused);
+});
