@@ -33,9 +33,9 @@ export async function step(runner, inputs, carry) {
  * Solve N puzzles: each has its answer from the step at which it stopped.
  *
  * `puzzles` has a tensor of N rows for every input. `halt` is "learned", "max_steps" or a threshold in
- * logits; `deadline` is in seconds and checked before every call; `slots` are the rows of a call, for
- * a dynamic batch. `onStep` gets an event after every call, and cancels by returning (or resolving
- * to) false. A graph of granularity "loop" halts by itself and calls it once for each batch.
+ * logits; `deadline` is in seconds and checked before every call; `slots` are the rows of a call, the
+ * fixed batch or by default 64. `onStep` gets an event after every call, and cancels by returning (or
+ * resolving to) false. A graph of granularity "loop" halts by itself and calls it once for each batch.
  *
  * `tries` above 1 asks a puzzle again whose answer is not sure: in another guise, with noise on the
  * states of deviation `sigma`, or both (`vary`), drawn from `seed`. `choose` is "score", "first" or "vote".
