@@ -17,11 +17,14 @@ from typing import Any
 
 import pytest
 
+from tests.devices.contracts import CONTRACTS, accepted
+from tests.devices.contracts import changed as changed_texts
 from tests.devices.shipped import ROOT, Made, exporting, recording
 from tests.fuzz.mutate_bytes import damaged
 from tests.fuzz.reader import Reader
 from tests.fuzz.readers import contracts, onnx_files, step_servers, tensorflow_files
-from tests.runtime.fakes import FakeRunner
+from tests.runtime.fakes import FakeRunner, make_contract
+from tests.runtime.graphs import build, write
 
 CPP = ROOT / "runtimes" / "cpp"
 FLAGS = ["-std=c++17", "-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror"]
@@ -243,6 +246,36 @@ def test_sanitizers_find_nothing_in_changed_files(ending: str, read: Path, tmp_p
     assert len(answers) == len(files)
     assert answers[:good] == ["read"] * good
     assert answers.count("refused") > 100
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_no_contract_is_read_that_python_refuses(name: str, read: Path, tmp_path: Path) -> None:
+    contract = CONTRACTS[name]
+    texts = [text for text in changed_texts(contract) if not accepted(text)]
+    files = [tmp_path / f"{index}.json" for index in range(len(texts))]
+    for file, text in zip(files, texts, strict=True):
+        file.write_text(text, encoding="utf-8")
+    (tmp_path / "contract").write_text(contract.to_json())
+    done = run(read, tmp_path / "contract", *files)
+    assert done.returncode == 0, done.stderr
+    answers = [line for line in done.stdout.splitlines() if line.startswith(("read ", "refused "))]
+    assert len(answers) == len(texts) > 1000
+    assert [texts[i] for i, line in enumerate(answers) if line.startswith("read ")] == []
+
+
+def test_a_line_of_a_request_has_at_most_65536_bytes(read: Path, tmp_path: Path) -> None:
+    (tmp_path / "contract").write_text(FakeRunner().contract.to_json())
+    files = []
+    for length in (1 << 16, (1 << 16) + 1):
+        line = b'{"bytes": 0, "pad": "' + b"x" * (length - 24) + b'"}\n'
+        assert len(line) == length
+        files.append(tmp_path / f"{length}.request")
+        files[-1].write_bytes(line)
+    done = run(read, tmp_path / "contract", *files)
+    assert done.stdout.splitlines() == [
+        f"read {files[0]}",
+        f"refused {files[1]}: A line is longer than 65536 bytes.",
+    ]
 
 
 def test_sanitizers_find_nothing_in_changed_puzzles(
