@@ -96,7 +96,10 @@ export async function replyTo(runner, { head, decimals, data }) {
     const answer = ANSWERS.get(head.request);
     if (!answer) throw new TrmError(`Expected the request step or solve, got ${JSON.stringify(head.request)}.`);
     const other = WHOLE.find((key) => decimals.has(key));
-    if (other) throw new TrmError(`${other}: expected a whole number, without a fraction or an exponent.`);
+    if (other) {
+      const text = `${other}: expected a whole number, without a fraction or an exponent.`;
+      throw new TrmError(text, other === "rows" ? 4 : 2); // the others are options
+    }
     return packed({ reply: head.request, rows: head.rows }, await answer(runner, head, data));
   } catch (error) {
     return refusal(error);

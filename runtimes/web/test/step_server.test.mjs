@@ -73,6 +73,7 @@ for (const key of ["rows", "slots", "max_steps", "tries", "seed"]) {
     const ask = async (text) => decoded(await replyTo(runner, await decoded(Buffer.concat([Buffer.from(`${text}\n`), Buffer.from(puzzle.buffer)]))));
     const { head } = await ask(line.replace(new RegExp(`("${key}":\\d+)`), "$1.0"));
     assert.match(head.error, new RegExp(`^${key}: expected a whole number`));
+    assert.equal(head.exit_code, key === "rows" ? 4 : 2);
     assert.equal(runner.calls.length, 0);
     assert.equal((await ask(line)).head.reply, "solve");
   });
