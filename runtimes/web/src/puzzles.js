@@ -1,7 +1,9 @@
 // Puzzles in a text, such as a paste: one a line, or one over the lines of a grid.
 //
 // Between the cells there may be spaces, commas, bars and the like, where these are no cells. In a
-// line with several boards (a table) the first one is the puzzle. Knows the alphabet of the contract.
+// line with several boards (a table) the first one is the puzzle. A line that starts with # is a comment;
+// where # is a cell, it is one only above a board, and if it does not look like a board. Knows the
+// alphabet of the contract.
 
 import { sizesOf } from "./contract.js";
 import { TrmError } from "./errors.js";
