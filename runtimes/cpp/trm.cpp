@@ -1,5 +1,6 @@
 // trm MODEL PUZZLES: solves puzzles, and prints a line for each. trm --serve MODEL is a step server.
 
+#include <cctype>
 #include <chrono>
 #include <cstdio>
 #include <functional>
@@ -56,22 +57,30 @@ struct Arguments {
   bool has(const std::string& name) const { return values.count(name) > 0; }
   std::string text(const std::string& name) const { return has(name) ? values.at(name) : ""; }
 
+  // A number as Python reads one: infinite beyond the largest, and by its name.
   double number(const std::string& name, const std::string& expected) const {
-    std::istringstream source(text(name));
+    constexpr double INFINITE = std::numeric_limits<double>::infinity();
+    const std::string given = text(name), word = given.substr(given[0] == '+' ? 1 : 0);
+    if (is_word(word, "inf") || is_word(word, "infinity")) return INFINITE;
+    std::istringstream source(given);
     source.imbue(std::locale::classic());
     double value = 0;
-    source >> value;
-    if (source.fail() || !source.eof())
-      throw trm::Error(name + ": expected " + expected + ", got " + trm::json_text(text(name)) + ".",
-                       trm::USAGE);
+    source >> value;  // of one that is too large the largest
+    if (given.empty() || !source.eof() || (source.fail() && value == 0)) throw wrong(name, expected);
+    return source.fail() ? std::copysign(INFINITE, value) : value;
+  }
+  double finite(const std::string& name, const std::string& expected) const {
+    const double value = number(name, expected);
+    if (!std::isfinite(value)) throw wrong(name, expected);
     return value;
   }
   std::optional<std::int64_t> whole(const std::string& name) const {
     if (!has(name)) return std::nullopt;
-    const double value = number(name, "a whole number");
-    if (value != std::floor(value) || std::abs(value) > 1e10)
-      throw trm::Error(name + ": expected a whole number, got " + text(name) + ".", trm::USAGE);
-    return static_cast<std::int64_t>(value);
+    const std::string given = text(name);
+    const std::size_t sign = given.find_first_of("+-") == 0 ? 1 : 0, digits = given.size() - sign;
+    if (digits < 1 || digits > 18 || given.find_first_not_of("0123456789", sign) != std::string::npos)
+      throw wrong(name, "a whole number");
+    return std::stoll(given);
   }
   int threads() const {
     const std::int64_t given = whole("--threads").value_or(0),
@@ -81,6 +90,18 @@ struct Arguments {
           "threads: expected 1 to " + std::to_string(most) + ", got " + std::to_string(given) + ".",
           trm::USAGE);
     return static_cast<int>(given);
+  }
+
+ private:
+  trm::Error wrong(const std::string& name, const std::string& expected) const {
+    return trm::Error(name + ": expected " + expected + ", got " + trm::json_text(text(name)) + ".",
+                      trm::USAGE);
+  }
+  // Whether a text is that word, in letters of any size.
+  static bool is_word(const std::string& text, const std::string& word) {
+    return std::equal(text.begin(), text.end(), word.begin(), word.end(), [](char own, char other) {
+      return std::tolower(static_cast<unsigned char>(own)) == other;
+    });
   }
 };
 
@@ -113,6 +134,12 @@ Arguments parse(const std::vector<std::string>& words) {
   if (!fits && !found.has("--help") && !found.has("--version")) {
     throw trm::Error("Expected MODEL and PUZZLES (see `trm --help`).", trm::USAGE);
   }
+  for (const char* mode : {"--serve", "--vectors"}) {
+    for (const auto& [name, unused] : found.values) {
+      if (!found.has(mode) || is_one({mode, "--threads", "--engine", "--help", "--version"}, name)) continue;
+      throw trm::Error(name + ": without effect with " + mode + "; drop it.", trm::USAGE);
+    }
+  }
   return found;
 }
 
@@ -127,19 +154,64 @@ std::string read_text(const std::string& path) {
   return text;
 }
 
+// The identifiers of so many puzzles: those of a file, or 0.
 trm::Tensor identifiers(const std::string& path, std::size_t rows) {
   trm::Tensor found{trm::Dtype::int32, {static_cast<std::int64_t>(rows)}, std::vector<char>(rows * 4)};
   if (path.empty()) return found;
-  std::istringstream source(read_text(path));
-  std::size_t count = 0;
-  for (std::int32_t id = 0; source >> id; ++count) {
-    if (count < rows) trm::set_element(found.data.data(), count, id);
-  }
-  if (!source.eof() || count != rows) {
+  const std::vector<std::int32_t> ids = trm::read_identifiers(read_text(path), path);
+  if (ids.size() != rows) {
     throw trm::Error(path + ": expected " + std::to_string(rows) + " identifiers, one for each puzzle, got " +
-                     std::to_string(count) + ".");
+                     std::to_string(ids.size()) + ".");
   }
+  for (std::size_t row = 0; row < rows; ++row) trm::set_element(found.data.data(), row, ids[row]);
   return found;
+}
+
+// The inputs of the model from the files of the command.
+trm::Tensors inputs_of(const Arguments& given, const trm::Contract& contract) {
+  trm::Tensors puzzles;
+  puzzles["inputs"] = trm::PuzzleReader(contract).read(read_text(given.files[1]), given.files[1]);
+  if (trm::find_spec(contract.inputs, "puzzle_embedding"))
+    throw trm::Error(
+        "This model takes rows of its table of puzzle embeddings, which this command does not read; use the "
+        "library.");
+  if (trm::find_spec(contract.inputs, "puzzle_identifiers"))
+    puzzles["puzzle_identifiers"] = identifiers(given.text("--identifiers"), trm::rows_of(puzzles));
+  else if (given.has("--identifiers"))
+    throw trm::Error("This model takes no puzzle identifiers; drop --identifiers.");
+  return puzzles;
+}
+
+// An option that does nothing would be taken for one that does.
+void refuse_without_effect(const Arguments& given) {
+  std::string names;
+  for (const std::string name : {"--vary", "--choose", "--seed", "--sigma"}) {
+    if (given.has(name)) names += (names.empty() ? "" : " and ") + name;
+  }
+  const auto refuse = [](const std::string& text) { throw trm::Error(text, trm::USAGE); };
+  if (!names.empty() && given.whole("--tries").value_or(1) == 1)
+    refuse(names + ": without effect while a puzzle has one try; give --tries 2 or more as well.");
+  if (given.has("--sigma") && (!given.has("--vary") || given.text("--vary") == "symmetry"))
+    refuse("--sigma: without effect while tries differ by symmetry; give --vary noise or both as well.");
+  if (given.files[1] == "-" && given.text("--identifiers") == "-")
+    refuse("Standard input cannot be both PUZZLES and --identifiers; give a file for one of them.");
+}
+
+trm::Options options_of(const Arguments& given) {
+  trm::Options options;
+  options.max_steps = given.whole("--max-steps");
+  options.slots = given.whole("--batch-size");
+  options.tries = given.whole("--tries").value_or(options.tries);
+  options.seed = given.whole("--seed").value_or(options.seed);
+  if (given.has("--vary")) options.vary = given.text("--vary");
+  if (given.has("--choose")) options.choose = given.text("--choose");
+  if (given.has("--sigma")) options.sigma = given.number("--sigma", "a number");
+  if (given.has("--deadline")) options.deadline = given.number("--deadline", "seconds");
+  const std::string halt = given.text("--halt");
+  if (halt == "max_steps") options.threshold = std::numeric_limits<double>::infinity();
+  else if (given.has("--halt") && halt != "learned")
+    options.threshold = given.finite("--halt", "learned, max_steps or a number");
+  return options;
 }
 
 // Writes answers while they are found.
@@ -247,33 +319,13 @@ std::string stops(const trm::Solution& solution) {
 }
 
 int solve(const Arguments& given, bool& begun) {
+  trm::Options options = options_of(given);
+  refuse_without_effect(given);
   const auto runner = trm::open_runner(given.files[0], given.threads(), given.text("--engine"));
   const trm::Contract& contract = runner->contract();
-  trm::Tensors puzzles;
-  puzzles["inputs"] = trm::PuzzleReader(contract).read(read_text(given.files[1]), given.files[1]);
+  trm::Tensors puzzles = inputs_of(given, contract);
   const std::size_t count = trm::rows_of(puzzles);
-  if (trm::find_spec(contract.inputs, "puzzle_embedding"))
-    throw trm::Error(
-        "This model takes rows of its table of puzzle embeddings, which this command does not read; use the "
-        "library.");
-  if (trm::find_spec(contract.inputs, "puzzle_identifiers"))
-    puzzles["puzzle_identifiers"] = identifiers(given.text("--identifiers"), count);
-  else if (given.has("--identifiers"))
-    throw trm::Error("This model takes no puzzle identifiers; drop --identifiers.", trm::USAGE);
   Stream stream(contract, puzzles["inputs"], given.has("--json"));
-  trm::Options options;
-  options.max_steps = given.whole("--max-steps");
-  options.slots = given.whole("--batch-size");
-  options.tries = given.whole("--tries").value_or(options.tries);
-  options.seed = given.whole("--seed").value_or(options.seed);
-  if (given.has("--vary")) options.vary = given.text("--vary");
-  if (given.has("--choose")) options.choose = given.text("--choose");
-  if (given.has("--sigma")) options.sigma = given.number("--sigma", "a number");
-  if (given.has("--deadline")) options.deadline = given.number("--deadline", "seconds");
-  const std::string halt = given.text("--halt");
-  if (halt == "max_steps") options.threshold = std::numeric_limits<double>::infinity();
-  else if (!halt.empty() && halt != "learned")
-    options.threshold = given.number("--halt", "learned, max_steps or a number");
   options.on_step = [&](const trm::Solution& found, const std::vector<std::size_t>& ended) {
     if (!ended.empty()) stream.write(found);
     begun = stream.begun();

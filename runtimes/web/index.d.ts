@@ -79,7 +79,7 @@ export interface SolveOptions {
   maxSteps?: number;
   /** Seconds; checked before every call. */
   deadline?: number | null;
-  /** Rows of a call, if the batch is dynamic; 64 by default. */
+  /** Rows of a call: by default 64; with a fixed batch only that. */
   slots?: number;
   /** How often a puzzle is asked whose answer is not sure; 1 by default, 65536 at most. */
   tries?: number;

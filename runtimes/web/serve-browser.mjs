@@ -19,7 +19,7 @@ import { parseArgs } from "node:util";
 import { needed, pageFiles, printed, typeOf } from "./browser/files.mjs";
 import { TrmError } from "./src/errors.js";
 import { formatOf } from "./src/file.js";
-import { messages, packed, refusal } from "./src/step_server.js";
+import { messages, refusal } from "./src/step_server.js";
 import meta from "./package.json" with { type: "json" };
 
 const USAGE = "Usage: node serve-browser.mjs MODEL (--browser COMMAND | --port N --key WORD) [--host H]";
@@ -63,7 +63,7 @@ function bridge({ model, bytes, threads, host, port, key, browser }) {
   const posts = {
     async next(response) {
       const { value, done } = await requests.next();
-      response.writeHead(done ? 204 : 200).end(done ? "" : packed(value.head, [value.data]));
+      response.writeHead(done ? 204 : 200).end(done ? "" : Buffer.concat([value.line, value.data]));
       if (done) response.on("close", () => resolve(0));
     },
     async reply(response, body) {

@@ -17,11 +17,14 @@ from typing import Any
 
 import pytest
 
+from tests.devices.contracts import CONTRACTS, accepted
+from tests.devices.contracts import changed as changed_texts
 from tests.devices.shipped import ROOT, Made, exporting, recording
 from tests.fuzz.mutate_bytes import damaged
 from tests.fuzz.reader import Reader
 from tests.fuzz.readers import contracts, onnx_files, step_servers, tensorflow_files
-from tests.runtime.fakes import FakeRunner
+from tests.runtime.fakes import FakeRunner, make_contract
+from tests.runtime.graphs import build, write
 
 CPP = ROOT / "runtimes" / "cpp"
 FLAGS = ["-std=c++17", "-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror"]
@@ -245,6 +248,36 @@ def test_sanitizers_find_nothing_in_changed_files(ending: str, read: Path, tmp_p
     assert answers.count("refused") > 100
 
 
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_no_contract_is_read_that_python_refuses(name: str, read: Path, tmp_path: Path) -> None:
+    contract = CONTRACTS[name]
+    texts = [text for text in changed_texts(contract) if not accepted(text)]
+    files = [tmp_path / f"{index}.json" for index in range(len(texts))]
+    for file, text in zip(files, texts, strict=True):
+        file.write_text(text, encoding="utf-8")
+    (tmp_path / "contract").write_text(contract.to_json())
+    done = run(read, tmp_path / "contract", *files)
+    assert done.returncode == 0, done.stderr
+    answers = [line for line in done.stdout.splitlines() if line.startswith(("read ", "refused "))]
+    assert len(answers) == len(texts) > 1000
+    assert [texts[i] for i, line in enumerate(answers) if line.startswith("read ")] == []
+
+
+def test_a_line_of_a_request_has_at_most_65536_bytes(read: Path, tmp_path: Path) -> None:
+    (tmp_path / "contract").write_text(FakeRunner().contract.to_json())
+    files = []
+    for length in (1 << 16, (1 << 16) + 1):
+        line = b'{"bytes": 0, "pad": "' + b"x" * (length - 24) + b'"}\n'
+        assert len(line) == length
+        files.append(tmp_path / f"{length}.request")
+        files[-1].write_bytes(line)
+    done = run(read, tmp_path / "contract", *files)
+    assert done.stdout.splitlines() == [
+        f"read {files[0]}",
+        f"refused {files[1]}: A line is longer than 65536 bytes.",
+    ]
+
+
 def test_sanitizers_find_nothing_in_changed_puzzles(
     read: Path, vectors: Path, tmp_path: Path
 ) -> None:
@@ -344,6 +377,144 @@ def test_a_dynamic_batch_is_refused_for_litert(trm: Path, puzzles: Path, tmp_pat
     assert "export the model with --batch 1." in done.stderr
 
 
+@pytest.mark.parametrize("seconds", ["inf", "Infinity", "+inf", "1e400"])
+def test_a_deadline_may_be_infinite(seconds: str, trm: Path, exported: Made, puzzles: Path) -> None:
+    words = (exported("sudoku4.onnx"), puzzles, "--deadline", seconds)
+    own, expected = run(trm, *words), python(*words)
+    assert (own.returncode, own.stdout.count("halted")) == (expected.returncode, 4), own.stderr
+
+
+KEYS = [
+    ("deadline", -1, "deadline: expected seconds"),
+    ("deadline", "5", "deadline: expected seconds"),
+    ("halt", None, "halt: expected learned, max_steps or a finite number"),
+    ("halt", "1e400", "halt: expected learned, max_steps or a finite number"),
+    ("max_steps", "1.0", "max_steps: expected a whole number"),
+    ("tries", None, "tries: expected a whole number"),
+    ("vary", None, "vary: expected a text"),
+    ("choose", 1, "choose: expected a text"),
+    ("seed", None, "seed: expected a whole number"),
+    ("sigma", None, "sigma: expected a number"),
+]
+
+
+def test_a_request_with_wrong_options_is_refused_as_by_python(
+    trm: Path, exported: Made, tmp_path: Path
+) -> None:
+    ways = {"slots": 1, "halt": "learned", "max_steps": 8, "deadline": None}
+    request = {"request": "solve", "rows": 1, **ways, "bytes": 64}
+    heads = [json.dumps({**request, key: value}) for key, value, _ in KEYS]
+    heads = [head.replace('"1e400"', "1e400").replace('"1.0"', "1.0") for head in heads]
+    (tmp_path / "requests").write_bytes(
+        b"".join(head.encode() + b"\n" + b"\1\0\0\0" * 16 for head in heads)
+    )
+    model = exported("sudoku4.onnx")
+    own, expected = (
+        replies([*map(str, command)], tmp_path / "requests")
+        for command in (
+            [trm, "--serve", model],
+            [sys.executable, "-m", "trm_runtime", "serve", model],
+        )
+    )
+    assert [reply["exit_code"] for reply in own] == [2] * len(KEYS)
+    assert [reply["exit_code"] for reply in expected] == [2] * len(KEYS)
+    for reply, (_, _, words) in zip(own, KEYS, strict=True):
+        assert reply["error"].startswith(words)
+
+
+def replies(command: Sequence[str], requests: Path) -> Sequence[Mapping[str, Any]]:
+    """The errors that a step server answers."""
+    done = subprocess.run(
+        command, input=requests.read_bytes(), capture_output=True, env=environment(), check=True
+    )
+    hello, _, rest = done.stdout.partition(b"\n")
+    return [json.loads(line) for line in rest[json.loads(hello)["bytes"] :].splitlines()]
+
+
+@pytest.fixture(scope="session")
+def identified(folder: Path) -> Path:
+    """A model of the puzzle identifiers 0 to 2."""
+    return write(folder / "identified.onnx", build(make_contract(num_puzzle_identifiers=3)))
+
+
+IDENTIFIERS = [
+    (b"1\n2\n", 7, ""),  # an answer of this model changes its puzzle
+    (b"\xef\xbb\xbf 1\r\n\n02\t\r\n", 7, ""),
+    (b"1\n3\n", 4, "row 1: id 3 is not in 0..2"),
+    (b"1\n-1\n", 4, "row 1: id -1 is not in 0..2"),
+    (b"1\n", 4, "expected 2 identifiers, one for each puzzle, got 1"),
+    (b"1\n2\n0", 4, "expected 2 identifiers, one for each puzzle, got 3"),
+    (b"1\n2\n-", 4, 'line 3: expected one integer, got "-"'),
+    (b"1\n2\nx", 4, 'line 3: expected one integer, got "x"'),
+    (b"1\n\n99999999999", 4, 'line 3: expected one integer, got "99999999999"'),
+    (b"1 2\n", 4, 'line 1: expected one integer, got "1 2"'),
+    (b"+1\n2\n", 4, 'line 1: expected one integer, got "+1"'),
+    (b"1\n2.0\n", 4, 'line 2: expected one integer, got "2.0"'),
+]
+
+
+@pytest.mark.parametrize(("text", "code", "message"), IDENTIFIERS)
+def test_identifiers_are_read_as_by_python(
+    text: bytes, code: int, message: str, trm: Path, identified: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "puzzles").write_text("1234\n2.13\n")
+    (tmp_path / "ids").write_bytes(text)
+    words = [identified, tmp_path / "puzzles", "--identifiers", tmp_path / "ids"]
+    own, expected = run(trm, *words), python(*words)
+    assert own.returncode == expected.returncode == code, own.stderr
+    assert own.stdout == expected.stdout
+    assert message in own.stderr
+
+
+def test_identifiers_are_refused_where_they_cannot_be(
+    trm: Path, identified: Path, exported: Made, puzzles: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "ids").write_text("1\n1\n1\n1\n")
+    for words, code in (
+        ([exported("sudoku4.onnx"), puzzles, "--identifiers", tmp_path / "ids"], 4),
+        ([identified, "-", "--identifiers", "-"], 2),
+    ):
+        own, expected = run(trm, *words, given=PUZZLES), python(*words, given=PUZZLES)
+        assert own.returncode == expected.returncode == code, own.stderr
+
+
+MAZE = "#S o# .#G"  # of 3 x 3 cells
+MAZES = {
+    "a line": f"{MAZE}\n",
+    "lines that begin and end with spaces": f"  S o# .#\n   {MAZE}  \n",
+    "a maze and its solution": f"{MAZE},#SoooooG#\n",
+    "a number, a maze and its solution": f"1\t{MAZE}\t#SoooooG#\t2\n",
+    "quotes": f'"{MAZE}";"#SoooooG#"\n',
+    "the cells apart": f"{','.join(MAZE)}\n",
+    "rows": "#S \no# \n.#G\n",
+    "rows of two mazes": "#S \no# \n   \n   \nG  \nS##\n###\n",
+    "rows with spaces around": "  #S#\n  o # \n   #G\n",
+    "rows that are cut": "#S\no#\n.#G\n",
+    "a row of spaces first": "   \n#S \no#G\n",
+    "spaces alone": "         \n",
+    "a remark above a line": f"# a remark\n{MAZE}\n",
+    "remarks above rows": "# one: 1\n#S \no# \n.#G\n\n# number two\n#S \no# \n.#G\n",
+    "a remark below a line": f"{MAZE}\n# a remark\n",
+    "a remark between rows": "#S \n# a remark\no# \n.#G\n",
+    "a wrong cell": f"x{MAZE[1:]}\n",
+    "too many cells": f"{MAZE}#\n",
+}
+
+
+@pytest.mark.parametrize("name", MAZES)
+def test_mazes_are_read_as_by_python(name: str, trm: Path, mazes: Path, tmp_path: Path) -> None:
+    (tmp_path / "mazes").write_text(MAZES[name])
+    own, expected = run(trm, mazes, tmp_path / "mazes"), python(mazes, tmp_path / "mazes")
+    assert (own.returncode, own.stdout) == (expected.returncode, expected.stdout), own.stderr
+
+
+@pytest.fixture(scope="session")
+def mazes(folder: Path) -> Path:
+    """A model of mazes of 3 x 3 cells."""
+    contract = make_contract(seq=9, alphabet=("", "#", "._ ", "S", "G", "o"))
+    return write(folder / "mazes.onnx", build(contract))
+
+
 BAD = [
     ("", 2, "Expected MODEL and PUZZLES"),
     ("MODEL PUZZLES --unknown", 2, "Unrecognized arguments: --unknown"),
@@ -355,10 +526,26 @@ BAD = [
     ("MODEL PUZZLES --tries 0", 2, "tries: expected 1 or more"),
     ("MODEL PUZZLES --tries 70000", 2, "tries: expected at most 65536"),
     ("MODEL PUZZLES --tries 2 --vary all", 2, "vary: expected one of symmetry, noise, both"),
-    ("MODEL PUZZLES --choose best", 2, "choose: expected one of score, first, vote"),
-    ("MODEL PUZZLES --seed -1", 2, "seed: expected an integer of 0 to 4294967295"),
-    ("MODEL PUZZLES --sigma 0", 2, "sigma: expected a number above 0"),
+    ("MODEL PUZZLES --tries 2 --choose best", 2, "choose: expected one of score, first, vote"),
+    ("MODEL PUZZLES --tries 2 --seed -1", 2, "seed: expected an integer of 0 to 4294967295"),
+    ("MODEL PUZZLES --tries 2 --seed 4294967296", 2, "seed: expected an integer of 0 to 4294967"),
+    ("MODEL PUZZLES --tries 2 --vary both --sigma 0", 2, "sigma: expected a number above 0"),
+    ("MODEL PUZZLES --tries 2 --vary both --sigma inf", 2, "sigma: expected a number above 0"),
+    ("MODEL PUZZLES --sigma 0.2", 2, "--sigma: without effect while a puzzle has one try"),
+    ("MODEL PUZZLES --vary noise", 2, "--vary: without effect while a puzzle has one try; give"),
+    ("MODEL PUZZLES --seed 1 --tries 1", 2, "--seed: without effect while a puzzle has one try"),
+    ("MODEL PUZZLES --seed 1 --choose vote", 2, "--choose and --seed: without effect"),
+    ("MODEL PUZZLES --tries 2 --sigma 0.3", 2, "--sigma: without effect while tries differ by sym"),
+    ("missing.onnx PUZZLES --choose vote", 2, "--choose: without effect"),
+    ("MODEL PUZZLES --max-steps 1e0", 2, '--max-steps: expected a whole number, got "1e0"'),
+    ("MODEL PUZZLES --max-steps 2.0", 2, '--max-steps: expected a whole number, got "2.0"'),
+    ("MODEL PUZZLES --tries 2 --seed 1e3", 2, '--seed: expected a whole number, got "1e3"'),
+    ("MODEL PUZZLES --tries 2 --seed 99999999999999999999", 2, "--seed: expected a whole number"),
+    ("MODEL PUZZLES --threads 1e0", 2, '--threads: expected a whole number, got "1e0"'),
+    ("MODEL PUZZLES --deadline nan", 2, "--deadline: expected seconds"),
     ("MODEL PUZZLES --halt high", 2, "expected learned, max_steps or a number"),
+    ("MODEL PUZZLES --halt inf", 2, "expected learned, max_steps or a number"),
+    ("MODEL PUZZLES --halt 1e400", 2, "expected learned, max_steps or a number"),
     ("MODEL PUZZLES --engine missing.so", 3, "name the library with --engine or TRM_ONNXRUNTIME"),
     ("missing.onnx PUZZLES", 4, "missing.onnx: cannot be read: No such file or directory"),
     ("PUZZLES PUZZLES", 4, "has no checksum"),
@@ -367,6 +554,7 @@ BAD = [
     ("MODEL SHORT", 4, "line 2: expected 16 cells, or 4 of a row, got 2"),
     ("MODEL UNKNOWN", 4, 'line 1: "x" is not one of'),
     ("MODEL EMPTY", 4, "there are no puzzles"),
+    ("--vectors PUZZLES MODEL --tries 2", 2, "--tries: without effect with --vectors; drop it"),
 ]  # fmt: skip
 
 

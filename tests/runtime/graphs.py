@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 
-from tests.runtime.fakes import MAX_STEPS, Q_CONTINUE, SEQ, VOCAB, WIDTH, make_contract
+from tests.runtime.fakes import MAX_STEPS, Q_CONTINUE, VOCAB, WIDTH, make_contract
 from trm_runtime import StepContract
 from trm_runtime.drivers.onnx_file import sealed
 
@@ -28,12 +28,15 @@ _CONSTANTS: dict[str, Any] = {
     "zero": np.array(0, np.int32),
     "one_f": np.array(1, np.float32),
     "half_f": np.array(0.5, np.float32),
-    "init": np.zeros((1, SEQ, WIDTH), np.float32),
     "vocab": np.array(VOCAB, np.int32),
     "off_on": np.array([0, 1], np.float32),
     "limit": np.array(MAX_STEPS, np.int32),
     "continue": np.array(Q_CONTINUE, np.float32),
 }
+_IDENTIFIERS = (
+    ["halted", "puzzle_identifiers", "current_puzzle_identifiers"],
+    ["current_puzzle_identifiers_next"],
+)
 
 
 def build(contract: StepContract | None = None) -> ModelProto:
@@ -42,8 +45,12 @@ def build(contract: StepContract | None = None) -> ModelProto:
     inputs = [_value(spec.name, spec) for spec in (*contract.inputs, *contract.carry)]
     outputs = [_value(spec.name, spec) for spec in contract.outputs]
     outputs += [_value(spec.next, spec) for spec in contract.carry]
-    constants = [numpy_helper.from_array(value, name) for name, value in _CONSTANTS.items()]
-    graph = helper.make_graph(_nodes(), "toy", inputs, outputs, constants)
+    init = np.zeros((1, contract.seq_len, WIDTH), np.float32)
+    constants = {**_CONSTANTS, "init": init}.items()
+    tensors = [numpy_helper.from_array(value, name) for name, value in constants]
+    graph = helper.make_graph(_nodes(), "toy", inputs, outputs, tensors)
+    if contract.num_puzzle_identifiers is not None:
+        graph.node.append(helper.make_node("Where", *_IDENTIFIERS))
     opsets = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
     helper.set_model_props(model, {"trm_contract": contract.to_json()})

@@ -132,7 +132,7 @@ def future_ir(model: onnx.ModelProto) -> None:
 
 
 def external(model: onnx.ModelProto) -> None:
-    keep_outside(model.graph.initializer[7])
+    keep_outside(model.graph.initializer[-1])
 
 
 def external_in_a_branch(model: onnx.ModelProto) -> None:

@@ -7,6 +7,7 @@ const NEWEST = 2;
 const DTYPES = ["float32", "int32", "bool", "int8"];
 const GRANULARITIES = ["step", "loop", "block"];
 const HALT_KINDS = ["q_halt", "q_halt_minus_q_continue"];
+const FILLS = new Map([["bool", "boolean"], ["int32", "whole"], ["int8", "whole"]]); // by dtype
 const LARGEST = { number: 1e300, float32: 3.4028234663852886e38, int32: 2 ** 31 - 1, int8: 127 };
 const UNPRINTABLE = /[\p{C}\p{Zl}\p{Zp}]|(?! )\p{Zs}/u;
 const SHA256 = /^[0-9a-f]{64}$/;
@@ -82,8 +83,7 @@ function tensor(value) {
 }
 
 function carried(value) {
-  const fill = { bool: "boolean", int32: "whole", int8: "whole" }[value?.dtype] ?? "number";
-  return { ...tensor(value), next: "text", fill };
+  return { ...tensor(value), next: "text", fill: FILLS.get(value?.dtype) ?? "number" };
 }
 
 function checkType(value, type, path, problems, decimals) {
@@ -138,7 +138,7 @@ function checkObject(value, type, path, problems, decimals) {
   }
   for (const [key, inner] of Object.entries(type)) {
     const name = key.replace("?", "");
-    if (name in value) checkType(value[name], inner, at(name), problems, decimals);
+    if (Object.hasOwn(value, name)) checkType(value[name], inner, at(name), problems, decimals);
     else if (!key.endsWith("?")) problems.push(`${at(name)}: missing`);
   }
 }
@@ -173,7 +173,7 @@ function ruleProblems(contract) {
   const required = Object.fromEntries(
     Object.entries(INPUTS).filter(([name]) => given.includes(name) || name === "inputs"),
   );
-  given.forEach((name) => refuse(!(name in INPUTS), `${name}: unknown input`));
+  given.forEach((name) => refuse(!Object.hasOwn(INPUTS, name), `${name}: unknown input`));
   const current = Object.entries(required).map(([name, kind]) => [`current_${name}`, kind]);
   const state = { ...STATE, ...Object.fromEntries(current) };
   if (granularity === "block") state.passes = STATE.steps;

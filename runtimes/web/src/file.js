@@ -71,6 +71,7 @@ function* fields(message) {
   while (at < message.length) {
     const tag = varint();
     const [field, wire] = [Math.floor(tag / 8), tag % 8];
+    if (field === 0) tooShort();
     if (wire === 0) {
       yield [field, varint()];
       continue;
@@ -88,8 +89,9 @@ function tooShort() {
 function metadata(bytes, key) {
   for (const [field, entry] of fields(bytes)) {
     if (field !== METADATA || typeof entry === "number") continue;
-    const parts = Object.fromEntries(fields(entry));
-    if (parts[1] && text(parts[1]) === key) return parts[2];
+    const { 1: name, 2: value = new Uint8Array() } = Object.fromEntries(fields(entry));
+    const isText = [name, value].every((part) => part instanceof Uint8Array);
+    if (isText && text(name) === key) return value;
   }
   return undefined;
 }

@@ -33,9 +33,9 @@ export async function step(runner, inputs, carry) {
  * Solve N puzzles: each has its answer from the step at which it stopped.
  *
  * `puzzles` has a tensor of N rows for every input. `halt` is "learned", "max_steps" or a threshold in
- * logits; `deadline` is in seconds and checked before every call; `slots` are the rows of a call, for
- * a dynamic batch. `onStep` gets an event after every call, and cancels by returning (or resolving
- * to) false. A graph of granularity "loop" halts by itself and calls it once for each batch.
+ * logits; `deadline` is in seconds and checked before every call; `slots` are the rows of a call, the
+ * fixed batch or by default 64. `onStep` gets an event after every call, and cancels by returning (or
+ * resolving to) false. A graph of granularity "loop" halts by itself and calls it once for each batch.
  *
  * `tries` above 1 asks a puzzle again whose answer is not sure: in another guise, with noise on the
  * states of deviation `sigma`, or both (`vary`), drawn from `seed`. `choose` is "score", "first" or "vote".
@@ -43,11 +43,12 @@ export async function step(runner, inputs, carry) {
 export async function solve(runner, puzzles, options = {}) {
   const { contract } = runner;
   refuseUnknown(options);
-  const { halt = "learned", maxSteps = contract.max_steps, deadline, slots = 64, onStep } = options;
+  const { halt = "learned", maxSteps = contract.max_steps, slots = contract.batch ?? 64 } = options;
+  const { deadline, onStep } = options;
   tensors.checkInputs(contract, puzzles);
   tensors.refusePadding(contract, puzzles.inputs);
   const limit = performance.now() + (deadline ?? Infinity) * 1000;
-  checkOptions(contract, { halt, maxSteps, slots, limit });
+  checkOptions(contract, { halt, maxSteps, slots, deadline });
   const rollout = new Rollout(contract, puzzles, halt, maxSteps, slots, planTries(contract, options));
   for (;;) {
     if (!rollout.running.length) return rollout.solution("deadline");
@@ -65,15 +66,21 @@ function refuseUnknown(options) {
   throw new TrmError(`Unknown options: ${unknown.join(", ")}; choose from ${OPTIONS.join(", ")}.`, 2);
 }
 
-function checkOptions(contract, { halt, maxSteps, slots, limit }) {
+function checkOptions(contract, { halt, maxSteps, slots, deadline }) {
   const refuse = (wrong, text) => {
     if (wrong) throw new TrmError(text, 2);
   };
   const isWhole = (value) => Number.isInteger(value) && value >= 1;
-  const own = contract.max_steps;
+  const { max_steps: own, batch } = contract;
   refuse(!isWhole(maxSteps) || maxSteps > own, `maxSteps: expected 1 to ${own}, got ${maxSteps}.`);
   refuse(!isWhole(slots), `slots: expected 1 or more, got ${slots}.`);
-  refuse(Number.isNaN(limit), "deadline: expected seconds, 0 or more.");
+  refuse(
+    slots !== (batch ?? slots),
+    `slots: expected ${batch}, the fixed batch of this model, got ${slots}; drop it, or export the model ` +
+      "with a dynamic batch.",
+  );
+  const seconds = deadline ?? 0;
+  refuse(!(typeof seconds === "number" && seconds >= 0), `deadline: expected seconds, 0 or more, got ${deadline}.`);
   refuse(
     !["learned", "max_steps"].includes(halt) && !(typeof halt === "number" && Number.isFinite(halt)),
     `halt: expected "learned", "max_steps" or a number, got ${halt}.`,

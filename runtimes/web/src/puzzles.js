@@ -1,7 +1,9 @@
 // Puzzles in a text, such as a paste: one a line, or one over the lines of a grid.
 //
 // Between the cells there may be spaces, commas, bars and the like, where these are no cells. In a
-// line with several boards (a table) the first one is the puzzle. Knows the alphabet of the contract.
+// line with several boards (a table) the first one is the puzzle. A line that starts with # is a comment;
+// where # is a cell, it is one only above a board, and if it does not look like a board. Knows the
+// alphabet of the contract.
 
 import { sizesOf } from "./contract.js";
 import { TrmError } from "./errors.js";
@@ -10,30 +12,33 @@ const BETWEEN = new Set(" \t,;:=[](){}\"'|!+-*─│┌┐└┘├┤┬┴┼�
 
 /** Token id of each character of the alphabet. */
 export function idsOf(contract) {
-  if (!contract.alphabet) throw new TrmError("The model has no alphabet: give token ids.");
+  if (!contract.alphabet) throw new TrmError("The model has no alphabet; give token ids.");
   return new Map(contract.alphabet.flatMap((entry, id) => [...entry].map((sign) => [sign, id])));
 }
 
-/** The characters of token ids. */
-export function textOf(contract, tokens) {
-  return Array.from(tokens, (id) => [...contract.alphabet[id]][0] ?? " ").join("");
+/** The characters of token ids, ? for one without a character. */
+export function textOf({ alphabet }, tokens) {
+  if (!alphabet) throw new TrmError("The model has no alphabet; print the token ids as numbers.");
+  return Array.from(tokens, (id) => [...(alphabet[id] ?? "")][0] ?? "?").join("");
 }
 
 /** Every puzzle of a text, as a tensor (N, S); refuses lines that fit no board, by their number. */
 export function readPuzzles(contract, text) {
-  const ids = idsOf(contract);
-  const { cells: size } = sizesOf(contract);
-  const side = Math.round(Math.sqrt(size));
+  const board = new Board(contract);
+  const { ids, size, side } = board;
   const [tokens, rows] = [[], []];
-  for (const [index, line] of text.split(/\r?\n/).entries()) {
-    const cells = cellsOf(line, ids, size, side);
+  let isAlone = false; // whether a board was one line: then remarks are above all boards only
+  for (const [index, line] of text.replace(/^\uFEFF/, "").split(/\r?\n/).entries()) {
+    if (!rows.length && (!line.trim() || (!isAlone && board.isRemark(line)))) continue;
+    const cells = board.cells(line);
     if (!cells.length) continue;
     const place = `Line ${index + 1}`;
-    if (![side, size].includes(cells.length) || (rows.length && cells.length !== side)) {
+    if (!board.fits(cells) || (rows.length && cells.length !== side)) {
       throw new TrmError(`${place}: expected ${size} cells, or ${side} of a row, got ${cells.length}.`);
     }
     const wrong = cells.find((sign) => !ids.has(sign));
     if (wrong) throw new TrmError(`${place}: ${wrong} is not one of ${[...ids.keys()].join("")}.`);
+    isAlone ||= cells.length === size;
     rows.push(...cells.map((sign) => ids.get(sign)));
     if (rows.length === size) tokens.push(...rows.splice(0));
   }
@@ -42,14 +47,56 @@ export function readPuzzles(contract, text) {
   return { dtype: "int32", shape: [tokens.length / size, size], data: Int32Array.from(tokens) };
 }
 
-function cellsOf(line, ids, size, side) {
-  if (!ids.has("#") && line.trimStart().startsWith("#")) return []; // a comment
-  const bare = (text) => [...text].filter((sign) => ids.has(sign) || !BETWEEN.has(sign));
-  if (ids.has(" ")) {
-    const fits = [line, line.trim()].find((text) => [side, size].includes([...text].length));
-    return fits ? [...fits] : line.trim() ? bare(line.trim()) : [];
+/** How the boards of a model are written. */
+class Board {
+  constructor(contract) {
+    this.ids = idsOf(contract);
+    this.size = sizesOf(contract).cells;
+    this.side = Math.round(Math.sqrt(this.size));
   }
-  if (bare(line).length === side || bare(line).length === size) return bare(line);
-  const fields = line.split(/[,;\t ]+/).map(bare);
-  return fields.find((field) => field.length === size) ?? bare(line);
+
+  /** Whether there are as many signs as a board has, or a row of one. */
+  fits({ length }) {
+    return length === this.side || length === this.size;
+  }
+
+  /** The signs of the first board in a line, or of a row; what fits neither is to be refused. */
+  cells(line) {
+    if (!this.ids.has("#") && line.trimStart().startsWith("#")) return []; // a comment
+    if (this.ids.has(" ")) return this.#spaced(line.replaceAll('"', ""));
+    const bare = this.#bare(line);
+    if (this.fits(bare)) return bare;
+    const fields = line.split(/[,;\t ]+/).map((field) => this.#bare(field));
+    return fields.find(({ length }) => length === this.size) ?? bare;
+  }
+
+  /** Whether a line is a remark where # is a cell: it has other signs, and is no board with wrong ones. */
+  isRemark(line) {
+    const signs = this.#bare(line.trim());
+    const known = signs.filter((sign) => this.ids.has(sign)).length;
+    const isBoard = this.fits(signs) && 2 * known >= signs.length;
+    const isAlmost = 2 * signs.length >= this.size && 4 * known >= 3 * signs.length;
+    return signs[0] === "#" && known < signs.length && !isBoard && !isAlmost;
+  }
+
+  /** The cells of a line where a space is one, also at the ends, as long as there are not too many. */
+  #spaced(line) {
+    const whole = [this.size, this.side].map((size) => trimmed(line, size)).find((signs) => this.fits(signs));
+    const separators = [...",;:\t|"].filter((sign) => !this.ids.has(sign)).join("");
+    const fields = line.split(new RegExp(`[${separators}]`)).map((field) => trimmed(field, this.size));
+    return whole ?? fields.find(({ length }) => length === this.size) ?? this.#bare(line.trim());
+  }
+
+  #bare(text) {
+    return [...text].filter((sign) => this.ids.has(sign) || !BETWEEN.has(sign));
+  }
+}
+
+/** The signs of a text, without spaces at its ends as long as there are more than `most`. */
+function trimmed(text, most) {
+  const signs = [...text];
+  let [from, end] = [0, signs.length];
+  while (end - from > most && signs[from] === " ") from++;
+  while (end - from > most && signs[end - 1] === " ") end--;
+  return signs.slice(from, end);
 }

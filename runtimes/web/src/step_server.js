@@ -8,6 +8,9 @@ import { ARRAYS, checkStepCall, checkStepOutput, named, rowSize } from "./tensor
 
 const MAX_LINE = 1 << 16;
 const MAX_BYTES = 1 << 30; // of a request
+const LONGEST = 2000; // characters of an error
+const WHOLE = ["rows", "slots", "max_steps", "tries", "seed"]; // keys of a request
+const ANSWERS = new Map([["step", replyToStep], ["solve", replyToSolve]]);
 
 /** A message as bytes: the line of `head`, then the data of tensors. */
 export function packed(head, arrays = []) {
@@ -28,11 +31,14 @@ export function hello(runner, driver) {
 
 /** An error as a message. */
 export function refusal(error) {
-  const text = String(error?.message ?? error).slice(0, 2000);
+  const text = [...String(error?.message ?? error)].slice(0, LONGEST).join("");
   return packed({ error: text, exit_code: error instanceof TrmError ? error.exitCode : 1 });
 }
 
-/** The messages in a stream of bytes, as { head, data }; refuses what is none. */
+/** The messages in a stream of bytes, as { line, head, decimals, data }; refuses what is none.
+ *
+ * `line` is that of the head as it came, `decimals` are the keys of numbers that are not written as whole
+ * ones. */
 export async function* messages(stream) {
   const chunks = stream[Symbol.asyncIterator]();
   let held = new Uint8Array(0);
@@ -54,7 +60,8 @@ export async function* messages(stream) {
     let end;
     while ((end = held.indexOf(10)) < 0 && held.length < MAX_LINE) await more("a line");
     if (end < 0 || end >= MAX_LINE) throw new TrmError(`A line is longer than ${MAX_LINE} bytes.`);
-    const head = headOf(new TextDecoder().decode(held.subarray(0, end)));
+    const line = held.subarray(0, end + 1);
+    const { head, decimals } = headOf(line);
     held = held.subarray(end + 1);
     const data = new Uint8Array(head.bytes);
     for (let at = 0; at < head.bytes; ) {
@@ -63,22 +70,36 @@ export async function* messages(stream) {
       data.set(part, at);
       [at, held] = [at + part.length, held.subarray(part.length)];
     }
-    yield { head, data };
+    yield { line, head, decimals, data };
   }
 }
 
 /** The object of a line; refuses one without a number of bytes. */
-export function headOf(line) {
-  const { value } = parseStrict(line, "A message");
-  if (Number.isSafeInteger(value?.bytes) && value.bytes >= 0 && value.bytes <= MAX_BYTES) return value;
+function headOf(line) {
+  const { value: head, decimals } = parseStrict(textOf(line), "A message");
+  const isSize = Number.isSafeInteger(head?.bytes) && !decimals.has("bytes");
+  if (isSize && head.bytes >= 0 && head.bytes <= MAX_BYTES) return { head, decimals };
   throw new TrmError(`A message has no "bytes" from 0 to ${MAX_BYTES}.`);
 }
 
-/** The reply to a request, as bytes; an error if it is refused. */
-export async function replyTo(runner, { head, data }) {
+function textOf(line) {
   try {
-    const answer = { step: replyToStep, solve: replyToSolve }[head.request];
-    if (!answer) throw new TrmError(`The request ${JSON.stringify(head.request)} is not known.`);
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(line);
+  } catch {
+    throw new TrmError("A message is not valid JSON: it is not UTF-8.");
+  }
+}
+
+/** The reply to a request, as bytes; an error if it is refused. */
+export async function replyTo(runner, { head, decimals, data }) {
+  try {
+    const answer = ANSWERS.get(head.request);
+    if (!answer) throw new TrmError(`Expected the request step or solve, got ${JSON.stringify(head.request)}.`);
+    const other = WHOLE.find((key) => decimals.has(key));
+    if (other) {
+      const text = `${other}: expected a whole number, without a fraction or an exponent.`;
+      throw new TrmError(text, other === "rows" ? 4 : 2); // the others are options
+    }
     return packed({ reply: head.request, rows: head.rows }, await answer(runner, head, data));
   } catch (error) {
     return refusal(error);

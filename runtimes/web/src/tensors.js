@@ -87,13 +87,13 @@ export function checkInputs(contract, inputs, rows = inputs.inputs?.shape?.[0]) 
   refuseIf(problems, "The puzzles do not fit the model:");
 }
 
-/** Refuses puzzles with padding (id 0) before one of their cells, such as digits given as ids. */
+/** Refuses puzzles with padding (id 0) before one of their cells, such as digits given as ids, or alone. */
 export function refusePadding(contract, inputs) {
   if (contract.alphabet?.[0] !== "") return;
   for (let index = 0; index < inputs.shape[0]; index++) {
     const cells = row(inputs, index);
     const column = cells.indexOf(0);
-    if (column >= 0 && cells.subarray(column).some((id) => id > 0)) {
+    if (column === 0 || (column > 0 && cells.subarray(column).some((id) => id > 0))) {
       throw new TrmError(`The puzzles contain id 0, which is padding: row ${index}, column ${column}.`);
     }
   }
@@ -140,7 +140,8 @@ function shapeProblems(role, specs, tensors, rows) {
   const unknown = Object.keys(tensors).filter((name) => !names.includes(name));
   const problems = unknown.map((name) => `${role} ${name}: unknown; expected ${names.join(", ")}`);
   for (const spec of specs) {
-    const [found, wanted] = [tensors[spec.name], [rows, ...spec.shape.slice(1)]];
+    const found = Object.hasOwn(tensors, spec.name) ? tensors[spec.name] : undefined;
+    const wanted = [rows, ...spec.shape.slice(1)];
     const refuse = (text) => problems.push(`${role} ${spec.name}: ${text}`);
     if (!found) refuse("missing");
     else if (found.dtype !== spec.dtype || !(found.data instanceof ARRAYS[spec.dtype])) {

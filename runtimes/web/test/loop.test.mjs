@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { solve, TrmError } from "../src/index.js";
+import { solve, step, TrmError } from "../src/index.js";
 import { boards, fakeRunner, makeContract } from "./fakes.mjs";
 
 const PUZZLES = boards([2, 1, 1, 1], [1, 2, 1, 1], [4, 3, 1, 1], [1, 4, 1, 1], [3, 5, 1, 1]);
@@ -59,9 +59,42 @@ test("an event has the present answers of the puzzles of a call", async () => {
   assert.deepEqual(events[1].answers.map((answer) => answer[0]), [4, 5]);
 });
 
+test("padding behind the last cell is allowed", async () => {
+  const { reasons } = await solve(fakeRunner(makeContract()), boards([1, 1, 0, 0]), { deadline: null });
+  assert.deepEqual(reasons, ["halted"]);
+});
+
+for (const name of ["__proto__", "constructor", "toString"]) {
+  test(`a state may have the name ${name}`, async () => {
+    const contract = makeContract();
+    Object.assign(contract.carry[3], { name, next: `${name}_next` });
+    const inner = fakeRunner(makeContract());
+    const call = async (inputs, { [name]: z, ...carry }) => {
+      const { outputs, carry: { z: next, ...others } } = await inner.call(inputs, { ...carry, z });
+      return { outputs, carry: Object.fromEntries([...Object.entries(others), [name, next]]) };
+    };
+    const found = await solve({ ...inner, contract, call }, PUZZLES, { slots: 2 });
+    assert.deepEqual([...found.steps], [2, 1, 4, 1, 3]);
+    const lacking = { steps: PUZZLES.inputs };
+    await assert.rejects(step({ ...inner, contract, call }, PUZZLES, lacking), { message: new RegExp(`${name}: missing`) });
+  });
+}
+
+test("the slots of a fixed batch are that batch", async () => {
+  const runner = fakeRunner(makeContract({ batch: 2 }));
+  const refused = { name: "TrmError", exitCode: 2, message: /^slots: expected 2, the fixed batch / };
+  for (const slots of [1, 3]) await assert.rejects(solve(runner, PUZZLES, { slots }), refused);
+  assert.equal(runner.calls.length, 0);
+});
+
 for (const [name, puzzles, options, code] of [
   ["an id out of range", boards([1, 1, 1, 8]), {}, 4],
   ["padding", boards([1, 0, 1, 1]), {}, 4],
+  ["nothing but padding", boards([1, 1, 1, 1], [0, 0, 0, 0]), {}, 4],
+  ["a deadline below 0", PUZZLES, { deadline: -1 }, 2],
+  ["a deadline in a text", PUZZLES, { deadline: "5" }, 2],
+  ["a deadline that is true", PUZZLES, { deadline: true }, 2],
+  ["a deadline that is no number", PUZZLES, { deadline: NaN }, 2],
   ["another shape", { inputs: { ...PUZZLES.inputs, shape: [4, 5] } }, {}, 4],
   ["another dtype", { inputs: { dtype: "float32", shape: [1, 4], data: new Float32Array(4) } }, {}, 4],
   ["an input that is unknown", { ...PUZZLES, other: PUZZLES.inputs }, {}, 4],

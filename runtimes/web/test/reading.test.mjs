@@ -76,6 +76,12 @@ for (const [name, broken, words] of [
   ["a movement of 0", changed((c) => (c.halt.settled = 0)), /halt\.settled: expected a number above 0/],
   ["a confidence without coefficients", changed((c) => (c.confidence = { puzzles: 1, tries: 1 })), /expected confidence/],
   ["identifiers without an input", changed((c) => (c.num_puzzle_identifiers = 1)), /num_puzzle_identifiers/],
+  ...["constructor", "toString", "__proto__"].flatMap((member) => [
+    [`an input ${member}`, changed((c) => c.inputs.push({ ...c.inputs[0], name: member })), /unknown input/],
+    [`a dtype ${member}`, changed((c) => (c.carry[0].dtype = member)), /carry\[0\]\.dtype: expected one of/],
+    [`a key ${member}`, () => text.replace("{", `{"${member}":{},`), /unknown key/],
+    [`a key ${member} inside`, () => text.replace('"halt":{', `"halt":{"${member}":{},`), /halt\..*unknown key/],
+  ]),
 ]) {
   test(`a contract is refused: ${name}`, () => {
     assert.throws(() => parseContract(broken()), words);
@@ -105,8 +111,34 @@ test("exported files are read", { skip: MODELS ? false : "TRM_MODELS names no fo
   assert.ok(files.length > 0);
 });
 
+const field = (number, bytes) => [8 * number + 2, ...lengthOf(bytes), ...bytes];
+const lengthOf = ({ length }) => (length < 128 ? [length] : [128 | (length & 127), length >> 7]);
+const entry = (key, value) => field(14, [...field(1, Buffer.from(key)), ...field(2, Buffer.from(value))]);
+
+/** An ONNX file with these fields and a right checksum. */
+function sealed(...fields) {
+  const body = Buffer.from([8, 10, ...fields.flat()]);
+  const digits = createHash("sha256").update(body).digest("hex");
+  return Buffer.concat([body, Buffer.from(entry("trm_file.sha256", digits))]);
+}
+
+test("the contract of an ONNX file is the first entry that has its key and bytes", () => {
+  const own = entry("trm_contract", text);
+  const others = { "a number as key": [114, 4, 8, 5, 18, 0], "a number as value": [114, 4, 10, 0, 16, 5] };
+  const number = field(14, [...field(1, Buffer.from("trm_contract")), 16, 5]);
+  for (const [name, other] of Object.entries({ ...others, "a number as contract": number })) {
+    assert.equal(contractText(sealed(other, own, entry("trm_contract", "{}"))), text, name);
+    assert.throws(() => contractText(sealed(other)), /no step contract/, name);
+  }
+});
+
+test("a field without a number is refused", () => {
+  assert.throws(() => contractText(sealed([0, 0], entry("trm_contract", text))), /is not an ONNX file/);
+});
+
 const sudoku = makeContract();
 const maze = makeContract({ alphabet: ["", "#", "._ ", "S", "G", "o", "", ""] });
+const maze9 = { ...maze, inputs: [{ ...maze.inputs[0], shape: [null, 9] }] };
 for (const [name, contract, written, wanted] of [
   ["a line", sudoku, "12.4\n", ["12.4"]],
   ["a grid", sudoku, "1 2\n. 4\n", ["12.4"]],
@@ -116,20 +148,41 @@ for (const [name, contract, written, wanted] of [
   ["a list", sudoku, "[1, 2, 0, 4]", ["12.4"]],
   ["a maze with spaces", maze, "# #G", ["#.#G"]],
   ["the rows of a maze", maze, "# \nSG", ["#.SG"]],
+  ["a maze and its solution", maze, "# SG,#oSG\n#  G\t#ooG\t2\n", ["#.SG", "#..G"]],
+  ["a maze in quotes, with a number", maze, '7;"S  G"\n', ["S..G"]],
+  ["the cells of a maze apart", maze, "#,.,S,G\n", ["#.SG"]],
+  ["a maze that begins and ends with spaces", maze, "  SG\n#S  \n", ["..SG", "#S.."]],
+  ["a maze with spaces around", maze, "   # SG \n", ["#.SG"]],
+  ["the rows of a maze with spaces around", maze9, "  #S#\n  # # \n  #G#\n", ["#S##.##G#"]],
+  ["the rows of two mazes, with a line of spaces between", maze, "#S\n G\n  \nSG\n  \n", ["#S.G", "SG.."]],
+  ["a remark above a maze", maze, "# a remark\n# SG\n", ["#.SG"]],
+  ["remarks above the rows of mazes", maze, "# one: 1\n#S\n G\n\n# two\nSG\n##\n", ["#S.G", "SG##"]],
 ]) {
   test(`puzzles are read: ${name}`, () => {
     const { shape, data } = readPuzzles(contract, written);
-    assert.deepEqual(shape, [wanted.length, 4]);
+    assert.deepEqual(shape, [wanted.length, wanted[0].length]);
     assert.equal(textOf(contract, data), wanted.join(""));
   });
 }
-for (const [name, written, words] of [
-  ["nothing", "\n", /no puzzles/],
-  ["too few cells", "123", /Line 1: expected 4 cells/],
-  ["half a grid", "12\n", /2 of 4 cells/],
-  ["another sign", "12x4", /Line 1: x is not one of/],
+for (const [name, contract, written, words] of [
+  ["nothing", sudoku, "\n", /no puzzles/],
+  ["too few cells", sudoku, "123", /Line 1: expected 4 cells/],
+  ["half a grid", sudoku, "12\n", /2 of 4 cells/],
+  ["another sign", sudoku, "12x4", /Line 1: x is not one of/],
+  ["a line of spaces", maze, "    \n", /no puzzles/],
+  ["another sign in a maze", maze, "#xSG\n", /Line 1: x is not one of/],
+  ["too many cells of a maze", maze, "#.S.G\n", /Line 1: expected 4 cells/],
+  ["a remark in a maze", maze, "#S\n# a remark\n G\n", /Line 2: expected 4 cells/],
+  ["a remark below a line", maze, "# SG\n# a remark\n", /Line 2: expected 4 cells/],
 ]) {
   test(`puzzles are refused: ${name}`, () => {
-    assert.throws(() => readPuzzles(sudoku, written), words);
+    assert.throws(() => readPuzzles(contract, written), words);
   });
 }
+
+test("token ids without a character are printed as ?, and none without an alphabet", () => {
+  assert.equal(textOf(maze, [0, 1, 6, 2, 99]), "?#?.?");
+  const refused = { name: "TrmError", message: /^The model has no alphabet; / };
+  assert.throws(() => textOf(makeContract({ alphabet: null }), [1, 2]), refused);
+  assert.throws(() => readPuzzles(makeContract({ alphabet: null }), "1 2"), refused);
+});

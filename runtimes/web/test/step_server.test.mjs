@@ -45,8 +45,13 @@ test("solve has answers, steps and the numbers of reasons", async () => {
   assert.deepEqual([...new Int32Array(data.buffer)], [4, 3, 3, 3, 0, 4, 4, 4, 2, 3, 0, 1]);
 });
 
+const puzzle = boards([1, 1, 1, 1]).inputs.data;
+const solving = { request: "solve", rows: 1, slots: 1, halt: "learned", max_steps: 3, deadline: null };
 for (const [name, head, arrays] of [
-  ["an unknown request", { request: "dance" }, []],
+  ["an unknown request", { request: "dance", rows: 1 }, []],
+  ["a member of every object", { request: "constructor", rows: 1 }, []],
+  ["a list of requests", { request: ["step"], rows: 1 }, stepOf([[1, 1, 1, 1]])],
+  ["nothing but padding", solving, [new Int32Array(4)]],
   ["no rows", { request: "step", rows: 0 }, []],
   ["too few bytes", { request: "step", rows: 1 }, stepOf([[1, 1, 1, 1]]).slice(1)],
   ["an id out of range", { request: "step", rows: 1 }, stepOf([[1, 1, 1, 8]])],
@@ -56,13 +61,56 @@ for (const [name, head, arrays] of [
     const runner = fakeRunner(contract);
     const reply = await decoded(await replyTo(runner, await decoded(packed(head, arrays))));
     assert.equal(reply.head.exit_code, 4);
+    assert.match(reply.head.error, /^[A-Z].*\.$|^\w+: expected .*\.$/);
     assert.equal(runner.calls.length, 0);
   });
 }
 
+for (const key of ["rows", "slots", "max_steps", "tries", "seed"]) {
+  test(`a whole number is written as one: ${key}`, async () => {
+    const runner = fakeRunner(contract);
+    const line = JSON.stringify({ ...solving, tries: 1, seed: 1, bytes: 16 });
+    const ask = async (text) => decoded(await replyTo(runner, await decoded(Buffer.concat([Buffer.from(`${text}\n`), Buffer.from(puzzle.buffer)]))));
+    const { head } = await ask(line.replace(new RegExp(`("${key}":\\d+)`), "$1.0"));
+    assert.match(head.error, new RegExp(`^${key}: expected a whole number`));
+    assert.equal(head.exit_code, key === "rows" ? 4 : 2);
+    assert.equal(runner.calls.length, 0);
+    assert.equal((await ask(line)).head.reply, "solve");
+  });
+}
+
+test("deadlines that are no seconds are refused", async () => {
+  for (const deadline of [-1, "5", true]) {
+    const request = await decoded(packed({ ...solving, deadline }, [puzzle]));
+    const { head } = await decoded(await replyTo(fakeRunner(contract), request));
+    assert.deepEqual([head.exit_code, head.error.slice(0, 26)], [2, "deadline: expected seconds"]);
+  }
+});
+
+test("a line has at most 65,536 bytes, its end included", async () => {
+  const line = (length) => Buffer.from(`{"bytes":0,"a":"${"x".repeat(length - 19)}"}\n`);
+  assert.equal(line(1 << 16).length, 1 << 16);
+  for (const size of [1000, 1 << 20]) {
+    const { value } = await messages(pieces(line(1 << 16), size)).next();
+    assert.equal(value.head.bytes, 0);
+    await assert.rejects(messages(pieces(line((1 << 16) + 1), size)).next(), /longer than 65536 bytes/);
+  }
+});
+
+test("an error of many characters is cut between two of them", async () => {
+  const request = await decoded(packed({ request: "step", rows: `x${"\u{1F600}".repeat(3000)}` }));
+  const { head } = await decoded(await replyTo(fakeRunner(contract), request));
+  assert.ok(head.error.length > 1000);
+  assert.doesNotMatch(head.error, /\p{Cs}/u);
+});
+
 for (const [name, bytes] of [
   ["no JSON", "hello\n"],
   ["no bytes", "{}\n"],
+  ["bytes with a fraction", '{"bytes":0.0}\n'],
+  ["an empty line", '\n{"bytes":0}\n'],
+  ["a byte order mark", '\uFEFF{"bytes":0}\n'],
+  ["no UTF-8", Uint8Array.from([...Buffer.from('{"bytes":0,"a":"'), 255, ...Buffer.from('"}\n')])],
   ["an end in a line", '{"bytes"'],
   ["an end in a message", '{"bytes":4}\nabc'],
   ["a line without an end", "x".repeat(1 << 16)],

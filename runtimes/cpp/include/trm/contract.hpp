@@ -199,9 +199,9 @@ inline Spec read_spec(const Json& value, const std::string& path, bool in_carry,
   for (const Json& size : fields.list("shape")) {
     const bool first = spec.shape.empty(), open = size.is(Kind::null);
     spec.shape.push_back(open ? -1 : size.whole);
-    refuse(!open && !size.is(Kind::whole), "expected whole numbers or null in shape");
+    refuse(!open && !(size.is(Kind::whole) && size.whole >= 1), "expected sizes of 1 or more in shape");
     if (first) continue;
-    refuse(open || size.whole < 1, "expected sizes of 1 or more behind the batch");
+    refuse(open, "expected null for the batch only in shape");
     elements =
         size.whole < 1 || size.whole > MOST_ELEMENTS / elements ? MOST_ELEMENTS : elements * size.whole;
   }

@@ -1,7 +1,9 @@
-// Puzzles in a text: one a line, or one over the lines of a grid, in the alphabet of the contract.
+// Puzzles in a text: one a line, or one over the lines of a grid, in the alphabet of the contract. And their
+// identifiers, one a line.
 //
 // Between the cells there may be spaces, commas, bars and the like, where these are no cells. In a line
-// with several boards the first one is the puzzle. Without an alphabet a line is token ids.
+// with several boards the first one is the puzzle. Without an alphabet a line is token ids. A line that starts
+// with # is a comment; where # is a cell, it is one only above a board, and if it does not look like a board.
 #pragma once
 
 #include <algorithm>
@@ -16,6 +18,38 @@
 
 namespace trm {
 
+// Calls `use` with each line of a text and its place; refuses what is no UTF-8, by the name of the file.
+template <typename Use>
+void for_each_line(const std::string& text, const std::string& file, const Use& use) {
+  if (!is_utf8(text)) throw Error(file + ": not UTF-8 text.");
+  std::istringstream source(text.rfind("\xEF\xBB\xBF", 0) == 0 ? text.substr(3) : text);
+  std::string line;
+  for (std::size_t number = 1; std::getline(source, line); ++number) {
+    if (!line.empty() && line.back() == '\r') line.pop_back();
+    use(line, file + ": line " + std::to_string(number));
+  }
+}
+
+inline std::string stripped(const std::string& line) {
+  constexpr const char* BLANKS = " \t\r\v\f";
+  const std::size_t from = line.find_first_not_of(BLANKS);
+  return from == std::string::npos ? "" : line.substr(from, line.find_last_not_of(BLANKS) + 1 - from);
+}
+
+// The identifiers of puzzles; refuses a line that is no integer, by its number.
+inline std::vector<std::int32_t> read_identifiers(const std::string& text, const std::string& file) {
+  std::vector<std::int32_t> found;
+  for_each_line(text, file, [&](const std::string& line, const std::string& place) {
+    const std::string word = stripped(line);
+    if (word.empty()) return;
+    const std::size_t sign = word[0] == '-' ? 1 : 0, digits = word.size() - sign;
+    if (digits < 1 || digits > 9 || word.find_first_not_of("0123456789", sign) != std::string::npos)
+      throw Error(place + ": expected one integer, got " + json_text(word.substr(0, 60)) + ".");
+    found.push_back(std::stoi(word));
+  });
+  return found;
+}
+
 class PuzzleReader {
  public:
   explicit PuzzleReader(const Contract& contract) : contract_(contract), size_(contract.cells()) {
@@ -29,27 +63,24 @@ class PuzzleReader {
   }
 
   // Every puzzle, int32 (N, S); refuses lines that fit no board, by the name of the file and their number.
-  Tensor read(std::string text, const std::string& file = "the text") const {
-    if (text.rfind("\xEF\xBB\xBF", 0) == 0) text.erase(0, 3);
-    if (!is_utf8(text)) throw Error(file + ": not UTF-8 text.");
+  Tensor read(const std::string& text, const std::string& file = "the text") const {
     std::vector<std::int32_t> tokens, rows;
-    std::istringstream lines(text);
-    std::string line;
-    for (std::size_t number = 1; std::getline(lines, line); ++number) {
-      if (!line.empty() && line.back() == '\r') line.pop_back();
-      const Signs cells = contract_.alphabet ? cells_of(line) : numbers_of(line);
-      if (cells.empty()) continue;
+    bool is_alone = false;  // whether a board was one line: then remarks are above all boards only
+    for_each_line(text, file, [&](const std::string& line, const std::string& place) {
+      if (rows.empty() && (stripped(line).empty() || (!is_alone && is_remark(line)))) return;
+      const Signs cells = cells_of(line);
+      if (cells.empty()) return;
       const bool is_row = cells.size() == side_ || (rows.empty() && cells.size() == size_);
       if (!is_row) {
-        throw Error(file + ": line " + std::to_string(number) + ": expected " + counted(size_, "cell") +
-                    ", or " + std::to_string(side_) + " of a row, got " + std::to_string(cells.size()) + ".");
+        throw Error(place + ": expected " + counted(size_, "cell") + ", or " + std::to_string(side_) +
+                    " of a row, got " + std::to_string(cells.size()) + ".");
       }
-      for (const std::string& cell : cells)
-        rows.push_back(id_of(cell, file + ": line " + std::to_string(number)));
-      if (rows.size() < size_) continue;
+      is_alone = is_alone || cells.size() == size_;
+      for (const std::string& cell : cells) rows.push_back(id_of(cell, place));
+      if (rows.size() < size_) return;
       tokens.insert(tokens.end(), rows.begin(), rows.end());
       rows.clear();
-    }
+    });
     if (!rows.empty())
       throw Error(file + ": the last grid has " + std::to_string(rows.size()) + " of " +
                   counted(size_, "cell") + ".");
@@ -82,17 +113,15 @@ class PuzzleReader {
     return static_cast<std::int32_t>(std::stol(cell));
   }
 
-  static Signs split(const std::string& line) {
-    Signs fields;
+  static std::vector<std::string> split(const std::string& line, const std::string& separators) {
+    std::vector<std::string> fields;
     for (std::size_t from = 0; from <= line.size();) {
-      const std::size_t to = std::min(line.find_first_of(",;\t ", from), line.size());
+      const std::size_t to = std::min(line.find_first_of(separators, from), line.size());
       if (to > from) fields.push_back(line.substr(from, to - from));
       from = to + 1;
     }
     return fields;
   }
-
-  static Signs numbers_of(const std::string& line) { return line.rfind('#', 0) == 0 ? Signs{} : split(line); }
 
   Signs bare(const std::string& text) const {
     Signs found;
@@ -104,20 +133,56 @@ class PuzzleReader {
 
   bool fits(const Signs& signs) const { return signs.size() == side_ || signs.size() == size_; }
 
+  // The cells of the first board in a line, or of a row; what fits neither is to be refused.
   Signs cells_of(const std::string& line) const {
-    const std::size_t from = line.find_first_not_of(" \t");
-    if (from == std::string::npos && !(ids_.count(" ") && fits(characters(line)))) return {};
-    if (from != std::string::npos && line[from] == '#' && !ids_.count("#")) return {};  // a comment
-    if (fits(characters(line)) && ids_.count(" ")) return characters(line);
-    const std::string trimmed = line.substr(from, line.find_last_not_of(" \t") + 1 - from);
-    if (ids_.count(" ")) return fits(characters(trimmed)) ? characters(trimmed) : bare(trimmed);
+    if (stripped(line)[0] == '#' && !ids_.count("#")) return {};  // a comment
+    if (!contract_.alphabet) return split(line, ",;\t ");
+    if (ids_.count(" ")) return spaced(line);
     const Signs whole = bare(line);
     if (fits(whole)) return whole;
-    for (const std::string& field : split(line)) {
+    for (const std::string& field : split(line, ",;\t ")) {
       const Signs cells = bare(field);
       if (cells.size() == size_) return cells;
     }
     return whole;
+  }
+
+  // Whether a line is a remark where # is a cell: it has other signs, and is no board with wrong ones.
+  bool is_remark(const std::string& line) const {
+    const Signs signs = bare(stripped(line));
+    const auto known = static_cast<std::size_t>(
+        std::count_if(signs.begin(), signs.end(), [&](const std::string& sign) { return ids_.count(sign); }));
+    const bool is_board = fits(signs) && 2 * known >= signs.size(),
+               is_almost = 2 * signs.size() >= size_ && 4 * known >= 3 * signs.size();
+    return !signs.empty() && signs[0] == "#" && known < signs.size() && !is_board && !is_almost;
+  }
+
+  // The cells of a line where a space is one, also at the ends, as long as there are not too many.
+  Signs spaced(std::string line) const {
+    line.erase(std::remove(line.begin(), line.end(), '"'), line.end());
+    for (const std::size_t most : {size_, side_}) {
+      const Signs whole = trimmed(line, most);
+      if (fits(whole)) return whole;
+    }
+    std::string separators;
+    for (const char sign : std::string(",;:\t|")) {
+      if (!ids_.count(std::string(1, sign))) separators += sign;
+    }
+    for (const std::string& field : split(line, separators)) {
+      const Signs cells = trimmed(field, size_);
+      if (cells.size() == size_) return cells;
+    }
+    return bare(stripped(line));
+  }
+
+  // The signs of a text, without spaces at its ends as long as there are more than `most`.
+  static Signs trimmed(const std::string& text, std::size_t most) {
+    const Signs signs = characters(text);
+    auto from = signs.begin(), end = signs.end();
+    const auto is_long = [&] { return static_cast<std::size_t>(end - from) > most; };
+    while (is_long() && *from == " ") ++from;
+    while (is_long() && *(end - 1) == " ") --end;
+    return Signs(from, end);
   }
 
   const Contract& contract_;

@@ -1,14 +1,59 @@
 // A step server (docs/contract.md): reads requests from a stream, and writes the replies.
 #pragma once
 
+#include <cmath>
 #include <cstdio>
 #include <limits>
+#include <optional>
 #include <string>
 
 #include "json.hpp"
 #include "loop.hpp"
 
 namespace trm {
+
+// The keys of a request, each of its type. One that is missing, or null where it is nullable, is none.
+class Keys {
+ public:
+  explicit Keys(const Json& head) : head_(head) {}
+
+  std::optional<std::int64_t> whole(const std::string& key, bool nullable = false) const {
+    const Json* found = find(key, nullable);
+    refuse(found && !found->is(Json::Kind::whole), key, "a whole number");
+    return found ? std::optional(found->whole) : std::nullopt;
+  }
+  std::optional<double> number(const std::string& key, const std::string& expected,
+                               bool nullable = false) const {
+    const Json* found = find(key, nullable);
+    refuse(found && !found->is_number(), key, expected);
+    return found ? std::optional(found->number) : std::nullopt;
+  }
+  std::optional<std::string> text(const std::string& key) const {
+    const Json* found = find(key, false);
+    refuse(found && !found->is(Json::Kind::text), key, "a text");
+    return found ? std::optional(found->text) : std::nullopt;
+  }
+  // The threshold of a halt rule, infinite for all steps; none for that of the contract.
+  std::optional<double> threshold() const {
+    const Json* found = find("halt", false);
+    if (!found || found->text == "learned") return std::nullopt;
+    if (found->text == "max_steps") return std::numeric_limits<double>::infinity();
+    refuse(!found->is_number() || !std::isfinite(found->number), "halt",
+           "learned, max_steps or a finite number");
+    return found->number;
+  }
+
+ private:
+  const Json* find(const std::string& key, bool nullable) const {
+    const Json* found = head_.find(key);
+    return found && nullable && found->is(Json::Kind::null) ? nullptr : found;
+  }
+  static void refuse(bool wrong, const std::string& key, const std::string& expected) {
+    if (wrong) throw Error(key + ": expected " + expected + ".", USAGE);
+  }
+
+  const Json& head_;
+};
 
 class StepServer {
  public:
@@ -125,36 +170,17 @@ class StepServer {
   }
 
   static Options options_of(const Json& head) {
+    const Keys given(head);
     Options options;
-    const auto given = [&](const char* key) {
-      const Json* found = head.find(key);
-      return found && !found->is(Json::Kind::null) ? found : nullptr;
-    };
-    const auto whole = [&](const char* key) -> std::optional<std::int64_t> {
-      if (!given(key)) return std::nullopt;
-      if (!given(key)->is(Json::Kind::whole)) throw Error(std::string(key) + ": expected a whole number.");
-      return given(key)->whole;
-    };
-    options.slots = whole("slots");
-    options.max_steps = whole("max_steps");
-    if (const Json* found = given("deadline")) {
-      if (!found->is_number()) throw Error("deadline: expected seconds, 0 or more.");
-      options.deadline = found->number;
-    }
-    if (const Json* found = given("halt")) {
-      if (!found->is_number() && found->text != "learned" && found->text != "max_steps")
-        throw Error("halt: expected learned, max_steps or a number.");
-      if (found->is_number()) options.threshold = found->number;
-      else if (found->text == "max_steps") options.threshold = std::numeric_limits<double>::infinity();
-    }
-    options.tries = whole("tries").value_or(options.tries);
-    options.seed = whole("seed").value_or(options.seed);
-    if (const Json* found = given("sigma")) {
-      if (!found->is_number()) throw Error("sigma: expected a number.");
-      options.sigma = found->number;
-    }
-    if (const Json* found = given("vary")) options.vary = found->text;
-    if (const Json* found = given("choose")) options.choose = found->text;
+    options.slots = given.whole("slots", true);
+    options.max_steps = given.whole("max_steps", true);
+    options.deadline = given.number("deadline", "seconds, 0 or more", true);
+    options.threshold = given.threshold();
+    options.tries = given.whole("tries").value_or(options.tries);
+    options.vary = given.text("vary").value_or(options.vary);
+    options.choose = given.text("choose").value_or(options.choose);
+    options.seed = given.whole("seed").value_or(options.seed);
+    options.sigma = given.number("sigma", "a number").value_or(options.sigma);
     return options;
   }
 
