@@ -23,6 +23,7 @@ from trm_export.exporters.c_source.write import refusals as c_refusals
 from trm_export.exporters.export import Choices, export, format_named, plan
 from trm_export.exporters.probe import probe_puzzles
 from trm_export.exporters.puzzle_table_file import table_of
+from trm_export.exporters.shared import Shared
 from trm_export.files import CALIBRATION, sidecar
 from trm_export.step.keras_runner import KerasRunner
 from trm_export.step.model_facts import ModelHints
@@ -83,6 +84,16 @@ def test_a_carry_of_any_form_has_names_that_every_format_takes(
     solved, wanted = (solve(r, puzzles.inputs) for r in (runner, KerasRunner(model, batch=2)))
     assert (solved.answers == wanted.answers).all()
     assert (solved.steps == wanted.steps).all()
+
+
+@pytest.mark.parametrize("layer", ["SimpleRNN", "GRU", "LSTM"])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_recurrent_layers_of_keras_go_into_onnx(layer: str, precision: str, tmp_path: Path) -> None:
+    model, known = adapt(odd("Recurrent", layer=layer), ASKED), format_named("onnx")
+    path, puzzles = tmp_path / "m.onnx", probe_puzzles(model, 4)
+    export(model, path, puzzles, known, Choices(precision, batch=2))
+    for _ in range(3):  # tf2onnx writes now this and now that
+        assert weights_report(Shared(model), path).status == "ok"
 
 
 def _matrices(their_model: ThirdPartyModel) -> int:

@@ -222,6 +222,17 @@ class Shaped(Plain):
         return self.pack(inner, halted, marks), outputs
 
 
+class Recurrent(Named):
+    """Mixes by a recurrent layer of Keras."""
+
+    def __init__(self, layer="GRU", **kwargs):
+        super().__init__(**kwargs)
+        self.turns = getattr(keras.layers, layer)(self.width, return_sequences=True)
+
+    def think(self, x):
+        return self.turns(self.mix(x))
+
+
 class Silent(Named):
     """Raises an exception without text."""
 
