@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 
+from trm_runtime.message_text import counted
 from trm_runtime.parity import Gates, ParityResult
 from trm_runtime.parity.result import OK
 
@@ -44,7 +45,7 @@ def _match(matching: Sequence[str], files: int, puzzles: str, custom: bool) -> s
     if files == 1:
         return f"{matching[0]} matches its {within}."
     if len(matching) == files:
-        return f"All {files} files match their {within}."
+        return f"All {counted(files, 'file')} match their {within}."
     does = "matches its" if len(matching) == 1 else "match their"
     return f"{len(matching)} of {files} files {does} {within}: {', '.join(matching)}."
 
