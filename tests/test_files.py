@@ -393,6 +393,13 @@ def test_a_folder_of_the_path_that_is_a_file_is_named(tmp_path: Path) -> None:
             atomic_write(target).__enter__()
 
 
+def test_a_folder_of_the_path_that_is_no_folder_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for target in (tmp_path / "pipe" / "m.onnx", tmp_path / "pipe" / "sub" / "m.onnx"):
+        with pytest.raises(TargetError, match=r"pipe is not a folder; choose another name\.$"):
+            atomic_write(target).__enter__()
+
+
 def test_a_name_says_what_is_written_there(tmp_path: Path) -> None:
     require_suffix(tmp_path / "new" / "x.onnx", ".onnx")
     require_suffix(tmp_path / "model_v1.2", "")

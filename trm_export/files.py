@@ -306,10 +306,11 @@ def explained(target: Path) -> Iterator[None]:
 
 
 def _reason(target: Path, error: OSError) -> str:
-    """What the system says, or that a folder of the path is a file."""
-    file = next((parent for parent in target.parents if parent.is_file()), None)
-    if file is not None and error.errno in (errno.EEXIST, errno.ENOTDIR):
-        return f"{file} is a file, not a folder; choose another name"
+    """What the system says, or that a folder of the path is none."""
+    parent = next((folder for folder in target.parents if folder.exists()), target.parent)
+    if not parent.is_dir() and error.errno in (errno.EEXIST, errno.ENOTDIR):
+        what = "a file, not a folder" if parent.is_file() else "not a folder"
+        return f"{parent} is {what}; choose another name"
     return str(error.strerror or error)
 
 

@@ -180,8 +180,16 @@ def _cure(options: argparse.Namespace, golden: Golden, result: ParityResult) -> 
     if not hasattr(options, "model"):  # a step server
         same = result.same_weights and result.broken not in result.rungs[:3]
         return shlex.join(["trm-export", "vectors", argument(model)]) if same else None
-    more = ["--explain"] if result.ran else []
+    more = _further(options) if result.ran else []
     return shlex.join(["trm-export", "parity", *map(argument, (model, options.model)), *more])
+
+
+def _further(options: argparse.Namespace) -> list[str]:
+    """What `parity` tells more of; its --explain runs no engine but the first."""
+    from trm_runtime.file_kinds import kind_of
+
+    other = kind_of(Path(options.model)).is_other(options.engine)
+    return ["--engine", options.engine] if other else ["--explain"]
 
 
 def text(result: ParityResult, sides: str = "", hop: str = "", driver: str | None = None) -> str:

@@ -136,6 +136,10 @@ class FileKind:
             )
         return engine, mode or None
 
+    def is_other(self, choice: str | None) -> bool:
+        """Whether this is another engine, or way to compute, than the one without a choice."""
+        return self.chosen(choice) != (self.engine, None)
+
     def read_contract(self, path: Path) -> str:
         """The contract's JSON text; RejectedInputError for a file that is damaged or changed."""
         function: Callable[[Path], str] = _loaded(self.read)

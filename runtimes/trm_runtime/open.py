@@ -11,6 +11,7 @@ from trm_runtime.contract import StepContract
 from trm_runtime.errors import UsageError
 from trm_runtime.file_kinds import kind_of
 from trm_runtime.integer import IntegerRunner, usual_contract
+from trm_runtime.message_text import shown
 from trm_runtime.puzzle_table import (
     PuzzleTableRunner,
     identifiers_contract,
@@ -42,10 +43,13 @@ def open_runner(
 
     Raises RejectedInputError for a file that is missing, of unknown kind, damaged or different from
     its contract, MissingExtraError if the engine is not installed, UsageError if `path` is not a
-    path, for an unknown engine, or for one that cannot run a graph without `optimised`.
+    path, `optimised` is not a bool, for an unknown engine, or for one that cannot run a graph
+    without `optimised`.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise UsageError(f"path: expected the path of an exported model, got {path!r:.60}.")
+    if not isinstance(optimised, bool):
+        raise UsageError(f"optimised: expected True or False, got {shown(optimised)}.")
     path = Path(path)
     return wrapped(
         open_driver(path, threads, optimised=optimised, engine=engine), path, puzzle_table

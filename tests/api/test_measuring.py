@@ -88,6 +88,17 @@ def test_bench_is_falsy_where_a_file_fails(model: Any, file: Path, tmp_path: Pat
     assert te.bench(model, file, count=2)
 
 
+def test_bench_refuses_an_unknown_engine_before_it_runs_the_model(
+    file: Path, tmp_path: Path
+) -> None:
+    missing = tmp_path / "missing.onnx"
+    for files in (file, [missing, file]):
+        with pytest.raises(UsageError, match=r"'x' is no engine for an \.onnx file; choose"):
+            te.bench("no such model.keras", files, engine="x")
+    found = te.bench(MODEL, [file, missing], engine="onnxruntime", count=2)
+    assert [one.file for one in found.failures] == ["missing.onnx"]
+
+
 def test_files_of_one_name_are_told_apart(model: Any, file: Path, tmp_path: Path) -> None:
     files = [tmp_path / folder / "m.onnx" for folder in "ab"]
     for one in files:

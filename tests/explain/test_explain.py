@@ -210,6 +210,7 @@ def test_a_wrong_weight_of_a_saved_model_is_named_with_its_operator(
     first = found.operators.first
     assert first is not None
     assert (first.op, first.layer, first.turn, first.reads) == ("MatMul", HARD, turn, (HARD,))
+    assert found.operators_of == "a new export with the same choices"  # as docs/explain.md shows
     (stored,) = found.stored
     assert stored.words.startswith(f"{HARD}: 1 of 8192 values differ")
     check_document(found)

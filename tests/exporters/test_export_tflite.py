@@ -361,8 +361,18 @@ class Unusual(TRM):
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
 def test_a_model_of_another_precision_is_refused(policy: str) -> None:
     model = TRM(6, 16, 2, 1.0, 16, dtype=policy)
-    with pytest.raises(UsageError, match=r"tflite: the model computes in .*float32 models"):
-        plan(model, probe_puzzles(model, 2), TFLITE, Choices())
+    for kind in (TFLITE, format_named("onnx")):
+        with pytest.raises(
+            UsageError, match=r"computes in .*; export it to saved-model, which tak"
+        ):
+            plan(model, probe_puzzles(model, 2), kind, Choices())
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
+def test_a_saved_model_takes_a_model_of_another_precision(policy: str, tmp_path: Path) -> None:
+    model = TRM(6, 16, 2, 1.0, 16, dtype=policy, h_layers=1, l_layers=1, halt_max_steps=2)
+    made = export(model, tmp_path / "m", probe_puzzles(model, 2), format_named("saved-model"))
+    assert made.forced_error < 1e-6
 
 
 def test_operators_that_a_format_does_not_have_are_named(

@@ -63,6 +63,28 @@ def test_the_report_has_what_one_call_of_the_file_does(files: Files, tmp_path: P
         assert told["granularity"] == granularity
 
 
+def test_a_loop_of_a_model_that_settles_nothing_is_not_called_judged(tmp_path: Path) -> None:
+    model = te.TRM(5, 8, 2, 2.0, 4, h_layers=1, l_layers=1, halt_max_steps=3)
+    loop, loop8, step = (tmp_path / name for name in ("loop.onnx", "loop8.onnx", "step.onnx"))
+    te.export(model, loop, granularity="loop")
+    te.export(model, loop8, granularity="loop", precision="int8")
+    te.export(model, step)
+    for path in (loop, loop8):
+        found = te.compare(model, path, count=8, report=tmp_path / "page.html", force=True)
+        assert found.verdict == (
+            "The model settles none of 8 rows of random tokens, which are no puzzles, so neither "
+            f"single steps nor answers of {path.name} could be judged."
+        )
+        assert "so only single steps were judged" not in (tmp_path / "page.html").read_text()
+        assert "Ship none of these files" in (tmp_path / "page.md").read_text()
+    verdict = te.compare(model, [step, loop8, loop], count=8).verdict
+    assert verdict.startswith("1 of 3 files matches its model on 8 rows")
+    assert verdict.endswith(
+        "so only single steps were judged. Neither single steps nor answers of loop8.onnx, "
+        "loop.onnx could be judged."
+    )
+
+
 def test_the_command_shows_what_the_function_returns(
     files: Files, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,17 @@ import trm_export as te
 from tests.parity.faults import change_weight
 from trm_export.commands.support.app import run
 from trm_export.parity import confidence_rung, tries_rung
-from trm_runtime import StepRunner, UsageError, open_runner, solve
+from trm_runtime import StepOutput, StepRunner, UsageError, open_runner, solve
 from trm_runtime.__main__ import main as device
 from trm_runtime.drivers.onnx_file import seal
+from trm_runtime.drivers.openvino import OpenVINORunner
 from trm_runtime.errors import ParityError
 from trm_runtime.parity import GATES, gates_for
 
 if importlib.util.find_spec("openvino") is None:  # importing it sends telemetry
     pytest.skip("openvino is not installed", allow_module_level=True)
 
+VALUES = ("logits", "answers")  # of a step and of a loop
 MODEL = Path(te.__file__).parents[1] / "artifacts" / "sudoku4.keras"
 
 
@@ -107,6 +110,56 @@ def test_a_doubled_column_fails(
         pytest.skip(capsys.readouterr().err)
     assert code == ParityError.exit_code
     assert "forced values  failed" in capsys.readouterr().out
+
+
+def test_a_fault_of_the_engine_is_not_called_the_cost_of_the_precision(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "int8.onnx"
+    te.export(MODEL, path, precision="int8")
+    right = OpenVINORunner.step
+
+    def wrong(*given: Any) -> StepOutput:
+        found = right(*given)
+        negative = {name: -array for name, array in found.outputs.items() if name in VALUES}
+        return StepOutput(found.carry, {**found.outputs, **negative})
+
+    monkeypatch.setattr(OpenVINORunner, "step", wrong)
+    (file,) = te.compare(MODEL, path, count=20, engine="openvino").files
+    assert file.result.broken is not None
+    assert (file.result.broken.name, file.itself) == ("engine", file.result.broken)
+    assert re.match(
+        r"openvino 20\S+ is at fault, because onnxruntime \S+ passes with the same file: step 1, ",
+        file.result.broken.summary,
+    )
+    assert [text.split(":")[0] for text in file.hops] == ["File", "Export", "Engine"]
+    words = [str(MODEL), str(path), "--engine", "openvino"]
+    assert run(["parity", *words, "--count", "20"]) == ParityError.exit_code
+    shown = capsys.readouterr()
+    assert "costs" not in shown.out
+    assert "Try:" not in shown.err
+    loop = tmp_path / "loop.onnx"
+    te.export(MODEL, loop, granularity="loop")
+    (file,) = te.compare(MODEL, loop, count=20, engine="openvino").files
+    assert file.result.verdict.startswith("FAILED at engine: openvino")
+
+
+def test_a_fault_of_the_file_is_not_called_one_of_the_engine(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file,) = compared(folder, "bad.onnx", "openvino").files
+    assert file.itself is not None
+    assert file.itself.status == "not judged"
+    golden = str(folder / "golden.npz")
+    device(["check", str(folder / "bad.onnx"), golden, "--engine", "openvino"])
+    said = capsys.readouterr().err
+    assert said.startswith("Try: trm-export parity ")
+    assert said.endswith("bad.onnx --engine openvino\n")
+    device(["check", str(folder / "bad.onnx"), golden, "--engine", "onnxruntime"])
+    assert capsys.readouterr().err.endswith("bad.onnx --explain\n")
 
 
 def test_the_recording_of_a_file_allows_bf16_its_own_gates(

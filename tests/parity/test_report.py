@@ -123,7 +123,38 @@ def test_a_headline_says_what_could_not_be_judged() -> None:
         "settles none of these puzzles, so only single steps were judged."
     )
     assert "on 4 puzzles, within your own gates. The model" in headline(Gates(cosine=0.5))
-    assert headline(Gates(answers=1)) == "There is no gate for m.onnx, measured on 4 puzzles."
+    assert headline(Gates(answers=1)) == (
+        "The model settles none of 4 puzzles, so neither single steps nor answers of m.onnx could "
+        "be judged."
+    )
+    assert headline(Gates()) == "There is no gate for m.onnx, measured on 4 puzzles."
+
+
+def test_a_headline_tells_of_every_file() -> None:
+    golden = record(FakeRunner(), toy_puzzles(4, unsettled=(0, 1, 2, 3)))
+
+    def headline(**limits: Gates | None) -> str:
+        found = {name: check(golden, FakeRunner(), gates=gates) for name, gates in limits.items()}
+        files = [
+            JudgedFile(Path(name), golden.contract, "toy", result) for name, result in found.items()
+        ]
+        return verdict(golden, files)
+
+    none = Gates(answers=1)
+    assert headline(a=None, b=none, c=Gates(), d=none) == (
+        "1 of 4 files matches its model on 4 puzzles, within your own gates: a. The model settles "
+        "none of these puzzles, so only single steps were judged. Neither single steps nor "
+        "answers of b, d could be judged. There is no gate for c, measured on 4 puzzles."
+    )
+    assert headline(a=None, b=None, c=none).startswith("2 of 3 files match their model on 4 puz")
+    assert headline(a=Gates(carry_clipping=0.1)) == (
+        "The model settles none of 4 puzzles, so neither single steps nor answers of a could be "
+        "judged."
+    )
+    golden = record(FakeRunner(), toy_puzzles(4))
+    assert headline(a=Gates(carry_clipping=0.1)) == (
+        "None of the gates applies to a, measured on 4 puzzles."
+    )
 
 
 def test_all_three_say_the_same(report: Path, document: dict[str, Any]) -> None:

@@ -300,6 +300,12 @@ def test_unknown_kinds_of_file(tmp_path: Path, name: str, reason: str) -> None:
         open_runner(tmp_path / name)
 
 
+@pytest.mark.parametrize("optimised", ["no", 0, None])
+def test_optimised_is_a_flag(toy_onnx: Path, optimised: Any) -> None:
+    with pytest.raises(UsageError, match=r"^optimised: expected True or False, got "):
+        open_runner(toy_onnx, optimised=optimised)
+
+
 @pytest.mark.parametrize("path", [None, 3, b"toy.onnx"])
 def test_what_is_no_path(path: Any) -> None:
     with pytest.raises(UsageError, match=f"path: expected the path of an exported .*got {path}"):

@@ -14,7 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import trm_export as te
 from tests.third_party.conftest import PACKAGES, ThirdPartyModel, saved
-from tests.third_party.test_protocol import odd
+from tests.third_party.test_protocol import ASKED, odd
 from trm_export.artifacts.inspection import inspect_file
 from trm_export.commands.support.app import run
 from trm_export.errors import OutputWarning, ProtocolError, RejectedInputError, UsageError
@@ -23,6 +23,7 @@ from trm_export.exporters.c_source.write import refusals as c_refusals
 from trm_export.exporters.export import Choices, export, format_named, plan
 from trm_export.exporters.probe import probe_puzzles
 from trm_export.exporters.puzzle_table_file import table_of
+from trm_export.exporters.shared import Shared
 from trm_export.files import CALIBRATION, sidecar
 from trm_export.step.keras_runner import KerasRunner
 from trm_export.step.model_facts import ModelHints
@@ -60,6 +61,39 @@ def test_every_format_is_right(
     if (kind, precision) == ("onnx", "int8"):
         assert not sidecar(path, CALIBRATION).exists()  # every row has a scale of its own
         assert weights_report(their_model.shared, path).status == "ok"
+
+
+@pytest.mark.parametrize("kind", ["onnx", "tflite", "saved-model"])
+@pytest.mark.parametrize(
+    ("form", "names"),
+    [("list", ["z_0", "z_1"]), ("tuple", ["state_0_0", "state_0_1"]), ("nested", ["z_0", "x_0"]),
+     ("underscore", ["state_h", "h"]), ("digit", ["state_0h", "h_1"]),
+     ("keyword", ["state_class", "state_self"]), ("case", ["state_0_G", "state_0_g_2"]),
+     ("input", ["state_0_Inputs", "marks"])],
+)  # fmt: skip
+def test_a_carry_of_any_form_has_names_that_every_format_takes(
+    form: str, names: list[str], kind: str, tmp_path: Path
+) -> None:
+    model, known = adapt(odd("Shaped", form=form), ASKED), format_named(kind)
+    path, puzzles = tmp_path / f"file{known.suffix}", probe_puzzles(model, 4)
+    made = export(model, path, puzzles, known, Choices(batch=2))
+    assert made.forced_error < 1e-5
+    runner = open_runner(path)
+    carry = {spec.name: spec.dtype for spec in runner.contract.carry}
+    assert [*carry.items()][:2] == [*zip(names, ["float32", "int32"], strict=True)]
+    solved, wanted = (solve(r, puzzles.inputs) for r in (runner, KerasRunner(model, batch=2)))
+    assert (solved.answers == wanted.answers).all()
+    assert (solved.steps == wanted.steps).all()
+
+
+@pytest.mark.parametrize("layer", ["SimpleRNN", "GRU", "LSTM"])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_recurrent_layers_of_keras_go_into_onnx(layer: str, precision: str, tmp_path: Path) -> None:
+    model, known = adapt(odd("Recurrent", layer=layer), ASKED), format_named("onnx")
+    path, puzzles = tmp_path / "m.onnx", probe_puzzles(model, 4)
+    export(model, path, puzzles, known, Choices(precision, batch=2))
+    for _ in range(3):  # tf2onnx writes now this and now that
+        assert weights_report(Shared(model), path).status == "ok"
 
 
 def _matrices(their_model: ThirdPartyModel) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,13 @@ from trm_export.artifacts.benchmark import bench as bench_file
 from trm_export.artifacts.file_list import each_once
 from trm_export.artifacts.inspection import inspect_file
 from trm_export.device_cost import DeviceCost
-from trm_export.errors import NonfiniteError, ParityError, TRMError, UsageError
+from trm_export.errors import (
+    NonfiniteError,
+    ParityError,
+    RejectedInputError,
+    TRMError,
+    UsageError,
+)
 from trm_export.exporters.choices import FORMATS, PRECISIONS
 from trm_export.files import (
     atomic_write,
@@ -41,6 +48,7 @@ from trm_export.tasks.selection import PuzzleSource, refuse_puzzles, select_puzz
 from trm_export.version import TOOL, __version__
 from trm_runtime.display import Shown, Table, bytes_text
 from trm_runtime.doctor import examine
+from trm_runtime.file_kinds import kind_of
 from trm_runtime.json_values import json_object, plain
 from trm_runtime.loop import solve
 from trm_runtime.message_text import counted
@@ -180,7 +188,7 @@ def bench(
         progress: called with the share done, and the file.
 
     Raises:
-        UsageError: an unknown value, or a name that does not end in .json.
+        UsageError: an unknown value or engine, or a name that does not end in .json.
         OverwriteError: `output` was not made by this tool.
         RejectedInputError: the model cannot be used. A file that cannot be measured is among the
             `failures` instead.
@@ -191,6 +199,7 @@ def bench(
     named = each_once(files)
     if engine is not None and not named:
         raise UsageError("--engine is for given files; name them, or drop --engine.")
+    _refuse_engine(named, engine)
     target = None if output is None else path_of("output", output)
     if target is not None:
         require_suffix(target, ".json")
@@ -218,6 +227,13 @@ def bench(
         with atomic_write(target, force=force) as new:
             new.write_text(json.dumps(plain(document), indent=2, allow_nan=False) + "\n")
     return BenchResult(document, rows, failures, trained)
+
+
+def _refuse_engine(files: Sequence[Path], engine: str | None) -> None:
+    """UsageError for what is no engine of a file; a file that cannot be read fails later."""
+    for file in files:
+        with suppress(RejectedInputError):
+            kind_of(file).chosen(engine)
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,12 @@ from trm_export.device_cost import DeviceCost
 from trm_export.parity.checking import Check, Spread, check_files
 from trm_export.parity.confidence_rung import confidence_rung, traced
 from trm_export.parity.document import Cost, JudgedFile, Timed, judged
-from trm_export.parity.engine_rung import engine_rung
+from trm_export.parity.engine_rung import engine_rung, fault_rung
 from trm_export.parity.tries_rung import solved_again, tries_rung
 from trm_runtime.contract import StepContract
 from trm_runtime.parity import Golden, Rung
-from trm_runtime.parity.gates import is_integer
+from trm_runtime.parity.gates import gates_of, is_integer
+from trm_runtime.parity.result import FAILED, OK
 from trm_runtime.runner import StepRunner
 
 if TYPE_CHECKING:
@@ -66,8 +67,16 @@ def with_engine(
     """The files with what the engine does, unless the contracts differ."""
 
     def rung(file: JudgedFile) -> Rung | None:
-        ran = file.result.ran
-        return engine_rung(file.path, reference, threads, engine) if ran else None
+        if not file.result.ran:
+            return None
+        own = engine_rung(file.path, reference, threads, engine)
+        broken = file.result.broken
+        known = own is not None and own.status in (OK, FAILED)  # by a recording of the file
+        if engine is None or broken is None or known:
+            return own
+        given = file.result.gates
+        gates = None if given == gates_of(file.contract) else given
+        return fault_rung(file.path, reference, broken, gates, threads, engine) or own
 
     return tuple(file.with_itself(rung(file)) for file in files)
 

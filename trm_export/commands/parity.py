@@ -219,7 +219,9 @@ def parity(
     if not as_json:
         show_comparison(found)
         cures = [
-            cure_of_parity(model, one, hints, explained=explain, gate=gate, golden=golden)
+            cure_of_parity(
+                model, one, hints, explained=explain, gate=gate, golden=golden, engine=engine
+            )
             for one in found.files
         ]
         for line in lines(cures):

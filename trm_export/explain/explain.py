@@ -123,7 +123,7 @@ class _Search:
         """The operators of the first bad step against correct ones, and where these are from."""
         try:
             if attempts.again.passed:  # what is equal computes the same, to rounding at most
-                words = "a fresh export with the same choices"
+                words = "a new export with the same choices"
                 return self._operators(again, view, first, GATES["fp32"]), words
             return self._in_float(attempts, view, first, gates)
         except TRMError:

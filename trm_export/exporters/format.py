@@ -114,6 +114,7 @@ def refuse_half(job: Job, kind: str) -> Iterator[str]:
     dtype = job.model.keras.compute_dtype
     if dtype != "float32":
         yield (
-            f"{kind}: the model computes in {dtype}, but only float32 models are supported; build "
-            "the model with dtype float32 and load the weights into it."
+            f"{kind}: the model computes in {dtype}, but only float32 models are supported; export "
+            "it to saved-model, which takes it, or build the model with dtype float32 and load the "
+            "weights into it."
         )

@@ -194,9 +194,15 @@ def _compute(node: NodeProto, known: dict[str, Array]) -> None:
 
 
 def _inlined(loop: NodeProto, graph: GraphProto, known: dict[str, Array]) -> list[NodeProto] | None:
-    """The copies of the body, or None where the number of turns is not known."""
+    """The copies of the body, or None where the number of turns is not known.
+
+    A loop that also gathers a value of every turn, as that of a recurrent layer, is left as it is.
+    """
     body = next(bodies(loop))
-    if len(body.output) - 1 != len(loop.output) or any(list(bodies(n)) for n in body.node):
+    gathers = len(body.output) != len(body.input) - 1  # an input more is the number of the turn
+    if gathers or len(body.output) - 1 != len(loop.output):
+        return None
+    if any(list(bodies(node)) for node in body.node):
         return None
     limit = known.get(loop.input[0], _MOST_TURNS) if loop.input[0] else _MOST_TURNS
     going = known.get(loop.input[1]) if loop.input[1] else np.array(True)

@@ -11,6 +11,7 @@ from trm_export.device_cost import DeviceCost
 from trm_export.errors import RejectedInputError
 from trm_export.files import CALIBRATION, distinct_names, sidecar, size_on_disk
 from trm_export.parity.confidence_rung import ConfidenceReport
+from trm_export.parity.headline import nothing_failed
 from trm_export.parity.hops import hops
 from trm_export.parity.weights_report import WeightsReport, with_own, with_weights
 from trm_export.tasks import find_task
@@ -19,7 +20,7 @@ from trm_runtime import strict_json
 from trm_runtime.contract import HaltRule, MadeBy, StepContract
 from trm_runtime.json_values import plain
 from trm_runtime.measure import load_engine
-from trm_runtime.message_text import counted, rows_text
+from trm_runtime.message_text import rows_text
 from trm_runtime.parity import Golden, ParityResult, Rung
 from trm_runtime.parity.gates import gates_of
 from trm_runtime.parity.judge import stopped
@@ -266,13 +267,11 @@ def report_document(
 def verdict(golden: Golden, files: Sequence[JudgedFile]) -> str:
     """One sentence that sums the comparison up."""
     puzzles = rows_text(golden.puzzles, golden.about.kind)
-    failed = {
-        name: file.result.ran
-        for name, file in zip(file_names(files), files, strict=True)
-        if not file.result
-    }
+    results = dict(zip(file_names(files), (file.result for file in files), strict=True))
+    failed = {name: result.ran for name, result in results.items() if not result}
     if not failed:
-        return _all_passed(files, puzzles)
+        custom = any(file.result.gates != gates_of(file.contract) for file in files)
+        return nothing_failed(results, puzzles, custom)
     on = f" on {puzzles}" if any(failed.values()) else ""
     names = ", ".join(failed)
     if len(files) == 1:
@@ -287,23 +286,6 @@ def verdict(golden: Golden, files: Sequence[JudgedFile]) -> str:
 def file_names(files: Sequence[JudgedFile]) -> list[str]:
     """What each file is called among the others."""
     return distinct_names([file.path for file in files])
-
-
-def _all_passed(files: Sequence[JudgedFile], puzzles: str) -> str:
-    names = file_names(files)
-    judged = [file.result.judged for file in files]
-    unjudged = ", ".join(name for name, known in zip(names, judged, strict=True) if not known)
-    if unjudged:
-        return f"There is no gate for {unjudged}, measured on {puzzles}."
-    custom = any(file.result.gates != gates_of(file.contract) for file in files)
-    precision = "its precision" if len(files) == 1 else "their precision"
-    gates = "your own gates" if custom else f"the gates of {precision}"
-    steps = any(d is not None and d.settled == 0 for d in (f.result.decisions for f in files))
-    note = " The model settles none of these puzzles, so only single steps were judged."
-    match = f"{names[0]} matches its model"
-    if len(files) > 1:
-        match = f"All {counted(len(files), 'file')} match their model"
-    return f"{match} on {puzzles}, within {gates}.{note if steps else ''}"
 
 
 def _file(file: JudgedFile, name: str) -> ReportedFile:

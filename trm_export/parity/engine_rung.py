@@ -2,7 +2,8 @@
 
 With a recording of the file beside it the file is compared as on a device: to the last bit, or
 within the floor of the engine that recorded it. Without one, the rung reports how far the engine is
-from itself when it runs in another way.
+from itself when it runs in another way. Where a file fails on an engine that was chosen, the one
+that runs without a choice shows whether the file or the engine is at fault.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from trm_export.errors import TRMError, reason_of
 from trm_export.files import RECORDING, sidecar
 from trm_export.parity.engine_control import own_control
 from trm_export.tasks import PuzzleSet
+from trm_runtime.file_kinds import kind_of
 from trm_runtime.measure import load_engine
 from trm_runtime.message_text import counted
 from trm_runtime.open import open_runner
-from trm_runtime.parity import Golden, Rung, check, record
+from trm_runtime.parity import Gates, Golden, Rung, check, record
 from trm_runtime.parity.file_golden import engine_hop
 from trm_runtime.parity.golden_file import read_golden
+from trm_runtime.parity.judge import VALUES
 from trm_runtime.parity.result import ENGINE, FAILED, NOT_JUDGED, OK, REPORTED
 from trm_runtime.runner import StepRunner
 
@@ -42,6 +45,33 @@ def engine_rung(
         return _unrecorded(reference, path, runner, threads, engine)
     except TRMError as error:
         return Rung(ENGINE, NOT_JUDGED, reason_of(error))
+
+
+def fault_rung(
+    path: Path,
+    reference: Golden,
+    broken: Rung,
+    gates: Gates | None,
+    threads: int | None,
+    engine: str,
+) -> Rung | None:
+    """The rung of a file that fails at ``broken``, if its engine is at fault.
+
+    It is if another engine was chosen than the one that runs without a choice, and that one passes
+    with the same puzzles and gates. Only the steps are run where these fail.
+    """
+    if broken.name not in VALUES or not kind_of(path).is_other(engine):
+        return None
+    try:
+        steps_only = broken.name == VALUES[0]
+        usual = check(reference, open_runner(path, threads), gates=gates, steps_only=steps_only)
+    except TRMError:
+        return None
+    if not usual:
+        return None
+    here, there = load_engine(path, engine), load_engine(path)
+    text = f"{here} is at fault, because {there} passes with the same file"
+    return Rung(ENGINE, FAILED, f"{text}: {broken.summary}", broken.problems, broken.unlisted)
 
 
 def _recorded(

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trm_export.parity.headline import steps_passed
 from trm_export.report.text import clean, milliseconds, points, size_text
 from trm_export.tasks.selection import COUNT
 from trm_runtime.message_text import counted
@@ -42,7 +43,7 @@ def recommendation(document: Document) -> Recommendation:
     passing = [file for file in document["files"] if _passes(file)]
     if not passing:
         unjudged = any(file["result"]["passed"] for file in document["files"])
-        why = "no gate was applied to a file" if unjudged else "none passes its gates"
+        why = "no file could be judged" if unjudged else "none passes its gates"
         return Recommendation("", f"Ship none of these files: {why}.", ())
     best = min(passing, key=lambda file: (file["bytes"], _step_ms(file), file["file"]))
     facts = ", ".join(_facts(document, best))
@@ -107,8 +108,11 @@ def _measure(document: Document, puzzles: int) -> str:
 
 
 def _passes(file: File) -> bool:
-    rungs = ((rung["name"], rung["status"]) for rung in file["result"]["rungs"])
-    return bool(file["result"]["passed"]) and any_judged(rungs)
+    result = file["result"]
+    rungs = [(rung["name"], rung["status"]) for rung in result["rungs"]]
+    d = result["decisions"]
+    blind = d is not None and not d["settled"] and not steps_passed(rungs)
+    return bool(result["passed"]) and any_judged(rungs) and not blind
 
 
 def _step_ms(file: File) -> float:

@@ -201,7 +201,7 @@ def _carry_names(start: Mapping[Path, Array], inputs: tuple[str, ...]) -> dict[P
     held = (f"current_{name}" for name in inputs)
     taken = {*inputs, *HEADS, *_LOOP, *named.values(), *held}
     rest = [path for path in start if path not in named]
-    return {**named, **short_names(rest, taken)}
+    return {**named, **short_names(rest, taken, arguments=True)}
 
 
 def _name_problems(named: Mapping[Path, str], inputs: tuple[str, ...]) -> Iterator[str]:

@@ -42,13 +42,17 @@ def _loaded(path: Path) -> Any:
 def _outputs(graph: Any, outside: Mapping[str, Key], keys: Keys, depth: int) -> list[Key]:
     """The digests of the outputs of a graph, which reads values of the graphs around it too.
 
-    The arguments of a body are known by their position and by how many bodies are around it.
+    The arguments of a body are known by their position and by how many bodies are around it. A copy
+    is what it copies: tf2onnx copies one of two equal outputs of a body, now this and now that.
     """
     scope = dict(outside)
     for tensor in graph.initializer:
         scope[tensor.name] = keys.constant(tensor.name, numpy_helper.to_array(tensor))
     for node in graph.node:
         reads, facts = [scope[name] if name else "" for name in node.input], []
+        if node.op_type == "Identity":
+            scope[node.output[0]] = reads[0]
+            continue
         for attribute in sorted(node.attribute, key=lambda one: one.name):
             if attribute.HasField("g"):
                 bound = {v.name: argument(depth, k) for k, v in enumerate(attribute.g.input)}

@@ -186,6 +186,53 @@ class Twice(Named):
         return {**new, "steps_next": new["steps"]}, outputs
 
 
+FORMS = {
+    "list": lambda state, marks: {"z": [state, marks]},
+    "tuple": lambda state, marks: (state, marks),
+    "nested": lambda state, marks: {"z": (state, {"x": [marks]})},
+    "underscore": lambda state, marks: {"_h": state, "h": marks},
+    "digit": lambda state, marks: {"0h": state, "h-1": marks},
+    "keyword": lambda state, marks: {"class": state, "self": marks},
+    "case": lambda state, marks: {"G": state, "g": marks},
+    "input": lambda state, marks: {"Inputs": state, "marks": marks},
+}
+
+
+class Shaped(Plain):
+    """Has a state and marks, (rows, 3) int32, in a carry of one of `FORMS`."""
+
+    def __init__(self, form="list", **kwargs):
+        super().__init__(**kwargs)
+        self.form = form
+
+    def initial_carry(self, batch):
+        (inner, halted), rows = super().initial_carry(batch), batch["inputs"].shape[0]
+        return self.pack(inner, halted, ops.zeros((rows, 3), "int32"))
+
+    def pack(self, inner, halted, marks):
+        states = FORMS[self.form](inner["state"], marks)
+        return (states, {"steps": inner["steps"], "halted": halted})
+
+    def call(self, carry, batch, training=None):
+        (state, marks), rest = keras.tree.flatten(carry[0]), carry[1]
+        marks = ops.where(rest["halted"][:, None], 0, marks) + 1
+        inner = {"state": state, "steps": rest["steps"]}
+        (inner, halted), outputs = super().call([inner, rest["halted"]], batch, training)
+        outputs["logits"] += ops.cast(marks, "float32")[:, :1, None]
+        return self.pack(inner, halted, marks), outputs
+
+
+class Recurrent(Named):
+    """Mixes by a recurrent layer of Keras."""
+
+    def __init__(self, layer="GRU", **kwargs):
+        super().__init__(**kwargs)
+        self.turns = getattr(keras.layers, layer)(self.width, return_sequences=True)
+
+    def think(self, x):
+        return self.turns(self.mix(x))
+
+
 class Silent(Named):
     """Raises an exception without text."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trm_export.commands.support.command_line import command
 from trm_export.commands.support.options import ModelOptions
 from trm_export.errors import OtherWeightsError
+from trm_runtime.file_kinds import kind_of
 from trm_runtime.parity.gates import is_integer
 from trm_runtime.parity.judge import TOO_FEW, VALUES
 
@@ -79,6 +80,7 @@ def cure_of_parity(
     explained: bool,
     gate: Path | None = None,
     golden: Path | None = None,
+    engine: str | None = None,
 ) -> str | None:
     """The command to try after the file failed; None where nothing is known to help.
 
@@ -90,6 +92,8 @@ def cure_of_parity(
         return None
     if not file.result.same_weights or broken.name not in (*VALUES, _ENGINE):
         return export_again(model, file.path, options)
+    if broken.name == _ENGINE and kind_of(file.path).is_other(engine):
+        return None  # --explain runs the engine on which the file is right
     if broken.name == _ENGINE or file.contract.precision == "fp32":
         given = {"golden": golden, "gate": gate, **made}
         return None if explained else command("parity", model, file.path, explain=True, **given)
