@@ -370,6 +370,10 @@ def test_padding_is_refused_as_python_does(with_tries: Path) -> None:
         padded = puzzle.copy()
         padded[:, 14:] = 0  # behind the last cell
         server.solve({"inputs": padded}, LoopOptions("learned", 2, None, 1))
+        again = server.solve({"inputs": padded}, LoopOptions(1000.0, 2, None, 1, 5))
+        wanted = solve(server.whole, padded, halt=1000.0, max_steps=2, tries=5)
+        np.testing.assert_array_equal(again.answers, wanted.answers)  # a guise may begin with it
+        assert again.stop_reasons == wanted.stop_reasons
     for cells, tries in ((slice(0, 1), 1), (slice(3, 5), 3), (slice(None), 1)):
         padded = puzzle.copy()
         padded[:, cells] = 0
@@ -404,18 +408,23 @@ def test_a_server_refuses_what_is_no_request(with_tries: Path, tmp_path: Path) -
         {"rows": (1 << 62) + 1}, {"rows": (1 << 58) + 1}, {"rows": -1}, {"rows": 2}, {"rows": 1.5},
         {"max_steps": 0}, {"max_steps": 99}, {"max_steps": 2.5}, {"halt": "settled"},
         {"halt": "learne"}, {"halt": [1]}, {"tries": 6}, {"tries": 0}, {"request": "solver"},
+        {"deadline": "5"}, {"deadline": -1}, {"tries": 2, "sigma": "x"}, {"tries": 2, "sigma": 0},
+        {"tries": 2, "seed": -1}, {"tries": 2, "seed": 1.5}, {"tries": 2, "seed": 1 << 32},
+        {"tries": 2, "vary": "all"}, {"tries": 2, "choose": "best"}, {"request": ["solve"]},
     )  # fmt: skip
     found = replies(*(request(**changes) for changes in refused), request())
     assert [one.get("exit_code") for one in found] == [4] * len(refused) + [None]
     spaced = b' \t{\t"x": {"bytes": 3, "rows": ["}", "\\"", 9]}, "bytes" :64 ,' + request()[1:]
     longest = json.dumps({**usual, "x": ""})
     longest = json.dumps({**usual, "x": "y" * ((1 << 16) - 1 - len(longest))})
-    numbered = request(halt=-1e30, max_steps=None)
+    about = {"tries": 2, "vary": "both", "choose": "first", "seed": (1 << 32) - 1, "sigma": 0.1}
+    numbered = request(halt=-1e30, max_steps=None, deadline=1e9, **about)
     good = replies(spaced, longest.encode() + b"\n" + puzzle, numbered)
     assert [one.get("reply") for one in good] == ["solve"] * 3
     for wrong in (
         longest.replace("y", "yy", 1).encode(), b"[1]", b"{}", b'{"bytes": 64} x', b'{"bytes": -1}',
         b'{"bytes": 99999999999999999999}', b'{"bytes": 64', b'{"bytes": "64"}', b'"bytes": 64',
+        b" " * ((1 << 16) - 1), b"",
     ):  # fmt: skip
         assert [one["exit_code"] for one in replies(wrong + b"\n" + puzzle)] == [4], wrong
 

@@ -32,7 +32,7 @@ def main() -> NoReturn:
 
 def _isolated() -> int:
     """The same command line in a child process, whose crash is an error."""
-    from trm_export.api.build_servers import refusals
+    from trm_export.api.build_servers import refusals, refuse, refuse_growing
     from trm_export.commands.support.exits import report
     from trm_runtime import isolation
     from trm_runtime.streams import prepare_streams
@@ -40,15 +40,18 @@ def _isolated() -> int:
     prepare_streams()
     as_json = "--json" in sys.argv
     junit, summary = _file_given("--junit"), _file_given("--summary")
+    force = "--force" in sys.argv
     try:
-        with refusals(junit, summary, force="--force" in sys.argv):
+        refuse(junit, ".xml", force=force)
+        refuse_growing(summary, [])
+        with refusals(junit, summary, force=force):
             return isolation.rerun([sys.executable, *sys.orig_argv[1:]], as_json=as_json)
     except Exception as error:
         return report(error, as_json)
 
 
 def _file_given(option: str) -> Path | None:
-    """The path after that option, which the child has checked before it opens a file."""
+    """The path after that option, the last one; None without it."""
     given = None
     for word, following in zip(sys.argv, [*sys.argv[1:], ""], strict=True):
         name, equals, value = word.partition("=")

@@ -70,7 +70,8 @@ def fault_rung(
     if not usual:
         return None
     here, there = load_engine(path, engine), load_engine(path)
-    text = f"{here} is at fault, because {there} passes with the same file"
+    passes = "computes its single steps within the gates" if steps_only else "passes with it"
+    text = f"{here} is at fault with this file, because {there} {passes}"
     return Rung(ENGINE, FAILED, f"{text}: {broken.summary}", broken.problems, broken.unlisted)
 
 

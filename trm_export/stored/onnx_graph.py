@@ -50,7 +50,7 @@ def _outputs(graph: Any, outside: Mapping[str, Key], keys: Keys, depth: int) -> 
         scope[tensor.name] = keys.constant(tensor.name, numpy_helper.to_array(tensor))
     for node in graph.node:
         reads, facts = [scope[name] if name else "" for name in node.input], []
-        if node.op_type == "Identity":
+        if node.op_type == "Identity" and not node.domain:
             scope[node.output[0]] = reads[0]
             continue
         for attribute in sorted(node.attribute, key=lambda one: one.name):

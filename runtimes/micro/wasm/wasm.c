@@ -13,7 +13,7 @@ EXPORT(length) int32_t length(void) { return TRM_SEQ_LEN; }
 
 EXPORT(cells) int32_t *cells(void) { return puzzle.inputs; }
 
-/* Steps; the answer is at answer(). 0: an id is out of range. */
+/* Steps; the answer is at answer(). 0: an id is out of range, or padding before a cell. */
 EXPORT(solve) int32_t solve(void)
 {
     trm_solve(&puzzle, NULL, &solution);

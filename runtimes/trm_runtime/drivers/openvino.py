@@ -147,7 +147,8 @@ def _splits_few_columns(model: Any) -> bool:
             return True
         if kind == "Reshape":
             old, new = _shape(node.input(0)), _shape(node.output(0))
-            if (len(old), len(new)) == (2, 4) and (new[1] or 0) >= (old[1] or math.inf):
+            is_split = (len(old), len(new)) == (2, 4) and old[0] is None
+            if is_split and (new[1] or 0) >= (old[1] or math.inf):
                 return True
     return False
 

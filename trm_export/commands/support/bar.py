@@ -27,7 +27,7 @@ from rich.text import Text
 from trm_runtime.display import printable
 
 _BAR = 20  # characters
-_TOLD = 0.02  # share of a stage, done since its first report, from which its time left is told
+_TOLD = 0.02  # share of a stage after its first report; before it no time left is shown
 
 
 @final
