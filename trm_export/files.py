@@ -29,7 +29,7 @@ from trm_export.own_files import (
 from trm_export.own_folders import foreign_files
 from trm_export.version import TOOL
 from trm_runtime.file_kinds import beside, suffix_kind
-from trm_runtime.message_text import shown
+from trm_runtime.scalars import check_flags
 from trm_runtime.signature import is_stale, signature_beside
 from trm_runtime.streams import FULL
 
@@ -132,8 +132,7 @@ def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Pa
     TargetError for what is no plain file and no folder of ours, and for a name that is too long;
     UsageError for a `force` that is neither True nor False.
     """
-    if not isinstance(force, bool):
-        raise UsageError(f"force: expected True or False, got {shown(force)}.")
+    check_flags(force=force)
     target = Path(path)
     with explained(target):
         target = behind_link(target)

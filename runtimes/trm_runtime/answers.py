@@ -17,6 +17,7 @@ from trm_runtime.contract import StepContract
 from trm_runtime.errors import UsageError
 from trm_runtime.failures import unfinished
 from trm_runtime.message_text import shown
+from trm_runtime.scalars import check_flags
 from trm_runtime.solution import UNKNOWN, Solution, StepEvent, finite_or_none
 
 Array = np.ndarray[Any, Any]
@@ -45,8 +46,7 @@ def write(
         raise UsageError(f"solution: expected one of solve, got {shown(solution)}.")
     if not (isinstance(target, (str, os.PathLike)) or hasattr(target, "write")):
         raise UsageError(f"target: expected a path or a stream, got {shown(target)}.")
-    if not (as_json is None or isinstance(as_json, bool)):
-        raise UsageError(f"as_json: expected True, False or None, got {shown(as_json)}.")
+    check_flags("as_json", as_json=as_json)
     if as_json is None:
         as_json = not hasattr(target, "write") and str(target).endswith(".json")
     text = io.StringIO()

@@ -11,7 +11,6 @@ from trm_runtime.contract import StepContract
 from trm_runtime.errors import UsageError
 from trm_runtime.file_kinds import kind_of
 from trm_runtime.integer import IntegerRunner, usual_contract
-from trm_runtime.message_text import shown
 from trm_runtime.puzzle_table import (
     PuzzleTableRunner,
     identifiers_contract,
@@ -19,6 +18,7 @@ from trm_runtime.puzzle_table import (
     table_found,
 )
 from trm_runtime.runner import StepRunner
+from trm_runtime.scalars import check_flags
 
 
 def open_runner(
@@ -48,8 +48,7 @@ def open_runner(
     """
     if not isinstance(path, (str, os.PathLike)):
         raise UsageError(f"path: expected the path of an exported model, got {path!r:.60}.")
-    if not isinstance(optimised, bool):
-        raise UsageError(f"optimised: expected True or False, got {shown(optimised)}.")
+    check_flags(optimised=optimised)
     path = Path(path)
     return wrapped(
         open_driver(path, threads, optimised=optimised, engine=engine), path, puzzle_table

@@ -1,4 +1,4 @@
-"""Numbers that a caller gives, of Python or of NumPy. Standard library only."""
+"""Numbers and flags that a caller gives, of Python or of NumPy. Standard library only."""
 
 from __future__ import annotations
 
@@ -46,3 +46,11 @@ def whole(name: str, value: Any, least: int = 1) -> int:
     if number is None or number < least:
         raise UsageError(f"{name} must be a whole number, {least} or more, got {shown(value)}.")
     return number
+
+
+def check_flags(*or_none: str, **flags: object) -> None:
+    """UsageError for the first of these that is neither True nor False, nor None where named."""
+    for name, value in flags.items():
+        if not isinstance(value, bool) and not (value is None and name in or_none):
+            usual = "True, False or None" if name in or_none else "True or False"
+            raise UsageError(f"{name}: expected {usual}, got {shown(value)}.")

@@ -87,14 +87,6 @@ def again_of(tries: int, vary: str, choose: str, seed: int, sigma: float) -> dic
     }
 
 
-def check_flags(*or_none: str, **flags: object) -> None:
-    """UsageError for the first of these that is neither True nor False, nor None where named."""
-    for name, value in flags.items():
-        if not isinstance(value, bool) and not (value is None and name in or_none):
-            usual = "True, False or None" if name in or_none else "True or False"
-            raise UsageError(f"{name}: expected {usual}, got {shown(value)}.")
-
-
 def reporter(progress: Progress | None) -> Progress:
     """The function to call with the progress, `ignore` for None; UsageError for other things."""
     if progress is None:

@@ -13,7 +13,6 @@ from trm_export.api.arguments import (
     ModelLike,
     Progress,
     again_of,
-    check_flags,
     count_or_none,
     counts_of,
     path_of,
@@ -56,6 +55,7 @@ from trm_runtime.parity import Gates
 from trm_runtime.parity.contracts import other_sizes, sizes_of
 from trm_runtime.parity.gates import read_gates
 from trm_runtime.parity.golden_file import read_golden
+from trm_runtime.scalars import check_flags
 from trm_runtime.try_options import CHOOSE, SIGMA, VARY
 
 if TYPE_CHECKING:

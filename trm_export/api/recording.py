@@ -13,7 +13,6 @@ from trm_export.api.arguments import (
     FilePath,
     ModelLike,
     Progress,
-    check_flags,
     counts_of,
     ignore,
     path_of,
@@ -39,6 +38,7 @@ from trm_runtime.display import Shown, Table, bytes_text
 from trm_runtime.message_text import quoted, rows_text
 from trm_runtime.parity import Golden, GoldenOrigin
 from trm_runtime.parity.file_golden import is_of_a_file
+from trm_runtime.scalars import check_flags
 
 if TYPE_CHECKING:
     from trm_export.step.devices import Device

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from trm_export.api.arguments import ARTIFACTS, FilePath, Progress, check_flags, path_of, reporter
+from trm_export.api.arguments import ARTIFACTS, FilePath, Progress, path_of, reporter
 from trm_export.errors import UsageError
 from trm_runtime.message_text import shown
+from trm_runtime.scalars import check_flags
 
 if TYPE_CHECKING:
     from trm_export.training.run import TrainResult

@@ -11,7 +11,6 @@ from trm_export.api.arguments import (
     FilePath,
     Progress,
     again_of,
-    check_flags,
     counts_of,
     path_of,
     reporter,
@@ -31,7 +30,7 @@ from trm_runtime.display import Shown, Table
 from trm_runtime.json_values import json_object
 from trm_runtime.message_text import counted, rows_text, shown
 from trm_runtime.open import open_runner, runner_contract
-from trm_runtime.scalars import as_real
+from trm_runtime.scalars import as_real, check_flags
 from trm_runtime.settling import own_states
 from trm_runtime.tries import plan_tries
 from trm_runtime.try_options import CHOOSE, SIGMA, VARY

@@ -7,17 +7,12 @@ from dataclasses import fields
 
 from trm_runtime.message_text import counted
 from trm_runtime.parity import Gates, ParityResult
-from trm_runtime.parity.result import OK
+from trm_runtime.parity.result import decided
 
 
 def nothing_failed(results: Mapping[str, ParityResult], puzzles: str, custom: bool) -> str:
     """The sentences for these files, by name; ``custom``: the gates are the user's own."""
     return " ".join(_sentences(results, puzzles, custom))
-
-
-def steps_passed(rungs: Sequence[tuple[str, str]]) -> bool:
-    """Whether the single steps are within gates of theirs; (name, status) of all rungs."""
-    return ("forced values", OK) in rungs
 
 
 def _sentences(results: Mapping[str, ParityResult], puzzles: str, custom: bool) -> Iterator[str]:
@@ -51,9 +46,8 @@ def _match(matching: Sequence[str], files: int, puzzles: str, custom: bool) -> s
 
 
 def _matches(result: ParityResult) -> bool:
-    """Whether a gate applied to what it computes; without settled puzzles, to its steps."""
-    steps = steps_passed([(rung.name, rung.status) for rung in result.rungs])
-    return result.judged and (steps or not _settles_none(result))
+    settled = None if result.decisions is None else result.decisions.settled
+    return decided([(rung.name, rung.status) for rung in result.rungs], settled)
 
 
 def _settles_none(result: ParityResult) -> bool:

@@ -8,12 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trm_export.parity.headline import steps_passed
 from trm_export.report.text import clean, milliseconds, points, size_text
 from trm_export.tasks.selection import COUNT
 from trm_runtime.message_text import counted
 from trm_runtime.parity.counts import paired_interval
-from trm_runtime.parity.result import any_judged
+from trm_runtime.parity.result import decided
 
 Document = Mapping[str, Any]
 File = Mapping[str, Any]
@@ -110,9 +109,8 @@ def _measure(document: Document, puzzles: int) -> str:
 def _passes(file: File) -> bool:
     result = file["result"]
     rungs = [(rung["name"], rung["status"]) for rung in result["rungs"]]
-    d = result["decisions"]
-    blind = d is not None and not d["settled"] and not steps_passed(rungs)
-    return bool(result["passed"]) and any_judged(rungs) and not blind
+    settled = None if result["decisions"] is None else result["decisions"]["settled"]
+    return bool(result["passed"]) and decided(rungs, settled)
 
 
 def _step_ms(file: File) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -41,6 +41,19 @@ def any_judged(rungs: Iterable[tuple[str, str]]) -> bool:
     """Whether a gate applied to anything that a candidate computes; (name, status) of all rungs."""
     values = (status for name, status in list(rungs)[3:] if name not in (WEIGHTS, ENGINE))
     return any(status in (OK, FAILED) for status in values)
+
+
+def steps_passed(rungs: Iterable[tuple[str, str]]) -> bool:
+    """Whether single steps are within gates of theirs; (name, status) of all rungs."""
+    return ("forced values", OK) in rungs
+
+
+def decided(rungs: Collection[tuple[str, str]], settled: int | None) -> bool:
+    """Whether gates applied; (name, status) of all rungs, and how many puzzles are settled.
+
+    Where none is settled, to single steps: the few gates of answers that then apply do not decide.
+    """
+    return any_judged(rungs) and (settled != 0 or steps_passed(rungs))
 
 
 @dataclass(frozen=True, repr=False)
@@ -132,7 +145,7 @@ class ParityResult(Shown):
 
     def _passed(self) -> str:
         d, rows = self.decisions, rows_text(self.puzzles, self.kind)
-        stepwise = any(r.name == "forced values" and r.status == OK for r in self.rungs)
+        stepwise = steps_passed((rung.name, rung.status) for rung in self.rungs)
         what = "every single step" if stepwise else "names, dtypes and shapes"
         if d is None and stepwise and (few := self._few_steps()):
             slots = counted(self.refilled_slots, "refilled slot")
