@@ -2,11 +2,16 @@
 
 Every name is loaded at its first use, so `import trm_runtime` is fast, and the contract can be read
 without numpy.
+
+ONNX Runtime 1.29 and later report to Microsoft which models are opened, and keep an identifier and
+a database in the home folder for that, unless a variable forbids it when the engine is imported.
+It is set here, before anything of this package or of trm-export can import it.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,6 +40,8 @@ if TYPE_CHECKING:
     from trm_runtime.solution import Solution, StepEvent
 
 __version__ = "0.1.0"
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __all__ = [
     "CarrySpec",

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,12 +90,14 @@ def rerun(command: Sequence[str], *, as_json: bool = False) -> int:
     """Run that command line in a child and return its exit code; output goes where ours goes.
 
     With `as_json` its standard output is passed on when it has ended, so that a crash leaves no
-    half document. Raises RejectedInputError if it crashes or exceeds a limit.
+    half document; nor does it leave temporary files. Raises RejectedInputError if it crashes or
+    exceeds a limit.
     """
     pipe = subprocess.PIPE if as_json else None
-    environment = {**os.environ, _PARENT: str(os.getpid())}
-    with subprocess.Popen(command, stdout=pipe, env=environment) as process, _passed_on(process):
-        out, _ = process.communicate()
+    with _temporary_files() as places:
+        env = {**os.environ, **places, _PARENT: str(os.getpid())}
+        with subprocess.Popen(command, stdout=pipe, env=env) as process, _passed_on(process):
+            out, _ = process.communicate()
     code = process.returncode
     if as_json and not out and 0 < code < 256:  # every error that is reported is a document
         raise RejectedInputError(
@@ -207,6 +210,25 @@ def _is_artifact(path: Path) -> bool:
         return path.exists() and (suffix_kind(path) or folder_kind(path)) is not None
     except OSError:
         return False
+
+
+@contextmanager
+def _temporary_files() -> Iterator[dict[str, str]]:
+    """The variable that names the child's folder for temporary files; removed with what it left.
+
+    Empty where no such folder can be made.
+    """
+    import tempfile
+
+    try:
+        folder = tempfile.mkdtemp(prefix="trm-")
+    except OSError:
+        yield {}
+        return
+    try:
+        yield {"TMPDIR": folder}
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -352,6 +352,15 @@ def test_sanitizers_find_nothing_in_tries(sanitized: Path, exported: Made, puzzl
             assert "in 5.00 tries on average" in done.stderr
 
 
+def test_the_engine_reports_nothing(trm: Path, exported: Made, tmp_path: Path) -> None:
+    """ONNX Runtime 1.29 and later would, and keep an identifier in the home folder for that."""
+    own = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "PATH": os.environ["PATH"]}
+    own["TRM_ONNXRUNTIME"] = environment()["TRM_ONNXRUNTIME"]
+    puzzle = PUZZLES.partition("\n")[0].encode()
+    subprocess.run([trm, exported("sudoku4.onnx"), "-"], input=puzzle, env=own, check=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_grid_over_several_lines_and_standard_input(trm: Path, exported: Made) -> None:
     grid = "3 4 | 1 2\n2 1 | . 3\n----+----\n. 3 | . 1\n1 2 | 3 .\n"
     done = run(trm, exported("sudoku4.onnx"), "-", given=grid)

@@ -20,6 +20,7 @@ from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
 from trm_export.errors import MissingExtraError
 from trm_export.files import sha256_file
+from trm_export.parity import ray_engine
 from trm_runtime.parity import GoldenOrigin, record, recorder
 from trm_runtime.parity.golden_file import write_golden
 
@@ -91,6 +92,17 @@ def test_where_a_cluster_answers_and_refuses_a_token_may_be_missing(
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert run([*command, "--ray", f"127.0.0.1:{server.getsockname()[1]}"]) == 1
     assert "Failed to connect to the cluster; for a cluster with a token" in capsys.readouterr().err
+
+
+def test_ray_reports_nothing_of_what_it_is_started_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def started(**_: object) -> None:
+        assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+        raise ConnectionError("seen")
+
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
+    fake = SimpleNamespace(init=started, shutdown=lambda: None)
+    with pytest.raises(ray_engine.ClusterError, match="Ray cannot be started here: seen"):
+        ray_engine._join(fake, ray_engine.LOCAL)  # type: ignore[arg-type]
 
 
 def test_without_ray_one_sentence_says_how_to_install_it(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,14 @@ def test_a_sound_file_is_run_as_without(toy_onnx: Path, puzzles: Path) -> None:
     assert isolated.stderr.count("\n") == plain.stderr.count("\n")
     piped = run(toy_onnx, "-", "--isolate", "--json", input=".123\n")
     assert json.loads(piped.stdout)["puzzles"][0]["answer"] == "1234"
+
+
+def test_without_a_place_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(prefix: str) -> str:
+        raise OSError(errno.ENOSPC, f"no room for {prefix}")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    assert isolation.rerun([sys.executable, "-c", "raise SystemExit(3)"]) == 3
 
 
 @pytest.mark.parametrize("as_json", [False, True])
@@ -316,8 +326,10 @@ def test_host_commands(tmp_path: Path) -> None:
 
 
 def test_build_servers_are_told_of_a_file_that_ends_the_process(tmp_path: Path) -> None:
-    path = write(tmp_path / "toy.onnx", build())
+    path, temporary = write(tmp_path / "toy.onnx", build()), tmp_path / "temporary"
+    temporary.mkdir()
     crash = engine(tmp_path / "site", CRASH.format(int(signal.SIGSEGV)), module="keras")
+    crash["TMPDIR"] = str(temporary)
     junit, summary = tmp_path / "r.xml", tmp_path / "s.md"
     files = ["--junit", junit, f"--summary={summary}"]
     words = ["parity", ROOT / "artifacts" / "sudoku4.keras", path, *files, "--isolate"]
@@ -326,6 +338,7 @@ def test_build_servers_are_told_of_a_file_that_ends_the_process(tmp_path: Path) 
     assert "the process that opened it crashed (SIGSEGV)" in done.stderr
     for told in (junit, summary):
         assert "the process that opened it crashed (SIGSEGV)" in told.read_text()
+    assert list(temporary.iterdir()) == []
     done = run(*words, "--isolate-seconds", 0, module="trm_export", env=crash)
     assert done.returncode == 2
     assert summary.read_text().count("SIGSEGV") == 1

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -396,3 +398,41 @@ def test_external_tensors_are_found_in_every_corner() -> None:
     wanted = ["attribute", "deep", "deep", "flagged", "indices", "list", "training", "values"]
     assert external_tensors(model.SerializeToString()) == wanted
     assert external_tensors(build().SerializeToString()) == []
+
+
+OPENS = """
+import sys
+import {first}
+from trm_runtime import open_runner
+open_runner(sys.argv[1], engine="onnxruntime")
+"""
+
+
+@pytest.mark.parametrize("first", ["trm_runtime", "trm_export"])
+def test_nothing_is_reported_to_the_makers_of_the_engine(
+    first: str, toy_onnx: Path, tmp_path: Path
+) -> None:
+    """Since 1.29 onnxruntime keeps a database and an identifier, to report from."""
+    home, temporary = tmp_path / "home", tmp_path / "temporary"
+    home.mkdir()
+    temporary.mkdir()
+    code = OPENS.format(first=first) + "import onnxruntime.capi"
+    subprocess.run(
+        [sys.executable, "-c", code, str(toy_onnx)], check=True,
+        env={  # without CI, where it reports nothing
+            "PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path),
+            "HOME": str(home), "TMPDIR": str(temporary),
+        },
+    )  # fmt: skip
+    assert [*home.iterdir(), *temporary.iterdir()] == []
+
+
+def test_an_engine_that_a_program_has_imported_before_reports_no_more(
+    toy_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    calls: list[int] = []
+    monkeypatch.setattr(onnxruntime, "disable_telemetry_events", lambda: calls.append(1))
+    open_runner(toy_onnx)
+    assert calls

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import shutil
 import tempfile
@@ -64,7 +65,9 @@ def _saved_model(batch: int | None, signature: str, endless: bool = False) -> Pa
     }
     module = tf.Module()
     module.step = tf.function(_endless if endless else _step)
-    folder = Path(tempfile.mkdtemp(prefix="trm-toy-")) / "toy"
+    made = tempfile.mkdtemp(prefix="trm-toy-")
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    folder = Path(made, "toy")
     tf.saved_model.save(
         module, str(folder), {signature: module.step.get_concrete_function(**specs)}
     )

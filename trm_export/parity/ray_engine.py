@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import os
 import shutil
 import socket
 import tempfile
@@ -84,6 +85,8 @@ def _join(ray: ModuleType, address: str) -> None:
     local = address == LOCAL
     options: dict[str, Any] = {"include_dashboard": False} if local else {"address": address}
     answers = False
+    if local:
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # otherwise it reports to its makers
     try:
         if not local:
             answers = _require_answer(address)

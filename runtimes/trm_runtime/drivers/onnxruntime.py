@@ -31,8 +31,13 @@ _FATAL_ONLY = 4  # onnxruntime's log severity: errors are raised as exceptions
 
 
 def load_engine() -> ModuleType:
-    """onnxruntime, or MissingExtraError."""
-    return load_extra("onnxruntime", "onnx")
+    """onnxruntime, or MissingExtraError.
+
+    If the program imported it before this package, it has sent its first report, and sends no more.
+    """
+    engine = load_extra("onnxruntime", "onnx")
+    engine.disable_telemetry_events()
+    return engine
 
 
 def try_engine(tiny: Path) -> None:

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
@@ -26,6 +27,7 @@ class OnnxRunner final : public Runner {
     version_ = base->version_text();
     table_ = refuse_version(version_) ? nullptr : static_cast<void* const*>(base->table(VERSION));
     if (!table_) throw Error("ONNX Runtime " + version_ + " is too old; use 1.18 or newer.", MISSING);
+    setenv("ORT_DISABLE_TELEMETRY", "1", 1);  // 1.29 and later would report the model to Microsoft
     env_ = own<CREATE_ENV, RELEASE_ENV>(3, "trm");  // 3: errors only
     const Handle options = own<CREATE_OPTIONS, RELEASE_OPTIONS>();
     if (threads > 0) check<INTRA_OP_THREADS>(options.get(), threads);
