@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
@@ -211,6 +212,9 @@ def test_what_was_set_aside_is_put_back_where_nothing_new_is_left(tmp_path: Path
         '{"token": "0123abcd", "inodes": {"../x": 1}}',
         '{"token": "../../ab", "inodes": {"x": 1}}',
         '{"token": "0123abcd", "inodes": {"x": "1"}}',
+        '{"token": "0123abcd", "inodes": {"": 1}}',
+        '{"token": "0123abcd", "inodes": {"a\\u0000b": 1}}',
+        '{"token": "0123abcd", "inodes": {"\\ud800": 1}}',
     ],
 )
 def test_a_note_that_is_not_ours_moves_nothing(tmp_path: Path, note: str) -> None:
@@ -221,6 +225,26 @@ def test_a_note_that_is_not_ours_moves_nothing(tmp_path: Path, note: str) -> Non
     file_commit.recover(inside)
     assert names(inside) == []
     assert names(tmp_path) == [".x.0123abcd.part", "in"]
+
+
+@pytest.mark.parametrize("inode", [-1, 0, True])
+def test_a_note_of_no_file_removes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inode: int
+) -> None:
+    monkeypatch.setattr(file_commit, "_exchange_call", lambda: None)
+    (tmp_path / "victim").mkdir()
+    for _ in range(2):
+        note = {"token": "0123abcd", "inodes": {"victim": inode}}
+        (tmp_path / ".x.0123abcd.commit").write_text(json.dumps(note))
+        file_commit.recover(tmp_path)
+    assert names(tmp_path) == ["victim"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no FIFOs")
+def test_a_note_that_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".x.0123abcd.commit")
+    file_commit.recover(tmp_path)
+    assert names(tmp_path) == []
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows locks no folders")
@@ -442,6 +466,39 @@ def test_a_read_only_directory(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     with pytest.raises(TargetError, match="Permission denied"), atomic_write(tmp_path / "x.json"):
         pytest.fail("the block must not run")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EINVAL, errno.EIO])
+def test_a_file_in_place_is_written_whatever_flushing_its_folder_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    refuse_to_flush_folders(monkeypatch, number)
+    with atomic_write(tmp_path / "x.json") as temporary:
+        temporary.write_text("new")
+    assert names(tmp_path) == ["x.json"]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EINVAL])
+def test_files_of_a_folder_that_cannot_be_flushed_are_written_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """One that may be written and not read, or on a disk that flushes no names."""
+    refuse_to_flush_folders(monkeypatch, number)
+    with write_together() as writing:
+        for name in ("a", "b"):
+            writing(tmp_path / name).write_text("new")
+    assert names(tmp_path) == ["a", "b"]
+
+
+def refuse_to_flush_folders(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    real = os.fsync
+
+    def refusing(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", refusing)
 
 
 def test_a_symbolic_link_is_written_through(tmp_path: Path) -> None:

@@ -26,6 +26,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trm_runtime.errors import RejectedInputError
+from trm_runtime.regular_file import open_regular
+
 STALE_SECONDS = 3600.0  # a temporary file untouched for so long was left by a killed writer
 
 _NOTE = ".commit"
@@ -34,6 +37,7 @@ _TOKEN = 8  # characters
 _PATIENCE = 10.0  # seconds to wait for another writer, who needs milliseconds unless it is stopped
 _committing = threading.RLock()
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+_NO_FLUSH = frozenset({errno.EACCES, errno.EINVAL, errno.ENOTSUP})  # of a folder
 _NO_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM})
 
 
@@ -79,7 +83,8 @@ def commit(targets: Sequence[Path], token: str) -> None:
     with _committing, _locked(folder):
         if len(entries) == 1 and not targets[0].is_dir():
             entries[0].new.replace(entries[0].target)
-            flush(folder)
+            with suppress(OSError):  # the file is in place
+                flush(folder)
         else:
             _commit_noted(folder, entries)
 
@@ -142,14 +147,19 @@ def flush_all(path: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Forces a file, or a directory's list of names, to disk."""
-    if os.name == "nt" and path.is_dir():
+    """Forces a file to disk, or a directory's list of names where it and the disk allow that."""
+    is_folder = path.is_dir()
+    if os.name == "nt" and is_folder:
         return  # Windows opens no directories
-    handle = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        handle = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if not is_folder or error.errno not in _NO_FLUSH:
+            raise
 
 
 def _commit_noted(folder: Path, entries: Sequence[_Entry]) -> None:
@@ -270,16 +280,24 @@ def _write_note(note: Path, entries: Sequence[_Entry]) -> None:
 
 
 def _read_note(note: Path) -> list[_Entry]:
-    """The entries of a note; none of one that was cut short, and then nothing had been done."""
+    """The entries of a note; none of one that was cut short, and then nothing had been done.
+
+    Nor has one that no writer of ours made, such as one that came in an archive.
+    """
     try:
-        with note.open(encoding="utf-8") as file:
+        with open_regular(note) as file:
             text = json.loads(file.read(_MAX_NOTE_BYTES))
         token, inodes = text["token"], text["inodes"].items()
         sound = note.name.endswith(f".{token}{_NOTE}") and len(token) == _TOKEN and token.isalnum()
-        plain = all(Path(name).name == name and isinstance(inode, int) for name, inode in inodes)
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        plain = all(_is_plain(name) and type(n) is int and n > 0 for name, n in inodes)
+    except (RejectedInputError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return []
     return [_Entry(note.with_name(name), token, n) for name, n in inodes] if sound and plain else []
+
+
+def _is_plain(name: str) -> bool:
+    """Whether that is the name of a file in a folder; ValueError if the system cannot write it."""
+    return name not in ("", "..") and Path(name).name == name and b"\0" not in os.fsencode(name)
 
 
 def _inode(path: Path) -> int:

@@ -114,21 +114,27 @@ def scratch_of(owner: object) -> Path:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A temporary folder, removed when the block ends.
-
-    Raises TargetError naming the place, and how to choose another, where the disk is full.
-    """
+    """A temporary folder, removed when the block ends; see `filling`."""
     import tempfile
 
     folder = tempfile.TemporaryDirectory(prefix="trm-", ignore_cleanup_errors=True)
-    with removed_by(folder.cleanup), folder:
-        try:
-            yield Path(folder.name)
-        except OSError as error:
-            named = folder.name if error.filename is None else str(error.filename)
-            if error.errno not in FULL or not named.startswith(folder.name):
-                raise
-            raise TargetError(
-                f"The folder for temporary files, {Path(folder.name).parent}, cannot be written: "
-                f"{error.strerror}. Set TMPDIR to one with more room."
-            ) from error
+    with removed_by(folder.cleanup), folder, filling(Path(folder.name)):
+        yield Path(folder.name)
+
+
+@contextmanager
+def filling(folder: Path) -> Iterator[None]:
+    """A temporary folder is written to in the block.
+
+    Raises TargetError naming the place, and how to choose another, where the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        named = str(folder) if error.filename is None else str(error.filename)
+        if error.errno not in FULL or not named.startswith(str(folder)):
+            raise
+        raise TargetError(
+            f"The folder for temporary files, {folder.parent}, cannot be written: "
+            f"{error.strerror}. Set TMPDIR to one with more room."
+        ) from error

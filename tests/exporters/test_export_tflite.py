@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -23,7 +24,7 @@ from trm_export.artifacts.tflite_micro import missing
 from trm_export.checkpoints.loading import load_model
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
-from trm_export.errors import ParityError, UsageError
+from trm_export.errors import ParityError, TargetError, UsageError
 from trm_export.exporters import export_all as set_module
 from trm_export.exporters import shared as shared_module
 from trm_export.exporters import tflite as exporter
@@ -258,6 +259,18 @@ def test_the_model_computes_as_before_after_an_export(sudoku4: TRM) -> None:
 def test_what_cannot_be_had_is_refused(sudoku4: TRM, choices: Choices, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         plan(sudoku4, probe_puzzles(sudoku4), TFLITE, choices)
+
+
+def test_a_full_folder_for_temporary_files_is_named_with_a_remedy(
+    sudoku4: TRM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(job: Any, path: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(exporter, "save_graph", full)
+    with pytest.raises(TargetError, match="cannot be written: No space .* Set TMPDIR to one with"):
+        export(sudoku4, tmp_path / "m.tflite", probe_puzzles(sudoku4), TFLITE)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("calibrated")

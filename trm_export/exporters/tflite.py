@@ -34,6 +34,7 @@ from trm_export.exporters.tflite_micro_arena import micro_document
 from trm_export.exporters.tflite_ports import with_int8_io
 from trm_export.exporters.tflite_static import quantise
 from trm_export.files import CALIBRATION, MICRO
+from trm_export.leftovers import filling
 from trm_export.model.layers import SwiGLU
 from trm_runtime.contract import StepContract
 from trm_runtime.drivers.tflite_file import append_contract
@@ -94,10 +95,10 @@ def convert(job: Job) -> bytes:
 
 def _saved(job: Job) -> Path:
     """The graph as a SavedModel."""
-    saved = job.shared.folder() / "saved_model"
-    with _split_gates(job.model.keras):
-        save_graph(job, saved)
-    return saved
+    folder = job.shared.folder()
+    with filling(folder), _split_gates(job.model.keras):
+        save_graph(job, folder / "saved_model")
+    return folder / "saved_model"
 
 
 def _converted(saved: Path, contract: StepContract) -> bytes:
