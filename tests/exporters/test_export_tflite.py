@@ -268,7 +268,7 @@ def test_a_full_folder_for_temporary_files_is_named_with_a_remedy(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     monkeypatch.setattr(exporter, "save_graph", full)
-    with pytest.raises(TargetError, match="cannot be written: No space .* Set TMPDIR to one with"):
+    with pytest.raises(TargetError, match=r"cannot be written: No space .* Set TMPDIR to one with"):
         export(sudoku4, tmp_path / "m.tflite", probe_puzzles(sudoku4), TFLITE)
     assert list(tmp_path.iterdir()) == []
 
