@@ -1,7 +1,7 @@
 """What is asked next, the present answer of each try, and the choice among the tries of a puzzle.
 
 A row is a try of a puzzle: row k * N + i is try k of puzzle i, so that without more tries it is the
-puzzle. Private to `loop`. Memory: the answers of the tries that were begun.
+puzzle. Private to `loop`. Memory: the results of as many tries of each puzzle as were begun of any.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ class Asking:
         self._abstain = None if abstain is None else check_abstain(abstain)
         self._contract, self._tokens, self._policy = contract, tokens, policy
         self._count, seq = tokens["inputs"].shape
-        rows = self._count * tries.count
-        self._answers = np.zeros((rows, seq), dtype=np.int32)
-        self.steps = np.zeros(rows, dtype=np.int32)
-        self._q_halt = np.full(rows, np.nan, dtype=np.float32)
-        self._q_continue = np.full(rows, np.nan, dtype=np.float32)
-        self._moved = np.full(rows, np.inf, dtype=np.float32)
-        self.reasons = np.full(rows, RUNNING, dtype=np.int8)
-        first = rows if tries.all_run else self._count
+        self._rows = self._count * tries.count
+        self._answers = np.zeros((0, seq), dtype=np.int32)
+        self.steps = np.zeros(0, dtype=np.int32)
+        self._q_halt = self._q_continue = self._moved = np.zeros(0, dtype=np.float32)
+        self.reasons = np.zeros(0, dtype=np.int8)
+        self._held = 0  # tries of each puzzle that these have room for
+        self._hold(1)
+        first = self._rows if tries.all_run else self._count
         self._next, self._first = 0, int(first)  # the rows that wait from the beginning
-        self._later: list[int] = []  # a heap of those that wait since: all are higher
+        self._later: list[int] = []  # a heap of those that wait since: the next of each puzzle
         self._left = np.full(self._count, first // max(self._count, 1))  # tries to be finished
         self._done = np.zeros(self._count, dtype=bool)
         self._each, self._ends = each, np.full(self._count, math.inf)  # a time of time.monotonic
@@ -74,31 +74,64 @@ class Asking:
     def take(self, most: int) -> Array:
         """(n,) int64: the next rows to begin, at most so many."""
         if self._each < math.inf:
-            return np.fromiter(islice(self._in_time(), most), dtype=np.int64)
-        rows: list[int] = []
-        first = np.arange(self._next, min(self._next + most, self._first))
-        self._next += len(first)
-        if not self._later:
-            return first
-        while self._later and len(first) + len(rows) < most:
-            row = heapq.heappop(self._later)
-            if self.reasons[row] == RUNNING:
-                rows.append(row)
-        return np.append(first, np.array(rows, dtype=np.int64))
+            found = np.fromiter(islice(self._in_time(), most), dtype=np.int64)
+        else:
+            found = np.arange(self._next, min(self._next + most, self._first))
+            self._next += len(found)
+            if self._later:
+                again = islice(self._again(), most - len(found))
+                found = np.append(found, np.fromiter(again, dtype=np.int64))
+        if self._held < self.tries.count and len(found):
+            self._hold(int(self.numbers(found).max()) + 1)
+        return found
+
+    def _hold(self, tries: int) -> None:
+        """Makes room for the results of so many tries; more than there are at least double it."""
+        if tries <= self._held:
+            return
+        held = min(max(tries, 2 * self._held), self.tries.count)
+        more = (held - self._held) * self._count
+        self._held = held
+
+        def longer(array: Array, value: float) -> Array:
+            new = np.full((more, *array.shape[1:]), value, dtype=array.dtype)
+            return np.concatenate([array, new])
+
+        self._answers, self.steps = longer(self._answers, 0), longer(self.steps, 0)
+        self._q_halt = longer(self._q_halt, np.nan)
+        self._q_continue = longer(self._q_continue, np.nan)
+        self._moved = longer(self._moved, np.inf)
+        self.reasons = longer(self.reasons, RUNNING)
+
+    def _again(self) -> Iterator[int]:
+        """The next rows of puzzles that are asked again."""
+        while self._later:
+            row = self._later[0]
+            over, following = self._is_over(row % self._count), row + self._count
+            if over or following >= self._rows:
+                heapq.heappop(self._later)
+            else:
+                heapq.heapreplace(self._later, following)
+            if not over:
+                yield row
+
+    def _is_over(self, puzzle: int) -> bool:
+        """Whether a puzzle gets no other try."""
+        return bool(self._done[puzzle] or self._late[puzzle])
 
     def _in_time(self) -> Iterator[int]:
         """The next rows, those of begun puzzles first; puzzles without time left get no other."""
-        while self._later or self._next < self._first:
-            row: int = heapq.heappop(self._later) if self._later else self._following()
-            now, puzzle = time.monotonic(), row % self._count
-            if self.reasons[row] != RUNNING:
+        while (row := next(self._again(), None)) is not None or self._next < self._first:
+            row = self._following() if row is None else row
+            now, (number, puzzle) = time.monotonic(), divmod(row, self._count)
+            if self._ends[puzzle] > now:
+                self._ends[puzzle] = min(self._ends[puzzle], now + self._each)
+                yield row
                 continue
-            if self._ends[puzzle] <= now:
-                self._late[puzzle], self.reasons[row] = True, _CANCELLED
-                self._left[puzzle] -= 1
-                continue
-            self._ends[puzzle] = min(self._ends[puzzle], now + self._each)
-            yield row
+            self._late[puzzle] = True
+            self._left[puzzle] -= self.tries.count - number
+            if self.tries.all_run:
+                self._next = (puzzle + 1) * self.tries.count
 
     def _following(self) -> int:
         """The next of the rows that wait from the beginning; all tries of a puzzle together."""
@@ -188,8 +221,7 @@ class Asking:
 
     def _ask_again(self, puzzle: int) -> None:
         self._left[puzzle] = self.tries.count - 1
-        for number in range(1, self.tries.count):
-            heapq.heappush(self._later, number * self._count + puzzle)
+        heapq.heappush(self._later, self._count + puzzle)
 
     def _settled(self, done: Mapping[int, int], rows: int) -> Array:
         found = np.zeros(rows, dtype=bool)
@@ -252,7 +284,7 @@ class Asking:
 
     def _solution(self, puzzles: Array, stopped: str | None = None) -> Solution:
         """Of these puzzles, among whose tries one is chosen."""
-        table = np.arange(self.tries.count)[:, None] * self._count + puzzles  # (K, n) rows
+        table = np.arange(self._held)[:, None] * self._count + puzzles  # (K, n) rows
         chosen = self._chosen(table)
         own = table[chosen, np.arange(len(puzzles))]
         steps = self.steps[table]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -332,6 +333,23 @@ def test_what_is_counted_at_the_end_is_what_was_begun(monkeypatch: pytest.Monkey
     np.testing.assert_array_equal(many.tries, few.tries)
     np.testing.assert_array_equal(many.agreement, few.agreement)
     assert len(compared) < 20
+
+
+@pytest.mark.parametrize("choose", ["score", "vote"])
+@pytest.mark.parametrize("calls", [0, 40])
+def test_memory_is_of_the_tries_that_were_begun(choose: str, calls: int) -> None:
+    """Those of a forged request are thousands of millions."""
+    left = iter(range(calls, -1, -1))
+    tracemalloc.start()
+    got = solve(
+        FakeRunner(contract_with()), make_puzzles(2000), vary="noise", halt=1e9, max_steps=1,
+        tries=1 << 16, choose=choose, deadline=None if calls else 0.0, batch_size=2000,
+        on_step=lambda _: next(left) > 0,
+    )  # fmt: skip
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(got.tries, calls + 1 if calls else 0)
+    assert peak < 60_000_000
 
 
 def clocked(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> FakeRunner:
