@@ -327,6 +327,16 @@ def test_gates_tell_by_how_much(document: dict[str, Any]) -> None:
     assert document["files"][1]["result"]["passed"] is False
 
 
+def test_gates_of_ones_own_are_written_as_they_were_given(tmp_path: Path) -> None:
+    gate = Gates(cosine=0.999999999, relative_l2=1.23456789e-9)
+    file = reports.judged(tmp_path / "m.onnx", reports.golden(), reports.mistaken, gates=gate)
+    (found,) = reports.written(reports.golden(), [file])["files"]
+    limits = found["result"]["gates"]
+    assert (limits["cosine"], limits["relative_l2"]) == (gate.cosine, gate.relative_l2)
+    rows = {name: row for name, *row in gates(found["result"])}
+    assert rows["forced cosine"][0] == "\N{GREATER-THAN OR EQUAL TO} 0.999999999"
+
+
 def told(task_name: str) -> dict[str, Any]:
     task = get_task(task_name)
     puzzle = task.puzzles("test", count=1)

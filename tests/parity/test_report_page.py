@@ -60,8 +60,12 @@ def test_the_page_begins_with_the_file_to_ship(passing: dict[str, Any], tmp_path
         "a step on this machine, 2026-11-28."
     )
     head, doubt = "only after a check on more puzzles", recommendation(passing).doubt
-    assert f"✓ PASSED Ship b.onnx {head}: {sentence} {passing['verdict']} {doubt}" in page.text
-    assert f"**Ship b.onnx {head}: {sentence}**\n\n{doubt}\n" in markdown.replace("\\", "")
+    measure = recommendation(passing).measure
+    told = f"{doubt} {measure}"
+    assert f"✓ PASSED Ship b.onnx {head}: {sentence} {told} {passing['verdict']}" in page.text
+    assert ("code", {}) in page.tags
+    told = f"{doubt}\n\n```\n{measure}\n```"
+    assert f"**Ship b.onnx {head}: {sentence}**\n\n{told}\n" in markdown.replace("\\", "")
     rule = "The rule: the smallest file that passes all its gates. Speed does not decide"
     fastest = "The fastest that passes is large.onnx: 5.00 ms a step, 3.00 MB."
     for words in (rule, fastest, "This machine: a chip, 2 cores."):
@@ -70,24 +74,25 @@ def test_the_page_begins_with_the_file_to_ship(passing: dict[str, Any], tmp_path
 
 
 def test_too_few_puzzles_are_named_with_the_command_for_enough(passing: dict[str, Any]) -> None:
-    assert recommendation(passing).doubt == (
-        "12 puzzles cannot show that: the difference from the model is known to "
+    found = recommendation(passing)
+    assert found.doubt == (
+        "12 puzzles are too few: the difference from the model is known to "
         "\N{PLUS-MINUS SIGN}14.0 points, and a loss of 0.5 is to be excluded. That needs about 390 "
-        "puzzles. Measure more: trm-export parity toy.keras good.onnx bad.tflite --report r.html "
-        "--count 390"
+        "puzzles. Measure more:"
+    )
+    assert found.measure == (
+        "trm-export parity toy.keras good.onnx bad.tflite --report r.html --count 390"
     )
     again = passing | {"command": "trm-export parity m.keras --count=16 b.onnx --force"}
-    assert recommendation(again).doubt.endswith(
-        "Measure more: trm-export parity m.keras b.onnx --count 390"
-    )
+    assert recommendation(again).measure == "trm-export parity m.keras b.onnx --count 390"
     own = passing | {"command": "trm-export parity m.keras b.onnx --puzzles own.csv"}
-    assert "--count" not in recommendation(own).doubt
+    assert recommendation(own).measure == ""
     assert "The puzzles that were given are no more" in recommendation(own).doubt
     some = passing | {"command": own["command"] + " --count 12"}
-    assert recommendation(some).doubt.endswith("--puzzles own.csv --count 390")
+    assert recommendation(some).measure.endswith("--puzzles own.csv --count 390")
     golden = passing | {"command": "trm-export parity m.keras b.onnx --golden g.npz"}
-    assert "--count 390" in recommendation(golden).doubt
-    assert "b.onnx" not in recommendation(golden).doubt
+    assert recommendation(golden).measure == "trm-export reference ... --count 390"
+    assert recommendation(golden).doubt.endswith("Record a reference of more:")
 
 
 @pytest.mark.parametrize(
@@ -106,7 +111,7 @@ def test_how_many_puzzles_are_enough(
 def test_without_labels_settled_answers_are_counted(tmp_path: Path) -> None:
     found = reports.document(tmp_path, labels=False)
     settled = found["files"][0]["result"]["decisions"]["settled"]
-    assert recommendation(found).doubt.startswith(f"{settled} puzzles cannot show that: ")
+    assert recommendation(found).doubt.startswith(f"{settled} puzzles are too few: ")
 
 
 def test_only_a_file_that_passes_is_shipped(document: dict[str, Any], tmp_path: Path) -> None:

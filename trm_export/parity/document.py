@@ -289,7 +289,7 @@ def file_names(files: Sequence[JudgedFile]) -> list[str]:
 
 
 def _file(file: JudgedFile, name: str) -> ReportedFile:
-    contract = file.contract
+    contract, result = file.contract, plain(file.result.to_json())
     found: ReportedFile = {
         "file": name,
         "precision": contract.precision,
@@ -301,7 +301,7 @@ def _file(file: JudgedFile, name: str) -> ReportedFile:
         "halt": plain(contract.halt),
         "clipping": file.clipping,
         "cost": _short(plain(file.cost)),
-        "result": _short(plain(file.result.to_json())),
+        "result": _short(result) | {"gates": result["gates"]},  # those of the user are exact
         "device": plain(file.device),
     }
     found.update(_short(plain(two_hops(file))))

@@ -28,13 +28,15 @@ _LOSS = 0.01  # share of puzzles, the loss to exclude where no gate has one
 class Recommendation:
     """The file to ship and its facts; without a `name`, `facts` is why there is none.
 
-    `doubt`: why the puzzles are too few for that, and the command for more; empty if they are not.
+    `doubt`: why the puzzles are too few for that; empty if they are not. `measure`: the command for
+    more of them; empty if there is none.
     """
 
     name: str
     facts: str
     reasons: tuple[str, ...]
     doubt: str = ""
+    measure: str = ""
 
 
 def recommendation(document: Document) -> Recommendation:
@@ -47,7 +49,7 @@ def recommendation(document: Document) -> Recommendation:
     best = min(passing, key=lambda file: (file["bytes"], _step_ms(file), file["file"]))
     facts = ", ".join(_facts(document, best))
     reasons = tuple(_reasons(document, passing, best))
-    return Recommendation(clean(best["file"]), facts, reasons, _doubt(document, best))
+    return Recommendation(clean(best["file"]), facts, reasons, *_doubt(document, best))
 
 
 def difference(score: Mapping[str, Any]) -> tuple[float, tuple[float, float]]:
@@ -57,21 +59,25 @@ def difference(score: Mapping[str, Any]) -> tuple[float, tuple[float, float]]:
     return 100 * (won - lost) / n, (100 * low, 100 * high)
 
 
-def _doubt(document: Document, file: File) -> str:
-    """Too few puzzles: the interval of the difference is wider than the loss that is allowed."""
+def _doubt(document: Document, file: File) -> tuple[str, str]:
+    """Too few puzzles: the interval of the difference is wider than the loss that is allowed.
+
+    And the command for more.
+    """
     lost, won, n = _pairs(file["result"])
     allowed = file["result"]["gates"]["exact_drop"] or _LOSS
     low, high = paired_interval(lost, won, n)
     half = (high - low) / 2
     if half <= allowed:
-        return ""
+        return "", ""
     needed = max(_enough(lost, won, n, allowed), n + 1)
+    remedy, command = _measure(document, needed)
+    are = "is" if n == 1 else "are"
     return (
-        f"{counted(n, 'puzzle')} cannot show that: the difference from the model is known to "
+        f"{counted(n, 'puzzle')} {are} too few: the difference from the model is known to "
         f"\N{PLUS-MINUS SIGN}{100 * half:.1f} points, and a loss of {100 * allowed:g} is to be "
-        f"excluded. That needs about {counted(needed, 'puzzle')}. "
-        f"{_measure(document, needed)}"
-    )
+        f"excluded. That needs about {counted(needed, 'puzzle')}. {remedy}"
+    ), command
 
 
 def _pairs(result: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -94,16 +100,16 @@ def _enough(lost: int, won: int, n: int, allowed: float) -> int:
     return -(-least // step) * step
 
 
-def _measure(document: Document, puzzles: int) -> str:
-    """How to compare more puzzles, from the command of the report."""
+def _measure(document: Document, puzzles: int) -> tuple[str, str]:
+    """How to compare more puzzles, and the command for it, from that of the report."""
     command, compared = document["command"], document["reference"]["puzzles"]
     asked = re.search(r" --count[ =](\d+)\b", command)
     if " --puzzles" in command and compared < (int(asked[1]) if asked else COUNT):
-        return "The puzzles that were given are no more: add some, or drop --puzzles."
+        return "The puzzles that were given are no more: add some, or drop --puzzles.", ""
     if re.search(r" --golden\b", command):
-        return f"Record a reference of more: trm-export reference ... --count {puzzles}"
+        return "Record a reference of more:", f"trm-export reference ... --count {puzzles}"
     same = re.sub(r" --(count[ =]\d+|force)\b", "", command)
-    return f"Measure more: {clean(same)} --count {puzzles}"
+    return "Measure more:", f"{clean(same)} --count {puzzles}"
 
 
 def _passes(file: File) -> bool:

@@ -54,7 +54,7 @@ def device_table(document: Document) -> Table | None:
     files = [file for file in by_size(document) if file.get("device")]
     if not files:
         return None
-    heads = ("file", "flash", "RAM", "of it", "M MACs a step", "M MACs a puzzle", "at most")
+    heads = ("file", "flash", "RAM", "M MACs a step", "M MACs a puzzle", "at most", "RAM holds")
     note = (
         "Bytes and multiply-accumulates for one puzzle at a time. Flash is the file, without an "
         "interpreter and what that allocates for itself. A puzzle: at the mean steps of the file "
@@ -76,8 +76,8 @@ def _device_row(file: Mapping[str, Any]) -> tuple[str, ...]:
         clean(file["file"]),
         f"{device['flash']:,}",
         "-" if ram is None else f"{ram:,}",
-        clean("; ".join(parts)),
         *(map(_millions, (macs, mean, device["macs_puzzle"]))),
+        clean("; ".join(parts)),
     )
 
 
@@ -184,7 +184,7 @@ def gates(result: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     if (least := limits["cosine"]) is not None:
         cosines = [error["cosine"] for error in floats]
         lowest = None if None in cosines else min(cosines, default=None)
-        yield "forced cosine", f"≥ {least:g}", *_closer(floats, lowest, least)
+        yield "forced cosine", f"≥ {least:.12g}", *_closer(floats, lowest, least)
     if d is not None and d["settled"]:
         for gate, name in (("answers", "answers"), ("halting_steps", "steps")):
             if (least := limits[gate]) is not None:
