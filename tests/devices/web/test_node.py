@@ -113,6 +113,15 @@ def bare(tmp_path: Path) -> Path:
         ("serve-browser.mjs m.onnx --browser b", 3, "run npm install onnxruntime-web."),
         ("serve-browser.mjs m.tflite --browser b", 3, "run npm install @litertjs/core."),
         ("serve-browser.mjs missing --browser b", 4, "no such file"),
+        *(
+            (f"{server} m.onnx --threads {word}", 2, "--threads: expected 1 or more")
+            for server in ("serve.mjs", "serve-browser.mjs")
+            for word in ("x", "0", "1.5")
+        ),
+        *(
+            (f"serve-browser.mjs m.onnx --port {word}", 2, "--port: expected 0 to 65535")
+            for word in ("80x", "65536", "1.5")
+        ),
     ],
 )
 def test_what_is_missing_is_named_with_its_remedy(
