@@ -44,6 +44,15 @@ export interface StepContract {
   alphabet: string[] | null;
   num_puzzle_identifiers: number | null;
   puzzle_table_sha256?: string | null;
+  /** Coefficients of the probability that an answer is right; this package does not use them. */
+  confidence?: {
+    bias: number;
+    score: number;
+    moved: number;
+    agreement: number;
+    puzzles: number;
+    tries: number;
+  } | null;
   symmetries?: { positions: number[][]; tokens: number[][] } | null;
 }
 
@@ -114,7 +123,7 @@ export class TrmError extends Error {
 
 export const STOP_REASONS: readonly StopReason[];
 
-/** A runner of an ONNX file; `ort` is the module onnxruntime-web. */
+/** A runner of an ONNX file; `ort` is the module onnxruntime-web, `options` are its session options. */
 export function openOnnx(ort: object, bytes: Uint8Array, options?: object): Promise<Runner>;
 
 /** A runner of a TFLite file; `litert` is the module @litertjs/core, after its `loadLiteRt`. */
