@@ -124,10 +124,18 @@ export class TrmError extends Error {
 export const STOP_REASONS: readonly StopReason[];
 
 /** A runner of an ONNX file; `ort` is the module onnxruntime-web, `options` are its session options. */
-export function openOnnx(ort: object, bytes: Uint8Array, options?: object): Promise<Runner>;
+export function openOnnx(ort: object, file: Uint8Array | ArrayBuffer, options?: object): Promise<Runner>;
 
-/** A runner of a TFLite file; `litert` is the module @litertjs/core, after its `loadLiteRt`. */
-export function openLitert(litert: object, bytes: Uint8Array, options?: object, version?: string): Promise<Runner>;
+/**
+ * A runner of a TFLite file; `litert` is the module @litertjs/core, after its `loadLiteRt`. `options` are
+ * those of `loadAndCompile`.
+ */
+export function openLitert(
+  litert: object,
+  file: Uint8Array | ArrayBuffer,
+  options?: object,
+  version?: string,
+): Promise<Runner>;
 
 /** Solve N puzzles; `puzzles` has a tensor of N rows for every input of the contract. */
 export function solve(runner: Runner, puzzles: Tensors, options?: SolveOptions): Promise<Solution>;
@@ -138,9 +146,9 @@ export function step(runner: Runner, inputs: Tensors, carry: Tensors): Promise<S
 /** The carry before the first call. */
 export function startCarry(contract: StepContract, rows: number): Tensors;
 
-/** The text of the contract in a file, whose checksum is right; and the file's format. */
-export function contractText(bytes: Uint8Array): string;
-export function formatOf(bytes: Uint8Array): "onnx" | "tflite";
+/** The text of the contract in a file, whose checksum is right; and the file's format, or an error. */
+export function contractText(file: Uint8Array | ArrayBuffer): string;
+export function formatOf(file: Uint8Array | ArrayBuffer): "onnx" | "tflite";
 
 /** The contract in a JSON text, which keeps every rule. */
 export function parseContract(text: string): StepContract;

@@ -4,7 +4,7 @@
 
 import { parseContract } from "./contract.js";
 import { firstLine, TrmError } from "./errors.js";
-import { contractText, formatOf } from "./file.js";
+import { bytesOf, contractText, formatOf } from "./file.js";
 import { checkEngine, named } from "./tensors.js";
 
 const KNOWN = ["float32", "int32"]; // dtypes that LiteRT.js takes
@@ -14,8 +14,9 @@ const KNOWN = ["float32", "int32"]; // dtypes that LiteRT.js takes
  * `trm-export tflite --ports int32` writes (a loop has no others). `options` are those of
  * `litert.loadAndCompile`, `version` is that of the engine.
  */
-export async function openLitert(litert, bytes, options = {}, version = "") {
-  if (formatOf(bytes) !== "tflite") throw new TrmError("This is no TFLite file; use openOnnx.");
+export async function openLitert(litert, file, options = {}, version = "") {
+  const bytes = bytesOf(file);
+  if (formatOf(bytes) !== "tflite") throw new TrmError("This is an ONNX file; use openOnnx.");
   const contract = parseContract(contractText(bytes));
   refuseTypes(contract);
   const model = await compiled(litert, bytes, { accelerator: "wasm", ...options });

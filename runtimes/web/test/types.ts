@@ -17,7 +17,7 @@ export async function boards(bytes: Uint8Array, text: string): Promise<string[]>
   return reasons.map((_, i) => textOf(runner.contract, found.answers.data.subarray(i * cells, (i + 1) * cells)));
 }
 
-export async function once(bytes: Uint8Array): Promise<number> {
+export async function once(bytes: ArrayBuffer): Promise<number> {
   const runner = await openLitert(litert, bytes, { accelerator: "wasm" }, "2.5.3");
   const carry = startCarry(runner.contract, 1);
   try {

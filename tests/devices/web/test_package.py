@@ -57,8 +57,8 @@ def test_the_package_solves_the_puzzles_of_its_readme(
     example = re.findall(r"```js\n(.*?)```", readme, re.DOTALL)[0]
     file = json.dumps(str(exported("sudoku4.onnx")))
     example = example.replace(
-        'new Uint8Array(await (await fetch("sudoku4.onnx")).arrayBuffer())',
-        f'(await import("node:fs")).readFileSync({file})',
+        'await (await fetch("sudoku4.onnx")).arrayBuffer()',
+        f'Uint8Array.from((await import("node:fs")).readFileSync({file})).buffer',
     )
     modules = installed / "node_modules"
     for name in ("onnxruntime-web", "onnxruntime-common", "@types", "protobufjs", "long"):
