@@ -128,7 +128,7 @@ export function openOnnx(ort: object, file: Uint8Array | ArrayBuffer, options?: 
 
 /**
  * A runner of a TFLite file; `litert` is the module @litertjs/core, after its `loadLiteRt`. `options` are
- * those of `loadAndCompile`.
+ * those of `loadAndCompile`; an accelerator other than "wasm" may need `loadLiteRt(path, { jspi: true })`.
  */
 export function openLitert(
   litert: object,

@@ -16,7 +16,12 @@ export async function openOnnx(ort, file, options = {}) {
   if (formatOf(bytes) !== "onnx") throw new TrmError("This is a TFLite file; use openLitert.");
   const contract = parseContract(contractText(bytes));
   const session = await created(ort, bytes, { executionProviders: ["wasm"], ...options });
-  checkEngine(contract, described(session.inputMetadata), described(session.outputMetadata));
+  try {
+    checkEngine(contract, described(session.inputMetadata), described(session.outputMetadata));
+  } catch (error) {
+    await session.release();
+    throw error;
+  }
   const call = async (inputs, carry) => {
     const feeds = Object.entries({ ...inputs, ...carry }).map(([name, { dtype, data, shape }]) => [
       name,
