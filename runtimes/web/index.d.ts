@@ -44,6 +44,15 @@ export interface StepContract {
   alphabet: string[] | null;
   num_puzzle_identifiers: number | null;
   puzzle_table_sha256?: string | null;
+  /** Coefficients of the probability that an answer is right; this package does not use them. */
+  confidence?: {
+    bias: number;
+    score: number;
+    moved: number;
+    agreement: number;
+    puzzles: number;
+    tries: number;
+  } | null;
   symmetries?: { positions: number[][]; tokens: number[][] } | null;
 }
 
@@ -114,11 +123,19 @@ export class TrmError extends Error {
 
 export const STOP_REASONS: readonly StopReason[];
 
-/** A runner of an ONNX file; `ort` is the module onnxruntime-web. */
-export function openOnnx(ort: object, bytes: Uint8Array, options?: object): Promise<Runner>;
+/** A runner of an ONNX file; `ort` is the module onnxruntime-web, `options` are its session options. */
+export function openOnnx(ort: object, file: Uint8Array | ArrayBuffer, options?: object): Promise<Runner>;
 
-/** A runner of a TFLite file; `litert` is the module @litertjs/core, after its `loadLiteRt`. */
-export function openLitert(litert: object, bytes: Uint8Array, options?: object, version?: string): Promise<Runner>;
+/**
+ * A runner of a TFLite file; `litert` is the module @litertjs/core, after its `loadLiteRt`. `options` are
+ * those of `loadAndCompile`; an accelerator other than "wasm" may need `loadLiteRt(path, { jspi: true })`.
+ */
+export function openLitert(
+  litert: object,
+  file: Uint8Array | ArrayBuffer,
+  options?: object,
+  version?: string,
+): Promise<Runner>;
 
 /** Solve N puzzles; `puzzles` has a tensor of N rows for every input of the contract. */
 export function solve(runner: Runner, puzzles: Tensors, options?: SolveOptions): Promise<Solution>;
@@ -129,9 +146,9 @@ export function step(runner: Runner, inputs: Tensors, carry: Tensors): Promise<S
 /** The carry before the first call. */
 export function startCarry(contract: StepContract, rows: number): Tensors;
 
-/** The text of the contract in a file, whose checksum is right; and the file's format. */
-export function contractText(bytes: Uint8Array): string;
-export function formatOf(bytes: Uint8Array): "onnx" | "tflite";
+/** The text of the contract in a file, whose checksum is right; and the file's format, or an error. */
+export function contractText(file: Uint8Array | ArrayBuffer): string;
+export function formatOf(file: Uint8Array | ArrayBuffer): "onnx" | "tflite";
 
 /** The contract in a JSON text, which keeps every rule. */
 export function parseContract(text: string): StepContract;

@@ -45,15 +45,27 @@ async function write(bytes) {
 function options() {
   try {
     const { values, positionals } = parseArgs({ allowPositionals: true, options: OPTIONS });
+    const { threads, port } = values;
     if (positionals.length !== 1) throw new Error("Expected one model.");
-    return { ...values, model: positionals[0], bytes: readFileSync(positionals[0]) };
+    if (!/^[1-9]\d*$/.test(threads)) throw new Error(`--threads: expected 1 or more, got ${threads}.`);
+    if (!/^\d{1,5}$/.test(port) || port > 65535) throw new Error(`--port: expected 0 to 65535, got ${port}.`);
+    return { ...values, model: positionals[0] };
   } catch (error) {
-    throw new TrmError(`${error.message} ${USAGE}`, error.code === "ENOENT" ? 4 : 2);
+    throw new TrmError(`${error.message} ${USAGE}`, 2);
+  }
+}
+
+function read(model) {
+  try {
+    return readFileSync(model);
+  } catch (error) {
+    throw new TrmError(`${model}: cannot be read: ${error.message}`);
   }
 }
 
 /** Ends with the exit code of the bridge: 0, or that of what went wrong in it. */
-function bridge({ model, bytes, threads, host, port, key, browser }) {
+function bridge({ model, threads, host, port, key, browser }) {
+  const bytes = read(model);
   needed(formatOf(bytes));
   const { promise, resolve, reject } = Promise.withResolvers?.() ?? resolvers();
   const driver = `${meta.name} ${meta.version}`;

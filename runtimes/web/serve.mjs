@@ -23,22 +23,27 @@ async function write(bytes) {
   if (!process.stdout.write(bytes)) await once(process.stdout, "drain");
 }
 
-async function open() {
-  let options;
+function options() {
   try {
-    options = parseArgs({ allowPositionals: true, options: { threads: { type: "string", default: "1" } } });
+    const options = { threads: { type: "string", default: "1" } };
+    const { values, positionals } = parseArgs({ allowPositionals: true, options });
+    const { threads } = values;
+    if (positionals.length !== 1) throw new Error("Expected one model.");
+    if (!/^[1-9]\d*$/.test(threads)) throw new Error(`--threads: expected 1 or more, got ${threads}.`);
+    return { model: positionals[0], threads: Number(threads) };
   } catch (error) {
     throw new TrmError(`${error.message} ${USAGE}`, 2);
   }
-  const { values, positionals } = options;
-  const threads = Number(values.threads);
-  if (positionals.length !== 1 || !Number.isInteger(threads) || threads < 1) throw new TrmError(USAGE, 2);
-  const bytes = await readFile(positionals[0]).catch((error) => {
-    throw new TrmError(`${positionals[0]}: cannot be read: ${error.message}`);
+}
+
+async function open() {
+  const { model, threads } = options();
+  const bytes = await readFile(model).catch((error) => {
+    throw new TrmError(`${model}: cannot be read: ${error.message}`);
   });
   if (formatOf(bytes) === "tflite") {
     throw new TrmError(
-      `${positionals[0]}: a TFLite file, which runs in browsers only; use serve-browser.mjs, or export ONNX.`,
+      `${model}: a TFLite file, which runs in browsers only; use serve-browser.mjs, or export ONNX.`,
     );
   }
   needed("onnx");

@@ -7,6 +7,7 @@ import { sha256 } from "./sha256.js";
 const MOST = 1 << 20; // bytes of a contract, and of the directory of an archive
 const SEAL = latin("\x72\x53\x0a\x0ftrm_file.sha256\x12\x40");
 const DIGITS = 64;
+const VERSION_TAG = 8;
 
 // Messages of onnx.proto that can hold a tensor: field number to message.
 const INNER = {
@@ -21,13 +22,24 @@ const INNER = {
 };
 const [EXTERNAL_DATA, DATA_LOCATION, METADATA] = [13, 14, 14];
 
-/** "tflite" or "onnx", by the letters at offset 4. */
-export function formatOf(bytes) {
-  return text(bytes.subarray(4, 8)) === "TFL3" ? "tflite" : "onnx";
+/** The bytes of a file, which may be in an ArrayBuffer. */
+export function bytesOf(file) {
+  if (ArrayBuffer.isView(file)) return new Uint8Array(file.buffer, file.byteOffset, file.byteLength);
+  if (file instanceof ArrayBuffer) return new Uint8Array(file);
+  throw new TrmError("Expected the bytes of a file, in a Uint8Array or an ArrayBuffer.", 2);
+}
+
+/** "tflite" by the letters at offset 4, "onnx" by its first field, the version; refuses what is neither. */
+export function formatOf(file) {
+  const bytes = bytesOf(file);
+  if (text(bytes.subarray(4, 8)) === "TFL3") return "tflite";
+  if (bytes[0] === VERSION_TAG) return "onnx";
+  throw new TrmError("This is neither an ONNX nor a TFLite file.");
 }
 
 /** The text of the contract in a file, whose checksum is right. */
-export function contractText(bytes) {
+export function contractText(file) {
+  const bytes = bytesOf(file);
   const found = formatOf(bytes) === "tflite" ? ofTflite(bytes) : ofOnnx(bytes);
   if (!found) throw new TrmError("The file has no step contract; export it with trm-export.");
   if (found.length > MOST) throw new TrmError(`The step contract has more than ${MOST} bytes.`);

@@ -15,6 +15,7 @@ export const STOP_REASONS = ["halted", "max_steps", "deadline", "cancelled", "no
 
 /** One ACT step: a call, or the passes of a block. Checks what goes in and what comes out. */
 export async function step(runner, inputs, carry) {
+  refuseMissing({ runner, inputs, carry });
   const { contract } = runner;
   tensors.checkStepCall(contract, inputs, carry);
   let result = { carry: { ...carry } };
@@ -41,6 +42,7 @@ export async function step(runner, inputs, carry) {
  * states of deviation `sigma`, or both (`vary`), drawn from `seed`. `choose` is "score", "first" or "vote".
  */
 export async function solve(runner, puzzles, options = {}) {
+  refuseMissing({ runner, puzzles, options });
   const { contract } = runner;
   refuseUnknown(options);
   const { halt = "learned", maxSteps = contract.max_steps, slots = contract.batch ?? 64 } = options;
@@ -57,6 +59,12 @@ export async function solve(runner, puzzles, options = {}) {
     if ((await onStep?.(event)) === false) return rollout.solution("cancelled");
     rollout.refill();
   }
+}
+
+/** Refuses arguments that are no objects, such as forgotten ones. */
+function refuseMissing(given) {
+  const found = Object.entries(given).find(([, value]) => typeof value !== "object" || value === null);
+  if (found) throw new TrmError(`${found[0]}: expected an object, got ${found[1] === null ? null : typeof found[1]}.`, 2);
 }
 
 /** An option that does nothing would be taken for one that does. */

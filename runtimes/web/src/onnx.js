@@ -3,7 +3,7 @@
 
 import { parseContract } from "./contract.js";
 import { firstLine, TrmError } from "./errors.js";
-import { contractText, formatOf } from "./file.js";
+import { bytesOf, contractText, formatOf } from "./file.js";
 import { checkEngine, named } from "./tensors.js";
 
 /**
@@ -11,11 +11,17 @@ import { checkEngine, named } from "./tensors.js";
  *
  * Refuses a damaged file before the engine sees it, and one whose graph differs from its contract.
  */
-export async function openOnnx(ort, bytes, options = {}) {
+export async function openOnnx(ort, file, options = {}) {
+  const bytes = bytesOf(file);
   if (formatOf(bytes) !== "onnx") throw new TrmError("This is a TFLite file; use openLitert.");
   const contract = parseContract(contractText(bytes));
   const session = await created(ort, bytes, { executionProviders: ["wasm"], ...options });
-  checkEngine(contract, described(session.inputMetadata), described(session.outputMetadata));
+  try {
+    checkEngine(contract, described(session.inputMetadata), described(session.outputMetadata));
+  } catch (error) {
+    await session.release();
+    throw error;
+  }
   const call = async (inputs, carry) => {
     const feeds = Object.entries({ ...inputs, ...carry }).map(([name, { dtype, data, shape }]) => [
       name,

@@ -142,13 +142,14 @@ function shapeProblems(role, specs, tensors, rows) {
   for (const spec of specs) {
     const found = Object.hasOwn(tensors, spec.name) ? tensors[spec.name] : undefined;
     const wanted = [rows, ...spec.shape.slice(1)];
+    const [array, size] = [ARRAYS[spec.dtype], rows * rowSize(spec)];
     const refuse = (text) => problems.push(`${role} ${spec.name}: ${text}`);
     if (!found) refuse("missing");
-    else if (found.dtype !== spec.dtype || !(found.data instanceof ARRAYS[spec.dtype])) {
-      refuse(`expected dtype ${spec.dtype}, got ${found.dtype}`);
-    } else if (String(found.shape) !== String(wanted) || found.data.length !== rows * rowSize(spec)) {
-      refuse(`expected shape (${wanted}), got (${found.shape})`);
-    }
+    else if (found.dtype !== spec.dtype) refuse(`expected dtype ${spec.dtype}, got ${found.dtype}`);
+    else if (!(found.data instanceof array)) {
+      refuse(`expected data of type ${array.name}, got ${found.data?.constructor?.name ?? found.data}`);
+    } else if (String(found.shape) !== String(wanted)) refuse(`expected shape (${wanted}), got (${found.shape})`);
+    else if (found.data.length !== size) refuse(`expected ${size} elements, got ${found.data.length}`);
   }
   return problems;
 }

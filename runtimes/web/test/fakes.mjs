@@ -1,4 +1,6 @@
-// A contract, and a runner that computes what a test can predict.
+// A contract, files with one, and a runner and an engine that compute what a test can predict.
+
+import { createHash } from "node:crypto";
 
 const spec = (name, dtype, shape) => ({ name, dtype, shape });
 const carried = (name, dtype, shape, fill) => ({ ...spec(name, dtype, shape), next: `${name}_next`, fill });
@@ -81,4 +83,93 @@ export function fakeRunner(contract) {
 /** Puzzles as a tensor. */
 export function boards(...rows) {
   return { inputs: { dtype: "int32", shape: [rows.length, 4], data: Int32Array.from(rows.flat()) } };
+}
+
+const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
+const lengthOf = ({ length }) => (length < 128 ? [length] : [128 | (length & 127), length >> 7]);
+
+/** A field of a protobuf message, and an entry of the metadata of an ONNX file. */
+export const field = (number, bytes) => [8 * number + 2, ...lengthOf(bytes), ...bytes];
+export const entry = (key, value) => field(14, [...field(1, Buffer.from(key)), ...field(2, Buffer.from(value))]);
+
+/** An ONNX file with these fields and a right checksum. */
+export function sealed(...fields) {
+  const body = Buffer.from([8, 10, ...fields.flat()]);
+  return Buffer.concat([body, Buffer.from(entry("trm_file.sha256", sha256(body)))]);
+}
+
+/** A TFLite file with a contract and a right checksum, and without a graph. */
+export function tfliteFile(contract) {
+  let file = Buffer.from("\0\0\0\0TFL3");
+  const directory = [];
+  const add = (name, written) => {
+    const [local, listed] = [Buffer.alloc(30), Buffer.alloc(46)];
+    local.writeUInt16LE(name.length, 26);
+    listed.writeUInt32LE(written.length, 24);
+    listed.writeUInt16LE(name.length, 28);
+    listed.writeUInt32LE(file.length, 42);
+    file = Buffer.concat([file, local, Buffer.from(name + written)]);
+    directory.push(listed, Buffer.from(name));
+  };
+  add("trm_contract.json", JSON.stringify(contract));
+  add("trm_file.sha256", sha256(file));
+  const [entries, end] = [Buffer.concat(directory), Buffer.alloc(22)];
+  end.writeUInt32LE(0x06054b50, 0);
+  end.writeUInt16LE(2, 10);
+  end.writeUInt32LE(entries.length, 12);
+  end.writeUInt32LE(file.length, 16);
+  return Buffer.concat([file, entries, end]);
+}
+
+/** The module onnxruntime-web; `held` has the sessions that are open. */
+export function fakeOrt(metadata) {
+  const held = new Set();
+  const create = async () => {
+    const session = { ...metadata, release: async () => held.delete(session) };
+    held.add(session);
+    return session;
+  };
+  return { env: { versions: { web: "1" } }, InferenceSession: { create }, held };
+}
+
+/** The module @litertjs/core; `held` has the models and tensors that are not deleted.
+ *
+ * With another accelerator than wasm the tensors of a step can only be read as they are in 2.5.3,
+ * asynchronously. `change` may put something else in the place of the signature. */
+export function fakeLitert(contract, change = (signature) => signature) {
+  const held = new Set();
+  const keep = (made) => {
+    held.add(made);
+    return Object.assign(made, { delete: () => held.delete(made) });
+  };
+  class Tensor {
+    constructor(data, shape, onDevice = false) {
+      keep(Object.assign(this, { array: data, shape, onDevice }));
+    }
+    async data() {
+      return this.array.slice();
+    }
+    toTypedArray() {
+      if (this.onDevice) throw new Error("Cannot convert a Tensor with WebGPU memory to a TypedArray.");
+      return this.array.slice();
+    }
+  }
+  const runner = fakeRunner(contract);
+  const loadAndCompile = async (bytes, { accelerator }) => {
+    const run = async (feeds) => {
+      const given = Object.fromEntries(Object.entries(feeds).map(([name, { array, shape }]) => [name, { data: array, shape }]));
+      const { outputs, carry } = await runner.call({ inputs: given.inputs }, given);
+      const next = Object.entries(carry).map(([name, tensor]) => [`${name}_next`, tensor]);
+      const made = ([name, { data, shape }]) => [name, new Tensor(data, shape, accelerator !== "wasm")];
+      return Object.fromEntries([...Object.entries(outputs), ...next].map(made));
+    };
+    const next = contract.carry.map((one) => ({ ...one, name: one.next }));
+    const signature = {
+      run,
+      getInputDetails: () => [...contract.inputs, ...contract.carry],
+      getOutputDetails: () => [...contract.outputs, ...next],
+    };
+    return keep({ signatures: { act_step: change(signature) } });
+  };
+  return { Tensor, loadAndCompile, held };
 }

@@ -112,3 +112,32 @@ for (const [name, puzzles, options, code] of [
     assert.equal(runner.calls.length, 0);
   });
 }
+
+test("an argument that is no object is refused by its name", async () => {
+  const runner = fakeRunner(makeContract());
+  for (const [call, name] of [
+    [() => solve(), "runner"],
+    [() => solve(runner), "puzzles"],
+    [() => solve(runner, null), "puzzles"],
+    [() => solve(runner, PUZZLES, null), "options"],
+    [() => step(null, PUZZLES, {}), "runner"],
+    [() => step(runner, undefined, {}), "inputs"],
+    [() => step(runner, PUZZLES), "carry"],
+  ]) {
+    await assert.rejects(call, { name: "TrmError", exitCode: 2, message: new RegExp(`^${name}: expected an object`) });
+  }
+});
+
+for (const [name, change, words] of [
+  ["another array", { data: Int16Array.of(2, 1, 1, 1) }, /expected data of type Int32Array, got Int16Array\./],
+  ["a list", { data: [2, 1, 1, 1] }, /expected data of type Int32Array, got Array\./],
+  ["no data", { data: undefined }, /expected data of type Int32Array, got undefined\./],
+  ["another dtype", { dtype: "float32" }, /expected dtype int32, got float32\./],
+  ["another shape", { shape: [1, 5] }, /expected shape \(1,4\), got \(1,5\)\./],
+  ["too few elements", { shape: [2, 4] }, /expected 8 elements, got 4\./],
+]) {
+  test(`a tensor that does not fit is refused with what differs: ${name}`, async () => {
+    const inputs = { ...boards([2, 1, 1, 1]).inputs, ...change };
+    await assert.rejects(solve(fakeRunner(makeContract()), { inputs }), words);
+  });
+}

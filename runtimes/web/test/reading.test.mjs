@@ -6,9 +6,9 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
 
-import { contractText, parseContract, readPuzzles, textOf } from "../src/index.js";
+import { contractText, formatOf, parseContract, readPuzzles, textOf } from "../src/index.js";
 import { sha256 } from "../src/sha256.js";
-import { makeContract } from "./fakes.mjs";
+import { entry, field, makeContract, sealed } from "./fakes.mjs";
 
 const MODELS = process.env.TRM_MODELS; // a folder of exported files
 
@@ -111,17 +111,6 @@ test("exported files are read", { skip: MODELS ? false : "TRM_MODELS names no fo
   assert.ok(files.length > 0);
 });
 
-const field = (number, bytes) => [8 * number + 2, ...lengthOf(bytes), ...bytes];
-const lengthOf = ({ length }) => (length < 128 ? [length] : [128 | (length & 127), length >> 7]);
-const entry = (key, value) => field(14, [...field(1, Buffer.from(key)), ...field(2, Buffer.from(value))]);
-
-/** An ONNX file with these fields and a right checksum. */
-function sealed(...fields) {
-  const body = Buffer.from([8, 10, ...fields.flat()]);
-  const digits = createHash("sha256").update(body).digest("hex");
-  return Buffer.concat([body, Buffer.from(entry("trm_file.sha256", digits))]);
-}
-
 test("the contract of an ONNX file is the first entry that has its key and bytes", () => {
   const own = entry("trm_contract", text);
   const others = { "a number as key": [114, 4, 8, 5, 18, 0], "a number as value": [114, 4, 10, 0, 16, 5] };
@@ -129,6 +118,22 @@ test("the contract of an ONNX file is the first entry that has its key and bytes
   for (const [name, other] of Object.entries({ ...others, "a number as contract": number })) {
     assert.equal(contractText(sealed(other, own, entry("trm_contract", "{}"))), text, name);
     assert.throws(() => contractText(sealed(other)), /no step contract/, name);
+  }
+});
+
+test("a file may be an ArrayBuffer", () => {
+  const { buffer } = Uint8Array.from(sealed(entry("trm_contract", text)));
+  assert.equal(contractText(buffer), text);
+  assert.equal(formatOf(buffer), "onnx");
+  for (const other of [undefined, null, "model.onnx", { length: 9 }]) {
+    assert.throws(() => contractText(other), { message: /Uint8Array or an ArrayBuffer/, exitCode: 2 });
+  }
+});
+
+test("what is neither an ONNX nor a TFLite file is named", () => {
+  for (const written of ["", "<!doctype html><title>404</title>", "version https://git-lfs.github.com/spec/v1"]) {
+    const refused = { name: "TrmError", message: "This is neither an ONNX nor a TFLite file." };
+    assert.throws(() => contractText(Buffer.from(written)), refused, written);
   }
 });
 

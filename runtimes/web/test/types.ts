@@ -4,6 +4,7 @@ import * as litert from "@litertjs/core";
 import * as ort from "onnxruntime-web";
 import { openLitert, openOnnx, readPuzzles, solve, startCarry, step, textOf, TrmError } from "trm-runtime-web";
 import type { Runner, Solution, StepEvent, StopReason } from "trm-runtime-web";
+import { hello, messages, packed, refusal, replyTo } from "trm-runtime-web/step-server";
 
 export async function boards(bytes: Uint8Array, text: string): Promise<string[]> {
   const runner: Runner = await openOnnx(ort, bytes, { executionProviders: ["wasm"] });
@@ -16,7 +17,7 @@ export async function boards(bytes: Uint8Array, text: string): Promise<string[]>
   return reasons.map((_, i) => textOf(runner.contract, found.answers.data.subarray(i * cells, (i + 1) * cells)));
 }
 
-export async function once(bytes: Uint8Array): Promise<number> {
+export async function once(bytes: ArrayBuffer): Promise<number> {
   const runner = await openLitert(litert, bytes, { accelerator: "wasm" }, "2.5.3");
   const carry = startCarry(runner.contract, 1);
   try {
@@ -25,6 +26,16 @@ export async function once(bytes: Uint8Array): Promise<number> {
   } catch (error) {
     return error instanceof TrmError ? error.exitCode : 1;
   }
+}
+
+export async function* replies(runner: Runner, stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  yield hello(runner, "a driver");
+  try {
+    for await (const message of messages(stream)) yield await replyTo(runner, message);
+  } catch (error) {
+    yield refusal(error);
+  }
+  yield packed({ request: "step", rows: 1 }, [Int32Array.of(1)]);
 }
 
 // @ts-expect-error a rule that does not exist

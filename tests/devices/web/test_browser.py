@@ -40,6 +40,18 @@ def test_a_file_passes_the_ladder(
     assert rungs(found)["forced values"] == ("not judged" if "loop" in name else "ok")
 
 
+def test_litert_solves_on_webgpu(node: str, chromium: str, exported: Made) -> None:
+    if not (WEB / "node_modules" / "playwright-core").is_dir():
+        pytest.skip("runtimes/web/node_modules lacks playwright-core; run make test-devices")
+    done = subprocess.run(
+        [node, "--test", WEB / "test" / "browser" / "webgpu.test.mjs"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TRM_MODEL": str(exported("sudoku9.tflite")), "TRM_CHROMIUM": chromium},
+    )
+    assert done.returncode == 0, done.stdout[-5000:]
+
+
 def test_bool_tensors_are_refused_for_litert_with_the_remedy(
     node: str, chromium: str, recorded: Made, tmp_path: Path
 ) -> None:

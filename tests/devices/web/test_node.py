@@ -113,13 +113,23 @@ def bare(tmp_path: Path) -> Path:
         ("serve-browser.mjs m.onnx --browser b", 3, "run npm install onnxruntime-web."),
         ("serve-browser.mjs m.tflite --browser b", 3, "run npm install @litertjs/core."),
         ("serve-browser.mjs missing --browser b", 4, "no such file"),
+        ("serve-browser.mjs README.md --browser b", 4, "neither an ONNX nor a TFLite file"),
+        *(
+            (f"{server} m.onnx --threads {word}", 2, "--threads: expected 1 or more")
+            for server in ("serve.mjs", "serve-browser.mjs")
+            for word in ("x", "0", "1.5")
+        ),
+        *(
+            (f"serve-browser.mjs m.onnx --port {word}", 2, "--port: expected 0 to 65535")
+            for word in ("80x", "65536", "1.5")
+        ),
     ],
 )
 def test_what_is_missing_is_named_with_its_remedy(
     words: str, code: int, told: str, bare: Path
 ) -> None:
     (bare / "m.tflite").write_bytes(b"\0\0\0\0TFL3\0\0\0\0")
-    (bare / "m.onnx").write_bytes(b"\0" * 12)
+    (bare / "m.onnx").write_bytes(b"\x08" * 12)
     done = subprocess.run(["node", *words.split()], cwd=bare, capture_output=True, input=b"")
     head = json.loads(done.stdout)
     assert done.returncode == head["exit_code"] == code
