@@ -130,21 +130,48 @@ def test_what_no_reader_knows_is_not_signed(tmp_path: Path, keys: Keys) -> None:
     te.verify(contract, keys[1])
 
 
-def test_what_is_built_in_a_folder_of_code_is_not_signed(tmp_path: Path, keys: Keys) -> None:
+def test_what_make_built_in_a_folder_of_code_is_refused(tmp_path: Path, keys: Keys) -> None:
     from model_signing.verifying import Config
 
     folder = te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "m_c").path
-    for built in (False, True):
-        if built:
-            for name in SOURCE_BUILT:
-                (folder / name).write_bytes(b"built")
-        signature = te.sign(folder, keys[0])
-        for name in SOURCE_BUILT:
-            (folder / name).write_bytes(b"built again")
-        te.verify(folder, keys[1])
-        Config().use_elliptic_key_verifier(public_key=keys[1]).verify(folder, signature)
+    signature = te.sign(folder, keys[0])
+    for name in SOURCE_BUILT:
+        (folder / name).write_bytes(b"of somebody else")
+        assert f"{name}: not signed; delete it" in refused(folder, keys[1])
+        with pytest.raises(RejectedInputError, match=f"not part of the model: {name}; delete it"):
+            te.sign(folder, keys[0])
+        (folder / name).unlink()
+    te.verify(folder, keys[1])
+    Config().use_elliptic_key_verifier(public_key=keys[1]).verify(folder, signature)
     (folder / "model.c").write_text("other")
     assert "model.c: another content" in refused(folder, keys[1])
+
+
+@pytest.mark.parametrize("name", [".git/config", ".gitattributes", ".github/x.yml", ".gitignore"])
+def test_what_the_reference_ignores_is_refused(tmp_path: Path, keys: Keys, name: str) -> None:
+    folder = write_saved_model(tmp_path / "saved")
+    te.sign(folder, keys[0])
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("of somebody else")
+    assert f"{name}: not signed; delete it" in refused(folder, keys[1])
+    with pytest.raises(RejectedInputError, match=f"not part of the model: {name.split('/')[0]};"):
+        te.sign(folder, keys[0])
+
+
+def test_what_a_signature_ignores_is_refused_but_for_itself(tmp_path: Path, keys: Keys) -> None:
+    from model_signing import hashing, signing
+
+    folder = write_saved_model(tmp_path / "saved")
+    (folder / "serve").write_text("ignored")
+    signature = folder / "model.sig"
+    hashed = hashing.Config().set_ignored_paths(paths=["serve", signature.name])
+    config = signing.Config().set_hashing_config(hashed)
+    config.use_elliptic_key_signer(private_key=keys[0]).sign(folder, signature)
+    with pytest.raises(RejectedInputError) as caught:
+        te.verify(folder, keys[1], signature=signature)
+    assert caught.value.problems == ("serve: not signed; delete it",)
+    (folder / "serve").unlink()
+    te.verify(folder, keys[1], signature=signature)
 
 
 def test_more_and_fewer_files_are_refused(tmp_path: Path, keys: Keys) -> None:
@@ -217,6 +244,7 @@ def other_digest(envelope: Any) -> None:
         edited(lambda envelope: envelope["signatures"][0].update(sig="AAAA")),
         edited(lambda envelope: envelope["signatures"][0].update(sig="no base64 !")),
         edited(lambda envelope: envelope.update(payload=None)),
+        edited(lambda envelope: envelope.update(payloadType="\ud800")),
     ],
 )
 def test_a_damaged_signature_is_refused(

@@ -17,6 +17,8 @@ from trm_runtime import trust
 from trm_runtime.extras import load_extra
 from trm_runtime.file_kinds import is_source, named
 
+_GIT = (".git", ".gitattributes", ".github", ".gitignore")  # which verifiers of the format ignore
+
 
 def sign(
     path: FilePath, key: FilePath, *, output: FilePath | None = None, force: bool = False
@@ -26,15 +28,15 @@ def sign(
     Needs the extra `trm-export[sign]`, and no network.
 
     Args:
-        path: a model, an exported file or folder, or another file that this tool wrote. What the
-            Makefile of generated code builds is not signed.
+        path: a model, an exported file or folder, or another file that this tool wrote.
         key: a private key on the curve P-256, P-384 or P-521, PEM, without a password.
         output: the signature, a .sig file; `<path>.sig` if not given.
         force: replace a file that is no signature, or one with another key.
 
     Raises:
         UsageError: the signature is the file or the key, lies in the folder, or is no .sig file.
-        RejectedInputError: the file or the key cannot be read, or is of a kind that is not signed.
+        RejectedInputError: the file or the key cannot be read, or is of a kind that is not signed,
+            or the folder has files of Git, or what its Makefile built.
         OverwriteError: `output` exists and is no signature of a model, or one with another key.
         MissingExtraError: the package `model-signing` is not installed.
     """
@@ -50,7 +52,8 @@ def sign(
             f"{model}: neither a model, nor an export, nor written by {TOOL}, so no reader of it "
             "verifies a signature; sign the exported file or folder."
         )
-    config = _config(private, SOURCE_BUILT if is_source(model) else ())
+    _refuse_foreign(model)
+    config = _config(private)
     if target.exists() and not force and not signatures.is_signed_with(target, private):
         raise OverwriteError(
             f"{target} is a signature with another key; choose another name or add --force."
@@ -63,13 +66,22 @@ def sign(
     return target
 
 
-def _config(private: Path, ignored: Sequence[str]) -> Any:
-    """What signs with that key, but not these files; RejectedInputError for a key that cannot."""
+def _refuse_foreign(model: Path) -> None:
+    """RejectedInputError for a folder with files that are not signed, so that it never verifies."""
+    names = (*_GIT, *(SOURCE_BUILT if is_source(model) else ()))
+    found = [name for name in names if (model / name).exists()]
+    if found:
+        raise RejectedInputError(
+            f"{model}: has what is not part of the model: {', '.join(found)}; delete it (`make "
+            "clean` deletes what make built), or move it elsewhere, then sign."
+        )
+
+
+def _config(private: Path) -> Any:
+    """What signs with that key; RejectedInputError for a key that cannot."""
     package = load_extra("model_signing", "sign", "trm-export")
     signatures.check_private_key(private)
-    hashing = package.hashing.Config().set_ignored_paths(paths=ignored)
-    config = package.signing.Config().set_hashing_config(hashing)
-    return config.use_elliptic_key_signer(private_key=private)
+    return package.signing.Config().use_elliptic_key_signer(private_key=private)
 
 
 def _refuse_inputs(target: Path, model: Path, private: Path) -> None:
