@@ -138,7 +138,7 @@ def test_what_make_built_in_a_folder_of_code_is_refused(tmp_path: Path, keys: Ke
     for name in SOURCE_BUILT:
         (folder / name).write_bytes(b"of somebody else")
         assert f"{name}: not signed; delete it" in refused(folder, keys[1])
-        with pytest.raises(RejectedInputError, match=f"not part of the model: {name}; delete it"):
+        with pytest.raises(RejectedInputError, match=f"not part of the model: {name}; delete"):
             te.sign(folder, keys[0])
         (folder / name).unlink()
     te.verify(folder, keys[1])
@@ -187,6 +187,33 @@ def test_more_and_fewer_files_are_refused(tmp_path: Path, keys: Keys) -> None:
     assert "variables/variables.index: missing" in refused(folder, keys[1])
     weights.symlink_to(tmp_path / "elsewhere")
     assert "variables/variables.index: a link" in refused(folder, keys[1])
+
+
+def test_a_link_to_what_is_signed(
+    model: Path, keys: Keys, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    link, puzzles = tmp_path / "links" / f"link{model.suffix}", tmp_path / "puzzles.txt"
+    link.parent.mkdir()
+    link.symlink_to(model)
+    puzzles.write_text("....\n")
+    assert f"{link}: has no signature ({link}.sig); " in refused(link, keys[1])
+    assert te.sign(link, keys[0]) == model.with_name(f"{model.name}.sig")
+    te.verify(model, keys[1])
+    te.verify(link, keys[1])
+    assert main([str(link), str(puzzles), "--verify-key", str(keys[1])]) == 0
+    beside = link.with_name(f"{link.name}.sig")
+    beside.write_text("damaged")
+    assert refused(link, keys[1]).startswith(f"{beside}: not a signature")
+
+
+@pytest.mark.parametrize("target", ["saved_model.pb", "variables", "nowhere"])
+def test_a_folder_with_a_link_is_not_signed(tmp_path: Path, keys: Keys, target: str) -> None:
+    folder = write_saved_model(tmp_path / "saved")
+    (folder / "variables" / "link").symlink_to(folder / target)
+    with pytest.raises(RejectedInputError) as caught:
+        te.sign(folder, keys[0])
+    said = f"{folder / 'variables' / 'link'}: a symbolic link, which a signature does not cover; "
+    assert str(caught.value).startswith(said)
 
 
 def test_another_key_and_no_signature(model: Path, keys: Keys, others: Keys) -> None:

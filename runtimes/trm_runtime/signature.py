@@ -34,8 +34,9 @@ _WHOLE = "."  # the name of a model that is a single file
 
 
 def signature_beside(path: Path) -> Path:
-    """Where the signature of a file or folder lies."""
-    return companion(path, SUFFIX)
+    """The signature beside a file or folder, or else that beside what is behind a symbolic link."""
+    names = companion(path, SUFFIX), companion(Path(os.path.realpath(path)), SUFFIX)
+    return next((name for name in names if name.exists()), names[0])
 
 
 def is_signature(path: Path) -> bool:

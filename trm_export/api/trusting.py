@@ -8,7 +8,7 @@ from typing import Any
 
 from trm_export.api.arguments import FilePath, path_of
 from trm_export.errors import OverwriteError, RejectedInputError, UsageError, reason_of
-from trm_export.files import atomic_write, refuse_overwrite, refuse_source, require_suffix
+from trm_export.files import atomic_write, behind_link, refuse_overwrite, refuse_source, require_suffix
 from trm_export.own_files import is_known
 from trm_export.own_folders import SOURCE_BUILT
 from trm_export.version import TOOL
@@ -28,7 +28,8 @@ def sign(
     Needs the extra `trm-export[sign]`, and no network.
 
     Args:
-        path: a model, an exported file or folder, or another file that this tool wrote.
+        path: a model, an exported file or folder, or another file that this tool wrote. Of a
+            symbolic link what is behind it is signed.
         key: a private key on the curve P-256, P-384 or P-521, PEM, without a password.
         output: the signature, a .sig file; `<path>.sig` if not given.
         force: replace a file that is no signature, or one with another key.
@@ -36,11 +37,11 @@ def sign(
     Raises:
         UsageError: the signature is the file or the key, lies in the folder, or is no .sig file.
         RejectedInputError: the file or the key cannot be read, or is of a kind that is not signed,
-            or the folder has files of Git, or what its Makefile built.
+            or the folder has links, files of Git, or what its Makefile built.
         OverwriteError: `output` exists and is no signature of a model, or one with another key.
         MissingExtraError: the package `model-signing` is not installed.
     """
-    model, private = path_of("path", path), path_of("key", key)
+    model, private = behind_link(path_of("path", path)), path_of("key", key)
     target = path_of("output", output, signatures.signature_beside(model))
     _refuse_inputs(target, model, private)
     refuse_overwrite(target, force=force)
@@ -52,7 +53,7 @@ def sign(
             f"{model}: neither a model, nor an export, nor written by {TOOL}, so no reader of it "
             "verifies a signature; sign the exported file or folder."
         )
-    _refuse_foreign(model)
+    _refuse_unsigned(model)
     config = _config(private)
     if target.exists() and not force and not signatures.is_signed_with(target, private):
         raise OverwriteError(
@@ -61,19 +62,25 @@ def sign(
     with atomic_write(target, force=force) as new:
         try:
             config.sign(named(model), new)
-        except ValueError as error:  # a symbolic link, say
+        except ValueError as error:  # a FIFO, say
             raise RejectedInputError(f"{model}: cannot be signed: {reason_of(error)}.") from error
     return target
 
 
-def _refuse_foreign(model: Path) -> None:
-    """RejectedInputError for a folder with files that are not signed, so that it never verifies."""
+def _refuse_unsigned(model: Path) -> None:
+    """RejectedInputError for a folder with what is not signed, so that it would not verify."""
+    link = next((file for file in model.rglob("*") if file.is_symlink()), None)
+    if link is not None:
+        raise RejectedInputError(
+            f"{link}: a symbolic link, which a signature does not cover; put what is behind it in "
+            "its place."
+        )
     names = (*_GIT, *(SOURCE_BUILT if is_source(model) else ()))
     found = [name for name in names if (model / name).exists()]
     if found:
         raise RejectedInputError(
-            f"{model}: has what is not part of the model: {', '.join(found)}; delete it (`make "
-            "clean` deletes what make built), or move it elsewhere, then sign."
+            f"{model}: has files that are not part of the model: {', '.join(found)}; delete them "
+            "(`make clean` deletes what make built), or move them elsewhere, then sign."
         )
 
 
