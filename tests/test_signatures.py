@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 import trm_export as te
+from tests.modes import modes_count
 from tests.runtime.fakes import make_contract
 from tests.runtime.graphs import build, write
 from tests.runtime.tf_graphs import write_saved_model
@@ -214,6 +216,20 @@ def test_a_folder_with_a_link_is_not_signed(tmp_path: Path, keys: Keys, target: 
         te.sign(folder, keys[0])
     said = f"{folder / 'variables' / 'link'}: a symbolic link, which a signature does not cover; "
     assert str(caught.value).startswith(said)
+
+
+def test_what_cannot_be_read_is_not_signed(
+    model: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_file(model).chmod(0)
+    with modes_count(monkeypatch), pytest.raises(RejectedInputError) as caught:
+        te.sign(model, keys[0])
+    assert str(caught.value) == f"{a_file(model)}: cannot be read: Permission denied."
+    if model.is_dir():
+        a_file(model).chmod(0o600)
+        os.mkfifo(model / "fifo")
+        with pytest.raises(RejectedInputError, match="fifo: expected a regular file, got a FIFO"):
+            te.sign(model, keys[0])
 
 
 def test_another_key_and_no_signature(model: Path, keys: Keys, others: Keys) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from trm_runtime.digest import file_digest, files_of
-from trm_runtime.errors import RejectedInputError, unreadable
+from trm_runtime.errors import RejectedInputError, reading
 from trm_runtime.extras import load_extra
 from trm_runtime.file_kinds import beside as companion
 from trm_runtime.regular_file import read_regular
@@ -34,9 +34,13 @@ _WHOLE = "."  # the name of a model that is a single file
 
 
 def signature_beside(path: Path) -> Path:
-    """The signature beside a file or folder, or else that beside what is behind a symbolic link."""
+    """The signature beside a file or folder, or else that beside what is behind a symbolic link.
+
+    Raises RejectedInputError where the system does not tell.
+    """
     names = companion(path, SUFFIX), companion(Path(os.path.realpath(path)), SUFFIX)
-    return next((name for name in names if name.exists()), names[0])
+    with reading(path):
+        return next((name for name in names if name.exists()), names[0])
 
 
 def is_signature(path: Path) -> bool:
@@ -63,8 +67,8 @@ def is_signed_with(path: Path, private: Path) -> bool:
 
 def is_stale(path: Path) -> bool:
     """Whether the signature beside a file or folder, with any key, is of another content."""
-    beside = signature_beside(path)
     try:
+        beside = signature_beside(path)
         payload, _, _ = _read(beside, path)
         return bool(_differences(path, _signed_digests(payload, beside), beside))
     except RejectedInputError:
@@ -82,8 +86,9 @@ def verify_signature(
     made with another key, or of other content; MissingExtraError without `cryptography`.
     """
     model = Path(path)
-    if not model.exists():
-        raise RejectedInputError(f"{model}: there is no such file or folder.")
+    with reading(model):
+        if not model.exists():
+            raise RejectedInputError(f"{model}: there is no such file or folder.")
     beside = signature_beside(model) if signature is None else Path(signature)
     public, statement = _public_key(Path(key)), _read(beside, model)
     payload = _checked(statement, public, beside, Path(key))
@@ -111,10 +116,8 @@ def _key(path: Path, *, private: bool) -> Any:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
 
-    try:
+    with reading(path):
         data = read_regular(path)
-    except OSError as error:
-        raise unreadable(path, error) from error
     try:
         if private:
             key: Any = serialization.load_pem_private_key(data, None)
@@ -158,19 +161,19 @@ def _wrong_key(path: Path, private: bool, found: str) -> RejectedInputError:
 
 def _read(path: Path, model: Path) -> Any:
     """The envelope of a signature, its bytes decoded."""
-    if not path.exists():
-        raise RejectedInputError(
-            f"{model}: has no signature ({path}); sign it with `trm-export sign`, or get the "
-            "signature from its author."
-        )
+    with reading(path):
+        if not path.exists():
+            raise RejectedInputError(
+                f"{model}: has no signature ({path}); sign it with `trm-export sign`, or get the "
+                "signature from its author."
+            )
+        data = read_regular(path)
     try:
-        envelope = json.loads(read_regular(path))["dsseEnvelope"]
+        envelope = json.loads(data)["dsseEnvelope"]
         (one,) = envelope["signatures"]
         texts = envelope["payload"], one["sig"]
         payload, signature = (base64.b64decode(text, validate=True) for text in texts)
         return payload, str(envelope["payloadType"]).encode(), signature
-    except OSError as error:
-        raise unreadable(path, error) from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(path) from error
 

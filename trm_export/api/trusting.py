@@ -7,15 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from trm_export.api.arguments import FilePath, path_of
-from trm_export.errors import OverwriteError, RejectedInputError, UsageError, reason_of
-from trm_export.files import atomic_write, behind_link, refuse_overwrite, refuse_source, require_suffix
+from trm_export.errors import OverwriteError, RejectedInputError, UsageError
+from trm_export.files import (
+    atomic_write,
+    behind_link,
+    refuse_overwrite,
+    refuse_source,
+    require_suffix,
+)
 from trm_export.own_files import is_known
 from trm_export.own_folders import SOURCE_BUILT
 from trm_export.version import TOOL
 from trm_runtime import signature as signatures
 from trm_runtime import trust
+from trm_runtime.digest import files_of
+from trm_runtime.errors import reading
 from trm_runtime.extras import load_extra
 from trm_runtime.file_kinds import is_source, named
+from trm_runtime.regular_file import check_regular
 
 _GIT = (".git", ".gitattributes", ".github", ".gitignore")  # which verifiers of the format ignore
 
@@ -41,30 +50,39 @@ def sign(
         OverwriteError: `output` exists and is no signature of a model, or one with another key.
         MissingExtraError: the package `model-signing` is not installed.
     """
-    model, private = behind_link(path_of("path", path)), path_of("key", key)
+    with reading(path):
+        model = behind_link(path_of("path", path))
+    private = path_of("key", key)
     target = path_of("output", output, signatures.signature_beside(model))
     _refuse_inputs(target, model, private)
     refuse_overwrite(target, force=force)
     for file in (model, private):
-        if not file.exists():
-            raise RejectedInputError(f"{file}: there is no such file or folder.")
-    if not is_known(model):
-        raise RejectedInputError(
-            f"{model}: neither a model, nor an export, nor written by {TOOL}, so no reader of it "
-            "verifies a signature; sign the exported file or folder."
-        )
-    _refuse_unsigned(model)
+        with reading(file):
+            if not file.exists():
+                raise RejectedInputError(f"{file}: there is no such file or folder.")
+    with reading(model):
+        _refuse_unknown(model)
+        _refuse_unsigned(model)
+    for file in files_of(model).values() if model.is_dir() else [model]:
+        with reading(file):
+            check_regular(file)
     config = _config(private)
     if target.exists() and not force and not signatures.is_signed_with(target, private):
         raise OverwriteError(
             f"{target} is a signature with another key; choose another name or add --force."
         )
     with atomic_write(target, force=force) as new:
-        try:
-            config.sign(named(model), new)
-        except ValueError as error:  # a FIFO, say
-            raise RejectedInputError(f"{model}: cannot be signed: {reason_of(error)}.") from error
+        config.sign(named(model), new)
     return target
+
+
+def _refuse_unknown(model: Path) -> None:
+    """RejectedInputError for a file or folder that no reader of ours opens."""
+    if not is_known(model):
+        raise RejectedInputError(
+            f"{model}: neither a model, nor an export, nor written by {TOOL}, so no reader of it "
+            "verifies a signature; sign the exported file or folder."
+        )
 
 
 def _refuse_unsigned(model: Path) -> None:
