@@ -24,6 +24,8 @@ from typing import Any, final
 
 import numpy as np
 from fastapi import FastAPI, HTTPException
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from trm_runtime import (
@@ -146,6 +148,12 @@ def create(runner: StepRunner | None = None) -> FastAPI:
     """The service for a runner; without one, for the file that TRM_MODEL names."""
     shared = SharedRunner(runner or open_runner(os.environ["TRM_MODEL"]))
     app = FastAPI()
+
+    @app.exception_handler(RequestValidationError)
+    def refused(_: object, error: RequestValidationError) -> JSONResponse:
+        """Without the input, which JSON may be unable to hold, such as NaN."""
+        found = [{"loc": one["loc"], "msg": one["msg"]} for one in error.errors()]
+        return JSONResponse({"detail": found}, 422)
 
     @app.post("/solve")
     def answers(request: Request) -> list[Answer]:  # not async: FastAPI gives it a thread

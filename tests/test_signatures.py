@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 import trm_export as te
+from tests.modes import modes_count
 from tests.runtime.fakes import make_contract
 from tests.runtime.graphs import build, write
 from tests.runtime.tf_graphs import write_saved_model
@@ -130,21 +132,48 @@ def test_what_no_reader_knows_is_not_signed(tmp_path: Path, keys: Keys) -> None:
     te.verify(contract, keys[1])
 
 
-def test_what_is_built_in_a_folder_of_code_is_not_signed(tmp_path: Path, keys: Keys) -> None:
+def test_what_make_built_in_a_folder_of_code_is_refused(tmp_path: Path, keys: Keys) -> None:
     from model_signing.verifying import Config
 
     folder = te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "m_c").path
-    for built in (False, True):
-        if built:
-            for name in SOURCE_BUILT:
-                (folder / name).write_bytes(b"built")
-        signature = te.sign(folder, keys[0])
-        for name in SOURCE_BUILT:
-            (folder / name).write_bytes(b"built again")
-        te.verify(folder, keys[1])
-        Config().use_elliptic_key_verifier(public_key=keys[1]).verify(folder, signature)
+    signature = te.sign(folder, keys[0])
+    for name in SOURCE_BUILT:
+        (folder / name).write_bytes(b"of somebody else")
+        assert f"{name}: not signed; delete it" in refused(folder, keys[1])
+        with pytest.raises(RejectedInputError, match=f"not part of the model: {name}; delete"):
+            te.sign(folder, keys[0])
+        (folder / name).unlink()
+    te.verify(folder, keys[1])
+    Config().use_elliptic_key_verifier(public_key=keys[1]).verify(folder, signature)
     (folder / "model.c").write_text("other")
     assert "model.c: another content" in refused(folder, keys[1])
+
+
+@pytest.mark.parametrize("name", [".git/config", ".gitattributes", ".github/x.yml", ".gitignore"])
+def test_what_the_reference_ignores_is_refused(tmp_path: Path, keys: Keys, name: str) -> None:
+    folder = write_saved_model(tmp_path / "saved")
+    te.sign(folder, keys[0])
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("of somebody else")
+    assert f"{name}: not signed; delete it" in refused(folder, keys[1])
+    with pytest.raises(RejectedInputError, match=f"not part of the model: {name.split('/')[0]};"):
+        te.sign(folder, keys[0])
+
+
+def test_what_a_signature_ignores_is_refused_but_for_itself(tmp_path: Path, keys: Keys) -> None:
+    from model_signing import hashing, signing
+
+    folder = write_saved_model(tmp_path / "saved")
+    (folder / "serve").write_text("ignored")
+    signature = folder / "model.sig"
+    hashed = hashing.Config().set_ignored_paths(paths=["serve", signature.name])
+    config = signing.Config().set_hashing_config(hashed)
+    config.use_elliptic_key_signer(private_key=keys[0]).sign(folder, signature)
+    with pytest.raises(RejectedInputError) as caught:
+        te.verify(folder, keys[1], signature=signature)
+    assert caught.value.problems == ("serve: not signed; delete it",)
+    (folder / "serve").unlink()
+    te.verify(folder, keys[1], signature=signature)
 
 
 def test_more_and_fewer_files_are_refused(tmp_path: Path, keys: Keys) -> None:
@@ -160,6 +189,47 @@ def test_more_and_fewer_files_are_refused(tmp_path: Path, keys: Keys) -> None:
     assert "variables/variables.index: missing" in refused(folder, keys[1])
     weights.symlink_to(tmp_path / "elsewhere")
     assert "variables/variables.index: a link" in refused(folder, keys[1])
+
+
+def test_a_link_to_what_is_signed(
+    model: Path, keys: Keys, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    link, puzzles = tmp_path / "links" / f"link{model.suffix}", tmp_path / "puzzles.txt"
+    link.parent.mkdir()
+    link.symlink_to(model)
+    puzzles.write_text("....\n")
+    assert f"{link}: has no signature ({link}.sig); " in refused(link, keys[1])
+    assert te.sign(link, keys[0]) == model.with_name(f"{model.name}.sig")
+    te.verify(model, keys[1])
+    te.verify(link, keys[1])
+    assert main([str(link), str(puzzles), "--verify-key", str(keys[1])]) == 0
+    beside = link.with_name(f"{link.name}.sig")
+    beside.write_text("damaged")
+    assert refused(link, keys[1]).startswith(f"{beside}: not a signature")
+
+
+@pytest.mark.parametrize("target", ["saved_model.pb", "variables", "nowhere"])
+def test_a_folder_with_a_link_is_not_signed(tmp_path: Path, keys: Keys, target: str) -> None:
+    folder = write_saved_model(tmp_path / "saved")
+    (folder / "variables" / "link").symlink_to(folder / target)
+    with pytest.raises(RejectedInputError) as caught:
+        te.sign(folder, keys[0])
+    said = f"{folder / 'variables' / 'link'}: a symbolic link, which a signature does not cover; "
+    assert str(caught.value).startswith(said)
+
+
+def test_what_cannot_be_read_is_not_signed(
+    model: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_file(model).chmod(0)
+    with modes_count(monkeypatch), pytest.raises(RejectedInputError) as caught:
+        te.sign(model, keys[0])
+    assert str(caught.value) == f"{a_file(model)}: cannot be read: Permission denied."
+    if model.is_dir():
+        a_file(model).chmod(0o600)
+        os.mkfifo(model / "fifo")
+        with pytest.raises(RejectedInputError, match="fifo: expected a regular file, got a FIFO"):
+            te.sign(model, keys[0])
 
 
 def test_another_key_and_no_signature(model: Path, keys: Keys, others: Keys) -> None:
@@ -217,6 +287,7 @@ def other_digest(envelope: Any) -> None:
         edited(lambda envelope: envelope["signatures"][0].update(sig="AAAA")),
         edited(lambda envelope: envelope["signatures"][0].update(sig="no base64 !")),
         edited(lambda envelope: envelope.update(payload=None)),
+        edited(lambda envelope: envelope.update(payloadType="\ud800")),
     ],
 )
 def test_a_damaged_signature_is_refused(

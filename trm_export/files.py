@@ -28,6 +28,7 @@ from trm_export.own_files import (
 )
 from trm_export.own_folders import foreign_files
 from trm_export.version import TOOL
+from trm_runtime.errors import reading
 from trm_runtime.file_kinds import beside, suffix_kind
 from trm_runtime.scalars import check_flags
 from trm_runtime.signature import is_stale, signature_beside
@@ -206,7 +207,8 @@ def refuse_source(
     with explained(target):
         if not target.exists():
             return
-        paths = [file for file in (model, *model.parents) if file.exists()]
+        with reading(source):
+            paths = [file for file in (model, *model.parents) if file.exists()]
         taken = [file for file in paths if target.samefile(file)]
     if taken:
         verb = "is" if taken == [model] else "contains"

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO, final
 
@@ -227,4 +228,5 @@ def replace_file(path: Path, text: str) -> None:
         error.filename = str(path)
         raise
     finally:
-        new.unlink(missing_ok=True)
+        with suppress(OSError):  # the name may be too long for it, too
+            new.unlink()

@@ -20,7 +20,7 @@ import numpy as np
 
 from trm_runtime import strict_json
 from trm_runtime.arc_grids import COLOURS, SIDE, Grid, checked_grid, encode
-from trm_runtime.errors import RejectedInputError
+from trm_runtime.errors import RejectedInputError, reading
 from trm_runtime.message_text import counted, first_line
 from trm_runtime.puzzle_source import numbered_lines
 
@@ -121,7 +121,8 @@ def read_arc(source: str | Path) -> ArcQuestions | None:
     Raises RejectedInputError for grids and names that are wrong.
     """
     path = Path(source)
-    problems = _problems(path)
+    with reading(path):
+        problems = _problems(path)
     if problems is None:
         return None
     questions = tuple(_questions(path, problems))

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import IO
 
-from trm_runtime.errors import RejectedInputError, unreadable
+from trm_runtime.errors import RejectedInputError, reading, unreadable
 from trm_runtime.regular_file import open_regular
 
 _CHUNK = 1 << 20
@@ -28,11 +28,8 @@ def digest(file: IO[bytes], size: int | None = None) -> str:
 
 def file_digest(path: Path) -> str:
     """Of a regular file; RejectedInputError for one that cannot be read."""
-    try:
-        with open_regular(path) as file:
-            return digest(file)
-    except OSError as error:
-        raise unreadable(path, error) from error
+    with reading(path), open_regular(path) as file:
+        return digest(file)
 
 
 def tree_digest(path: Path) -> str:
@@ -45,7 +42,9 @@ def tree_digest(path: Path) -> str:
 
     Raises what `file_digest` and `files_of` raise.
     """
-    if not path.is_dir():
+    with reading(path):
+        is_folder = path.is_dir()
+    if not is_folder:
         return file_digest(path)
     lines = [f"{file_digest(file)}  {name}\n" for name, file in files_of(path).items()]
     return hashlib.sha256(b"".join(map(os.fsencode, lines))).hexdigest()
@@ -54,11 +53,15 @@ def tree_digest(path: Path) -> str:
 def files_of(folder: Path) -> dict[str, Path]:
     """Every file in a folder by its relative name, in the order of the bytes of the names.
 
-    Links are followed, as an engine does. Raises RejectedInputError for a folder that is in it
-    twice (a loop of links), and for a name with a line end.
+    Links are followed, as an engine does. Raises RejectedInputError for a folder that cannot be
+    read, or that is in it twice (a loop of links), and for a name with a line end.
     """
+
+    def refuse(error: OSError) -> None:
+        raise unreadable(error.filename, error)
+
     found, seen = {}, set()
-    for place, _, names in os.walk(folder, followlinks=True):
+    for place, _, names in os.walk(folder, onerror=refuse, followlinks=True):
         real = os.path.realpath(place)
         if real in seen:
             raise RejectedInputError(f"{place}: a link to a folder that is here already; drop it.")

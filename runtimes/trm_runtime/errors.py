@@ -15,7 +15,8 @@ tests/test_messages.py of the repository checks its style.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import ClassVar
 
 from trm_runtime.message_text import counted, fitted, listing
@@ -113,3 +114,12 @@ class NonfiniteError(TRMError):
 def unreadable(path: object, error: OSError) -> RejectedInputError:
     """The error for a file that the system cannot read."""
     return RejectedInputError(f"{path}: cannot be read: {error.strerror or error}.")
+
+
+@contextmanager
+def reading(path: object) -> Iterator[None]:
+    """Raises `unreadable` in the place of any OSError."""
+    try:
+        yield
+    except OSError as error:
+        raise unreadable(path, error) from error

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from trm_runtime.contract import METADATA_KEY
-from trm_runtime.errors import RejectedInputError, UsageError, unreadable
+from trm_runtime.errors import RejectedInputError, UsageError, reading
 from trm_runtime.message_text import argument, quoted
 
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
@@ -184,7 +184,7 @@ KINDS = {
 
 
 def folder_kind(folder: Path) -> FileKind | None:
-    """The kind of a folder by its marker file, or None."""
+    """The kind of a folder by its marker file, or None; OSError where the system does not tell."""
     kinds = (kind for kind in KINDS.values() if kind.marker and (folder / kind.marker).is_file())
     return next(kinds, None)
 
@@ -208,10 +208,8 @@ def beside(path: Path, ending: str) -> Path:
 
 def kind_of(path: Path) -> FileKind:
     """The kind of a file or folder; RejectedInputError, with the known kinds, for any other."""
-    try:
+    with reading(path):  # such as a name that is too long
         kind = folder_kind(path) or suffix_kind(path)
-    except OSError as error:  # a name that is too long
-        raise unreadable(path, error) from error
     if kind is not None:
         return kind
     if is_source(path):
@@ -237,7 +235,10 @@ def kind_of(path: Path) -> FileKind:
 
 
 def is_source(folder: Path) -> bool:
-    """Whether a folder has the files by which one of generated C source is known."""
+    """Whether a folder has the files by which one of generated C source is known.
+
+    Raises OSError where the system does not tell.
+    """
     return all((folder / name).is_file() for name in (SOURCE_CODE, SOURCE_CONTRACT))
 
 

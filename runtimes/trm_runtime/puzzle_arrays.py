@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from trm_runtime import strict_json
-from trm_runtime.errors import RejectedInputError, unreadable
+from trm_runtime.errors import RejectedInputError, reading, unreadable
 from trm_runtime.message_text import first_line
 from trm_runtime.npy import mapped_array, read_array
 from trm_runtime.puzzle_names import PUZZLE_NAMES, SOLUTION_NAMES, named_so
@@ -52,7 +52,8 @@ def read_arrays(
     Raises RejectedInputError for files that are damaged, and for arrays of different lengths.
     """
     path = Path(path)
-    return _folder(path, split, limit) if path.is_dir() else [_npz(path, limit)]
+    with reading(path):
+        return _folder(path, split, limit) if path.is_dir() else [_npz(path, limit)]
 
 
 def _npz(path: Path, limit: int | None) -> PuzzleArrays:
@@ -66,7 +67,7 @@ def _npz(path: Path, limit: int | None) -> PuzzleArrays:
                 next((name for name in (IDENTIFIERS, "identifiers") if name in names), None),
             )
             arrays = [read_array(archive, name + _SUFFIX) if name else None for name in wanted]
-    except (*DAMAGE, OSError) as error:
+    except DAMAGE as error:
         raise RejectedInputError(
             f"{path.name}: not a readable .npz file: {first_line(error)}."
         ) from error

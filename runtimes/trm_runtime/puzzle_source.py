@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
-from trm_runtime.errors import RejectedInputError, unreadable
+from trm_runtime.errors import RejectedInputError, reading, unreadable
 from trm_runtime.limits import FILE_MB, JSON_MB
 from trm_runtime.message_text import first_line
 from trm_runtime.regular_file import bounded, open_regular, too_large
@@ -158,5 +158,9 @@ def _encoding(head: bytes) -> str:
 
 
 def is_text(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is read as text: not a folder, and not an .npz."""
-    return not (Path(path).is_dir() or Path(path).suffix.lower() == ".npz")
+    """Whether a path is read as text: not a folder, and not an .npz.
+
+    Raises RejectedInputError where the system does not tell.
+    """
+    with reading(path):
+        return not (Path(path).is_dir() or Path(path).suffix.lower() == ".npz")

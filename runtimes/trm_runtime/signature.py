@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from trm_runtime.digest import file_digest, files_of
-from trm_runtime.errors import RejectedInputError, unreadable
+from trm_runtime.errors import RejectedInputError, reading
 from trm_runtime.extras import load_extra
 from trm_runtime.file_kinds import beside as companion
 from trm_runtime.regular_file import read_regular
 
 SUFFIX = ".sig"
 
-_PAYLOAD = "application/vnd.in-toto+json"
+_PAYLOAD = b"application/vnd.in-toto+json"
 _STATEMENT, _PREDICATE = (
     "https://in-toto.io/Statement/v1",
     "https://model_signing/signature/v1.0",
@@ -34,8 +34,13 @@ _WHOLE = "."  # the name of a model that is a single file
 
 
 def signature_beside(path: Path) -> Path:
-    """Where the signature of a file or folder lies."""
-    return companion(path, SUFFIX)
+    """The signature beside a file or folder, or else that beside what is behind a symbolic link.
+
+    Raises RejectedInputError where the system does not tell.
+    """
+    names = companion(path, SUFFIX), companion(Path(os.path.realpath(path)), SUFFIX)
+    with reading(path):
+        return next((name for name in names if name.exists()), names[0])
 
 
 def is_signature(path: Path) -> bool:
@@ -62,10 +67,10 @@ def is_signed_with(path: Path, private: Path) -> bool:
 
 def is_stale(path: Path) -> bool:
     """Whether the signature beside a file or folder, with any key, is of another content."""
-    beside = signature_beside(path)
     try:
+        beside = signature_beside(path)
         payload, _, _ = _read(beside, path)
-        return bool(_differences(path, *_signed_digests(payload, beside)))
+        return bool(_differences(path, _signed_digests(payload, beside), beside))
     except RejectedInputError:
         return False
 
@@ -81,13 +86,13 @@ def verify_signature(
     made with another key, or of other content; MissingExtraError without `cryptography`.
     """
     model = Path(path)
-    if not model.exists():
-        raise RejectedInputError(f"{model}: there is no such file or folder.")
+    with reading(model):
+        if not model.exists():
+            raise RejectedInputError(f"{model}: there is no such file or folder.")
     beside = signature_beside(model) if signature is None else Path(signature)
     public, statement = _public_key(Path(key)), _read(beside, model)
     payload = _checked(statement, public, beside, Path(key))
-    signed, ignored = _signed_digests(payload, beside)
-    problems = _differences(model, signed, ignored)
+    problems = _differences(model, _signed_digests(payload, beside), beside)
     if problems:
         raise RejectedInputError(
             f"{model}: changed since it was signed ({beside}); if you exported or tuned it since, "
@@ -111,10 +116,8 @@ def _key(path: Path, *, private: bool) -> Any:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
 
-    try:
+    with reading(path):
         data = read_regular(path)
-    except OSError as error:
-        raise unreadable(path, error) from error
     try:
         if private:
             key: Any = serialization.load_pem_private_key(data, None)
@@ -158,19 +161,19 @@ def _wrong_key(path: Path, private: bool, found: str) -> RejectedInputError:
 
 def _read(path: Path, model: Path) -> Any:
     """The envelope of a signature, its bytes decoded."""
-    if not path.exists():
-        raise RejectedInputError(
-            f"{model}: has no signature ({path}); sign it with `trm-export sign`, or get the "
-            "signature from its author."
-        )
+    with reading(path):
+        if not path.exists():
+            raise RejectedInputError(
+                f"{model}: has no signature ({path}); sign it with `trm-export sign`, or get the "
+                "signature from its author."
+            )
+        data = read_regular(path)
     try:
-        envelope = json.loads(read_regular(path))["dsseEnvelope"]
+        envelope = json.loads(data)["dsseEnvelope"]
         (one,) = envelope["signatures"]
         texts = envelope["payload"], one["sig"]
         payload, signature = (base64.b64decode(text, validate=True) for text in texts)
-        return payload, str(envelope["payloadType"]), signature
-    except OSError as error:
-        raise unreadable(path, error) from error
+        return payload, str(envelope["payloadType"]).encode(), signature
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(path) from error
 
@@ -189,7 +192,7 @@ def _checked(envelope: Any, public: Any, path: Path, key: Path) -> Any:
     from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 
     payload, kind, signature = envelope
-    signed = b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(payload), payload)
+    signed = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
     try:
         public.verify(signature, signed, ECDSA(getattr(hashes, _HASHES[public.curve.name])()))
     except InvalidSignature:
@@ -201,8 +204,8 @@ def _checked(envelope: Any, public: Any, path: Path, key: Path) -> Any:
     return payload
 
 
-def _signed_digests(payload: bytes, path: Path) -> tuple[dict[str, str], frozenset[str]]:
-    """What was signed: the digest of each file by its name, and names that do not count."""
+def _signed_digests(payload: bytes, path: Path) -> dict[str, str]:
+    """What was signed: the digest of each file by its name."""
     try:
         statement = json.loads(payload)
         predicate = statement["predicate"]
@@ -216,16 +219,18 @@ def _signed_digests(payload: bytes, path: Path) -> tuple[dict[str, str], frozens
         digests = {str(one["name"]): str(one["digest"]) for one in resources}
         if len(digests) != len(resources):
             raise _damaged(path)
-        return digests, frozenset(map(str, how.get("ignore_paths", ())))
+        return digests
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(path) from error
 
 
-def _differences(model: Path, signed: dict[str, str], ignored: frozenset[str]) -> list[str]:
-    files = files_of(model) if model.is_dir() else {_WHOLE: model}
-    found = {name: file for name, file in files.items() if name.split("/")[0] not in ignored}
+def _differences(model: Path, signed: dict[str, str], signature: Path) -> list[str]:
+    """Also files that the signature says it ignores; only its own file is, in the folder."""
+    found = files_of(model) if model.is_dir() else {_WHOLE: model}
+    own = os.path.realpath(signature)
+    extra = [name for name in found if name not in signed and os.path.realpath(found[name]) != own]
     problems = [f"{name}: missing" for name in signed if name not in found]
-    problems += [f"{name}: not signed" for name in found if name not in signed]
+    problems += [f"{name}: not signed; delete it" for name in extra]
     both = [name for name in found if name in signed]
     problems += [f"{name}: a link" for name in both if name != _WHOLE and found[name].is_symlink()]
     return problems + [

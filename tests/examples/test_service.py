@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +21,8 @@ from trm_runtime import StepContract, StepOutput, StepRunner, UsageError, open_r
 
 pytest.importorskip("fastapi", reason="fastapi is not installed")
 pytest.importorskip("httpx", reason="httpx is not installed")
+
+_JSON = {"content-type": "application/json"}
 
 
 @pytest.fixture(scope="module")
@@ -102,13 +106,24 @@ def test_a_request_gives_answers_over_http(service: ModuleType, tmp_path: Path) 
     assert empty.status_code == 422
 
 
-async def posted(app: Any, asked: list[list[str]]) -> list[Any]:
-    """The responses to requests that are sent at the same time."""
+@pytest.mark.parametrize("puzzle", ["NaN", "Infinity", "1"])
+def test_what_is_no_text_is_refused_in_json(
+    service: ModuleType, tmp_path: Path, puzzle: str
+) -> None:
+    app = service.create(open_runner(exported(tmp_path / "sudoku4.onnx")))
+    (refused,) = asyncio.run(posted(app, [f'{{"puzzles": [{puzzle}]}}']))
+    assert refused.status_code == 422
+    assert "string" in refused.json()["detail"][0]["msg"]
+
+
+async def posted(app: Any, asked: Sequence[list[str] | str]) -> list[Any]:
+    """The responses to requests, of puzzles or a JSON text, that are sent at the same time."""
     import httpx
 
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-        sent = [client.post("/solve", json={"puzzles": puzzles}) for puzzles in asked]
+        texts = [one if isinstance(one, str) else json.dumps({"puzzles": one}) for one in asked]
+        sent = [client.post("/solve", content=text, headers=_JSON) for text in texts]
         return await asyncio.gather(*sent)
 
 

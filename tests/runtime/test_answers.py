@@ -128,6 +128,15 @@ def test_what_is_no_solution_or_no_target(solution: Any, target: Any, said: str)
         write(solved(), "a.txt", as_json="no")  # type: ignore[arg-type]
 
 
+def test_a_name_that_is_too_long_is_the_one_given(tmp_path: Path) -> None:
+    for length in (255, 300):
+        path = tmp_path / ("a" * length)
+        with pytest.raises(OSError, match="File name too long") as caught:
+            write(solved(), path)
+        assert caught.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_pipe_is_not_replaced_and_a_link_stays(tmp_path: Path) -> None:
     pipe, link, path = tmp_path / "pipe", tmp_path / "link.txt", tmp_path / "answers.txt"
     os.mkfifo(pipe)

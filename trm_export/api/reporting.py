@@ -10,6 +10,7 @@ from trm_export.errors import RejectedInputError
 from trm_export.files import require_suffix
 from trm_export.report import report_files, rewrite_report
 from trm_export.report import write_report as write
+from trm_runtime.errors import reading
 from trm_runtime.json_values import plain
 
 
@@ -33,8 +34,9 @@ def write_report(
         usual = ARTIFACTS / "report.html"
     else:
         read = path_of("source", source)
-        if read.is_dir():
-            raise RejectedInputError(f"{read}: a folder, but the .json of a report is read.")
+        with reading(read):
+            if read.is_dir():
+                raise RejectedInputError(f"{read}: a folder, but the .json of a report is read.")
         usual = read.with_suffix(".html")
     target = path_of("output", output, usual)
     require_suffix(target, ".html")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trm_runtime.errors import reading
 from trm_runtime.file_kinds import KINDS, FileKind, folder_kind, suffix_kind
 
 
@@ -83,9 +84,10 @@ def host_kind(path: Path) -> HostKind | None:
 
     A folder that has lost what marks it is taken for the first kind of folder there is.
     """
-    if path.is_dir():
-        folders = (kind.file for kind in HOST_KINDS.values() if kind.file.marker)
-        found = folder_kind(path) or next(folders, None)
-    else:
-        found = suffix_kind(path)
+    with reading(path):
+        if path.is_dir():
+            folders = (kind.file for kind in HOST_KINDS.values() if kind.file.marker)
+            found = folder_kind(path) or next(folders, None)
+        else:
+            found = suffix_kind(path)
     return None if found is None else HOST_KINDS.get(found.name)

@@ -15,6 +15,7 @@ from trm_export.files import DOCUMENTS, PLAN
 from trm_export.version import TOOL
 from trm_runtime import strict_json
 from trm_runtime.contract import StepContract
+from trm_runtime.errors import reading
 from trm_runtime.file_kinds import is_source
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ def inspect_file(
     Raises RejectedInputError for a file that is missing, damaged, refused or of another kind.
     """
     file = Path(path)
-    if is_source(file):
+    with reading(file):
+        source = is_source(file)
+    if source:
         from trm_export.artifacts.source_info import inspect_source
 
         return inspect_source(file)

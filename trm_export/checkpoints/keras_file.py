@@ -29,6 +29,7 @@ from trm_export.files import sha256_file
 from trm_export.own_files import MODEL_CLASS
 from trm_export.step.weights import TensorInfo, describe, digest, not_finite, read_weights
 from trm_runtime import strict_json
+from trm_runtime.errors import reading
 from trm_runtime.file_kinds import is_checkpoint, suffix_kind
 from trm_runtime.message_text import shown
 from trm_runtime.regular_file import open_regular
@@ -164,10 +165,11 @@ def _archive(path: Path, where: str) -> Iterator[zipfile.ZipFile]:
                 raise CheckpointError(f"{where}: unexpected archive contents:", problems)
             yield archive
     except OSError as error:
-        if (path / "saved_model.pb").is_file():
-            raise _other_kind(where, "a SavedModel folder") from error
-        if path.is_dir():
-            raise CheckpointError(f"{where}: a folder; name a .keras file in it.") from error
+        with reading(where):
+            if (path / "saved_model.pb").is_file():
+                raise _other_kind(where, "a SavedModel folder") from error
+            if path.is_dir():
+                raise CheckpointError(f"{where}: a folder; name a .keras file in it.") from error
         raise CheckpointError(f"{where}: cannot be read: {error.strerror or error}.") from error
     except DAMAGE as error:
         if is_checkpoint(path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from trm_export.errors import CheckpointError
+from trm_runtime.errors import reading
 from trm_runtime.extras import require_extra
 from trm_runtime.file_kinds import is_checkpoint
 from trm_runtime.regular_file import check_regular
@@ -18,9 +19,10 @@ def the_checkpoint(path: Path) -> Path:
 
     Raises CheckpointError for a folder with another number of them.
     """
-    if not path.is_dir():
-        return path
-    files = sorted(file for file in path.iterdir() if is_checkpoint(file))
+    with reading(path):
+        if not path.is_dir():
+            return path
+        files = sorted(file for file in path.iterdir() if is_checkpoint(file))
     if len(files) == 1:
         return files[0]
     names = [file.name for file in files[:8]]

@@ -12,7 +12,7 @@ from trm_export.tasks.read_arrays import puzzle_set, read_checked
 from trm_export.tasks.read_text import read_text
 from trm_export.tasks.sudoku import SUDOKUS
 from trm_export.tasks.task import Boards, PuzzleSet
-from trm_runtime.errors import RejectedInputError, UsageError
+from trm_runtime.errors import RejectedInputError, UsageError, reading
 from trm_runtime.puzzle_source import is_text
 
 __all__ = ["read_puzzles"]
@@ -42,7 +42,9 @@ def read_puzzles(
         raise UsageError(f"The limit of puzzles must be 1 or more, got {limit}.")
     if split is not None and not split.isidentifier():
         raise UsageError(f"The split must be the name of a folder, such as test, got {split!r}.")
-    if not path.exists():
+    with reading(path):
+        there = path.exists()
+    if not there:
         raise RejectedInputError(f"{path} does not exist; give a file or folder of puzzles.")
     return (
         puzzle_set(*read_text(path, tasks, limit))

@@ -16,6 +16,7 @@ from trm_export.tasks.arc_files import arc_puzzles
 from trm_export.tasks.read_arrays import checked_arrays, puzzle_set
 from trm_export.tasks.task import Blanks, Boards, PuzzleSet, Task, blanks_span
 from trm_export.tasks.tokens import TokenBoards
+from trm_runtime.errors import reading
 from trm_runtime.message_text import shown
 from trm_runtime.scalars import as_integer
 
@@ -66,8 +67,9 @@ def refuse_puzzles(
     if blanks is not None:
         raise UsageError(f"--blanks selects shipped puzzles; drop it or {own}.")
     file = puzzle_file(puzzles)
-    if file is not None and not file.exists():
-        raise RejectedInputError(f"{file}: no such file or folder of puzzles; check its name.")
+    with reading(file):
+        if file is not None and not file.exists():
+            raise RejectedInputError(f"{file}: no such file or folder of puzzles; check its name.")
 
 
 def read_choice(

@@ -41,23 +41,27 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _typed(parameter: inspect.Parameter, hint: Any) -> inspect.Parameter:
-    return parameter.replace(annotation=hint, kind=inspect.Parameter.KEYWORD_ONLY)
+    return parameter.replace(annotation=_own(hint), kind=inspect.Parameter.KEYWORD_ONLY)
 
 
 def _fields(group: Any) -> Iterator[inspect.Parameter]:
     hints = get_type_hints(group, include_extras=True)
     for field in fields(group):
         default = inspect.Parameter.empty if field.default is MISSING else field.default
-        hint = _in_panel(hints[field.name], getattr(group, "panel", None))
+        hint = _own(hints[field.name], getattr(group, "panel", None))
         kind = inspect.Parameter.KEYWORD_ONLY
         yield inspect.Parameter(field.name, kind, default=default, annotation=hint)
 
 
-def _in_panel(hint: Any, panel: str | None) -> Any:
-    """`Annotated[type, option]` with the option in this panel, unless it names another one."""
-    if panel is None or get_origin(hint) is not Annotated:
+def _own(hint: Any, panel: str | None = None) -> Any:
+    """`Annotated[type, option]` with the option in this panel, unless it names another one.
+
+    A file that cannot be read is refused by its reader, and one to write need not be readable.
+    """
+    if get_origin(hint) is not Annotated:
         return hint
     kind, option = get_args(hint)
     option = copy(option)
     option.rich_help_panel = option.rich_help_panel or panel
+    option.readable = False
     return Annotated[kind, option]
