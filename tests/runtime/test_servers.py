@@ -575,6 +575,26 @@ def test_a_file_that_cannot_be_opened_is_the_first_message(tmp_path: Path) -> No
     assert done.returncode == head["exit_code"] == 4
 
 
+@pytest.mark.parametrize("options", [[], ["--isolate"]])
+@pytest.mark.parametrize(
+    ("demand", "words"),
+    [
+        (["--expect-sha256", "0" * 64], "toy.onnx: expected the SHA-256 000"),
+        (["--verify-key", "none.pem"], "none.pem: cannot be read"),
+    ],
+)
+def test_a_file_that_the_user_does_not_trust_is_not_opened(
+    tmp_path: Path, demand: list[str], words: str, options: list[str]
+) -> None:
+    path = tmp_path / "toy.onnx"
+    path.write_bytes(b"an engine would refuse this")
+    done = served(path, b"", *demand, *options)
+    ((head, _),) = messages(done.stdout)
+    assert words in head["error"]
+    assert done.returncode == head["exit_code"] == 4
+    assert done.stderr.decode() == f"Error: {head['error']}\n"
+
+
 def test_a_fixed_batch_and_a_file_of_the_toy_climb_too(tmp_path: Path, golden: Path) -> None:
     write(tmp_path / "toy.onnx")
     words = command("-m", "trm_runtime", "serve", tmp_path / "toy.onnx", "--threads", "1")

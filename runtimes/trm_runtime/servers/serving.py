@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, final
@@ -176,12 +176,18 @@ def _message(line: bytes, source: BinaryIO) -> tuple[dict[str, Any], bytearray]:
     return head, data
 
 
-def serve_file(path: Path, threads: int | None, engine: str | None = None) -> None:
-    """Open a model and answer until standard input ends; an error is sent, and raised."""
+def serve_file(
+    path: Path, threads: int | None, engine: str | None, before: Callable[[], object]
+) -> None:
+    """Open a model and answer until standard input ends; an error is sent, and raised.
+
+    `before` is called before the file is opened.
+    """
     with own_output() as output:
         try:
             if sys.stdin is None:
                 raise RejectedInputError("Standard input cannot be read: it is closed.")
+            before()
             driver = open_driver(path, threads, engine=engine)
             StepServer(driver, load_engine(path, engine), output).serve(sys.stdin.buffer)
         except TRMError as error:
