@@ -25,7 +25,7 @@ from trm_runtime.__main__ import main
 from trm_runtime.contract import MadeBy
 from trm_runtime.parity import GoldenOrigin, record
 from trm_runtime.parity.golden_file import write_golden
-from trm_runtime.servers.messages import MAX_LINE, read_line
+from trm_runtime.servers.messages import MAX_LINE, line_of, read_line
 from trm_runtime.servers.runner import LoopOptions, ServerRunner
 
 PROGRAM = Path(__file__).with_name("step_server.py")
@@ -501,6 +501,12 @@ def messages(data: bytes) -> list[tuple[dict[str, Any], bytes]]:
     return found
 
 
+def solve_of(**changes: object) -> bytes:
+    """A right request for one puzzle but for these keys."""
+    head = {"request": "solve", "rows": 1, "slots": 1, "halt": "learned", "max_steps": 2}
+    return line_of({**head, "deadline": None, **changes}, 16) + bytes([1, 0, 0, 0] * 4)
+
+
 def test_it_says_who_it_is_and_ends_with_its_input(toy_onnx: Path) -> None:
     done = served(toy_onnx, b"")
     ((head, text),) = messages(done.stdout)
@@ -530,6 +536,8 @@ def test_a_closed_standard_input_is_named(toy_onnx: Path, options: list[str]) ->
         (b'{"request": "step", "rows": true, "bytes": 0}', "rows: expected 1 or more"),
         (b'{"request": "step", "rows": 1, "bytes": 0}', "expected 133 bytes for 1 row, got 0"),
         (b'{"request": "solve", "rows": 1, "slots": 1, "bytes": 1}\nx', "expected 16 bytes"),
+        (solve_of(slots=None), "slots: expected a whole number, got null"),
+        (solve_of(max_steps=None), "max_steps: expected a whole number, got null"),
     ],
 )
 def test_a_wrong_request_is_answered_and_the_next_one_read(
@@ -540,7 +548,7 @@ def test_a_wrong_request_is_answered_and_the_next_one_read(
     done = served(toy_onnx, request_line + last + again)
     (_, (first, _), (second, _)) = messages(done.stdout)
     assert words in first["error"]
-    assert first["exit_code"] == 4
+    assert first["exit_code"] == (2 if "null" in words else 4)
     assert "Expected the request" in second["error"]
     assert done.returncode == 0
     assert done.stderr == b""

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, final
 import numpy as np
 
 from trm_runtime import __version__
-from trm_runtime.errors import RejectedInputError, TRMError
+from trm_runtime.errors import RejectedInputError, TRMError, UsageError
 from trm_runtime.limits import MEMORY_MB
 from trm_runtime.loop import solve
 from trm_runtime.measure import load_engine
@@ -42,6 +42,7 @@ from trm_runtime.try_options import CHOOSE
 Array = np.ndarray[Any, Any]
 
 _LONGEST = 2000  # characters of an error
+_WHOLE = ("slots", "max_steps")  # keys of a request, for which `solve` takes None
 _ABOUT_TRIES = ("tries", "vary", "choose", "seed", "sigma")  # keys of a request
 
 
@@ -104,6 +105,9 @@ class StepServer:
         return packed(leaving(contract), self._driver.step(inputs, given).tensors)
 
     def _solve(self, request: Head, rows: int, data: bytearray) -> list[bytes]:
+        for key in _WHOLE:
+            if request.get(key, 1) is None:
+                raise UsageError(f"{key}: expected a whole number, got null.")
         found = solve(
             self._whole,
             _tensors(self._driver.contract.inputs, rows, data),
