@@ -81,6 +81,9 @@ def test_a_right_server_climbs_the_ladder(golden: Path, capsys: pytest.CaptureFi
         ("cut", 4, "ended with exit code 0 before its answer was complete"),
         ("bool", 4, "halted: expected 0 or 1 in a bool"),
         ("refuse", 4, "refused a step: The request is refused: not enough"),
+        ("end-exit", 4, "ended with exit code 9 at the end of its input; it wrote nothing to"),
+        ("end-crash", 4, "crashed (SIGSEGV) at the end of its input"),
+        ("end-garbage", 4, "wrote a message without a request"),
         ("hello-garbage", 4, "wrote no message but 'Welcome!"),
         ("hello-error", 4, "m.onnx: damaged."),
         ("hello-extra", 3, "pip install x."),
@@ -109,8 +112,57 @@ def test_a_server_that_hangs_is_ended_at_the_limit(
     assert "has not answered in 3 s (--timeout); " in capsys.readouterr().err
 
 
-def test_what_an_engine_prints_does_no_harm(golden: Path) -> None:
-    assert checked(golden, "print") == 0
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("end-hang", "has not ended 1 s after the end of its input; "),
+        ("end-flood", "wrote a message without a request; "),
+    ],
+)
+def test_a_server_that_does_not_end_is_ended_and_refused(
+    golden: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+    words: str,
+) -> None:
+    monkeypatch.setattr("trm_runtime.servers.process._ENDING", 1.0)
+    assert checked(golden, fault) == 4
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert captured.out == ""
+
+
+def test_a_server_that_has_ended_between_two_requests_is_refused() -> None:
+    with ServerRunner(command(PROGRAM, "leaves"), 60) as server:
+        carry = initial_carry(server.contract, 2)
+        server.step({"inputs": make_puzzles(2)}, carry)
+        server._server._readers[0].join(60)
+        with pytest.raises(RejectedInputError, match="ended with exit code 7 before its answer"):
+            server.step({"inputs": make_puzzles(2)}, carry)
+
+
+def test_a_bad_end_hides_no_other_error(golden: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert checked(golden, "end-exit", "--puzzle-table", "t.npy") == 2
+    assert capsys.readouterr().err.endswith(" its graph; drop --puzzle-table.\n")
+    with pytest.raises(KeyError), ServerRunner(command(PROGRAM, "end-exit"), 60):
+        raise KeyError
+
+
+def test_a_long_name_of_an_engine_is_cut(golden: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert checked(golden, "long-engine", "--json") == 0
+    driver = json.loads(capsys.readouterr().out)["driver"]
+    assert len(driver) <= 100
+    assert driver.startswith(r"\x1b[2J\x1b[2J")
+    assert driver.endswith("(trm-runtime 0.1.0)")
+
+
+@pytest.mark.parametrize("fault", ["print", "end-print"])
+def test_what_an_engine_prints_does_no_harm(
+    golden: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    assert checked(golden, fault) == 0
 
 
 @pytest.mark.parametrize(

@@ -48,16 +48,14 @@ _ABOUT_TRIES = ("tries", "vary", "choose", "seed", "sigma")  # keys of a request
 
 @contextmanager
 def own_output() -> Iterator[BinaryIO]:
-    """Standard output for messages only; what an engine prints goes to standard error."""
+    """Standard output for messages only.
+
+    What an engine prints goes to standard error until this process ends: buffers are written last.
+    """
     sys.stdout.flush()
-    kept = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        with os.fdopen(os.dup(kept), "wb") as output:
-            yield output
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
+    with os.fdopen(os.dup(1), "wb") as output:
+        os.dup2(2, 1)
+        yield output
 
 
 @final
