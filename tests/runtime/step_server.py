@@ -29,6 +29,8 @@ from trm_runtime.servers.serving import StepServer, own_output
 
 Array = np.ndarray[Any, Any]
 
+LONG = b"\\u001b[2J" * 6000  # an escape of terminals in JSON
+
 
 class Faulty:
     """The toy model, which does something else in its sixth call."""
@@ -82,13 +84,14 @@ class Faulty:
             raise MemoryError("not enough")
 
 
-def main(fault: str) -> None:
-    """Serve."""
+def main(fault: str, code: int = 4) -> None:
+    """Serve; `code` is that of an error in the first message."""
     with own_output() as output:
         hello = {
             "hello-garbage": b"Welcome!\n",
             "hello-error": b'{"error": "m.onnx: damaged.", "exit_code": 4, "bytes": 0}\n',
             "hello-extra": b'{"error": "pip install x.", "exit_code": 3, "bytes": 0}\n',
+            "hello-long": b'{"error": "%s", "exit_code": %d, "bytes": 0}\n' % (LONG, code),
             "hello-huge": b'{"protocol": "trm-step-server", "version": 1, "bytes": 9999999999}\n',
             "hello-other": b'{"protocol": "http", "version": 1, "bytes": 0}\n',
             "hello-newer": b'{"protocol": "trm-step-server", "version": 2, "bytes": 0}\n',
@@ -98,7 +101,7 @@ def main(fault: str) -> None:
             output.write(hello)
             output.flush()
             if b"error" in hello:
-                sys.exit(4)
+                sys.exit(code)
             time.sleep(60)
         if fault == "hello-exit":
             sys.exit(3)
@@ -171,4 +174,4 @@ def _spoil_loop(fault: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], *map(int, sys.argv[2:]))

@@ -24,7 +24,7 @@ from trm_runtime.errors import (
     TRMError,
     UsageError,
 )
-from trm_runtime.message_text import clipped, first_line, printable
+from trm_runtime.message_text import LONGEST, clipped, first_line, printable
 from trm_runtime.servers import group
 from trm_runtime.servers.messages import MAX_LINE, Head, line_of, read_line
 
@@ -70,8 +70,10 @@ class ServerProcess:
         head = self._head(limit)
         if "error" in head:
             message = f"{self.name}: {printable(str(head['error']))}"
-            self.close()
-            raise _ERRORS.get(str(head.get("exit_code")), RejectedInputError)(message)
+            with contextlib.suppress(RejectedInputError):
+                self.finish()
+            kind = _ERRORS.get(str(head.get("exit_code")), RejectedInputError)
+            raise kind(clipped(message, LONGEST))
         if head["bytes"] > longest:
             raise self.failed(f"announces a contract of {head['bytes']:,} bytes")
         return head, self._take(head["bytes"], limit)
