@@ -19,7 +19,7 @@ from trm_runtime.errors import ParityError, UsageError, exit_codes_text
 from trm_runtime.failures import Parser, add_engine_options, say
 from trm_runtime.message_text import argument, clipped, counted, wrapped
 from trm_runtime.streams import StatusLine
-from trm_runtime.trust import add_options
+from trm_runtime.trust import add_options, require_options
 
 if TYPE_CHECKING:
     from trm_runtime.contract import StepContract
@@ -68,6 +68,7 @@ def run(options: argparse.Namespace) -> int:
     from trm_runtime.parity.file_golden import engine_hop
     from trm_runtime.parity.golden_file import read_golden
 
+    require_options(options)
     if options.timeout is not None:
         raise UsageError(f"--timeout is for {COMMAND}; drop it.")
     check_threads(options.threads)

@@ -16,7 +16,6 @@ from trm_runtime.errors import MissingExtraError, TRMError
 from trm_runtime.failures import Parser, refuse_names, report, warnings_as_lines
 from trm_runtime.memory import return_large_blocks
 from trm_runtime.streams import StatusLine, prepare_streams
-from trm_runtime.trust import require
 from trm_runtime.watchdog import raised_at_signals
 
 
@@ -52,7 +51,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
             words = sys.argv[1:] if arguments is None else arguments
             return isolation.rerun([sys.executable, "-m", "trm_runtime", *words], as_json=as_json)
         with raised_at_signals(as_json), warnings_as_lines():
-            code = _trusting(command, options)
+            if getattr(options, "isolate", False):
+                isolation.confine(options.isolate_memory, options.isolate_seconds)
+            code = command(options)
             sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
         found = isolation.explained(error)
@@ -81,15 +82,6 @@ def _command(given: list[str]) -> tuple[Parser, Callable[[argparse.Namespace], i
     from trm_runtime import solve_command
 
     return solve_command.parser(), solve_command.run, given
-
-
-def _trusting(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
-    """The command, after what the user demands of its model."""
-    if hasattr(options, "model"):
-        if options.isolate:
-            isolation.confine(options.isolate_memory, options.isolate_seconds)
-        require(options.model, sha256=options.expect_sha256, key=options.verify_key)
-    return run(options)
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from trm_runtime.errors import exit_codes_text
 from trm_runtime.failures import Parser, add_engine_options
-from trm_runtime.trust import add_options
+from trm_runtime.trust import add_options, require_options
 
 
 def parser() -> Parser:
@@ -28,5 +29,6 @@ def run(options: argparse.Namespace) -> int:
     """Answer until the input ends; returns the exit code."""
     from trm_runtime.servers.serving import serve_file
 
-    serve_file(Path(options.model), options.threads, options.engine)
+    demanded = partial(require_options, options)
+    serve_file(Path(options.model), options.threads, options.engine, demanded)
     return 0

@@ -18,7 +18,7 @@ from trm_runtime.errors import NonfiniteError, UsageError, exit_codes_text
 from trm_runtime.failures import Parser, add_engine_options, answers_code, say
 from trm_runtime.message_text import counted
 from trm_runtime.streams import StatusLine, has_no_reader
-from trm_runtime.trust import add_options
+from trm_runtime.trust import add_options, require_options
 from trm_runtime.try_options import HALT, SIGMA, tries_asked
 
 if TYPE_CHECKING:
@@ -139,6 +139,7 @@ def run(options: argparse.Namespace) -> int:
     from trm_runtime.open import open_runner, runner_contract
     from trm_runtime.puzzles import arc_questions, can_have_arc
 
+    require_options(options)
     if options.puzzles == options.identifiers == "-":
         raise UsageError(
             "Standard input cannot be both PUZZLES and --identifiers; give a file for one of them."

@@ -34,6 +34,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--isolate-seconds", type=float, metavar="SECONDS", help=isolation.HELP_SECONDS)
 
 
+def require_options(options: argparse.Namespace) -> None:
+    """`require` with the options of `add_options`."""
+    require(options.model, sha256=options.expect_sha256, key=options.verify_key)
+
+
 def require(
     path: str | os.PathLike[str],
     *,

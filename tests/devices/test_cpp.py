@@ -399,6 +399,8 @@ KEYS = [
     ("halt", None, "halt: expected learned, max_steps or a finite number"),
     ("halt", "1e400", "halt: expected learned, max_steps or a finite number"),
     ("max_steps", "1.0", "max_steps: expected a whole number"),
+    ("max_steps", None, "max_steps: expected a whole number"),
+    ("slots", None, "slots: expected a whole number"),
     ("tries", None, "tries: expected a whole number"),
     ("vary", None, "vary: expected a text"),
     ("choose", 1, "choose: expected a text"),

@@ -1,12 +1,14 @@
 """`python step_server.py FAULT`: the toy model as a step server that does something wrong.
 
-Faults happen in the sixth call of the graph or, those named `hello-...`, in the first message.
+Faults happen in the sixth call of the graph or, those named `hello-...`, in the first message, and
+those named `end-...` at the end of the input.
 """
 
 # ruff: noqa: E402 - it is started by its path, from any folder
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -27,12 +29,14 @@ from trm_runtime.servers.serving import StepServer, own_output
 
 Array = np.ndarray[Any, Any]
 
+LONG = b"\\u001b[2J" * 6000  # an escape of terminals in JSON
+
 
 class Faulty:
     """The toy model, which does something else in its sixth call."""
 
     def __init__(self, fault: str, output: BinaryIO) -> None:
-        self._fault, self._output, self._calls = fault, output, 0
+        self._fault, self._output, self.calls = fault, output, 0
         changes: dict[str, dict[str, Any]] = {
             "large": {"seq": 20_000},
             "other": {"num_puzzle_identifiers": 3},
@@ -42,12 +46,12 @@ class Faulty:
 
     def step(self, inputs: Mapping[str, Array], carry: Mapping[str, Array]) -> StepOutput:
         """One call."""
-        self._calls += 1
+        self.calls += 1
         if self._fault == "accepts":
             vocab = self.contract.vocab_size
             inputs = {**inputs, "inputs": np.clip(inputs["inputs"], 0, vocab - 1)}
         output = self._runner.step(inputs, carry)
-        if self._calls == 6:
+        if self.calls == 6:
             self._do_wrong(len(carry["halted"]))
         if self._fault == "drifts":
             output.carry["z_H"] = output.carry["z_H"] + np.float32(1e-2)
@@ -80,13 +84,14 @@ class Faulty:
             raise MemoryError("not enough")
 
 
-def main(fault: str) -> None:
-    """Serve."""
+def main(fault: str, code: int = 4) -> None:
+    """Serve; `code` is that of an error in the first message."""
     with own_output() as output:
         hello = {
             "hello-garbage": b"Welcome!\n",
             "hello-error": b'{"error": "m.onnx: damaged.", "exit_code": 4, "bytes": 0}\n',
             "hello-extra": b'{"error": "pip install x.", "exit_code": 3, "bytes": 0}\n',
+            "hello-long": b'{"error": "%s", "exit_code": %d, "bytes": 0}\n' % (LONG, code),
             "hello-huge": b'{"protocol": "trm-step-server", "version": 1, "bytes": 9999999999}\n',
             "hello-other": b'{"protocol": "http", "version": 1, "bytes": 0}\n',
             "hello-newer": b'{"protocol": "trm-step-server", "version": 2, "bytes": 0}\n',
@@ -96,7 +101,7 @@ def main(fault: str) -> None:
             output.write(hello)
             output.flush()
             if b"error" in hello:
-                sys.exit(4)
+                sys.exit(code)
             time.sleep(60)
         if fault == "hello-exit":
             sys.exit(3)
@@ -113,7 +118,42 @@ def main(fault: str) -> None:
             )
         if fault.startswith("loop"):
             _spoil_loop(fault)
-        StepServer(Faulty(fault, output), "numpy", output).serve(sys.stdin.buffer)
+        engine = "\x1b[2J" * 6000 if fault == "long-engine" else "numpy"
+        driver = Faulty(fault, output)
+        if fault == "leaves":
+            _leave_after(driver)
+        StepServer(driver, engine, output).serve(sys.stdin.buffer)
+        if fault.startswith("end"):
+            _end_wrongly(fault, output)
+
+
+def _leave_after(driver: Faulty) -> None:
+    """The program ends directly behind its first reply."""
+    right = serving.send
+
+    def send(*message: Any) -> None:
+        right(*message)
+        if driver.calls:
+            os._exit(7)
+
+    serving.send = send
+
+
+def _end_wrongly(fault: str, output: BinaryIO) -> None:
+    if fault == "end-exit":
+        os._exit(9)
+    if fault == "end-crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if fault == "end-garbage":
+        output.write(b"done\n")
+    if fault == "end-hang":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(60)
+    while fault == "end-flood":
+        output.write(b"x" * 65536)
+    if fault == "end-print":  # an engine prints, and flushes nothing
+        sys.stdout.write("bye ...\n")
+        ctypes.CDLL(None).printf(b"bye ...\n")
 
 
 def _spoil_loop(fault: str) -> None:
@@ -134,4 +174,4 @@ def _spoil_loop(fault: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], *map(int, sys.argv[2:]))

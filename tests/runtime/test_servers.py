@@ -25,7 +25,7 @@ from trm_runtime.__main__ import main
 from trm_runtime.contract import MadeBy
 from trm_runtime.parity import GoldenOrigin, record
 from trm_runtime.parity.golden_file import write_golden
-from trm_runtime.servers.messages import MAX_LINE, read_line
+from trm_runtime.servers.messages import MAX_LINE, line_of, read_line
 from trm_runtime.servers.runner import LoopOptions, ServerRunner
 
 PROGRAM = Path(__file__).with_name("step_server.py")
@@ -53,7 +53,7 @@ def command(*words: object) -> str:
 
 
 def checked(golden: Path, fault: str, *options: str) -> int:
-    return main(["check", "--command", command(PROGRAM, fault), *options, str(golden)])
+    return main(["check", "--command", command(PROGRAM, *fault.split()), *options, str(golden)])
 
 
 def test_a_right_server_climbs_the_ladder(golden: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,9 +81,16 @@ def test_a_right_server_climbs_the_ladder(golden: Path, capsys: pytest.CaptureFi
         ("cut", 4, "ended with exit code 0 before its answer was complete"),
         ("bool", 4, "halted: expected 0 or 1 in a bool"),
         ("refuse", 4, "refused a step: The request is refused: not enough"),
+        ("end-exit", 4, "ended with exit code 9 at the end of its input; it wrote nothing to"),
+        ("end-crash", 4, "crashed (SIGSEGV) at the end of its input"),
+        ("end-garbage", 4, "wrote a message without a request"),
         ("hello-garbage", 4, "wrote no message but 'Welcome!"),
         ("hello-error", 4, "m.onnx: damaged."),
         ("hello-extra", 3, "pip install x."),
+        ("hello-long 1", 1, r": \x1b[2J\x1b[2J"),
+        ("hello-long 2", 2, r": \x1b[2J\x1b[2J"),
+        ("hello-long 3", 3, r": \x1b[2J\x1b[2J"),
+        ("hello-long 4", 4, r": \x1b[2J\x1b[2J"),
         ("hello-huge", 4, "announces a contract of 9,999,999,999 bytes"),
         ("hello-other", 4, "speaks another protocol, 'http'"),
         ("hello-newer", 4, "speaks version 2, this client 1"),
@@ -97,7 +104,7 @@ def test_what_a_server_does_wrong_is_one_sentence(
     assert checked(golden, fault) == code
     captured = capsys.readouterr()
     assert words in captured.err
-    assert len(captured.err) < 600
+    assert len(captured.err) < 510
     assert captured.out == ""
     assert ("the engine said" in captured.err) == (fault == "exit")
 
@@ -109,8 +116,57 @@ def test_a_server_that_hangs_is_ended_at_the_limit(
     assert "has not answered in 3 s (--timeout); " in capsys.readouterr().err
 
 
-def test_what_an_engine_prints_does_no_harm(golden: Path) -> None:
-    assert checked(golden, "print") == 0
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("end-hang", "has not ended 1 s after the end of its input; "),
+        ("end-flood", "wrote a message without a request; "),
+    ],
+)
+def test_a_server_that_does_not_end_is_ended_and_refused(
+    golden: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+    words: str,
+) -> None:
+    monkeypatch.setattr("trm_runtime.servers.process._ENDING", 1.0)
+    assert checked(golden, fault) == 4
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert captured.out == ""
+
+
+def test_a_server_that_has_ended_between_two_requests_is_refused() -> None:
+    with ServerRunner(command(PROGRAM, "leaves"), 60) as server:
+        carry = initial_carry(server.contract, 2)
+        server.step({"inputs": make_puzzles(2)}, carry)
+        server._server._readers[0].join(60)
+        with pytest.raises(RejectedInputError, match="ended with exit code 7 before its answer"):
+            server.step({"inputs": make_puzzles(2)}, carry)
+
+
+def test_a_bad_end_hides_no_other_error(golden: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert checked(golden, "end-exit", "--puzzle-table", "t.npy") == 2
+    assert capsys.readouterr().err.endswith(" its graph; drop --puzzle-table.\n")
+    with pytest.raises(KeyError), ServerRunner(command(PROGRAM, "end-exit"), 60):
+        raise KeyError
+
+
+def test_a_long_name_of_an_engine_is_cut(golden: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert checked(golden, "long-engine", "--json") == 0
+    driver = json.loads(capsys.readouterr().out)["driver"]
+    assert len(driver) <= 100
+    assert driver.startswith(r"\x1b[2J\x1b[2J")
+    assert driver.endswith("(trm-runtime 0.1.0)")
+
+
+@pytest.mark.parametrize("fault", ["print", "end-print"])
+def test_what_an_engine_prints_does_no_harm(
+    golden: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    assert checked(golden, fault) == 0
 
 
 @pytest.mark.parametrize(
@@ -501,6 +557,12 @@ def messages(data: bytes) -> list[tuple[dict[str, Any], bytes]]:
     return found
 
 
+def solve_of(**changes: object) -> bytes:
+    """A right request for one puzzle but for these keys."""
+    head = {"request": "solve", "rows": 1, "slots": 1, "halt": "learned", "max_steps": 2}
+    return line_of({**head, "deadline": None, **changes}, 16) + bytes([1, 0, 0, 0] * 4)
+
+
 def test_it_says_who_it_is_and_ends_with_its_input(toy_onnx: Path) -> None:
     done = served(toy_onnx, b"")
     ((head, text),) = messages(done.stdout)
@@ -530,6 +592,8 @@ def test_a_closed_standard_input_is_named(toy_onnx: Path, options: list[str]) ->
         (b'{"request": "step", "rows": true, "bytes": 0}', "rows: expected 1 or more"),
         (b'{"request": "step", "rows": 1, "bytes": 0}', "expected 133 bytes for 1 row, got 0"),
         (b'{"request": "solve", "rows": 1, "slots": 1, "bytes": 1}\nx', "expected 16 bytes"),
+        (solve_of(slots=None), "slots: expected a whole number, got null"),
+        (solve_of(max_steps=None), "max_steps: expected a whole number, got null"),
     ],
 )
 def test_a_wrong_request_is_answered_and_the_next_one_read(
@@ -540,7 +604,7 @@ def test_a_wrong_request_is_answered_and_the_next_one_read(
     done = served(toy_onnx, request_line + last + again)
     (_, (first, _), (second, _)) = messages(done.stdout)
     assert words in first["error"]
-    assert first["exit_code"] == 4
+    assert first["exit_code"] == (2 if "null" in words else 4)
     assert "Expected the request" in second["error"]
     assert done.returncode == 0
     assert done.stderr == b""
@@ -573,6 +637,26 @@ def test_a_file_that_cannot_be_opened_is_the_first_message(tmp_path: Path) -> No
     ((head, _),) = messages(done.stdout)
     assert "none.onnx: " in head["error"]
     assert done.returncode == head["exit_code"] == 4
+
+
+@pytest.mark.parametrize("options", [[], ["--isolate"]])
+@pytest.mark.parametrize(
+    ("demand", "words"),
+    [
+        (["--expect-sha256", "0" * 64], "toy.onnx: expected the SHA-256 000"),
+        (["--verify-key", "none.pem"], "none.pem: cannot be read"),
+    ],
+)
+def test_a_file_that_the_user_does_not_trust_is_not_opened(
+    tmp_path: Path, demand: list[str], words: str, options: list[str]
+) -> None:
+    path = tmp_path / "toy.onnx"
+    path.write_bytes(b"an engine would refuse this")
+    done = served(path, b"", *demand, *options)
+    ((head, _),) = messages(done.stdout)
+    assert words in head["error"]
+    assert done.returncode == head["exit_code"] == 4
+    assert done.stderr.decode() == f"Error: {head['error']}\n"
 
 
 def test_a_fixed_batch_and_a_file_of_the_toy_climb_too(tmp_path: Path, golden: Path) -> None:

@@ -24,7 +24,7 @@ from trm_runtime.errors import (
     TRMError,
     UsageError,
 )
-from trm_runtime.message_text import clipped, first_line, printable
+from trm_runtime.message_text import LONGEST, clipped, first_line, printable
 from trm_runtime.servers import group
 from trm_runtime.servers.messages import MAX_LINE, Head, line_of, read_line
 
@@ -32,7 +32,7 @@ _PIECE = 1 << 16  # bytes read at once
 _WAITING = 16  # pieces that were read and not used
 _KEPT = 4096  # last bytes of standard error
 _LISTED = 10  # last lines of it
-_ENDING = 2.0  # seconds to end by itself at the end of its input
+_ENDING = 10.0  # seconds to end by itself at the end of its input
 _CLOSING = 0.5  # seconds until a pipe is closed whose process has ended
 _ERRORS: dict[str, type[TRMError]] = {
     str(error.exit_code): error for error in (TRMError, UsageError, MissingExtraError)
@@ -70,8 +70,10 @@ class ServerProcess:
         head = self._head(limit)
         if "error" in head:
             message = f"{self.name}: {printable(str(head['error']))}"
-            self.close()
-            raise _ERRORS.get(str(head.get("exit_code")), RejectedInputError)(message)
+            with contextlib.suppress(RejectedInputError):
+                self.finish()
+            kind = _ERRORS.get(str(head.get("exit_code")), RejectedInputError)
+            raise kind(clipped(message, LONGEST))
         if head["bytes"] > longest:
             raise self.failed(f"announces a contract of {head['bytes']:,} bytes")
         return head, self._take(head["bytes"], limit)
@@ -86,7 +88,7 @@ class ServerProcess:
         if self._closed.is_set():
             raise RejectedInputError(f"{self.name}: the step server has ended; start it again.")
         limit = time.monotonic() + self._seconds
-        if self._read or not self._pieces.empty():
+        if self._has_output():
             raise self.failed("wrote a message without a request")
         message = [line_of(head, sum(map(len, parts))), *parts]
         self._writer = threading.Thread(target=self._write, args=(message,), daemon=True)
@@ -108,22 +110,48 @@ class ServerProcess:
 
     def failed(self, what: str) -> RejectedInputError:
         """End the command; the error for what it did, with the last of its standard error."""
-        self._kill()
+        self.close()
         lines = self._last_lines()
         text = f"{self.name}: the step server {what}"
         if lines:
             return RejectedInputError(f"{text}; its standard error ends with:", lines)
         return RejectedInputError(f"{text}; it wrote nothing to standard error.")
 
-    def close(self) -> None:
-        """End the command: by the end of its input or, if it takes longer, by signals."""
-        self._closed.set()
-        if self._writer is None or not self._writer.is_alive():
+    def finish(self) -> None:
+        """End the command by the end of its input or, if it takes longer, by signals.
+
+        Raises RejectedInputError if it does not end by itself, with exit code 0 and without more
+        output. One that was closed before is not judged.
+        """
+        if not self._closed.is_set() and (self._writer is None or not self._writer.is_alive()):
             with contextlib.suppress(OSError):
                 _pipe(self._process.stdin).close()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_ENDING)
-        self._kill()
+            self._readers[0].join(_CLOSING)
+            if self._has_output():
+                raise self.failed("wrote a message without a request")
+            if self._process.poll() is None:
+                raise self.failed(f"has not ended {_ENDING:g} s after the end of its input")
+            if self._process.returncode != 0:
+                raise self.failed(f"{self._ending()} at the end of its input")
+        self.close()
+
+    def close(self) -> None:
+        """End the command at once, by signals."""
+        self._closed.set()
+        group.ended(self._process)
+        for thread in (self._writer, *self._readers):
+            if thread is not None:
+                thread.join(_CLOSING)
+        if not any(thread.is_alive() for thread in self._readers):
+            for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+                with contextlib.suppress(OSError):
+                    _pipe(stream).close()
+
+    def _has_output(self) -> bool:
+        """Whether there is output that is no reply; an empty piece is the end of all output."""
+        return bool(self._read) or any(tuple(self._pieces.queue))
 
     def _head(self, limit: float) -> dict[str, Any]:
         while b"\n" not in self._read and len(self._read) < MAX_LINE:
@@ -169,17 +197,6 @@ class ServerProcess:
     def _last_lines(self) -> list[str]:
         text = bytes(self._errors[-_KEPT:]).decode("utf-8", "replace")
         return [line.rstrip() for line in text.splitlines() if line.strip()][-_LISTED:]
-
-    def _kill(self) -> None:
-        self._closed.set()
-        group.ended(self._process)
-        for thread in (self._writer, *self._readers):
-            if thread is not None:
-                thread.join(_CLOSING)
-        if not any(thread.is_alive() for thread in self._readers):
-            for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
-                with contextlib.suppress(OSError):
-                    _pipe(stream).close()
 
     def _write(self, parts: Sequence[bytes]) -> None:
         with contextlib.suppress(OSError, ValueError):  # it has ended: the reader tells

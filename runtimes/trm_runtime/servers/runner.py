@@ -19,7 +19,7 @@ from trm_runtime.checks import check_inputs, check_step_call
 from trm_runtime.contract import MAX_CONTRACT_BYTES, StepContract
 from trm_runtime.declared import check_rows
 from trm_runtime.errors import RejectedInputError, UsageError
-from trm_runtime.message_text import first_line, printable
+from trm_runtime.message_text import clipped, first_line, printable
 from trm_runtime.open import complete_steps
 from trm_runtime.puzzle_table import EMBEDDING, IDENTIFIERS, PuzzleTableRunner, open_table
 from trm_runtime.runner import Arrays, StepOutput, StepRunner
@@ -85,7 +85,7 @@ class ServerRunner:
 
     Raises UsageError if the command cannot be started, the error that it sends if it cannot open
     its file, and RejectedInputError, after which it has ended, for everything else that it does
-    wrong. A context manager, which ends it.
+    wrong, at the end of its input too. A context manager, which ends it.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class ServerRunner:
                 unless_opened.callback(self._server.close)
             head, text = self._server.hello(MAX_CONTRACT_BYTES)
             self._refuse_other(head)
-            self.engine = printable(f"{head.get('engine')} ({head.get('driver')})")
+            self.engine = clipped(printable(f"{head.get('engine')} ({head.get('driver')})"), 100)
             self.tries = _whole(head.get("tries"))  # of its own loop, at most
             self.choose = tuple(rule for rule in CHOOSE if rule in _listed(head.get("choose")))
             self.contract: StepContract = _contract(bytes(text), self._server.name)
@@ -112,8 +112,11 @@ class ServerRunner:
     def __enter__(self) -> ServerRunner:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._server.close()
+    def __exit__(self, error: object, *details: object) -> None:
+        if error is None:
+            self._server.finish()
+        else:
+            self._server.close()
 
     @property
     def whole(self) -> StepRunner:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, final
@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, final
 import numpy as np
 
 from trm_runtime import __version__
-from trm_runtime.errors import RejectedInputError, TRMError
+from trm_runtime.errors import RejectedInputError, TRMError, UsageError
 from trm_runtime.limits import MEMORY_MB
 from trm_runtime.loop import solve
 from trm_runtime.measure import load_engine
@@ -42,21 +42,20 @@ from trm_runtime.try_options import CHOOSE
 Array = np.ndarray[Any, Any]
 
 _LONGEST = 2000  # characters of an error
+_WHOLE = ("slots", "max_steps")  # keys of a request, for which `solve` takes None
 _ABOUT_TRIES = ("tries", "vary", "choose", "seed", "sigma")  # keys of a request
 
 
 @contextmanager
 def own_output() -> Iterator[BinaryIO]:
-    """Standard output for messages only; what an engine prints goes to standard error."""
+    """Standard output for messages only.
+
+    What an engine prints goes to standard error until this process ends: buffers are written last.
+    """
     sys.stdout.flush()
-    kept = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        with os.fdopen(os.dup(kept), "wb") as output:
-            yield output
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
+    with os.fdopen(os.dup(1), "wb") as output:
+        os.dup2(2, 1)
+        yield output
 
 
 @final
@@ -104,6 +103,9 @@ class StepServer:
         return packed(leaving(contract), self._driver.step(inputs, given).tensors)
 
     def _solve(self, request: Head, rows: int, data: bytearray) -> list[bytes]:
+        for key in _WHOLE:
+            if request.get(key, 1) is None:
+                raise UsageError(f"{key}: expected a whole number, got null.")
         found = solve(
             self._whole,
             _tensors(self._driver.contract.inputs, rows, data),
@@ -176,12 +178,18 @@ def _message(line: bytes, source: BinaryIO) -> tuple[dict[str, Any], bytearray]:
     return head, data
 
 
-def serve_file(path: Path, threads: int | None, engine: str | None = None) -> None:
-    """Open a model and answer until standard input ends; an error is sent, and raised."""
+def serve_file(
+    path: Path, threads: int | None, engine: str | None, before: Callable[[], object]
+) -> None:
+    """Open a model and answer until standard input ends; an error is sent, and raised.
+
+    `before` is called before the file is opened.
+    """
     with own_output() as output:
         try:
             if sys.stdin is None:
                 raise RejectedInputError("Standard input cannot be read: it is closed.")
+            before()
             driver = open_driver(path, threads, engine=engine)
             StepServer(driver, load_engine(path, engine), output).serve(sys.stdin.buffer)
         except TRMError as error:

@@ -17,8 +17,8 @@ class Keys {
  public:
   explicit Keys(const Json& head) : head_(head) {}
 
-  std::optional<std::int64_t> whole(const std::string& key, bool nullable = false) const {
-    const Json* found = find(key, nullable);
+  std::optional<std::int64_t> whole(const std::string& key) const {
+    const Json* found = find(key, false);
     refuse(found && !found->is(Json::Kind::whole), key, "a whole number");
     return found ? std::optional(found->whole) : std::nullopt;
   }
@@ -172,8 +172,8 @@ class StepServer {
   static Options options_of(const Json& head) {
     const Keys given(head);
     Options options;
-    options.slots = given.whole("slots", true);
-    options.max_steps = given.whole("max_steps", true);
+    options.slots = given.whole("slots");
+    options.max_steps = given.whole("max_steps");
     options.deadline = given.number("deadline", "seconds, 0 or more", true);
     options.threshold = given.threshold();
     options.tries = given.whole("tries").value_or(options.tries);
