@@ -32,7 +32,7 @@ _PIECE = 1 << 16  # bytes read at once
 _WAITING = 16  # pieces that were read and not used
 _KEPT = 4096  # last bytes of standard error
 _LISTED = 10  # last lines of it
-_ENDING = 10.0  # seconds to end by itself at the end of its input
+_ENDING = 60.0  # seconds to end by itself at the end of its input
 _CLOSING = 0.5  # seconds until a pipe is closed whose process has ended
 _ERRORS: dict[str, type[TRMError]] = {
     str(error.exit_code): error for error in (TRMError, UsageError, MissingExtraError)
