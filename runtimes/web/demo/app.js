@@ -88,8 +88,9 @@ function clear() {
 
 function paste() {
   try {
-    setPuzzle(readPuzzles(contractNow(), $("text").value).data.slice(0, sizesOf(contractNow()).cells));
-    say("The puzzle is on the board.");
+    const { data, shape } = readPuzzles(contractNow(), $("text").value);
+    setPuzzle(data.slice(0, shape[1]));
+    say(shape[0] > 1 ? `The first of ${shape[0]} puzzles is on the board.` : "The puzzle is on the board.");
   } catch (error) {
     say(error.message, "bad");
   }

@@ -10,6 +10,7 @@ import { after, before, beforeEach, test } from "node:test";
 import { chromium } from "playwright-core";
 
 import { typeOf } from "../../browser/files.mjs";
+import { SUDOKU, sudokuProblem } from "../../demo/rules.js";
 
 const { TRM_DEMO: FOLDER, TRM_CHROMIUM: CHROMIUM } = process.env;
 const PUZZLE = ".5.43..7..9.1.6.32326.78..1.1284.3.66...9.7.5..96172842.87619.39..58.1...75.2.4.8"; // has one solution
@@ -77,8 +78,17 @@ async function paste(text) {
   await page.getByRole("button", { name: "Use it" }).click();
 }
 
+const press = () => page.locator("#solve").click();
+const label = () => page.locator("#solve").textContent();
+
+/** What a run says at its end, whatever it is. */
+async function ended() {
+  await page.waitForFunction(() => document.querySelector("#solve").textContent === "Solve", null, { timeout: 60_000 });
+  return status();
+}
+
 async function solved() {
-  await page.getByRole("button", { name: "Solve" }).click();
+  await press();
   await page.waitForFunction(() => /: .*\.$/.test(document.querySelector("[role=status]").textContent), null, { timeout: 60_000 });
   return status();
 }
@@ -125,6 +135,7 @@ test("the keypad sets the chosen cell, and cells in conflict are marked", async 
   await page.getByRole("gridcell").nth(41).click();
   await page.getByRole("button", { name: "5", exact: true }).click();
   assert.equal(await page.locator(".conflict").count(), 2);
+  assert.equal(await page.getByRole("gridcell").nth(40).getAttribute("aria-label"), "Row 5, column 5: 5, given, in conflict");
   await page.getByRole("button", { name: "Empty the cell" }).click();
   assert.equal(await page.locator(".conflict").count(), 0);
 });
@@ -156,6 +167,19 @@ test("an example maze gets a shortest path, and one without a goal is not begun"
 test("a bad paste says what is wrong", async () => {
   await paste("123");
   assert.match(await status(), /^Line 1: expected 81 cells/);
+});
+
+test("of two puzzles in a paste, the first is taken, and that is said", async () => {
+  await paste(`${PUZZLE}\n${SOLUTION}`);
+  assert.equal(await status(), "The first of 2 puzzles is on the board.");
+  assert.equal((await cells()).map((cell) => cell || ".").join(""), PUZZLE);
+});
+
+test("one cell is not called cells", () => {
+  const [solution, blank] = [Array(81).fill(SUDOKU.first), [SUDOKU.blank, ...Array(80).fill(SUDOKU.first)]];
+  assert.equal(sudokuProblem([SUDOKU.first + 1, ...blank.slice(1)], solution, 9), "1 given cell was changed");
+  assert.equal(sudokuProblem(blank, blank, 9), "1 cell is empty");
+  assert.equal(sudokuProblem(solution, blank.with(1, SUDOKU.blank), 9), "2 given cells were changed");
 });
 
 test("choices can be made with arrow keys", async () => {
