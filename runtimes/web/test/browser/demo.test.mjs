@@ -182,6 +182,26 @@ test("one cell is not called cells", () => {
   assert.equal(sudokuProblem(solution, blank.with(1, SUDOKU.blank), 9), "2 given cells were changed");
 });
 
+test("in forced colours, walls, path and choices differ from what is around them", async () => {
+  page = await open(1280, 860, { forcedColors: "active" });
+  await radio("Maze 11x11").click();
+  await solved();
+  const found = await page.evaluate(() => {
+    const style = (selector, part) => getComputedStyle(document.querySelector(selector), part);
+    return {
+      wall: style(".wall").backgroundColor,
+      paper: style("#board").backgroundColor,
+      dot: style(".path", "::after").borderTopStyle,
+      chosen: style("[role=radio][aria-checked=true]").backgroundColor,
+      brush: style("#palette [aria-pressed=true]").backgroundColor,
+    };
+  });
+  assert.notEqual(found.wall, found.paper);
+  assert.equal(found.dot, "solid");
+  assert.notEqual(found.chosen, found.paper);
+  assert.equal(found.brush, found.chosen);
+});
+
 test("choices can be made with arrow keys", async () => {
   await radio("ONNX Runtime").focus();
   await page.keyboard.press("ArrowRight");
