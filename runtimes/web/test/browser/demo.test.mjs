@@ -182,6 +182,52 @@ test("one cell is not called cells", () => {
   assert.equal(sudokuProblem(solution, blank.with(1, SUDOKU.blank), 9), "2 given cells were changed");
 });
 
+test("a run that is stopped ends before another one or an edit", async () => {
+  const first = await solved();
+  await press();
+  await page.waitForFunction(() => document.querySelector("#shown").textContent === "1");
+  await press();
+  assert.equal(await label(), "Stopping …");
+  await press();
+  await page.getByRole("gridcell").first().focus();
+  await page.keyboard.press("7");
+  const [, steps] = (await ended()).match(/^You stopped it after (\d+) steps?: .* cells? .*\.$/);
+  assert.equal(await page.locator("#steps").textContent(), `${steps} of 16`);
+  assert.equal(await solved(), first);
+});
+
+test("Stop while the model loads ends the run at once", async () => {
+  let free;
+  const held = new Promise((resolve) => (free = resolve));
+  await page.route("**/models/*", async (route) => {
+    await held;
+    await route.continue();
+  });
+  await press();
+  await press();
+  assert.deepEqual([await status(), await label()], ["Stopped.", "Solve"]);
+  await radio("Sudoku 9x9").click();
+  await press();
+  assert.equal(await status(), "Loading ONNX Runtime and the model …");
+  await press();
+  free();
+  await page.waitForTimeout(3000);
+  assert.deepEqual([await status(), await page.locator("#steps").textContent()], ["Stopped.", "–"]);
+  assert.match(await solved(), /solved/);
+});
+
+test("a run after one that was stopped while the model loads is the only one", async () => {
+  await page.route("**/models/*", async (route) => {
+    await new Promise((done) => setTimeout(done, 1000));
+    await route.continue();
+  });
+  await press();
+  await press();
+  const first = await solved();
+  assert.ok(first.includes(` ${(await page.locator("#steps").textContent()).split(" ")[0]} steps: solved.`), first);
+  assert.equal(await solved(), first);
+});
+
 test("in forced colours, walls, path and choices differ from what is around them", async () => {
   page = await open(1280, 860, { forcedColors: "active" });
   await radio("Maze 11x11").click();
