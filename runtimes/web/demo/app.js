@@ -1,6 +1,6 @@
 // The page: what a person chooses, the model that runs, and what is shown of it.
 
-import { openFile } from "../browser/engines.js";
+import { EngineError, openFile } from "../browser/engines.js";
 import { readPuzzles, sizesOf, solve, textOf } from "../src/index.js";
 import { Board } from "./board.js";
 import { drawChart } from "./chart.js";
@@ -9,10 +9,11 @@ import { mazeProblem, pathProblem, SUDOKU, MAZE, sudokuProblem } from "./rules.j
 const PAUSE = 350; // ms at least from step to step, so that the eye can follow
 const ENGINES = { onnx: "ONNX Runtime", tflite: "LiteRT.js" };
 const PRECISIONS = { fp32: "float32", int8: "int8" };
+const RELOAD = "The engine could not be loaded; reload the page.";
 const $ = (id) => document.getElementById(id);
 
-const tasks = await (await fetch("demo.json")).json();
-const downloads = await (await fetch("engines.json")).json(); // bytes of each engine
+const tasks = await read("demo.json");
+const downloads = await read("engines.json"); // bytes of each engine
 const runners = new Map(); // file to the promise of its runner
 const state = {
   task: tasks[0],
@@ -55,6 +56,27 @@ function show(step) {
   $("qhalt").textContent = step ? history[step - 1].score.toFixed(1) : "–";
   const times = history.map(({ ms }) => ms).sort((a, b) => a - b);
   $("time").textContent = times.length ? times[times.length >> 1].toFixed(1) : "–";
+}
+
+/** The bytes of a file of this page; says so if they do not come. */
+async function bytesOf(file) {
+  let answer;
+  try {
+    answer = await fetch(file);
+    if (answer.ok) return new Uint8Array(await answer.arrayBuffer());
+  } catch {
+    throw new Error(`${file} cannot be loaded: no connection?`);
+  }
+  throw new Error(`${file} cannot be loaded (${answer.status}).`);
+}
+
+async function read(file) {
+  try {
+    return JSON.parse(new TextDecoder().decode(await bytesOf(file)));
+  } catch (error) {
+    say(error.message, "bad");
+    throw error;
+  }
 }
 
 function setPuzzle(puzzle) {
@@ -107,9 +129,7 @@ async function runnerNow() {
 }
 
 async function load(file, example) {
-  const answer = await fetch(`models/${file}`);
-  if (!answer.ok) throw new Error(`models/${file} cannot be loaded (${answer.status}).`);
-  const runner = await openFile(file, new Uint8Array(await answer.arrayBuffer()));
+  const runner = await openFile(file, await bytesOf(`models/${file}`));
   const inputs = readPuzzles(runner.contract, example);
   await solve(runner, { inputs }, { maxSteps: 1 }); // the first step of an engine is a slow one
   return runner;
@@ -126,7 +146,7 @@ async function run() {
     own.loaded = true;
     verdict(await steps(runner, own));
   } catch (error) {
-    if (state.run === own) say(error.message, "bad");
+    if (state.run === own) say(error instanceof EngineError ? RELOAD : error.message, "bad");
   } finally {
     if (state.run === own) setRun(null);
   }
@@ -260,4 +280,6 @@ $("clear").addEventListener("click", clear);
 $("paste").addEventListener("click", paste);
 $("step").addEventListener("input", () => show(Number($("step").value)));
 $("about").textContent = "Made with trm-export. The models run in WebAssembly on one thread of this device.";
+setRun(null);
+$("solve").disabled = false;
 document.documentElement.dataset.ready = "true";

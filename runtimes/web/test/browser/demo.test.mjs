@@ -228,6 +228,47 @@ test("a run after one that was stopped while the model loads is the only one", a
   assert.equal(await solved(), first);
 });
 
+for (const [engine, file] of [
+  ["ONNX Runtime", "ort.wasm.min.mjs"],
+  ["ONNX Runtime", "ort-wasm-simd-threaded.wasm"],
+  ["LiteRT.js", "litert/index.js"],
+  ["LiteRT.js", "litert_wasm_internal.wasm"],
+  ["LiteRT.js", "litert/package.json"],
+]) {
+  test(`an engine that does not load is told, and can be tried again: ${file}`, async () => {
+    await page.route(`**/${file}`, (route) => route.abort());
+    await radio(engine).click();
+    await press();
+    assert.equal(await ended(), "The engine could not be loaded; reload the page.");
+    await page.unroute(`**/${file}`);
+    if (engine === "ONNX Runtime") await page.reload();
+    await radio(engine).click();
+    assert.match(await solved(), /solved/);
+  });
+}
+
+test("a model that does not come is named, and can be tried again", async () => {
+  await page.route("**/models/*", (route) => route.abort());
+  await press();
+  assert.equal(await ended(), "models/sudoku9-fp32.onnx cannot be loaded: no connection?");
+  await page.unroute("**/models/*");
+  assert.match(await solved(), /solved/);
+});
+
+for (const [file, told] of [
+  ["demo.json", "demo.json cannot be loaded (404)."],
+  ["engines.json", "engines.json cannot be loaded (404)."],
+  ["demo/board.js", "Loading … If this stays, open the page through a web server."],
+]) {
+  test(`a page without ${file} says why it does nothing`, async () => {
+    page = await browser.newPage();
+    await page.route(`**/${file}`, (route) => route.fulfill({ status: 404 }));
+    await page.goto(address);
+    await page.getByText(told, { exact: true }).waitFor({ timeout: 5000 });
+    assert.ok(await page.getByRole("button", { name: "Solve" }).isDisabled());
+  });
+}
+
 test("in forced colours, walls, path and choices differ from what is around them", async () => {
   page = await open(1280, 860, { forcedColors: "active" });
   await radio("Maze 11x11").click();
