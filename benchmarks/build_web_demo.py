@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import trm_export as te
+from trm_export.step.signature import contract_for
 from trm_export.tasks import get_task
 from trm_runtime import open_runner, solve
+from trm_runtime.open import embedded_contract
 
 ARTIFACTS = Path(__file__).parents[1] / "artifacts"
 TASKS = {"sudoku9": "Sudoku 9x9", "maze11": "Maze 11x11", "sudoku4": "Sudoku 4x4"}
@@ -61,13 +64,19 @@ def examples(name: str, path: Path) -> list[str]:
 
 
 def export(model: Any, path: Path, precision: str, **options: str) -> dict[str, Any]:
-    """What the page knows of a file before it loads it; one that is there is kept."""
-    if not path.exists():
+    """What the page knows of a file before it loads it; one of the same model is kept."""
+    if not (path.exists() and is_of(model, path)):
         print(path.name)
-        te.export(model, path, precision=precision, **options)
+        te.export(model, path, precision=precision, force=True, **options)
     contract = json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
     contract.pop("made_by")
     return {"file": path.name, "bytes": path.stat().st_size, "contract": contract}
+
+
+def is_of(model: Any, path: Path) -> bool:
+    """Whether this version made the file, of this model's weights and configuration."""
+    kept, now = embedded_contract(path).made_by, contract_for(model).made_by
+    return replace(kept, versions=now.versions) == now
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 // The page: what a person chooses, the model that runs, and what is shown of it.
 
-import { openFile } from "../browser/engines.js";
+import { EngineError, openFile } from "../browser/engines.js";
 import { readPuzzles, sizesOf, solve, textOf } from "../src/index.js";
 import { Board } from "./board.js";
 import { drawChart } from "./chart.js";
@@ -9,10 +9,11 @@ import { mazeProblem, pathProblem, SUDOKU, MAZE, sudokuProblem } from "./rules.j
 const PAUSE = 350; // ms at least from step to step, so that the eye can follow
 const ENGINES = { onnx: "ONNX Runtime", tflite: "LiteRT.js" };
 const PRECISIONS = { fp32: "float32", int8: "int8" };
+const RELOAD = "The engine could not be loaded; reload the page.";
 const $ = (id) => document.getElementById(id);
 
-const tasks = await (await fetch("demo.json")).json();
-const downloads = await (await fetch("engines.json")).json(); // bytes of each engine
+const tasks = await read("demo.json");
+const downloads = await read("engines.json"); // bytes of each engine
 const runners = new Map(); // file to the promise of its runner
 const state = {
   task: tasks[0],
@@ -22,7 +23,7 @@ const state = {
   example: -1,
   history: [], // of each step: answer, score and ms
   shown: 0, // the step on the board; 0: the puzzle alone
-  running: false,
+  run: null, // the run that has not ended: whether its model is `loaded`, and whether it is `stopped`
 };
 const board = new Board($("board"), $("palette"), edit);
 
@@ -49,12 +50,33 @@ function show(step) {
   drawChart($("chart"), history.map(({ score }) => score), halt.threshold, maxSteps, step);
   $("step").max = $("step").value = String(history.length);
   $("step").value = String(step);
-  $("step").disabled = !history.length || state.running;
+  $("step").disabled = !history.length || Boolean(state.run);
   $("shown").textContent = String(step);
   $("steps").textContent = history.length ? `${history.length} of ${maxSteps}` : "–";
   $("qhalt").textContent = step ? history[step - 1].score.toFixed(1) : "–";
   const times = history.map(({ ms }) => ms).sort((a, b) => a - b);
   $("time").textContent = times.length ? times[times.length >> 1].toFixed(1) : "–";
+}
+
+/** The bytes of a file of this page; says so if they do not come. */
+async function bytesOf(file) {
+  let answer;
+  try {
+    answer = await fetch(file);
+    if (answer.ok) return new Uint8Array(await answer.arrayBuffer());
+  } catch {
+    throw new Error(`${file} cannot be loaded: no connection?`);
+  }
+  throw new Error(`${file} cannot be loaded (${answer.status}).`);
+}
+
+async function read(file) {
+  try {
+    return JSON.parse(new TextDecoder().decode(await bytesOf(file)));
+  } catch (error) {
+    say(error.message, "bad");
+    throw error;
+  }
 }
 
 function setPuzzle(puzzle) {
@@ -65,7 +87,7 @@ function setPuzzle(puzzle) {
 }
 
 function edit(cell, id) {
-  if (state.running) return;
+  if (state.run) return;
   const puzzle = state.puzzle.slice();
   if (id === MAZE.start || id === MAZE.goal) {
     if (isMaze()) puzzle.forEach((other, i) => (puzzle[i] = other === id ? MAZE.open : other));
@@ -88,8 +110,9 @@ function clear() {
 
 function paste() {
   try {
-    setPuzzle(readPuzzles(contractNow(), $("text").value).data.slice(0, sizesOf(contractNow()).cells));
-    say("The puzzle is on the board.");
+    const { data, shape } = readPuzzles(contractNow(), $("text").value);
+    setPuzzle(data.slice(0, shape[1]));
+    say(shape[0] > 1 ? `The first of ${shape[0]} puzzles is on the board.` : "The puzzle is on the board.");
   } catch (error) {
     say(error.message, "bad");
   }
@@ -97,21 +120,17 @@ function paste() {
 
 async function runnerNow() {
   const { file } = fileNow();
-  if (!runners.has(file)) {
-    say(`Loading ${ENGINES[state.engine]} and the model …`);
-    runners.set(file, load(file));
-  }
+  say(`Loading ${ENGINES[state.engine]} and the model …`);
+  if (!runners.has(file)) runners.set(file, load(file, state.task.examples[0]));
   return runners.get(file).catch((error) => {
     runners.delete(file);
     throw error;
   });
 }
 
-async function load(file) {
-  const answer = await fetch(`models/${file}`);
-  if (!answer.ok) throw new Error(`models/${file} cannot be loaded (${answer.status}).`);
-  const runner = await openFile(file, new Uint8Array(await answer.arrayBuffer()));
-  const inputs = readPuzzles(runner.contract, state.task.examples[0]);
+async function load(file, example) {
+  const runner = await openFile(file, await bytesOf(`models/${file}`));
+  const inputs = readPuzzles(runner.contract, example);
   await solve(runner, { inputs }, { maxSteps: 1 }); // the first step of an engine is a slow one
   return runner;
 }
@@ -119,33 +138,53 @@ async function load(file) {
 async function run() {
   const problem = isMaze() ? mazeProblem([...state.puzzle], sideNow()) : "";
   if (problem) return say(problem, "bad");
-  setRunning(true);
+  const own = { loaded: false, stopped: false };
+  setRun(own);
   try {
     const runner = await runnerNow();
-    say("Running …");
-    state.history = [];
-    show(0);
-    const inputs = { dtype: "int32", shape: [1, state.puzzle.length], data: state.puzzle };
-    const call = async (...given) => {
-      const began = performance.now();
-      const result = await runner.call(...given);
-      state.ms = performance.now() - began;
-      return result;
-    };
-    const onStep = async ({ answers, qHalt, finished }) => {
-      state.history.push({ answer: answers[0], score: qHalt[0], ms: state.ms });
-      show(state.history.length);
-      if (!finished[0]) await new Promise((done) => setTimeout(done, Math.max(0, PAUSE - state.ms)));
-      return state.running;
-    };
-    const found = await solve({ ...runner, call }, { inputs }, { onStep });
-    verdict(found.reasons[0]);
+    if (state.run !== own) return undefined; // it was stopped meanwhile
+    own.loaded = true;
+    verdict(await steps(runner, own));
   } catch (error) {
-    say(error.message, "bad");
+    if (state.run === own) say(error instanceof EngineError ? RELOAD : error.message, "bad");
   } finally {
-    setRunning(false);
+    if (state.run === own) setRun(null);
   }
   return undefined;
+}
+
+/** Shows each step of a run; resolves to why it ended. */
+async function steps(runner, own) {
+  say("Running …");
+  state.history = [];
+  show(0);
+  const inputs = { dtype: "int32", shape: [1, state.puzzle.length], data: state.puzzle };
+  let ms;
+  const call = async (...given) => {
+    const began = performance.now();
+    const result = await runner.call(...given);
+    ms = performance.now() - began;
+    return result;
+  };
+  const onStep = async ({ answers, qHalt, finished }) => {
+    state.history.push({ answer: answers[0], score: qHalt[0], ms });
+    show(state.history.length);
+    if (!finished[0]) await new Promise((done) => setTimeout(done, Math.max(0, PAUSE - ms)));
+    return !own.stopped;
+  };
+  const found = await solve({ ...runner, call }, { inputs }, { onStep });
+  return found.reasons[0];
+}
+
+/** Ends a run after its step; one whose model still loads, at once. */
+function stop() {
+  state.run.stopped = true;
+  if (state.run.loaded) {
+    $("solve").textContent = "Stopping …";
+  } else {
+    setRun(null);
+    say("Stopped.");
+  }
 }
 
 function verdict(reason) {
@@ -163,13 +202,13 @@ function verdict(reason) {
   return problem ? say(`${ended}: ${problem}.`, "bad") : say(`${ended}: solved.`, "good");
 }
 
-function setRunning(running) {
-  state.running = running;
-  $("solve").textContent = running ? "Stop" : "Solve";
+function setRun(run) {
+  state.run = run;
+  $("solve").textContent = run ? "Stop" : "Solve";
   for (const button of document.querySelectorAll("#example, #clear, #paste, .tabs button, #palette button")) {
-    button.disabled = running;
+    button.disabled = Boolean(run);
   }
-  $("step").disabled = running || !state.history.length;
+  $("step").disabled = Boolean(run) || !state.history.length;
 }
 
 /** Buttons of which one is chosen: a radio group with arrow keys. */
@@ -235,10 +274,12 @@ choices($("precisions"), PRECISIONS, state.precision, (precision) => {
   fileChosen();
 });
 choices($("tasks"), titles, state.task.name, taskChosen);
-$("solve").addEventListener("click", () => (state.running ? (state.running = false) : run()));
+$("solve").addEventListener("click", () => (state.run ? stop() : run()));
 $("example").addEventListener("click", example);
 $("clear").addEventListener("click", clear);
 $("paste").addEventListener("click", paste);
 $("step").addEventListener("input", () => show(Number($("step").value)));
 $("about").textContent = "Made with trm-export. The models run in WebAssembly on one thread of this device.";
+setRun(null);
+$("solve").disabled = false;
 document.documentElement.dataset.ready = "true";

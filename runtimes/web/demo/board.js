@@ -64,7 +64,8 @@ export class Board {
       cell.tabIndex = i === this.#current ? 0 : -1;
       const place = `Row ${Math.floor(i / this.side) + 1}, column ${(i % this.side) + 1}`;
       const kind = this.isMaze ? "" : given ? ", given" : answer ? ", answer" : "";
-      cell.setAttribute("aria-label", `${place}: ${this.#name(shown[i])}${kind}`);
+      const conflict = wrong.has(i) ? ", in conflict" : "";
+      cell.setAttribute("aria-label", `${place}: ${this.#name(shown[i])}${kind}${conflict}`);
     });
   }
 

@@ -5,7 +5,7 @@ import { copyFileSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-import { pageFiles } from "../browser/files.mjs";
+import { needed, pageFiles } from "../browser/files.mjs";
 
 const [here, target] = [dirname(fileURLToPath(import.meta.url)), process.argv[2]];
 
@@ -16,6 +16,12 @@ function sizeOf(engine) {
   return files.reduce((sum, [, read]) => sum + read().length, 0);
 }
 
+try {
+  ["onnx", "tflite"].forEach(needed);
+} catch (error) {
+  console.error(error.message);
+  process.exit(error.exitCode);
+}
 for (const [path, read] of pageFiles()) {
   mkdirSync(dirname(join(target, path)), { recursive: true });
   writeFileSync(join(target, path), read());

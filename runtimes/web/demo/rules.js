@@ -21,9 +21,9 @@ export function conflicts(cells, side) {
 /** What is wrong with an answer to a Sudoku; empty if it is right. */
 export function sudokuProblem(puzzle, answer, side) {
   const changed = puzzle.filter((id, cell) => id >= SUDOKU.first && id !== answer[cell]).length;
-  if (changed) return `${changed} given cells were changed`;
+  if (changed) return `${changed} given ${changed === 1 ? "cell was" : "cells were"} changed`;
   const blank = answer.filter((id) => id < SUDOKU.first).length;
-  if (blank) return `${blank} cells are empty`;
+  if (blank) return `${blank} ${blank === 1 ? "cell is" : "cells are"} empty`;
   const wrong = conflicts(answer, side).size;
   return wrong ? `${wrong} cells are in conflict` : "";
 }

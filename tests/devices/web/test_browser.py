@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,6 +111,30 @@ def wait_for(address: str) -> None:
             return
         time.sleep(0.1)
     pytest.fail(f"nobody answers at {address}")
+
+
+def test_the_demo_page_has_todays_models(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import keras
+
+    import trm_export as te
+    from benchmarks import build_web_demo
+
+    def built(model: keras.Model) -> tuple[str, dict[str, Any]]:
+        entry = build_web_demo.export(model, path, "fp32")
+        return capsys.readouterr().out, entry["contract"]["halt"]
+
+    path = tmp_path / "four.onnx"
+    model = te.load(ROOT / "artifacts" / "sudoku4.keras")
+    told, halt = built(model)
+    assert told == "four.onnx\n"
+    assert built(model) == ("", halt)
+    tuned = te.TRM.from_config({**model.get_config(), "halt_threshold": 7.0})
+    tuned.set_weights(model.get_weights())
+    assert built(tuned) == ("four.onnx\n", {**halt, "threshold": 7.0})
+    tuned.set_weights([weight * 1.01 for weight in model.get_weights()])
+    assert built(tuned) == ("four.onnx\n", {**halt, "threshold": 7.0})
 
 
 def test_the_demo_page(node: str, chromium: str, exported: Made, tmp_path: Path) -> None:

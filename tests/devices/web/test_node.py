@@ -137,6 +137,18 @@ def test_what_is_missing_is_named_with_its_remedy(
     assert "openLitert" not in head["error"]
 
 
+@pytest.mark.parametrize("missing", ["onnxruntime-web", "@litertjs/core"])
+def test_no_demo_page_is_built_without_an_engine(missing: str, bare: Path) -> None:
+    for name in {"onnxruntime-web", "@litertjs/core"} - {missing}:
+        (bare / "node_modules" / name).mkdir(parents=True)
+        (bare / "node_modules" / name / "package.json").touch()
+    words = ["node", "demo/build.mjs", "page"]
+    done = subprocess.run(words, cwd=bare, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == f"{missing} is not installed; run npm install {missing}.\n"
+    assert not (bare / "page").exists()
+
+
 @pytest.mark.parametrize("server", ["serve.mjs", "serve-browser.mjs"])
 def test_help_is_the_usage(server: str, bare: Path) -> None:
     for word in ("--help", "-h"):

@@ -10,6 +10,7 @@ import { after, before, beforeEach, test } from "node:test";
 import { chromium } from "playwright-core";
 
 import { typeOf } from "../../browser/files.mjs";
+import { SUDOKU, sudokuProblem } from "../../demo/rules.js";
 
 const { TRM_DEMO: FOLDER, TRM_CHROMIUM: CHROMIUM } = process.env;
 const PUZZLE = ".5.43..7..9.1.6.32326.78..1.1284.3.66...9.7.5..96172842.87619.39..58.1...75.2.4.8"; // has one solution
@@ -77,8 +78,24 @@ async function paste(text) {
   await page.getByRole("button", { name: "Use it" }).click();
 }
 
+const press = () => page.locator("#solve").click();
+
+/** Holds back what the page asks for; resolves to the function that lets it go on. */
+async function held(pattern) {
+  let free;
+  const freed = new Promise((resolve) => (free = resolve));
+  await page.route(pattern, (route) => freed.then(() => route.continue()));
+  return free;
+}
+
+/** What a run says at its end, whatever it is. */
+async function ended() {
+  await page.waitForFunction(() => document.querySelector("#solve").textContent === "Solve", null, { timeout: 60_000 });
+  return status();
+}
+
 async function solved() {
-  await page.getByRole("button", { name: "Solve" }).click();
+  await press();
   await page.waitForFunction(() => /: .*\.$/.test(document.querySelector("[role=status]").textContent), null, { timeout: 60_000 });
   return status();
 }
@@ -125,6 +142,7 @@ test("the keypad sets the chosen cell, and cells in conflict are marked", async 
   await page.getByRole("gridcell").nth(41).click();
   await page.getByRole("button", { name: "5", exact: true }).click();
   assert.equal(await page.locator(".conflict").count(), 2);
+  assert.equal(await page.getByRole("gridcell").nth(40).getAttribute("aria-label"), "Row 5, column 5: 5, given, in conflict");
   await page.getByRole("button", { name: "Empty the cell" }).click();
   assert.equal(await page.locator(".conflict").count(), 0);
 });
@@ -156,6 +174,124 @@ test("an example maze gets a shortest path, and one without a goal is not begun"
 test("a bad paste says what is wrong", async () => {
   await paste("123");
   assert.match(await status(), /^Line 1: expected 81 cells/);
+});
+
+test("of two puzzles in a paste, the first is taken, and that is said", async () => {
+  await paste(`${PUZZLE}\n${SOLUTION}`);
+  assert.equal(await status(), "The first of 2 puzzles is on the board.");
+  assert.equal((await cells()).map((cell) => cell || ".").join(""), PUZZLE);
+});
+
+test("one cell is not called cells", () => {
+  const [solution, blank] = [Array(81).fill(SUDOKU.first), [SUDOKU.blank, ...Array(80).fill(SUDOKU.first)]];
+  assert.equal(sudokuProblem([SUDOKU.first + 1, ...blank.slice(1)], solution, 9), "1 given cell was changed");
+  assert.equal(sudokuProblem(blank, blank, 9), "1 cell is empty");
+  assert.equal(sudokuProblem(solution, blank.with(1, SUDOKU.blank), 9), "2 given cells were changed");
+});
+
+test("a run that is stopped ends before another one or an edit", async () => {
+  const first = await solved();
+  await press();
+  await page.waitForFunction(() => document.querySelector("#shown").textContent === "1");
+  const label = await page.evaluate(() => {
+    const button = document.querySelector("#solve");
+    button.click();
+    button.click();
+    const seven = new KeyboardEvent("keydown", { key: "7", bubbles: true });
+    document.querySelector("[role=gridcell]").dispatchEvent(seven);
+    return button.textContent;
+  });
+  assert.equal(label, "Stopping …");
+  const [, steps] = (await ended()).match(/^You stopped it after (\d+) steps?: .* cells? .*\.$/);
+  assert.equal(await page.locator("#steps").textContent(), `${steps} of 16`);
+  assert.equal(await solved(), first);
+});
+
+test("Stop while the model loads ends the run at once", async () => {
+  const free = await held("**/models/*");
+  await press();
+  await press();
+  assert.deepEqual([await status(), await page.locator("#solve").textContent()], ["Stopped.", "Solve"]);
+  await radio("Sudoku 9x9").click();
+  await press();
+  assert.equal(await status(), "Loading ONNX Runtime and the model …");
+  await press();
+  free();
+  await page.waitForTimeout(3000);
+  assert.deepEqual([await status(), await page.locator("#steps").textContent()], ["Stopped.", "–"]);
+  assert.match(await solved(), /solved/);
+});
+
+test("a run after one that was stopped while the model loads is the only one", async () => {
+  const free = await held("**/models/*");
+  await press();
+  await press();
+  await press();
+  free();
+  const first = await ended();
+  assert.match(first, /: solved\.$/);
+  assert.equal(await solved(), first);
+});
+
+for (const [engine, file] of [
+  ["ONNX Runtime", "ort.wasm.min.mjs"],
+  ["ONNX Runtime", "ort-wasm-simd-threaded.wasm"],
+  ["LiteRT.js", "litert/index.js"],
+  ["LiteRT.js", "litert_wasm_internal.wasm"],
+  ["LiteRT.js", "litert/package.json"],
+]) {
+  test(`an engine that does not load is told, and can be tried again: ${file}`, async () => {
+    await page.route(`**/${file}`, (route) => route.abort());
+    await radio(engine).click();
+    await press();
+    assert.equal(await ended(), "The engine could not be loaded; reload the page.");
+    await page.unroute(`**/${file}`);
+    if (engine === "ONNX Runtime") await page.reload();
+    await radio(engine).click();
+    assert.match(await solved(), /solved/);
+  });
+}
+
+test("a model that does not come is named, and can be tried again", async () => {
+  await page.route("**/models/*", (route) => route.abort());
+  await press();
+  assert.equal(await ended(), "models/sudoku9-fp32.onnx cannot be loaded: no connection?");
+  await page.unroute("**/models/*");
+  assert.match(await solved(), /solved/);
+});
+
+for (const [file, told] of [
+  ["demo.json", "demo.json cannot be loaded (404)."],
+  ["engines.json", "engines.json cannot be loaded (404)."],
+  ["demo/board.js", "Loading … If this stays, open the page through a web server."],
+]) {
+  test(`a page without ${file} says why it does nothing`, async () => {
+    page = await browser.newPage();
+    await page.route(`**/${file}`, (route) => route.fulfill({ status: 404 }));
+    await page.goto(address);
+    await page.getByText(told, { exact: true }).waitFor();
+    assert.ok(await page.getByRole("button", { name: "Solve" }).isDisabled());
+  });
+}
+
+test("in forced colours, walls, path and choices differ from what is around them", async () => {
+  page = await open(1280, 860, { forcedColors: "active" });
+  await radio("Maze 11x11").click();
+  await solved();
+  const found = await page.evaluate(() => {
+    const style = (selector, part) => getComputedStyle(document.querySelector(selector), part);
+    return {
+      wall: style(".wall").backgroundColor,
+      paper: style("#board").backgroundColor,
+      dot: style(".path", "::after").borderTopStyle,
+      chosen: style("[role=radio][aria-checked=true]").backgroundColor,
+      brush: style("#palette [aria-pressed=true]").backgroundColor,
+    };
+  });
+  assert.notEqual(found.wall, found.paper);
+  assert.equal(found.dot, "solid");
+  assert.notEqual(found.chosen, found.paper);
+  assert.equal(found.brush, found.chosen);
 });
 
 test("choices can be made with arrow keys", async () => {
