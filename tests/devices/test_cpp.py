@@ -352,6 +352,21 @@ def test_sanitizers_find_nothing_in_tries(sanitized: Path, exported: Made, puzzl
             assert "in 5.00 tries on average" in done.stderr
 
 
+@pytest.mark.parametrize("choose", ["score", "vote"])
+def test_memory_is_of_the_tries_that_were_begun(
+    choose: str, trm: Path, exported: Made, tmp_path: Path
+) -> None:
+    needs("prlimit")
+    boards = tmp_path / "boards.txt"
+    boards.write_text("................\n" * 2000)
+    done = run(
+        "prlimit", "--as=1000000000", trm, exported("sudoku4.onnx"), boards, "--tries", "65536",
+        "--vary", "noise", "--choose", choose, "--deadline", "0", "--threads", "1",
+    )  # fmt: skip
+    assert done.returncode == 8, done.stderr
+    assert "the deadline ended 2000 puzzles" in done.stderr
+
+
 def test_the_engine_reports_nothing(trm: Path, exported: Made, tmp_path: Path) -> None:
     """ONNX Runtime 1.29 and later would, and keep an identifier in the home folder for that."""
     own = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "PATH": os.environ["PATH"]}

@@ -102,24 +102,24 @@ function checkOptions(contract, { halt, maxSteps, slots, deadline }) {
 /** The tries of the puzzles, the slots in which some of them run, and what is known of each.
  *
  * A row is a try of a puzzle: row k * N + i is try k of puzzle i, so that without more tries it is
- * the puzzle.
+ * the puzzle. Memory: the results of as many tries of each puzzle as were begun of any.
  */
 class Rollout {
   constructor(contract, puzzles, halt, maxSteps, slots, plan) {
     const count = puzzles.inputs.shape[0];
     const rows = count * plan.count;
-    Object.assign(this, { contract, puzzles, maxSteps, plan, count });
+    Object.assign(this, { contract, puzzles, maxSteps, plan, count, rows });
     this.sure = Math.fround(typeof halt === "number" ? halt : contract.halt.threshold); // above it
     this.threshold = halt === "max_steps" ? Infinity : this.sure;
     this.cells = sizesOf(contract).cells;
-    this.answers = new Int32Array(rows * this.cells);
-    this.steps = new Int32Array(rows);
-    this.qHalt = new Float32Array(rows).fill(NaN);
-    this.scores = new Float32Array(rows).fill(NaN);
-    this.reasons = new Array(rows).fill(null);
+    this.answers = this.steps = new Int32Array(0);
+    this.qHalt = this.scores = new Float32Array(0);
+    this.reasons = [];
+    this.held = 0; // tries of each puzzle that these have room for
+    this.#hold(1);
     this.next = 0; // the first row that waits from the beginning
     this.first = plan.choose === "vote" ? rows : count; // the end of these
-    this.later = []; // rows that wait since, all higher: the lowest last
+    this.later = []; // rows that wait since, all higher: the next of each puzzle, the lowest last
     this.left = new Int32Array(count).fill(this.first / count); // tries to be finished
     this.done = new Uint8Array(count);
     this.most = contract.batch ?? Math.min(slots, rows);
@@ -210,25 +210,53 @@ class Rollout {
 
   #askAgain(puzzle) {
     this.left[puzzle] = this.plan.count - 1;
-    for (let row = puzzle + this.count; row < this.reasons.length; row += this.count) {
-      let [low, high] = [0, this.later.length];
-      while (low < high) {
-        const middle = (low + high) >> 1;
-        if (this.later[middle] > row) low = middle + 1;
-        else high = middle;
-      }
-      this.later.splice(low, 0, row);
+    this.#wait(puzzle + this.count);
+  }
+
+  #wait(row) {
+    let [low, high] = [0, this.later.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.later[middle] > row) low = middle + 1;
+      else high = middle;
     }
+    this.later.splice(low, 0, row);
   }
 
   /** A slot with the next row that waits; undefined without one. */
   #taken() {
-    if (this.next < this.first) return { row: this.next++, idle: false, fresh: true };
+    const row = this.#nextRow();
+    if (row === undefined) return undefined;
+    this.#hold(Math.floor(row / this.count) + 1);
+    return { row, idle: false, fresh: true };
+  }
+
+  #nextRow() {
+    if (this.next < this.first) return this.next++;
     while (this.later.length) {
       const row = this.later.pop();
-      if (this.reasons[row] === null) return { row, idle: false, fresh: true };
+      if (this.done[row % this.count]) continue;
+      if (row + this.count < this.rows) this.#wait(row + this.count);
+      return row;
     }
     return undefined;
+  }
+
+  /** Makes room for the results of so many tries; more than there are at least double it. */
+  #hold(tries) {
+    if (tries <= this.held) return;
+    this.held = Math.min(Math.max(tries, 2 * this.held), this.plan.count);
+    const rows = this.held * this.count;
+    const longer = (array, size, value) => {
+      const found = new array.constructor(size).fill(value, array.length);
+      found.set(array);
+      return found;
+    };
+    this.answers = longer(this.answers, rows * this.cells, 0);
+    this.steps = longer(this.steps, rows, 0);
+    this.qHalt = longer(this.qHalt, rows, NaN);
+    this.scores = longer(this.scores, rows, NaN);
+    while (this.reasons.length < rows) this.reasons.push(null);
   }
 
   /** Give free slots to waiting rows; others idle or, with a dynamic batch, are dropped. */
@@ -297,7 +325,7 @@ class Rollout {
   }
 
   #chosen(puzzle) {
-    const tries = Array.from({ length: this.plan.count }, (_, k) => {
+    const tries = Array.from({ length: this.held }, (_, k) => {
       const row = k * this.count + puzzle;
       const [qHalt, score] = [this.qHalt[row], this.scores[row]];
       const usable = this.reasons[row] !== "nonfinite" && Number.isFinite(qHalt);

@@ -77,6 +77,23 @@ test("noise is on the states of the tries after the first, in the steps after th
   assert.deepEqual(seen, [[0, 0], [1, 1], [2, 2], [3, 3], noisy(1), noisy(2)]); // 3: stale, and dropped
 });
 
+for (const choose of ["score", "vote"]) {
+  for (const calls of [0, 40]) {
+    test(`memory is of the tries that were begun: ${choose}, ${calls} calls`, async () => {
+      const puzzles = boards(...Array(2000).fill([5, 1, 1, 1]));
+      const before = process.resourceUsage().maxRSS;
+      let left = calls;
+      const found = await solve(fakeRunner(makeContract()), puzzles, {
+        tries: 2 ** 16, vary: "noise", choose, maxSteps: 1, slots: 2000,
+        deadline: calls ? Infinity : 0, onStep: () => left-- > 0,
+      });
+      assert.deepEqual(new Set(found.tries), new Set([calls ? calls + 1 : 0]));
+      assert.deepEqual(new Set(found.reasons), new Set([calls ? "cancelled" : "deadline"]));
+      assert.ok(process.resourceUsage().maxRSS - before < 200_000); // kB
+    });
+  }
+}
+
 test("without tries there is nothing about them", async () => {
   const found = await solve(fakeRunner(makeContract()), boards([5, 1, 1, 1]), { tries: 1 });
   assert.deepEqual(Object.keys(found), ["answers", "steps", "qHalt", "reasons"]);

@@ -71,9 +71,13 @@ struct Solution {
   std::vector<std::int32_t> tries, total_steps, chosen;
 
   Solution() = default;
-  Solution(std::size_t rows, std::size_t cells)
-      : answers(rows * cells), steps(rows), q_halt(rows, std::numeric_limits<float>::quiet_NaN()),
-        reasons(rows, Stop::running) {}
+  Solution(std::size_t rows, std::size_t cells) { resize(rows, cells); }
+  void resize(std::size_t rows, std::size_t cells) {
+    answers.resize(rows * cells);
+    steps.resize(rows);
+    q_halt.resize(rows, std::numeric_limits<float>::quiet_NaN());
+    reasons.resize(rows, Stop::running);
+  }
 };
 
 // Is told of the puzzles that a call has ended; cancels the rest by returning false. With several tries
@@ -89,6 +93,7 @@ struct Options : TryOptions {
 };
 
 // A row is a try of a puzzle: row k * N + i is try k of puzzle i, so that without more tries it is the puzzle.
+// Memory: the results of as many tries of each puzzle as were begun of any.
 class Rollout {
  public:
   Rollout(Runner& runner, const Tensors& puzzles, const Options& options)
@@ -96,14 +101,13 @@ class Rollout {
     check_inputs(contract_, puzzles, count_);
     refuse_padding(contract_, puzzles.at("inputs"));
     read(options);
-    const std::size_t rows = count_ * tries_.count();
-    first_ = tries_.is_vote() ? rows : count_;
+    all_ = count_ * tries_.count();
+    first_ = tries_.is_vote() ? all_ : count_;
     const std::size_t slots = static_cast<std::size_t>(options.slots.value_or(64));
-    most_ = contract_.is_dynamic() ? std::min(slots, rows) : static_cast<std::size_t>(contract_.batch);
+    most_ = contract_.is_dynamic() ? std::min(slots, all_) : static_cast<std::size_t>(contract_.batch);
     const std::size_t width = contract_.is_dynamic() ? std::min(most_, first_) : most_;
     check_limits(contract_, most_, max_steps_);
-    rows_ = Solution(rows, contract_.cells());
-    scores_ = rows_.q_halt;
+    hold(1);
     left_.assign(count_, first_ / count_);
     done_.assign(count_, false);
     if (is_several()) {
@@ -185,13 +189,30 @@ class Rollout {
 
   // A slot with the next row that waits, or this one without any.
   Slot taken(const Slot& otherwise) {
-    if (next_ < first_) return {next_++, false, true};
+    const std::optional<std::size_t> row = next_row();
+    if (!row) return otherwise;
+    hold(number(*row) + 1);
+    return {*row, false, true};
+  }
+
+  std::optional<std::size_t> next_row() {
+    if (next_ < first_) return next_++;
     while (!later_.empty()) {
       const std::size_t row = *later_.begin();
       later_.erase(later_.begin());
-      if (rows_.reasons[row] == Stop::running) return {row, false, true};
+      if (done_[row % count_]) continue;
+      if (row + count_ < all_) later_.insert(row + count_);
+      return row;
     }
-    return otherwise;
+    return std::nullopt;
+  }
+
+  // Makes room for the results of so many tries of each puzzle.
+  void hold(std::size_t tries) {
+    const std::size_t rows = tries * count_;
+    if (rows <= scores_.size()) return;
+    rows_.resize(rows, contract_.cells());
+    scores_.resize(rows, std::numeric_limits<float>::quiet_NaN());
   }
 
   // The inputs of all slots, in their guises.
@@ -233,7 +254,7 @@ class Rollout {
 
   void ask_again(std::size_t puzzle) {
     left_[puzzle] = tries_.count() - 1;
-    for (std::size_t row = puzzle + count_; row < rows_.reasons.size(); row += count_) later_.insert(row);
+    later_.insert(puzzle + count_);
   }
 
   // New slots for rows that still wait, where more are waiting than slots became free.
@@ -338,7 +359,8 @@ class Rollout {
   std::size_t most_ = 0;              // slots
   std::vector<Slot> slots_;
   std::size_t next_ = 0, first_ = 0;  // the rows that wait from the beginning
-  std::set<std::size_t> later_;       // those that wait since, all higher
+  std::size_t all_ = 0;               // rows
+  std::set<std::size_t> later_;       // those that wait since, all higher: the next of each puzzle
   std::vector<std::size_t> left_;     // tries of each puzzle to be finished
   std::vector<bool> done_;
   Tensors carry_;
