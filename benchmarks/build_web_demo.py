@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import trm_export as te
+from trm_export.errors import TRMError
 from trm_export.step.signature import contract_for
 from trm_export.tasks import get_task
 from trm_runtime import open_runner, solve
@@ -75,7 +76,10 @@ def export(model: Any, path: Path, precision: str, **options: str) -> dict[str, 
 
 def is_of(model: Any, path: Path) -> bool:
     """Whether this version made the file, of this model's weights and configuration."""
-    kept, now = embedded_contract(path).made_by, contract_for(model).made_by
+    try:
+        kept, now = embedded_contract(path).made_by, contract_for(model).made_by
+    except TRMError:  # damaged
+        return False
     return replace(kept, versions=now.versions) == now
 
 

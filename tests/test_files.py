@@ -240,6 +240,16 @@ def test_a_note_of_no_file_removes_nothing(
     assert names(tmp_path) == ["victim"]
 
 
+def test_a_note_that_cannot_be_read_keeps_no_other_back(tmp_path: Path) -> None:
+    (tmp_path / ".a.0123abcd.commit").mkdir()
+    new = tmp_path / ".z.0123abcd.part"
+    new.write_text("new")
+    note = {"token": "0123abcd", "inodes": {"z": new.stat().st_ino}}
+    (tmp_path / ".z.0123abcd.commit").write_text(json.dumps(note))
+    file_commit.recover(tmp_path)
+    assert names(tmp_path) == [".a.0123abcd.commit", "z"]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no FIFOs")
 def test_a_note_that_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / ".x.0123abcd.commit")

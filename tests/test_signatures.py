@@ -160,6 +160,21 @@ def test_what_the_reference_ignores_is_refused(tmp_path: Path, keys: Keys, name:
         te.sign(folder, keys[0])
 
 
+def test_a_link_to_the_signature_is_refused(tmp_path: Path, keys: Keys) -> None:
+    """A signature may be a program, too: what is not signed in it may be anything."""
+    folder = te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "m_c").path
+    (folder / "serve").symlink_to(te.sign(folder, keys[0]))
+    assert "serve: not signed; delete it" in refused(folder, keys[1])
+
+
+def test_a_loop_of_links_is_not_signed(tmp_path: Path, keys: Keys) -> None:
+    loop = tmp_path / "loop.onnx"
+    loop.symlink_to(loop)
+    for model, key in ((loop, keys[0]), (write(tmp_path / "toy.onnx", build()), loop)):
+        with pytest.raises(RejectedInputError, match=r"loop\.onnx"):
+            te.sign(model, key)
+
+
 def test_what_a_signature_ignores_is_refused_but_for_itself(tmp_path: Path, keys: Keys) -> None:
     from model_signing import hashing, signing
 

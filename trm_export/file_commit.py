@@ -115,7 +115,8 @@ def recover(folder: Path) -> None:
         if _notes(folder):
             with _locked(folder):  # whose writer, if it lives, has finished when it is our turn
                 for note in _notes(folder):
-                    _recover(note)
+                    with suppress(OSError):  # of a note that is not ours
+                        _recover(note)
 
 
 def remove_stale(target: Path) -> None:

@@ -203,7 +203,7 @@ def refuse_source(
 
     `what` names the source in the message.
     """
-    target, model = Path(path), Path(source).resolve()
+    target, model = Path(path), Path(os.path.realpath(source))
     with explained(target):
         if not target.exists():
             return

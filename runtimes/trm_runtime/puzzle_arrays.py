@@ -57,8 +57,10 @@ def read_arrays(
 
 
 def _npz(path: Path, limit: int | None) -> PuzzleArrays:
+    with reading(path):
+        file = open_regular(path)
     try:
-        with open_regular(path) as file, opened_archive(file) as archive:
+        with file, opened_archive(file) as archive:
             members = [name for name in archive.namelist() if name.endswith(_SUFFIX)]
             names = [name[: -len(_SUFFIX)] for name in members]
             wanted = (
@@ -67,7 +69,7 @@ def _npz(path: Path, limit: int | None) -> PuzzleArrays:
                 next((name for name in (IDENTIFIERS, "identifiers") if name in names), None),
             )
             arrays = [read_array(archive, name + _SUFFIX) if name else None for name in wanted]
-    except DAMAGE as error:
+    except (*DAMAGE, OSError) as error:
         raise RejectedInputError(
             f"{path.name}: not a readable .npz file: {first_line(error)}."
         ) from error
@@ -168,8 +170,9 @@ def _dataset_facts(folder: Path, path: Path) -> dict[str, Any]:
 
 def _map(path: Path) -> Array:
     try:
-        return mapped_array(path)
-    except (OSError, ValueError) as error:
+        with reading(path):
+            return mapped_array(path)
+    except ValueError as error:
         raise RejectedInputError(
             f"{path}: not a readable .npy file: {first_line(error)}."
         ) from error

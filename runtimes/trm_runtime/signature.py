@@ -227,8 +227,8 @@ def _signed_digests(payload: bytes, path: Path) -> dict[str, str]:
 def _differences(model: Path, signed: dict[str, str], signature: Path) -> list[str]:
     """Also files that the signature says it ignores; only its own file is, in the folder."""
     found = files_of(model) if model.is_dir() else {_WHOLE: model}
-    own = os.path.realpath(signature)
-    extra = [name for name in found if name not in signed and os.path.realpath(found[name]) != own]
+    own = signature.absolute()  # and no link to it, which can be run as a program
+    extra = [name for name in found if name not in signed and found[name].absolute() != own]
     problems = [f"{name}: missing" for name in signed if name not in found]
     problems += [f"{name}: not signed; delete it" for name in extra]
     both = [name for name in found if name in signed]

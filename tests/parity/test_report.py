@@ -337,6 +337,21 @@ def test_gates_of_ones_own_are_written_as_they_were_given(tmp_path: Path) -> Non
     assert rows["forced cosine"][0] == "\N{GREATER-THAN OR EQUAL TO} 0.999999999"
 
 
+@pytest.mark.parametrize("way", [1, -1])
+def test_the_row_of_a_gate_agrees_with_the_verdict(tmp_path: Path, way: int) -> None:
+    wrong = reports.mistaken
+    plain = reports.judged(tmp_path / "m.onnx", reports.golden(), wrong).result.forced
+    floats = [error for error in plain if error.dtype == "float32"]
+    most = max(error.relative_l2 for error in floats) * (1 + way * 1e-9)
+    gate = Gates(relative_l2=most, cosine=min(error.cosine for error in floats) - way * 1e-9)
+    file = reports.judged(tmp_path / "m.onnx", reports.golden(), wrong, gates=gate)
+    assert bool(file.result) == (way > 0)
+    (found,) = reports.written(reports.golden(), [file])["files"]
+    rows = {name: row for name, *row in gates(found["result"])}
+    for name in ("forced relative L2", "forced cosine"):
+        assert ("\N{BALLOT X}" in rows[name][2]) == (way < 0), rows[name]
+
+
 def told(task_name: str) -> dict[str, Any]:
     task = get_task(task_name)
     puzzle = task.puzzles("test", count=1)

@@ -267,6 +267,12 @@ def test_files_that_are_not_puzzle_files(tmp_path: Path) -> None:
         write(tmp_path / "long.txt", "1" * 200000)
     )
     assert "does not exist" in refusal(tmp_path / "nowhere.csv")
+    np.savez(tmp_path / "whole.npz", inputs=np.ones((2, 16), np.int32))
+    data = (tmp_path / "whole.npz").read_bytes()
+    for broken in (data[:-6] + b"\xff\xff\xff\0" + data[-2:], data[:-2]):
+        (tmp_path / "broken.npz").write_bytes(broken)
+        assert "broken.npz: not a readable .npz" in refusal(tmp_path / "broken.npz")
+    (tmp_path / "whole.npz").unlink()
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 no zip")
     assert "broken.npz: not a readable .npz" in refusal(tmp_path / "broken.npz")
     np.save(tmp_path / "array.npy", np.ones((2, 16), np.int32))
@@ -326,4 +332,4 @@ def test_damaged_official_folders(tmp_path: Path, nine: PuzzleSet) -> None:
     (path / "all__inputs.npy").write_bytes((path / "all__inputs.npy").read_bytes()[:200])
     assert "all__inputs.npy: not a readable .npy file" in refusal(path)
     (path / "all__inputs.npy").unlink()
-    assert "all__inputs.npy: not a readable .npy file" in refusal(path)
+    assert "all__inputs.npy: cannot be read: No such file" in refusal(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,8 @@ def _refuse_inputs(target: Path, model: Path, private: Path) -> None:
     refuse_source(target, model)
     refuse_source(target, private, "the key itself")
     require_suffix(target, signatures.SUFFIX)
-    if model.is_dir() and model.resolve() in target.resolve().parents:
+    real, place = (Path(os.path.realpath(path)) for path in (model, target))
+    if model.is_dir() and real in place.parents:
         raise UsageError(f"{target} lies in the folder that it signs ({model}); put it elsewhere.")
 
 

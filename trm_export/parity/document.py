@@ -28,6 +28,7 @@ from trm_runtime.regular_file import read_regular
 
 KIND = "parity report"
 _DIGITS = 6  # of a number in a document
+_JUDGED_DIGITS = 12  # of one that is compared with a gate
 
 
 class Device(TypedDict, total=False):
@@ -301,7 +302,8 @@ def _file(file: JudgedFile, name: str) -> ReportedFile:
         "halt": plain(contract.halt),
         "clipping": file.clipping,
         "cost": _short(plain(file.cost)),
-        "result": _short(result) | {"gates": result["gates"]},  # those of the user are exact
+        "result": _short(result)
+        | {"gates": result["gates"], "forced": _short(result["forced"], _JUDGED_DIGITS)},
         "device": plain(file.device),
     }
     found.update(_short(plain(two_hops(file))))
@@ -319,13 +321,13 @@ def two_hops(file: JudgedFile) -> dict[str, Any]:
     return {"weights": file.weights.to_json(), "hops": file.hops}
 
 
-def _short(value: Any) -> Any:
-    """Floats rounded to `_DIGITS` significant digits."""
+def _short(value: Any, digits: int = _DIGITS) -> Any:
+    """Floats rounded to so many significant digits."""
     if isinstance(value, float):
-        return float(f"{value:.{_DIGITS}g}")
+        return float(f"{value:.{digits}g}")
     if isinstance(value, dict):
-        return {key: _short(item) for key, item in value.items()}
-    return [_short(item) for item in value] if isinstance(value, list) else value
+        return {key: _short(item, digits) for key, item in value.items()}
+    return [_short(item, digits) for item in value] if isinstance(value, list) else value
 
 
 def _clipping(path: Path) -> dict[str, list[float]] | None:

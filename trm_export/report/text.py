@@ -60,8 +60,10 @@ def small(value: float | None) -> str:
 
 
 def cosine(value: float | None) -> str:
-    """A cosine with six decimal places; None: a value is not finite."""
-    return "-" if value is None else f"{value:.6f}"
+    """A cosine with six decimal places, nearer to 1 with more; None: a value is not finite."""
+    if value is None:
+        return "-"
+    return f"{value:.6f}" if value == 1 or value < 0.9999995 else f"{value:.12g}"
 
 
 def decibels(value: float | None) -> str:

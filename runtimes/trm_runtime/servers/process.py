@@ -33,6 +33,8 @@ _WAITING = 16  # pieces that were read and not used
 _KEPT = 4096  # last bytes of standard error
 _LISTED = 10  # last lines of it
 _ENDING = 60.0  # seconds to end by itself at the end of its input
+_BROKEN = 2.0  # seconds for that after an error
+_POLL = 0.01  # seconds
 _CLOSING = 0.5  # seconds until a pipe is closed whose process has ended
 _ERRORS: dict[str, type[TRMError]] = {
     str(error.exit_code): error for error in (TRMError, UsageError, MissingExtraError)
@@ -70,8 +72,8 @@ class ServerProcess:
         head = self._head(limit)
         if "error" in head:
             message = f"{self.name}: {printable(str(head['error']))}"
-            with contextlib.suppress(RejectedInputError):
-                self.finish()
+            self._end_input(_BROKEN)
+            self.close()
             kind = _ERRORS.get(str(head.get("exit_code")), RejectedInputError)
             raise kind(clipped(message, LONGEST))
         if head["bytes"] > longest:
@@ -124,10 +126,7 @@ class ServerProcess:
         output. One that was closed before is not judged.
         """
         if not self._closed.is_set() and (self._writer is None or not self._writer.is_alive()):
-            with contextlib.suppress(OSError):
-                _pipe(self._process.stdin).close()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_ENDING)
+            self._end_input(_ENDING)
             self._readers[0].join(_CLOSING)
             if self._has_output():
                 raise self.failed("wrote a message without a request")
@@ -149,9 +148,18 @@ class ServerProcess:
                 with contextlib.suppress(OSError):
                     _pipe(stream).close()
 
+    def _end_input(self, seconds: float) -> None:
+        """Close its input, and wait for its end or for output that is no reply."""
+        with contextlib.suppress(OSError):
+            _pipe(self._process.stdin).close()
+        limit = time.monotonic() + seconds
+        while self._process.poll() is None and not self._has_output() and time.monotonic() < limit:
+            time.sleep(_POLL)
+
     def _has_output(self) -> bool:
         """Whether there is output that is no reply; an empty piece is the end of all output."""
-        return bool(self._read) or any(tuple(self._pieces.queue))
+        with self._pieces.mutex:
+            return bool(self._read) or any(self._pieces.queue)
 
     def _head(self, limit: float) -> dict[str, Any]:
         while b"\n" not in self._read and len(self._read) < MAX_LINE:
@@ -184,7 +192,7 @@ class ServerProcess:
 
     def _ending(self) -> str:
         try:
-            code = self._process.wait(_ENDING)
+            code = self._process.wait(_BROKEN)
         except subprocess.TimeoutExpired:
             return "closed its output"
         if code >= 0:

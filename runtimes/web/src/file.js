@@ -25,7 +25,7 @@ const [EXTERNAL_DATA, DATA_LOCATION, METADATA] = [13, 14, 14];
 /** The bytes of a file, which may be in an ArrayBuffer. */
 export function bytesOf(file) {
   if (ArrayBuffer.isView(file)) return new Uint8Array(file.buffer, file.byteOffset, file.byteLength);
-  if (file instanceof ArrayBuffer) return new Uint8Array(file);
+  if (Object.prototype.toString.call(file) === "[object ArrayBuffer]") return new Uint8Array(file);
   throw new TrmError("Expected the bytes of a file, in a Uint8Array or an ArrayBuffer.", 2);
 }
 

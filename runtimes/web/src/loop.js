@@ -65,6 +65,7 @@ export async function solve(runner, puzzles, options = {}) {
 function refuseMissing(given) {
   const found = Object.entries(given).find(([, value]) => typeof value !== "object" || value === null);
   if (found) throw new TrmError(`${found[0]}: expected an object, got ${found[1] === null ? null : typeof found[1]}.`, 2);
+  if (!given.runner.contract) throw new TrmError("runner: expected what openOnnx and openLitert resolve to.", 2);
 }
 
 /** An option that does nothing would be taken for one that does. */

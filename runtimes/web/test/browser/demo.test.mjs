@@ -191,17 +191,26 @@ test("one cell is not called cells", () => {
 
 test("a run that is stopped ends before another one or an edit", async () => {
   const first = await solved();
-  await press();
-  await page.waitForFunction(() => document.querySelector("#shown").textContent === "1");
-  const label = await page.evaluate(() => {
-    const button = document.querySelector("#solve");
-    button.click();
-    button.click();
-    const seven = new KeyboardEvent("keydown", { key: "7", bubbles: true });
-    document.querySelector("[role=gridcell]").dispatchEvent(seven);
-    return button.textContent;
+  const label = page.evaluate(() => {
+    const [shown, button] = ["#shown", "#solve"].map((name) => document.querySelector(name));
+    const stopped = (resolve) => {
+      button.click();
+      button.click();
+      const seven = new KeyboardEvent("keydown", { key: "7", bubbles: true });
+      document.querySelector("[role=gridcell]").dispatchEvent(seven);
+      resolve(button.textContent);
+    };
+    return new Promise((resolve) => {
+      const observer = new MutationObserver(() => {
+        if (shown.textContent !== "1") return;
+        observer.disconnect();
+        stopped(resolve);
+      });
+      observer.observe(shown, { childList: true, characterData: true, subtree: true });
+    });
   });
-  assert.equal(label, "Stopping …");
+  await press();
+  assert.equal(await label, "Stopping …");
   const [, steps] = (await ended()).match(/^You stopped it after (\d+) steps?: .* cells? .*\.$/);
   assert.equal(await page.locator("#steps").textContent(), `${steps} of 16`);
   assert.equal(await solved(), first);
