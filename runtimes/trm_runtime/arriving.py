@@ -17,7 +17,7 @@ import numpy as np
 
 from trm_runtime.board_text import BoardSigns
 from trm_runtime.contract import StepContract
-from trm_runtime.errors import RejectedInputError, unreadable
+from trm_runtime.errors import RejectedInputError, reading
 from trm_runtime.puzzle_formats import board_each, is_board
 from trm_runtime.puzzle_source import LONGEST, numbered_lines
 from trm_runtime.puzzles import inputs_in, inputs_of_each
@@ -85,7 +85,5 @@ def _groups(data: bytes, signs: BoardSigns, contract: StepContract) -> Iterator[
 def _arrived() -> bytes:
     """What is there, or what comes next; empty at the end."""
     source: Any = sys.stdin.buffer
-    try:
+    with reading(_NAME):
         return bytes(source.read1(_CHUNK))
-    except OSError as error:
-        raise unreadable(_NAME, error) from error

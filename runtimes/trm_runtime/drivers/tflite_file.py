@@ -23,7 +23,7 @@ from typing import BinaryIO, NoReturn
 from trm_runtime.contract import MAX_CONTRACT_BYTES, METADATA_KEY, schema_version_of
 from trm_runtime.digest import digest
 from trm_runtime.drivers.refusals import again, copy_or_seal, damaged, long_contract, no_contract
-from trm_runtime.errors import OldFileWarning, RejectedInputError, unreadable
+from trm_runtime.errors import OldFileWarning, RejectedInputError, reading
 from trm_runtime.message_text import first_line
 from trm_runtime.regular_file import open_regular
 from trm_runtime.zip_members import DAMAGE, read_member
@@ -90,15 +90,12 @@ def read_contract(path: Path) -> str:
     contract of a limited size, or does not match its checksum. Warns with OldFileWarning of a file
     whose checksum does not cover the contract.
     """
-    try:
-        with open_regular(path) as file:
-            start = file.read(8)
-            if start[4:] != _IDENTIFIER:
-                _refuse(path, "the letters TFL3 are not at offset 4")
-            _directory(path, file)
-            return _read(path, file)
-    except OSError as error:
-        raise unreadable(path, error) from error
+    with reading(path), open_regular(path) as file:
+        start = file.read(8)
+        if start[4:] != _IDENTIFIER:
+            _refuse(path, "the letters TFL3 are not at offset 4")
+        _directory(path, file)
+        return _read(path, file)
 
 
 def _directory(path: Path, file: BinaryIO) -> int:
