@@ -12,6 +12,8 @@ import pytest
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from keras import ops
+
 import trm_export as te
 from tests.third_party.conftest import PACKAGES, ThirdPartyModel, saved
 from tests.third_party.test_protocol import ASKED, odd
@@ -21,6 +23,7 @@ from trm_export.errors import OutputWarning, ProtocolError, RejectedInputError, 
 from trm_export.explain.weights_rung import weights_report
 from trm_export.exporters.c_source.write import refusals as c_refusals
 from trm_export.exporters.export import Choices, export, format_named, plan
+from trm_export.exporters.portable_ops import portable_for_onnx, portable_signs
 from trm_export.exporters.probe import probe_puzzles
 from trm_export.exporters.puzzle_table_file import table_of
 from trm_export.exporters.shared import Shared
@@ -94,6 +97,106 @@ def test_recurrent_layers_of_keras_go_into_onnx(layer: str, precision: str, tmp_
     export(model, path, puzzles, known, Choices(precision, batch=2))
     for _ in range(3):  # tf2onnx writes now this and now that
         assert weights_report(Shared(model), path).status == "ok"
+
+
+def _of_last(function: str) -> Any:
+    return lambda x: getattr(ops, function)(x, axis=-1, keepdims=True)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "tflite"])
+def test_functions_that_look_at_bits_go_into_every_format(kind: str, tmp_path: Path) -> None:
+    def signs(x: Any) -> Any:
+        places = ops.cast(_of_last("argmax")(x) - _of_last("argmin")(x), "float32")
+        return 0.01 * places + 0.1 * ops.cast(ops.signbit(x), "float32")  # the state stays small
+
+    model = adapt(odd("Computed", function=signs), ASKED)
+    path = tmp_path / f"m{format_named(kind).suffix}"
+    export(model, path, probe_puzzles(model, 4), format_named(kind), Choices(batch=2))
+
+
+def test_the_sign_of_a_number_needs_no_bits() -> None:
+    import tensorflow as tf
+
+    for dtype, values in (("float32", [-0.0, 0.0, 1e-3, -1e-3, np.inf, -np.inf, 3e38, -3e38]),
+                          ("float64", [-0.0, 0.0, -2.0]), ("int32", [-1, 0, 1])):  # fmt: skip
+        x = tf.constant(values, dtype)
+        wanted = ops.signbit(x).numpy()
+        with portable_signs():
+            assert (ops.signbit(x).numpy() == wanted).all()
+            found = ops.argmax(x), ops.argmin(x)
+        assert found == (ops.argmax(x), ops.argmin(x))
+
+
+@pytest.mark.parametrize("function", ["expm1", "log1p"])
+def test_functions_that_are_exact_near_zero_stay_so_in_onnx(function: str, tmp_path: Path) -> None:
+    def small(x: Any) -> Any:  # exp(x) - 1 and log(1 + x) would lose half the digits of these
+        return 1e5 * getattr(ops, function)(1e-5 * x) + getattr(ops, function)(3 * ops.abs(x))
+
+    model, path = adapt(odd("Computed", function=small), ASKED), tmp_path / "m.onnx"
+    export(model, path, probe_puzzles(model, 4), format_named("onnx"), Choices(batch=2))
+
+
+def _repeated(x: Any, **options: Any) -> Any:
+    """A scan over the cells; its last carry, and what it wrote at each of them."""
+    cells = ops.transpose(x, (1, 0, 2))
+    last, written = ops.scan(lambda c, a: (ops.tanh(c + a), c - a), cells[0], cells, **options)
+    thrice, _ = ops.scan(lambda c, _: (ops.tanh(2 * c), None), last, length=3)
+    return ops.transpose(written, (1, 0, 2)) + thrice[:, None]
+
+
+def _divided(x: Any) -> Any:
+    """Quotients and remainders of numbers of both signs, integers and floats."""
+    whole = ops.cast(9 * x, "int32")
+    integers = ops.floor_divide(whole, -4) + ops.mod(whole, 4)
+    return ops.cast(integers, "float32") / 9 + ops.floor_divide(x, 0.3) + ops.mod(x, -0.3)
+
+
+FUNCTIONS = {
+    "scan": lambda x: _repeated(x) + _repeated(x, reverse=True),
+    "slice_update": lambda x: ops.slice_update(  # the second start is moved, so that all fits
+        ops.slice_update(x, (0, 2, 3), -x[:, :4, :5]), (0, 8, 3), 2 * x[:, :4, :5]
+    ),
+    "mod and floor_divide": _divided,
+}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_functions_that_tf2onnx_does_not_follow_go_into_onnx(function: str, tmp_path: Path) -> None:
+    model, path = adapt(odd("Computed", function=FUNCTIONS[function]), ASKED), tmp_path / "m.onnx"
+    export(model, path, probe_puzzles(model, 4), format_named("onnx"), Choices(batch=2))
+
+
+@pytest.mark.parametrize("length", [0, None])
+def test_a_scan_of_unknown_length_stays_a_loop(length: int | None) -> None:
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec([length, 2], "float32")])
+    def last(x: Any) -> Any:
+        return ops.scan(lambda c, a: (c + a, c), ops.zeros(2), x)[0]
+
+    with portable_for_onnx():
+        graph = last.get_concrete_function()
+    assert any("While" in operation.type for operation in graph.graph.get_operations())
+
+
+def test_what_the_engine_refuses_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    half = adapt(odd("Computed", function=lambda x: 2 * ops.cast(x, "bfloat16")), ASKED)
+    sentence = r"Computed cannot be converted to onnx: onnxruntime cannot open it: .*; try another "
+    with pytest.raises(UsageError, match=sentence) as caught:
+        export(half, tmp_path / "m.onnx", probe_puzzles(half, 4), format_named("onnx"),
+               Choices(batch=2))  # fmt: skip
+    assert ".part" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_operators_that_onnx_does_not_have_are_named_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = adapt(odd("Computed", function=lambda x: ops.switch(0, [ops.tanh, ops.exp], x)), ASKED)
+    with pytest.raises(UsageError, match=r"onnx: the model uses operators .*: Merge, _SwitchN;"):
+        export(model, tmp_path / "m.onnx", probe_puzzles(model, 4), format_named("onnx"),
+               Choices(batch=2))  # fmt: skip
+    assert (caplog.text, *capfd.readouterr()) == ("", "", "")
 
 
 def _matrices(their_model: ThirdPartyModel) -> int:

@@ -18,6 +18,7 @@ from trm_export.artifacts.host_kinds import HOST_KINDS
 from trm_export.errors import (
     BackendError,
     ParityError,
+    RejectedInputError,
     TRMError,
     UsageError,
     reason_of,
@@ -128,7 +129,7 @@ def produce(
         written = time.perf_counter()
         job.shared.return_memory()
         tell(f"Checking {kind.name}, {job.contract.precision}, against Keras")
-        error, verdict, more = _checked(job, (new, table), path) if checked else _UNCHECKED
+        error, verdict, more = _checked(job, (new, table), path, kind) if checked else _UNCHECKED
         ended = time.perf_counter()
         documents = {sidecar(path, ending): text for ending, text in {**texts, **more}.items()}
         for target, text in documents.items():
@@ -269,20 +270,32 @@ def _written(job: Job, kind: Format, path: Path) -> Documents:
     except (TypeError, ValueError) as error:
         if is_own(job.model.keras) or isinstance(error, TRMError):
             raise
-        name = type(job.model.keras).__name__
-        raise UsageError(
-            f"{name} cannot be converted to {kind.name}: {reason_of(error)}; try another format."
-        ) from error
+        raise _unconvertible(job, kind.name, reason_of(error)) from error
+
+
+def _unconvertible(job: Job, kind: str, reason: str) -> UsageError:
+    name = type(job.model.keras).__name__
+    return UsageError(f"{name} cannot be converted to {kind}: {reason}; try another format.")
 
 
 _Check = tuple[float | None, str, Documents]
 _UNCHECKED: _Check = (None, "not checked", {})
 
 
-def _checked(job: Job, written: tuple[Path, Path | None], path: Path) -> _Check:
-    """The worst forced error of the written file, opened as on a device, verdict and document."""
+def _checked(job: Job, written: tuple[Path, Path | None], path: Path, kind: Format) -> _Check:
+    """The worst forced error of the written file, opened as on a device, verdict and document.
+
+    UsageError for a third-party model whose file the engine refuses.
+    """
     file, table = written
-    found = file_check(job, opened(job, file, table))
+    try:
+        candidate = opened(job, file, table)
+    except RejectedInputError as error:
+        if is_own(job.model.keras):
+            raise
+        reason, _, _ = str(error).removeprefix(f"{file}: ").partition("; update ")
+        raise _unconvertible(job, kind.name, reason) from error
+    found = file_check(job, candidate)
     if not found.passed:
         raise ParityError(f"{path} was not written: {found.verdict}")
     text = measured_text(found.result, found.golden, file)

@@ -7,8 +7,10 @@ does not have (on sudoku9 2 s instead of 16 s, on a 5 M-parameter model with 21 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -20,6 +22,8 @@ from trm_export.exporters import onnx_graph
 from trm_export.exporters.format import Job, without_operators
 from trm_export.exporters.kept_layers import weights
 from trm_export.exporters.onnx_matmul import straighten
+from trm_export.exporters.onnx_operators import HANDLERS
+from trm_export.exporters.portable_ops import portable_for_onnx
 from trm_export.exporters.saved_model import weights_of
 from trm_export.model import is_own
 from trm_export.step.signature import graph_function, incoming, outgoing
@@ -112,20 +116,21 @@ def _from_tensorflow(model: StepModel, contract: StepContract, *, rolled: bool) 
 
     specs = {s.name: tf.TensorSpec(s.shape, s.dtype, name=s.name) for s in entering}
     stored = [tf.TensorSpec(v.shape, v.dtype, name=name) for name, v in passed.items()]
-    traced = tf.function(positional, autograph=False).get_concrete_function(
-        *specs.values(), *stored
-    )
+    with portable_for_onnx():
+        traced = tf.function(positional, autograph=False).get_concrete_function(
+            *specs.values(), *stored
+        )
     inputs = [x.name for x in traced.inputs if x.dtype != tf.resource]
     names = dict(zip(inputs, [*specs, *passed], strict=True))
     outputs = {x.name: name for name, x in traced.structured_outputs.items()}
     with tf.device("/cpu:0"):
         frozen = tf_loader.from_function(traced, inputs, list(outputs))
-    with tf.Graph().as_default() as graph, tf.device("/cpu:0"):
+    with tf.Graph().as_default() as graph, tf.device("/cpu:0"), _unlogged():
         tf.import_graph_def(frozen, name="")
         converted_graph = process_tf_graph(
             graph,
             opset=OPSET,
-            custom_op_handlers={"SelectV2": (_select_as_where, []), "Erfc": (_erfc, [])},
+            custom_op_handlers=HANDLERS,
             input_names=inputs,
             output_names=list(outputs),
             tensors_to_rename=names | outputs,
@@ -137,6 +142,18 @@ def _from_tensorflow(model: StepModel, contract: StepContract, *, rolled: bool) 
     _refuse_unknown(proto.graph)
     _store(proto.graph, passed)
     return proto
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """No lines and tracebacks of tf2onnx: what it could not convert, `_refuse_unknown` names."""
+    log = logging.getLogger("tf2onnx")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _passed(model: StepModel, contract: StepContract) -> dict[str, Any]:
@@ -157,23 +174,6 @@ def _store(graph: onnx.GraphProto, passed: Mapping[str, Any]) -> None:
     graph.input.extend(entering)
     for name, variable in passed.items():
         graph.initializer.append(numpy_helper.from_array(np.asarray(variable), name))
-
-
-def _select_as_where(ctx: Any, node: Any, name: str, args: Any) -> None:
-    """A select stays a select: tf2onnx's own `c * x + (1 - c) * y` lets a stale NaN through."""
-    node.type = "Where"
-
-
-def _erfc(ctx: Any, node: Any, name: str, args: Any) -> None:
-    """``1 - erf(x)``, which the exact GELU of Keras uses and tf2onnx does not support."""
-    one = ctx.make_const(f"{name}_one", np.array(1, np.float32))
-    shapes, dtypes = node.output_shapes, node.output_dtypes
-    ctx.remove_node(node.name)
-    erf = ctx.make_node("Erf", node.input, shapes=shapes, dtypes=dtypes)
-    ctx.make_node(
-        "Sub", [one.output[0], erf.output[0]], name=name, outputs=node.output, shapes=shapes,
-        dtypes=dtypes,
-    )  # fmt: skip
 
 
 class _Names:

@@ -16,6 +16,7 @@ from typing import Any
 import keras
 
 from trm_export.exporters.format import Format, Job
+from trm_export.exporters.portable_ops import portable_signs
 from trm_export.exporters.puzzle_table_file import table_of
 from trm_export.leftovers import clear_autograph
 from trm_export.step.signature import graph_function, incoming
@@ -45,7 +46,8 @@ def save_graph(job: Job, path: Path, *, half: bool = False) -> None:
             return function(**tensors)
 
     specs = {s.name: tf.TensorSpec(s.shape, s.dtype, name=s.name) for s in incoming(job.contract)}
-    signature = tf.function(named, autograph=False).get_concrete_function(**specs)
+    with portable_signs():
+        signature = tf.function(named, autograph=False).get_concrete_function(**specs)
     path.unlink(missing_ok=True)
     try:
         tf.saved_model.save(module, str(path), signatures={job.contract.signature: signature})

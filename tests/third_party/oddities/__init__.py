@@ -233,6 +233,17 @@ class Recurrent(Named):
         return self.turns(self.mix(x))
 
 
+class Computed(Named):
+    """Mixes by a function of keras.ops, named or given."""
+
+    def __init__(self, function="tanh", **kwargs):
+        super().__init__(**kwargs)
+        self.function = getattr(ops, function) if isinstance(function, str) else function
+
+    def think(self, x):
+        return self.mix(x) + ops.cast(self.function(self.mix(x)), "float32")
+
+
 class Silent(Named):
     """Raises an exception without text."""
 

@@ -1,0 +1,107 @@
+"""Operators of TensorFlow that tf2onnx does not have, or writes otherwise than a step needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto
+
+
+def _select(ctx: Any, node: Any, name: str, args: Any) -> None:
+    """A select stays a select: tf2onnx's own `c * x + (1 - c) * y` lets a stale NaN through."""
+    node.type = "Where"
+
+
+def _erfc(ctx: Any, node: Any, name: str, args: Any) -> None:
+    """``1 - erf(x)``, in the exact GELU of Keras."""
+    (x,), made = node.input, _Replacement(ctx, node)
+    made.end("Sub", made.number(1), made.value("Erf", x))
+
+
+def _expm1(ctx: Any, node: Any, name: str, args: Any) -> None:
+    """``tanh(x / 2) * (exp(x) + 1)``; loses no digits near 0."""
+    (x,), made = node.input, _Replacement(ctx, node)
+    half = made.value("Tanh", made.value("Mul", x, made.number(0.5)))
+    made.end("Mul", half, made.value("Add", made.value("Exp", x), made.number(1)))
+
+
+def _log1p(ctx: Any, node: Any, name: str, args: Any) -> None:
+    """``log(u) * x / (u - 1)`` with ``u = 1 + x``, or x where u is 1; loses no digits near 0."""
+    (x,), made = node.input, _Replacement(ctx, node)
+    one = made.number(1)
+    u = made.value("Add", x, one)
+    product = made.value("Mul", made.value("Log", u), x)
+    quotient = made.value("Div", product, made.value("Sub", u, one))
+    made.end("Where", made.value("Equal", u, one, dtype=TensorProto.BOOL), x, quotient)
+
+
+def _floor_mod(ctx: Any, node: Any, name: str, args: Any) -> None:
+    """ONNX's own `Mod` of integers; the quotient that tf2onnx takes is rounded towards 0."""
+    from tf2onnx.onnx_opset.math import FloorMod
+
+    if _is_float(ctx, node):
+        FloorMod.version_7(ctx, node)
+    else:
+        node.type = "Mod"
+
+
+def _floor_divide(ctx: Any, node: Any, name: str, args: Any) -> None:
+    """``(x - x mod y) / y`` of integers, whose quotient is rounded towards 0 in ONNX."""
+    from tf2onnx.onnx_opset.math import FloorDiv
+
+    if _is_float(ctx, node):
+        FloorDiv.version_6(ctx, node)
+        return
+    (x, y), made = node.input, _Replacement(ctx, node)
+    made.end("Div", made.value("Sub", x, made.value("Mod", x, y)), y)
+
+
+def _is_float(ctx: Any, node: Any) -> bool:
+    dtype = ctx.get_dtype(node.input[0])
+    return dtype in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
+
+
+class _Replacement:
+    """Nodes that take the place of one node."""
+
+    def __init__(self, ctx: Any, node: Any) -> None:
+        self._ctx, self._name, self._outputs = ctx, node.name, node.output
+        self._shapes, self._dtypes = node.output_shapes, node.output_dtypes
+        ctx.remove_node(node.name)
+
+    def number(self, value: float) -> str:
+        """A constant of float32."""
+        made = self._ctx.make_const(self._new_name(), np.array(value, np.float32))
+        return str(made.output[0])
+
+    def value(self, kind: str, *inputs: str, dtype: int | None = None) -> str:
+        """The result of a node, with the shape, and unless given the dtype, of what is replaced."""
+        dtypes = self._dtypes if dtype is None else [dtype]
+        made = self._ctx.make_node(
+            kind, inputs, name=self._new_name(), shapes=self._shapes, dtypes=dtypes
+        )
+        return str(made.output[0])
+
+    def end(self, kind: str, *inputs: str) -> None:
+        """The node that gives the result."""
+        self._ctx.make_node(
+            kind, inputs, name=self._name, outputs=self._outputs, shapes=self._shapes,
+            dtypes=self._dtypes,
+        )  # fmt: skip
+
+    def _new_name(self) -> str:
+        from tf2onnx.utils import make_name
+
+        return str(make_name(self._name))
+
+
+HANDLERS: dict[str, tuple[Any, list[Any]]] = {
+    "SelectV2": (_select, []),
+    "Erfc": (_erfc, []),
+    "Expm1": (_expm1, []),
+    "FloorDiv": (_floor_divide, []),
+    "FloorMod": (_floor_mod, []),
+    "Log1p": (_log1p, []),
+}
+"""As `process_tf_graph` of tf2onnx takes them."""
