@@ -179,6 +179,12 @@ def test_a_scan_of_unknown_length_stays_a_loop(length: int | None) -> None:
     assert any("While" in operation.type for operation in graph.graph.get_operations())
 
 
+def test_a_dtype_that_tflite_does_not_compute_in_is_named(tmp_path: Path) -> None:
+    half = adapt(odd("Computed", function=lambda x: 2 * ops.cast(x, "float16")), ASKED)
+    with pytest.raises(UsageError, match="TFLite does not have: Mul of float16; export it"):
+        export(half, tmp_path / "m.tflite", probe_puzzles(half, 4), format_named("tflite"))
+
+
 def test_what_the_engine_refuses_is_refused_in_a_sentence(tmp_path: Path) -> None:
     half = adapt(odd("Computed", function=lambda x: 2 * ops.cast(x, "bfloat16")), ASKED)
     sentence = r"Computed cannot be converted to onnx: onnxruntime cannot open it: .*; try another "

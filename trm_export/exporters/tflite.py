@@ -14,9 +14,11 @@ XNNPACK kernels, by measurement:
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -43,6 +45,8 @@ from trm_runtime.message_text import first_line
 
 LITERT, OLD, MICRO_TARGET = HOST_KINDS["tflite"].targets
 SMALLER = ("fp16", "int8")  # precisions that the converter itself writes
+_DTYPES = {"f16": "float16", "bf16": "bfloat16", "f64": "float64"}
+_MADE = re.compile(rf"-> \(?tensor<(?:[^>]*x)?({'|'.join(_DTYPES)})>")
 
 
 def write(job: Job, path: Path) -> Documents:
@@ -116,14 +120,20 @@ def _converted(saved: Path, contract: StepContract) -> bytes:
     try:
         data: bytes = converter.convert()
     except ConverterError as error:  # its text is the whole graph
-        named = [one.operator.name.removeprefix("tf.") for one in error.errors]
-        if named and all(named):
-            raise without_operators("tflite", "TFLite", named) from error
+        if error.errors and all(one.operator.name for one in error.errors):
+            raise without_operators("tflite", "TFLite", map(_operator, error.errors)) from error
         raise UsageError(
             f"tflite: TensorFlow's converter cannot convert this model: {first_line(error)[:200]}; "
             "export it to onnx."
         ) from error
     return data
+
+
+def _operator(refused: Any) -> str:
+    """What an error of the converter is about, with a dtype that TFLite does not compute in."""
+    name = refused.operator.name.removeprefix("tf.")
+    made = _MADE.search(refused.error_message)
+    return f"{name} of {_DTYPES[made[1]]}" if made else name
 
 
 @contextmanager
