@@ -3,7 +3,7 @@
     python benchmarks/try_keras_ops.py [NAME ...]
 
 Exports a small model for each, with its check against Keras, and prints a line for what is not
-written: the name, the format and why. Some ten minutes for all.
+written: the name, the format and why. Ten minutes for all.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from keras import layers, ops
 import trm_export as te
 
 CELLS, WIDTH, TOKENS = 6, 8, 5
-FORMATS = ("onnx", "tflite")
+FORMATS = {"onnx": ".onnx", "tflite": ".tflite", "saved-model": ""}
 Function = Callable[[Any], Any]
 
 PLAIN = (
@@ -168,7 +168,9 @@ GIVEN: dict[str, Function] = {
         )
     ),
     "select": lambda x: ops.select([x > 0.2, x > 0], [x, 2 * x], 0.0),
-    "slice": lambda x: ops.slice(ops.tile(x, (1, 2, 1)), (0, 2, 0), (len(x), CELLS, WIDTH)),
+    "slice": lambda x: ops.slice(
+        ops.tile(x, (1, 2, 1)), (0, 2, 0), (ops.shape(x)[0], CELLS, WIDTH)
+    ),
     "slice_update": lambda x: ops.slice_update(x, (0, 1, 2), -x[:, :2, :3]),
     "solve": lambda x: ops.solve(_matrix(x), x),
     "sort": lambda x: ops.sort(x, -1),
@@ -294,7 +296,7 @@ def main() -> None:
         for name, kind in itertools.product(names or made, FORMATS):
             keras.utils.set_random_seed(1)
             layer, function = made[name]() if callable(made[name]) else made[name]
-            why = refusal(Step(function, layer), Path(folder) / f"model.{kind}")
+            why = refusal(Step(function, layer), Path(folder) / f"model{FORMATS[kind]}")
             written[kind] += why is None
             if why is not None:
                 print(f"{name} | {kind} | {why}", flush=True)
