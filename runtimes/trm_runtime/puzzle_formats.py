@@ -236,8 +236,8 @@ def _boarded(below: Sequence[tuple[int, str]], signs: BoardSigns) -> bool:
 
 
 def _is_header(line: str, below: str, signs: BoardSigns) -> bool:
-    """Whether a line has words only, and the line below it has a board."""
-    size = _board_size(below, signs)
+    """Whether a line has words only and is no board, and the line below it has a board."""
+    size = None if _board_size(line, signs) else _board_size(below, signs)
     fields = [field.strip(' "') for field in re.split("[\t;,|]", line)]
     words = all(re.search(r"[^\W\d]", field) for field in fields)
     return size is not None and words and not any(signs.looks_like(f, size) for f in fields)

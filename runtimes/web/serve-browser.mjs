@@ -1,11 +1,11 @@
 #!/usr/bin/env node
 // A step server in a browser, over onnxruntime-web or LiteRT.js:
 //
-//   node serve-browser.mjs MODEL --browser chromium [--threads N]
-//   node serve-browser.mjs MODEL --port N --key WORD [--host 127.0.0.1] [--threads N]
+//   node serve-browser.mjs MODEL --browser chromium [--accelerator wasm|webgpu] [--threads N]
+//   node serve-browser.mjs MODEL --port N --key WORD [--host 127.0.0.1] [--accelerator ...] [--threads N]
 //
-// The first starts that Chromium without a window. The second waits until any browser opens
-// http://localhost:N/WORD/; the key keeps other pages out.
+// The first starts that Chromium without a window, and with a GPU in software. The second waits until any
+// browser opens http://localhost:N/WORD/; the key keeps other pages out.
 
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -22,9 +22,16 @@ import { formatOf } from "./src/file.js";
 import { messages, refusal } from "./src/step_server.js";
 import meta from "./package.json" with { type: "json" };
 
-const USAGE = "Usage: node serve-browser.mjs MODEL (--browser COMMAND | --port N --key WORD) [--host H]";
+const USAGE =
+  "Usage: node serve-browser.mjs MODEL (--browser COMMAND | --port N --key WORD) [--host H] [--threads N] " +
+  "[--accelerator wasm|webgpu]";
+const GPU = {
+  wasm: ["--disable-gpu"],
+  webgpu: ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"], // the same on every machine
+};
 const OPTIONS = {
   browser: { type: "string" },
+  accelerator: { type: "string", default: "wasm" },
   threads: { type: "string", default: "1" },
   host: { type: "string", default: "127.0.0.1" },
   port: { type: "string", default: "0" },
@@ -45,10 +52,13 @@ async function write(bytes) {
 function options() {
   try {
     const { values, positionals } = parseArgs({ allowPositionals: true, options: OPTIONS });
-    const { threads, port } = values;
+    const { threads, port, accelerator } = values;
     if (positionals.length !== 1) throw new Error("Expected one model.");
     if (!/^[1-9]\d*$/.test(threads)) throw new Error(`--threads: expected 1 or more, got ${threads}.`);
     if (!/^\d{1,5}$/.test(port) || port > 65535) throw new Error(`--port: expected 0 to 65535, got ${port}.`);
+    if (!Object.hasOwn(GPU, accelerator)) {
+      throw new Error(`--accelerator: expected ${Object.keys(GPU).join(" or ")}, got ${accelerator}.`);
+    }
     return { ...values, model: positionals[0] };
   } catch (error) {
     throw new TrmError(`${error.message} ${USAGE}`, 2);
@@ -64,13 +74,13 @@ function read(model) {
 }
 
 /** Ends with the exit code of the bridge: 0, or that of what went wrong in it. */
-function bridge({ model, threads, host, port, key, browser }) {
+function bridge({ model, threads, accelerator, host, port, key, browser }) {
   const bytes = read(model);
   needed(formatOf(bytes));
   const { promise, resolve, reject } = Promise.withResolvers?.() ?? resolvers();
   const driver = `${meta.name} ${meta.version}`;
-  const setup = JSON.stringify({ model: basename(model), threads: Number(threads), driver });
-  const files = pageFiles().set("setup.json", () => setup).set("model", () => bytes);
+  const setup = JSON.stringify({ model: basename(model), threads: Number(threads), accelerator, driver });
+  const files = pageFiles(accelerator).set("setup.json", () => setup).set("model", () => bytes);
   const requests = messages(process.stdin);
   const posts = {
     async next(response) {
@@ -108,15 +118,15 @@ function bridge({ model, threads, host, port, key, browser }) {
   Object.assign(server, { requestTimeout: 0, headersTimeout: 0, keepAliveTimeout: 0 });
   server.on("error", reject).listen(Number(port), host, () => {
     const address = `http://${host}:${server.address().port}/${key}/`;
-    if (browser) start(browser, address, reject);
+    if (browser) start(browser, GPU[accelerator], address, reject);
     else console.error(`Open ${address} in the browser to be judged.`);
   });
   return promise;
 }
 
-function start(browser, address, reject) {
+function start(browser, gpu, address, reject) {
   const profile = mkdtempSync(join(tmpdir(), "trm-browser-"));
-  const flags = ["--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"];
+  const flags = ["--headless=new", ...gpu, "--disable-dev-shm-usage", "--no-first-run"];
   if (process.getuid?.() === 0) flags.push("--no-sandbox"); // Chromium refuses root with it
   flags.push(`--user-data-dir=${profile}`, address);
   const child = spawn(browser, flags, { stdio: "ignore" });

@@ -19,6 +19,9 @@ import pytest
 
 from tests.devices.contracts import CONTRACTS, accepted
 from tests.devices.contracts import changed as changed_texts
+from tests.devices.mazes import CONTRACT as MAZE_CONTRACT
+from tests.devices.mazes import MAZES, drawings
+from tests.devices.mazes import wanted as read_by_python
 from tests.devices.shipped import ROOT, Made, exporting, recording
 from tests.fuzz.mutate_bytes import damaged
 from tests.fuzz.reader import Reader
@@ -504,41 +507,31 @@ def test_identifiers_are_refused_where_they_cannot_be(
         assert own.returncode == expected.returncode == code, own.stderr
 
 
-MAZE = "#S o# .#G"  # of 3 x 3 cells
-MAZES = {
-    "a line": f"{MAZE}\n",
-    "lines that begin and end with spaces": f"  S o# .#\n   {MAZE}  \n",
-    "a maze and its solution": f"{MAZE},#SoooooG#\n",
-    "a number, a maze and its solution": f"1\t{MAZE}\t#SoooooG#\t2\n",
-    "quotes": f'"{MAZE}";"#SoooooG#"\n',
-    "the cells apart": f"{','.join(MAZE)}\n",
-    "rows": "#S \no# \n.#G\n",
-    "rows of two mazes": "#S \no# \n   \n   \nG  \nS##\n###\n",
-    "rows with spaces around": "  #S#\n  o # \n   #G\n",
-    "rows that are cut": "#S\no#\n.#G\n",
-    "a row of spaces first": "   \n#S \no#G\n",
-    "spaces alone": "         \n",
-    "a remark above a line": f"# a remark\n{MAZE}\n",
-    "remarks above rows": "# one: 1\n#S \no# \n.#G\n\n# number two\n#S \no# \n.#G\n",
-    "a remark below a line": f"{MAZE}\n# a remark\n",
-    "a remark between rows": "#S \n# a remark\no# \n.#G\n",
-    "a wrong cell": f"x{MAZE[1:]}\n",
-    "too many cells": f"{MAZE}#\n",
-}
-
-
 @pytest.mark.parametrize("name", MAZES)
 def test_mazes_are_read_as_by_python(name: str, trm: Path, mazes: Path, tmp_path: Path) -> None:
-    (tmp_path / "mazes").write_text(MAZES[name])
+    (tmp_path / "mazes").write_bytes(MAZES[name].encode())
     own, expected = run(trm, mazes, tmp_path / "mazes"), python(mazes, tmp_path / "mazes")
     assert (own.returncode, own.stdout) == (expected.returncode, expected.stdout), own.stderr
+
+
+def test_no_drawing_is_read_that_python_refuses(read: Path, tmp_path: Path) -> None:
+    (tmp_path / "contract").write_text(MAZE_CONTRACT.to_json())
+    texts = list(drawings(1000, 2))
+    files = [tmp_path / f"{index}.txt" for index in range(len(texts))]
+    for file, text in zip(files, texts, strict=True):
+        file.write_bytes(text.encode())
+    done = run(read, tmp_path / "contract", *files)
+    read_too = [line.startswith("read ") for line in done.stdout.splitlines()]
+    refused = [read_by_python(text, tmp_path) is None for text in texts]
+    assert len(read_too) == len(texts), done.stderr
+    assert [text for text, a, b in zip(texts, read_too, refused, strict=True) if a and b] == []
+    assert refused.count(True) > 200 < read_too.count(True)
 
 
 @pytest.fixture(scope="session")
 def mazes(folder: Path) -> Path:
     """A model of mazes of 3 x 3 cells."""
-    contract = make_contract(seq=9, alphabet=("", "#", "._ ", "S", "G", "o"))
-    return write(folder / "mazes.onnx", build(contract))
+    return write(folder / "mazes.onnx", build(MAZE_CONTRACT))
 
 
 BAD = [

@@ -57,6 +57,13 @@ def test_an_alphabet_may_hold_the_comment_sign_and_the_space(tmp_path: Path) -> 
     assert read(tmp_path, text, alphabet=alphabet) == [[1, 3, 2, 4], [1, 2, 5, 5]]
 
 
+def test_a_maze_of_spaces_for_the_most_part_is_no_title(tmp_path: Path) -> None:
+    maze = ("", "#", "._ ", "S", "G", "o")
+    text = "   G#S   \n#S o# .#G\n"
+    found = read(tmp_path, text, seq=9, alphabet=maze)
+    assert found == [[2, 2, 2, 4, 1, 3, 2, 2, 2], [1, 3, 2, 5, 1, 2, 2, 1, 4]]
+
+
 def test_numbers_are_ids_where_no_digit_is_a_cell(tmp_path: Path) -> None:
     maze = ("", "#", ".", "S", "G", "o")
     assert read(tmp_path, "1 3 2 4\n1,1,1,1\n", alphabet=maze) == [[1, 3, 2, 4], [1, 1, 1, 1]]

@@ -156,7 +156,7 @@ def test_a_bad_end_hides_no_other_error(golden: Path, capsys: pytest.CaptureFixt
 def test_a_long_name_of_an_engine_is_cut(golden: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert checked(golden, "long-engine", "--json") == 0
     driver = json.loads(capsys.readouterr().out)["driver"]
-    assert len(driver) <= 100
+    assert len(driver) <= 200
     assert driver.startswith(r"\x1b[2J\x1b[2J")
     assert driver.endswith("(trm-runtime 0.1.0)")
 

@@ -102,7 +102,7 @@ class ServerRunner:
                 unless_opened.callback(self._server.close)
             head, text = self._server.hello(MAX_CONTRACT_BYTES)
             self._refuse_other(head)
-            self.engine = clipped(printable(f"{head.get('engine')} ({head.get('driver')})"), 100)
+            self.engine = clipped(printable(f"{head.get('engine')} ({head.get('driver')})"), 200)
             self.tries = _whole(head.get("tries"))  # of its own loop, at most
             self.choose = tuple(rule for rule in CHOOSE if rule in _listed(head.get("choose")))
             self.contract: StepContract = _contract(bytes(text), self._server.name)

@@ -9,9 +9,9 @@ async function* once(bytes) {
 }
 
 async function serve() {
-  const { model, threads, driver } = await (await fetch("setup.json")).json();
+  const { model, threads, accelerator, driver } = await (await fetch("setup.json")).json();
   const bytes = new Uint8Array(await (await fetch("model")).arrayBuffer());
-  const runner = await openFile(model, bytes, { threads });
+  const runner = await openFile(model, bytes, { threads, accelerator });
   const browser = navigator.userAgent.match(/\S+\/[\d.]+(?= Safari\/[\d.]+$|$)/)?.[0] ?? "a browser";
   await post("reply", hello(runner, `${driver}, ${browser}`));
   for (;;) {

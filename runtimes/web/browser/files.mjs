@@ -9,7 +9,11 @@ import { fileURLToPath } from "node:url";
 import { TrmError } from "../src/errors.js";
 
 const HERE = dirname(dirname(fileURLToPath(import.meta.url)));
-const ORT = ["ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"];
+const ORT = {
+  wasm: ["ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"],
+  webgpu: ["ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm"],
+};
+const LITERT = { wasm: /^litert_wasm_(compat_)?internal/, webgpu: /^litert_wasm_jspi_internal/ };
 
 const TYPES = {
   js: "text/javascript",
@@ -35,20 +39,20 @@ export function printed(usage) {
   process.exit(0);
 }
 
-/** Path on the page to its bytes: our modules, and those engines that are installed. */
-export function pageFiles() {
+/** Path on the page to its bytes: our modules, and those engines that are installed, for an accelerator. */
+export function pageFiles(accelerator = "wasm") {
   const files = new Map();
   const add = (path, ...places) => files.set(path, () => readFileSync(join(...places)));
   for (const folder of ["src", "browser"]) {
     for (const name of readdirSync(join(HERE, folder))) add(`${folder}/${name}`, HERE, folder, name);
   }
   const ort = folderOf("onnxruntime-web");
-  for (const name of ort ? ORT : []) add(`engines/onnxruntime/${name}`, ort, "dist", name);
+  for (const name of ort ? ORT[accelerator] : []) add(`engines/onnxruntime/${name}`, ort, "dist", name);
   const litert = folderOf("@litertjs/core");
   if (!litert) return files;
   add("engines/litert/package.json", litert, "package.json");
   for (const name of readdirSync(join(litert, "wasm"))) {
-    if (!/threaded|jspi/.test(name)) add(`engines/litert/wasm/${name}`, litert, "wasm", name);
+    if (LITERT[accelerator].test(name)) add(`engines/litert/wasm/${name}`, litert, "wasm", name);
   }
   add("engines/litert/wasm-utils.js", litert, "..", "wasm-utils", "dist", "index.js");
   const index = readFileSync(join(litert, "dist", "index.js"), "utf8"); // a page has no packages

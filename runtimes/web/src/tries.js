@@ -105,7 +105,8 @@ export function planTries(contract, options) {
   refuse(!VARY.includes(vary), `vary: expected one of ${VARY.join(", ")}, got ${vary}.`);
   refuse(!CHOOSE.includes(choose), `choose: expected one of ${CHOOSE.join(", ")}, got ${choose}.`);
   refuse(!isWhole(seed, 0, 2 ** 32 - 1), `seed: expected an integer of 0 to 4294967295, got ${seed}.`);
-  refuse(!(sigma > 0 && sigma < 1000), `sigma: expected a number above 0 and below 1000, got ${sigma}.`);
+  const isSigma = typeof sigma === "number" && sigma > 0 && sigma < 1000;
+  refuse(!isSigma, `sigma: expected a number above 0 and below 1000, got ${sigma}.`);
   if (tries === 1) return { count: 1, choose, seed, sigma: 0, guises: null };
   const states = ownStates(contract);
   if (vary !== "noise") {

@@ -177,7 +177,8 @@ for (const [name, contract, written, words] of [
   ["a line of spaces", maze, "    \n", /no puzzles/],
   ["another sign in a maze", maze, "#xSG\n", /Line 1: x is not one of/],
   ["too many cells of a maze", maze, "#.S.G\n", /Line 1: expected 4 cells/],
-  ["a remark in a maze", maze, "#S\n# a remark\n G\n", /Line 2: expected 4 cells/],
+  ["a remark in a maze", maze, "#S\n# a remark\n G\n", /Line 1: expected 2 lines of 2 cells, got 1/],
+  ["a cut puzzle before its solution", sudoku, "123,1234", /Line 1: expected 4 cells/],
   ["a remark below a line", maze, "# SG\n# a remark\n", /Line 2: expected 4 cells/],
 ]) {
   test(`puzzles are refused: ${name}`, () => {

@@ -116,6 +116,7 @@ for (const [name, fields, options] of [
   ["another choice", {}, { vary: "noise", choose: "best" }],
   ["a seed of 33 bits", {}, { vary: "noise", seed: 2 ** 32 }],
   ["no noise", {}, { vary: "noise", sigma: 0 }],
+  ["noise of true", {}, { vary: "noise", sigma: true }],
   ["no tries", {}, { tries: 0 }],
 ]) {
   test(`tries that are refused: ${name}`, async () => {

@@ -16,6 +16,7 @@ MODULES = WEB / "node_modules"
 
 EXPORTS: Mapping[str, Mapping[str, Any]] = {
     "sudoku4.onnx": {},
+    "sudoku4.tflite": {"ports": "int32"},
     "sudoku9.onnx": {},
     "sudoku9-int8.onnx": {"precision": "int8"},
     "sudoku9-loop.onnx": {"granularity": "loop"},
@@ -52,6 +53,12 @@ def chromium(node: str) -> str:
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return exporting(tmp_path_factory.mktemp("exports"), EXPORTS)
+
+
+@pytest.fixture(scope="session")
+def recorded_one(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A reference of one puzzle, for engines that are slow here."""
+    return recording(tmp_path_factory.mktemp("golden_of_one"), 1)
 
 
 @pytest.fixture(scope="session")

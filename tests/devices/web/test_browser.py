@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -41,6 +42,37 @@ def test_a_file_passes_the_ladder(
     assert rungs(found)["forced values"] == ("not judged" if "loop" in name else "ok")
 
 
+@pytest.mark.parametrize(
+    ("name", "engine"), [("sudoku4.onnx", "onnxruntime-web"), ("sudoku4.tflite", "LiteRT.js")]
+)
+def test_a_file_passes_the_ladder_on_webgpu(
+    name: str, engine: str, node: str, chromium: str, exported: Made, recorded_one: Made
+) -> None:
+    words = ("--browser", chromium, "--accelerator", "webgpu")
+    found = check(recorded_one("sudoku4"), node, WEB / "serve-browser.mjs", exported(name), *words)
+    assert found["exit_code"] == 0, found
+    used = r" [\d.]+ on WebGPU \(google swiftshader, [1-9]\d+ dispatches a call\)"
+    assert re.match(engine + used, found["driver"]), found["driver"]
+    wanted = dict.fromkeys(("forced values", "answers", "halting steps", "driver's loop"), "ok")
+    assert wanted.items() <= rungs(found).items()
+
+
+@pytest.mark.parametrize("name", ["sudoku4.onnx", "sudoku4.tflite"])
+def test_no_verdict_of_webgpu_without_an_adapter(
+    name: str, node: str, chromium: str, exported: Made, recorded_one: Made, tmp_path: Path
+) -> None:
+    without = tmp_path / "without-gpu"
+    flags = '"${@/--enable-unsafe-webgpu/--disable-gpu}"'
+    without.write_text(f"#!/bin/bash\nexec {chromium} {flags}\n", encoding="utf-8")
+    without.chmod(0o755)
+    words = ("--browser", without, "--accelerator", "webgpu")
+    found = check(recorded_one("sudoku4"), node, WEB / "serve-browser.mjs", exported(name), *words)
+    assert found["exit_code"] == 3
+    assert found["error"]["message"].endswith(
+        "This browser has no WebGPU adapter; use --accelerator wasm."
+    )
+
+
 def test_litert_solves_on_webgpu(node: str, chromium: str, exported: Made) -> None:
     if not (WEB / "node_modules" / "playwright-core").is_dir():
         pytest.skip("runtimes/web/node_modules lacks playwright-core; run make test-devices")
@@ -48,7 +80,7 @@ def test_litert_solves_on_webgpu(node: str, chromium: str, exported: Made) -> No
         [node, "--test", WEB / "test" / "browser" / "webgpu.test.mjs"],
         capture_output=True,
         text=True,
-        env={**os.environ, "TRM_MODEL": str(exported("sudoku9.tflite")), "TRM_CHROMIUM": chromium},
+        env={**os.environ, "TRM_MODEL": str(exported("sudoku4.tflite")), "TRM_CHROMIUM": chromium},
     )
     assert done.returncode == 0, done.stdout[-5000:]
 

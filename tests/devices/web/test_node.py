@@ -123,6 +123,13 @@ def bare(tmp_path: Path) -> Path:
             (f"serve-browser.mjs m.onnx --port {word}", 2, "--port: expected 0 to 65535")
             for word in ("80x", "65536", "1.5")
         ),
+        *(
+            (f"{server} m.onnx --accelerator {word}", 2, told)
+            for server, word, told in (
+                ("serve-browser.mjs", "gpu", "--accelerator: expected wasm or webgpu, got gpu."),
+                ("serve.mjs", "webgpu", "Unknown option '--accelerator'"),
+            )
+        ),
     ],
 )
 def test_what_is_missing_is_named_with_its_remedy(

@@ -4,6 +4,7 @@
 // Between the cells there may be spaces, commas, bars and the like, where these are no cells. In a line
 // with several boards the first one is the puzzle. Without an alphabet a line is token ids. A line that starts
 // with # is a comment; where # is a cell, it is one only above a board, and if it does not look like a board.
+// Where a space is a cell, a text has boards of one form, and nothing but rules between the rows of one.
 #pragma once
 
 #include <algorithm>
@@ -59,23 +60,35 @@ class PuzzleReader {
       for (const std::string& sign : characters((*contract.alphabet)[id]))
         ids_[sign] = static_cast<std::int32_t>(id);
     }
-    for (const std::string& sign : characters(" \t,;:=[](){}\"'|!+-*─│┌┐└┘├┤┬┴┼━┃═║")) between_.insert(sign);
+    for (const std::string& sign : characters(" \t:=|!+-*─│┌┐└┘├┤┬┴┼━┃═║")) rules_.insert(sign);
+    between_ = rules_;
+    for (const char sign : std::string(",;[](){}\"'")) between_.insert(std::string(1, sign));
   }
 
   // Every puzzle, int32 (N, S); refuses lines that fit no board, by the name of the file and their number.
   Tensor read(const std::string& text, const std::string& file = "the text") const {
     std::vector<std::int32_t> tokens, rows;
-    bool is_alone = false;  // whether a board was one line: then remarks are above all boards only
+    bool is_alone = false, is_drawn = false;  // what boards there were: of a line, and of several
+    std::string first;                        // the place of the first row
     for_each_line(text, file, [&](const std::string& line, const std::string& place) {
+      // Below a board of one line there are no remarks.
       if (rows.empty() && (stripped(line).empty() || (!is_alone && is_remark(line)))) return;
       const Signs cells = cells_of(line);
-      if (cells.empty()) return;
-      const bool is_row = cells.size() == side_ || (rows.empty() && cells.size() == size_);
-      if (!is_row) {
-        throw Error(place + ": expected " + counted(size_, "cell") + ", or " + std::to_string(side_) +
-                    " of a row, got " + std::to_string(cells.size()) + ".");
+      const std::size_t count = cells.size();
+      if (is_spaced() && !rows.empty() && count != side_ && !is_rule(line)) {
+        throw Error(first + ": expected " + counted(side_, "line") + " of " + counted(side_, "cell") + ", got " +
+                    std::to_string(rows.size() / side_) + ".");
       }
-      is_alone = is_alone || cells.size() == size_;
+      if (cells.empty()) return;
+      const bool is_whole = rows.empty() && count == size_ && !(is_spaced() && is_drawn),
+                 is_row = count == side_ && !(is_spaced() && is_alone && count < size_);
+      if (!is_whole && !is_row) {
+        throw Error(place + ": expected " + counted(size_, "cell") + ", or " + std::to_string(side_) +
+                    " of a row, got " + std::to_string(count) + ".");
+      }
+      if (rows.empty()) first = place;
+      is_alone = is_alone || count == size_;
+      is_drawn = is_drawn || count < size_;
       for (const std::string& cell : cells) rows.push_back(id_of(cell, place));
       if (rows.size() < size_) return;
       tokens.insert(tokens.end(), rows.begin(), rows.end());
@@ -131,30 +144,49 @@ class PuzzleReader {
     return found;
   }
 
+  bool is_spaced() const { return ids_.count(" ") > 0; }
+
+  // Whether a line is only drawn, between the rows of a board.
+  bool is_rule(const std::string& line) const {
+    const Signs signs = characters(line);
+    return !signs.empty() && std::all_of(signs.begin(), signs.end(), [&](const std::string& sign) {
+      return rules_.count(sign) && !ids_.count(sign);
+    });
+  }
+
   bool fits(const Signs& signs) const { return signs.size() == side_ || signs.size() == size_; }
 
   // The cells of the first board in a line, or of a row; what fits neither is to be refused.
   Signs cells_of(const std::string& line) const {
     if (stripped(line)[0] == '#' && !ids_.count("#")) return {};  // a comment
     if (!contract_.alphabet) return split(line, ",;\t ");
-    if (ids_.count(" ")) return spaced(line);
+    if (is_spaced()) return spaced(line);
     const Signs whole = bare(line);
     if (fits(whole)) return whole;
     for (const std::string& field : split(line, ",;\t ")) {
       const Signs cells = bare(field);
       if (cells.size() == size_) return cells;
+      if (looks_like(cells)) break;
     }
     return whole;
+  }
+
+  std::size_t known_of(const Signs& signs) const {
+    return static_cast<std::size_t>(
+        std::count_if(signs.begin(), signs.end(), [&](const std::string& sign) { return ids_.count(sign); }));
+  }
+
+  // Whether signs could be a board with some cells too few or too many: a solution behind it is not the puzzle.
+  bool looks_like(const Signs& signs) const {
+    return 2 * signs.size() >= size_ && 4 * known_of(signs) >= 3 * signs.size();
   }
 
   // Whether a line is a remark where # is a cell: it has other signs, and is no board with wrong ones.
   bool is_remark(const std::string& line) const {
     const Signs signs = bare(stripped(line));
-    const auto known = static_cast<std::size_t>(
-        std::count_if(signs.begin(), signs.end(), [&](const std::string& sign) { return ids_.count(sign); }));
-    const bool is_board = fits(signs) && 2 * known >= signs.size(),
-               is_almost = 2 * signs.size() >= size_ && 4 * known >= 3 * signs.size();
-    return !signs.empty() && signs[0] == "#" && known < signs.size() && !is_board && !is_almost;
+    const std::size_t known = known_of(signs);
+    const bool is_board = fits(signs) && 2 * known >= signs.size();
+    return !signs.empty() && signs[0] == "#" && known < signs.size() && !is_board && !looks_like(signs);
   }
 
   // The cells of a line where a space is one, also at the ends, as long as there are not too many.
@@ -168,11 +200,17 @@ class PuzzleReader {
     for (const char sign : std::string(",;:\t|")) {
       if (!ids_.count(std::string(1, sign))) separators += sign;
     }
-    for (const std::string& field : split(line, separators)) {
+    const std::vector<std::string> fields = split(line, separators);
+    for (const std::string& field : fields) {
       const Signs cells = trimmed(field, size_);
       if (cells.size() == size_) return cells;
+      if (looks_like(cells)) return characters(line);
     }
-    return bare(stripped(line));
+    const auto is_cell = [](const std::string& field) { return characters(field).size() == 1; };
+    const bool is_apart = fields.size() == size_ || fields.size() == 2 * size_;
+    if (is_apart && std::all_of(fields.begin(), fields.end(), is_cell))
+      return Signs(fields.begin(), fields.begin() + static_cast<std::ptrdiff_t>(size_));
+    return is_rule(line) ? Signs() : characters(line);
   }
 
   // The signs of a text, without spaces at its ends as long as there are more than `most`.
@@ -188,7 +226,7 @@ class PuzzleReader {
   const Contract& contract_;
   std::size_t size_, side_ = 1;
   std::map<std::string, std::int32_t> ids_;  // of each character
-  std::set<std::string> between_;
+  std::set<std::string> between_, rules_;  // what is drawn between cells, and between rows
 };
 
 // Whether each token id is a blank cell, which is to be filled in; empty if no id is.

@@ -1,21 +1,18 @@
-// LiteRT.js on WebGPU, which Chromium computes in software here. TRM_MODEL is a file of sudoku9, exported
+// LiteRT.js on WebGPU, which Chromium computes in software here. TRM_MODEL is a file of sudoku4, exported
 // with --ports int32; TRM_CHROMIUM the browser. `make test-devices` runs this.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
 
 import { chromium } from "playwright-core";
 
 import { pageFiles, typeOf } from "../../browser/files.mjs";
 
 const { TRM_MODEL: MODEL, TRM_CHROMIUM: CHROMIUM } = process.env;
-const PUZZLE = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79";
-const SOLUTION = "534678912672195348198342567859761423426853791713924856961537284287419635345286179";
-const JSPI = ["litert_wasm_jspi_internal.js", "litert_wasm_jspi_internal.wasm"];
-const INSTALLED = fileURLToPath(new URL("../../node_modules/@litertjs/core/wasm/", import.meta.url));
+const PUZZLE = "341221.3.3.1123.";
+const SOLUTION = "3412214343211234";
 const FLAGS = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-unsafe-swiftshader"];
 
 /** In the page: the answers and steps of one puzzle; undefined without WebGPU. */
@@ -38,8 +35,8 @@ async function solved({ jspi, puzzle }) {
 }
 
 test("LiteRT.js answers on WebGPU as on wasm with JSPI, and is refused without", async (t) => {
-  const files = pageFiles().set("", () => "").set("model", () => readFileSync(MODEL));
-  for (const name of JSPI) files.set(`engines/litert/wasm/${name}`, () => readFileSync(INSTALLED + name));
+  const files = new Map([...pageFiles("webgpu"), ...pageFiles()]);
+  files.set("", () => "").set("model", () => readFileSync(MODEL));
   const server = createServer(({ url }, response) => {
     const path = url.slice(1);
     if (!files.has(path)) return response.writeHead(404).end();
