@@ -59,9 +59,14 @@ def in_a_process(arguments: list[str]) -> subprocess.CompletedProcess[str]:
 
 @needs_ray
 def test_a_cluster_gives_the_same_bytes_and_keeps_no_files(
-    command: list[str], tmp_path: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(recorder, "CHUNK", 20)
+    golden, file = str(tmp_path / "model.npz"), str(tmp_path / "model.onnx")
     here, there = tmp_path / "here.json", tmp_path / "there.json"
+    assert run(["onnx", str(MODEL), "-o", file]) == 0
+    assert run(["reference", str(MODEL), "--count", "60", "-o", golden]) == 0
+    command = ["parity", str(MODEL), file, "--golden", golden]
     assert run([*command, "-o", str(here)]) == 0
     found = in_a_process([*command, "-o", str(there), "--ray", "local"])
     if "Ray cannot be started here" in found.stderr:
@@ -92,6 +97,23 @@ def test_where_a_cluster_answers_and_refuses_a_token_may_be_missing(
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert run([*command, "--ray", f"127.0.0.1:{server.getsockname()[1]}"]) == 1
     assert "Failed to connect to the cluster; for a cluster with a token" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "address", ["nonsense", "", ":6379", "10.0.0.1:port", "10.0.0.1:0", "head:99999", "ray://head"]
+)
+def test_what_is_no_address_is_a_wrong_option(
+    address: str, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*command, "--ray", address]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("Error: --ray: expected local, auto or HOST:PORT, ")
+    assert said.endswith(f"got {address!r}.\n")
+
+
+@pytest.mark.parametrize("address", ["local", "auto", "head:6379", "ray://head:10001", "[::1]:1"])
+def test_an_address_is_left_to_ray(address: str) -> None:
+    ray_engine.refuse_address(address)
 
 
 def test_ray_reports_nothing_of_what_it_is_started_for(monkeypatch: pytest.MonkeyPatch) -> None:

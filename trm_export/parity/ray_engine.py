@@ -23,10 +23,11 @@ from typing import Any
 
 import numpy as np
 
-from trm_export.errors import RejectedInputError, TRMError
+from trm_export.errors import RejectedInputError, TRMError, UsageError
 from trm_export.files import sha256_file
 from trm_export.parity.checking import Check, Measured, Sides, Units, measured, opened
 from trm_runtime.extras import load_extra
+from trm_runtime.message_text import shown
 from trm_runtime.parity.ladder import part_work
 from trm_runtime.puzzle_table import table_beside, table_found
 
@@ -35,6 +36,7 @@ Array = np.ndarray[Any, Any]
 LOCAL = "local"  # the address that starts Ray on this machine
 _GOLDEN = "golden.npz"
 _CPUS = 1  # of a task
+_LAST_PORT = 65535
 _PATIENCE = 10.0  # seconds to reach a cluster
 
 
@@ -58,6 +60,18 @@ class SharedFiles:
 def require_ray() -> ModuleType:
     """The ray package; MissingExtraError with the install line."""
     return load_extra("ray", "ray", "trm-export")
+
+
+def refuse_address(address: str) -> None:
+    """UsageError for a text that cannot be the address of a cluster."""
+    scheme, _, place = address.rpartition("://")
+    host, _, port = place.rpartition(":")
+    complete = host and port.isdecimal() and 0 < int(port) <= _LAST_PORT
+    if address in (LOCAL, "auto") or complete or scheme not in ("", "ray"):
+        return
+    raise UsageError(
+        f"--ray: expected local, auto or HOST:PORT, such as 10.0.0.1:6379, got {shown(address)}."
+    )
 
 
 def over_ray(
