@@ -10,12 +10,14 @@ import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests.parity.fakes import toy_puzzles
 from tests.runtime.fakes import FakeRunner
 from tests.runtime.graphs import write
+from trm_export import leftovers
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
 from trm_export.errors import MissingExtraError
@@ -125,6 +127,20 @@ def test_ray_reports_nothing_of_what_it_is_started_for(monkeypatch: pytest.Monke
     fake = SimpleNamespace(init=started, shutdown=lambda: None)
     with pytest.raises(ray_engine.ClusterError, match="Ray cannot be started here: seen"):
         ray_engine._join(fake, ray_engine.LOCAL)  # type: ignore[arg-type]
+
+
+def test_a_signal_ends_what_ray_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = list[str]()
+
+    def started(**_: object) -> None:
+        leftovers.clear()  # as a signal does
+        assert ended == ["by the signal"]
+        raise ConnectionError("seen")
+
+    fake = SimpleNamespace(init=started, shutdown=lambda: ended.append("by the signal"))
+    monkeypatch.setattr(ray_engine, "require_ray", lambda: fake)
+    with pytest.raises(ray_engine.ClusterError, match="seen"):
+        next(ray_engine.over_ray(Any, Any, [0], Any, address=ray_engine.LOCAL))  # type: ignore[arg-type]
 
 
 def test_without_ray_one_sentence_says_how_to_install_it(

@@ -25,6 +25,7 @@ import numpy as np
 
 from trm_export.errors import RejectedInputError, TRMError, UsageError
 from trm_export.files import sha256_file
+from trm_export.leftovers import removed_by
 from trm_export.parity.checking import Check, Measured, Sides, Units, measured, opened
 from trm_runtime.extras import load_extra
 from trm_runtime.message_text import shown
@@ -88,11 +89,12 @@ def over_ray(
     if not numbers:
         return
     ray = require_ray()
-    _join(ray, address)
-    try:
-        yield from _measured_by(ray, check, sides, numbers, units)
-    finally:
-        ray.shutdown()
+    with removed_by(ray.shutdown):  # whose processes would run on for most of a minute
+        _join(ray, address)
+        try:
+            yield from _measured_by(ray, check, sides, numbers, units)
+        finally:
+            ray.shutdown()
 
 
 def _join(ray: ModuleType, address: str) -> None:
