@@ -77,7 +77,7 @@ def rule_rows(precision: str, tuned: te.TuneResult) -> list[str]:
     found = tuned.tuning
     if found.settling is None:
         raise SystemExit("The movement was not measured.")
-    named: dict[str, Point] = {
+    named: dict[str, Point | None] = {
         "learned": found.chosen,
         "settled": found.settling.chosen,
         "both": found.settling.chosen_both,
@@ -87,6 +87,7 @@ def rule_rows(precision: str, tuned: te.TuneResult) -> list[str]:
         f"| {precision} | {rule} | {one.threshold:.4g} | {one.exact:.2%} of {found.puzzles} | "
         f"{span(one.interval)} | {one.mean_steps:.2f} |"
         for rule, one in named.items()
+        if one is not None
     ]
 
 

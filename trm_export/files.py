@@ -19,7 +19,6 @@ from trm_export import file_commit
 from trm_export.errors import OverwriteError, SignatureWarning, TargetError, UsageError
 from trm_export.leftovers import removed_by
 from trm_export.own_files import (
-    CONTRACT,
     is_export_folder,
     is_ours,
     is_text,
@@ -29,7 +28,7 @@ from trm_export.own_files import (
 from trm_export.own_folders import foreign_files
 from trm_export.version import TOOL
 from trm_runtime.errors import reading
-from trm_runtime.file_kinds import beside, suffix_kind
+from trm_runtime.file_kinds import CONTRACT, beside_or_behind, suffix_kind
 from trm_runtime.scalars import check_flags
 from trm_runtime.signature import is_stale, signature_beside
 from trm_runtime.streams import FULL
@@ -50,8 +49,7 @@ def sidecar(artifact: Path, ending: str = CONTRACT) -> Path:
 
     Those of a symbolic link are beside the link if its contract is, or else beside the file behind.
     """
-    known = beside(artifact, CONTRACT).exists()
-    return beside(artifact if known else behind_link(artifact), ending)
+    return beside_or_behind(artifact, ending)
 
 
 @contextmanager

@@ -40,6 +40,7 @@ from trm_runtime.contract import (
 from trm_runtime.digest import file_digest
 from trm_runtime.errors import OldFileWarning
 from trm_runtime.file_kinds import (
+    CONTRACT,
     SOURCE_CONTRACT,
     beside,
     folder_kind,
@@ -50,7 +51,6 @@ from trm_runtime.regular_file import read_regular
 from trm_runtime.signature import is_signature
 from trm_runtime.zip_members import DAMAGE, opened_archive, read_member
 
-CONTRACT = ".json"  # the ending of the contract beside an export
 MODEL_CLASS = "trm_export>TRM"  # the name Keras registers our model under
 C_SOURCE, C_HEADER = ".c", ".h"  # a file for tflite-micro as a C array
 SOURCE_MEMORY = "memory.json"  # in a folder of generated code

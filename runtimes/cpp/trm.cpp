@@ -1,7 +1,9 @@
 // trm MODEL PUZZLES: solves puzzles, and prints a line for each. trm --serve MODEL is a step server.
 
 #include <cctype>
+#include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <functional>
 #include <iostream>
@@ -151,6 +153,8 @@ std::string read_text(const std::string& path) {
     throw trm::Error(path + ": larger than " + std::to_string(most) +
                      " MB; set the environment variable TRM_MAX_FILE_MB to allow more.");
   }
+  for (const char* magic : {"PK\x03\x04", "\x1f\x8b"})
+    if (text.rfind(magic, 0) == 0) throw trm::Error(path + ": packed as ZIP or gzip; unpack it first.");
   return text;
 }
 
@@ -220,8 +224,9 @@ class Stream {
   Stream(const trm::Contract& contract, const trm::Tensor& puzzles, bool as_json)
       : contract_(contract), puzzles_(puzzles), blanks_(trm::blanks(contract)), as_json_(as_json) {}
 
-  // The puzzles up to the first that still runs.
+  // The puzzles up to the first that still runs; nothing once the reader of them has gone away.
   void write(const trm::Solution& solution) {
+    if (unread_) return;
     if (as_json_ && !begun_) {
       std::cout << "{\"model_name\": " << trm::json_text(contract_.model_name)
                 << ", \"precision\": " << trm::json_text(contract_.precision) << ", \"puzzles\": [\n";
@@ -231,14 +236,17 @@ class Stream {
       if (as_json_) write_json(solution, next_);
       else write_line(solution, next_);
     }
+    errno = 0;
     std::cout.flush();
-    if (!std::cout) throw trm::Error("Standard output cannot be written.", 1);
+    unread_ = !std::cout && errno == EPIPE;
+    if (!std::cout && !unread_) throw trm::Error("Standard output cannot be written.", 1);
   }
   void end() {
     if (begun_) std::cout << "]}\n" << std::flush;
     begun_ = false;
   }
   bool begun() const { return begun_; }
+  bool unread() const { return unread_; }
 
   // Whether an answer has every given cell of its puzzle; nothing if that is not known.
   std::optional<bool> given_kept(const trm::Solution& solution, std::size_t puzzle) const {
@@ -297,7 +305,7 @@ class Stream {
   const trm::Contract& contract_;
   const trm::Tensor& puzzles_;
   std::vector<bool> blanks_;
-  bool as_json_, begun_ = false;
+  bool as_json_, begun_ = false, unread_ = false;
   std::size_t next_ = 0;
 };
 
@@ -329,7 +337,7 @@ int solve(const Arguments& given, bool& begun) {
   options.on_step = [&](const trm::Solution& found, const std::vector<std::size_t>& ended) {
     if (!ended.empty()) stream.write(found);
     begun = stream.begun();
-    return true;
+    return !stream.unread();
   };
   const auto started = std::chrono::steady_clock::now();
   const trm::Solution found = trm::solve(*runner, puzzles, options);
@@ -337,12 +345,14 @@ int solve(const Arguments& given, bool& begun) {
   stream.write(found);
   stream.end();
   begun = false;
-  std::size_t bad = 0, changed = 0, late = 0;
+  std::size_t bad = 0, changed = 0, late = 0, cancelled = 0;
   for (std::size_t puzzle = 0; puzzle < count; ++puzzle) {
     if (found.reasons[puzzle] == trm::Stop::nonfinite) ++bad;
     if (found.reasons[puzzle] == trm::Stop::deadline) ++late;
-    if (!stream.given_kept(found, puzzle).value_or(true)) ++changed;
+    if (found.reasons[puzzle] == trm::Stop::cancelled) ++cancelled;
+    else if (!stream.given_kept(found, puzzle).value_or(true)) ++changed;
   }
+  if (cancelled && !bad) return 0;  // as nobody reads the answers
   std::fprintf(stderr, "%s in %.2f s: %s\n", trm::counted(count, "puzzle").c_str(), seconds,
                stops(found).c_str());
   if (contract.num_puzzle_identifiers > 1 && !given.has("--identifiers"))
@@ -420,6 +430,7 @@ int main(int count, char** words) {
     return std::find(all.begin(), all.end(), word) != all.end();
   };
   if (given_word("--serve") && !given_word("--help")) return serve([&] { return parse(all); });
+  std::signal(SIGPIPE, SIG_IGN);  // a reader that goes away is no error
   bool begun = false;  // whether a JSON document is
   try {
     const Arguments given = parse(all);

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import os
 import re
 import shlex
 from collections.abc import Callable
@@ -25,6 +26,8 @@ CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 """The suffixes of PyTorch checkpoints; the official code writes `step_<N>` without one."""
 SOURCE_CODE, SOURCE_CONTRACT = "model.c", f"{METADATA_KEY}.json"
 """Files in a folder of generated C source, by which it is known."""
+CONTRACT = ".json"
+"""The ending of the contract beside an export."""
 TINY = Path(__file__).parent / "tiny"
 """A folder with a tiny file of every kind, whose signature `tiny` returns y = -x of one float."""
 
@@ -204,6 +207,15 @@ def beside(path: Path, ending: str) -> Path:
     """Where a companion of a file or folder lies: `<path><ending>`, in the same folder."""
     whole = named(path)
     return whole.parent / f"{whole.name}{ending}"
+
+
+def beside_or_behind(path: Path, ending: str) -> Path:
+    """The same of an exported file that may be a symbolic link.
+
+    It is beside the link if its contract is, or else beside the file behind.
+    """
+    behind = path.is_symlink() and not beside(path, CONTRACT).exists()
+    return beside(Path(os.path.realpath(path)) if behind else path, ending)
 
 
 def kind_of(path: Path) -> FileKind:

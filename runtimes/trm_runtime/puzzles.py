@@ -61,11 +61,16 @@ def read_inputs(
     _refuse_no_path(source)
     arc = arc_questions(source, contract)
     if arc is not None:
-        return dict(with_identifiers(contract, arc.inputs, arc.identifiers))
+        return inputs_of_arc(arc, contract)
     if not is_text(source):
         return _of_arrays(source, contract)
     name = "standard input" if os.fspath(source) == "-" else os.fspath(source)
     return inputs_in(numbered_lines(os.fspath(source), name), contract, name)
+
+
+def inputs_of_arc(arc: ArcQuestions, contract: StepContract) -> dict[str, Array]:
+    """The inputs of a model of ARC from the questions of a file."""
+    return dict(with_identifiers(contract, arc.inputs, arc.identifiers))
 
 
 def inputs_in(lines: Lines, contract: StepContract, name: str) -> dict[str, Array]:

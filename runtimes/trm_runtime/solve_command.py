@@ -23,6 +23,7 @@ from trm_runtime.try_options import HALT, SIGMA, tries_asked
 
 if TYPE_CHECKING:
     from trm_runtime.answers import Stream
+    from trm_runtime.arc_json import ArcQuestions
     from trm_runtime.contract import StepContract
     from trm_runtime.runner import StepRunner
     from trm_runtime.solution import Solution, StepEvent
@@ -159,7 +160,7 @@ def run(options: argparse.Namespace) -> int:
     arc = arc_questions(options.puzzles, contract) if wanted else None
     if wanted:
         refuse_target(Path(options.submission))
-    groups = _groups(options, contract)
+    groups = _groups(options, contract, arc)
     if wanted and arc is None:  # what is wrong with the file has been told before
         raise no_arc
     with StatusLine() as line:
@@ -213,14 +214,18 @@ class _Found:
         self.seconds += seconds
 
 
-def _groups(options: argparse.Namespace, contract: StepContract) -> Iterable[Any]:
+def _groups(
+    options: argparse.Namespace, contract: StepContract, arc: ArcQuestions | None
+) -> Iterable[Any]:
     """The inputs that are there to be solved together, in turn; those of a file are read now."""
     from trm_runtime.arriving import inputs_arriving
-    from trm_runtime.puzzles import read_identifiers, read_inputs
+    from trm_runtime.puzzles import inputs_of_arc, read_identifiers, read_inputs
 
     if options.puzzles == "-" and options.identifiers is None:
         return inputs_arriving(contract)
-    inputs: Any = read_inputs(options.puzzles, contract)
+    inputs: Any = (
+        read_inputs(options.puzzles, contract) if arc is None else inputs_of_arc(arc, contract)
+    )
     if options.identifiers is not None:
         inputs["puzzle_identifiers"] = read_identifiers(options.identifiers)
     return [inputs]

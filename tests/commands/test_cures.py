@@ -22,7 +22,6 @@ from trm_export.errors import OverwriteError, ParityError
 from trm_export.files import MEASURED, sidecar
 from trm_runtime.parity import Rung
 from trm_runtime.parity.counts import mcnemar
-from trm_runtime.parity.judge import TOO_FEW
 
 
 def is_a_command(line: str) -> bool:
@@ -143,7 +142,7 @@ def test_the_cure_of_a_comparison(
     monkeypatch.setattr(again, "embedded_contract", lambda path: contract)
     monkeypatch.setattr(again, "inspect_file", lambda path: None)
     result = SimpleNamespace(
-        broken=SimpleNamespace(name=rung, problems=()),
+        broken=SimpleNamespace(name=rung, needed=None),
         same_weights=same,
         of_other_model=False,
         puzzles=200,
@@ -168,8 +167,7 @@ def test_where_chance_may_decide_no_other_export_is_proposed(
 ) -> None:
     path = tmp_path / "m.onnx"
     te.export(tiny_keras, path, precision="fp16")
-    words = f"expected at most 0.5; one of 60 is 1.7 points, {TOO_FEW} 200 puzzles or more"
-    broken = Rung("task accuracy", "failed", "", (words,))
+    broken = Rung("task accuracy", "failed", "", ("whatever it says",), needed=200)
     result = SimpleNamespace(
         broken=broken, same_weights=True, of_other_model=False, puzzles=60,
         accuracy=SimpleNamespace(p_value=mcnemar(lost, won)),

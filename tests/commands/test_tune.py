@@ -245,6 +245,9 @@ def test_a_file_that_solves_nothing_stays_as_it_is(
     assert "The present threshold 30 stays: no threshold solves a puzzle." in said
     assert "No threshold of movement is chosen: none solves a puzzle." in said
     assert "settled, chosen" not in captured.out
+    assert run(["tune", str(file), "--puzzles", str(rows), "--settled", "--json"]) == 0
+    settling = json.loads(capsys.readouterr().out)["settling"]
+    assert settling["chosen"] is settling["chosen_both"] is None
     assert {path: path.read_bytes() for path in files.iterdir()} == before
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import importlib.util
+import io
 import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -99,6 +102,14 @@ def run(*words: str | Path, given: str = "", **more: str) -> Run:
 def python(*words: str | Path, given: str = "") -> Run:
     """`python -m trm_runtime` with these words."""
     return run(sys.executable, "-m", "trm_runtime", *words, given=given)
+
+
+def zipped(data: bytes) -> bytes:
+    """An archive with one file."""
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.writestr("puzzles.txt", data)
+    return whole.getvalue()
 
 
 @pytest.fixture(scope="session")
@@ -383,6 +394,44 @@ def test_a_grid_over_several_lines_and_standard_input(trm: Path, exported: Made)
     grid = "3 4 | 1 2\n2 1 | . 3\n----+----\n. 3 | . 1\n1 2 | 3 .\n"
     done = run(trm, exported("sudoku4.onnx"), "-", given=grid)
     assert done.stdout.startswith("3412214343211234\t")
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_reader_that_goes_away_is_no_error(
+    more: list[str], trm: Path, exported: Made, tmp_path: Path
+) -> None:
+    many = tmp_path / "many.txt"
+    many.write_text(PUZZLES * 100)
+    given = [exported("sudoku4.onnx"), many, "--batch-size", "1", *more]
+    for command in ([trm], [sys.executable, "-m", "trm_runtime"]):
+        read, written = os.pipe()
+        os.close(read)
+        try:
+            done = subprocess.run(
+                [*command, *given], stdout=written, stderr=subprocess.PIPE, env=environment()
+            )
+        finally:
+            os.close(written)
+        assert (done.returncode, done.stderr) == (0, b"")
+    with Path(os.devnull).open("rb") as unwritable:
+        full = subprocess.run([trm, *given], stdout=unwritable, env=environment())
+    assert full.returncode == 1
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zipped])
+def test_a_packed_file_is_named_as_one(
+    pack: Callable[[bytes], bytes], trm: Path, exported: Made, tmp_path: Path
+) -> None:
+    packed = tmp_path / "packed.txt"
+    packed.write_bytes(pack(PUZZLES.encode()))
+    for name in (str(packed), "-"):
+        with packed.open("rb") as file:
+            done = subprocess.run(
+                [trm, exported("sudoku4.onnx"), name], stdin=file, capture_output=True, text=True,
+                env=environment(),
+            )  # fmt: skip
+        assert done.returncode == 4
+        assert done.stderr == f"Error: {name}: packed as ZIP or gzip; unpack it first.\n"
 
 
 def test_a_deadline_ends_with_the_code_and_the_line_of_the_python_command(

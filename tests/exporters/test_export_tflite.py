@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import tempfile
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +25,7 @@ from trm_export.artifacts.tflite_micro import missing
 from trm_export.checkpoints.loading import load_model
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
-from trm_export.errors import ParityError, TargetError, UsageError
+from trm_export.errors import ParityError, TargetError, TRMError, UsageError
 from trm_export.exporters import export_all as set_module
 from trm_export.exporters import shared as shared_module
 from trm_export.exporters import tflite as exporter
@@ -271,6 +272,17 @@ def test_a_full_folder_for_temporary_files_is_named_with_a_remedy(
     with pytest.raises(TargetError, match=r"cannot be written: No space .* Set TMPDIR to one with"):
         export(sudoku4, tmp_path / "m.tflite", probe_puzzles(sudoku4), TFLITE)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_for_temporary_files_with_a_bracket_is_named_with_a_remedy(
+    sudoku4: TRM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "t[x]"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with pytest.raises(TRMError, match=r"t\[x\], has a bracket in its name, .* set TMPDIR to"):
+        export(sudoku4, tmp_path / "m.tflite", probe_puzzles(sudoku4), TFLITE)
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 @pytest.mark.usefixtures("calibrated")

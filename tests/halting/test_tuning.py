@@ -88,6 +88,8 @@ def test_the_curves_of_movement_are_what_the_loop_does(batch: int | None) -> Non
             assert one.mean_steps == solution.steps.mean()
             assert one.exact == (solution.answers == puzzles.solutions).all(axis=1).mean()
     rule = found.tuned(HaltRule("q_halt", 0.5))
+    assert found.settling.chosen is not None
+    assert found.settling.chosen_both is not None
     assert rule.settled == found.settling.chosen.threshold
     assert found.settling.chosen_both.threshold == rule.settled
     best = max(one.exact for one in found.settling.settled)
@@ -170,7 +172,7 @@ def test_nothing_is_chosen_where_no_threshold_solves_a_puzzle() -> None:
     found = tune(rule, Trace(scores, right, moved), 0.0)
     assert found.solves
     assert found.settling is not None
-    assert not found.settling.solves
+    assert found.settling.chosen is found.settling.chosen_both is None
     assert found.tuned(rule).settled is None
 
 

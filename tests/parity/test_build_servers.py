@@ -10,10 +10,11 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.runtime.graphs import write
+from trm_export.api import build_servers
 from trm_export.api.build_servers import refusals
 from trm_export.artifacts.contract_rewrite import embedded_contract, rewrite
 from trm_export.commands.support.app import run
-from trm_export.errors import TRMError, UsageError
+from trm_export.errors import TargetError, TRMError, UsageError
 from trm_export.files import refuse_append
 
 pytest.importorskip("onnxruntime")
@@ -192,6 +193,28 @@ def test_the_verdict_is_shown_where_a_summary_cannot_be_written(
     shown = capsys.readouterr()
     assert shown.out.startswith("FAILED at weights")
     assert "cannot be written" in shown.err
+
+
+@pytest.mark.parametrize("option", ["--summary", "--junit"])
+def test_the_json_of_a_result_is_not_lost_with_a_file_beside_it(
+    option: str, files: tuple[str, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    (tmp_path / "file").touch()
+    name = tmp_path / "file" / "s.md" if option == "--summary" else tmp_path / "r.xml"
+    if option == "--junit":  # a name that cannot be written is refused before any work
+
+        def full(path: Path, *arguments: object, **options: object) -> None:
+            raise TargetError(f"{path} cannot be written: No space left on device.")
+
+        monkeypatch.setattr(build_servers, "write", full)
+    asked = ["--count", "2", option, str(name), "--json"]
+    assert run(["parity", files[0], files[2], *asked]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert (document["kind"], document["passed"]) == ("parity", False)
+    assert document["error"]["type"] == "TargetError"
+    assert document["error"]["message"].startswith(f"{name} cannot be written: ")
+    assert document["error"]["exit_code"] == 1
 
 
 def test_an_inspected_file_as_sarif(

@@ -256,20 +256,23 @@ def test_another_answer_on_an_unsettled_puzzle_is_listed_and_judged_by_accuracy(
 
 
 @pytest.mark.parametrize(
-    ("most", "limit"),
+    ("most", "limit", "needed"),
     [
-        (0.1, "10"),
-        (0.005, "0.5; one of 12 is 8.3 points, so compare 200 puzzles or more"),
-        (0.0, "0"),
+        (0.1, "10", None),
+        (0.005, "0.5; one of 12 is 8.3 points, so compare 200 puzzles or more", 200),
+        (0.0, "0", None),
     ],
 )
-def test_a_lost_puzzle_fails_where_only_accuracy_is_gated(most: float, limit: str) -> None:
+def test_a_lost_puzzle_fails_where_only_accuracy_is_gated(
+    most: float, limit: str, needed: int | None
+) -> None:
     gates = Gates(exact_drop=most)
     result = compare(FakeRunner(), AlteredRunner(swapped_cell), toy_puzzles(), gates=gates)
     assert result.broken is not None
     assert result.broken.name == "task accuracy"
     problem = f"exact accuracy drops 25.00 points, expected at most {limit}"
     assert result.broken.problems == (problem,)
+    assert result.to_json()["rungs"][-1]["needed"] == result.broken.needed == needed
 
 
 def test_all_differences_are_counted_and_the_gravest_listed(
@@ -343,6 +346,7 @@ def test_mean_steps_are_gated_where_asked() -> None:
         "mean steps differ by 0.17, expected at most 0.08; puzzle 2 of 12 alone makes that 0.08, "
         "so compare 13 puzzles or more",
     )
+    assert result.broken.needed == 13
 
 
 def close_call(shift: float) -> Alter:

@@ -10,12 +10,14 @@ import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests.parity.fakes import toy_puzzles
 from tests.runtime.fakes import FakeRunner
 from tests.runtime.graphs import write
+from trm_export import leftovers
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
 from trm_export.errors import MissingExtraError
@@ -59,9 +61,14 @@ def in_a_process(arguments: list[str]) -> subprocess.CompletedProcess[str]:
 
 @needs_ray
 def test_a_cluster_gives_the_same_bytes_and_keeps_no_files(
-    command: list[str], tmp_path: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(recorder, "CHUNK", 20)
+    golden, file = str(tmp_path / "model.npz"), str(tmp_path / "model.onnx")
     here, there = tmp_path / "here.json", tmp_path / "there.json"
+    assert run(["onnx", str(MODEL), "-o", file]) == 0
+    assert run(["reference", str(MODEL), "--count", "60", "-o", golden]) == 0
+    command = ["parity", str(MODEL), file, "--golden", golden]
     assert run([*command, "-o", str(here)]) == 0
     found = in_a_process([*command, "-o", str(there), "--ray", "local"])
     if "Ray cannot be started here" in found.stderr:
@@ -94,6 +101,23 @@ def test_where_a_cluster_answers_and_refuses_a_token_may_be_missing(
     assert "Failed to connect to the cluster; for a cluster with a token" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "address", ["nonsense", "", ":6379", "10.0.0.1:port", "10.0.0.1:0", "head:99999", "ray://head"]
+)
+def test_what_is_no_address_is_a_wrong_option(
+    address: str, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*command, "--ray", address]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("Error: --ray: expected local, auto or HOST:PORT, ")
+    assert said.endswith(f"got {address!r}.\n")
+
+
+@pytest.mark.parametrize("address", ["local", "auto", "head:6379", "ray://head:10001", "[::1]:1"])
+def test_an_address_is_left_to_ray(address: str) -> None:
+    ray_engine.refuse_address(address)
+
+
 def test_ray_reports_nothing_of_what_it_is_started_for(monkeypatch: pytest.MonkeyPatch) -> None:
     def started(**_: object) -> None:
         assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
@@ -103,6 +127,20 @@ def test_ray_reports_nothing_of_what_it_is_started_for(monkeypatch: pytest.Monke
     fake = SimpleNamespace(init=started, shutdown=lambda: None)
     with pytest.raises(ray_engine.ClusterError, match="Ray cannot be started here: seen"):
         ray_engine._join(fake, ray_engine.LOCAL)  # type: ignore[arg-type]
+
+
+def test_a_signal_ends_what_ray_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = list[str]()
+
+    def started(**_: object) -> None:
+        leftovers.clear()  # as a signal does
+        assert ended == ["by the signal"]
+        raise ConnectionError("seen")
+
+    fake = SimpleNamespace(init=started, shutdown=lambda: ended.append("by the signal"))
+    monkeypatch.setattr(ray_engine, "require_ray", lambda: fake)
+    with pytest.raises(ray_engine.ClusterError, match="seen"):
+        next(ray_engine.over_ray(Any, Any, [0], Any, address=ray_engine.LOCAL))  # type: ignore[arg-type]
 
 
 def test_without_ray_one_sentence_says_how_to_install_it(

@@ -15,7 +15,7 @@ from trm_export.api.judging import with_solutions
 from trm_export.tasks import PuzzleSet, get_task
 from trm_export.tasks.arc_files import arc_puzzles
 from trm_export.tasks.selection import select_puzzles
-from trm_runtime import RejectedInputError, StepContract, UsageError
+from trm_runtime import RejectedInputError, StepContract, UsageError, command_line
 from trm_runtime.arc_grids import decode, encode
 from trm_runtime.arc_json import ALPHABET, read_arc
 from trm_runtime.arc_submission import submission
@@ -139,6 +139,23 @@ def test_a_submission_is_written_though_nobody_reads_the_answers(
     assert sorted(json.loads(target.read_text())) == ["x", "y"]
     assert said.startswith("4 puzzles in ")
     assert (code, "cancelled" in said) == (0, False)
+
+
+def test_for_a_submission_the_file_is_read_once(
+    tmp_path: Path, arc_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, read = write(tmp_path / "a.json", {"x": problem(*GRIDS)}), list[str]()
+    again = read_arc
+
+    def counted(source: str) -> object:
+        read.append(source)
+        return again(source)
+
+    monkeypatch.setattr("trm_runtime.puzzles.read_arc", counted)
+    target = tmp_path / "s.json"
+    assert command_line.run([str(arc_model), str(asked), "--submission", str(target)]) == 0
+    assert read == [str(asked)]
+    assert list(json.loads(target.read_text())) == ["x"]
 
 
 def test_a_submission_replaces_nothing_but_a_submission(tmp_path: Path, arc_model: Path) -> None:

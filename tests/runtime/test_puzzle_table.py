@@ -26,7 +26,7 @@ from trm_runtime import (
     solve,
 )
 from trm_runtime.checks import check_step_call
-from trm_runtime.file_kinds import Engine
+from trm_runtime.file_kinds import CONTRACT, Engine, beside
 from trm_runtime.puzzle_table import PuzzleTableRunner, open_table, table_beside
 from trm_runtime.puzzles import read_identifiers
 
@@ -231,6 +231,27 @@ def test_opening_looks_beside_the_model(tmp_path: Path, monkeypatch: pytest.Monk
     contract = make_contract()
     with pytest.raises(UsageError, match="takes no external puzzle table; drop --puzzle-table"):
         open_runner(model, puzzle_table=table)
+
+
+def test_behind_a_link_it_is_the_table_of_the_file_unless_a_contract_is_beside_the_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, link = tmp_path / "toy.onnx", tmp_path / "latest.onnx"
+    model.touch()
+    link.symlink_to(model)
+    _, sha256 = saved(table_beside(model))
+    saved(table_beside(link), TABLE + 1)  # of a file that was there before the link
+    contract = external(sha256)
+    monkeypatch.setattr(Engine, "load_driver", lambda engine: lambda path, threads: Toy(contract))
+    assert isinstance(open_runner(link), PuzzleTableRunner)
+    beside(link, CONTRACT).touch()
+    with pytest.raises(RejectedInputError, match=r"latest\.onnx\.puzzle_table\.npy: not the"):
+        open_runner(link)
+    table_beside(link).unlink()
+    assert isinstance(open_runner(link), PuzzleTableRunner)
+    table_beside(model).rename(table_beside(link))
+    beside(link, CONTRACT).unlink()
+    assert isinstance(open_runner(link), PuzzleTableRunner)
 
 
 def test_identifiers_from_a_file(tmp_path: Path) -> None:

@@ -192,6 +192,40 @@ def test_a_backup_without_its_recipe_is_named(tmp_path: Path) -> None:
     files.check(start=None, resume=False, force=True)
 
 
+def test_a_kill_between_a_backup_and_its_row_of_the_log_loses_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PRESETS, shallow.RECIPE, shallow.SHALLOW)
+    output, lost = tmp_path / "model.keras", dict[int, dict[str, float]]()
+    changes = {"steps_per_epoch": 1, "batch_size": 8, "validation_count": 8, "validate_every": 2}
+    recipe = recipe_for(shallow.RECIPE, steps=2, **changes)
+
+    add = Log.on_epoch_end
+
+    def killed(log: Log, epoch: int, logs: dict[str, Any]) -> None:
+        if epoch in lost:
+            return add(log, epoch, logs)
+        lost[epoch] = dict(logs)
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(Log, "on_epoch_end", killed)
+    for resume in (False, True):
+        with pytest.raises(RuntimeError, match="killed"):
+            train(recipe, output, resume=resume, jit_compile=False)
+    result = train(recipe, output, resume=True, jit_compile=False)
+    rows = logged(output.with_suffix(".csv"))
+    assert [int(row["epoch"]) for row in rows] == [0, 1]
+    for row, logs in zip(rows, lost.values(), strict=True):
+        known = {name: value for name, value in logs.items() if value == value}
+        assert {"loss", "ce", "minutes"} < set(known)
+        found = {name: float(row[name]) for name in known if row.get(name)}
+        assert found.keys() == known.keys() - {"minutes"}
+        for name in found:
+            assert found[name] == pytest.approx(known[name], rel=1e-6)
+    assert result.epochs == 2
+    assert rows[-1]["val_exact"]
+
+
 def test_a_run_that_diverges_keeps_what_was_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -30,15 +31,35 @@ def test_a_clock_time_may_name_its_zone() -> None:
         assert when.astimezone(clock.tzinfo).timetz() == clock
 
 
-def test_a_day_may_have_another_number_of_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def summer_time(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Clocks that change in the nights to 29 March and 25 October 2026."""
     monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
     time.tzset()
-    try:
-        eve = datetime.datetime(2026, 3, 28, 8, 0).astimezone()  # clocks go forward in the night
-        assert parse_time("07:00", eve) - eve.timestamp() == 22 * 3600
-    finally:
-        monkeypatch.undo()
-        time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("summer_time")
+def test_a_day_may_have_another_number_of_hours() -> None:
+    eve = datetime.datetime(2026, 3, 28, 8, 0).astimezone()
+    assert parse_time("07:00", eve) - eve.timestamp() == 22 * 3600
+
+
+@pytest.mark.usefixtures("summer_time")
+@pytest.mark.parametrize("text", ["02:30", "2026-10-25T02:30"])
+def test_a_time_that_comes_twice_is_the_next_of_the_two(text: str) -> None:
+    first = datetime.datetime(2026, 10, 25, 0, 30, tzinfo=datetime.UTC).timestamp()
+    for minutes, expected in ((-90, first), (-10, first), (0, first + 3600), (50, first + 3600)):
+        now = datetime.datetime.fromtimestamp(first + 60 * minutes).astimezone()
+        assert parse_time(text, now) == expected
+
+
+@pytest.mark.usefixtures("summer_time")
+def test_a_time_that_the_clocks_leave_out_is_after_the_change() -> None:
+    before = datetime.datetime(2026, 3, 29, 1, 20).astimezone()
+    assert parse_time("02:30", before) - before.timestamp() == 70 * 60
 
 
 def test_a_date_is_taken_as_it_is() -> None:

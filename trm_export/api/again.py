@@ -10,8 +10,9 @@ from trm_export.artifacts.host_kinds import host_kind
 from trm_export.artifacts.inspection import inspect_file
 from trm_export.errors import RejectedInputError
 from trm_export.files import DOCUMENTS, KEEP, sidecar
-from trm_export.own_files import CONTRACT, is_ours
+from trm_export.own_files import is_ours
 from trm_runtime import strict_json
+from trm_runtime.file_kinds import CONTRACT
 from trm_runtime.integer import has_int8_io, has_int32_halted
 from trm_runtime.regular_file import read_regular
 

@@ -121,9 +121,9 @@ class TuneResult(Shown):
         """The rule of movement that was chosen; nothing if it was not measured."""
         if self.tuning.settling is None:
             return ""
-        if not self.tuning.settling.solves:
-            return " No threshold of movement is chosen: none solves a puzzle."
         found = self.tuning.settling.chosen
+        if found is None:
+            return " No threshold of movement is chosen: none solves a puzzle."
         verb = self._verb(same=found.threshold == self.contract.halt.settled)
         return (
             f" Settled {verb} moved < {found.threshold:g}: {found.exact:.2%} in "
@@ -156,7 +156,8 @@ class TuneResult(Shown):
     def tables(self) -> tuple[Table, ...]:
         """The named points; the complete curve is in `tuning`."""
         found = self.tuning
-        named = {"present": found.present, "chosen": found.chosen, "all steps": found.all_steps}
+        named: dict[str, Point | None] = {"present": found.present, "chosen": found.chosen}
+        named["all steps"] = found.all_steps
         if found.settling is not None:
             named["settled"] = found.settling.chosen
             named["both"] = found.settling.chosen_both

@@ -11,14 +11,8 @@ from trm_export.errors import UsageError
 from trm_export.tasks.arc_grids import SIDE, encode
 from trm_export.tasks.voting import ArcScore, VotedGrid
 from trm_runtime.message_text import counted
-from trm_runtime.try_options import CHOOSE, SIGMA, VARY
 
 Array = np.ndarray[Any, Any]
-
-_UNUSED = {
-    "puzzles": None, "blanks": None, "judge": "exact", "tries": 1, "vary": VARY[0],
-    "choose": CHOOSE[0], "seed": 0, "sigma": SIGMA, "abstain": None,
-}  # fmt: skip  # arguments of `evaluate` that votes do not use, and their defaults
 
 
 def refuse_unused(option: str, **given: Any) -> None:
@@ -31,7 +25,10 @@ def refuse_unused(option: str, **given: Any) -> None:
 
 def unused(**given: Any) -> list[str]:
     """The names of those that do nothing with votes and do not have their default."""
-    return [name for name, value in given.items() if _is_set(name, value)]
+    from trm_export.api.evaluating import evaluate  # which imports this module
+
+    usual = evaluate.__kwdefaults__ or {}
+    return [name for name, value in given.items() if _is_set(value, usual[name])]
 
 
 def refuse_named(option: str, names: Sequence[str]) -> None:
@@ -44,8 +41,7 @@ def refuse_named(option: str, names: Sequence[str]) -> None:
         )
 
 
-def _is_set(name: str, value: Any) -> bool:
-    usual = _UNUSED[name]
+def _is_set(value: Any, usual: Any) -> bool:
     return value is not None if usual is None else bool(value != usual)
 
 

@@ -179,8 +179,9 @@ def parity(
     from trm_export.commands.support.command_line import command_line
     from trm_export.commands.support.console import emit, progress, remark
     from trm_export.commands.support.cures import cure_of_parity, lines, with_cure
+    from trm_export.commands.support.exits import UnwrittenError
     from trm_export.commands.support.parity_tables import show_comparison
-    from trm_export.errors import ParityError
+    from trm_export.errors import ParityError, TargetError
 
     refuse(junit, ".xml", force=force)
     inputs = [model, *artifacts, golden, gate, bench, puzzles.puzzles]
@@ -226,8 +227,11 @@ def parity(
         ]
         for line in lines(cures):
             remark(line)
-    write(junit, found.junit, force=force)
-    append(summary, found.step_summary)
+    try:
+        write(junit, found.junit, force=force)
+        append(summary, found.step_summary)
+    except TargetError as error:
+        raise UnwrittenError(found.to_json()) from error
     if as_json:
         emit(found.to_json())
     if not found:

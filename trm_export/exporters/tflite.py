@@ -39,6 +39,7 @@ from trm_export.files import CALIBRATION, MICRO
 from trm_export.leftovers import filling
 from trm_export.model.layers import SwiGLU
 from trm_runtime.contract import StepContract
+from trm_runtime.drivers.saved_model_folder import refuse_patterned_tmpdir
 from trm_runtime.drivers.tflite_file import append_contract
 from trm_runtime.integer import float_contract
 from trm_runtime.message_text import first_line
@@ -99,6 +100,7 @@ def convert(job: Job) -> bytes:
 
 def _saved(job: Job) -> Path:
     """The graph as a SavedModel."""
+    refuse_patterned_tmpdir()
     folder = job.shared.folder()
     with filling(folder), _split_gates(job.model.keras):
         save_graph(job, folder / "saved_model")

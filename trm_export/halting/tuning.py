@@ -37,18 +37,14 @@ Array = np.ndarray[Any, Any]
 class Settling:
     """The curves of the two rules that know how far the states moved, by its threshold.
 
-    "both" also demands a score above the threshold that was chosen.
+    "both" also demands a score above the threshold that was chosen. Nothing is chosen, nor written
+    into the file, where no threshold solves a puzzle.
     """
 
     settled: tuple[Point, ...]
     both: tuple[Point, ...]
-    chosen: Point  # of `settled`
-    chosen_both: Point  # of `both`, with the same threshold
-
-    @property
-    def solves(self) -> bool:
-        """Whether some threshold solves a puzzle; without one none is written into the file."""
-        return _solves(self.settled)
+    chosen: Point | None  # of `settled`
+    chosen_both: Point | None  # of `both`, with the same threshold
 
     @property
     def fronts(self) -> dict[str, tuple[Point, ...]]:
@@ -86,7 +82,7 @@ class Tuning:
     def tuned(self, rule: HaltRule) -> HaltRule:
         """The rule of the file with what was chosen."""
         found = rule.tuned(self.chosen.threshold)
-        if self.settling is None or not self.settling.solves:
+        if self.settling is None or self.settling.chosen is None:
             return found
         return replace(found, settled=self.settling.chosen.threshold)
 
@@ -174,8 +170,10 @@ def _settling(rule: HaltRule, trace: Trace, learned: Point, lose: float) -> Sett
             "No threshold of movement can be chosen, because the states of this model never move "
             "from one step to the next in these puzzles; drop --settled."
         )
-    chosen = choose(settled, lose)
     also = [point.threshold for point in settled]
     both = settled_curve(moved, trace.exact, also, trace.scores > learned.threshold)
+    if not _solves(settled):
+        return Settling(settled, both, None, None)
+    chosen = choose(settled, lose)
     same = next(point for point in both if point.threshold == chosen.threshold)
     return Settling(settled, both, chosen, same)

@@ -31,8 +31,9 @@ def spread_over(jobs: int, ray: str | None) -> Spread:
     if ray is not None:
         if jobs > 1:
             raise UsageError("--jobs is for this machine alone; leave it out with --ray.")
-        from trm_export.parity.ray_engine import over_ray, require_ray
+        from trm_export.parity.ray_engine import over_ray, refuse_address, require_ray
 
+        refuse_address(ray)
         require_ray()
         return partial(over_ray, address=ray)
     if jobs > 1:

@@ -8,6 +8,7 @@ that runs without a choice shows whether the file or the engine is at fault.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from trm_export.errors import TRMError, reason_of
@@ -72,7 +73,7 @@ def fault_rung(
     here, there = load_engine(path, engine), load_engine(path)
     passes = "computes its single steps within the gates" if steps_only else "passes with it"
     text = f"{here} is at fault with this file, because {there} {passes}"
-    return Rung(ENGINE, FAILED, f"{text}: {broken.summary}", broken.problems, broken.unlisted)
+    return replace(broken, name=ENGINE, summary=f"{text}: {broken.summary}")
 
 
 def _recorded(

@@ -23,10 +23,12 @@ from typing import Any
 
 import numpy as np
 
-from trm_export.errors import RejectedInputError, TRMError
+from trm_export.errors import RejectedInputError, TRMError, UsageError
 from trm_export.files import sha256_file
+from trm_export.leftovers import removed_by
 from trm_export.parity.checking import Check, Measured, Sides, Units, measured, opened
 from trm_runtime.extras import load_extra
+from trm_runtime.message_text import shown
 from trm_runtime.parity.ladder import part_work
 from trm_runtime.puzzle_table import table_beside, table_found
 
@@ -35,6 +37,7 @@ Array = np.ndarray[Any, Any]
 LOCAL = "local"  # the address that starts Ray on this machine
 _GOLDEN = "golden.npz"
 _CPUS = 1  # of a task
+_LAST_PORT = 65535
 _PATIENCE = 10.0  # seconds to reach a cluster
 
 
@@ -60,6 +63,18 @@ def require_ray() -> ModuleType:
     return load_extra("ray", "ray", "trm-export")
 
 
+def refuse_address(address: str) -> None:
+    """UsageError for a text that cannot be the address of a cluster."""
+    scheme, _, place = address.rpartition("://")
+    host, _, port = place.rpartition(":")
+    complete = host and port.isdecimal() and 0 < int(port) <= _LAST_PORT
+    if address in (LOCAL, "auto") or complete or scheme not in ("", "ray"):
+        return
+    raise UsageError(
+        f"--ray: expected local, auto or HOST:PORT, such as 10.0.0.1:6379, got {shown(address)}."
+    )
+
+
 def over_ray(
     check: Check, sides: Sides, numbers: Sequence[int], units: Units, *, address: str
 ) -> Measured:
@@ -74,11 +89,12 @@ def over_ray(
     if not numbers:
         return
     ray = require_ray()
-    _join(ray, address)
-    try:
-        yield from _measured_by(ray, check, sides, numbers, units)
-    finally:
-        ray.shutdown()
+    with removed_by(ray.shutdown):  # whose processes would run on for most of a minute
+        _join(ray, address)
+        try:
+            yield from _measured_by(ray, check, sides, numbers, units)
+        finally:
+            ray.shutdown()
 
 
 def _join(ray: ModuleType, address: str) -> None:

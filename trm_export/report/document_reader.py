@@ -18,7 +18,7 @@ import numpy as np
 from trm_export.errors import RejectedInputError, reason_of
 from trm_export.parity.document import KIND, ReportDocument, Verdict
 from trm_runtime.contract import HaltRule
-from trm_runtime.parity import ParityResult
+from trm_runtime.parity import ParityResult, Rung
 from trm_runtime.parity.decisions import Difference
 from trm_runtime.parity.gaps import Place, Size, TensorDiff
 from trm_runtime.regular_file import read_regular
@@ -27,6 +27,7 @@ from trm_runtime.strict_json import kind, parse
 _SCALARS = {bool: "true or false", int: "a count", float: "a number", str: "a string"}
 _UNBOUNDED = (Difference, Place, Size, TensorDiff)  # their numbers may be infinite, in JSON null
 _PAGES = (".html", ".md")  # beside the document
+_ADDED = {HaltRule: {"settled"}, Rung: {"needed"}}  # fields that older documents do not have
 _LARGEST = {int: 2**63, float: 1e300}
 
 
@@ -114,14 +115,10 @@ def _hints(wanted: Any) -> dict[str, Any]:
 
 @functools.cache
 def _required(wanted: Any) -> frozenset[str]:
-    """The fields that are always there; Python finds no NotRequired in an annotation of text.
-
-    A document from before a field of the contract existed has none.
-    """
+    """The fields that are always there; Python finds no NotRequired in an annotation of text."""
     hints = get_type_hints(wanted, include_extras=True)
     optional = {name for name, hint in hints.items() if get_origin(hint) is NotRequired}
-    if wanted is HaltRule:
-        optional |= {"settled"}
+    optional |= _ADDED.get(wanted, set())
     return frozenset(getattr(wanted, "__required_keys__", _hints(wanted).keys())) - optional
 
 

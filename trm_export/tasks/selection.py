@@ -75,12 +75,18 @@ def refuse_puzzles(
 def read_choice(
     puzzles: PuzzleSource | None, blanks: Blanks | str | None
 ) -> tuple[PuzzleSource | None, Blanks | str | None]:
-    """The choice with `hard` moved from the puzzles to the blanks, unless a file has that name.
+    """The choice with `hard` moved from the puzzles to the blanks, unless puzzles have that name.
 
     It means the shipped puzzles that need guesses.
     """
-    word = isinstance(puzzles, str | Path) and str(puzzles) == HARD and not Path(puzzles).exists()
-    return (None, HARD) if word and blanks is None else (puzzles, blanks)
+    named = isinstance(puzzles, str | Path) and str(puzzles) == HARD
+    word = named and blanks is None and not _has_puzzles(Path(HARD))
+    return (None, HARD) if word else (puzzles, blanks)
+
+
+def _has_puzzles(path: Path) -> bool:
+    """Whether it is a file, or a folder such as ARC and official data sets have, with JSON."""
+    return path.is_file() or any(any(path.glob(name)) for name in ("*.json", "*/*.json"))
 
 
 def puzzle_file(puzzles: PuzzleSource | None) -> Path | None:

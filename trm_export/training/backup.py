@@ -97,6 +97,15 @@ class Backup(keras.callbacks.Callback):
         self._fresh = False
         self._tell_what_is_kept()
 
+    def metrics(self) -> dict[str, float]:
+        """Those of the steps before the state that the run goes on with; resets nothing."""
+        if self.state is None:
+            return {}
+        self._restore()
+        self._assign(self.trainer.metrics_variables, self._split(self.state)[1])
+        found = self.trainer.get_metrics_result()
+        return {name: float(value) for name, value in found.items()}
+
     def _tell_what_is_kept(self) -> None:
         place = f"epoch {self.epoch}" + (f" and step {self.step}" if self.step else "")
         self.request.kept = f"The backup after {place} is kept; --resume goes on from there."

@@ -185,6 +185,8 @@ def _train(
     )  # fmt: skip
     backup = Backup(trainer, files, recipe, request, state)
     depth = _depth(recipe, trainer, log, task.lessons)
+    if backup.epoch and not backup.step and not log.has(backup.epoch - 1):
+        _log_again(backup, depth, log)
     no_curve = undrawn()
     others = [] if no_curve else [LearningCurve(files.log, files.curve)]
     others += [] if until is None else [Deadline(until, validate)]
@@ -256,6 +258,16 @@ def _depth(recipe: Recipe, trainer: ACTTrainer, log: Log, lessons: int) -> keras
         return Ramp(recipe.act_steps, recipe.ramp * recipe.epochs, trainer)
     lessons = lessons if recipe.start is None else 0
     return Curriculum(lessons, recipe.mastery, recipe.act_steps, trainer, log.rows)
+
+
+def _log_again(backup: Backup, depth: keras.callbacks.Callback, log: Log) -> None:
+    """Adds the row of an epoch that was backed up when a kill came, before it was logged.
+
+    Its minutes are not known.
+    """
+    epoch, row = backup.epoch - 1, backup.metrics()
+    depth.on_epoch_end(epoch, row)
+    log.on_epoch_end(epoch, row)
 
 
 def _of_task(task: Task) -> dict[str, Any]:

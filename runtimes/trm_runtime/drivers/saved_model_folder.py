@@ -14,12 +14,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 from trm_runtime.contract import MAX_CONTRACT_BYTES, METADATA_KEY
 from trm_runtime.digest import file_digest
 from trm_runtime.drivers.refusals import again, long_contract, no_contract
-from trm_runtime.errors import RejectedInputError
+from trm_runtime.errors import RejectedInputError, TRMError
 
 KIND = "saved-model"
 CONTRACT_FILE = Path("assets.extra", f"{METADATA_KEY}.json")
@@ -101,15 +101,26 @@ def _listed(folder: Path) -> tuple[dict[str, str], bool]:
     return {match[2]: match[1] for match in matches if match}, all(matches)
 
 
+def refuse_patterned_tmpdir() -> None:
+    """TRMError where TensorFlow finds nothing in the folder for temporary files."""
+    if "[" in gettempdir():
+        raise TRMError(
+            f"The folder for temporary files, {gettempdir()}, has a bracket in its name, behind "
+            "which TensorFlow finds no file; set TMPDIR to another one."
+        )
+
+
 @contextmanager
 def unpatterned(folder: Path) -> Iterator[str]:
     """A path of the folder, for as long as it is opened, that TensorFlow takes for no pattern.
 
-    It looks for the files of variables by `glob`, which finds none behind a bracket.
+    It looks for the files of variables by `glob`, which finds none behind a bracket. Raises as
+    `refuse_patterned_tmpdir` does.
     """
     if not set("[\\") & set(str(folder.absolute())):
         yield str(folder)
         return
+    refuse_patterned_tmpdir()
     with TemporaryDirectory() as place:
         link = Path(place, "model")
         link.symlink_to(folder.absolute(), target_is_directory=True)

@@ -16,7 +16,6 @@ from trm_runtime.parity.result import FAILED, NOT_JUDGED, OK, REPORTED, WEIGHTS,
 
 INSIDE = "the graph contains the complete loop, so its steps are not visible"
 VALUES = ("forced values", "free drift", "answers", "halting steps", "task accuracy")
-TOO_FEW = "so compare"  # what to do where one puzzle decides
 BLIND_ANSWERS = 0.95  # minimum share of equal answers if nothing else can be judged
 DECISIONS = VALUES[2:]  # results of puzzles; int8 needs many puzzles to judge them
 
@@ -149,10 +148,11 @@ def _steps(gates: Gates, d: Decisions) -> Rung:
     means = f"mean {d.mean_steps:.2f} and {d.candidate_mean_steps:.2f}"
     ties = _ties(d.steps_near_tie)
     text = f"{equal}{ties}; {_unsettled(d, d.unsettled_steps_equal)}; {means}"
-    problems, unlisted = [], 0
+    problems, unlisted, needed = [], 0, None
     gap = abs(d.candidate_mean_steps - d.mean_steps)
     if gates.mean_steps is not None and gap > gates.mean_steps:
-        limit = f"expected at most {gates.mean_steps}{_one_decides(d, gates.mean_steps)}"
+        alone, needed = _one_decides(d, gates.mean_steps)
+        limit = f"expected at most {gates.mean_steps}{alone}"
         problems.append(f"mean steps differ by {gap:.2f}, {limit}")
     excused = d.steps_near_tie if gates.near_ties_excused else 0
     share = (d.steps_equal + excused) / max(d.settled, 1)
@@ -161,22 +161,22 @@ def _steps(gates: Gates, d: Decisions) -> Rung:
         problems += real
         unlisted = d.settled - d.steps_equal - excused - len(real)
     if problems:
-        return Rung(name, FAILED, text, tuple(problems), unlisted)
+        return Rung(name, FAILED, text, tuple(problems), unlisted, needed)
     if gates.mean_steps is None and d.settled == 0:
         return Rung(name, NOT_JUDGED, f"no puzzle is settled; {text}")
     judged = gates.mean_steps is not None or gates.halting_steps is not None
     return Rung(name, OK if judged else REPORTED, text)
 
 
-def _one_decides(d: Decisions, most: float) -> str:
-    """What to do where a single puzzle's steps fail the gate."""
+def _one_decides(d: Decisions, most: float) -> tuple[str, int | None]:
+    """What to do where a single puzzle's steps fail the gate, and with how many they would not."""
     gaps = [(abs(x.got - x.expected), x.puzzle) for x in d.differences if x.kind == "halting step"]
     steps, puzzle = max(gaps, key=lambda gap: gap[0], default=(0, 0))
     if most <= 0 or steps / d.puzzles <= most:
-        return ""
-    needed = counted(math.ceil(steps / most), "puzzle")
+        return "", None
+    needed = math.ceil(steps / most)
     alone = f"puzzle {puzzle} of {d.puzzles} alone makes that {steps / d.puzzles:.2f}"
-    return f"; {alone}, {TOO_FEW} {needed} or more"
+    return f"; {alone}, {_compare(needed)}", needed
 
 
 def _accuracy(gates: Gates, score: Accuracy | None, d: Decisions) -> Rung:
@@ -191,16 +191,22 @@ def _accuracy(gates: Gates, score: Accuracy | None, d: Decisions) -> Rung:
     drop = (len(score.lost) - excused - len(score.won)) / score.n
     if drop <= gates.exact_drop:
         return Rung(name, OK, text)
-    limit = f"expected at most {gates.exact_drop * 100:g}{_too_few(score.n, gates.exact_drop)}"
-    return Rung(name, FAILED, text, (f"exact accuracy drops {drop * 100:.2f} points, {limit}",))
+    alone, needed = _too_few(score.n, gates.exact_drop)
+    limit = f"expected at most {gates.exact_drop * 100:g}{alone}"
+    problem = f"exact accuracy drops {drop * 100:.2f} points, {limit}"
+    return Rung(name, FAILED, text, (problem,), needed=needed)
 
 
-def _too_few(count: int, most: float) -> str:
-    """What to do where a single lost puzzle fails the gate."""
+def _too_few(count: int, most: float) -> tuple[str, int | None]:
+    """What to do where a single lost puzzle fails the gate, and with how many it would not."""
     if most <= 0 or 1 / count <= most:
-        return ""
-    needed = counted(math.ceil(1 / most), "puzzle")
-    return f"; one of {count} is {100 / count:.2g} points, {TOO_FEW} {needed} or more"
+        return "", None
+    needed = math.ceil(1 / most)
+    return f"; one of {count} is {100 / count:.2g} points, {_compare(needed)}", needed
+
+
+def _compare(needed: int) -> str:
+    return f"so compare {counted(needed, 'puzzle')} or more"
 
 
 def _ties(count: int) -> str:

@@ -35,6 +35,7 @@ class Rung:
     summary: str  # the main number, or the reason why there is none
     problems: tuple[str, ...] = ()  # what failed
     unlisted: int = 0  # number of further problems
+    needed: int | None = None  # puzzles to compare, where a single one of so few fails the gate
 
 
 def any_judged(rungs: Iterable[tuple[str, str]]) -> bool:

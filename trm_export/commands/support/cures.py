@@ -13,7 +13,7 @@ from trm_export.commands.support.options import ModelOptions
 from trm_export.errors import OtherWeightsError
 from trm_runtime.file_kinds import kind_of
 from trm_runtime.parity.gates import is_integer
-from trm_runtime.parity.judge import TOO_FEW, VALUES
+from trm_runtime.parity.judge import VALUES
 
 if TYPE_CHECKING:
     from trm_export import KeepSearch
@@ -115,7 +115,7 @@ def _by_chance(result: ParityResult, broken: Rung) -> bool:
 
     The verdict then says how many to compare.
     """
-    if TOO_FEW not in " ".join(broken.problems):
+    if broken.needed is None:
         return False
     score = result.accuracy
     return broken.name != _ACCURACY or (score is not None and score.p_value > _SURE)

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Mapping
 from typing import Any
 
 from trm_export import leftovers
@@ -20,6 +21,17 @@ INTERRUPTED = 130
 _UNPARSED = re.compile(r", unable to parse string as an? \w+")  # what Typer says of a number
 
 
+class UnwrittenError(Exception):
+    """A file beside the result of a command cannot be written; the cause says which.
+
+    With `--json` the result is still the document, with the key `error` as well.
+    """
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self.document = document
+        super().__init__("A file beside the result cannot be written.")
+
+
 class StoppedError(Exception):
     """A command was interrupted, and has saved and reported it; only exit code 130 is left."""
 
@@ -30,8 +42,12 @@ def report(error: BaseException, as_json: bool) -> int:
     As text: `Error: ...` on stderr, of many problems the first, and the notes of the error. With
     `as_json`: `{"error": {"type", "message", "problems", "exit_code"}}` on stdout, and `notes` if
     there are any, so that stdout is always exactly one document.
-    A traceback is shown only if the environment variable of `DEBUG` is set.
+    Of an UnwrittenError its cause, behind the keys of its document. A traceback is shown only if
+    the environment variable of `DEBUG` is set.
     """
+    result: Mapping[str, Any] = {}
+    if isinstance(error, UnwrittenError) and error.__cause__ is not None:
+        result, error = error.document, error.__cause__
     if os.environ.get(DEBUG):
         traceback.print_exception(error)
     if inside():
@@ -47,7 +63,7 @@ def report(error: BaseException, as_json: bool) -> int:
         details: dict[str, Any] = {"type": name, "message": message, "problems": problems}
         details |= {"notes": notes} if notes else {}
         try:
-            emit({"error": {**details, "exit_code": code}})
+            emit({**result, "error": {**details, "exit_code": code}})
             sys.stdout.flush()
         except OSError as other:
             report(other, as_json=False)

@@ -47,8 +47,9 @@ def _show_settling(found: Tuning, judge: str) -> None:
     named = {"settled": settling.chosen, "both": settling.chosen_both}
     for rule, front in settling.fronts.items():
         chosen = named[rule]
-        for point in sorted({*_spread(front), chosen}, key=lambda p: (p.mean_steps, p.exact)):
-            name = f"{rule}, chosen" if point == chosen and settling.solves else rule
+        points = {*_spread(front), *(() if chosen is None else (chosen,))}
+        for point in sorted(points, key=lambda p: (p.mean_steps, p.exact)):
+            name = f"{rule}, chosen" if point == chosen else rule
             rows.append((name, *_cells(point)))
     heads = ("rule", "threshold", judge, "95 % interval", "mean steps")
     show_columns("By how far states move in a step", heads, rows, ("rule",))
