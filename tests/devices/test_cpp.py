@@ -31,6 +31,7 @@ from tests.fuzz.reader import Reader
 from tests.fuzz.readers import contracts, onnx_files, step_servers, tensorflow_files
 from tests.runtime.fakes import FakeRunner, make_contract
 from tests.runtime.graphs import build, write
+from trm_runtime.file_kinds import TINY
 
 CPP = ROOT / "runtimes" / "cpp"
 FLAGS = ["-std=c++17", "-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror"]
@@ -174,6 +175,12 @@ def puzzles(folder: Path) -> Path:
     path = folder / "puzzles.txt"
     path.write_text(PUZZLES)
     return path
+
+
+def test_the_products_that_are_tried_are_those_of_python() -> None:
+    header = (ROOT / "runtimes/cpp/include/trm/onnxruntime.hpp").read_text(encoding="utf-8")
+    numbers = header.partition("PRODUCTS[] = {")[2].partition("}")[0]
+    assert bytes(map(int, numbers.split(","))) == (TINY / "products.onnx").read_bytes()
 
 
 @pytest.mark.parametrize("name", EXPORTS)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ import onnx
 import pytest
 
 from tests.runtime.fakes import FakeRunner, make_contract, make_puzzles
-from tests.runtime.graphs import build, rename_input, write
+from tests.runtime.graphs import IR_VERSION, OPSET, build, rename_input, write
 from trm_runtime import (
     ContractError,
     ContractMismatchError,
@@ -24,9 +26,11 @@ from trm_runtime import (
     open_runner,
     solve,
 )
+from trm_runtime.drivers import onnxruntime as onnxruntime_driver
 from trm_runtime.drivers.onnx_file import seal, sealed
 from trm_runtime.drivers.onnx_wire import external_tensors
 from trm_runtime.drivers.onnxruntime import OnnxRunner
+from trm_runtime.file_kinds import TINY
 
 pytest.importorskip("onnxruntime")
 
@@ -398,6 +402,50 @@ def test_external_tensors_are_found_in_every_corner() -> None:
     wanted = ["attribute", "deep", "deep", "flagged", "indices", "list", "training", "values"]
     assert external_tensors(model.SerializeToString()) == wanted
     assert external_tensors(build().SerializeToString()) == []
+
+
+def products() -> onnx.ModelProto:
+    """The file by which the engine's products of 8 bits are tried."""
+    helper, types = onnx.helper, onnx.TensorProto
+    x = helper.make_tensor_value_info("x", types.UINT8, [32, 4])
+    y = helper.make_tensor_value_info("y", types.INT32, [32, 17])
+    weights = onnx.numpy_helper.from_array(np.ones((4, 17), np.int8), "w")
+    node = helper.make_node("MatMulInteger", ["x", "w"], ["y"])
+    graph = helper.make_graph([node], "products", [x], [y], [weights])
+    opsets = [helper.make_opsetid("", OPSET)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+
+
+def test_the_products_that_are_tried_have_a_column_behind_the_sixteenth() -> None:
+    stored = (TINY / "products.onnx").read_bytes()
+    assert stored == products().SerializeToString()
+    assert onnxruntime_driver.multiplies_bytes()
+
+
+@pytest.mark.parametrize(("precision", "runs"), [("fp32", True), ("int8", False), ("int4", False)])
+def test_an_engine_that_multiplies_wrongly_runs_no_integers(
+    precision: str, runs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(engine: Any, path: Path, *rest: Any, **options: Any) -> Any:
+        session = opened(engine, path, *rest, **options)
+        if path.name != "products.onnx":
+            return session
+        (sums,) = session.run(None, {"x": np.arange(128, dtype=np.uint8).reshape(32, 4)})
+        sums[:, 16] = 667638944  # as onnxruntime 1.23 has them on a Xeon with AMX
+        return SimpleNamespace(run=lambda *_: [sums])
+
+    opened = onnxruntime_driver._open
+    monkeypatch.setattr(onnxruntime_driver, "_open", wrong)
+    monkeypatch.setattr(
+        onnxruntime_driver, "multiplies_bytes", onnxruntime_driver.multiplies_bytes.__wrapped__
+    )
+    contract = dataclasses.replace(make_contract(), precision=precision)
+    file = write(tmp_path / "m.onnx", build(contract))
+    if runs:
+        OnnxRunner(file)
+        return
+    with pytest.raises(MissingExtraError, match=r"multiplies 8-bit .* AMX.*onnxruntime>=1\.25"):
+        OnnxRunner(file)
 
 
 OPENS = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Sequence
@@ -16,8 +17,10 @@ from trm_runtime.contract import StepContract
 from trm_runtime.cores import check_threads
 from trm_runtime.drivers.onnx_file import KIND, NO_TEXT, TITLE, read_contract
 from trm_runtime.drivers.refusals import cannot_open, cannot_step, damaged
+from trm_runtime.errors import MissingExtraError
 from trm_runtime.extras import load_extra
-from trm_runtime.message_text import first_line
+from trm_runtime.file_kinds import TINY
+from trm_runtime.message_text import first_line, quoted
 from trm_runtime.runner import Arrays, StepOutput, step_output
 from trm_runtime.tensors import Shape
 from trm_runtime.verify import verify
@@ -46,6 +49,19 @@ def try_engine(tiny: Path) -> None:
     session.run(["y"], {"x": np.ones(1, np.float32)})
 
 
+@functools.cache
+def multiplies_bytes() -> bool:
+    """Whether the engine multiplies matrices of 8 bits rightly, by its sums of 32 rows.
+
+    From 1.21 to 1.24 the columns behind the sixteenth are wrong where the processor has AMX
+    (github.com/microsoft/onnxruntime, issue 26324), as they are in the layers between tokens.
+    """
+    session = _open(load_engine(), TINY / "products.onnx", 1, optimised=True)
+    x = np.arange(128, dtype=np.uint8).reshape(32, 4)
+    (found,) = session.run(["y"], {"x": x})
+    return bool((found == x.sum(1, keepdims=True)).all())
+
+
 @final
 class OnnxRunner:
     """A StepRunner over onnxruntime.
@@ -54,9 +70,9 @@ class OnnxRunner:
     physical core. Its `step` may be called from several threads; do not fork while it is open.
     Without `optimised` it runs the nodes as they are in the file.
 
-    Raises MissingExtraError without onnxruntime, RejectedInputError for a file that is missing,
-    damaged or changed since its export, has data in other files, has no contract, or differs from
-    its contract.
+    Raises MissingExtraError without onnxruntime, and for an integer file if this one multiplies
+    integers wrongly, RejectedInputError for a file that is missing, damaged or changed since its
+    export, has data in other files, has no contract, or differs from its contract.
     """
 
     def __init__(
@@ -71,6 +87,12 @@ class OnnxRunner:
         self.contract: StepContract = StepContract.from_json(
             read_contract(self._path), f"{self._path}: its step contract"
         )
+        if self.contract.precision.startswith("int") and not multiplies_bytes():
+            raise MissingExtraError(
+                f"{quoted(self._path)}: not run: onnxruntime {engine.__version__} multiplies 8-bit "
+                "integers wrongly on this processor, as 1.21 to 1.24 do where it has AMX; "
+                "install another with `pip install 'onnxruntime>=1.25'`, or 1.20 on Python 3.10."
+            )
         self._session = _open(engine, self._path, threads, optimised)
         try:
             inputs = _described(self._session.get_inputs())

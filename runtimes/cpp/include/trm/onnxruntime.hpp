@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,19 @@
 #include "loop.hpp"
 
 namespace trm {
+
+// y = x w of integers, x (32, 4) uint8 and w (4, 31) int8: trm_runtime/tiny/products.onnx.
+constexpr unsigned char PRODUCTS[] = {
+    8, 8, 58, 216, 1, 10, 24, 10, 1, 120, 10, 1, 119, 18, 1, 121, 34, 13, 77, 97, 116, 77, 117, 108, 73, 110,
+    116, 101, 103, 101, 114, 18, 8, 112, 114, 111, 100, 117, 99, 116, 115, 42, 135, 1, 8, 4, 8, 31, 16, 3, 66,
+    1, 119, 74, 124, 193, 200, 207, 214, 221, 228, 235, 242, 249, 0, 7, 14, 21, 28, 35, 42, 49, 56, 63, 199,
+    206, 213, 220, 227, 234, 241, 248, 255, 6, 13, 20, 27, 34, 41, 48, 55, 62, 198, 205, 212, 219, 226, 233,
+    240, 247, 254, 5, 12, 19, 26, 33, 40, 47, 54, 61, 197, 204, 211, 218, 225, 232, 239, 246, 253, 4, 11, 18,
+    25, 32, 39, 46, 53, 60, 196, 203, 210, 217, 224, 231, 238, 245, 252, 3, 10, 17, 24, 31, 38, 45, 52, 59,
+    195, 202, 209, 216, 223, 230, 237, 244, 251, 2, 9, 16, 23, 30, 37, 44, 51, 58, 194, 201, 208, 215, 222,
+    229, 236, 243, 250, 1, 8, 15, 22, 29, 36, 90, 19, 10, 1, 120, 18, 14, 10, 12, 8, 2, 18, 8, 10, 2, 8, 32,
+    10, 2, 8, 4, 98, 19, 10, 1, 121, 18, 14, 10, 12, 8, 6, 18, 8, 10, 2, 8, 32, 10, 2, 8, 31, 66, 4, 10, 0,
+    16, 17};
 
 class OnnxRunner final : public Runner {
  public:
@@ -29,11 +43,10 @@ class OnnxRunner final : public Runner {
     if (!table_) throw Error("ONNX Runtime " + version_ + " is too old; use 1.18 or newer.", MISSING);
     setenv("ORT_DISABLE_TELEMETRY", "1", 1);  // 1.29 and later would report the model to Microsoft
     env_ = own<CREATE_ENV, RELEASE_ENV>(3, "trm");  // 3: errors only
-    const Handle options = own<CREATE_OPTIONS, RELEASE_OPTIONS>();
-    if (threads > 0) check<INTRA_OP_THREADS>(options.get(), threads);
-    session_ = own<CREATE_SESSION, RELEASE_SESSION>(env_.get(), bytes.data(), bytes.size(), options.get());
-    check<ALLOCATOR>(&allocator_);
     memory_ = own<CPU_MEMORY, RELEASE_MEMORY>(0, 0);  // an allocator of the device, of the default kind
+    if (this->contract().precision.rfind("int", 0) == 0) refuse_wrong_products();
+    session_ = opened(bytes.data(), bytes.size(), threads);
+    check<ALLOCATOR>(&allocator_);
     check_engine(this->contract(), described<INPUT_COUNT, INPUT_NAME, INPUT_TYPE>(),
                  described<OUTPUT_COUNT, OUTPUT_NAME, OUTPUT_TYPE>());
   }
@@ -66,6 +79,7 @@ class OnnxRunner final : public Runner {
 
  private:
   static constexpr std::uint32_t VERSION = 18;
+  static constexpr int UINT8 = 2;  // the engine's number of it
   struct Base {
     const void* (*table)(std::uint32_t);
     const char* (*version_text)();
@@ -106,6 +120,39 @@ class OnnxRunner final : public Runner {
   static bool refuse_version(const std::string& text) {
     unsigned major = 0, minor = 0;
     return std::sscanf(text.c_str(), "%u.%u", &major, &minor) != 2 || major != 1 || minor < VERSION;
+  }
+
+  Handle opened(const void* bytes, std::size_t size, int threads) const {
+    const Handle options = own<CREATE_OPTIONS, RELEASE_OPTIONS>();
+    if (threads > 0) check<INTRA_OP_THREADS>(options.get(), threads);
+    return own<CREATE_SESSION, RELEASE_SESSION>(env_.get(), bytes, size, options.get());
+  }
+
+  // Refuses an engine whose sums of 8-bit products are wrong, as from 1.21 to 1.24 every 32nd row is behind
+  // its sixteenth column where the processor has AMX (github.com/microsoft/onnxruntime, issue 26324).
+  void refuse_wrong_products() const {
+    const Handle session = opened(PRODUCTS, sizeof PRODUCTS, 1);
+    std::vector<std::uint8_t> rows(32 * 4);
+    std::iota(rows.begin(), rows.end(), std::uint8_t{0});
+    const Shape shape{32, 4};
+    const Handle x = own<CREATE_TENSOR, RELEASE_VALUE>(memory_.get(), static_cast<void*>(rows.data()),
+                                                       rows.size(), shape.data(), shape.size(), UINT8);
+    std::vector<const char*> name{"x"}, wanted{"y"};
+    std::vector<void*> given{x.get()}, found(1);
+    check<RUN>(session.get(), static_cast<const void*>(nullptr), name.data(), given.data(), name.size(),
+               wanted.data(), wanted.size(), found.data());
+    const Handle y = released_by<RELEASE_VALUE>(found[0]);
+    const Tensor sums = taken(y.get());
+    for (int i = 0; i < 32 * 31; ++i) {
+      int sum = 0;
+      for (int k = 0; k < 4; ++k) sum += (i / 31 * 4 + k) * ((k * 31 + i % 31) * 7 % 127 - 63);
+      if (element<std::int32_t>(sums.data.data(), static_cast<std::size_t>(i)) != sum) {
+        throw Error("ONNX Runtime " + version_ +
+                        " multiplies 8-bit integers wrongly on this processor, as 1.21 to 1.24 do where it has "
+                        "AMX, and cannot run this file; use 1.25 or newer, or 1.20.",
+                    MISSING);
+      }
+    }
   }
 
   // Calls a function that returns null, or a status that says what went wrong.
