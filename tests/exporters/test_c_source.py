@@ -269,7 +269,7 @@ def test_the_code_asks_again_as_python_does(name: str, tmp_path: Path) -> None:
         once = server.solve({"inputs": puzzles}, LoopOptions("learned", 2, None, 1))
         alone = solve(server.whole, puzzles, max_steps=2)
         np.testing.assert_array_equal(once.answers, alone.answers)
-        with pytest.raises(RejectedInputError, match="score or first for choose"):
+        with pytest.raises(RejectedInputError, match="choose: expected score or first"):
             server.solve({"inputs": puzzles}, replace(options, choose="vote"))
 
 

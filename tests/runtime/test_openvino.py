@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -267,3 +268,16 @@ print(calls, sorted(name for name in sys.modules if "telemetry" in name))
     assert calls == "["
     assert "openvino_telemetry" not in modules
     assert list(home.iterdir()) == []
+
+
+def test_releases_of_2024_take_the_options(toy_onnx: Path) -> None:
+    """Their Python has signed integers, which they refuse where an unsigned one is wanted."""
+    given: dict[str, Any] = {}
+
+    class Core:
+        def compile_model(self, model: Any, device: str, options: dict[str, Any]) -> None:
+            given.update(options)
+
+    engine = SimpleNamespace(Core=Core, frontend=driver.load_engine().frontend)
+    driver._open(engine, toy_onnx, 1, None)
+    assert given["DYNAMIC_QUANTIZATION_GROUP_SIZE"] == "0"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +105,10 @@ def _of_last(function: str) -> Any:
     return lambda x: getattr(ops, function)(x, axis=-1, keepdims=True)
 
 
+HAS_SIGNBIT = hasattr(ops, "signbit")  # Keras 3.9 and later
+
+
+@pytest.mark.skipif(not HAS_SIGNBIT, reason="Keras 3.8 has no signbit")
 @pytest.mark.parametrize("kind", ["onnx", "tflite"])
 def test_functions_that_look_at_bits_go_into_every_format(kind: str, tmp_path: Path) -> None:
     def signs(x: Any) -> Any:
@@ -114,6 +120,7 @@ def test_functions_that_look_at_bits_go_into_every_format(kind: str, tmp_path: P
     export(model, path, probe_puzzles(model, 4), format_named(kind), Choices(batch=2))
 
 
+@pytest.mark.skipif(not HAS_SIGNBIT, reason="Keras 3.8 has no signbit")
 def test_the_sign_of_a_number_needs_no_bits() -> None:
     import tensorflow as tf
 
@@ -127,12 +134,23 @@ def test_the_sign_of_a_number_needs_no_bits() -> None:
         assert found == (ops.argmax(x), ops.argmin(x))
 
 
-@pytest.mark.parametrize("function", ["expm1", "log1p"])
-def test_functions_that_are_exact_near_zero_stay_so_in_onnx(function: str, tmp_path: Path) -> None:
-    def small(x: Any) -> Any:  # exp(x) - 1 and log(1 + x) would lose half the digits of these
-        return 1e5 * getattr(ops, function)(1e-5 * x) + getattr(ops, function)(3 * ops.abs(x))
+def _logarithms(x: Any) -> Any:
+    """Of small numbers, whose digits 1 + x would lose, of large ones, and of infinity."""
+    positive = ops.abs(x)
+    large = ops.log1p(1e37 * (1 + positive)) / 100 + ops.tanh(ops.log1p(ops.exp(200 + positive)))
+    wide = ops.log1p(ops.cast(positive, "float64"))
+    return 1e5 * ops.log1p(1e-5 * x) + ops.log1p(3 * positive) + large + ops.cast(wide, "float32")
 
-    model, path = adapt(odd("Computed", function=small), ASKED), tmp_path / "m.onnx"
+
+def _exponentials(x: Any) -> Any:
+    """Of small numbers, whose digits exp(x) - 1 would lose, of others, and in float64."""
+    wide = ops.expm1(ops.cast(x, "float64"))
+    return 1e5 * ops.expm1(1e-5 * x) + ops.expm1(-3 * x) + ops.cast(wide, "float32")
+
+
+@pytest.mark.parametrize("function", [_logarithms, _exponentials])
+def test_functions_that_are_exact_near_zero_stay_so_in_onnx(function: Any, tmp_path: Path) -> None:
+    model, path = adapt(odd("Computed", function=function), ASKED), tmp_path / "m.onnx"
     export(model, path, probe_puzzles(model, 4), format_named("onnx"), Choices(batch=2))
 
 
@@ -185,11 +203,45 @@ def test_a_dtype_that_tflite_does_not_compute_in_is_named(tmp_path: Path) -> Non
         export(half, tmp_path / "m.tflite", probe_puzzles(half, 4), format_named("tflite"))
 
 
+def test_a_long_scan_is_refused_by_onnx(tmp_path: Path) -> None:
+    def last(x: Any) -> Any:
+        return ops.scan(lambda c, _: (ops.tanh(c + x), None), x, length=257)[0]
+
+    model = adapt(odd("Computed", function=last), ASKED)
+    with pytest.raises(UsageError, match=r"onnx: a scan of 257 is too long.*tflite or saved-model"):
+        export(model, tmp_path / "m.onnx", probe_puzzles(model, 4), format_named("onnx"),
+               Choices(batch=2))  # fmt: skip
+
+
+def test_two_threads_put_the_functions_of_keras_back() -> None:
+    from keras.src.backend.tensorflow import core
+
+    before, inside = core.scan, threading.Event()
+
+    def first() -> None:
+        with portable_for_onnx():
+            inside.set()
+            time.sleep(0.2)
+
+    def second() -> None:
+        inside.wait()
+        with portable_for_onnx():
+            time.sleep(0.4)
+
+    threads = [threading.Thread(target=one) for one in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert core.scan is before
+
+
+@pytest.mark.filterwarnings("ignore:Setting the dtype on a NumPy array:DeprecationWarning")
 def test_what_the_engine_refuses_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    half = adapt(odd("Computed", function=lambda x: 2 * ops.cast(x, "bfloat16")), ASKED)
+    model = adapt(odd("Computed", function=lambda x: 2 * ops.cast(x, "bfloat16")), ASKED)
     sentence = r"Computed cannot be converted to onnx: onnxruntime cannot open it: .*; try another "
     with pytest.raises(UsageError, match=sentence) as caught:
-        export(half, tmp_path / "m.onnx", probe_puzzles(half, 4), format_named("onnx"),
+        export(model, tmp_path / "m.onnx", probe_puzzles(model, 4), format_named("onnx"),
                Choices(batch=2))  # fmt: skip
     assert ".part" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []

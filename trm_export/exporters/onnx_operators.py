@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 
 def _select(ctx: Any, node: Any, name: str, args: Any) -> None:
@@ -27,13 +27,17 @@ def _expm1(ctx: Any, node: Any, name: str, args: Any) -> None:
 
 
 def _log1p(ctx: Any, node: Any, name: str, args: Any) -> None:
-    """``log(u) * x / (u - 1)`` with ``u = 1 + x``, or x where u is 1; loses no digits near 0."""
+    """``log(u) * (x / (u - 1))`` with ``u = 1 + x``; loses no digits near 0.
+
+    The quotient is 0 / 0 where u is 1, and the result x; it is 1 for large numbers and infinity.
+    """
     (x,), made = node.input, _Replacement(ctx, node)
     one = made.number(1)
     u = made.value("Add", x, one)
-    product = made.value("Mul", made.value("Log", u), x)
-    quotient = made.value("Div", product, made.value("Sub", u, one))
-    made.end("Where", made.value("Equal", u, one, dtype=TensorProto.BOOL), x, quotient)
+    quotient = made.value("Div", x, made.value("Sub", u, one))
+    large = made.value("Greater", x, made.number(1000), dtype=TensorProto.BOOL)
+    product = made.value("Mul", made.value("Log", u), made.value("Where", large, one, quotient))
+    made.end("Where", made.value("Equal", u, one, dtype=TensorProto.BOOL), x, product)
 
 
 def _floor_mod(ctx: Any, node: Any, name: str, args: Any) -> None:
@@ -59,7 +63,7 @@ def _floor_divide(ctx: Any, node: Any, name: str, args: Any) -> None:
 
 def _is_float(ctx: Any, node: Any) -> bool:
     dtype = ctx.get_dtype(node.input[0])
-    return dtype in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
+    return helper.tensor_dtype_to_np_dtype(dtype).kind not in "iu"
 
 
 class _Replacement:
@@ -71,9 +75,9 @@ class _Replacement:
         ctx.remove_node(node.name)
 
     def number(self, value: float) -> str:
-        """A constant of float32."""
-        made = self._ctx.make_const(self._new_name(), np.array(value, np.float32))
-        return str(made.output[0])
+        """A constant of the dtype of what is replaced."""
+        dtype = helper.tensor_dtype_to_np_dtype(self._dtypes[0])
+        return str(self._ctx.make_const(self._new_name(), np.array(value, dtype)).output[0])
 
     def value(self, kind: str, *inputs: str, dtype: int | None = None) -> str:
         """The result of a node, with the shape, and unless given the dtype, of what is replaced."""

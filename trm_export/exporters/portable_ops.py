@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -11,25 +12,33 @@ from typing import Any
 import keras
 from keras import ops
 
+from trm_export.errors import UsageError
+
+MOST_REPEATED = 256  # calls of the function of a scan: the time of an export grows faster than they
+_LOCK = threading.RLock()  # two threads must not put a function back crosswise
+
 
 @contextmanager
 def portable_signs() -> Iterator[None]:
     """Steps that TensorFlow traces inside find the sign of a number by arithmetic.
 
     `keras.ops.signbit` masks bits, which neither ONNX (opset 17) nor TFLite can, and `argmax` and
-    `argmin` of floating-point numbers call it, because -0.0 is less than 0.0 to them.
+    `argmin` of floating-point numbers call it, because -0.0 is less than 0.0 to them. Keras 3.8
+    has no `signbit`.
     """
     from keras.src.backend.tensorflow import numpy as backend
 
-    of_bits = backend.signbit
-
-    def signbit(x: Any) -> Any:
-        x = ops.convert_to_tensor(x)
-        # 1 / -0.0 is -inf.
-        return ops.logical_or(x < 0, 1 / x < 0) if x.dtype.is_floating else of_bits(x)
-
-    with _replaced(backend, "signbit", signbit):
+    if not hasattr(backend, "signbit"):
         yield
+        return
+    with _replaced(backend, "signbit", partial(_signbit, backend.signbit)):
+        yield
+
+
+def _signbit(of_bits: Callable[..., Any], x: Any) -> Any:
+    """As `keras.ops.signbit`; 1 / -0.0 is -inf."""
+    x = ops.convert_to_tensor(x)
+    return ops.logical_or(x < 0, 1 / x < 0) if x.dtype.is_floating else of_bits(x)
 
 
 @contextmanager
@@ -57,6 +66,12 @@ def _scan(
     count = length if xs is None else keras.tree.flatten(xs)[0].shape[0]
     if not count:
         return looping(f, init, xs, length, reverse, unroll)
+    if count > MOST_REPEATED:
+        raise UsageError(
+            f"onnx: a scan of {count:,} is too long, because ONNX has it as often as it runs; the "
+            f"most is {MOST_REPEATED}. Export to tflite or saved-model, or use "
+            "keras.ops.while_loop, which stays a loop."
+        )
     carry, found = init, {}
     for place in reversed(range(count)) if reverse else range(count):
         given = None if xs is None else keras.tree.map_structure(itemgetter(place), xs)
@@ -81,9 +96,10 @@ def _slice_update(inputs: Any, start_indices: Any, updates: Any) -> Any:
 
 @contextmanager
 def _replaced(module: Any, name: str, function: Any) -> Iterator[None]:
-    before = getattr(module, name)
-    setattr(module, name, function)
-    try:
-        yield
-    finally:
-        setattr(module, name, before)
+    with _LOCK:
+        before = getattr(module, name)
+        setattr(module, name, function)
+        try:
+            yield
+        finally:
+            setattr(module, name, before)

@@ -117,7 +117,7 @@ def _open(engine: Any, path: Path, threads: int | None, mode: str | None) -> Any
         raise UsageError(f"{path}: this processor has no bf16; choose the engine openvino.")
     options = {
         "INFERENCE_PRECISION_HINT": mode or "f32",  # its own choice is bf16 where there is any
-        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",  # a text, since releases of 2024 take no int
         "ENABLE_CPU_PINNING": False,  # the cores are shared with other processes
         "NUM_STREAMS": 1,
     }
