@@ -28,7 +28,7 @@ from trm_export.own_files import (
 from trm_export.own_folders import foreign_files
 from trm_export.version import TOOL
 from trm_runtime.errors import reading
-from trm_runtime.file_kinds import CONTRACT, beside_or_behind, suffix_kind
+from trm_runtime.file_kinds import CONTRACT, behind_link, beside_or_behind, suffix_kind
 from trm_runtime.scalars import check_flags
 from trm_runtime.signature import is_stale, signature_beside
 from trm_runtime.streams import FULL
@@ -160,11 +160,6 @@ def refuse_overwrite(path: str | os.PathLike[str], *, force: bool = False) -> Pa
             "lose them with --force."
         )
     return target
-
-
-def behind_link(path: Path) -> Path:
-    """The file that a symbolic link leads to; any other path as it is."""
-    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def _refuse_long(target: Path) -> None:

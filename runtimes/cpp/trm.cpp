@@ -227,6 +227,7 @@ class Stream {
   // The puzzles up to the first that still runs; nothing once the reader of them has gone away.
   void write(const trm::Solution& solution) {
     if (unread_) return;
+    errno = 0;  // a full buffer is written before the flush
     if (as_json_ && !begun_) {
       std::cout << "{\"model_name\": " << trm::json_text(contract_.model_name)
                 << ", \"precision\": " << trm::json_text(contract_.precision) << ", \"puzzles\": [\n";
@@ -236,7 +237,6 @@ class Stream {
       if (as_json_) write_json(solution, next_);
       else write_line(solution, next_);
     }
-    errno = 0;
     std::cout.flush();
     unread_ = !std::cout && errno == EPIPE;
     if (!std::cout && !unread_) throw trm::Error("Standard output cannot be written.", 1);

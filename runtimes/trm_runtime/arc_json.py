@@ -132,6 +132,23 @@ def read_arc(source: str | Path) -> ArcQuestions | None:
     return ArcQuestions(questions, None if known is None else _identifiers(path, questions, known))
 
 
+def has_puzzles(folder: Path) -> bool:
+    """Whether a folder is one of an official data set, or has a file of ARC JSON."""
+    return _is_official(folder) or any(map(_has_arc, folder.glob("*.json")))
+
+
+def _has_arc(file: Path) -> bool:
+    try:
+        return is_arc(_value(file))
+    except (ValueError, RejectedInputError):
+        return False
+
+
+def _is_official(folder: Path) -> bool:
+    places = (place for kind in _OFFICIAL for place in (kind, f"*/{kind}"))
+    return any(any(folder.glob(place)) for place in places)
+
+
 def _names_beside(path: Path) -> Sequence[str] | None:
     """The names of an `identifiers.json` beside a file or in a folder, or above it."""
     folder = path if path.is_dir() else path.parent
@@ -160,8 +177,7 @@ def _problems(path: Path) -> Mapping[str, Any] | None:
 def _in_folder(path: Path) -> Mapping[str, Any] | None:
     """The problems of a folder, one a file; None for that of an official data set."""
     files = sorted(file for file in path.glob("*.json") if file.name != IDENTIFIERS)
-    official = (place for kind in _OFFICIAL for place in (kind, f"*/{kind}"))
-    if not files or any(any(path.glob(place)) for place in official):
+    if not files or _is_official(path):
         return None
     found, wrong = dict[str, Any](), list[str]()
     for file in files:

@@ -209,13 +209,18 @@ def beside(path: Path, ending: str) -> Path:
     return whole.parent / f"{whole.name}{ending}"
 
 
+def behind_link(path: Path) -> Path:
+    """The file that a symbolic link leads to; any other path as it is."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
 def beside_or_behind(path: Path, ending: str) -> Path:
     """The same of an exported file that may be a symbolic link.
 
     It is beside the link if its contract is, or else beside the file behind.
     """
-    behind = path.is_symlink() and not beside(path, CONTRACT).exists()
-    return beside(Path(os.path.realpath(path)) if behind else path, ending)
+    known = beside(path, CONTRACT).exists()
+    return beside(path if known else behind_link(path), ending)
 
 
 def kind_of(path: Path) -> FileKind:

@@ -19,7 +19,7 @@ from trm_runtime.checks import check_step_call
 from trm_runtime.contract import PUZZLE_TABLE_SUFFIX, StepContract
 from trm_runtime.digest import digest
 from trm_runtime.errors import RejectedInputError
-from trm_runtime.file_kinds import beside, beside_or_behind
+from trm_runtime.file_kinds import behind_link, beside, beside_or_behind
 from trm_runtime.message_text import first_line
 from trm_runtime.npy import Header, mapped_array, read_header
 from trm_runtime.regular_file import open_regular
@@ -41,7 +41,7 @@ def table_beside(model: Path) -> Path:
 
 def table_found(model: Path) -> Path:
     """The table of a model: by the rule of its documents, or else beside a link or its file."""
-    own, behind = table_beside(model), table_beside(Path(os.path.realpath(model)))
+    own, behind = table_beside(model), table_beside(behind_link(model))
     names = beside_or_behind(model, PUZZLE_TABLE_SUFFIX), own, behind
     return next((name for name in names if name.is_file()), own)
 

@@ -17,6 +17,7 @@ from typing import Any
 from trm_runtime.digest import file_digest, files_of
 from trm_runtime.errors import RejectedInputError, reading
 from trm_runtime.extras import load_extra
+from trm_runtime.file_kinds import behind_link
 from trm_runtime.file_kinds import beside as companion
 from trm_runtime.regular_file import read_regular
 
@@ -38,8 +39,8 @@ def signature_beside(path: Path) -> Path:
 
     Raises RejectedInputError where the system does not tell.
     """
-    names = companion(path, SUFFIX), companion(Path(os.path.realpath(path)), SUFFIX)
     with reading(path):
+        names = companion(path, SUFFIX), companion(behind_link(path), SUFFIX)
         return next((name for name in names if name.exists()), names[0])
 
 

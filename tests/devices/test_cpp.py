@@ -403,13 +403,14 @@ def test_a_grid_over_several_lines_and_standard_input(trm: Path, exported: Made)
     assert done.stdout.startswith("3412214343211234\t")
 
 
+@pytest.mark.parametrize("size", [[], ["--batch-size", "1"]])
 @pytest.mark.parametrize("more", [[], ["--json"]])
 def test_a_reader_that_goes_away_is_no_error(
-    more: list[str], trm: Path, exported: Made, tmp_path: Path
+    size: list[str], more: list[str], trm: Path, exported: Made, tmp_path: Path
 ) -> None:
     many = tmp_path / "many.txt"
     many.write_text(PUZZLES * 100)
-    given = [exported("sudoku4.onnx"), many, "--batch-size", "1", *more]
+    given = [exported("sudoku4.onnx"), many, *size, *more]
     for command in ([trm], [sys.executable, "-m", "trm_runtime"]):
         read, written = os.pipe()
         os.close(read)
@@ -423,6 +424,23 @@ def test_a_reader_that_goes_away_is_no_error(
     with Path(os.devnull).open("rb") as unwritable:
         full = subprocess.run([trm, *given], stdout=unwritable, env=environment())
     assert full.returncode == 1
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_reader_of_the_first_line_is_no_error(
+    more: list[str], trm: Path, exported: Made, tmp_path: Path
+) -> None:
+    many = tmp_path / "many.txt"
+    many.write_text(PUZZLES * 1000)  # whose answers are more than a pipe holds
+    given = [trm, exported("sudoku4.onnx"), many, *more]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(given, stdout=pipe, stderr=pipe, env=environment()) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        assert running.stdout.readline()
+        running.stdout.close()
+        said = running.stderr.read()
+    assert (running.returncode, said) == (0, b"")
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zipped])

@@ -102,14 +102,19 @@ def test_where_a_cluster_answers_and_refuses_a_token_may_be_missing(
 
 
 @pytest.mark.parametrize(
-    "address", ["nonsense", "", ":6379", "10.0.0.1:port", "10.0.0.1:0", "head:99999", "ray://head"]
-)
+    "address",
+    [
+        "nonsense", "", ":6379", "10.0.0.1:port", "10.0.0.1:0", "head:99999", "ray://head",
+        "http://127.0.0.1:8265", "anyscale://x", "10.0.0.1:6379:1", " :1", "a b:1", "head:1 ",
+        "://head:1", "head:٦٣٧٩", "head:" + "1" * 20,
+    ],
+)  # fmt: skip
 def test_what_is_no_address_is_a_wrong_option(
     address: str, command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run([*command, "--ray", address]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("Error: --ray: expected local, auto or HOST:PORT, ")
+    assert said.startswith("Error: --ray: expected local, auto, HOST:PORT or ray://HOST:PORT, ")
     assert said.endswith(f"got {address!r}.\n")
 
 

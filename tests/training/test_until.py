@@ -66,6 +66,7 @@ def test_a_date_is_taken_as_it_is() -> None:
     assert parsed("2026-03-05T01:00") == NOW.replace(day=5, hour=1, minute=0)
     zoned = datetime.datetime(2026, 3, 5, 1, 0, tzinfo=datetime.UTC)
     assert parse_time("2026-03-05T01:00+00:00", NOW) == zoned.timestamp()
+    assert parse_time("9999-12-31T08:00") > zoned.timestamp()
 
 
 @pytest.mark.parametrize("text", ["soon", "25:00", "2026-13-01T00:00", ""])

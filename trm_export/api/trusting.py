@@ -9,13 +9,7 @@ from typing import Any
 
 from trm_export.api.arguments import FilePath, path_of
 from trm_export.errors import OverwriteError, RejectedInputError, UsageError
-from trm_export.files import (
-    atomic_write,
-    behind_link,
-    refuse_overwrite,
-    refuse_source,
-    require_suffix,
-)
+from trm_export.files import atomic_write, refuse_overwrite, refuse_source, require_suffix
 from trm_export.own_files import is_known
 from trm_export.own_folders import SOURCE_BUILT
 from trm_export.version import TOOL
@@ -24,7 +18,7 @@ from trm_runtime import trust
 from trm_runtime.digest import files_of
 from trm_runtime.errors import reading
 from trm_runtime.extras import load_extra
-from trm_runtime.file_kinds import is_source, named
+from trm_runtime.file_kinds import behind_link, is_source, named
 from trm_runtime.regular_file import check_regular
 
 _GIT = (".git", ".gitattributes", ".github", ".gitignore")  # which verifiers of the format ignore

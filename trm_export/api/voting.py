@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,8 +28,8 @@ def unused(**given: Any) -> list[str]:
     """The names of those that do nothing with votes and do not have their default."""
     from trm_export.api.evaluating import evaluate  # which imports this module
 
-    usual = evaluate.__kwdefaults__ or {}
-    return [name for name, value in given.items() if _is_set(value, usual[name])]
+    usual = inspect.signature(evaluate).parameters
+    return [name for name, value in given.items() if _is_set(value, usual[name].default)]
 
 
 def refuse_named(option: str, names: Sequence[str]) -> None:

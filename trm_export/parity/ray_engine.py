@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import hashlib
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -37,6 +38,7 @@ Array = np.ndarray[Any, Any]
 LOCAL = "local"  # the address that starts Ray on this machine
 _GOLDEN = "golden.npz"
 _CPUS = 1  # of a task
+_ADDRESS = re.compile(r"(ray://)?(\[[^\s/\[\]]+\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,5})")
 _LAST_PORT = 65535
 _PATIENCE = 10.0  # seconds to reach a cluster
 
@@ -65,13 +67,12 @@ def require_ray() -> ModuleType:
 
 def refuse_address(address: str) -> None:
     """UsageError for a text that cannot be the address of a cluster."""
-    scheme, _, place = address.rpartition("://")
-    host, _, port = place.rpartition(":")
-    complete = host and port.isdecimal() and 0 < int(port) <= _LAST_PORT
-    if address in (LOCAL, "auto") or complete or scheme not in ("", "ray"):
+    found = _ADDRESS.fullmatch(address)
+    if address in (LOCAL, "auto") or (found and 0 < int(found["port"]) <= _LAST_PORT):
         return
     raise UsageError(
-        f"--ray: expected local, auto or HOST:PORT, such as 10.0.0.1:6379, got {shown(address)}."
+        "--ray: expected local, auto, HOST:PORT or ray://HOST:PORT, such as 10.0.0.1:6379, got "
+        f"{shown(address)}."
     )
 
 

@@ -16,6 +16,7 @@ from trm_export.tasks.arc_files import arc_puzzles
 from trm_export.tasks.read_arrays import checked_arrays, puzzle_set
 from trm_export.tasks.task import Blanks, Boards, PuzzleSet, Task, blanks_span
 from trm_export.tasks.tokens import TokenBoards
+from trm_runtime.arc_json import has_puzzles
 from trm_runtime.errors import reading
 from trm_runtime.message_text import shown
 from trm_runtime.scalars import as_integer
@@ -80,13 +81,8 @@ def read_choice(
     It means the shipped puzzles that need guesses.
     """
     named = isinstance(puzzles, str | Path) and str(puzzles) == HARD
-    word = named and blanks is None and not _has_puzzles(Path(HARD))
+    word = named and blanks is None and not (Path(HARD).is_file() or has_puzzles(Path(HARD)))
     return (None, HARD) if word else (puzzles, blanks)
-
-
-def _has_puzzles(path: Path) -> bool:
-    """Whether it is a file, or a folder such as ARC and official data sets have, with JSON."""
-    return path.is_file() or any(any(path.glob(name)) for name in ("*.json", "*/*.json"))
 
 
 def puzzle_file(puzzles: PuzzleSource | None) -> Path | None:

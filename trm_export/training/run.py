@@ -263,7 +263,7 @@ def _depth(recipe: Recipe, trainer: ACTTrainer, log: Log, lessons: int) -> keras
 def _log_again(backup: Backup, depth: keras.callbacks.Callback, log: Log) -> None:
     """Adds the row of an epoch that was backed up when a kill came, before it was logged.
 
-    Its minutes are not known.
+    Its minutes are not known, and it is not validated: the next epoch that is due is, or the last.
     """
     epoch, row = backup.epoch - 1, backup.metrics()
     depth.on_epoch_end(epoch, row)

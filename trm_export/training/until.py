@@ -36,5 +36,5 @@ def _time(text: str, now: datetime.datetime) -> float:
         today = now.astimezone(clock.tzinfo).date()
         days = (today + datetime.timedelta(later) for later in (0, 1))
         given = [datetime.datetime.combine(day, clock) for day in days]
-    times = [when.replace(fold=fold).timestamp() for when in given for fold in (0, 1)]
-    return next((when for when in times if when > now.timestamp()), times[0])
+    times = (when.replace(fold=fold).timestamp() for when in given for fold in (0, 1))
+    return next((when for when in times if when > now.timestamp()), given[0].timestamp())

@@ -15,8 +15,8 @@ const NOT_SECURE =
 
 /** The adapter of the browser in words; refuses to go on without one. */
 export async function adapterName() {
-  const adapter = await globalThis.navigator?.gpu?.requestAdapter();
-  if (adapter) return [adapter.info.vendor, adapter.info.architecture].filter(Boolean).join(" ") || "unnamed";
+  const adapter = await globalThis.navigator?.gpu?.requestAdapter().catch(() => null);
+  if (adapter) return [adapter.info?.vendor, adapter.info?.architecture].filter(Boolean).join(" ") || "unnamed";
   throw new TrmError(globalThis.isSecureContext ? NO_ADAPTER : NOT_SECURE, MISSING);
 }
 

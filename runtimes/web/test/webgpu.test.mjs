@@ -53,4 +53,8 @@ test("a browser without an adapter is refused, and a page that gets none", async
   await assert.rejects(adapterName(), { exitCode: 3, message: /no WebGPU adapter/ });
   given({ gpu: { requestAdapter: async () => ({ info: { vendor: "google", architecture: "swiftshader" } }) } });
   assert.equal(await adapterName(), "google swiftshader");
+  given({ gpu: { requestAdapter: async () => ({}) } }); // a browser that is older than the info
+  assert.equal(await adapterName(), "unnamed");
+  given({ gpu: { requestAdapter: async () => Promise.reject(new Error("lost")) } });
+  await assert.rejects(adapterName(), { exitCode: 3, message: /no WebGPU adapter/ });
 });
