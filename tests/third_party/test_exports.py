@@ -254,7 +254,11 @@ def test_operators_that_onnx_does_not_have_are_named_once(
     with pytest.raises(UsageError, match=r"onnx: the model uses operators .*: Merge, _SwitchN;"):
         export(model, tmp_path / "m.onnx", probe_puzzles(model, 4), format_named("onnx"),
                Choices(batch=2))  # fmt: skip
-    assert (caplog.text, *capfd.readouterr()) == ("", "", "")
+    assert caplog.text == ""
+    out, errors = capfd.readouterr()
+    assert out == ""
+    assert "Tensorflow op" not in errors  # TensorFlow 2.18 writes lines of its own
+    assert "Traceback" not in errors
 
 
 def _matrices(their_model: ThirdPartyModel) -> int:
