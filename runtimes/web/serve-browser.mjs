@@ -14,6 +14,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { parseArgs } from "node:util";
 
 import { needed, pageFiles, printed, typeOf } from "./browser/files.mjs";
@@ -136,8 +137,19 @@ function start(browser, gpu, address, reject) {
     const ended = child.pid && child.exitCode === null && once(child, "exit");
     child.kill();
     await ended;
-    rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
+    await remove(profile);
   });
+}
+
+/** Again and again: processes of the browser outlive it and write. rmSync's own retries would not empty it. */
+async function remove(profile) {
+  for (const deadline = Date.now() + 10_000; ; await setTimeout(100)) {
+    try {
+      return rmSync(profile, { recursive: true, force: true });
+    } catch (error) {
+      if (Date.now() > deadline) return console.error(`The profile of the browser stays: ${error.message}`);
+    }
+  }
 }
 
 function resolvers() {

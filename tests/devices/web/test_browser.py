@@ -104,6 +104,64 @@ def test_a_browser_that_is_not_there_is_a_missing_package(
     assert check(recorded("sudoku4"), *server)["exit_code"] == 3
 
 
+def test_what_a_browser_writes_after_its_end_is_removed(
+    node: str, exported: Made, tmp_path: Path
+) -> None:
+    """Chromium's processes outlive the one that was started, and write into its profile."""
+    browser = tmp_path / "browser"
+    browser.write_text(
+        f"#!{sys.executable}\n"
+        "import os, pathlib, sys, time\n"
+        "profile = next(word for word in sys.argv if word.startswith('--user-data-dir='))\n"
+        "os.chdir(profile.partition('=')[2])\n"
+        "if os.fork():\n"
+        "    time.sleep(0.2)\n"
+        "    os._exit(0)\n"
+        "ended = time.monotonic() + 1.5\n"
+        "n = 0\n"
+        "while time.monotonic() < ended:\n"
+        "    n += 1\n"
+        "    pathlib.Path(str(n)).touch()\n",
+        encoding="utf-8",
+    )
+    browser.chmod(0o755)
+    (tmp_path / "temporary").mkdir()
+    server = subprocess.run(
+        [node, WEB / "serve-browser.mjs", exported("sudoku4.onnx"), "--browser", browser],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
+    )
+    assert f"{browser} ended with exit code 0." in server.stdout
+    assert (server.returncode, server.stderr) == (4, "")
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_a_profile_that_stays_costs_no_verdict(node: str, exported: Made, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mjs"
+    broken.write_text(
+        "import fs from 'node:fs';\n"
+        "import { syncBuiltinESMExports } from 'node:module';\n"
+        "fs.rmSync = (path) => { throw new Error(`ENOTEMPTY: ${path}`); };\n"
+        "syncBuiltinESMExports();\n",
+        encoding="utf-8",
+    )
+    words = (WEB / "serve-browser.mjs", exported("sudoku4.onnx"), "--browser", "true")
+    server = subprocess.run(
+        [node, "--import", broken, *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert "true ended with exit code 0." in server.stdout
+    assert server.returncode == 4
+    assert re.fullmatch(
+        r"The profile of the browser stays: ENOTEMPTY: \S+trm-browser-\S+\n", server.stderr
+    )
+
+
 def test_a_browser_that_the_user_opens_is_judged(
     node: str, chromium: str, exported: Made, recorded: Made, tmp_path: Path
 ) -> None:
