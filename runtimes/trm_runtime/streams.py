@@ -5,6 +5,7 @@ For command lines only; a library neither prints nor touches them. Standard libr
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import os
@@ -15,6 +16,12 @@ from typing import IO, Any
 FULL = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 """Error numbers of a full disk."""
 
+ASCII = "ascii-drawings"
+"""How standard output writes what its encoding lacks: boards in ASCII, else with a backslash."""
+
+_DRAWN = str.maketrans(
+    {**dict.fromkeys("┌┬┐├┼┤└┴┘", "+"), "─": "-", "│": "|", "█": "#", "●": "o", "·": "."}
+)
 _STDOUT = 1  # its descriptor
 _unread: set[int] = set()
 """Descriptors whose reader has closed them."""
@@ -39,7 +46,7 @@ def prepare_streams() -> None:
     and the next file that is opened gets its descriptor. Such a stdout cannot be written, see
     `output_problem`; messages to such a stderr are lost. What is written after a reader has gone
     away is lost too, see `has_no_reader`. What the encoding of standard output lacks is from now on
-    written with a backslash.
+    written as `ASCII` says.
     """
     for name, mode in (("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
         stream = getattr(sys, name)
@@ -48,7 +55,7 @@ def prepare_streams() -> None:
         elif stream is getattr(sys, f"__{name}__") and not stream.isatty():
             setattr(sys, name, _without_reader(stream))
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")
+        sys.stdout.reconfigure(errors=ASCII)
 
 
 def _without_reader(stream: io.TextIOWrapper) -> io.TextIOWrapper:
@@ -62,6 +69,16 @@ def _without_reader(stream: io.TextIOWrapper) -> io.TextIOWrapper:
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,
     )
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end].translate(_DRAWN)
+    return lacking.encode("ascii", "backslashreplace").decode("ascii"), error.end
+
+
+codecs.register_error(ASCII, _in_ascii)
 
 
 class StatusLine:

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import io
+import sys
+
 import numpy as np
+import pytest
 
 from trm_export.tasks import check_answers, get_task, render
+from trm_runtime.streams import prepare_streams
 
 
 def test_a_right_answer_is_exact_and_valid() -> None:
@@ -61,3 +66,27 @@ def test_an_answer_fills_the_blanks_and_leaves_the_clues() -> None:
     assert digits == puzzles.labels[0].tolist()
     assert render(puzzles.inputs[0]).count(".") == 40
     assert drawn.count("\n") == 12
+
+
+def test_boards_are_drawn_in_ascii_where_the_encoding_lacks_lines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A pipe of Windows has cp1252, a terminal without a locale ASCII."""
+    sudoku, maze = get_task("sudoku4"), get_task("maze9")
+    for encoding in ("ascii", "cp1252"):
+        written = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+        prepare_streams()
+        boards = (
+            sudoku.render(np.array([1, 2, 3, 4] * 4)),
+            maze.render(maze.puzzles("test", 9, 1).labels[0]),
+            get_task("arc1").render(np.arange(900) % 12),
+        )
+        sys.stdout.write("\n".join([*boards, "π of \N{SNOWMAN}\n"]))
+        sys.stdout.flush()
+        text = written.getvalue().decode(encoding)
+        assert text.startswith("+-----+-----+\n| . 1 | 2 3 |\n")
+        assert "\n##" in text
+        assert "o " in text
+        assert text.endswith("\\u03c0 of \\u2603\n")
+        assert text.count("\\") == 2
