@@ -46,8 +46,12 @@ def prepare_streams() -> None:
     and the next file that is opened gets its descriptor. Such a stdout cannot be written, see
     `output_problem`; messages to such a stderr are lost. What is written after a reader has gone
     away is lost too, see `has_no_reader`. What the encoding of standard output lacks is from now on
-    written as `ASCII` says.
+    written as `ASCII` says. A width or height of 0 in the environment, in which nothing is printed,
+    counts as none.
     """
+    for name in ("COLUMNS", "LINES"):
+        if not os.environ.get(name, "").strip("0"):
+            os.environ.pop(name, None)
     for name, mode in (("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
         stream = getattr(sys, name)
         if stream is None:

@@ -116,6 +116,17 @@ def test_columns_show_names_as_they_are(capsys: pytest.CaptureFixture[str]) -> N
     assert second.split() == ["\\x1b]0;p", "2"]
 
 
+@pytest.mark.parametrize("width", ["0", "00", ""])
+def test_no_message_is_lost_in_a_terminal_without_width(width: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "trm_export", "inspect", "nothing.keras"],
+        env={**os.environ, "COLUMNS": width, "LINES": width},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr.startswith("Error: nothing.keras: cannot be read")
+
+
 def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with console.progress("Working") as advance:
         advance(0.5)
