@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import cache_from_source
 from pathlib import Path
 
 from trm_export.errors import TargetError
@@ -51,7 +52,11 @@ def clear_autograph() -> None:
     """
     for name, module in list(sys.modules.items()):
         if name.startswith(_AUTOGRAPH) and module.__file__:
+            compiled = Path(cache_from_source(module.__file__))
             Path(module.__file__).unlink(missing_ok=True)
+            compiled.unlink(missing_ok=True)
+            with suppress(OSError):  # others have theirs there
+                compiled.parent.rmdir()
 
 
 def keep(folder: Path) -> None:

@@ -27,16 +27,37 @@ _unread: set[int] = set()
 """Descriptors whose reader has closed them."""
 
 
-class _Unread(io.FileIO):
-    """A standard stream whose rest is discarded once its reader has closed it."""
+class _Unread(io.BufferedWriter):
+    """A standard stream whose rest is discarded once its reader has closed it.
+
+    The buffer, not the file under it: where a signal ends a write of a file in Python, what is
+    written already stays in the buffer, and is written again.
+    """
+
+    def __init__(self, descriptor: int, *, at_once: bool) -> None:
+        super().__init__(io.FileIO(descriptor, "w", closefd=False))
+        self._at_once = at_once
 
     def write(self, data: Any, /) -> int:
         try:
-            return super().write(data)
+            written = super().write(data)
         except BrokenPipeError:
-            _unread.add(self.fileno())
-            discard(self)
-            return len(data)
+            self._go_on()
+            written = super().write(data)
+        if self._at_once:
+            self.flush()
+        return written
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except BrokenPipeError:
+            self._go_on()
+            super().flush()
+
+    def _go_on(self) -> None:
+        _unread.add(self.fileno())
+        discard(self)
 
 
 def prepare_streams() -> None:
@@ -65,9 +86,8 @@ def prepare_streams() -> None:
 def _without_reader(stream: io.TextIOWrapper) -> io.TextIOWrapper:
     """The same stream, which goes on without its reader."""
     stream.flush()
-    raw: Any = _Unread(stream.fileno(), "w", closefd=False)
     return io.TextIOWrapper(
-        raw if stream.write_through else io.BufferedWriter(raw),
+        _Unread(stream.fileno(), at_once=stream.write_through),
         encoding=stream.encoding,
         errors=stream.errors,
         line_buffering=stream.line_buffering,

@@ -35,6 +35,24 @@ ENDS = pytest.mark.parametrize(
 WAITS = "import pathlib, time; pathlib.Path({!r}).touch(); time.sleep(100)"
 
 
+INTERRUPTED_LINES = """
+import signal, sys
+from trm_runtime.streams import prepare_streams
+class Caught(Exception): pass
+def caught(*signal_and_frame): raise Caught
+prepare_streams()
+signal.signal(signal.SIGALRM, caught)
+for n in range(5000):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 12e-6)  # in the middle of the write
+        sys.stdout.write(f"{n}\\n")
+        sys.stdout.flush()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except Caught:
+        pass
+"""
+
+
 @contextmanager
 def started(words: Sequence[object], **options: Any) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "trm_runtime", *map(str, words)]
@@ -56,6 +74,19 @@ def until(marker: Path) -> None:
 def error_of(document: str) -> tuple[str, str, int]:
     error = json.loads(document)["error"]
     return error["type"], error["message"], error["exit_code"]
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_line_is_written_once_whenever_a_signal_comes(unbuffered: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_LINES],
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [int(line) for line in done.stdout.splitlines()]
+    assert lines == sorted(set(lines))
 
 
 @ENDS

@@ -179,7 +179,10 @@ class Log(keras.callbacks.Callback):
 
     def _write(self) -> None:
         names = {name for row in self.rows for name in row} | {*VALIDATED}
-        with atomic_write(self.path, force=True) as new, new.open("w", newline="") as file:
+        with (
+            atomic_write(self.path, force=True) as new,
+            new.open("w", encoding="utf-8", newline="") as file,
+        ):
             writer = csv.DictWriter(file, ["epoch", *sorted(names - {"epoch"})], restval="")
             writer.writeheader()
             writer.writerows(self.rows)

@@ -21,7 +21,7 @@ def logged(log: Path) -> list[dict[str, str]]:
     if not log.exists():
         return []
     try:
-        with io.TextIOWrapper(open_regular(log, FILE_MB), newline="") as file:
+        with io.TextIOWrapper(open_regular(log, FILE_MB), encoding="utf-8", newline="") as file:
             rows = [*csv.DictReader(file)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RejectedInputError(f"{log}: not the log of a run: {reason_of(error)}.") from error
