@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -72,6 +73,23 @@ def test_an_unknown_backend_is_a_sentence() -> None:
     done = run(LOAD.format(options="any_backend=True"), KERAS_BACKEND="theano")
     assert done.returncode == 1
     assert "KERAS_BACKEND is 'theano'" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("settings", ['{"floatx": "float8"}', "[]"])
+def test_settings_that_keras_refuses_are_named(tmp_path: Path, settings: str) -> None:
+    file = tmp_path / "keras.json"
+    file.write_text(settings)
+    done = run(LOAD.format(options=""), KERAS_HOME=str(tmp_path))
+    message = done.stderr.splitlines()[-1]
+    assert "BackendError: Keras cannot be imported: " in message
+    assert message.endswith(f"; its settings are in {file}.")
+
+
+def test_a_library_that_cannot_be_loaded_is_no_fault_of_ours() -> None:
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (10**9, 10**9));"
+    done = run(limit + LOAD.format(options=""))
+    message = done.stderr.splitlines()[-1]
+    assert "MissingExtraError: Keras with the backend 'tensorflow' cannot be imported" in message
 
 
 def test_a_backend_that_is_not_installed() -> None:

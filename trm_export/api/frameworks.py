@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from trm_export.errors import BackendError, MissingExtraError, reason_of
 from trm_runtime.drivers.quiet import memory_file, quiet_tensorflow
@@ -13,6 +14,7 @@ from trm_runtime.lean_import import OF_TENSORFLOW, lean_import
 
 DEBUG = "TRM_EXPORT_DEBUG"  # an environment variable: show tracebacks and the engines' logs
 _TENSORFLOW = "tensorflow"
+_BACKENDS = {_TENSORFLOW, "jax", "torch", "numpy", "openvino"}  # of Keras
 
 
 def load_keras(*, any_backend: bool = False) -> None:
@@ -20,8 +22,8 @@ def load_keras(*, any_backend: bool = False) -> None:
 
     The backend is TensorFlow; with `any_backend` it is that of KERAS_BACKEND. If the program has
     imported Keras already, only its backend is checked. Raises BackendError when Keras runs on
-    another backend than needed, or on an unknown one, MissingExtraError when the backend is not
-    installed.
+    another backend than needed, on an unknown one, or with settings that it refuses,
+    MissingExtraError when the backend is not installed, or cannot be loaded.
     """
     loaded = sys.modules.get("keras")
     if loaded is not None:
@@ -52,15 +54,25 @@ def _import(backend: str) -> None:
     try:
         with lean_import("keras", (name for name in OF_TENSORFLOW if name != backend)):
             import keras  # noqa: F401
-    except ValueError as error:
-        raise BackendError(
-            f"KERAS_BACKEND is {backend!r}, which Keras does not accept: {reason_of(error)}."
-        ) from error
     except ModuleNotFoundError as error:
         name = error.name or backend
         raise MissingExtraError(
             f"Keras with the backend {backend!r} needs {name}, which is not installed; "
             f"install it with `pip install {name}`."
+        ) from error
+    except ImportError as error:
+        raise MissingExtraError(
+            f"Keras with the backend {backend!r} cannot be imported: {reason_of(error)}."
+        ) from error
+    except Exception as error:
+        if backend not in _BACKENDS:
+            raise BackendError(
+                f"KERAS_BACKEND is {backend!r}, which Keras does not accept: {reason_of(error)}."
+            ) from error
+        folder = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
+        raise BackendError(
+            f"Keras cannot be imported: {reason_of(error)}; "
+            f"its settings are in {Path(folder, 'keras.json')}."
         ) from error
 
 
