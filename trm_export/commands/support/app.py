@@ -11,7 +11,7 @@ import functools
 import keyword
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -55,17 +55,20 @@ function of the same name, with `_` for `-`, and with a `_` at the end of a Pyth
 COMMANDS = tuple(name for _, *names in _MODULES.values() for name in names)
 
 
-class _Command(PanelCommand):
-    """One that first finishes what a killed command left half done beside the files it is given."""
+def _finishing(command: Callable[..., None]) -> Callable[..., None]:
+    """It first finishes what a killed command left half done beside the files it is given."""
 
-    def invoke(self, ctx: Any) -> Any:
+    @functools.wraps(command)
+    def finishing(**values: Any) -> None:
         from trm_export.file_commit import recover
 
-        for given in ctx.params.values():
+        for given in values.values():
             for path in given if isinstance(given, list | tuple) else (given,):
                 if isinstance(path, Path):
                     recover(Path(os.path.realpath(path)).parent)
-        return super().invoke(ctx)
+        command(**values)
+
+    return finishing
 
 
 app = typer.Typer(
@@ -80,7 +83,8 @@ for _module, (_panel, *_names) in _MODULES.items():
     _loaded = import_module(f"trm_export.commands.{_module}")
     for _name in _names:
         _function = getattr(_loaded, _name.replace("-", "_") + "_" * keyword.iskeyword(_name))
-        app.command(_name, cls=_Command, rich_help_panel=_panel)(grouped(_function))
+        _shown = app.command(_name, cls=PanelCommand, rich_help_panel=_panel)
+        _shown(_finishing(grouped(_function)))
 
 
 def _show_version(show: bool) -> None:
