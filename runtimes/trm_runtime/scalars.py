@@ -13,7 +13,7 @@ from trm_runtime.message_text import shown
 
 def as_integer(value: Any) -> int | None:
     """An integer as an int; None for a bool and for anything else, 2.0 included."""
-    if isinstance(value, bool) or getattr(value, "dtype", None) == bool:
+    if isinstance(value, bool) or str(getattr(value, "dtype", None)) == "bool":
         return None  # a flag of NumPy 1 is an index, too
     try:
         return operator.index(value)
