@@ -77,3 +77,17 @@ def test_a_subclass_with_a_variable_of_its_own_is_refused_for_few_calls_too() ->
         tokens = np.ones((1, 16), np.int32)
         with pytest.raises(ProtocolError, match="variables that are not Keras weights"):
             runner.step({"inputs": tokens}, initial_carry(runner.contract, 1))
+
+
+def test_a_model_of_a_distribution_strategy_is_exported(tmp_path: Any) -> None:
+    """Its variables are one for each device; a graph reads that of its own."""
+    with tf.distribute.MirroredStrategy(["/cpu:0"]).scope():
+        model = te.TRM(**preset("sudoku4"))
+    te.export(model, tmp_path / "m.onnx")  # and its first steps are compared
+    plain = te.TRM(**preset("sudoku4"))
+    plain.set_weights(model.get_weights())
+    tokens = np.ones((2, 16), np.int32)
+    runners = [KerasRunner(adapt(one)) for one in (plain, model)]
+    carry = initial_carry(runners[0].contract, 2)
+    wanted, found = (runner.step({"inputs": tokens}, carry).outputs for runner in runners)
+    np.testing.assert_array_equal(found["logits"], wanted["logits"])

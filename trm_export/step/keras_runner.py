@@ -124,7 +124,11 @@ def _called(graphs: Mapping[Any, Callable[..., Any]]) -> Iterator[None]:
 
 def _refuse_foreign(model: StepModel, used: Sequence[Any]) -> None:
     """A TensorFlow variable that Keras does not track is in no `.keras` file."""
-    tracked = {id(variable.value) for variable in model.keras.variables}
+    tracked = {
+        id(part)
+        for variable in model.keras.variables
+        for part in getattr(variable.value, "values", [variable.value])  # one for each device
+    }
     foreign = [variable.name for variable in used if id(variable) not in tracked]
     if foreign:
         raise ProtocolError(
