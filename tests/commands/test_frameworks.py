@@ -75,6 +75,15 @@ def test_an_unknown_backend_is_a_sentence() -> None:
     assert "KERAS_BACKEND is 'theano'" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize("closed", ["", "os.close(1); os.close(2);"])
+def test_a_service_without_standard_streams(tmp_path: Path, closed: str) -> None:
+    """Python under Windows has none either where there is no console."""
+    file = tmp_path / "loaded"
+    without = f"import os, sys; sys.stdout = sys.stderr = None; {closed}"
+    run(without + LOAD.format(options="") + f"os.mkdir({str(file)!r})")
+    assert file.exists()
+
+
 @pytest.mark.parametrize("settings", ['{"floatx": "float8"}', "[]"])
 def test_settings_that_keras_refuses_are_named(tmp_path: Path, settings: str) -> None:
     file = tmp_path / "keras.json"

@@ -79,9 +79,14 @@ def _import(backend: str) -> None:
 @contextmanager
 def _stderr_held_back() -> Iterator[None]:
     """Hold back what C++ libraries write to file descriptor 2; show it only if the block fails."""
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    with memory_file() as held:
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    try:
+        held, terminal = memory_file(), os.dup(2)
+    except OSError:  # no standard error, as of a service
+        yield
+        return
+    with held:
         os.dup2(held.fileno(), 2)
         try:
             yield
