@@ -26,7 +26,7 @@ from tests.model.variants import VARIANTS, errors, random_model, random_step
 from tests.model.variants import run as stepped
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
-from trm_export.errors import ParityError, UsageError
+from trm_export.errors import ParityError, TargetError, UsageError
 from trm_export.exporters.c_source import write
 from trm_export.exporters.c_source.arrays import dense_layers
 from trm_export.exporters.c_source.compiled import compiled_server, compiler
@@ -610,6 +610,17 @@ def test_without_a_compiler_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path
     result = te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "m")
     assert result.verdict.startswith("Not checked")
     assert result.path.is_dir()
+
+
+def test_a_temporary_folder_that_runs_no_programs_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As where /tmp is mounted with noexec."""
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.X_OK)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(TargetError, match=r"runs no programs.* Set TMPDIR to another\."):
+        te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "m")
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_cannot_be_code_is_refused(tmp_path: Path) -> None:

@@ -6,12 +6,13 @@ The contract lies in the folder and beside it; `memory.json` has the sizes of th
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from trm_export.errors import ParityError, UsageError
+from trm_export.errors import ParityError, TargetError, UsageError
 from trm_export.exporters.c_source.again import Again, again_of, refusal
 from trm_export.exporters.c_source.arrays import LANES, dense_layers, weights_of
 from trm_export.exporters.c_source.compiled import compiled_server, compiler
@@ -190,6 +191,11 @@ def _checked(
         return None, "Not checked: this machine has no C compiler (cc, gcc or clang)."
     with scratch_folder() as scratch:
         server = compiled_server(folder, scratch / "serve", [found, "-O3"])
+        if not os.access(server, os.X_OK):  # mounted without programs
+            raise TargetError(
+                f"The folder for temporary files, {scratch.parent}, runs no programs, and the code "
+                "is checked by one. Set TMPDIR to another."
+            )
         with ServerRunner(shlex.quote(str(server))) as runner:
             result = check(shared.golden(puzzles), runner, steps_only=True)
             if result.broken is None and judged is not None:
