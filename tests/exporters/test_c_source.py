@@ -616,7 +616,7 @@ def test_a_temporary_folder_that_runs_no_programs_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """As where /tmp is mounted with noexec."""
-    monkeypatch.setattr("os.access", lambda path, mode: mode != os.X_OK)
+    monkeypatch.setattr("os.access", lambda path, mode: not str(path).endswith("serve"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(TargetError, match=r"runs no programs.* Set TMPDIR to another\."):
         te.export_c(shipped_checkpoint("sudoku4"), tmp_path / "m")
