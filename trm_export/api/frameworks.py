@@ -64,7 +64,7 @@ def _import(backend: str) -> None:
         raise MissingExtraError(
             f"Keras with the backend {backend!r} cannot be imported: {reason_of(error)}."
         ) from error
-    except Exception as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         if backend not in _BACKENDS:
             raise BackendError(
                 f"KERAS_BACKEND is {backend!r}, which Keras does not accept: {reason_of(error)}."
