@@ -52,10 +52,12 @@ def clear_autograph() -> None:
     """
     for name, module in list(sys.modules.items()):
         if name.startswith(_AUTOGRAPH) and module.__file__:
-            compiled = Path(cache_from_source(module.__file__))
             Path(module.__file__).unlink(missing_ok=True)
-            compiled.unlink(missing_ok=True)
-            with suppress(OSError):  # others have theirs there
+            with suppress(
+                OSError, NotImplementedError
+            ):  # the folder is another's, or there is none
+                compiled = Path(cache_from_source(module.__file__))
+                compiled.unlink()
                 compiled.parent.rmdir()
 
 

@@ -27,37 +27,30 @@ _unread: set[int] = set()
 """Descriptors whose reader has closed them."""
 
 
-class _Unread(io.BufferedWriter):
+class _Unread(io.TextIOWrapper):
     """A standard stream whose rest is discarded once its reader has closed it.
 
-    The buffer, not the file under it: where a signal ends a write of a file in Python, what is
-    written already stays in the buffer, and is written again.
+    What is under it is not of Python: where a signal ended a write there, what is written already
+    would be written again, or lost.
     """
 
-    def __init__(self, descriptor: int, *, at_once: bool) -> None:
-        super().__init__(io.FileIO(descriptor, "w", closefd=False))
-        self._at_once = at_once
-
-    def write(self, data: Any, /) -> int:
+    def write(self, text: str, /) -> int:
         try:
-            written = super().write(data)
+            return super().write(text)
         except BrokenPipeError:
             self._go_on()
-            written = super().write(data)
-        if self._at_once:
-            self.flush()
-        return written
+            return len(text)
 
     def flush(self) -> None:
         try:
             super().flush()
         except BrokenPipeError:
             self._go_on()
-            super().flush()
 
     def _go_on(self) -> None:
         _unread.add(self.fileno())
         discard(self)
+        super().flush()
 
 
 def prepare_streams() -> None:
@@ -86,8 +79,9 @@ def prepare_streams() -> None:
 def _without_reader(stream: io.TextIOWrapper) -> io.TextIOWrapper:
     """The same stream, which goes on without its reader."""
     stream.flush()
-    return io.TextIOWrapper(
-        _Unread(stream.fileno(), at_once=stream.write_through),
+    raw: Any = io.FileIO(stream.fileno(), "w", closefd=False)
+    return _Unread(
+        raw if stream.write_through else io.BufferedWriter(raw),
         encoding=stream.encoding,
         errors=stream.errors,
         line_buffering=stream.line_buffering,

@@ -132,9 +132,9 @@ function start(browser, gpu, address, reject) {
   flags.push(`--user-data-dir=${profile}`, address);
   const child = spawn(browser, flags, { stdio: "ignore" });
   child.on("error", (error) => reject(new TrmError(`${browser} cannot be started: ${error.message}`, 3)));
-  child.on("exit", (code) => reject(new TrmError(`${browser} ended with exit code ${code}.`)));
+  child.on("exit", (code, signal) => reject(new TrmError(`${browser} ended with ${signal ?? `exit code ${code}`}.`)));
   closing.push(async () => {
-    const ended = child.pid && child.exitCode === null && once(child, "exit");
+    const ended = child.pid && child.exitCode === null && child.signalCode === null && once(child, "exit");
     child.kill();
     await ended;
     await remove(profile);

@@ -75,11 +75,11 @@ def test_an_unknown_backend_is_a_sentence() -> None:
     assert "KERAS_BACKEND is 'theano'" in done.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("closed", ["", "os.close(1); os.close(2);"])
+@pytest.mark.parametrize("closed", ["", "os.close(1); os.close(2);", "sys.stderr.close();"])
 def test_a_service_without_standard_streams(tmp_path: Path, closed: str) -> None:
     """Python under Windows has none either where there is no console."""
     file = tmp_path / "loaded"
-    without = f"import os, sys; sys.stdout = sys.stderr = None; {closed}"
+    without = "import os, sys;" + (closed or "sys.stdout = sys.stderr = None;")
     run(without + LOAD.format(options="") + f"os.mkdir({str(file)!r})")
     assert file.exists()
 
@@ -92,6 +92,16 @@ def test_settings_that_keras_refuses_are_named(tmp_path: Path, settings: str) ->
     message = done.stderr.splitlines()[-1]
     assert "BackendError: Keras cannot be imported: " in message
     assert message.endswith(f"; its settings are in {file}.")
+
+
+def test_a_broken_library_is_not_blamed_on_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "tensorflow.py").write_text("raise ValueError('numpy.dtype size changed')")
+    done = run(f"import sys; sys.path.insert(0, {str(tmp_path)!r});" + LOAD.format(options=""))
+    message = done.stderr.splitlines()[-1]
+    assert message.endswith(
+        "MissingExtraError: Keras with the backend 'tensorflow' cannot be imported: "
+        "numpy.dtype size changed."
+    )
 
 
 def test_a_library_that_cannot_be_loaded_is_no_fault_of_ours() -> None:

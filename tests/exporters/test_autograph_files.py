@@ -6,8 +6,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+from trm_export.leftovers import clear_autograph
 
 ROOT = Path(__file__).parents[2]
 CODE = """
@@ -39,3 +42,13 @@ def test_a_process_without_an_end_leaves_no_file(tmp_path: Path, call: str) -> N
         cwd=tmp_path, check=True, capture_output=True,
     )  # fmt: skip
     assert [file.name for file in scratch.rglob("*")] == [other.name]
+
+
+def test_a_cache_of_another_user_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("__autograph_generated_file_x")
+    module.__file__ = str(tmp_path / "__autograph_generated_file_x.py")
+    Path(module.__file__).touch()
+    (tmp_path / "__pycache__").touch()  # a folder that cannot be entered is as refused
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    clear_autograph()
+    assert [file.name for file in tmp_path.iterdir()] == ["__pycache__"]

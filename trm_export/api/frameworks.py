@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trm_export.errors import BackendError, MissingExtraError, reason_of
@@ -60,26 +61,35 @@ def _import(backend: str) -> None:
             f"Keras with the backend {backend!r} needs {name}, which is not installed; "
             f"install it with `pip install {name}`."
         ) from error
-    except ImportError as error:
-        raise MissingExtraError(
-            f"Keras with the backend {backend!r} cannot be imported: {reason_of(error)}."
-        ) from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:
+        file = _settings(error)
+        if file is not None:
+            raise BackendError(
+                f"Keras cannot be imported: {reason_of(error)}; its settings are in {file}."
+            ) from error
         if backend not in _BACKENDS:
             raise BackendError(
                 f"KERAS_BACKEND is {backend!r}, which Keras does not accept: {reason_of(error)}."
             ) from error
-        folder = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
-        raise BackendError(
-            f"Keras cannot be imported: {reason_of(error)}; "
-            f"its settings are in {Path(folder, 'keras.json')}."
+        raise MissingExtraError(
+            f"Keras with the backend {backend!r} cannot be imported: {reason_of(error)}."
         ) from error
+
+
+def _settings(error: BaseException) -> Path | None:
+    """The file of Keras's settings, if the module that reads them raised the error."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    if frame.f_globals.get("__name__") != "keras.src.backend.config":
+        return None
+    return Path(frame.f_globals.get("_config_path", "keras.json"))
 
 
 @contextmanager
 def _stderr_held_back() -> Iterator[None]:
     """Hold back what C++ libraries write to file descriptor 2; show it only if the block fails."""
-    if sys.stderr is not None:
+    with suppress(AttributeError, ValueError, OSError):  # a service has none, or a closed one
         sys.stderr.flush()
     try:
         held, terminal = memory_file(), os.dup(2)

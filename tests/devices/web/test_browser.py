@@ -138,6 +138,23 @@ def test_what_a_browser_writes_after_its_end_is_removed(
     assert not list((tmp_path / "temporary").iterdir())
 
 
+def test_a_browser_that_crashed_is_told_and_not_waited_for(
+    node: str, exported: Made, tmp_path: Path
+) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text("#!/bin/bash\nkill -9 $$\n", encoding="utf-8")
+    browser.chmod(0o755)
+    server = subprocess.run(
+        [node, WEB / "serve-browser.mjs", exported("sudoku4.onnx"), "--browser", browser],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert server.returncode == 4
+    assert f"{browser} ended with SIGKILL." in server.stdout
+
+
 def test_a_profile_that_stays_costs_no_verdict(node: str, exported: Made, tmp_path: Path) -> None:
     broken = tmp_path / "broken.mjs"
     broken.write_text(
