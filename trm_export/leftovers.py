@@ -53,9 +53,8 @@ def clear_autograph() -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith(_AUTOGRAPH) and module.__file__:
             Path(module.__file__).unlink(missing_ok=True)
-            with suppress(
-                OSError, NotImplementedError
-            ):  # the folder is another's, or there is none
+            # The folder of compiled modules may be another user's, or none.
+            with suppress(OSError, NotImplementedError):
                 compiled = Path(cache_from_source(module.__file__))
                 compiled.unlink()
                 compiled.parent.rmdir()

@@ -34,11 +34,9 @@ def test_a_process_without_an_end_leaves_no_file(tmp_path: Path, call: str) -> N
     model = str(ROOT / "artifacts" / "sudoku4.keras")
     backend = {"KERAS_BACKEND": "tensorflow"}
     paths = os.pathsep.join([str(ROOT), str(ROOT / "runtimes")])
-    environment = {**os.environ, "PYTHONPATH": paths, "TMPDIR": str(scratch), **backend}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # Python compiles the modules, too
     subprocess.run(
         [sys.executable, "-c", CODE.format(call=CALLS[call].format(model=model))],
-        env=environment,
+        env={**os.environ, "PYTHONPATH": paths, "TMPDIR": str(scratch), **backend},
         cwd=tmp_path, check=True, capture_output=True,
     )  # fmt: skip
     assert [file.name for file in scratch.rglob("*")] == [other.name]

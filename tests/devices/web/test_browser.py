@@ -104,6 +104,20 @@ def test_a_browser_that_is_not_there_is_a_missing_package(
     assert check(recorded("sudoku4"), *server)["exit_code"] == 3
 
 
+def served(
+    node: list[str | Path], model: Path, browser: str | Path, temporary: Path
+) -> subprocess.CompletedProcess[str]:
+    """The end of a step server whose browser opens no page."""
+    return subprocess.run(
+        [*node, WEB / "serve-browser.mjs", model, "--browser", browser],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
+
+
 def test_what_a_browser_writes_after_its_end_is_removed(
     node: str, exported: Made, tmp_path: Path
 ) -> None:
@@ -126,13 +140,7 @@ def test_what_a_browser_writes_after_its_end_is_removed(
     )
     browser.chmod(0o755)
     (tmp_path / "temporary").mkdir()
-    server = subprocess.run(
-        [node, WEB / "serve-browser.mjs", exported("sudoku4.onnx"), "--browser", browser],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
-    )
+    server = served([node], exported("sudoku4.onnx"), browser, tmp_path / "temporary")
     assert f"{browser} ended with exit code 0." in server.stdout
     assert (server.returncode, server.stderr) == (4, "")
     assert not list((tmp_path / "temporary").iterdir())
@@ -144,13 +152,7 @@ def test_a_browser_that_crashed_is_told_and_not_waited_for(
     browser = tmp_path / "browser"
     browser.write_text("#!/bin/bash\nkill -9 $$\n", encoding="utf-8")
     browser.chmod(0o755)
-    server = subprocess.run(
-        [node, WEB / "serve-browser.mjs", exported("sudoku4.onnx"), "--browser", browser],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    server = served([node], exported("sudoku4.onnx"), browser, tmp_path)
     assert server.returncode == 4
     assert f"{browser} ended with SIGKILL." in server.stdout
 
@@ -164,14 +166,7 @@ def test_a_profile_that_stays_costs_no_verdict(node: str, exported: Made, tmp_pa
         "syncBuiltinESMExports();\n",
         encoding="utf-8",
     )
-    words = (WEB / "serve-browser.mjs", exported("sudoku4.onnx"), "--browser", "true")
-    server = subprocess.run(
-        [node, "--import", broken, *words],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-    )
+    server = served([node, "--import", broken], exported("sudoku4.onnx"), "true", tmp_path)
     assert "true ended with exit code 0." in server.stdout
     assert server.returncode == 4
     assert re.fullmatch(

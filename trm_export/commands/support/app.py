@@ -83,8 +83,8 @@ for _module, (_panel, *_names) in _MODULES.items():
     _loaded = import_module(f"trm_export.commands.{_module}")
     for _name in _names:
         _function = getattr(_loaded, _name.replace("-", "_") + "_" * keyword.iskeyword(_name))
-        _shown = app.command(_name, cls=PanelCommand, rich_help_panel=_panel)
-        _shown(_finishing(grouped(_function)))
+        _command = _finishing(grouped(_function))
+        app.command(_name, cls=PanelCommand, rich_help_panel=_panel)(_command)
 
 
 def _show_version(show: bool) -> None:
