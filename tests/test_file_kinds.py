@@ -199,10 +199,30 @@ def test_a_second_engine_is_one_line(made: Path, monkeypatch: pytest.MonkeyPatch
     assert not [line for line in examine().missing if line.startswith(".toy")]
 
 
-def test_an_engine_of_another_distribution_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    versions = {"onnxruntime-gpu": "1.20"}
-    monkeypatch.setattr("trm_runtime.measure.installed_version", versions.get)
-    assert measured_engine(Path("any.onnx")) == "onnxruntime-gpu 1.20"
+@pytest.mark.parametrize(
+    ("file", "distribution"),
+    [
+        ("any.onnx", "onnxruntime-gpu"), ("any.onnx", "onnxruntime-directml"),
+        ("any.tflite", "ai-edge-litert-nightly"), ("folder", "tf-nightly"),
+    ],
+)  # fmt: skip
+def test_an_engine_of_another_distribution_is_named(
+    file: str, distribution: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    versions = {distribution: "1.20", "openvino": "2026.4"}
+    for module in ("file_kinds", "measure"):
+        monkeypatch.setattr(f"trm_runtime.{module}.installed_version", versions.get)
+    path = tmp_path / file
+    if file == "folder":
+        path.mkdir()
+        (path / "saved_model.pb").touch()
+    assert measured_engine(path) == f"{distribution} 1.20"
+    assert measured_engine(path, distribution) == f"{distribution} 1.20"
+    with pytest.raises(UsageError, match=rf"is no engine for .*; choose from {distribution}[,.]"):
+        measured_engine(path, "x")
+    preferred = kind_of(path).engines[0].name
+    with pytest.raises(UsageError, match=f"{preferred} is not used where {distribution} is inst"):
+        measured_engine(path, preferred)
 
 
 # --- the tables themselves -----------------------------------------------------------------------

@@ -78,8 +78,8 @@ class Engine:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """How a user may name it: by a distribution, and with one of its modes."""
-        return (*self.distributions, *(f"{self.name}:{mode}" for mode in self.modes))
+        """How a user may name it: by its distribution that runs, and with one of its modes."""
+        return (self.used or self.name, *(f"{self.name}:{mode}" for mode in self.modes))
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,9 @@ class FileKind:
         """
         if choice is None:
             return self.engine, None
-        engine = next((one for one in self.engines if choice in one.choices), None)
+        engine = next(
+            (one for one in self.engines if choice in (*one.distributions, *one.choices)), None
+        )
         if engine is None:
             names = ", ".join(name for one in self.engines for name in one.choices)
             raise UsageError(
@@ -155,6 +157,10 @@ class FileKind:
 
 
 _DRIVERS = "trm_runtime.drivers"
+_ONNXRUNTIMES = (
+    "gpu", "openvino", "directml", "webgpu", "migraphx", "rocm", "cann", "training",
+)  # fmt: skip
+"""Distributions of onnxruntime with more execution providers: `onnxruntime-gpu`, ..."""
 
 KINDS = {
     kind.name: kind
@@ -162,7 +168,7 @@ KINDS = {
         FileKind(
             "onnx", "ONNX", ".onnx",
             (Engine(f"{_DRIVERS}.onnxruntime:OnnxRunner", "onnx",
-                    ("onnxruntime", "onnxruntime-gpu")),
+                    ("onnxruntime", *(f"onnxruntime-{name}" for name in _ONNXRUNTIMES))),
              Engine(f"{_DRIVERS}.openvino:OpenVINORunner", "openvino", ("openvino",),
                     can_be_plain=False, modes=("bf16",))),
             f"{_DRIVERS}.onnx_file:read_contract", f"{_DRIVERS}.onnx_file:replace_contract",
@@ -170,13 +176,15 @@ KINDS = {
         FileKind(
             "tflite", "TFLite", ".tflite",
             (Engine(f"{_DRIVERS}.litert:LiteRTRunner", "litert",
-                    ("ai-edge-litert", "tflite-runtime")),),
+                    ("ai-edge-litert", "ai-edge-litert-nightly", "tflite-runtime",
+                     "tflite-runtime-nightly")),),
             f"{_DRIVERS}.tflite_file:read_contract", f"{_DRIVERS}.tflite_file:replace_contract",
         ),
         FileKind(
             "saved-model", "SavedModel", "",
             (Engine(f"{_DRIVERS}.saved_model:SavedModelRunner", "tensorflow",
-                    ("tensorflow", "tensorflow-cpu"), can_be_plain=False),),
+                    ("tensorflow", "tensorflow-cpu", "tf-nightly", "tf-nightly-cpu"),
+                    can_be_plain=False),),
             f"{_DRIVERS}.saved_model_folder:read_contract",
             f"{_DRIVERS}.saved_model_folder:add_contract",
             marker="saved_model.pb",

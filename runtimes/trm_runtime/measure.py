@@ -85,10 +85,8 @@ def load_engine(path: Path, engine: str | None = None) -> str:
     """Loads the engine that runs `path`; returns its distribution, version and, if any, mode."""
     chosen, mode = kind_of(path).chosen(engine)
     package = chosen.load().__name__.partition(".")[0].replace("_", "-")
-    names = [name for name in chosen.distributions if name.startswith(package)]
-    versions = ((name, installed_version(name)) for name in names)
-    found = next((f"{name} {version}" for name, version in versions if version), package)
-    return f"{found} {mode}" if mode else found
+    name = chosen.used or package
+    return " ".join(part for part in (name, installed_version(name), mode) if part)
 
 
 def step_seconds(runner: StepRunner, inputs: Arrays) -> float:

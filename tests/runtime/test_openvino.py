@@ -214,7 +214,7 @@ def test_a_failing_step_is_one_sentence(toy_onnx: Path, monkeypatch: pytest.Monk
 
 
 def test_bad_choices(toy_onnx: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    wanted = "choose from onnxruntime, onnxruntime-gpu, openvino, openvino:bf16"
+    wanted = "choose from onnxruntime, openvino, openvino:bf16"
     for choice in ("openvin", "openvino:fp8", "onnxruntime:bf16", "tflite-runtime", ""):
         with pytest.raises(UsageError, match=f"'{choice}' is no engine for an .onnx .*{wanted}"):
             open_runner(toy_onnx, engine=choice)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Any
 
 import keras
 
+from trm_export.step.versions import version_of
 from trm_runtime.doctor import cpu_model
 from trm_runtime.errors import TRMError, UsageError
 
@@ -56,14 +56,14 @@ def computing_on(device: str, *, require_gpu: bool = False) -> Iterator[Device]:
     name = None if device == "cpu" else _gpu(backend)
     if name is None and (require_gpu or device == "gpu"):
         raise TRMError(
-            f"Keras on {backend} {importlib.metadata.version(backend)} finds no GPU; choose a "
+            f"Keras on {backend} {version_of(backend)} finds no GPU; choose a "
             "backend with KERAS_BACKEND (tensorflow, jax or torch), or pass --device auto."
         )
     kind = "cpu" if name is None else "gpu"
     if name is not None:  # a CPU needs none of this, and in TensorFlow it cannot be undone
         _EXACT[backend]()
     packages = sorted({"keras", "numpy", backend})
-    versions = {package: importlib.metadata.version(package) for package in packages}
+    versions = {package: version_of(package) for package in packages}
     versions["python"] = platform.python_version()
     with keras.device(f"{kind}:0"):
         yield Device(kind, name or cpu_model(), backend, versions, tf32=False, deterministic=True)

@@ -6,7 +6,6 @@ Knows names, dtypes and shapes; knows no file format.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from keras import ops
 
 from trm_export.model import is_own
 from trm_export.step.step_model import AnyModel, StepModel, adapt, select
+from trm_export.step.versions import version_of
 from trm_export.tasks import known_symmetries
 from trm_export.version import TOOL, __version__
 from trm_runtime.contract import CarrySpec, MadeBy, StepContract, TensorSpec
@@ -44,7 +44,7 @@ def contract_for(
         precision: of the weights, one of `choices.PRECISIONS`.
         granularity: what one call does: ``"step"``, ``"loop"`` or ``"block"``; the latter only
             where a step has `StepModel.passes`.
-        packages: distributions whose versions are recorded in ``made_by``.
+        packages: those whose versions are recorded in ``made_by``.
         puzzle_table_sha256: of the file that holds the puzzle embeddings instead of the graph,
             which then takes their rows.
         ports: dtype of ``halted``, ``"bool"`` or ``"int32"``.
@@ -83,7 +83,7 @@ def _stepping(model: AnyModel, puzzle_table_sha256: str | None) -> StepModel:
 def _made_by(model: StepModel, packages: Sequence[str]) -> MadeBy:
     return MadeBy(
         tool=f"{TOOL} {__version__}",
-        versions={name: importlib.metadata.version(name) for name in packages},
+        versions={name: version_of(name) for name in packages},
         weights_sha256=model.weights.sha256,
         config_digest=hashlib.sha256(_config_text(model.keras).encode()).hexdigest(),
     )
