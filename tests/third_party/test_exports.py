@@ -25,7 +25,7 @@ from trm_export.errors import OutputWarning, ProtocolError, RejectedInputError, 
 from trm_export.explain.weights_rung import weights_report
 from trm_export.exporters.c_source.write import refusals as c_refusals
 from trm_export.exporters.export import Choices, export, format_named, plan
-from trm_export.exporters.portable_ops import portable_for_onnx, portable_signs
+from trm_export.exporters.portable_ops import _functions_of, portable_for_onnx, portable_signs
 from trm_export.exporters.probe import probe_puzzles
 from trm_export.exporters.puzzle_table_file import table_of
 from trm_export.exporters.shared import Shared
@@ -214,8 +214,7 @@ def test_a_long_scan_is_refused_by_onnx(tmp_path: Path) -> None:
 
 
 def test_two_threads_put_the_functions_of_keras_back() -> None:
-    from keras.src.backend.tensorflow import core
-
+    core = _functions_of("core")
     before, inside = core.scan, threading.Event()
 
     def first() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from operator import itemgetter
+from types import ModuleType
 from typing import Any
 
 import keras
@@ -26,8 +29,7 @@ def portable_signs() -> Iterator[None]:
     `argmin` of floating-point numbers call it, because -0.0 is less than 0.0 to them. Keras 3.8
     has no `signbit`.
     """
-    from keras.src.backend.tensorflow import numpy as backend
-
+    backend = _functions_of("numpy")
     if not hasattr(backend, "signbit"):
         yield
         return
@@ -48,8 +50,7 @@ def portable_for_onnx() -> Iterator[None]:
     Of `scan` it does not find the tensors that a loop of TensorFlow writes, so that the function is
     repeated; of `slice_update` it does not know TensorFlow's operator.
     """
-    from keras.src.backend.tensorflow import core as backend
-
+    backend = _functions_of("core")
     with (
         portable_signs(),
         _replaced(backend, "scan", partial(_scan, backend.scan)),
@@ -92,6 +93,13 @@ def _slice_update(inputs: Any, start_indices: Any, updates: Any) -> Any:
     padding = tf.stack([start, room - start], axis=1)
     mask = tf.pad(tf.ones_like(updates, "int32"), padding)
     return tf.where(mask > 0, tf.pad(updates, padding), inputs)
+
+
+def _functions_of(part: str) -> ModuleType:
+    """The module by which `keras.ops` calls TensorFlow; Keras 3.16 has moved it."""
+    package = "keras.src.backend.tensorflow"
+    moved = importlib.util.find_spec(f"{package}.ops") is not None
+    return importlib.import_module(f"{package}.ops.{part}" if moved else f"{package}.{part}")
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def contract_for(
         precision: of the weights, one of `choices.PRECISIONS`.
         granularity: what one call does: ``"step"``, ``"loop"`` or ``"block"``; the latter only
             where a step has `StepModel.passes`.
-        packages: those whose versions are recorded in ``made_by``.
+        packages: distributions whose versions are recorded in ``made_by``.
         puzzle_table_sha256: of the file that holds the puzzle embeddings instead of the graph,
             which then takes their rows.
         ports: dtype of ``halted``, ``"bool"`` or ``"int32"``.

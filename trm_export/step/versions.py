@@ -8,9 +8,9 @@ from trm_runtime.file_kinds import installed_version
 
 
 def version_of(package: str) -> str:
-    """The version of an installed package that is also the name of its module.
+    """The version of an installed package, by the name of the distribution that is usual.
 
-    Another distribution may contain it, as `tf-nightly` does tensorflow: then it is what the module
-    says.
+    Another may contain it, as `tf-nightly` does tensorflow: then it is what the module says.
     """
-    return installed_version(package) or str(importlib.import_module(package).__version__)
+    module = package.replace("-", "_")
+    return installed_version(package) or str(importlib.import_module(module).__version__)
