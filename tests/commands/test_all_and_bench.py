@@ -73,7 +73,7 @@ def test_bench_tells_cost_and_answers(
     found = document(capsys)
     assert json.loads(target.read_text()) == found
     assert [row["file"] for row in found["rows"]] == ["sudoku4.onnx", "sudoku4.tflite"]
-    for row, engine in zip(found["rows"], ("onnxruntime ", "ai-edge-litert "), strict=True):
+    for row, engine in zip(found["rows"], ("onnxruntime", "ai-edge-litert"), strict=True):
         assert row["engine"].startswith(engine)
         assert row["puzzles"] == 20
         assert row["exact"] == row["answers_equal"] == row["steps_equal"] == 1.0

@@ -14,13 +14,16 @@ pytest.importorskip("jax", reason="jax is not installed")
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "benchmarks" / "gpu" / "run.sh"
-BARE = (
-    "import sys\n"
-    "for name in ('tensorflow', 'matplotlib', 'onnx', 'onnxruntime', 'tf2onnx', 'torch'):\n"
-    "    sys.modules[name] = None\n"
-    "from trm_export.commands import main\n"
-    "main()\n"
+BARE = """
+from importlib.machinery import PathFinder
+missing = "tensorflow", "matplotlib", "onnx", "onnxruntime", "tf2onnx", "torch"
+find = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *given: (
+    None if name.partition(".")[0] in missing else find(name, *given)
 )
+from trm_export.commands import main
+main()
+"""
 
 
 def bare(*words: str) -> subprocess.CompletedProcess[str]:

@@ -16,6 +16,7 @@ from trm_export.exporters.format import Documents, Format, Job, refuse_half
 from trm_export.exporters.kept_layers import weights
 from trm_export.exporters.onnx_calibrate import calibrate
 from trm_export.exporters.onnx_convert import body_names, converted, weight_names
+from trm_export.exporters.onnx_graph import name_nodes
 from trm_export.exporters.onnx_int4 import stored_in_four_bits
 from trm_export.exporters.onnx_int4_calibrate import moved_codes, nearest_codes
 from trm_export.exporters.onnx_int8_calibrate import has_scales, int8_scales
@@ -34,6 +35,7 @@ def write(job: Job, path: Path) -> Documents:
     proto = convert(job)
     documents = _quantise(job, proto.graph)
     add_int8_io(proto.graph, job.contract)
+    name_nodes(proto.graph)
     path.write_bytes(sealed(proto.SerializeToString()))
     return documents
 

@@ -23,6 +23,7 @@ from trm_export.exporters.format import Job, without_operators
 from trm_export.exporters.kept_layers import weights
 from trm_export.exporters.onnx_matmul import straighten
 from trm_export.exporters.onnx_operators import HANDLERS
+from trm_export.exporters.onnx_portable import simplify
 from trm_export.exporters.portable_ops import portable_for_onnx
 from trm_export.exporters.saved_model import weights_of
 from trm_export.model import is_own
@@ -70,12 +71,13 @@ def _converted(model: StepModel, contract: StepContract, rolled: bool) -> onnx.M
     if not rolled:
         onnx_graph.unroll(graph)
     onnx_graph.prune(graph)
-    _number_nodes(graph)
     for domain in [opset for opset in proto.opset_import if opset.domain]:
         proto.opset_import.remove(domain)  # tf2onnx names one that no node uses
     _declare(graph.input, incoming(contract))
     _declare(graph.output, outgoing(contract))
     proto.ir_version = min(proto.ir_version, MAX_IR_VERSION)
+    simplify(proto)
+    _number_nodes(graph)
     return proto
 
 

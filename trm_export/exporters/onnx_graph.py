@@ -83,6 +83,13 @@ def rename(graph: GraphProto, name: Callable[[str], str]) -> None:
             node.output[:] = [name(x) if x else x for x in node.output]
 
 
+def name_nodes(graph: GraphProto) -> None:
+    """Gives every node without a name a short one: some tools make up names that are taken."""
+    nodes = [node for part in graphs(graph) for node in part.node if not node.name]
+    for number, node in enumerate(nodes):
+        node.name = f"n{number}"
+
+
 def capture_invariants(graph: GraphProto) -> None:
     """Lets loop bodies read values that never change from outside, instead of carrying them.
 

@@ -158,13 +158,15 @@ def stored_in_four_bits(
 def _unpack(weight: Weight, found: FourBits, name: str) -> None:
     """Stores the three arrays, and the operators that make int8 integers ``(K, N)`` of them.
 
-    Names are short, because in a small file those of so many nodes would be a large part.
+    Bytes become numbers first, because not every engine shifts them (MNN, tinygrad). Names are
+    short, because in a small file those of so many nodes would be a large part.
     """
     packed, factors = weight.store("int4", found.packed), weight.store("factors", found.factors)
     weight.store("scale", found.scale)
     rows, columns = weight.tensor.dims
-    four, sixteen, middle = (
-        weight.shared(f"int4/{x}", x) for x in (np.uint8(4), np.uint8(16), np.float32(LARGEST_CODE))
+    sixteenth, sixteen, middle = (
+        weight.shared(f"int4/{name}", np.float32(x))
+        for name, x in (("16th", 1 / 16), ("16", 16), ("8", LARGEST_CODE))
     )
     ends = [weight.shared(f"int4/{n}", np.array([n])) for n in (0, rows)]
     shape = weight.shared(f"int4/{columns}_columns", np.array([-1, columns]))
@@ -176,9 +178,10 @@ def _unpack(weight: Weight, found: FourBits, name: str) -> None:
         weight.nodes[out] = helper.make_node(op, inputs, [out], **facts)
         return out
 
-    high = add("BitShift", packed, four, direction="RIGHT")
-    low = add("Mod", packed, sixteen)  # a shift to the left saturates in openvino
-    codes = add("Cast", add("Concat", low, high, axis=1), to=TensorProto.FLOAT)
+    both = add("Cast", packed, to=TensorProto.FLOAT)
+    high = add("Floor", add("Mul", both, sixteenth))
+    low = add("Sub", both, add("Mul", high, sixteen))
+    codes = add("Concat", low, high, axis=1)
     real = add("Cast", factors, to=TensorProto.FLOAT)
     blocks = add("Mul", add("Sub", codes, middle), real)
     kept = add("Slice", add("Reshape", blocks, shape), *ends, ends[0])

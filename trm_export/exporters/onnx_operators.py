@@ -61,6 +61,12 @@ def _floor_divide(ctx: Any, node: Any, name: str, args: Any) -> None:
     made.end("Div", made.value("Sub", x, made.value("Mod", x, y)), y)
 
 
+def _truncate_mod(ctx: Any, node: Any, name: str, args: Any) -> None:
+    """The remainder that has the sign of the dividend, as in C: ONNX's `Mod` with ``fmod``."""
+    node.type = "Mod"
+    node.set_attr("fmod", 1)
+
+
 def _is_float(ctx: Any, node: Any) -> bool:
     dtype = ctx.get_dtype(node.input[0])
     return helper.tensor_dtype_to_np_dtype(dtype).kind not in "iu"
@@ -107,5 +113,6 @@ HANDLERS: dict[str, tuple[Any, list[Any]]] = {
     "FloorDiv": (_floor_divide, []),
     "FloorMod": (_floor_mod, []),
     "Log1p": (_log1p, []),
+    "TruncateMod": (_truncate_mod, []),
 }
 """As `process_tf_graph` of tf2onnx takes them."""
