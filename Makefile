@@ -1,5 +1,5 @@
 # make demo · make test · make fuzz · make lint: each sets up .venv by itself first. make test-oldest has one of
-# its own, with the oldest Keras and TensorFlow that trm-export takes.
+# its own, with the oldest Keras and TensorFlow that trm-export takes, and make test-next one with the coming.
 #
 # PYTHON=/path/to/python chooses the interpreter; otherwise the first of CANDIDATES that is 3.11,
 # 3.12 or 3.13 is taken. Needs make, Python with pip, and nothing else.
@@ -20,6 +20,9 @@ OLDEST_PAIR := "keras==3.8.*" "tensorflow==2.18.*"
 OLDEST_NEWEST := 12
 OLDEST_CANDIDATES := python3.12 python3.11 python3 python
 OLDEST_TESTS := tests/step tests/third_party tests/exporters tests/parity
+
+NEXT := .venv-next
+NIGHTLIES := keras-nightly tf-nightly ai-edge-litert-nightly
 
 WEB := runtimes/web
 NODE_MODULES := $(WEB)/node_modules/.installed
@@ -42,7 +45,7 @@ export PIP_NO_INPUT := 1
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-devices device-tools web-demo micro-demo test-oldest test-oldest-here fuzz lint docs build sbom clean
+.PHONY: help demo test test-devices device-tools web-demo micro-demo test-oldest test-oldest-here test-next fuzz lint docs build sbom clean
 
 help:
 	@echo "make demo   export the shipped 9x9 model, solve puzzles with it, compare it with Keras"
@@ -51,6 +54,7 @@ help:
 	@echo "make web-demo   a page that solves puzzles in the browser, in build/web-demo"
 	@echo "make micro-demo  solve a 9x9 Sudoku on an emulated Cortex-M4, with 98 kB of memory"
 	@echo "make test-oldest   export, parity and third-party models with Keras 3.8 and TensorFlow 2.18"
+	@echo "make test-next   the same as make test with the nightly Keras, TensorFlow and LiteRT"
 	@echo "make fuzz MINUTES=5   changed inputs for every reader of files, and random models in every format"
 	@echo "make lint   ruff and mypy"
 	@echo "make docs   docs/ as a site in build/site, its links checked"
@@ -120,6 +124,12 @@ test-oldest:
 test-oldest-here: $(OLDEST)/installed
 	@$(OLDEST)/bin/python -m pytest -n $(WORKERS) --dist loadfile --durations=$(DURATIONS) $(OLDEST_TESTS)
 
+# What the coming releases of Keras, TensorFlow and LiteRT break. Not a part of .ci/run, because
+# a nightly release may be at fault itself.
+test-next: $(NEXT)/installed
+	@$(NEXT)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
+	    --durations=$(DURATIONS) --ignore tests/devices --deselect tests/test_sbom.py
+
 # What fails is kept in tests/fuzz/failures, with the command that tries it again.
 fuzz: $(VENV)/installed-dev
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
@@ -143,7 +153,7 @@ sbom: $(VENV)/installed-dev
 	@$(BIN)/python benchmarks/make_sbom.py dist
 
 clean:
-	rm -rf $(VENV) $(OLDEST) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST) $(NEXT) .mypy_cache .pytest_cache .ruff_cache
 
 # Both distributions go into one command, so that trm-runtime is found here and not on an index.
 $(VENV)/installed: $(PROJECTS) | $(BIN)/python
@@ -165,6 +175,19 @@ $(OLDEST)/installed: $(PROJECTS) | $(OLDEST)/bin/python
 	@$(OLDEST)/bin/python -m pip --disable-pip-version-check --quiet install $(OLDEST_PAIR) \
 	    "jsonschema>=4.18" "pytest>=8.3" "pytest-xdist>=3.6" --editable "./runtimes[onnx]" --editable .
 	@touch $@
+
+# The releases go first, because the nightly ones are of other names in the same folders.
+$(NEXT)/installed: $(PROJECTS) | $(NEXT)/bin/python
+	@echo "Installing $(NIGHTLIES) and the test tools into $(NEXT) (some minutes) ..."
+	@$(NEXT)/bin/python -m pip --disable-pip-version-check --quiet install \
+	    --editable "./runtimes[onnx]" --editable ".[dev]"
+	@$(NEXT)/bin/python -m pip --disable-pip-version-check --quiet uninstall --yes \
+	    keras tensorflow ai-edge-litert
+	@$(NEXT)/bin/python -m pip --disable-pip-version-check --quiet install $(NIGHTLIES)
+	@touch $@
+
+$(NEXT)/bin/python:
+	@$(MAKE) --no-print-directory VENV=$(NEXT) NEXT=.none $@
 
 $(OLDEST)/bin/python:
 	@$(MAKE) --no-print-directory VENV=$(OLDEST) OLDEST=.none NEWEST=$(OLDEST_NEWEST) \
