@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import importlib.util
 import json
 import os
 import re
 import tempfile
 import zipfile
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -41,7 +44,9 @@ from trm_export.files import MEASURED, sidecar
 from trm_export.files import MICRO as MICRO_DOCUMENT
 from trm_export.model import TRM
 from trm_export.model.layers import SwiGLU
+from trm_runtime.drivers.litert import LiteRTRunner
 from trm_runtime.drivers.tflite_file import CONTRACT_MEMBER, append_contract
+from trm_runtime.runner import initial_carry
 
 MATRICES = 17 * 512 + 256 * 17 + 32 * 512 + 256 * 32  # weights of the only block of sudoku4
 LM_HEAD, OTHERS = 32 * 6, 32 * 6 + 32 * 2 + 2 + 2 * 17 * 32 + 32  # embedding, halting head, starts
@@ -113,6 +118,66 @@ def test_an_unrolled_file_has_no_loop_and_shares_its_weights(
     _, info = exported(sudoku4, tmp_path / "m.tflite", choices, shared)
     assert "WHILE" not in info.operators
     assert info.weight_bytes["int8"] == MATRICES
+
+
+NAMED = {
+    **{
+        f"{precision}-{granularity}": Choices(precision, granularity=granularity)
+        for precision in ITEMSIZE
+        for granularity in ("step", "loop", "block")
+    },
+    "unrolled": Choices("int8-static", recursion="unrolled"),
+    "integer-io": Choices("int8-static", integer_io=True),
+    "integer-io-block": Choices("int8-static", granularity="block", integer_io=True),
+    "ports": Choices("int8-static", granularity="block", integer_io=True, ports="int32"),
+    "keep": Choices("int8", keep=("inner/lm_head/vars/0",)),
+    "micro": Choices(engine=MICRO),
+    "micro-block": Choices(granularity="block", engine=MICRO),
+    "micro-ports": Choices("int8-static", integer_io=True, ports="int32", engine=MICRO),
+}
+
+
+@pytest.mark.usefixtures("calibrated")
+@pytest.mark.parametrize("choices", NAMED.values(), ids=NAMED.keys())
+def test_no_two_tensors_have_the_same_name(
+    sudoku4: TRM, shared: Shared, choices: Choices, tmp_path: Path
+) -> None:
+    """Engines and converters that find tensors by name refuse such files, or compute wrongly."""
+    job = plan(sudoku4, probe_puzzles(sudoku4), TFLITE, choices, shared)
+    TFLITE.write(job, tmp_path / "m.tflite")
+    model = load((tmp_path / "m.tflite").read_bytes())
+    names = Counter(tensor.name for graph in model.subgraphs for tensor in graph.tensors)
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+@pytest.mark.usefixtures("calibrated")
+@pytest.mark.skipif(
+    importlib.util.find_spec("openvino") is None,  # importing it sends telemetry
+    reason="openvino is not installed",
+)
+def test_openvino_reads_a_file_in_static_int8(sudoku4: TRM, shared: Shared, tmp_path: Path) -> None:
+    """It finds tensors by name."""
+    from trm_runtime.drivers.openvino import load_engine
+
+    path, puzzles = tmp_path / "m.tflite", probe_puzzles(sudoku4)
+    job = plan(sudoku4, puzzles, TFLITE, Choices("int8-static"), shared)
+    TFLITE.write(job, path)
+    inputs, carry = {"inputs": puzzles.inputs[:1]}, initial_carry(job.contract, 1)
+    wanted = LiteRTRunner(path).step(inputs, carry)
+    core = load_engine().Core()
+    compiled = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    model = load(path.read_bytes())
+    signature, tensors = model.signatureDefs[0], model.subgraphs[0].tensors
+    entering, leaving = (
+        {entry.name.decode(): tensors[entry.tensorIndex].name.decode() for entry in side}
+        for side in (signature.inputs, signature.outputs)
+    )
+    found = compiled({entering[name]: array for name, array in {**inputs, **carry}.items()})
+    pairs = [(found[leaving[name]], array) for name, array in wanted.outputs.items()]
+    pairs += [(found[leaving[spec.next]], wanted.carry[spec.name]) for spec in job.contract.carry]
+    for array, expected in pairs:  # two engines do not round every int8 value alike
+        difference = array.astype(np.float32) - expected.astype(np.float32)
+        assert np.linalg.norm(difference) <= 0.05 * np.linalg.norm(expected.astype(np.float32))
 
 
 @pytest.mark.parametrize(("kind", "batch"), [("mlp", 2), ("identifiers", "free"), ("seed", 2)])
@@ -220,8 +285,10 @@ def test_ranges_that_cut_off_a_state_fail(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_same_job_gives_the_same_bytes(sudoku4: TRM, tmp_path: Path) -> None:
-    job = plan(sudoku4, probe_puzzles(sudoku4), TFLITE, Choices("int8"))
+@pytest.mark.usefixtures("calibrated")
+@pytest.mark.parametrize("precision", ["int8", "int8-static"])
+def test_the_same_job_gives_the_same_bytes(sudoku4: TRM, precision: str, tmp_path: Path) -> None:
+    job = plan(sudoku4, probe_puzzles(sudoku4), TFLITE, Choices(precision))
     for name in ("a", "b"):
         TFLITE.write(job, tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
@@ -325,7 +392,6 @@ def test_integers_that_float32_cannot_hold_are_refused_for_tflite_micro(sudoku4:
 
 
 def test_a_select_of_whole_rows_stays_one() -> None:
-    import numpy as np
     import tensorflow as tf
 
     @tf.function(input_signature=[tf.TensorSpec([3], tf.bool), tf.TensorSpec([3, 3])])

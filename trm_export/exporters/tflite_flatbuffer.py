@@ -6,8 +6,10 @@ nothing about the model but that its matrices are FULLY_CONNECTED operators.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -49,12 +51,31 @@ def load(data: bytes) -> Any:
 
 
 def dump(model: Any) -> bytes:
-    """The flatbuffer of a `ModelT`."""
+    """The flatbuffer of a `ModelT`; no two of its tensors have the same name."""
     import flatbuffers
 
     builder = flatbuffers.Builder(1 << 20)
-    builder.Finish(model.Pack(builder), b"TFL3")
+    builder.Finish(_with_own_names(model).Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def _with_own_names(model: Any) -> Any:
+    """A copy in which each tensor has a name of its own: a number behind one that is used.
+
+    The converter names them so. LiteRT finds tensors by number, OpenVINO and tf2onnx by name.
+    """
+    taken, used = {tensor.name for graph in model.subgraphs for tensor in graph.tensors}, set()
+    named = copy.copy(model)
+    named.subgraphs = [copy.copy(graph) for graph in model.subgraphs]
+    for graph in named.subgraphs:
+        graph.tensors = [copy.copy(tensor) for tensor in graph.tensors]
+        for tensor in graph.tensors:
+            if tensor.name in used:
+                numbered = (b"%s_%d" % (tensor.name, number) for number in itertools.count(1))
+                tensor.name = next(name for name in numbered if name not in taken)
+                taken.add(tensor.name)
+            used.add(tensor.name)
+    return named
 
 
 def digest_of(matrix: Array) -> str:

@@ -206,7 +206,7 @@ class _Editor:
         content = floats.astype("<f4").tobytes()
         if content not in self._constants:
             tensor = schema.TensorT()
-            tensor.name, tensor.type, tensor.hasRank = b"row_scales", FLOAT32, True
+            tensor.name, tensor.type, tensor.hasRank = b"const", FLOAT32, True
             tensor.shape = np.array(floats.shape, np.int32)
             tensor.buffer = self._buffer(floats.astype("<f4"))
             self._graph.tensors.append(tensor)
