@@ -136,7 +136,7 @@ def mixed_up_names(exported: Any, proto: Any) -> None:
     """A whole number goes by the name of a state, as in the graph of another version it might."""
     one_weight_off_by_5_percent(exported, proto)
     values = {node.op_type: node.output[0] for node in reversed(proto.graph.node)}
-    swap_names(proto, values["Shape"], values["MatMul"])
+    swap_names(proto, values["Where"], values["MatMul"])
 
 
 def test_a_graph_of_other_names_is_not_walked(tmp_path: Path) -> None:

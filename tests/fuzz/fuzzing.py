@@ -150,11 +150,12 @@ class Run:
 
 def _exit_after(work: Callable[[], object]) -> NoReturn:
     """End this child, with 1 after an exception, and without what its parent does at its end."""
+    error = os.dup(2)  # what the work does not silence
     try:
         work()
         os._exit(0)
     except BaseException:
-        traceback.print_exc()
+        os.write(error, traceback.format_exc().encode())
     finally:
         os._exit(1)
 

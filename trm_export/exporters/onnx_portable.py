@@ -31,7 +31,7 @@ def simplify(proto: ModelProto) -> None:
     stored = {t.name: numpy_helper.to_array(t) for part in graphs(proto.graph)
               for t in part.initializer}  # fmt: skip
     for part in graphs(proto.graph):
-        _Part(proto.graph, part, known, stored).simplify()
+        _Part(part, known, stored).simplify()
     prune(proto.graph)
 
 
@@ -55,13 +55,10 @@ class _Part:
     """A graph, or the body of a loop, whose nodes are rewritten."""
 
     def __init__(
-        self,
-        outermost: GraphProto,
-        graph: GraphProto,
-        known: dict[str, Sizes],
-        stored: dict[str, Array],
+        self, graph: GraphProto, known: dict[str, Sizes], stored: dict[str, Array]
     ) -> None:
-        self._outermost, self._graph, self._known, self._stored = outermost, graph, known, stored
+        self._graph, self._known, self._stored = graph, known, stored
+        self._made: dict[str, Array] = {}
         self._makers = {name: node for node in graph.node for name in node.output}
 
     def simplify(self) -> None:
@@ -166,15 +163,15 @@ class _Part:
         return None
 
     def _constant(self, value: Array, name: str) -> str:
-        """Stores a constant in the outermost graph, equal ones once; returns its name."""
-        for number in itertools.count(1):
-            known = self._stored.setdefault(f"{name}_{number}", value)
-            if known is value:
-                tensor = numpy_helper.from_array(value, f"{name}_{number}")
-                self._outermost.initializer.append(tensor)
-            if known.dtype == value.dtype and np.array_equal(known, value):
-                return f"{name}_{number}"
-        raise AssertionError
+        """Stores a constant in this graph, equal ones once; returns its name."""
+        for known, array in self._made.items():
+            if array.dtype == value.dtype and np.array_equal(array, value):
+                return known
+        names = (f"{name}_{number}" for number in itertools.count(1))
+        new = next(name for name in names if name not in self._stored)
+        self._made[new] = self._stored[new] = value
+        self._graph.initializer.append(numpy_helper.from_array(value, new))
+        return new
 
 
 def _fill(maker: NodeProto) -> Array:
