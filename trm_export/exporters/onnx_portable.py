@@ -126,14 +126,15 @@ class _Part:
             node.input[1] = index
 
     def _compared(self, node: NodeProto) -> None:
-        """Integers: ``x >= 16`` is ``x > 15``, an operator that every opset has."""
+        """Integers: ``x >= 16`` is ``15 < x``, by the comparison that most tools have."""
         limit = self._stored.get(node.input[1])
         if limit is None or limit.dtype.kind != "i":
             return
-        ends, kind = np.iinfo(limit.dtype), node.op_type.removesuffix("OrEqual")
-        by = limit.dtype.type(-1 if kind == "Greater" else 1)
-        if not np.any(limit == (ends.min if kind == "Greater" else ends.max)):
-            _become(node, kind, node.input[0], self._constant(limit + by, "limit"))
+        ends, at_least = np.iinfo(limit.dtype), node.op_type == "GreaterOrEqual"
+        if np.any(limit == (ends.min if at_least else ends.max)):
+            return
+        beyond = self._constant(limit + limit.dtype.type(-1 if at_least else 1), "limit")
+        _become(node, "Less", *((beyond, node.input[0]) if at_least else (node.input[0], beyond)))
 
     def _counted(self, node: NodeProto) -> None:
         """A loop has a number of turns, though its condition ends it: some tools want one."""
