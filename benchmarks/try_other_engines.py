@@ -1,13 +1,13 @@
 """Does another engine, compiler or converter compute what the model computes?
 
-    pip install trm-runtime onnx tract
+    pip install ./runtimes onnx tract
     python benchmarks/try_other_engines.py tract sudoku9.onnx golden.npz
 
 Opens an exported file with one tool, and judges it by the ladder of `python -m trm_runtime check`,
 against a recording of `trm-export reference model.keras -o golden.npz --count 20 --no-control`.
 Prints one line: the tool, the file, the verdict, the worst forced error, and the answers and
 halting steps that are equal. docs/other-engines.md has the results. What to install beside
-`trm-runtime onnx`, the releases that were tried, and what of it is used:
+`./runtimes onnx`, the releases that were tried, and what of it is used:
 
     onnx              onnx 1.23.2                the reference of ONNX itself, in numpy
     mnn               MNN 3.6.1                  converts to .mnn
@@ -152,7 +152,7 @@ def open_iree(path: Path, contract: StepContract, folder: Path) -> Call:
     from iree import compiler, runtime
 
     text = folder / "model.mlir"
-    importer = [sys.executable, "-m", "iree.compiler.tools.import_onnx", str(path), "-o", str(text)]
+    importer = [sys.executable, "-m", "iree.compiler.tools.import_onnx", path, "-o", text]
     subprocess.run(importer, check=True)
     options = ["--iree-hal-local-target-device-backends=llvm-cpu", "--iree-llvmcpu-target-cpu=host"]
     compiled = compiler.compile_file(
@@ -185,7 +185,10 @@ def open_onnx2tf(path: Path, contract: StepContract, folder: Path) -> Call:
     copy = shutil.copy(path, folder / "model.onnx")  # onnx2tf writes into the file that it reads
     program = Path(sys.executable).with_name("onnx2tf")
     words = ["-i", copy, "-o", folder, "-osd", "-n", "-kat", *ports(path)[0]]
-    subprocess.run([program, *words], check=True, stdout=subprocess.DEVNULL)
+    done = subprocess.run([program, *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "Error: " in line]
+        raise RuntimeError(lines[-1] if lines else "onnx2tf failed")
     signature = Interpreter(str(folder / "model_float32.tflite")).get_signature_runner()
     return lambda feeds: signature(**feeds)
 
