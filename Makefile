@@ -127,6 +127,7 @@ test-oldest-here: $(OLDEST)/installed
 # What the coming releases of Keras, TensorFlow and LiteRT break. Not a part of .ci/run, because
 # a nightly release may be at fault itself.
 test-next: $(NEXT)/installed
+	@$(NEXT)/bin/python -m pip --disable-pip-version-check --quiet install --upgrade $(NIGHTLIES)
 	@$(NEXT)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
 	    --durations=$(DURATIONS) --ignore tests/devices --deselect tests/test_sbom.py
 
@@ -183,7 +184,8 @@ $(NEXT)/installed: $(PROJECTS) | $(NEXT)/bin/python
 	    --editable "./runtimes[onnx]" --editable ".[dev]"
 	@$(NEXT)/bin/python -m pip --disable-pip-version-check --quiet uninstall --yes \
 	    keras tensorflow ai-edge-litert
-	@$(NEXT)/bin/python -m pip --disable-pip-version-check --quiet install $(NIGHTLIES)
+	@$(NEXT)/bin/python -m pip --disable-pip-version-check --quiet install --force-reinstall --no-deps \
+	    $(NIGHTLIES)
 	@touch $@
 
 $(NEXT)/bin/python:

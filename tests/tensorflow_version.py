@@ -4,4 +4,5 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-NEW = tuple(map(int, tf.__version__.split(".")[:2])) >= (2, 21)
+VERSION = tuple(map(int, tf.__version__.split(".")[:2]))
+NEW = VERSION >= (2, 21)

@@ -193,7 +193,8 @@ def report_text(report: Report) -> str:
     ]
     installed = [engine for engine in report.engines if engine.version]
     lines += [(engine.name, f"{engine.version}, {_ability(engine)}") for engine in installed]
-    text = [f"{name:<16} {value}" for name, value in lines]
+    width = max(16, *(len(name) for name, _ in lines))
+    text = [f"{name:<{width}} {value}" for name, value in lines]
     if report.missing:
         text += ["", "To open other kinds of files:", *(f"  {x}" for x in report.missing)]
     return "\n".join(text)

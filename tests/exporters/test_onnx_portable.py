@@ -63,6 +63,32 @@ CASES = {
     "another look-up": (
         LOOKED_UP.format(size="four"), {"Cast", "Less", "Add", "Where", "Gather"},
     ),
+    "a select that grows": (
+        "sizes = Shape(row)\nwide = Expand(none, sizes)\nall = Where(stop, wide, row)\n"
+        "again = Shape(all)\nrest = Expand(row, again)\nbelow = Less(row, none)\n"
+        "y = Where(below, rest, row)",
+        {"Where", "Less", "Shape", "Expand"},
+    ),
+    "zeros of more rows": (
+        "sizes = Shape(row)\nfront = Expand(nothing4, sizes)\ny = Concat<axis = 0>(front, row)",
+        {"Shape", "Expand", "Concat"},
+    ),
+    "zeros that Pad does not take": (
+        "sizes = Shape(row)\nshort = Cast<to = 5>(row)\nfront = Expand(short_zero, sizes)\n"
+        "long = Concat<axis = 0>(front, short)\ny = Cast<to = 1>(long)",
+        {"Shape", "Cast", "Expand", "Concat"},
+    ),
+    "zeros along the last axis": (
+        "sizes = Shape(row)\nfront = Expand(none, sizes)\ny = Concat<axis = -1>(front, row)",
+        {"Pad"},
+    ),
+    "a taken name": ("limit_1 = Neg(ids)\nno = GreaterOrEqual(limit_1, four)\n"
+                     "y = Cast<to = 1>(no)", {"Neg", "Less", "Cast"}),
+    "a look-up that adds an axis": (
+        LOOKED_UP.format(size="tall").replace("(ids)", "(one_id)").replace("(ids,", "(one_id,")
+        .replace("from_end, ids", "from_end, one_id"),
+        {"Cast", "Less", "Add", "Where", "Gather"},
+    ),
     "at least": ("y = GreaterOrEqual(ids, four)", {"Less"}),
     "at most": ("y = LessOrEqual(ids, four)", {"Less"}),
     "at least the least": ("y = GreaterOrEqual(ids, lowest)", {"GreaterOrEqual"}),
@@ -79,6 +105,8 @@ def _model(nodes: str, output: str) -> onnx.ModelProto:
          float[1, 3] row = {{1, 2, nan}}, float none = {{0}},
          float[1, 3] nothing = {{0, 0, 0}}, float[1, 3] less_than_nothing = {{0, -0.0, 0}},
          float[5, 2] table = {{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}},
+         float[4, 3] nothing4 = {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}}, int16 short_zero = {{0}},
+         int32 one_id = {{2}}, int32[1] tall = {{5}},
          int32 height = {{5}}, int32 four = {{4}}, int32 lowest = {{-2147483648}}>
         {{ {nodes} }}
     """)
@@ -88,7 +116,7 @@ def _model(nodes: str, output: str) -> onnx.ModelProto:
 def test_a_graph_computes_the_same(case: str) -> None:
     nodes, wanted = CASES[case]
     kind = "bool" if case.startswith("at ") else "float"
-    rank = 3 if "look" in case else 2
+    rank = 3 if case in ("a look-up", "another look-up") else 2
     model = _model(nodes, f"{kind}[{', '.join(['batch', 'w', 'n'][:rank])}]")
     before = onnxruntime.InferenceSession(model.SerializeToString())
     simplify(model)

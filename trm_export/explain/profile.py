@@ -13,7 +13,7 @@ from typing import Any
 PRODUCTS, CONVERSIONS, COPIES, REST = "matrix products", "conversions", "copies", "other operators"
 AFTER = "after all products"
 _CONVERSIONS = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast"}
-_COPIES = {"Concat", "Expand", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze",
+_COPIES = {"Concat", "Expand", "Gather", "Identity", "Pad", "Reshape", "Slice", "Split", "Squeeze",
            "Tile", "Transpose", "Unsqueeze"}  # fmt: skip
 _COSTLIEST = 3
 

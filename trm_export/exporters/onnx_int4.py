@@ -165,8 +165,8 @@ def _unpack(weight: Weight, found: FourBits, name: str) -> None:
     weight.store("scale", found.scale)
     rows, columns = weight.tensor.dims
     sixteenth, sixteen, middle = (
-        weight.shared(f"int4/{name}", np.float32(x))
-        for name, x in (("16th", 1 / 16), ("16", 16), ("8", LARGEST_CODE))
+        weight.shared(f"int4/{called}", np.float32(x))
+        for called, x in (("16th", 1 / 16), ("16", 16), ("8", LARGEST_CODE))
     )
     ends = [weight.shared(f"int4/{n}", np.array([n])) for n in (0, rows)]
     shape = weight.shared(f"int4/{columns}_columns", np.array([-1, columns]))

@@ -64,17 +64,18 @@ def _with_own_names(model: Any) -> Any:
 
     The converter names them so. LiteRT finds tensors by number, OpenVINO and tf2onnx by name.
     """
-    taken, used = {tensor.name for graph in model.subgraphs for tensor in graph.tensors}, set()
+    taken = {tensor.name for graph in model.subgraphs for tensor in graph.tensors}
+    numbers: dict[Any, Iterator[int]] = {}
     named = copy.copy(model)
     named.subgraphs = [copy.copy(graph) for graph in model.subgraphs]
     for graph in named.subgraphs:
         graph.tensors = [copy.copy(tensor) for tensor in graph.tensors]
         for tensor in graph.tensors:
-            if tensor.name in used:
-                numbered = (b"%s_%d" % (tensor.name, number) for number in itertools.count(1))
+            if tensor.name and tensor.name in numbers:
+                numbered = (b"%s_%d" % (tensor.name, x) for x in numbers[tensor.name])
                 tensor.name = next(name for name in numbered if name not in taken)
                 taken.add(tensor.name)
-            used.add(tensor.name)
+            numbers.setdefault(tensor.name, itertools.count(1))
     return named
 
 

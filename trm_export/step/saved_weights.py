@@ -22,6 +22,14 @@ from trm_export.step.weights import Arrays, digest, only_numbers
 
 
 @final
+class _Entries(dict[str, Any]):
+    """What one layer stores, by the names it gives: copies, because it may change them later."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(name, np.array(ops.convert_to_numpy(value)))
+
+
+@final
 class _Gathered(saving_lib.H5IOStore):
     """A store of Keras that keeps what it is given in dicts: HDF5 takes twice the time.
 
@@ -29,14 +37,14 @@ class _Gathered(saving_lib.H5IOStore):
     """
 
     def __init__(self) -> None:
-        self.contents: dict[str, dict[str, Any]] = {}
+        self.contents: dict[str, _Entries] = {}
 
     def __bool__(self) -> bool:
         return True
 
-    def make(self, path: str, metadata: object = None) -> dict[str, Any]:
-        """The entries of one layer, by the names it gives them; the metadata is its own name."""
-        return self.contents.setdefault(path, {})
+    def make(self, path: str, metadata: object = None) -> _Entries:
+        """The entries of one layer; the metadata is its own name."""
+        return self.contents.setdefault(path, _Entries())
 
 
 def saved_weights(model: keras.Model) -> Arrays:
@@ -52,7 +60,7 @@ def saved_weights(model: keras.Model) -> Arrays:
         model, weights_store=store, assets_store=None, inner_path="", visited_saveables=set()
     )
     found = {
-        f"{path and f'{path}/'}vars/{name}": np.array(ops.convert_to_numpy(value))
+        f"{path and f'{path}/'}vars/{name}": value
         for path, group in store.contents.items()
         for name, value in group.items()
     }
