@@ -184,6 +184,20 @@ def test_what_a_layer_stores_besides_numbers_is_refused(monkeypatch: pytest.Monk
     assert "extra/vars/note: dtype <U4 is not numeric" in str(caught.value)
 
 
+def test_what_a_layer_changes_later_is_stored_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    def store_and_change(_: Any, store: Any) -> None:
+        array = np.ones(3, np.float32)
+        store["a"] = array
+        array += 1
+        store["b"] = store["a"] + array
+
+    model = own_store()
+    monkeypatch.setattr(Stored, "save_own_variables", store_and_change)
+    found = saved_weights(model)
+    assert found["extra/vars/a"].tolist() == [1, 1, 1]
+    assert found["extra/vars/b"].tolist() == [3, 3, 3]
+
+
 def test_the_weights_are_copies(model: TRM) -> None:
     found = saved_weights(model)
     before = {name: array.copy() for name, array in found.items()}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections import UserDict
 from typing import Any, final
 
 import keras
@@ -22,7 +23,7 @@ from trm_export.step.weights import Arrays, digest, only_numbers
 
 
 @final
-class _Entries(dict[str, Any]):
+class _Entries(UserDict[str, Any]):
     """What one layer stores, by the names it gives: copies, because it may change them later."""
 
     def __setitem__(self, name: str, value: Any) -> None:
