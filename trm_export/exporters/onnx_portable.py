@@ -67,16 +67,11 @@ def _declared(graph: GraphProto) -> Iterator[tuple[str, Sizes]]:
     for value in (*graph.input, *graph.value_info, *graph.output):
         tensor = value.type.tensor_type
         if tensor.HasField("shape"):
-            dims = enumerate(tensor.shape.dim)
-            yield (
-                value.name,
-                tuple(
-                    dim.dim_value
-                    if dim.HasField("dim_value")
-                    else dim.dim_param or (value.name, axis)
-                    for axis, dim in dims
-                ),
+            sizes = (
+                dim.dim_value if dim.HasField("dim_value") else dim.dim_param or (value.name, axis)
+                for axis, dim in enumerate(tensor.shape.dim)
             )
+            yield value.name, tuple(sizes)
     yield from ((tensor.name, tuple(tensor.dims)) for tensor in graph.initializer)
 
 
