@@ -8,9 +8,10 @@ from trm_runtime.file_kinds import installed_version
 
 
 def version_of(package: str) -> str:
-    """The version of an installed package, by the name of the distribution that is usual.
+    """The version of a package that an export has loaded, by the name of its distribution.
 
-    Another may contain it, as `tf-nightly` does tensorflow: then it is what the module says.
+    The module itself says it: another distribution may contain it, as `tf-nightly` does tensorflow,
+    or lie over it, as `keras-nightly` over keras, which TensorFlow 2.22.0rc0 brings.
     """
-    module = package.replace("-", "_")
-    return installed_version(package) or str(importlib.import_module(module).__version__)
+    module = importlib.import_module(package.replace("-", "_"))
+    return str(getattr(module, "__version__", None) or installed_version(package))
