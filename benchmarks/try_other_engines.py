@@ -216,15 +216,15 @@ def open_tinygrad(path: Path, contract: StepContract, folder: Path) -> Call:
 
 
 def open_openvino(path: Path, contract: StepContract, folder: Path) -> Call:
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # it reports each import
-    import openvino
     from ai_edge_litert.interpreter import Interpreter
+
+    from trm_runtime.drivers.openvino import load_engine
 
     signature = Interpreter(str(path)).get_signature_runner()
     entering = {name: port["name"] for name, port in signature.get_input_details().items()}
     leaving = {name: port["name"] for name, port in signature.get_output_details().items()}
-    model = openvino.Core().read_model(path)
-    compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    core = load_engine().Core()
+    compiled = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def call(feeds: Arrays) -> dict[str, Array]:
         found = compiled({entering[name]: array for name, array in feeds.items()})
