@@ -48,6 +48,7 @@ from trm_runtime.drivers.tflite_file import append_contract, read_contract
 from trm_runtime.json_values import plain
 from trm_runtime.parity import GATES, Gates, record
 
+FULLY_CONNECTED = 9  # of TFLite's schema
 PUZZLES = get_task("sudoku4").puzzles("test", count=4)
 
 
@@ -154,9 +155,17 @@ def test_a_wrong_scale_of_a_tflite_file_is_named(precision: str, tmp_path: Path)
     model = load_model(shipped_checkpoint("sudoku4"))
     path = exported(model, tmp_path / "m.tflite", Choices(precision), None)
     contract, flat = read_contract(path), load(path.read_bytes())
-    name = re.compile(rb".*/ffn(_1)?/down(_1)?/Tensordot/MatMul")  # numbered up to Keras 3.15
-    scaled = [t for graph in flat.subgraphs for t in graph.tensors if name.fullmatch(t.name)]
-    for tensor in scaled:
+    name = re.compile(rb".*/ffn(_1)?/down(_1)?/Tensordot.*")  # numbered up to Keras 3.15
+    products = [
+        n for n, code in enumerate(flat.operatorCodes) if code.builtinCode == FULLY_CONNECTED
+    ]
+    scaled = {
+        op.inputs[1]: graph.tensors[op.inputs[1]]  # whose own name is another in TensorFlow 2.20
+        for graph in flat.subgraphs
+        for op in graph.operators
+        if op.opcodeIndex in products and name.fullmatch(graph.tensors[op.outputs[0]].name)
+    }
+    for tensor in scaled.values():
         tensor.quantization.scale = np.array(tensor.quantization.scale) * 3
     assert scaled
     path.write_bytes(dump(flat))

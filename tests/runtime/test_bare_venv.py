@@ -96,7 +96,12 @@ def bare(
     engine: Engine = request.param
     folder = tmp_path_factory.mktemp("bare")
     python = make_environment(find_python(engine), folder / "venv")
-    pip("--python", str(python), "install", "--no-compile", f"{wheel}[{engine.extra}]")
+    wanted = "install", "--no-compile", f"{wheel}[{engine.extra}]"
+    if takes(python):
+        pip("--python", str(python), *wanted)
+    else:
+        run(python, "-m", "ensurepip").check_returncode()
+        pip(*wanted, python=python)
     return Bare(engine, python, export_for(engine, folder), export_for(engine, folder, "fp16"))
 
 
@@ -163,9 +168,15 @@ def make_environment(python: str, folder: Path) -> Path:
     return inside
 
 
-def pip(*arguments: str) -> None:
+def takes(python: Path) -> bool:
+    """Whether our pip, which may be newer than this Python, installs into its environment."""
+    command = [sys.executable, "-m", "pip", "--python", str(python), "--version"]
+    return subprocess.run(command, capture_output=True, env=clean_environment()).returncode == 0
+
+
+def pip(*arguments: str, python: Path = Path(sys.executable)) -> None:
     """Run pip; without a package index the test is skipped, with pip's own words."""
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
+    command = [str(python), "-m", "pip", "--disable-pip-version-check", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=clean_environment())
     unreachable = UNREACHABLE.search(done.stderr) if done.returncode else None
     if unreachable:

@@ -30,6 +30,7 @@ from trm_export.model import is_own
 from trm_export.step.signature import graph_function, incoming, outgoing
 from trm_export.step.step_model import AnyModel, StepModel, adapt
 from trm_runtime.contract import CarrySpec, StepContract, TensorSpec
+from trm_runtime.drivers.quiet import unlogged
 
 OPSET = 17
 MAX_IR_VERSION = 10
@@ -125,7 +126,7 @@ def _from_tensorflow(model: StepModel, contract: StepContract, *, rolled: bool) 
     inputs = [x.name for x in traced.inputs if x.dtype != tf.resource]
     names = dict(zip(inputs, [*specs, *passed], strict=True))
     outputs = {x.name: name for name, x in traced.structured_outputs.items()}
-    with tf.device("/cpu:0"):
+    with tf.device("/cpu:0"), unlogged(tf.__version__):
         frozen = tf_loader.from_function(traced, inputs, list(outputs))
     with tf.Graph().as_default() as graph, tf.device("/cpu:0"), _unlogged():
         tf.import_graph_def(frozen, name="")

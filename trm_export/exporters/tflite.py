@@ -39,6 +39,7 @@ from trm_export.files import CALIBRATION, MICRO
 from trm_export.leftovers import filling
 from trm_export.model.layers import SwiGLU
 from trm_runtime.contract import StepContract
+from trm_runtime.drivers.quiet import unlogged
 from trm_runtime.drivers.saved_model_folder import refuse_patterned_tmpdir
 from trm_runtime.drivers.tflite_file import append_contract
 from trm_runtime.integer import float_contract
@@ -120,7 +121,8 @@ def _converted(saved: Path, contract: StepContract) -> bytes:
     if contract.precision == "fp16":
         converter.target_spec.supported_types = [tf.float16]
     try:
-        data: bytes = converter.convert()
+        with unlogged(tf.__version__):
+            data: bytes = converter.convert()
     except ConverterError as error:  # its text is the whole graph
         if error.errors and all(one.operator.name for one in error.errors):
             raise without_operators("tflite", "TFLite", map(_operator, error.errors)) from error

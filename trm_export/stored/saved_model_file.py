@@ -13,6 +13,7 @@ from trm_export.artifacts.contract_rewrite import embedded_contract
 from trm_export.exporters.kept_layers import weights
 from trm_export.exporters.saved_model import weights_of
 from trm_export.step.step_model import StepModel
+from trm_runtime.drivers.quiet import unlogged
 from trm_runtime.drivers.saved_model import load_engine
 from trm_runtime.drivers.saved_model_folder import unpatterned
 
@@ -119,7 +120,8 @@ def read_graph(folder: Path, signature: str, weights: Sequence[str]) -> StepGrap
         for outside, inside in call.graph.captures
         if id(outside) in numbers
     }
-    fixed = convert_variables_to_constants_v2(call, lower_control_flow=False)
+    with unlogged(tf.__version__):
+        fixed = convert_variables_to_constants_v2(call, lower_control_flow=False)
     proto = fixed.graph.as_graph_def()
     step = Part(proto, _names(fixed.inputs), _names(fixed.outputs))
     functions = {}

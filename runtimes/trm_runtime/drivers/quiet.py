@@ -19,8 +19,8 @@ from typing import IO, final
 
 LEVEL, SILENT = "TF_CPP_MIN_LOG_LEVEL", "3"  # an environment variable of TensorFlow, and its value
 _TENSORFLOW = "tensorflow"
-_EARLY = re.compile(rb"^(WARNING: All log messages before absl::|[IWE]\d{4} ).*\n", re.MULTILINE)
-"""Lines that TensorFlow logs before it reads the level."""
+_LINES = re.compile(rb"^(WARNING: All log messages before absl::|[IWE]\d{4} ).*\n", re.MULTILINE)
+"""Lines that TensorFlow logs before it reads the level, and some until 2.20 whatever it is."""
 
 
 def memory_file() -> IO[bytes]:
@@ -66,6 +66,20 @@ def quiet_tensorflow() -> None:
         sys.meta_path.insert(0, _Finder())
 
 
+@contextmanager
+def unlogged(version: str) -> Iterator[None]:
+    """The block, which converts a graph, without what TensorFlow of this version logs of it.
+
+    From 2.21 on it keeps to the level. What others write to standard error waits until the end.
+    """
+    old = [int(part) for part in version.split(".")[:2]] < [2, 21]
+    if not old or os.environ.get(LEVEL) != SILENT:
+        yield
+        return
+    with without(_LINES):
+        yield
+
+
 @final
 class _Finder(MetaPathFinder):
     """Finds TensorFlow where it is, with a loader that removes its lines."""
@@ -95,5 +109,5 @@ class _QuietLoader(Loader):
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
-        with without(_EARLY):
+        with without(_LINES):
             self._loader.exec_module(module)

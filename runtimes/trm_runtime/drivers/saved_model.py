@@ -26,9 +26,13 @@ from trm_runtime.verify import verify
 
 
 def load_engine() -> ModuleType:
-    """TensorFlow, without its log unless a level is set; MissingExtraError if not installed."""
+    """TensorFlow, without its log unless a level is set; MissingExtraError if not installed.
+
+    In a process of its own also without Keras, which would bring the backend of KERAS_BACKEND: on
+    PyTorch with Triton 3.9 TensorFlow 2.20 ended the process.
+    """
     quiet_tensorflow()
-    with lean_import("tensorflow", OF_TENSORFLOW):
+    with lean_import("tensorflow", (*OF_TENSORFLOW, "keras")):
         return load_extra("tensorflow", "tensorflow")
 
 
