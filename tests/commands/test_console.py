@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import pty
 import re
 import struct
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.terminal import open_terminal
 from trm_export.commands.support import console
 from trm_runtime.contract import TensorSpec
 
@@ -161,7 +161,7 @@ print("result")
 
 def on_a_terminal(environment: dict[str, str]) -> tuple[str, str]:
     """stdout, piped, and stderr, a terminal of 80 columns, of the script above."""
-    terminal, end = pty.openpty()
+    terminal, end = open_terminal()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     command = [sys.executable, "-c", SHOW_PROGRESS]
     full = {**os.environ, "TERM": "xterm-256color", **environment}

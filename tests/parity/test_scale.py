@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import shutil
 import signal
@@ -24,6 +23,7 @@ import pytest
 from tests.parity.fakes import toy_puzzles
 from tests.runtime.fakes import FakeRunner
 from tests.runtime.graphs import write
+from tests.terminal import open_terminal
 from trm_export.checkpoints.shipped import shipped_checkpoint
 from trm_export.commands.support.app import run
 from trm_export.errors import RejectedInputError
@@ -484,7 +484,7 @@ def test_a_folder_that_takes_no_file_is_said_so(
 
 def bar(command: Sequence[str], *setup: str) -> list[tuple[int, int | None]]:
     """What the bar of a command shows on a terminal: percent, and seconds left if it knows them."""
-    ours, theirs = pty.openpty()
+    ours, theirs = open_terminal()
     words, environment = command_line(command, *setup)
     environment |= {"TERM": "xterm", "COLUMNS": "100"}
     running = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=theirs)
