@@ -24,7 +24,9 @@ ROOT = Path(__file__).parents[2]
 RUNTIMES = ROOT / "runtimes"
 CHECKPOINT = ROOT / "artifacts" / "sudoku4.keras"
 HOST_ONLY = ("jax", "keras", "onnx", "tensorflow", "tf2onnx", "trm_export", "typer")
-UNREACHABLE = re.compile(r"No matching distribution found for [^\n]*|NewConnectionError|\w*Timeout")
+UNREACHABLE = re.compile(
+    r"No module named pip|No matching distribution found for [^\n]*|NewConnectionError|\w*Timeout"
+)
 
 
 @dataclass(frozen=True)
@@ -175,12 +177,12 @@ def takes(python: Path) -> bool:
 
 
 def pip(*arguments: str, python: Path = Path(sys.executable)) -> None:
-    """Run pip; without a package index the test is skipped, with pip's own words."""
+    """Run pip; without it or an index the test is skipped, with the words of Python or pip."""
     command = [str(python), "-m", "pip", "--disable-pip-version-check", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=clean_environment())
     unreachable = UNREACHABLE.search(done.stderr) if done.returncode else None
     if unreachable:
-        pytest.skip(f"pip reaches no package index: {unreachable[0]}")
+        pytest.skip(f"there is no pip, or it reaches no package index: {unreachable[0]}")
     assert done.returncode == 0, done.stderr
 
 
