@@ -128,7 +128,7 @@ def _from_tensorflow(model: StepModel, contract: StepContract, *, rolled: bool) 
     outputs = {x.name: name for name, x in traced.structured_outputs.items()}
     with tf.device("/cpu:0"), unlogged(tf.__version__):
         frozen = tf_loader.from_function(traced, inputs, list(outputs))
-    with tf.Graph().as_default() as graph, tf.device("/cpu:0"), _unlogged():
+    with tf.Graph().as_default() as graph, tf.device("/cpu:0"), _tf2onnx_unlogged():
         tf.import_graph_def(frozen, name="")
         converted_graph = process_tf_graph(
             graph,
@@ -148,7 +148,7 @@ def _from_tensorflow(model: StepModel, contract: StepContract, *, rolled: bool) 
 
 
 @contextmanager
-def _unlogged() -> Iterator[None]:
+def _tf2onnx_unlogged() -> Iterator[None]:
     """No lines and tracebacks of tf2onnx: what it could not convert, `_refuse_unknown` names."""
     log = logging.getLogger("tf2onnx")
     level = log.level

@@ -68,9 +68,10 @@ def quiet_tensorflow() -> None:
 
 @contextmanager
 def unlogged(version: str) -> Iterator[None]:
-    """The block, which converts a graph, without what TensorFlow of this version logs of it.
+    """While TensorFlow of this version converts a graph, remove what it logs of that.
 
-    From 2.21 on it keeps to the level. What others write to standard error waits until the end.
+    TensorFlow 2.21 and later keep to the level by themselves. Where the user has set another level,
+    the lines are shown. What others write to standard error meanwhile is written at the end.
     """
     old = [int(part) for part in version.split(".")[:2]] < [2, 21]
     if not old or os.environ.get(LEVEL) != SILENT:
