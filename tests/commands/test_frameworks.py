@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -44,13 +45,18 @@ def test_a_command_does_not_load_what_it_does_not_need(package: str, code: str) 
     "code",
     [
         LOAD.format(options="any_backend=True"),
-        OWN + DRIVER,  # Keras on PyTorch and TensorFlow may have two copies of LLVM
+        DRIVER,
+        OWN + DRIVER,
     ],
 )
 def test_tensorflow_says_nothing_on_another_backend(code: str) -> None:
     pytest.importorskip("torch")
     later = "import tensorflow; print(tensorflow.constant(1).numpy(), tensorflow.__loader__)"
     done = run(code + later, KERAS_BACKEND="torch")
+    if code == DRIVER and done.returncode == -signal.SIGABRT:
+        alone = run("import tensorflow", KERAS_BACKEND="torch")
+        if alone.returncode == done.returncode:  # two copies of LLVM: TensorFlow's and Triton's
+            pytest.skip("TensorFlow ends a process in which its Keras loads PyTorch")
     assert (done.stdout[:2], done.stderr) == ("1 ", "")
     assert "SourceFileLoader" in done.stdout
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from tensorflow import make_ndarray, make_tensor_proto
 from tensorflow.core.protobuf import saved_model_pb2
 
@@ -48,7 +49,6 @@ from trm_runtime.drivers.tflite_file import append_contract, read_contract
 from trm_runtime.json_values import plain
 from trm_runtime.parity import GATES, Gates, record
 
-FULLY_CONNECTED = 9  # of TFLite's schema
 PUZZLES = get_task("sudoku4").puzzles("test", count=4)
 
 
@@ -156,9 +156,8 @@ def test_a_wrong_scale_of_a_tflite_file_is_named(precision: str, tmp_path: Path)
     path = exported(model, tmp_path / "m.tflite", Choices(precision), None)
     contract, flat = read_contract(path), load(path.read_bytes())
     name = re.compile(rb".*/ffn(_1)?/down(_1)?/Tensordot.*")  # numbered up to Keras 3.15
-    products = [
-        n for n, code in enumerate(flat.operatorCodes) if code.builtinCode == FULLY_CONNECTED
-    ]
+    product = schema.BuiltinOperator.FULLY_CONNECTED
+    products = [n for n, code in enumerate(flat.operatorCodes) if code.builtinCode == product]
     scaled = {
         op.inputs[1]: graph.tensors[op.inputs[1]]  # whose own name is another in TensorFlow 2.20
         for graph in flat.subgraphs

@@ -124,13 +124,16 @@ def test_views_and_nested_tensors_are_refused(tmp_path: Path, torch: Any) -> Non
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         nested = torch.nested.nested_tensor([x, x[:2]])
-    torch.save({"a": torch._neg_view(x), 3: x}, path)
-    assert "3: not a name" in refusal(path)
-    torch.save({"a": torch._neg_view(x)}, path)
-    assert "a: a view with another sign" in refusal(path)
     torch.save({"b": nested}, path)
-    newer = "it refers to torch._utils._rebuild_nested_tensor"
-    assert any(reason in refusal(path) for reason in ("b: not a dense tensor", newer))
+    by_name = "torch._utils._rebuild_nested_tensor"
+    if by_name not in torch._weights_only_unpickler._get_allowed_globals():  # of PyTorch 2.15
+        assert f"it refers to {by_name}" in refusal(path)
+        nested = x.to_sparse()
+    torch.save({"a": torch._neg_view(x), "b": nested, 3: x}, path)
+    assert "3: not a name" in refusal(path)
+    torch.save({"a": torch._neg_view(x), "b": nested}, path)
+    assert "a: a view with another sign" in refusal(path)
+    assert "b: not a dense tensor" in refusal(path)
 
 
 def test_a_newer_pickle_is_refused_without_a_warning(

@@ -29,7 +29,7 @@ def load_engine() -> ModuleType:
     """TensorFlow, without its log unless a level is set; MissingExtraError if not installed.
 
     In a process of its own also without Keras, which would bring the backend of KERAS_BACKEND: on
-    PyTorch with Triton 3.9 TensorFlow 2.20 ended the process.
+    PyTorch with Triton 3.9 TensorFlow (2.20, 2.21) ended the process.
     """
     quiet_tensorflow()
     with lean_import("tensorflow", (*OF_TENSORFLOW, "keras")):
